@@ -1,0 +1,41 @@
+"""Who owns keys, workflows, runs, files and usage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Account:
+    id: str
+    name: str
+    role: str  # "admin" | "member"
+    credit_limit: float | None
+    webhook_secret: str
+    created_at: int
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == "admin"
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key as it may be shown: its hash never leaves the store."""
+
+    id: str
+    account_id: str
+    name: str
+    prefix: str
+    created_at: int
+    last_used_at: int | None
+    expires_at: int | None
+    revoked_at: int | None
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The account behind a request, and the key it used."""
+
+    account: Account
+    api_key_id: str | None

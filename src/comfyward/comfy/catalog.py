@@ -1,0 +1,18 @@
+"""The catalog of a running ComfyUI: /object_info joined with what our extension knows of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import blake3
+import msgspec
+
+from comfyward.comfy.client import ComfyClient
+
+
+async def read_catalog(client: ComfyClient) -> tuple[str, bytes]:
+    """(digest, JSON) in the form of workflows/catalog.py."""
+    catalog: dict[str, Any] = await client.extension_catalog()
+    catalog["nodes"] = await client.object_info()
+    body = msgspec.json.encode(catalog, order="sorted")
+    return blake3.blake3(body).hexdigest(), body

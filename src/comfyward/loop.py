@@ -1,0 +1,62 @@
+"""The base of every background loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from abc import ABC, abstractmethod
+
+log = logging.getLogger(__name__)
+
+
+class Loop(ABC):
+    """Calls `tick()` again and again: when hinted, and at least every `interval_s` seconds (jittered by ±20 %).
+
+    `start` and `stop` may be called twice, and `stop` before `start`. A tick that raises is logged and the loop
+    goes on, so one bad row never stops the service.
+    """
+
+    name = "loop"
+    interval_s = 5.0
+
+    def __init__(self) -> None:
+        self._hint = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @abstractmethod
+    async def tick(self) -> dict[str, int]:
+        """Does what there is to do now and returns counts of what it did, for the log."""
+
+    def wake(self) -> None:
+        """Asks for a tick soon. Must be called on the event loop's thread."""
+        self._hint.set()
+
+    def start(self) -> None:
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=self.name)
+
+    async def stop(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            self._hint.clear()
+            try:
+                counts = {what: count for what, count in (await self.tick()).items() if count}
+                if counts:
+                    log.debug("%s: %s", self.name, counts, extra={"action": f"{self.name}_tick"})
+            except Exception:
+                log.exception("%s: a tick failed; trying again", self.name, extra={"action": f"{self.name}_failed"})
+            await self._pause()
+
+    async def _pause(self) -> None:
+        pause_s = self.interval_s * random.uniform(0.8, 1.2)  # noqa: S311  not a secret: spreads replicas apart
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._hint.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,32 @@
+"""What happens to a run, as its caller sees it.
+
+Stored events (`STORED`) are rows, numbered per run, and replayed to a client that reconnects. Live events are only
+passed on: a client that was away sees the newest of each kind when it comes back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class EventType(StrEnum):
+    STATUS = "status"
+    OUTPUT = "output"
+    DOWNLOAD = "download"
+    PROGRESS = "progress"
+    PREVIEW = "preview"
+
+
+STORED = frozenset({EventType.STATUS, EventType.OUTPUT})
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of one run. `seq` counts the run's stored events from 1; live events have none."""
+
+    run_id: str
+    type: EventType
+    data: dict[str, Any] = field(default_factory=dict)
+    seq: int | None = None

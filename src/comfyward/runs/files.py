@@ -1,0 +1,183 @@
+"""The files that a run brings: where they go below ComfyUI's folders, and where they come from."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from comfyward.errors import InvalidPath, InvalidRequest, InvalidUrl
+from comfyward.ids import is_digest
+
+ROOTS = ("input", "models")
+MAX_PATH_LENGTH = 1024
+MAX_SEGMENT_LENGTH = 255
+MAX_URL_LENGTH = 8192
+MAX_FILES = 500
+
+
+@dataclass(frozen=True)
+class Url:
+    """A file to fetch. `digest` is a blake3 or sha256 to check; headers go to the URL's own host only."""
+
+    url: str
+    digest: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A blob that the server already has, by its blake3 digest."""
+
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Inline:
+    """Bytes that came with the request as a `data:` URL."""
+
+    data: bytes
+    content_type: str
+
+
+Source = Url | Stored | Inline
+
+
+def parse_path(text: object) -> str:
+    """The canonical destination, `/input/…` or `/models/…`, or InvalidPath saying what is wrong with it."""
+    if not isinstance(text, str) or not text:
+        raise InvalidPath("A path in 'files' is empty.")
+    if len(text) > MAX_PATH_LENGTH:
+        raise InvalidPath(f"A path in 'files' is longer than {MAX_PATH_LENGTH} characters.", path=text[:80])
+    if any(ord(character) < 32 or ord(character) == 127 for character in text) or "\\" in text:
+        raise InvalidPath("A path in 'files' holds a control character or a backslash.", path=repr(text)[:120])
+    if not text.isprintable():
+        raise InvalidPath("A path in 'files' holds a character that cannot be printed.", path=repr(text)[:120])
+    segments = text.removeprefix("/").split("/")
+    if segments[0] not in ROOTS:
+        raise InvalidPath(f"'{text}' is outside /input and /models.", path=text)
+    if len(segments) < 2 or (segments[0] == "models" and len(segments) < 3):
+        raise InvalidPath(f"'{text}' names a folder, not a file.", path=text)
+    for segment in segments:
+        if segment in ("", ".", ".."):
+            raise InvalidPath(f"'{text}' holds an empty, '.' or '..' segment.", path=text)
+        if len(segment.encode("utf-8", "surrogatepass")) > MAX_SEGMENT_LENGTH:
+            raise InvalidPath(f"A segment of '{text[:80]}…' is longer than {MAX_SEGMENT_LENGTH} bytes.")
+    return "/" + "/".join(segments)
+
+
+def parse_source(path: str, value: object) -> Source:
+    """Where a file comes from: a URL string, or {url, digest, headers}."""
+    if isinstance(value, str):
+        return _parse_data_url(path, value) if value[:5].lower() == "data:" else Url(_parse_url(path, value))
+    if not isinstance(value, dict):
+        raise InvalidUrl(f"The value of '{path}' in 'files' must be a URL or an object with a url.", path=path)
+    unknown = set(value) - {"url", "digest", "headers"}
+    if unknown:
+        raise InvalidRequest(
+            f"Unknown field '{min(unknown)}' for '{path}' in 'files'.", hint="Known: url, digest, headers."
+        )
+    source = parse_source(path, value.get("url", ""))
+    if not isinstance(source, Url):
+        return source
+    return Url(source.url, _parse_digest(path, value.get("digest")), _parse_headers(path, value.get("headers")))
+
+
+def parse_files(value: object) -> dict[str, Source]:
+    """The whole `files` map of a request."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidRequest("'files' must be an object of paths and URLs.")
+    if len(value) > MAX_FILES:
+        raise InvalidRequest(f"'files' has more than {MAX_FILES} entries.")
+    files: dict[str, Source] = {}
+    for key, source in value.items():
+        path = parse_path(key)
+        if path in files:
+            raise InvalidPath(f"'{path}' is given twice.", path=path)
+        files[path] = parse_source(path, source)
+    _refuse_nesting(files)
+    return files
+
+
+def source_to_row(source: Url | Stored) -> dict[str, Any]:
+    """The JSON form that the run's row keeps."""
+    match source:
+        case Url(url, digest, headers):
+            row: dict[str, Any] = {"url": url}
+            if digest:
+                row["digest"] = digest
+            if headers:
+                row["headers"] = dict(headers)
+            return row
+        case Stored(digest, size):
+            return {"blob": digest, "size": size}
+
+
+def source_from_row(row: dict[str, Any]) -> Url | Stored:
+    if "blob" in row:
+        return Stored(row["blob"], row["size"])
+    return Url(row["url"], row.get("digest"), tuple(sorted(row.get("headers", {}).items())))
+
+
+def _refuse_nesting(files: dict[str, Source]) -> None:
+    for path in files:
+        parent = path.rpartition("/")[0]
+        while parent:
+            if parent in files:
+                raise InvalidPath(f"'{parent}' is both a file and a folder in 'files'.", path=parent)
+            parent = parent.rpartition("/")[0]
+
+
+def _parse_url(path: str, url: str) -> str:
+    if len(url) > MAX_URL_LENGTH:
+        raise InvalidUrl(f"The URL of '{path}' is longer than {MAX_URL_LENGTH} characters.", path=path)
+    if any(ord(character) <= 32 or ord(character) == 127 for character in url):
+        raise InvalidUrl(f"The URL of '{path}' holds a space or control character.", path=path)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise InvalidUrl(f"The URL of '{path}' is malformed: {error}.", path=path) from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidUrl(f"The URL of '{path}' is not an http:// or https:// URL.", path=path)
+    return url
+
+
+def _parse_data_url(path: str, url: str) -> Inline:
+    header, comma, payload = url[5:].partition(",")
+    if not comma:
+        raise InvalidUrl(f"The data: URL of '{path}' has no comma.", path=path)
+    content_type = header.split(";")[0] or "application/octet-stream"
+    try:
+        raw = unquote_to_bytes(payload)
+        data = base64.b64decode(raw, validate=True) if header.endswith(";base64") else raw
+    except (binascii.Error, ValueError) as error:
+        raise InvalidUrl(f"The data: URL of '{path}' is not valid base64.", path=path) from error
+    return Inline(data, content_type)
+
+
+def _parse_digest(path: str, digest: object) -> str | None:
+    if digest is None:
+        return None
+    text = str(digest).lower().removeprefix("sha256:").removeprefix("blake3:")
+    if not is_digest(text):
+        raise InvalidRequest(f"The digest of '{path}' is not a blake3 or sha256 digest in hex.", path=path)
+    return text
+
+
+def _parse_headers(path: str, headers: object) -> tuple[tuple[str, str], ...]:
+    if headers is None:
+        return ()
+    if not isinstance(headers, dict) or len(headers) > 20:
+        raise InvalidRequest(f"The headers of '{path}' must be an object of at most 20 names and values.", path=path)
+    for name, value in headers.items():
+        if not isinstance(value, str) or not name.replace("-", "").isalnum() or not (name + value).isprintable():
+            raise InvalidRequest(f"Header '{name}' of '{path}' is not a plain name and value.", path=path)
+        if name.lower() in ("host", "content-length", "transfer-encoding", "connection", "range", "accept-encoding"):
+            raise InvalidRequest(f"Header '{name}' of '{path}' is set by comfyward.", path=path)
+    return tuple(sorted(headers.items()))

@@ -1,0 +1,227 @@
+"""What a run is: its states, how it may move between them, and what each way of ending means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """Where a run is. Each comment says who moves a run in."""
+
+    QUEUED = "queued"  # intake puts it here; recorder and upkeep put it back for another attempt
+    ASSIGNED = "assigned"  # leases hands it to a worker, which fetches its files
+    RUNNING = "running"  # recorder, when the worker says that ComfyUI has it
+    SUCCEEDED = "succeeded"  # recorder; final
+    FAILED = "failed"  # recorder, upkeep, or intake for an account out of credit; final
+    CANCELLED = "cancelled"  # recorder, or intake for a run that was still queued; final
+
+    @property
+    def is_final(self) -> bool:
+        return self in FINAL_STATES
+
+    @property
+    def is_leased(self) -> bool:
+        return self in LEASED_STATES
+
+
+FINAL_STATES = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+LEASED_STATES = frozenset({State.ASSIGNED, State.RUNNING})
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.ASSIGNED, State.FAILED, State.CANCELLED}),
+    State.ASSIGNED: frozenset({State.RUNNING, State.QUEUED, *FINAL_STATES}),
+    State.RUNNING: frozenset({State.QUEUED, *FINAL_STATES}),
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+
+
+class EndReason(StrEnum):
+    """Why an attempt ended. The state, the retry decision and the public status follow from it."""
+
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    VALIDATION = "validation"
+    MISSING_NODE = "missing_node"
+    MISSING_MODEL = "missing_model"
+    DOWNLOAD = "download"
+    NODE_ERROR = "node_error"
+    OVER_LIMIT = "over_limit"
+    INSUFFICIENT_CREDIT = "insufficient_credit"
+    OOM = "oom"
+    GPU_FAULT = "gpu_fault"
+    COMFYUI_CRASHED = "comfyui_crashed"
+    WORKER_LOST = "worker_lost"
+    STORAGE_FULL = "storage_full"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What an end reason means."""
+
+    state: State
+    retryable: bool
+    callers_fault: bool
+    hint: str | None
+
+
+_CALLER = {"retryable": False, "callers_fault": True}
+_OURS = {"retryable": True, "callers_fault": False}
+
+ENDINGS: dict[EndReason, Ending] = {
+    EndReason.COMPLETED: Ending(State.SUCCEEDED, False, False, None),
+    EndReason.CANCELLED: Ending(State.CANCELLED, False, True, None),
+    EndReason.TIMEOUT: Ending(
+        State.FAILED, hint="Set a larger 'timeout' (seconds), or make the graph do less.", **_CALLER
+    ),
+    EndReason.VALIDATION: Ending(State.FAILED, hint="See node_errors for the node and input to correct.", **_CALLER),
+    EndReason.MISSING_NODE: Ending(
+        State.FAILED, hint="Install the custom node that has this class, or replace the node.", **_CALLER
+    ),
+    EndReason.MISSING_MODEL: Ending(
+        State.FAILED, hint='Add the file to \'files\', e.g. {"/models/loras/NAME": "https://…"}.', **_CALLER
+    ),
+    EndReason.DOWNLOAD: Ending(State.FAILED, hint="Check that the URL is public and answers with the file.", **_CALLER),
+    EndReason.NODE_ERROR: Ending(
+        State.FAILED, hint="See the traceback; the node's inputs are the usual cause.", **_CALLER
+    ),
+    EndReason.OVER_LIMIT: Ending(
+        State.FAILED, hint="Use smaller files, or ask the operator for a larger limit.", **_CALLER
+    ),
+    EndReason.INSUFFICIENT_CREDIT: Ending(State.FAILED, hint="Raise the account's credit limit.", **_CALLER),
+    EndReason.OOM: Ending(State.FAILED, hint="Use a larger accelerator or a smaller image or batch.", **_OURS),
+    EndReason.GPU_FAULT: Ending(State.FAILED, hint="The GPU failed; the worker restarted ComfyUI.", **_OURS),
+    EndReason.COMFYUI_CRASHED: Ending(State.FAILED, hint="ComfyUI ended during the run; see the run's log.", **_OURS),
+    EndReason.WORKER_LOST: Ending(State.FAILED, hint="The worker stopped answering; submit the run again.", **_OURS),
+    EndReason.STORAGE_FULL: Ending(State.FAILED, hint="The worker's disk is full; tell the operator.", **_OURS),
+    EndReason.INTERNAL: Ending(State.FAILED, hint="Tell the operator; the server's log has the details.", **_OURS),
+}
+
+
+def next_state(reason: EndReason, attempt: int, max_attempts: int, *, cancel_requested: bool) -> State:
+    """Where a run goes when an attempt ends: back to the queue while the reason is worth another try, else its end.
+
+    A cancelled run is never tried again: whatever ended the attempt, the caller no longer wants it.
+    """
+    ending = ENDINGS[reason]
+    if reason is EndReason.COMPLETED:
+        return State.SUCCEEDED
+    if cancel_requested:
+        return State.CANCELLED
+    if ending.retryable and attempt < max_attempts_for(reason, max_attempts):
+        return State.QUEUED
+    return ending.state
+
+
+def max_attempts_for(reason: EndReason, max_attempts: int) -> int:
+    """An out-of-memory run is tried once more on a freed GPU, never for ever."""
+    return min(2, max_attempts) if reason is EndReason.OOM else max_attempts
+
+
+class PublicStatus(StrEnum):
+    """The `status` of ComfyICU's API (source: its examples and the values its production users handle)."""
+
+    QUEUED = "QUEUED"
+    INIT = "INIT"
+    STARTED = "STARTED"
+    COMPLETED = "COMPLETED"
+    ERROR = "ERROR"
+    INSUFFICIENT_CREDIT = "INSUFFICIENT_CREDIT"
+
+
+_PUBLIC = {
+    State.QUEUED: PublicStatus.QUEUED,
+    State.ASSIGNED: PublicStatus.INIT,
+    State.RUNNING: PublicStatus.STARTED,
+    State.SUCCEEDED: PublicStatus.COMPLETED,
+    State.FAILED: PublicStatus.ERROR,
+    State.CANCELLED: PublicStatus.ERROR,
+}
+
+
+def public_status(state: State, reason: EndReason | None) -> PublicStatus:
+    """Existing clients stop only on COMPLETED or ERROR, so a cancelled run is an ERROR with its `end_reason` beside."""
+    if reason is EndReason.INSUFFICIENT_CREDIT:
+        return PublicStatus.INSUFFICIENT_CREDIT
+    return _PUBLIC[state]
+
+
+def states_of(status: PublicStatus) -> frozenset[State]:
+    """The states that a public status stands for, for filters."""
+    if status is PublicStatus.INSUFFICIENT_CREDIT:
+        return frozenset({State.FAILED})
+    return frozenset(state for state, public in _PUBLIC.items() if public is status)
+
+
+@dataclass(frozen=True)
+class Output:
+    """One file that a run left under `output/`, or a text a node reported."""
+
+    name: str  # path below output/, with forward slashes
+    digest: str  # blake3
+    size: int
+    content_type: str
+    node_id: str | None = None
+    text: str | None = None  # for text results short enough to show in place
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run failed, for people and machines."""
+
+    message: str
+    hint: str | None = None
+    exception_type: str | None = None
+    node_id: str | None = None
+    node_type: str | None = None
+    traceback: tuple[str, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)  # ComfyUI's own error and node_errors, where it gave them
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the rows hold it. Times are milliseconds since the epoch (UTC); JSON texts are kept as they came."""
+
+    id: str
+    account_id: str
+    workflow_id: str
+    api_key_id: str | None
+    prompt_id: str
+    state: State
+    end_reason: EndReason | None
+    accelerator: str
+    pool: str
+    environment: str
+    priority: int
+    timeout_s: float
+    attempt: int
+    max_attempts: int
+    cancel_requested_at: int | None
+    prompt: str
+    extra_data: str | None
+    files: dict[str, dict[str, Any]]
+    models: list[str]
+    metadata: dict[str, Any]
+    webhook: str | None
+    tags: list[str]
+    failure: dict[str, Any] | None
+    outputs: list[dict[str, Any]]
+    device: str | None
+    run_time_ms: int | None
+    lease: str | None
+    worker_id: str | None
+    created_at: int
+    assigned_at: int | None
+    started_at: int | None
+    finished_at: int | None
+    updated_at: int
+    deleted_at: int | None
+
+    @property
+    def status(self) -> PublicStatus:
+        return public_status(self.state, self.end_reason)

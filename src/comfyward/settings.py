@@ -1,0 +1,159 @@
+"""All settings: one frozen object, read once by the entry points and passed down.
+
+Sources, strongest first: command-line flags, environment variables `COMFYWARD_*`, `comfyward.toml` in the working
+directory. Nothing else in the package reads the environment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+GIB = 1024**3
+MIB = 1024**2
+
+
+def default_data_dir() -> Path:
+    """Where data lives when nobody says otherwise."""
+    return Path.home() / ".local" / "share" / "comfyward"
+
+
+# Credits a second of GPU time. 10,000 credits are one US dollar on ComfyICU; L4, L40S, H100 and A100 are its published
+# prices, those of T4 and A10 are not published and are set between their neighbours.
+DEFAULT_PRICES = {
+    "T4": 6.0,
+    "L4": 9.0,
+    "A10": 14.0,
+    "L40S": 32.0,
+    "A100_40GB": 32.0,
+    "A100_80GB": 47.0,
+    "H100": 64.0,
+    "CPU": 1.0,
+}
+
+
+class CommaEnv(EnvSettingsSource):
+    """Environment variables in which a list may be written with commas, not only as JSON."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        if isinstance(value, str) and not value.lstrip().startswith(("[", "{")):
+            return value
+        return super().decode_complex_value(field_name, field, value)
+
+
+class Settings(BaseSettings):
+    """What an operator can set. Every field has the environment variable `COMFYWARD_<NAME>`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="COMFYWARD_", toml_file="comfyward.toml", frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    # Server
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8600, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    data_dir: Path = Field(default_factory=default_data_dir, description="Database, objects, caches and logs.")
+    public_url: str | None = Field(
+        None, description="How clients reach this server; part of every output URL. Default: the request's own host."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What to log.")
+    body_limit_bytes: int = Field(32 * MIB, gt=0, description="Largest JSON body; larger ones get 413.")
+    upload_limit_bytes: int = Field(20 * GIB, gt=0, description="Largest file uploaded with POST /files.")
+    shutdown_grace_s: float = Field(20.0, ge=0, description="How long SIGTERM waits for running work before it stops.")
+    database_url: str | None = Field(None, description="Default: SQLite in the data directory.")
+    objects_url: str | None = Field(
+        None, description="Where outputs and uploads are stored: a directory or s3://bucket/prefix. Default: data_dir."
+    )
+
+    # Runs
+    run_timeout_s: float = Field(3600.0, gt=0, description="Longest execution of a run that sets no timeout.")
+    max_run_timeout_s: float = Field(24 * 3600.0, gt=0, description="Largest timeout that a run may ask for.")
+    max_attempts: int = Field(3, ge=1, description="How often a run is handed out before it fails for good.")
+    default_accelerator: str | None = Field(
+        None, description="Pool for runs that name none. Default: the workflow's, else the first pool that exists."
+    )
+    accelerator_aliases: dict[str, str] = Field(
+        default_factory=dict,
+        description='Names that another pool serves, as JSON: {"L4": "RTX_4090"} gives runs asking for L4 to RTX_4090.',
+    )
+    prices: dict[str, float] = Field(
+        default_factory=lambda: dict(DEFAULT_PRICES), description="Credits per second of GPU time, by accelerator."
+    )
+    retention_days: float = Field(
+        0.0, ge=0, description="Delete finished runs and their outputs after this many days; 0 keeps them."
+    )
+
+    # Workers
+    fleet: Literal["local", "none"] = Field("local", description="local: start a worker per GPU here; none: they join.")
+    lease_s: float = Field(15.0, ge=2, description="A worker silent for this long loses its runs to another.")
+    lease_wait_s: float = Field(25.0, gt=0, description="How long a worker's request for work is held open.")
+    local_min_workers: int = Field(1, ge=0, description="Local workers kept up without work; 0 scales to zero.")
+    local_idle_timeout_s: float = Field(300.0, ge=0, description="Stop a surplus local worker idle for this long.")
+    local_accelerators: list[str] = Field(
+        default_factory=list,
+        description='Pools of the local workers as JSON, one per device, e.g. ["L4"]. Default: named after the device.',
+    )
+    affinity_wait_s: float = Field(
+        2.0, ge=0, description="How long a run waits for a worker that holds its models before any worker may take it."
+    )
+
+    # ComfyUI
+    comfyui: Path | None = Field(None, description="An existing ComfyUI to use instead of installing one.")
+    comfyui_python: Path | None = Field(None, description="Its python. Default: the one in its venv or .venv.")
+    comfyui_args: list[str] = Field(default_factory=list, description="Extra ComfyUI arguments, as JSON list.")
+    environments_dir: Path | None = Field(None, description="Where ComfyUI is installed. Default: in the data dir.")
+    custom_nodes_dir: Path | None = Field(None, description="Folder of custom nodes that every worker loads.")
+    model_dirs: list[Path] = Field(default_factory=list, description="Model folders (as ComfyUI's models/), read-only.")
+    sandbox: Literal["auto", "bubblewrap", "landlock", "none"] = Field(
+        "auto",
+        description="auto takes the strongest level this host allows; a named level fails where it can't be had.",
+    )
+    sandbox_network: bool = Field(False, description="Let ComfyUI reach the network (nodes that call web services).")
+
+    # Files
+    fetch_allow: list[str] = Field(
+        default_factory=list,
+        description="Private addresses, networks (CIDR) and hosts that file URLs and webhooks may reach, "
+        "comma-separated or as JSON.",
+    )
+    fetch_limit_bytes: int = Field(200 * GIB, gt=0, description="Largest file fetched for a run.")
+    fetch_timeout_s: float = Field(3600.0, gt=0, description="Longest time one file may take to fetch.")
+    fetch_connections: int = Field(8, ge=1, le=32, description="Parallel ranges of one large download.")
+    cache_limit_bytes: int = Field(100 * GIB, gt=0, description="Cap of the host's blob cache; least used go first.")
+    webhook_retry_s: float = Field(24 * 3600.0, gt=0, description="How long an undelivered webhook is tried again.")
+
+    @field_validator("fetch_allow", "local_accelerators", "comfyui_args", "model_dirs", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, CommaEnv(settings_cls), TomlConfigSettingsSource(settings_cls)
+
+    def derived_environments_dir(self) -> Path:
+        return self.environments_dir or self.data_dir / "environments"
+
+    def derived_database_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'comfyward.db'}"
+
+    def derived_objects_url(self) -> str:
+        return self.objects_url or str(self.data_dir / "objects")

@@ -1,0 +1,79 @@
+"""Operations on stored blobs and on the files of an account, which are names for blobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, exists, insert, select
+
+from comfyward.errors import NotFound
+from comfyward.store.schema import blob_uses, blobs, files, runs
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file that an account uploaded: usable in its runs by name."""
+
+    account_id: str
+    path: str
+    digest: str
+    size: int
+    content_type: str
+    created_at: int
+
+
+def add_blob(conn: Connection, digest: str, sha256: str, size: int, now: int) -> None:
+    """Says that the object store holds a blob. Known ones are left as they are."""
+    if conn.scalar(select(blobs.c.digest).where(blobs.c.digest == digest)) is None:
+        conn.execute(insert(blobs).values(digest=digest, sha256=sha256, size=size, created_at=now))
+
+
+def put(conn: Connection, file: StoredFile) -> StoredFile:
+    """Names a blob; an older file of the same path is replaced."""
+    conn.execute(delete(files).where(files.c.account_id == file.account_id, files.c.path == file.path))
+    conn.execute(insert(files).values(**file.__dict__))
+    return file
+
+
+def find(conn: Connection, account_id: str, prefix: str = "/") -> list[StoredFile]:
+    """The account's files below a path, by path."""
+    query = select(files).where(files.c.account_id == account_id, files.c.path.startswith(prefix, autoescape=True))
+    return [StoredFile(**row._mapping) for row in conn.execute(query.order_by(files.c.path))]
+
+
+def get(conn: Connection, account_id: str, path: str) -> StoredFile:
+    """Raises NotFound."""
+    row = conn.execute(select(files).where(files.c.account_id == account_id, files.c.path == path)).first()
+    if row is None:
+        raise NotFound(f"There is no file '{path}'.")
+    return StoredFile(**row._mapping)
+
+
+def remove(conn: Connection, account_id: str, path: str) -> StoredFile:
+    """Forgets a file; runs that use it keep its bytes. Raises NotFound."""
+    file = get(conn, account_id, path)
+    conn.execute(delete(files).where(files.c.account_id == account_id, files.c.path == path))
+    return file
+
+
+def blob_size(conn: Connection, account_id: str, digest: str) -> int | None:
+    """The size of a blob that one of the account's files or runs holds, else None: other accounts' do not exist."""
+    own_file = exists().where(files.c.digest == digest, files.c.account_id == account_id)
+    own_run = exists().where(
+        blob_uses.c.digest == digest, blob_uses.c.run_id == runs.c.id, runs.c.account_id == account_id
+    )
+    return conn.scalar(select(blobs.c.size).where(blobs.c.digest == digest, own_file | own_run))
+
+
+def blob_of_run(conn: Connection, run_id: str, digest: str) -> bool:
+    """Whether a run uses a blob."""
+    query = select(blob_uses.c.digest).where(blob_uses.c.run_id == run_id, blob_uses.c.digest == digest)
+    return conn.scalar(query) is not None
+
+
+def take_orphans(conn: Connection, before: int, limit: int = 500) -> list[str]:
+    """Forgets blobs older than `before` that no file and no run uses, and returns them for the object store."""
+    unused = ~exists().where(files.c.digest == blobs.c.digest) & ~exists().where(blob_uses.c.digest == blobs.c.digest)
+    digests = list(conn.scalars(select(blobs.c.digest).where(blobs.c.created_at < before, unused).limit(limit)))
+    conn.execute(delete(blobs).where(blobs.c.digest.in_(digests)))
+    return digests

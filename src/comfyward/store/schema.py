@@ -1,0 +1,282 @@
+"""The tables. CHECKs refuse what the code must not do; times are milliseconds since the epoch."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from comfyward.runs.run import EndReason, State
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _one_of(column: str, values: type[State] | type[EndReason]) -> str:
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
+
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", String(21), primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("role", String(20), nullable=False),
+    Column("credit_limit", Float),
+    Column("webhook_secret", String(100), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("role IN ('admin', 'member')", name="role"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(21), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("name", String(200), nullable=False),
+    Column("prefix", String(20), nullable=False),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("last_used_at", BigInteger),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+)
+
+workflows = Table(
+    "workflows",
+    metadata,
+    Column("id", String(21), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("description", Text),
+    Column("graph", Text),
+    Column("editor_graph", Text),
+    Column("tags", Text, nullable=False, server_default="[]"),
+    Column("visibility", String(20), nullable=False, server_default="PRIVATE"),
+    Column("accelerator", String(60)),
+    Column("is_default", Integer, nullable=False, server_default="0"),
+    Column("current_run_id", String(21)),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger),
+    CheckConstraint("visibility IN ('PRIVATE', 'PUBLIC')", name="visibility"),
+    Index("ix_workflows_account_id_created_at", "account_id", "created_at"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(21), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("workflow_id", ForeignKey("workflows.id"), nullable=False),
+    Column("api_key_id", String(21)),
+    Column("prompt_id", String(100), nullable=False, unique=True),
+    Column("state", String(20), nullable=False),
+    Column("end_reason", String(40)),
+    Column("accelerator", String(60), nullable=False),
+    Column("pool", String(60), nullable=False),
+    Column("environment", String(60), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("timeout_s", Float, nullable=False),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("max_attempts", Integer, nullable=False),
+    Column("cancel_requested_at", BigInteger),
+    Column("prompt", Text, nullable=False),
+    Column("extra_data", Text),
+    Column("files", Text, nullable=False),
+    Column("models", Text, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("webhook", Text),
+    Column("tags", Text, nullable=False, server_default="[]"),
+    Column("failure", Text),
+    Column("outputs", Text, nullable=False, server_default="[]"),
+    Column("device", String(200)),
+    Column("run_time_ms", BigInteger),
+    Column("lease", String(60), unique=True),
+    Column("lease_expires_at", BigInteger),
+    Column("worker_id", String(60)),
+    Column("avoid_worker_id", String(60)),
+    Column("report_seq", Integer, nullable=False, server_default="0"),
+    Column("event_seq", Integer, nullable=False, server_default="0"),
+    Column("idempotency_key", String(200)),
+    Column("request_digest", String(64)),
+    Column("log", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("queued_at", BigInteger, nullable=False),
+    Column("assigned_at", BigInteger),
+    Column("started_at", BigInteger),
+    Column("finished_at", BigInteger),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger),
+    CheckConstraint(_one_of("state", State), name="state"),
+    CheckConstraint(f"end_reason IS NULL OR {_one_of('end_reason', EndReason)}", name="end_reason"),
+    CheckConstraint(
+        "(state IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)", name="final_has_finished_at"
+    ),
+    CheckConstraint(
+        "(state IN ('assigned', 'running')) = (lease IS NOT NULL AND lease_expires_at IS NOT NULL)",
+        name="lease_while_leased",
+    ),
+    CheckConstraint(
+        "state NOT IN ('succeeded', 'failed', 'cancelled') OR end_reason IS NOT NULL", name="final_has_reason"
+    ),
+    UniqueConstraint("account_id", "idempotency_key"),
+    Index("ix_runs_workflow_id_created_at", "workflow_id", "created_at", "id"),
+    Index("ix_runs_account_id_created_at", "account_id", "created_at", "id"),
+    Index(
+        "ix_runs_queue",
+        "pool",
+        text("priority DESC"),
+        "queued_at",
+        sqlite_where=text("state = 'queued'"),
+        postgresql_where=text("state = 'queued'"),
+    ),
+    Index(
+        "ix_runs_leases",
+        "lease_expires_at",
+        sqlite_where=text("lease IS NOT NULL"),
+        postgresql_where=text("lease IS NOT NULL"),
+    ),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("type", String(20), nullable=False),
+    Column("data", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("path", String(1024), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("content_type", String(200), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_files_digest", "digest"),
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+blob_uses = Table(
+    "blob_uses",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Index("ix_blob_uses_run_id", "run_id"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String(60), primary_key=True),
+    Column("incarnation", String(40), nullable=False),
+    Column("pool", String(60), nullable=False),
+    Column("environment", String(60), nullable=False),
+    Column("device", String(200), nullable=False),
+    Column("host", String(200), nullable=False),
+    Column("sandbox", String(40), nullable=False),
+    Column("versions", Text, nullable=False),
+    Column("local", Integer, nullable=False, server_default="0"),
+    Column("started_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("gone_at", BigInteger),
+)
+
+worker_tokens = Table(
+    "worker_tokens",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+)
+
+catalogs = Table(
+    "catalogs",
+    metadata,
+    Column("environment", String(60), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("run_id", String(21), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("api_key_id", String(21)),
+    Column("workflow_id", String(21), nullable=False),
+    Column("accelerator", String(60), nullable=False),
+    Column("day", String(10), nullable=False),
+    Column("gpu_ms", BigInteger, nullable=False),
+    Column("credits", Float, nullable=False),
+    Index("ix_usage_account_id_day", "account_id", "day"),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("run_id", String(21), nullable=False),
+    Column("event", String(40), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("snapshot", Text, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_attempt_at", BigInteger),
+    Column("last_status", Integer),
+    Column("last_answer", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
+    CheckConstraint("(state = 'pending') = (next_attempt_at IS NOT NULL)", name="pending_has_next"),
+    Index("ix_webhook_deliveries_account_id_created_at", "account_id", "created_at"),
+    Index(
+        "ix_webhook_deliveries_due",
+        "next_attempt_at",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String(60), primary_key=True),
+    Column("value", String(200), nullable=False),
+)

@@ -1,0 +1,136 @@
+"""Operations on webhook deliveries: rows written with the change they tell of, and worked off by delivery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Connection, Row, insert, select, update
+
+from comfyward.errors import NotFound
+from comfyward.ids import new_id
+from comfyward.runs.run import EndReason, Run, State
+from comfyward.store.schema import accounts, webhook_deliveries
+
+DeliveryState = Literal["pending", "delivered", "failed"]
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One message to one URL, until it is delivered or given up."""
+
+    id: str
+    account_id: str
+    run_id: str
+    event: str
+    url: str
+    state: str
+    attempts: int
+    next_attempt_at: int | None
+    last_status: int | None
+    last_answer: str | None
+    created_at: int
+    finished_at: int | None
+
+
+@dataclass(frozen=True)
+class DueDelivery:
+    delivery: Delivery
+    run: Run  # as it was when the event happened
+    secret: str
+
+
+_COLUMNS = [webhook_deliveries.c[name] for name in Delivery.__dataclass_fields__]
+
+
+def add(conn: Connection, run: Run, event: str, now: int) -> None:
+    """Queues a delivery of the run as it is now, if its caller asked for webhooks."""
+    if run.webhook is None:
+        return
+    conn.execute(
+        insert(webhook_deliveries).values(
+            id=f"msg_{new_id()}",
+            account_id=run.account_id,
+            run_id=run.id,
+            event=event,
+            url=run.webhook,
+            snapshot=msgspec.json.encode(run).decode(),
+            state="pending",
+            next_attempt_at=now,
+            created_at=now,
+        )
+    )
+
+
+def due(conn: Connection, now: int, limit: int) -> list[DueDelivery]:
+    """Deliveries whose time has come, oldest first."""
+    query = (
+        select(*_COLUMNS, webhook_deliveries.c.snapshot, accounts.c.webhook_secret)
+        .join(accounts, accounts.c.id == webhook_deliveries.c.account_id)
+        .where(webhook_deliveries.c.state == "pending", webhook_deliveries.c.next_attempt_at <= now)
+        .order_by(webhook_deliveries.c.next_attempt_at)
+        .limit(limit)
+    )
+    return [DueDelivery(_delivery(row), _snapshot(row.snapshot), row.webhook_secret) for row in conn.execute(query)]
+
+
+def next_due(conn: Connection) -> int | None:
+    """When the next delivery is due."""
+    query = select(webhook_deliveries.c.next_attempt_at).where(webhook_deliveries.c.state == "pending")
+    return conn.scalar(query.order_by(webhook_deliveries.c.next_attempt_at).limit(1))
+
+
+def record(
+    conn: Connection,
+    delivery_id: str,
+    *,
+    state: DeliveryState,
+    status: int | None,
+    answer: str | None,
+    next_attempt_at: int | None,
+    now: int,
+) -> None:
+    """Writes down how an attempt went."""
+    conn.execute(
+        update(webhook_deliveries)
+        .where(webhook_deliveries.c.id == delivery_id)
+        .values(
+            state=state,
+            attempts=webhook_deliveries.c.attempts + 1,
+            last_status=status,
+            last_answer=answer,
+            next_attempt_at=next_attempt_at,
+            finished_at=None if state == "pending" else now,
+        )
+    )
+
+
+def find(conn: Connection, account_id: str, run_id: str | None, limit: int) -> list[Delivery]:
+    """The account's deliveries, newest first."""
+    query = select(*_COLUMNS).where(webhook_deliveries.c.account_id == account_id)
+    if run_id:
+        query = query.where(webhook_deliveries.c.run_id == run_id)
+    return [_delivery(row) for row in conn.execute(query.order_by(webhook_deliveries.c.created_at.desc()).limit(limit))]
+
+
+def resend(conn: Connection, account_id: str, delivery_id: str, now: int) -> None:
+    """Makes a delivery due again, with a fresh day of attempts. Raises NotFound."""
+    changed = conn.execute(
+        update(webhook_deliveries)
+        .where(webhook_deliveries.c.id == delivery_id, webhook_deliveries.c.account_id == account_id)
+        .values(state="pending", next_attempt_at=now, finished_at=None, attempts=0, created_at=now)
+    )
+    if changed.rowcount == 0:
+        raise NotFound(f"There is no delivery '{delivery_id}'.")
+
+
+def _delivery(row: Row[*tuple[Any, ...]]) -> Delivery:
+    return Delivery(**{name: getattr(row, name) for name in Delivery.__dataclass_fields__})
+
+
+def _snapshot(text: str) -> Run:
+    values = msgspec.json.decode(text)
+    values["state"] = State(values["state"])
+    values["end_reason"] = EndReason(values["end_reason"]) if values["end_reason"] else None
+    return Run(**values)

@@ -1,0 +1,85 @@
+"""Operations on workers and on the catalogs they report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, delete, insert, select, update
+
+from comfyward.store.schema import catalogs, workers
+
+
+@dataclass(frozen=True)
+class WorkerRow:
+    """A worker as it last described itself."""
+
+    id: str
+    incarnation: str
+    pool: str
+    environment: str
+    device: str
+    host: str
+    sandbox: str
+    versions: dict[str, Any]
+    local: bool
+    started_at: int
+    seen_at: int
+    gone_at: int | None
+
+
+def greet(conn: Connection, worker: WorkerRow) -> str | None:
+    """Writes a worker down; returns the incarnation it replaces when that was another one."""
+    before = conn.execute(select(workers.c.incarnation, workers.c.gone_at).where(workers.c.id == worker.id)).first()
+    conn.execute(delete(workers).where(workers.c.id == worker.id))
+    values = {**worker.__dict__, "versions": msgspec.json.encode(worker.versions).decode(), "local": int(worker.local)}
+    conn.execute(insert(workers).values(**values))
+    return before.incarnation if before and before.incarnation != worker.incarnation else None
+
+
+def see(conn: Connection, worker_id: str, now: int) -> None:
+    conn.execute(update(workers).where(workers.c.id == worker_id).values(seen_at=now, gone_at=None))
+
+
+def leave(conn: Connection, worker_id: str, now: int) -> None:
+    """Says that a worker has gone."""
+    conn.execute(update(workers).where(workers.c.id == worker_id, workers.c.gone_at.is_(None)).values(gone_at=now))
+
+
+def find(conn: Connection, seen_after: int) -> list[WorkerRow]:
+    """Workers that are there: seen lately and not gone."""
+    query = select(workers).where(workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None)).order_by(workers.c.id)
+    return [_worker(row._mapping) for row in conn.execute(query)]
+
+
+def local_ids(conn: Connection) -> list[str]:
+    """Local workers not known to have gone: a server that starts has none left of its former life."""
+    return list(conn.scalars(select(workers.c.id).where(workers.c.local == 1, workers.c.gone_at.is_(None))))
+
+
+def known_pools(conn: Connection) -> dict[str, str]:
+    """Every pool that a worker has ever served, with the device it had last."""
+    query = select(workers.c.pool, workers.c.device).order_by(workers.c.seen_at)
+    return {row.pool: row.device for row in conn.execute(query)}
+
+
+def put_catalog(conn: Connection, environment: str, digest: str, body: str, now: int) -> None:
+    conn.execute(delete(catalogs).where(catalogs.c.environment == environment))
+    conn.execute(insert(catalogs).values(environment=environment, digest=digest, body=body, updated_at=now))
+
+
+def catalog_digest(conn: Connection, environment: str) -> str | None:
+    return conn.scalar(select(catalogs.c.digest).where(catalogs.c.environment == environment))
+
+
+def catalog(conn: Connection, environment: str) -> str | None:
+    """The catalog's JSON text, None before any worker has reported one."""
+    return conn.scalar(select(catalogs.c.body).where(catalogs.c.environment == environment))
+
+
+def _worker(values: Any) -> WorkerRow:
+    values = dict(values)
+    values["versions"] = msgspec.json.decode(values["versions"])
+    values["local"] = bool(values["local"])
+    return WorkerRow(**values)

@@ -1,0 +1,67 @@
+"""Operations on workflows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, insert, select, tuple_, update
+
+from comfyward.errors import Conflict, NotFound
+from comfyward.store.schema import workflows
+from comfyward.workflows.workflow import Workflow
+
+_COLUMNS = [workflows.c[name] for name in Workflow.__dataclass_fields__]
+DEFAULT_ALIAS = "default"
+
+
+def create(conn: Connection, workflow: Workflow) -> None:
+    values = {**workflow.__dict__, "tags": msgspec.json.encode(workflow.tags).decode(), "is_default": 0}
+    conn.execute(insert(workflows).values(**values))
+
+
+def get(conn: Connection, account_id: str, workflow_id: str) -> Workflow:
+    """A workflow of the account; the id "default" means its default one. Raises NotFound."""
+    which = workflows.c.is_default == 1 if workflow_id == DEFAULT_ALIAS else workflows.c.id == workflow_id
+    query = select(*_COLUMNS).where(which, workflows.c.account_id == account_id, workflows.c.deleted_at.is_(None))
+    row = conn.execute(query).first()
+    if row is None:
+        raise NotFound(
+            f"There is no workflow '{workflow_id}'.",
+            hint="List yours with GET /api/v1/workflows, or use the id 'default'.",
+        )
+    return _workflow(row)
+
+
+def find(conn: Connection, account_id: str, before: tuple[int, str] | None, limit: int) -> list[Workflow]:
+    """The account's workflows, newest first."""
+    query = select(*_COLUMNS).where(workflows.c.account_id == account_id, workflows.c.deleted_at.is_(None))
+    if before:
+        query = query.where(tuple_(workflows.c.created_at, workflows.c.id) < before)
+    query = query.order_by(workflows.c.created_at.desc(), workflows.c.id.desc()).limit(limit)
+    return [_workflow(row) for row in conn.execute(query)]
+
+
+def change(conn: Connection, account_id: str, workflow_id: str, values: dict[str, Any], now: int) -> Workflow:
+    """Changes the given columns and returns the workflow. Raises NotFound."""
+    workflow = get(conn, account_id, workflow_id)
+    if "tags" in values:
+        values = {**values, "tags": msgspec.json.encode(values["tags"]).decode()}
+    conn.execute(update(workflows).where(workflows.c.id == workflow.id).values(**values, updated_at=now))
+    return get(conn, account_id, workflow_id)
+
+
+def remove(conn: Connection, account_id: str, workflow_id: str, now: int) -> Workflow:
+    """Hides a workflow; its runs stay readable by their ids. Raises NotFound, and Conflict for the default one."""
+    workflow = get(conn, account_id, workflow_id)
+    if workflow.is_default:
+        raise Conflict("The default workflow cannot be deleted.")
+    conn.execute(update(workflows).where(workflows.c.id == workflow.id).values(deleted_at=now, updated_at=now))
+    return workflow
+
+
+def _workflow(row: Row[*tuple[Any, ...]]) -> Workflow:
+    values = dict(row._mapping)
+    values["tags"] = msgspec.json.decode(values["tags"])
+    values["is_default"] = bool(values["is_default"])
+    return Workflow(**values)

@@ -1,0 +1,145 @@
+"""The worker's connection to the server: every call is repeated while the server cannot be reached."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import msgspec
+
+from comfyward.errors import ComfywardError, Forbidden, StaleLease, Unauthenticated
+from comfyward.worker.protocol import (
+    LEASE_HEADER,
+    PREFIX,
+    Ask,
+    Assignment,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Orders,
+    Reports,
+    Welcome,
+)
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+REPLY_TIMEOUT_S = 30.0
+UPLOAD_TIMEOUT_S = 3600.0
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 3.0
+UPLOAD_CHUNK_BYTES = 1 << 20
+
+
+class ServerLink:
+    """Calls block (asynchronously) until the server has answered. A refusal is raised: StaleLease, Unauthenticated."""
+
+    def __init__(self, server_url: str, token: str) -> None:
+        self.server_url = server_url.rstrip("/")
+        self.token = token
+        self._session = aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {token}"}, connector=aiohttp.TCPConnector(limit=0)
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def hello(self, hello: Hello) -> Welcome:
+        return msgspec.json.decode(await self._post("hello", hello), type=Welcome)
+
+    async def put_catalog(self, environment: str, digest: str, body: bytes) -> None:
+        await self._call("PUT", f"catalog/{environment}/{digest}", body, REPLY_TIMEOUT_S)
+
+    async def ask(self, ask: Ask) -> Assignment | None:
+        body = await self._post("lease", ask, REPLY_TIMEOUT_S + ask.wait_s)
+        return msgspec.json.decode(body, type=Assignment) if body else None
+
+    async def heartbeat(self, heartbeat: Heartbeat) -> Orders:
+        """Tries once: its caller counts how long the server has been silent."""
+        status, body = await self._send(
+            "POST", "heartbeat", msgspec.json.encode(heartbeat), heartbeat.wait_s + REPLY_TIMEOUT_S, {}
+        )
+        _raise_for(status, body)
+        return msgspec.json.decode(body, type=Orders)
+
+    async def report(self, reports: Reports) -> None:
+        await self._post("reports", reports)
+
+    async def put_output(self, lease: str, digest: str, path: Path) -> None:
+        headers = {LEASE_HEADER: lease}
+        while True:
+            try:
+                # A file opened anew for each try: a broken upload has read some of it.
+                status, body = await self._send("PUT", f"outputs/{digest}", path, UPLOAD_TIMEOUT_S, headers)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                await _pause("outputs", 0, error)
+                continue
+            if status < 500 or status == 507:
+                return _raise_for(status, body)
+            await _pause("outputs", 0, RuntimeError(f"the server answered {status}"))
+
+    async def goodbye(self, goodbye: Goodbye) -> None:
+        await self._send("POST", "goodbye", msgspec.json.encode(goodbye), REPLY_TIMEOUT_S, {})
+
+    def blob_url(self, digest: str) -> str:
+        return f"{self.server_url}{PREFIX}/blobs/{digest}"
+
+    async def _post(self, path: str, message: msgspec.Struct, timeout_s: float = REPLY_TIMEOUT_S) -> bytes:
+        return await self._call("POST", path, msgspec.json.encode(message), timeout_s)
+
+    async def _call(self, method: str, path: str, body: bytes, timeout_s: float) -> bytes:
+        attempt = 0
+        while True:
+            try:
+                status, answer = await self._send(method, path, body, timeout_s, {})
+                if status < 500:
+                    _raise_for(status, answer)
+                    return answer
+                await _pause(path, attempt, RuntimeError(f"the server answered {status}"))
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                await _pause(path, attempt, error)
+            attempt += 1
+
+    async def _send(
+        self, method: str, path: str, body: bytes | Path, timeout_s: float, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=5.0)
+        url = f"{self.server_url}{PREFIX}/{path}"
+        data: Any = _pieces(body) if isinstance(body, Path) else body
+        async with self._session.request(method, url, data=data, timeout=timeout, headers=headers) as answer:
+            return answer.status, await answer.read()
+
+
+async def _pieces(path: Path) -> Any:
+    with path.open("rb") as file:
+        while piece := await asyncio.to_thread(file.read, UPLOAD_CHUNK_BYTES):
+            yield piece
+
+
+def _raise_for(status: int, body: bytes) -> None:
+    if status < 400:
+        return
+    try:
+        message = str(msgspec.json.decode(body)["message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        message = f"The server answered {status}."
+    match status:
+        case 401:
+            raise Unauthenticated(message, hint="The worker's token is wrong or was revoked.")
+        case 403:
+            raise Forbidden(message)
+        case 409:
+            raise StaleLease(message)
+        case _:
+            raise ComfywardError(message, http_status=status)
+
+
+async def _pause(what: str, attempt: int, error: BaseException) -> None:
+    log.warning("%s: no answer from the server (%s), trying again", what, error or type(error).__name__)
+    pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311
+    await asyncio.sleep(pause_s)

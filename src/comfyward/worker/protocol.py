@@ -1,0 +1,179 @@
+"""The wire between a worker and the server: JSON over HTTP, closed unions, golden files in tests/contract.
+
+    POST hello      Hello      -> Welcome       once per life of a worker
+    PUT  catalog/…  JSON                        when Welcome asks for it
+    POST lease      Ask        -> Assignment    held open until there is work (204 when there was none)
+    POST heartbeat  Heartbeat  -> Orders        renews leases; held open until there is an order
+    POST reports    Reports                     in order; those of a lease are numbered, a repeated one is passed over
+    PUT  outputs/…  bytes                       an output, by digest, before the report that names it
+    GET  blobs/…    bytes                       a stored input of an assigned run
+    POST goodbye    Goodbye                     a drained worker leaves
+
+Every write names a lease; 409 says that the lease is no longer the caller's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from comfyward.runs.run import EndReason
+
+PREFIX = "/worker/v1"
+LEASE_HEADER = "X-Comfyward-Lease"
+
+
+class WorkerInfo(msgspec.Struct, frozen=True):
+    """Who a worker is. `incarnation` is new in each life of the same id."""
+
+    id: str
+    incarnation: str
+    pool: str
+    environment: str
+    device: str
+    host: str
+    sandbox: str
+    versions: dict[str, str]
+    local: bool = False
+
+
+class Hello(msgspec.Struct, frozen=True):
+    worker: WorkerInfo
+    catalog_digest: str
+
+
+class Welcome(msgspec.Struct, frozen=True):
+    lease_s: float
+    wants_catalog: bool
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """A request for work. `holding` lets the server see an assignment whose answer was lost on the way."""
+
+    worker_id: str
+    incarnation: str
+    idle: bool
+    warm: list[str]
+    holding: list[str]
+    wait_s: float
+
+
+class FileOrder(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A file to stage: from a URL, or (`blob`) from the server's own store."""
+
+    path: str
+    url: str | None = None
+    digest: str | None = None
+    headers: dict[str, str] = {}
+    blob: str | None = None
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """One attempt at one run."""
+
+    run_id: str
+    lease: str
+    attempt: int
+    prompt_id: str
+    prompt: msgspec.Raw
+    extra_data: msgspec.Raw
+    files: list[FileOrder]
+    models: list[str]
+    timeout_s: float
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    worker_id: str
+    incarnation: str
+    leases: list[str]
+    wait_s: float
+
+
+class Orders(msgspec.Struct, frozen=True):
+    """What the server wants: leases that are lost, leases whose runs are cancelled, and whether to leave."""
+
+    lost: list[str] = []
+    cancel: list[str] = []
+    drain: bool = False
+
+
+class Goodbye(msgspec.Struct, frozen=True):
+    worker_id: str
+    incarnation: str
+
+
+class Downloading(msgspec.Struct, frozen=True, tag="downloading"):
+    """Bytes of one file so far. `total` is None while the length is unknown."""
+
+    path: str
+    done: int
+    total: int | None
+
+
+class Started(msgspec.Struct, frozen=True, tag="started"):
+    """ComfyUI has the run. Numbered."""
+
+    seq: int
+
+
+class NodeProgress(msgspec.Struct, frozen=True, tag="progress"):
+    """A node starts (value 0) or moves on; `done` counts the nodes finished or cached."""
+
+    node: str
+    value: float
+    maximum: float
+    done: int
+    total: int
+
+
+class PreviewFrame(msgspec.Struct, frozen=True, tag="preview"):
+    """A picture of work in progress; `data` is base64 on the wire."""
+
+    node: str | None
+    content_type: str
+    data: bytes
+
+
+class OutputFile(msgspec.Struct, frozen=True):
+    name: str
+    digest: str
+    size: int
+    content_type: str
+    node_id: str | None = None
+    text: str | None = None
+
+
+class FailureReport(msgspec.Struct, frozen=True):
+    message: str
+    hint: str | None = None
+    exception_type: str | None = None
+    node_id: str | None = None
+    node_type: str | None = None
+    traceback: list[str] = []
+    details: dict[str, Any] = {}
+
+
+class Ended(msgspec.Struct, frozen=True, tag="ended"):
+    """The attempt is over, and with it the lease. Numbered."""
+
+    seq: int
+    reason: EndReason
+    outputs: list[OutputFile] = []
+    failure: FailureReport | None = None
+    run_time_ms: int | None = None
+    log: str = ""
+
+
+class Released(msgspec.Struct, frozen=True, tag="released"):
+    """A draining worker gives a run back that it has not begun: the attempt does not count. Numbered."""
+
+    seq: int
+
+
+Report = Downloading | Started | NodeProgress | PreviewFrame | Ended | Released
+
+
+class Reports(msgspec.Struct, frozen=True):
+    lease: str
+    reports: list[Report]

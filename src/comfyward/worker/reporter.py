@@ -1,0 +1,96 @@
+"""What a run's worker tells the server, in order: the first at once, then in batches.
+
+Progress is passed on as the newest of its kind; numbered reports are never dropped. All are repeated until the server
+has taken them, and the server passes over a numbered one that it has taken before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from comfyward.errors import ComfywardError, StaleLease
+from comfyward.worker.link import ServerLink
+from comfyward.worker.protocol import Downloading, Ended, NodeProgress, PreviewFrame, Released, Report, Reports, Started
+
+log = logging.getLogger(__name__)
+
+COALESCE_S = 0.05
+
+
+class Reporter:
+    """One run's reports. `on_stale` is called when the server says that the lease is no longer ours."""
+
+    def __init__(self, link: ServerLink, lease: str, on_stale: asyncio.Event) -> None:
+        self._link, self._lease, self._on_stale = link, lease, on_stale
+        self._seq = 0
+        self._numbered: list[Report] = []
+        self._newest: dict[tuple[str, str | None], Report] = {}
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task = asyncio.create_task(self._send_loop(), name="reporter")
+
+    def downloading(self, path: str, done: int, total: int | None) -> None:
+        self._live(("downloading", path), Downloading(path, done, total))
+
+    def progress(self, node: str, value: float, maximum: float, done: int, total: int) -> None:
+        self._live(("progress", None), NodeProgress(node, value, maximum, done, total))
+
+    def preview(self, node: str | None, content_type: str, data: bytes) -> None:
+        self._live(("preview", None), PreviewFrame(node, content_type, data))
+
+    def started(self) -> None:
+        self._number(Started(self._next()))
+
+    async def ended(self, ended: Ended) -> None:
+        """Sends the last report and returns when the server has it (or has given the lease to another)."""
+        self._number(Ended(self._next(), ended.reason, ended.outputs, ended.failure, ended.run_time_ms, ended.log))
+        await self._finish()
+
+    async def released(self) -> None:
+        self._number(Released(self._next()))
+        await self._finish()
+
+    async def drop(self) -> None:
+        """Sends nothing more."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _finish(self) -> None:
+        self._closing = True
+        self._wake.set()
+        await self._task
+
+    def _next(self) -> int:
+        self._seq += 1
+        return self._seq
+
+    def _number(self, report: Report) -> None:
+        # What was live before belongs before; a preview that nobody waited for is of no use after the end.
+        self._numbered.append(report)
+        self._wake.set()
+
+    def _live(self, key: tuple[str, str | None], report: Report) -> None:
+        self._newest[key] = report
+        self._wake.set()
+
+    async def _send_loop(self) -> None:
+        while not (self._closing and not self._numbered):
+            await self._wake.wait()
+            self._wake.clear()
+            batch = [*self._newest.values(), *self._numbered]
+            if not batch:
+                continue
+            self._newest.clear()
+            self._numbered.clear()
+            try:
+                await self._link.report(Reports(self._lease, batch))
+            except StaleLease:
+                self._on_stale.set()
+                return
+            except ComfywardError:
+                log.exception("the server refused a report", extra={"action": "report_refused"})
+                self._on_stale.set()
+                return
+            if not self._closing:
+                await asyncio.sleep(COALESCE_S)

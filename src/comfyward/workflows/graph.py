@@ -1,0 +1,109 @@
+"""What a graph is: ComfyUI's API format, parsed, walked and described."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from comfyward.errors import InvalidGraph
+
+MAX_NODES = 20_000
+
+
+@dataclass(frozen=True)
+class Node:
+    id: str
+    class_type: str
+    inputs: dict[str, Any]
+    title: str | None = None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph in ComfyUI's API format: {"node id": {"class_type", "inputs"}}."""
+
+    nodes: dict[str, Node]
+
+    def strings(self) -> Iterator[tuple[Node, str, str]]:
+        """Every (node, input name, text) with a plain text value."""
+        for node in self.nodes.values():
+            for name, value in node.inputs.items():
+                if isinstance(value, str):
+                    yield node, name, value
+
+    def classes(self) -> list[str]:
+        """The class names used, once each, sorted."""
+        return sorted({node.class_type for node in self.nodes.values()})
+
+
+def is_link(value: object) -> bool:
+    """Whether an input's value points at another node's output: [node id, slot]."""
+    return (
+        isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int | float)
+    )
+
+
+def parse_graph(prompt: object) -> Graph:
+    """The graph of a request's `prompt`. Raises InvalidGraph when it is not an API-format graph."""
+    if not isinstance(prompt, dict):
+        raise InvalidGraph("'prompt' must be an object of nodes.", hint="Export the workflow with 'Export (API)'.")
+    if isinstance(prompt.get("nodes"), list) and "links" in prompt:
+        raise InvalidGraph(
+            "'prompt' is a workflow in the editor's format, which cannot be run.",
+            hint="In ComfyUI choose Workflow > Export (API) and send that file's content as 'prompt'.",
+        )
+    if not prompt:
+        raise InvalidGraph("The graph has no nodes.", hint="Export the workflow with 'Export (API)'.")
+    if len(prompt) > MAX_NODES:
+        raise InvalidGraph(f"The graph has more than {MAX_NODES} nodes.")
+    return Graph({node_id: _parse_node(node_id, node) for node_id, node in prompt.items()})
+
+
+def _parse_node(node_id: str, node: object) -> Node:
+    if not isinstance(node, dict):
+        raise InvalidGraph(f"Node '{node_id}' is not an object.", node_id=node_id)
+    class_type, inputs = node.get("class_type"), node.get("inputs", {})
+    if not isinstance(class_type, str) or not class_type:
+        raise InvalidGraph(
+            f"Node '{node_id}' has no class_type.", hint="Export the workflow with 'Export (API)'.", node_id=node_id
+        )
+    if not isinstance(inputs, dict):
+        raise InvalidGraph(f"The inputs of node '{node_id}' ({class_type}) are not an object.", node_id=node_id)
+    meta = node.get("_meta")
+    title = meta.get("title") if isinstance(meta, dict) else None
+    return Node(node_id, class_type, inputs, title if isinstance(title, str) else None)
+
+
+def describe(graph: Graph, extra_data: object, packs: dict[str, str]) -> dict[str, Any]:
+    """The run object's `metadata`: packs, node classes, checkpoints, note texts and groups (shape: ComfyICU's).
+
+    `packs` gives the pack of a class; notes and groups come from the editor's graph in `extra_data`, when it is there.
+    """
+    editor = _editor_graph(extra_data)
+    checkpoints = {text for _, name, text in graph.strings() if name == "ckpt_name"}
+    return {
+        "extensions": sorted({packs.get(name, "comfyanonymous__ComfyUI") for name in graph.classes()}),
+        "nodes": graph.classes(),
+        "checkpoints": sorted(checkpoints),
+        "notes": [{"text": text} for text in _notes(editor)],
+        "groups": [group["title"] for group in _objects(editor.get("groups")) if isinstance(group.get("title"), str)],
+    }
+
+
+def _editor_graph(extra_data: object) -> dict[str, Any]:
+    for key in ("extra_pnginfo", "workflow"):
+        extra_data = extra_data.get(key) if isinstance(extra_data, dict) else None
+    return extra_data if isinstance(extra_data, dict) else {}
+
+
+def _notes(editor: dict[str, Any]) -> Iterator[str]:
+    for node in _objects(editor.get("nodes")):
+        values = node.get("widgets_values")
+        if node.get("type") in ("Note", "MarkdownNote") and isinstance(values, list):
+            yield from (value for value in values[:1] if isinstance(value, str))
+
+
+def _objects(values: object) -> Iterator[dict[str, Any]]:
+    if isinstance(values, list):
+        yield from (value for value in values if isinstance(value, dict))
