@@ -6,6 +6,7 @@ directory. Nothing else in the package reads the environment.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,7 +83,7 @@ class Settings(BaseSettings):
         None, description="Pool for runs that name none. Default: the workflow's, else the first pool that exists."
     )
     accelerator_aliases: dict[str, str] = Field(
-        default_factory=dict,
+        default_factory=lambda: {"A100": "A100_40GB"},
         description='Names that another pool serves, as JSON: {"L4": "RTX_4090"} gives runs asking for L4 to RTX_4090.',
     )
     prices: dict[str, float] = Field(
@@ -148,6 +149,15 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, CommaEnv(settings_cls), TomlConfigSettingsSource(settings_cls)
+
+    def as_environment(self) -> dict[str, str]:
+        """The settings that were set, as environment variables for a child process."""
+        values = self.model_dump(mode="json", include=self.model_fields_set)
+        return {
+            f"COMFYWARD_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+            for name, value in values.items()
+            if value is not None
+        }
 
     def derived_environments_dir(self) -> Path:
         return self.environments_dir or self.data_dir / "environments"

@@ -69,7 +69,7 @@ def choose(wanted: str) -> Level:
         return Level.NONE
     raise SetupFailed(
         f"The sandbox '{wanted}' does not work on this host.",
-        hint="Install bubblewrap ('apt-get install bubblewrap') and allow user namespaces, or use COMFYWARD_SANDBOX=auto.",
+        hint="Install Debian's 'bubblewrap' and allow user namespaces, or use COMFYWARD_SANDBOX=auto.",
     )
 
 

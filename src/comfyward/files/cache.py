@@ -59,6 +59,7 @@ class Wanted:
     path: str
     source: Url
     immutable: bool
+    key: str | None = None  # a name for the content that outlives the URL and headers it is fetched with
 
 
 class HostCache:
@@ -69,20 +70,24 @@ class HostCache:
         for folder in ("blobs", "index", "parts", "pins", "locks"):
             (root / folder).mkdir(parents=True, exist_ok=True)
 
-    def obtain(self, wanted: Wanted, pin: Path, progress: Progress, stop: threading.Event) -> Entry:
+    def obtain(
+        self, wanted: Wanted, pin: Path, progress: Progress, stop: threading.Event, guard: Guard | None = None
+    ) -> Entry:
         """Gets a file into the cache if it is not there (or may be stale) and links it to `pin`.
 
+        `guard` takes the place of the cache's own for this file.
         Raises FetchFailed, FetchRefused, TooLarge, StorageFull or Stopped.
         """
         asked_at = time.time()
-        key = _key(wanted.source)
+        key = wanted.key or _key(wanted.source)
+        guard = guard or self._guard
         with self._locked(key, stop):
             entry = self._entry(key)
             if entry is None or not self._usable(entry, wanted, asked_at):
-                entry = self._fetch(key, wanted, entry, progress, stop)
+                entry = self._fetch(key, wanted, entry, progress, stop, guard)
             self._verify(entry, wanted)
             if not self._link(entry.digest, pin):
-                entry = self._fetch(key, wanted, None, progress, stop)
+                entry = self._fetch(key, wanted, None, progress, stop, guard)
                 self._verify(entry, wanted)
                 if not self._link(entry.digest, pin):
                     raise StorageFull("The cache is too small for the files of one run.")
@@ -111,14 +116,20 @@ class HostCache:
         return wanted.immutable or entry.checked_at >= asked_at
 
     def _fetch(
-        self, key: str, wanted: Wanted, before: Entry | None, progress: Progress, stop: threading.Event
+        self,
+        key: str,
+        wanted: Wanted,
+        before: Entry | None,
+        progress: Progress,
+        stop: threading.Event,
+        guard: Guard,
     ) -> Entry:
         known = before.validators if before and self._blob(before.digest).exists() else Validators()
         part = self._root / "parts" / key
         fetch = Fetch(
             wanted.source.url,
             part,
-            self._guard,
+            guard,
             self._limits,
             headers=dict(wanted.source.headers),
             known=known,

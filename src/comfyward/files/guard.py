@@ -11,8 +11,9 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
-from comfyward.errors import FetchFailed, FetchRefused
+from comfyward.errors import FetchFailed, FetchRefused, InvalidUrl
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -45,6 +46,22 @@ class Guard:
         if any(ip in network for network in self.networks if network.version == ip.version):
             return True
         return ip.is_global and not ip.is_multicast and not ip.is_reserved
+
+    def check_url(self, url: str, what: str) -> None:
+        """Refuses at once what can be refused without asking a name server: other schemes, and private literals.
+
+        Raises InvalidUrl. A name that turns out to be private is refused when it is connected to.
+        """
+        try:
+            parts = urlsplit(url)
+            host = parts.hostname or ""
+        except ValueError as error:
+            raise InvalidUrl(f"{what} is malformed: {error}.") from error
+        if parts.scheme not in ("http", "https") or not host:
+            raise InvalidUrl(f"{what} is not an http:// or https:// URL.")
+        address = _literal(host)
+        if address is not None and not self._allows_host(host) and not self.permits(address):
+            raise InvalidUrl(f"{what} points to {address}, which is private or reserved.", hint=FetchRefused.hint)
 
     def connect(self, host: str, port: int, timeout_s: float) -> socket.socket:
         """A connected socket. Raises FetchRefused when no address of the host is permitted, else FetchFailed."""
@@ -96,6 +113,17 @@ def innermost(ip: Address) -> Address:
     if any(ip in network for network in _NAT64) or int(ip) < 1 << 32:
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip
+
+
+def _literal(host: str) -> str | None:
+    """The address that a host spells in any form (0x7f.1, 2130706433, 017700000001, localhost), None for a name."""
+    if host.lower().rstrip(".") == "localhost" or host.lower().endswith(".localhost"):
+        return "127.0.0.1"
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return None
+    return str(found[0][4][0]) if found else None
 
 
 def _open(family: int, kind: int, protocol: int, target: Any, timeout_s: float) -> socket.socket:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +27,14 @@ class Blob:
     size: int
 
 
+@dataclass(frozen=True)
+class Received:
+    """A stream that was taken in, not stored yet."""
+
+    blob: Blob
+    keep: Callable[[], Awaitable[None]]
+
+
 class Objects:
     """Blobs at `blobs/<digest>`, and derived data (thumbnails) beside them."""
 
@@ -36,8 +45,14 @@ class Objects:
             Path(url).mkdir(parents=True, exist_ok=True)
             self._store = LocalStore(url)
 
-    async def put_stream(self, chunks: AsyncIterator[bytes], *, limit: int, digest: str | None = None) -> Blob:
-        """Stores a stream under its digest. Raises TooLarge, and InvalidRequest when it is not the digest promised."""
+    @contextlib.asynccontextmanager
+    async def receive(
+        self, chunks: AsyncIterator[bytes], *, limit: int, digest: str | None = None
+    ) -> AsyncIterator[Received]:
+        """Takes a stream in and hashes it; `keep` of what is given then stores it under its digest.
+
+        Raises TooLarge, StorageFull, and InvalidRequest when the bytes do not have the promised digest.
+        """
         hasher, size = Hasher(), 0
         with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as spool:
             async for chunk in chunks:
@@ -48,18 +63,12 @@ class Objects:
                     await asyncio.to_thread(_take, spool, hasher, chunk)
                 else:
                     _take(spool, hasher, chunk)
-            if digest is not None and digest not in (hasher.blake3, hasher.sha256):
-                raise InvalidRequest("The bytes do not have the digest that was announced.", digest=hasher.blake3)
+            blob = Blob(hasher.blake3, hasher.sha256, size)
+            if digest is not None and digest not in (blob.digest, blob.sha256):
+                raise InvalidRequest("The bytes do not have the digest that was announced.", digest=blob.digest)
             spool.seek(0)
-            await self._put(blob_key(hasher.blake3), spool.read() if size <= IN_MEMORY_BYTES else spool)
-        return Blob(hasher.blake3, hasher.sha256, size)
-
-    async def put_bytes(self, data: bytes) -> Blob:
-        """Stores some bytes under their digest."""
-        hasher = Hasher()
-        hasher.update(data)
-        await self._put(blob_key(hasher.blake3), data)
-        return Blob(hasher.blake3, hasher.sha256, len(data))
+            data = spool.read() if size <= IN_MEMORY_BYTES else spool
+            yield Received(blob, lambda: self._put(blob_key(blob.digest), data))
 
     async def has(self, key: str) -> bool:
         try:
@@ -108,7 +117,10 @@ def thumbnail_key(digest: str) -> str:
 
 
 def _take(spool: IO[bytes], hasher: Hasher, chunk: bytes) -> None:
-    spool.write(chunk)
+    try:
+        spool.write(chunk)
+    except OSError as error:
+        raise StorageFull(f"No space left on the server to receive a file: {error.strerror}.") from error
     hasher.update(chunk)
 
 

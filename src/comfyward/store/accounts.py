@@ -40,6 +40,14 @@ def create(
     return account
 
 
+def ensure_admin(conn: Connection, now: int) -> tuple[Account, bool]:
+    """The first admin account, and whether it was made just now."""
+    row = conn.execute(select(*_ACCOUNT).where(accounts.c.role == "admin").order_by(accounts.c.created_at)).first()
+    if row is not None:
+        return _account(row), False
+    return create(conn, "admin", "admin", None, now), True
+
+
 def by_name(conn: Connection, name: str) -> Account:
     """Raises NotFound."""
     row = conn.execute(select(*_ACCOUNT).where(accounts.c.name == name)).first()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, exists, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select, update
 
 from comfyward.errors import NotFound
 from comfyward.store.schema import blob_uses, blobs, files, runs
@@ -23,9 +23,14 @@ class StoredFile:
 
 
 def add_blob(conn: Connection, digest: str, sha256: str, size: int, now: int) -> None:
-    """Says that the object store holds a blob. Known ones are left as they are."""
-    if conn.scalar(select(blobs.c.digest).where(blobs.c.digest == digest)) is None:
+    """Says that the object store holds a blob; a known one counts as new again, so that no sweep takes it now."""
+    known = conn.execute(update(blobs).where(blobs.c.digest == digest).values(created_at=now))
+    if known.rowcount == 0:
         conn.execute(insert(blobs).values(digest=digest, sha256=sha256, size=size, created_at=now))
+
+
+def has_blob(conn: Connection, digest: str) -> bool:
+    return conn.scalar(select(blobs.c.digest).where(blobs.c.digest == digest)) is not None
 
 
 def put(conn: Connection, file: StoredFile) -> StoredFile:
@@ -71,9 +76,17 @@ def blob_of_run(conn: Connection, run_id: str, digest: str) -> bool:
     return conn.scalar(query) is not None
 
 
-def take_orphans(conn: Connection, before: int, limit: int = 500) -> list[str]:
-    """Forgets blobs older than `before` that no file and no run uses, and returns them for the object store."""
-    unused = ~exists().where(files.c.digest == blobs.c.digest) & ~exists().where(blob_uses.c.digest == blobs.c.digest)
-    digests = list(conn.scalars(select(blobs.c.digest).where(blobs.c.created_at < before, unused).limit(limit)))
-    conn.execute(delete(blobs).where(blobs.c.digest.in_(digests)))
-    return digests
+def orphans(conn: Connection, before: int, limit: int = 500) -> list[str]:
+    """Blobs stored before a time that no file and no run uses."""
+    return list(conn.scalars(select(blobs.c.digest).where(blobs.c.created_at < before, _unused()).limit(limit)))
+
+
+def forget_orphan(conn: Connection, digest: str, before: int) -> bool:
+    """Forgets a blob if it still is an orphan."""
+    changed = conn.execute(delete(blobs).where(blobs.c.digest == digest, blobs.c.created_at < before, _unused()))
+    return changed.rowcount == 1
+
+
+def _unused() -> ColumnElement[bool]:
+    used = exists().where(files.c.digest == blobs.c.digest) | exists().where(blob_uses.c.digest == blobs.c.digest)
+    return ~used

@@ -23,7 +23,7 @@ _RUN_COLUMNS = [runs.c[name] for name in Run.__dataclass_fields__]
 
 @dataclass(frozen=True)
 class NewRun:
-    """A run as intake writes it. `ended` is set for a run that is over before it starts (no credit)."""
+    """A run as intake writes it."""
 
     id: str
     account_id: str
@@ -46,8 +46,6 @@ class NewRun:
     idempotency_key: str | None
     request_digest: str
     created_at: int
-    ended: EndReason | None = None
-    failure: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,6 @@ def insert_run(conn: Connection, new: NewRun) -> str:
             raise IdempotencyMismatch("This Idempotency-Key was used with a different request.")
         if found is not None:
             return str(found.id)
-    ended_at = new.created_at if new.ended else None
     conn.execute(
         insert(runs).values(
             id=new.id,
@@ -99,8 +96,7 @@ def insert_run(conn: Connection, new: NewRun) -> str:
             workflow_id=new.workflow_id,
             api_key_id=new.api_key_id,
             prompt_id=new.prompt_id,
-            state=State.FAILED if new.ended else State.QUEUED,
-            end_reason=new.ended,
+            state=State.QUEUED,
             accelerator=new.accelerator,
             pool=new.pool,
             environment=new.environment,
@@ -114,12 +110,10 @@ def insert_run(conn: Connection, new: NewRun) -> str:
             metadata=_text(new.metadata),
             webhook=new.webhook,
             tags=_text(new.tags),
-            failure=_text(new.failure) if new.failure else None,
             idempotency_key=new.idempotency_key,
             request_digest=new.request_digest,
             created_at=new.created_at,
             queued_at=new.created_at,
-            finished_at=ended_at,
             updated_at=new.created_at,
         )
     )
@@ -201,16 +195,18 @@ def queue_lengths(conn: Connection) -> dict[str, int]:
     return {row.pool: int(row[1]) for row in conn.execute(query)}
 
 
-def leases_of_worker(conn: Connection, worker_id: str) -> list[tuple[str, str]]:
-    """The (run id, lease) pairs that a worker holds."""
-    query = select(runs.c.id, runs.c.lease).where(runs.c.worker_id == worker_id, runs.c.lease.is_not(None))
-    return [(row.id, row.lease) for row in conn.execute(query)]
+def leased_by(conn: Connection, worker_id: str) -> list[Run]:
+    """The runs that a worker has."""
+    query = select(*_RUN_COLUMNS).where(runs.c.worker_id == worker_id, runs.c.lease.is_not(None))
+    return [_run(row) for row in conn.execute(query)]
 
 
-def cancelled_leases(conn: Connection, leases: Sequence[str]) -> set[str]:
-    """Those of the leases whose run somebody asked to cancel."""
-    query = select(runs.c.lease).where(runs.c.lease.in_(leases), runs.c.cancel_requested_at.is_not(None))
-    return set(conn.scalars(query))
+def cancelled_leases(conn: Connection, worker_id: str) -> list[str]:
+    """The leases of a worker whose runs somebody asked to cancel."""
+    query = select(runs.c.lease).where(
+        runs.c.worker_id == worker_id, runs.c.lease.is_not(None), runs.c.cancel_requested_at.is_not(None)
+    )
+    return list(conn.scalars(query))
 
 
 def assign(
@@ -321,6 +317,23 @@ def requeue(conn: Connection, run: Run, *, avoid_worker_id: str | None, log: str
             worker_id=None,
             avoid_worker_id=avoid_worker_id,
             log=log,
+            updated_at=now,
+        )
+    )
+    return changed.rowcount == 1
+
+
+def give_back(conn: Connection, run: Run, now: int) -> bool:
+    """Puts a run that its worker has not begun back in the queue; the attempt does not count."""
+    changed = conn.execute(
+        update(runs)
+        .where(runs.c.id == run.id, *_unchanged(run))
+        .values(
+            state=State.QUEUED,
+            attempt=runs.c.attempt - 1,
+            lease=None,
+            lease_expires_at=None,
+            worker_id=None,
             updated_at=now,
         )
     )

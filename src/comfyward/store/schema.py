@@ -151,6 +151,12 @@ runs = Table(
         postgresql_where=text("state = 'queued'"),
     ),
     Index(
+        "ix_runs_worker_id",
+        "worker_id",
+        sqlite_where=text("lease IS NOT NULL"),
+        postgresql_where=text("lease IS NOT NULL"),
+    ),
+    Index(
         "ix_runs_leases",
         "lease_expires_at",
         sqlite_where=text("lease IS NOT NULL"),

@@ -47,6 +47,11 @@ def leave(conn: Connection, worker_id: str, now: int) -> None:
     conn.execute(update(workers).where(workers.c.id == worker_id, workers.c.gone_at.is_(None)).values(gone_at=now))
 
 
+def get(conn: Connection, worker_id: str) -> WorkerRow | None:
+    row = conn.execute(select(workers).where(workers.c.id == worker_id)).first()
+    return _worker(row._mapping) if row else None
+
+
 def find(conn: Connection, seen_after: int) -> list[WorkerRow]:
     """Workers that are there: seen lately and not gone."""
     query = select(workers).where(workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None)).order_by(workers.c.id)

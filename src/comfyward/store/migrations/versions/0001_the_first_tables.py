@@ -254,6 +254,13 @@ def upgrade() -> None:
             sqlite_where=sa.text("lease IS NOT NULL"),
             postgresql_where=sa.text("lease IS NOT NULL"),
         )
+        batch_op.create_index(
+            "ix_runs_worker_id",
+            ["worker_id"],
+            unique=False,
+            sqlite_where=sa.text("lease IS NOT NULL"),
+            postgresql_where=sa.text("lease IS NOT NULL"),
+        )
         batch_op.create_index("ix_runs_workflow_id_created_at", ["workflow_id", "created_at", "id"], unique=False)
 
     op.create_table(
@@ -288,6 +295,11 @@ def downgrade() -> None:
     op.drop_table("blob_uses")
     with op.batch_alter_table("runs", schema=None) as batch_op:
         batch_op.drop_index("ix_runs_workflow_id_created_at")
+        batch_op.drop_index(
+            "ix_runs_worker_id",
+            sqlite_where=sa.text("lease IS NOT NULL"),
+            postgresql_where=sa.text("lease IS NOT NULL"),
+        )
         batch_op.drop_index(
             "ix_runs_leases", sqlite_where=sa.text("lease IS NOT NULL"), postgresql_where=sa.text("lease IS NOT NULL")
         )

@@ -1,0 +1,135 @@
+"""The HTTP application: routers, error envelopes, health, metrics, documentation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from starlette.exceptions import HTTPException
+
+from comfyward import __version__
+from comfyward.api import gateway, icu, library, views
+from comfyward.api.context import Context
+from comfyward.errors import ComfywardError, Unauthenticated
+from comfyward.store import runs, workers
+from comfyward.store.db import now_ms
+
+log = logging.getLogger(__name__)
+
+READY_SEEN_MS = 30_000
+
+DESCRIPTION = """Run ComfyUI workflows on your own machines. Compatible with ComfyICU's API: change the host name.
+
+Send your key as `Authorization: Bearer KEY`. Errors have the form
+`{"status": "error", "code", "message", "error", "hint", "details"}`; `code` is stable.
+"""
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
+    app = FastAPI(
+        title="comfyward",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url="/docs",
+        redoc_url=None,
+        strict_content_type=False,
+    )
+    for module in (icu, library, views, gateway):
+        app.include_router(module.router(context))
+    _add_health(app, context)
+    _add_errors(app)
+    return app
+
+
+def _add_health(app: FastAPI, context: Context) -> None:
+    @app.get("/healthz", tags=["health"], summary="The server is up")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok", "version": __version__}
+
+    @app.get("/readyz", tags=["health"], summary="200 once a run could start now")
+    async def readyz() -> Response:
+        present = await context.db.read(workers.find, now_ms() - READY_SEEN_MS)
+        if present:
+            return JSONResponse({"status": "ready", "workers": len(present)})
+        problem = context.fleet_problem()
+        message = problem or "No worker is ready yet."
+        return JSONResponse({"status": "waiting", "message": message}, 503, headers={"Retry-After": "2"})
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(await _metrics(context), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _metrics(context: Context) -> bytes:
+    """Read from the rows when asked, so every replica says the same."""
+    registry = CollectorRegistry()
+    queue = Gauge("comfyward_queue_length", "Runs waiting, by pool", ["pool"], registry=registry)
+    for pool, length in (await context.db.read(runs.queue_lengths)).items():
+        queue.labels(pool).set(length)
+    present = Gauge(
+        "comfyward_workers", "Workers present, by pool and sandbox level", ["pool", "sandbox"], registry=registry
+    )
+    for worker in await context.db.read(workers.find, now_ms() - READY_SEEN_MS):
+        present.labels(worker.pool, worker.sandbox).inc()
+    return generate_latest(registry)
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(ComfywardError)
+    async def ours(request: Request, error: ComfywardError) -> Response:
+        if error.status >= 500:
+            log.error("%s: %s", error.code, error.message, extra={"action": "request_failed"})
+        headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
+        return envelope(error.status, error.code, error.message, error.hint, error.details, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        problems = [{"loc": each["loc"], "msg": each["msg"], "type": each["type"]} for each in error.errors()]
+        field = ".".join(str(part) for part in problems[0]["loc"])
+        return envelope(400, "invalid_request", f"'{field}': {problems[0]['msg']}.", None, {"fields": problems})
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        code = HTTPStatus(error.status_code).name.lower()
+        message = f"There is nothing at {request.method} {request.scope['path'][:200]}."
+        hint = "See /docs for what there is." if error.status_code in (404, 405) else None
+        text = message if error.status_code == 404 else str(error.detail)
+        return envelope(error.status_code, code, text, hint, {}, dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        log.exception("unexpected error", exc_info=error, extra={"action": "request_failed"})
+        return envelope(500, "internal", "Something went wrong in the server; its log has the details.", None, {})
+
+
+def envelope(
+    status: int,
+    code: str,
+    message: str,
+    hint: str | None,
+    details: dict[str, Any],
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """Every error of the API: a stable code, and a sentence (twice, for clients that read `error`)."""
+    details = dict(details)
+    body = {
+        "status": "error",
+        "code": code,
+        "message": message,
+        "error": message,
+        "hint": hint,
+        "node_errors": details.pop("node_errors", {}),
+        "details": details,
+    }
+    return Response(msgspec.json.encode(body, enc_hook=str), status, headers, media_type="application/json")

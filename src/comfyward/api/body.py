@@ -1,0 +1,69 @@
+"""Reading a request's body: JSON whatever its Content-Type says, up to a limit, checked by a model."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from comfyward.errors import InvalidRequest, TooLarge
+
+M = TypeVar("M", bound=BaseModel)
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """The whole body. Raises TooLarge as soon as it is over the limit, without reading on."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit_bytes:
+        raise _too_large(limit_bytes)
+    pieces, size = [], 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def read_json(request: Request, model: type[M], limit_bytes: int) -> M:
+    """The body as a model. Raises InvalidRequest naming the field and what it should be."""
+    body = await read_body(request, limit_bytes)
+    try:
+        data = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}.", hint="Send a JSON object.") from error
+    if not isinstance(data, dict):
+        raise InvalidRequest("The body must be a JSON object.", hint='Send a JSON object, such as {"prompt": {…}}.')
+    return check(model, data)
+
+
+def check(model: type[M], data: dict[str, Any]) -> M:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        first = problems[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InvalidRequest(f"'{field}': {first['msg']}.", fields=problems) from error
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The OpenAPI description of a body that a route reads by itself."""
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": model.model_json_schema(ref_template="#/components/schemas/{model}")}
+            },
+        }
+    }
+
+
+def _too_large(limit_bytes: int) -> TooLarge:
+    return TooLarge(
+        f"The body is larger than {limit_bytes} bytes.",
+        hint="Upload large files with POST /api/v1/files, or give their URLs in 'files'.",
+        limit=limit_bytes,
+    )

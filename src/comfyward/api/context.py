@@ -1,0 +1,39 @@
+"""What the routes work with: made once by the composition root, handed to every router."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from comfyward.api.auth import Auth
+from comfyward.delivery.hub import Hub
+from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.intake import Intake
+from comfyward.dispatch.leases import Leases
+from comfyward.dispatch.offers import Offers
+from comfyward.dispatch.recorder import Recorder
+from comfyward.files.objects import Objects
+from comfyward.settings import Settings
+from comfyward.store.db import Database
+
+
+@dataclass(frozen=True)
+class Context:
+    settings: Settings
+    db: Database
+    auth: Auth
+    intake: Intake
+    offers: Offers
+    leases: Leases
+    recorder: Recorder
+    blobs: Blobs
+    objects: Objects
+    hub: Hub
+    webhooks_changed: Callable[[], None]
+    fleet_problem: Callable[[], str | None]
+
+    def base_url(self, request: Request) -> str:
+        """How this client reaches this server, without a slash at the end."""
+        return (self.settings.public_url or str(request.base_url)).rstrip("/")

@@ -1,0 +1,215 @@
+"""The workers' side: see worker/protocol.py for the wire. Any replica can answer any call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import blake3
+import msgspec
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from sqlalchemy import Connection
+
+from comfyward.api.body import read_body
+from comfyward.api.context import Context
+from comfyward.api.views import serve
+from comfyward.dispatch.leases import Asker
+from comfyward.errors import InvalidRequest, NotFound, StaleLease
+from comfyward.runs.files import Stored, source_from_row
+from comfyward.runs.run import Run
+from comfyward.store import runs, workers
+from comfyward.store.db import now_ms
+from comfyward.store.workers import WorkerRow
+from comfyward.worker.protocol import (
+    LEASE_HEADER,
+    PREFIX,
+    Ask,
+    Assignment,
+    FileOrder,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Reports,
+    Welcome,
+    WorkerInfo,
+)
+
+T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
+
+MAX_MESSAGE_BYTES = 64 << 20
+NOTHING = msgspec.Raw(b"null")
+
+
+def router(context: Context) -> APIRouter:
+    routes = APIRouter(prefix=PREFIX, include_in_schema=False)
+    askers: dict[tuple[str, str], Asker] = {}
+    _add_life_routes(routes, context, askers)
+    _add_work_routes(routes, context, askers)
+    _add_byte_routes(routes, context)
+    return routes
+
+
+def _add_life_routes(routes: APIRouter, context: Context, askers: dict[tuple[str, str], Asker]) -> None:
+    db = context.db
+
+    @routes.post("/hello")
+    async def hello(request: Request) -> Response:
+        message = await _read(context, request, Hello)
+        worker = message.worker
+        replaced = await db.write(workers.greet, _row(worker))
+        if replaced:
+            await context.leases.worker_gone(worker.id)
+            await db.write(workers.greet, _row(worker))
+        askers[worker.id, worker.incarnation] = Asker(worker.id, worker.pool, worker.environment, worker.device)
+        known = await db.read(workers.catalog_digest, worker.environment)
+        return _answer(Welcome(context.leases.lease_s, wants_catalog=known != message.catalog_digest))
+
+    @routes.put("/catalog/{environment}/{digest}")
+    async def put_catalog(request: Request, environment: str, digest: str) -> Response:
+        await context.auth.worker(request)
+        body = await read_body(request, MAX_MESSAGE_BYTES)
+        if blake3.blake3(body).hexdigest() != digest:
+            raise InvalidRequest("The catalog does not have the digest that was announced.")
+        await db.write(workers.put_catalog, environment, digest, body.decode(), now_ms())
+        return Response(status_code=204)
+
+    @routes.post("/goodbye")
+    async def goodbye(request: Request) -> Response:
+        message = await _read(context, request, Goodbye)
+        askers.pop((message.worker_id, message.incarnation), None)
+        await context.leases.worker_gone(message.worker_id)
+        return Response(status_code=204)
+
+
+def _add_work_routes(routes: APIRouter, context: Context, askers: dict[tuple[str, str], Asker]) -> None:
+    @routes.post("/lease")
+    async def lease(request: Request) -> Response:
+        ask = await _read(context, request, Ask)
+        asker = await _asker(context, askers, ask.worker_id, ask.incarnation)
+        run = await _while_connected(request, context.leases.ask(asker, ask))
+        return Response(status_code=204) if run is None else _answer(_assignment(run))
+
+    @routes.post("/heartbeat")
+    async def heartbeat(request: Request) -> Response:
+        message = await _read(context, request, Heartbeat)
+        asker = await _asker(context, askers, message.worker_id, message.incarnation)
+        orders = await _while_connected(request, context.leases.heartbeat(asker, message))
+        return Response(status_code=204) if orders is None else _answer(orders)
+
+    @routes.post("/reports")
+    async def reports(request: Request) -> Response:
+        await context.recorder.record(await _read(context, request, Reports))
+        context.webhooks_changed()
+        return Response(status_code=204)
+
+
+def _add_byte_routes(routes: APIRouter, context: Context) -> None:
+    @routes.put("/outputs/{digest}")
+    async def put_output(request: Request, digest: str) -> Response:
+        await _leased_run(context, request)
+        limit = context.settings.fetch_limit_bytes
+        await context.blobs.put_stream(request.stream(), limit=limit, digest=digest)
+        return Response(status_code=204)
+
+    @routes.get("/blobs/{digest}")
+    async def get_blob(request: Request, digest: str) -> Response:
+        run = await _leased_run(context, request)
+        for source in map(source_from_row, run.files.values()):
+            if isinstance(source, Stored) and source.digest == digest:
+                return await serve(context, request, digest, source.size, "application/octet-stream", digest)
+        raise NotFound("The run does not use this blob.")
+
+
+async def _read(context: Context, request: Request, kind: type[S]) -> S:
+    await context.auth.worker(request)
+    try:
+        return msgspec.json.decode(await read_body(request, MAX_MESSAGE_BYTES), type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRequest(
+            f"The message is not one of this protocol: {error}.", hint="Worker and server must be of the same version."
+        ) from error
+
+
+async def _asker(context: Context, askers: dict[tuple[str, str], Asker], worker_id: str, incarnation: str) -> Asker:
+    """The worker behind a call. Raises StaleLease when another life of it has said hello since."""
+    known = askers.get((worker_id, incarnation))
+    if known is None:
+        row = await context.db.read(workers.get, worker_id)
+        if row is None or row.incarnation != incarnation:
+            raise StaleLease("This worker is not known; it must say hello first.")
+        known = askers[worker_id, incarnation] = Asker(row.id, row.pool, row.environment, row.device)
+    return known
+
+
+async def _leased_run(context: Context, request: Request) -> Run:
+    await context.auth.worker(request)
+    found = await context.db.read(_find_leased, request.headers.get(LEASE_HEADER, ""))
+    if found is None:
+        raise StaleLease("The lease is over or was given to another worker.")
+    return found
+
+
+def _find_leased(conn: Connection, lease: str) -> Run | None:
+    found = runs.leased(conn, lease)
+    return found[0] if found else None
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of a held request, or None as soon as the worker has hung up: nothing is handed to nobody."""
+    task = asyncio.create_task(work)
+    gone = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return await task if task.done() else None
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+def _assignment(run: Run) -> Assignment:
+    assert run.lease is not None
+    return Assignment(
+        run_id=run.id,
+        lease=run.lease,
+        attempt=run.attempt,
+        prompt_id=run.prompt_id,
+        prompt=msgspec.Raw(run.prompt.encode()),
+        extra_data=msgspec.Raw(run.extra_data.encode()) if run.extra_data else NOTHING,
+        files=[_order(path, row) for path, row in run.files.items()],
+        models=run.models,
+        timeout_s=run.timeout_s,
+    )
+
+
+def _order(path: str, row: dict[str, Any]) -> FileOrder:
+    match source_from_row(row):
+        case Stored(digest):
+            return FileOrder(path, blob=digest)
+        case url:
+            return FileOrder(path, url.url, url.digest, dict(url.headers))
+
+
+def _row(worker: WorkerInfo) -> WorkerRow:
+    now = now_ms()
+    return WorkerRow(
+        id=worker.id,
+        incarnation=worker.incarnation,
+        pool=worker.pool,
+        environment=worker.environment,
+        device=worker.device,
+        host=worker.host,
+        sandbox=worker.sandbox,
+        versions=worker.versions,
+        local=worker.local,
+        started_at=now,
+        seen_at=now,
+        gone_at=None,
+    )
+
+
+def _answer(message: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(message), media_type="application/json")

@@ -1,0 +1,341 @@
+"""/api/v1: ComfyICU's API for runs and workflows, extended. Its clients work when only the host name is changed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from comfyward.api.body import read_json, schema_of
+from comfyward.api.context import Context
+from comfyward.api.shapes import API_PREFIX, Shapes
+from comfyward.api.views import resolve_own
+from comfyward.delivery.stream import stream_events
+from comfyward.dispatch.intake import PRIORITIES, Submission
+from comfyward.errors import Conflict, InvalidRequest, NotFound
+from comfyward.ids import new_id
+from comfyward.runs.files import Inline, parse_files
+from comfyward.runs.run import EndReason, PublicStatus, Run, states_of
+from comfyward.store import runs, workflows
+from comfyward.store.db import now_ms
+from comfyward.store.runs import RunFilter
+from comfyward.workflows.graph import parse_graph
+from comfyward.workflows.workflow import Workflow
+
+MAX_LISTED = 300  # what ComfyICU's own list holds
+MAX_INLINE_BYTES = 8 << 20
+MAX_KEY_LENGTH = 200
+
+
+class RunRequest(BaseModel):
+    """A run to make. The path's workflow decides; `workflow_id` is accepted for ComfyICU's clients."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    prompt: Any = Field(None, description="The graph in ComfyUI's API format. Default: the workflow's saved graph.")
+    files: Any = Field(
+        None,
+        description='Files to place before the run: {"/input/a.png": "https://…"}. A value is a URL, a data: URL, '
+        "or {url, digest, headers}.",
+        examples=[{"/models/loras/style.safetensors": "https://host/style.safetensors"}],
+    )
+    accelerator: str | None = Field(None, max_length=60, description="A name that GET /accelerators lists.")
+    webhook: str | None = Field(None, max_length=2000, description="URL that is told when the run starts and ends.")
+    extra_data: dict[str, Any] | None = Field(None, description="ComfyUI's extra_data, e.g. the editor's graph.")
+    workflow_id: str | None = None
+    priority: int = Field(0, ge=PRIORITIES[0], le=PRIORITIES[-1], description="Higher runs first.")
+    timeout: float | None = Field(None, description="Longest execution in seconds.", allow_inf_nan=False)
+    tags: list[Annotated[str, Field(max_length=100)]] = Field(default_factory=list, max_length=50)
+
+
+class WorkflowRequest(BaseModel):
+    """A workflow to create, or the fields of one to change."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    name: str | None = Field(None, min_length=1, max_length=200)
+    description: str | None = Field(None, max_length=20_000)
+    prompt: dict[str, Any] | None = Field(None, description="The saved graph in API format.")
+    workflow: dict[str, Any] | None = Field(None, description="The editor's graph.")
+    tags: list[Annotated[str, Field(max_length=100)]] | None = Field(None, max_length=50)
+    visibility: Literal["PRIVATE", "PUBLIC"] | None = None
+    accelerator: str | None = Field(None, max_length=60)
+
+
+def router(context: Context) -> APIRouter:
+    routes = APIRouter(prefix=API_PREFIX)
+    _add_run_routes(routes, context)
+    _add_run_actions(routes, context)
+    _add_workflow_routes(routes, context)
+    return routes
+
+
+def _add_run_routes(routes: APIRouter, context: Context) -> None:
+    db = context.db
+
+    @routes.post(
+        "/workflows/{workflow_id}/runs", tags=["runs"], summary="Create a run", openapi_extra=schema_of(RunRequest)
+    )
+    async def create_run(
+        request: Request, workflow_id: str, idempotency_key: Annotated[str | None, Header()] = None
+    ) -> Response:
+        caller = await context.auth.caller(request)
+        body = await read_json(request, RunRequest, context.settings.body_limit_bytes)
+        submission = await _submission(context, request, caller.account.id, workflow_id, body, idempotency_key)
+        return _json({"id": await context.intake.submit(caller, submission)})
+
+    @routes.get("/workflows/{workflow_id}/runs", tags=["runs"], summary="List the runs of a workflow")
+    async def list_runs(request: Request, workflow_id: str, which: Annotated[_ListQuery, Query()]) -> Response:
+        caller = await context.auth.caller(request)
+        workflow = await db.read(workflows.get, caller.account.id, workflow_id)
+        return await _listed(context, request, caller.account.id, workflow.id, which)
+
+    @routes.get("/runs", tags=["runs"], summary="List all runs")
+    async def list_all_runs(request: Request, which: Annotated[_ListQuery, Query()]) -> Response:
+        caller = await context.auth.caller(request)
+        return await _listed(context, request, caller.account.id, which.workflow, which)
+
+    @routes.get("/workflows/{workflow_id}/runs/{run_id}", tags=["runs"], summary="Get a run")
+    async def get_run(request: Request, workflow_id: str, run_id: str) -> Response:
+        run = await _run(context, request, run_id, workflow_id)
+        return Response(_shapes(context, request).run_json(run), media_type="application/json")
+
+    @routes.get("/runs/{run_id}", tags=["runs"], summary="Get a run by its id alone")
+    async def get_run_by_id(request: Request, run_id: str) -> Response:
+        run = await _run(context, request, run_id)
+        return Response(_shapes(context, request).run_json(run), media_type="application/json")
+
+    @routes.get(
+        "/workflows/{workflow_id}/runs/{run_id}/events",
+        tags=["runs"],
+        summary="Follow a run",
+        description="Server-Sent Events: status, download, progress, preview, output. Send Last-Event-ID to go on.",
+    )
+    async def events(
+        request: Request, workflow_id: str, run_id: str, last_event_id: Annotated[str | None, Header()] = None
+    ) -> Response:
+        run = await _run(context, request, run_id, workflow_id)
+        after = int(last_event_id) if last_event_id and last_event_id.isdigit() else 0
+        stream = stream_events(db, context.hub, run.account_id, run.id, after)
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+    @routes.get("/workflows/{workflow_id}/runs/{run_id}/log", tags=["runs"], summary="ComfyUI's log of a run")
+    async def log(request: Request, workflow_id: str, run_id: str) -> Response:
+        run = await _run(context, request, run_id, workflow_id)
+        return Response(await db.read(runs.log_of, run.account_id, run.id), media_type="text/plain")
+
+
+def _add_run_actions(routes: APIRouter, context: Context) -> None:
+    @routes.post("/workflows/{workflow_id}/runs/{run_id}/cancel", tags=["runs"], summary="Cancel a run")
+    async def cancel(request: Request, workflow_id: str, run_id: str) -> Response:
+        run = await _run(context, request, run_id, workflow_id)
+        cancelled = await context.intake.cancel(run.account_id, run.id)
+        context.webhooks_changed()
+        return Response(_shapes(context, request).run_json(cancelled), media_type="application/json")
+
+    @routes.post("/workflows/{workflow_id}/runs/{run_id}/retry", tags=["runs"], summary="Run it again")
+    async def retry(request: Request, workflow_id: str, run_id: str) -> Response:
+        caller = await context.auth.caller(request)
+        run = await _run(context, request, run_id, workflow_id)
+        return _json({"id": await context.intake.retry(caller, run.id)})
+
+    @routes.delete("/workflows/{workflow_id}/runs/{run_id}", tags=["runs"], summary="Delete a run and its outputs")
+    async def delete(request: Request, workflow_id: str, run_id: str) -> Response:
+        run = await _run(context, request, run_id, workflow_id)
+        if not run.state.is_final:
+            raise Conflict("The run is not over yet.", hint="Cancel it first.")
+        await context.db.write(runs.remove, run.account_id, run.id, now_ms())
+        return Response(status_code=204)
+
+
+def _add_workflow_routes(routes: APIRouter, context: Context) -> None:
+    db, limit = context.db, context.settings.body_limit_bytes
+
+    @routes.post(
+        "/workflows", tags=["workflows"], summary="Create a workflow", openapi_extra=schema_of(WorkflowRequest)
+    )
+    async def create(request: Request) -> Response:
+        caller = await context.auth.caller(request)
+        body = await read_json(request, WorkflowRequest, limit)
+        now = now_ms()
+        workflow = Workflow(
+            id=new_id(),
+            account_id=caller.account.id,
+            name=body.name or "Untitled",
+            description=body.description,
+            graph=_graph_text(body.prompt),
+            editor_graph=_text(body.workflow),
+            tags=body.tags or [],
+            visibility=body.visibility or "PRIVATE",
+            accelerator=body.accelerator,
+            is_default=False,
+            current_run_id=None,
+            created_at=now,
+            updated_at=now,
+            deleted_at=None,
+        )
+        await db.write(workflows.create, workflow)
+        return _json(_shapes(context, request).workflow(workflow), 201)
+
+    @routes.get("/workflows", tags=["workflows"], summary="List workflows")
+    async def find(request: Request, which: Annotated[_PageQuery, Query()]) -> Response:
+        caller = await context.auth.caller(request)
+        found = await db.read(workflows.find, caller.account.id, _parse_cursor(which.cursor), which.limit + 1)
+        shown, shapes = found[: which.limit], _shapes(context, request)
+        headers = _next_page(found, which.limit, lambda last: (last.created_at, last.id))
+        return _json([shapes.workflow(workflow) for workflow in shown], headers=headers)
+
+    @routes.get("/workflows/{workflow_id}", tags=["workflows"], summary="Get a workflow")
+    async def get(request: Request, workflow_id: str) -> Response:
+        caller = await context.auth.caller(request)
+        workflow = await db.read(workflows.get, caller.account.id, workflow_id)
+        return _json(_shapes(context, request).workflow(workflow))
+
+    @routes.patch(
+        "/workflows/{workflow_id}",
+        tags=["workflows"],
+        summary="Change a workflow",
+        openapi_extra=schema_of(WorkflowRequest),
+    )
+    async def change(request: Request, workflow_id: str) -> Response:
+        caller = await context.auth.caller(request)
+        body = await read_json(request, WorkflowRequest, limit)
+        values = _changed_columns(body)
+        workflow = await db.write(workflows.change, caller.account.id, workflow_id, values, now_ms())
+        return _json(_shapes(context, request).workflow(workflow))
+
+    @routes.delete("/workflows/{workflow_id}", tags=["workflows"], summary="Delete a workflow; its runs stay readable")
+    async def delete(request: Request, workflow_id: str) -> Response:
+        caller = await context.auth.caller(request)
+        await db.write(workflows.remove, caller.account.id, workflow_id, now_ms())
+        return Response(status_code=204)
+
+
+class _PageQuery(BaseModel):
+    limit: int = Field(MAX_LISTED, ge=1, le=1000)
+    cursor: str | None = Field(None, description="The X-Next-Cursor header of the page before.")
+
+
+class _ListQuery(_PageQuery):
+    status: PublicStatus | None = Field(None, description="Only runs with this status.")
+    end_reason: EndReason | None = Field(None, description="Only runs that ended for this reason.")
+    accelerator: str | None = Field(None, description="Only runs that asked for this accelerator.")
+    workflow: str | None = Field(None, description="Only runs of this workflow.")
+
+
+async def _submission(
+    context: Context, request: Request, account_id: str, workflow_id: str, body: RunRequest, key: str | None
+) -> Submission:
+    if key is not None and not 0 < len(key) <= MAX_KEY_LENGTH:
+        raise InvalidRequest(f"The Idempotency-Key must have 1 to {MAX_KEY_LENGTH} characters.")
+    prompt = body.prompt
+    if prompt is None:
+        workflow = await context.db.read(workflows.get, account_id, workflow_id)
+        if workflow.graph is None:
+            raise InvalidRequest("'prompt' is missing.", hint="Send the graph that 'Export (API)' gives as 'prompt'.")
+        prompt = msgspec.json.decode(workflow.graph)
+    base_url = context.base_url(request)
+    files = {path: await resolve_own(context, account_id, base_url, s) for path, s in parse_files(body.files).items()}
+    inline = sum(len(source.data) for source in files.values() if isinstance(source, Inline))
+    if inline > MAX_INLINE_BYTES:
+        raise InvalidRequest(
+            f"The data: URLs in 'files' hold {inline} bytes; at most {MAX_INLINE_BYTES} are taken inline.",
+            hint="Upload larger files with POST /api/v1/files.",
+        )
+    return Submission(
+        workflow_id=workflow_id,
+        prompt=prompt,
+        files=files,
+        accelerator=body.accelerator,
+        webhook=body.webhook,
+        extra_data=body.extra_data,
+        priority=body.priority,
+        timeout_s=body.timeout,
+        tags=tuple(body.tags),
+        idempotency_key=key,
+    )
+
+
+async def _run(context: Context, request: Request, run_id: str, workflow_id: str | None = None) -> Run:
+    """The caller's run; through a workflow's path only when it belongs there. Raises NotFound."""
+    caller = await context.auth.caller(request)
+    run = await context.db.read(runs.get, caller.account.id, run_id)
+    if workflow_id not in (None, run.workflow_id, workflows.DEFAULT_ALIAS):
+        raise NotFound(f"There is no run '{run_id}' in workflow '{workflow_id}'.")
+    return run
+
+
+async def _listed(
+    context: Context, request: Request, account_id: str, workflow_id: str | None, which: _ListQuery
+) -> Response:
+    reason = which.end_reason
+    if which.status is PublicStatus.INSUFFICIENT_CREDIT:
+        reason = EndReason.INSUFFICIENT_CREDIT
+    filters = RunFilter(
+        workflow_id=workflow_id,
+        states=tuple(states_of(which.status)) if which.status else (),
+        end_reason=reason,
+        accelerator=which.accelerator,
+        before=_parse_cursor(which.cursor),
+        limit=which.limit + 1,
+    )
+    found = await context.db.read(runs.find, account_id, filters)
+    shapes = _shapes(context, request)
+    headers = _next_page(found, which.limit, lambda last: (last.created_at, last.id))
+    return _json([shapes.run(run) for run in found[: which.limit]], headers=headers)
+
+
+def _next_page(found: Sequence[Any], limit: int, position: Any) -> dict[str, str]:
+    if len(found) <= limit:
+        return {}
+    created_at, item_id = position(found[limit - 1])
+    return {"X-Next-Cursor": base64.urlsafe_b64encode(f"{created_at}:{item_id}".encode()).decode()}
+
+
+def _parse_cursor(cursor: str | None) -> tuple[int, str] | None:
+    if cursor is None:
+        return None
+    try:
+        created_at, _, item_id = base64.urlsafe_b64decode(cursor).decode().partition(":")
+        return int(created_at), item_id
+    except (ValueError, binascii.Error) as error:
+        raise InvalidRequest("The cursor is not one that a list gave.", hint="Use the X-Next-Cursor header.") from error
+
+
+def _changed_columns(body: WorkflowRequest) -> dict[str, Any]:
+    sent = body.model_fields_set
+    values: dict[str, Any] = {
+        name: getattr(body, name)
+        for name in ("name", "description", "tags", "visibility", "accelerator")
+        if name in sent and (getattr(body, name) is not None or name in ("description", "accelerator"))
+    }
+    if "prompt" in sent:
+        values["graph"] = _graph_text(body.prompt)
+    if "workflow" in sent:
+        values["editor_graph"] = _text(body.workflow)
+    return values
+
+
+def _graph_text(prompt: dict[str, Any] | None) -> str | None:
+    if prompt is not None:
+        parse_graph(prompt)
+    return _text(prompt)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
+def _shapes(context: Context, request: Request) -> Shapes:
+    return Shapes(context.auth, context.base_url(request))
+
+
+def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")

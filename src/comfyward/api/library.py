@@ -1,0 +1,269 @@
+"""/api/v1 beside runs and workflows: files, what exists (accelerators, nodes, models), the account, webhooks."""
+
+from __future__ import annotations
+
+import datetime
+import mimetypes
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import UploadFile
+
+from comfyward.api.body import check, read_body
+from comfyward.api.context import Context
+from comfyward.api.shapes import API_PREFIX, Shapes, iso
+from comfyward.errors import InvalidRequest, NotFound
+from comfyward.runs.files import parse_path
+from comfyward.store import accounts, files, webhooks
+from comfyward.store.db import now_ms
+from comfyward.store.files import StoredFile
+
+UPLOAD_CHUNK_BYTES = 1 << 20
+DEFAULT_USAGE_DAYS = 30
+
+
+class KnownFile(BaseModel):
+    """A file whose bytes the server has already, from an earlier upload or run of the same account."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    path: str
+    digest: str = Field(description="blake3, as an upload or an output shows it.")
+
+
+def router(context: Context) -> APIRouter:
+    routes = APIRouter(prefix=API_PREFIX)
+    _add_file_routes(routes, context)
+    _add_offer_routes(routes, context)
+    _add_account_routes(routes, context)
+    return routes
+
+
+def _add_file_routes(routes: APIRouter, context: Context) -> None:
+    db = context.db
+
+    @routes.post(
+        "/files",
+        tags=["files"],
+        summary="Upload a file",
+        description="Raw bytes with ?path=/input/a.png; multipart with `file` and optionally `path`; or JSON "
+        "{path, digest} for bytes that the server has already. A graph that names the file gets it.",
+    )
+    async def upload(request: Request, path: str | None = None) -> Response:
+        caller = await context.auth.caller(request)
+        content_type = request.headers.get("content-type", "").partition(";")[0].lower()
+        if content_type == "application/json" and path is None:
+            file = await _from_digest(context, request, caller.account.id)
+        elif content_type == "multipart/form-data":
+            file = await _from_form(context, request, caller.account.id, path)
+        else:
+            if path is None:
+                raise InvalidRequest("The path is missing.", hint="POST /api/v1/files?path=/input/NAME with the bytes.")
+            file = await _store(context, caller.account.id, parse_path(path), request.stream())
+        await db.write(files.put, file)
+        return _json(_shape(file), 201)
+
+    @routes.get("/files", tags=["files"], summary="List uploaded files")
+    async def find(request: Request, prefix: str = "/") -> Response:
+        caller = await context.auth.caller(request)
+        return _json([_shape(file) for file in await db.read(files.find, caller.account.id, prefix)])
+
+    @routes.head("/files/{digest}", tags=["files"], summary="Whether the server has these bytes already")
+    async def head(request: Request, digest: str) -> Response:
+        caller = await context.auth.caller(request)
+        size = await db.read(files.blob_size, caller.account.id, digest)
+        if size is None:
+            raise NotFound("These bytes are not here.")
+        return Response(headers={"X-File-Size": str(size)})
+
+    @routes.delete("/files", tags=["files"], summary="Delete an uploaded file")
+    async def delete(request: Request, path: str) -> Response:
+        caller = await context.auth.caller(request)
+        await db.write(files.remove, caller.account.id, parse_path(path))
+        return Response(status_code=204)
+
+
+def _add_offer_routes(routes: APIRouter, context: Context) -> None:
+    @routes.get("/accelerators", tags=["offers"], summary="Accelerators that runs can ask for")
+    async def accelerators(request: Request) -> Response:
+        await context.auth.caller(request)
+        prices = context.settings.prices
+        return _json(
+            [
+                {
+                    "name": pool.name,
+                    "aliases": pool.aliases,
+                    "device": pool.device,
+                    "workers": pool.workers,
+                    "credits_per_second": prices.get(pool.name, 0.0),
+                }
+                for pool in await context.offers.pools()
+            ]
+        )
+
+    @routes.get("/models", tags=["offers"], summary="Models that graphs can name without bringing them")
+    async def models(request: Request, folder: str | None = None) -> Response:
+        caller = await context.auth.caller(request)
+        catalog = await context.offers.catalog()
+        found: dict[str, set[str]] = {name: set(names) for name, names in (catalog.models if catalog else {}).items()}
+        for file in await context.db.read(files.find, caller.account.id, "/models/"):
+            kind, _, name = file.path.removeprefix("/models/").partition("/")
+            found.setdefault(kind, set()).add(name)
+        return _json({kind: sorted(names) for kind, names in sorted(found.items()) if folder in (None, kind)})
+
+    @routes.get("/nodes", tags=["offers"], summary="Node classes that graphs can use")
+    async def nodes(request: Request) -> Response:
+        await context.auth.caller(request)
+        catalog = await context.offers.catalog()
+        return _json([] if catalog is None else [_node_summary(name, info) for name, info in catalog.nodes.items()])
+
+    @routes.get("/nodes/{class_type}", tags=["offers"], summary="A node class with its inputs")
+    async def node(request: Request, class_type: str) -> Response:
+        await context.auth.caller(request)
+        catalog = await context.offers.catalog()
+        if catalog is None or class_type not in catalog.nodes:
+            raise NotFound(f"There is no node class '{class_type}'.", hint="See GET /api/v1/nodes.")
+        return _json(catalog.nodes[class_type])
+
+
+def _add_account_routes(routes: APIRouter, context: Context) -> None:
+    db = context.db
+
+    @routes.get("/me", tags=["account"], summary="The account behind the key")
+    async def me(request: Request) -> Response:
+        caller = await context.auth.caller(request)
+        account = await db.read(accounts.by_id, caller.account.id)
+        used = await db.read(accounts.used_credits, [account.id])
+        return _json(
+            {
+                "id": account.id,
+                "name": account.name,
+                "role": account.role,
+                "api_key_id": caller.api_key_id,
+                "credit_limit": account.credit_limit,
+                "credits_used": used.get(account.id, 0.0),
+                "created_at": iso(account.created_at),
+            }
+        )
+
+    @routes.get("/usage", tags=["account"], summary="GPU time and credits used")
+    async def usage(request: Request, which: Annotated[_UsageQuery, Query()]) -> Response:
+        caller = await context.auth.caller(request)
+        today = datetime.datetime.now(datetime.UTC).date()
+        since = which.since or today - datetime.timedelta(days=DEFAULT_USAGE_DAYS)
+        until = which.until or today
+        group = _GROUPS[which.by]
+        rows = await db.read(accounts.usage_by, caller.account.id, group, since.isoformat(), until.isoformat())
+        return _json(
+            {
+                "since": since.isoformat(),
+                "until": until.isoformat(),
+                "by": which.by,
+                "rows": [
+                    {which.by: row.group, "runs": row.runs, "gpu_ms": row.gpu_ms, "credits": row.credits}
+                    for row in rows
+                ],
+                "total": {
+                    "runs": sum(row.runs for row in rows),
+                    "gpu_ms": sum(row.gpu_ms for row in rows),
+                    "credits": sum(row.credits for row in rows),
+                },
+            }
+        )
+
+    @routes.get("/webhooks/secret", tags=["webhooks"], summary="The secret that signs this account's webhooks")
+    async def secret(request: Request) -> Response:
+        caller = await context.auth.caller(request)
+        account = await db.read(accounts.by_id, caller.account.id)
+        return _json({"secret": account.webhook_secret})
+
+    @routes.get("/webhooks/deliveries", tags=["webhooks"], summary="Webhook deliveries, newest first")
+    async def deliveries(
+        request: Request, run: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    ) -> Response:
+        caller = await context.auth.caller(request)
+        shapes = Shapes(context.auth, context.base_url(request))
+        found = await db.read(webhooks.find, caller.account.id, run, limit)
+        return _json([shapes.delivery(delivery) for delivery in found])
+
+    @routes.post("/webhooks/deliveries/{delivery_id}/resend", tags=["webhooks"], summary="Send a delivery again")
+    async def resend(request: Request, delivery_id: str) -> Response:
+        caller = await context.auth.caller(request)
+        await db.write(webhooks.resend, caller.account.id, delivery_id, now_ms())
+        context.webhooks_changed()
+        return _json({"id": delivery_id, "state": "pending"}, 202)
+
+
+class _UsageQuery(BaseModel):
+    by: Literal["day", "accelerator", "workflow", "key"] = "day"
+    since: datetime.date | None = Field(None, description=f"First day; default {DEFAULT_USAGE_DAYS} days ago.")
+    until: datetime.date | None = Field(None, description="Last day; default today (UTC).")
+
+
+_GROUPS: dict[str, accounts.UsageGroup] = {
+    "day": "day",
+    "accelerator": "accelerator",
+    "workflow": "workflow_id",
+    "key": "api_key_id",
+}
+
+
+async def _from_digest(context: Context, request: Request, account_id: str) -> StoredFile:
+    body = await read_body(request, context.settings.body_limit_bytes)
+    try:
+        data = msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"The body is not a JSON object: {error}.") from error
+    known = check(KnownFile, data)
+    digest = known.digest.removeprefix("blake3:")
+    size = await context.db.read(files.blob_size, account_id, digest)
+    if size is None:
+        raise NotFound("These bytes are not here.", hint="Upload them with POST /api/v1/files?path=PATH.")
+    return _named(account_id, parse_path(known.path), digest, size)
+
+
+async def _from_form(context: Context, request: Request, account_id: str, path: str | None) -> StoredFile:
+    async with request.form(max_files=1, max_fields=10) as form:
+        upload, given = form.get("file"), form.get("path")
+        if not isinstance(upload, UploadFile):
+            raise InvalidRequest("The form has no field 'file'.", hint="curl -F file=@a.png -F path=/input/a.png …")
+        wanted = path or (given if isinstance(given, str) else None) or f"/input/{upload.filename}"
+        return await _store(context, account_id, parse_path(wanted), _chunks(upload))
+
+
+async def _store(context: Context, account_id: str, path: str, chunks: AsyncIterator[bytes]) -> StoredFile:
+    blob = await context.blobs.put_stream(chunks, limit=context.settings.upload_limit_bytes)
+    return _named(account_id, path, blob.digest, blob.size)
+
+
+def _named(account_id: str, path: str, digest: str, size: int) -> StoredFile:
+    content_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    return StoredFile(account_id, path, digest, size, content_type, now_ms())
+
+
+async def _chunks(upload: UploadFile) -> AsyncIterator[bytes]:
+    while chunk := await upload.read(UPLOAD_CHUNK_BYTES):
+        yield chunk
+
+
+def _shape(file: StoredFile) -> dict[str, Any]:
+    return {
+        "path": file.path,
+        "digest": f"blake3:{file.digest}",
+        "size": file.size,
+        "content_type": file.content_type,
+        "created_at": iso(file.created_at),
+    }
+
+
+def _node_summary(name: str, info: dict[str, Any]) -> dict[str, Any]:
+    shown = ("display_name", "category", "description", "output_node", "python_module")
+    return {"name": name, **{key: info.get(key) for key in shown}}
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")

@@ -1,0 +1,197 @@
+"""ComfyICU's JSON: the run object and the workflow object, field by field, plus our additive fields.
+
+(Source: ComfyICU's public examples and captured responses. `output` is a list on success and an object on failure.)
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from comfyward.api.auth import Auth
+from comfyward.files.thumbnails import has_thumbnail
+from comfyward.runs.run import Run, State
+from comfyward.store.webhooks import Delivery
+from comfyward.workflows.workflow import Workflow
+
+NULL = msgspec.Raw(b"null")
+API_PREFIX = "/api/v1"
+
+
+class Shapes:
+    """Renders rows for one client: URLs in them are absolute and signed."""
+
+    def __init__(self, auth: Auth, base_url: str) -> None:
+        self._auth, self._base_url = auth, base_url
+
+    def run(self, run: Run) -> dict[str, Any]:
+        """The run object, for GET run, lists and webhooks."""
+        failure = run.failure
+        return {
+            "id": run.id,
+            "workflow_id": run.workflow_id,
+            "name": None,
+            "kind": "comfyui",
+            "status": run.status,
+            "run_time": run.run_time_ms,
+            "device": run.device,
+            "accelerator": run.accelerator,
+            "retry_count": max(0, run.attempt - 1),
+            "created_at": iso(run.created_at),
+            "started_at": iso(run.started_at),
+            "completed_at": iso(run.finished_at),
+            "updated_at": iso(run.updated_at),
+            "deleted_at": iso(run.deleted_at),
+            "data": {
+                "prompt": msgspec.Raw(run.prompt.encode()),
+                "extra_data": msgspec.Raw(run.extra_data.encode()) if run.extra_data else {},
+                "accelerator": run.accelerator,
+            },
+            "workflow": None,
+            "workflow_api": None,
+            "files": {path: self._file(run, path, source) for path, source in run.files.items()},
+            "error": _error(run) if failure else None,
+            "output": self._output(run),
+            "tags": run.tags,
+            "view_count": 0,
+            "download_count": 0,
+            "is_nsfw": False,
+            "visibility": "PRIVATE",
+            "parent_workflow_id": None,
+            "parent_run_id": None,
+            "api_key_id": run.api_key_id,
+            "client_agent": None,
+            "webhook": run.webhook,
+            "project_id": None,
+            "user_id": run.account_id,
+            "user": None,
+            "metadata": run.metadata,
+            "end_reason": run.end_reason,
+            "attempt": run.attempt,
+            "priority": run.priority,
+            "timeout": run.timeout_s,
+            "cancel_requested_at": iso(run.cancel_requested_at),
+            "queue_time": _between(run.created_at, run.started_at or run.finished_at),
+            "prompt_id": run.prompt_id,
+        }
+
+    def run_json(self, run: Run) -> bytes:
+        return msgspec.json.encode(self.run(run))
+
+    def workflow(self, workflow: Workflow) -> dict[str, Any]:
+        """The workflow object."""
+        return {
+            "id": workflow.id,
+            "name": workflow.name,
+            "description": workflow.description,
+            "created_at": iso(workflow.created_at),
+            "updated_at": iso(workflow.updated_at),
+            "deleted_at": iso(workflow.deleted_at),
+            "tags": workflow.tags,
+            "is_nsfw": False,
+            "visibility": workflow.visibility,
+            "user_id": workflow.account_id,
+            "current_run_id": workflow.current_run_id,
+            "models": None,
+            "accelerator": workflow.accelerator,
+            "project_id": None,
+            "featuredImages": [],
+            "is_default": workflow.is_default,
+            "prompt": msgspec.Raw(workflow.graph.encode()) if workflow.graph else NULL,
+        }
+
+    def delivery(self, delivery: Delivery) -> dict[str, Any]:
+        """A webhook delivery, as the log shows it."""
+        return {
+            **{name: getattr(delivery, name) for name in ("id", "run_id", "event", "url", "state", "attempts")},
+            "last_status": delivery.last_status,
+            "last_answer": delivery.last_answer,
+            "created_at": iso(delivery.created_at),
+            "next_attempt_at": iso(delivery.next_attempt_at),
+            "finished_at": iso(delivery.finished_at),
+        }
+
+    def link(self, path: str) -> str:
+        """An absolute URL that works without a key."""
+        return f"{self._base_url}{quote(path)}?sig={self._auth.signature(path)}"
+
+    def _output(self, run: Run) -> Any:
+        if run.state is State.SUCCEEDED:
+            return [self._output_file(run, output) for output in run.outputs]
+        if run.failure is None:
+            return []
+        error = {"error": _comfyui_error(run)}
+        return {**error, "output": error}
+
+    def _output_file(self, run: Run, output: dict[str, Any]) -> dict[str, Any]:
+        filename = f"/workflows/{run.workflow_id}/output/{run.id}/{output['name']}"
+        thumbnail = f"/workflows/{run.workflow_id}/thumbnail/{run.id}/{output['name']}"
+        entry = {
+            "filename": filename,
+            "url": self.link(f"{API_PREFIX}/view{filename}"),
+            "thumbnail_url": self.link(f"{API_PREFIX}/view{thumbnail}")
+            if has_thumbnail(output["content_type"])
+            else None,
+            "size": output["size"],
+            "content_type": output["content_type"],
+            "digest": f"blake3:{output['digest']}",
+            "node_id": output.get("node_id"),
+        }
+        if output.get("text") is not None:
+            entry["text"] = output["text"]
+        return entry
+
+    def _file(self, run: Run, path: str, source: dict[str, Any]) -> Any:
+        """As it was sent; stored bytes as a link, and headers without their values, which may be secrets."""
+        if "blob" in source:
+            return self.link(f"{API_PREFIX}/view/workflows/{run.workflow_id}/run/{run.id}{path}")
+        if set(source) == {"url"}:
+            return source["url"]
+        return {**source, "headers": dict.fromkeys(source["headers"], "***")} if "headers" in source else source
+
+
+def iso(time_ms: int | None) -> str | None:
+    """2025-05-23T15:08:18.297Z, the form of ComfyICU's times."""
+    if time_ms is None:
+        return None
+    moment = datetime.datetime.fromtimestamp(time_ms / 1000, datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_ms % 1000:03d}Z"
+
+
+def _between(start_ms: int, end_ms: int | None) -> int | None:
+    return None if end_ms is None else end_ms - start_ms
+
+
+def _error(run: Run) -> dict[str, Any]:
+    """The top-level `error`, which ComfyICU leaves null: what went wrong, and what to do."""
+    failure = run.failure or {}
+    details = failure.get("details") or {}
+    return {
+        "code": run.end_reason,
+        "message": failure.get("message"),
+        "hint": failure.get("hint"),
+        "node_id": failure.get("node_id"),
+        "node_type": failure.get("node_type"),
+        "exception_type": failure.get("exception_type"),
+        "traceback": failure.get("traceback") or [],
+        "node_errors": details.get("node_errors") or {},
+        "details": {key: value for key, value in details.items() if key not in ("error", "node_errors")},
+    }
+
+
+def _comfyui_error(run: Run) -> dict[str, Any]:
+    """`output.error` in the shape of ComfyICU's captured failures."""
+    failure = run.failure or {}
+    details = failure.get("details") or {}
+    return {
+        "exception_type": failure.get("exception_type") or run.end_reason,
+        "exception_message": failure.get("message"),
+        "prompt_id": run.id,
+        "traceback": failure.get("traceback") or [],
+        "node_id": failure.get("node_id"),
+        "node_type": failure.get("node_type"),
+        "details": {"error": details.get("error"), "node_errors": details.get("node_errors") or {}},
+    }

@@ -1,0 +1,203 @@
+"""Bytes that clients look at: outputs, thumbnails and inputs, by key or by signed link, with ranges."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
+
+from comfyward.api.context import Context
+from comfyward.api.shapes import API_PREFIX
+from comfyward.errors import InvalidRequest, NotFound
+from comfyward.files.objects import blob_key, thumbnail_key
+from comfyward.files.thumbnails import has_thumbnail, make_thumbnail
+from comfyward.runs.files import Source, Stored, Url, source_from_row
+from comfyward.runs.run import Run
+from comfyward.store import files, runs
+from comfyward.store.runs import RunFilter
+
+# Types that a browser shows without running anything in them; all others are downloads.
+_SHOWN = re.compile(r"(image/(?!svg)|video/|audio/|text/plain$|application/json$|application/pdf$)")
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_OWN_VIEW = re.compile(re.escape(API_PREFIX) + r"/view/workflows/([^/]+)/(input|output|run)/(.+)")
+FOREVER = "private, max-age=31536000, immutable"
+
+
+def router(context: Context) -> APIRouter:
+    routes = APIRouter(prefix=f"{API_PREFIX}/view", tags=["view"])
+
+    @routes.get("/workflows/{workflow_id}/output/{run_id}/{name:path}", summary="An output file")
+    async def output(request: Request, workflow_id: str, run_id: str, name: str) -> Response:
+        found = await _output(context, request, workflow_id, run_id, name)
+        return await serve(context, request, found["digest"], found["size"], found["content_type"], name)
+
+    @routes.get("/workflows/{workflow_id}/thumbnail/{run_id}/{name:path}", summary="A thumbnail of an output")
+    async def thumbnail(request: Request, workflow_id: str, run_id: str, name: str) -> Response:
+        found = await _output(context, request, workflow_id, run_id, name)
+        if not has_thumbnail(found["content_type"]):
+            raise NotFound(f"'{name}' is neither a picture nor a video.")
+        data = await _thumbnail(context, found["digest"])
+        return Response(data, media_type="image/webp", headers={"Cache-Control": FOREVER, **_SAFE})
+
+    @routes.get("/workflows/{workflow_id}/input/{name:path}", summary="An input file of a workflow")
+    async def input_file(request: Request, workflow_id: str, name: str) -> Response:
+        caller = await context.auth.caller(request)
+        source = await find_input(context, caller.account.id, workflow_id, f"/input/{name}")
+        return await _serve_source(context, request, source, name)
+
+    @routes.get("/workflows/{workflow_id}/run/{run_id}/{path:path}", summary="A file that came with a run")
+    async def run_file(request: Request, workflow_id: str, run_id: str, path: str) -> Response:
+        run = await _run(context, request, workflow_id, run_id)
+        row = run.files.get(f"/{path}")
+        if row is None:
+            raise NotFound(f"Run '{run_id}' has no file '/{path}'.")
+        return await _serve_source(context, request, source_from_row(row), path.rpartition("/")[2])
+
+    @routes.get("/workflows/{workflow_id}/temp/{name:path}", include_in_schema=False)
+    async def temp(request: Request, workflow_id: str, name: str) -> Response:
+        await context.auth.caller(request)
+        raise NotFound("Previews are not kept.", hint="Use a node that saves, such as SaveImage.")
+
+    return routes
+
+
+async def find_input(context: Context, account_id: str, workflow_id: str, path: str) -> Source:
+    """Where an input of a workflow comes from: the account's own file, else the newest run that brought it."""
+    try:
+        file = await context.db.read(files.get, account_id, path)
+        return Stored(file.digest, file.size)
+    except NotFound:
+        which = RunFilter(workflow_id=workflow_id, limit=50)
+        for run in await context.db.read(runs.find, account_id, which):
+            if path in run.files:
+                return source_from_row(run.files[path])
+    raise NotFound(f"Workflow '{workflow_id}' has no file '{path}'.")
+
+
+async def resolve_own(context: Context, account_id: str, base_url: str, source: Source) -> Source:
+    """A URL of this server becomes the stored blob that it shows, when it is the caller's own."""
+    if not isinstance(source, Url) or not source.url.startswith(f"{base_url}{API_PREFIX}/view/"):
+        return source
+    path = source.url.removeprefix(base_url).partition("?")[0]
+    match = _OWN_VIEW.fullmatch(path)
+    if match is None:
+        return source
+    workflow_id, kind, rest = match.groups()
+    if kind == "input":
+        return await find_input(context, account_id, workflow_id, f"/input/{rest}")
+    run_id, _, name = rest.partition("/")
+    run = await context.db.read(runs.get, account_id, run_id)
+    if kind == "run" and f"/{name}" in run.files:
+        return source_from_row(run.files[f"/{name}"])
+    for output in run.outputs:
+        if kind == "output" and output["name"] == name:
+            return Stored(output["digest"], output["size"])
+    raise NotFound(f"Run '{run_id}' has no file '{name}'.")
+
+
+async def serve(context: Context, request: Request, digest: str, size: int, content_type: str, name: str) -> Response:
+    """A stored blob, or the range of it that was asked for."""
+    start, end = _range(request, size)
+    partial = (start, end) != (0, size)
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Content-Length": str(end - start),
+        "ETag": f'"{digest}"',
+        "Cache-Control": FOREVER,
+        "Content-Disposition": disposition(content_type, name),
+        **_SAFE,
+    }
+    if request.headers.get("if-none-match") == f'"{digest}"':
+        return Response(status_code=304, headers={"ETag": f'"{digest}"', "Cache-Control": FOREVER})
+    if partial:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    pieces = await context.objects.read(blob_key(digest), start, end) if end > start else _nothing()
+    return StreamingResponse(pieces, 206 if partial else 200, headers, media_type=content_type)
+
+
+def disposition(content_type: str, name: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name.rpartition("/")[2])
+    kind = "inline" if _SHOWN.match(content_type) else "attachment"
+    return f'{kind}; filename="{plain}"'
+
+
+# A file of a run is somebody else's content on our origin: nothing in it may run.
+_SAFE = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
+    "Access-Control-Allow-Origin": "*",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+
+
+async def _run(context: Context, request: Request, workflow_id: str, run_id: str) -> Run:
+    """The run behind a link: by its signature, else by the caller's key. Raises NotFound, Unauthenticated."""
+    signature = request.query_params.get("sig")
+    if signature is not None and context.auth.check_signature(request.scope["path"], signature):
+        run = await context.db.read(runs.get_any, run_id)
+    else:
+        caller = await context.auth.caller(request)
+        run = await context.db.read(runs.get, caller.account.id, run_id)
+    if run is None or run.workflow_id != workflow_id or run.deleted_at is not None:
+        raise NotFound(f"There is no run '{run_id}'.")
+    return run
+
+
+async def _output(context: Context, request: Request, workflow_id: str, run_id: str, name: str) -> dict[str, Any]:
+    run = await _run(context, request, workflow_id, run_id)
+    found = next((output for output in run.outputs if output["name"] == name), None)
+    if found is None:
+        raise NotFound(f"Run '{run_id}' has no output '{name}'.")
+    return found
+
+
+async def _serve_source(context: Context, request: Request, source: Source, name: str) -> Response:
+    match source:
+        case Url(url):
+            return RedirectResponse(url, 307)
+        case Stored(digest, size):
+            return await serve(context, request, digest, size, "application/octet-stream", name)
+        case _:
+            raise NotFound(f"There is no file '{name}'.")
+
+
+async def _thumbnail(context: Context, digest: str) -> bytes:
+    key = thumbnail_key(digest)
+    if await context.objects.has(key):
+        return await context.objects.read_all(key)
+    with tempfile.TemporaryDirectory(prefix="cw-thumb-") as folder:
+        source, target = Path(folder) / "source", Path(folder) / "target.webp"
+        with source.open("wb") as file:
+            async for piece in await context.objects.read(blob_key(digest)):
+                file.write(piece)
+        if not await make_thumbnail(source, target):
+            raise NotFound("No thumbnail can be made of this file.")
+        data = target.read_bytes()
+    await context.objects.put_derived(key, data)
+    return data
+
+
+def _range(request: Request, size: int) -> tuple[int, int]:
+    match = _RANGE.fullmatch(request.headers.get("range", ""))
+    if match is None or size == 0:
+        return 0, size
+    first, last = match.groups()
+    if first:
+        start, end = int(first), min(int(last) + 1, size) if last else size
+    elif last:
+        start, end = max(0, size - int(last)), size
+    else:
+        return 0, size
+    if start >= size or start >= end:
+        raise InvalidRequest(f"The range lies outside the file of {size} bytes.")
+    return start, end
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""

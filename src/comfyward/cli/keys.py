@@ -1,0 +1,95 @@
+"""comfyward keys"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Connection
+
+from comfyward.accounts.account import Account, ApiKey
+from comfyward.cli.options import data_dir_option, open_database
+from comfyward.store import accounts
+from comfyward.store.db import now_ms
+
+DAY_MS = 24 * 3600 * 1000
+
+account_option = click.option("--account", help="The account that owns the key.  [default: the first admin]")
+
+
+@click.group("keys")
+def command() -> None:
+    """Create, list and revoke API keys."""
+
+
+@command.command("create")
+@click.argument("name")
+@account_option
+@click.option("--expires-in-days", type=click.FloatRange(min=0, min_open=True), help="When the key ends.")
+@data_dir_option
+def create(name: str, account: str | None, expires_in_days: float | None, data_dir: Path | None) -> None:
+    """Create a key and print it. It is shown this once.
+
+    \b
+    export COMFYWARD_API_KEY=$(comfyward keys create production)
+    """
+    now = now_ms()
+    expires_at = now + int(expires_in_days * DAY_MS) if expires_in_days else None
+
+    def work(conn: Connection) -> str:
+        return accounts.create_key(conn, _account(conn, account).id, name, now, expires_at)
+
+    with open_database(data_dir) as db:
+        click.echo(asyncio.run(db.write(work)))
+
+
+@command.command("list")
+@account_option
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@data_dir_option
+def list_keys(account: str | None, as_json: bool, data_dir: Path | None) -> None:
+    """List an account's keys."""
+    with open_database(data_dir) as db:
+        found = asyncio.run(db.write(lambda conn: accounts.keys(conn, _account(conn, account).id)))
+    if as_json:
+        return click.echo(json.dumps([key.__dict__ for key in found]))
+    table = Table("id", "name", "starts with", "created", "last used", "state", box=None)
+    for key in found:
+        table.add_row(key.id, key.name, key.prefix, _date(key.created_at), _date(key.last_used_at), _state(key))
+    return Console().print(table)
+
+
+@command.command("revoke")
+@click.argument("key")
+@account_option
+@data_dir_option
+def revoke(key: str, account: str | None, data_dir: Path | None) -> None:
+    """Revoke a key by its id, name or first characters. Requests with it are refused within two seconds."""
+
+    def work(conn: Connection) -> ApiKey:
+        return accounts.revoke_key(conn, _account(conn, account).id, key, now_ms())
+
+    with open_database(data_dir) as db:
+        revoked = asyncio.run(db.write(work))
+    click.echo(f"Revoked {revoked.name} ({revoked.prefix}…).")
+
+
+def _account(conn: Connection, name: str | None) -> Account:
+    return accounts.by_name(conn, name) if name else accounts.ensure_admin(conn, now_ms())[0]
+
+
+def _state(key: ApiKey) -> str:
+    if key.revoked_at is not None:
+        return "revoked"
+    return "expired" if key.expires_at is not None and key.expires_at <= now_ms() else "in use"
+
+
+def _date(time_ms: int | None) -> str:
+    if time_ms is None:
+        return "-"
+    return datetime.datetime.fromtimestamp(time_ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,61 @@
+"""The `comfyward` command. Each command is a file of its own, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from comfyward import __version__
+from comfyward.errors import ComfywardError
+
+COMMANDS = {
+    "comfyui": "Install ComfyUI and see what is installed.",
+    "demo": "See it work: two real workflows, from nothing to pictures.",
+    "keys": "Create, list and revoke API keys.",
+    "serve": "Start the server and its local workers.",
+    "users": "Create and list accounts, set credit limits.",
+    "worker": "Join a server as a worker.",
+}
+
+
+class LazyGroup(click.Group):
+    """Lists commands without importing them, so that `--help` is quick."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"comfyward.cli.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="comfyward")
+def cli() -> None:
+    """Run ComfyUI workflows in production, on your own machines.
+
+    \b
+    comfyward demo                      see it work
+    comfyward serve                     start the service on http://127.0.0.1:8600
+    comfyward keys create production    make an API key
+    """
+
+
+def main() -> None:
+    """Runs the command; errors of ours are one line and a hint, not a traceback."""
+    try:
+        cli.main(standalone_mode=True)
+    except ComfywardError as error:
+        click.secho(f"Error: {error.message}", fg="red", err=True)
+        if error.hint:
+            click.echo(f"Hint: {error.hint}", err=True)
+        sys.exit(1)

@@ -1,0 +1,53 @@
+"""Options that several commands share, and how flags become settings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from pydantic import ValidationError
+
+from comfyward.errors import SetupFailed
+from comfyward.settings import Settings
+from comfyward.store.db import Database
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def data_dir_option(command: F) -> F:
+    return click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Where database, files and ComfyUI live.  [default: ~/.local/share/comfyward]",
+    )(command)
+
+
+def settings_from(**flags: Any) -> Settings:
+    """Settings from flags (those that were given), environment and comfyward.toml. Raises SetupFailed."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SetupFailed(
+            f"The setting '{name}' is not valid: {first['msg']}.", hint="See docs/configuration.md for every setting."
+        ) from error
+
+
+@contextmanager
+def open_database(data_dir: Path | None) -> Iterator[Database]:
+    """The installation's database, for commands that work beside a running server."""
+    db = Database(settings_from(data_dir=data_dir).derived_database_url())
+    try:
+        yield db
+    finally:
+        db.close()
+
+
+def set_up_logging(level: str) -> None:
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -1,0 +1,48 @@
+"""comfyward serve"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+
+from comfyward.cli.comfyui import ensure_installed
+from comfyward.cli.options import data_dir_option, set_up_logging, settings_from
+from comfyward.server import Started, serve
+
+
+@click.command("serve")
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=int, help="Port to listen on.  [default: 8600]")
+@data_dir_option
+@click.option(
+    "--comfyui", type=click.Path(path_type=Path, exists=True), help="Use this ComfyUI instead of installing one."
+)
+@click.option("--fleet", type=click.Choice(["local", "none"]), help="local: a worker per GPU here; none: they join.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
+def command(**flags: Any) -> None:
+    """Start the server and its local workers.
+
+    \b
+    comfyward serve
+    comfyward serve --host 0.0.0.0 --port 80 --data-dir /srv/comfyward
+    comfyward serve --comfyui ~/ComfyUI
+
+    Every setting has an environment variable COMFYWARD_NAME: see docs/configuration.md.
+    """
+    settings = settings_from(**flags)
+    set_up_logging(settings.log_level)
+    if settings.fleet == "local":
+        ensure_installed(settings)
+    uvloop.run(serve(settings, _greet))
+
+
+def _greet(started: Started) -> None:
+    click.echo(f"comfyward is at {started.url} (API docs: {started.url}/docs)")
+    if started.pools:
+        click.echo(f"Local workers: {', '.join(started.pools)}; GET /readyz answers 200 when one is ready.")
+    if started.first_key:
+        click.echo("\nThis is the admin's API key. It is shown this once:\n")
+        click.echo(f"    {started.first_key}\n")

@@ -1,0 +1,85 @@
+"""comfyward users"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Connection
+
+from comfyward.cli.options import data_dir_option, open_database
+from comfyward.store import accounts
+from comfyward.store.db import now_ms
+
+
+@click.group("users")
+def command() -> None:
+    """Create and list accounts, set credit limits."""
+
+
+@command.command("create")
+@click.argument("name")
+@click.option("--admin", is_flag=True, help="Make it an admin.")
+@click.option("--credit-limit", type=click.FloatRange(min=0), help="Credits it may use; none by default.")
+@data_dir_option
+def create(name: str, admin: bool, credit_limit: float | None, data_dir: Path | None) -> None:
+    """Create an account.
+
+    \b
+    comfyward users create alice --credit-limit 100000
+    comfyward keys create laptop --account alice
+    """
+    with open_database(data_dir) as db:
+        role = "admin" if admin else "member"
+        account = asyncio.run(db.write(accounts.create, name, role, credit_limit, now_ms()))  # type: ignore[arg-type]
+    click.echo(f"Created {account.name}. Make it a key with: comfyward keys create NAME --account {account.name}")
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@data_dir_option
+def list_users(as_json: bool, data_dir: Path | None) -> None:
+    """List accounts with what they have used."""
+    with open_database(data_dir) as db:
+        found = asyncio.run(db.read(accounts.find))
+        used = asyncio.run(db.read(accounts.used_credits, [account.id for account in found]))
+    shown = [
+        {
+            "name": account.name,
+            "role": account.role,
+            "credit_limit": account.credit_limit,
+            "credits_used": used.get(account.id, 0.0),
+        }
+        for account in found
+    ]
+    if as_json:
+        return click.echo(json.dumps(shown))
+    table = Table("name", "role", "credits used", "limit", box=None)
+    for account in found:
+        limit = "-" if account.credit_limit is None else f"{account.credit_limit:g}"
+        table.add_row(account.name, account.role, f"{used.get(account.id, 0.0):.1f}", limit)
+    return Console().print(table)
+
+
+@command.command("limit")
+@click.argument("name")
+@click.argument("credits", required=False, type=click.FloatRange(min=0))
+@data_dir_option
+def set_limit(name: str, credits: float | None, data_dir: Path | None) -> None:
+    """Set the credits that an account may use; without CREDITS there is no limit.
+
+    \b
+    comfyward users limit alice 50000
+    comfyward users limit alice
+    """
+
+    def work(conn: Connection) -> None:
+        accounts.set_credit_limit(conn, accounts.by_name(conn, name).id, credits)
+
+    with open_database(data_dir) as db:
+        asyncio.run(db.write(work))
+    click.echo(f"{name}: {'no limit' if credits is None else f'{credits:g} credits'}.")

@@ -1,0 +1,75 @@
+"""Live events of runs, from whoever records them to whoever listens, inside one server process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from comfyward.runs.event import STORED, Event, EventType
+
+MAX_BEHIND = 256
+
+
+class Listener:
+    """One subscriber's queue. Live events are dropped when it falls behind; stored ones it reads from the database."""
+
+    def __init__(self) -> None:
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+
+    def offer(self, event: Event) -> None:
+        if event.type in STORED or self._events.qsize() < MAX_BEHIND:
+            self._events.put_nowait(event)
+
+    def close(self) -> None:
+        self._events.put_nowait(None)
+
+    async def next(self, timeout_s: float) -> Event | None:
+        """The next event; None when the hub closes. Raises TimeoutError when nothing came for `timeout_s`."""
+        async with asyncio.timeout(timeout_s):
+            return await self._events.get()
+
+
+class Hub:
+    """Passes events on by run; keeps the newest live event of each kind for those who come late."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, set[Listener]] = {}
+        self._newest: dict[str, dict[tuple[EventType, str], Event]] = {}
+
+    def publish(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self._remember(event)
+            for listener in self._listeners.get(event.run_id, ()):
+                listener.offer(event)
+
+    def newest(self, run_id: str) -> list[Event]:
+        """The last known progress, preview and downloads of a run."""
+        return list(self._newest.get(run_id, {}).values())
+
+    @contextmanager
+    def listen(self, run_id: str) -> Iterator[Listener]:
+        listener = Listener()
+        self._listeners.setdefault(run_id, set()).add(listener)
+        try:
+            yield listener
+        finally:
+            listeners = self._listeners[run_id]
+            listeners.discard(listener)
+            if not listeners:
+                del self._listeners[run_id]
+
+    def close(self) -> None:
+        """Ends every stream: the server is about to stop."""
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.close()
+
+    def _remember(self, event: Event) -> None:
+        if event.type in STORED:
+            # A new state makes old progress meaningless, and a run that is over needs none.
+            if event.type is EventType.STATUS:
+                self._newest.pop(event.run_id, None)
+            return
+        key = (event.type, str(event.data.get("path", "")))
+        self._newest.setdefault(event.run_id, {})[key] = event

@@ -1,0 +1,60 @@
+"""The events of a run as Server-Sent Events, with replay."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from comfyward.delivery.hub import Hub, Listener
+from comfyward.runs.event import STORED, Event, EventType
+from comfyward.runs.run import FINAL_STATES
+from comfyward.store import runs
+from comfyward.store.db import Database
+
+PING_S = 15.0
+PING = b": ping\n\n"
+
+
+async def stream_events(db: Database, hub: Hub, account_id: str, run_id: str, after: int) -> AsyncIterator[bytes]:
+    """Frames from the stored event after number `after` on, until the run is over. Raises NotFound before the first.
+
+    Stored events carry an id, so a client that reconnects with Last-Event-ID gets each of them exactly once.
+    """
+    with hub.listen(run_id) as listener:
+        replay = await db.read(runs.events_after, account_id, run_id, after)
+        for event in replay:
+            yield frame(event)
+            after = event.seq or after
+        if any(is_last(event) for event in replay):
+            return
+        for event in hub.newest(run_id):
+            yield frame(event)
+        async for chunk in _live(listener, after):
+            yield chunk
+
+
+async def _live(listener: Listener, after: int) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            event = await listener.next(PING_S)
+        except TimeoutError:
+            yield PING
+            continue
+        if event is None:
+            return
+        if event.type in STORED and (event.seq or 0) <= after:
+            continue
+        yield frame(event)
+        if is_last(event):
+            return
+
+
+def frame(event: Event) -> bytes:
+    """One event in the format of the HTML standard."""
+    number = b"" if event.seq is None else b"id: %d\n" % event.seq
+    return number + b"event: " + event.type.encode() + b"\ndata: " + msgspec.json.encode(event.data) + b"\n\n"
+
+
+def is_last(event: Event) -> bool:
+    return event.type is EventType.STATUS and event.data.get("state") in FINAL_STATES

@@ -1,0 +1,123 @@
+"""Webhooks: signed, delivered from rows, tried again for a day.
+
+Signed as Standard Webhooks says (webhook-id, webhook-timestamp, webhook-signature: v1 and an HMAC-SHA256).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from comfyward.errors import FetchRefused
+from comfyward.files.guard import Guard
+from comfyward.loop import Loop
+from comfyward.runs.run import Run
+from comfyward.store import webhooks
+from comfyward.store.db import Database, now_ms
+from comfyward.store.webhooks import DueDelivery
+
+PARALLEL = 16
+TIMEOUT_S = 15.0
+FIRST_PAUSE_S = 2.0
+LONGEST_PAUSE_S = 3600.0
+KEPT_ANSWER_BYTES = 1000
+GONE = 410
+
+# (run as it was, event name) -> body; the API's form of a run is not ours to know.
+Render = Callable[[Run, str], bytes]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """How one try went."""
+
+    status: int | None
+    answer: str
+
+    @property
+    def delivered(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+
+class Webhooks(Loop):
+    """Works off the deliveries that are due."""
+
+    name = "webhooks"
+    interval_s = 5.0
+
+    def __init__(self, db: Database, guard: Guard, render: Render, retry_s: float) -> None:
+        super().__init__()
+        self._db, self._guard, self._render, self._retry_s = db, guard, render, retry_s
+
+    async def tick(self) -> dict[str, int]:
+        due = await self._db.read(webhooks.due, now_ms(), PARALLEL)
+        if due:
+            await asyncio.gather(*(self._deliver(delivery) for delivery in due))
+            self.wake()
+            return {"tried": len(due)}
+        await self._wake_when_due()
+        return {}
+
+    async def _wake_when_due(self) -> None:
+        next_at = await self._db.read(webhooks.next_due)
+        if next_at is not None and (wait_ms := next_at - now_ms()) < self.interval_s * 1000:
+            asyncio.get_running_loop().call_later(max(0, wait_ms) / 1000, self.wake)
+
+    async def _deliver(self, due: DueDelivery) -> None:
+        attempt = await self._try(due)
+        delivery, now = due.delivery, now_ms()
+        next_at = None if attempt.delivered or attempt.status == GONE else self._next_at(due, now)
+        await self._db.write(
+            webhooks.record,
+            delivery.id,
+            state="delivered" if attempt.delivered else "pending" if next_at else "failed",
+            status=attempt.status,
+            answer=attempt.answer,
+            next_attempt_at=next_at,
+            now=now,
+        )
+
+    def _next_at(self, due: DueDelivery, now: int) -> int | None:
+        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**due.delivery.attempts) * random.uniform(0.8, 1.2)  # noqa: S311
+        next_at = now + int(pause_s * 1000)
+        return next_at if next_at < due.delivery.created_at + self._retry_s * 1000 else None
+
+    async def _try(self, due: DueDelivery) -> Attempt:
+        body = self._render(due.run, due.delivery.event)
+        headers = {"Content-Type": "application/json", "User-Agent": "comfyward-webhooks"}
+        headers |= sign(due.secret, due.delivery.id, int(time.time()), body)
+        host = urlsplit(due.delivery.url).hostname or ""
+        connector = aiohttp.TCPConnector(socket_factory=self._guard.open_for(host), force_close=True)
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+                session.post(due.delivery.url, data=body, headers=headers, allow_redirects=False) as answer,
+            ):
+                text = (await answer.content.read(KEPT_ANSWER_BYTES)).decode("utf-8", "replace")
+                return Attempt(answer.status, text)
+        except FetchRefused as error:
+            return Attempt(None, error.message)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            return Attempt(None, str(error) or type(error).__name__)
+
+
+def sign(secret: str, message_id: str, timestamp_s: int, body: bytes) -> dict[str, str]:
+    """The three headers with which a receiver can tell that a message is ours and fresh."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    content = f"{message_id}.{timestamp_s}.".encode() + body
+    signature = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp_s),
+        "webhook-signature": f"v1,{signature}",
+    }

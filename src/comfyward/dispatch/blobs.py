@@ -1,0 +1,52 @@
+"""Bytes and the rows that know of them, kept in step: an object is there before its row, and gone after it."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator
+
+from comfyward.files.objects import Blob, Objects, blob_key, thumbnail_key
+from comfyward.store import files
+from comfyward.store.db import Database, now_ms
+
+
+class Blobs:
+    """Puts and sweeps blobs; for one digest at a time one of them."""
+
+    def __init__(self, db: Database, objects: Objects) -> None:
+        self._db, self._objects = db, objects
+        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    async def put_stream(self, chunks: AsyncIterator[bytes], *, limit: int, digest: str | None = None) -> Blob:
+        """Raises TooLarge, StorageFull, and InvalidRequest when the bytes do not have the digest."""
+        async with (
+            self._objects.receive(chunks, limit=limit, digest=digest) as received,
+            self._lock(received.blob.digest),
+        ):
+            await received.keep()
+            await self._know(received.blob)
+            return received.blob
+
+    async def put_bytes(self, data: bytes) -> Blob:
+        async def once() -> AsyncIterator[bytes]:
+            yield data
+
+        return await self.put_stream(once(), limit=len(data))
+
+    async def sweep(self, before: int) -> int:
+        """Removes the blobs that nothing needs. Returns how many."""
+        removed = 0
+        for digest in await self._db.read(files.orphans, before):
+            async with self._lock(digest):
+                if await self._db.write(files.forget_orphan, digest, before):
+                    await self._objects.remove(blob_key(digest))
+                    await self._objects.remove(thumbnail_key(digest))
+                    removed += 1
+        return removed
+
+    async def _know(self, blob: Blob) -> None:
+        await self._db.write(files.add_blob, blob.digest, blob.sha256, blob.size, now_ms())
+
+    def _lock(self, digest: str) -> asyncio.Lock:
+        return self._locks.setdefault(digest, asyncio.Lock())

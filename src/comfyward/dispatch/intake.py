@@ -1,0 +1,239 @@
+"""A request becomes a run: everything that can be known to be wrong is refused here, before the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import blake3
+import msgspec
+from sqlalchemy import Connection
+
+from comfyward.accounts.account import Caller
+from comfyward.dispatch import changes
+from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.offers import DEFAULT_ENVIRONMENT, Offers
+from comfyward.errors import Conflict, InvalidRequest
+from comfyward.files.guard import Guard
+from comfyward.ids import new_id, new_prompt_id
+from comfyward.runs.event import Event
+from comfyward.runs.files import Inline, Source, Stored, Url, source_from_row, source_to_row
+from comfyward.runs.run import EndReason, Run, State
+from comfyward.store import accounts, files, runs, workflows
+from comfyward.store.db import Database, now_ms
+from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, brought_names
+from comfyward.workflows.graph import Graph, describe, parse_graph
+from comfyward.workflows.needs import models_of
+from comfyward.workflows.validation import check
+from comfyward.workflows.workflow import Workflow
+
+Publish = Callable[[Sequence[Event]], None]
+
+PRIORITIES = range(-100, 101)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a caller asks for."""
+
+    workflow_id: str
+    prompt: Any
+    files: Mapping[str, Source] = field(default_factory=dict)
+    accelerator: str | None = None
+    webhook: str | None = None
+    extra_data: Any = None
+    priority: int = 0
+    timeout_s: float | None = None
+    tags: tuple[str, ...] = ()
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True)
+class RunLimits:
+    timeout_s: float
+    max_timeout_s: float
+    max_attempts: int
+
+
+class Intake:
+    """Submits, cancels and retries runs."""
+
+    def __init__(
+        self,
+        db: Database,
+        offers: Offers,
+        blobs: Blobs,
+        guard: Guard,
+        publish: Publish,
+        *,
+        queue_changed: Callable[[], None],
+        tell_worker: Callable[[str | None], None],
+        limits: RunLimits,
+        prices: Mapping[str, float],
+    ) -> None:
+        self._db, self._offers, self._blobs, self._guard, self._publish = db, offers, blobs, guard, publish
+        self._queue_changed, self._tell_worker = queue_changed, tell_worker
+        self._limits, self._prices = limits, prices
+
+    async def submit(self, caller: Caller, submission: Submission) -> str:
+        """The id of the new run, or of the one that the same Idempotency-Key made before.
+
+        Raises NotFound, InvalidGraph, UnknownAccelerator, InvalidRequest, IdempotencyMismatch.
+        """
+        account_id = caller.account.id
+        graph = parse_graph(submission.prompt)
+        self._guard_urls(submission)
+        timeout_s = self._timeout(submission.timeout_s)
+        workflow, own = await self._db.read(_belongings, account_id, submission.workflow_id)
+        accelerator, pool = await self._offers.resolve(submission.accelerator or workflow.accelerator)
+        catalog = await self._offers.catalog()
+        brought = {**_named_files(graph, own, catalog), **submission.files}
+        if catalog is not None:
+            check(graph, catalog, brought_names(list(brought))).raise_if_any()
+        new = runs.NewRun(
+            id=new_id(),
+            account_id=account_id,
+            workflow_id=workflow.id,
+            api_key_id=caller.api_key_id,
+            prompt_id=new_prompt_id(),
+            accelerator=accelerator,
+            pool=pool,
+            environment=DEFAULT_ENVIRONMENT,
+            priority=submission.priority,
+            timeout_s=timeout_s,
+            max_attempts=self._limits.max_attempts,
+            prompt=_json(submission.prompt),
+            extra_data=None if submission.extra_data is None else _json(submission.extra_data),
+            files=await self._stored_rows(brought),
+            models=models_of(graph),
+            metadata=describe(graph, submission.extra_data, catalog.packs() if catalog else {}),
+            webhook=submission.webhook,
+            tags=list(submission.tags),
+            idempotency_key=submission.idempotency_key,
+            request_digest=_request_digest(submission),
+            created_at=now_ms(),
+        )
+        run_id, events = await self._db.write(_insert, new, self._prices)
+        self._publish(events)
+        self._queue_changed()
+        return run_id
+
+    async def cancel(self, account_id: str, run_id: str) -> Run:
+        """Cancels a run: a queued one ends at once, a running one at its next step. Raises NotFound.
+
+        Cancelling a run that is over changes nothing.
+        """
+        run, events = await self._db.write(_cancel, account_id, run_id, self._prices)
+        self._publish(events)
+        self._tell_worker(run.worker_id)
+        return run
+
+    async def retry(self, caller: Caller, run_id: str) -> str:
+        """A new run with the same graph, files and settings. Raises NotFound, and Conflict before the old one ended."""
+        run = await self._db.read(runs.get, caller.account.id, run_id)
+        if not run.state.is_final:
+            raise Conflict("The run is not over yet.", hint="Cancel it first, or wait until it has ended.")
+        return await self.submit(
+            caller,
+            Submission(
+                workflow_id=run.workflow_id,
+                prompt=msgspec.json.decode(run.prompt),
+                files={path: source_from_row(row) for path, row in run.files.items()},
+                accelerator=run.accelerator,
+                webhook=run.webhook,
+                extra_data=msgspec.json.decode(run.extra_data) if run.extra_data else None,
+                priority=run.priority,
+                timeout_s=run.timeout_s,
+                tags=tuple(run.tags),
+            ),
+        )
+
+    def _timeout(self, asked_s: float | None) -> float:
+        if asked_s is None:
+            return self._limits.timeout_s
+        if not 0 < asked_s <= self._limits.max_timeout_s:
+            raise InvalidRequest(f"'timeout' must be above 0 and at most {self._limits.max_timeout_s:g} seconds.")
+        return asked_s
+
+    def _guard_urls(self, submission: Submission) -> None:
+        if submission.webhook is not None:
+            self._guard.check_url(submission.webhook, "The webhook")
+        for path, source in submission.files.items():
+            if isinstance(source, Url):
+                self._guard.check_url(source.url, f"The URL of '{path}'")
+
+    async def _stored_rows(self, brought: Mapping[str, Source]) -> dict[str, dict[str, Any]]:
+        """The files as the row keeps them; inline bytes become blobs."""
+        rows = {}
+        for path, source in brought.items():
+            match source:
+                case Inline(data):
+                    blob = await self._blobs.put_bytes(data)
+                    rows[path] = source_to_row(Stored(blob.digest, blob.size))
+                case Url() | Stored():
+                    rows[path] = source_to_row(source)
+        return rows
+
+
+def _belongings(conn: Connection, account_id: str, workflow_id: str) -> tuple[Workflow, list[files.StoredFile]]:
+    return workflows.get(conn, account_id, workflow_id), files.find(conn, account_id)
+
+
+def _named_files(graph: Graph, own: list[files.StoredFile], catalog: Catalog | None) -> dict[str, Source]:
+    """The account's own files that the graph names: a plain name attaches the file."""
+    by_path = {file.path: file for file in own}
+    attached: dict[str, Source] = {}
+    for node, input_name, text in graph.strings() if own else ():
+        folder = catalog.folder(node.class_type, input_name) if catalog else None
+        for path, file in by_path.items():
+            root, _, rest = path.removeprefix("/").partition("/")
+            name = rest if root == INPUT_FOLDER else rest.partition("/")[2]
+            in_folder = folder is None or name in brought_names([path]).get(folder, ())
+            if text == name and in_folder:
+                attached[path] = Stored(file.digest, file.size)
+    return attached
+
+
+def _insert(conn: Connection, new: runs.NewRun, prices: Mapping[str, float]) -> tuple[str, list[Event]]:
+    run_id = runs.insert_run(conn, new)
+    if run_id != new.id:
+        return run_id, []
+    events = [changes.queued(conn, run_id, new.created_at)]
+    if accounts.out_of_credit(conn, [new.account_id]):
+        run = runs.get(conn, new.account_id, run_id)
+        events += changes.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, new.created_at, prices=prices)
+    return run_id, events
+
+
+def _cancel(conn: Connection, account_id: str, run_id: str, prices: Mapping[str, float]) -> tuple[Run, list[Event]]:
+    now = now_ms()
+    run = runs.request_cancel(conn, account_id, run_id, now)
+    if run.state is not State.QUEUED:
+        return runs.get(conn, account_id, run_id), []
+    events = changes.ended(conn, run, EndReason.CANCELLED, now, prices=prices)
+    return runs.get(conn, account_id, run_id), events
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode("utf-8")
+
+
+def _request_digest(submission: Submission) -> str:
+    """What makes two requests the same, for Idempotency-Key."""
+    files_part = {
+        path: source.data.hex() if isinstance(source, Inline) else source_to_row(source)
+        for path, source in submission.files.items()
+    }
+    parts = [
+        submission.workflow_id,
+        submission.prompt,
+        files_part,
+        submission.accelerator,
+        submission.webhook,
+        submission.extra_data,
+        submission.priority,
+        submission.timeout_s,
+        list(submission.tags),
+    ]
+    return blake3.blake3(msgspec.json.encode(parts, order="deterministic")).hexdigest()

@@ -1,0 +1,263 @@
+"""Hands queued runs to workers that ask, and keeps the leases alive.
+
+Workers wait here; one loop matches them with the queue, so a thousand waiting workers cost one query, not a thousand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from comfyward.dispatch import changes
+from comfyward.dispatch.placement import WaitingRun, Worker, match
+from comfyward.ids import new_secret
+from comfyward.loop import Loop
+from comfyward.runs.event import Event
+from comfyward.runs.run import EndReason, Run
+from comfyward.store import accounts, runs, workers
+from comfyward.store.db import Database, now_ms
+from comfyward.worker.protocol import Ask, Heartbeat, Orders
+
+QUEUE_LOOKAHEAD = 200
+SEEN_RESOLUTION_MS = 5_000
+
+Publish = Callable[[Sequence[Event]], None]
+
+
+@dataclass(frozen=True)
+class Asker:
+    """A worker as the gateway knows it."""
+
+    worker_id: str
+    pool: str
+    environment: str
+    device: str
+
+
+@dataclass
+class _Waiting:
+    worker: Worker
+    device: str
+    answer: asyncio.Future[Run | None]
+
+
+@dataclass(frozen=True)
+class _Handout:
+    run_id: str
+    worker_id: str
+    device: str
+    lease: str
+
+
+@dataclass
+class _Standing:
+    """A worker between its calls: what it holds, and how its held heartbeat is woken."""
+
+    worker: Worker
+    orders: asyncio.Event = field(default_factory=asyncio.Event)
+    drain: bool = False
+    busy: bool = False
+    seen_at: int = 0
+
+
+class Leases(Loop):
+    """queued -> assigned, renewals, and cancels on their way down."""
+
+    name = "leases"
+    interval_s = 0.5
+
+    def __init__(
+        self, db: Database, publish: Publish, *, lease_s: float, affinity_wait_s: float, prices: Mapping[str, float]
+    ) -> None:
+        super().__init__()
+        self._db, self._publish, self._prices = db, publish, prices
+        self.lease_s = lease_s
+        self._affinity_wait_ms = int(affinity_wait_s * 1000)
+        self._waiting: dict[str, _Waiting] = {}
+        self._known: dict[str, _Standing] = {}
+        self._draining = False
+
+    async def ask(self, asker: Asker, ask: Ask) -> Run | None:
+        """A run for this worker, or None when there is none for `ask.wait_s` seconds."""
+        await self._take_back_unheard(ask)
+        if self._draining:
+            return None
+        worker = Worker(asker.worker_id, asker.pool, asker.environment, ask.idle, frozenset(ask.warm))
+        standing = self._standing(worker)
+        standing.worker, standing.busy = worker, bool(ask.holding)
+        answer: asyncio.Future[Run | None] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(worker, asker.device, answer)
+        if before := self._waiting.get(worker.id):
+            _answer(before, None)
+        self._waiting[worker.id] = waiting
+        self.wake()
+        try:
+            async with asyncio.timeout(ask.wait_s):
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            if self._waiting.get(worker.id) is waiting:
+                del self._waiting[worker.id]
+
+    async def heartbeat(self, asker: Asker, heartbeat: Heartbeat) -> Orders:
+        """Renews leases, then waits until there is an order or `wait_s` has passed."""
+        standing = self._standing(Worker(asker.worker_id, asker.pool, asker.environment, False, frozenset()))
+        standing.orders.clear()
+        standing.busy = bool(heartbeat.leases)
+        orders = await self._renew(standing, heartbeat)
+        if orders.lost or orders.cancel or orders.drain:
+            return orders
+        try:
+            async with asyncio.timeout(heartbeat.wait_s):
+                await standing.orders.wait()
+        except TimeoutError:
+            return Orders()
+        return Orders(cancel=await self._cancelled(heartbeat.worker_id), drain=standing.drain)
+
+    def tell(self, worker_id: str | None) -> None:
+        """There is an order for a worker: its held heartbeat is answered."""
+        if worker_id is not None and (standing := self._known.get(worker_id)):
+            standing.orders.set()
+
+    def is_busy(self, worker_id: str) -> bool:
+        """Whether a worker had runs when it last spoke (it holds leases, or was handed one since)."""
+        standing = self._known.get(worker_id)
+        return standing is not None and standing.busy
+
+    def drain_worker(self, worker_id: str) -> None:
+        """Asks a worker to leave when its runs are done."""
+        if standing := self._known.get(worker_id):
+            standing.drain = True
+            standing.orders.set()
+
+    def stop_handing_out(self) -> None:
+        """The server is about to stop: nobody gets another run from it."""
+        self._draining = True
+        for waiting in self._waiting.values():
+            _answer(waiting, None)
+
+    async def worker_gone(self, worker_id: str) -> int:
+        """A worker has ended: its runs are tried again at once. Returns how many."""
+        self._known.pop(worker_id, None)
+        events = await self._db.write(_forget_worker, worker_id, self._prices, now_ms())
+        self._publish(events)
+        self.wake()
+        return len(events)
+
+    async def tick(self) -> dict[str, int]:
+        """Matches the queue with the workers that wait."""
+        asking = [waiting.worker for waiting in self._waiting.values()]
+        if not asking:
+            return {}
+        queue, spent = await self._db.read(_look_at_queue, {worker.pool for worker in asking})
+        if spent:
+            self._publish(await self._db.write(_end_unpaid, spent, self._prices, now_ms()))
+        others = [standing.worker for standing in self._known.values()]
+        pairs = match(asking, queue, others, now_ms(), self._affinity_wait_ms)
+        if not pairs:
+            return {}
+        handouts = [self._handout(worker, run) for worker, run in pairs if worker.id in self._waiting]
+        assigned = await self._db.write(_assign, handouts, int(self.lease_s * 1000))
+        for run, event in assigned:
+            self._publish([event])
+            await self._hand_over(run)
+        if len(queue) > len(assigned) and self._waiting:
+            self.wake()
+        return {"assigned": len(assigned)}
+
+    def _handout(self, worker: Worker, run: WaitingRun) -> _Handout:
+        return _Handout(run.id, worker.id, self._waiting[worker.id].device, new_secret())
+
+    async def _hand_over(self, run: Run) -> None:
+        """Answers the worker; one that went away in the meantime never had the run."""
+        assert run.worker_id is not None
+        waiting = self._waiting.pop(run.worker_id, None)
+        if standing := self._known.get(run.worker_id):
+            standing.busy = True
+        if waiting is None or not _answer(waiting, run):
+            self._publish(await self._db.write(changes.given_back, run, now_ms()))
+
+    async def _take_back_unheard(self, ask: Ask) -> None:
+        """A worker that does not know a lease of its own never got the answer that carried it."""
+        unheard = await self._db.read(_unheard, ask.worker_id, ask.holding)
+        for run in unheard:
+            self._publish(await self._db.write(changes.given_back, run, now_ms()))
+
+    async def _renew(self, standing: _Standing, heartbeat: Heartbeat) -> Orders:
+        now = now_ms()
+        lost: list[str] = []
+        if heartbeat.leases:
+            expires_at = now + int(self.lease_s * 1000)
+            kept = await self._db.write(runs.renew, heartbeat.leases, expires_at=expires_at, now=now)
+            lost = [lease for lease in heartbeat.leases if lease not in kept]
+        if now - standing.seen_at > SEEN_RESOLUTION_MS:
+            standing.seen_at = now
+            await self._db.write(workers.see, heartbeat.worker_id, now)
+        return Orders(lost, await self._cancelled(heartbeat.worker_id), standing.drain)
+
+    async def _cancelled(self, worker_id: str) -> list[str]:
+        return await self._db.read(runs.cancelled_leases, worker_id)
+
+    def _standing(self, worker: Worker) -> _Standing:
+        return self._known.setdefault(worker.id, _Standing(worker))
+
+
+def _answer(waiting: _Waiting, run: Run | None) -> bool:
+    if waiting.answer.done():
+        return False
+    waiting.answer.set_result(run)
+    return True
+
+
+def _look_at_queue(conn: Connection, pools: set[str]) -> tuple[list[WaitingRun], list[str]]:
+    """The head of the queue, without the runs of accounts that have used up their credit; and those runs."""
+    heads = runs.queue_heads(conn, pools, QUEUE_LOOKAHEAD)
+    unpaid = accounts.out_of_credit(conn, {head.account_id for head in heads})
+    queue = [
+        WaitingRun(head.id, head.pool, head.environment, head.queued_at, frozenset(head.models), head.avoid_worker_id)
+        for head in heads
+        if head.account_id not in unpaid
+    ]
+    return queue, [head.id for head in heads if head.account_id in unpaid]
+
+
+def _end_unpaid(conn: Connection, run_ids: list[str], prices: Mapping[str, float], now: int) -> list[Event]:
+    events: list[Event] = []
+    for run_id in run_ids:
+        if run := runs.get_any(conn, run_id):
+            events += changes.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, now, prices=prices)
+    return events
+
+
+def _assign(conn: Connection, handouts: list[_Handout], lease_ms: int) -> list[tuple[Run, Event]]:
+    now = now_ms()
+    assigned = []
+    for handout in handouts:
+        run = runs.assign(
+            conn,
+            handout.run_id,
+            worker_id=handout.worker_id,
+            device=handout.device,
+            lease=handout.lease,
+            expires_at=now + lease_ms,
+            now=now,
+        )
+        if run is not None:
+            assigned.append((run, changes.assigned(conn, run, now)))
+    return assigned
+
+
+def _unheard(conn: Connection, worker_id: str, holding: list[str]) -> list[Run]:
+    return [run for run in runs.leased_by(conn, worker_id) if run.lease not in holding]
+
+
+def _forget_worker(conn: Connection, worker_id: str, prices: Mapping[str, float], now: int) -> list[Event]:
+    workers.leave(conn, worker_id, now)
+    events: list[Event] = []
+    for run in runs.leased_by(conn, worker_id):
+        events += changes.ended(conn, run, EndReason.WORKER_LOST, now, prices=prices)
+    return events

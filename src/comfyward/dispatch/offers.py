@@ -1,0 +1,94 @@
+"""What can be run here: the pools that exist, and the catalog of each environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection
+
+from comfyward.errors import UnknownAccelerator
+from comfyward.store import workers
+from comfyward.store.db import Database, now_ms
+from comfyward.workflows.catalog import Catalog
+
+DEFAULT_ENVIRONMENT = "default"
+PRESENT_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All workers of one accelerator and one environment, and the other names that ask for it."""
+
+    name: str
+    device: str | None
+    workers: int
+    aliases: tuple[str, ...]
+
+
+class Offers:
+    """Pools come from the fleet's configuration and from workers that were seen; catalogs from workers."""
+
+    def __init__(self, db: Database, configured: list[str], aliases: Mapping[str, str], default: str | None) -> None:
+        self._db, self._configured, self._aliases, self._default = db, configured, dict(aliases), default
+        self._catalogs: dict[str, tuple[str, Catalog]] = {}
+
+    async def pools(self) -> list[Pool]:
+        """Every pool that is served or configured, by name."""
+        known, present = await self._db.read(_seen, now_ms() - PRESENT_MS)
+        names = sorted({*self._configured, *present})
+        return [
+            Pool(
+                name,
+                known.get(name),
+                present.get(name, 0),
+                tuple(sorted(alias for alias, target in self._aliases.items() if target == name)),
+            )
+            for name in names
+        ]
+
+    async def resolve(self, accelerator: str | None) -> tuple[str, str]:
+        """(name asked for, pool that serves it). Raises UnknownAccelerator with the list of what exists."""
+        pools = {pool.name for pool in await self.pools()}
+        asked = accelerator or self._default or next(iter(sorted(pools)), None)
+        if asked is None:
+            raise UnknownAccelerator(
+                "There is no accelerator yet: no worker has joined and none is configured.",
+                hint="Start a worker with 'comfyward worker --server URL --token TOKEN'.",
+                available=[],
+            )
+        pool = self._aliases.get(asked, asked)
+        if pool not in pools:
+            available = sorted(pools | {alias for alias, target in self._aliases.items() if target in pools})
+            raise UnknownAccelerator(
+                f"No worker serves accelerator '{asked}' and none is configured for it.",
+                hint=f"Available: {', '.join(available) or 'none'}.",
+                available=available,
+            )
+        return asked, pool
+
+    async def catalog(self, environment: str = DEFAULT_ENVIRONMENT) -> Catalog | None:
+        """What the environment offers, None before any of its workers has been seen."""
+        digest = await self._db.read(workers.catalog_digest, environment)
+        if digest is None:
+            return None
+        cached = self._catalogs.get(environment)
+        if cached is None or cached[0] != digest:
+            body = await self._db.read(workers.catalog, environment)
+            if body is None:
+                return None
+            cached = self._catalogs[environment] = (digest, Catalog.from_json(_decode(body)))
+        return cached[1]
+
+
+def _seen(conn: Connection, since: int) -> tuple[dict[str, str], dict[str, int]]:
+    present: dict[str, int] = {}
+    for worker in workers.find(conn, since):
+        present[worker.pool] = present.get(worker.pool, 0) + 1
+    return workers.known_pools(conn), present
+
+
+def _decode(body: str) -> dict[str, Any]:
+    return msgspec.json.decode(body, type=dict[str, Any])

@@ -1,0 +1,67 @@
+"""What must happen although nobody asks: expired leases, old runs, orphaned blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from sqlalchemy import Connection
+
+from comfyward.dispatch import changes
+from comfyward.dispatch.blobs import Blobs
+from comfyward.loop import Loop
+from comfyward.runs.event import Event
+from comfyward.runs.run import EndReason
+from comfyward.store import runs
+from comfyward.store.db import Database, now_ms
+
+DAY_MS = 24 * 3600 * 1000
+HOUR_MS = 3600 * 1000
+
+Publish = Callable[[Sequence[Event]], None]
+
+
+class Rescue(Loop):
+    """Runs whose worker has been silent for longer than its lease go back to the queue."""
+
+    name = "rescue"
+    interval_s = 1.0
+
+    def __init__(
+        self, db: Database, publish: Publish, changed: Callable[[], None], prices: Mapping[str, float]
+    ) -> None:
+        super().__init__()
+        self._db, self._publish, self._changed, self._prices = db, publish, changed, prices
+
+    async def tick(self) -> dict[str, int]:
+        if not await self._db.read(runs.expired, now_ms()):
+            return {}
+        events = await self._db.write(_rescue, self._prices)
+        self._publish(events)
+        self._changed()
+        return {"rescued": len(events)}
+
+
+class Retention(Loop):
+    """Deleted and outdated runs are removed, then the blobs that nothing needs any more."""
+
+    name = "retention"
+    interval_s = 300.0
+
+    def __init__(self, db: Database, blobs: Blobs, retention_days: float) -> None:
+        super().__init__()
+        self._db, self._blobs, self._retention_days = db, blobs, retention_days
+
+    async def tick(self) -> dict[str, int]:
+        now = now_ms()
+        finished_before = now - int(self._retention_days * DAY_MS) if self._retention_days else None
+        purged = await self._db.write(runs.purge, deleted_before=now - HOUR_MS, finished_before=finished_before)
+        # An hour's grace: a blob is stored before the row that needs it is written.
+        return {"runs": purged, "blobs": await self._blobs.sweep(before=now - HOUR_MS)}
+
+
+def _rescue(conn: Connection, prices: Mapping[str, float]) -> list[Event]:
+    now = now_ms()
+    events: list[Event] = []
+    for run in runs.expired(conn, now):
+        events += changes.ended(conn, run, EndReason.WORKER_LOST, now, prices=prices)
+    return events

@@ -1,0 +1,121 @@
+"""Spawns one worker process and watches over it: started again when it dies, with growing pauses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 30.0
+HEALTHY_AFTER_S = 30.0
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None)
+
+
+class WorkerHost:
+    """Keeps `command` running until it is stopped. `on_exit` is awaited each time the process ends."""
+
+    def __init__(
+        self,
+        worker_id: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log_path: Path,
+        on_exit: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self.worker_id = worker_id
+        self._command, self._environment, self._log_path, self._on_exit = command, environment, log_path, on_exit
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self.failures = 0
+
+    @property
+    def is_running(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    @property
+    def pid(self) -> int | None:
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
+    def start(self) -> None:
+        self._stopping = False
+        if not self.is_running:
+            self._task = asyncio.create_task(self._keep_running(), name=f"host-{self.worker_id}")
+
+    async def stop(self, grace_s: float) -> None:
+        """Asks the worker to drain, and kills it after the grace."""
+        self._stopping = True
+        task = self._task
+        if task is None:
+            return
+        self._signal(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await asyncio.shield(task)
+        self._signal(signal.SIGKILL)
+        if self.pid is None:
+            task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def log_tail(self, lines: int) -> str:
+        try:
+            with self._log_path.open(encoding="utf-8", errors="replace") as file:
+                return "".join(deque(file, maxlen=lines))
+        except FileNotFoundError:
+            return ""
+
+    async def _keep_running(self) -> None:
+        while not self._stopping:
+            began = time.monotonic()
+            status = await self._run_once()
+            await self._on_exit(self.worker_id)
+            if self._stopping:
+                return
+            self.failures = 0 if time.monotonic() - began > HEALTHY_AFTER_S else self.failures + 1
+            pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 4 ** max(0, self.failures - 1))
+            log.warning(
+                "worker %s ended (status %s); starting it again in %.1f s\n%s",
+                self.worker_id,
+                status,
+                pause_s,
+                self.log_tail(5),
+                extra={"action": "worker_died"},
+            )
+            await asyncio.sleep(pause_s)
+
+    async def _run_once(self) -> int:
+        self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self._log_path.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                env={**os.environ, **self._environment},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        return await self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.pid is not None and self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+
+def _die_with_parent() -> None:
+    """A local worker must not outlive its server: two workers would share one GPU."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -1,0 +1,92 @@
+"""The fleet of one machine: workers are child processes of the server, one for each device."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfyward.fleet.devices import Device
+from comfyward.fleet.fleet import Slot, WorkerState
+from comfyward.fleet.host import WorkerHost
+
+LOG_TAIL_LINES = 20
+
+
+@dataclass(frozen=True)
+class LocalWorkers:
+    """How local workers are started. The token reaches them by their environment, which no other user can read."""
+
+    server_url: str
+    token: str
+    environment: Mapping[str, str]
+    logs_dir: Path
+
+
+class LocalFleet:
+    """Implements `fleet.Fleet` with child processes."""
+
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        how: LocalWorkers,
+        is_busy: Callable[[str], bool],
+        on_exit: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._is_busy, self._how = is_busy, how
+        self._devices = {f"local-{index}": device for index, device in enumerate(devices)}
+        self._hosts = {
+            worker_id: WorkerHost(
+                worker_id, *_command(worker_id, device, how), how.logs_dir / f"{worker_id}.log", on_exit
+            )
+            for worker_id, device in self._devices.items()
+        }
+        self._active_at = dict.fromkeys(self._devices, time.monotonic())
+
+    def slots(self) -> Sequence[Slot]:
+        return [Slot(worker_id, device.pool) for worker_id, device in self._devices.items()]
+
+    async def ensure(self, worker_id: str) -> None:
+        self._active_at[worker_id] = time.monotonic()
+        self._hosts[worker_id].start()
+
+    async def stop(self, worker_id: str, grace_s: float) -> None:
+        await self._hosts[worker_id].stop(grace_s)
+
+    def list(self) -> Sequence[WorkerState]:
+        now = time.monotonic()
+        states = []
+        for worker_id, host in self._hosts.items():
+            busy = self._is_busy(worker_id)
+            if busy:
+                self._active_at[worker_id] = now
+            idle_s = now - self._active_at[worker_id]
+            states.append(WorkerState(worker_id, self._devices[worker_id].pool, host.is_running, busy, idle_s))
+        return states
+
+    async def close(self, grace_s: float) -> None:
+        for host in self._hosts.values():
+            await host.stop(grace_s)
+
+    def problem(self) -> str | None:
+        """Why no worker is ready, as far as the fleet knows."""
+        for host in self._hosts.values():
+            if host.failures > 1:
+                return f"Worker {host.worker_id} keeps ending:\n{host.log_tail(LOG_TAIL_LINES)}"
+        return None
+
+
+def _command(worker_id: str, device: Device, how: LocalWorkers) -> tuple[list[str], dict[str, str]]:
+    description = json.dumps(
+        {"pool": device.pool, "name": device.name, "args": device.comfyui_args, "environment": device.environment}
+    )
+    command = [sys.executable, "-m", "comfyward", "worker", "--server", how.server_url, "--id", worker_id, "--local"]
+    environment = {
+        "COMFYWARD_WORKER_TOKEN": how.token,
+        "COMFYWARD_WORKER_DEVICE": description,
+        **how.environment,
+    }
+    return command, environment

@@ -1,0 +1,255 @@
+"""The composition root: settings become a store, objects, loops, a fleet and an application, started and drained."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import uvicorn
+from fastapi import FastAPI
+
+from comfyward.api.app import create_app
+from comfyward.api.auth import Auth
+from comfyward.api.context import Context
+from comfyward.api.shapes import Shapes
+from comfyward.delivery.hub import Hub
+from comfyward.delivery.webhooks import Webhooks
+from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.intake import Intake, RunLimits
+from comfyward.dispatch.leases import Leases
+from comfyward.dispatch.offers import Offers
+from comfyward.dispatch.recorder import Recorder
+from comfyward.dispatch.upkeep import Rescue, Retention
+from comfyward.files.guard import Guard
+from comfyward.files.objects import Objects
+from comfyward.fleet.devices import Device, find_devices
+from comfyward.fleet.fleet import Limits, Reconcile
+from comfyward.fleet.local import LocalFleet, LocalWorkers
+from comfyward.loop import Loop
+from comfyward.runs.event import Event
+from comfyward.runs.run import Run
+from comfyward.settings import Settings
+from comfyward.store import accounts, workers
+from comfyward.store.db import Database, now_ms
+
+log = logging.getLogger(__name__)
+
+LOCAL_TOKEN_NAME = "local fleet"  # noqa: S105  a token's name
+STREAM_END_S = 2
+
+
+@dataclass(frozen=True)
+class Started:
+    """What the first lines of `serve` tell."""
+
+    url: str
+    first_key: str | None
+    pools: tuple[str, ...]
+
+
+OnStarted = Callable[[Started], None]
+
+
+async def serve(settings: Settings, on_started: OnStarted) -> None:
+    """Runs a server until SIGTERM or SIGINT, then drains it. Returns when everything has stopped."""
+    server = Server(settings)
+    await server.run(on_started)
+
+
+class Server:
+    """One server process with its loops and, by setting, its local workers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._hub = Hub()
+        self._db = Database(settings.derived_database_url())
+        self._devices = _devices(settings) if settings.fleet == "local" else []
+        self._guard = Guard.allowing(settings.fetch_allow)
+        self._fleet: LocalFleet | None = None
+        objects = Objects(settings.derived_objects_url())
+        blobs = Blobs(self._db, objects)
+        pools = sorted({device.pool for device in self._devices})
+        self._offers = Offers(self._db, pools, settings.accelerator_aliases, settings.default_accelerator)
+        self._leases = Leases(
+            self._db,
+            self._publish,
+            lease_s=settings.lease_s,
+            affinity_wait_s=settings.affinity_wait_s,
+            prices=settings.prices,
+        )
+        self._objects, self._blobs = objects, blobs
+        self._loops: list[Loop] = [
+            self._leases,
+            Rescue(self._db, self._publish, self._queue_changed, settings.prices),
+            Retention(self._db, blobs, settings.retention_days),
+        ]
+        self._reconcile: Reconcile | None = None
+        self._webhooks: Webhooks | None = None
+
+    async def run(self, on_started: OnStarted) -> None:
+        listener = _listen(self._settings.host, self._settings.port)
+        url = _url_of(self._settings.host, listener)
+        first_key = await self._first_key()
+        auth = Auth(self._db, await self._db.write(accounts.secret, "links"))
+        app = create_app(self._context(auth, url), self._lifespan(url))
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=STREAM_END_S,
+            timeout_keep_alive=75,
+            server_header=False,
+        )
+        self._uvicorn = _Uvicorn(config)
+        self._watch_signals()
+        on_started(Started(url, first_key, tuple(device.pool for device in self._devices)))
+        try:
+            await self._uvicorn.serve(sockets=[listener])
+        finally:
+            self._db.close()
+
+    def _context(self, auth: Auth, url: str) -> Context:
+        settings = self._settings
+        recorder = Recorder(self._db, self._publish, self._queue_changed, settings.prices)
+        intake = Intake(
+            self._db,
+            self._offers,
+            self._blobs,
+            self._guard,
+            self._publish,
+            queue_changed=self._queue_changed,
+            tell_worker=self._leases.tell,
+            limits=RunLimits(settings.run_timeout_s, settings.max_run_timeout_s, settings.max_attempts),
+            prices=settings.prices,
+        )
+        shapes = Shapes(auth, (settings.public_url or url).rstrip("/"))
+
+        def render(run: Run, event: str) -> bytes:
+            return shapes.run_json(run)
+
+        self._webhooks = Webhooks(self._db, self._guard, render, settings.webhook_retry_s)
+        self._loops.append(self._webhooks)
+        return Context(
+            settings=settings,
+            db=self._db,
+            auth=auth,
+            intake=intake,
+            offers=self._offers,
+            leases=self._leases,
+            recorder=recorder,
+            blobs=self._blobs,
+            objects=self._objects,
+            hub=self._hub,
+            webhooks_changed=self._webhooks.wake,
+            fleet_problem=lambda: self._fleet.problem() if self._fleet else None,
+        )
+
+    def _lifespan(self, url: str) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+        @contextlib.asynccontextmanager
+        async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+            await self._forget_former_life()
+            if self._settings.fleet == "local":
+                await self._start_fleet(url)
+            for loop in self._loops:
+                loop.start()
+            yield
+            for loop in reversed(self._loops):
+                await loop.stop()
+
+        return lifespan
+
+    async def _start_fleet(self, url: str) -> None:
+        settings = self._settings
+        await self._db.write(accounts.revoke_worker_tokens, LOCAL_TOKEN_NAME, now_ms())
+        token = await self._db.write(accounts.create_worker_token, LOCAL_TOKEN_NAME, now_ms())
+        how = LocalWorkers(url, token, settings.as_environment(), settings.data_dir / "logs")
+        self._fleet = LocalFleet(self._devices, how, self._leases.is_busy, self._worker_exited)
+        limits = Limits(settings.local_min_workers, settings.local_idle_timeout_s)
+        self._reconcile = Reconcile(self._db, self._fleet, limits, settings.shutdown_grace_s)
+        self._loops.append(self._reconcile)
+
+    async def _forget_former_life(self) -> None:
+        """Local workers die with their server: what they held is tried again now, not when their leases expire."""
+        for worker_id in await self._db.read(workers.local_ids):
+            await self._leases.worker_gone(worker_id)
+
+    async def _worker_exited(self, worker_id: str) -> None:
+        await self._leases.worker_gone(worker_id)
+
+    async def _first_key(self) -> str | None:
+        """On the first start: the admin's key, to be shown this once."""
+        admin, is_new = await self._db.write(accounts.ensure_admin, now_ms())
+        return await self._db.write(accounts.create_key, admin.id, "first key", now_ms()) if is_new else None
+
+    def _publish(self, events: Sequence[Event]) -> None:
+        self._hub.publish(events)
+
+    def _queue_changed(self) -> None:
+        self._leases.wake()
+        if self._reconcile is not None:
+            self._reconcile.wake()
+        if self._webhooks is not None:
+            self._webhooks.wake()
+
+    def _watch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        self._draining: asyncio.Task[None] | None = None
+
+    def _on_signal(self) -> None:
+        """The first signal drains, the second stops at once."""
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drain(), name="drain")
+        else:
+            self._uvicorn.force_exit = self._uvicorn.should_exit = True
+
+    async def _drain(self) -> None:
+        """Running work is finished while workers can still report it; then streams end and the server stops."""
+        log.info("draining", extra={"action": "drain"})
+        self._leases.stop_handing_out()
+        if self._reconcile is not None:
+            await self._reconcile.stop()
+        if self._fleet is not None:
+            await self._fleet.close(self._settings.shutdown_grace_s)
+        self._hub.close()
+        self._uvicorn.should_exit = True
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its own signal handlers: ours drain first."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _devices(settings: Settings) -> list[Device]:
+    found = find_devices()
+    if not settings.local_accelerators:
+        return found
+    named = [found[index % len(found)] for index in range(len(settings.local_accelerators))]
+    return [
+        Device(pool, device.name, device.comfyui_args, device.environment)
+        for pool, device in zip(settings.local_accelerators, named, strict=True)
+    ]
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    return listener
+
+
+def _url_of(host: str, listener: socket.socket) -> str:
+    """How a process on this machine reaches the server."""
+    port = listener.getsockname()[1]
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{reachable}:{port}"

@@ -1,0 +1,245 @@
+"""The life of a worker: it asks for work, takes runs through stage, execute and collect, and says how they went.
+
+Up to three runs are on their way at once, each in its own stage: one being staged, one executing, one being collected.
+A worker trusts its lease only while the server renews it; when it cannot, it stops ComfyUI by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import logging
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import aiohttp
+
+from comfyward.errors import ComfyUIError, ComfywardError, SetupFailed, StaleLease, Unauthenticated
+from comfyward.runs.run import EndReason
+from comfyward.worker.collect import Collect
+from comfyward.worker.execute import Execute, Executed
+from comfyward.worker.job import Failed, Job, StagedFile
+from comfyward.worker.link import ServerLink
+from comfyward.worker.protocol import (
+    Ask,
+    Assignment,
+    Ended,
+    FailureReport,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    WorkerInfo,
+)
+from comfyward.worker.reporter import Reporter
+from comfyward.worker.stage import Stage
+from comfyward.worker.warm import WarmComfyUI
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ASK_WAIT_S = 25.0
+HEARTBEATS_PER_LEASE = 4
+REMEMBERED_RUNS = 8
+
+
+@dataclass
+class Agent:
+    """One worker: one accelerator, one warm ComfyUI."""
+
+    info: WorkerInfo
+    link: ServerLink
+    comfyui: WarmComfyUI
+    stage: Stage
+    execute: Execute
+    collect: Collect
+    lease_s: float = 15.0
+    _jobs: dict[str, Job] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _gpu: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _staging: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    _drain: asyncio.Event = field(default_factory=asyncio.Event)
+    _warm: collections.deque[list[str]] = field(default_factory=lambda: collections.deque(maxlen=REMEMBERED_RUNS))
+
+    def drain(self) -> None:
+        """Takes no more runs; `run` returns when those on their way are done."""
+        self._drain.set()
+
+    async def run(self) -> None:
+        """Works until it is drained. Raises SetupFailed when ComfyUI does not start, Unauthenticated for a bad
+        token."""
+        self.stage.cache.unpin_all(self.info.id)
+        await self.comfyui.ensure()
+        await self._hello()
+        heartbeats = asyncio.create_task(self._heartbeat_loop(), name="heartbeat")
+        try:
+            await self._lease_loop()
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+                await self.link.goodbye(Goodbye(self.info.id, self.info.incarnation))
+        finally:
+            heartbeats.cancel()
+            await asyncio.gather(heartbeats, *self._tasks, return_exceptions=True)
+            await self.comfyui.stop()
+            await self.link.close()
+
+    async def _hello(self) -> None:
+        digest, body = await self.comfyui.catalog()
+        welcome = await self.link.hello(Hello(self.info, digest))
+        self.lease_s = welcome.lease_s
+        if welcome.wants_catalog:
+            await self.link.put_catalog(self.info.environment, digest, body)
+        log.info("worker %s serves pool %s", self.info.id, self.info.pool, extra={"action": "worker_ready"})
+
+    async def _lease_loop(self) -> None:
+        """One run is staged ahead of the one that executes, never more."""
+        draining = asyncio.create_task(self._drain.wait())
+        try:
+            while not draining.done():
+                if not await _unless(draining, self._staging.acquire()):
+                    return
+                assignment = await _unless(draining, self.link.ask(self._ask()))
+                if assignment is None:
+                    self._staging.release()
+                    continue
+                self._take(assignment)
+        finally:
+            draining.cancel()
+
+    def _ask(self) -> Ask:
+        warm = sorted({name for models in self._warm for name in models})
+        idle = not self._gpu.locked() and not self._jobs
+        return Ask(self.info.id, self.info.incarnation, idle, warm, list(self._jobs), ASK_WAIT_S)
+
+    def _take(self, assignment: Assignment) -> None:
+        lost = asyncio.Event()
+        job = Job(assignment, Reporter(self.link, assignment.lease, lost), lost)
+        self._jobs[job.lease] = job
+        task = asyncio.create_task(self._work(job), name=f"run-{assignment.run_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, job: Job) -> None:
+        """One run through the three stages, to a report or to silence when the lease is lost."""
+        try:
+            ended = await self._stages(job)
+            if job.lost.is_set():
+                await job.reporter.drop()
+            elif ended is None:
+                await job.reporter.released()
+            else:
+                await job.reporter.ended(ended)
+        except StaleLease:
+            await job.reporter.drop()
+        except Exception as error:
+            log.exception("run %s: the worker failed", job.assignment.run_id, extra={"action": "worker_failed"})
+            await job.reporter.ended(Ended(0, EndReason.INTERNAL, [], FailureReport(f"The worker failed: {error!r}.")))
+        finally:
+            await asyncio.to_thread(self.stage.unstage, job)
+            self._jobs.pop(job.lease, None)
+
+    async def _stages(self, job: Job) -> Ended | None:
+        """How the run ended; None when a draining worker did not begin it."""
+        staged_ahead = contextlib.ExitStack()
+        staged_ahead.callback(self._staging.release)
+        try:
+            files = await self.stage.stage(job)
+            if not await self._enter_gpu(job):
+                return None if self._drain.is_set() and not job.cancelled.is_set() else Ended(0, EndReason.CANCELLED)
+            try:
+                staged_ahead.close()  # the next run may be staged
+                executed = await self._execute(job, files)
+            finally:
+                self._gpu.release()
+            return await self.collect.collect(job, executed)
+        except Failed as failed:
+            return failed.ended
+        finally:
+            staged_ahead.close()
+
+    async def _enter_gpu(self, job: Job) -> bool:
+        """Waits for the GPU; False when the run is halted, or the worker drained, before its turn."""
+        if job.halted:
+            return False
+        if not self._gpu.locked():
+            return await self._gpu.acquire()
+        halting, draining = asyncio.create_task(job.halt()), asyncio.create_task(self._drain.wait())
+        try:
+            return await _unless(halting, self._gpu.acquire(), draining) is True
+        finally:
+            halting.cancel()
+            draining.cancel()
+
+    async def _execute(self, job: Job, files: list[StagedFile]) -> Executed:
+        try:
+            executed = await self.execute.execute(job, files)
+        except SetupFailed as error:
+            raise Failed(EndReason.COMFYUI_CRASHED, FailureReport(error.message, error.hint)) from error
+        except Failed as failed:
+            await self._recover(failed.ended.reason)
+            raise
+        self._warm.append(job.assignment.models)
+        return executed
+
+    async def _recover(self, reason: EndReason) -> None:
+        """Makes the next run safe from what the last one did to ComfyUI."""
+        match reason:
+            case EndReason.OOM:
+                with contextlib.suppress(ComfyUIError):
+                    await self.comfyui.client.free()
+            case EndReason.GPU_FAULT | EndReason.INTERNAL:
+                self.comfyui.distrust()
+        if not self.comfyui.is_healthy:
+            self._warm.clear()
+
+    async def _heartbeat_loop(self) -> None:
+        """Renews the leases, and gives them up when the server has been silent for as long as they last."""
+        renewed_at = time.monotonic()
+        wait_s = self.lease_s / HEARTBEATS_PER_LEASE
+        while True:
+            leases = list(self._jobs)
+            sent_at = time.monotonic()
+            try:
+                async with asyncio.timeout(max(0.1, renewed_at + self.lease_s - sent_at)):
+                    orders = await self.link.heartbeat(
+                        Heartbeat(self.info.id, self.info.incarnation, leases, wait_s if leases else wait_s * 2)
+                    )
+            except Unauthenticated:
+                log.error("the server no longer accepts this worker", extra={"action": "worker_refused"})
+                self._lose(list(self._jobs))
+                return self.drain()
+            except (aiohttp.ClientError, TimeoutError, OSError, ComfywardError) as error:
+                log.warning("heartbeat failed: %s", error or type(error).__name__, extra={"action": "heartbeat_failed"})
+                if time.monotonic() - renewed_at >= self.lease_s:
+                    self._lose(list(self._jobs))
+                    renewed_at = time.monotonic()
+                await asyncio.sleep(min(1.0, wait_s / 4))
+                continue
+            renewed_at = sent_at
+            self._lose(orders.lost)
+            for lease in orders.cancel:
+                if job := self._jobs.get(lease):
+                    job.cancel()
+            if orders.drain:
+                self.drain()
+
+    def _lose(self, leases: list[str]) -> None:
+        for lease in leases:
+            if job := self._jobs.get(lease):
+                log.warning("run %s: the lease is lost", job.assignment.run_id, extra={"action": "lease_lost"})
+                job.lose()
+
+
+async def _unless(stop: asyncio.Task[Any], wanted: Coroutine[Any, Any, T], *more: asyncio.Task[Any]) -> T | None:
+    """The result of `wanted`, or None when one of the others completes first; `wanted` is then undone."""
+    task = asyncio.create_task(wanted)
+    await asyncio.wait({task, stop, *more}, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return None

@@ -1,0 +1,127 @@
+"""The third stage: what a run left is hashed and uploaded while the GPU works on the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import blake3
+
+from comfyward.runs.run import EndReason
+from comfyward.worker.execute import Executed
+from comfyward.worker.job import Failed, Job
+from comfyward.worker.link import ServerLink
+from comfyward.worker.protocol import Ended, FailureReport, OutputFile
+
+MAX_OUTPUTS = 10_000
+MAX_INLINE_TEXT = 64 << 10
+CHUNK_BYTES = 1 << 20
+
+_TYPES = mimetypes.MimeTypes()
+for _type, _suffix in (
+    ("image/webp", ".webp"),
+    ("image/avif", ".avif"),
+    ("audio/flac", ".flac"),
+    ("audio/ogg", ".opus"),
+    ("model/gltf-binary", ".glb"),
+    ("video/webm", ".webm"),
+    ("text/plain", ".srt"),
+    ("application/x-safetensors", ".safetensors"),
+):
+    _TYPES.add_type(_type, _suffix)
+
+
+@dataclass(frozen=True)
+class Collect:
+    link: ServerLink
+
+    async def collect(self, job: Job, executed: Executed) -> Ended:
+        """Uploads everything under the run's output folder and its text results. Raises Failed, StaleLease."""
+        try:
+            nodes = _nodes_of_files(executed.history.outputs)
+            texts = await asyncio.to_thread(_write_texts, executed)
+            outputs = []
+            for path, name in await asyncio.to_thread(_files, executed.folder):
+                output = await self._upload(job, path, name, nodes.get(name), texts)
+                outputs.append(output)
+            return Ended(0, EndReason.COMPLETED, outputs, None, executed.run_time_ms, executed.log)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, executed.folder, True)
+
+    async def _upload(
+        self, job: Job, path: Path, name: str, node_id: str | None, texts: dict[str, tuple[str, str]]
+    ) -> OutputFile:
+        size = path.stat().st_size
+        digest = _digest(path) if size <= CHUNK_BYTES else await asyncio.to_thread(_digest, path)
+        await self.link.put_output(job.lease, digest, path)
+        text_node, text = texts.get(name, (None, None))
+        content_type = _TYPES.guess_type(name)[0] or "application/octet-stream"
+        shown = text if text is not None and len(text) <= MAX_INLINE_TEXT else None
+        return OutputFile(name, digest, size, content_type, text_node or node_id, shown)
+
+
+def _files(folder: Path) -> list[tuple[Path, str]]:
+    """(path, name below output/) of every regular file. Links are left out: they may point anywhere on this host."""
+    found = sorted(_walk(folder, folder))
+    if len(found) > MAX_OUTPUTS:
+        message = f"The run left {len(found)} files; at most {MAX_OUTPUTS} are kept."
+        raise Failed(EndReason.OVER_LIMIT, FailureReport(message))
+    return [(path, name) for name, path in found]
+
+
+def _walk(folder: Path, root: Path) -> Iterator[tuple[str, Path]]:
+    for entry in os.scandir(folder):
+        path = Path(entry.path)
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(path, root)
+        elif stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
+            name = path.relative_to(root).as_posix()
+            yield name.encode("utf-8", "replace").decode("utf-8"), path
+
+
+def _digest(path: Path) -> str:
+    hasher = blake3.blake3()
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    with open(descriptor, "rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            hasher.update(chunk)
+    return hasher.hexdigest()
+
+
+def _nodes_of_files(outputs: dict[str, Any]) -> dict[str, str]:
+    """Which node wrote a file, as far as ComfyUI's history says."""
+    nodes: dict[str, str] = {}
+    for node_id, result in outputs.items():
+        for item in _items(result):
+            if isinstance(item, dict) and item.get("type") == "output" and isinstance(item.get("filename"), str):
+                folder = str(item.get("subfolder") or "").strip("/")
+                nodes[f"{folder}/{item['filename']}" if folder else item["filename"]] = str(node_id)
+    return nodes
+
+
+def _items(result: object) -> Iterator[Any]:
+    for value in result.values() if isinstance(result, dict) else ():
+        if isinstance(value, list):
+            yield from value
+
+
+def _write_texts(executed: Executed) -> dict[str, tuple[str, str]]:
+    """Text results become files like any other output: name -> (node, text)."""
+    texts: dict[str, tuple[str, str]] = {}
+    for node_id, result in executed.history.outputs.items():
+        found = result.get("text") if isinstance(result, dict) else None
+        lines = [found] if isinstance(found, str) else found
+        if not isinstance(lines, list) or not lines or not all(isinstance(line, str) for line in lines):
+            continue
+        safe_id = "".join(character if character.isalnum() else "-" for character in str(node_id))
+        name, text = f"text_{safe_id}.txt", "\n".join(lines)
+        (executed.folder / name).write_text(text, encoding="utf-8")
+        texts[name] = (str(node_id), text)
+    return texts

@@ -1,0 +1,255 @@
+"""The second stage: exactly one run holds ComfyUI. Its time here, and only here, is what is billed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from comfyward.comfy import messages
+from comfyward.comfy.client import History
+from comfyward.errors import ComfyUICrashed, ComfyUIError, GraphRefused
+from comfyward.runs.run import EndReason
+from comfyward.worker.failures import failure_of_error, failure_of_refusal
+from comfyward.worker.job import Failed, Job, StagedFile
+from comfyward.worker.protocol import FailureReport
+from comfyward.worker.warm import WarmComfyUI
+
+log = logging.getLogger(__name__)
+
+RECONCILE_S = 5.0
+INTERRUPT_AGAIN_S = 0.25
+INTERRUPT_GRACE_S = 15.0
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What ComfyUI left: a folder with the output files, and what its history says of them."""
+
+    folder: Path
+    history: History
+    run_time_ms: int
+    log: str
+
+
+@dataclass
+class _Steps:
+    """How far the graph is, for progress reports."""
+
+    total: int
+    done: set[str] = field(default_factory=set)
+    node: str | None = None
+
+    def next_node(self, node: str) -> None:
+        if self.node is not None:
+            self.done.add(self.node)
+        self.node = node
+
+
+class Execute:
+    """Runs one graph after another in a warm ComfyUI."""
+
+    def __init__(self, comfyui: WarmComfyUI, collect_dir: Path) -> None:
+        self._comfyui = comfyui
+        self._base = comfyui.spec.base_dir
+        self._collect_dir = collect_dir
+
+    async def execute(self, job: Job, files: list[StagedFile]) -> Executed:
+        """Raises Failed when the run did not succeed, SetupFailed when ComfyUI cannot be started."""
+        await self._comfyui.ensure()
+        folder = self._collect_dir / job.lease
+        links = _link_files(self._base, files)
+        log_start = self._comfyui.process.log_size()
+        job.reporter.started()
+        began = time.monotonic()
+        try:
+            history = await self._run(job)
+            return Executed(folder, history, _ms_since(began), self._comfyui.process.log_since(log_start))
+        except ComfyUIError as error:
+            reason, failure = _explain(error)
+            raise Failed(reason, failure, run_time_ms=_ms_since(began), log=self._log(log_start)) from error
+        except Failed as failed:
+            ended = msgspec.structs.replace(failed.ended, run_time_ms=_ms_since(began), log=self._log(log_start))
+            failed.ended = ended
+            raise
+        finally:
+            for link in links:
+                link.unlink(missing_ok=True)
+            _take_outputs(self._base, folder)
+
+    def _log(self, start: int) -> str:
+        return self._comfyui.process.log_since(start)
+
+    async def _run(self, job: Job) -> History:
+        assignment, client = job.assignment, self._comfyui.client
+        _drain(self._comfyui.messages)
+        prompt = msgspec.json.decode(assignment.prompt)
+        extra_data = msgspec.json.decode(assignment.extra_data)
+        await client.submit(assignment.prompt_id, prompt, extra_data)
+        following = asyncio.create_task(self._follow(job, len(prompt)))
+        halting = asyncio.create_task(job.halt())
+        try:
+            await asyncio.wait({following, halting}, timeout=assignment.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if following.done():
+                return _judge(await following)
+            await self._interrupt(assignment.prompt_id, following)
+            raise Failed(EndReason.CANCELLED) if halting.done() else _timed_out(assignment.timeout_s)
+        finally:
+            for task in (following, halting):
+                task.cancel()
+            await asyncio.gather(following, halting, return_exceptions=True)
+
+    async def _follow(self, job: Job, total: int) -> History:
+        """Passes progress on until the prompt is over; then the history tells how it went."""
+        prompt_id, queue, steps = job.assignment.prompt_id, self._comfyui.messages, _Steps(total)
+        while True:
+            try:
+                async with asyncio.timeout(RECONCILE_S):
+                    message = await queue.get()
+            except TimeoutError:
+                # The websocket may have stalled without closing: history and queue know the truth.
+                if (history := await self._reconcile(prompt_id)) is not None:
+                    return history
+                continue
+            match message:
+                case None:
+                    raise await self._crashed()
+                case messages.Finished(finished) if finished == prompt_id:
+                    return await self._history(prompt_id)
+                case _:
+                    _report(job, message, steps)
+
+    async def _history(self, prompt_id: str) -> History:
+        history = await self._comfyui.client.history(prompt_id)
+        if history is None:
+            raise ComfyUIError("ComfyUI says that the prompt is over but has no history of it.")
+        await self._comfyui.client.forget(prompt_id)
+        return history
+
+    async def _reconcile(self, prompt_id: str) -> History | None:
+        client = self._comfyui.client
+        history = await client.history(prompt_id)
+        if history is None and not await client.is_queued(prompt_id):
+            # It may have finished between the two questions.
+            history = await client.history(prompt_id)
+            if history is None:
+                raise ComfyUIError("ComfyUI lost the prompt: it is neither queued nor finished.")
+        return history
+
+    async def _crashed(self) -> ComfyUICrashed:
+        process = self._comfyui.process
+        if not process.is_running:
+            return ComfyUICrashed(f"ComfyUI ended during the run (exit status {await process.exited()}).")
+        self._comfyui.kill()
+        return ComfyUICrashed("ComfyUI closed its websocket during the run.")
+
+    async def _interrupt(self, prompt_id: str, following: asyncio.Task[History]) -> None:
+        """Stops the prompt; ComfyUI is killed when it does not listen, since another run waits for it."""
+        waited = 0.0
+        while waited < INTERRUPT_GRACE_S:
+            try:
+                # Again and again: ComfyUI clears the flag when a prompt starts.
+                await self._comfyui.client.interrupt(prompt_id)
+                if not await self._comfyui.client.is_queued(prompt_id):
+                    return
+            except ComfyUIError:
+                return
+            done, _ = await asyncio.wait({following}, timeout=INTERRUPT_AGAIN_S)
+            if done:
+                return
+            waited += INTERRUPT_AGAIN_S
+        log.warning("ComfyUI does not stop; killing it", extra={"action": "comfyui_killed"})
+        self._comfyui.kill()
+
+
+def _report(job: Job, message: messages.Message, steps: _Steps) -> None:
+    prompt_id = job.assignment.prompt_id
+    match message:
+        case messages.Cached(which, nodes) if which == prompt_id:
+            steps.done.update(nodes)
+        case messages.Executing(which, node) if which == prompt_id:
+            steps.next_node(node)
+            job.reporter.progress(node, 0, 1, len(steps.done), steps.total)
+        case messages.Progress(which, node, value, maximum) if which == prompt_id:
+            job.reporter.progress(node, value, maximum, len(steps.done), steps.total)
+        case messages.Preview(which, node, content_type, data) if which in (None, prompt_id):
+            job.reporter.preview(node, content_type, data)
+        case _:
+            return
+
+
+def _judge(history: History) -> History:
+    """Only ComfyUI's own word is success."""
+    if history.succeeded:
+        return history
+    error = history.message("execution_error")
+    if error is None:
+        if history.message("execution_interrupted") is not None:
+            raise Failed(EndReason.CANCELLED, FailureReport("The run was interrupted inside ComfyUI."))
+        raise ComfyUIError("ComfyUI ended the prompt without success and without an error.")
+    raise Failed(*failure_of_error(error))
+
+
+def _explain(error: ComfyUIError) -> tuple[EndReason, FailureReport]:
+    match error:
+        case GraphRefused():
+            return failure_of_refusal(error)
+        case ComfyUICrashed():
+            return EndReason.COMFYUI_CRASHED, FailureReport(error.message)
+        case _:
+            return EndReason.INTERNAL, FailureReport(error.message)
+
+
+def _timed_out(timeout_s: float) -> Failed:
+    return Failed(EndReason.TIMEOUT, FailureReport(f"The run took longer than its timeout of {timeout_s:g} s."))
+
+
+def _link_files(base: Path, files: list[StagedFile]) -> list[Path]:
+    links = []
+    for file in files:
+        link = base / file.path.removeprefix("/")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        try:
+            os.link(file.link, link)
+        except OSError:  # another file system: a copy is slow but right, and a symlink would lead out of the sandbox
+            shutil.copyfile(file.link, link)
+        links.append(link)
+    return links
+
+
+def _take_outputs(base: Path, folder: Path) -> None:
+    """Moves what is under output/ away, so that the next run begins with none, and empties temp/."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in list((base / "output").iterdir()):
+        entry.rename(folder / entry.name)
+    for entry in _entries(base / "temp"):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    yield from list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _drain(queue: asyncio.Queue[Any]) -> None:
+    """Forgets messages of earlier prompts; the mark of a broken websocket (None) is kept."""
+    broken = False
+    while not queue.empty():
+        broken = queue.get_nowait() is None or broken
+    if broken:
+        queue.put_nowait(None)
+
+
+def _ms_since(began: float) -> int:
+    return max(1, round((time.monotonic() - began) * 1000))

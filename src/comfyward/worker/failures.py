@@ -1,0 +1,75 @@
+"""ComfyUI's errors in our words: the end reason, and what the caller should see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfyward.errors import GraphRefused
+from comfyward.runs.run import EndReason
+from comfyward.worker.protocol import FailureReport
+from comfyward.workflows.needs import MODEL_SUFFIXES
+
+_OUT_OF_MEMORY = ("outofmemoryerror", "out of memory", "allocation on device")
+_GPU_FAULTS = (
+    "illegal memory access",
+    "device-side assert",
+    "unspecified launch failure",
+    "cuda error: misaligned address",
+    "cublas_status_execution_failed",
+    "uncorrectable ecc error",
+)
+
+
+def failure_of_error(error: dict[str, Any]) -> tuple[EndReason, FailureReport]:
+    """From the `execution_error` that ComfyUI's history holds."""
+    kind = str(error.get("exception_type", ""))
+    message = str(error.get("exception_message", "")).strip() or "A node failed."
+    report = FailureReport(
+        message=message,
+        exception_type=kind,
+        node_id=_text(error.get("node_id")),
+        node_type=_text(error.get("node_type")),
+        traceback=[str(line) for line in error.get("traceback", [])],
+    )
+    return reason_of(kind, message), report
+
+
+def reason_of(exception_type: str, message: str) -> EndReason:
+    """OOM and GPU faults are ours to handle; every other exception of a node is the graph's."""
+    text = f"{exception_type} {message}".lower()
+    if any(mark in text for mark in _GPU_FAULTS):
+        return EndReason.GPU_FAULT
+    if any(mark in text for mark in _OUT_OF_MEMORY):
+        return EndReason.OOM
+    return EndReason.NODE_ERROR
+
+
+def failure_of_refusal(refused: GraphRefused) -> tuple[EndReason, FailureReport]:
+    """From ComfyUI's own validation, with its `error` and `node_errors` unchanged."""
+    error: dict[str, Any] = refused.details["error"]
+    node_errors: dict[str, Any] = refused.details["node_errors"]
+    node_id = next(iter(node_errors), None)
+    entry: dict[str, Any] = node_errors[node_id] if node_id is not None else {}
+    errors: list[dict[str, Any]] = entry.get("errors", [])
+    first = errors[0] if errors else {}
+    report = FailureReport(
+        message=refused.message,
+        exception_type=str(error.get("type", "invalid_prompt")),
+        node_id=node_id,
+        node_type=entry.get("class_type"),
+        details={"error": error, "node_errors": node_errors},
+    )
+    return _refusal_reason(error, first), report
+
+
+def _refusal_reason(error: dict[str, Any], first: dict[str, Any]) -> EndReason:
+    if "does not exist" in str(error.get("message", "")):
+        return EndReason.MISSING_NODE
+    received = str((first.get("extra_info") or {}).get("received_value", "")).lower()
+    if first.get("type") == "value_not_in_list" and received.endswith(MODEL_SUFFIXES):
+        return EndReason.MISSING_MODEL
+    return EndReason.VALIDATION
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

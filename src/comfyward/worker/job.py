@@ -1,0 +1,72 @@
+"""One assignment on its way through the worker's three stages, and how it may be stopped from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from comfyward.runs.run import EndReason
+from comfyward.worker.protocol import Assignment, Ended, FailureReport, OutputFile
+from comfyward.worker.reporter import Reporter
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """A blob linked for one run, waiting to be linked into ComfyUI's folders."""
+
+    path: str  # /input/… or /models/…
+    link: Path
+
+
+@dataclass
+class Job:
+    """`cancelled` and `lost` are set by the heartbeat; `halt` completes at the first of them."""
+
+    assignment: Assignment
+    reporter: Reporter
+    lost: asyncio.Event
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    stop_downloads: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def lease(self) -> str:
+        return self.assignment.lease
+
+    @property
+    def halted(self) -> bool:
+        return self.cancelled.is_set() or self.lost.is_set()
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+        self.stop_downloads.set()
+
+    def lose(self) -> None:
+        self.lost.set()
+        self.stop_downloads.set()
+
+    async def halt(self) -> None:
+        """Returns when the run is cancelled or its lease is lost."""
+        waiters = [asyncio.create_task(event.wait()) for event in (self.cancelled, self.lost)]
+        try:
+            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in waiters:
+                waiter.cancel()
+
+
+class Failed(Exception):
+    """A stage ended the attempt."""
+
+    def __init__(
+        self,
+        reason: EndReason,
+        failure: FailureReport | None = None,
+        *,
+        run_time_ms: int | None = None,
+        log: str = "",
+        outputs: list[OutputFile] | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.ended = Ended(0, reason, outputs or [], failure, run_time_ms, log)

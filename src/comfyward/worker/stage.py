@@ -1,0 +1,108 @@
+"""The first stage: a run's files come into the host's cache while the GPU works on another run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from comfyward.errors import ComfywardError, FetchFailed, FetchRefused, StorageFull, TooLarge
+from comfyward.files.cache import HostCache, Wanted
+from comfyward.files.fetch import Stopped
+from comfyward.files.guard import Guard
+from comfyward.runs.files import Url
+from comfyward.runs.run import EndReason
+from comfyward.worker.job import Failed, Job, StagedFile
+from comfyward.worker.link import ServerLink
+from comfyward.worker.protocol import LEASE_HEADER, FailureReport, FileOrder
+
+PARALLEL_FILES = 4
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Gets files for runs: from the internet through the guard, from the server by lease."""
+
+    cache: HostCache
+    link: ServerLink
+    worker_id: str
+
+    async def stage(self, job: Job) -> list[StagedFile]:
+        """The run's files, each a link that keeps its blob in the cache. Raises Failed."""
+        files = job.assignment.files
+        if not files:
+            return []
+        folder = self.cache.pin_folder(self.worker_id, job.lease)
+        places = asyncio.Semaphore(PARALLEL_FILES)
+        tasks = [
+            asyncio.create_task(self._one(job, order, folder / str(index), places)) for index, order in enumerate(files)
+        ]
+        try:
+            return await asyncio.gather(*tasks)
+        except BaseException:
+            job.stop_downloads.set()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+
+    def unstage(self, job: Job) -> None:
+        """Gives the run's files back to the cache."""
+        self.cache.unpin(self.cache.pin_folder(self.worker_id, job.lease))
+
+    async def _one(self, job: Job, order: FileOrder, pin: Path, places: asyncio.Semaphore) -> StagedFile:
+        async with places:
+            progress = _to_loop(job, order.path)
+            try:
+                wanted = self._wanted(order, job.lease)
+                guard = _server_guard(self.link.server_url) if order.blob else None
+                await asyncio.to_thread(self.cache.obtain, wanted, pin, progress, job.stop_downloads, guard)
+            except Stopped as stopped:
+                raise Failed(EndReason.CANCELLED) from stopped
+            except (ComfywardError, OSError) as error:
+                raise _failed(order, error) from error
+        return StagedFile(order.path, pin)
+
+    def _wanted(self, order: FileOrder, lease: str) -> Wanted:
+        immutable = order.path.startswith("/models/")
+        if order.blob:
+            headers = (("Authorization", f"Bearer {self.link.token}"), (LEASE_HEADER, lease))
+            source = Url(self.link.blob_url(order.blob), order.blob, headers)
+            return Wanted(order.path, source, immutable=True, key=f"stored-{order.blob}")
+        assert order.url is not None
+        return Wanted(order.path, Url(order.url, order.digest, tuple(order.headers.items())), immutable)
+
+
+def _to_loop(job: Job, path: str) -> Callable[[int, int | None], None]:
+    """Progress arrives on the download's threads; the reporter lives on the event loop."""
+    loop = asyncio.get_running_loop()
+    return lambda done, total: _call(loop, lambda: job.reporter.downloading(path, done, total))
+
+
+def _call(loop: asyncio.AbstractEventLoop, report: Callable[[], None]) -> None:
+    loop.call_soon_threadsafe(report)
+
+
+def _server_guard(server_url: str) -> Guard:
+    """The worker's own server may be on a private address: it was configured, not asked for by a caller."""
+    return Guard.allowing([urlsplit(server_url).hostname or ""])
+
+
+def _failed(order: FileOrder, error: Exception) -> Failed:
+    host = urlsplit(order.url or "").hostname or "the server"
+    details = {"path": order.path, "host": host}
+    match error:
+        case StorageFull():
+            return Failed(EndReason.STORAGE_FULL, FailureReport(error.message, error.hint, details=details))
+        case TooLarge():
+            return Failed(EndReason.OVER_LIMIT, FailureReport(error.message, error.hint, details=details))
+        case FetchRefused() | FetchFailed():
+            message = f"The file for '{order.path}' could not be fetched from {host}: {error.message}"
+            return Failed(EndReason.DOWNLOAD, FailureReport(message, error.hint, type(error).code, details=details))
+        case OSError() if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            message = f"No space left on the worker to store '{order.path}'."
+            return Failed(EndReason.STORAGE_FULL, FailureReport(message, StorageFull.hint, details=details))
+        case _:
+            return Failed(
+                EndReason.INTERNAL, FailureReport(f"'{order.path}' could not be staged: {error}", details=details)
+            )

@@ -1,0 +1,109 @@
+"""A warm ComfyUI: started once, kept for many runs, started again when it dies or is not to be trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from comfyward.comfy.catalog import read_catalog
+from comfyward.comfy.client import ComfyClient
+from comfyward.comfy.messages import Message
+from comfyward.comfy.process import ComfyProcess, ComfySpec
+from comfyward.errors import ComfyUICrashed
+
+log = logging.getLogger(__name__)
+
+
+class WarmComfyUI:
+    """Owns the process, a client of it, and the one websocket on which its messages arrive.
+
+    `messages` holds what ComfyUI said; None in it means that the websocket broke.
+    """
+
+    def __init__(self, spec: ComfySpec, client_id: str) -> None:
+        self.spec = spec
+        self._client_id = client_id
+        self._process: ComfyProcess | None = None
+        self._client: ComfyClient | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self._suspect = False
+        self.messages: asyncio.Queue[Message | None] = asyncio.Queue()
+
+    @property
+    def client(self) -> ComfyClient:
+        if self._client is None:
+            raise ComfyUICrashed("ComfyUI is not running.")
+        return self._client
+
+    @property
+    def process(self) -> ComfyProcess:
+        if self._process is None:
+            raise ComfyUICrashed("ComfyUI is not running.")
+        return self._process
+
+    @property
+    def is_healthy(self) -> bool:
+        listening = self._listener is not None and not self._listener.done()
+        return self._process is not None and self._process.is_running and listening and not self._suspect
+
+    async def ensure(self) -> None:
+        """Returns with a ComfyUI that answers; starts a new one when need be. Raises SetupFailed."""
+        if not self.is_healthy:
+            await self.stop()
+            await self._start()
+
+    def distrust(self) -> None:
+        """The next `ensure` starts a new process: a GPU that faulted poisons the one it happened in."""
+        self._suspect = True
+
+    def kill(self) -> None:
+        """Ends ComfyUI at once: it did not listen."""
+        self._suspect = True
+        if self._process is not None:
+            self._process.kill()
+
+    async def catalog(self) -> tuple[str, bytes]:
+        return await read_catalog(self.client)
+
+    async def stop(self) -> None:
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.gather(self._listener, return_exceptions=True)
+        if self._client is not None:
+            await self._client.close()
+        if self._process is not None:
+            await self._process.stop()
+        self._process = self._client = self._listener = None
+
+    async def _start(self) -> None:
+        self._suspect = False
+        self._process = ComfyProcess(self.spec)
+        await self._process.start()
+        self._client = ComfyClient(self._process.socket, self._client_id)
+        self.messages = asyncio.Queue()
+        connected = asyncio.Event()
+        self._listener = asyncio.create_task(self._listen(self._client, self.messages, connected), name="comfyui-ws")
+        await connected.wait()
+        log.info("ComfyUI is ready (pid %s)", self._process.pid, extra={"action": "comfyui_ready"})
+
+    async def _listen(
+        self, client: ComfyClient, messages: asyncio.Queue[Message | None], connected: asyncio.Event
+    ) -> None:
+        try:
+            async with _opened(client, connected) as stream:
+                async for message in stream:
+                    messages.put_nowait(message)
+        except ComfyUICrashed as error:
+            log.warning("%s", error, extra={"action": "comfyui_websocket_broke"})
+        finally:
+            connected.set()
+            messages.put_nowait(None)
+
+
+@contextlib.asynccontextmanager
+async def _opened(client: ComfyClient, connected: asyncio.Event) -> AsyncIterator[AsyncIterator[Message]]:
+    async with client.messages() as stream:
+        connected.set()
+        yield stream
