@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
 
 import uvicorn
 from fastapi import FastAPI
@@ -25,6 +28,7 @@ from comfyward.dispatch.leases import Leases
 from comfyward.dispatch.offers import Offers
 from comfyward.dispatch.recorder import Recorder
 from comfyward.dispatch.upkeep import Rescue, Retention
+from comfyward.errors import SetupFailed
 from comfyward.files.guard import Guard
 from comfyward.files.objects import Objects
 from comfyward.fleet.devices import Device, find_devices
@@ -66,6 +70,7 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._lock = _lock_data_dir(settings.data_dir)
         self._hub = Hub()
         self._db = Database(settings.derived_database_url())
         self._devices = _devices(settings) if settings.fleet == "local" else []
@@ -112,6 +117,7 @@ class Server:
             await self._uvicorn.serve(sockets=[listener])
         finally:
             self._db.close()
+            self._lock.close()
 
     def _context(self, auth: Auth, url: str) -> Context:
         settings = self._settings
@@ -240,11 +246,31 @@ def _devices(settings: Settings) -> list[Device]:
     ]
 
 
+def _lock_data_dir(data_dir: Path) -> IO[str]:
+    """One server for one data directory: a second would take the first one's workers for its own."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    lock = (data_dir / "server.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise SetupFailed(
+            f"A server is running in {data_dir} already.", hint="Stop it, or choose another --data-dir."
+        ) from error
+    return lock
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise SetupFailed(
+            f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Choose another --port."
+        ) from error
     return listener
 
 

@@ -14,5 +14,5 @@ async def read_catalog(client: ComfyClient) -> tuple[str, bytes]:
     """(digest, JSON) in the form of workflows/catalog.py."""
     catalog: dict[str, Any] = await client.extension_catalog()
     catalog["nodes"] = await client.object_info()
-    body = msgspec.json.encode(catalog, order="sorted")
+    body = msgspec.json.encode(catalog)  # in ComfyUI's own order, which clients show
     return blake3.blake3(body).hexdigest(), body

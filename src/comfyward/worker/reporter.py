@@ -27,6 +27,7 @@ class Reporter:
         self._numbered: list[Report] = []
         self._newest: dict[tuple[str, str | None], Report] = {}
         self._wake = asyncio.Event()
+        self._urgent = asyncio.Event()
         self._closing = False
         self._task = asyncio.create_task(self._send_loop(), name="reporter")
 
@@ -59,6 +60,7 @@ class Reporter:
     async def _finish(self) -> None:
         self._closing = True
         self._wake.set()
+        self._urgent.set()
         await self._task
 
     def _next(self) -> int:
@@ -66,7 +68,6 @@ class Reporter:
         return self._seq
 
     def _number(self, report: Report) -> None:
-        # What was live before belongs before; a preview that nobody waited for is of no use after the end.
         self._numbered.append(report)
         self._wake.set()
 
@@ -92,5 +93,12 @@ class Reporter:
                 log.exception("the server refused a report", extra={"action": "report_refused"})
                 self._on_stale.set()
                 return
-            if not self._closing:
-                await asyncio.sleep(COALESCE_S)
+            await self._coalesce()
+
+    async def _coalesce(self) -> None:
+        """Lets progress gather for a moment; the last report does not wait."""
+        try:
+            async with asyncio.timeout(COALESCE_S):
+                await self._urgent.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,270 @@
+"""comfyward demo"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import http.server
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx2
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from comfyward.cli.comfyui import ensure_installed
+from comfyward.cli.options import data_dir_option, open_database, settings_from
+from comfyward.comfy import sandbox, tiny_models
+from comfyward.comfy.install import Installation
+from comfyward.errors import ComfywardError, SetupFailed
+from comfyward.store import accounts
+from comfyward.store.db import now_ms
+
+READY_TIMEOUT_S = 300.0
+POLL_S = 0.2
+COLOURS = (0x1B1B3A, 0x693668, 0xA74482, 0xF84AA7, 0xFF9FB2, 0xFFD6BA)
+CHECKPOINT, LORA = "tiny-sd15.safetensors", "tiny-lora.safetensors"
+
+
+@click.command("demo")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("comfyward-demo"), show_default=True)
+@data_dir_option
+def command(out: Path, data_dir: Path | None) -> None:
+    """See it work: a server, a real ComfyUI, two workflows, pictures and a video on disk.
+
+    \b
+    comfyward demo --out pictures
+    """
+    console = Console()
+    home = settings_from(data_dir=data_dir)
+    environments = home.derived_environments_dir()
+    settings = settings_from(data_dir=home.data_dir / "demo", environments_dir=environments, fetch_allow=["127.0.0.1"])
+    _offer_bubblewrap(console)
+    installation = ensure_installed(settings)
+    models = _make_models(console, installation, settings.data_dir / "models")
+    with _file_server(models) as files_url, _server(settings.data_dir, settings.as_environment()) as url:
+        client = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {_key(settings.data_dir)}"}, timeout=60)
+        with console.status("Starting ComfyUI (about 15 s on the first run)"):
+            _wait_ready(client)
+        level = sandbox.choose(settings.sandbox)
+        console.print(f"Server at {url}, a worker with ComfyUI {installation.version}, sandbox: {level}\n", soft_wrap=True)
+        saved = [
+            *_run(console, client, out, "A picture and a video, without any model", {"prompt": colours_graph()}),
+            *_run(console, client, out, "Text to image, with a checkpoint and a LoRA by URL", _lora_request(files_url)),
+        ]
+    console.print("\nSaved:")
+    for path in saved:
+        console.print(f"  {path}", soft_wrap=True)
+    console.print(
+        "\nNext:\n"
+        "  comfyward serve                       start the service at http://127.0.0.1:8600\n"
+        "  comfyward keys create my-first-key    make an API key for it\n"
+        "  docs/quickstart.md                    your own workflow, over the API",
+        soft_wrap=True,
+    )
+
+
+def colours_graph() -> dict[str, Any]:
+    """A graph that needs no weights: coloured frames, saved as a picture and as a short video."""
+    graph: dict[str, Any] = {
+        str(index): _node("EmptyImage", width=256, height=256, batch_size=2, color=colour)
+        for index, colour in enumerate(COLOURS, 1)
+    }
+    frames = "1"
+    for index in range(2, len(COLOURS) + 1):
+        graph[f"batch{index}"] = _node("ImageBatch", image1=[frames, 0], image2=[str(index), 0])
+        frames = f"batch{index}"
+    graph["picture"] = _node("SaveImage", images=["4", 0], filename_prefix="colour")
+    graph["video"] = _node("CreateVideo", images=[frames, 0], fps=6.0)
+    graph["save"] = _node("SaveVideo", video=["video", 0], filename_prefix="colours", format="mp4", codec="h264")
+    return graph
+
+
+def text_to_image_graph() -> dict[str, Any]:
+    """CheckpointLoaderSimple, LoraLoader, CLIPTextEncode, KSampler, VAEDecode, SaveImage."""
+    return {
+        "checkpoint": _node("CheckpointLoaderSimple", ckpt_name=CHECKPOINT),
+        "lora": _node(
+            "LoraLoader",
+            model=["checkpoint", 0],
+            clip=["checkpoint", 1],
+            lora_name=LORA,
+            strength_model=1.0,
+            strength_clip=1.0,
+        ),
+        "positive": _node("CLIPTextEncode", clip=["lora", 1], text="a lighthouse at night"),
+        "negative": _node("CLIPTextEncode", clip=["lora", 1], text="blurry"),
+        "latent": _node("EmptyLatentImage", width=128, height=128, batch_size=1),
+        "sampler": _node(
+            "KSampler",
+            model=["lora", 0],
+            positive=["positive", 0],
+            negative=["negative", 0],
+            latent_image=["latent", 0],
+            seed=1,
+            steps=8,
+            cfg=5.0,
+            sampler_name="euler",
+            scheduler="normal",
+            denoise=1.0,
+        ),
+        "decode": _node("VAEDecode", samples=["sampler", 0], vae=["checkpoint", 2]),
+        "save": _node("SaveImage", images=["decode", 0], filename_prefix="lighthouse"),
+    }
+
+
+def _lora_request(files_url: str) -> dict[str, Any]:
+    return {
+        "prompt": text_to_image_graph(),
+        "files": {
+            f"/models/checkpoints/{CHECKPOINT}": f"{files_url}/{CHECKPOINT}",
+            f"/models/loras/{LORA}": f"{files_url}/{LORA}",
+        },
+    }
+
+
+def _node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def _offer_bubblewrap(console: Console) -> None:
+    """The strongest sandbox, where this user may install it; without it a weaker level is used, and said."""
+    if sandbox.choose("auto") is sandbox.Level.BUBBLEWRAP or os.geteuid() != 0 or not shutil.which("apt-get"):
+        return
+    with console.status("Installing bubblewrap, for the sandbox"):
+        for arguments in (["update"], ["install", "-y", "--no-install-recommends", "bubblewrap"]):
+            subprocess.run(["apt-get", *arguments], capture_output=True, check=False)
+
+
+def _make_models(console: Console, installation: Installation, folder: Path) -> Path:
+    if (folder / LORA).exists():
+        return folder
+    script = tiny_models.__file__
+    with console.status("Making a tiny checkpoint and LoRA with random weights"):
+        command = [str(installation.python), str(script), str(installation.source), str(folder)]
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise SetupFailed(f"The demo's models could not be made:\n{made.stderr[-2000:]}")
+    return folder
+
+
+@contextmanager
+def _file_server(folder: Path) -> Iterator[str]:
+    """The models over HTTP, as any host of models would serve them."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@contextmanager
+def _server(data_dir: Path, environment: dict[str, str]) -> Iterator[str]:
+    port = _free_port()
+    log_path = data_dir / "server.log"
+    data_dir.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "comfyward", "serve", "--port", str(port), "--log-level", "info"]
+    with log_path.open("w") as log:
+        process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=log, stderr=log)
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+
+
+def _wait_ready(client: httpx2.Client) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    message = "the server does not answer"
+    while time.monotonic() < deadline:
+        try:
+            answer = client.get("/readyz")
+            if answer.status_code == 200:
+                return
+            message = answer.json()["message"]
+        except (httpx2.TransportError, ValueError, KeyError):
+            pass
+        time.sleep(POLL_S)
+    raise SetupFailed(f"No worker became ready: {message}")
+
+
+def _run(console: Console, client: httpx2.Client, out: Path, title: str, request: dict[str, Any]) -> list[Path]:
+    """Submits one run, shows it live, and saves its outputs."""
+    console.print(f"[bold]{title}[/bold]")
+    answer = client.post("/api/v1/workflows/default/runs", json=request)
+    if answer.status_code != 200:
+        raise ComfywardError(answer.json()["message"], hint=answer.json()["hint"])
+    run_url = f"/api/v1/workflows/default/runs/{answer.json()['id']}"
+    columns = (TextColumn("  {task.description:<34}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar, client.stream("GET", f"{run_url}/events") as stream:
+        _show(bar, stream.iter_lines())
+    run = client.get(run_url).json()
+    if run["status"] != "COMPLETED":
+        raise ComfywardError(run["error"]["message"], hint=run["error"]["hint"])
+    saved = [_download(output, out) for output in run["output"]]
+    console.print(f"  {run['status']} in {run['run_time']} ms on {run['device']}: {len(saved)} files\n")
+    return saved
+
+
+def _show(bar: Progress, lines: Iterator[str]) -> None:
+    tasks: dict[str, TaskID] = {}
+    for event, data in _events(lines):
+        match event:
+            case "download":
+                name = str(data["path"]).rpartition("/")[2]
+                if name not in tasks:
+                    tasks[name] = bar.add_task(name, total=data["total"])
+                bar.update(tasks[name], completed=data["done"], total=data["total"])
+            case "progress":
+                if "nodes" not in tasks:
+                    tasks["nodes"] = bar.add_task("executing", total=data["nodes_total"])
+                steps = data["value"] / data["max"] if data["max"] else 0
+                label = f"{data['node']} {data['value']:g}/{data['max']:g}"
+                bar.update(tasks["nodes"], completed=data["nodes_done"] + steps, description=label)
+            case "status" if data["status"] == "COMPLETED" and "nodes" in tasks:
+                bar.update(tasks["nodes"], completed=bar.tasks[tasks["nodes"]].total, description="executed")
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    event = ""
+    for line in lines:
+        field, _, value = line.partition(": ")
+        if field == "event":
+            event = value
+        elif field == "data":
+            yield event, msgspec.json.decode(value)
+
+
+def _download(output: dict[str, Any], out: Path) -> Path:
+    path = out / str(output["filename"]).rpartition("/")[2]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(httpx2.get(output["url"], timeout=60).raise_for_status().content)
+    return path.absolute()
+
+
+def _key(data_dir: Path) -> str:
+    with open_database(data_dir) as db:
+        admin, _ = asyncio.run(db.write(accounts.ensure_admin, now_ms()))
+        return asyncio.run(db.write(accounts.create_key, admin.id, "demo", now_ms()))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
