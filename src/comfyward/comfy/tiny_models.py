@@ -29,6 +29,7 @@ UNET = {
 LORA_LAYER = "lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q"
 LORA_RANK = 4
 LORA_STRENGTH = 0.5
+MIDDLE_GREY = "taesd_decoder.19.bias"  # what the decoder adds to its noise
 
 
 def main(source: str, folder: str, seed: int = 7) -> None:
@@ -79,10 +80,11 @@ def _random_like(torch, name, tensor):
     """Small and steady: nothing explodes on the way through the layers."""
     if not tensor.is_floating_point():
         return tensor.contiguous()
-    if "norm" in name and name.endswith("weight"):
-        return torch.ones(tensor.shape, dtype=torch.float16)
-    if tensor.dim() < 2:
-        return torch.zeros(tensor.shape, dtype=torch.float16)
+    if name == MIDDLE_GREY:
+        return torch.full(tensor.shape, 0.5, dtype=torch.float16)
+    if tensor.dim() < 2:  # scales and shifts
+        fill = torch.ones if name.endswith(("weight", "scale")) else torch.zeros
+        return fill(tensor.shape, dtype=torch.float16)
     fan_in = max(1, tensor[0].numel())
     return (torch.randn(tensor.shape) * fan_in**-0.5).half().contiguous()
 

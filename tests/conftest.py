@@ -1,0 +1,56 @@
+"""What tests share: processes are real, and each test is given its own folders."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from comfyward.comfy import install
+from comfyward.settings import default_data_dir
+from tests.fakes.http import Origin, Receiver, origin, receiver
+
+ROOT = Path(__file__).parent
+FAKE_COMFYUI = ROOT / "fakes" / "comfyui"
+
+
+@pytest.fixture(scope="session")
+def environments() -> Path:
+    """ComfyUI, installed by the code that users get, and kept between runs of the tests."""
+    folder = Path(os.environ.get("COMFYWARD_ENVIRONMENTS_DIR") or default_data_dir() / "environments")
+    install.install(folder, lambda what, fraction: None)
+    return folder
+
+
+@pytest.fixture
+def site() -> Iterator[Origin]:
+    with origin() as served:
+        yield served
+
+
+@pytest.fixture
+def hook() -> Iterator[Receiver]:
+    with receiver() as served:
+        yield served
+
+
+FakeSettings = Callable[..., dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def fake_settings() -> FakeSettings:
+    """Settings of a server whose workers run the fake ComfyUI."""
+
+    def settings(**more: str) -> dict[str, str]:
+        return {
+            "comfyui": str(FAKE_COMFYUI),
+            "comfyui_python": sys.executable,
+            "fetch_allow": "127.0.0.1",
+            "lease_s": "3",
+            **more,
+        }
+
+    return settings

@@ -1,0 +1,149 @@
+"""HTTP servers for tests: an origin of files with faults, and a receiver of webhooks. Both are real servers."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Queue
+
+
+@dataclass
+class Content:
+    """One file of the origin, and what goes wrong with it."""
+
+    data: bytes
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    ranges: bool = True
+    break_after: int | None = None  # bytes of an answer after which the connection is cut
+    breaks: int = 0  # how often
+    hold: threading.Event | None = None  # answers wait for it
+
+    @property
+    def etag(self) -> str:
+        return f'"{hashlib.sha256(self.data).hexdigest()[:16]}"'
+
+
+@dataclass
+class Request:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes = b""
+
+
+class Origin:
+    """Serves `files` by path. `requests` holds what was asked, `asked` gets each path as it comes."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.files: dict[str, Content] = {}
+        self.requests: list[Request] = []
+        self.asked: Queue[str] = Queue()
+
+    def put(self, path: str, data: bytes, **how: object) -> str:
+        self.files[path] = Content(data, **how)  # type: ignore[arg-type]
+        return f"{self.url}{path}"
+
+    def requests_to(self, path: str) -> list[Request]:
+        return [request for request in self.requests if request.path == path]
+
+
+@contextmanager
+def origin(host: str = "127.0.0.1") -> Iterator[Origin]:
+    served: list[Origin] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            site = served[0]
+            path = self.path.partition("?")[0]
+            site.requests.append(Request("GET", path, dict(self.headers)))
+            site.asked.put(path)
+            content = site.files.get(path)
+            if content is None:
+                return self._answer(404, b"not found", {})
+            if content.hold is not None:
+                content.hold.wait(30)
+            if content.status != 200:
+                return self._answer(content.status, b"", content.headers)
+            if self.headers.get("If-None-Match") == content.etag:
+                return self._answer(304, b"", {"ETag": content.etag})
+            return self._file(content)
+
+        def _file(self, content: Content) -> None:
+            headers = {"ETag": content.etag, **content.headers}
+            data, status = content.data, 200
+            match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            if match and content.ranges and data:
+                start, end = int(match[1]), min(int(match[2] or len(data) - 1), len(data) - 1)
+                headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
+                data, status = data[start : end + 1], 206
+            if content.break_after is not None and content.breaks > 0 and len(data) > content.break_after:
+                content.breaks -= 1
+                return self._answer(status, data, headers, cut=content.break_after)
+            return self._answer(status, data, headers)
+
+        def _answer(self, status: int, data: bytes, headers: dict[str, str], cut: int | None = None) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            if status != 304:
+                self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[:cut])
+            if cut is not None:
+                self.wfile.flush()
+                self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer((host, 0), Handler) as server:
+        server.daemon_threads = True
+        served.append(Origin(f"http://{host}:{server.server_address[1]}"))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield served[0]
+        server.shutdown()
+
+
+class Receiver:
+    """Takes webhooks. `statuses` are answered first, then 200."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.statuses: list[int] = []
+        self.received: Queue[Request] = Queue()
+
+    def next(self, timeout_s: float = 30) -> Request:
+        return self.received.get(timeout=timeout_s)
+
+
+@contextmanager
+def receiver(port: int = 0) -> Iterator[Receiver]:
+    served: list[Receiver] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status = served[0].statuses.pop(0) if served[0].statuses else 200
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            served[0].received.put(Request("POST", self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+        server.daemon_threads = True
+        served.append(Receiver(f"http://127.0.0.1:{server.server_address[1]}/hook"))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield served[0]
+        server.shutdown()

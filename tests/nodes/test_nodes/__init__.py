@@ -1,0 +1,92 @@
+"""Custom nodes for tests: a slow one, a failing one, and one that tries to do harm."""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import comfy.utils
+import folder_paths
+import torch
+
+
+class TestSteps:
+    CATEGORY, FUNCTION, RETURN_TYPES = "test", "run", ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"steps": ("INT", {"default": 1, "min": 1, "max": 100000})}}
+
+    def run(self, steps):
+        bar = comfy.utils.ProgressBar(steps)
+        for _ in range(steps):
+            time.sleep(0.05)
+            bar.update(1)
+        return (torch.zeros(1, 8, 8, 3),)
+
+
+class TestFails:
+    CATEGORY, FUNCTION, RETURN_TYPES = "test", "run", ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def run(self):
+        raise ValueError("this node always fails")
+
+
+class TestHarm:
+    """Tries what a hostile node would try, and reports what it got as text."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "test", "run", (), True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"what": ("STRING", {"default": ""}), "target": ("STRING", {"default": ""})}}
+
+    def run(self, what, target):
+        try:
+            got = getattr(self, what)(target)
+        except OSError as error:
+            got = f"refused: {type(error).__name__}"
+        return {"ui": {"text": [str(got)]}}
+
+    def read(self, target):
+        return f"read: {Path(target).read_bytes()[:200]!r}"
+
+    def list(self, target):
+        return f"listed: {sorted(os.listdir(target))}"
+
+    def write(self, target):
+        Path(target).write_text("harm")
+        return "written"
+
+    def overwrite_input(self, target):
+        path = Path(folder_paths.get_input_directory()) / target
+        path.write_text("harm")
+        return "written"
+
+    def connect(self, target):
+        host, _, port = target.rpartition(":")
+        socket.create_connection((host, int(port)), timeout=2).close()
+        return "connected"
+
+    def environment(self, target):
+        return "environment: " + " ".join(f"{name}={value}" for name, value in os.environ.items())
+
+    def processes(self, target):
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                found.append((path / "environ").read_bytes().decode(errors="replace"))
+            except OSError:
+                continue
+        return "environments: " + " ".join(found)
+
+    def link_out(self, target):
+        os.symlink(target, Path(folder_paths.get_output_directory()) / "stolen.txt")
+        return "linked"
+
+
+NODE_CLASS_MAPPINGS = {"TestSteps": TestSteps, "TestFails": TestFails, "TestHarm": TestHarm}

@@ -1,0 +1,67 @@
+"""Whole systems for scenarios: one with the real ComfyUI for all of them, and fresh ones with the fake."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from comfyward.comfy import install, tiny_models
+from tests.conftest import ROOT, FakeSettings
+from tests.stack.stack import Client, Stack
+
+StartFake = Callable[..., Stack]
+
+
+@pytest.fixture(scope="session")
+def real(environments: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A server and a CPU worker with the real ComfyUI and the test nodes."""
+    stack = Stack(
+        tmp_path_factory.mktemp("real"),
+        {
+            "environments_dir": str(environments),
+            "custom_nodes_dir": str(ROOT / "nodes"),
+            "fetch_allow": "127.0.0.1",
+        },
+    )
+    try:
+        yield stack.start().wait_ready()
+        assert stack.stop() == 0
+    finally:
+        stack.close()
+
+
+@pytest.fixture
+def client(real: Stack) -> Client:
+    return real.client()
+
+
+@pytest.fixture
+def start_fake(tmp_path: Path, fake_settings: FakeSettings) -> Iterator[StartFake]:
+    """Starts servers whose workers run the fake ComfyUI; stops them at the end."""
+    started: list[Stack] = []
+
+    def start(**settings: str) -> Stack:
+        stack = Stack(tmp_path / f"server-{len(started)}", fake_settings(**settings))
+        started.append(stack)
+        return stack.start()
+
+    yield start
+    for stack in started:
+        stack.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_models_dir(environments: Path) -> Path:
+    """The tiny checkpoint and two LoRAs, made once and kept beside ComfyUI."""
+    folder = environments.parent / "test-models"
+    comfyui = install.installed(environments)
+    assert comfyui is not None
+    for name, seed in (("one", "7"), ("two", "8")):
+        if not (folder / name / "tiny-lora.safetensors").exists():
+            script = str(tiny_models.__file__)
+            command = [str(comfyui.python), script, str(comfyui.source), str(folder / name), seed]
+            subprocess.run(command, check=True, capture_output=True)
+    return folder

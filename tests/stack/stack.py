@@ -1,0 +1,196 @@
+"""A whole comfyward in processes of its own, as an operator would start it, and a client of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+START_TIMEOUT_S = 120
+END_TIMEOUT_S = 120
+
+
+@dataclass
+class Client:
+    """One account's client."""
+
+    http: httpx2.Client
+
+    def post_run(self, body: dict[str, Any], workflow: str = "default", **headers: str) -> httpx2.Response:
+        return self.http.post(f"/api/v1/workflows/{workflow}/runs", json=body, headers=headers)
+
+    def submit(self, prompt: dict[str, Any], **more: Any) -> str:
+        answer = self.post_run({"prompt": prompt, **more})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["id"])
+
+    def get(self, run_id: str) -> dict[str, Any]:
+        answer = self.http.get(f"/api/v1/runs/{run_id}")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def events(self, run_id: str, after: int | None = None) -> Iterator[tuple[str, dict[str, Any], int | None]]:
+        """(type, data, number) of the run's events, live, to its end."""
+        headers = {} if after is None else {"Last-Event-ID": str(after)}
+        url = f"/api/v1/workflows/default/runs/{run_id}/events"
+        with self.http.stream("GET", url, headers=headers, timeout=END_TIMEOUT_S) as stream:
+            kind, number = "", None
+            for line in stream.iter_lines():
+                name, _, value = line.partition(": ")
+                if name == "id":
+                    number = int(value)
+                elif name == "event":
+                    kind = value
+                elif name == "data":
+                    yield kind, json.loads(value), number
+                    number = None
+
+    def wait_for(self, run_id: str, kind: str, **wanted: Any) -> dict[str, Any]:
+        """The first event of a kind with the wanted values."""
+        for found, data, _ in self.events(run_id):
+            if found == kind and all(data.get(key) == value for key, value in wanted.items()):
+                return data
+        raise AssertionError(f"the run ended without {kind} {wanted}: {self.get(run_id)}")
+
+    def finish(self, run_id: str) -> dict[str, Any]:
+        """The run when it is over; follows its events, reconnecting as a client would."""
+        deadline = time.monotonic() + END_TIMEOUT_S
+        while time.monotonic() < deadline:
+            try:
+                for _ in self.events(run_id):
+                    pass
+                run = self.get(run_id)
+                if run["status"] in ("COMPLETED", "ERROR", "INSUFFICIENT_CREDIT"):
+                    return run
+            except httpx2.TransportError:
+                time.sleep(0.05)  # the server is away; a client can only try again
+        raise AssertionError(f"run {run_id} did not end: {self.get(run_id)}")
+
+    def run(self, prompt: dict[str, Any], **more: Any) -> dict[str, Any]:
+        return self.finish(self.submit(prompt, **more))
+
+    def cancel(self, run_id: str) -> dict[str, Any]:
+        answer = self.http.post(f"/api/v1/workflows/default/runs/{run_id}/cancel")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+
+@dataclass
+class Stack:
+    """`comfyward serve` with local workers. Settings are given as environment variables' lower-case names."""
+
+    data_dir: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[str] | None = None
+    port: int = 0
+    clients: list[Client] = field(default_factory=list)
+
+    def start(self) -> Stack:
+        self.port = self.port or free_port()
+        settings = {"port": str(self.port), "data_dir": str(self.data_dir), **self.settings}
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("COMFYWARD_")}
+        environment |= {f"COMFYWARD_{name.upper()}": value for name, value in settings.items()}
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        with (self.data_dir / "server.log").open("a") as log:
+            command = [sys.executable, "-m", "comfyward", "serve"]
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, text=True)
+        self.wait_answering("/healthz")
+        return self
+
+    def wait_ready(self) -> Stack:
+        self.wait_answering("/readyz")
+        return self
+
+    def wait_answering(self, path: str) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            assert self.process is not None
+            if self.process.poll() is not None:
+                raise AssertionError(f"the server ended: {self.log()}")
+            try:
+                if httpx2.get(f"{self.url}{path}").status_code == 200:
+                    return
+            except httpx2.TransportError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"{path} is not 200:\n{self.log()}\n{self.worker_log()}")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, account: str | None = None) -> Client:
+        """A client with a new key of an account, which is made when it is new."""
+        owner = [] if account is None else ["--account", account]
+        if account is not None:
+            self.cli("users", "create", account, check=False)
+        key = self.cli("keys", "create", "test", *owner).strip()
+        client = Client(httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
+        self.clients.append(client)
+        return client
+
+    def cli(self, *arguments: str, check: bool = True) -> str:
+        command = [sys.executable, "-m", "comfyward", *arguments, "--data-dir", str(self.data_dir)]
+        return subprocess.run(command, capture_output=True, text=True, check=check).stdout
+
+    def stop(self) -> int:
+        """SIGTERM, as an operator or a supervisor would."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def close(self) -> None:
+        """Ends whatever is left of it."""
+        for client in self.clients:
+            client.http.close()
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+    def kill(self) -> None:
+        """As a power cut would, for this process."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def worker_pid(self, worker_id: str = "local-0") -> int:
+        return _pid(rf"comfyward worker .*--server {re.escape(self.url)} --id {worker_id} ")
+
+    def comfyui_pid(self) -> int:
+        return _pid(rf"^[^ ]*python[^ ]* .*main\.py .*--base-directory {re.escape(str(self.data_dir))}")
+
+    def log(self) -> str:
+        return (self.data_dir / "server.log").read_text()[-3000:]
+
+    def worker_log(self) -> str:
+        return "\n".join(path.read_text()[-3000:] for path in (self.data_dir / "logs").glob("*.log"))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _pid(pattern: str) -> int:
+    """The newest process whose command line matches."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if re.search(pattern, command):
+            found.append(int(path.name))
+    assert found, f"no process like {pattern}"
+    return max(found)

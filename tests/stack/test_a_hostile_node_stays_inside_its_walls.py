@@ -1,0 +1,80 @@
+"""A custom node tries to read the server's data, the environment and another account's files, to write outside, and to
+reach a server on loopback."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from comfyward.comfy import launch, sandbox
+from tests.conftest import ROOT
+from tests.fakes.http import Origin
+from tests.stack.graphs import node
+from tests.stack.stack import Stack
+
+LEVELS = ["bubblewrap", "landlock"]
+
+
+@pytest.fixture(scope="module", params=LEVELS)
+def walled(request: pytest.FixtureRequest, environments: Path, tmp_path_factory: pytest.TempPathFactory):
+    level = request.param
+    if level == "bubblewrap" and not sandbox.bubblewrap_works():
+        pytest.skip("this host allows no bubblewrap (not installed, or no user namespaces)")
+    if level == "landlock" and launch.landlock_abi() < 4:
+        pytest.skip("this kernel has no Landlock with network rules")
+    os.environ["COMFYWARD_TEST_SECRET"] = "top-secret"
+    settings = {
+        "environments_dir": str(environments),
+        "custom_nodes_dir": str(ROOT / "nodes"),
+        "sandbox": level,
+        "fetch_allow": "127.0.0.1",
+    }
+    stack = Stack(tmp_path_factory.mktemp(level), settings)
+    try:
+        yield level, stack.start().wait_ready()
+    finally:
+        stack.close()
+
+
+def test_a_hostile_node_stays_inside_its_walls(walled: tuple[str, Stack], site: Origin, tmp_path: Path) -> None:
+    level, stack = walled
+    client = stack.client("mallory")
+    victim = stack.client("victim")
+    uploaded = victim.http.post("/api/v1/files", params={"path": "/input/private.txt"}, content=b"victim's bytes").json()
+    blob = stack.data_dir / "objects" / "blobs" / uploaded["digest"][7:9] / uploaded["digest"][7:]
+    assert blob.read_bytes() == b"victim's bytes"
+    outside = tmp_path / "outside.txt"
+    python = Path(os.path.realpath("/proc/self/exe"))
+
+    def attempt(what: str, target: str | Path = "", **files: str) -> str:
+        brought = {"files": {"/input/mine.txt": "data:text/plain,mine"}} if what == "overwrite_input" else {}
+        run = client.run({"1": node("TestHarm", what=what, target=str(target))}, **brought)
+        assert run["status"] == "COMPLETED", run["error"]
+        return " ".join(str(output.get("text")) for output in run["output"])
+
+    for secret in (stack.data_dir / "comfyward.db", blob, Path("/root/.bashrc"), Path("/etc/shadow")):
+        assert "refused" in attempt("read", secret), secret
+    assert "refused" in attempt("list", stack.data_dir)
+    assert "refused" in attempt("list", stack.data_dir / "cache" / "blobs")
+
+    environment = attempt("environment")
+    assert "COMFYWARD_SOCKET" in environment
+    assert "top-secret" not in environment
+    assert "TOKEN" not in environment
+    assert "top-secret" not in attempt("processes")
+
+    assert "refused" in attempt("write", outside)
+    assert not outside.exists()
+    assert "refused" in attempt("write", python.parent / "harm.txt")
+    assert "refused" in attempt("write", ROOT / "nodes" / "test_nodes" / "__init__.py")
+    assert "refused" in attempt("overwrite_input", "mine.txt")
+
+    assert "refused" in attempt("connect", site.url.removeprefix("http://"))
+    assert "refused" in attempt("connect", f"127.0.0.1:{stack.port}")
+    assert site.requests == []
+
+    # A link among the outputs that points at our files is not followed by us either.
+    assert "root" not in attempt("link_out", "/etc/passwd")
+    run = client.run({"1": node("TestHarm", what="link_out", target=str(stack.data_dir / "comfyward.db"))})
+    assert [output["filename"].rpartition("/")[2] for output in run["output"]] == ["text_1.txt"]
+    assert f'sandbox="{level}"' in client.http.get("/metrics").text

@@ -1,0 +1,24 @@
+"""An output node always executes again; what it depends on is taken from ComfyUI's cache."""
+
+import httpx2
+
+from tests.stack.graphs import node
+from tests.stack.stack import Client
+
+GRAPH = {
+    "slow": node("TestSteps", steps=20),  # one second, unless it is cached
+    "save": node("SaveImage", images=["slow", 0], filename_prefix="twice"),
+}
+
+
+def test_the_same_graph_twice_gives_its_files_twice_and_is_cached_upstream(client: Client) -> None:
+    first, second = client.run(GRAPH), client.run(GRAPH)
+
+    assert first["run_time"] >= 1000
+    assert second["run_time"] < 500
+
+    [one], [two] = first["output"], second["output"]
+    assert one["filename"].endswith("/twice_00001_.png")
+    assert two["filename"].endswith("/twice_00001_.png")
+    assert one["url"] != two["url"]
+    assert httpx2.get(one["url"]).content == httpx2.get(two["url"]).content
