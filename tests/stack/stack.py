@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -16,6 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from sqlalchemy import Connection
+
+from comfyward.store import accounts
+from comfyward.store.db import Database, now_ms
 
 START_TIMEOUT_S = 120
 END_TIMEOUT_S = 120
@@ -132,10 +137,9 @@ class Stack:
 
     def client(self, account: str | None = None) -> Client:
         """A client with a new key of an account, which is made when it is new."""
-        owner = [] if account is None else ["--account", account]
-        if account is not None:
-            self.cli("users", "create", account, check=False)
-        key = self.cli("keys", "create", "test", *owner).strip()
+        db = Database(f"sqlite:///{self.data_dir / 'comfyward.db'}")
+        key = asyncio.run(db.write(_new_key, account))
+        db.close()
         client = Client(httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
         self.clients.append(client)
         return client
@@ -174,6 +178,16 @@ class Stack:
 
     def worker_log(self) -> str:
         return "\n".join(path.read_text()[-3000:] for path in (self.data_dir / "logs").glob("*.log"))
+
+
+def _new_key(conn: Connection, account: str | None) -> str:
+    now = now_ms()
+    if account is None:
+        owner = accounts.ensure_admin(conn, now)[0]
+    else:
+        known = {each.name: each for each in accounts.find(conn)}
+        owner = known.get(account) or accounts.create(conn, account, "member", None, now)
+    return accounts.create_key(conn, owner.id, "test", now)
 
 
 def free_port() -> int:

@@ -54,7 +54,8 @@ def test_a_hostile_node_stays_inside_its_walls(walled: tuple[str, Stack], site: 
 
     for secret in (stack.data_dir / "comfyward.db", blob, Path("/root/.bashrc"), Path("/etc/shadow")):
         assert "refused" in attempt("read", secret), secret
-    assert "refused" in attempt("list", stack.data_dir)
+    assert "comfyward.db" not in attempt("list", stack.data_dir)
+    assert "refused" in attempt("list", stack.data_dir / "objects")
     assert "refused" in attempt("list", stack.data_dir / "cache" / "blobs")
 
     environment = attempt("environment")

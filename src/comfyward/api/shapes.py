@@ -71,6 +71,7 @@ class Shapes:
             "metadata": run.metadata,
             "end_reason": run.end_reason,
             "attempt": run.attempt,
+            "worker_id": run.worker_id,
             "priority": run.priority,
             "timeout": run.timeout_s,
             "cancel_requested_at": iso(run.cancel_requested_at),

@@ -1,0 +1,62 @@
+"""Webhooks are rows: they are tried again until they arrive, signed, with the run as it was."""
+
+import json
+
+from standardwebhooks import Webhook
+
+from tests.fakes.http import Receiver, receiver
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import fake_save, fake_wait, node
+from tests.stack.stack import free_port
+
+
+def test_a_run_is_announced_when_it_starts_and_when_it_completes(start_fake: StartFake, hook: Receiver) -> None:
+    client = start_fake().wait_ready().client()
+    secret = client.http.get("/api/v1/webhooks/secret").json()["secret"]
+
+    run = client.run(fake_save(), webhook=hook.url)
+    messages = [hook.next(), hook.next()]
+
+    for message in messages:
+        Webhook(secret).verify(message.body, message.headers)  # raises when the signature is not right
+    bodies = sorted((json.loads(message.body) for message in messages), key=lambda body: body["updated_at"])
+    assert [(body["id"], body["status"]) for body in bodies] == [(run["id"], "STARTED"), (run["id"], "COMPLETED")]
+    assert bodies[1]["output"] == run["output"]
+
+
+def test_errors_and_cancels_are_announced_too(start_fake: StartFake, hook: Receiver) -> None:
+    client = start_fake().wait_ready().client()
+    client.run({"1": node("FakeError", message="broken")}, webhook=hook.url)
+    reasons = [json.loads(hook.next().body)["end_reason"] for _ in range(2)]
+    assert set(reasons) == {None, "node_error"}
+
+    run_id = client.submit(fake_wait(60), webhook=hook.url)
+    client.wait_for(run_id, "progress")
+    client.cancel(run_id)
+    reasons = [json.loads(hook.next().body)["end_reason"] for _ in range(2)]
+    assert set(reasons) == {None, "cancelled"}
+
+
+def test_a_receiver_that_was_down_gets_everything_once_it_is_up(start_fake: StartFake) -> None:
+    client = start_fake().wait_ready().client()
+    port = free_port()
+    run = client.run(fake_save(), webhook=f"http://127.0.0.1:{port}/hook")
+    deliveries = client.http.get("/api/v1/webhooks/deliveries", params={"run": run["id"]}).json()
+    assert [delivery["state"] for delivery in deliveries] == ["pending", "pending"]
+
+    with receiver(port) as back:
+        back.statuses = [500]
+        statuses = {json.loads(back.next().body)["status"] for _ in range(3)}
+
+    assert statuses == {"STARTED", "COMPLETED"}
+
+
+def test_a_delivery_can_be_sent_again(start_fake: StartFake, hook: Receiver) -> None:
+    client = start_fake().wait_ready().client()
+    client.run(fake_save(), webhook=hook.url)
+    first = {hook.next().headers["webhook-id"], hook.next().headers["webhook-id"]}
+
+    answer = client.http.post(f"/api/v1/webhooks/deliveries/{min(first)}/resend")
+
+    assert answer.status_code == 202
+    assert hook.next().headers["webhook-id"] == min(first)

@@ -1,0 +1,42 @@
+"""The worker process is killed, or freezes and thaws: the run ends once, and nothing is lost."""
+
+import os
+import signal
+
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import fake_wait
+
+
+def test_a_worker_killed_mid_run_is_replaced_and_the_run_retried(start_fake: StartFake) -> None:
+    stack = start_fake().wait_ready()
+    client = stack.client()
+    run_id = client.submit(fake_wait(2))
+    client.wait_for(run_id, "status", state="running")
+
+    os.kill(stack.worker_pid(), signal.SIGKILL)
+    run = client.finish(run_id)
+
+    assert run["status"] == "COMPLETED", run["error"]
+    assert run["retry_count"] == 1
+    assert len(run["output"]) == 1
+
+
+def test_a_worker_that_freezes_and_thaws_cannot_report_over_its_successor(start_fake: StartFake) -> None:
+    stack = start_fake(local_accelerators="CPU,CPU", local_min_workers="2", lease_s="2").wait_ready()
+    client = stack.client()
+    run_id = client.submit(fake_wait(1))
+    client.wait_for(run_id, "status", state="running")
+    frozen = stack.worker_pid(client.get(run_id)["worker_id"])
+
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        states = [data["state"] for kind, data, _ in client.events(run_id) if kind == "status"]
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+
+    assert states == ["queued", "assigned", "running", "queued", "assigned", "running", "succeeded"]
+    # Thawed, it finds its lease gone, and is of use again.
+    for _ in range(4):
+        assert client.run(fake_wait(0.1))["status"] == "COMPLETED"
+    after = [data["state"] for kind, data, _ in client.events(run_id) if kind == "status"]
+    assert after == states

@@ -1,0 +1,28 @@
+"""A credit limit ends runs before the GPU is used, at submission and in the queue."""
+
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import fake_save, fake_wait
+
+
+def test_an_account_out_of_credit(start_fake: StartFake) -> None:
+    stack = start_fake(prices='{"CPU": 1000}').wait_ready()
+    stack.cli("users", "create", "alice", "--credit-limit", "100")
+    client, admin = stack.client("alice"), stack.client()
+
+    first = client.submit(fake_wait(0.5))  # costs 500 credits
+    waiting = client.submit(fake_save("waiting"))
+    assert client.finish(first)["status"] == "COMPLETED"
+    assert client.finish(waiting)["status"] in ("INSUFFICIENT_CREDIT", "COMPLETED")  # staged ahead, or refused
+
+    refused = client.run(fake_save("late"))
+    assert (refused["status"], refused["end_reason"]) == ("INSUFFICIENT_CREDIT", "insufficient_credit")
+    assert (refused["run_time"], refused["attempt"]) == (None, 0)
+    me = client.http.get("/api/v1/me").json()
+    assert me["credits_used"] > me["credit_limit"] == 100
+    assert admin.run(fake_save("others go on"))["status"] == "COMPLETED"
+
+    usage = client.http.get("/api/v1/usage", params={"by": "accelerator"}).json()
+    [row] = usage["rows"]
+    assert row["accelerator"] == "CPU"
+    assert row["gpu_ms"] >= 500
+    assert abs(row["credits"] - row["gpu_ms"]) < 1  # 1000 credits a second

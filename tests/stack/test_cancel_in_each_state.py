@@ -1,0 +1,54 @@
+"""A run can be cancelled while it is queued, while its files are fetched, and while it executes."""
+
+import threading
+import time
+
+from tests.fakes.http import Origin
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import fake_save, fake_wait
+
+
+def test_cancel_a_queued_run(start_fake: StartFake) -> None:
+    client = start_fake().client()  # no worker is ready yet, so the run waits
+    run_id = client.submit(fake_save())
+
+    cancelled = client.cancel(run_id)
+
+    assert (cancelled["status"], cancelled["end_reason"]) == ("ERROR", "cancelled")
+    assert cancelled["run_time"] is None
+
+
+def test_cancel_a_run_whose_files_are_being_fetched(start_fake: StartFake, site: Origin) -> None:
+    client = start_fake().wait_ready().client()
+    release = threading.Event()
+    url = site.put("/slow", b"x" * 100, hold=release)
+    run_id = client.submit(fake_save("slow.txt"), files={"/input/slow.txt": url})
+    assert site.asked.get(timeout=30) == "/slow"
+
+    client.cancel(run_id)
+    release.set()
+    run = client.finish(run_id)
+
+    assert (run["status"], run["end_reason"], run["started_at"]) == ("ERROR", "cancelled", None)
+
+
+def test_cancel_a_running_run_stops_it_at_its_next_step(start_fake: StartFake) -> None:
+    client = start_fake().wait_ready().client()
+    run_id = client.submit(fake_wait(60))
+    client.wait_for(run_id, "progress")
+
+    began = time.monotonic()
+    client.cancel(run_id)
+    run = client.finish(run_id)
+
+    assert (run["status"], run["end_reason"]) == ("ERROR", "cancelled")
+    assert time.monotonic() - began < 1.5
+    assert run["output"] == {"error": run["output"]["error"], "output": {"error": run["output"]["error"]}}
+    assert client.run(fake_save("next"))["status"] == "COMPLETED"  # the worker is free
+
+
+def test_cancelling_a_finished_run_changes_nothing(start_fake: StartFake) -> None:
+    client = start_fake().wait_ready().client()
+    run = client.run(fake_save())
+
+    assert client.cancel(run["id"])["status"] == "COMPLETED"

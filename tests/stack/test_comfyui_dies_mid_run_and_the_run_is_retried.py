@@ -1,0 +1,42 @@
+"""ComfyUI ends while it executes: the run is tried again, and reported once."""
+
+import os
+import signal
+
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import fake_wait, node
+
+
+def test_comfyui_crashes_in_a_node_and_the_run_is_retried(start_fake: StartFake) -> None:
+    client = start_fake().wait_ready().client()
+
+    run = client.run({"1": node("FakeCrash", times=1), "2": node("FakeSave", text="survived")})
+
+    assert run["status"] == "COMPLETED", run["error"]
+    assert run["retry_count"] == 1
+    assert len(run["output"]) == 1
+
+
+def test_comfyui_is_killed_mid_run_and_the_run_is_retried(start_fake: StartFake) -> None:
+    stack = start_fake().wait_ready()
+    client = stack.client()
+    run_id = client.submit(fake_wait(2))
+    client.wait_for(run_id, "progress")
+
+    os.kill(stack.comfyui_pid(), signal.SIGKILL)
+    run = client.finish(run_id)
+
+    assert run["status"] == "COMPLETED", run["error"]
+    assert run["retry_count"] == 1
+
+
+def test_a_graph_that_always_crashes_comfyui_ends_as_an_error(start_fake: StartFake) -> None:
+    client = start_fake().wait_ready().client()
+
+    run = client.run({"1": node("FakeCrash", times=99)})
+
+    assert (run["status"], run["end_reason"]) == ("ERROR", "comfyui_crashed")
+    assert run["attempt"] == 3
+    assert "ComfyUI" in run["error"]["message"]
+    assert run["error"]["hint"]
+    assert client.run({"1": node("FakeSave", text="next")})["status"] == "COMPLETED"

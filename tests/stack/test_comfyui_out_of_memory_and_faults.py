@@ -1,0 +1,67 @@
+"""What only a GPU does for real: out of memory, a poisoned process; and answers of ComfyUI that are not what they seem."""
+
+from pathlib import Path
+
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import fake_save, node
+
+
+def test_out_of_memory_is_tried_once_more_on_a_freed_gpu(start_fake: StartFake) -> None:
+    client = start_fake().wait_ready().client()
+
+    run = client.run({"1": node("FakeOom", times=1), "2": node("FakeSave", text="fits now")})
+    assert (run["status"], run["retry_count"]) == ("COMPLETED", 1)
+
+    run = client.run({"1": node("FakeOom", times=99)})
+    assert (run["status"], run["end_reason"], run["attempt"]) == ("ERROR", "oom", 2)
+    assert "larger accelerator" in run["error"]["hint"]
+
+
+def test_a_gpu_fault_poisons_the_process_so_it_is_replaced(start_fake: StartFake) -> None:
+    stack = start_fake().wait_ready()
+    client = stack.client()
+    before = stack.comfyui_pid()
+
+    run = client.run({"1": node("FakeGpuFault", times=1), "2": node("FakeSave", text="works")})
+
+    assert (run["status"], run["retry_count"]) == ("COMPLETED", 1)
+    assert stack.comfyui_pid() != before
+
+
+def test_a_nodes_exception_is_the_graphs_and_comes_with_its_traceback(start_fake: StartFake) -> None:
+    client = start_fake().wait_ready().client()
+
+    run = client.run({"7": node("FakeError", message="this is broken")})
+
+    assert (run["status"], run["end_reason"], run["retry_count"]) == ("ERROR", "node_error", 0)
+    error = run["output"]["error"]
+    assert (error["exception_type"], error["exception_message"]) == ("ValueError", "this is broken")
+    assert (run["error"]["node_id"], run["error"]["node_type"]) == ("7", "FakeError")
+    assert run["error"]["traceback"]
+
+
+def test_a_graph_accepted_only_in_part_is_a_failure(start_fake: StartFake) -> None:
+    client = start_fake().wait_ready().client()
+
+    run = client.run({"1": node("FakePartial")})
+
+    assert (run["status"], run["end_reason"]) == ("ERROR", "validation")
+    assert "1" in run["output"]["error"]["details"]["node_errors"]
+
+
+def test_a_websocket_that_says_nothing_does_not_lose_the_run(start_fake: StartFake) -> None:
+    client = start_fake().wait_ready().client()
+
+    run = client.run({"1": node("FakeSilent"), "2": node("FakeSave", text="quiet")})
+
+    assert run["status"] == "COMPLETED", run["error"]
+
+
+def test_a_link_among_the_outputs_is_not_followed(start_fake: StartFake, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    client = start_fake().wait_ready().client()
+
+    run = client.run({"1": node("FakeLink", target=str(secret)), **{"2": fake_save()["1"]}})
+
+    assert [output["filename"].rpartition("/")[2] for output in run["output"]] == ["fake_00001_.txt"]

@@ -1,0 +1,21 @@
+"""The same Idempotency-Key gives the same run, also when both requests come at once."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import fake_save
+
+
+def test_idempotent_replay(start_fake: StartFake) -> None:
+    client = start_fake().client()
+    body = {"prompt": fake_save("once"), "files": {"/input/a.txt": "data:,x"}}
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: client.post_run(body, **{"Idempotency-Key": "order-1"}), range(8)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(client.http.get("/api/v1/runs").json()) == 1
+
+    other = client.post_run({"prompt": fake_save("twice")}, **{"Idempotency-Key": "order-1"})
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
