@@ -44,8 +44,10 @@ def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
         docs_url="/docs",
         redoc_url=None,
         strict_content_type=False,
+        telemetry={"tracing": False},
     )
-    for module in (icu, library, views, gateway):
+    app.router.routes.append(gateway.routes(context))
+    for module in (icu, library, views):
         app.include_router(module.router(context))
     _add_health(app, context)
     _add_errors(app)

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 import blake3
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from sqlalchemy import Connection
+from starlette.routing import Mount, Route
 
 from comfyward.api.body import read_body
 from comfyward.api.context import Context
@@ -39,23 +40,24 @@ from comfyward.worker.protocol import (
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
+Askers = dict[tuple[str, str], Asker]
+
 MAX_MESSAGE_BYTES = 64 << 20
 NOTHING = msgspec.Raw(b"null")
 
 
-def router(context: Context) -> APIRouter:
-    routes = APIRouter(prefix=PREFIX, include_in_schema=False)
-    askers: dict[tuple[str, str], Asker] = {}
-    _add_life_routes(routes, context, askers)
-    _add_work_routes(routes, context, askers)
-    _add_byte_routes(routes, context)
-    return routes
+def routes(context: Context) -> Mount:
+    """Plain Starlette: these calls are on every run's way, and their messages are msgspec's to check."""
+    askers: Askers = {}
+    return Mount(
+        PREFIX,
+        routes=[*_life_routes(context, askers), *_work_routes(context, askers), *_byte_routes(context)],
+    )
 
 
-def _add_life_routes(routes: APIRouter, context: Context, askers: dict[tuple[str, str], Asker]) -> None:
+def _life_routes(context: Context, askers: Askers) -> list[Route]:
     db = context.db
 
-    @routes.post("/hello")
     async def hello(request: Request) -> Response:
         message = await _read(context, request, Hello)
         worker = message.worker
@@ -67,60 +69,73 @@ def _add_life_routes(routes: APIRouter, context: Context, askers: dict[tuple[str
         known = await db.read(workers.catalog_digest, worker.environment)
         return _answer(Welcome(context.leases.lease_s, wants_catalog=known != message.catalog_digest))
 
-    @routes.put("/catalog/{environment}/{digest}")
-    async def put_catalog(request: Request, environment: str, digest: str) -> Response:
+    async def put_catalog(request: Request) -> Response:
         await context.auth.worker(request)
+        environment, digest = request.path_params["environment"], request.path_params["digest"]
         body = await read_body(request, MAX_MESSAGE_BYTES)
         if blake3.blake3(body).hexdigest() != digest:
             raise InvalidRequest("The catalog does not have the digest that was announced.")
         await db.write(workers.put_catalog, environment, digest, body.decode(), now_ms())
         return Response(status_code=204)
 
-    @routes.post("/goodbye")
     async def goodbye(request: Request) -> Response:
         message = await _read(context, request, Goodbye)
         askers.pop((message.worker_id, message.incarnation), None)
         await context.leases.worker_gone(message.worker_id)
         return Response(status_code=204)
 
+    return [
+        Route("/hello", hello, methods=["POST"]),
+        Route("/catalog/{environment}/{digest}", put_catalog, methods=["PUT"]),
+        Route("/goodbye", goodbye, methods=["POST"]),
+    ]
 
-def _add_work_routes(routes: APIRouter, context: Context, askers: dict[tuple[str, str], Asker]) -> None:
-    @routes.post("/lease")
+
+def _work_routes(context: Context, askers: Askers) -> list[Route]:
     async def lease(request: Request) -> Response:
         ask = await _read(context, request, Ask)
         asker = await _asker(context, askers, ask.worker_id, ask.incarnation)
         run = await _while_connected(request, context.leases.ask(asker, ask))
         return Response(status_code=204) if run is None else _answer(_assignment(run))
 
-    @routes.post("/heartbeat")
     async def heartbeat(request: Request) -> Response:
         message = await _read(context, request, Heartbeat)
         asker = await _asker(context, askers, message.worker_id, message.incarnation)
         orders = await _while_connected(request, context.leases.heartbeat(asker, message))
         return Response(status_code=204) if orders is None else _answer(orders)
 
-    @routes.post("/reports")
     async def reports(request: Request) -> Response:
         await context.recorder.record(await _read(context, request, Reports))
         context.webhooks_changed()
         return Response(status_code=204)
 
+    return [
+        Route("/lease", lease, methods=["POST"]),
+        Route("/heartbeat", heartbeat, methods=["POST"]),
+        Route("/reports", reports, methods=["POST"]),
+    ]
 
-def _add_byte_routes(routes: APIRouter, context: Context) -> None:
-    @routes.put("/outputs/{digest}")
-    async def put_output(request: Request, digest: str) -> Response:
+
+def _byte_routes(context: Context) -> list[Route]:
+    async def put_output(request: Request) -> Response:
+        digest = request.path_params["digest"]
         await _leased_run(context, request)
         limit = context.settings.fetch_limit_bytes
         await context.blobs.put_stream(request.stream(), limit=limit, digest=digest)
         return Response(status_code=204)
 
-    @routes.get("/blobs/{digest}")
-    async def get_blob(request: Request, digest: str) -> Response:
+    async def get_blob(request: Request) -> Response:
+        digest = request.path_params["digest"]
         run = await _leased_run(context, request)
         for source in map(source_from_row, run.files.values()):
             if isinstance(source, Stored) and source.digest == digest:
                 return await serve(context, request, digest, source.size, "application/octet-stream", digest)
         raise NotFound("The run does not use this blob.")
+
+    return [
+        Route("/outputs/{digest}", put_output, methods=["PUT"]),
+        Route("/blobs/{digest}", get_blob, methods=["GET"]),
+    ]
 
 
 async def _read(context: Context, request: Request, kind: type[S]) -> S:
@@ -133,7 +148,7 @@ async def _read(context: Context, request: Request, kind: type[S]) -> S:
         ) from error
 
 
-async def _asker(context: Context, askers: dict[tuple[str, str], Asker], worker_id: str, incarnation: str) -> Asker:
+async def _asker(context: Context, askers: Askers, worker_id: str, incarnation: str) -> Asker:
     """The worker behind a call. Raises StaleLease when another life of it has said hello since."""
     known = askers.get((worker_id, incarnation))
     if known is None:

@@ -59,7 +59,9 @@ def command(out: Path, data_dir: Path | None) -> None:
         with console.status("Starting ComfyUI (about 15 s on the first run)"):
             _wait_ready(client)
         level = sandbox.choose(settings.sandbox)
-        console.print(f"Server at {url}, a worker with ComfyUI {installation.version}, sandbox: {level}\n", soft_wrap=True)
+        console.print(
+            f"Server at {url}, a worker with ComfyUI {installation.version}, sandbox: {level}\n", soft_wrap=True
+        )
         saved = [
             *_run(console, client, out, "A picture and a video, without any model", {"prompt": colours_graph()}),
             *_run(console, client, out, "Text to image, with a checkpoint and a LoRA by URL", _lora_request(files_url)),

@@ -36,6 +36,7 @@ def command(**flags: Any) -> None:
     set_up_logging(settings.log_level)
     if settings.fleet == "local":
         ensure_installed(settings)
+
     uvloop.run(serve(settings, _greet))
 
 

@@ -1,4 +1,4 @@
-"""Bytes and the rows that know of them, kept in step: an object is there before its row, and gone after it."""
+"""Bytes and the rows that know of them, kept in step: nobody is told of a blob before both are there."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ class Blobs:
             self._objects.receive(chunks, limit=limit, digest=digest) as received,
             self._lock(received.blob.digest),
         ):
-            await received.keep()
-            await self._know(received.blob)
+            await asyncio.gather(received.keep(), self._know(received.blob))
             return received.blob
 
     async def put_bytes(self, data: bytes) -> Blob:

@@ -86,8 +86,8 @@ class Intake:
         self._guard_urls(submission)
         timeout_s = self._timeout(submission.timeout_s)
         workflow, own = await self._db.read(_belongings, account_id, submission.workflow_id)
-        accelerator, pool = await self._offers.resolve(submission.accelerator or workflow.accelerator)
-        catalog = await self._offers.catalog()
+        pools, catalog = await self._offers.look()
+        accelerator, pool = self._offers.resolve(submission.accelerator or workflow.accelerator, pools)
         brought = {**_named_files(graph, own, catalog), **submission.files}
         if catalog is not None:
             check(graph, catalog, brought_names(list(brought))).raise_if_any()

@@ -44,14 +44,6 @@ class _Waiting:
     answer: asyncio.Future[Run | None]
 
 
-@dataclass(frozen=True)
-class _Handout:
-    run_id: str
-    worker_id: str
-    device: str
-    lease: str
-
-
 @dataclass
 class _Standing:
     """A worker between its calls: what it holds, and how its held heartbeat is woken."""
@@ -149,28 +141,20 @@ class Leases(Loop):
         return len(events)
 
     async def tick(self) -> dict[str, int]:
-        """Matches the queue with the workers that wait."""
-        asking = [waiting.worker for waiting in self._waiting.values()]
-        if not asking:
+        """Matches the queue with the workers that wait, in one transaction."""
+        if not self._waiting:
             return {}
-        queue, spent = await self._db.read(_look_at_queue, {worker.pool for worker in asking})
-        if spent:
-            self._publish(await self._db.write(_end_unpaid, spent, self._prices, now_ms()))
+        asking = [(waiting.worker, waiting.device) for waiting in self._waiting.values()]
         others = [standing.worker for standing in self._known.values()]
-        pairs = match(asking, queue, others, now_ms(), self._affinity_wait_ms)
-        if not pairs:
-            return {}
-        handouts = [self._handout(worker, run) for worker, run in pairs if worker.id in self._waiting]
-        assigned = await self._db.write(_assign, handouts, int(self.lease_s * 1000))
+        match_queue = _Match(asking, others, self._affinity_wait_ms, int(self.lease_s * 1000), self._prices)
+        assigned, unpaid, is_more = await self._db.write(match_queue.apply)
+        self._publish(unpaid)
         for run, event in assigned:
             self._publish([event])
             await self._hand_over(run)
-        if len(queue) > len(assigned) and self._waiting:
+        if is_more and assigned and self._waiting:
             self.wake()
-        return {"assigned": len(assigned)}
-
-    def _handout(self, worker: Worker, run: WaitingRun) -> _Handout:
-        return _Handout(run.id, worker.id, self._waiting[worker.id].device, new_secret())
+        return {"assigned": len(assigned), "unpaid": len(unpaid)}
 
     async def _hand_over(self, run: Run) -> None:
         """Answers the worker; one that went away in the meantime never had the run."""
@@ -213,42 +197,57 @@ def _answer(waiting: _Waiting, run: Run | None) -> bool:
     return True
 
 
-def _look_at_queue(conn: Connection, pools: set[str]) -> tuple[list[WaitingRun], list[str]]:
-    """The head of the queue, without the runs of accounts that have used up their credit; and those runs."""
-    heads = runs.queue_heads(conn, pools, QUEUE_LOOKAHEAD)
-    unpaid = accounts.out_of_credit(conn, {head.account_id for head in heads})
-    queue = [
-        WaitingRun(head.id, head.pool, head.environment, head.queued_at, frozenset(head.models), head.avoid_worker_id)
-        for head in heads
-        if head.account_id not in unpaid
-    ]
-    return queue, [head.id for head in heads if head.account_id in unpaid]
+@dataclass(frozen=True)
+class _Match:
+    """One round of hand-outs, inside one transaction: the queue that is looked at is the one that is changed."""
+
+    asking: list[tuple[Worker, str]]
+    others: list[Worker]
+    affinity_wait_ms: int
+    lease_ms: int
+    prices: Mapping[str, float]
+
+    def apply(self, conn: Connection) -> tuple[list[tuple[Run, Event]], list[Event], bool]:
+        """(runs assigned with their events, events of runs that cannot be paid, whether more runs wait)."""
+        now = now_ms()
+        heads = runs.queue_heads(conn, {worker.pool for worker, _ in self.asking}, QUEUE_LOOKAHEAD)
+        if not heads:
+            return [], [], False
+        unpaid = accounts.out_of_credit(conn, {head.account_id for head in heads})
+        ended = self._end(conn, [head.id for head in heads if head.account_id in unpaid], now)
+        queue = [_waiting_run(head) for head in heads if head.account_id not in unpaid]
+        pairs = match([worker for worker, _ in self.asking], queue, self.others, now, self.affinity_wait_ms)
+        return self._assign(conn, pairs, now), ended, len(queue) > len(pairs)
+
+    def _assign(self, conn: Connection, pairs: list[tuple[Worker, WaitingRun]], now: int) -> list[tuple[Run, Event]]:
+        devices = {worker.id: device for worker, device in self.asking}
+        assigned = []
+        for worker, waiting in pairs:
+            run = runs.assign(
+                conn,
+                waiting.id,
+                worker_id=worker.id,
+                device=devices[worker.id],
+                lease=new_secret(),
+                expires_at=now + self.lease_ms,
+                now=now,
+            )
+            if run is not None:
+                assigned.append((run, changes.assigned(conn, run, now)))
+        return assigned
+
+    def _end(self, conn: Connection, run_ids: list[str], now: int) -> list[Event]:
+        events: list[Event] = []
+        for run_id in run_ids:
+            if run := runs.get_any(conn, run_id):
+                events += changes.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, now, prices=self.prices)
+        return events
 
 
-def _end_unpaid(conn: Connection, run_ids: list[str], prices: Mapping[str, float], now: int) -> list[Event]:
-    events: list[Event] = []
-    for run_id in run_ids:
-        if run := runs.get_any(conn, run_id):
-            events += changes.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, now, prices=prices)
-    return events
-
-
-def _assign(conn: Connection, handouts: list[_Handout], lease_ms: int) -> list[tuple[Run, Event]]:
-    now = now_ms()
-    assigned = []
-    for handout in handouts:
-        run = runs.assign(
-            conn,
-            handout.run_id,
-            worker_id=handout.worker_id,
-            device=handout.device,
-            lease=handout.lease,
-            expires_at=now + lease_ms,
-            now=now,
-        )
-        if run is not None:
-            assigned.append((run, changes.assigned(conn, run, now)))
-    return assigned
+def _waiting_run(head: runs.Candidate) -> WaitingRun:
+    return WaitingRun(
+        head.id, head.pool, head.environment, head.queued_at, frozenset(head.models), head.avoid_worker_id
+    )
 
 
 def _unheard(conn: Connection, worker_id: str, holding: list[str]) -> list[Run]:

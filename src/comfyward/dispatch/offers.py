@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from comfyward.workflows.catalog import Catalog
 
 DEFAULT_ENVIRONMENT = "default"
 PRESENT_MS = 60_000
+REMEMBER_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ class Offers:
     def __init__(self, db: Database, configured: list[str], aliases: Mapping[str, str], default: str | None) -> None:
         self._db, self._configured, self._aliases, self._default = db, configured, dict(aliases), default
         self._catalogs: dict[str, tuple[str, Catalog]] = {}
+        self._looked_at = float("-inf")
+        self._pools: list[Pool] = []
+        self._catalog: Catalog | None = None
+
+    async def look(self) -> tuple[list[Pool], Catalog | None]:
+        """The pools and the default environment's catalog, at most a second old: every submission asks."""
+        if time.monotonic() - self._looked_at > REMEMBER_S:
+            self._pools, self._catalog = await self.pools(), await self.catalog()
+            self._looked_at = time.monotonic()
+        return self._pools, self._catalog
 
     async def pools(self) -> list[Pool]:
         """Every pool that is served or configured, by name."""
@@ -49,9 +61,9 @@ class Offers:
             for name in names
         ]
 
-    async def resolve(self, accelerator: str | None) -> tuple[str, str]:
+    def resolve(self, accelerator: str | None, offered: Sequence[Pool]) -> tuple[str, str]:
         """(name asked for, pool that serves it). Raises UnknownAccelerator with the list of what exists."""
-        pools = {pool.name for pool in await self.pools()}
+        pools = {pool.name for pool in offered}
         asked = accelerator or self._default or next(iter(sorted(pools)), None)
         if asked is None:
             raise UnknownAccelerator(

@@ -102,7 +102,8 @@ class Objects:
 
     async def _put(self, key: str, data: bytes | IO[bytes]) -> None:
         try:
-            if not await self.has(key):
+            # Small objects are written over: asking first costs as much.
+            if isinstance(data, bytes) or not await self.has(key):
                 await obstore.put_async(self._store, key, data)
         except OSError as error:
             raise StorageFull(f"The object store refused a file: {error}.") from error

@@ -139,8 +139,9 @@ class Agent:
             log.exception("run %s: the worker failed", job.assignment.run_id, extra={"action": "worker_failed"})
             await job.reporter.ended(Ended(0, EndReason.INTERNAL, [], FailureReport(f"The worker failed: {error!r}.")))
         finally:
-            await asyncio.to_thread(self.stage.unstage, job)
             self._jobs.pop(job.lease, None)
+            self.stage.unstage(job)
+            await self.execute.clean_up(job)
 
     async def _stages(self, job: Job) -> Ended | None:
         """How the run ended; None when a draining worker did not begin it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import mimetypes
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,16 +43,12 @@ class Collect:
 
     async def collect(self, job: Job, executed: Executed) -> Ended:
         """Uploads everything under the run's output folder and its text results. Raises Failed, StaleLease."""
-        try:
-            nodes = _nodes_of_files(executed.history.outputs)
-            texts = await asyncio.to_thread(_write_texts, executed)
-            outputs = []
-            for path, name in await asyncio.to_thread(_files, executed.folder):
-                output = await self._upload(job, path, name, nodes.get(name), texts)
-                outputs.append(output)
-            return Ended(0, EndReason.COMPLETED, outputs, None, executed.run_time_ms, executed.log)
-        finally:
-            await asyncio.to_thread(shutil.rmtree, executed.folder, True)
+        nodes = _nodes_of_files(executed.history.outputs)
+        texts = _write_texts(executed)
+        outputs = []
+        for path, name in _files(executed.folder):
+            outputs.append(await self._upload(job, path, name, nodes.get(name), texts))
+        return Ended(0, EndReason.COMPLETED, outputs, None, executed.run_time_ms, executed.log)
 
     async def _upload(
         self, job: Job, path: Path, name: str, node_id: str | None, texts: dict[str, tuple[str, str]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
@@ -131,8 +132,13 @@ class Execute:
         history = await self._comfyui.client.history(prompt_id)
         if history is None:
             raise ComfyUIError("ComfyUI says that the prompt is over but has no history of it.")
-        await self._comfyui.client.forget(prompt_id)
         return history
+
+    async def clean_up(self, job: Job) -> None:
+        """What can wait until the run is reported: its collected files, and ComfyUI's memory of it."""
+        shutil.rmtree(self._collect_dir / job.lease, ignore_errors=True)
+        with contextlib.suppress(ComfyUIError):
+            await self._comfyui.client.forget(job.assignment.prompt_id)
 
     async def _reconcile(self, prompt_id: str) -> History | None:
         client = self._comfyui.client

@@ -48,7 +48,8 @@ class Stage:
 
     def unstage(self, job: Job) -> None:
         """Gives the run's files back to the cache."""
-        self.cache.unpin(self.cache.pin_folder(self.worker_id, job.lease))
+        if job.assignment.files:
+            self.cache.unpin(self.cache.pin_folder(self.worker_id, job.lease))
 
     async def _one(self, job: Job, order: FileOrder, pin: Path, places: asyncio.Semaphore) -> StagedFile:
         async with places:
