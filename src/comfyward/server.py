@@ -121,7 +121,7 @@ class Server:
 
     def _context(self, auth: Auth, url: str) -> Context:
         settings = self._settings
-        recorder = Recorder(self._db, self._publish, self._queue_changed, settings.prices)
+        recorder = Recorder(self._db, self._blobs, self._publish, self._queue_changed, settings.prices)
         intake = Intake(
             self._db,
             self._offers,

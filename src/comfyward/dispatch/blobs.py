@@ -27,11 +27,11 @@ class Blobs:
             await asyncio.gather(received.keep(), self._know(received.blob))
             return received.blob
 
-    async def put_bytes(self, data: bytes) -> Blob:
+    async def put_bytes(self, data: bytes, digest: str | None = None) -> Blob:
         async def once() -> AsyncIterator[bytes]:
             yield data
 
-        return await self.put_stream(once(), limit=len(data))
+        return await self.put_stream(once(), limit=len(data), digest=digest)
 
     async def sweep(self, before: int) -> int:
         """Removes the blobs that nothing needs. Returns how many."""

@@ -42,9 +42,7 @@ def started(conn: Connection, run: Run, now: int) -> list[Event]:
     assert run.lease is not None
     if not runs.start(conn, run.lease, now):
         return []
-    fresh = runs.get_any(conn, run.id)
-    assert fresh is not None
-    webhooks.add(conn, fresh, WEBHOOK_STARTED, now)
+    _announce(conn, run, WEBHOOK_STARTED, now)
     return [_status(conn, run.id, State.RUNNING, None, now, attempt=run.attempt, device=run.device)]
 
 
@@ -84,9 +82,7 @@ def ended(
     _book(conn, run, reason, run_time_ms, now, prices)
     events = [runs.add_event(conn, run.id, EventType.OUTPUT, dict(output), now) for output in outputs]
     events.append(_status(conn, run.id, state, reason, now, failure=failure))
-    fresh = runs.get_any(conn, run.id)
-    assert fresh is not None
-    webhooks.add(conn, fresh, _WEBHOOK_OF[state], now)
+    _announce(conn, run, _WEBHOOK_OF[state], now)
     return events
 
 
@@ -111,6 +107,12 @@ def _status(conn: Connection, run_id: str, state: State, reason: EndReason | Non
     data = {"status": public_status(state, reason if state.is_final else None), "state": state, "end_reason": reason}
     data |= {key: value for key, value in more.items() if value is not None}
     return runs.add_event(conn, run_id, EventType.STATUS, data, now)
+
+
+def _announce(conn: Connection, run: Run, event: str, now: int) -> None:
+    """Queues a webhook with the run as this change has made it."""
+    if run.webhook is not None and (fresh := runs.get_any(conn, run.id)) is not None:
+        webhooks.add(conn, fresh, event, now)
 
 
 def _explained(failure: dict[str, Any] | None, reason: EndReason) -> dict[str, Any]:

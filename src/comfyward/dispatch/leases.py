@@ -213,7 +213,7 @@ class _Match:
         heads = runs.queue_heads(conn, {worker.pool for worker, _ in self.asking}, QUEUE_LOOKAHEAD)
         if not heads:
             return [], [], False
-        unpaid = accounts.out_of_credit(conn, {head.account_id for head in heads})
+        unpaid = accounts.out_of_credit(conn, {head.account_id for head in heads if head.has_credit_limit})
         ended = self._end(conn, [head.id for head in heads if head.account_id in unpaid], now)
         queue = [_waiting_run(head) for head in heads if head.account_id not in unpaid]
         pairs = match([worker for worker, _ in self.asking], queue, self.others, now, self.affinity_wait_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,9 +11,10 @@ import msgspec
 from sqlalchemy import Connection
 
 from comfyward.dispatch import changes
+from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import InvalidRequest, StaleLease
 from comfyward.runs.event import Event, EventType
-from comfyward.runs.run import EndReason, Run
+from comfyward.runs.run import EndReason, Run, State
 from comfyward.store import files, runs
 from comfyward.store.db import Database, now_ms
 from comfyward.worker.protocol import (
@@ -33,20 +35,33 @@ class Recorder:
     """Reports become guarded transitions and events."""
 
     def __init__(
-        self, db: Database, publish: Publish, changed: Callable[[], None], prices: Mapping[str, float]
+        self,
+        db: Database,
+        blobs: Blobs,
+        publish: Publish,
+        changed: Callable[[], None],
+        prices: Mapping[str, float],
     ) -> None:
-        self._db, self._publish, self._changed, self._prices = db, publish, changed, prices
+        self._db, self._blobs, self._publish, self._changed, self._prices = db, blobs, publish, changed, prices
 
     async def record(self, message: Reports) -> None:
         """Raises StaleLease when the lease is no longer its holder's."""
         numbered = [report for report in message.reports if isinstance(report, Started | Ended | Released)]
         if numbered:
+            await self._keep_enclosed(numbered)
             run_id, events = await self._db.write(_apply, message.lease, numbered, self._prices)
         else:
             run_id, events = await self._db.read(_run_of, message.lease), []
         self._publish([*_live(run_id, message.reports), *events])
         if any(isinstance(report, Ended | Released) for report in numbered):
             self._changed()
+
+    async def _keep_enclosed(self, reports: Sequence[Report]) -> None:
+        """Small outputs come inside the report: one call instead of one for each."""
+        for report in reports:
+            for output in report.outputs if isinstance(report, Ended) else ():
+                if output.data is not None:
+                    await self._blobs.put_bytes(output.data, digest=output.digest)
 
 
 def _run_of(conn: Connection, lease: str) -> str:
@@ -68,11 +83,11 @@ def _apply(
     for report in reports:
         if report.seq <= taken:
             continue
-        runs.take_report(conn, lease, report.seq)
         events += _apply_one(conn, run, report, prices, now)
-        if (again := runs.leased(conn, lease)) is None:
-            break
-        run = again[0]
+        if not isinstance(report, Started):
+            break  # the lease is over
+        runs.take_report(conn, lease, report.seq)
+        run = dataclasses.replace(run, state=State.RUNNING, started_at=now)
     return run.id, events
 
 
@@ -105,7 +120,7 @@ def _outputs(conn: Connection, report: Ended) -> list[dict[str, Any]]:
     for output in report.outputs:
         if not files.has_blob(conn, output.digest):
             raise InvalidRequest(f"The output '{output.name}' was reported but never uploaded.")
-    return [msgspec.to_builtins(output) for output in report.outputs]
+    return [msgspec.to_builtins(msgspec.structs.replace(output, data=None)) for output in report.outputs]
 
 
 def _live(run_id: str, reports: Sequence[Report]) -> list[Event]:

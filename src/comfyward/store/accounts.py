@@ -193,8 +193,11 @@ def used_credits(conn: Connection, account_ids: Iterable[str]) -> dict[str, floa
 
 def out_of_credit(conn: Connection, account_ids: Iterable[str]) -> set[str]:
     """Those of the accounts that have a credit limit and have used it up."""
+    account_ids = list(account_ids)
+    if not account_ids:
+        return set()
     limited = select(accounts.c.id, accounts.c.credit_limit).where(
-        accounts.c.id.in_(list(account_ids)), accounts.c.credit_limit.is_not(None)
+        accounts.c.id.in_(account_ids), accounts.c.credit_limit.is_not(None)
     )
     limits = {row.id: row.credit_limit for row in conn.execute(limited)}
     if not limits:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select,
 from comfyward.errors import IdempotencyMismatch, NotFound
 from comfyward.runs.event import Event, EventType
 from comfyward.runs.run import FINAL_STATES, LEASED_STATES, EndReason, Run, State
-from comfyward.store.schema import blob_uses, events, runs, workflows
+from comfyward.store.schema import accounts, blob_uses, events, runs
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
@@ -60,6 +60,7 @@ class Candidate:
     queued_at: int
     models: tuple[str, ...]
     avoid_worker_id: str | None
+    has_credit_limit: bool
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,8 @@ def insert_run(conn: Connection, new: NewRun) -> str:
         )
     )
     stored = {source["blob"] for source in new.files.values() if "blob" in source}
-    add_blob_uses(conn, new.id, stored)
-    conn.execute(update(workflows).where(workflows.c.id == new.workflow_id).values(current_run_id=new.id))
+    if stored:
+        conn.execute(insert(blob_uses), [{"digest": digest, "run_id": new.id} for digest in sorted(stored)])
     return new.id
 
 
@@ -169,7 +170,9 @@ def queue_heads(conn: Connection, pools: Iterable[str], limit: int) -> list[Cand
             runs.c.queued_at,
             runs.c.models,
             runs.c.avoid_worker_id,
+            accounts.c.credit_limit,
         )
+        .join(accounts, accounts.c.id == runs.c.account_id)
         .where(runs.c.state == State.QUEUED, runs.c.pool.in_(list(pools)))
         .order_by(runs.c.priority.desc(), runs.c.queued_at, runs.c.id)
         .limit(limit)
@@ -184,6 +187,7 @@ def queue_heads(conn: Connection, pools: Iterable[str], limit: int) -> list[Cand
             row.queued_at,
             tuple(_decode(row.models)),
             row.avoid_worker_id,
+            row.credit_limit is not None,
         )
         for row in conn.execute(query)
     ]
@@ -377,11 +381,10 @@ def log_of(conn: Connection, account_id: str, run_id: str) -> str:
 
 
 def add_event(conn: Connection, run_id: str, type_: EventType, data: dict[str, Any], now: int) -> Event:
-    """Appends a stored event under the run row's lock, so numbers have no gaps and no twins."""
-    seq = conn.scalar(
-        update(runs).where(runs.c.id == run_id).values(event_seq=runs.c.event_seq + 1).returning(runs.c.event_seq)
-    )
-    conn.execute(insert(events).values(run_id=run_id, seq=seq, type=type_, data=_text(data), created_at=now))
+    """Appends a stored event. The caller has changed the run's row before: its lock keeps numbers without twins."""
+    next_seq = select(func.coalesce(func.max(events.c.seq), 0) + 1).where(events.c.run_id == run_id).scalar_subquery()
+    values = {"run_id": run_id, "seq": next_seq, "type": type_, "data": _text(data), "created_at": now}
+    seq = conn.scalar(insert(events).values(values).returning(events.c.seq))
     return Event(run_id, type_, data, seq)
 
 
@@ -394,8 +397,11 @@ def events_after(conn: Connection, account_id: str, run_id: str, after: int) -> 
 
 def add_blob_uses(conn: Connection, run_id: str, digests: Iterable[str]) -> None:
     """Says that a run needs these blobs, so that upkeep keeps them."""
+    digests = set(digests)
+    if not digests:
+        return
     held = set(conn.scalars(select(blob_uses.c.digest).where(blob_uses.c.run_id == run_id)))
-    rows = [{"digest": digest, "run_id": run_id} for digest in sorted(set(digests) - held)]
+    rows = [{"digest": digest, "run_id": run_id} for digest in sorted(digests - held)]
     if rows:
         conn.execute(insert(blob_uses), rows)
 

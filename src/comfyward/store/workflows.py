@@ -8,15 +8,25 @@ import msgspec
 from sqlalchemy import Connection, Row, insert, select, tuple_, update
 
 from comfyward.errors import Conflict, NotFound
-from comfyward.store.schema import workflows
+from comfyward.store.schema import runs, workflows
 from comfyward.workflows.workflow import Workflow
 
-_COLUMNS = [workflows.c[name] for name in Workflow.__dataclass_fields__]
+_newest_run = (
+    select(runs.c.id)
+    .where(runs.c.workflow_id == workflows.c.id, runs.c.deleted_at.is_(None))
+    .order_by(runs.c.created_at.desc(), runs.c.id.desc())
+    .limit(1)
+    .correlate(workflows)
+    .scalar_subquery()
+    .label("current_run_id")
+)
+_COLUMNS = [_newest_run if name == "current_run_id" else workflows.c[name] for name in Workflow.__dataclass_fields__]
 DEFAULT_ALIAS = "default"
 
 
 def create(conn: Connection, workflow: Workflow) -> None:
     values = {**workflow.__dict__, "tags": msgspec.json.encode(workflow.tags).decode(), "is_default": 0}
+    del values["current_run_id"]
     conn.execute(insert(workflows).values(**values))
 
 

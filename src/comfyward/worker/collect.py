@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import blake3
 
@@ -21,6 +21,7 @@ from comfyward.worker.protocol import Ended, FailureReport, OutputFile
 
 MAX_OUTPUTS = 10_000
 MAX_INLINE_TEXT = 64 << 10
+MAX_ENCLOSED_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 20
 
 _TYPES = mimetypes.MimeTypes()
@@ -45,21 +46,29 @@ class Collect:
         """Uploads everything under the run's output folder and its text results. Raises Failed, StaleLease."""
         nodes = _nodes_of_files(executed.history.outputs)
         texts = _write_texts(executed)
-        outputs = []
+        outputs: list[OutputFile] = []
+        room = MAX_ENCLOSED_BYTES
         for path, name in _files(executed.folder):
-            outputs.append(await self._upload(job, path, name, nodes.get(name), texts))
+            output = await self._output(job, path, name, nodes.get(name), texts, room)
+            room -= len(output.data or b"")
+            outputs.append(output)
         return Ended(0, EndReason.COMPLETED, outputs, None, executed.run_time_ms, executed.log)
 
-    async def _upload(
-        self, job: Job, path: Path, name: str, node_id: str | None, texts: dict[str, tuple[str, str]]
+    async def _output(
+        self, job: Job, path: Path, name: str, node_id: str | None, texts: dict[str, tuple[str, str]], room: int
     ) -> OutputFile:
-        size = path.stat().st_size
-        digest = _digest(path) if size <= CHUNK_BYTES else await asyncio.to_thread(_digest, path)
-        await self.link.put_output(job.lease, digest, path)
+        """An output that travels with the report while there is room, else one that is uploaded now."""
+        size, data = path.stat().st_size, None
+        if size <= room:
+            data = _read(path)
+            size, digest = len(data), blake3.blake3(data).hexdigest()
+        else:
+            digest = await asyncio.to_thread(_digest, path)
+            await self.link.put_output(job.lease, digest, path)
         text_node, text = texts.get(name, (None, None))
         content_type = _TYPES.guess_type(name)[0] or "application/octet-stream"
         shown = text if text is not None and len(text) <= MAX_INLINE_TEXT else None
-        return OutputFile(name, digest, size, content_type, text_node or node_id, shown)
+        return OutputFile(name, digest, size, content_type, text_node or node_id, shown, data)
 
 
 def _files(folder: Path) -> list[tuple[Path, str]]:
@@ -81,10 +90,18 @@ def _walk(folder: Path, root: Path) -> Iterator[tuple[str, Path]]:
             yield name.encode("utf-8", "replace").decode("utf-8"), path
 
 
+def _open(path: Path) -> BinaryIO:
+    return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+
+
+def _read(path: Path) -> bytes:
+    with _open(path) as file:
+        return file.read()
+
+
 def _digest(path: Path) -> str:
     hasher = blake3.blake3()
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    with open(descriptor, "rb") as file:
+    with _open(path) as file:
         while chunk := file.read(CHUNK_BYTES):
             hasher.update(chunk)
     return hasher.hexdigest()

@@ -5,7 +5,7 @@
     POST lease      Ask        -> Assignment    held open until there is work (204 when there was none)
     POST heartbeat  Heartbeat  -> Orders        renews leases; held open until there is an order
     POST reports    Reports                     in order; those of a lease are numbered, a repeated one is passed over
-    PUT  outputs/…  bytes                       an output, by digest, before the report that names it
+    PUT  outputs/…  bytes                       a large output, by digest, before the report that names it
     GET  blobs/…    bytes                       a stored input of an assigned run
     POST goodbye    Goodbye                     a drained worker leaves
 
@@ -135,13 +135,16 @@ class PreviewFrame(msgspec.Struct, frozen=True, tag="preview"):
     data: bytes
 
 
-class OutputFile(msgspec.Struct, frozen=True):
+class OutputFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One output. `data` holds its bytes (base64 on the wire) when they are few and were not uploaded before."""
+
     name: str
     digest: str
     size: int
     content_type: str
     node_id: str | None = None
     text: str | None = None
+    data: bytes | None = None
 
 
 class FailureReport(msgspec.Struct, frozen=True):
