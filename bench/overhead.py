@@ -43,11 +43,7 @@ class Bare:
 async def ours(session: aiohttp.ClientSession, graph: dict) -> None:
     async with session.post("/api/v1/workflows/default/runs", json={"prompt": graph}) as answer:
         run_id = (await answer.json())["id"]
-    async with session.get(f"/api/v1/workflows/default/runs/{run_id}/events") as stream:
-        async for line in stream.content:
-            if b'"state":"succeeded"' in line:
-                break
-    async with session.get(f"/api/v1/workflows/default/runs/{run_id}") as answer:
+    async with session.get(f"/api/v1/workflows/default/runs/{run_id}?wait=30") as answer:
         assert (await answer.json())["status"] == "COMPLETED"
 
 

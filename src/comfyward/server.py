@@ -78,7 +78,7 @@ class Server:
         self._fleet: LocalFleet | None = None
         objects = Objects(settings.derived_objects_url())
         blobs = Blobs(self._db, objects)
-        pools = sorted({device.pool for device in self._devices})
+        pools = sorted({*settings.accelerators, *(device.pool for device in self._devices)})
         self._offers = Offers(self._db, pools, settings.accelerator_aliases, settings.default_accelerator)
         self._leases = Leases(
             self._db,
@@ -90,7 +90,7 @@ class Server:
         self._objects, self._blobs = objects, blobs
         self._loops: list[Loop] = [
             self._leases,
-            Rescue(self._db, self._publish, self._queue_changed, settings.prices),
+            Rescue(self._db, self._publish, self._rescued, settings.prices),
             Retention(self._db, blobs, settings.retention_days),
         ]
         self._reconcile: Reconcile | None = None
@@ -121,7 +121,9 @@ class Server:
 
     def _context(self, auth: Auth, url: str) -> Context:
         settings = self._settings
-        recorder = Recorder(self._db, self._blobs, self._publish, self._queue_changed, settings.prices)
+        recorder = Recorder(
+            self._db, self._blobs, self._publish, self._queue_changed, self._wake_webhooks, settings.prices
+        )
         intake = Intake(
             self._db,
             self._offers,
@@ -151,7 +153,7 @@ class Server:
             blobs=self._blobs,
             objects=self._objects,
             hub=self._hub,
-            webhooks_changed=self._webhooks.wake,
+            webhooks_changed=self._wake_webhooks,
             fleet_problem=lambda: self._fleet.problem() if self._fleet else None,
         )
 
@@ -195,10 +197,16 @@ class Server:
     def _publish(self, events: Sequence[Event]) -> None:
         self._hub.publish(events)
 
+    def _rescued(self) -> None:
+        self._queue_changed()
+        self._wake_webhooks()
+
     def _queue_changed(self) -> None:
         self._leases.wake()
-        if self._reconcile is not None:
+        if self._reconcile is not None and not self._leases.has_waiting_workers:
             self._reconcile.wake()
+
+    def _wake_webhooks(self) -> None:
         if self._webhooks is not None:
             self._webhooks.wake()
 

@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     default_accelerator: str | None = Field(
         None, description="Pool for runs that name none. Default: the workflow's, else the first pool that exists."
     )
+    accelerators: list[str] = Field(
+        default_factory=list, description="Pools that runs may wait for although no worker serves them yet."
+    )
     accelerator_aliases: dict[str, str] = Field(
         default_factory=lambda: {"A100": "A100_40GB"},
         description='Names that another pool serves, as JSON: {"L4": "RTX_4090"} gives runs asking for L4 to RTX_4090.',
@@ -132,7 +135,7 @@ class Settings(BaseSettings):
     cache_limit_bytes: int = Field(100 * GIB, gt=0, description="Cap of the host's blob cache; least used go first.")
     webhook_retry_s: float = Field(24 * 3600.0, gt=0, description="How long an undelivered webhook is tried again.")
 
-    @field_validator("fetch_allow", "local_accelerators", "comfyui_args", "model_dirs", mode="before")
+    @field_validator("fetch_allow", "accelerators", "local_accelerators", "comfyui_args", "model_dirs", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):

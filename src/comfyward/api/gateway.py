@@ -106,7 +106,6 @@ def _work_routes(context: Context, askers: Askers) -> list[Route]:
 
     async def reports(request: Request) -> Response:
         await context.recorder.record(await _read(context, request, Reports))
-        context.webhooks_changed()
         return Response(status_code=204)
 
     return [

@@ -16,7 +16,7 @@ from comfyward.api.body import read_json, schema_of
 from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX, Shapes
 from comfyward.api.views import resolve_own
-from comfyward.delivery.stream import stream_events
+from comfyward.delivery.stream import stream_events, wait_until_over
 from comfyward.dispatch.intake import PRIORITIES, Submission
 from comfyward.errors import Conflict, InvalidRequest, NotFound
 from comfyward.ids import new_id
@@ -31,6 +31,9 @@ from comfyward.workflows.workflow import Workflow
 MAX_LISTED = 300  # what ComfyICU's own list holds
 MAX_INLINE_BYTES = 8 << 20
 MAX_KEY_LENGTH = 200
+MAX_WAIT_S = 60
+
+_Wait = Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait until the run is over.")]
 
 
 class RunRequest(BaseModel):
@@ -102,13 +105,13 @@ def _add_run_routes(routes: APIRouter, context: Context) -> None:
         return await _listed(context, request, caller.account.id, which.workflow, which)
 
     @routes.get("/workflows/{workflow_id}/runs/{run_id}", tags=["runs"], summary="Get a run")
-    async def get_run(request: Request, workflow_id: str, run_id: str) -> Response:
-        run = await _run(context, request, run_id, workflow_id)
+    async def get_run(request: Request, workflow_id: str, run_id: str, wait: _Wait = 0) -> Response:
+        run = await _run(context, request, run_id, workflow_id, wait)
         return Response(_shapes(context, request).run_json(run), media_type="application/json")
 
     @routes.get("/runs/{run_id}", tags=["runs"], summary="Get a run by its id alone")
-    async def get_run_by_id(request: Request, run_id: str) -> Response:
-        run = await _run(context, request, run_id)
+    async def get_run_by_id(request: Request, run_id: str, wait: _Wait = 0) -> Response:
+        run = await _run(context, request, run_id, wait_s=wait)
         return Response(_shapes(context, request).run_json(run), media_type="application/json")
 
     @routes.get(
@@ -263,10 +266,12 @@ async def _submission(
     )
 
 
-async def _run(context: Context, request: Request, run_id: str, workflow_id: str | None = None) -> Run:
+async def _run(
+    context: Context, request: Request, run_id: str, workflow_id: str | None = None, wait_s: float = 0
+) -> Run:
     """The caller's run; through a workflow's path only when it belongs there. Raises NotFound."""
     caller = await context.auth.caller(request)
-    run = await context.db.read(runs.get, caller.account.id, run_id)
+    run = await wait_until_over(context.db, context.hub, caller.account.id, run_id, wait_s)
     if workflow_id not in (None, run.workflow_id, workflows.DEFAULT_ALIAS):
         raise NotFound(f"There is no run '{run_id}' in workflow '{workflow_id}'.")
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import uvloop
 from comfyward.cli.comfyui import ensure_installed
 from comfyward.cli.options import data_dir_option, set_up_logging, settings_from
 from comfyward.server import Started, serve
+
+THREAD_SWITCH_S = 0.0005
 
 
 @click.command("serve")
@@ -37,6 +40,8 @@ def command(**flags: Any) -> None:
     if settings.fleet == "local":
         ensure_installed(settings)
 
+    # The event loop and the database's threads hand over to each other many times for each run.
+    sys.setswitchinterval(THREAD_SWITCH_S)
     uvloop.run(serve(settings, _greet))
 
 

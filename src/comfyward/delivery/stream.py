@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
 
 from comfyward.delivery.hub import Hub, Listener
 from comfyward.runs.event import STORED, Event, EventType
-from comfyward.runs.run import FINAL_STATES
+from comfyward.runs.run import FINAL_STATES, Run
 from comfyward.store import runs
 from comfyward.store.db import Database
 
@@ -32,6 +33,21 @@ async def stream_events(db: Database, hub: Hub, account_id: str, run_id: str, af
             yield frame(event)
         async for chunk in _live(listener, after):
             yield chunk
+
+
+async def wait_until_over(db: Database, hub: Hub, account_id: str, run_id: str, wait_s: float) -> Run:
+    """The run once it is over, or as it is after `wait_s` seconds. Raises NotFound."""
+    with hub.listen(run_id) as listener:
+        run = await db.read(runs.get, account_id, run_id)
+        if run.state.is_final or wait_s <= 0:
+            return run
+        try:
+            async with asyncio.timeout(wait_s):
+                while (event := await listener.next(wait_s)) is not None and not is_last(event):
+                    continue
+        except TimeoutError:
+            pass
+    return await db.read(runs.get, account_id, run_id)
 
 
 async def _live(listener: Listener, after: int) -> AsyncIterator[bytes]:

@@ -115,6 +115,10 @@ class Leases(Loop):
         if worker_id is not None and (standing := self._known.get(worker_id)):
             standing.orders.set()
 
+    @property
+    def has_waiting_workers(self) -> bool:
+        return bool(self._waiting)
+
     def is_busy(self, worker_id: str) -> bool:
         """Whether a worker had runs when it last spoke (it holds leases, or was handed one since)."""
         standing = self._known.get(worker_id)

@@ -39,22 +39,26 @@ class Recorder:
         db: Database,
         blobs: Blobs,
         publish: Publish,
-        changed: Callable[[], None],
+        queue_changed: Callable[[], None],
+        announced: Callable[[], None],
         prices: Mapping[str, float],
     ) -> None:
-        self._db, self._blobs, self._publish, self._changed, self._prices = db, blobs, publish, changed, prices
+        self._db, self._blobs, self._publish, self._prices = db, blobs, publish, prices
+        self._queue_changed, self._announced = queue_changed, announced
 
     async def record(self, message: Reports) -> None:
         """Raises StaleLease when the lease is no longer its holder's."""
         numbered = [report for report in message.reports if isinstance(report, Started | Ended | Released)]
         if numbered:
             await self._keep_enclosed(numbered)
-            run_id, events = await self._db.write(_apply, message.lease, numbered, self._prices)
+            run, events = await self._db.write(_apply, message.lease, numbered, self._prices)
         else:
-            run_id, events = await self._db.read(_run_of, message.lease), []
-        self._publish([*_live(run_id, message.reports), *events])
-        if any(isinstance(report, Ended | Released) for report in numbered):
-            self._changed()
+            run, events = await self._db.read(_run_of, message.lease), []
+        self._publish([*_live(run.id, message.reports), *events])
+        if any(event.data.get("state") == State.QUEUED for event in events):
+            self._queue_changed()
+        if events and run.webhook is not None:
+            self._announced()
 
     async def _keep_enclosed(self, reports: Sequence[Report]) -> None:
         """Small outputs come inside the report: one call instead of one for each."""
@@ -64,16 +68,16 @@ class Recorder:
                     await self._blobs.put_bytes(output.data, digest=output.digest)
 
 
-def _run_of(conn: Connection, lease: str) -> str:
+def _run_of(conn: Connection, lease: str) -> Run:
     found = runs.leased(conn, lease)
     if found is None:
         raise StaleLease("The lease is over or was given to another worker.")
-    return found[0].id
+    return found[0]
 
 
 def _apply(
     conn: Connection, lease: str, reports: Sequence[Started | Ended | Released], prices: Mapping[str, float]
-) -> tuple[str, list[Event]]:
+) -> tuple[Run, list[Event]]:
     found = runs.leased(conn, lease)
     if found is None:
         raise StaleLease("The lease is over or was given to another worker.")
@@ -88,7 +92,7 @@ def _apply(
             break  # the lease is over
         runs.take_report(conn, lease, report.seq)
         run = dataclasses.replace(run, state=State.RUNNING, started_at=now)
-    return run.id, events
+    return run, events
 
 
 def _apply_one(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, or_, select, tuple_, update
 
 from comfyward.errors import IdempotencyMismatch, NotFound
 from comfyward.runs.event import Event, EventType
@@ -17,8 +17,42 @@ from comfyward.store.schema import accounts, blob_uses, events, runs
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 
+# Statements on every run's way are built once: building costs more than running them.
 _JSON_FIELDS = ("files", "models", "metadata", "tags", "failure", "outputs")
 _RUN_COLUMNS = [runs.c[name] for name in Run.__dataclass_fields__]
+
+
+_OWN = (
+    select(*_RUN_COLUMNS)
+    .where(runs.c.id == bindparam("run_id"), runs.c.account_id == bindparam("account_id"))
+    .where(runs.c.deleted_at.is_(None))
+)
+_ANY = select(*_RUN_COLUMNS).where(runs.c.id == bindparam("run_id"))
+_LEASED = select(*_RUN_COLUMNS, runs.c.report_seq).where(runs.c.lease == bindparam("held_lease"))
+_INSERT = insert(runs)
+_ASSIGN = (
+    update(runs)
+    .where(runs.c.id == bindparam("run_id"), runs.c.state == State.QUEUED, runs.c.cancel_requested_at.is_(None))
+    .values(
+        state=State.ASSIGNED,
+        attempt=runs.c.attempt + 1,
+        report_seq=0,
+        started_at=None,
+        **{name: bindparam(name) for name in ("lease", "lease_expires_at", "worker_id", "device", "assigned_at")},
+        updated_at=bindparam("assigned_at"),
+    )
+    .returning(*_RUN_COLUMNS)
+)
+_ADD_EVENT = (
+    insert(events)
+    .values(
+        **{name: bindparam(name) for name in ("run_id", "type", "data", "created_at")},
+        seq=select(func.coalesce(func.max(events.c.seq), 0) + 1)
+        .where(events.c.run_id == bindparam("run_id"))
+        .scalar_subquery(),
+    )
+    .returning(events.c.seq)
+)
 
 
 @dataclass(frozen=True)
@@ -90,34 +124,33 @@ def insert_run(conn: Connection, new: NewRun) -> str:
             raise IdempotencyMismatch("This Idempotency-Key was used with a different request.")
         if found is not None:
             return str(found.id)
-    conn.execute(
-        insert(runs).values(
-            id=new.id,
-            account_id=new.account_id,
-            workflow_id=new.workflow_id,
-            api_key_id=new.api_key_id,
-            prompt_id=new.prompt_id,
-            state=State.QUEUED,
-            accelerator=new.accelerator,
-            pool=new.pool,
-            environment=new.environment,
-            priority=new.priority,
-            timeout_s=new.timeout_s,
-            max_attempts=new.max_attempts,
-            prompt=new.prompt,
-            extra_data=new.extra_data,
-            files=_text(new.files),
-            models=_text(new.models),
-            metadata=_text(new.metadata),
-            webhook=new.webhook,
-            tags=_text(new.tags),
-            idempotency_key=new.idempotency_key,
-            request_digest=new.request_digest,
-            created_at=new.created_at,
-            queued_at=new.created_at,
-            updated_at=new.created_at,
-        )
-    )
+    values = {
+        "id": new.id,
+        "account_id": new.account_id,
+        "workflow_id": new.workflow_id,
+        "api_key_id": new.api_key_id,
+        "prompt_id": new.prompt_id,
+        "state": State.QUEUED,
+        "accelerator": new.accelerator,
+        "pool": new.pool,
+        "environment": new.environment,
+        "priority": new.priority,
+        "timeout_s": new.timeout_s,
+        "max_attempts": new.max_attempts,
+        "prompt": new.prompt,
+        "extra_data": new.extra_data,
+        "files": _text(new.files),
+        "models": _text(new.models),
+        "metadata": _text(new.metadata),
+        "webhook": new.webhook,
+        "tags": _text(new.tags),
+        "idempotency_key": new.idempotency_key,
+        "request_digest": new.request_digest,
+        "created_at": new.created_at,
+        "queued_at": new.created_at,
+        "updated_at": new.created_at,
+    }
+    conn.execute(_INSERT, values)
     stored = {source["blob"] for source in new.files.values() if "blob" in source}
     if stored:
         conn.execute(insert(blob_uses), [{"digest": digest, "run_id": new.id} for digest in sorted(stored)])
@@ -126,10 +159,7 @@ def insert_run(conn: Connection, new: NewRun) -> str:
 
 def get(conn: Connection, account_id: str, run_id: str) -> Run:
     """A run of the account. Raises NotFound, also for another account's run."""
-    query = select(*_RUN_COLUMNS).where(
-        runs.c.id == run_id, runs.c.account_id == account_id, runs.c.deleted_at.is_(None)
-    )
-    row = conn.execute(query).first()
+    row = conn.execute(_OWN, {"run_id": run_id, "account_id": account_id}).first()
     if row is None:
         raise NotFound(f"There is no run '{run_id}'.")
     return _run(row)
@@ -137,7 +167,7 @@ def get(conn: Connection, account_id: str, run_id: str) -> Run:
 
 def get_any(conn: Connection, run_id: str) -> Run | None:
     """A run by id alone, for the parts of the service that act for no account (recorder, signed output links)."""
-    row = conn.execute(select(*_RUN_COLUMNS).where(runs.c.id == run_id)).first()
+    row = conn.execute(_ANY, {"run_id": run_id}).first()
     return _run(row) if row else None
 
 
@@ -217,23 +247,15 @@ def assign(
     conn: Connection, run_id: str, *, worker_id: str, device: str, lease: str, expires_at: int, now: int
 ) -> Run | None:
     """Hands a queued run to a worker as a new attempt. None when it is no longer queued."""
-    row = conn.execute(
-        update(runs)
-        .where(runs.c.id == run_id, runs.c.state == State.QUEUED, runs.c.cancel_requested_at.is_(None))
-        .values(
-            state=State.ASSIGNED,
-            attempt=runs.c.attempt + 1,
-            lease=lease,
-            lease_expires_at=expires_at,
-            worker_id=worker_id,
-            device=device,
-            report_seq=0,
-            assigned_at=now,
-            started_at=None,
-            updated_at=now,
-        )
-        .returning(*_RUN_COLUMNS)
-    ).first()
+    values = {
+        "run_id": run_id,
+        "lease": lease,
+        "lease_expires_at": expires_at,
+        "worker_id": worker_id,
+        "device": device,
+        "assigned_at": now,
+    }
+    row = conn.execute(_ASSIGN, values).first()
     return _run(row) if row else None
 
 
@@ -252,7 +274,7 @@ def renew(conn: Connection, leases: Sequence[str], *, expires_at: int, now: int)
 
 def leased(conn: Connection, lease: str) -> tuple[Run, int] | None:
     """The run under a lease, and the number of the last report taken from its holder."""
-    row = conn.execute(select(*_RUN_COLUMNS, runs.c.report_seq).where(runs.c.lease == lease)).first()
+    row = conn.execute(_LEASED, {"held_lease": lease}).first()
     return (_run(row), row.report_seq) if row else None
 
 
@@ -382,9 +404,8 @@ def log_of(conn: Connection, account_id: str, run_id: str) -> str:
 
 def add_event(conn: Connection, run_id: str, type_: EventType, data: dict[str, Any], now: int) -> Event:
     """Appends a stored event. The caller has changed the run's row before: its lock keeps numbers without twins."""
-    next_seq = select(func.coalesce(func.max(events.c.seq), 0) + 1).where(events.c.run_id == run_id).scalar_subquery()
-    values = {"run_id": run_id, "seq": next_seq, "type": type_, "data": _text(data), "created_at": now}
-    seq = conn.scalar(insert(events).values(values).returning(events.c.seq))
+    values = {"run_id": run_id, "type": type_, "data": _text(data), "created_at": now}
+    seq = conn.scalar(_ADD_EVENT, values)
     return Event(run_id, type_, data, seq)
 
 

@@ -1,4 +1,4 @@
-"""What a run's worker tells the server, in order: the first at once, then in batches.
+"""What a run's worker tells the server, in order: the first almost at once, then in batches.
 
 Progress is passed on as the newest of its kind; numbered reports are never dropped. All are repeated until the server
 has taken them, and the server passes over a numbered one that it has taken before.
@@ -15,6 +15,7 @@ from comfyward.worker.protocol import Downloading, Ended, NodeProgress, PreviewF
 
 log = logging.getLogger(__name__)
 
+FIRST_S = 0.01  # a run that is over within it needs one call, not two
 COALESCE_S = 0.05
 
 
@@ -76,8 +77,12 @@ class Reporter:
         self._wake.set()
 
     async def _send_loop(self) -> None:
+        first = True
         while not (self._closing and not self._numbered):
             await self._wake.wait()
+            if first:
+                await self._coalesce(FIRST_S)
+                first = False
             self._wake.clear()
             batch = [*self._newest.values(), *self._numbered]
             if not batch:
@@ -93,12 +98,12 @@ class Reporter:
                 log.exception("the server refused a report", extra={"action": "report_refused"})
                 self._on_stale.set()
                 return
-            await self._coalesce()
+            await self._coalesce(COALESCE_S)
 
-    async def _coalesce(self) -> None:
+    async def _coalesce(self, longest_s: float) -> None:
         """Lets progress gather for a moment; the last report does not wait."""
         try:
-            async with asyncio.timeout(COALESCE_S):
+            async with asyncio.timeout(longest_s):
                 await self._urgent.wait()
         except TimeoutError:
             return

@@ -1,0 +1,83 @@
+"""How many submissions (16 KB graph, durable) and status reads one server takes, on SQLite, from another process.
+
+`python bench/api.py [SECONDS]`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from bench.stack import quantiles, report, started  # noqa: E402
+from tests.stack.graphs import node  # noqa: E402
+from tests.stack.stack import Client  # noqa: E402
+
+CONNECTIONS = 16
+GRAPH_BYTES = 16_000
+
+
+def graph() -> dict[str, Any]:
+    """About 16 KB of graph: texts as long as prompts are."""
+    text = "a lighthouse at night, " * 10
+    count = GRAPH_BYTES // (len(text) + 80)
+    nodes = {str(index): node("CLIPTextEncode", clip=["c", 0], text=f"{index} {text}") for index in range(count)}
+    return {**nodes, "save": node("SaveImage", images=["x", 0], filename_prefix="x")}
+
+
+async def load(session: aiohttp.ClientSession, seconds: float, call: Any) -> tuple[float, list[float]]:
+    """(calls a second, the time of each) with CONNECTIONS callers."""
+    times: list[float] = []
+    ends_at = time.perf_counter() + seconds
+
+    async def caller() -> None:
+        while (began := time.perf_counter()) < ends_at:
+            await call(session)
+            times.append(time.perf_counter() - began)
+
+    await asyncio.gather(*(caller() for _ in range(CONNECTIONS)))
+    return len(times) / seconds, times
+
+
+async def measure(url: str, client: Client, seconds: float) -> None:
+    prompt = {"prompt": graph()}
+    run_id = client.submit(prompt["prompt"])
+
+    async def submit(session: aiohttp.ClientSession) -> None:
+        async with session.post("/api/v1/workflows/default/runs", json=prompt) as answer:
+            assert answer.status == 200, await answer.text()
+
+    async def read(session: aiohttp.ClientSession) -> None:
+        async with session.get(f"/api/v1/workflows/default/runs/{run_id}") as answer:
+            assert answer.status == 200
+            await answer.read()
+
+    headers = {"Authorization": client.http.headers["authorization"]}
+    async with aiohttp.ClientSession(url, headers=headers) as session:
+        submits, submit_times = await load(session, seconds, submit)
+        reads, read_times = await load(session, seconds, read)
+    figures = {
+        "submits_per_s": round(submits),
+        "submit": quantiles(submit_times),
+        "reads_per_s": round(reads),
+        "read": quantiles(read_times),
+        "goal": "submits >= 500/s, reads >= 3000/s on 2 cores (the load generator takes one of them)",
+    }
+    report("api", figures)
+
+
+def main() -> None:
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
+    # No workers: only the API and the database are measured.
+    with started(fleet="none", accelerators="CPU") as stack:
+        asyncio.run(measure(stack.url, stack.client(), seconds))
+
+
+if __name__ == "__main__":
+    main()
