@@ -15,9 +15,10 @@ import aiohttp
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench.stack import quantiles, report, started  # noqa: E402
-from tests.stack.graphs import picture  # noqa: E402
-from tests.stack.stack import Client, Stack  # noqa: E402
+from tests.stack.graphs import picture
+from tests.stack.stack import Client, Stack
+
+from bench.stack import quantiles, report, started
 
 
 class Bare:

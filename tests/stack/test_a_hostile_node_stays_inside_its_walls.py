@@ -40,7 +40,9 @@ def test_a_hostile_node_stays_inside_its_walls(walled: tuple[str, Stack], site: 
     level, stack = walled
     client = stack.client("mallory")
     victim = stack.client("victim")
-    uploaded = victim.http.post("/api/v1/files", params={"path": "/input/private.txt"}, content=b"victim's bytes").json()
+    uploaded = victim.http.post(
+        "/api/v1/files", params={"path": "/input/private.txt"}, content=b"victim's bytes"
+    ).json()
     blob = stack.data_dir / "objects" / "blobs" / uploaded["digest"][7:9] / uploaded["digest"][7:]
     assert blob.read_bytes() == b"victim's bytes"
     outside = tmp_path / "outside.txt"

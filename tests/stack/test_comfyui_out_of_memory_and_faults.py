@@ -1,4 +1,4 @@
-"""What only a GPU does for real: out of memory, a poisoned process; and answers of ComfyUI that are not what they seem."""
+"""What only a GPU does for real (out of memory, a poisoned process), and answers that are not what they seem."""
 
 from pathlib import Path
 

@@ -96,7 +96,3 @@ def test_credentials_go_to_their_own_host_only(start_fake: StartFake, site: Orig
     assert site.requests_to("/redirect")[0].headers["Authorization"] == "Bearer secret"
     assert "Authorization" not in site.requests_to("/target")[0].headers
     assert run["files"]["/input/a.bin"]["headers"] == {"Authorization": "***"}
-
-
-
-

@@ -13,7 +13,10 @@ def test_previews_are_not_kept(client: Client) -> None:
 
 
 def test_a_run_with_nothing_but_previews_completes_without_outputs(client: Client) -> None:
-    graph = {"1": node("EmptyImage", width=8, height=8, batch_size=1, color=1), "2": node("PreviewImage", images=["1", 0])}
+    graph = {
+        "1": node("EmptyImage", width=8, height=8, batch_size=1, color=1),
+        "2": node("PreviewImage", images=["1", 0]),
+    }
 
     run = client.run(graph)
 

@@ -5,8 +5,8 @@ What it does is written in the graph: FakeSave writes a file, FakeWait goes on w
 
 import argparse
 import asyncio
-import json
 import os
+import sys
 from pathlib import Path
 
 from aiohttp import web
@@ -50,7 +50,9 @@ class FakeComfyUI:
             error = {"type": "invalid_prompt", "message": f"Cannot execute because node {min(unknown)} does not exist."}
             return web.json_response({"error": error, "node_errors": {}}, status=400)
         if "FakePartial" in classes:
-            errors = {"1": {"errors": [{"type": "x", "message": "dropped", "details": ""}], "class_type": "FakePartial"}}
+            errors = {
+                "1": {"errors": [{"type": "x", "message": "dropped", "details": ""}], "class_type": "FakePartial"}
+            }
             return web.json_response({"prompt_id": body["prompt_id"], "node_errors": errors})
         self.pending.append(body["prompt_id"])
         task = asyncio.create_task(self.execute(body))
@@ -86,8 +88,11 @@ class FakeComfyUI:
         inputs = node["inputs"]
 
         def error(kind, message):
-            about = {"exception_type": kind, "exception_message": message, "traceback": ["  File \"fake.py\"\n"]}
-            return ["execution_error", {"prompt_id": prompt_id, "node_id": node_id, "node_type": node["class_type"], **about}]
+            about = {"exception_type": kind, "exception_message": message, "traceback": ['  File "fake.py"\n']}
+            return [
+                "execution_error",
+                {"prompt_id": prompt_id, "node_id": node_id, "node_type": node["class_type"], **about},
+            ]
 
         match node["class_type"]:
             case "FakeSave":
@@ -191,7 +196,7 @@ async def main() -> None:
     runner = web.AppRunner(app)
     await runner.setup()
     await web.UnixSite(runner, os.environ["COMFYWARD_SOCKET"]).start()
-    print(json.dumps({"fake": "ready"}))
+    sys.stdout.write("the fake ComfyUI is ready\n")
     await asyncio.Event().wait()
 
 

@@ -1,0 +1,63 @@
+"""Golden messages: a change here is a change of the protocol between servers and workers."""
+
+import msgspec
+import pytest
+
+from comfyward.runs.run import EndReason
+from comfyward.worker.protocol import (
+    Assignment,
+    Downloading,
+    Ended,
+    FailureReport,
+    FileOrder,
+    NodeProgress,
+    Orders,
+    OutputFile,
+    PreviewFrame,
+    Released,
+    Reports,
+    Started,
+)
+
+GOLDEN = {
+    '{"type":"downloading","path":"/input/a","done":1,"total":2}': Downloading("/input/a", 1, 2),
+    '{"type":"started","seq":1}': Started(1),
+    '{"type":"progress","node":"3","value":1.0,"maximum":4.0,"done":2,"total":5}': NodeProgress("3", 1.0, 4.0, 2, 5),
+    '{"type":"preview","node":"3","content_type":"image/jpeg","data":"AQI="}': PreviewFrame("3", "image/jpeg", b"\1\2"),
+    '{"type":"released","seq":1}': Released(1),
+    '{"type":"ended","seq":2,"reason":"completed","outputs":[{"name":"a.png","digest":"d","size":3,'
+    '"content_type":"image/png","node_id":"2"}],"failure":null,"run_time_ms":7,"log":""}': Ended(
+        2, EndReason.COMPLETED, [OutputFile("a.png", "d", 3, "image/png", "2")], None, 7
+    ),
+    '{"type":"ended","seq":2,"reason":"oom","outputs":[],"failure":{"message":"m","hint":null,"exception_type":null,'
+    '"node_id":null,"node_type":null,"traceback":[],"details":{}},"run_time_ms":null,"log":"l"}': Ended(
+        2, EndReason.OOM, [], FailureReport("m"), None, "l"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", GOLDEN)
+def test_reports_look_like_this(text: str) -> None:
+    message = Reports("lease", [GOLDEN[text]])
+
+    encoded = msgspec.json.encode(message)
+
+    assert encoded.decode() == f'{{"lease":"lease","reports":[{text}]}}'
+    assert msgspec.json.decode(encoded, type=Reports) == message
+
+
+def test_an_assignment_looks_like_this() -> None:
+    files = [FileOrder("/input/a", url="https://h/a"), FileOrder("/input/b", blob="d")]
+    prompt, extra = msgspec.Raw(b'{"1":{}}'), msgspec.Raw(b"null")
+
+    encoded = msgspec.json.encode(Assignment("r", "l", 1, "p", prompt, extra, files, ["m"], 60.0))
+
+    assert encoded.decode() == (
+        '{"run_id":"r","lease":"l","attempt":1,"prompt_id":"p","prompt":{"1":{}},"extra_data":null,'
+        '"files":[{"path":"/input/a","url":"https://h/a"},{"path":"/input/b","blob":"d"}],'
+        '"models":["m"],"timeout_s":60.0}'
+    )
+
+
+def test_a_newer_servers_fields_are_passed_over() -> None:
+    assert msgspec.json.decode(b'{"cancel":["l"],"new":1}', type=Orders) == Orders(cancel=["l"])

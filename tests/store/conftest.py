@@ -1,0 +1,78 @@
+"""A database with two accounts, for the conformance suite of the store's operations."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from comfyward.accounts.account import Account
+from comfyward.store import accounts, runs
+from comfyward.store.db import Database, now_ms
+from comfyward.store.schema import workflows
+
+
+@dataclass
+class Store:
+    """Runs operations as the server does, from a test that is not asynchronous."""
+
+    db: Database
+    alice: Account
+    bob: Account
+
+    def write(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(self.db.write(operation, *args, **kwargs))
+
+    def read(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(self.db.read(operation, *args, **kwargs))
+
+    def default_workflow(self, account: Account) -> str:
+        query = select(workflows.c.id).where(workflows.c.account_id == account.id)
+        return str(self.read(lambda conn: conn.scalar(query)))
+
+    def new_run(self, run_id: str, account: Account | None = None, **changes: Any) -> str:
+        """A queued run."""
+        owner = account or self.alice
+        values: dict[str, Any] = {
+            "id": run_id,
+            "account_id": owner.id,
+            "workflow_id": self.default_workflow(owner),
+            "api_key_id": None,
+            "prompt_id": f"prompt-{run_id}",
+            "accelerator": "L4",
+            "pool": "L4",
+            "environment": "default",
+            "priority": 0,
+            "timeout_s": 60.0,
+            "max_attempts": 3,
+            "prompt": "{}",
+            "extra_data": None,
+            "files": {},
+            "models": [],
+            "metadata": {},
+            "webhook": None,
+            "tags": [],
+            "idempotency_key": None,
+            "request_digest": "digest",
+            "created_at": now_ms(),
+        }
+        return str(self.write(runs.insert_run, runs.NewRun(**(values | changes))))
+
+    def assign(self, run_id: str, lease: str = "lease", worker_id: str = "w", lease_ms: int = 10_000) -> Any:
+        now = now_ms()
+        return self.write(
+            runs.assign, run_id, worker_id=worker_id, device="d", lease=lease, expires_at=now + lease_ms, now=now
+        )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    db = Database(f"sqlite:///{tmp_path / 'test.db'}")
+    alice, bob = (asyncio.run(db.write(accounts.create, name, "member", None, now_ms())) for name in ("alice", "bob"))
+    yield Store(db, alice, bob)
+    db.close()

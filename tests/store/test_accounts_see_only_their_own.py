@@ -1,0 +1,75 @@
+"""Every operation that takes an id takes an account too, and another account's rows do not exist for it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from comfyward.errors import NotFound
+from comfyward.ids import hash_secret
+from comfyward.runs.event import EventType
+from comfyward.store import accounts, files, runs, webhooks, workflows
+from comfyward.store.db import now_ms
+from comfyward.store.files import StoredFile
+from comfyward.store.runs import RunFilter
+from tests.store.conftest import Store
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """Alice has a run with an event, a file and a delivery."""
+    store.new_run("r", webhook="https://example.com/hook")
+    store.write(runs.add_event, "r", EventType.STATUS, {}, now_ms())
+    store.write(files.add_blob, "d" * 64, "s" * 64, 3, now_ms())
+    store.write(files.put, StoredFile(store.alice.id, "/input/a", "d" * 64, 3, "text/plain", now_ms()))
+    store.write(lambda conn: webhooks.add(conn, runs.get(conn, store.alice.id, "r"), "run.started", now_ms()))
+    return store
+
+
+BY_ID: dict[str, Callable[[Store, str], Any]] = {
+    "runs.get": lambda s, me: s.read(runs.get, me, "r"),
+    "runs.log_of": lambda s, me: s.read(runs.log_of, me, "r"),
+    "runs.events_after": lambda s, me: s.read(runs.events_after, me, "r", 0),
+    "runs.request_cancel": lambda s, me: s.write(runs.request_cancel, me, "r", 1),
+    "runs.remove": lambda s, me: s.write(runs.remove, me, "r", 1),
+    "workflows.get": lambda s, me: s.read(workflows.get, me, s.default_workflow(s.alice)),
+    "workflows.change": lambda s, me: s.write(workflows.change, me, s.default_workflow(s.alice), {"name": "x"}, 1),
+    "workflows.remove": lambda s, me: s.write(workflows.remove, me, s.default_workflow(s.alice), 1),
+    "files.get": lambda s, me: s.read(files.get, me, "/input/a"),
+    "files.remove": lambda s, me: s.write(files.remove, me, "/input/a"),
+    "webhooks.resend": lambda s, me: s.write(
+        webhooks.resend, me, s.read(webhooks.find, s.alice.id, None, 1)[0].id, now_ms()
+    ),
+}
+
+
+@pytest.mark.parametrize("operation", BY_ID)
+def test_another_accounts_id_is_not_found(filled: Store, operation: str) -> None:
+    with pytest.raises(NotFound):
+        BY_ID[operation](filled, filled.bob.id)
+
+
+def test_another_accounts_rows_are_in_no_list(filled: Store) -> None:
+    bob, alice = filled.bob.id, filled.alice.id
+
+    assert filled.read(runs.find, bob, RunFilter()) == []
+    assert filled.read(files.find, bob) == []
+    assert filled.read(webhooks.find, bob, None, 10) == []
+    assert filled.read(accounts.keys, bob) == []
+    assert filled.read(files.blob_size, bob, "d" * 64) is None
+    assert filled.read(files.blob_size, alice, "d" * 64) == 3
+    assert filled.read(accounts.usage_by, bob, "day", "2000-01-01", "2999-01-01") == []
+
+
+def test_a_key_belongs_to_its_account_until_it_is_revoked_or_expires(store: Store) -> None:
+    now = now_ms()
+    key = store.write(accounts.create_key, store.alice.id, "laptop", now)
+    short = store.write(accounts.create_key, store.alice.id, "short", now, now + 10)
+
+    assert store.read(accounts.caller, hash_secret(key), now)[0].account.name == "alice"
+    assert store.read(accounts.caller, hash_secret(short), now + 11) is None
+    assert store.read(accounts.caller, hash_secret("cw_guess"), now) is None
+    with pytest.raises(NotFound):
+        store.write(accounts.revoke_key, store.bob.id, "laptop", now)
+    store.write(accounts.revoke_key, store.alice.id, "laptop", now)
+    assert store.read(accounts.caller, hash_secret(key), now) is None

@@ -1,0 +1,115 @@
+"""A lease is a right to one attempt: who does not hold it changes nothing."""
+
+import dataclasses
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from comfyward.dispatch import changes
+from comfyward.dispatch.recorder import _apply
+from comfyward.errors import StaleLease
+from comfyward.runs.run import EndReason, State
+from comfyward.store import runs
+from comfyward.store.db import now_ms
+from comfyward.store.schema import runs as table
+from comfyward.worker.protocol import Ended, FailureReport, Released, Started
+from tests.store.conftest import Store
+
+
+def test_a_run_is_assigned_once(store: Store) -> None:
+    store.new_run("r")
+
+    assert store.assign("r", "first").attempt == 1
+    assert store.assign("r", "second") is None
+
+
+def test_reports_are_taken_once_and_in_order(store: Store) -> None:
+    store.new_run("r")
+    store.assign("r")
+    ended = Ended(2, EndReason.COMPLETED, run_time_ms=5)
+
+    _, first = store.write(_apply, "lease", [Started(1)], {})
+    _, repeated = store.write(_apply, "lease", [Started(1), ended], {})
+
+    assert [event.data["state"] for event in first] == ["running"]
+    assert [event.data["state"] for event in repeated] == ["succeeded"]
+    with pytest.raises(StaleLease):
+        store.write(_apply, "lease", [ended], {})
+    numbers = [event.seq for event in store.read(runs.events_after, store.alice.id, "r", 0)]
+    assert numbers == [1, 2]
+
+
+def test_an_expired_lease_cannot_be_renewed_and_its_run_goes_back(store: Store) -> None:
+    store.new_run("r")
+    store.assign("r", lease_ms=0)
+    now = now_ms() + 1
+
+    assert store.write(runs.renew, ["lease"], expires_at=now + 1000, now=now) == set()
+    [expired] = store.read(runs.expired, now)
+    store.write(changes.ended, expired, EndReason.WORKER_LOST, now, prices={})
+    assert store.read(runs.get_any, "r").state is State.QUEUED
+    with pytest.raises(StaleLease):
+        store.write(_apply, "lease", [Started(1)], {})
+
+    assert store.assign("r", "second").attempt == 2
+    assert store.write(changes.ended, expired, EndReason.WORKER_LOST, now, prices={}) == []  # a late rescue: nothing
+
+
+def test_a_run_given_back_unbegun_does_not_lose_an_attempt(store: Store) -> None:
+    store.new_run("r")
+    store.assign("r")
+
+    store.write(_apply, "lease", [Released(1)], {})
+
+    run = store.read(runs.get_any, "r")
+    assert (run.state, run.attempt, run.lease) == (State.QUEUED, 0, None)
+
+
+def test_attempts_are_finite(store: Store) -> None:
+    store.new_run("r", max_attempts=2)
+    crash = Ended(1, EndReason.COMFYUI_CRASHED, failure=FailureReport("it crashed"))
+    for attempt in (1, 2):
+        assert store.assign("r", f"lease-{attempt}").attempt == attempt
+        store.write(_apply, f"lease-{attempt}", [crash], {})
+
+    run = store.read(runs.get_any, "r")
+    assert (run.state, run.end_reason, run.failure["message"]) == (State.FAILED, "comfyui_crashed", "it crashed")
+    assert run.failure["hint"]
+
+
+def test_a_cancel_wins_over_a_retry(store: Store) -> None:
+    store.new_run("r")
+    store.assign("r")
+    store.write(runs.request_cancel, store.alice.id, "r", now_ms())
+    assert store.read(runs.cancelled_leases, "w") == ["lease"]
+
+    store.write(_apply, "lease", [Ended(1, EndReason.COMFYUI_CRASHED)], {})
+
+    assert store.read(runs.get_any, "r").state is State.CANCELLED
+
+
+def test_a_final_run_stays_final(store: Store) -> None:
+    store.new_run("r")
+    run = store.assign("r")
+    store.write(_apply, "lease", [Ended(1, EndReason.COMPLETED, run_time_ms=1)], {})
+
+    for late in (run, dataclasses.replace(run, state=State.RUNNING)):
+        assert store.write(changes.ended, late, EndReason.WORKER_LOST, now_ms(), prices={}) == []
+    assert store.read(runs.get_any, "r").state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"state": "succeeded"},
+        {"state": "assigned"},
+        {"state": "failed", "finished_at": 1},
+        {"state": "nonsense"},
+        {"lease": "x", "lease_expires_at": 1},
+        {"end_reason": "nonsense"},
+    ],
+)
+def test_the_table_refuses_what_the_code_must_not_do(store: Store, values: dict[str, object]) -> None:
+    store.new_run("r")
+    with pytest.raises(IntegrityError):
+        store.write(lambda conn: conn.execute(table.update().values(**values)))

@@ -1,0 +1,88 @@
+"""Writes that wait share a commit, and one that raises undoes only itself."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, create_engine
+
+from comfyward.errors import Conflict, IdempotencyMismatch
+from comfyward.store import accounts, files, runs
+from comfyward.store.db import Database, migrate, now_ms
+from comfyward.store.runs import RunFilter
+from comfyward.store.schema import metadata
+from tests.store.conftest import Store
+
+
+def test_a_write_that_raises_undoes_only_itself(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path / 'x.db'}")
+
+    def create_then_fail(conn: Connection) -> None:
+        accounts.create(conn, "undone", "member", None, now_ms())
+        raise Conflict("no")
+
+    async def together() -> list[object]:
+        writes = [db.write(accounts.create, f"a{number}", "member", None, now_ms()) for number in range(20)]
+        writes.insert(10, db.write(create_then_fail))
+        return await asyncio.gather(*writes, return_exceptions=True)
+
+    answers = asyncio.run(together())
+    names = {account.name for account in asyncio.run(db.read(accounts.find))}
+    db.close()
+
+    assert isinstance(answers[10], Conflict)
+    assert names == {f"a{number}" for number in range(20)}
+
+
+def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    db = Database(url)
+    asyncio.run(db.write(accounts.create, "alice", "member", None, now_ms()))
+    db.close()
+
+    again = Database(url)
+    assert [account.name for account in asyncio.run(again.read(accounts.find))] == ["alice"]
+    again.close()
+
+
+def test_the_migrations_make_the_schema() -> None:
+    engine = create_engine("sqlite://")
+    migrate(engine)
+    with engine.connect() as conn:
+        context = MigrationContext.configure(conn, opts={"compare_type": True})
+        with pytest.warns(UserWarning, match="ix_runs_queue"):  # its expression cannot be compared
+            assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_an_idempotency_key_makes_one_run(store: Store) -> None:
+    assert store.new_run("first", idempotency_key="k") == "first"
+    assert store.new_run("second", idempotency_key="k") == "first"
+    assert store.new_run("bobs", store.bob, idempotency_key="k") == "bobs"
+    with pytest.raises(IdempotencyMismatch):
+        store.new_run("third", idempotency_key="k", request_digest="another")
+    assert len(store.read(runs.find, store.alice.id, RunFilter())) == 1
+
+
+def test_the_queue_is_by_priority_then_age(store: Store) -> None:
+    for name, priority, created_at in (("old", 0, 1), ("urgent", 5, 3), ("new", 0, 2), ("late", -1, 0)):
+        store.new_run(name, priority=priority, created_at=created_at)
+    store.new_run("elsewhere", pool="T4")
+
+    heads = store.read(runs.queue_heads, ["L4"], 10)
+
+    assert [head.id for head in heads] == ["urgent", "old", "new", "late"]
+    assert store.read(runs.queue_lengths) == {"L4": 4, "T4": 1}
+
+
+def test_a_blob_is_swept_only_when_nothing_needs_it(store: Store) -> None:
+    used, unused, fresh = ("a" * 64, "b" * 64, "c" * 64)
+    for digest, created_at in ((used, 1), (unused, 1), (fresh, 100)):
+        store.write(files.add_blob, digest, "s" * 64, 1, created_at)
+    store.new_run("r", files={"/input/a": {"blob": used, "size": 1}})
+
+    assert store.read(files.orphans, 50) == [unused]
+    store.write(files.add_blob, unused, "s" * 64, 1, 100)  # stored again meanwhile
+    assert store.write(files.forget_orphan, unused, 50) is False

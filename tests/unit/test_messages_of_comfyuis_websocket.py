@@ -1,0 +1,41 @@
+"""The closed union of what ComfyUI says; anything else is passed over."""
+
+import json
+import struct
+
+import pytest
+
+from comfyward.comfy.messages import Cached, Executed, Executing, Finished, Preview, Progress, parse_binary, parse_text
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "message"),
+    [
+        ("execution_cached", {"nodes": ["1"], "prompt_id": "p"}, Cached("p", ("1",))),
+        ("executing", {"node": "3", "prompt_id": "p"}, Executing("p", "3")),
+        ("executing", {"node": None, "prompt_id": "p"}, Finished("p")),
+        ("progress", {"node": "3", "value": 1, "max": 4, "prompt_id": "p"}, Progress("p", "3", 1.0, 4.0)),
+        ("executed", {"node": "3", "output": {}, "prompt_id": "p"}, Executed("p", "3")),
+        ("status", {"status": {}}, None),
+        ("executing", {"node": "3"}, None),
+        ("progress", {"node": "3", "value": "x", "max": 4, "prompt_id": "p"}, None),
+    ],
+)
+def test_text_messages(kind: str, data: dict, message: object) -> None:
+    assert parse_text(json.dumps({"type": kind, "data": data})) == message
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[]", "{}", '{"type": 1}', '{"type": "executing", "data": null}'])
+def test_what_is_not_a_message_is_passed_over(text: str) -> None:
+    assert parse_text(text) is None
+
+
+def test_previews_in_both_forms() -> None:
+    assert parse_binary(struct.pack(">II", 1, 2) + b"png") == Preview(None, None, "image/png", b"png")
+    about = json.dumps({"prompt_id": "p", "node_id": "3", "image_type": "image/jpeg"}).encode()
+    assert parse_binary(struct.pack(">II", 4, len(about)) + about + b"jpg") == Preview("p", "3", "image/jpeg", b"jpg")
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\0\0\1", struct.pack(">II", 4, 99) + b"short", struct.pack(">II", 9, 0)])
+def test_other_binary_messages_are_passed_over(data: bytes) -> None:
+    assert parse_binary(data) is None
