@@ -1,0 +1,52 @@
+"""The guides' code runs as it stands, and generated pages are what would be generated now."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.stack.stack import Stack
+
+ROOT = Path(__file__).parent.parent.parent
+BLOCK = re.compile(r"^```(sh|python|js)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+API_GUIDE = BLOCK.findall((ROOT / "docs" / "api.md").read_text())
+
+
+@pytest.mark.parametrize(
+    ("language", "code"), API_GUIDE, ids=[f"{index}-{block[0]}" for index, block in enumerate(API_GUIDE)]
+)
+def test_the_api_guides_code_runs(real: Stack, language: str, code: str) -> None:
+    if language == "js" and not shutil.which("node"):
+        pytest.skip("Node is not installed")
+    key = real.cli("keys", "create", "guide").strip()
+    environment = {**os.environ, "COMFYWARD_URL": real.url, "COMFYWARD_API_KEY": key}
+    command = {
+        "sh": ["bash", "-euo", "pipefail", "-c", code],
+        "python": [sys.executable, "-c", code],
+        "js": ["node", "--input-type=module", "-e", code],
+    }[language]
+
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stderr
+    if "runs" in code:
+        assert "COMPLETED" in done.stdout
+
+
+def test_the_configuration_page_is_up_to_date() -> None:
+    made = runpy.run_path(str(ROOT / "scripts" / "configuration.py"))["page"]()
+    assert made == (ROOT / "docs" / "configuration.md").read_text(), "run scripts/configuration.py"
+
+
+def test_links_between_the_docs_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
