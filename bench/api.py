@@ -15,10 +15,9 @@ import aiohttp
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from bench.stack import quantiles, report, started
 from tests.stack.graphs import node
 from tests.stack.stack import Client
-
-from bench.stack import quantiles, report, started
 
 CONNECTIONS = 16
 GRAPH_BYTES = 16_000

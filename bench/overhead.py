@@ -15,10 +15,9 @@ import aiohttp
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from bench.stack import quantiles, report, started
 from tests.stack.graphs import picture
 from tests.stack.stack import Client, Stack
-
-from bench.stack import quantiles, report, started
 
 
 class Bare:

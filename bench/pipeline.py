@@ -15,10 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from bench.stack import report, started
 from tests.conftest import ROOT
 from tests.stack.graphs import node
-
-from bench.stack import report, started
 
 DOWNLOAD_S = 1.0
 PIECES = 20

@@ -13,9 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.stack.stack import Stack  # noqa: E402
-
 from comfyward.settings import default_data_dir  # noqa: E402
+from tests.stack.stack import Stack  # noqa: E402
 
 
 @contextlib.contextmanager

@@ -256,7 +256,7 @@ def _devices(settings: Settings) -> list[Device]:
 
 def _lock_data_dir(data_dir: Path) -> IO[str]:
     """One server for one data directory: a second would take the first one's workers for its own."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = (data_dir / "server.lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

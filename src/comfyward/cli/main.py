@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": "See it work: two real workflows, from nothing to pictures.",
     "keys": "Create, list and revoke API keys.",
     "serve": "Start the server and its local workers.",
+    "tokens": "Create and revoke tokens with which workers join.",
     "users": "Create and list accounts, set credit limits.",
     "worker": "Join a server as a worker.",
 }

@@ -57,7 +57,8 @@ def command(
     """Join a server as a worker; it needs the server's URL and a token, nothing else.
 
     \b
-    comfyward worker --server https://comfy.example.com --token TOKEN
+    comfyward tokens create gpu-box                                     # where the server's data is
+    comfyward worker --server https://comfy.example.com --token TOKEN   # on the GPU machine
     """
     settings = settings_from(data_dir=data_dir)
     set_up_logging(settings.log_level)

@@ -22,6 +22,7 @@ READY_TIMEOUT_S = 300.0
 READY_POLL_S = 0.02
 STOP_GRACE_S = 5.0
 LOG_TAIL_BYTES = 256 << 10
+LOG_LIMIT_BYTES = 64 << 20
 
 # Model folders that ComfyUI knows: they exist from the start, since a folder made later is not always noticed.
 MODEL_FOLDERS = (
@@ -69,7 +70,8 @@ class ComfyProcess:
         """Raises SetupFailed, with the end of the log, when ComfyUI does not come up."""
         self._prepare_folders()
         command = sandbox.wrap(self._spec.level, self._walls(), self._command())
-        with self.log_path.open("wb") as log:
+        self.log_path.unlink(missing_ok=True)
+        with self.log_path.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
                 env=self._environment(),
@@ -105,8 +107,13 @@ class ComfyProcess:
         if self._process is not None:
             _signal_group(self._process.pid, signal.SIGKILL)
 
-    def log_size(self) -> int:
-        return self.log_path.stat().st_size if self.log_path.exists() else 0
+    def begin_log(self) -> int:
+        """Where the next run's log begins; a log that has grown large is emptied first."""
+        size = self.log_path.stat().st_size if self.log_path.exists() else 0
+        if size < LOG_LIMIT_BYTES:
+            return size
+        os.truncate(self.log_path, 0)
+        return 0
 
     def log_since(self, offset: int) -> str:
         """What was logged after an offset, its end when it is long."""

@@ -63,9 +63,23 @@ def _main(source: str, target: str) -> None:
 
 
 def _first_frame(source: str) -> Image.Image:
-    with av.open(source) as container:
-        frame: Image.Image = next(container.decode(video=0)).to_image()  # type: ignore[no-untyped-call]
-        return frame
+    """Only containers that cannot name other files or URLs are opened, and only as what they are."""
+    with open(source, "rb") as file:
+        container_format = _container_format(file.read(16))
+        file.seek(0)
+        with av.open(file, "r", format=container_format) as container:
+            frame: Image.Image = next(container.decode(container.streams.video[0])).to_image()  # type: ignore[no-untyped-call]
+            return frame
+
+
+def _container_format(head: bytes) -> str:
+    if head[4:8] == b"ftyp":
+        return "mp4"
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return "matroska"
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "avi"
+    raise ValueError("not a video that gets a thumbnail")
 
 
 if __name__ == "__main__":

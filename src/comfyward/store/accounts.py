@@ -139,12 +139,13 @@ def create_worker_token(conn: Connection, name: str, now: int) -> str:
     return token
 
 
-def revoke_worker_tokens(conn: Connection, name: str, now: int) -> None:
-    conn.execute(
+def revoke_worker_tokens(conn: Connection, name: str, now: int) -> int:
+    """Revokes the tokens of a name and returns how many there were."""
+    return conn.execute(
         update(worker_tokens)
         .where(worker_tokens.c.name == name, worker_tokens.c.revoked_at.is_(None))
         .values(revoked_at=now)
-    )
+    ).rowcount
 
 
 def is_worker_token(conn: Connection, token_hash: str) -> bool:

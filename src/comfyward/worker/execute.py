@@ -68,7 +68,7 @@ class Execute:
         await self._comfyui.ensure()
         folder = self._collect_dir / job.lease
         links = _link_files(self._base, files)
-        log_start = self._comfyui.process.log_size()
+        log_start = self._comfyui.process.begin_log()
         job.reporter.started()
         began = time.monotonic()
         try:
