@@ -1,5 +1,6 @@
 """Wrong requests: a 4xx with a code and a sentence, and no run, file or workflow more than before."""
 
+import base64
 import json
 
 import httpx2
@@ -9,6 +10,7 @@ from tests.stack.graphs import picture
 from tests.stack.stack import Client, Stack
 
 GRAPH = picture()
+LOAD_ODD = {"class_type": "LoadImage", "inputs": {"image": {"not": "a name"}}}
 
 
 def counts(client: Client) -> tuple[int, ...]:
@@ -34,6 +36,20 @@ def counts(client: Client) -> tuple[int, ...]:
         ({"prompt": GRAPH, "priority": "high"}, 400, "invalid_request"),
         ({"prompt": GRAPH, "webhook": "http://169.254.169.254/latest"}, 400, "invalid_url"),
         ({"prompt": GRAPH, "webhook": "file:///etc/passwd"}, 400, "invalid_url"),
+        ({"prompt": GRAPH, "webhook": "https://exa mple.com/"}, 400, "invalid_url"),
+        ({"prompt": GRAPH, "webhook": "http://[::1"}, 400, "invalid_url"),
+        ({"prompt": {**GRAPH, "2": {**GRAPH["2"], "inputs": {"images": ["1", 1e300]}}}}, 400, "invalid_graph"),
+        (
+            {"prompt": {**GRAPH, "3": {"class_type": "PreviewAny", "inputs": {"source": ["4", 0]}}, "4": LOAD_ODD}},
+            400,
+            "invalid_graph",
+        ),
+        (b'{"prompt": {"1": {"class_type": "X", "inputs": {"a": "\\ud800"}}}}', 400, "invalid_request"),
+        (
+            {"prompt": GRAPH, "files": {"/input/a": {"url": "https://h/x", "headers": {"X": "€"}}}},
+            400,
+            "invalid_request",
+        ),
         ({"prompt": GRAPH, "files": "x"}, 400, "invalid_request"),
         ({"prompt": GRAPH, "files": {"/input/../../etc/passwd": "https://example.com/x"}}, 400, "invalid_path"),
         ({"prompt": GRAPH, "files": {"/etc/passwd": "https://example.com/x"}}, 400, "invalid_path"),
@@ -72,6 +88,8 @@ def test_unknown_things_are_not_found(client: Client) -> None:
     assert client.post_run({"prompt": GRAPH}, workflow="nope").status_code == 404
     assert client.http.get("/api/v1/runs", params={"cursor": "!"}).status_code == 400
     assert client.http.get("/api/v1/runs", params={"status": "NOPE"}).status_code == 400
+    too_far = base64.urlsafe_b64encode(b"9" * 30 + b":x").decode()
+    assert client.http.get("/api/v1/runs", params={"cursor": too_far}).status_code == 400
 
 
 @pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer cw_wrong"}, {"Authorization": "Basic eDp5"}])

@@ -32,6 +32,7 @@ MAX_LISTED = 300  # what ComfyICU's own list holds
 MAX_INLINE_BYTES = 8 << 20
 MAX_KEY_LENGTH = 200
 MAX_WAIT_S = 60
+MAX_NUMBER_LENGTH = 18  # what the database holds in a number
 
 _Wait = Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait until the run is over.")]
 
@@ -124,7 +125,8 @@ def _add_run_routes(routes: APIRouter, context: Context) -> None:
         request: Request, workflow_id: str, run_id: str, last_event_id: Annotated[str | None, Header()] = None
     ) -> Response:
         run = await _run(context, request, run_id, workflow_id)
-        after = int(last_event_id) if last_event_id and last_event_id.isdigit() else 0
+        is_number = last_event_id is not None and last_event_id.isdecimal() and len(last_event_id) <= MAX_NUMBER_LENGTH
+        after = int(last_event_id or 0) if is_number else 0
         stream = stream_events(db, context.hub, run.account_id, run.id, after)
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
@@ -309,6 +311,8 @@ def _parse_cursor(cursor: str | None) -> tuple[int, str] | None:
         return None
     try:
         created_at, _, item_id = base64.urlsafe_b64decode(cursor).decode().partition(":")
+        if len(created_at) > MAX_NUMBER_LENGTH:
+            raise ValueError("no time is that long")
         return int(created_at), item_id
     except (ValueError, binascii.Error) as error:
         raise InvalidRequest("The cursor is not one that a list gave.", hint="Use the X-Next-Cursor header.") from error

@@ -16,7 +16,7 @@ from starlette.datastructures import UploadFile
 from comfyward.api.body import check, read_body
 from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX, Shapes, iso
-from comfyward.errors import InvalidRequest, NotFound
+from comfyward.errors import InvalidRequest, NotFound, TooLarge
 from comfyward.runs.files import parse_path
 from comfyward.store import accounts, files, webhooks
 from comfyward.store.db import now_ms
@@ -227,6 +227,9 @@ async def _from_digest(context: Context, request: Request, account_id: str) -> S
 
 
 async def _from_form(context: Context, request: Request, account_id: str, path: str | None) -> StoredFile:
+    length = request.headers.get("content-length", "")
+    if not length.isdecimal() or int(length) > context.settings.upload_limit_bytes:
+        raise TooLarge("The form has no Content-Length, or one over the limit.", hint="Send the file's bytes alone.")
     async with request.form(max_files=1, max_fields=10) as form:
         upload, given = form.get("file"), form.get("path")
         if not isinstance(upload, UploadFile):

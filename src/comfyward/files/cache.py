@@ -152,7 +152,9 @@ class HostCache:
         blob = self._blob(fetched.blake3)
         blob.parent.mkdir(parents=True, exist_ok=True)
         part.chmod(0o444)
-        part.rename(blob)
+        with contextlib.suppress(FileExistsError):  # the same bytes from another URL: the blob in use stays
+            os.link(part, blob)
+        part.unlink()
         _sync_folder(blob.parent)
         validators = fetched.validators
         return Entry(

@@ -52,6 +52,8 @@ class Guard:
 
         Raises InvalidUrl. A name that turns out to be private is refused when it is connected to.
         """
+        if any(ord(character) <= 32 or ord(character) == 127 for character in url):
+            raise InvalidUrl(f"{what} holds a space or control character.")
         try:
             parts = urlsplit(url)
             host = parts.hostname or ""

@@ -39,9 +39,9 @@ class Graph:
 
 def is_link(value: object) -> bool:
     """Whether an input's value points at another node's output: [node id, slot]."""
-    return (
-        isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int | float)
-    )
+    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str):
+        return False
+    return isinstance(value[1], int) or (isinstance(value[1], float) and value[1].is_integer())
 
 
 def parse_graph(prompt: object) -> Graph:

@@ -184,6 +184,8 @@ def _check_file(
     node: Node, spec: InputSpec, value: Any, folder: str, catalog: Catalog, brought: Names
 ) -> Problem | None:
     known = _known_files(spec, folder, catalog, brought)
+    if not isinstance(value, str | int | float):
+        return Problem(node, "invalid_input_type", "A file's name must be a text", spec.name, value, "STRING", folder)
     if value in known:
         return None
     if folder == INPUT_FOLDER:
