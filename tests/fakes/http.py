@@ -12,6 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Queue
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """A client that hangs up is what some tests are about."""
+
+
 @dataclass
 class Content:
     """One file of the origin, and what goes wrong with it."""
@@ -105,8 +112,7 @@ def origin(host: str = "127.0.0.1") -> Iterator[Origin]:
         def log_message(self, *_: object) -> None:
             return
 
-    with ThreadingHTTPServer((host, 0), Handler) as server:
-        server.daemon_threads = True
+    with _Server((host, 0), Handler) as server:
         served.append(Origin(f"http://{host}:{server.server_address[1]}"))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield served[0]
@@ -141,8 +147,7 @@ def receiver(port: int = 0) -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             return
 
-    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
-        server.daemon_threads = True
+    with _Server(("127.0.0.1", port), Handler) as server:
         served.append(Receiver(f"http://127.0.0.1:{server.server_address[1]}/hook"))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield served[0]

@@ -25,9 +25,11 @@ def test_cancel_a_run_whose_files_are_being_fetched(start_fake: StartFake, site:
     run_id = client.submit(fake_save("slow.txt"), files={"/input/slow.txt": url})
     assert site.asked.get(timeout=30) == "/slow"
 
+    began = time.monotonic()
     client.cancel(run_id)
+    run = client.finish(run_id)  # the server of the file is still silent
+    assert time.monotonic() - began < 1.5
     release.set()
-    run = client.finish(run_id)
 
     assert (run["status"], run["end_reason"], run["started_at"]) == ("ERROR", "cancelled", None)
 

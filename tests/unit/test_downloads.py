@@ -8,7 +8,7 @@ import pytest
 
 from comfyward.errors import FetchFailed, FetchRefused, TooLarge
 from comfyward.files.digest import digests_of
-from comfyward.files.fetch import PART_BYTES, Fetch, Fetched, Limits, Stopped
+from comfyward.files.fetch import PART_BYTES, Fetch, Fetched, Limits, Stop, Stopped
 from comfyward.files.guard import Guard
 from tests.fakes.http import Origin
 
@@ -58,7 +58,7 @@ def test_a_connection_that_breaks_is_taken_up_again(site: Origin, fetch: Start, 
 
 def test_a_later_try_goes_on_where_the_first_one_stopped(site: Origin, fetch: Start, tmp_path: Path) -> None:
     url = site.put("/file", BIG)
-    stop = threading.Event()
+    stop = Stop()
 
     def stop_after_the_first_part(done: int, total: int | None) -> None:
         if done > PART_BYTES:
@@ -145,3 +145,21 @@ def test_compressed_bytes_that_were_not_asked_for_are_refused(site: Origin, fetc
     with pytest.raises(FetchFailed, match="compressed"):
         fetch(url).run()
     assert site.requests[0].headers["Accept-Encoding"] == "identity"
+
+
+def test_a_silent_server_does_not_keep_a_stopped_download(site: Origin, fetch: Start) -> None:
+    release, stop = threading.Event(), Stop()
+    started = fetch(site.put("/file", b"x", hold=release), stop=stop)
+    ended = threading.Event()
+
+    def run() -> None:
+        with pytest.raises(Stopped):
+            started.run()
+        ended.set()
+
+    threading.Thread(target=run).start()
+    site.asked.get(timeout=10)
+    stop.set()
+
+    assert ended.wait(5)
+    release.set()

@@ -9,7 +9,7 @@ import pytest
 from comfyward.errors import FetchFailed, StorageFull
 from comfyward.files.cache import HostCache, Wanted
 from comfyward.files.digest import digests_of
-from comfyward.files.fetch import Limits, Stopped
+from comfyward.files.fetch import Limits, Stop, Stopped
 from comfyward.files.guard import Guard
 from comfyward.runs.files import Url
 from tests.fakes.http import Origin
@@ -27,7 +27,7 @@ class Shelf:
     def get(self, url: str, name: str = "a", path: str = "/models/loras/a.bin", **source: object) -> bytes:
         immutable = path.startswith("/models/")
         wanted = Wanted(path, Url(url, **source), immutable)  # type: ignore[arg-type]
-        self.cache.obtain(wanted, self.folder / name, lambda done, total: None, threading.Event())
+        self.cache.obtain(wanted, self.folder / name, lambda done, total: None, Stop())
         return (self.folder / name).read_bytes()
 
 
@@ -85,7 +85,7 @@ def test_eight_at_once_share_one_download(shelf: Shelf, site: Origin) -> None:
 
 
 def test_one_that_waits_for_anothers_download_can_be_stopped(shelf: Shelf, site: Origin) -> None:
-    release, stop = threading.Event(), threading.Event()
+    release, stop = Stop(), threading.Event()
     url = site.put("/a", b"x", hold=release)
     wanted = Wanted("/models/a/b", Url(url), immutable=True)
     with ThreadPoolExecutor(2) as pool:

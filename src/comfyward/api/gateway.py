@@ -81,7 +81,7 @@ def _life_routes(context: Context, askers: Askers) -> list[Route]:
     async def goodbye(request: Request) -> Response:
         message = await _read(context, request, Goodbye)
         askers.pop((message.worker_id, message.incarnation), None)
-        await context.leases.worker_gone(message.worker_id)
+        await context.leases.worker_gone(message.worker_id, said_goodbye=True)
         return Response(status_code=204)
 
     return [

@@ -136,10 +136,13 @@ class Leases(Loop):
         for waiting in self._waiting.values():
             _answer(waiting, None)
 
-    async def worker_gone(self, worker_id: str) -> int:
-        """A worker has ended: its runs are tried again at once. Returns how many."""
+    async def worker_gone(self, worker_id: str, *, said_goodbye: bool = False) -> int:
+        """A worker has ended: its runs are tried again at once. Returns how many.
+
+        One that said goodbye did not begin what it still holds, so the attempt does not count.
+        """
         self._known.pop(worker_id, None)
-        events = await self._db.write(_forget_worker, worker_id, self._prices, now_ms())
+        events = await self._db.write(_forget_worker, worker_id, said_goodbye, self._prices, now_ms())
         self._publish(events)
         self.wake()
         return len(events)
@@ -258,9 +261,14 @@ def _unheard(conn: Connection, worker_id: str, holding: list[str]) -> list[Run]:
     return [run for run in runs.leased_by(conn, worker_id) if run.lease not in holding]
 
 
-def _forget_worker(conn: Connection, worker_id: str, prices: Mapping[str, float], now: int) -> list[Event]:
+def _forget_worker(
+    conn: Connection, worker_id: str, said_goodbye: bool, prices: Mapping[str, float], now: int
+) -> list[Event]:
     workers.leave(conn, worker_id, now)
     events: list[Event] = []
     for run in runs.leased_by(conn, worker_id):
-        events += changes.ended(conn, run, EndReason.WORKER_LOST, now, prices=prices)
+        if said_goodbye:
+            events += changes.given_back(conn, run, now)
+        else:
+            events += changes.ended(conn, run, EndReason.WORKER_LOST, now, prices=prices)
     return events

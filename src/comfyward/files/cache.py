@@ -18,7 +18,6 @@ import fcntl
 import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -27,7 +26,7 @@ from pathlib import Path
 import blake3
 
 from comfyward.errors import FetchFailed, StorageFull
-from comfyward.files.fetch import Fetch, Fetched, Limits, Progress, Stopped, Validators
+from comfyward.files.fetch import Fetch, Fetched, Limits, Progress, Stop, Stopped, Validators
 from comfyward.files.guard import Guard
 from comfyward.runs.files import Url
 
@@ -70,9 +69,7 @@ class HostCache:
         for folder in ("blobs", "index", "parts", "pins", "locks"):
             (root / folder).mkdir(parents=True, exist_ok=True)
 
-    def obtain(
-        self, wanted: Wanted, pin: Path, progress: Progress, stop: threading.Event, guard: Guard | None = None
-    ) -> Entry:
+    def obtain(self, wanted: Wanted, pin: Path, progress: Progress, stop: Stop, guard: Guard | None = None) -> Entry:
         """Gets a file into the cache if it is not there (or may be stale) and links it to `pin`.
 
         `guard` takes the place of the cache's own for this file.
@@ -121,7 +118,7 @@ class HostCache:
         wanted: Wanted,
         before: Entry | None,
         progress: Progress,
-        stop: threading.Event,
+        stop: Stop,
         guard: Guard,
     ) -> Entry:
         known = before.validators if before and self._blob(before.digest).exists() else Validators()
@@ -185,7 +182,7 @@ class HostCache:
 
     def _make_room(self, size: int) -> None:
         """Evicts the least recently used unpinned blobs until `size` more bytes fit under the cap."""
-        with self._locked("eviction", threading.Event()):
+        with self._locked("eviction", Stop()):
             blobs = [(path, path.stat()) for path in self._root.glob("blobs/*/*")]
             used = sum(stat.st_size for _, stat in blobs)
             if size > self._limit_bytes:
@@ -198,7 +195,7 @@ class HostCache:
                     used -= stat.st_size
 
     @contextlib.contextmanager
-    def _locked(self, key: str, stop: threading.Event) -> Iterator[None]:
+    def _locked(self, key: str, stop: Stop) -> Iterator[None]:
         with (self._root / "locks" / key).open("w") as lock:
             while True:
                 try:

@@ -7,15 +7,17 @@ kept in a journal beside the `.part` file, so a later try (of this or of another
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import random
 import re
+import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -80,6 +82,34 @@ class Stopped(Exception):
     """The caller no longer wants the file."""
 
 
+class Stop(threading.Event):
+    """Ends downloads: once set, sockets that are being read are shut, so nobody waits for a silent server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._sockets: set[socket.socket] = set()
+
+    def set(self) -> None:
+        super().set()
+        with self._lock:
+            for opened in self._sockets:
+                _shut(opened)
+
+    @contextlib.contextmanager
+    def shutting(self, opened: socket.socket) -> Iterator[None]:
+        """Shuts the socket if this is set meanwhile."""
+        with self._lock:
+            self._sockets.add(opened)
+        if self.is_set():
+            _shut(opened)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._sockets.discard(opened)
+
+
 @dataclass
 class Fetch:
     """One download. `progress(done, total)` is called from its threads; `stop` ends it early, keeping what there is."""
@@ -92,7 +122,7 @@ class Fetch:
     known: Validators = field(default_factory=Validators)
     progress: Progress = lambda done, total: None
     make_room: Callable[[int], None] = lambda size: None
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: Stop = field(default_factory=Stop)
 
     def run(self) -> Fetched | None:
         """The finished file, or None when the server says that it has not changed since `known`.
@@ -221,8 +251,10 @@ class Fetch:
             self._check()
             want = CHUNK_BYTES if length is None else min(CHUNK_BYTES, length - done)
             try:
-                count = answer.readinto(buffer[:want])
+                with self.stop.shutting(answer.socket):
+                    count = answer.readinto(buffer[:want])
             except (OSError, http.client.HTTPException) as error:
+                self._check()
                 raise _Retry(FetchFailed(f"The download from '{self.host}' broke off: {error}.")) from error
             if count == 0:
                 break
@@ -285,16 +317,21 @@ class Fetch:
         try:
             opened = self.guard.connect(host, port, CONNECT_TIMEOUT_S)
             opened.settimeout(READ_TIMEOUT_S)
-            connection.sock = _tls().wrap_socket(opened, server_hostname=host) if secure else opened
+            if secure:
+                opened = _tls().wrap_socket(opened, server_hostname=host)
+            connection.sock = opened
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             base = {"Host": parts.netloc.rpartition("@")[2], "User-Agent": USER_AGENT, "Accept": "*/*"}
             connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
             for name, value in {**base, "Accept-Encoding": "identity", **headers}.items():
                 connection.putheader(name, value)
             connection.endheaders()
-            return _Answer(connection, connection.getresponse(), url)
+            with self.stop.shutting(opened):
+                response = connection.getresponse()
+            return _Answer(connection, response, url, opened)
         except (OSError, http.client.HTTPException, UnicodeError, ValueError) as error:
             connection.close()
+            self._check()
             raise _Retry(FetchFailed(f"Cannot fetch from '{host}': {error}.", host=host)) from error
         except FetchRefused:
             raise
@@ -325,8 +362,14 @@ class _Retry(Exception):
 class _Answer:
     """A response being read, with what its headers say about the whole file."""
 
-    def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, url: str) -> None:
-        self._connection, self._response, self.url = connection, response, url
+    def __init__(
+        self,
+        connection: http.client.HTTPConnection,
+        response: http.client.HTTPResponse,
+        url: str,
+        opened: socket.socket,
+    ) -> None:
+        self._connection, self._response, self.url, self.socket = connection, response, url, opened
         self.status = response.status
         self.validators = Validators(response.getheader("ETag"), response.getheader("Last-Modified"))
         self.start, self.total = self._extent()
@@ -489,6 +532,11 @@ def _disk_error(error: OSError) -> Exception:
     if error.errno in (28, 122):  # ENOSPC, EDQUOT
         return StorageFull(f"No space left to store the file: {error.strerror}.")
     return error
+
+
+def _shut(opened: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        opened.shutdown(socket.SHUT_RDWR)
 
 
 @cache

@@ -102,13 +102,20 @@ class Agent:
             while not draining.done():
                 if not await _unless(draining, self._staging.acquire()):
                     return
-                assignment = await _unless(draining, self.link.ask(self._ask()))
+                assignment = await _unless(draining, self._next())
                 if assignment is None:
                     self._staging.release()
                     continue
                 self._take(assignment)
         finally:
             draining.cancel()
+
+    async def _next(self) -> Assignment | None:
+        try:
+            return await self.link.ask(self._ask())
+        except StaleLease:  # the server does not know this worker (any more)
+            await self._hello()
+            return None
 
     def _ask(self) -> Ask:
         warm = sorted({name for models in self._warm for name in models})
@@ -179,6 +186,8 @@ class Agent:
         try:
             executed = await self.execute.execute(job, files)
         except SetupFailed as error:
+            # A worker without ComfyUI must not eat the queue: it leaves, and its host starts it anew.
+            self.drain()
             raise Failed(EndReason.COMFYUI_CRASHED, FailureReport(error.message, error.hint)) from error
         except Failed as failed:
             await self._recover(failed.ended.reason)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from comfyward.files.fetch import Stop
 from comfyward.runs.run import EndReason
 from comfyward.worker.protocol import Assignment, Ended, FailureReport, OutputFile
 from comfyward.worker.reporter import Reporter
@@ -28,7 +28,7 @@ class Job:
     reporter: Reporter
     lost: asyncio.Event
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
-    stop_downloads: threading.Event = field(default_factory=threading.Event)
+    stop_downloads: Stop = field(default_factory=Stop)
 
     @property
     def lease(self) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from comfyward.errors import ComfywardError, FetchFailed, FetchRefused, StorageFull, TooLarge
@@ -19,6 +22,7 @@ from comfyward.worker.link import ServerLink
 from comfyward.worker.protocol import LEASE_HEADER, FailureReport, FileOrder
 
 PARALLEL_FILES = 4
+STAGING_THREADS = 32
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,10 @@ class Stage:
     cache: HostCache
     link: ServerLink
     worker_id: str
+    # Threads of its own: a silent server must not keep the other stages from theirs.
+    _threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(STAGING_THREADS, thread_name_prefix="stage")
+    )
 
     async def stage(self, job: Job) -> list[StagedFile]:
         """The run's files, each a link that keeps its blob in the cache. Raises Failed."""
@@ -39,12 +47,19 @@ class Stage:
         tasks = [
             asyncio.create_task(self._one(job, order, folder / str(index), places)) for index, order in enumerate(files)
         ]
+        halting = asyncio.create_task(job.halt())
+        everything = asyncio.gather(*tasks)
         try:
-            return await asyncio.gather(*tasks)
-        except BaseException:
+            waiting: set[asyncio.Future[Any]] = {everything, halting}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if not everything.done():
+                raise Failed(EndReason.CANCELLED)  # at once: threads that still wait for a server end by themselves
+            return everything.result()
+        finally:
             job.stop_downloads.set()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
+            for task in (halting, *tasks):
+                task.cancel()
+            await asyncio.gather(halting, everything, return_exceptions=True)
 
     def unstage(self, job: Job) -> None:
         """Gives the run's files back to the cache."""
@@ -57,7 +72,8 @@ class Stage:
             try:
                 wanted = self._wanted(order, job.lease)
                 guard = _server_guard(self.link.server_url) if order.blob else None
-                await asyncio.to_thread(self.cache.obtain, wanted, pin, progress, job.stop_downloads, guard)
+                obtain = functools.partial(self.cache.obtain, wanted, pin, progress, job.stop_downloads, guard)
+                await asyncio.get_running_loop().run_in_executor(self._threads, obtain)
             except Stopped as stopped:
                 raise Failed(EndReason.CANCELLED) from stopped
             except (ComfywardError, OSError) as error:
