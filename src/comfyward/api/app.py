@@ -48,7 +48,7 @@ def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
     )
     app.router.routes.append(gateway.routes(context))
     for module in (icu, library, views):
-        app.include_router(module.router(context))
+        app.router.routes.extend(module.router(context).routes)  # flat: a nested router is matched twice
     _add_health(app, context)
     _add_errors(app)
     return app

@@ -37,17 +37,21 @@ async def stream_events(db: Database, hub: Hub, account_id: str, run_id: str, af
 
 async def wait_until_over(db: Database, hub: Hub, account_id: str, run_id: str, wait_s: float) -> Run:
     """The run once it is over, or as it is after `wait_s` seconds. Raises NotFound."""
-    with hub.listen(run_id) as listener:
-        run = await db.read(runs.get, account_id, run_id)
-        if run.state.is_final or wait_s <= 0:
-            return run
-        try:
-            async with asyncio.timeout(wait_s):
-                while (event := await listener.next(wait_s)) is not None and not is_last(event):
-                    continue
-        except TimeoutError:
-            pass
+    if wait_s > 0:
+        with hub.listen(run_id) as listener:
+            state = await db.read(runs.state_of, account_id, run_id)
+            if not state.is_final:
+                await _wait_for_last(listener, wait_s)
     return await db.read(runs.get, account_id, run_id)
+
+
+async def _wait_for_last(listener: Listener, wait_s: float) -> None:
+    try:
+        async with asyncio.timeout(wait_s):
+            while (event := await listener.next(wait_s)) is not None and not is_last(event):
+                continue
+    except TimeoutError:
+        return
 
 
 async def _live(listener: Listener, after: int) -> AsyncIterator[bytes]:

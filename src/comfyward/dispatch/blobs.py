@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from comfyward.files.objects import Blob, Objects, blob_key, thumbnail_key
 from comfyward.store import files
@@ -27,11 +28,21 @@ class Blobs:
             await asyncio.gather(received.keep(), self._know(received.blob))
             return received.blob
 
-    async def put_bytes(self, data: bytes, digest: str | None = None) -> Blob:
+    async def put_bytes(self, data: bytes) -> Blob:
         async def once() -> AsyncIterator[bytes]:
             yield data
 
-        return await self.put_stream(once(), limit=len(data), digest=digest)
+        return await self.put_stream(once(), limit=len(data))
+
+    @contextlib.asynccontextmanager
+    async def storing(self, data_by_digest: Mapping[str, bytes]) -> AsyncIterator[list[Blob]]:
+        """Stores small blobs; whoever asked writes their rows inside the block. Raises InvalidRequest."""
+        async with contextlib.AsyncExitStack() as held:
+            stored = []
+            for digest, data in sorted(data_by_digest.items()):
+                await held.enter_async_context(self._lock(digest))
+                stored.append(await self._objects.put_bytes(data, digest))
+            yield stored
 
     async def sweep(self, before: int) -> int:
         """Removes the blobs that nothing needs. Returns how many."""

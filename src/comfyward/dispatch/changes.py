@@ -78,7 +78,8 @@ def ended(
     )
     if not finished:
         return []
-    runs.add_blob_uses(conn, run.id, (output["digest"] for output in outputs))
+    held = {source.get("blob") for source in run.files.values()}
+    runs.add_blob_uses(conn, run.id, {output["digest"] for output in outputs} - held)
     _book(conn, run, reason, run_time_ms, now, prices)
     events = [runs.add_event(conn, run.id, EventType.OUTPUT, dict(output), now) for output in outputs]
     events.append(_status(conn, run.id, state, reason, now, failure=failure))

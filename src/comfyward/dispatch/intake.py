@@ -22,9 +22,9 @@ from comfyward.runs.files import Inline, Source, Stored, Url, source_from_row, s
 from comfyward.runs.run import EndReason, Run, State
 from comfyward.store import accounts, files, runs, workflows
 from comfyward.store.db import Database, now_ms
-from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, brought_names
-from comfyward.workflows.graph import Graph, describe, parse_graph
-from comfyward.workflows.needs import models_of
+from comfyward.workflows.catalog import brought_names
+from comfyward.workflows.graph import describe, parse_graph
+from comfyward.workflows.needs import models_of, paths_named
 from comfyward.workflows.validation import check
 from comfyward.workflows.workflow import Workflow
 
@@ -85,10 +85,12 @@ class Intake:
         graph = parse_graph(submission.prompt)
         self._guard_urls(submission)
         timeout_s = self._timeout(submission.timeout_s)
-        workflow, own = await self._db.read(_belongings, account_id, submission.workflow_id)
         pools, catalog = await self._offers.look()
+        named = paths_named(graph, catalog)
+        workflow, own = await self._db.read(_belongings, account_id, submission.workflow_id, named)
         accelerator, pool = self._offers.resolve(submission.accelerator or workflow.accelerator, pools)
-        brought = {**_named_files(graph, own, catalog), **submission.files}
+        # A plain name attaches the account's own file of that name.
+        brought = {**{file.path: Stored(file.digest, file.size) for file in own}, **submission.files}
         if catalog is not None:
             check(graph, catalog, brought_names(list(brought))).raise_if_any()
         new = runs.NewRun(
@@ -176,23 +178,10 @@ class Intake:
         return rows
 
 
-def _belongings(conn: Connection, account_id: str, workflow_id: str) -> tuple[Workflow, list[files.StoredFile]]:
-    return workflows.get(conn, account_id, workflow_id), files.find(conn, account_id)
-
-
-def _named_files(graph: Graph, own: list[files.StoredFile], catalog: Catalog | None) -> dict[str, Source]:
-    """The account's own files that the graph names: a plain name attaches the file."""
-    by_path = {file.path: file for file in own}
-    attached: dict[str, Source] = {}
-    for node, input_name, text in graph.strings() if own else ():
-        folder = catalog.folder(node.class_type, input_name) if catalog else None
-        for path, file in by_path.items():
-            root, _, rest = path.removeprefix("/").partition("/")
-            name = rest if root == INPUT_FOLDER else rest.partition("/")[2]
-            in_folder = folder is None or name in brought_names([path]).get(folder, ())
-            if text == name and in_folder:
-                attached[path] = Stored(file.digest, file.size)
-    return attached
+def _belongings(
+    conn: Connection, account_id: str, workflow_id: str, named: set[str]
+) -> tuple[Workflow, list[files.StoredFile]]:
+    return workflows.get(conn, account_id, workflow_id), files.at(conn, account_id, named)
 
 
 def _insert(conn: Connection, new: runs.NewRun, prices: Mapping[str, float]) -> tuple[str, list[Event]]:

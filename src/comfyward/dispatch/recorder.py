@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from comfyward.dispatch import changes
 from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import InvalidRequest, StaleLease
+from comfyward.files.objects import Blob
 from comfyward.runs.event import Event, EventType
 from comfyward.runs.run import EndReason, Run, State
 from comfyward.store import files, runs
@@ -50,8 +51,8 @@ class Recorder:
         """Raises StaleLease when the lease is no longer its holder's."""
         numbered = [report for report in message.reports if isinstance(report, Started | Ended | Released)]
         if numbered:
-            await self._keep_enclosed(numbered)
-            run, events = await self._db.write(_apply, message.lease, numbered, self._prices)
+            async with self._blobs.storing(_enclosed(numbered)) as blobs:
+                run, events = await self._db.write(_apply, message.lease, numbered, self._prices, blobs)
         else:
             run, events = await self._db.read(_run_of, message.lease), []
         self._publish([*_live(run.id, message.reports), *events])
@@ -60,12 +61,11 @@ class Recorder:
         if events and run.webhook is not None:
             self._announced()
 
-    async def _keep_enclosed(self, reports: Sequence[Report]) -> None:
-        """Small outputs come inside the report: one call instead of one for each."""
-        for report in reports:
-            for output in report.outputs if isinstance(report, Ended) else ():
-                if output.data is not None:
-                    await self._blobs.put_bytes(output.data, digest=output.digest)
+
+def _enclosed(reports: Sequence[Report]) -> dict[str, bytes]:
+    """Small outputs come inside the report: one call instead of one for each."""
+    outputs = [output for report in reports if isinstance(report, Ended) for output in report.outputs]
+    return {output.digest: output.data for output in outputs if output.data is not None}
 
 
 def _run_of(conn: Connection, lease: str) -> Run:
@@ -76,7 +76,11 @@ def _run_of(conn: Connection, lease: str) -> Run:
 
 
 def _apply(
-    conn: Connection, lease: str, reports: Sequence[Started | Ended | Released], prices: Mapping[str, float]
+    conn: Connection,
+    lease: str,
+    reports: Sequence[Started | Ended | Released],
+    prices: Mapping[str, float],
+    blobs: Sequence[Blob] = (),
 ) -> tuple[Run, list[Event]]:
     found = runs.leased(conn, lease)
     if found is None:
@@ -84,6 +88,8 @@ def _apply(
     run, taken = found
     events: list[Event] = []
     now = now_ms()
+    for blob in blobs:
+        files.add_blob(conn, blob.digest, blob.sha256, blob.size, now)
     for report in reports:
         if report.seq <= taken:
             continue
@@ -122,7 +128,7 @@ def _outputs(conn: Connection, report: Ended) -> list[dict[str, Any]]:
     if report.reason is not EndReason.COMPLETED:
         return []
     for output in report.outputs:
-        if not files.has_blob(conn, output.digest):
+        if output.data is None and not files.has_blob(conn, output.digest):
             raise InvalidRequest(f"The output '{output.name}' was reported but never uploaded.")
     return [msgspec.to_builtins(msgspec.structs.replace(output, data=None)) for output in report.outputs]
 

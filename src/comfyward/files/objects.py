@@ -14,7 +14,7 @@ import obstore
 from obstore.store import LocalStore, from_url
 
 from comfyward.errors import InvalidRequest, NotFound, StorageFull, TooLarge
-from comfyward.files.digest import Hasher
+from comfyward.files.digest import Hasher, digests_of
 
 IN_MEMORY_BYTES = 4 << 20
 STREAM_CHUNK_BYTES = 1 << 20
@@ -69,6 +69,14 @@ class Objects:
             spool.seek(0)
             data = spool.read() if size <= IN_MEMORY_BYTES else spool
             yield Received(blob, lambda: self._put(blob_key(blob.digest), data))
+
+    async def put_bytes(self, data: bytes, digest: str) -> Blob:
+        """Stores some bytes. Raises InvalidRequest when they do not have the digest."""
+        blake3_digest, sha256 = digests_of(data)
+        if blake3_digest != digest:
+            raise InvalidRequest("The bytes do not have the digest that was announced.", digest=blake3_digest)
+        await self._put(blob_key(digest), data)
+        return Blob(digest, sha256, len(data))
 
     async def has(self, key: str) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select, update
@@ -44,6 +45,14 @@ def find(conn: Connection, account_id: str, prefix: str = "/") -> list[StoredFil
     """The account's files below a path, by path."""
     query = select(files).where(files.c.account_id == account_id, files.c.path.startswith(prefix, autoescape=True))
     return [StoredFile(**row._mapping) for row in conn.execute(query.order_by(files.c.path))]
+
+
+def at(conn: Connection, account_id: str, paths: Collection[str]) -> list[StoredFile]:
+    """Those of the account's files that have one of these paths."""
+    if not paths:
+        return []
+    query = select(files).where(files.c.account_id == account_id, files.c.path.in_(list(paths)))
+    return [StoredFile(**row._mapping) for row in conn.execute(query)]
 
 
 def get(conn: Connection, account_id: str, path: str) -> StoredFile:

@@ -28,6 +28,11 @@ _OWN = (
     .where(runs.c.deleted_at.is_(None))
 )
 _ANY = select(*_RUN_COLUMNS).where(runs.c.id == bindparam("run_id"))
+_STATE = (
+    select(runs.c.state)
+    .where(runs.c.id == bindparam("run_id"), runs.c.account_id == bindparam("account_id"))
+    .where(runs.c.deleted_at.is_(None))
+)
 _LEASED = select(*_RUN_COLUMNS, runs.c.report_seq).where(runs.c.lease == bindparam("held_lease"))
 _INSERT = insert(runs)
 _ASSIGN = (
@@ -152,8 +157,7 @@ def insert_run(conn: Connection, new: NewRun) -> str:
     }
     conn.execute(_INSERT, values)
     stored = {source["blob"] for source in new.files.values() if "blob" in source}
-    if stored:
-        conn.execute(insert(blob_uses), [{"digest": digest, "run_id": new.id} for digest in sorted(stored)])
+    add_blob_uses(conn, new.id, stored)
     return new.id
 
 
@@ -163,6 +167,14 @@ def get(conn: Connection, account_id: str, run_id: str) -> Run:
     if row is None:
         raise NotFound(f"There is no run '{run_id}'.")
     return _run(row)
+
+
+def state_of(conn: Connection, account_id: str, run_id: str) -> State:
+    """The state of a run of the account. Raises NotFound."""
+    state = conn.scalar(_STATE, {"run_id": run_id, "account_id": account_id})
+    if state is None:
+        raise NotFound(f"There is no run '{run_id}'.")
+    return State(state)
 
 
 def get_any(conn: Connection, run_id: str) -> Run | None:
@@ -417,12 +429,8 @@ def events_after(conn: Connection, account_id: str, run_id: str, after: int) -> 
 
 
 def add_blob_uses(conn: Connection, run_id: str, digests: Iterable[str]) -> None:
-    """Says that a run needs these blobs, so that upkeep keeps them."""
-    digests = set(digests)
-    if not digests:
-        return
-    held = set(conn.scalars(select(blob_uses.c.digest).where(blob_uses.c.run_id == run_id)))
-    rows = [{"digest": digest, "run_id": run_id} for digest in sorted(digests - held)]
+    """Says that a run needs these blobs (which it did not before), so that upkeep keeps them."""
+    rows = [{"digest": digest, "run_id": run_id} for digest in sorted(digests)]
     if rows:
         conn.execute(insert(blob_uses), rows)
 

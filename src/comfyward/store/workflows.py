@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, tuple_, update
 
 from comfyward.errors import Conflict, NotFound
 from comfyward.store.schema import runs, workflows
@@ -22,6 +22,9 @@ _newest_run = (
 )
 _COLUMNS = [_newest_run if name == "current_run_id" else workflows.c[name] for name in Workflow.__dataclass_fields__]
 DEFAULT_ALIAS = "default"
+_OWN = select(*_COLUMNS).where(workflows.c.account_id == bindparam("account_id"), workflows.c.deleted_at.is_(None))
+_BY_ID = _OWN.where(workflows.c.id == bindparam("workflow_id"))
+_DEFAULT = _OWN.where(workflows.c.is_default == 1)
 
 
 def create(conn: Connection, workflow: Workflow) -> None:
@@ -32,9 +35,8 @@ def create(conn: Connection, workflow: Workflow) -> None:
 
 def get(conn: Connection, account_id: str, workflow_id: str) -> Workflow:
     """A workflow of the account; the id "default" means its default one. Raises NotFound."""
-    which = workflows.c.is_default == 1 if workflow_id == DEFAULT_ALIAS else workflows.c.id == workflow_id
-    query = select(*_COLUMNS).where(which, workflows.c.account_id == account_id, workflows.c.deleted_at.is_(None))
-    row = conn.execute(query).first()
+    query = _DEFAULT if workflow_id == DEFAULT_ALIAS else _BY_ID
+    row = conn.execute(query, {"account_id": account_id, "workflow_id": workflow_id}).first()
     if row is None:
         raise NotFound(
             f"There is no workflow '{workflow_id}'.",
