@@ -13,7 +13,7 @@ from comfyward.cli.comfyui import ensure_installed
 from comfyward.cli.options import data_dir_option, set_up_logging, settings_from
 from comfyward.server import Started, serve
 
-THREAD_SWITCH_S = 0.0005
+THREAD_SWITCH_S = 0.0001
 
 
 @click.command("serve")
