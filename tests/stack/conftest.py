@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,13 +17,18 @@ StartFake = Callable[..., Stack]
 
 
 @pytest.fixture(scope="session")
-def real(environments: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A server and a CPU worker with the real ComfyUI and the test nodes."""
+def real(environments: Path, tiny_models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A server and a CPU worker with the real ComfyUI, the test nodes, and the operator's own model folders."""
+    operators_models = tmp_path_factory.mktemp("models")
+    for folder, name in (("checkpoints", "tiny-sd15.safetensors"), ("loras", "tiny-lora.safetensors")):
+        (operators_models / folder).mkdir()
+        shutil.copy(tiny_models_dir / "one" / name, operators_models / folder / f"house-{name}")
     stack = Stack(
         tmp_path_factory.mktemp("real"),
         {
             "environments_dir": str(environments),
             "custom_nodes_dir": str(ROOT / "nodes"),
+            "model_dirs": str(operators_models),
             "fetch_allow": "127.0.0.1",
         },
     )

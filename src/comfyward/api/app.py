@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from comfyward import __version__
 from comfyward.api import gateway, icu, library, views
 from comfyward.api.context import Context
+from comfyward.api.reference import reference_page
 from comfyward.errors import ComfywardError, Unauthenticated
 from comfyward.store import runs, workers
 from comfyward.store.db import now_ms
@@ -41,7 +42,7 @@ def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
-        docs_url="/docs",
+        docs_url=None,
         redoc_url=None,
         strict_content_type=False,
         telemetry={"tracing": False},
@@ -67,6 +68,11 @@ def _add_health(app: FastAPI, context: Context) -> None:
         problem = context.fleet_problem()
         message = problem or "No worker is ready yet."
         return JSONResponse({"status": "waiting", "message": message}, 503, headers={"Retry-After": "2"})
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+        return Response(reference_page(app.openapi()), media_type="text/html", headers=headers)
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
