@@ -10,10 +10,13 @@ STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 details { border: 1px solid var(--line); border-radius: 6px; margin: .4rem 0; padding: .3rem .8rem; }
-summary { cursor: pointer; } summary span { opacity: .7; margin-left: .6rem; }
-code { font-family: ui-monospace, monospace; font-size: .92em; } summary b { display: inline-block; width: 4.2rem; }
+summary { cursor: pointer; }
+summary span { opacity: .7; margin-left: .6rem; }
+summary b { display: inline-block; width: 4.2rem; }
+code { font-family: ui-monospace, monospace; font-size: .92em; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0; }
-td { border-top: 1px solid var(--soft); padding: .25rem .5rem; vertical-align: top; } h2 { margin-top: 2rem; text-transform: capitalize; }
+td { border-top: 1px solid var(--soft); padding: .25rem .5rem; vertical-align: top; }
+h2 { margin-top: 2rem; text-transform: capitalize; }
 """
 
 METHODS = ("get", "post", "put", "patch", "delete", "head")
