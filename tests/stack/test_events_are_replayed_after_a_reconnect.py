@@ -34,3 +34,8 @@ def test_a_client_can_wait_for_a_run_in_one_request(client: Client) -> None:
     run = client.http.get(f"/api/v1/runs/{run_id}", params={"wait": 30}).json()
 
     assert run["status"] == "COMPLETED"
+    run = client.http.get(f"/api/v1/workflows/default/runs/{run_id}", params={"wait": 1}).json()
+    assert run["status"] == "COMPLETED"
+    for wrong in ("soon", "-1", "nan", "1e9"):
+        answer = client.http.get(f"/api/v1/workflows/default/runs/{run_id}", params={"wait": wrong})
+        assert answer.status_code == 400, wrong

@@ -26,7 +26,7 @@ def test_text_to_image_with_a_checkpoint_and_a_lora_by_url(client: Client, site:
     assert output["content_type"] == "image/png"
 
     kinds = {kind for kind, _, _ in events}
-    assert {"status", "download", "progress", "output"} <= kinds
+    assert {"status", "download", "progress", "preview", "output"} <= kinds
     assert any(kind == "download" and data["total"] and data["done"] == data["total"] for kind, data, _ in events)
     assert any(kind == "progress" and data["node"] == "sampler" and data["max"] == 4 for kind, data, _ in events)
 

@@ -47,7 +47,7 @@ def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
         strict_content_type=False,
         telemetry={"tracing": False},
     )
-    app.router.routes.append(gateway.routes(context))
+    app.router.routes.extend([gateway.routes(context), *icu.hot_routes(context)])
     for module in (icu, library, views):
         app.router.routes.extend(module.router(context).routes)  # flat: a nested router is matched twice
     _add_health(app, context)
