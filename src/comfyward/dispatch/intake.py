@@ -109,7 +109,7 @@ class Intake:
             extra_data=None if submission.extra_data is None else _json(submission.extra_data),
             files=await self._stored_rows(brought),
             models=models_of(graph),
-            metadata=describe(graph, submission.extra_data, catalog.packs() if catalog else {}),
+            metadata=describe(graph, submission.extra_data, catalog.packs if catalog else {}),
             webhook=submission.webhook,
             tags=list(submission.tags),
             idempotency_key=submission.idempotency_key,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 INPUT_FOLDER = "input"
@@ -79,6 +80,7 @@ class Catalog:
         names = self.unchecked.get(class_type, ())
         return "*" in names or input_name in names
 
+    @cached_property
     def packs(self) -> dict[str, str]:
         """The pack of each class that does not come with ComfyUI."""
         packs = {}
