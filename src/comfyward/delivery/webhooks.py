@@ -61,7 +61,10 @@ class Webhooks(Loop):
     async def tick(self) -> dict[str, int]:
         due = await self._db.read(webhooks.due, now_ms(), PARALLEL)
         if due:
-            await asyncio.gather(*(self._deliver(delivery) for delivery in due))
+            runs: dict[str, list[DueDelivery]] = {}
+            for delivery in due:
+                runs.setdefault(delivery.delivery.run_id, []).append(delivery)
+            await asyncio.gather(*(self._deliver_in_order(deliveries) for deliveries in runs.values()))
             self.wake()
             return {"tried": len(due)}
         await self._wake_when_due()
@@ -71,6 +74,11 @@ class Webhooks(Loop):
         next_at = await self._db.read(webhooks.next_due)
         if next_at is not None and (wait_ms := next_at - now_ms()) < self.interval_s * 1000:
             asyncio.get_running_loop().call_later(max(0, wait_ms) / 1000, self.wake)
+
+    async def _deliver_in_order(self, deliveries: list[DueDelivery]) -> None:
+        """What is due for one run, one after the other: a receiver hears of the start before the end."""
+        for delivery in deliveries:
+            await self._deliver(delivery)
 
     async def _deliver(self, due: DueDelivery) -> None:
         attempt = await self._try(due)
