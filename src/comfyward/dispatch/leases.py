@@ -124,12 +124,6 @@ class Leases(Loop):
         standing = self._known.get(worker_id)
         return standing is not None and standing.busy
 
-    def drain_worker(self, worker_id: str) -> None:
-        """Asks a worker to leave when its runs are done."""
-        if standing := self._known.get(worker_id):
-            standing.drain = True
-            standing.orders.set()
-
     def stop_handing_out(self) -> None:
         """The server is about to stop: nobody gets another run from it."""
         self._draining = True

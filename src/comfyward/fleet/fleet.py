@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -114,9 +114,6 @@ class Reconcile(Loop):
             await self._fleet.ensure(worker_id)
         except (ComfywardError, OSError) as error:
             log.error("worker %s cannot be started: %s", worker_id, error, extra={"action": "worker_start_failed"})
-
-
-OnGone = Callable[[str], None]
 
 
 def _ids(workers: Sequence[WorkerState]) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -20,10 +20,6 @@ class State(StrEnum):
     @property
     def is_final(self) -> bool:
         return self in FINAL_STATES
-
-    @property
-    def is_leased(self) -> bool:
-        return self in LEASED_STATES
 
 
 FINAL_STATES = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
@@ -156,31 +152,6 @@ def states_of(status: PublicStatus) -> frozenset[State]:
     if status is PublicStatus.INSUFFICIENT_CREDIT:
         return frozenset({State.FAILED})
     return frozenset(state for state, public in _PUBLIC.items() if public is status)
-
-
-@dataclass(frozen=True)
-class Output:
-    """One file that a run left under `output/`, or a text a node reported."""
-
-    name: str  # path below output/, with forward slashes
-    digest: str  # blake3
-    size: int
-    content_type: str
-    node_id: str | None = None
-    text: str | None = None  # for text results short enough to show in place
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a run failed, for people and machines."""
-
-    message: str
-    hint: str | None = None
-    exception_type: str | None = None
-    node_id: str | None = None
-    node_type: str | None = None
-    traceback: tuple[str, ...] = ()
-    details: dict[str, Any] = field(default_factory=dict)  # ComfyUI's own error and node_errors, where it gave them
 
 
 @dataclass(frozen=True)

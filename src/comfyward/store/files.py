@@ -79,12 +79,6 @@ def blob_size(conn: Connection, account_id: str, digest: str) -> int | None:
     return conn.scalar(select(blobs.c.size).where(blobs.c.digest == digest, own_file | own_run))
 
 
-def blob_of_run(conn: Connection, run_id: str, digest: str) -> bool:
-    """Whether a run uses a blob."""
-    query = select(blob_uses.c.digest).where(blob_uses.c.run_id == run_id, blob_uses.c.digest == digest)
-    return conn.scalar(query) is not None
-
-
 def orphans(conn: Connection, before: int, limit: int = 500) -> list[str]:
     """Blobs stored before a time that no file and no run uses."""
     return list(conn.scalars(select(blobs.c.digest).where(blobs.c.created_at < before, _unused()).limit(limit)))
