@@ -21,7 +21,7 @@ def new_id() -> str:
 
 
 def new_prompt_id() -> str:
-    """The UUID by which ComfyUI knows a run."""
+    """A UUID in the form of ComfyUI's prompt ids."""
     return str(uuid.uuid4())
 
 

@@ -50,10 +50,10 @@ def test_an_assignment_looks_like_this() -> None:
     files = [FileOrder("/input/a", url="https://h/a"), FileOrder("/input/b", blob="d")]
     prompt, extra = msgspec.Raw(b'{"1":{}}'), msgspec.Raw(b"null")
 
-    encoded = msgspec.json.encode(Assignment("r", "l", 1, "p", prompt, extra, files, ["m"], 60.0))
+    encoded = msgspec.json.encode(Assignment("r", "l", 1, prompt, extra, files, ["m"], 60.0))
 
     assert encoded.decode() == (
-        '{"run_id":"r","lease":"l","attempt":1,"prompt_id":"p","prompt":{"1":{}},"extra_data":null,'
+        '{"run_id":"r","lease":"l","attempt":1,"prompt":{"1":{}},"extra_data":null,'
         '"files":[{"path":"/input/a","url":"https://h/a"},{"path":"/input/b","blob":"d"}],'
         '"models":["m"],"timeout_s":60.0}'
     )

@@ -22,7 +22,7 @@ def test_a_worker_killed_mid_run_is_replaced_and_the_run_retried(start_fake: Sta
 
 
 def test_a_worker_that_freezes_and_thaws_cannot_report_over_its_successor(start_fake: StartFake) -> None:
-    stack = start_fake(local_accelerators="CPU,CPU", local_min_workers="2", lease_s="2").wait_ready()
+    stack = start_fake(local_accelerators="CPU,CPU", local_min_workers="2", lease_s="3").wait_ready()
     client = stack.client()
     run_id = client.submit(fake_wait(1))
     client.wait_for(run_id, "status", state="running")

@@ -1,13 +1,16 @@
 """A lease is a right to one attempt: who does not hold it changes nothing."""
 
+import asyncio
 import dataclasses
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from comfyward.dispatch import changes
+from comfyward.dispatch import changes, upkeep
 from comfyward.dispatch.recorder import _apply
+from comfyward.dispatch.upkeep import Rescue
 from comfyward.errors import StaleLease
+from comfyward.runs.event import Event
 from comfyward.runs.run import EndReason, State
 from comfyward.store import runs
 from comfyward.store.db import now_ms
@@ -39,20 +42,36 @@ def test_reports_are_taken_once_and_in_order(store: Store) -> None:
     assert numbers == [1, 2]
 
 
-def test_an_expired_lease_cannot_be_renewed_and_its_run_goes_back(store: Store) -> None:
+def test_an_expired_lease_is_its_holders_until_the_run_is_taken_away(store: Store) -> None:
     store.new_run("r")
     store.assign("r", lease_ms=0)
     now = now_ms() + 1
 
-    assert store.write(runs.renew, ["lease"], expires_at=now + 1000, now=now) == set()
     [expired] = store.read(runs.expired, now)
+    assert store.write(runs.renew, ["lease", "unknown"], expires_at=now) == {"lease"}
     store.write(changes.ended, expired, EndReason.WORKER_LOST, now, prices={})
     assert store.read(runs.get_any, "r").state is State.QUEUED
+    assert store.write(runs.renew, ["lease"], expires_at=now + 1000) == set()
     with pytest.raises(StaleLease):
         store.write(_apply, "lease", [Started(1)], {})
 
     assert store.assign("r", "second").attempt == 2
     assert store.write(changes.ended, expired, EndReason.WORKER_LOST, now, prices={}) == []  # a late rescue: nothing
+
+
+def test_a_server_that_stood_still_listens_before_it_calls_a_worker_lost(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.new_run("r")
+    store.assign("r", lease_ms=0)
+    told: list[Event] = []
+    rescue = Rescue(store.db, told.extend, lambda: None, {})
+    monkeypatch.setattr(upkeep, "now_ms", lambda: now_ms() + 10_000)
+
+    assert asyncio.run(rescue.tick()) == {}  # ten seconds have passed at once
+    assert store.read(runs.get_any, "r").state is State.ASSIGNED
+    assert asyncio.run(rescue.tick()) == {"rescued": 1}
+    assert [event.data["state"] for event in told] == ["queued"]
 
 
 def test_a_run_given_back_unbegun_does_not_lose_an_attempt(store: Store) -> None:

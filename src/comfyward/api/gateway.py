@@ -190,7 +190,6 @@ def _assignment(run: Run) -> Assignment:
         run_id=run.id,
         lease=run.lease,
         attempt=run.attempt,
-        prompt_id=run.prompt_id,
         prompt=msgspec.Raw(run.prompt.encode()),
         extra_data=msgspec.Raw(run.extra_data.encode()) if run.extra_data else NOTHING,
         files=[_order(path, row) for path, row in run.files.items()],

@@ -177,7 +177,7 @@ class Leases(Loop):
         lost: list[str] = []
         if heartbeat.leases:
             expires_at = now + int(self.lease_s * 1000)
-            kept = await self._db.write(runs.renew, heartbeat.leases, expires_at=expires_at, now=now)
+            kept = await self._db.write(runs.renew, heartbeat.leases, expires_at=expires_at)
             lost = [lease for lease in heartbeat.leases if lease not in kept]
         if now - standing.seen_at > SEEN_RESOLUTION_MS:
             standing.seen_at = now

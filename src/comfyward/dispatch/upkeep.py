@@ -16,12 +16,17 @@ from comfyward.store.db import Database, now_ms
 
 DAY_MS = 24 * 3600 * 1000
 HOUR_MS = 3600 * 1000
+STANDSTILL_MS = 2_000
 
 Publish = Callable[[Sequence[Event]], None]
 
 
 class Rescue(Loop):
-    """Runs whose worker has been silent for longer than its lease go back to the queue."""
+    """Runs whose worker has been silent for longer than its lease go back to the queue.
+
+    A server that stood still itself (a paused machine, a stalled disk) has heard nobody: it listens for one more
+    interval before it calls a worker lost.
+    """
 
     name = "rescue"
     interval_s = 1.0
@@ -31,9 +36,11 @@ class Rescue(Loop):
     ) -> None:
         super().__init__()
         self._db, self._publish, self._changed, self._prices = db, publish, changed, prices
+        self._looked_at = now_ms()
 
     async def tick(self) -> dict[str, int]:
-        if not await self._db.read(runs.expired, now_ms()):
+        since_ms, self._looked_at = now_ms() - self._looked_at, now_ms()
+        if since_ms > STANDSTILL_MS or not await self._db.read(runs.expired, now_ms()):
             return {}
         events = await self._db.write(_rescue, self._prices)
         self._publish(events)

@@ -271,16 +271,14 @@ def assign(
     return _run(row) if row else None
 
 
-def renew(conn: Connection, leases: Sequence[str], *, expires_at: int, now: int) -> set[str]:
-    """Renews leases that have not expired and returns those that were; the others are lost."""
+def renew(conn: Connection, leases: Sequence[str], *, expires_at: int) -> set[str]:
+    """Renews leases and returns those that were; the others are lost.
+
+    A lease is its holder's until the run is taken away, even past its expiry: nobody else has it.
+    """
     if not leases:
         return set()
-    query = (
-        update(runs)
-        .where(runs.c.lease.in_(leases), runs.c.lease_expires_at > now)
-        .values(lease_expires_at=expires_at)
-        .returning(runs.c.lease)
-    )
+    query = update(runs).where(runs.c.lease.in_(leases)).values(lease_expires_at=expires_at).returning(runs.c.lease)
     return set(conn.scalars(query))
 
 

@@ -43,6 +43,7 @@ T = TypeVar("T")
 
 ASK_WAIT_S = 25.0
 HEARTBEATS_PER_LEASE = 4
+SHORTEST_WAIT_S = 0.1
 REMEMBERED_RUNS = 8
 
 
@@ -209,15 +210,15 @@ class Agent:
     async def _heartbeat_loop(self) -> None:
         """Renews the leases, and gives them up when the server has been silent for as long as they last."""
         renewed_at = time.monotonic()
-        wait_s = self.lease_s / HEARTBEATS_PER_LEASE
         while True:
-            leases = list(self._jobs)
+            leases = [lease for lease, job in self._jobs.items() if not job.lost.is_set()]
             sent_at = time.monotonic()
+            left_s = max(SHORTEST_WAIT_S, renewed_at + self.lease_s - sent_at)
+            # After a late answer the next one is wanted soon: only an answer tells that the leases were renewed.
+            wait_s = min(self.lease_s, left_s) / HEARTBEATS_PER_LEASE
             try:
-                async with asyncio.timeout(max(0.1, renewed_at + self.lease_s - sent_at)):
-                    orders = await self.link.heartbeat(
-                        Heartbeat(self.info.id, self.info.incarnation, leases, wait_s if leases else wait_s * 2)
-                    )
+                async with asyncio.timeout(left_s):
+                    orders = await self.link.heartbeat(Heartbeat(self.info.id, self.info.incarnation, leases, wait_s))
             except Unauthenticated:
                 log.error("the server no longer accepts this worker", extra={"action": "worker_refused"})
                 self._lose(list(self._jobs))
@@ -227,7 +228,7 @@ class Agent:
                 if time.monotonic() - renewed_at >= self.lease_s:
                     self._lose(list(self._jobs))
                     renewed_at = time.monotonic()
-                await asyncio.sleep(min(1.0, wait_s / 4))
+                await asyncio.sleep(SHORTEST_WAIT_S)
                 continue
             renewed_at = sent_at
             self._lose(orders.lost)

@@ -94,14 +94,14 @@ class Execute:
         _drain(self._comfyui.messages)
         prompt = msgspec.json.decode(assignment.prompt)
         extra_data = msgspec.json.decode(assignment.extra_data)
-        await client.submit(assignment.prompt_id, prompt, extra_data)
+        await client.submit(job.prompt_id, prompt, extra_data)
         following = asyncio.create_task(self._follow(job, len(prompt)))
         halting = asyncio.create_task(job.halt())
         try:
             await asyncio.wait({following, halting}, timeout=assignment.timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if following.done():
                 return _judge(await following)
-            await self._interrupt(assignment.prompt_id, following)
+            await self._interrupt(job.prompt_id, following)
             raise Failed(EndReason.CANCELLED) if halting.done() else _timed_out(assignment.timeout_s)
         finally:
             for task in (following, halting):
@@ -110,7 +110,7 @@ class Execute:
 
     async def _follow(self, job: Job, total: int) -> History:
         """Passes progress on until the prompt is over; then the history tells how it went."""
-        prompt_id, queue, steps = job.assignment.prompt_id, self._comfyui.messages, _Steps(total)
+        prompt_id, queue, steps = job.prompt_id, self._comfyui.messages, _Steps(total)
         while True:
             try:
                 async with asyncio.timeout(RECONCILE_S):
@@ -138,7 +138,7 @@ class Execute:
         """What can wait until the run is reported: its collected files, and ComfyUI's memory of it."""
         shutil.rmtree(self._collect_dir / job.lease, ignore_errors=True)
         with contextlib.suppress(ComfyUIError):
-            await self._comfyui.client.forget(job.assignment.prompt_id)
+            await self._comfyui.client.forget(job.prompt_id)
 
     async def _reconcile(self, prompt_id: str) -> History | None:
         client = self._comfyui.client
@@ -177,7 +177,7 @@ class Execute:
 
 
 def _report(job: Job, message: messages.Message, steps: _Steps) -> None:
-    prompt_id = job.assignment.prompt_id
+    prompt_id = job.prompt_id
     match message:
         case messages.Cached(which, nodes) if which == prompt_id:
             steps.done.update(nodes)
@@ -199,7 +199,8 @@ def _judge(history: History) -> History:
     error = history.message("execution_error")
     if error is None:
         if history.message("execution_interrupted") is not None:
-            raise Failed(EndReason.CANCELLED, FailureReport("The run was interrupted inside ComfyUI."))
+            # Nobody asked for it: a caller's cancel and a lost lease never come this far.
+            raise Failed(EndReason.INTERNAL, FailureReport("The run was interrupted inside ComfyUI."))
         raise ComfyUIError("ComfyUI ended the prompt without success and without an error.")
     raise Failed(*failure_of_error(error))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from comfyward.files.fetch import Stop
+from comfyward.ids import new_prompt_id
 from comfyward.runs.run import EndReason
 from comfyward.worker.protocol import Assignment, Ended, FailureReport, OutputFile
 from comfyward.worker.reporter import Reporter
@@ -22,11 +23,16 @@ class StagedFile:
 
 @dataclass
 class Job:
-    """`cancelled` and `lost` are set by the heartbeat; `halt` completes at the first of them."""
+    """`cancelled` and `lost` are set by the heartbeat; `halt` completes at the first of them.
+
+    `prompt_id` is ComfyUI's name of this attempt. Each has its own: the interrupt of a lost attempt, which ComfyUI may
+    carry out late, must not meet the next attempt at the same run.
+    """
 
     assignment: Assignment
     reporter: Reporter
     lost: asyncio.Event
+    prompt_id: str = field(default_factory=new_prompt_id)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     stop_downloads: Stop = field(default_factory=Stop)
 

@@ -75,7 +75,6 @@ class Assignment(msgspec.Struct, frozen=True):
     run_id: str
     lease: str
     attempt: int
-    prompt_id: str
     prompt: msgspec.Raw
     extra_data: msgspec.Raw
     files: list[FileOrder]
