@@ -20,8 +20,8 @@ def new_id() -> str:
     return os.urandom(21).translate(_TABLE).decode("ascii")
 
 
-def new_prompt_id() -> str:
-    """A UUID in the form of ComfyUI's prompt ids."""
+def new_uuid() -> str:
+    """A random UUID, the form of ComfyUI's prompt ids and of assets."""
     return str(uuid.uuid4())
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from comfyward.api.app import create_app
 from comfyward.api.auth import Auth
@@ -109,6 +109,7 @@ class Server:
             timeout_graceful_shutdown=STREAM_END_S,
             timeout_keep_alive=75,
             server_header=False,
+            proxy_headers=False,  # anybody could send them; set COMFYWARD_PUBLIC_URL behind a proxy
         )
         self._uvicorn = _Uvicorn(config)
         self._watch_signals()
@@ -157,9 +158,9 @@ class Server:
             fleet_problem=lambda: self._fleet.problem() if self._fleet else None,
         )
 
-    def _lifespan(self, url: str) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+    def _lifespan(self, url: str) -> Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]]:
         @contextlib.asynccontextmanager
-        async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async def lifespan(app: Starlette) -> AsyncIterator[None]:
             await self._forget_former_life()
             if self._settings.fleet == "local":
                 await self._start_fleet(url)

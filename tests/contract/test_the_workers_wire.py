@@ -10,7 +10,9 @@ from comfyward.worker.protocol import (
     Ended,
     FailureReport,
     FileOrder,
+    NodeExecuted,
     NodeProgress,
+    NodesCached,
     Orders,
     OutputFile,
     PreviewFrame,
@@ -23,15 +25,17 @@ GOLDEN = {
     '{"type":"downloading","path":"/input/a","done":1,"total":2}': Downloading("/input/a", 1, 2),
     '{"type":"started","seq":1}': Started(1),
     '{"type":"progress","node":"3","value":1.0,"maximum":4.0,"done":2,"total":5}': NodeProgress("3", 1.0, 4.0, 2, 5),
+    '{"type":"cached","nodes":["1","2"]}': NodesCached(["1", "2"]),
+    '{"type":"executed","node":"3","output":{"images":[]}}': NodeExecuted("3", msgspec.Raw(b'{"images":[]}')),
     '{"type":"preview","node":"3","content_type":"image/jpeg","data":"AQI="}': PreviewFrame("3", "image/jpeg", b"\1\2"),
     '{"type":"released","seq":1}': Released(1),
     '{"type":"ended","seq":2,"reason":"completed","outputs":[{"name":"a.png","digest":"d","size":3,'
-    '"content_type":"image/png","node_id":"2"}],"failure":null,"run_time_ms":7,"log":""}': Ended(
-        2, EndReason.COMPLETED, [OutputFile("a.png", "d", 3, "image/png", "2")], None, 7
+    '"content_type":"image/png","node_id":"2"}],"shown":{"outputs":{}},"previews":[],"failure":null,"run_time_ms":7,"log":""}': Ended(
+        2, EndReason.COMPLETED, [OutputFile("a.png", "d", 3, "image/png", "2")], {"outputs": {}}, run_time_ms=7
     ),
-    '{"type":"ended","seq":2,"reason":"oom","outputs":[],"failure":{"message":"m","hint":null,"exception_type":null,'
+    '{"type":"ended","seq":2,"reason":"oom","outputs":[],"shown":{},"previews":[],"failure":{"message":"m","hint":null,"exception_type":null,'
     '"node_id":null,"node_type":null,"traceback":[],"details":{}},"run_time_ms":null,"log":"l"}': Ended(
-        2, EndReason.OOM, [], FailureReport("m"), None, "l"
+        2, EndReason.OOM, failure=FailureReport("m"), log="l"
     ),
 }
 
@@ -50,12 +54,12 @@ def test_an_assignment_looks_like_this() -> None:
     files = [FileOrder("/input/a", url="https://h/a"), FileOrder("/input/b", blob="d")]
     prompt, extra = msgspec.Raw(b'{"1":{}}'), msgspec.Raw(b"null")
 
-    encoded = msgspec.json.encode(Assignment("r", "l", 1, prompt, extra, files, ["m"], 60.0))
+    encoded = msgspec.json.encode(Assignment("r", "l", 1, prompt, extra, files, ["m"], 60.0, previews=True))
 
     assert encoded.decode() == (
         '{"run_id":"r","lease":"l","attempt":1,"prompt":{"1":{}},"extra_data":null,'
         '"files":[{"path":"/input/a","url":"https://h/a"},{"path":"/input/b","blob":"d"}],'
-        '"models":["m"],"timeout_s":60.0}'
+        '"models":["m"],"timeout_s":60.0,"previews":true}'
     )
 
 

@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import select
 
 from comfyward.accounts.account import Account
-from comfyward.store import accounts, runs
+from comfyward.runs.run import Face
+from comfyward.store import accounts, queue, runs
 from comfyward.store.db import Database, now_ms
 from comfyward.store.schema import workflows
 
@@ -44,6 +45,8 @@ class Store:
             "workflow_id": self.default_workflow(owner),
             "api_key_id": None,
             "prompt_id": f"prompt-{run_id}",
+            "face": Face.ICU,
+            "client_id": None,
             "accelerator": "L4",
             "pool": "L4",
             "environment": "default",
@@ -57,6 +60,7 @@ class Store:
             "metadata": {},
             "webhook": None,
             "tags": [],
+            "labels": {},
             "idempotency_key": None,
             "request_digest": "digest",
             "created_at": now_ms(),
@@ -66,7 +70,7 @@ class Store:
     def assign(self, run_id: str, lease: str = "lease", worker_id: str = "w", lease_ms: int = 10_000) -> Any:
         now = now_ms()
         return self.write(
-            runs.assign, run_id, worker_id=worker_id, device="d", lease=lease, expires_at=now + lease_ms, now=now
+            queue.assign, run_id, worker_id=worker_id, device="d", lease=lease, expires_at=now + lease_ms, now=now
         )
 
 

@@ -1,5 +1,6 @@
 """Every operation that takes an id takes an account too, and another account's rows do not exist for it."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,10 +8,9 @@ import pytest
 
 from comfyward.errors import NotFound
 from comfyward.ids import hash_secret
-from comfyward.runs.event import EventType
-from comfyward.store import accounts, files, runs, webhooks, workflows
+from comfyward.runs.event import Event, EventType
+from comfyward.store import accounts, events, files, runs, webhooks, workflows
 from comfyward.store.db import now_ms
-from comfyward.store.files import StoredFile
 from comfyward.store.runs import RunFilter
 from tests.store.conftest import Store
 
@@ -19,9 +19,10 @@ from tests.store.conftest import Store
 def filled(store: Store) -> Store:
     """Alice has a run with an event, a file and a delivery."""
     store.new_run("r", webhook="https://example.com/hook")
-    store.write(runs.add_event, "r", EventType.STATUS, {}, now_ms())
+    store.write(events.add, [Event("r", store.alice.id, EventType.STATUS, {}, 1)], now_ms())
     store.write(files.add_blob, "d" * 64, "s" * 64, 3, now_ms())
-    store.write(files.put, StoredFile(store.alice.id, "/input/a", "d" * 64, 3, "text/plain", now_ms()))
+    file = files.new_file(store.alice.id, "/input/a", "d" * 64, 3, "text/plain", now_ms())
+    store.write(files.put, dataclasses.replace(file, id="file"))
     store.write(lambda conn: webhooks.add(conn, runs.get(conn, store.alice.id, "r"), "run.started", now_ms()))
     return store
 
@@ -29,14 +30,20 @@ def filled(store: Store) -> Store:
 BY_ID: dict[str, Callable[[Store, str], Any]] = {
     "runs.get": lambda s, me: s.read(runs.get, me, "r"),
     "runs.log_of": lambda s, me: s.read(runs.log_of, me, "r"),
-    "runs.events_after": lambda s, me: s.read(runs.events_after, me, "r", 0),
+    "runs.by_prompt_id": lambda s, me: s.read(runs.by_prompt_id, me, "prompt-r"),
+    "runs.state_of": lambda s, me: s.read(runs.state_of, me, "r"),
+    "events.after": lambda s, me: s.read(events.after, me, "r", 0),
     "runs.request_cancel": lambda s, me: s.write(runs.request_cancel, me, "r", 1),
     "runs.remove": lambda s, me: s.write(runs.remove, me, "r", 1),
     "workflows.get": lambda s, me: s.read(workflows.get, me, s.default_workflow(s.alice)),
+    "workflows.place": lambda s, me: s.read(workflows.place, me, s.default_workflow(s.alice)),
     "workflows.change": lambda s, me: s.write(workflows.change, me, s.default_workflow(s.alice), {"name": "x"}, 1),
     "workflows.remove": lambda s, me: s.write(workflows.remove, me, s.default_workflow(s.alice), 1),
     "files.get": lambda s, me: s.read(files.get, me, "/input/a"),
     "files.remove": lambda s, me: s.write(files.remove, me, "/input/a"),
+    "files.by_id": lambda s, me: s.read(files.by_id, me, "file"),
+    "files.remove_by_id": lambda s, me: s.write(files.remove_by_id, me, "file"),
+    "files.rename": lambda s, me: s.write(files.rename, me, "/input/a", "/input/b", 1),
     "webhooks.resend": lambda s, me: s.write(
         webhooks.resend, me, s.read(webhooks.find, s.alice.id, None, 1)[0].id, now_ms()
     ),
@@ -53,7 +60,12 @@ def test_another_accounts_rows_are_in_no_list(filled: Store) -> None:
     bob, alice = filled.bob.id, filled.alice.id
 
     assert filled.read(runs.find, bob, RunFilter()) == []
+    assert filled.read(runs.count, bob, RunFilter()) == 0
+    assert filled.read(runs.with_key, bob, "key") is None
+    filled.write(runs.clear_history, bob, RunFilter(), ["prompt-r"], 1)
+    assert filled.read(runs.count, alice, RunFilter(in_history=True)) == 1
     assert filled.read(files.find, bob) == []
+    assert filled.read(files.at, bob, ["/input/a"]) == []
     assert filled.read(webhooks.find, bob, None, 10) == []
     assert filled.read(accounts.keys, bob) == []
     assert filled.read(files.blob_size, bob, "d" * 64) is None

@@ -12,7 +12,7 @@ from comfyward.dispatch.upkeep import Rescue
 from comfyward.errors import StaleLease
 from comfyward.runs.event import Event
 from comfyward.runs.run import EndReason, State
-from comfyward.store import runs
+from comfyward.store import events, queue, runs
 from comfyward.store.db import now_ms
 from comfyward.store.schema import runs as table
 from comfyward.worker.protocol import Ended, FailureReport, Released, Started
@@ -38,8 +38,8 @@ def test_reports_are_taken_once_and_in_order(store: Store) -> None:
     assert [event.data["state"] for event in repeated] == ["succeeded"]
     with pytest.raises(StaleLease):
         store.write(_apply, "lease", [ended], {})
-    numbers = [event.seq for event in store.read(runs.events_after, store.alice.id, "r", 0)]
-    assert numbers == [1, 2]
+    numbers = [event.seq for event in store.read(events.after, store.alice.id, "r", 0)]
+    assert numbers == [3, 4]
 
 
 def test_an_expired_lease_is_its_holders_until_the_run_is_taken_away(store: Store) -> None:
@@ -47,11 +47,11 @@ def test_an_expired_lease_is_its_holders_until_the_run_is_taken_away(store: Stor
     store.assign("r", lease_ms=0)
     now = now_ms() + 1
 
-    [expired] = store.read(runs.expired, now)
-    assert store.write(runs.renew, ["lease", "unknown"], expires_at=now) == {"lease"}
+    [expired] = store.read(queue.expired, now)
+    assert store.write(queue.renew, ["lease", "unknown"], expires_at=now) == {"lease"}
     store.write(changes.ended, expired, EndReason.WORKER_LOST, now, prices={})
     assert store.read(runs.get_any, "r").state is State.QUEUED
-    assert store.write(runs.renew, ["lease"], expires_at=now + 1000) == set()
+    assert store.write(queue.renew, ["lease"], expires_at=now + 1000) == set()
     with pytest.raises(StaleLease):
         store.write(_apply, "lease", [Started(1)], {})
 
@@ -100,7 +100,7 @@ def test_a_cancel_wins_over_a_retry(store: Store) -> None:
     store.new_run("r")
     store.assign("r")
     store.write(runs.request_cancel, store.alice.id, "r", now_ms())
-    assert store.read(runs.cancelled_leases, "w") == ["lease"]
+    assert store.read(queue.cancelled_leases, "w") == ["lease"]
 
     store.write(_apply, "lease", [Ended(1, EndReason.COMFYUI_CRASHED)], {})
 

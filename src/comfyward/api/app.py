@@ -9,23 +9,27 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.routing import Mount
 
 from comfyward import __version__
 from comfyward.api import gateway, icu, library, views
 from comfyward.api.context import Context
 from comfyward.api.reference import reference_page
 from comfyward.errors import ComfywardError, Unauthenticated
-from comfyward.store import runs, workers
+from comfyward.store import queue, workers
 from comfyward.store.db import now_ms
 
 log = logging.getLogger(__name__)
 
 READY_SEEN_MS = 30_000
+CLIENT_CLOSED_REQUEST = 499  # nginx's code, seen in no answer
 
 DESCRIPTION = """Run ComfyUI workflows on your own machines. Compatible with ComfyICU's API: change the host name.
 
@@ -33,25 +37,32 @@ Send your key as `Authorization: Bearer KEY`. Errors have the form
 `{"status": "error", "code", "message", "error", "hint", "details"}`; `code` is stable.
 """
 
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
-def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
+def create_app(context: Context, lifespan: Lifespan | None = None) -> Starlette:
+    """The server's application: plain routes for what is on every run's way, FastAPI for the documented rest."""
+    return Starlette(
+        routes=[gateway.routes(context), *icu.hot_routes(context), Mount("/", _documented(context))],
+        exception_handlers=_HANDLERS,
+        lifespan=lifespan,
+    )
+
+
+def _documented(context: Context) -> FastAPI:
     app = FastAPI(
         title="comfyward",
         version=__version__,
         description=DESCRIPTION,
-        lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         strict_content_type=False,
         telemetry={"tracing": False},
+        exception_handlers=_HANDLERS,
     )
-    app.router.routes.extend([gateway.routes(context), *icu.hot_routes(context)])
     for module in (icu, library, views):
         app.router.routes.extend(module.router(context).routes)  # flat: a nested router is matched twice
     _add_health(app, context)
-    _add_errors(app)
     return app
 
 
@@ -82,9 +93,9 @@ def _add_health(app: FastAPI, context: Context) -> None:
 async def _metrics(context: Context) -> bytes:
     """Read from the rows when asked, so every replica says the same."""
     registry = CollectorRegistry()
-    queue = Gauge("comfyward_queue_length", "Runs waiting, by pool", ["pool"], registry=registry)
-    for pool, length in (await context.db.read(runs.queue_lengths)).items():
-        queue.labels(pool).set(length)
+    waiting = Gauge("comfyward_queue_length", "Runs waiting, by pool", ["pool"], registry=registry)
+    for pool, length in (await context.db.read(queue.lengths)).items():
+        waiting.labels(pool).set(length)
     present = Gauge(
         "comfyward_workers", "Workers present, by pool and sandbox level", ["pool", "sandbox"], registry=registry
     )
@@ -93,32 +104,47 @@ async def _metrics(context: Context) -> bytes:
     return generate_latest(registry)
 
 
-def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(ComfywardError)
-    async def ours(request: Request, error: ComfywardError) -> Response:
-        if error.status >= 500:
-            log.error("%s: %s", error.code, error.message, extra={"action": "request_failed"})
-        headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
-        return envelope(error.status, error.code, error.message, error.hint, error.details, headers)
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ComfywardError)
+    if error.status >= 500:
+        log.error("%s: %s", error.code, error.message, extra={"action": "request_failed"})
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
+    return envelope(error.status, error.code, error.message, error.hint, error.details, headers)
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        problems = [{"loc": each["loc"], "msg": each["msg"], "type": each["type"]} for each in error.errors()]
-        field = ".".join(str(part) for part in problems[0]["loc"])
-        return envelope(400, "invalid_request", f"'{field}': {problems[0]['msg']}.", None, {"fields": problems})
 
-    @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> Response:
-        code = HTTPStatus(error.status_code).name.lower()
-        message = f"There is nothing at {request.method} {request.scope['path'][:200]}."
-        hint = "See /docs for what there is." if error.status_code in (404, 405) else None
-        text = message if error.status_code == 404 else str(error.detail)
-        return envelope(error.status_code, code, text, hint, {}, dict(error.headers or {}))
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    problems = [{"loc": each["loc"], "msg": each["msg"], "type": each["type"]} for each in error.errors()]
+    field = ".".join(str(part) for part in problems[0]["loc"])
+    return envelope(400, "invalid_request", f"'{field}': {problems[0]['msg']}.", None, {"fields": problems})
 
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> Response:
-        log.exception("unexpected error", exc_info=error, extra={"action": "request_failed"})
-        return envelope(500, "internal", "Something went wrong in the server; its log has the details.", None, {})
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = HTTPStatus(error.status_code).name.lower()
+    message = f"There is nothing at {request.method} {request.scope['path'][:200]}."
+    hint = "See /docs for what there is." if error.status_code in (404, 405) else None
+    text = message if error.status_code == 404 else str(error.detail)
+    return envelope(error.status_code, code, text, hint, {}, dict(error.headers or {}))
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """Nobody reads the answer to a request whose sender has hung up."""
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("unexpected error", exc_info=error, extra={"action": "request_failed"})
+    return envelope(500, "internal", "Something went wrong in the server; its log has the details.", None, {})
+
+
+_HANDLERS: dict[Any, Any] = {
+    ComfywardError: _ours,
+    RequestValidationError: _invalid,
+    HTTPException: _http,
+    ClientDisconnect: _gone,
+    Exception: _unexpected,
+}
 
 
 def envelope(

@@ -37,7 +37,7 @@ class Auth:
         if remembered is not None and remembered[0] > time.monotonic():
             return remembered[1]
         now = now_ms()
-        found = await self._db.read(accounts.caller, key_hash, now)
+        found = await self._db.look(accounts.caller, key_hash, now)
         if found is None:
             raise Unauthenticated("The API key is not known, has expired or was revoked.")
         caller, last_used_at = found
@@ -53,7 +53,7 @@ class Auth:
         token_hash = hash_secret(bearer(request))
         if self._tokens.get(token_hash, 0.0) > time.monotonic():
             return
-        if not await self._db.read(accounts.is_worker_token, token_hash):
+        if not await self._db.look(accounts.is_worker_token, token_hash):
             raise Unauthenticated(
                 "The worker token is not known or was revoked.", hint="Start the worker with a new one."
             )

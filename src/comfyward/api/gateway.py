@@ -10,7 +10,6 @@ import blake3
 import msgspec
 from fastapi import Request
 from fastapi.responses import Response
-from sqlalchemy import Connection
 from starlette.routing import Mount, Route
 
 from comfyward.api.body import read_body
@@ -19,8 +18,8 @@ from comfyward.api.views import serve
 from comfyward.dispatch.leases import Asker
 from comfyward.errors import InvalidRequest, NotFound, StaleLease
 from comfyward.runs.files import Stored, source_from_row
-from comfyward.runs.run import Run
-from comfyward.store import runs, workers
+from comfyward.runs.run import Face, Run
+from comfyward.store import queue, workers
 from comfyward.store.db import now_ms
 from comfyward.store.workers import WorkerRow
 from comfyward.worker.protocol import (
@@ -66,7 +65,7 @@ def _life_routes(context: Context, askers: Askers) -> list[Route]:
             await context.leases.worker_gone(worker.id)
             await db.write(workers.greet, _row(worker))
         askers[worker.id, worker.incarnation] = Asker(worker.id, worker.pool, worker.environment, worker.device)
-        known = await db.read(workers.catalog_digest, worker.environment)
+        known = await db.look(workers.catalog_digest, worker.environment)
         return _answer(Welcome(context.leases.lease_s, wants_catalog=known != message.catalog_digest))
 
     async def put_catalog(request: Request) -> Response:
@@ -151,7 +150,7 @@ async def _asker(context: Context, askers: Askers, worker_id: str, incarnation: 
     """The worker behind a call. Raises StaleLease when another life of it has said hello since."""
     known = askers.get((worker_id, incarnation))
     if known is None:
-        row = await context.db.read(workers.get, worker_id)
+        row = await context.db.look(workers.get, worker_id)
         if row is None or row.incarnation != incarnation:
             raise StaleLease("This worker is not known; it must say hello first.")
         known = askers[worker_id, incarnation] = Asker(row.id, row.pool, row.environment, row.device)
@@ -160,15 +159,10 @@ async def _asker(context: Context, askers: Askers, worker_id: str, incarnation: 
 
 async def _leased_run(context: Context, request: Request) -> Run:
     await context.auth.worker(request)
-    found = await context.db.read(_find_leased, request.headers.get(LEASE_HEADER, ""))
+    found = await context.db.look(queue.leased, request.headers.get(LEASE_HEADER, ""))
     if found is None:
         raise StaleLease("The lease is over or was given to another worker.")
-    return found
-
-
-def _find_leased(conn: Connection, lease: str) -> Run | None:
-    found = runs.leased(conn, lease)
-    return found[0] if found else None
+    return found[0]
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
@@ -195,6 +189,7 @@ def _assignment(run: Run) -> Assignment:
         files=[_order(path, row) for path, row in run.files.items()],
         models=run.models,
         timeout_s=run.timeout_s,
+        previews=run.face is Face.NATIVE,
     )
 
 

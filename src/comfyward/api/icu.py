@@ -112,7 +112,7 @@ def _add_run_routes(routes: APIRouter, context: Context) -> None:
     @routes.get("/workflows/{workflow_id}/runs", tags=["runs"], summary="List the runs of a workflow")
     async def list_runs(request: Request, workflow_id: str, which: Annotated[_ListQuery, Query()]) -> Response:
         caller = await context.auth.caller(request)
-        workflow = await db.read(workflows.get, caller.account.id, workflow_id)
+        workflow = await db.look(workflows.get, caller.account.id, workflow_id)
         return await _listed(context, request, caller.account.id, workflow.id, which)
 
     @routes.get("/runs", tags=["runs"], summary="List all runs")
@@ -214,7 +214,7 @@ def _add_workflow_routes(routes: APIRouter, context: Context) -> None:
     @routes.get("/workflows/{workflow_id}", tags=["workflows"], summary="Get a workflow")
     async def get(request: Request, workflow_id: str) -> Response:
         caller = await context.auth.caller(request)
-        workflow = await db.read(workflows.get, caller.account.id, workflow_id)
+        workflow = await db.look(workflows.get, caller.account.id, workflow_id)
         return _json(_shapes(context, request).workflow(workflow))
 
     @routes.patch(
@@ -279,7 +279,7 @@ async def _submission(
         raise InvalidRequest(f"The Idempotency-Key must have 1 to {MAX_KEY_LENGTH} characters.")
     prompt = body.prompt
     if prompt is None:
-        workflow = await context.db.read(workflows.get, account_id, workflow_id)
+        workflow = await context.db.look(workflows.get, account_id, workflow_id)
         if workflow.graph is None:
             raise InvalidRequest("'prompt' is missing.", hint="Send the graph that 'Export (API)' gives as 'prompt'.")
         prompt = msgspec.json.decode(workflow.graph)

@@ -64,18 +64,17 @@ def _add_file_routes(routes: APIRouter, context: Context) -> None:
             if path is None:
                 raise InvalidRequest("The path is missing.", hint="POST /api/v1/files?path=/input/NAME with the bytes.")
             file = await _store(context, caller.account.id, parse_path(path), request.stream())
-        await db.write(files.put, file)
-        return _json(_shape(file), 201)
+        return _json(_shape(await db.write(files.put, file)), 201)
 
     @routes.get("/files", tags=["files"], summary="List uploaded files")
-    async def find(request: Request, prefix: str = "/") -> Response:
+    async def find(request: Request, prefix: str | None = None) -> Response:
         caller = await context.auth.caller(request)
         return _json([_shape(file) for file in await db.read(files.find, caller.account.id, prefix)])
 
     @routes.head("/files/{digest}", tags=["files"], summary="Whether the server has these bytes already")
     async def head(request: Request, digest: str) -> Response:
         caller = await context.auth.caller(request)
-        size = await db.read(files.blob_size, caller.account.id, digest)
+        size = await db.look(files.blob_size, caller.account.id, digest)
         if size is None:
             raise NotFound("These bytes are not here.")
         return Response(headers={"X-File-Size": str(size)})
@@ -136,7 +135,7 @@ def _add_account_routes(routes: APIRouter, context: Context) -> None:
     @routes.get("/me", tags=["account"], summary="The account behind the key")
     async def me(request: Request) -> Response:
         caller = await context.auth.caller(request)
-        account = await db.read(accounts.by_id, caller.account.id)
+        account = await db.look(accounts.by_id, caller.account.id)
         used = await db.read(accounts.used_credits, [account.id])
         return _json(
             {
@@ -178,7 +177,7 @@ def _add_account_routes(routes: APIRouter, context: Context) -> None:
     @routes.get("/webhooks/secret", tags=["webhooks"], summary="The secret that signs this account's webhooks")
     async def secret(request: Request) -> Response:
         caller = await context.auth.caller(request)
-        account = await db.read(accounts.by_id, caller.account.id)
+        account = await db.look(accounts.by_id, caller.account.id)
         return _json({"secret": account.webhook_secret})
 
     @routes.get("/webhooks/deliveries", tags=["webhooks"], summary="Webhook deliveries, newest first")
@@ -220,7 +219,7 @@ async def _from_digest(context: Context, request: Request, account_id: str) -> S
         raise InvalidRequest(f"The body is not a JSON object: {error}.") from error
     known = check(KnownFile, data)
     digest = known.digest.removeprefix("blake3:")
-    size = await context.db.read(files.blob_size, account_id, digest)
+    size = await context.db.look(files.blob_size, account_id, digest)
     if size is None:
         raise NotFound("These bytes are not here.", hint="Upload them with POST /api/v1/files?path=PATH.")
     return _named(account_id, parse_path(known.path), digest, size)
@@ -245,7 +244,7 @@ async def _store(context: Context, account_id: str, path: str, chunks: AsyncIter
 
 def _named(account_id: str, path: str, digest: str, size: int) -> StoredFile:
     content_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
-    return StoredFile(account_id, path, digest, size, content_type, now_ms())
+    return files.new_file(account_id, path, digest, size, content_type, now_ms())
 
 
 async def _chunks(upload: UploadFile) -> AsyncIterator[bytes]:
@@ -259,7 +258,7 @@ def _shape(file: StoredFile) -> dict[str, Any]:
         "digest": f"blake3:{file.digest}",
         "size": file.size,
         "content_type": file.content_type,
-        "created_at": iso(file.created_at),
+        "created_at": iso(file.named_at),
     }
 
 

@@ -69,7 +69,7 @@ def router(context: Context) -> APIRouter:
 async def find_input(context: Context, account_id: str, workflow_id: str, path: str) -> Source:
     """Where an input of a workflow comes from: the account's own file, else the newest run that brought it."""
     try:
-        file = await context.db.read(files.get, account_id, path)
+        file = await context.db.look(files.get, account_id, path)
         return Stored(file.digest, file.size)
     except NotFound:
         which = RunFilter(workflow_id=workflow_id, limit=50)
@@ -91,7 +91,7 @@ async def resolve_own(context: Context, account_id: str, base_url: str, source: 
     if kind == "input":
         return await find_input(context, account_id, workflow_id, f"/input/{rest}")
     run_id, _, name = rest.partition("/")
-    run = await context.db.read(runs.get, account_id, run_id)
+    run = await context.db.look(runs.get, account_id, run_id)
     if kind == "run" and f"/{name}" in run.files:
         return source_from_row(run.files[f"/{name}"])
     for output in run.outputs:
@@ -139,10 +139,10 @@ async def _run(context: Context, request: Request, workflow_id: str, run_id: str
     """The run behind a link: by its signature, else by the caller's key. Raises NotFound, Unauthenticated."""
     signature = request.query_params.get("sig")
     if signature is not None and context.auth.check_signature(request.scope["path"], signature):
-        run = await context.db.read(runs.get_any, run_id)
+        run = await context.db.look(runs.get_any, run_id)
     else:
         caller = await context.auth.caller(request)
-        run = await context.db.read(runs.get, caller.account.id, run_id)
+        run = await context.db.look(runs.get, caller.account.id, run_id)
     if run is None or run.workflow_id != workflow_id or run.deleted_at is not None:
         raise NotFound(f"There is no run '{run_id}'.")
     return run

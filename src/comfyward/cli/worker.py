@@ -25,6 +25,7 @@ from comfyward.files.fetch import Limits
 from comfyward.files.guard import Guard
 from comfyward.fleet.devices import Device, find_devices
 from comfyward.ids import new_id
+from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.settings import Settings
 from comfyward.worker.agent import Agent
 from comfyward.worker.collect import Collect
@@ -33,8 +34,6 @@ from comfyward.worker.link import ServerLink
 from comfyward.worker.protocol import WorkerInfo
 from comfyward.worker.stage import Stage
 from comfyward.worker.warm import WarmComfyUI
-
-DEFAULT_ENVIRONMENT = "default"
 
 
 @click.command("worker")

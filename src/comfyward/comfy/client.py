@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,6 +26,7 @@ class History:
     succeeded: bool
     outputs: dict[str, Any]
     messages: list[tuple[str, dict[str, Any]]]
+    meta: dict[str, Any] = field(default_factory=dict)
 
     def message(self, kind: str) -> dict[str, Any] | None:
         return next((data for name, data in self.messages if name == kind), None)
@@ -81,7 +82,9 @@ class ComfyClient:
             return None
         status = entry.get("status") or {}
         messages = [(str(name), data) for name, data in status.get("messages", [])]
-        return History(status.get("status_str") == "success", entry.get("outputs", {}), messages)
+        return History(
+            status.get("status_str") == "success", entry.get("outputs", {}), messages, entry.get("meta") or {}
+        )
 
     async def is_queued(self, prompt_id: str) -> bool:
         """Whether ComfyUI still has the prompt, running or waiting."""

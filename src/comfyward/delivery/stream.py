@@ -10,7 +10,7 @@ import msgspec
 from comfyward.delivery.hub import Hub, Listener
 from comfyward.runs.event import STORED, Event, EventType
 from comfyward.runs.run import FINAL_STATES, Run
-from comfyward.store import runs
+from comfyward.store import events, runs
 from comfyward.store.db import Database
 
 PING_S = 15.0
@@ -23,7 +23,7 @@ async def stream_events(db: Database, hub: Hub, account_id: str, run_id: str, af
     Stored events carry an id, so a client that reconnects with Last-Event-ID gets each of them exactly once.
     """
     with hub.listen(run_id) as listener:
-        replay = await db.read(runs.events_after, account_id, run_id, after)
+        replay = await db.read(events.after, account_id, run_id, after)
         for event in replay:
             yield frame(event)
             after = event.seq or after
@@ -39,10 +39,10 @@ async def wait_until_over(db: Database, hub: Hub, account_id: str, run_id: str, 
     """The run once it is over, or as it is after `wait_s` seconds. Raises NotFound."""
     if wait_s > 0:
         with hub.listen(run_id) as listener:
-            state = await db.read(runs.state_of, account_id, run_id)
+            state = await db.look(runs.state_of, account_id, run_id)
             if not state.is_final:
                 await _wait_for_last(listener, wait_s)
-    return await db.read(runs.get, account_id, run_id)
+    return await db.look(runs.get, account_id, run_id)
 
 
 async def _wait_for_last(listener: Listener, wait_s: float) -> None:

@@ -5,8 +5,10 @@ Every function runs inside a write transaction and returns what to tell the live
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
@@ -14,7 +16,8 @@ from sqlalchemy import Connection
 from comfyward.accounts.usage import credits_for
 from comfyward.runs.event import Event, EventType
 from comfyward.runs.run import ENDINGS, EndReason, Run, State, next_state, public_status
-from comfyward.store import accounts, runs, webhooks
+from comfyward.store import accounts, files, queue, runs, webhooks
+from comfyward.store import events as stored_events
 
 WEBHOOK_STARTED = "run.started"
 WEBHOOK_COMPLETED = "run.completed"
@@ -28,61 +31,76 @@ _WEBHOOK_OF = {
 }
 
 
-def queued(conn: Connection, run_id: str, now: int) -> Event:
+@dataclass(frozen=True)
+class Left:
+    """What an attempt left behind. Outputs and previews are in the form that the run's row keeps."""
+
+    outputs: Sequence[dict[str, Any]] = ()
+    previews: Sequence[dict[str, Any]] = ()
+    shown: str | None = None
+    failure: dict[str, Any] | None = None
+    run_time_ms: int | None = None
+    log: str | None = None
+
+
+NOTHING = Left()
+
+
+def queued(conn: Connection, run_id: str, account_id: str, now: int) -> Event:
     """Intake wrote the row; this tells of it."""
-    return _status(conn, run_id, State.QUEUED, None, now)
+    return _told(conn, _status(run_id, account_id, 1, State.QUEUED, None), now)
 
 
 def assigned(conn: Connection, run: Run, now: int) -> Event:
-    return _status(conn, run.id, State.ASSIGNED, None, now, attempt=run.attempt, device=run.device)
+    event = _status(run.id, run.account_id, run.event_seq, State.ASSIGNED, None, attempt=run.attempt, device=run.device)
+    return _told(conn, event, now)
 
 
-def started(conn: Connection, run: Run, now: int) -> list[Event]:
+def started(conn: Connection, run: Run, report_seq: int, now: int) -> list[Event]:
     """assigned -> running; nothing when the run has moved on."""
     assert run.lease is not None
-    if not runs.start(conn, run.lease, now):
+    seq = queue.start(conn, run.lease, report_seq, now)
+    if seq is None:
         return []
     _announce(conn, run, WEBHOOK_STARTED, now)
-    return [_status(conn, run.id, State.RUNNING, None, now, attempt=run.attempt, device=run.device)]
+    event = _status(run.id, run.account_id, seq, State.RUNNING, None, attempt=run.attempt, device=run.device)
+    return [_told(conn, event, now)]
 
 
 def ended(
-    conn: Connection,
-    run: Run,
-    reason: EndReason,
-    now: int,
-    *,
-    prices: Mapping[str, float],
-    failure: dict[str, Any] | None = None,
-    outputs: Sequence[dict[str, Any]] = (),
-    run_time_ms: int | None = None,
-    log: str | None = None,
+    conn: Connection, run: Run, reason: EndReason, now: int, *, prices: Mapping[str, float], left: Left = NOTHING
 ) -> list[Event]:
     """An attempt is over: the run ends, or goes back to the queue. Nothing when it has moved on."""
     state = next_state(reason, run.attempt, run.max_attempts, cancel_requested=run.cancel_requested_at is not None)
     if state is State.QUEUED:
-        return requeued(conn, run, reason, now, log=log)
+        return requeued(conn, run, reason, now, log=left.log)
     if state is State.CANCELLED:
-        reason, outputs = EndReason.CANCELLED, ()
-    failure = None if state is State.SUCCEEDED else _explained(failure, reason)
-    finished = runs.finish(
+        reason, left = EndReason.CANCELLED, dataclasses.replace(left, outputs=())
+    failure = None if state is State.SUCCEEDED else _explained(left.failure, reason)
+    last_seq = queue.finish(
         conn,
         run,
         state=state,
         reason=reason,
         failure=failure,
-        outputs=list(outputs),
-        run_time_ms=run_time_ms,
-        log=log,
+        outputs=list(left.outputs),
+        shown=left.shown,
+        previews=list(left.previews),
+        run_time_ms=left.run_time_ms,
+        log=left.log,
+        events=len(left.outputs) + 1,
         now=now,
     )
-    if not finished:
+    if last_seq is None:
         return []
-    held = {source.get("blob") for source in run.files.values()}
-    runs.add_blob_uses(conn, run.id, {output["digest"] for output in outputs} - held)
-    _book(conn, run, reason, run_time_ms, now, prices)
-    events = [runs.add_event(conn, run.id, EventType.OUTPUT, dict(output), now) for output in outputs]
-    events.append(_status(conn, run.id, state, reason, now, failure=failure))
+    _keep_files(conn, run, left, now)
+    _book(conn, run, reason, left.run_time_ms, now, prices)
+    events = [
+        Event(run.id, run.account_id, EventType.OUTPUT, dict(output), seq)
+        for seq, output in enumerate(left.outputs, last_seq - len(left.outputs))
+    ]
+    events.append(_status(run.id, run.account_id, last_seq, state, reason, failure=failure))
+    stored_events.add(conn, events, now)
     _announce(conn, run, _WEBHOOK_OF[state], now)
     return events
 
@@ -92,22 +110,52 @@ def requeued(conn: Connection, run: Run, reason: EndReason, now: int, *, log: st
     avoid = (
         run.worker_id if reason in (EndReason.GPU_FAULT, EndReason.COMFYUI_CRASHED, EndReason.STORAGE_FULL) else None
     )
-    if not runs.requeue(conn, run, avoid_worker_id=avoid, log=log, now=now):
+    seq = queue.requeue(conn, run, avoid_worker_id=avoid, log=log, now=now)
+    if seq is None:
         return []
-    return [_status(conn, run.id, State.QUEUED, reason, now, attempt=run.attempt)]
+    return [_told(conn, _status(run.id, run.account_id, seq, State.QUEUED, reason, attempt=run.attempt), now)]
 
 
 def given_back(conn: Connection, run: Run, now: int) -> list[Event]:
     """Back to the queue as if it had not been handed out."""
-    if not runs.give_back(conn, run, now):
-        return []
-    return [_status(conn, run.id, State.QUEUED, None, now)]
+    seq = queue.give_back(conn, run, now)
+    return [] if seq is None else [_told(conn, _status(run.id, run.account_id, seq, State.QUEUED, None), now)]
 
 
-def _status(conn: Connection, run_id: str, state: State, reason: EndReason | None, now: int, **more: Any) -> Event:
+def _status(run_id: str, account_id: str, seq: int, state: State, reason: EndReason | None, **more: Any) -> Event:
     data = {"status": public_status(state, reason if state.is_final else None), "state": state, "end_reason": reason}
     data |= {key: value for key, value in more.items() if value is not None}
-    return runs.add_event(conn, run_id, EventType.STATUS, data, now)
+    return Event(run_id, account_id, EventType.STATUS, data, seq)
+
+
+def _told(conn: Connection, event: Event, now: int) -> Event:
+    stored_events.add(conn, [event], now)
+    return event
+
+
+def _keep_files(conn: Connection, run: Run, left: Left, now: int) -> None:
+    """The run's outputs become files of its account, usable by id; its previews are only kept from the sweep."""
+    held = {source.get("blob") for source in run.files.values()}
+    runs.add_blob_uses(conn, run.id, {each["digest"] for each in (*left.outputs, *left.previews)} - held)
+    files.add_outputs(
+        conn,
+        [
+            files.StoredFile(
+                id=output["id"],
+                account_id=run.account_id,
+                path=f"/output/{run.id}/{output['name']}",
+                digest=output["digest"],
+                size=output["size"],
+                content_type=output["content_type"],
+                is_asset=True,
+                run_id=run.id,
+                created_at=now,
+                named_at=now,
+                expires_at=None,
+            )
+            for output in left.outputs
+        ],
+    )
 
 
 def _announce(conn: Connection, run: Run, event: str, now: int) -> None:

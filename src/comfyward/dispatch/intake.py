@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,22 +13,19 @@ from sqlalchemy import Connection
 from comfyward.accounts.account import Caller
 from comfyward.dispatch import changes
 from comfyward.dispatch.blobs import Blobs
-from comfyward.dispatch.offers import DEFAULT_ENVIRONMENT, Offers
+from comfyward.dispatch.offers import Offers
 from comfyward.errors import Conflict, InvalidRequest
 from comfyward.files.guard import Guard
-from comfyward.ids import new_id, new_prompt_id
-from comfyward.runs.event import Event
+from comfyward.ids import new_id, new_uuid
+from comfyward.runs.event import Event, Publish
 from comfyward.runs.files import Inline, Source, Stored, Url, source_from_row, source_to_row
-from comfyward.runs.run import EndReason, Run, State
+from comfyward.runs.run import DEFAULT_ENVIRONMENT, EndReason, Face, Run, State
 from comfyward.store import accounts, files, runs, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.workflows.catalog import brought_names
 from comfyward.workflows.graph import describe, parse_graph
 from comfyward.workflows.needs import models_of, paths_named
 from comfyward.workflows.validation import check
-from comfyward.workflows.workflow import Workflow
-
-Publish = Callable[[Sequence[Event]], None]
 
 PRIORITIES = range(-100, 101)
 
@@ -46,7 +43,11 @@ class Submission:
     priority: int = 0
     timeout_s: float | None = None
     tags: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
+    face: Face = Face.ICU
+    client_id: str | None = None
+    prompt_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Intake:
         timeout_s = self._timeout(submission.timeout_s)
         pools, catalog = await self._offers.look()
         named = paths_named(graph, catalog)
-        workflow, own = await self._db.read(_belongings, account_id, submission.workflow_id, named)
+        workflow, own = await self._db.look(_belongings, account_id, submission.workflow_id, named)
         accelerator, pool = self._offers.resolve(submission.accelerator or workflow.accelerator, pools)
         # A plain name attaches the account's own file of that name.
         brought = {**{file.path: Stored(file.digest, file.size) for file in own}, **submission.files}
@@ -98,7 +99,9 @@ class Intake:
             account_id=account_id,
             workflow_id=workflow.id,
             api_key_id=caller.api_key_id,
-            prompt_id=new_prompt_id(),
+            prompt_id=submission.prompt_id or new_uuid(),
+            face=submission.face,
+            client_id=submission.client_id,
             accelerator=accelerator,
             pool=pool,
             environment=DEFAULT_ENVIRONMENT,
@@ -112,8 +115,9 @@ class Intake:
             metadata=describe(graph, submission.extra_data, catalog.packs if catalog else {}),
             webhook=submission.webhook,
             tags=list(submission.tags),
+            labels=dict(submission.labels),
             idempotency_key=submission.idempotency_key,
-            request_digest=_request_digest(submission),
+            request_digest=_request_digest(submission) if submission.idempotency_key else None,
             created_at=now_ms(),
         )
         run_id, events = await self._db.write(_insert, new, self._prices)
@@ -180,15 +184,15 @@ class Intake:
 
 def _belongings(
     conn: Connection, account_id: str, workflow_id: str, named: set[str]
-) -> tuple[Workflow, list[files.StoredFile]]:
-    return workflows.get(conn, account_id, workflow_id), files.at(conn, account_id, named)
+) -> tuple[workflows.Place, list[files.StoredFile]]:
+    return workflows.place(conn, account_id, workflow_id), files.at(conn, account_id, named)
 
 
 def _insert(conn: Connection, new: runs.NewRun, prices: Mapping[str, float]) -> tuple[str, list[Event]]:
     run_id = runs.insert_run(conn, new)
     if run_id != new.id:
         return run_id, []
-    events = [changes.queued(conn, run_id, new.created_at)]
+    events = [changes.queued(conn, run_id, new.account_id, new.created_at)]
     if accounts.out_of_credit(conn, [new.account_id]):
         run = runs.get(conn, new.account_id, run_id)
         events += changes.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, new.created_at, prices=prices)

@@ -6,7 +6,7 @@ Workers wait here; one loop matches them with the queue, so a thousand waiting w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -15,16 +15,14 @@ from comfyward.dispatch import changes
 from comfyward.dispatch.placement import WaitingRun, Worker, match
 from comfyward.ids import new_secret
 from comfyward.loop import Loop
-from comfyward.runs.event import Event
+from comfyward.runs.event import Event, Publish
 from comfyward.runs.run import EndReason, Run
-from comfyward.store import accounts, runs, workers
+from comfyward.store import accounts, queue, runs, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.worker.protocol import Ask, Heartbeat, Orders
 
 QUEUE_LOOKAHEAD = 200
 SEEN_RESOLUTION_MS = 5_000
-
-Publish = Callable[[Sequence[Event]], None]
 
 
 @dataclass(frozen=True)
@@ -46,9 +44,13 @@ class _Waiting:
 
 @dataclass
 class _Standing:
-    """A worker between its calls: what it holds, and how its held heartbeat is woken."""
+    """A worker between its calls: what it holds, and how its held heartbeat is woken.
+
+    `handed` is the lease that it was given last and has not spoken of yet; "" while this server does not know.
+    """
 
     worker: Worker
+    handed: str | None = ""
     orders: asyncio.Event = field(default_factory=asyncio.Event)
     drain: bool = False
     busy: bool = False
@@ -74,11 +76,11 @@ class Leases(Loop):
 
     async def ask(self, asker: Asker, ask: Ask) -> Run | None:
         """A run for this worker, or None when there is none for `ask.wait_s` seconds."""
-        await self._take_back_unheard(ask)
-        if self._draining:
-            return None
         worker = Worker(asker.worker_id, asker.pool, asker.environment, ask.idle, frozenset(ask.warm))
         standing = self._standing(worker)
+        await self._take_back_unheard(standing, ask)
+        if self._draining:
+            return None
         standing.worker, standing.busy = worker, bool(ask.holding)
         answer: asyncio.Future[Run | None] = asyncio.get_running_loop().create_future()
         waiting = _Waiting(worker, asker.device, answer)
@@ -162,22 +164,23 @@ class Leases(Loop):
         assert run.worker_id is not None
         waiting = self._waiting.pop(run.worker_id, None)
         if standing := self._known.get(run.worker_id):
-            standing.busy = True
+            standing.busy, standing.handed = True, run.lease
         if waiting is None or not _answer(waiting, run):
             self._publish(await self._db.write(changes.given_back, run, now_ms()))
 
-    async def _take_back_unheard(self, ask: Ask) -> None:
+    async def _take_back_unheard(self, standing: _Standing, ask: Ask) -> None:
         """A worker that does not know a lease of its own never got the answer that carried it."""
-        unheard = await self._db.read(_unheard, ask.worker_id, ask.holding)
-        for run in unheard:
-            self._publish(await self._db.write(changes.given_back, run, now_ms()))
+        if standing.handed is not None and standing.handed not in ask.holding:
+            for run in await self._db.look(_unheard, ask.worker_id, ask.holding):
+                self._publish(await self._db.write(changes.given_back, run, now_ms()))
+        standing.handed = None
 
     async def _renew(self, standing: _Standing, heartbeat: Heartbeat) -> Orders:
         now = now_ms()
         lost: list[str] = []
         if heartbeat.leases:
             expires_at = now + int(self.lease_s * 1000)
-            kept = await self._db.write(runs.renew, heartbeat.leases, expires_at=expires_at)
+            kept = await self._db.write(queue.renew, heartbeat.leases, expires_at=expires_at)
             lost = [lease for lease in heartbeat.leases if lease not in kept]
         if now - standing.seen_at > SEEN_RESOLUTION_MS:
             standing.seen_at = now
@@ -185,7 +188,7 @@ class Leases(Loop):
         return Orders(lost, await self._cancelled(heartbeat.worker_id), standing.drain)
 
     async def _cancelled(self, worker_id: str) -> list[str]:
-        return await self._db.read(runs.cancelled_leases, worker_id)
+        return await self._db.look(queue.cancelled_leases, worker_id)
 
     def _standing(self, worker: Worker) -> _Standing:
         return self._known.setdefault(worker.id, _Standing(worker))
@@ -211,20 +214,20 @@ class _Match:
     def apply(self, conn: Connection) -> tuple[list[tuple[Run, Event]], list[Event], bool]:
         """(runs assigned with their events, events of runs that cannot be paid, whether more runs wait)."""
         now = now_ms()
-        heads = runs.queue_heads(conn, {worker.pool for worker, _ in self.asking}, QUEUE_LOOKAHEAD)
+        heads = queue.heads(conn, {worker.pool for worker, _ in self.asking}, QUEUE_LOOKAHEAD)
         if not heads:
             return [], [], False
         unpaid = accounts.out_of_credit(conn, {head.account_id for head in heads if head.has_credit_limit})
         ended = self._end(conn, [head.id for head in heads if head.account_id in unpaid], now)
-        queue = [_waiting_run(head) for head in heads if head.account_id not in unpaid]
-        pairs = match([worker for worker, _ in self.asking], queue, self.others, now, self.affinity_wait_ms)
-        return self._assign(conn, pairs, now), ended, len(queue) > len(pairs)
+        waiting = [_waiting_run(head) for head in heads if head.account_id not in unpaid]
+        pairs = match([worker for worker, _ in self.asking], waiting, self.others, now, self.affinity_wait_ms)
+        return self._assign(conn, pairs, now), ended, len(waiting) > len(pairs)
 
     def _assign(self, conn: Connection, pairs: list[tuple[Worker, WaitingRun]], now: int) -> list[tuple[Run, Event]]:
         devices = {worker.id: device for worker, device in self.asking}
         assigned = []
         for worker, waiting in pairs:
-            run = runs.assign(
+            run = queue.assign(
                 conn,
                 waiting.id,
                 worker_id=worker.id,
@@ -245,14 +248,14 @@ class _Match:
         return events
 
 
-def _waiting_run(head: runs.Candidate) -> WaitingRun:
+def _waiting_run(head: queue.Candidate) -> WaitingRun:
     return WaitingRun(
         head.id, head.pool, head.environment, head.queued_at, frozenset(head.models), head.avoid_worker_id
     )
 
 
 def _unheard(conn: Connection, worker_id: str, holding: list[str]) -> list[Run]:
-    return [run for run in runs.leased_by(conn, worker_id) if run.lease not in holding]
+    return [run for run in queue.leased_by(conn, worker_id) if run.lease not in holding]
 
 
 def _forget_worker(
@@ -260,7 +263,7 @@ def _forget_worker(
 ) -> list[Event]:
     workers.leave(conn, worker_id, now)
     events: list[Event] = []
-    for run in runs.leased_by(conn, worker_id):
+    for run in queue.leased_by(conn, worker_id):
         if said_goodbye:
             events += changes.given_back(conn, run, now)
         else:

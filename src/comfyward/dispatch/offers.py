@@ -11,11 +11,11 @@ import msgspec
 from sqlalchemy import Connection
 
 from comfyward.errors import UnknownAccelerator
+from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.store import workers
 from comfyward.store.db import Database, now_ms
 from comfyward.workflows.catalog import Catalog
 
-DEFAULT_ENVIRONMENT = "default"
 PRESENT_MS = 60_000
 REMEMBER_S = 1.0
 

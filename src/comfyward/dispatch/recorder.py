@@ -12,24 +12,27 @@ from sqlalchemy import Connection
 
 from comfyward.dispatch import changes
 from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.changes import Left
 from comfyward.errors import InvalidRequest, StaleLease
 from comfyward.files.objects import Blob
-from comfyward.runs.event import Event, EventType
+from comfyward.ids import new_uuid
+from comfyward.runs.event import Event, EventType, Publish
 from comfyward.runs.run import EndReason, Run, State
-from comfyward.store import files, runs
+from comfyward.store import files, queue
 from comfyward.store.db import Database, now_ms
 from comfyward.worker.protocol import (
     Downloading,
     Ended,
+    NodeExecuted,
     NodeProgress,
+    NodesCached,
+    OutputFile,
     PreviewFrame,
     Released,
     Report,
     Reports,
     Started,
 )
-
-Publish = Callable[[Sequence[Event]], None]
 
 
 class Recorder:
@@ -50,29 +53,36 @@ class Recorder:
     async def record(self, message: Reports) -> None:
         """Raises StaleLease when the lease is no longer its holder's."""
         numbered = [report for report in message.reports if isinstance(report, Started | Ended | Released)]
-        if numbered:
-            async with self._blobs.storing(_enclosed(numbered)) as blobs:
-                run, events = await self._db.write(_apply, message.lease, numbered, self._prices, blobs)
-        else:
-            run, events = await self._db.read(_run_of, message.lease), []
-        self._publish([*_live(run.id, message.reports), *events])
+        if not numbered:
+            run_id, account_id = await self._db.look(_run_under, message.lease)
+            return self._publish(_live(run_id, account_id, message.reports))
+        async with self._blobs.storing(_enclosed(numbered)) as blobs:
+            run, events = await self._db.write(_apply, message.lease, numbered, self._prices, blobs)
+        self._publish(_in_order(_live(run.id, run.account_id, message.reports), events))
         if any(event.data.get("state") == State.QUEUED for event in events):
             self._queue_changed()
         if events and run.webhook is not None:
             self._announced()
 
 
+def _in_order(live: Sequence[Event], stored: Sequence[Event]) -> list[Event]:
+    """What happened inside ComfyUI comes between the run's start and its end."""
+    begins = [event for event in stored if event.data.get("state") == State.RUNNING]
+    return [*begins, *live, *(event for event in stored if event not in begins)]
+
+
 def _enclosed(reports: Sequence[Report]) -> dict[str, bytes]:
     """Small outputs come inside the report: one call instead of one for each."""
-    outputs = [output for report in reports if isinstance(report, Ended) for output in report.outputs]
-    return {output.digest: output.data for output in outputs if output.data is not None}
+    ended = [report for report in reports if isinstance(report, Ended)]
+    files = [file for report in ended for file in (*report.outputs, *report.previews)]
+    return {file.digest: file.data for file in files if file.data is not None}
 
 
-def _run_of(conn: Connection, lease: str) -> Run:
-    found = runs.leased(conn, lease)
+def _run_under(conn: Connection, lease: str) -> tuple[str, str]:
+    found = queue.run_under(conn, lease)
     if found is None:
         raise StaleLease("The lease is over or was given to another worker.")
-    return found[0]
+    return found
 
 
 def _apply(
@@ -82,7 +92,7 @@ def _apply(
     prices: Mapping[str, float],
     blobs: Sequence[Blob] = (),
 ) -> tuple[Run, list[Event]]:
-    found = runs.leased(conn, lease)
+    found = queue.leased(conn, lease)
     if found is None:
         raise StaleLease("The lease is over or was given to another worker.")
     run, taken = found
@@ -96,7 +106,6 @@ def _apply(
         events += _apply_one(conn, run, report, prices, now)
         if not isinstance(report, Started):
             break  # the lease is over
-        runs.take_report(conn, lease, report.seq)
         run = dataclasses.replace(run, state=State.RUNNING, started_at=now)
     return run, events
 
@@ -105,46 +114,48 @@ def _apply_one(
     conn: Connection, run: Run, report: Started | Ended | Released, prices: Mapping[str, float], now: int
 ) -> list[Event]:
     match report:
-        case Started():
-            return changes.started(conn, run, now)
+        case Started(seq):
+            return changes.started(conn, run, seq, now)
         case Released():
             return changes.given_back(conn, run, now)
         case Ended():
-            return changes.ended(
-                conn,
-                run,
-                report.reason,
-                now,
-                prices=prices,
+            left = Left(
+                outputs=_kept(conn, report.outputs) if report.reason is EndReason.COMPLETED else [],
+                previews=_kept(conn, report.previews),
+                shown=msgspec.json.encode(report.shown).decode() if report.shown else None,
                 failure=msgspec.to_builtins(report.failure) if report.failure else None,
-                outputs=_outputs(conn, report),
                 run_time_ms=report.run_time_ms,
                 log=report.log,
             )
+            return changes.ended(conn, run, report.reason, now, prices=prices, left=left)
 
 
-def _outputs(conn: Connection, report: Ended) -> list[dict[str, Any]]:
-    """The outputs as the row keeps them. Raises InvalidRequest when one was not uploaded."""
-    if report.reason is not EndReason.COMPLETED:
-        return []
-    for output in report.outputs:
-        if output.data is None and not files.has_blob(conn, output.digest):
-            raise InvalidRequest(f"The output '{output.name}' was reported but never uploaded.")
-    return [msgspec.to_builtins(msgspec.structs.replace(output, data=None)) for output in report.outputs]
+def _kept(conn: Connection, reported: Sequence[OutputFile]) -> list[dict[str, Any]]:
+    """Files as the row keeps them, each with an id. Raises InvalidRequest when one was not uploaded."""
+    for file in reported:
+        if file.data is None and not files.has_blob(conn, file.digest):
+            raise InvalidRequest(f"The output '{file.name}' was reported but never uploaded.")
+    return [{"id": new_uuid(), **msgspec.to_builtins(msgspec.structs.replace(file, data=None))} for file in reported]
 
 
-def _live(run_id: str, reports: Sequence[Report]) -> list[Event]:
-    events = []
-    for report in reports:
-        match report:
-            case Downloading(path, done, total):
-                events.append(Event(run_id, EventType.DOWNLOAD, {"path": path, "done": done, "total": total}))
-            case NodeProgress(node, value, maximum, done, total):
-                data = {"node": node, "value": value, "max": maximum, "nodes_done": done, "nodes_total": total}
-                events.append(Event(run_id, EventType.PROGRESS, data))
-            case PreviewFrame(node, content_type, data_bytes):
-                data_url = f"data:{content_type};base64,{base64.b64encode(data_bytes).decode()}"
-                events.append(Event(run_id, EventType.PREVIEW, {"node": node, "image": data_url}))
-            case _:
-                continue
-    return events
+def _live(run_id: str, account_id: str, reports: Sequence[Report]) -> list[Event]:
+    told = (_told(report) for report in reports)
+    return [Event(run_id, account_id, *each) for each in told if each is not None]
+
+
+def _told(report: Report) -> tuple[EventType, dict[str, Any]] | None:
+    match report:
+        case Downloading(path, done, total):
+            return EventType.DOWNLOAD, {"path": path, "done": done, "total": total}
+        case NodesCached(nodes):
+            return EventType.CACHED, {"nodes": nodes}
+        case NodeProgress(node, value, maximum, done, total):
+            data = {"node": node, "value": value, "max": maximum, "nodes_done": done, "nodes_total": total}
+            return EventType.PROGRESS, data
+        case NodeExecuted(node, output):
+            return EventType.EXECUTED, {"node": node, "output": output}
+        case PreviewFrame(node, content_type, data_bytes):
+            data_url = f"data:{content_type};base64,{base64.b64encode(data_bytes).decode()}"
+            return EventType.PREVIEW, {"node": node, "image": data_url}
+        case _:
+            return None

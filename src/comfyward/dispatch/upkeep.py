@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection
 
 from comfyward.dispatch import changes
 from comfyward.dispatch.blobs import Blobs
 from comfyward.loop import Loop
-from comfyward.runs.event import Event
+from comfyward.runs.event import Event, Publish
 from comfyward.runs.run import EndReason
-from comfyward.store import runs
+from comfyward.store import files, queue, runs
 from comfyward.store.db import Database, now_ms
 
 DAY_MS = 24 * 3600 * 1000
 HOUR_MS = 3600 * 1000
 STANDSTILL_MS = 2_000
-
-Publish = Callable[[Sequence[Event]], None]
+PREVIEWS_KEPT_MS = DAY_MS
 
 
 class Rescue(Loop):
@@ -40,7 +39,7 @@ class Rescue(Loop):
 
     async def tick(self) -> dict[str, int]:
         since_ms, self._looked_at = now_ms() - self._looked_at, now_ms()
-        if since_ms > STANDSTILL_MS or not await self._db.read(runs.expired, now_ms()):
+        if since_ms > STANDSTILL_MS or not await self._db.read(queue.expired, now_ms()):
             return {}
         events = await self._db.write(_rescue, self._prices)
         self._publish(events)
@@ -49,7 +48,7 @@ class Rescue(Loop):
 
 
 class Retention(Loop):
-    """Deleted and outdated runs are removed, then the blobs that nothing needs any more."""
+    """Deleted and outdated runs, files and previews are removed, then the blobs that nothing needs any more."""
 
     name = "retention"
     interval_s = 300.0
@@ -62,13 +61,16 @@ class Retention(Loop):
         now = now_ms()
         finished_before = now - int(self._retention_days * DAY_MS) if self._retention_days else None
         purged = await self._db.write(runs.purge, deleted_before=now - HOUR_MS, finished_before=finished_before)
+        previews = await self._db.write(runs.drop_previews, now - PREVIEWS_KEPT_MS)
+        expired = await self._db.write(files.expire, now)
         # An hour's grace: a blob is stored before the row that needs it is written.
-        return {"runs": purged, "blobs": await self._blobs.sweep(before=now - HOUR_MS)}
+        blobs = await self._blobs.sweep(before=now - HOUR_MS)
+        return {"runs": purged, "previews": previews, "files": expired, "blobs": blobs}
 
 
 def _rescue(conn: Connection, prices: Mapping[str, float]) -> list[Event]:
     now = now_ms()
     events: list[Event] = []
-    for run in runs.expired(conn, now):
+    for run in queue.expired(conn, now):
         events += changes.ended(conn, run, EndReason.WORKER_LOST, now, prices=prices)
     return events

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from comfyward.errors import ComfywardError
 from comfyward.loop import Loop
-from comfyward.store import runs
+from comfyward.store import queue
 from comfyward.store.db import Database
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Reconcile(Loop):
         self._db, self._fleet, self._limits, self._stop_grace_s = db, fleet, limits, stop_grace_s
 
     async def tick(self) -> dict[str, int]:
-        queued = await self._db.read(runs.queue_lengths)
+        queued = await self._db.read(queue.lengths)
         wanted = plan(self._fleet.slots(), self._fleet.list(), queued, self._limits)
         for worker_id in wanted.start:
             await self._try(worker_id)

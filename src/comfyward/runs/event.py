@@ -6,6 +6,7 @@ passed on: a client that was away sees the newest of each kind when it comes bac
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -17,6 +18,8 @@ class EventType(StrEnum):
     DOWNLOAD = "download"
     PROGRESS = "progress"
     PREVIEW = "preview"
+    CACHED = "cached"
+    EXECUTED = "executed"
 
 
 STORED = frozenset({EventType.STATUS, EventType.OUTPUT})
@@ -24,9 +27,13 @@ STORED = frozenset({EventType.STATUS, EventType.OUTPUT})
 
 @dataclass(frozen=True)
 class Event:
-    """One event of one run. `seq` counts the run's stored events from 1; live events have none."""
+    """One event of one run of an account. `seq` counts the run's stored events from 1; live events have none."""
 
     run_id: str
+    account_id: str
     type: EventType
     data: dict[str, Any] = field(default_factory=dict)
     seq: int | None = None
+
+
+Publish = Callable[[Sequence[Event]], None]

@@ -154,21 +154,40 @@ def states_of(status: PublicStatus) -> frozenset[State]:
     return frozenset(state for state, public in _PUBLIC.items() if public is status)
 
 
+DEFAULT_ENVIRONMENT = "default"
+
+
+class Face(StrEnum):
+    """The API through which a run came in."""
+
+    ICU = "icu"  # /api/v1, ComfyICU's
+    JOBS = "jobs"  # /api/v2, Comfy API v2
+    NATIVE = "native"  # ComfyUI's own
+
+
 @dataclass(frozen=True)
 class Run:
-    """A run as the rows hold it. Times are milliseconds since the epoch (UTC); JSON texts are kept as they came."""
+    """A run as the rows hold it. Times are milliseconds since the epoch (UTC); JSON texts are kept as they came.
+
+    `prompt_id` is its name in Comfy API v2 and in ComfyUI's own API, unique in the account. `turn` is its place in the
+    fair order of the queue. `shown` is what ComfyUI's history says of each node's results, `previews` the temporary
+    files among them, which are kept for a short time and are no outputs.
+    """
 
     id: str
     account_id: str
     workflow_id: str
     api_key_id: str | None
     prompt_id: str
+    face: Face
+    client_id: str | None
     state: State
     end_reason: EndReason | None
     accelerator: str
     pool: str
     environment: str
     priority: int
+    turn: int
     timeout_s: float
     attempt: int
     max_attempts: int
@@ -180,17 +199,23 @@ class Run:
     metadata: dict[str, Any]
     webhook: str | None
     tags: list[str]
+    labels: dict[str, str]
     failure: dict[str, Any] | None
     outputs: list[dict[str, Any]]
+    shown: str | None
+    previews: list[dict[str, Any]]
     device: str | None
     run_time_ms: int | None
     lease: str | None
     worker_id: str | None
+    event_seq: int
     created_at: int
+    queued_at: int
     assigned_at: int | None
     started_at: int | None
     finished_at: int | None
     updated_at: int
+    history_cleared_at: int | None
     deleted_at: int | None
 
     @property

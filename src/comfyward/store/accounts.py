@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from comfyward.accounts.account import Account, ApiKey, Caller
 from comfyward.accounts.usage import UsageRow, is_spent
 from comfyward.errors import Conflict, NotFound
 from comfyward.ids import KEY_PREFIX, hash_secret, new_api_key, new_id, new_secret, new_webhook_secret
 from comfyward.store.schema import accounts, api_keys, secrets, usage, worker_tokens, workflows
+from comfyward.store.statement import Statement
 
 _ACCOUNT = [accounts.c[name] for name in Account.__dataclass_fields__]
+_USED = ("run_id", "attempt", "account_id", "api_key_id", "workflow_id", "accelerator", "day", "gpu_ms", "credits")
+_ADD_USAGE = Statement(insert(usage).values({name: bindparam(name) for name in _USED}))
+_CREDIT_LIMIT = Statement(select(accounts.c.credit_limit).where(accounts.c.id == bindparam("account_id")))
 _KEY = [api_keys.c[name] for name in ApiKey.__dataclass_fields__]
 DEFAULT_WORKFLOW_NAME = "Default"
 KEY_USE_RESOLUTION_MS = 60_000
@@ -167,18 +171,17 @@ def add_usage(
     credits: float,
 ) -> None:
     """Books the GPU time of one attempt; the primary key refuses to book it twice."""
-    conn.execute(
-        insert(usage).values(
-            run_id=run_id,
-            attempt=attempt,
-            account_id=account_id,
-            api_key_id=api_key_id,
-            workflow_id=workflow_id,
-            accelerator=accelerator,
-            day=day,
-            gpu_ms=gpu_ms,
-            credits=credits,
-        )
+    _ADD_USAGE(
+        conn,
+        run_id=run_id,
+        attempt=attempt,
+        account_id=account_id,
+        api_key_id=api_key_id,
+        workflow_id=workflow_id,
+        accelerator=accelerator,
+        day=day,
+        gpu_ms=gpu_ms,
+        credits=credits,
     )
 
 
@@ -194,17 +197,10 @@ def used_credits(conn: Connection, account_ids: Iterable[str]) -> dict[str, floa
 
 def out_of_credit(conn: Connection, account_ids: Iterable[str]) -> set[str]:
     """Those of the accounts that have a credit limit and have used it up."""
-    account_ids = list(account_ids)
-    if not account_ids:
-        return set()
-    limited = select(accounts.c.id, accounts.c.credit_limit).where(
-        accounts.c.id.in_(account_ids), accounts.c.credit_limit.is_not(None)
-    )
-    limits = {row.id: row.credit_limit for row in conn.execute(limited)}
-    if not limits:
-        return set()
-    used = used_credits(conn, limits)
-    return {account_id for account_id, limit in limits.items() if is_spent(used.get(account_id, 0.0), limit)}
+    limits = {account_id: _CREDIT_LIMIT(conn, account_id=account_id).scalar() for account_id in account_ids}
+    limited = {account_id: limit for account_id, limit in limits.items() if limit is not None}
+    used = used_credits(conn, limited) if limited else {}
+    return {account_id for account_id, limit in limited.items() if is_spent(used.get(account_id, 0.0), limit)}
 
 
 UsageGroup = Literal["day", "accelerator", "workflow_id", "api_key_id"]

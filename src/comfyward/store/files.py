@@ -1,73 +1,168 @@
-"""Operations on stored blobs and on the files of an account, which are names for blobs."""
+"""Operations on stored blobs and on the files of an account, which are names for blobs.
+
+A path may have had several contents. The file *at* a path is the one that was given the name last; older ones stay
+reachable by their ids when they were minted as assets (Comfy API v2), and are replaced otherwise.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import dataclasses
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, exists, insert, or_, select, text, update
 
 from comfyward.errors import NotFound
+from comfyward.ids import new_uuid
 from comfyward.store.schema import blob_uses, blobs, files, runs
+from comfyward.store.statement import Statement
+
+# Roots of an account's own names; what runs left lies below /output/<run id>.
+NAMED_ROOTS = ("/input/", "/models/")
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file that an account uploaded: usable in its runs by name."""
+    """A name for a blob: an upload (usable in runs by name or id), or an output of a run (usable by id).
 
+    `named_at` is when the path was last given to this content; `expires_at` None keeps the file.
+    """
+
+    id: str
     account_id: str
     path: str
     digest: str
     size: int
     content_type: str
+    is_asset: bool
+    run_id: str | None
     created_at: int
+    named_at: int
+    expires_at: int | None
+
+
+def new_file(account_id: str, path: str, digest: str, size: int, content_type: str, now: int) -> StoredFile:
+    """An upload, not stored yet."""
+    return StoredFile(new_uuid(), account_id, path, digest, size, content_type, False, None, now, now, None)
+
+
+_NAMES = list(StoredFile.__dataclass_fields__)
+_COLUMNS = [files.c[name] for name in _NAMES]
+_INSERT = Statement(insert(files).values({name: bindparam(name) for name in _NAMES}))
+_ADD_BLOB = Statement(
+    text(
+        "INSERT INTO blobs (digest, sha256, size, created_at) VALUES (:digest, :sha256, :size, :now)"
+        " ON CONFLICT (digest) DO UPDATE SET created_at = excluded.created_at"
+    )
+)
+_HAS_BLOB = Statement(select(blobs.c.digest).where(blobs.c.digest == bindparam("digest")))
+_AT = Statement(
+    select(*_COLUMNS)
+    .where(files.c.account_id == bindparam("account_id"), files.c.path == bindparam("path"))
+    .order_by(files.c.named_at.desc(), files.c.id)
+    .limit(1)
+)
 
 
 def add_blob(conn: Connection, digest: str, sha256: str, size: int, now: int) -> None:
     """Says that the object store holds a blob; a known one counts as new again, so that no sweep takes it now."""
-    known = conn.execute(update(blobs).where(blobs.c.digest == digest).values(created_at=now))
-    if known.rowcount == 0:
-        conn.execute(insert(blobs).values(digest=digest, sha256=sha256, size=size, created_at=now))
+    _ADD_BLOB(conn, digest=digest, sha256=sha256, size=size, now=now)
 
 
 def has_blob(conn: Connection, digest: str) -> bool:
-    return conn.scalar(select(blobs.c.digest).where(blobs.c.digest == digest)) is not None
+    return _HAS_BLOB(conn, digest=digest).first() is not None
 
 
 def put(conn: Connection, file: StoredFile) -> StoredFile:
-    """Names a blob; an older file of the same path is replaced."""
-    conn.execute(delete(files).where(files.c.account_id == file.account_id, files.c.path == file.path))
-    conn.execute(insert(files).values(**file.__dict__))
-    return file
+    """Gives a path to a blob; what had the path before is replaced, but for assets, which stay reachable by id."""
+    own = (files.c.account_id == file.account_id, files.c.path == file.path)
+    conn.execute(delete(files).where(*own, files.c.is_asset == 0, files.c.digest != file.digest))
+    return mint(conn, file)[0]
 
 
-def find(conn: Connection, account_id: str, prefix: str = "/") -> list[StoredFile]:
-    """The account's files below a path, by path."""
-    query = select(files).where(files.c.account_id == account_id, files.c.path.startswith(prefix, autoescape=True))
-    return [StoredFile(**row._mapping) for row in conn.execute(query.order_by(files.c.path))]
+def mint(conn: Connection, file: StoredFile) -> tuple[StoredFile, bool]:
+    """A file of this path and content, and whether it is new: one that exists already has its name again.
+
+    A known one is kept at least as long as asked, and is an asset when either is.
+    """
+    same = (files.c.account_id == file.account_id, files.c.path == file.path, files.c.digest == file.digest)
+    row = conn.execute(select(*_COLUMNS).where(*same)).first()
+    if row is None:
+        _INSERT(conn, **{**file.__dict__, "is_asset": int(file.is_asset)})
+        return file, True
+    known = _file(row)
+    kept = None if None in (known.expires_at, file.expires_at) else max(known.expires_at or 0, file.expires_at or 0)
+    known = dataclasses.replace(
+        known, is_asset=known.is_asset or file.is_asset, named_at=file.named_at, expires_at=kept
+    )
+    changed = {"is_asset": int(known.is_asset), "named_at": known.named_at, "expires_at": kept}
+    conn.execute(update(files).where(files.c.id == known.id).values(**changed))
+    return known, False
+
+
+def add_outputs(conn: Connection, outputs: Sequence[StoredFile]) -> None:
+    """The files that a run left."""
+    _INSERT.many(conn, [{**output.__dict__, "is_asset": int(output.is_asset)} for output in outputs])
+
+
+def find(conn: Connection, account_id: str, prefix: str | None = None) -> list[StoredFile]:
+    """The account's files below a path (default: all that it named itself), by path."""
+    below: Any = (
+        or_(*(files.c.path.startswith(root) for root in NAMED_ROOTS))
+        if prefix is None
+        else files.c.path.startswith(prefix, autoescape=True)
+    )
+    query = select(*_COLUMNS).where(files.c.account_id == account_id, files.c.run_id.is_(None), below)
+    newest = {row.path: _file(row) for row in conn.execute(query.order_by(files.c.path, files.c.named_at))}
+    return list(newest.values())
 
 
 def at(conn: Connection, account_id: str, paths: Collection[str]) -> list[StoredFile]:
     """Those of the account's files that have one of these paths."""
-    if not paths:
-        return []
-    query = select(files).where(files.c.account_id == account_id, files.c.path.in_(list(paths)))
-    return [StoredFile(**row._mapping) for row in conn.execute(query)]
+    found = (_AT(conn, account_id=account_id, path=path).first() for path in sorted(paths))
+    return [_file(row) for row in found if row is not None]
 
 
 def get(conn: Connection, account_id: str, path: str) -> StoredFile:
     """Raises NotFound."""
-    row = conn.execute(select(files).where(files.c.account_id == account_id, files.c.path == path)).first()
+    row = _AT(conn, account_id=account_id, path=path).first()
     if row is None:
         raise NotFound(f"There is no file '{path}'.")
-    return StoredFile(**row._mapping)
+    return _file(row)
+
+
+def by_id(conn: Connection, account_id: str, file_id: str) -> StoredFile:
+    """Raises NotFound, also for another account's file."""
+    row = conn.execute(select(*_COLUMNS).where(files.c.account_id == account_id, files.c.id == file_id)).first()
+    if row is None:
+        raise NotFound(f"There is no asset '{file_id}'.")
+    return _file(row)
 
 
 def remove(conn: Connection, account_id: str, path: str) -> StoredFile:
-    """Forgets a file; runs that use it keep its bytes. Raises NotFound."""
+    """Forgets all files of a path; runs that use one keep its bytes. Raises NotFound."""
     file = get(conn, account_id, path)
     conn.execute(delete(files).where(files.c.account_id == account_id, files.c.path == path))
     return file
+
+
+def remove_by_id(conn: Connection, account_id: str, file_id: str) -> None:
+    """Forgets one file; runs that use it keep its bytes. Raises NotFound."""
+    by_id(conn, account_id, file_id)
+    conn.execute(delete(files).where(files.c.account_id == account_id, files.c.id == file_id))
+
+
+def rename(conn: Connection, account_id: str, path: str, target: str, now: int) -> StoredFile:
+    """Gives a file another path. Raises NotFound."""
+    file = remove(conn, account_id, path)
+    moved = dataclasses.replace(file, id=new_uuid(), path=target, created_at=now, named_at=now)
+    return put(conn, moved)
+
+
+def expire(conn: Connection, now: int) -> int:
+    """Forgets the files whose time is over. Returns how many."""
+    return conn.execute(delete(files).where(files.c.expires_at < now)).rowcount
 
 
 def blob_size(conn: Connection, account_id: str, digest: str) -> int | None:
@@ -77,6 +172,11 @@ def blob_size(conn: Connection, account_id: str, digest: str) -> int | None:
         blob_uses.c.digest == digest, blob_uses.c.run_id == runs.c.id, runs.c.account_id == account_id
     )
     return conn.scalar(select(blobs.c.size).where(blobs.c.digest == digest, own_file | own_run))
+
+
+def touch_blob(conn: Connection, digest: str, now: int) -> None:
+    """Keeps a blob from the next sweep: somebody was told that it is here."""
+    conn.execute(update(blobs).where(blobs.c.digest == digest).values(created_at=now))
 
 
 def orphans(conn: Connection, before: int, limit: int = 500) -> list[str]:
@@ -93,3 +193,8 @@ def forget_orphan(conn: Connection, digest: str, before: int) -> bool:
 def _unused() -> ColumnElement[bool]:
     used = exists().where(files.c.digest == blobs.c.digest) | exists().where(blob_uses.c.digest == blobs.c.digest)
     return ~used
+
+
+def _file(row: Row[*tuple[Any, ...]]) -> StoredFile:
+    file = StoredFile(*row)
+    return dataclasses.replace(file, is_asset=bool(file.is_asset))

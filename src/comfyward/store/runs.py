@@ -1,62 +1,31 @@
-"""Operations on runs and their events. Whoever asks for an account's runs passes the account: there is no other way."""
+"""Operations on runs, as their accounts see them. Whoever asks passes the account: there is no other way."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, tuple_, update
 
-from comfyward.errors import IdempotencyMismatch, NotFound
-from comfyward.runs.event import Event, EventType
-from comfyward.runs.run import FINAL_STATES, LEASED_STATES, EndReason, Run, State
-from comfyward.store.schema import accounts, blob_uses, events, runs
+from comfyward.errors import Conflict, IdempotencyMismatch, NotFound
+from comfyward.runs.run import FINAL_STATES, LEASED_STATES, EndReason, Face, Run, State
+from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
+from comfyward.store.schema import IS_HANDED_OUT, IS_QUEUED, blob_uses, events, files, runs
+from comfyward.store.statement import Statement
 
-_encode = msgspec.json.encode
-_decode = msgspec.json.decode
-
-# Statements on every run's way are built once: building costs more than running them.
-_JSON_FIELDS = ("files", "models", "metadata", "tags", "failure", "outputs")
-_RUN_COLUMNS = [runs.c[name] for name in Run.__dataclass_fields__]
-
-
-_OWN = (
-    select(*_RUN_COLUMNS)
-    .where(runs.c.id == bindparam("run_id"), runs.c.account_id == bindparam("account_id"))
-    .where(runs.c.deleted_at.is_(None))
-)
-_ANY = select(*_RUN_COLUMNS).where(runs.c.id == bindparam("run_id"))
-_STATE = (
-    select(runs.c.state)
-    .where(runs.c.id == bindparam("run_id"), runs.c.account_id == bindparam("account_id"))
-    .where(runs.c.deleted_at.is_(None))
-)
-_LEASED = select(*_RUN_COLUMNS, runs.c.report_seq).where(runs.c.lease == bindparam("held_lease"))
-_INSERT = insert(runs)
-_ASSIGN = (
-    update(runs)
-    .where(runs.c.id == bindparam("run_id"), runs.c.state == State.QUEUED, runs.c.cancel_requested_at.is_(None))
-    .values(
-        state=State.ASSIGNED,
-        attempt=runs.c.attempt + 1,
-        report_seq=0,
-        started_at=None,
-        **{name: bindparam(name) for name in ("lease", "lease_expires_at", "worker_id", "device", "assigned_at")},
-        updated_at=bindparam("assigned_at"),
-    )
-    .returning(*_RUN_COLUMNS)
-)
-_ADD_EVENT = (
-    insert(events)
-    .values(
-        **{name: bindparam(name) for name in ("run_id", "type", "data", "created_at")},
-        seq=select(func.coalesce(func.max(events.c.seq), 0) + 1)
-        .where(events.c.run_id == bindparam("run_id"))
+_own = (runs.c.account_id == bindparam("account_id"), runs.c.deleted_at.is_(None))
+_GET = Statement(select(*RUN_COLUMNS).where(runs.c.id == bindparam("run_id"), *_own))
+_BY_PROMPT = Statement(select(*RUN_COLUMNS).where(runs.c.prompt_id == bindparam("prompt_id"), *_own))
+_ANY = Statement(select(*RUN_COLUMNS).where(runs.c.id == bindparam("run_id")))
+_STATE = Statement(select(runs.c.state).where(runs.c.id == bindparam("run_id"), *_own))
+_TURNS = Statement(
+    select(
+        select(func.max(runs.c.turn))
+        .where(runs.c.pool == bindparam("pool"), runs.c.account_id == bindparam("account_id"))
         .scalar_subquery(),
+        select(func.max(runs.c.turn)).where(runs.c.pool == bindparam("pool"), IS_HANDED_OUT).scalar_subquery(),
     )
-    .returning(events.c.seq)
 )
 
 
@@ -69,6 +38,8 @@ class NewRun:
     workflow_id: str
     api_key_id: str | None
     prompt_id: str
+    face: Face
+    client_id: str | None
     accelerator: str
     pool: str
     environment: str
@@ -82,24 +53,15 @@ class NewRun:
     metadata: dict[str, Any]
     webhook: str | None
     tags: list[str]
+    labels: dict[str, str]
     idempotency_key: str | None
-    request_digest: str
+    request_digest: str | None
     created_at: int
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A queued run, as placement sees it."""
-
-    id: str
-    account_id: str
-    pool: str
-    environment: str
-    priority: int
-    queued_at: int
-    models: tuple[str, ...]
-    avoid_worker_id: str | None
-    has_credit_limit: bool
+_WRITTEN = [*NewRun.__dataclass_fields__, "state", "turn", "event_seq", "queued_at", "updated_at"]
+_INSERT = Statement(insert(runs).values({name: bindparam(name) for name in _WRITTEN}))
+_USE_BLOB = Statement(insert(blob_uses).values({name: bindparam(name) for name in ("digest", "run_id")}))
 
 
 @dataclass(frozen=True)
@@ -110,270 +72,132 @@ class RunFilter:
     states: Sequence[State] = ()
     end_reason: EndReason | None = None
     accelerator: str | None = None
+    face: Face | None = None
+    client_id: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    in_history: bool = False  # without those whose history the account has cleared
     before: tuple[int, str] | None = None
     limit: int = 300
+    offset: int = 0
+    oldest_first: bool = False
 
 
 def insert_run(conn: Connection, new: NewRun) -> str:
-    """Writes a run and returns its id; a repeated Idempotency-Key returns the first run's id instead.
+    """Writes a queued run, with its first event's number taken, and returns its id.
 
-    Raises IdempotencyMismatch when the key came with another request.
+    A repeated Idempotency-Key returns the first run's id instead.
+    Raises IdempotencyMismatch when the key came with another request, Conflict when the prompt id is taken.
     """
-    if new.idempotency_key is not None:
-        found = conn.execute(
-            select(runs.c.id, runs.c.request_digest).where(
-                runs.c.account_id == new.account_id, runs.c.idempotency_key == new.idempotency_key
-            )
-        ).first()
-        if found is not None and found.request_digest != new.request_digest:
+    if new.idempotency_key is not None and (found := with_key(conn, new.account_id, new.idempotency_key)):
+        if found.request_digest != new.request_digest:
             raise IdempotencyMismatch("This Idempotency-Key was used with a different request.")
-        if found is not None:
-            return str(found.id)
+        return found.run_id
+    if new.face is Face.NATIVE and is_prompt_id_taken(conn, new.account_id, new.prompt_id):
+        raise Conflict(f"There is a run with the prompt id '{new.prompt_id}' already.", hint="Leave prompt_id out.")
     values = {
-        "id": new.id,
-        "account_id": new.account_id,
-        "workflow_id": new.workflow_id,
-        "api_key_id": new.api_key_id,
-        "prompt_id": new.prompt_id,
+        **new.__dict__,
+        **{name: text_of(getattr(new, name)) for name in ("files", "models", "metadata", "tags", "labels")},
         "state": State.QUEUED,
-        "accelerator": new.accelerator,
-        "pool": new.pool,
-        "environment": new.environment,
-        "priority": new.priority,
-        "timeout_s": new.timeout_s,
-        "max_attempts": new.max_attempts,
-        "prompt": new.prompt,
-        "extra_data": new.extra_data,
-        "files": _text(new.files),
-        "models": _text(new.models),
-        "metadata": _text(new.metadata),
-        "webhook": new.webhook,
-        "tags": _text(new.tags),
-        "idempotency_key": new.idempotency_key,
-        "request_digest": new.request_digest,
-        "created_at": new.created_at,
+        "turn": _next_turn(conn, new.account_id, new.pool),
+        "event_seq": 1,
         "queued_at": new.created_at,
         "updated_at": new.created_at,
     }
-    conn.execute(_INSERT, values)
-    stored = {source["blob"] for source in new.files.values() if "blob" in source}
-    add_blob_uses(conn, new.id, stored)
+    _INSERT(conn, **values)
+    add_blob_uses(conn, new.id, {source["blob"] for source in new.files.values() if "blob" in source})
     return new.id
+
+
+@dataclass(frozen=True)
+class KeyUse:
+    """The run that an Idempotency-Key made."""
+
+    run_id: str
+    request_digest: str | None
+    created_at: int
+
+
+def with_key(conn: Connection, account_id: str, key: str) -> KeyUse | None:
+    query = select(runs.c.id, runs.c.request_digest, runs.c.created_at)
+    row = conn.execute(query.where(runs.c.account_id == account_id, runs.c.idempotency_key == key)).first()
+    return KeyUse(*row) if row else None
+
+
+def forget_key(conn: Connection, account_id: str, key: str) -> None:
+    """Lets an Idempotency-Key be used again."""
+    used = and_(runs.c.account_id == account_id, runs.c.idempotency_key == key)
+    conn.execute(update(runs).where(used).values(idempotency_key=None))
+
+
+def is_prompt_id_taken(conn: Connection, account_id: str, prompt_id: str) -> bool:
+    query = select(runs.c.id).where(runs.c.account_id == account_id, runs.c.prompt_id == prompt_id)
+    return conn.scalar(query) is not None
+
+
+def _next_turn(conn: Connection, account_id: str, pool: str) -> int:
+    """A new run's place in the fair order of a pool: behind the account's own, beside whoever is served now.
+
+    (Start-time fair queueing: of two accounts that always have runs waiting, each gets every second turn, however many
+    runs one of them has; an account that comes back after a pause has no turns saved up.)
+    """
+    own, served = _TURNS(conn, account_id=account_id, pool=pool).one()
+    return max(served or 0, 0 if own is None else own + 1)
 
 
 def get(conn: Connection, account_id: str, run_id: str) -> Run:
     """A run of the account. Raises NotFound, also for another account's run."""
-    row = conn.execute(_OWN, {"run_id": run_id, "account_id": account_id}).first()
+    row = _GET(conn, run_id=run_id, account_id=account_id).first()
     if row is None:
         raise NotFound(f"There is no run '{run_id}'.")
-    return _run(row)
+    return run_of(row)
+
+
+def by_prompt_id(conn: Connection, account_id: str, prompt_id: str) -> Run:
+    """A run of the account by its prompt id. Raises NotFound."""
+    row = _BY_PROMPT(conn, prompt_id=prompt_id, account_id=account_id).first()
+    if row is None:
+        raise NotFound(f"There is no run '{prompt_id}'.")
+    return run_of(row)
 
 
 def state_of(conn: Connection, account_id: str, run_id: str) -> State:
     """The state of a run of the account. Raises NotFound."""
-    state = conn.scalar(_STATE, {"run_id": run_id, "account_id": account_id})
-    if state is None:
+    row = _STATE(conn, run_id=run_id, account_id=account_id).first()
+    if row is None:
         raise NotFound(f"There is no run '{run_id}'.")
-    return State(state)
+    return State(row[0])
 
 
 def get_any(conn: Connection, run_id: str) -> Run | None:
     """A run by id alone, for the parts of the service that act for no account (recorder, signed output links)."""
-    row = conn.execute(_ANY, {"run_id": run_id}).first()
-    return _run(row) if row else None
+    row = _ANY(conn, run_id=run_id).first()
+    return run_of(row) if row else None
 
 
 def find(conn: Connection, account_id: str, which: RunFilter) -> list[Run]:
     """The account's runs, newest first."""
-    conditions = [runs.c.account_id == account_id, runs.c.deleted_at.is_(None)]
-    if which.workflow_id:
-        conditions.append(runs.c.workflow_id == which.workflow_id)
-    if which.states:
-        conditions.append(runs.c.state.in_(which.states))
-    if which.end_reason:
-        conditions.append(runs.c.end_reason == which.end_reason)
-    if which.accelerator:
-        conditions.append(runs.c.accelerator == which.accelerator)
-    if which.before:
-        conditions.append(tuple_(runs.c.created_at, runs.c.id) < which.before)
-    query = select(*_RUN_COLUMNS).where(*conditions).order_by(runs.c.created_at.desc(), runs.c.id.desc())
-    return [_run(row) for row in conn.execute(query.limit(which.limit))]
+    order = (runs.c.created_at, runs.c.id)
+    query = select(*RUN_COLUMNS).where(*_conditions(account_id, which))
+    query = query.order_by(*(column if which.oldest_first else column.desc() for column in order))
+    return [run_of(row) for row in conn.execute(query.limit(which.limit).offset(which.offset))]
 
 
-def queue_heads(conn: Connection, pools: Iterable[str], limit: int) -> list[Candidate]:
-    """The first queued runs of some pools: highest priority, then longest waiting."""
-    query = (
-        select(
-            runs.c.id,
-            runs.c.account_id,
-            runs.c.pool,
-            runs.c.environment,
-            runs.c.priority,
-            runs.c.queued_at,
-            runs.c.models,
-            runs.c.avoid_worker_id,
-            accounts.c.credit_limit,
-        )
-        .join(accounts, accounts.c.id == runs.c.account_id)
-        .where(runs.c.state == State.QUEUED, runs.c.pool.in_(list(pools)))
-        .order_by(runs.c.priority.desc(), runs.c.queued_at, runs.c.id)
-        .limit(limit)
+def count(conn: Connection, account_id: str, which: RunFilter) -> int:
+    """How many runs a filter holds, whatever its limit."""
+    return int(conn.scalar(select(func.count()).select_from(runs).where(*_conditions(account_id, which))) or 0)
+
+
+def queue_position(conn: Connection, run: Run) -> int:
+    """A queued run's place in its pool's queue, from 1."""
+    before = or_(
+        runs.c.priority > run.priority,
+        and_(
+            runs.c.priority == run.priority,
+            tuple_(runs.c.turn, runs.c.queued_at, runs.c.id) < (run.turn, run.queued_at, run.id),
+        ),
     )
-    return [
-        Candidate(
-            row.id,
-            row.account_id,
-            row.pool,
-            row.environment,
-            row.priority,
-            row.queued_at,
-            tuple(_decode(row.models)),
-            row.avoid_worker_id,
-            row.credit_limit is not None,
-        )
-        for row in conn.execute(query)
-    ]
-
-
-def queue_lengths(conn: Connection) -> dict[str, int]:
-    """How many runs wait, by pool."""
-    query = select(runs.c.pool, func.count()).where(runs.c.state == State.QUEUED).group_by(runs.c.pool)
-    return {row.pool: int(row[1]) for row in conn.execute(query)}
-
-
-def leased_by(conn: Connection, worker_id: str) -> list[Run]:
-    """The runs that a worker has."""
-    query = select(*_RUN_COLUMNS).where(runs.c.worker_id == worker_id, runs.c.lease.is_not(None))
-    return [_run(row) for row in conn.execute(query)]
-
-
-def cancelled_leases(conn: Connection, worker_id: str) -> list[str]:
-    """The leases of a worker whose runs somebody asked to cancel."""
-    query = select(runs.c.lease).where(
-        runs.c.worker_id == worker_id, runs.c.lease.is_not(None), runs.c.cancel_requested_at.is_not(None)
-    )
-    return list(conn.scalars(query))
-
-
-def assign(
-    conn: Connection, run_id: str, *, worker_id: str, device: str, lease: str, expires_at: int, now: int
-) -> Run | None:
-    """Hands a queued run to a worker as a new attempt. None when it is no longer queued."""
-    values = {
-        "run_id": run_id,
-        "lease": lease,
-        "lease_expires_at": expires_at,
-        "worker_id": worker_id,
-        "device": device,
-        "assigned_at": now,
-    }
-    row = conn.execute(_ASSIGN, values).first()
-    return _run(row) if row else None
-
-
-def renew(conn: Connection, leases: Sequence[str], *, expires_at: int) -> set[str]:
-    """Renews leases and returns those that were; the others are lost.
-
-    A lease is its holder's until the run is taken away, even past its expiry: nobody else has it.
-    """
-    if not leases:
-        return set()
-    query = update(runs).where(runs.c.lease.in_(leases)).values(lease_expires_at=expires_at).returning(runs.c.lease)
-    return set(conn.scalars(query))
-
-
-def leased(conn: Connection, lease: str) -> tuple[Run, int] | None:
-    """The run under a lease, and the number of the last report taken from its holder."""
-    row = conn.execute(_LEASED, {"held_lease": lease}).first()
-    return (_run(row), row.report_seq) if row else None
-
-
-def expired(conn: Connection, now: int) -> list[Run]:
-    """Runs whose worker has not renewed in time."""
-    query = select(*_RUN_COLUMNS).where(runs.c.lease.is_not(None), runs.c.lease_expires_at <= now)
-    return [_run(row) for row in conn.execute(query)]
-
-
-def take_report(conn: Connection, lease: str, seq: int) -> None:
-    """Remembers the newest report of a lease, so that a repeated one is not taken twice."""
-    conn.execute(update(runs).where(runs.c.lease == lease).values(report_seq=seq))
-
-
-def start(conn: Connection, lease: str, now: int) -> bool:
-    """assigned -> running, for the holder of the lease."""
-    changed = conn.execute(
-        update(runs)
-        .where(runs.c.lease == lease, runs.c.state == State.ASSIGNED)
-        .values(state=State.RUNNING, started_at=now, updated_at=now)
-    )
-    return changed.rowcount == 1
-
-
-def finish(
-    conn: Connection,
-    run: Run,
-    *,
-    state: State,
-    reason: EndReason,
-    failure: dict[str, Any] | None,
-    outputs: list[dict[str, Any]],
-    run_time_ms: int | None,
-    log: str | None,
-    now: int,
-) -> bool:
-    """Moves a run to a final state. Guarded by the state and lease that the caller read: False means too late."""
-    changed = conn.execute(
-        update(runs)
-        .where(runs.c.id == run.id, *_unchanged(run))
-        .values(
-            state=state,
-            end_reason=reason,
-            failure=_text(failure) if failure else None,
-            outputs=_text(outputs),
-            run_time_ms=run_time_ms,
-            log=log,
-            lease=None,
-            lease_expires_at=None,
-            finished_at=now,
-            updated_at=now,
-        )
-    )
-    return changed.rowcount == 1
-
-
-def requeue(conn: Connection, run: Run, *, avoid_worker_id: str | None, log: str | None, now: int) -> bool:
-    """Puts a leased run back in the queue for another attempt, in its old place. False means too late."""
-    changed = conn.execute(
-        update(runs)
-        .where(runs.c.id == run.id, *_unchanged(run))
-        .values(
-            state=State.QUEUED,
-            lease=None,
-            lease_expires_at=None,
-            worker_id=None,
-            avoid_worker_id=avoid_worker_id,
-            log=log,
-            updated_at=now,
-        )
-    )
-    return changed.rowcount == 1
-
-
-def give_back(conn: Connection, run: Run, now: int) -> bool:
-    """Puts a run that its worker has not begun back in the queue; the attempt does not count."""
-    changed = conn.execute(
-        update(runs)
-        .where(runs.c.id == run.id, *_unchanged(run))
-        .values(
-            state=State.QUEUED,
-            attempt=runs.c.attempt - 1,
-            lease=None,
-            lease_expires_at=None,
-            worker_id=None,
-            updated_at=now,
-        )
-    )
-    return changed.rowcount == 1
+    query = select(func.count()).select_from(runs).where(IS_QUEUED, runs.c.pool == run.pool, before)
+    return int(conn.scalar(query) or 0) + 1
 
 
 def request_cancel(conn: Connection, account_id: str, run_id: str, now: int) -> Run:
@@ -394,16 +218,39 @@ def remove(conn: Connection, account_id: str, run_id: str, now: int) -> None:
     )
 
 
+def clear_history(
+    conn: Connection, account_id: str, which: RunFilter, prompt_ids: Sequence[str] | None, now: int
+) -> None:
+    """Takes final runs (all that a filter holds, or those named) out of ComfyUI's history; the runs stay."""
+    chosen = [*_conditions(account_id, which), runs.c.state.in_(FINAL_STATES)]
+    if prompt_ids is not None:
+        chosen.append(runs.c.prompt_id.in_(prompt_ids))
+    conn.execute(update(runs).where(*chosen).values(history_cleared_at=now))
+
+
 def purge(conn: Connection, *, deleted_before: int, finished_before: int | None, limit: int = 500) -> int:
-    """Removes deleted and outdated runs for good, with events and blob uses. Returns how many."""
+    """Removes deleted and outdated runs for good, with all that belongs to them. Returns how many."""
     old = runs.c.deleted_at < deleted_before
     if finished_before is not None:
         old = or_(old, and_(runs.c.state.in_(FINAL_STATES), runs.c.finished_at < finished_before))
     doomed = list(conn.scalars(select(runs.c.id).where(old).limit(limit)))
-    for table in (events, blob_uses):
+    for table in (events, blob_uses, files):
         conn.execute(delete(table).where(table.c.run_id.in_(doomed)))
     conn.execute(delete(runs).where(runs.c.id.in_(doomed)))
     return len(doomed)
+
+
+def drop_previews(conn: Connection, finished_before: int, limit: int = 500) -> int:
+    """Forgets the temporary files of runs that ended before a time. Returns how many runs had some."""
+    old = select(*RUN_COLUMNS).where(runs.c.previews != "[]", runs.c.finished_at < finished_before).limit(limit)
+    found = [run_of(row) for row in conn.execute(old)]
+    for run in found:
+        kept = {output["digest"] for output in run.outputs} | {source.get("blob") for source in run.files.values()}
+        dropped = {preview["digest"] for preview in run.previews} - kept
+        used = and_(blob_uses.c.run_id == run.id, blob_uses.c.digest.in_(dropped))
+        conn.execute(delete(blob_uses).where(used))
+        conn.execute(update(runs).where(runs.c.id == run.id).values(previews="[]"))
+    return len(found)
 
 
 def log_of(conn: Connection, account_id: str, run_id: str) -> str:
@@ -412,42 +259,37 @@ def log_of(conn: Connection, account_id: str, run_id: str) -> str:
     return conn.scalar(select(runs.c.log).where(runs.c.id == run_id)) or ""
 
 
-def add_event(conn: Connection, run_id: str, type_: EventType, data: dict[str, Any], now: int) -> Event:
-    """Appends a stored event. The caller has changed the run's row before: its lock keeps numbers without twins."""
-    values = {"run_id": run_id, "type": type_, "data": _text(data), "created_at": now}
-    seq = conn.scalar(_ADD_EVENT, values)
-    return Event(run_id, type_, data, seq)
-
-
-def events_after(conn: Connection, account_id: str, run_id: str, after: int) -> list[Event]:
-    """The stored events of a run with a number above `after`, in order. Raises NotFound."""
-    get(conn, account_id, run_id)
-    query = select(events).where(events.c.run_id == run_id, events.c.seq > after).order_by(events.c.seq)
-    return [Event(run_id, EventType(row.type), _decode(row.data), row.seq) for row in conn.execute(query)]
-
-
-def add_blob_uses(conn: Connection, run_id: str, digests: Iterable[str]) -> None:
+def add_blob_uses(conn: Connection, run_id: str, digests: set[str]) -> None:
     """Says that a run needs these blobs (which it did not before), so that upkeep keeps them."""
-    rows = [{"digest": digest, "run_id": run_id} for digest in sorted(digests)]
-    if rows:
-        conn.execute(insert(blob_uses), rows)
+    _USE_BLOB.many(conn, [{"digest": digest, "run_id": run_id} for digest in sorted(digests)])
 
 
-def _unchanged(run: Run) -> list[Any]:
+def _conditions(account_id: str, which: RunFilter) -> list[Any]:
+    conditions: list[Any] = [runs.c.account_id == account_id, runs.c.deleted_at.is_(None)]
+    for column, wanted in (
+        (runs.c.workflow_id, which.workflow_id),
+        (runs.c.end_reason, which.end_reason),
+        (runs.c.accelerator, which.accelerator),
+        (runs.c.face, which.face),
+        (runs.c.client_id, which.client_id),
+    ):
+        if wanted:
+            conditions.append(column == wanted)
+    if which.states:
+        conditions.append(runs.c.state.in_(which.states))
+    # Labels are written by one encoder, so a pair is found in the text as that encoder writes it.
+    conditions += [
+        runs.c.labels.contains(text_of({key: value})[1:-1], autoescape=True) for key, value in which.labels.items()
+    ]
+    if which.in_history:
+        conditions.append(runs.c.history_cleared_at.is_(None))
+    if which.before:
+        conditions.append(tuple_(runs.c.created_at, runs.c.id) < which.before)
+    return conditions
+
+
+def unchanged(run: Run) -> list[Any]:
+    """The condition that a run is still as it was read."""
     if run.state in LEASED_STATES:
         return [runs.c.lease == run.lease, runs.c.state == run.state]
     return [runs.c.state == run.state]
-
-
-def _run(row: Row[*tuple[Any, ...]]) -> Run:
-    values = {name: getattr(row, name) for name in Run.__dataclass_fields__}
-    for name in _JSON_FIELDS:
-        if values[name] is not None:
-            values[name] = _decode(values[name])
-    values["state"] = State(values["state"])
-    values["end_reason"] = EndReason(values["end_reason"]) if values["end_reason"] else None
-    return Run(**values)
-
-
-def _text(value: Any) -> str:
-    return _encode(value).decode("utf-8")

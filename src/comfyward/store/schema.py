@@ -81,6 +81,10 @@ workflows = Table(
     Index("ix_workflows_account_id_created_at", "account_id", "created_at"),
 )
 
+# Conditions of partial indexes: a database sees that a query fits an index only when both say it in the same words.
+IS_QUEUED = text("runs.state = 'queued'")
+IS_HANDED_OUT = text("runs.state <> 'queued'")
+
 runs = Table(
     "runs",
     metadata,
@@ -88,13 +92,16 @@ runs = Table(
     Column("account_id", ForeignKey("accounts.id"), nullable=False),
     Column("workflow_id", ForeignKey("workflows.id"), nullable=False),
     Column("api_key_id", String(21)),
-    Column("prompt_id", String(100), nullable=False, unique=True),
+    Column("prompt_id", String(100), nullable=False),
+    Column("face", String(20), nullable=False),
+    Column("client_id", String(200)),
     Column("state", String(20), nullable=False),
     Column("end_reason", String(40)),
     Column("accelerator", String(60), nullable=False),
     Column("pool", String(60), nullable=False),
     Column("environment", String(60), nullable=False),
     Column("priority", Integer, nullable=False),
+    Column("turn", BigInteger, nullable=False, server_default="0"),
     Column("timeout_s", Float, nullable=False),
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("max_attempts", Integer, nullable=False),
@@ -106,8 +113,11 @@ runs = Table(
     Column("metadata", Text, nullable=False),
     Column("webhook", Text),
     Column("tags", Text, nullable=False, server_default="[]"),
+    Column("labels", Text, nullable=False, server_default="{}"),
     Column("failure", Text),
     Column("outputs", Text, nullable=False, server_default="[]"),
+    Column("shown", Text),
+    Column("previews", Text, nullable=False, server_default="[]"),
     Column("device", String(200)),
     Column("run_time_ms", BigInteger),
     Column("lease", String(60), unique=True),
@@ -115,6 +125,7 @@ runs = Table(
     Column("worker_id", String(60)),
     Column("avoid_worker_id", String(60)),
     Column("report_seq", Integer, nullable=False, server_default="0"),
+    Column("event_seq", Integer, nullable=False, server_default="0"),
     Column("idempotency_key", String(200)),
     Column("request_digest", String(64)),
     Column("log", Text),
@@ -124,7 +135,9 @@ runs = Table(
     Column("started_at", BigInteger),
     Column("finished_at", BigInteger),
     Column("updated_at", BigInteger, nullable=False),
+    Column("history_cleared_at", BigInteger),
     Column("deleted_at", BigInteger),
+    CheckConstraint("face IN ('icu', 'jobs', 'native')", name="face"),
     CheckConstraint(_one_of("state", State), name="state"),
     CheckConstraint(f"end_reason IS NULL OR {_one_of('end_reason', EndReason)}", name="end_reason"),
     CheckConstraint(
@@ -138,15 +151,26 @@ runs = Table(
         "state NOT IN ('succeeded', 'failed', 'cancelled') OR end_reason IS NOT NULL", name="final_has_reason"
     ),
     UniqueConstraint("account_id", "idempotency_key"),
+    UniqueConstraint("account_id", "prompt_id"),
     Index("ix_runs_workflow_id_created_at", "workflow_id", "created_at", "id"),
     Index("ix_runs_account_id_created_at", "account_id", "created_at", "id"),
     Index(
         "ix_runs_queue",
         "pool",
         text("priority DESC"),
+        "turn",
         "queued_at",
+        "id",
         sqlite_where=text("state = 'queued'"),
         postgresql_where=text("state = 'queued'"),
+    ),
+    Index("ix_runs_turns", "account_id", "pool", "turn"),
+    Index(
+        "ix_runs_served",
+        "pool",
+        "turn",
+        sqlite_where=text("state <> 'queued'"),
+        postgresql_where=text("state <> 'queued'"),
     ),
     Index(
         "ix_runs_worker_id",
@@ -175,13 +199,21 @@ events = Table(
 files = Table(
     "files",
     metadata,
-    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
-    Column("path", String(1024), primary_key=True),
+    Column("id", String(36), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("path", String(1100), nullable=False),
     Column("digest", String(64), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("content_type", String(200), nullable=False),
+    Column("is_asset", Integer, nullable=False, server_default="0"),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE")),
     Column("created_at", BigInteger, nullable=False),
+    Column("named_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    UniqueConstraint("account_id", "path", "digest"),
     Index("ix_files_digest", "digest"),
+    Index("ix_files_run_id", "run_id"),
+    Index("ix_files_expires_at", "expires_at"),
 )
 
 blobs = Table(
@@ -283,4 +315,22 @@ secrets = Table(
     metadata,
     Column("name", String(60), primary_key=True),
     Column("value", String(200), nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("api_key_id", String(21)),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+editor_settings = Table(
+    "editor_settings",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("value", Text, nullable=False),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, tuple_, updat
 
 from comfyward.errors import Conflict, NotFound
 from comfyward.store.schema import runs, workflows
+from comfyward.store.statement import Statement
 from comfyward.workflows.workflow import Workflow
 
 _newest_run = (
@@ -25,6 +27,19 @@ DEFAULT_ALIAS = "default"
 _OWN = select(*_COLUMNS).where(workflows.c.account_id == bindparam("account_id"), workflows.c.deleted_at.is_(None))
 _BY_ID = _OWN.where(workflows.c.id == bindparam("workflow_id"))
 _DEFAULT = _OWN.where(workflows.c.is_default == 1)
+_place = select(workflows.c.id, workflows.c.accelerator).where(
+    workflows.c.account_id == bindparam("account_id"), workflows.c.deleted_at.is_(None)
+)
+_PLACE = Statement(_place.where(workflows.c.id == bindparam("workflow_id")))
+_DEFAULT_PLACE = Statement(_place.where(workflows.c.is_default == 1))
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a run needs to know of the workflow that it lands in."""
+
+    id: str
+    accelerator: str | None
 
 
 def create(conn: Connection, workflow: Workflow) -> None:
@@ -38,11 +53,20 @@ def get(conn: Connection, account_id: str, workflow_id: str) -> Workflow:
     query = _DEFAULT if workflow_id == DEFAULT_ALIAS else _BY_ID
     row = conn.execute(query, {"account_id": account_id, "workflow_id": workflow_id}).first()
     if row is None:
-        raise NotFound(
-            f"There is no workflow '{workflow_id}'.",
-            hint="List yours with GET /api/v1/workflows, or use the id 'default'.",
-        )
+        raise _missing(workflow_id)
     return _workflow(row)
+
+
+def place(conn: Connection, account_id: str, workflow_id: str) -> Place:
+    """Where a run of the account lands. Raises NotFound."""
+    row = (
+        _DEFAULT_PLACE(conn, account_id=account_id)
+        if workflow_id == DEFAULT_ALIAS
+        else _PLACE(conn, account_id=account_id, workflow_id=workflow_id)
+    ).first()
+    if row is None:
+        raise _missing(workflow_id)
+    return Place(row[0], row[1])
 
 
 def find(conn: Connection, account_id: str, before: tuple[int, str] | None, limit: int) -> list[Workflow]:
@@ -70,6 +94,11 @@ def remove(conn: Connection, account_id: str, workflow_id: str, now: int) -> Wor
         raise Conflict("The default workflow cannot be deleted.")
     conn.execute(update(workflows).where(workflows.c.id == workflow.id).values(deleted_at=now, updated_at=now))
     return workflow
+
+
+def _missing(workflow_id: str) -> NotFound:
+    hint = "List yours with GET /api/v1/workflows, or use the id 'default'."
+    return NotFound(f"There is no workflow '{workflow_id}'.", hint=hint)
 
 
 def _workflow(row: Row[*tuple[Any, ...]]) -> Workflow:

@@ -145,7 +145,9 @@ class Agent:
             await job.reporter.drop()
         except Exception as error:
             log.exception("run %s: the worker failed", job.assignment.run_id, extra={"action": "worker_failed"})
-            await job.reporter.ended(Ended(0, EndReason.INTERNAL, [], FailureReport(f"The worker failed: {error!r}.")))
+            await job.reporter.ended(
+                Ended(0, EndReason.INTERNAL, failure=FailureReport(f"The worker failed: {error!r}."))
+            )
         finally:
             self._jobs.pop(job.lease, None)
             self.stage.unstage(job)

@@ -22,6 +22,7 @@ from comfyward.worker.protocol import Ended, FailureReport, OutputFile
 MAX_OUTPUTS = 10_000
 MAX_INLINE_TEXT = 64 << 10
 MAX_ENCLOSED_BYTES = 1 << 20
+MAX_PREVIEW_BYTES = 256 << 20
 CHUNK_BYTES = 1 << 20
 
 _TYPES = mimetypes.MimeTypes()
@@ -38,28 +39,56 @@ for _type, _suffix in (
     _TYPES.add_type(_type, _suffix)
 
 
+@dataclass
+class _Room:
+    """How many bytes may still travel inside the report."""
+
+    left: int
+
+    def takes(self, size: int) -> bool:
+        fits = size <= self.left
+        self.left -= size if fits else 0
+        return fits
+
+
 @dataclass(frozen=True)
 class Collect:
     link: ServerLink
 
     async def collect(self, job: Job, executed: Executed) -> Ended:
         """Uploads everything under the run's output folder and its text results. Raises Failed, StaleLease."""
-        nodes = _nodes_of_files(executed.history.outputs)
+        history, room = executed.history, _Room(MAX_ENCLOSED_BYTES)
         texts = _write_texts(executed)
-        outputs: list[OutputFile] = []
-        room = MAX_ENCLOSED_BYTES
-        for path, name in _files(executed.folder):
-            output = await self._output(job, path, name, nodes.get(name), texts, room)
-            room -= len(output.data or b"")
-            outputs.append(output)
-        return Ended(0, EndReason.COMPLETED, outputs, None, executed.run_time_ms, executed.log)
+        nodes = _nodes_of_files(history.outputs, "output")
+        outputs = [
+            await self._output(job, path, name, nodes.get(name), texts, room) for path, name in _files(executed.folder)
+        ]
+        return Ended(
+            0,
+            EndReason.COMPLETED,
+            outputs,
+            shown={"outputs": history.outputs, "meta": history.meta},
+            previews=await self._previews(job, executed, room) if job.assignment.previews else [],
+            run_time_ms=executed.run_time_ms,
+            log=executed.log,
+        )
+
+    async def _previews(self, job: Job, executed: Executed, room: _Room) -> list[OutputFile]:
+        """The temporary files that nodes show, until they are too many bytes for something that is soon forgotten."""
+        nodes, left = _nodes_of_files(executed.history.outputs, "temp"), MAX_PREVIEW_BYTES
+        previews = []
+        for path, name in _files(executed.temp):
+            left -= path.stat().st_size if name in nodes else 0
+            if name in nodes and left >= 0:
+                previews.append(await self._output(job, path, name, nodes[name], {}, room))
+        return previews
 
     async def _output(
-        self, job: Job, path: Path, name: str, node_id: str | None, texts: dict[str, tuple[str, str]], room: int
+        self, job: Job, path: Path, name: str, node_id: str | None, texts: dict[str, tuple[str, str]], room: _Room
     ) -> OutputFile:
-        """An output that travels with the report while there is room, else one that is uploaded now."""
+        """A file that travels with the report while there is room, else one that is uploaded now."""
         size, data = path.stat().st_size, None
-        if size <= room:
+        if room.takes(size):
             data = _read(path)
             size, digest = len(data), blake3.blake3(data).hexdigest()
         else:
@@ -107,12 +136,12 @@ def _digest(path: Path) -> str:
     return hasher.hexdigest()
 
 
-def _nodes_of_files(outputs: dict[str, Any]) -> dict[str, str]:
-    """Which node wrote a file, as far as ComfyUI's history says."""
+def _nodes_of_files(outputs: dict[str, Any], kind: str) -> dict[str, str]:
+    """Which node wrote a file of a kind ("output", "temp"), as far as ComfyUI's history says."""
     nodes: dict[str, str] = {}
     for node_id, result in outputs.items():
         for item in _items(result):
-            if isinstance(item, dict) and item.get("type") == "output" and isinstance(item.get("filename"), str):
+            if isinstance(item, dict) and item.get("type") == kind and isinstance(item.get("filename"), str):
                 folder = str(item.get("subfolder") or "").strip("/")
                 nodes[f"{folder}/{item['filename']}" if folder else item["filename"]] = str(node_id)
     return nodes

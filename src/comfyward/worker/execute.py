@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,9 +32,10 @@ INTERRUPT_GRACE_S = 15.0
 
 @dataclass(frozen=True)
 class Executed:
-    """What ComfyUI left: a folder with the output files, and what its history says of them."""
+    """What ComfyUI left: a folder with the output files, one with temporary files, and what its history says of them."""
 
     folder: Path
+    temp: Path
     history: History
     run_time_ms: int
     log: str
@@ -66,14 +66,15 @@ class Execute:
     async def execute(self, job: Job, files: list[StagedFile]) -> Executed:
         """Raises Failed when the run did not succeed, SetupFailed when ComfyUI cannot be started."""
         await self._comfyui.ensure()
-        folder = self._collect_dir / job.lease
+        left = self._collect_dir / job.lease
         links = _link_files(self._base, files)
         log_start = self._comfyui.process.begin_log()
         job.reporter.started()
         began = time.monotonic()
         try:
             history = await self._run(job)
-            return Executed(folder, history, _ms_since(began), self._comfyui.process.log_since(log_start))
+            took_ms = _ms_since(began)
+            return Executed(left / "output", left / "temp", history, took_ms, self._log(log_start))
         except ComfyUIError as error:
             reason, failure = _explain(error)
             raise Failed(reason, failure, run_time_ms=_ms_since(began), log=self._log(log_start)) from error
@@ -84,7 +85,7 @@ class Execute:
         finally:
             for link in links:
                 link.unlink(missing_ok=True)
-            _take_outputs(self._base, folder)
+            _take_files(self._base, left)
 
     def _log(self, start: int) -> str:
         return self._comfyui.process.log_since(start)
@@ -181,11 +182,14 @@ def _report(job: Job, message: messages.Message, steps: _Steps) -> None:
     match message:
         case messages.Cached(which, nodes) if which == prompt_id:
             steps.done.update(nodes)
+            job.reporter.cached(list(nodes))
         case messages.Executing(which, node) if which == prompt_id:
             steps.next_node(node)
             job.reporter.progress(node, 0, 1, len(steps.done), steps.total)
         case messages.Progress(which, node, value, maximum) if which == prompt_id:
             job.reporter.progress(node, value, maximum, len(steps.done), steps.total)
+        case messages.Executed(which, node, output) if which == prompt_id:
+            job.reporter.executed(node, output)
         case messages.Preview(which, node, content_type, data) if which in (None, prompt_id):
             job.reporter.preview(node, content_type, data)
         case _:
@@ -233,20 +237,12 @@ def _link_files(base: Path, files: list[StagedFile]) -> list[Path]:
     return links
 
 
-def _take_outputs(base: Path, folder: Path) -> None:
-    """Moves what is under output/ away, so that the next run begins with none, and empties temp/."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for entry in list((base / "output").iterdir()):
-        entry.rename(folder / entry.name)
-    for entry in _entries(base / "temp"):
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
-
-
-def _entries(folder: Path) -> Iterator[Path]:
-    yield from list(folder.iterdir()) if folder.is_dir() else []
+def _take_files(base: Path, left: Path) -> None:
+    """Moves what is under output/ and temp/ away, so that the next run begins with none."""
+    for name in ("output", "temp"):
+        (left / name).mkdir(parents=True, exist_ok=True)
+        for entry in list((base / name).iterdir()):
+            entry.rename(left / name / entry.name)
 
 
 def _drain(queue: asyncio.Queue[Any]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from comfyward.files.fetch import Stop
-from comfyward.ids import new_prompt_id
+from comfyward.ids import new_uuid
 from comfyward.runs.run import EndReason
 from comfyward.worker.protocol import Assignment, Ended, FailureReport, OutputFile
 from comfyward.worker.reporter import Reporter
@@ -32,7 +32,7 @@ class Job:
     assignment: Assignment
     reporter: Reporter
     lost: asyncio.Event
-    prompt_id: str = field(default_factory=new_prompt_id)
+    prompt_id: str = field(default_factory=new_uuid)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     stop_downloads: Stop = field(default_factory=Stop)
 
@@ -75,4 +75,4 @@ class Failed(Exception):
         outputs: list[OutputFile] | None = None,
     ) -> None:
         super().__init__(reason)
-        self.ended = Ended(0, reason, outputs or [], failure, run_time_ms, log)
+        self.ended = Ended(0, reason, outputs or [], failure=failure, run_time_ms=run_time_ms, log=log)

@@ -70,7 +70,7 @@ class FileOrder(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """One attempt at one run."""
+    """One attempt at one run. With `previews` the temporary files that nodes show are sent too."""
 
     run_id: str
     lease: str
@@ -80,6 +80,7 @@ class Assignment(msgspec.Struct, frozen=True):
     files: list[FileOrder]
     models: list[str]
     timeout_s: float
+    previews: bool
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -116,6 +117,12 @@ class Started(msgspec.Struct, frozen=True, tag="started"):
     seq: int
 
 
+class NodesCached(msgspec.Struct, frozen=True, tag="cached"):
+    """These nodes keep their results from an earlier run."""
+
+    nodes: list[str]
+
+
 class NodeProgress(msgspec.Struct, frozen=True, tag="progress"):
     """A node starts (value 0) or moves on; `done` counts the nodes finished or cached."""
 
@@ -124,6 +131,13 @@ class NodeProgress(msgspec.Struct, frozen=True, tag="progress"):
     maximum: float
     done: int
     total: int
+
+
+class NodeExecuted(msgspec.Struct, frozen=True, tag="executed"):
+    """A node with results to show has finished; `output` is what ComfyUI shows of them."""
+
+    node: str
+    output: msgspec.Raw
 
 
 class PreviewFrame(msgspec.Struct, frozen=True, tag="preview"):
@@ -157,11 +171,17 @@ class FailureReport(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
-    """The attempt is over, and with it the lease. Numbered."""
+    """The attempt is over, and with it the lease. Numbered.
+
+    `shown` is what ComfyUI's history says of each node's results; `previews` are the temporary files among them, where
+    the assignment asked for them.
+    """
 
     seq: int
     reason: EndReason
     outputs: list[OutputFile] = []
+    shown: dict[str, Any] = {}
+    previews: list[OutputFile] = []
     failure: FailureReport | None = None
     run_time_ms: int | None = None
     log: str = ""
@@ -173,7 +193,7 @@ class Released(msgspec.Struct, frozen=True, tag="released"):
     seq: int
 
 
-Report = Downloading | Started | NodeProgress | PreviewFrame | Ended | Released
+Report = Downloading | Started | NodesCached | NodeProgress | NodeExecuted | PreviewFrame | Ended | Released
 
 
 class Reports(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """What a run's worker tells the server, in order: the first almost at once, then in batches.
 
-Progress is passed on as the newest of its kind; numbered reports are never dropped. All are repeated until the server
+What nodes do is passed on in its order, of steps and previews only the newest; numbered reports are never dropped. All are repeated until the server
 has taken them, and the server passes over a numbered one that it has taken before.
 """
 
@@ -9,9 +9,22 @@ from __future__ import annotations
 import asyncio
 import logging
 
+import msgspec
+
 from comfyward.errors import ComfywardError, StaleLease
 from comfyward.worker.link import ServerLink
-from comfyward.worker.protocol import Downloading, Ended, NodeProgress, PreviewFrame, Released, Report, Reports, Started
+from comfyward.worker.protocol import (
+    Downloading,
+    Ended,
+    NodeExecuted,
+    NodeProgress,
+    NodesCached,
+    PreviewFrame,
+    Released,
+    Report,
+    Reports,
+    Started,
+)
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +38,7 @@ class Reporter:
     def __init__(self, link: ServerLink, lease: str, on_stale: asyncio.Event) -> None:
         self._link, self._lease, self._on_stale = link, lease, on_stale
         self._seq = 0
+        self._frames = 0
         self._numbered: list[Report] = []
         self._newest: dict[tuple[str, str | None], Report] = {}
         self._wake = asyncio.Event()
@@ -36,17 +50,25 @@ class Reporter:
         self._live(("downloading", path), Downloading(path, done, total))
 
     def progress(self, node: str, value: float, maximum: float, done: int, total: int) -> None:
-        self._live(("progress", None), NodeProgress(node, value, maximum, done, total))
+        self._live(("progress", node), NodeProgress(node, value, maximum, done, total))
+
+    def cached(self, nodes: list[str]) -> None:
+        self._live(("cached", None), NodesCached(nodes))
+
+    def executed(self, node: str, output: bytes) -> None:
+        self._live(("executed", node), NodeExecuted(node, msgspec.Raw(output)))
 
     def preview(self, node: str | None, content_type: str, data: bytes) -> None:
-        self._live(("preview", None), PreviewFrame(node, content_type, data))
+        """A PNG may be a node's final picture, which some clients wait for: none of them is passed over."""
+        self._frames += content_type == "image/png"
+        self._live(("preview", str(self._frames)), PreviewFrame(node, content_type, data))
 
     def started(self) -> None:
         self._number(Started(self._next()))
 
     async def ended(self, ended: Ended) -> None:
         """Sends the last report and returns when the server has it (or has given the lease to another)."""
-        self._number(Ended(self._next(), ended.reason, ended.outputs, ended.failure, ended.run_time_ms, ended.log))
+        self._number(msgspec.structs.replace(ended, seq=self._next()))
         await self._finish()
 
     async def released(self) -> None:

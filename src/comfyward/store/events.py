@@ -1,0 +1,45 @@
+"""Operations on the stored events of runs. Their numbers are taken with the change of the run's row, under its lock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection, bindparam, insert, select
+
+from comfyward.runs.event import Event, EventType
+from comfyward.store import runs
+from comfyward.store.rows import text_of
+from comfyward.store.schema import events
+from comfyward.store.statement import Statement
+
+_ADD = Statement(
+    insert(events).values({name: bindparam(name) for name in ("run_id", "seq", "type", "data", "created_at")})
+)
+
+
+def add(conn: Connection, new: Sequence[Event], now: int) -> None:
+    """Stores events; each has its number."""
+    _ADD.many(
+        conn,
+        [
+            {
+                "run_id": event.run_id,
+                "seq": event.seq,
+                "type": event.type,
+                "data": text_of(event.data),
+                "created_at": now,
+            }
+            for event in new
+        ],
+    )
+
+
+def after(conn: Connection, account_id: str, run_id: str, seq: int) -> list[Event]:
+    """The stored events of a run with a number above `seq`, in order. Raises NotFound."""
+    runs.state_of(conn, account_id, run_id)
+    query = select(events).where(events.c.run_id == run_id, events.c.seq > seq).order_by(events.c.seq)
+    return [
+        Event(run_id, account_id, EventType(row.type), msgspec.json.decode(row.data), row.seq)
+        for row in conn.execute(query)
+    ]

@@ -1,0 +1,253 @@
+"""Operations on the queue and on leases: what dispatch does to runs, for no account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, bindparam, func, select, update
+
+from comfyward.runs.run import EndReason, Run, State
+from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
+from comfyward.store.runs import unchanged
+from comfyward.store.schema import IS_QUEUED, accounts, runs
+from comfyward.store.statement import Statement
+
+_HEADS = Statement(
+    select(
+        runs.c.id,
+        runs.c.account_id,
+        runs.c.pool,
+        runs.c.environment,
+        runs.c.priority,
+        runs.c.turn,
+        runs.c.queued_at,
+        runs.c.models,
+        runs.c.avoid_worker_id,
+        accounts.c.credit_limit,
+    )
+    .join(accounts, accounts.c.id == runs.c.account_id)
+    .where(IS_QUEUED, runs.c.pool == bindparam("pool"))
+    .order_by(runs.c.priority.desc(), runs.c.turn, runs.c.queued_at, runs.c.id)
+    .limit(bindparam("most"))
+)
+_ASSIGN = Statement(
+    update(runs)
+    .where(runs.c.id == bindparam("run_id"), runs.c.state == State.QUEUED, runs.c.cancel_requested_at.is_(None))
+    .values(
+        state=State.ASSIGNED,
+        attempt=runs.c.attempt + 1,
+        event_seq=runs.c.event_seq + 1,
+        report_seq=0,
+        started_at=None,
+        **{name: bindparam(name) for name in ("lease", "lease_expires_at", "worker_id", "device", "assigned_at")},
+        updated_at=bindparam("assigned_at"),
+    )
+    .returning(*RUN_COLUMNS)
+)
+_LEASED = Statement(select(*RUN_COLUMNS, runs.c.report_seq).where(runs.c.lease == bindparam("held")))
+_HOLDER = Statement(select(runs.c.id, runs.c.account_id).where(runs.c.lease == bindparam("held")))
+_LEASED_BY = Statement(select(*RUN_COLUMNS).where(runs.c.worker_id == bindparam("worker"), runs.c.lease.is_not(None)))
+_CANCELLED = Statement(
+    select(runs.c.lease).where(
+        runs.c.worker_id == bindparam("worker"), runs.c.lease.is_not(None), runs.c.cancel_requested_at.is_not(None)
+    )
+)
+_RENEW = Statement(
+    update(runs).where(runs.c.lease == bindparam("held")).values(lease_expires_at=bindparam("expires_at"))
+)
+_START = Statement(
+    update(runs)
+    .where(runs.c.lease == bindparam("held"), runs.c.state == State.ASSIGNED)
+    .values(
+        state=State.RUNNING,
+        report_seq=bindparam("seq"),
+        event_seq=runs.c.event_seq + 1,
+        started_at=bindparam("now"),
+        updated_at=bindparam("now"),
+    )
+    .returning(runs.c.event_seq)
+)
+_FINISHED = ("end_reason", "failure", "outputs", "shown", "previews", "run_time_ms", "log")
+_FINISH = Statement(
+    update(runs)
+    .where(runs.c.id == bindparam("run_id"), runs.c.state == bindparam("was"))
+    .where(func.coalesce(runs.c.lease, "") == bindparam("held"))
+    .values(
+        state=bindparam("to"),
+        lease=None,
+        lease_expires_at=None,
+        event_seq=runs.c.event_seq + bindparam("events"),
+        finished_at=bindparam("now"),
+        updated_at=bindparam("now"),
+        **{name: bindparam(name) for name in _FINISHED},
+    )
+    .returning(runs.c.event_seq)
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A queued run, as placement sees it."""
+
+    id: str
+    account_id: str
+    pool: str
+    environment: str
+    priority: int
+    turn: int
+    queued_at: int
+    models: tuple[str, ...]
+    avoid_worker_id: str | None
+    has_credit_limit: bool
+
+    @property
+    def order(self) -> tuple[int, int, int, str]:
+        """The queue's order: priority, then turns that are fair between accounts, then age."""
+        return -self.priority, self.turn, self.queued_at, self.id
+
+
+def heads(conn: Connection, pools: Iterable[str], limit: int) -> list[Candidate]:
+    """The first queued runs of some pools, in the queue's order."""
+    found = [_candidate(row) for pool in pools for row in _HEADS(conn, pool=pool, most=limit)]
+    return sorted(found, key=lambda head: head.order)[:limit]
+
+
+def lengths(conn: Connection) -> dict[str, int]:
+    """How many runs wait, by pool."""
+    query = select(runs.c.pool, func.count()).where(IS_QUEUED).group_by(runs.c.pool)
+    return {row.pool: int(row[1]) for row in conn.execute(query)}
+
+
+def assign(
+    conn: Connection, run_id: str, *, worker_id: str, device: str, lease: str, expires_at: int, now: int
+) -> Run | None:
+    """Hands a queued run to a worker as a new attempt. None when it is no longer queued."""
+    row = _ASSIGN(
+        conn,
+        run_id=run_id,
+        lease=lease,
+        lease_expires_at=expires_at,
+        worker_id=worker_id,
+        device=device,
+        assigned_at=now,
+    ).first()
+    return run_of(row) if row else None
+
+
+def leased(conn: Connection, lease: str) -> tuple[Run, int] | None:
+    """The run under a lease, and the number of the last report taken from its holder."""
+    row: Any = _LEASED(conn, held=lease).first()
+    return (run_of(row), row[-1]) if row else None
+
+
+def run_under(conn: Connection, lease: str) -> tuple[str, str] | None:
+    """(run, account) of a lease: all that passing progress on needs."""
+    row = _HOLDER(conn, held=lease).first()
+    return (row[0], row[1]) if row else None
+
+
+def leased_by(conn: Connection, worker_id: str) -> list[Run]:
+    """The runs that a worker has."""
+    return [run_of(row) for row in _LEASED_BY(conn, worker=worker_id)]
+
+
+def cancelled_leases(conn: Connection, worker_id: str) -> list[str]:
+    """The leases of a worker whose runs somebody asked to cancel."""
+    return [row[0] for row in _CANCELLED(conn, worker=worker_id)]
+
+
+def renew(conn: Connection, leases: Sequence[str], *, expires_at: int) -> set[str]:
+    """Renews leases and returns those that were; the others are lost.
+
+    A lease is its holder's until the run is taken away, even past its expiry: nobody else has it.
+    """
+    return {lease for lease in leases if _RENEW(conn, held=lease, expires_at=expires_at).rowcount == 1}
+
+
+def expired(conn: Connection, now: int) -> list[Run]:
+    """Runs whose worker has not renewed in time."""
+    query = select(*RUN_COLUMNS).where(runs.c.lease.is_not(None), runs.c.lease_expires_at <= now)
+    return [run_of(row) for row in conn.execute(query)]
+
+
+def start(conn: Connection, lease: str, seq: int, now: int) -> int | None:
+    """assigned -> running, by report `seq` of the lease's holder. The number of its event; None when too late."""
+    return _START(conn, held=lease, seq=seq, now=now).scalar()
+
+
+def finish(
+    conn: Connection,
+    run: Run,
+    *,
+    state: State,
+    reason: EndReason,
+    failure: dict[str, Any] | None,
+    outputs: list[dict[str, Any]],
+    shown: str | None,
+    previews: list[dict[str, Any]],
+    run_time_ms: int | None,
+    log: str | None,
+    events: int,
+    now: int,
+) -> int | None:
+    """Moves a run to a final state and takes numbers for its last `events` events: returns the last of them.
+
+    Guarded by the state and lease that the caller read: None means too late.
+    """
+    return _FINISH(
+        conn,
+        run_id=run.id,
+        was=run.state,
+        held=run.lease or "",
+        to=state,
+        end_reason=reason,
+        failure=text_of(failure) if failure else None,
+        outputs=text_of(outputs),
+        shown=shown,
+        previews=text_of(previews),
+        run_time_ms=run_time_ms,
+        log=log,
+        events=events,
+        now=now,
+    ).scalar()
+
+
+def requeue(conn: Connection, run: Run, *, avoid_worker_id: str | None, log: str | None, now: int) -> int | None:
+    """Puts a leased run back in the queue for another attempt, in its old place.
+
+    The number of its event; None when too late.
+    """
+    values = {"avoid_worker_id": avoid_worker_id, "log": log}
+    return _back_to_queue(conn, run, now, values)
+
+
+def give_back(conn: Connection, run: Run, now: int) -> int | None:
+    """Puts a run that its worker has not begun back in the queue; the attempt does not count."""
+    return _back_to_queue(conn, run, now, {"attempt": runs.c.attempt - 1})
+
+
+def _back_to_queue(conn: Connection, run: Run, now: int, values: dict[str, Any]) -> int | None:
+    back = (
+        update(runs)
+        .where(runs.c.id == run.id, *unchanged(run))
+        .values(
+            state=State.QUEUED,
+            lease=None,
+            lease_expires_at=None,
+            worker_id=None,
+            event_seq=runs.c.event_seq + 1,
+            updated_at=now,
+            **values,
+        )
+        .returning(runs.c.event_seq)
+    )
+    return conn.execute(back).scalar()
+
+
+def _candidate(row: Any) -> Candidate:
+    *columns, models, avoid_worker_id, credit_limit = row
+    values: list[Any] = [*columns, tuple(msgspec.json.decode(models)), avoid_worker_id, credit_limit is not None]
+    return Candidate(*values)

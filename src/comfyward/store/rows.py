@@ -1,0 +1,38 @@
+"""Rows of the table `runs` as the values that the rest of the service works with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row
+
+from comfyward.runs.run import EndReason, Face, Run, State
+from comfyward.store.schema import runs
+
+RUN_COLUMNS = [runs.c[name] for name in Run.__dataclass_fields__]
+
+_NAMES = list(Run.__dataclass_fields__)
+_JSON = [_NAMES.index(name) for name in ("files", "models", "metadata", "tags", "labels", "failure", "outputs")]
+_JSON.append(_NAMES.index("previews"))
+_STATE, _FACE, _END_REASON = (_NAMES.index(name) for name in ("state", "face", "end_reason"))
+_STATES = {str(state): state for state in State}
+_FACES = {str(face): face for face in Face}
+_decode = msgspec.json.decode
+
+
+def run_of(row: Row[*tuple[Any, ...]]) -> Run:
+    """A run from a row that begins with RUN_COLUMNS."""
+    values = list(row[: len(_NAMES)])
+    for index in _JSON:
+        if values[index] is not None:
+            values[index] = _decode(values[index])
+    values[_STATE], values[_FACE] = _STATES[values[_STATE]], _FACES[values[_FACE]]
+    if values[_END_REASON] is not None:
+        values[_END_REASON] = EndReason(values[_END_REASON])
+    return Run(*values)
+
+
+def text_of(value: Any) -> str:
+    """A value as the JSON text that a column keeps."""
+    return msgspec.json.encode(value).decode("utf-8")
