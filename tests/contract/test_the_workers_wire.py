@@ -30,7 +30,8 @@ GOLDEN = {
     '{"type":"preview","node":"3","content_type":"image/jpeg","data":"AQI="}': PreviewFrame("3", "image/jpeg", b"\1\2"),
     '{"type":"released","seq":1}': Released(1),
     '{"type":"ended","seq":2,"reason":"completed","outputs":[{"name":"a.png","digest":"d","size":3,'
-    '"content_type":"image/png","node_id":"2"}],"shown":{"outputs":{}},"previews":[],"failure":null,"run_time_ms":7,"log":""}': Ended(
+    '"content_type":"image/png","node_id":"2"}],"shown":{"outputs":{}},"previews":[],'
+    '"failure":null,"run_time_ms":7,"log":""}': Ended(
         2, EndReason.COMPLETED, [OutputFile("a.png", "d", 3, "image/png", "2")], {"outputs": {}}, run_time_ms=7
     ),
     '{"type":"ended","seq":2,"reason":"oom","outputs":[],"shown":{},"previews":[],"failure":{"message":"m","hint":null,"exception_type":null,'

@@ -51,7 +51,9 @@ def test_the_migrations_make_the_schema() -> None:
     engine = create_engine("sqlite://")
     migrate(engine)
     with engine.connect() as conn:
-        context = MigrationContext.configure(conn, opts={"compare_type": True})
+        # An index with an expression cannot be compared; that it is there is tested with the hot statements.
+        options = {"compare_type": True, "include_object": lambda _, name, *more: name != "ix_runs_queue"}
+        context = MigrationContext.configure(conn, opts=options)
         assert compare_metadata(context, metadata) == []
     engine.dispose()
 

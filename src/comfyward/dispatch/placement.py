@@ -1,8 +1,9 @@
 """Which run for which worker: pure, decided whenever a worker asks or a run arrives.
 
-The order of runs is the queue's: priority, then turns that are fair between accounts, then age. A run goes to the worker that needs to load the least: one that holds
-all its models first, then any idle one, then one that would stage it ahead. When a worker that holds the models is
-busy, a cold one passes the run over, but only for a bounded time, so that affinity never starves a run.
+The order of runs is the queue's: priority, then turns that are fair between accounts, then age. A run goes to the
+worker that needs to load the least: one that holds all its models first, then any idle one, then one that would stage
+it ahead. When a worker that holds the models is busy, a cold one passes the run over, but only for a bounded time, so
+that affinity never starves a run.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ INTERRUPT_GRACE_S = 15.0
 
 @dataclass(frozen=True)
 class Executed:
-    """What ComfyUI left: a folder with the output files, one with temporary files, and what its history says of them."""
+    """What ComfyUI left: a folder of output files, one of temporary files, and what its history says of them."""
 
     folder: Path
     temp: Path

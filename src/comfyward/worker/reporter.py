@@ -1,7 +1,7 @@
 """What a run's worker tells the server, in order: the first almost at once, then in batches.
 
-What nodes do is passed on in its order, of steps and previews only the newest; numbered reports are never dropped. All are repeated until the server
-has taken them, and the server passes over a numbered one that it has taken before.
+What nodes do is passed on in its order, of steps and previews only the newest; numbered reports are never dropped. All
+are repeated until the server has taken them, and the server passes over a numbered one that it has taken before.
 """
 
 from __future__ import annotations
