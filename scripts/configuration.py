@@ -35,6 +35,8 @@ def page() -> str:
 def _default(field: FieldInfo) -> str:
     if "default_data_dir" in str(field.default_factory):
         return "`~/.local/share/comfyward`"
+    if "default_memory_limit" in str(field.default_factory):
+        return ""
     value: Any = field.get_default(call_default_factory=True)
     if value is None or value in ([], {}):
         return ""

@@ -7,6 +7,7 @@ directory. Nothing else in the package reads the environment.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,11 @@ MIB = 1024**2
 def default_data_dir() -> Path:
     """Where data lives when nobody says otherwise."""
     return Path.home() / ".local" / "share" / "comfyward"
+
+
+def default_memory_limit() -> int:
+    """Most of this host's memory, in bytes."""
+    return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 0.85)
 
 
 # Credits a second of GPU time. 10,000 credits are one US dollar on ComfyICU; L4, L40S, H100 and A100 are its published
@@ -117,6 +123,11 @@ class Settings(BaseSettings):
     environments_dir: Path | None = Field(None, description="Where ComfyUI is installed. Default: in the data dir.")
     custom_nodes_dir: Path | None = Field(None, description="Folder of custom nodes that every worker loads.")
     model_dirs: list[Path] = Field(default_factory=list, description="Model folders (as ComfyUI's models/), read-only.")
+    comfyui_memory_limit_bytes: int = Field(
+        default_factory=default_memory_limit,
+        gt=0,
+        description="ComfyUI is started anew between two runs when it holds more memory. Default: 85 % of this host's.",
+    )
     sandbox: Literal["auto", "bubblewrap", "landlock", "none"] = Field(
         "auto",
         description="auto takes the strongest level this host allows; a named level fails where it can't be had.",

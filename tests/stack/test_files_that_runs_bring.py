@@ -3,7 +3,7 @@
 import threading
 
 from comfyward.files.digest import digests_of
-from comfyward.files.fetch import PART_BYTES
+from comfyward.files.part import PART_BYTES
 from tests.fakes.http import Origin
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save

@@ -8,8 +8,9 @@ import pytest
 
 from comfyward.errors import FetchFailed, FetchRefused, TooLarge
 from comfyward.files.digest import digests_of
-from comfyward.files.fetch import PART_BYTES, Fetch, Fetched, Limits, Stop, Stopped
+from comfyward.files.fetch import Fetch, Limits, Stop, Stopped
 from comfyward.files.guard import Guard
+from comfyward.files.part import PART_BYTES, Fetched
 from tests.fakes.http import Origin
 
 LIMITS = Limits(bytes=1 << 30, seconds=60, connections=4)

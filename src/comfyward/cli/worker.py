@@ -85,6 +85,7 @@ async def _work(
         stage=Stage(cache, link, name),
         execute=Execute(comfyui, base_dir / "collect"),
         collect=Collect(link),
+        memory_limit_bytes=settings.comfyui_memory_limit_bytes,
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

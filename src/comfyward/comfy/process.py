@@ -107,6 +107,12 @@ class ComfyProcess:
         if self._process is not None:
             _signal_group(self._process.pid, signal.SIGKILL)
 
+    def memory_bytes(self) -> int:
+        """The resident memory of ComfyUI and everything that it started; 0 where /proc does not tell."""
+        if not self.is_running or self.pid is None:
+            return 0
+        return sum(_resident_bytes(pid) for pid in _with_descendants(self.pid))
+
     def begin_log(self) -> int:
         """Where the next run's log begins; a log that has grown large is emptied first."""
         size = self.log_path.stat().st_size if self.log_path.exists() else 0
@@ -196,6 +202,26 @@ class ComfyProcess:
             "PYTHONDONTWRITEBYTECODE": "1",
             **dict(self._spec.environment),
         }
+
+
+def _with_descendants(root: int) -> set[int]:
+    """A process, its children, and theirs."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # The name in brackets may hold anything; the parent is the second field after it.
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    found, size = {root}, 0
+    while len(found) > size:
+        size = len(found)
+        found |= {pid for pid, parent in parents.items() if parent in found}
+    return found
+
+
+def _resident_bytes(pid: int) -> int:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 def _free_port() -> int:

@@ -26,8 +26,9 @@ from pathlib import Path
 import blake3
 
 from comfyward.errors import FetchFailed, StorageFull
-from comfyward.files.fetch import Fetch, Fetched, Limits, Progress, Stop, Stopped, Validators
+from comfyward.files.fetch import Fetch, Limits, Stop, Stopped
 from comfyward.files.guard import Guard
+from comfyward.files.part import Fetched, Progress, Validators
 from comfyward.runs.files import Url
 
 LOCK_POLL_S = 0.02

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
-import os
 import random
 import re
 import socket
@@ -24,11 +22,11 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
-from comfyward.errors import FetchFailed, FetchRefused, StorageFull, TooLarge
-from comfyward.files.digest import CHUNK_BYTES, Hasher
+from comfyward.errors import FetchFailed, FetchRefused, TooLarge
+from comfyward.files.digest import CHUNK_BYTES
 from comfyward.files.guard import Guard
+from comfyward.files.part import PART_BYTES, Fetched, Journal, PartFile, Progress, Validators, disk_error
 
-PART_BYTES = 16 << 20
 MAX_REDIRECTS = 10
 MAX_TRIES = 4
 CONNECT_TIMEOUT_S = 20.0
@@ -45,37 +43,6 @@ class Limits:
     bytes: int
     seconds: float
     connections: int = 8
-
-
-@dataclass(frozen=True)
-class Validators:
-    """What a server gave to ask again whether a file has changed."""
-
-    etag: str | None = None
-    last_modified: str | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.etag or self.last_modified)
-
-    @property
-    def strong(self) -> str | None:
-        """The value for If-Range, which takes no weak ETag."""
-        if self.etag and not self.etag.startswith("W/"):
-            return self.etag
-        return self.last_modified
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """A finished download, still at the path it was written to."""
-
-    size: int
-    blake3: str
-    sha256: str
-    validators: Validators
-
-
-Progress = Callable[[int, int | None], None]
 
 
 class Stopped(Exception):
@@ -144,7 +111,7 @@ class Fetch:
         return urlsplit(self.url).hostname or ""
 
     def _run_once(self) -> Fetched | None:
-        journal = _Journal.load(self.target)
+        journal = Journal.load(self.target)
         answer = self._open(self.url, self._first_headers())
         try:
             if answer.status == 304:
@@ -161,7 +128,7 @@ class Fetch:
             headers["If-Modified-Since"] = self.known.last_modified
         return headers
 
-    def _receive(self, answer: _Answer, journal: _Journal | None) -> Fetched:
+    def _receive(self, answer: _Answer, journal: Journal | None) -> Fetched:
         total = answer.total
         if total is not None and total > self.limits.bytes:
             raise TooLarge(f"The file at '{self.host}' has {total} bytes, over the limit of {self.limits.bytes}.")
@@ -171,17 +138,17 @@ class Fetch:
             or journal.validators != answer.validators
             or not journal.validators
         ):
-            journal = _Journal(total, answer.validators, set())
+            journal = Journal(total, answer.validators, set())
             self.target.unlink(missing_ok=True)
         try:
             self.make_room(total or 0)
-            with _File(self.target, journal, self.progress) as file:
+            with PartFile(self.target, journal, self.progress) as file:
                 self._transfer(answer, file)
                 return file.finish()
         except OSError as error:
-            raise _disk_error(error) from error
+            raise disk_error(error) from error
 
-    def _transfer(self, answer: _Answer, file: _File) -> None:
+    def _transfer(self, answer: _Answer, file: PartFile) -> None:
         if answer.status != 206 or answer.total is None:
             self._read_stream(answer, file)
             return
@@ -192,7 +159,7 @@ class Fetch:
         if connections:
             self._read_parts(answer, file, missing, connections)
 
-    def _read_parts(self, answer: _Answer, file: _File, missing: list[int], connections: int) -> None:
+    def _read_parts(self, answer: _Answer, file: PartFile, missing: list[int], connections: int) -> None:
         queue, lock = list(reversed(missing)), threading.Lock()
         broken = threading.Event()
 
@@ -212,7 +179,7 @@ class Fetch:
             for future in [pool.submit(worker) for _ in range(connections)]:
                 future.result()
 
-    def _fetch_part(self, answer: _Answer, file: _File, part: int) -> None:
+    def _fetch_part(self, answer: _Answer, file: PartFile, part: int) -> None:
         for attempt in range(MAX_TRIES):
             try:
                 start, end = file.bounds(part)
@@ -229,18 +196,18 @@ class Fetch:
                     raise
                 self._pause(attempt)
 
-    def _read_part(self, answer: _Answer, file: _File, part: int) -> None:
+    def _read_part(self, answer: _Answer, file: PartFile, part: int) -> None:
         start, end = file.bounds(part)
         self._copy(answer, file, start, end - start)
         file.part_done(part)
 
-    def _read_stream(self, answer: _Answer, file: _File) -> None:
+    def _read_stream(self, answer: _Answer, file: PartFile) -> None:
         file.stream_done(self._copy(answer, file, 0, answer.total, file.streamed_to))
 
     def _copy(
         self,
         answer: _Answer,
-        file: _File,
+        file: PartFile,
         offset: int,
         length: int | None,
         reached: Callable[[int], None] = lambda offset: None,
@@ -395,143 +362,6 @@ class _Answer:
             return (int(match[1]), int(match[3])) if match else (0, None)
         length = self.header("Content-Length")
         return 0, int(length) if length is not None and length.isdigit() else None
-
-
-@dataclass
-class _Journal:
-    """Which parts of a file are there, and of which version of it."""
-
-    total: int | None
-    validators: Validators
-    parts: set[int]
-
-    @staticmethod
-    def path(target: Path) -> Path:
-        return target.with_name(target.name + ".json")
-
-    @classmethod
-    def load(cls, target: Path) -> _Journal | None:
-        try:
-            data = json.loads(cls.path(target).read_text())
-            return cls(data["total"], Validators(data["etag"], data["last_modified"]), set(data["parts"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def save(self, target: Path) -> None:
-        data = {
-            "total": self.total,
-            "etag": self.validators.etag,
-            "last_modified": self.validators.last_modified,
-            "parts": sorted(self.parts),
-        }
-        path = self.path(target)
-        fresh = path.with_name(path.name + ".new")
-        fresh.write_text(json.dumps(data))
-        fresh.rename(path)
-
-
-class _File:
-    """The `.part` file: written at any place by many threads, hashed in order by one."""
-
-    def __init__(self, path: Path, journal: _Journal, progress: Progress) -> None:
-        self._path, self._journal, self._progress = path, journal, progress
-        self._ready = threading.Condition()
-        self._size = journal.total
-        self._streamed = 0
-        self._written = sum(end - start for start, end in map(self.bounds, journal.parts))
-        self._closed = False
-        self._hasher = Hasher()
-        self._thread = threading.Thread(target=self._hash, name="fetch-hash")
-
-    def __enter__(self) -> _File:
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if self._size:
-                os.posix_fallocate(self._file, 0, self._size)
-            self._journal.save(self._path)
-        except OSError:
-            os.close(self._file)
-            raise
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._ready:
-            self._closed = True
-            self._ready.notify()
-        self._thread.join()
-        os.close(self._file)
-
-    def bounds(self, part: int) -> tuple[int, int]:
-        start = part * PART_BYTES
-        return start, min(start + PART_BYTES, self._journal.total or 0)
-
-    def missing_parts(self) -> list[int]:
-        count = -(-(self._journal.total or 0) // PART_BYTES)
-        return [part for part in range(count) if part not in self._journal.parts]
-
-    def write(self, data: memoryview, offset: int) -> None:
-        while data:
-            count = os.pwrite(self._file, data, offset)
-            data, offset = data[count:], offset + count
-            with self._ready:
-                self._written += count
-        self._progress(min(self._written, self._size or self._written), self._size)
-
-    def streamed_to(self, offset: int) -> None:
-        with self._ready:
-            self._streamed = offset
-            self._ready.notify()
-
-    def part_done(self, part: int) -> None:
-        with self._ready:
-            self._journal.parts.add(part)
-            self._journal.save(self._path)
-            self._ready.notify()
-
-    def stream_done(self, size: int) -> None:
-        self._size = size
-
-    def finish(self) -> Fetched:
-        """Waits for the hash, makes the bytes durable, and forgets the journal."""
-        with self._ready:
-            self._closed = True
-            self._ready.notify()
-        self._thread.join()
-        size = self._size or 0
-        os.ftruncate(self._file, size)
-        os.fsync(self._file)
-        _Journal.path(self._path).unlink(missing_ok=True)
-        return Fetched(size, self._hasher.blake3, self._hasher.sha256, self._journal.validators)
-
-    def _hash(self) -> None:
-        hashed = 0
-        while (prefix := self._wait_beyond(hashed)) > hashed:
-            while hashed < prefix:
-                chunk = os.pread(self._file, min(CHUNK_BYTES, prefix - hashed), hashed)
-                self._hasher.update(chunk)
-                hashed += len(chunk)
-
-    def _wait_beyond(self, hashed: int) -> int:
-        """How far the file is there without a gap, once that is more than `hashed` or no more will come."""
-        with self._ready:
-            self._ready.wait_for(lambda: self._closed or self._prefix() > hashed)
-            return self._prefix()
-
-    def _prefix(self) -> int:
-        """How many bytes from the start are there without a gap."""
-        if self._streamed:
-            return self._streamed
-        part = 0
-        while part in self._journal.parts:
-            part += 1
-        return self.bounds(part - 1)[1] if part else 0
-
-
-def _disk_error(error: OSError) -> Exception:
-    if error.errno in (28, 122):  # ENOSPC, EDQUOT
-        return StorageFull(f"No space left to store the file: {error.strerror}.")
-    return error
 
 
 def _shut(opened: socket.socket) -> None:

@@ -44,6 +44,7 @@ T = TypeVar("T")
 ASK_WAIT_S = 25.0
 HEARTBEATS_PER_LEASE = 4
 SHORTEST_WAIT_S = 0.1
+WEIGH_EVERY_S = 10.0
 REMEMBERED_RUNS = 8
 
 
@@ -57,12 +58,14 @@ class Agent:
     stage: Stage
     execute: Execute
     collect: Collect
+    memory_limit_bytes: int
     lease_s: float = 15.0
     _jobs: dict[str, Job] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _gpu: asyncio.Lock = field(default_factory=asyncio.Lock)
     _staging: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     _drain: asyncio.Event = field(default_factory=asyncio.Event)
+    _weighed_at: float = float("-inf")
     _warm: collections.deque[list[str]] = field(default_factory=lambda: collections.deque(maxlen=REMEMBERED_RUNS))
 
     def drain(self) -> None:
@@ -127,7 +130,11 @@ class Agent:
         lost = asyncio.Event()
         job = Job(assignment, Reporter(self.link, assignment.lease, lost), lost)
         self._jobs[job.lease] = job
-        task = asyncio.create_task(self._work(job), name=f"run-{assignment.run_id}")
+        self._begin(self._work(job))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work that a draining worker waits for."""
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -152,6 +159,7 @@ class Agent:
             self._jobs.pop(job.lease, None)
             self.stage.unstage(job)
             await self.execute.clean_up(job)
+        await self._recycle()
 
     async def _stages(self, job: Job) -> Ended | None:
         """How the run ended; None when a draining worker did not begin it."""
@@ -208,6 +216,27 @@ class Agent:
                 self.comfyui.distrust()
         if not self.comfyui.is_healthy:
             self._warm.clear()
+            self._begin(self._mend())
+
+    async def _mend(self) -> None:
+        """Starts ComfyUI anew now, not when the next run has come and would wait for it."""
+        async with self._gpu:
+            try:
+                await self.comfyui.ensure()
+            except SetupFailed as error:
+                log.error("ComfyUI does not start again: %s", error, extra={"action": "comfyui_does_not_start"})
+                self.drain()
+
+    async def _recycle(self) -> None:
+        """ComfyUI's memory leaks with use: above the limit a new process takes its place between two runs."""
+        if time.monotonic() - self._weighed_at < WEIGH_EVERY_S:
+            return
+        self._weighed_at = time.monotonic()
+        if self.comfyui.outgrew(self.memory_limit_bytes):
+            log.warning("ComfyUI uses too much memory; starting it anew", extra={"action": "comfyui_recycled"})
+            self.comfyui.distrust()
+            self._warm.clear()
+            await self._mend()
 
     async def _heartbeat_loop(self) -> None:
         """Renews the leases, and gives them up when the server has been silent for as long as they last."""

@@ -64,6 +64,10 @@ class WarmComfyUI:
         if self._process is not None:
             self._process.kill()
 
+    def outgrew(self, limit_bytes: int) -> bool:
+        """Whether ComfyUI, with everything it started, holds more memory than that."""
+        return self._process is not None and self._process.memory_bytes() > limit_bytes
+
     async def catalog(self) -> tuple[str, bytes]:
         return await read_catalog(self.client)
 

@@ -1,0 +1,186 @@
+"""A file while it is downloaded: written at any place by many threads, hashed in order by one.
+
+What is finished is kept in a journal beside it, so that a later try goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfyward.errors import StorageFull
+from comfyward.files.digest import CHUNK_BYTES, Hasher
+
+PART_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Validators:
+    """What a server gave to ask again whether a file has changed."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.etag or self.last_modified)
+
+    @property
+    def strong(self) -> str | None:
+        """The value for If-Range, which takes no weak ETag."""
+        if self.etag and not self.etag.startswith("W/"):
+            return self.etag
+        return self.last_modified
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A finished download, still at the path it was written to."""
+
+    size: int
+    blake3: str
+    sha256: str
+    validators: Validators
+
+
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass
+class Journal:
+    """Which parts of a file are there, and of which version of it."""
+
+    total: int | None
+    validators: Validators
+    parts: set[int]
+
+    @staticmethod
+    def path(target: Path) -> Path:
+        return target.with_name(target.name + ".json")
+
+    @classmethod
+    def load(cls, target: Path) -> Journal | None:
+        try:
+            data = json.loads(cls.path(target).read_text())
+            return cls(data["total"], Validators(data["etag"], data["last_modified"]), set(data["parts"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def save(self, target: Path) -> None:
+        data = {
+            "total": self.total,
+            "etag": self.validators.etag,
+            "last_modified": self.validators.last_modified,
+            "parts": sorted(self.parts),
+        }
+        path = self.path(target)
+        fresh = path.with_name(path.name + ".new")
+        fresh.write_text(json.dumps(data))
+        fresh.rename(path)
+
+
+class PartFile:
+    """The `.part` file: written at any place by many threads, hashed in order by one."""
+
+    def __init__(self, path: Path, journal: Journal, progress: Progress) -> None:
+        self._path, self._journal, self._progress = path, journal, progress
+        self._ready = threading.Condition()
+        self._size = journal.total
+        self._streamed = 0
+        self._written = sum(end - start for start, end in map(self.bounds, journal.parts))
+        self._closed = False
+        self._hasher = Hasher()
+        self._thread = threading.Thread(target=self._hash, name="fetch-hash")
+
+    def __enter__(self) -> PartFile:
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if self._size:
+                os.posix_fallocate(self._file, 0, self._size)
+            self._journal.save(self._path)
+        except OSError:
+            os.close(self._file)
+            raise
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._ready:
+            self._closed = True
+            self._ready.notify()
+        self._thread.join()
+        os.close(self._file)
+
+    def bounds(self, part: int) -> tuple[int, int]:
+        start = part * PART_BYTES
+        return start, min(start + PART_BYTES, self._journal.total or 0)
+
+    def missing_parts(self) -> list[int]:
+        count = -(-(self._journal.total or 0) // PART_BYTES)
+        return [part for part in range(count) if part not in self._journal.parts]
+
+    def write(self, data: memoryview, offset: int) -> None:
+        while data:
+            count = os.pwrite(self._file, data, offset)
+            data, offset = data[count:], offset + count
+            with self._ready:
+                self._written += count
+        self._progress(min(self._written, self._size or self._written), self._size)
+
+    def streamed_to(self, offset: int) -> None:
+        with self._ready:
+            self._streamed = offset
+            self._ready.notify()
+
+    def part_done(self, part: int) -> None:
+        with self._ready:
+            self._journal.parts.add(part)
+            self._journal.save(self._path)
+            self._ready.notify()
+
+    def stream_done(self, size: int) -> None:
+        self._size = size
+
+    def finish(self) -> Fetched:
+        """Waits for the hash, makes the bytes durable, and forgets the journal."""
+        with self._ready:
+            self._closed = True
+            self._ready.notify()
+        self._thread.join()
+        size = self._size or 0
+        os.ftruncate(self._file, size)
+        os.fsync(self._file)
+        Journal.path(self._path).unlink(missing_ok=True)
+        return Fetched(size, self._hasher.blake3, self._hasher.sha256, self._journal.validators)
+
+    def _hash(self) -> None:
+        hashed = 0
+        while (prefix := self._wait_beyond(hashed)) > hashed:
+            while hashed < prefix:
+                chunk = os.pread(self._file, min(CHUNK_BYTES, prefix - hashed), hashed)
+                self._hasher.update(chunk)
+                hashed += len(chunk)
+
+    def _wait_beyond(self, hashed: int) -> int:
+        """How far the file is there without a gap, once that is more than `hashed` or no more will come."""
+        with self._ready:
+            self._ready.wait_for(lambda: self._closed or self._prefix() > hashed)
+            return self._prefix()
+
+    def _prefix(self) -> int:
+        """How many bytes from the start are there without a gap."""
+        if self._streamed:
+            return self._streamed
+        part = 0
+        while part in self._journal.parts:
+            part += 1
+        return self.bounds(part - 1)[1] if part else 0
+
+
+def disk_error(error: OSError) -> Exception:
+    if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        return StorageFull(f"No space left to store the file: {error.strerror}.")
+    return error
