@@ -4,15 +4,23 @@ ComfywardError                     code, status, hint, details
 ├── InvalidRequest       400       the request's form is wrong
 │   ├── InvalidPath      400       a path in `files` that may not be written
 │   ├── InvalidUrl       400       a URL that may not be fetched
-│   └── InvalidGraph     400       the graph cannot run; carries ComfyUI's node_errors
+│   ├── InvalidGraph     400       the graph cannot run; carries ComfyUI's node_errors
+│   ├── InvalidLabels    422       labels that a run cannot carry
+│   ├── MissingAsset     422       an asset named in a graph is absent, or another account's
+│   └── OutsideFile      416       a range that lies outside the file
 ├── Unauthenticated      401       no key, or one that is not known
 ├── Forbidden            403       a known key without the right
+├── OutOfCredit          402       the account has used up its credit
 ├── NotFound             404       absent, or another account's (the caller cannot tell which)
+│   └── BlobNotFound     404       no bytes of this digest that the caller may use
 ├── Conflict             409       the state does not allow it
-│   └── StaleLease       409       a worker speaks for a lease it no longer holds
+│   ├── StaleLease       409       a worker speaks for a lease it no longer holds
+│   └── DigestMismatch   409       bytes do not have the digest that was announced
 ├── TooLarge             413       a body or file over its limit
 ├── UnknownAccelerator   422       no pool serves it and none is configured
 ├── IdempotencyMismatch  422       a key used again with another body
+├── IdempotencyKeyUsed   422       a key used again where each may be used once
+├── QueueFull            429       the account has too many runs waiting
 ├── FetchFailed          502       a file could not be fetched (ends a run with reason `download`)
 │   └── FetchRefused     403       the guard refused the address
 ├── StorageFull          507       no space left for a file
@@ -60,6 +68,28 @@ class InvalidGraph(InvalidRequest):
     code = "invalid_graph"
 
 
+class InvalidLabels(InvalidRequest):
+    code = "metadata_invalid"
+    status = 422
+
+
+class MissingAsset(InvalidRequest):
+    code = "missing_asset"
+    status = 422
+    hint = "Upload the file again and use the id of its new asset."
+
+
+class OutsideFile(InvalidRequest):
+    code = "range_not_satisfiable"
+    status = 416
+
+
+class OutOfCredit(ComfywardError):
+    code = "insufficient_credits"
+    status = 402
+    hint = "Raise the account's credit limit."
+
+
 class Unauthenticated(ComfywardError):
     code = "unauthenticated"
     status = 401
@@ -76,6 +106,11 @@ class NotFound(ComfywardError):
     status = 404
 
 
+class BlobNotFound(NotFound):
+    code = "blob_not_found"
+    hint = "Upload the bytes."
+
+
 class Conflict(ComfywardError):
     code = "conflict"
     status = 409
@@ -83,6 +118,10 @@ class Conflict(ComfywardError):
 
 class StaleLease(Conflict):
     code = "stale_lease"
+
+
+class DigestMismatch(Conflict):
+    code = "hash_mismatch"
 
 
 class TooLarge(ComfywardError):
@@ -99,6 +138,18 @@ class IdempotencyMismatch(ComfywardError):
     code = "idempotency_key_reused"
     status = 422
     hint = "Use a new Idempotency-Key for a different request."
+
+
+class IdempotencyKeyUsed(ComfywardError):
+    code = "idempotency_key_reuse"
+    status = 422
+    hint = "The first request with this key made a run: look for it in your list. Use a new key for a new run."
+
+
+class QueueFull(ComfywardError):
+    code = "queue_full"
+    status = 429
+    hint = "Wait until some of your runs are over."
 
 
 class FetchFailed(ComfywardError):

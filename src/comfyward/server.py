@@ -27,6 +27,7 @@ from comfyward.dispatch.intake import Intake, RunLimits
 from comfyward.dispatch.leases import Leases
 from comfyward.dispatch.offers import Offers
 from comfyward.dispatch.recorder import Recorder
+from comfyward.dispatch.secrets import Secrets
 from comfyward.dispatch.upkeep import Rescue, Retention
 from comfyward.errors import SetupFailed
 from comfyward.files.guard import Guard
@@ -72,6 +73,7 @@ class Server:
         self._settings = settings
         self._lock = _lock_data_dir(settings.data_dir)
         self._hub = Hub()
+        self._secrets = Secrets()
         self._db = Database(settings.derived_database_url())
         self._devices = _devices(settings) if settings.fleet == "local" else []
         self._guard = Guard.allowing(settings.fetch_allow)
@@ -130,10 +132,13 @@ class Server:
             self._offers,
             self._blobs,
             self._guard,
+            self._secrets,
             self._publish,
             queue_changed=self._queue_changed,
             tell_worker=self._leases.tell,
-            limits=RunLimits(settings.run_timeout_s, settings.max_run_timeout_s, settings.max_attempts),
+            limits=RunLimits(
+                settings.run_timeout_s, settings.max_run_timeout_s, settings.max_attempts, settings.max_waiting_runs
+            ),
             prices=settings.prices,
         )
         shapes = Shapes(auth, (settings.public_url or url).rstrip("/"))
@@ -154,6 +159,7 @@ class Server:
             blobs=self._blobs,
             objects=self._objects,
             hub=self._hub,
+            secrets=self._secrets,
             webhooks_changed=self._wake_webhooks,
             fleet_problem=lambda: self._fleet.problem() if self._fleet else None,
         )
@@ -197,6 +203,7 @@ class Server:
 
     def _publish(self, events: Sequence[Event]) -> None:
         self._hub.publish(events)
+        self._secrets.see(events)
 
     def _rescued(self) -> None:
         self._queue_changed()

@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     run_timeout_s: float = Field(3600.0, gt=0, description="Longest execution of a run that sets no timeout.")
     max_run_timeout_s: float = Field(24 * 3600.0, gt=0, description="Largest timeout that a run may ask for.")
     max_attempts: int = Field(3, ge=1, description="How often a run is handed out before it fails for good.")
+    max_waiting_runs: int = Field(10_000, ge=1, description="How many runs of one account may wait at once.")
     default_accelerator: str | None = Field(
         None, description="Pool for runs that name none. Default: the workflow's, else the first pool that exists."
     )

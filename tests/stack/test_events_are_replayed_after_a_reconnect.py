@@ -18,7 +18,7 @@ def test_events_are_replayed_after_a_reconnect(client: Client) -> None:
 
 def test_a_late_listener_sees_the_newest_progress(client: Client) -> None:
     run_id = client.submit(slow(steps=60))
-    client.wait_for(run_id, "progress", node="1")
+    client.wait_for(run_id, "progress", node="1", max=60)
 
     progress = client.wait_for(run_id, "progress", node="1")
 

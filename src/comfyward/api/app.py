@@ -21,6 +21,7 @@ from starlette.routing import Mount
 from comfyward import __version__
 from comfyward.api import gateway, icu, library, views
 from comfyward.api.context import Context
+from comfyward.api.jobs import app as jobs
 from comfyward.api.reference import reference_page
 from comfyward.errors import ComfywardError, Unauthenticated
 from comfyward.store import queue, workers
@@ -43,7 +44,12 @@ Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 def create_app(context: Context, lifespan: Lifespan | None = None) -> Starlette:
     """The server's application: plain routes for what is on every run's way, FastAPI for the documented rest."""
     return Starlette(
-        routes=[gateway.routes(context), *icu.hot_routes(context), Mount("/", _documented(context))],
+        routes=[
+            gateway.routes(context),
+            *icu.hot_routes(context),
+            jobs.mount(context),
+            Mount("/", _documented(context)),
+        ],
         exception_handlers=_HANDLERS,
         lifespan=lifespan,
     )

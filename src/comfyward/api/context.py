@@ -14,6 +14,7 @@ from comfyward.dispatch.intake import Intake
 from comfyward.dispatch.leases import Leases
 from comfyward.dispatch.offers import Offers
 from comfyward.dispatch.recorder import Recorder
+from comfyward.dispatch.secrets import Secrets
 from comfyward.files.objects import Objects
 from comfyward.settings import Settings
 from comfyward.store.db import Database
@@ -31,9 +32,11 @@ class Context:
     blobs: Blobs
     objects: Objects
     hub: Hub
+    secrets: Secrets
     webhooks_changed: Callable[[], None]
     fleet_problem: Callable[[], str | None]
 
     def base_url(self, request: Request) -> str:
         """How this client reaches this server, without a slash at the end."""
-        return (self.settings.public_url or str(request.base_url)).rstrip("/")
+        own = self.settings.public_url or f"{request.url.scheme}://{request.url.netloc}"
+        return own.rstrip("/")

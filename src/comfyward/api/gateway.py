@@ -42,7 +42,6 @@ S = TypeVar("S", bound=msgspec.Struct)
 Askers = dict[tuple[str, str], Asker]
 
 MAX_MESSAGE_BYTES = 64 << 20
-NOTHING = msgspec.Raw(b"null")
 
 
 def routes(context: Context) -> Mount:
@@ -95,7 +94,7 @@ def _work_routes(context: Context, askers: Askers) -> list[Route]:
         ask = await _read(context, request, Ask)
         asker = await _asker(context, askers, ask.worker_id, ask.incarnation)
         run = await _while_connected(request, context.leases.ask(asker, ask))
-        return Response(status_code=204) if run is None else _answer(_assignment(run))
+        return Response(status_code=204) if run is None else _answer(_assignment(run, context.secrets.of(run.id)))
 
     async def heartbeat(request: Request) -> Response:
         message = await _read(context, request, Heartbeat)
@@ -178,14 +177,17 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T 
         await asyncio.gather(task, gone, return_exceptions=True)
 
 
-def _assignment(run: Run) -> Assignment:
+def _assignment(run: Run, secrets: dict[str, Any]) -> Assignment:
     assert run.lease is not None
+    extra_data = run.extra_data.encode() if run.extra_data else b"null"
+    if secrets:
+        extra_data = msgspec.json.encode({**(msgspec.json.decode(extra_data) or {}), **secrets})
     return Assignment(
         run_id=run.id,
         lease=run.lease,
         attempt=run.attempt,
         prompt=msgspec.Raw(run.prompt.encode()),
-        extra_data=msgspec.Raw(run.extra_data.encode()) if run.extra_data else NOTHING,
+        extra_data=msgspec.Raw(extra_data),
         files=[_order(path, row) for path, row in run.files.items()],
         models=run.models,
         timeout_s=run.timeout_s,

@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX
-from comfyward.errors import InvalidRequest, NotFound
+from comfyward.errors import NotFound, OutsideFile
 from comfyward.files.objects import blob_key, thumbnail_key
 from comfyward.files.thumbnails import has_thumbnail, make_thumbnail
 from comfyward.runs.files import Source, Stored, Url, source_from_row
@@ -194,7 +194,7 @@ def _range(request: Request, size: int) -> tuple[int, int]:
     else:
         return 0, size
     if start >= size or start >= end:
-        raise InvalidRequest(f"The range lies outside the file of {size} bytes.")
+        raise OutsideFile(f"The range lies outside the file of {size} bytes.")
     return start, end
 
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from comfyward.delivery.hub import Hub, Listener
-from comfyward.runs.event import STORED, Event, EventType
-from comfyward.runs.run import FINAL_STATES, Run
+from comfyward.runs.event import STORED, Event
+from comfyward.runs.run import Run
 from comfyward.store import events, runs
 from comfyward.store.db import Database
 
@@ -27,7 +27,7 @@ async def stream_events(db: Database, hub: Hub, account_id: str, run_id: str, af
         for event in replay:
             yield frame(event)
             after = event.seq or after
-        if any(is_last(event) for event in replay):
+        if any(event.is_last for event in replay):
             return
         for event in hub.newest(run_id):
             yield frame(event)
@@ -48,7 +48,7 @@ async def wait_until_over(db: Database, hub: Hub, account_id: str, run_id: str, 
 async def _wait_for_last(listener: Listener, wait_s: float) -> None:
     try:
         async with asyncio.timeout(wait_s):
-            while (event := await listener.next(wait_s)) is not None and not is_last(event):
+            while (event := await listener.next(wait_s)) is not None and not event.is_last:
                 continue
     except TimeoutError:
         return
@@ -66,7 +66,7 @@ async def _live(listener: Listener, after: int) -> AsyncIterator[bytes]:
         if event.type in STORED and (event.seq or 0) <= after:
             continue
         yield frame(event)
-        if is_last(event):
+        if event.is_last:
             return
 
 
@@ -74,7 +74,3 @@ def frame(event: Event) -> bytes:
     """One event in the format of the HTML standard."""
     number = b"" if event.seq is None else b"id: %d\n" % event.seq
     return number + b"event: " + event.type.encode() + b"\ndata: " + msgspec.json.encode(event.data) + b"\n\n"
-
-
-def is_last(event: Event) -> bool:
-    return event.type is EventType.STATUS and event.data.get("state") in FINAL_STATES

@@ -20,7 +20,7 @@ class Blobs:
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def put_stream(self, chunks: AsyncIterator[bytes], *, limit: int, digest: str | None = None) -> Blob:
-        """Raises TooLarge, StorageFull, and InvalidRequest when the bytes do not have the digest."""
+        """Raises TooLarge, StorageFull, and DigestMismatch when the bytes do not have the digest."""
         async with (
             self._objects.receive(chunks, limit=limit, digest=digest) as received,
             self._lock(received.blob.digest),
@@ -36,7 +36,7 @@ class Blobs:
 
     @contextlib.asynccontextmanager
     async def storing(self, data_by_digest: Mapping[str, bytes]) -> AsyncIterator[list[Blob]]:
-        """Stores small blobs; whoever asked writes their rows inside the block. Raises InvalidRequest."""
+        """Stores small blobs; whoever asked writes their rows inside the block. Raises DigestMismatch."""
         async with contextlib.AsyncExitStack() as held:
             stored = []
             for digest, data in sorted(data_by_digest.items()):

@@ -14,20 +14,32 @@ from comfyward.accounts.account import Caller
 from comfyward.dispatch import changes
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.offers import Offers
-from comfyward.errors import Conflict, InvalidRequest
+from comfyward.dispatch.secrets import Secrets, without_secrets
+from comfyward.errors import Conflict, InvalidRequest, NotFound, QueueFull
 from comfyward.files.guard import Guard
 from comfyward.ids import new_id, new_uuid
-from comfyward.runs.event import Event, Publish
+from comfyward.runs.event import Event, EventType, Publish
 from comfyward.runs.files import Inline, Source, Stored, Url, source_from_row, source_to_row
 from comfyward.runs.run import DEFAULT_ENVIRONMENT, EndReason, Face, Run, State
-from comfyward.store import accounts, files, runs, workflows
+from comfyward.store import accounts, files, queue, runs, workflows
 from comfyward.store.db import Database, now_ms
-from comfyward.workflows.catalog import brought_names
+from comfyward.store.files import file_path_of
+from comfyward.workflows.catalog import Catalog, brought_names
 from comfyward.workflows.graph import describe, parse_graph
 from comfyward.workflows.needs import models_of, paths_named
+from comfyward.workflows.references import (
+    AssetReference,
+    LeftReference,
+    Named,
+    Reference,
+    Resolved,
+    references,
+    resolve,
+)
 from comfyward.workflows.validation import check
 
 PRIORITIES = range(-100, 101)
+RETRY_AFTER_S = 5
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,7 @@ class Submission:
     tags: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
+    key_is_single_use: bool = False
     face: Face = Face.ICU
     client_id: str | None = None
     prompt_id: str | None = None
@@ -55,6 +68,7 @@ class RunLimits:
     timeout_s: float
     max_timeout_s: float
     max_attempts: int
+    max_waiting: int
 
 
 class Intake:
@@ -66,6 +80,7 @@ class Intake:
         offers: Offers,
         blobs: Blobs,
         guard: Guard,
+        secrets: Secrets,
         publish: Publish,
         *,
         queue_changed: Callable[[], None],
@@ -74,30 +89,37 @@ class Intake:
         prices: Mapping[str, float],
     ) -> None:
         self._db, self._offers, self._blobs, self._guard, self._publish = db, offers, blobs, guard, publish
+        self._secrets = secrets
         self._queue_changed, self._tell_worker = queue_changed, tell_worker
         self._limits, self._prices = limits, prices
 
     async def submit(self, caller: Caller, submission: Submission) -> str:
         """The id of the new run, or of the one that the same Idempotency-Key made before.
 
-        Raises NotFound, InvalidGraph, UnknownAccelerator, InvalidRequest, IdempotencyMismatch.
+        Raises NotFound, InvalidGraph, MissingAsset, UnknownAccelerator, InvalidRequest, QueueFull,
+        IdempotencyMismatch, and IdempotencyKeyUsed for a key that may be used once.
         """
-        account_id = caller.account.id
-        graph = parse_graph(submission.prompt)
         self._guard_urls(submission)
-        timeout_s = self._timeout(submission.timeout_s)
+        parse_graph(submission.prompt)
+        account_id, timeout_s = caller.account.id, self._timeout(submission.timeout_s)
         pools, catalog = await self._offers.look()
-        named = paths_named(graph, catalog)
-        workflow, own = await self._db.look(_belongings, account_id, submission.workflow_id, named)
-        accelerator, pool = self._offers.resolve(submission.accelerator or workflow.accelerator, pools)
+        resolved = await self._resolved(account_id, submission.prompt, catalog)
+        graph = parse_graph(resolved.prompt)
+        place, own = await self._db.look(
+            _belongings, account_id, submission.workflow_id, paths_named(graph, catalog) - set(resolved.files)
+        )
+        accelerator, pool = self._offers.resolve(submission.accelerator or place.accelerator, pools)
         # A plain name attaches the account's own file of that name.
-        brought = {**{file.path: Stored(file.digest, file.size) for file in own}, **submission.files}
+        brought: dict[str, Source] = {file.path: Stored(file.digest, file.size) for file in own}
+        brought |= {path: Stored(file.digest, file.size) for path, file in resolved.files.items()}
+        brought |= submission.files
         if catalog is not None:
             check(graph, catalog, brought_names(list(brought))).raise_if_any()
+        extra_data, secrets = without_secrets(submission.extra_data)
         new = runs.NewRun(
             id=new_id(),
             account_id=account_id,
-            workflow_id=workflow.id,
+            workflow_id=place.id,
             api_key_id=caller.api_key_id,
             prompt_id=submission.prompt_id or new_uuid(),
             face=submission.face,
@@ -108,11 +130,11 @@ class Intake:
             priority=submission.priority,
             timeout_s=timeout_s,
             max_attempts=self._limits.max_attempts,
-            prompt=_json(submission.prompt),
-            extra_data=None if submission.extra_data is None else _json(submission.extra_data),
+            prompt=_json(resolved.prompt),
+            extra_data=None if extra_data is None else _json(extra_data),
             files=await self._stored_rows(brought),
             models=models_of(graph),
-            metadata=describe(graph, submission.extra_data, catalog.packs if catalog else {}),
+            metadata=describe(graph, extra_data, catalog.packs if catalog else {}),
             webhook=submission.webhook,
             tags=list(submission.tags),
             labels=dict(submission.labels),
@@ -120,10 +142,18 @@ class Intake:
             request_digest=_request_digest(submission) if submission.idempotency_key else None,
             created_at=now_ms(),
         )
-        run_id, events = await self._db.write(_insert, new, self._prices)
+        self._secrets.keep(new.id, secrets)
+        run_id, events = await self._db.write(_insert, new, submission.key_is_single_use, self._limits, self._prices)
         self._publish(events)
         self._queue_changed()
         return run_id
+
+    async def _resolved(self, account_id: str, prompt: dict[str, Any], catalog: Catalog | None) -> Resolved:
+        """The graph with names in place of what it refers to. Raises MissingAsset."""
+        found = references(prompt)
+        if not found:
+            return Resolved(prompt, {})
+        return resolve(prompt, await self._db.look(_named, account_id, found), catalog)
 
     async def cancel(self, account_id: str, run_id: str) -> Run:
         """Cancels a run: a queued one ends at once, a running one at its next step. Raises NotFound.
@@ -188,7 +218,37 @@ def _belongings(
     return workflows.place(conn, account_id, workflow_id), files.at(conn, account_id, named)
 
 
-def _insert(conn: Connection, new: runs.NewRun, prices: Mapping[str, float]) -> tuple[str, list[Event]]:
+def _named(conn: Connection, account_id: str, found: set[Reference]) -> dict[Reference, Named]:
+    """What the account's own assets and runs have behind references; others do not exist for it."""
+    named = {}
+    for reference in found:
+        try:
+            named[reference] = _one_named(conn, account_id, reference)
+        except NotFound:
+            continue
+    return named
+
+
+def _one_named(conn: Connection, account_id: str, reference: Reference) -> Named:
+    match reference:
+        case AssetReference(asset_id):
+            file = files.by_id(conn, account_id, asset_id)
+            return Named(file.digest, file.size, file_path_of(file))
+        case LeftReference(run_id, name, kind):
+            run = runs.get(conn, account_id, run_id)
+            for left in run.outputs if kind == "output" else run.previews:
+                if left["name"] == name:
+                    return Named(left["digest"], left["size"], f"{run_id}/{name}")
+            raise NotFound(f"Run '{run_id}' left no '{name}'.")
+
+
+def _insert(
+    conn: Connection, new: runs.NewRun, key_is_single_use: bool, limits: RunLimits, prices: Mapping[str, float]
+) -> tuple[str, list[Event]]:
+    if new.idempotency_key is not None and key_is_single_use:
+        runs.claim_key(conn, new.account_id, new.idempotency_key, new.created_at)
+    if queue.is_full(conn, new.account_id, limits.max_waiting):
+        raise QueueFull(f"{limits.max_waiting} of your runs are waiting already.", retry_after_s=RETRY_AFTER_S)
     run_id = runs.insert_run(conn, new)
     if run_id != new.id:
         return run_id, []
@@ -202,8 +262,10 @@ def _insert(conn: Connection, new: runs.NewRun, prices: Mapping[str, float]) -> 
 def _cancel(conn: Connection, account_id: str, run_id: str, prices: Mapping[str, float]) -> tuple[Run, list[Event]]:
     now = now_ms()
     run = runs.request_cancel(conn, account_id, run_id, now)
+    if run.state.is_final:
+        return run, []
     if run.state is not State.QUEUED:
-        return runs.get(conn, account_id, run_id), []
+        return runs.get(conn, account_id, run_id), [Event(run_id, account_id, EventType.CANCELLING)]
     events = changes.ended(conn, run, EndReason.CANCELLED, now, prices=prices)
     return runs.get(conn, account_id, run_id), events
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 import obstore
 from obstore.store import LocalStore, from_url
 
-from comfyward.errors import InvalidRequest, NotFound, StorageFull, TooLarge
+from comfyward.errors import DigestMismatch, NotFound, StorageFull, TooLarge
 from comfyward.files.digest import Hasher, digests_of
 
 IN_MEMORY_BYTES = 4 << 20
@@ -51,7 +51,7 @@ class Objects:
     ) -> AsyncIterator[Received]:
         """Takes a stream in and hashes it; `keep` of what is given then stores it under its digest.
 
-        Raises TooLarge, StorageFull, and InvalidRequest when the bytes do not have the promised digest.
+        Raises TooLarge, StorageFull, and DigestMismatch when the bytes do not have the promised digest.
         """
         hasher, size = Hasher(), 0
         with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as spool:
@@ -65,16 +65,16 @@ class Objects:
                     _take(spool, hasher, chunk)
             blob = Blob(hasher.blake3, hasher.sha256, size)
             if digest is not None and digest not in (blob.digest, blob.sha256):
-                raise InvalidRequest("The bytes do not have the digest that was announced.", digest=blob.digest)
+                raise DigestMismatch("The bytes do not have the digest that was announced.", digest=blob.digest)
             spool.seek(0)
             data = spool.read() if size <= IN_MEMORY_BYTES else spool
             yield Received(blob, lambda: self._put(blob_key(blob.digest), data))
 
     async def put_bytes(self, data: bytes, digest: str) -> Blob:
-        """Stores some bytes. Raises InvalidRequest when they do not have the digest."""
+        """Stores some bytes. Raises DigestMismatch when they do not have the digest."""
         blake3_digest, sha256 = digests_of(data)
         if blake3_digest != digest:
-            raise InvalidRequest("The bytes do not have the digest that was announced.", digest=blake3_digest)
+            raise DigestMismatch("The bytes do not have the digest that was announced.", digest=blake3_digest)
         await self._put(blob_key(digest), data)
         return Blob(digest, sha256, len(data))
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from comfyward.runs.run import FINAL_STATES
+
 
 class EventType(StrEnum):
     STATUS = "status"
@@ -20,6 +22,7 @@ class EventType(StrEnum):
     PREVIEW = "preview"
     CACHED = "cached"
     EXECUTED = "executed"
+    CANCELLING = "cancelling"
 
 
 STORED = frozenset({EventType.STATUS, EventType.OUTPUT})
@@ -34,6 +37,11 @@ class Event:
     type: EventType
     data: dict[str, Any] = field(default_factory=dict)
     seq: int | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it tells that the run is over."""
+        return self.type is EventType.STATUS and self.data.get("state") in FINAL_STATES
 
 
 Publish = Callable[[Sequence[Event]], None]

@@ -47,6 +47,13 @@ def new_file(account_id: str, path: str, digest: str, size: int, content_type: s
     return StoredFile(new_uuid(), account_id, path, digest, size, content_type, False, None, now, now, None)
 
 
+def file_path_of(file: StoredFile) -> str:
+    """A file's path as Comfy API v2 writes it: below ComfyUI's input folder, or `models/…`; an output's own name."""
+    if file.run_id is not None:
+        return file.path.removeprefix(f"/output/{file.run_id}/")
+    return file.path.removeprefix("/input/").removeprefix("/")
+
+
 _NAMES = list(StoredFile.__dataclass_fields__)
 _COLUMNS = [files.c[name] for name in _NAMES]
 _INSERT = Statement(insert(files).values({name: bindparam(name) for name in _NAMES}))
@@ -135,6 +142,14 @@ def get(conn: Connection, account_id: str, path: str) -> StoredFile:
 def by_id(conn: Connection, account_id: str, file_id: str) -> StoredFile:
     """Raises NotFound, also for another account's file."""
     row = conn.execute(select(*_COLUMNS).where(files.c.account_id == account_id, files.c.id == file_id)).first()
+    if row is None:
+        raise NotFound(f"There is no asset '{file_id}'.")
+    return _file(row)
+
+
+def by_id_of_any(conn: Connection, file_id: str) -> StoredFile:
+    """A file by id alone, for signed links. Raises NotFound."""
+    row = conn.execute(select(*_COLUMNS).where(files.c.id == file_id)).first()
     if row is None:
         raise NotFound(f"There is no asset '{file_id}'.")
     return _file(row)

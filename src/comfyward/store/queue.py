@@ -33,6 +33,12 @@ _HEADS = Statement(
     .order_by(runs.c.priority.desc(), runs.c.turn, runs.c.queued_at, runs.c.id)
     .limit(bindparam("most"))
 )
+_NTH_WAITING = Statement(
+    select(runs.c.account_id)
+    .where(IS_QUEUED, runs.c.account_id == bindparam("account_id"))
+    .limit(1)
+    .offset(bindparam("before"))
+)
 _ASSIGN = Statement(
     update(runs)
     .where(runs.c.id == bindparam("run_id"), runs.c.state == State.QUEUED, runs.c.cancel_requested_at.is_(None))
@@ -113,6 +119,11 @@ def heads(conn: Connection, pools: Iterable[str], limit: int) -> list[Candidate]
     """The first queued runs of some pools, in the queue's order."""
     found = [_candidate(row) for pool in pools for row in _HEADS(conn, pool=pool, most=limit)]
     return sorted(found, key=lambda head: head.order)[:limit]
+
+
+def is_full(conn: Connection, account_id: str, limit: int) -> bool:
+    """Whether an account has as many runs waiting as it may have."""
+    return _NTH_WAITING(conn, account_id=account_id, before=limit - 1).first() is not None
 
 
 def lengths(conn: Connection) -> dict[str, int]:

@@ -8,11 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, tuple_, update
 
-from comfyward.errors import Conflict, IdempotencyMismatch, NotFound
+from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, NotFound
 from comfyward.runs.run import FINAL_STATES, LEASED_STATES, EndReason, Face, Run, State
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
 from comfyward.store.schema import IS_HANDED_OUT, IS_QUEUED, blob_uses, events, files, runs
 from comfyward.store.statement import Statement
+
+KEY_LASTS_MS = 24 * 3600 * 1000  # of a key that may be used once (Comfy API v2)
 
 _own = (runs.c.account_id == bindparam("account_id"), runs.c.deleted_at.is_(None))
 _GET = Statement(select(*RUN_COLUMNS).where(runs.c.id == bindparam("run_id"), *_own))
@@ -123,8 +125,13 @@ def with_key(conn: Connection, account_id: str, key: str) -> KeyUse | None:
     return KeyUse(*row) if row else None
 
 
-def forget_key(conn: Connection, account_id: str, key: str) -> None:
-    """Lets an Idempotency-Key be used again."""
+def claim_key(conn: Connection, account_id: str, key: str, now: int) -> None:
+    """Frees an Idempotency-Key that was used long ago. Raises IdempotencyKeyUsed when that was lately."""
+    found = with_key(conn, account_id, key)
+    if found is None:
+        return
+    if found.created_at > now - KEY_LASTS_MS:
+        raise IdempotencyKeyUsed("This Idempotency-Key was used before.")
     used = and_(runs.c.account_id == account_id, runs.c.idempotency_key == key)
     conn.execute(update(runs).where(used).values(idempotency_key=None))
 

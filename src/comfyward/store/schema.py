@@ -164,6 +164,12 @@ runs = Table(
         sqlite_where=text("state = 'queued'"),
         postgresql_where=text("state = 'queued'"),
     ),
+    Index(
+        "ix_runs_waiting",
+        "account_id",
+        sqlite_where=text("state = 'queued'"),
+        postgresql_where=text("state = 'queued'"),
+    ),
     Index("ix_runs_turns", "account_id", "pool", "turn"),
     Index(
         "ix_runs_served",

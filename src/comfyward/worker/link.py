@@ -125,15 +125,16 @@ def _raise_for(status: int, body: bytes) -> None:
     if status < 400:
         return
     try:
-        message = str(msgspec.json.decode(body)["message"])
+        answer = msgspec.json.decode(body)
+        code, message = answer["code"], str(answer["message"])
     except (msgspec.DecodeError, KeyError, TypeError):
-        message = f"The server answered {status}."
+        code, message = None, f"The server answered {status}."
     match status:
         case 401:
             raise Unauthenticated(message, hint="The worker's token is wrong or was revoked.")
         case 403:
             raise Forbidden(message)
-        case 409:
+        case 409 if code == StaleLease.code:
             raise StaleLease(message)
         case _:
             raise ComfywardError(message, http_status=status)

@@ -52,6 +52,7 @@ def parse_graph(prompt: object) -> Graph:
         raise InvalidGraph(
             "'prompt' is a workflow in the editor's format, which cannot be run.",
             hint="In ComfyUI choose Workflow > Export (API) and send that file's content as 'prompt'.",
+            type="workflow_format_ui",
         )
     if not prompt:
         raise InvalidGraph("The graph has no nodes.", hint="Export the workflow with 'Export (API)'.")

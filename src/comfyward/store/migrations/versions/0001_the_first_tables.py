@@ -283,6 +283,13 @@ def upgrade() -> None:
         )
         batch_op.create_index("ix_runs_turns", ["account_id", "pool", "turn"], unique=False)
         batch_op.create_index(
+            "ix_runs_waiting",
+            ["account_id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'queued'"),
+            postgresql_where=sa.text("state = 'queued'"),
+        )
+        batch_op.create_index(
             "ix_runs_worker_id",
             ["worker_id"],
             unique=False,
@@ -353,6 +360,9 @@ def downgrade() -> None:
             "ix_runs_worker_id",
             sqlite_where=sa.text("lease IS NOT NULL"),
             postgresql_where=sa.text("lease IS NOT NULL"),
+        )
+        batch_op.drop_index(
+            "ix_runs_waiting", sqlite_where=sa.text("state = 'queued'"), postgresql_where=sa.text("state = 'queued'")
         )
         batch_op.drop_index("ix_runs_turns")
         batch_op.drop_index(

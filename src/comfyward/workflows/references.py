@@ -1,0 +1,165 @@
+"""What a graph names that is not a plain file of the run: assets by id, and files that earlier runs left.
+
+An asset stands where a file's name would (source: Comfy API v2, `AssetReference`):
+
+    {"__type": "core/ASSET", "info": {"id": "<uuid>", "hash": "blake3:…", "file_path": "photo.png"}}
+
+A file that an earlier run left is a text as ComfyUI writes it: `<run id>/picture_00001_.png [output]`, or `[temp]` for
+what a node only showed. Both are replaced by the name under which the file is placed for the run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from comfyward.errors import MissingAsset
+from comfyward.workflows.catalog import FOLDER_DIRECTORIES, INPUT_FOLDER, Catalog
+
+ASSET = "core/ASSET"
+MODELS = "models/"
+_LEFT = re.compile(r"([^/\[\]]+)/(.+) \[(output|temp)\]")
+
+
+@dataclass(frozen=True)
+class AssetReference:
+    """An asset by its id."""
+
+    asset_id: str
+
+
+@dataclass(frozen=True)
+class LeftReference:
+    """A file that a run left: `kind` is "output" or "temp"."""
+
+    run_id: str
+    name: str
+    kind: str
+
+
+Reference = AssetReference | LeftReference
+
+
+@dataclass(frozen=True)
+class Named:
+    """What stands behind a reference: a blob, and the path that its owner gave it (relative, `models/…` or a name)."""
+
+    digest: str
+    size: int
+    file_path: str
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A graph without references, and the blobs that its names now stand for, by their place in the run."""
+
+    prompt: dict[str, Any]
+    files: dict[str, Named]
+
+
+def references(prompt: Mapping[str, Any]) -> set[Reference]:
+    """All that a graph refers to. Raises MissingAsset for a reference that is malformed."""
+    found: set[Reference] = set()
+    for node in prompt.values():
+        inputs = node.get("inputs") if isinstance(node, dict) else None
+        for value in inputs.values() if isinstance(inputs, dict) else ():
+            found.update(_references_in(value))
+    return found
+
+
+def resolve(prompt: Mapping[str, Any], named: Mapping[Reference, Named], catalog: Catalog | None) -> Resolved:
+    """The graph with each reference in `named` replaced by a name; others that files of runs have stay as they are.
+
+    Raises MissingAsset for an asset that is not in `named`.
+    """
+    places = _Places()
+    nodes = {}
+    for node_id, node in prompt.items():
+        inputs = node.get("inputs") if isinstance(node, dict) else None
+        if not isinstance(inputs, dict):
+            nodes[node_id] = node
+            continue
+        resolved = {}
+        for name, value in inputs.items():
+            folder = catalog.folder(str(node.get("class_type")), name) if catalog else None
+            resolved[name] = _replaced(value, partial(places.text_for, folder=folder), named)
+        nodes[node_id] = {**node, "inputs": resolved}
+    return Resolved(nodes, places.files)
+
+
+class _Places:
+    """Gives each blob a place in the run under its own name, or a folder of its own when that name is taken."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, Named] = {}
+
+    def text_for(self, named: Named, *, folder: str | None) -> str:
+        root, name = _place(named.file_path, folder)
+        for text in (name, f"{named.digest[:12]}/{name}"):
+            taken = self.files.setdefault(f"{root}/{text}", named)
+            if taken.digest == named.digest:
+                return text
+        raise AssertionError("two blobs share twelve characters of their digests and a name")
+
+
+def _place(file_path: str, folder: str | None) -> tuple[str, str]:
+    """(folder of the run, name in it) for a file and the model folder that its input reads."""
+    if folder in (None, INPUT_FOLDER):
+        return "/input", file_path
+    assert folder is not None
+    if file_path.startswith(MODELS):
+        directory, _, name = file_path.removeprefix(MODELS).partition("/")
+        if directory in FOLDER_DIRECTORIES.get(folder, (folder,)):
+            return f"/models/{directory}", name
+    return f"/models/{folder}", file_path.rpartition("/")[2]
+
+
+def _references_in(value: Any) -> Iterator[Reference]:
+    match value:
+        case str():
+            if (left := _left(value)) is not None:
+                yield left
+        case {"__type": "core/ASSET"}:
+            yield _asset(value)
+        case dict():
+            for inner in value.values():
+                yield from _references_in(inner)
+        case list():
+            for inner in value:
+                yield from _references_in(inner)
+
+
+def _replaced(value: Any, text_for: Callable[[Named], str], named: Mapping[Reference, Named]) -> Any:
+    match value:
+        case str():
+            left = _left(value)
+            return text_for(named[left]) if left is not None and left in named else value
+        case {"__type": "core/ASSET"}:
+            asset = _asset(value)
+            if asset not in named:
+                raise MissingAsset(f"There is no asset '{asset.asset_id}'.", asset_id=asset.asset_id)
+            return text_for(named[asset])
+        case dict():
+            return {key: _replaced(inner, text_for, named) for key, inner in value.items()}
+        case list():
+            return [_replaced(inner, text_for, named) for inner in value]
+        case _:
+            return value
+
+
+def _asset(value: dict[str, Any]) -> AssetReference:
+    info = value.get("info")
+    asset_id = info.get("id") if isinstance(info, dict) else None
+    if not isinstance(asset_id, str) or not asset_id:
+        raise MissingAsset(
+            "An asset in the graph has no id.", hint='Write {"__type": "core/ASSET", "info": {"id": …}}.'
+        )
+    return AssetReference(asset_id)
+
+
+def _left(text: str) -> LeftReference | None:
+    match = _LEFT.fullmatch(text) if text.endswith("]") else None
+    return LeftReference(*match.groups()) if match else None
