@@ -50,6 +50,7 @@ def fake_settings() -> FakeSettings:
             "comfyui_python": sys.executable,
             "fetch_allow": "127.0.0.1",
             "lease_s": "3",
+            "editor": "false",
             **more,
         }
 

@@ -19,6 +19,8 @@ from starlette.applications import Starlette
 from comfyward.api.app import create_app
 from comfyward.api.auth import Auth
 from comfyward.api.context import Context
+from comfyward.api.native.app import native_app
+from comfyward.api.native.frontend import Frontends
 from comfyward.api.shapes import Shapes
 from comfyward.delivery.hub import Hub
 from comfyward.delivery.webhooks import Webhooks
@@ -46,6 +48,8 @@ log = logging.getLogger(__name__)
 
 LOCAL_TOKEN_NAME = "local fleet"  # noqa: S105  a token's name
 STREAM_END_S = 2
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+WEBSOCKET_LIMIT_BYTES = 1 << 20  # clients of ComfyUI say at most what they understand
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Started:
     """What the first lines of `serve` tell."""
 
     url: str
+    native_url: str | None
     first_key: str | None
     pools: tuple[str, ...]
 
@@ -60,17 +65,17 @@ class Started:
 OnStarted = Callable[[Started], None]
 
 
-async def serve(settings: Settings, on_started: OnStarted) -> None:
+async def serve(settings: Settings, frontends: Frontends, on_started: OnStarted) -> None:
     """Runs a server until SIGTERM or SIGINT, then drains it. Returns when everything has stopped."""
-    server = Server(settings)
+    server = Server(settings, frontends)
     await server.run(on_started)
 
 
 class Server:
     """One server process with its loops and, by setting, its local workers."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, frontends: Frontends) -> None:
+        self._settings, self._frontends = settings, frontends
         self._lock = _lock_data_dir(settings.data_dir)
         self._hub = Hub()
         self._secrets = Secrets()
@@ -99,28 +104,37 @@ class Server:
         self._webhooks: Webhooks | None = None
 
     async def run(self, on_started: OnStarted) -> None:
-        listener = _listen(self._settings.host, self._settings.port)
-        url = _url_of(self._settings.host, listener)
+        settings = self._settings
+        listener = _listen(settings.host, settings.port)
+        url = _url_of(settings.host, listener)
         first_key = await self._first_key()
-        auth = Auth(self._db, await self._db.write(accounts.secret, "links"))
-        app = create_app(self._context(auth, url), self._lifespan(url))
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=STREAM_END_S,
-            timeout_keep_alive=75,
-            server_header=False,
-            proxy_headers=False,  # anybody could send them; set COMFYWARD_PUBLIC_URL behind a proxy
-        )
-        self._uvicorn = _Uvicorn(config)
+        context = self._context(Auth(self._db, await self._db.write(accounts.secret, "links")), url)
+        app = create_app(context, self._frontends.editor, self._lifespan(url))
+        self._servers = [(_uvicorn(app, lifespan=True), listener)]
+        native_url = self._add_native_port(context)
         self._watch_signals()
-        on_started(Started(url, first_key, tuple(device.pool for device in self._devices)))
+        on_started(Started(url, native_url, first_key, tuple(device.pool for device in self._devices)))
         try:
-            await self._uvicorn.serve(sockets=[listener])
+            await asyncio.gather(*(server.serve(sockets=[opened]) for server, opened in self._servers))
         finally:
             self._db.close()
             self._lock.close()
+
+    def _add_native_port(self, context: Context) -> str | None:
+        """ComfyUI's own API at the root of a port. Raises SetupFailed for an open one that others could reach."""
+        settings = self._settings
+        if settings.native_port is None:
+            return None
+        if settings.native_open and settings.host not in LOOPBACK:
+            raise SetupFailed(
+                f"The native port cannot be open without a key on {settings.host}.",
+                hint="Listen on 127.0.0.1, or leave out --native-open and let clients send a key.",
+            )
+        listener = _listen(settings.host, settings.native_port)
+        frontend = self._frontends.engine or self._frontends.editor
+        app = native_app(context, frontend, is_open=settings.native_open)
+        self._servers.append((_uvicorn(app, lifespan=False), listener))
+        return _url_of(settings.host, listener)
 
     def _context(self, auth: Auth, url: str) -> Context:
         settings = self._settings
@@ -229,7 +243,8 @@ class Server:
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain(), name="drain")
         else:
-            self._uvicorn.force_exit = self._uvicorn.should_exit = True
+            for server, _ in self._servers:
+                server.force_exit = server.should_exit = True
 
     async def _drain(self) -> None:
         """Running work is finished while workers can still report it; then streams end and the server stops."""
@@ -240,7 +255,8 @@ class Server:
         if self._fleet is not None:
             await self._fleet.close(self._settings.shutdown_grace_s)
         self._hub.close()
-        self._uvicorn.should_exit = True
+        for server, _ in reversed(self._servers):
+            server.should_exit = True
 
 
 class _Uvicorn(uvicorn.Server):
@@ -249,6 +265,22 @@ class _Uvicorn(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _uvicorn(app: Starlette, *, lifespan: bool) -> _Uvicorn:
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=STREAM_END_S,
+        timeout_keep_alive=75,
+        server_header=False,
+        proxy_headers=False,  # anybody could send them; set COMFYWARD_PUBLIC_URL behind a proxy
+        lifespan="on" if lifespan else "off",
+        ws="websockets-sansio",
+        ws_max_size=WEBSOCKET_LIMIT_BYTES,
+    )
+    return _Uvicorn(config)
 
 
 def _devices(settings: Settings) -> list[Device]:

@@ -81,6 +81,14 @@ class Settings(BaseSettings):
         None, description="Where outputs and uploads are stored: a directory or s3://bucket/prefix. Default: data_dir."
     )
 
+    native_port: int | None = Field(
+        None, ge=0, le=65535, description="Serve ComfyUI's own API (and editor) at the root of this port too."
+    )
+    native_open: bool = Field(
+        False, description="Let this machine itself use the native port without a key, as the admin."
+    )
+    editor: bool = Field(True, description="Serve ComfyUI's editor below /workflows/ID/comfy/ (fetched once, 30 MB).")
+
     # Runs
     run_timeout_s: float = Field(3600.0, gt=0, description="Longest execution of a run that sets no timeout.")
     max_run_timeout_s: float = Field(24 * 3600.0, gt=0, description="Largest timeout that a run may ask for.")

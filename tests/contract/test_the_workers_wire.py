@@ -10,7 +10,6 @@ from comfyward.worker.protocol import (
     Ended,
     FailureReport,
     FileOrder,
-    NodeExecuted,
     NodeProgress,
     NodesCached,
     Orders,
@@ -26,7 +25,6 @@ GOLDEN = {
     '{"type":"started","seq":1}': Started(1),
     '{"type":"progress","node":"3","value":1.0,"maximum":4.0,"done":2,"total":5}': NodeProgress("3", 1.0, 4.0, 2, 5),
     '{"type":"cached","nodes":["1","2"]}': NodesCached(["1", "2"]),
-    '{"type":"executed","node":"3","output":{"images":[]}}': NodeExecuted("3", msgspec.Raw(b'{"images":[]}')),
     '{"type":"preview","node":"3","content_type":"image/jpeg","data":"AQI="}': PreviewFrame("3", "image/jpeg", b"\1\2"),
     '{"type":"released","seq":1}': Released(1),
     '{"type":"ended","seq":2,"reason":"completed","outputs":[{"name":"a.png","digest":"d","size":3,'

@@ -15,7 +15,7 @@ from comfyward.comfy.messages import Cached, Executed, Executing, Finished, Prev
         ("executing", {"node": "3", "prompt_id": "p"}, Executing("p", "3")),
         ("executing", {"node": None, "prompt_id": "p"}, Finished("p")),
         ("progress", {"node": "3", "value": 1, "max": 4, "prompt_id": "p"}, Progress("p", "3", 1.0, 4.0)),
-        ("executed", {"node": "3", "output": {"a": 1}, "prompt_id": "p"}, Executed("p", "3", b'{"a":1}')),
+        ("executed", {"node": "3", "output": {"a": 1}, "prompt_id": "p"}, Executed("p", "3")),
         ("status", {"status": {}}, None),
         ("executing", {"node": "3"}, None),
         ("progress", {"node": "3", "value": "x", "max": 4, "prompt_id": "p"}, None),

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from comfyward import __version__
 from comfyward.api import gateway, icu, library, views
 from comfyward.api.context import Context
 from comfyward.api.jobs import app as jobs
+from comfyward.api.native.app import native_app
 from comfyward.api.reference import reference_page
 from comfyward.errors import ComfywardError, Unauthenticated
 from comfyward.store import queue, workers
@@ -41,13 +43,19 @@ Send your key as `Authorization: Bearer KEY`. Errors have the form
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
-def create_app(context: Context, lifespan: Lifespan | None = None) -> Starlette:
-    """The server's application: plain routes for what is on every run's way, FastAPI for the documented rest."""
+def create_app(context: Context, editor: Path | None, lifespan: Lifespan | None = None) -> Starlette:
+    """The server's application: plain routes for what is on every run's way, FastAPI for the documented rest.
+
+    `editor` is the static folder of ComfyUI's frontend.
+    """
+    native = native_app(context, editor)
     return Starlette(
         routes=[
             gateway.routes(context),
             *icu.hot_routes(context),
             jobs.mount(context),
+            Mount("/comfy", native),
+            Mount("/workflows/{workflow_id}/comfy", native),
             Mount("/", _documented(context)),
         ],
         exception_handlers=_HANDLERS,

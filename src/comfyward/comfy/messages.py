@@ -43,11 +43,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Executed:
-    """A node with results to show has finished; `output` is the JSON of what ComfyUI shows of them."""
+    """A node with results to show has finished."""
 
     prompt_id: str
     node: str
-    output: bytes
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def _parse(kind: str, data: dict[str, Any]) -> Message | None:
         case "progress":
             return Progress(data["prompt_id"], str(data["node"]), float(data["value"]), float(data["max"]))
         case "executed":
-            return Executed(data["prompt_id"], str(data["node"]), msgspec.json.encode(data.get("output")))
+            return Executed(data["prompt_id"], str(data["node"]))
         case _:
             return None
 

@@ -18,7 +18,7 @@ class Listener:
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
 
     def offer(self, event: Event) -> None:
-        if event.type in STORED or self._events.qsize() < MAX_BEHIND:
+        if not _may_be_missed(event) or self._events.qsize() < MAX_BEHIND:
             self._events.put_nowait(event)
 
     def close(self) -> None:
@@ -31,7 +31,7 @@ class Listener:
 
 
 class Hub:
-    """Passes events on by run; keeps the newest live event of each kind for those who come late."""
+    """Passes events on by run and by account; keeps the newest live event of each kind for those who come late."""
 
     def __init__(self) -> None:
         self._listeners: dict[str, set[Listener]] = {}
@@ -40,24 +40,26 @@ class Hub:
     def publish(self, events: Sequence[Event]) -> None:
         for event in events:
             self._remember(event)
-            for listener in self._listeners.get(event.run_id, ()):
-                listener.offer(event)
+            for key in (event.run_id, event.account_id):
+                for listener in self._listeners.get(key, ()):
+                    listener.offer(event)
 
     def newest(self, run_id: str) -> list[Event]:
         """The last known progress, preview and downloads of a run."""
         return list(self._newest.get(run_id, {}).values())
 
     @contextmanager
-    def listen(self, run_id: str) -> Iterator[Listener]:
+    def listen(self, key: str) -> Iterator[Listener]:
+        """Listens to one run, or to all runs of an account, by its id."""
         listener = Listener()
-        self._listeners.setdefault(run_id, set()).add(listener)
+        self._listeners.setdefault(key, set()).add(listener)
         try:
             yield listener
         finally:
-            listeners = self._listeners[run_id]
+            listeners = self._listeners[key]
             listeners.discard(listener)
             if not listeners:
-                del self._listeners[run_id]
+                del self._listeners[key]
 
     def close(self) -> None:
         """Ends every stream: the server is about to stop."""
@@ -73,3 +75,10 @@ class Hub:
             return
         key = (event.type, str(event.data.get("path", "")))
         self._newest.setdefault(event.run_id, {})[key] = event
+
+
+def _may_be_missed(event: Event) -> bool:
+    """Progress goes on with the next one; a PNG may be a node's final picture, which comes once."""
+    if event.type is EventType.PREVIEW:
+        return not str(event.data["image"]).startswith("data:image/png")
+    return event.type not in STORED

@@ -7,7 +7,7 @@ import contextlib
 import weakref
 from collections.abc import AsyncIterator, Mapping
 
-from comfyward.files.objects import Blob, Objects, blob_key, thumbnail_key
+from comfyward.files.objects import Blob, Objects
 from comfyward.store import files
 from comfyward.store.db import Database, now_ms
 
@@ -50,8 +50,7 @@ class Blobs:
         for digest in await self._db.read(files.orphans, before):
             async with self._lock(digest):
                 if await self._db.write(files.forget_orphan, digest, before):
-                    await self._objects.remove(blob_key(digest))
-                    await self._objects.remove(thumbnail_key(digest))
+                    await self._objects.remove_blob(digest)
                     removed += 1
         return removed
 

@@ -105,13 +105,10 @@ class Intake:
         pools, catalog = await self._offers.look()
         resolved = await self._resolved(account_id, submission.prompt, catalog)
         graph = parse_graph(resolved.prompt)
-        place, own = await self._db.look(
-            _belongings, account_id, submission.workflow_id, paths_named(graph, catalog) - set(resolved.files)
-        )
+        named = paths_named(graph, catalog) - set(resolved.files) - set(submission.files)
+        place, own = await self._db.look(_belongings, account_id, submission.workflow_id, named)
         accelerator, pool = self._offers.resolve(submission.accelerator or place.accelerator, pools)
-        # A plain name attaches the account's own file of that name.
-        brought: dict[str, Source] = {file.path: Stored(file.digest, file.size) for file in own}
-        brought |= {path: Stored(file.digest, file.size) for path, file in resolved.files.items()}
+        brought = own | {path: Stored(file.digest, file.size) for path, file in resolved.files.items()}
         brought |= submission.files
         if catalog is not None:
             check(graph, catalog, brought_names(list(brought))).raise_if_any()
@@ -214,8 +211,15 @@ class Intake:
 
 def _belongings(
     conn: Connection, account_id: str, workflow_id: str, named: set[str]
-) -> tuple[workflows.Place, list[files.StoredFile]]:
-    return workflows.place(conn, account_id, workflow_id), files.at(conn, account_id, named)
+) -> tuple[workflows.Place, dict[str, Source]]:
+    """Where the run lands, and what its plain names stand for: the account's own files, and URLs it brought before."""
+    place = workflows.place(conn, account_id, workflow_id)
+    own: dict[str, Source] = {}
+    if named:
+        own |= {path: source_from_row(row) for path, row in files.links(conn, account_id, named).items()}
+        uploaded = (file for file in files.at(conn, account_id, named) if file.path not in own)
+        own |= {file.path: Stored(file.digest, file.size) for file in uploaded}
+    return place, own
 
 
 def _named(conn: Connection, account_id: str, found: set[Reference]) -> dict[Reference, Named]:
@@ -250,6 +254,7 @@ def _insert(
     if queue.is_full(conn, new.account_id, limits.max_waiting):
         raise QueueFull(f"{limits.max_waiting} of your runs are waiting already.", retry_after_s=RETRY_AFTER_S)
     run_id = runs.insert_run(conn, new)
+    files.link(conn, new.account_id, {path: row for path, row in new.files.items() if "url" in row}, new.created_at)
     if run_id != new.id:
         return run_id, []
     events = [changes.queued(conn, run_id, new.account_id, new.created_at)]

@@ -23,7 +23,6 @@ from comfyward.store.db import Database, now_ms
 from comfyward.worker.protocol import (
     Downloading,
     Ended,
-    NodeExecuted,
     NodeProgress,
     NodesCached,
     OutputFile,
@@ -152,8 +151,6 @@ def _told(report: Report) -> tuple[EventType, dict[str, Any]] | None:
         case NodeProgress(node, value, maximum, done, total):
             data = {"node": node, "value": value, "max": maximum, "nodes_done": done, "nodes_total": total}
             return EventType.PROGRESS, data
-        case NodeExecuted(node, output):
-            return EventType.EXECUTED, {"node": node, "output": output}
         case PreviewFrame(node, content_type, data_bytes):
             data_url = f"data:{content_type};base64,{base64.b64encode(data_bytes).decode()}"
             return EventType.PREVIEW, {"node": node, "image": data_url}

@@ -102,6 +102,13 @@ class Objects:
     async def put_derived(self, key: str, data: bytes) -> None:
         await self._put(key, data)
 
+    async def remove_blob(self, digest: str) -> None:
+        """Removes a blob and all that was derived from it."""
+        views = view_key(digest, "").rstrip("/")
+        derived = [item["path"] async for page in obstore.list(self._store, prefix=views) for item in page]
+        for key in (blob_key(digest), thumbnail_key(digest), *derived):
+            await self.remove(key)
+
     async def remove(self, key: str) -> None:
         try:
             await obstore.delete_async(self._store, key)
@@ -123,6 +130,11 @@ def blob_key(digest: str) -> str:
 
 def thumbnail_key(digest: str) -> str:
     return f"thumbnails/{digest[:2]}/{digest}.webp"
+
+
+def view_key(digest: str, form: str) -> str:
+    """A blob's picture in another form; all of them lie below one folder."""
+    return f"views/{digest[:2]}/{digest}/{form}"
 
 
 def _take(spool: IO[bytes], hasher: Hasher, chunk: bytes) -> None:

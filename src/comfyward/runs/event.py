@@ -21,7 +21,6 @@ class EventType(StrEnum):
     PROGRESS = "progress"
     PREVIEW = "preview"
     CACHED = "cached"
-    EXECUTED = "executed"
     CANCELLING = "cancelling"
 
 

@@ -61,12 +61,21 @@ def parse_path(text: object) -> str:
         raise InvalidPath(f"'{text}' is outside /input and /models.", path=text)
     if len(segments) < 2 or (segments[0] == "models" and len(segments) < 3):
         raise InvalidPath(f"'{text}' names a folder, not a file.", path=text)
-    for segment in segments:
-        if segment in ("", ".", ".."):
-            raise InvalidPath(f"'{text}' holds an empty, '.' or '..' segment.", path=text)
-        if len(segment.encode("utf-8", "surrogatepass")) > MAX_SEGMENT_LENGTH:
-            raise InvalidPath(f"A segment of '{text[:80]}…' is longer than {MAX_SEGMENT_LENGTH} bytes.")
+    check_segments("/".join(segments))
     return "/" + "/".join(segments)
+
+
+def check_segments(text: str) -> None:
+    """Raises InvalidPath unless a relative path stays where it is put: no '..', nothing empty, nothing odd."""
+    hint = "Use a relative path of plain names, such as folder/name.png."
+    if len(text) > MAX_PATH_LENGTH or not text.isprintable() or "\\" in text:
+        raise InvalidPath("A path is too long, or holds a character that it may not.", hint=hint, path=repr(text)[:120])
+    for segment in text.split("/"):
+        if segment in ("", ".", ".."):
+            raise InvalidPath(f"'{text}' holds an empty, '.' or '..' segment.", hint=hint, path=text)
+        if len(segment.encode("utf-8", "surrogatepass")) > MAX_SEGMENT_LENGTH:
+            message = f"A segment of '{text[:80]}…' is longer than {MAX_SEGMENT_LENGTH} bytes."
+            raise InvalidPath(message, hint=hint)
 
 
 def parse_source(path: str, value: object) -> Source:

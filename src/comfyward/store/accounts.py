@@ -52,6 +52,14 @@ def ensure_admin(conn: Connection, now: int) -> tuple[Account, bool]:
     return create(conn, "admin", "admin", None, now), True
 
 
+def admin(conn: Connection) -> Account:
+    """The first admin account. Raises NotFound before the server's first start."""
+    row = conn.execute(select(*_ACCOUNT).where(accounts.c.role == "admin").order_by(accounts.c.created_at)).first()
+    if row is None:
+        raise NotFound("There is no admin account yet.")
+    return _account(row)
+
+
 def by_name(conn: Connection, name: str) -> Account:
     """Raises NotFound."""
     row = conn.execute(select(*_ACCOUNT).where(accounts.c.name == name)).first()

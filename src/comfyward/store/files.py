@@ -7,15 +7,31 @@ reachable by their ids when they were minted as assets (Comfy API v2), and are r
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, exists, insert, or_, select, text, update
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from comfyward.errors import NotFound
 from comfyward.ids import new_uuid
+from comfyward.store.rows import text_of
 from comfyward.store.schema import blob_uses, blobs, files, runs
+from comfyward.store.schema import links as linked
 from comfyward.store.statement import Statement
 
 # Roots of an account's own names; what runs left lies below /output/<run id>.
@@ -61,6 +77,12 @@ _ADD_BLOB = Statement(
     text(
         "INSERT INTO blobs (digest, sha256, size, created_at) VALUES (:digest, :sha256, :size, :now)"
         " ON CONFLICT (digest) DO UPDATE SET created_at = excluded.created_at"
+    )
+)
+_LINK = Statement(
+    text(
+        "INSERT INTO links (account_id, path, source, named_at) VALUES (:account_id, :path, :source, :now)"
+        " ON CONFLICT (account_id, path) DO UPDATE SET source = excluded.source, named_at = excluded.named_at"
     )
 )
 _HAS_BLOB = Statement(select(blobs.c.digest).where(blobs.c.digest == bindparam("digest")))
@@ -113,6 +135,23 @@ def add_outputs(conn: Connection, outputs: Sequence[StoredFile]) -> None:
     _INSERT.many(conn, [{**output.__dict__, "is_asset": int(output.is_asset)} for output in outputs])
 
 
+def link(conn: Connection, account_id: str, sources: Mapping[str, Mapping[str, Any]], now: int) -> None:
+    """Remembers which URL a run brought for a path, so that the name alone is enough for the next run."""
+    for path, source in sources.items():
+        _LINK(conn, account_id=account_id, path=path, source=text_of(source), now=now)
+
+
+def links(conn: Connection, account_id: str, paths: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+    """URLs that the account's runs brought (all, or those of some paths), by path; a file uploaded since wins."""
+    query = select(linked.c.path, linked.c.source).where(linked.c.account_id == account_id)
+    if paths is not None:
+        query = query.where(linked.c.path.in_(list(paths)))
+    uploaded = exists().where(
+        files.c.account_id == account_id, files.c.path == linked.c.path, files.c.named_at >= linked.c.named_at
+    )
+    return {row.path: msgspec.json.decode(row.source) for row in conn.execute(query.where(~uploaded))}
+
+
 def find(conn: Connection, account_id: str, prefix: str | None = None) -> list[StoredFile]:
     """The account's files below a path (default: all that it named itself), by path."""
     below: Any = (
@@ -152,6 +191,18 @@ def by_id_of_any(conn: Connection, file_id: str) -> StoredFile:
     row = conn.execute(select(*_COLUMNS).where(files.c.id == file_id)).first()
     if row is None:
         raise NotFound(f"There is no asset '{file_id}'.")
+    return _file(row)
+
+
+def newest_left(conn: Connection, account_id: str, kind: str, path: str) -> StoredFile:
+    """The newest output (or temporary upload) of a path, whichever run left it. Raises NotFound."""
+    own = files.c.account_id == account_id
+    exact = files.c.path == f"/{kind}/{path}"
+    of_a_run = files.c.run_id.is_not(None) & (files.c.path == func.concat("/output/", files.c.run_id, f"/{path}"))
+    query = select(*_COLUMNS).where(own, exact | of_a_run if kind == "output" else exact)
+    row = conn.execute(query.order_by(files.c.named_at.desc()).limit(1)).first()
+    if row is None:
+        raise NotFound(f"There is no file '{path}'.")
     return _file(row)
 
 

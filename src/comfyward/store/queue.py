@@ -35,7 +35,7 @@ _HEADS = Statement(
 )
 _NTH_WAITING = Statement(
     select(runs.c.account_id)
-    .where(IS_QUEUED, runs.c.account_id == bindparam("account_id"))
+    .where(runs.c.account_id == bindparam("account_id"), runs.c.finished_at.is_(None), IS_QUEUED)
     .limit(1)
     .offset(bindparam("before"))
 )

@@ -77,11 +77,12 @@ class RunFilter:
     face: Face | None = None
     client_id: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
-    in_history: bool = False  # without those whose history the account has cleared
+    in_history: bool = False  # as ComfyUI's history: without cleared ones, and those cancelled before they began
     before: tuple[int, str] | None = None
     limit: int = 300
     offset: int = 0
     oldest_first: bool = False
+    by_run_time: bool = False
 
 
 def insert_run(conn: Connection, new: NewRun) -> str:
@@ -183,7 +184,7 @@ def get_any(conn: Connection, run_id: str) -> Run | None:
 
 def find(conn: Connection, account_id: str, which: RunFilter) -> list[Run]:
     """The account's runs, newest first."""
-    order = (runs.c.created_at, runs.c.id)
+    order = (runs.c.run_time_ms, runs.c.id) if which.by_run_time else (runs.c.created_at, runs.c.id)
     query = select(*RUN_COLUMNS).where(*_conditions(account_id, which))
     query = query.order_by(*(column if which.oldest_first else column.desc() for column in order))
     return [run_of(row) for row in conn.execute(query.limit(which.limit).offset(which.offset))]
@@ -192,6 +193,13 @@ def find(conn: Connection, account_id: str, which: RunFilter) -> list[Run]:
 def count(conn: Connection, account_id: str, which: RunFilter) -> int:
     """How many runs a filter holds, whatever its limit."""
     return int(conn.scalar(select(func.count()).select_from(runs).where(*_conditions(account_id, which))) or 0)
+
+
+def count_unfinished(conn: Connection, account_id: str, workflow_id: str | None = None) -> int:
+    """How many of an account's runs (of one workflow) wait or are on their way."""
+    query = select(func.count()).select_from(runs).where(runs.c.account_id == account_id)
+    query = query.where(runs.c.finished_at.is_(None), runs.c.deleted_at.is_(None))
+    return int(conn.scalar(query.where(runs.c.workflow_id == workflow_id) if workflow_id else query) or 0)
 
 
 def queue_position(conn: Connection, run: Run) -> int:
@@ -290,6 +298,7 @@ def _conditions(account_id: str, which: RunFilter) -> list[Any]:
     ]
     if which.in_history:
         conditions.append(runs.c.history_cleared_at.is_(None))
+        conditions.append(or_(runs.c.state != State.CANCELLED, runs.c.started_at.is_not(None)))
     if which.before:
         conditions.append(tuple_(runs.c.created_at, runs.c.id) < which.before)
     return conditions

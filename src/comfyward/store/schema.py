@@ -165,10 +165,11 @@ runs = Table(
         postgresql_where=text("state = 'queued'"),
     ),
     Index(
-        "ix_runs_waiting",
+        "ix_runs_unfinished",
         "account_id",
-        sqlite_where=text("state = 'queued'"),
-        postgresql_where=text("state = 'queued'"),
+        "state",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
     ),
     Index("ix_runs_turns", "account_id", "pool", "turn"),
     Index(
@@ -220,6 +221,15 @@ files = Table(
     Index("ix_files_digest", "digest"),
     Index("ix_files_run_id", "run_id"),
     Index("ix_files_expires_at", "expires_at"),
+)
+
+links = Table(
+    "links",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("path", String(1100), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("named_at", BigInteger, nullable=False),
 )
 
 blobs = Table(

@@ -188,8 +188,6 @@ def _report(job: Job, message: messages.Message, steps: _Steps) -> None:
             job.reporter.progress(node, 0, 1, len(steps.done), steps.total)
         case messages.Progress(which, node, value, maximum) if which == prompt_id:
             job.reporter.progress(node, value, maximum, len(steps.done), steps.total)
-        case messages.Executed(which, node, output) if which == prompt_id:
-            job.reporter.executed(node, output)
         case messages.Preview(which, node, content_type, data) if which in (None, prompt_id):
             job.reporter.preview(node, content_type, data)
         case _:

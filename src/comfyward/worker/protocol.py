@@ -133,13 +133,6 @@ class NodeProgress(msgspec.Struct, frozen=True, tag="progress"):
     total: int
 
 
-class NodeExecuted(msgspec.Struct, frozen=True, tag="executed"):
-    """A node with results to show has finished; `output` is what ComfyUI shows of them."""
-
-    node: str
-    output: msgspec.Raw
-
-
 class PreviewFrame(msgspec.Struct, frozen=True, tag="preview"):
     """A picture of work in progress; `data` is base64 on the wire."""
 
@@ -193,7 +186,7 @@ class Released(msgspec.Struct, frozen=True, tag="released"):
     seq: int
 
 
-Report = Downloading | Started | NodesCached | NodeProgress | NodeExecuted | PreviewFrame | Ended | Released
+Report = Downloading | Started | NodesCached | NodeProgress | PreviewFrame | Ended | Released
 
 
 class Reports(msgspec.Struct, frozen=True):

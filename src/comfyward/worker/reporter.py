@@ -16,7 +16,6 @@ from comfyward.worker.link import ServerLink
 from comfyward.worker.protocol import (
     Downloading,
     Ended,
-    NodeExecuted,
     NodeProgress,
     NodesCached,
     PreviewFrame,
@@ -54,9 +53,6 @@ class Reporter:
 
     def cached(self, nodes: list[str]) -> None:
         self._live(("cached", None), NodesCached(nodes))
-
-    def executed(self, node: str, output: bytes) -> None:
-        self._live(("executed", node), NodeExecuted(node, msgspec.Raw(output)))
 
     def preview(self, node: str | None, content_type: str, data: bytes) -> None:
         """A PNG may be a node's final picture, which some clients wait for: none of them is passed over."""

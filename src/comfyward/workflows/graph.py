@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,20 @@ def _parse_node(node_id: str, node: object) -> Node:
     meta = node.get("_meta")
     title = meta.get("title") if isinstance(meta, dict) else None
     return Node(node_id, class_type, inputs, title if isinstance(title, str) else None)
+
+
+def only_for(prompt: dict[str, Any], targets: Sequence[str]) -> dict[str, Any]:
+    """The part of a graph on which some of its nodes depend, those nodes included."""
+    waiting, kept = [target for target in targets if target in prompt], dict[str, Any]()
+    while waiting:
+        node_id = waiting.pop()
+        if node_id in kept:
+            continue
+        kept[node_id] = node = prompt[node_id]
+        inputs = node.get("inputs") if isinstance(node, dict) else None
+        values = inputs.values() if isinstance(inputs, dict) else ()
+        waiting += [value[0] for value in values if is_link(value) and value[0] in prompt]
+    return {node_id: node for node_id, node in prompt.items() if node_id in kept}
 
 
 def describe(graph: Graph, extra_data: object, packs: dict[str, str]) -> dict[str, Any]:

@@ -97,6 +97,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account_id", "name", name=op.f("pk_editor_settings")),
     )
     op.create_table(
+        "links",
+        sa.Column("account_id", sa.String(length=21), nullable=False),
+        sa.Column("path", sa.String(length=1100), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("named_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_links_account_id")),
+        sa.PrimaryKeyConstraint("account_id", "path", name=op.f("pk_links")),
+    )
+    op.create_table(
         "sessions",
         sa.Column("hash", sa.String(length=64), nullable=False),
         sa.Column("account_id", sa.String(length=21), nullable=False),
@@ -283,11 +292,11 @@ def upgrade() -> None:
         )
         batch_op.create_index("ix_runs_turns", ["account_id", "pool", "turn"], unique=False)
         batch_op.create_index(
-            "ix_runs_waiting",
-            ["account_id"],
+            "ix_runs_unfinished",
+            ["account_id", "state"],
             unique=False,
-            sqlite_where=sa.text("state = 'queued'"),
-            postgresql_where=sa.text("state = 'queued'"),
+            sqlite_where=sa.text("finished_at IS NULL"),
+            postgresql_where=sa.text("finished_at IS NULL"),
         )
         batch_op.create_index(
             "ix_runs_worker_id",
@@ -362,7 +371,9 @@ def downgrade() -> None:
             postgresql_where=sa.text("lease IS NOT NULL"),
         )
         batch_op.drop_index(
-            "ix_runs_waiting", sqlite_where=sa.text("state = 'queued'"), postgresql_where=sa.text("state = 'queued'")
+            "ix_runs_unfinished",
+            sqlite_where=sa.text("finished_at IS NULL"),
+            postgresql_where=sa.text("finished_at IS NULL"),
         )
         batch_op.drop_index("ix_runs_turns")
         batch_op.drop_index(
@@ -395,6 +406,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_sessions_account_id"))
 
     op.drop_table("sessions")
+    op.drop_table("links")
     op.drop_table("editor_settings")
     with op.batch_alter_table("api_keys", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_api_keys_account_id"))

@@ -1,0 +1,20 @@
+"""Answers in ComfyUI's forms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+
+def answer(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value, enc_hook=str), status, media_type="application/json")
+
+
+def error(
+    kind: str, message: str, details: str, node_errors: dict[str, Any] | None = None, status: int = 400
+) -> Response:
+    """`{"error": {"type", "message", "details", "extra_info"}, "node_errors"}`, ComfyUI's form of an error."""
+    body = {"type": kind, "message": message, "details": details, "extra_info": {}}
+    return answer({"error": body, "node_errors": node_errors or {}}, status)

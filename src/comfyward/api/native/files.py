@@ -1,0 +1,301 @@
+"""ComfyUI's routes for files: view, upload, masks, the metadata of models.
+
+`input` is the account's own files, `output` and `temp` what its runs left and showed, with the run's id as subfolder.
+"""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import re
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from comfyward.api.context import Context
+from comfyward.api.native.answers import answer
+from comfyward.api.native.scope import Scope, Scopes
+from comfyward.api.views import SAFE, find_input, serve
+from comfyward.errors import InvalidPath, InvalidRequest, NotFound, TooLarge
+from comfyward.files.objects import blob_key, view_key
+from comfyward.files.pictures import convert, put_mask
+from comfyward.runs.files import Stored, Url, check_segments
+from comfyward.store import files, runs
+from comfyward.store.db import now_ms
+from comfyward.store.files import StoredFile
+from comfyward.store.workflows import DEFAULT_ALIAS
+
+KINDS = ("input", "output", "temp")
+CHUNK_BYTES = 1 << 20
+TEMP_LASTS_MS = 24 * 3600 * 1000
+HEADER_LIMIT_BYTES = 64 << 20
+DEFAULT_QUALITY = 90
+_ANNOTATED = re.compile(r"(.+) \[(input|output|temp)\]")
+_ACTIVE_TYPES = ("text/html", "text/javascript", "application/javascript", "text/css", "application/xhtml+xml")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A file that may be viewed."""
+
+    digest: str
+    size: int
+    content_type: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Converted:
+    data: bytes
+    content_type: str
+
+
+class Files:
+    def __init__(self, context: Context, scopes: Scopes) -> None:
+        self._context, self._db, self._scopes = context, context.db, scopes
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/view", self.view, methods=["GET"]),
+            Route("/upload/image", self.upload_image, methods=["POST"]),
+            Route("/upload/mask", self.upload_mask, methods=["POST"]),
+            Route("/view_metadata/{folder}", self.metadata, methods=["GET"]),
+        ]
+
+    async def view(self, request: Request) -> Response:
+        scope, query = await self._scopes.of(request), request.query_params
+        kind, path = _asked(query.get("filename", ""), query.get("subfolder", ""), query.get("type", "output"))
+        try:
+            seen = await self._find(scope, kind, path)
+        except NotFound:
+            return Response(status_code=404)
+        if isinstance(seen, Url):
+            return RedirectResponse(seen.url, 307)
+        headers = {"Content-Disposition": f'filename="{_plain(seen.name)}"'}
+        if "preview" in query or "channel" in query:
+            converted = await self._converted(seen, query.get("preview"), query.get("channel", "rgba"))
+            if converted is not None:
+                return Response(converted.data, media_type=converted.content_type, headers=headers | SAFE)
+        content_type = "application/octet-stream" if seen.content_type in _ACTIVE_TYPES else seen.content_type
+        return await serve(
+            self._context,
+            request,
+            seen.digest,
+            seen.size,
+            content_type,
+            seen.name,
+            may_change=kind == "input",
+            disposition=headers["Content-Disposition"],
+        )
+
+    async def upload_image(self, request: Request) -> Response:
+        scope = await self._scopes.of(request)
+        self._check_length(request)
+        async with request.form(max_files=1, max_fields=20) as form:
+            upload = _upload(form)
+            return await self._store(scope, form, upload.filename, _chunks(upload))
+
+    async def upload_mask(self, request: Request) -> Response:
+        """The picture that `original_ref` names, with the alpha of the uploaded one."""
+        scope = await self._scopes.of(request)
+        self._check_length(request)
+        async with request.form(max_files=1, max_fields=20) as form:
+            upload, reference = _upload(form), _reference(form)
+            kind, path = _asked(
+                reference.get("filename", ""), reference.get("subfolder", ""), reference.get("type", "output")
+            )
+            original = await self._find(scope, kind, path)
+            if isinstance(original, Url):
+                raise NotFound(f"There is no picture '{path}'.")
+
+            async def put(folder: Path, target: Path) -> bool:
+                await self._copy(original, folder / "original")
+                with (folder / "mask").open("wb") as mask:
+                    async for piece in _chunks(upload):
+                        mask.write(piece)
+                return await put_mask(folder / "original", folder / "mask", target)
+
+            data = await _made(put)
+            return await self._store(scope, form, upload.filename, _once(data))
+
+    async def metadata(self, request: Request) -> Response:
+        """The `__metadata__` of a safetensors file of the account."""
+        scope = await self._scopes.of(request)
+        path = f"/models/{request.path_params['folder']}/{request.query_params.get('filename', '')}"
+        try:
+            file = await self._db.look(files.get, scope.account_id, path)
+            header = await self._safetensors_header(file)
+        except NotFound:
+            return Response(status_code=404)
+        return answer(header["__metadata__"]) if "__metadata__" in header else Response(status_code=404)
+
+    async def _find(self, scope: Scope, kind: str, path: str) -> Seen | Url:
+        """Raises NotFound."""
+        if kind != "input":
+            return await self._db.look(_left, scope.account_id, kind, path)
+        source = await find_input(self._context, scope.account_id, scope.workflow_id or DEFAULT_ALIAS, f"/input/{path}")
+        match source:
+            case Url():
+                return source
+            case Stored(digest, size):
+                content_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
+                return Seen(digest, size, content_type, path.rpartition("/")[2])
+            case _:
+                raise NotFound(f"There is no file '{path}'.")
+
+    async def _store(
+        self, scope: Scope, form: FormData, filename: str | None, chunks: AsyncIterator[bytes]
+    ) -> Response:
+        kind, subfolder = _field(form, "type") or "input", (_field(form, "subfolder") or "").strip("/")
+        if kind not in KINDS:
+            raise InvalidRequest(f"'type' must be one of {', '.join(KINDS)}.")
+        name = (filename or "").rpartition("/")[2]
+        path = "/".join(part for part in (subfolder, name) if part)
+        check_segments(path)
+        blob = await self._context.blobs.put_stream(chunks, limit=self._context.settings.upload_limit_bytes)
+        content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        file = files.new_file(scope.account_id, f"/{kind}/{path}", blob.digest, blob.size, content_type, now_ms())
+        if kind != "input":
+            file = replace(file, expires_at=now_ms() + TEMP_LASTS_MS)
+        overwrite = (_field(form, "overwrite") or "").lower() in ("true", "1")
+        stored = await self._db.write(_put_beside, file, overwrite)
+        return answer({"name": stored.path.rpartition("/")[2], "subfolder": subfolder, "type": kind})
+
+    async def _converted(self, seen: Seen, preview: str | None, channel: str) -> Converted | None:
+        """The picture in the form that was asked for, made once; None when the file is no picture."""
+        form, _, quality = (preview or "").partition(";")
+        form = form if form in ("webp", "jpeg") else "webp" if preview is not None else "png"
+        percent = min(100, int(quality)) if quality.isdecimal() and len(quality) < 4 else DEFAULT_QUALITY
+        channel = channel if channel in ("rgb", "a") else "rgba"
+        key, objects = view_key(seen.digest, f"{form}-{percent}-{channel}"), self._context.objects
+        if await objects.has(key):
+            return Converted(await objects.read_all(key), f"image/{form}")
+
+        async def make(folder: Path, target: Path) -> bool:
+            await self._copy(seen, folder / "source")
+            return await convert(folder / "source", target, form=form, quality=percent, channel=channel)
+
+        try:
+            data = await _made(make)
+        except InvalidRequest:
+            return None
+        await objects.put_derived(key, data)
+        return Converted(data, f"image/{form}")
+
+    async def _copy(self, seen: Seen, target: Path) -> None:
+        with target.open("wb") as file:
+            async for piece in await self._context.objects.read(blob_key(seen.digest)):
+                file.write(piece)
+
+    async def _safetensors_header(self, file: StoredFile) -> dict[str, Any]:
+        objects, key = self._context.objects, blob_key(file.digest)
+        length = int.from_bytes(
+            b"".join([piece async for piece in await objects.read(key, 0, min(8, file.size))]), "little"
+        )
+        if not 2 <= length <= min(HEADER_LIMIT_BYTES, file.size - 8):
+            raise NotFound("The file is no safetensors file.")
+        text = b"".join([piece async for piece in await objects.read(key, 8, 8 + length)])
+        try:
+            header = json.loads(text)
+        except ValueError as error:
+            raise NotFound("The file is no safetensors file.") from error
+        return header if isinstance(header, dict) else {}
+
+    def _check_length(self, request: Request) -> None:
+        length, limit = request.headers.get("content-length", ""), self._context.settings.upload_limit_bytes
+        if not length.isdecimal() or int(length) > limit:
+            raise TooLarge(f"The upload has no Content-Length, or one over {limit} bytes.", limit=limit)
+
+
+def _asked(filename: str, subfolder: str, kind: str) -> tuple[str, str]:
+    """(kind, path below it) of a request's names. Raises InvalidPath."""
+    if match := _ANNOTATED.fullmatch(filename):
+        filename, kind = match.groups()
+    if kind not in KINDS:
+        raise InvalidRequest(f"'type' must be one of {', '.join(KINDS)}.")
+    path = "/".join(part for part in (subfolder.strip("/"), filename) if part)
+    if not filename or filename.startswith("/"):
+        raise InvalidPath("The file has no name, or one that begins with a slash.")
+    check_segments(path)
+    return kind, path
+
+
+def _left(conn: Connection, account_id: str, kind: str, path: str) -> Seen:
+    """What a run left or showed: by its id as first folder, else the newest output of the name. Raises NotFound."""
+    run_id, _, name = path.partition("/")
+    if name:
+        try:
+            run = runs.get(conn, account_id, run_id)
+        except NotFound:
+            run = None
+        for left in (run.outputs if kind == "output" else run.previews) if run else ():
+            if left["name"] == name:
+                return Seen(left["digest"], left["size"], left["content_type"], name.rpartition("/")[2])
+    found = files.newest_left(conn, account_id, kind, path)
+    return Seen(found.digest, found.size, found.content_type, path.rpartition("/")[2])
+
+
+def _put_beside(conn: Connection, file: StoredFile, overwrite: bool) -> StoredFile:
+    """Stores an upload under its name, or beside a file of other content as `name (1).png`, as ComfyUI does."""
+    stem, dot, suffix = file.path.rpartition(".")
+    stem, suffix = (stem, f".{suffix}") if dot and "/" not in suffix else (file.path, "")
+    number, path = 0, file.path
+    while not overwrite:
+        taken = files.at(conn, file.account_id, [path])
+        if not taken or taken[0].digest == file.digest:
+            break
+        number += 1
+        path = f"{stem} ({number}){suffix}"
+    return files.put(conn, replace(file, path=path))
+
+
+async def _made(make: Callable[[Path, Path], Awaitable[bool]]) -> bytes:
+    """What a picture operation writes, in a folder of its own. Raises InvalidRequest when it cannot be done."""
+    with tempfile.TemporaryDirectory(prefix="cw-view-") as name:
+        folder = Path(name)
+        if not await make(folder, folder / "target"):
+            raise InvalidRequest("The file is not a picture that can be read.")
+        return (folder / "target").read_bytes()
+
+
+def _upload(form: FormData) -> UploadFile:
+    upload = form.get("image")
+    if not isinstance(upload, UploadFile) or not upload.filename:
+        raise InvalidRequest("The form has no file 'image'.")
+    return upload
+
+
+def _reference(form: FormData) -> dict[str, Any]:
+    try:
+        reference = json.loads(_field(form, "original_ref") or "")
+    except ValueError as error:
+        raise InvalidRequest("'original_ref' must be a JSON object of filename, subfolder and type.") from error
+    if not isinstance(reference, dict) or not all(isinstance(value, str) for value in reference.values()):
+        raise InvalidRequest("'original_ref' must be a JSON object of filename, subfolder and type.")
+    return reference
+
+
+def _field(form: FormData, name: str) -> str | None:
+    value = form.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r'[^\x20-\x7e]|["\\]', "_", name)
+
+
+async def _chunks(upload: UploadFile) -> AsyncIterator[bytes]:
+    while chunk := await upload.read(CHUNK_BYTES):
+        yield chunk
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -1,0 +1,166 @@
+"""ComfyUI's routes for what exists: node classes, models, the system. All from the fleet's stored catalog, so that
+they answer before any worker is up; lists of files are extended by the account's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from comfyward.api.context import Context
+from comfyward.api.native.answers import answer
+from comfyward.api.native.scope import Scopes
+from comfyward.api.native.socket import features
+from comfyward.store import files, workers
+from comfyward.store.db import now_ms
+from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, brought_names
+
+PRESENT_MS = 60_000
+REMEMBERED = 64
+SAFETENSORS_HEADER_LIMIT = 64 << 20
+
+Names = dict[str, set[str]]
+
+
+class Nodes:
+    def __init__(self, context: Context, scopes: Scopes) -> None:
+        self._context, self._db, self._scopes = context, context.db, scopes
+        self._bodies: dict[tuple[Any, ...], bytes] = {}
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/object_info", self.all_info, methods=["GET"]),
+            Route("/object_info/{class_type:path}", self.info, methods=["GET"]),
+            Route("/models", self.folders, methods=["GET"]),
+            Route("/models/{folder}", self.models, methods=["GET"]),
+            Route("/experiment/models", self.folders_with_paths, methods=["GET"]),
+            Route("/experiment/models/{folder}", self.models_with_sizes, methods=["GET"]),
+            Route("/embeddings", self.embeddings, methods=["GET"]),
+            Route("/features", self.features, methods=["GET"]),
+            Route("/system_stats", self.system_stats, methods=["GET"]),
+        ]
+
+    async def all_info(self, request: Request) -> Response:
+        catalog, own = await self._offered(request)
+        if catalog is None:
+            return answer({})
+        key = (id(catalog), *(f"{folder}/{name}" for folder, names in sorted(own.items()) for name in sorted(names)))
+        if key not in self._bodies:
+            if len(self._bodies) >= REMEMBERED:
+                self._bodies.clear()
+            self._bodies[key] = msgspec.json.encode({name: extended(catalog, name, own) for name in catalog.nodes})
+        return Response(self._bodies[key], media_type="application/json")
+
+    async def info(self, request: Request) -> Response:
+        catalog, own = await self._offered(request)
+        name = request.path_params["class_type"]
+        if catalog is None or name not in catalog.nodes:
+            return answer({})  # as ComfyUI, and clients rely on it
+        return answer({name: extended(catalog, name, own)})
+
+    async def folders(self, request: Request) -> Response:
+        return answer(sorted(await self._models(request)))
+
+    async def models(self, request: Request) -> Response:
+        found = (await self._models(request)).get(request.path_params["folder"])
+        return Response(status_code=404) if found is None else answer(sorted(found))
+
+    async def folders_with_paths(self, request: Request) -> Response:
+        return answer([{"name": name, "folders": [name]} for name in sorted(await self._models(request))])
+
+    async def models_with_sizes(self, request: Request) -> Response:
+        found = (await self._models(request)).get(request.path_params["folder"])
+        if found is None:
+            return Response(status_code=404)
+        unknown = {"pathIndex": 0, "modified": 0, "created": 0, "size": 0}
+        return answer([{"name": name, **unknown} for name in sorted(found)])
+
+    async def embeddings(self, request: Request) -> Response:
+        names = (await self._models(request)).get("embeddings", set())
+        return answer(sorted(name.rpartition(".")[0] or name for name in names))
+
+    async def features(self, request: Request) -> Response:
+        await self._scopes.of(request)
+        return answer(features(self._context.settings.upload_limit_bytes))
+
+    async def system_stats(self, request: Request) -> Response:
+        catalog, _ = await self._offered(request)
+        present = await self._db.read(workers.find, now_ms() - PRESENT_MS)
+        version = catalog.comfyui_version if catalog else ""
+        return answer(
+            {
+                "system": {
+                    "os": "posix",
+                    "ram_total": 0,
+                    "ram_free": 0,
+                    "comfyui_version": version,
+                    "required_frontend_version": "",
+                    "installed_templates_version": None,
+                    "required_templates_version": None,
+                    "python_version": next((worker.versions.get("python", "") for worker in present), ""),
+                    "pytorch_version": "",
+                    "embedded_python": False,
+                    "argv": ["comfyward"],
+                },
+                "devices": [_device(index, worker) for index, worker in enumerate(present)],
+            }
+        )
+
+    async def _offered(self, request: Request) -> tuple[Catalog | None, Names]:
+        scope = await self._scopes.of(request)
+        own = await self._db.read(own_names, scope.account_id)
+        return await self._context.offers.catalog(), own
+
+    async def _models(self, request: Request) -> Names:
+        catalog, own = await self._offered(request)
+        found: Names = {name: set(names) for name, names in (catalog.models if catalog else {}).items()}
+        for folder, names in own.items():
+            if folder != INPUT_FOLDER:
+                found.setdefault(folder, set()).update(names)
+        return found
+
+
+def own_names(conn: Connection, account_id: str) -> Names:
+    """What the account can name: its uploads, and files that its runs brought by URL; by the folder that lists them."""
+    paths = [file.path for file in files.find(conn, account_id)]
+    return brought_names([*paths, *files.links(conn, account_id)])
+
+
+def extended(catalog: Catalog, class_type: str, own: Names) -> dict[str, Any]:
+    """A class as /object_info describes it, with the account's own files among the choices of inputs that take them."""
+    info = catalog.nodes[class_type]
+    wanted = {name: own[folder] for name, folder in catalog.folders.get(class_type, {}).items() if own.get(folder)}
+    if not wanted:
+        return info
+    sections = {
+        section: {name: _with_choices(spec, wanted[name]) if name in wanted else spec for name, spec in specs.items()}
+        if isinstance(specs, dict)
+        else specs
+        for section, specs in info.get("input", {}).items()
+    }
+    return {**info, "input": sections}
+
+
+def _with_choices(spec: list[Any], names: Iterable[str]) -> list[Any]:
+    """An input's description in either form: [[choices], options] or ["COMBO", {"options": choices}]."""
+    first, *rest = spec
+    if isinstance(first, list):
+        return [_merged(first, names), *rest]
+    options = rest[0] if rest and isinstance(rest[0], dict) else {}
+    if first == "COMBO" and isinstance(options.get("options"), list):
+        return [first, {**options, "options": _merged(options["options"], names)}, *rest[1:]]
+    return spec
+
+
+def _merged(choices: list[Any], names: Iterable[str]) -> list[Any]:
+    return [*choices, *sorted(set(names) - set(choices))]
+
+
+def _device(index: int, worker: workers.WorkerRow) -> dict[str, Any]:
+    memory = dict.fromkeys(("vram_total", "vram_free", "torch_vram_total", "torch_vram_free"), 0)
+    return {"name": f"{worker.pool} {worker.device}", "type": worker.pool.lower(), "index": index, **memory}

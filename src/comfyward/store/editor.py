@@ -1,0 +1,24 @@
+"""Operations on what ComfyUI's editor keeps for its user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, delete, insert, select
+
+from comfyward.store.rows import text_of
+from comfyward.store.schema import editor_settings
+
+
+def settings(conn: Connection, account_id: str) -> dict[str, Any]:
+    query = select(editor_settings.c.name, editor_settings.c.value).where(editor_settings.c.account_id == account_id)
+    return {row.name: msgspec.json.decode(row.value) for row in conn.execute(query)}
+
+
+def change_settings(conn: Connection, account_id: str, changes: Mapping[str, Any]) -> None:
+    own = editor_settings.c.account_id == account_id
+    for name, value in changes.items():
+        conn.execute(delete(editor_settings).where(own, editor_settings.c.name == name))
+        conn.execute(insert(editor_settings).values(account_id=account_id, name=name, value=text_of(value)))
