@@ -20,15 +20,16 @@ from typing import Any
 
 import click
 import httpx2
-import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from comfyward.cli.comfyui import ensure_installed
+from comfyward.cli.follow import Follow
 from comfyward.cli.options import data_dir_option, open_database, settings_from
+from comfyward.cli.run import classes_of
+from comfyward.client import Client, RunFailed, Source
 from comfyward.comfy import sandbox, tiny_models
 from comfyward.comfy.install import Installation
-from comfyward.errors import ComfywardError, SetupFailed
+from comfyward.errors import SetupFailed
 from comfyward.store import accounts
 from comfyward.store.db import now_ms
 
@@ -55,17 +56,24 @@ def command(out: Path, data_dir: Path | None) -> None:
     installation = ensure_installed(settings)
     models = _make_models(console, installation, settings.data_dir / "models")
     with _file_server(models) as files_url, _server(settings.data_dir, settings.as_environment()) as url:
-        client = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {_key(settings.data_dir)}"}, timeout=60)
         with console.status("Starting ComfyUI (about 15 s on the first run)"):
-            _wait_ready(client)
+            _wait_ready(url)
         level = sandbox.choose(settings.sandbox)
         console.print(
             f"Server at {url}, a worker with ComfyUI {installation.version}, sandbox: {level}\n", soft_wrap=True
         )
-        saved = [
-            *_run(console, client, out, "A picture and a video, without any model", {"prompt": colours_graph()}),
-            *_run(console, client, out, "Text to image, with a checkpoint and a LoRA by URL", _lora_request(files_url)),
-        ]
+        with Client(url, _key(settings.data_dir)) as client:
+            saved = [
+                *_run(console, client, out, "A picture and a video, without any model", colours_graph(), {}),
+                *_run(
+                    console,
+                    client,
+                    out,
+                    "Text to image, with a checkpoint and a LoRA by URL",
+                    text_to_image_graph(),
+                    _model_urls(files_url),
+                ),
+            ]
     console.print("\nSaved:")
     for path in saved:
         console.print(f"  {path}", soft_wrap=True)
@@ -73,6 +81,7 @@ def command(out: Path, data_dir: Path | None) -> None:
         "\nNext:\n"
         "  comfyward serve                       start the service at http://127.0.0.1:8600\n"
         "  comfyward keys create my-first-key    make an API key for it\n"
+        "  comfyward run graph.json --out out    run a graph of your own\n"
         "  docs/quickstart.md                    your own workflow, over the API",
         soft_wrap=True,
     )
@@ -127,13 +136,10 @@ def text_to_image_graph() -> dict[str, Any]:
     }
 
 
-def _lora_request(files_url: str) -> dict[str, Any]:
+def _model_urls(files_url: str) -> dict[str, Source]:
     return {
-        "prompt": text_to_image_graph(),
-        "files": {
-            f"/models/checkpoints/{CHECKPOINT}": f"{files_url}/{CHECKPOINT}",
-            f"/models/loras/{LORA}": f"{files_url}/{LORA}",
-        },
+        f"/models/checkpoints/{CHECKPOINT}": f"{files_url}/{CHECKPOINT}",
+        f"/models/loras/{LORA}": f"{files_url}/{LORA}",
     }
 
 
@@ -191,12 +197,12 @@ def _server(data_dir: Path, environment: dict[str, str]) -> Iterator[str]:
             process.wait()
 
 
-def _wait_ready(client: httpx2.Client) -> None:
+def _wait_ready(url: str) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
     message = "the server does not answer"
     while time.monotonic() < deadline:
         try:
-            answer = client.get("/readyz")
+            answer = httpx2.get(f"{url}/readyz")
             if answer.status_code == 200:
                 return
             message = answer.json()["message"]
@@ -206,58 +212,18 @@ def _wait_ready(client: httpx2.Client) -> None:
     raise SetupFailed(f"No worker became ready: {message}")
 
 
-def _run(console: Console, client: httpx2.Client, out: Path, title: str, request: dict[str, Any]) -> list[Path]:
+def _run(
+    console: Console, client: Client, out: Path, title: str, graph: dict[str, Any], files: dict[str, Source]
+) -> list[Path]:
     """Submits one run, shows it live, and saves its outputs."""
     console.print(f"[bold]{title}[/bold]")
-    answer = client.post("/api/v1/workflows/default/runs", json=request)
-    if answer.status_code != 200:
-        raise ComfywardError(answer.json()["message"], hint=answer.json()["hint"])
-    run_url = f"/api/v1/workflows/default/runs/{answer.json()['id']}"
-    columns = (TextColumn("  {task.description:<34}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bar, client.stream("GET", f"{run_url}/events") as stream:
-        _show(bar, stream.iter_lines())
-    run = client.get(run_url).json()
-    if run["status"] != "COMPLETED":
-        raise ComfywardError(run["error"]["message"], hint=run["error"]["hint"])
-    saved = [_download(output, out) for output in run["output"]]
-    console.print(f"  {run['status']} in {run['run_time']} ms on {run['device']}: {len(saved)} files\n")
+    follow = Follow(console, shows_pictures=False)
+    run = follow.run(client, client.submit(graph, files=files).id, classes_of(graph))
+    if not run.succeeded:
+        raise RunFailed(run)
+    saved = [path.absolute() for path in follow.download(client, run, out)]
+    console.print(f"  {run.status} in {run.data['run_time']} ms on {run.data['device']}: {len(saved)} files\n")
     return saved
-
-
-def _show(bar: Progress, lines: Iterator[str]) -> None:
-    tasks: dict[str, TaskID] = {}
-    for event, data in _events(lines):
-        match event:
-            case "download":
-                name = str(data["path"]).rpartition("/")[2]
-                if name not in tasks:
-                    tasks[name] = bar.add_task(name, total=data["total"])
-                bar.update(tasks[name], completed=data["done"], total=data["total"])
-            case "progress":
-                if "nodes" not in tasks:
-                    tasks["nodes"] = bar.add_task("executing", total=data["nodes_total"])
-                steps = data["value"] / data["max"] if data["max"] else 0
-                label = f"{data['node']} {data['value']:g}/{data['max']:g}"
-                bar.update(tasks["nodes"], completed=data["nodes_done"] + steps, description=label)
-            case "status" if data["status"] == "COMPLETED" and "nodes" in tasks:
-                bar.update(tasks["nodes"], completed=bar.tasks[tasks["nodes"]].total, description="executed")
-
-
-def _events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    event = ""
-    for line in lines:
-        field, _, value = line.partition(": ")
-        if field == "event":
-            event = value
-        elif field == "data":
-            yield event, msgspec.json.decode(value)
-
-
-def _download(output: dict[str, Any], out: Path) -> Path:
-    path = out / str(output["filename"]).rpartition("/")[2]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(httpx2.get(output["url"], timeout=60).raise_for_status().content)
-    return path.absolute()
 
 
 def _key(data_dir: Path) -> str:

@@ -14,6 +14,8 @@ COMMANDS = {
     "comfyui": "Install ComfyUI and see what is installed.",
     "demo": "See it work: two real workflows, from nothing to pictures.",
     "keys": "Create, list and revoke API keys.",
+    "run": "Run a graph, follow it, save what it makes.",
+    "runs": "List runs, show, cancel, retry and fetch them.",
     "serve": "Start the server and its local workers.",
     "tokens": "Create and revoke tokens with which workers join.",
     "users": "Create and list accounts, set credit limits.",
@@ -48,6 +50,7 @@ def cli() -> None:
     comfyward demo                      see it work
     comfyward serve                     start the service on http://127.0.0.1:8600
     comfyward keys create production    make an API key
+    comfyward run graph.json --out out  run a graph and save its pictures
     """
 
 

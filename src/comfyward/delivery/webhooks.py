@@ -6,9 +6,6 @@ Signed as Standard Webhooks says (webhook-id, webhook-timestamp, webhook-signatu
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import random
 import time
 from collections.abc import Callable
@@ -19,6 +16,7 @@ import aiohttp
 
 from comfyward.errors import FetchRefused
 from comfyward.files.guard import Guard
+from comfyward.ids import sign_webhook
 from comfyward.loop import Loop
 from comfyward.runs.run import Run
 from comfyward.store import webhooks
@@ -102,7 +100,7 @@ class Webhooks(Loop):
     async def _try(self, due: DueDelivery) -> Attempt:
         body = self._render(due.run, due.delivery.event)
         headers = {"Content-Type": "application/json", "User-Agent": "comfyward-webhooks"}
-        headers |= sign(due.secret, due.delivery.id, int(time.time()), body)
+        headers |= sign_webhook(due.secret, due.delivery.id, int(time.time()), body)
         host = urlsplit(due.delivery.url).hostname or ""
         connector = aiohttp.TCPConnector(socket_factory=self._guard.open_for(host), force_close=True)
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
@@ -117,15 +115,3 @@ class Webhooks(Loop):
             return Attempt(None, error.message)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             return Attempt(None, str(error) or type(error).__name__)
-
-
-def sign(secret: str, message_id: str, timestamp_s: int, body: bytes) -> dict[str, str]:
-    """The three headers with which a receiver can tell that a message is ours and fresh."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    content = f"{message_id}.{timestamp_s}.".encode() + body
-    signature = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
-    return {
-        "webhook-id": message_id,
-        "webhook-timestamp": str(timestamp_s),
-        "webhook-signature": f"v1,{signature}",
-    }

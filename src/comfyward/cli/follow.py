@@ -1,0 +1,103 @@
+"""A run on a terminal while it goes on: a bar for each download, one for the nodes, previews where they can be seen."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from comfyward.client import Client, Event, Run
+
+# Terminals that show iTerm2's inline pictures, by what they say of themselves.
+PICTURE_TERMINALS = ("iTerm.app", "WezTerm", "vscode", "mintty")
+PREVIEW_COLUMNS = 24
+
+
+class Follow:
+    """Follows runs on a console."""
+
+    def __init__(self, console: Console, *, shows_pictures: bool) -> None:
+        self._console, self._shows_pictures = console, shows_pictures
+
+    def run(self, client: Client, run_id: str, classes: Mapping[str, str]) -> Run:
+        """The run when it is over. `classes` names the nodes."""
+        with self._progress() as progress:
+            bars = _Bars(progress, classes)
+            for event in client.follow(run_id):
+                bars.show(event)
+                if event.type == "preview" and self._shows_pictures:
+                    self._console.file.write(picture(event.data["image"]))
+        return client.get(run_id)
+
+    def download(self, client: Client, run: Run, folder: Path) -> list[Path]:
+        """Saves the outputs, with a bar for each."""
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            tasks: dict[str, TaskID] = {}
+
+            def show(name: str, done: int, total: int) -> None:
+                task = tasks.setdefault(
+                    name, progress.add_task(name, total=total) if name not in tasks else tasks[name]
+                )
+                progress.update(task, completed=done, total=total)
+
+            return client.download(run, folder, show)
+
+    def _progress(self) -> Progress:
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        return Progress(*columns, console=self._console)
+
+
+class _Bars:
+    def __init__(self, progress: Progress, classes: Mapping[str, str]) -> None:
+        self._progress, self._classes = progress, classes
+        self._downloads: dict[str, TaskID] = {}
+        self._run = progress.add_task("waiting", total=None)
+
+    def show(self, event: Event) -> None:
+        data = event.data
+        match event.type:
+            case "status":
+                self._status(data)
+            case "download":
+                self._download(data["path"], data["done"], data["total"])
+            case "progress":
+                self._node(data)
+            case "cancelling":
+                self._progress.update(self._run, description="cancelling")
+            case _:
+                return
+
+    def _status(self, data: Mapping[str, Any]) -> None:
+        words = {"QUEUED": "waiting", "INIT": "fetching files", "STARTED": "running", "COMPLETED": "done"}
+        description = words.get(data["status"], str(data.get("end_reason") or data["status"]).replace("_", " "))
+        again = data["status"] == "QUEUED" and data.get("attempt")
+        self._progress.update(self._run, description="trying again" if again else description)
+        if data["status"] == "COMPLETED":
+            self._progress.update(self._run, total=1, completed=1)
+
+    def _download(self, path: str, done: int, total: int | None) -> None:
+        if path not in self._downloads:
+            self._downloads[path] = self._progress.add_task(path, total=total)
+        self._progress.update(self._downloads[path], completed=done, total=total)
+
+    def _node(self, data: Mapping[str, Any]) -> None:
+        steps = f" {data['value']:g}/{data['max']:g}" if data["max"] > 1 else ""
+        fraction = data["value"] / data["max"] if data["max"] else 0
+        self._progress.update(
+            self._run,
+            description=f"{self._classes.get(data['node'], data['node'])}{steps}",
+            total=data["nodes_total"],
+            completed=min(data["nodes_total"], data["nodes_done"] + fraction),
+        )
+
+
+def picture(data_url: str) -> str:
+    """The escape sequence that shows a picture in the terminals named above."""
+    data = base64.b64decode(data_url.partition(";base64,")[2])
+    encoded = base64.b64encode(data).decode()
+    return f"\x1b]1337;File=inline=1;size={len(data)};width={PREVIEW_COLUMNS}:{encoded}\a\n"

@@ -1,0 +1,161 @@
+"""comfyward run"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from comfyward.cli.connection import connect, connection_options, exit_code, print_json
+from comfyward.cli.follow import PICTURE_TERMINALS, Follow
+from comfyward.client import Client, Run
+from comfyward.workflows.graph import parse_graph
+
+
+@click.command("run")
+@click.argument("graph", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    metavar="PATH=SOURCE",
+    help="A file for the run: /input/… or /models/…, from a URL or a local file.",
+)
+@click.option("--set", "changes", multiple=True, metavar="NODE.INPUT=VALUE", help="Change an input; JSON or a text.")
+@click.option("--workflow", default="default", show_default=True, help="The workflow that the run belongs to.")
+@click.option("--accelerator", help="The accelerator to run on.")
+@click.option("--priority", type=click.IntRange(-100, 100), help="Higher runs first.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Longest execution in seconds.")
+@click.option("--webhook", help="A URL that is told when the run starts and ends.")
+@click.option("--tag", "tags", multiple=True, help="A tag to find the run by.")
+@click.option("--follow/--no-follow", default=True, show_default=True, help="Wait for the end, with progress.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Save the outputs in this folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print the run as JSON when it is over (or made), nothing else.")
+@click.option("--terminal", envvar="TERM_PROGRAM", default="", hidden=True)
+@connection_options
+def command(
+    graph: Path,
+    files: tuple[str, ...],
+    changes: tuple[str, ...],
+    workflow: str,
+    accelerator: str | None,
+    priority: int | None,
+    timeout: float | None,
+    webhook: str | None,
+    tags: tuple[str, ...],
+    follow: bool,
+    out: Path | None,
+    as_json: bool,
+    terminal: str,
+    url: str,
+    key: str | None,
+) -> None:
+    """Run a graph (in API format; - reads it from standard input), follow it and save what it makes.
+
+    \b
+    comfyward run graph.json --out pictures
+    comfyward run graph.json --file /input/a.png=./a.png --set 3.seed=7 --accelerator L4
+    comfyward run graph.json --json | jq -r '.output[].url'
+
+    Exit codes: 0 done, 3 the run failed, 4 it was cancelled, 5 out of credit, 1 anything else.
+    """
+    prompt = changed(read_graph(graph), changes)
+    with connect(url, key) as client:
+        run = client.submit(
+            prompt,
+            workflow=workflow,
+            files=dict(map(parse_file, files)),
+            accelerator=accelerator,
+            priority=priority,
+            timeout=timeout,
+            webhook=webhook,
+            tags=list(tags) or None,
+        )
+        if not follow and out is None:
+            return print_json(run.data) if as_json else click.echo(run.id)
+        shows_pictures = terminal in PICTURE_TERMINALS and sys.stdout.isatty()
+        run = finish(client, run, prompt, out, quiet=as_json, shows_pictures=shows_pictures)
+        if as_json:
+            print_json(run.data)
+    sys.exit(exit_code(run))
+
+
+def finish(
+    client: Client, run: Run, prompt: dict[str, Any], out: Path | None, *, quiet: bool, shows_pictures: bool
+) -> Run:
+    """Follows a run to its end and saves its outputs."""
+    console = Console(quiet=quiet, soft_wrap=True)
+    follow = Follow(console, shows_pictures=shows_pictures)
+    try:
+        run = client.wait(run.id) if quiet else follow.run(client, run.id, classes_of(prompt))
+    except KeyboardInterrupt:
+        click.echo(f"\nThe run goes on. Cancel it with: comfyward runs cancel {run.id}", err=True)
+        raise
+    if not run.succeeded and not quiet:
+        error = run.data.get("error") or {}
+        click.secho(f"Error: {error.get('message') or run.end_reason}", fg="red", err=True)
+        if error.get("hint"):
+            click.echo(f"Hint: {error['hint']}", err=True)
+    saved = follow.download(client, run, out) if out is not None else []
+    for path in saved:
+        console.print(str(path))
+    if out is None:
+        for output in run.outputs:
+            console.print(output.url)
+    return run
+
+
+def classes_of(prompt: dict[str, Any]) -> dict[str, str]:
+    return {node_id: node.title or node.class_type for node_id, node in parse_graph(prompt).nodes.items()}
+
+
+def read_graph(path: Path) -> dict[str, Any]:
+    """The graph of a file. Raises InvalidGraph, and a usage error for what is not JSON."""
+    try:
+        graph: Any = json.load(sys.stdin) if str(path) == "-" else json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"'{path}' is not JSON: {error}") from error
+    parse_graph(graph)
+    return dict(graph)
+
+
+def changed(prompt: dict[str, Any], changes: tuple[str, ...]) -> dict[str, Any]:
+    """The graph with some inputs changed: `3.seed=7`. A value is JSON where it can be, else a text."""
+    for change in changes:
+        target, equals, text = change.partition("=")
+        node_id, dot, name = target.rpartition(".")
+        if not equals or not dot or not name:
+            raise click.BadParameter(f"'{change}' is not NODE.INPUT=VALUE.", param_hint="--set")
+        if node_id not in prompt:
+            raise click.BadParameter(
+                f"The graph has no node '{node_id}' (it has {', '.join(sorted(prompt)[:20])}).", param_hint="--set"
+            )
+        prompt = {**prompt, node_id: _with_input(prompt[node_id], name, _value(text))}
+    return prompt
+
+
+def parse_file(text: str) -> tuple[str, str | Path]:
+    """(path in the run, URL or local file) of PATH=SOURCE."""
+    path, equals, source = text.partition("=")
+    if not equals or not path or not source:
+        raise click.BadParameter(f"'{text}' is not PATH=SOURCE.", param_hint="--file")
+    if source.startswith(("http://", "https://", "data:")):
+        return path, source
+    if not Path(source).is_file():
+        raise click.BadParameter(f"There is no file '{source}'.", param_hint="--file")
+    return path, Path(source)
+
+
+def _with_input(node: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    return {**node, "inputs": {**node.get("inputs", {}), name: value}}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
