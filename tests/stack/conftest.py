@@ -11,14 +11,17 @@ import pytest
 
 from comfyward.comfy import install, tiny_models
 from tests.conftest import ROOT, FakeSettings
-from tests.stack.stack import Client, Stack
+from tests.stack.stack import Client, Stack, free_port
 
 StartFake = Callable[..., Stack]
 
 
 @pytest.fixture(scope="session")
 def real(environments: Path, tiny_models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A server and a CPU worker with the real ComfyUI, the test nodes, and the operator's own model folders."""
+    """A server and a CPU worker with the real ComfyUI, the test nodes, and the operator's own model folders.
+
+    Its native port is open without a key.
+    """
     operators_models = tmp_path_factory.mktemp("models")
     for folder, name in (("checkpoints", "tiny-sd15.safetensors"), ("loras", "tiny-lora.safetensors")):
         (operators_models / folder).mkdir()
@@ -30,6 +33,8 @@ def real(environments: Path, tiny_models_dir: Path, tmp_path_factory: pytest.Tem
             "custom_nodes_dir": str(ROOT / "nodes"),
             "model_dirs": str(operators_models),
             "fetch_allow": "127.0.0.1",
+            "native_port": str(free_port()),
+            "native_open": "true",
         },
     )
     try:

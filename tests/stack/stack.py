@@ -32,6 +32,10 @@ class Client:
 
     http: httpx2.Client
 
+    @property
+    def key(self) -> str:
+        return str(self.http.headers["authorization"]).removeprefix("Bearer ")
+
     def post_run(self, body: dict[str, Any], workflow: str = "default", **headers: str) -> httpx2.Response:
         return self.http.post(f"/api/v1/workflows/{workflow}/runs", json=body, headers=headers)
 
@@ -130,6 +134,11 @@ class Stack:
                 pass
             time.sleep(0.05)
         raise AssertionError(f"{path} is not 200:\n{self.log()}\n{self.worker_log()}")
+
+    @property
+    def native_url(self) -> str:
+        """ComfyUI's own API, on a port of its own."""
+        return f"http://127.0.0.1:{self.settings['native_port']}"
 
     @property
     def url(self) -> str:

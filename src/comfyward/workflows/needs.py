@@ -17,7 +17,8 @@ def models_of(graph: Graph) -> list[str]:
 def paths_named(graph: Graph, catalog: Catalog | None) -> set[str]:
     """Where a file would lie for which a graph's text stands: below /input, or below the input's model folder."""
     paths: set[str] = set()
-    for node, input_name, text in graph.strings():
+    for node, input_name, named in graph.strings():
+        text = named.removesuffix(" [input]")  # ComfyUI's own word for where it looks anyway
         if "." not in text or "\n" in text or len(text) > MAX_NAME_LENGTH:
             continue
         folder = catalog.folder(node.class_type, input_name) if catalog else None

@@ -14,7 +14,7 @@ from comfyward.api.body import read_body
 from comfyward.api.context import Context
 from comfyward.api.native.answers import answer, error
 from comfyward.api.native.scope import Scope, Scopes
-from comfyward.api.native.shapes import JOB_STATES, history_entry, job, job_detail, number_of, queue_item
+from comfyward.api.native.shapes import JOB_STATES, history_entry, is_in_history, job, job_detail, number_of, queue_item
 from comfyward.dispatch.intake import Submission
 from comfyward.errors import InvalidGraph, InvalidRequest, NotFound
 from comfyward.runs.run import FINAL_STATES, LEASED_STATES, Face, Run, State
@@ -26,6 +26,7 @@ MAX_PROMPT_ID = 100
 MAX_CLIENT_ID = 200
 MAX_LISTED = 1000
 IN_FRONT = 1
+UNFINISHED = (State.QUEUED, *LEASED_STATES)
 
 
 class Queue:
@@ -71,15 +72,15 @@ class Queue:
 
     async def queue(self, request: Request) -> Response:
         scope, catalog = await self._scopes.of(request), await self._context.offers.catalog()
-        which = scope.runs(states=(State.QUEUED, *LEASED_STATES), oldest_first=True, limit=MAX_LISTED)
+        which = scope.runs(states=UNFINISHED, oldest_first=True, limit=MAX_LISTED)
         found = await self._db.read(runs.find, scope.account_id, which)
-        running = [queue_item(run, catalog) for run in found if run.state in LEASED_STATES]
-        pending = [queue_item(run, catalog) for run in found if run.state is State.QUEUED]
+        running = [queue_item(run, catalog) for run in found if run.state is State.RUNNING]
+        pending = [queue_item(run, catalog) for run in found if run.state is not State.RUNNING]
         return answer({"queue_running": running, "queue_pending": pending})
 
     async def change_queue(self, request: Request) -> Response:
         scope, body = await self._scopes.of(request), await self._body(request)
-        which = scope.runs(states=(State.QUEUED,), limit=MAX_LISTED)
+        which = scope.runs(states=JOB_STATES["pending"], limit=MAX_LISTED)
         waiting = await self._db.read(runs.find, scope.account_id, which)
         chosen = waiting if body.get("clear") else _named(waiting, body.get("delete"))
         await self._cancel(scope, chosen)
@@ -87,7 +88,7 @@ class Queue:
 
     async def interrupt(self, request: Request) -> Response:
         scope, body = await self._scopes.of(request), await self._body(request)
-        which = scope.runs(states=tuple(LEASED_STATES), limit=MAX_LISTED)
+        which = scope.runs(states=JOB_STATES["in_progress"], limit=MAX_LISTED)
         running = await self._db.read(runs.find, scope.account_id, which)
         prompt_id = body.get("prompt_id")
         await self._cancel(scope, running if prompt_id is None else _named(running, [prompt_id]))
@@ -115,7 +116,7 @@ class Queue:
     async def one_history(self, request: Request) -> Response:
         scope, catalog = await self._scopes.of(request), await self._context.offers.catalog()
         run = await self._run(scope, request)
-        if run is None or not run.state.is_final or run.history_cleared_at is not None:
+        if run is None or not is_in_history(run):
             return answer({})
         return answer({run.prompt_id: history_entry(run, catalog)})
 
@@ -157,7 +158,7 @@ class Queue:
 
     async def cancel_jobs(self, request: Request) -> Response:
         scope, body = await self._scopes.of(request), await self._body(request)
-        which = scope.runs(states=(State.QUEUED, *LEASED_STATES), limit=MAX_LISTED)
+        which = scope.runs(states=UNFINISHED, limit=MAX_LISTED)
         unfinished = await self._db.read(runs.find, scope.account_id, which)
         return answer({"cancelled": await self._cancel(scope, _named(unfinished, body.get("job_ids"))) > 0})
 

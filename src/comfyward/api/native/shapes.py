@@ -14,8 +14,8 @@ from comfyward.runs.run import Run, State
 from comfyward.workflows.catalog import Catalog
 
 JOB_STATES = {
-    "pending": (State.QUEUED,),
-    "in_progress": (State.ASSIGNED, State.RUNNING),
+    "pending": (State.QUEUED, State.ASSIGNED),  # one whose files are being fetched has not begun
+    "in_progress": (State.RUNNING,),
     "completed": (State.SUCCEEDED,),
     "failed": (State.FAILED,),
     "cancelled": (State.CANCELLED,),
@@ -37,6 +37,13 @@ def queue_item(run: Run, catalog: Catalog | None) -> list[Any]:
 def number_of(run: Run) -> int:
     """ComfyUI's queue number: smaller runs sooner, negative for what was put in front."""
     return -run.created_at if run.priority > 0 else run.created_at
+
+
+def is_in_history(run: Run) -> bool:
+    """Whether ComfyUI's history holds a run: it is over, it began (or failed), and nobody has cleared it."""
+    if not run.state.is_final or run.history_cleared_at is not None:
+        return False
+    return run.state is not State.CANCELLED or run.started_at is not None
 
 
 def history_entry(run: Run, catalog: Catalog | None) -> dict[str, Any]:

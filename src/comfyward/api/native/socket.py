@@ -18,7 +18,7 @@ from comfyward.delivery.hub import Listener
 from comfyward.errors import ComfywardError
 from comfyward.ids import new_uuid
 from comfyward.runs.event import Event, EventType
-from comfyward.runs.run import LEASED_STATES, Run, State
+from comfyward.runs.run import Run, State
 from comfyward.store import runs
 
 # A client of ComfyUI gives up on a socket that said nothing for ten seconds; pings do not count.
@@ -151,7 +151,7 @@ class _Socket:
 
     async def _resume(self) -> None:
         """Tells a client that comes back where its run is."""
-        which = self._scope.runs(states=tuple(LEASED_STATES), client_id=self._client_id)
+        which = self._scope.runs(states=(State.RUNNING,), client_id=self._client_id)
         for run in await self._context.db.read(runs.find, self._scope.account_id, which):
             story = self._stories[run.id] = Narration(run.prompt_id, began=True)
             for event in self._context.hub.newest(run.id):

@@ -1,0 +1,94 @@
+"""ComfyUI's real editor in a real browser: it loads, queues a prompt, shows progress and the picture.
+
+The newest below a workflow's path, entered with a key; the one that ComfyUI 0.3.75 asks for at the native port.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from tests.stack.graphs import node
+from tests.stack.stack import Client, Stack
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+LIMIT_MS = 90_000
+
+
+def graph(steps: int) -> dict[str, Any]:
+    """Steps that no cache of another test can answer, and a picture."""
+    return {
+        "1": node("TestSteps", steps=steps),
+        "2": node("EmptyImage", width=32, height=32, batch_size=1, color=0x00FF00),
+        "3": node("ImageBatch", image1=["1", 0], image2=["2", 0]),
+        "4": node("SaveImage", images=["3", 0], filename_prefix="browser"),
+    }
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    if BROWSER is None:
+        pytest.skip("Chromium is not installed: ComfyUI's editor is not tried in a browser")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        opened = browser.new_page()
+        opened.set_default_timeout(LIMIT_MS)
+        yield opened
+        browser.close()
+
+
+def queue_and_watch(page: Page, url: str, steps: int) -> dict[str, Any]:
+    """Opens the editor, queues the graph; returns what the editor heard and the pictures that it shows."""
+    page.goto(url)
+    page.wait_for_function("window.app && window.app.graph && window.app.canvas && window.app.api")
+    page.evaluate("graph => window.app.loadApiJson(graph, 'test')", graph(steps))
+    page.evaluate(
+        """() => { window.heard = [];
+        for (const kind of ['execution_start', 'progress', 'executed', 'execution_success', 'execution_error'])
+            window.app.api.addEventListener(kind, (event) => window.heard.push([kind, event.detail])) }"""
+    )
+    page.evaluate("() => window.app.queuePrompt(0, 1)")
+    page.wait_for_function("window.heard.some(([kind]) => kind.startsWith('execution_') && kind !== 'execution_start')")
+    page.wait_for_function("window.app.graph.nodes.some(node => node.imgs?.length && node.imgs[0].naturalWidth)")
+    heard: list[Any] = page.evaluate("window.heard")
+    shown = page.evaluate("window.app.graph.nodes.flatMap(n => (n.imgs ?? []).map(i => [i.naturalWidth, i.src]))")
+    return {"heard": heard, "shown": shown}
+
+
+def check(seen: dict[str, Any], last_step: int) -> None:
+    kinds = [kind for kind, _ in seen["heard"]]
+    steps = [data["value"] for kind, data in seen["heard"] if kind == "progress"]
+    assert kinds[0] == "execution_start"
+    assert kinds[-1] == "execution_success"
+    assert kinds.index("executed") < kinds.index("execution_success")
+    assert steps[-1] == last_step
+    assert steps == sorted(steps)
+    assert seen["shown"]
+    assert "/view?" in seen["shown"][0][1]
+
+
+def test_the_newest_editor_at_a_workflow(real: Stack, client: Client, page: Page) -> None:
+    seen = queue_and_watch(page, f"{real.url}/workflows/default/comfy/?token={client.key}", 18)
+
+    check(seen, 18)
+    assert "token" not in page.url
+    newest = client.http.get("/api/v1/runs", params={"limit": 1}).json()[0]
+    assert newest["status"] == "COMPLETED"
+    assert newest["data"]["extra_data"]["extra_pnginfo"]["workflow"]["nodes"]
+
+
+def test_comfyuis_own_editor_at_the_native_port(real: Stack, page: Page) -> None:
+    check(queue_and_watch(page, real.native_url, 19), 19)
+
+
+def test_without_a_key_the_page_says_how_to_enter(real: Stack, page: Page) -> None:
+    answer = page.goto(f"{real.url}/workflows/default/comfy/")
+
+    assert answer is not None
+    assert answer.status == 401
+    assert "token=" in page.content()

@@ -1,0 +1,247 @@
+"""ComfyUI's own API over the account's runs: prompts, queue, history, jobs, the websocket, and what the editor keeps."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+from tests.stack.graphs import node, picture, slow
+from tests.stack.stack import Client, Stack
+
+LIMIT_S = 60
+
+
+@pytest.fixture
+def comfyui(real: Stack, client: Client) -> Iterator[httpx2.Client]:
+    """An account's ComfyUI, below /comfy, with the key as X-API-Key."""
+    with httpx2.Client(base_url=f"{real.url}/comfy", headers={"X-API-Key": client.key}, timeout=LIMIT_S) as http:
+        yield http
+
+
+@pytest.fixture
+def socket(real: Stack, client: Client) -> Iterator[ClientConnection]:
+    url = f"{real.url.replace('http', 'ws')}/comfy/ws?clientId=test&token={client.key}"
+    with connect(url, open_timeout=LIMIT_S) as opened:
+        yield opened
+
+
+def until_idle(socket: ClientConnection, prompt_id: str) -> list[tuple[str, Any]]:
+    """What is said until the prompt is over; a picture is ("binary", bytes)."""
+    said: list[tuple[str, Any]] = []
+    while True:
+        message = socket.recv(timeout=LIMIT_S)
+        if isinstance(message, bytes):
+            said.append(("binary", message))
+            continue
+        envelope = json.loads(message)
+        said.append((envelope["type"], envelope["data"]))
+        if envelope["type"] == "executing" and envelope["data"] == {
+            "node": None,
+            "display_node": None,
+            "prompt_id": prompt_id,
+        }:
+            return said
+
+
+def test_a_prompt_from_queue_to_history(comfyui: httpx2.Client, socket: ClientConnection) -> None:
+    prompt_id = str(uuid.uuid4())
+    body = {"prompt": picture(prefix="native"), "client_id": "test", "prompt_id": prompt_id, "extra_data": {"x": 1}}
+
+    answer = comfyui.post("/prompt", content=json.dumps(body), headers={"Content-Type": "text/plain"}).json()
+    said = until_idle(socket, prompt_id)
+    entry = comfyui.get(f"/history/{prompt_id}").json()[prompt_id]
+
+    assert answer == {"prompt_id": prompt_id, "number": answer["number"], "node_errors": {}}
+    assert isinstance(answer["number"], int)
+    kinds = [kind for kind, _ in said]
+    assert kinds[0] == "status"
+    assert [kind for kind in kinds if kind not in ("status", "progress_state")] == [
+        "execution_start",
+        "execution_cached",
+        "executing",
+        "executing",
+        "executed",
+        "execution_success",
+        "executing",
+    ]
+    assert said[0][1]["sid"] == "test"
+    number, entry_id, prompt, extra_data, outputs = entry["prompt"]
+    assert (number, entry_id, prompt, outputs) == (answer["number"], prompt_id, body["prompt"], ["2"])
+    assert extra_data["x"] == 1
+    assert extra_data["client_id"] == "test"
+    assert entry["status"]["status_str"] == "success"
+    [image] = entry["outputs"]["2"]["images"]
+    seen = comfyui.get("/api/view", params=image)
+    assert seen.content[:4] == b"\x89PNG"
+    assert seen.headers["content-disposition"] == 'filename="native_00001_.png"'
+    assert comfyui.get("/view", params={**image, "preview": "jpeg;50"}).headers["content-type"] == "image/jpeg"
+    assert comfyui.get("/view", params=image, headers={"Range": "bytes=1-3"}).content == b"PNG"
+    assert comfyui.get("/view", params={"filename": "native_00001_.png"}).status_code == 200  # as an old client asks
+    assert prompt_id in comfyui.get("/history", params={"max_items": 1}).json()
+
+
+def test_previews_are_seen_for_a_while_and_are_no_outputs(comfyui: httpx2.Client, client: Client) -> None:
+    graph = picture(color=0x123456) | {"3": node("PreviewImage", images=["1", 0])}
+    prompt_id = comfyui.post("/prompt", json={"prompt": graph}).json()["prompt_id"]
+    run = client.finish(_run_id(client, prompt_id))
+
+    [preview] = comfyui.get(f"/history/{prompt_id}").json()[prompt_id]["outputs"]["3"]["images"]
+
+    assert preview["type"] == "temp"
+    assert comfyui.get("/view", params=preview).content[:4] == b"\x89PNG"
+    assert len(run["output"]) == 1
+    again = {"1": node("LoadImage", image=f"{preview['subfolder']}/{preview['filename']} [temp]"), "2": graph["2"]}
+    prompt_id = comfyui.post("/prompt", json={"prompt": again}).json()["prompt_id"]
+    assert client.finish(_run_id(client, prompt_id))["status"] == "COMPLETED"
+
+
+def test_a_running_prompt_is_interrupted_and_a_waiting_one_taken_out(
+    comfyui: httpx2.Client, socket: ClientConnection
+) -> None:
+    running = comfyui.post("/prompt", json={"prompt": slow(2000), "client_id": "test"}).json()["prompt_id"]
+    waiting = comfyui.post("/prompt", json={"prompt": slow(2001), "client_id": "test"}).json()["prompt_id"]
+    while json.loads(socket.recv(timeout=LIMIT_S))["type"] != "progress":
+        pass
+
+    queue = comfyui.get("/queue").json()
+    jobs = comfyui.get("/api/jobs", params={"status": "in_progress,pending"}).json()
+    comfyui.post("/queue", json={"delete": [waiting]})
+    comfyui.post("/interrupt", content=b"")
+    said = until_idle(socket, running)
+
+    assert [item[1] for item in queue["queue_running"]][:1] == [running]
+    listed = {item[1] for item in (*queue["queue_running"], *queue["queue_pending"])}
+    assert listed == {running, waiting} == {job["id"] for job in jobs["jobs"]}
+    assert "execution_interrupted" in [kind for kind, _ in said]
+    assert comfyui.get("/queue").json() == {"queue_running": [], "queue_pending": []}
+    entry = comfyui.get(f"/history/{running}").json()[running]
+    assert (entry["status"]["status_str"], entry["status"]["completed"]) == ("error", False)
+    assert comfyui.get(f"/history/{waiting}").json() == {}
+    assert comfyui.get(f"/api/jobs/{running}").json()["status"] == "cancelled"
+    assert comfyui.get("/prompt").json() == {"exec_info": {"queue_remaining": 0}}
+
+
+def test_a_node_that_fails_says_so_on_the_websocket(comfyui: httpx2.Client, socket: ClientConnection) -> None:
+    graph = {"1": node("TestFails"), "2": node("SaveImage", images=["1", 0], filename_prefix="x")}
+    prompt_id = comfyui.post("/prompt", json={"prompt": graph, "client_id": "test"}).json()["prompt_id"]
+
+    [error] = [data for kind, data in until_idle(socket, prompt_id) if kind == "execution_error"]
+
+    assert (error["node_id"], error["node_type"], error["exception_type"]) == ("1", "TestFails", "ValueError")
+    assert error["traceback"]
+    job = comfyui.get(f"/api/jobs/{prompt_id}").json()
+    assert (job["status"], job["execution_error"]["exception_type"]) == ("failed", "ValueError")
+
+
+def test_a_socket_of_the_same_client_takes_over_and_hears_where_the_run_is(
+    real: Stack, client: Client, comfyui: httpx2.Client, socket: ClientConnection
+) -> None:
+    prompt_id = comfyui.post("/prompt", json={"prompt": slow(60), "client_id": "test"}).json()["prompt_id"]
+    while json.loads(socket.recv(timeout=LIMIT_S))["type"] != "progress":
+        pass
+
+    with connect(f"{real.url.replace('http', 'ws')}/comfy/api/ws?clientId=test&token={client.key}") as second:
+        first = [json.loads(second.recv(timeout=LIMIT_S)) for _ in range(2)]
+        assert [message["type"] for message in first] == ["status", "executing"]
+        assert first[1]["data"]["node"] == "1"
+        assert until_idle(second, prompt_id)
+
+
+def test_every_socket_hears_something_within_ten_seconds(socket: ClientConnection) -> None:
+    assert json.loads(socket.recv(timeout=1))["type"] == "status"
+    socket.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
+    assert json.loads(socket.recv(timeout=5))["data"]["supports_preview_metadata"] is True
+
+    assert json.loads(socket.recv(timeout=9))["type"] == "status"  # nothing happens, and it is said
+
+
+def test_a_part_of_a_graph_runs_alone_and_in_front(comfyui: httpx2.Client, client: Client) -> None:
+    graph = picture(prefix="wanted") | {"9": node("SaveImage", images=["1", 0], filename_prefix="unwanted")}
+    body = {"prompt": graph, "partial_execution_targets": ["2"], "front": True}
+
+    answer = comfyui.post("/prompt", json=body).json()
+    run = client.finish(_run_id(client, answer["prompt_id"]))
+
+    assert answer["number"] < 0
+    assert run["priority"] == 1
+    assert [output["filename"].rpartition("/")[2] for output in run["output"]] == ["wanted_00001_.png"]
+
+
+def test_the_history_is_cleared_and_the_runs_stay(comfyui: httpx2.Client, client: Client) -> None:
+    ids = [comfyui.post("/prompt", json={"prompt": picture(color=n)}).json()["prompt_id"] for n in (1, 2)]
+    runs = [client.finish(_run_id(client, prompt_id)) for prompt_id in ids]
+
+    comfyui.post("/history", json={"delete": [ids[0]]})
+    assert ids[0] not in comfyui.get("/history").json()
+    assert ids[1] in comfyui.get("/history").json()
+    comfyui.post("/history", json={"clear": True})
+    assert comfyui.get("/history").json() == {}
+
+    assert [client.get(run["id"])["status"] for run in runs] == ["COMPLETED", "COMPLETED"]
+
+
+def test_a_workflows_path_shows_that_workflow_only(real: Stack, client: Client) -> None:
+    ids = [client.http.post("/api/v1/workflows", json={"name": name}).json()["id"] for name in ("one", "two")]
+    headers = {"Authorization": f"Bearer {client.key}"}
+    with httpx2.Client(base_url=f"{real.url}/workflows/{ids[0]}/comfy", headers=headers, timeout=LIMIT_S) as one:
+        prompt_id = one.post("/prompt", json={"prompt": picture()}).json()["prompt_id"]
+        run = client.finish(_run_id(client, prompt_id))
+
+        assert run["workflow_id"] == ids[0]
+        assert list(one.get("/history").json()) == [prompt_id]
+    with httpx2.Client(base_url=f"{real.url}/workflows/{ids[1]}/comfy", headers=headers) as two:
+        assert two.get("/history").json() == {}
+        assert two.get(f"/history/{prompt_id}").json() == {}
+        assert two.get("/object_info/SaveImage").json()["SaveImage"]["output_node"] is True
+
+
+def test_what_the_editor_keeps(comfyui: httpx2.Client) -> None:
+    assert comfyui.get("/settings").json()["Comfy.TutorialCompleted"] is True
+    assert comfyui.post("/settings/Comfy.Theme", content=b'"dark"').status_code == 200
+    assert comfyui.post("/api/settings", json={"a": [1], "b": None}).status_code == 200
+    assert comfyui.get("/settings/Comfy.Theme").json() == "dark"
+    assert comfyui.get("/settings").json() | {"a": [1]} == comfyui.get("/settings").json()
+
+    path = "/api/userdata/workflows%2Fmine.json"
+    assert comfyui.get("/userdata", params={"dir": "workflows"}).status_code == 404
+    saved = comfyui.post(path, content=b'{"nodes": []}', params={"full_info": "true", "overwrite": "false"}).json()
+    assert (saved["path"], saved["size"]) == ("workflows/mine.json", 13)
+    assert comfyui.post(path, content=b"{}", params={"overwrite": "false"}).status_code == 409
+    assert comfyui.post(path, content=b'{"nodes": [1]}').json() == "workflows/mine.json"
+    assert comfyui.get(path).json() == {"nodes": [1]}
+    assert comfyui.get("/userdata", params={"dir": "workflows"}).json() == ["mine.json"]
+    full = comfyui.get("/userdata", params={"dir": "workflows", "full_info": "true", "recurse": "true"}).json()
+    assert [(each["path"], each["size"]) for each in full] == [("mine.json", 14)]
+    assert comfyui.get("/v2/userdata").json()[0]["type"] == "directory"
+    assert comfyui.post(f"{path}/move/workflows%2Fyours.json").json() == "workflows/yours.json"
+    assert comfyui.get(path).status_code == 404
+    assert comfyui.delete("/userdata/workflows%2Fyours.json").status_code == 204
+    assert comfyui.delete("/userdata/workflows%2Fyours.json").status_code == 404
+
+
+def test_what_exists(comfyui: httpx2.Client) -> None:
+    assert "SaveImage" in comfyui.get("/api/object_info").json()
+    assert comfyui.get("/object_info/Nothing").json() == {}
+    assert "checkpoints" in comfyui.get("/models").json()
+    assert comfyui.get("/models/checkpoints").json() == ["house-tiny-sd15.safetensors"]
+    assert comfyui.get("/models/nothing").status_code == 404
+    assert {"name": "loras", "folders": ["loras"]} in comfyui.get("/experiment/models").json()
+    stats = comfyui.get("/system_stats").json()
+    assert stats["system"]["comfyui_version"] == "0.3.75"
+    assert stats["devices"][0]["type"] == "cpu"
+    for path in ("/embeddings", "/extensions"):
+        assert isinstance(comfyui.get(path).json(), list), path
+    for path in ("/features", "/users", "/i18n", "/global_subgraphs", "/workflow_templates", "/node_replacements"):
+        assert isinstance(comfyui.get(path).json(), dict), path
+    assert comfyui.post("/free", json={"unload_models": True}).status_code == 200
+
+
+def _run_id(client: Client, prompt_id: str) -> str:
+    newest = client.http.get("/api/v1/runs", params={"limit": 50}).json()
+    return next(str(run["id"]) for run in newest if run["prompt_id"] == prompt_id)

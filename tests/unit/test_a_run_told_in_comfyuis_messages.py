@@ -1,0 +1,159 @@
+"""The order of messages is ComfyUI's: clients take `executing` of no node for the end, and read the history then."""
+
+import base64
+import dataclasses
+import json
+import struct
+from typing import Any
+
+import msgspec
+
+from comfyward.api.native.narration import Message, Narration, Picture, Text
+from comfyward.runs.event import Event, EventType
+from comfyward.runs.run import EndReason, Face, Run, State
+
+SHOWN = {"outputs": {"9": {"images": [{"filename": "a.png", "subfolder": "sub", "type": "output"}]}}, "meta": {}}
+RUN = Run(
+    **{
+        **{field.name: None for field in dataclasses.fields(Run)},
+        "id": "run1",
+        "prompt_id": "p",
+        "face": Face.NATIVE,
+        "state": State.SUCCEEDED,
+        "end_reason": EndReason.COMPLETED,
+        "shown": msgspec.json.encode(SHOWN).decode(),
+        "started_at": 5,
+        "finished_at": 9,
+    }
+)
+
+
+def event(kind: EventType, **data: Any) -> Event:
+    return Event("run1", "account", kind, data)
+
+
+def progress(node: str, value: float, maximum: float) -> Event:
+    return event(EventType.PROGRESS, node=node, value=value, max=maximum, nodes_done=0, nodes_total=2)
+
+
+def kinds(messages: list[Message]) -> list[str]:
+    return [
+        f"{message.type} {message.data.get('node')}" if "node" in message.data else message.type
+        for message in messages
+        if isinstance(message, Text)
+    ]
+
+
+def tell(*events: Event) -> tuple[Narration, list[Message]]:
+    story = Narration("p")
+    return story, [message for each in events for message in story.tell(each)]
+
+
+def test_a_run_from_start_to_end() -> None:
+    story, told = tell(
+        event(EventType.STATUS, state="queued"),
+        event(EventType.STATUS, state="assigned"),
+        event(EventType.STATUS, state="running"),
+        event(EventType.CACHED, nodes=["1"]),
+        progress("3", 0, 1),
+        progress("3", 2, 4),
+        progress("9", 0, 1),
+    )
+    told += story.end(RUN)
+
+    assert kinds(told) == [
+        "execution_start",
+        "execution_cached",
+        "progress_state",
+        "executing 3",
+        "progress_state",
+        "progress 3",
+        "progress_state",
+        "executing 9",
+        "progress_state",
+        "executed 9",
+        "execution_success",
+    ]
+    assert kinds([story.last()]) == ["executing None"]
+
+
+def test_a_nodes_results_lie_below_the_runs_id() -> None:
+    _, (*_, executed, _) = (story := Narration("p")), story.end(RUN)
+
+    assert isinstance(executed, Text)
+    assert executed.data["output"]["images"] == [{"filename": "a.png", "subfolder": "run1/sub", "type": "output"}]
+
+
+def test_the_state_of_all_nodes_goes_along() -> None:
+    _, told = tell(event(EventType.CACHED, nodes=[]), progress("3", 2, 4), progress("9", 0, 1))
+
+    states = [
+        message.data["nodes"] for message in told if isinstance(message, Text) and message.type == "progress_state"
+    ]
+    assert [{node: state["state"] for node, state in nodes.items()} for nodes in states] == [
+        {"3": "running"},
+        {"3": "running"},
+        {"3": "finished", "9": "running"},
+    ]
+
+
+def test_execution_cached_comes_even_when_nothing_was() -> None:
+    _, told = tell(event(EventType.STATUS, state="running"), progress("3", 0, 1))
+
+    assert kinds(told)[:2] == ["execution_start", "execution_cached"]
+    assert kinds(list(Narration("p").end(RUN)))[0] == "execution_cached"
+
+
+def test_a_second_attempt_is_told_anew() -> None:
+    story, _ = tell(event(EventType.STATUS, state="running"), event(EventType.CACHED, nodes=[]), progress("3", 0, 1))
+
+    again = [*story.tell(event(EventType.STATUS, state="running")), *story.tell(event(EventType.CACHED, nodes=["3"]))]
+
+    assert kinds(again) == ["execution_start", "execution_cached"]
+    assert story.nodes == {}
+
+
+def test_failures_and_cancels_end_in_their_own_messages() -> None:
+    failure = {"message": "m", "node_id": "3", "node_type": "K", "exception_type": "ValueError", "traceback": ["t"]}
+    failed = dataclasses.replace(RUN, state=State.FAILED, end_reason=EndReason.NODE_ERROR, failure=failure, shown=None)
+    cancelled = dataclasses.replace(
+        RUN, state=State.CANCELLED, end_reason=EndReason.CANCELLED, failure=failure, shown=None
+    )
+
+    error, interrupt = Narration("p", began=True).end(failed), Narration("p", began=True).end(cancelled)
+
+    assert kinds(list(error)) == ["execution_error"]
+    assert isinstance(error[0], Text)
+    assert error[0].data | {"timestamp": 0} == {
+        "prompt_id": "p",
+        "timestamp": 0,
+        "node_id": "3",
+        "node_type": "K",
+        "executed": [],
+        "exception_message": "m",
+        "exception_type": "ValueError",
+        "traceback": ["t"],
+        "current_inputs": {},
+        "current_outputs": [],
+    }
+    assert kinds(list(interrupt)) == ["execution_interrupted"]
+
+
+def test_previews_in_both_binary_forms() -> None:
+    image = "data:image/png;base64," + base64.b64encode(b"png").decode()
+    _, told = tell(progress("3", 0, 1), event(EventType.PREVIEW, node=None, image=image))
+    [picture] = [message for message in told if isinstance(message, Picture)]
+
+    assert picture.encode(with_metadata=False) == struct.pack(">II", 1, 2) + b"png"
+    encoded = picture.encode(with_metadata=True)
+    kind, length = struct.unpack_from(">II", encoded)
+    about = json.loads(encoded[8 : 8 + length])
+    assert (kind, encoded[8 + length :]) == (4, b"png")
+    assert about == {
+        "node_id": "3",
+        "display_node_id": "3",
+        "parent_node_id": None,
+        "real_node_id": "3",
+        "prompt_id": "p",
+        "image_type": "image/png",
+    }

@@ -1,0 +1,65 @@
+"""Thumbnails, other forms and masks are made in a process of its own; what is no picture is said to be none."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from comfyward.files.pictures import convert, make_thumbnail, put_mask
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """Red, half transparent, with a workflow in it."""
+    about = PngInfo()
+    about.add_text("workflow", "{}")
+    path = tmp_path / "picture.png"
+    Image.new("RGBA", (400, 200), (255, 0, 0, 128)).save(path, pnginfo=about)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("form", "channel", "mode", "pixel"),
+    [
+        ("png", "rgba", "RGBA", (255, 0, 0, 128)),
+        ("png", "rgb", "RGB", (255, 0, 0)),
+        ("png", "a", "RGBA", (0, 0, 0, 128)),
+        ("jpeg", "rgba", "RGB", (254, 0, 0)),
+    ],
+)
+async def test_a_picture_in_another_form(
+    picture: Path, tmp_path: Path, form: str, channel: str, mode: str, pixel: tuple[int, ...]
+) -> None:
+    target = tmp_path / "target"
+
+    assert await convert(picture, target, form=form, quality=95, channel=channel)
+
+    with Image.open(target) as made:
+        assert (made.format, made.mode, made.getpixel((0, 0))) == (form.upper(), mode, pixel)
+
+
+async def test_a_mask_becomes_the_pictures_alpha_and_its_texts_stay(picture: Path, tmp_path: Path) -> None:
+    mask = tmp_path / "mask.png"
+    Image.new("RGBA", (400, 200), (9, 9, 9, 7)).save(mask)
+
+    assert await put_mask(picture, mask, tmp_path / "target")
+
+    with Image.open(tmp_path / "target") as made:
+        assert made.getpixel((0, 0)) == (255, 0, 0, 7)
+        assert made.text == {"workflow": "{}"}  # type: ignore[attr-defined]
+
+
+async def test_a_thumbnail_is_small(picture: Path, tmp_path: Path) -> None:
+    assert await make_thumbnail(picture, tmp_path / "target")
+
+    with Image.open(tmp_path / "target") as made:
+        assert made.size == (300, 150)
+
+
+async def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no picture")
+
+    assert not await make_thumbnail(tmp_path / "text", tmp_path / "target")
+    assert not await convert(tmp_path / "text", tmp_path / "target", form="png", quality=90, channel="rgba")
+    assert not await put_mask(tmp_path / "text", tmp_path / "text", tmp_path / "target")
