@@ -19,8 +19,8 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
-    func,
     insert,
+    literal,
     or_,
     select,
     text,
@@ -198,7 +198,7 @@ def newest_left(conn: Connection, account_id: str, kind: str, path: str) -> Stor
     """The newest output (or temporary upload) of a path, whichever run left it. Raises NotFound."""
     own = files.c.account_id == account_id
     exact = files.c.path == f"/{kind}/{path}"
-    of_a_run = files.c.run_id.is_not(None) & (files.c.path == func.concat("/output/", files.c.run_id, f"/{path}"))
+    of_a_run = files.c.path == literal("/output/") + files.c.run_id + literal(f"/{path}")
     query = select(*_COLUMNS).where(own, exact | of_a_run if kind == "output" else exact)
     row = conn.execute(query.order_by(files.c.named_at.desc()).limit(1)).first()
     if row is None:
