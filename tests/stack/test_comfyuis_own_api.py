@@ -1,4 +1,4 @@
-"""ComfyUI's own API over the account's runs: prompts, queue, history, jobs, the websocket, and what the editor keeps."""
+"""ComfyUI's own API over the runs of an account: prompts, queue, history, jobs, the websocket, the editor's data."""
 
 from __future__ import annotations
 

@@ -1,0 +1,101 @@
+"""`comfyward run` and `comfyward runs`, as people and scripts use them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.stack.graphs import load_and_save, node, picture, slow
+from tests.stack.stack import Client, Stack
+
+Comfyward = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def comfyward(real: Stack, client: Client) -> Comfyward:
+    environment = {**os.environ, "COMFYWARD_URL": real.url, "COMFYWARD_API_KEY": client.key}
+
+    def run(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "comfyward", *arguments]
+        return subprocess.run(command, env=environment, input=text, capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+def test_from_a_graph_to_pictures_in_a_folder(comfyward: Comfyward, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "local.png")
+    (tmp_path / "graph.json").write_text(json.dumps(load_and_save("a.png")))
+
+    done = comfyward(
+        *("run", str(tmp_path / "graph.json"), "--file", f"/input/a.png={tmp_path / 'local.png'}"),
+        *("--set", "2.filename_prefix=sub/mine", "--accelerator", "CPU", "--out", str(tmp_path / "out")),
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "out" / "sub" / "mine_00001_.png") in done.stdout
+    with Image.open(tmp_path / "out" / "sub" / "mine_00001_.png") as made:
+        assert made.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_scripts_read_json_and_exit_codes(comfyward: Comfyward) -> None:
+    fails = {"1": node("TestFails"), "2": node("SaveImage", images=["1", 0], filename_prefix="x")}
+
+    done = comfyward("run", "-", "--json", text=json.dumps(picture()))
+    failed = comfyward("run", "-", "--json", text=json.dumps(fails))
+    told = comfyward("run", "-", text=json.dumps(fails))
+    refused = comfyward("run", "-", text=json.dumps({"1": node("Nothing")}))
+    no_json = comfyward("run", "-", text="{")
+    no_key = subprocess.run(
+        [sys.executable, "-m", "comfyward", "run", "-", "--key", ""], input="{}", capture_output=True, text=True
+    )
+
+    assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "COMPLETED")
+    assert (failed.returncode, json.loads(failed.stdout)["end_reason"]) == (3, "node_error")
+    assert (told.returncode, "this node always fails" in told.stderr, "Hint:" in told.stderr) == (3, True, True)
+    assert (refused.returncode, "does not exist" in refused.stderr) == (1, True)
+    assert (no_json.returncode, "not JSON" in no_json.stderr) == (2, True)
+    assert no_key.returncode != 0
+
+
+def test_runs_are_listed_shown_cancelled_retried_and_fetched(comfyward: Comfyward, tmp_path: Path) -> None:
+    made = json.loads(comfyward("run", "-", "--json", text=json.dumps(picture(prefix="cli"))).stdout)
+    running = comfyward("run", "-", "--no-follow", text=json.dumps(slow(2000))).stdout.strip()
+
+    cancelled = comfyward("runs", "cancel", running)
+    listed = comfyward("runs", "list", "--status", "completed", "--limit", "1")
+    as_json = json.loads(comfyward("runs", "list", "--json", "--limit", "2").stdout)
+    shown = comfyward("runs", "show", made["id"])
+    again = comfyward("runs", "retry", made["id"]).stdout.strip()
+    fetched = comfyward("runs", "download", made["id"], "--out", str(tmp_path))
+    log = comfyward("runs", "logs", made["id"])
+    missing = comfyward("runs", "show", "nothing")
+
+    assert running in cancelled.stdout
+    assert made["id"] in listed.stdout
+    assert as_json[0]["id"] == running
+    assert "cli_00001_.png" in shown.stdout
+    assert len(again) == 21
+    assert fetched.stdout.strip() == str(tmp_path / "cli_00001_.png")
+    assert (tmp_path / "cli_00001_.png").read_bytes()[:4] == b"\x89PNG"
+    assert "got prompt" in log.stdout
+    assert (missing.returncode, "There is no run 'nothing'" in missing.stderr) == (1, True)
+
+
+def test_a_cancelled_run_has_an_exit_code_of_its_own(real: Stack, client: Client, comfyward: Comfyward) -> None:
+    command = [sys.executable, "-m", "comfyward", "run", "-", "--json", "--url", real.url, "--key", client.key]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdin is not None
+        following.stdin.write(json.dumps(slow(2000)))
+        following.stdin.close()
+        while not (waiting := client.http.get("/api/v1/runs", params={"status": "STARTED"}).json()):
+            pass
+        comfyward("runs", "cancel", waiting[0]["id"])
+
+        assert following.wait(60) == 4
