@@ -1,13 +1,17 @@
 """How many submissions (16 KB graph, durable) and status reads one server takes, on SQLite, from another process.
 
-`python bench/api.py [SECONDS]`
+Beside it, under the same load generator: a server that decodes the body, or sends an answer of the same size, and does
+nothing else. `python bench/api.py [SECONDS]`
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +21,36 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.stack import quantiles, report, started
 from tests.stack.graphs import node
-from tests.stack.stack import Client
+from tests.stack.stack import Client, free_port
 
 CONNECTIONS = 16
 GRAPH_BYTES = 16_000
+
+
+EMPTY_SERVER = """
+import sys, json, uvicorn
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+async def submit(request):
+    json.loads(await request.body())
+    return Response(b'{"id": "x"}')
+answer = b"x" * int(sys.argv[2])
+async def read(request):
+    return Response(answer)
+app = Starlette(routes=[Route("/submit", submit, methods=["POST"]), Route("/read", read)])
+uvicorn.run(app, port=int(sys.argv[1]), log_level="error")
+"""
+
+
+@contextlib.contextmanager
+def empty_server(answer_bytes: int) -> Iterator[str]:
+    port = free_port()
+    command = [sys.executable, "-c", EMPTY_SERVER, str(port), str(answer_bytes)]
+    with subprocess.Popen(command) as process:
+        time.sleep(2)
+        yield f"http://127.0.0.1:{port}"
+        process.terminate()
 
 
 def graph() -> dict[str, Any]:
@@ -62,14 +92,35 @@ async def measure(url: str, client: Client, seconds: float) -> None:
     async with aiohttp.ClientSession(url, headers=headers) as session:
         submits, submit_times = await load(session, seconds, submit)
         reads, read_times = await load(session, seconds, read)
+        async with session.get(f"/api/v1/workflows/default/runs/{run_id}") as answer:
+            size = len(await answer.read())
+    empty_submits, empty_reads = await reference(prompt, size, seconds)
     figures = {
         "submits_per_s": round(submits),
+        "empty_server_submits_per_s": round(empty_submits),
         "submit": quantiles(submit_times),
         "reads_per_s": round(reads),
+        "empty_server_reads_per_s": round(empty_reads),
         "read": quantiles(read_times),
         "goal": "submits >= 500/s, reads >= 3000/s on 2 cores (the load generator takes one of them)",
     }
     report("api", figures)
+
+
+async def reference(prompt: dict[str, Any], answer_bytes: int, seconds: float) -> tuple[float, float]:
+    """(submits, reads) a second of the server that does nothing."""
+
+    async def submit(session: aiohttp.ClientSession) -> None:
+        async with session.post("/submit", json=prompt) as answer:
+            assert answer.status == 200
+
+    async def read(session: aiohttp.ClientSession) -> None:
+        async with session.get("/read") as answer:
+            await answer.read()
+
+    with empty_server(answer_bytes) as url:
+        async with aiohttp.ClientSession(url) as session:
+            return (await load(session, seconds, submit))[0], (await load(session, seconds, read))[0]
 
 
 def main() -> None:

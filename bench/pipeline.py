@@ -1,16 +1,22 @@
-"""How long the GPU is idle between queued runs that each need 1 s of download, beside the same runs back to back.
+"""How long the GPU is idle between queued runs that each need 1 s of download and 1 s of upload.
 
-Each run brings a file of its own from a slow server on loopback (1 s), executes for about 1 s, and leaves an output.
-GPU idle = 1 - (execution time) / (first start to last end). `python bench/pipeline.py [RUNS]`
+Each run brings a file of its own from a slow server on loopback (1 s), executes for about 1 s, and leaves a file that
+goes to the server through a slow line (1 s). Beside it: what the same runs would leave idle one after another.
+GPU idle = 1 - (execution time) / (first start to last end of execution). `python bench/pipeline.py [RUNS]`
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime
 import http.server
+import os
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -18,10 +24,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench.stack import report, started
 from tests.conftest import ROOT
 from tests.stack.graphs import node
+from tests.stack.stack import Stack, free_port
 
-DOWNLOAD_S = 1.0
+DOWNLOAD_S = UPLOAD_S = 1.0
 PIECES = 20
 PIECE_BYTES = 50_000
+OUTPUT_BYTES = 4 << 20
 
 
 class SlowFiles(http.server.BaseHTTPRequestHandler):
@@ -39,11 +47,54 @@ class SlowFiles(http.server.BaseHTTPRequestHandler):
         return
 
 
+@contextlib.contextmanager
+def slow_line(target_port: int) -> Iterator[int]:
+    """A port that passes connections on; what goes up through one takes a second for OUTPUT_BYTES."""
+    loop, port = asyncio.new_event_loop(), free_port()
+
+    async def passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", target_port)
+
+        async def relay(source: asyncio.StreamReader, sink: asyncio.StreamWriter, bytes_per_s: float) -> None:
+            while data := await source.read(1 << 16):
+                sink.write(data)
+                await sink.drain()
+                if len(data) > 8192:  # messages are short; a file is not
+                    await asyncio.sleep(len(data) / bytes_per_s)
+            sink.close()
+
+        up = relay(reader, upstream, OUTPUT_BYTES / UPLOAD_S)
+        await asyncio.gather(up, relay(upstream_reader, writer, float("inf")), return_exceptions=True)
+
+    def serve() -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(asyncio.start_server(passed_on, "127.0.0.1", port))
+        loop.run_forever()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield port
+    loop.call_soon_threadsafe(loop.stop)
+
+
+@contextlib.contextmanager
+def worker(stack: Stack, port: int) -> Iterator[None]:
+    """A worker that reaches the server through the slow line."""
+    token = stack.cli("tokens", "create", "bench").strip()
+    environment = {**os.environ, **{f"COMFYWARD_{name.upper()}": value for name, value in stack.settings.items()}}
+    command = [sys.executable, "-m", "comfyward", "worker", "--server", f"http://127.0.0.1:{port}", "--token", token]
+    data_dir = str(stack.data_dir / "worker")
+    with subprocess.Popen([*command, "--data-dir", data_dir], env=environment, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
 def graph(number: int) -> dict:
-    """One second of steps that no cache can answer, and a picture."""
+    """One second of steps that no cache can answer, and 4 MB of output."""
     return {
         "steps": node("TestSteps", steps=20 + number % 2),
-        "save": node("SaveImage", images=["steps", 0], filename_prefix=f"run{number}"),
+        "save": node("TestBytes", images=["steps", 0], size=OUTPUT_BYTES),
     }
 
 
@@ -51,7 +102,9 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 12
     with (
         http.server.ThreadingHTTPServer(("127.0.0.1", 0), SlowFiles) as server,
-        started(custom_nodes_dir=str(ROOT / "nodes")) as stack,
+        started(custom_nodes_dir=str(ROOT / "nodes"), fleet="none", accelerators="CPU") as stack,
+        slow_line(stack.port) as port,
+        worker(stack, port),
     ):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         client = stack.wait_ready().client()
@@ -62,22 +115,23 @@ def main() -> None:
         server.shutdown()
     assert {run["status"] for run in done} == {"COMPLETED"}
     busy_ms = sum(run["run_time"] for run in done)
-    span_ms = (max(map(completed, done)) - min(map(began, done))) * 1000
-    idle = 1 - busy_ms / span_ms
+    spans = [(started_at(run), started_at(run) + run["run_time"] / 1000) for run in done]
+    span_ms = (max(end for _, end in spans) - min(begin for begin, _ in spans)) * 1000
+    uploads_s = sorted(completed(run) - started_at(run) - run["run_time"] / 1000 for run in done)
+    others_ms = (DOWNLOAD_S + UPLOAD_S) * 1000
     figures = {
         "runs": runs,
         "execution_ms": busy_ms,
         "span_ms": round(span_ms),
-        "gpu_idle_percent": round(idle * 100, 2),
-        "one_after_another_would_be_idle_percent": round(
-            100 * DOWNLOAD_S * 1000 / (DOWNLOAD_S * 1000 + busy_ms / runs), 1
-        ),
+        "median_upload_s": round(uploads_s[len(uploads_s) // 2], 2),
+        "gpu_idle_percent": round((1 - busy_ms / span_ms) * 100, 2),
+        "one_after_another_would_be_idle_percent": round(100 * others_ms / (others_ms + busy_ms / runs), 1),
         "goal": "<= 2 %",
     }
     report("pipeline", figures)
 
 
-def began(run: dict) -> float:
+def started_at(run: dict) -> float:
     return datetime.datetime.fromisoformat(run["started_at"]).timestamp()
 
 

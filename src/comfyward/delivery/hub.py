@@ -29,6 +29,17 @@ class Listener:
         async with asyncio.timeout(timeout_s):
             return await self._events.get()
 
+    async def all(self, timeout_s: float) -> list[Event]:
+        """All events that have come, at least one; none when the hub closes. Raises TimeoutError as `next`."""
+        event = await self.next(timeout_s)
+        found = []
+        while event is not None:
+            found.append(event)
+            if self._events.empty():
+                break
+            event = self._events.get_nowait()
+        return found
+
 
 class Hub:
     """Passes events on by run and by account; keeps the newest live event of each kind for those who come late."""

@@ -47,6 +47,10 @@ class Offers:
             self._looked_at = time.monotonic()
         return self._pools, self._catalog
 
+    async def catalog_lately(self) -> Catalog | None:
+        """The default environment's catalog, at most a second old."""
+        return (await self.look())[1]
+
     async def pools(self) -> list[Pool]:
         """Every pool that is served or configured, by name."""
         known, present = await self._db.read(_seen, now_ms() - PRESENT_MS)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, String, and_, bindparam, delete, func, insert, or_, select, tuple_, update
 
 from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, NotFound
 from comfyward.runs.run import FINAL_STATES, LEASED_STATES, EndReason, Face, Run, State
@@ -21,6 +21,27 @@ _GET = Statement(select(*RUN_COLUMNS).where(runs.c.id == bindparam("run_id"), *_
 _BY_PROMPT = Statement(select(*RUN_COLUMNS).where(runs.c.prompt_id == bindparam("prompt_id"), *_own))
 _ANY = Statement(select(*RUN_COLUMNS).where(runs.c.id == bindparam("run_id")))
 _STATE = Statement(select(runs.c.state).where(runs.c.id == bindparam("run_id"), *_own))
+_COUNT_UNFINISHED = Statement(
+    select(func.count())
+    .select_from(runs)
+    .where(runs.c.account_id == bindparam("account_id"), runs.c.finished_at.is_(None), runs.c.deleted_at.is_(None))
+    .where(or_(bindparam("workflow_id", type_=String) == "", runs.c.workflow_id == bindparam("workflow_id")))
+)
+_COUNT_BEFORE = Statement(
+    select(func.count())
+    .select_from(runs)
+    .where(IS_QUEUED, runs.c.pool == bindparam("pool"))
+    .where(
+        or_(
+            runs.c.priority > bindparam("priority"),
+            and_(
+                runs.c.priority == bindparam("priority"),
+                tuple_(runs.c.turn, runs.c.queued_at, runs.c.id)
+                < tuple_(bindparam("turn"), bindparam("queued_at"), bindparam("run_id")),
+            ),
+        )
+    )
+)
 _TURNS = Statement(
     select(
         select(func.max(runs.c.turn))
@@ -197,22 +218,13 @@ def count(conn: Connection, account_id: str, which: RunFilter) -> int:
 
 def count_unfinished(conn: Connection, account_id: str, workflow_id: str | None = None) -> int:
     """How many of an account's runs (of one workflow) wait or are on their way."""
-    query = select(func.count()).select_from(runs).where(runs.c.account_id == account_id)
-    query = query.where(runs.c.finished_at.is_(None), runs.c.deleted_at.is_(None))
-    return int(conn.scalar(query.where(runs.c.workflow_id == workflow_id) if workflow_id else query) or 0)
+    return int(_COUNT_UNFINISHED(conn, account_id=account_id, workflow_id=workflow_id or "").scalar() or 0)
 
 
 def queue_position(conn: Connection, run: Run) -> int:
     """A queued run's place in its pool's queue, from 1."""
-    before = or_(
-        runs.c.priority > run.priority,
-        and_(
-            runs.c.priority == run.priority,
-            tuple_(runs.c.turn, runs.c.queued_at, runs.c.id) < (run.turn, run.queued_at, run.id),
-        ),
-    )
-    query = select(func.count()).select_from(runs).where(IS_QUEUED, runs.c.pool == run.pool, before)
-    return int(conn.scalar(query) or 0) + 1
+    place = {"priority": run.priority, "turn": run.turn, "queued_at": run.queued_at, "run_id": run.id}
+    return int(_COUNT_BEFORE(conn, pool=run.pool, **place).scalar() or 0) + 1
 
 
 def request_cancel(conn: Connection, account_id: str, run_id: str, now: int) -> Run:

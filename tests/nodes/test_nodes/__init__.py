@@ -36,6 +36,20 @@ class TestFails:
         raise ValueError("this node always fails")
 
 
+class TestBytes:
+    """Leaves a file of random bytes."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "test", "run", (), True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"images": ("IMAGE",), "size": ("INT", {"default": 1, "max": 1 << 30})}}
+
+    def run(self, images, size):
+        (Path(folder_paths.get_output_directory()) / "bytes.bin").write_bytes(os.urandom(size))
+        return {"ui": {}}
+
+
 class TestHarm:
     """Tries what a hostile node would try, and reports what it got as text."""
 
@@ -89,4 +103,4 @@ class TestHarm:
         return "linked"
 
 
-NODE_CLASS_MAPPINGS = {"TestSteps": TestSteps, "TestFails": TestFails, "TestHarm": TestHarm}
+NODE_CLASS_MAPPINGS = {"TestSteps": TestSteps, "TestFails": TestFails, "TestBytes": TestBytes, "TestHarm": TestHarm}

@@ -86,8 +86,10 @@ class _Jobs:
     async def create(self, request: Request) -> Response:
         caller = await self._context.auth.caller(request)
         submission = await self._submission(request)
-        if await self._db.look(accounts.out_of_credit, [caller.account.id]):
-            raise OutOfCredit("The account has used up its credit.")
+        if caller.account.credit_limit is not None:
+            spent = await self._db.look(accounts.out_of_credit, [caller.account.id])
+            if spent:
+                raise OutOfCredit("The account has used up its credit.")
         run_id = await self._context.intake.submit(caller, submission)
         run = await self._db.look(runs.get, caller.account.id, run_id)
         return await self._answer(request, run, 201)
@@ -167,35 +169,36 @@ class _Stream:
     async def frames(self) -> AsyncIterator[bytes]:
         with self._context.hub.listen(self._run.id) as listener:
             run, self._position = await self._context.db.look(_look, self._run.account_id, self._run.id)
-            for output in run.outputs:
-                yield frame("output", self._shapes.output(run.prompt_id, output))
-            yield frame("status", {"status": status_of(run), "queue_position": self._position})
+            chunks = [frame("output", self._shapes.output(run.prompt_id, output)) for output in run.outputs]
+            chunks.append(frame("status", {"status": status_of(run), "queue_position": self._position}))
             if run.state.is_final:
+                yield b"".join(chunks)
                 return
-            for event in self._context.hub.newest(run.id):
-                for chunk in self._chunks(event):
-                    yield chunk
+            yield b"".join(
+                chunks + [each for event in self._context.hub.newest(run.id) for each in self._chunks(event)]
+            )
             async for chunk in self._live(listener):
                 yield chunk
 
     async def _live(self, listener: Listener) -> AsyncIterator[bytes]:
+        """What has happened meanwhile is sent together: each piece costs the same, however long it is."""
         last_sent = asyncio.get_running_loop().time()
         while True:
+            events: list[Event] = []
             try:
-                event = await listener.next(POSITION_S if self._position is not None else KEEPALIVE_S)
+                events = await listener.all(POSITION_S if self._position is not None else KEEPALIVE_S)
+                chunks = [chunk for event in events for chunk in self._chunks(event)]
             except TimeoutError:
                 chunks = await self._moved_up() if self._position is not None else []
                 if not chunks and asyncio.get_running_loop().time() - last_sent >= KEEPALIVE_S:
                     chunks = [KEEPALIVE]
-                event = None
             else:
-                if event is None:
+                if not events:
                     return
-                chunks = self._chunks(event)
-            for chunk in chunks:
+            if chunks:
                 last_sent = asyncio.get_running_loop().time()
-                yield chunk
-            if event is not None and event.is_last:
+                yield b"".join(chunks)
+            if any(event.is_last for event in events):
                 return
 
     async def _moved_up(self) -> list[bytes]:

@@ -114,7 +114,7 @@ class Nodes:
     async def _offered(self, request: Request) -> tuple[Catalog | None, Names]:
         scope = await self._scopes.of(request)
         own = await self._db.read(own_names, scope.account_id)
-        return await self._context.offers.catalog(), own
+        return await self._context.offers.catalog_lately(), own
 
     async def _models(self, request: Request) -> Names:
         catalog, own = await self._offered(request)

@@ -71,7 +71,7 @@ class Queue:
         return await self._db.look(runs.count_unfinished, scope.account_id, scope.workflow_id)
 
     async def queue(self, request: Request) -> Response:
-        scope, catalog = await self._scopes.of(request), await self._context.offers.catalog()
+        scope, catalog = await self._scopes.of(request), await self._context.offers.catalog_lately()
         which = scope.runs(states=UNFINISHED, oldest_first=True, limit=MAX_LISTED)
         found = await self._db.read(runs.find, scope.account_id, which)
         running = [queue_item(run, catalog) for run in found if run.state is State.RUNNING]
@@ -100,7 +100,7 @@ class Queue:
         return Response()
 
     async def history(self, request: Request) -> Response:
-        scope, catalog = await self._scopes.of(request), await self._context.offers.catalog()
+        scope, catalog = await self._scopes.of(request), await self._context.offers.catalog_lately()
         limit, offset = _number(request, "max_items", MAX_LISTED), _number(request, "offset", -1)
         which = scope.runs(
             states=tuple(FINAL_STATES),
@@ -114,7 +114,7 @@ class Queue:
         return answer({run.prompt_id: history_entry(run, catalog) for run in ordered})
 
     async def one_history(self, request: Request) -> Response:
-        scope, catalog = await self._scopes.of(request), await self._context.offers.catalog()
+        scope, catalog = await self._scopes.of(request), await self._context.offers.catalog_lately()
         run = await self._run(scope, request)
         if run is None or not is_in_history(run):
             return answer({})

@@ -108,32 +108,29 @@ class _Socket:
     async def _speak(self, listener: Listener) -> None:
         while True:
             try:
-                event = await listener.next(SILENCE_S)
+                events = await listener.all(SILENCE_S)
             except TimeoutError:
                 await self._send([await self._status()])
                 continue
-            if event is None:
+            if not events:
                 return
-            await self._tell(event)
+            told = [await self._tell(event) for event in events]
+            if not all(told) and any(event.type is EventType.STATUS for event in events):
+                await self._send([await self._status()])
 
-    async def _tell(self, event: Event) -> None:
+    async def _tell(self, event: Event) -> bool:
+        """Tells of an event; False when it has not said how long the queue is now."""
         story = await self._story(event.run_id)
         if event.is_last:
-            await self._tell_end(event.run_id, story)
-            return
-        if story is not None:
+            del self._stories[event.run_id]
+        if story is None:
+            return False
+        if not event.is_last:
             await self._send(story.tell(event))
-        if event.type is EventType.STATUS and event.data["state"] != State.RUNNING:
-            await self._send([await self._status()])
-
-    async def _tell_end(self, run_id: str, story: Narration | None) -> None:
-        self._stories.pop(run_id, None)
-        if story is not None:
-            run = await self._context.db.look(runs.get, self._scope.account_id, run_id)
-            await self._send(story.end(run))
-        await self._send([await self._status()])
-        if story is not None:
-            await self._send([story.last()])
+            return event.type is not EventType.STATUS or event.data["state"] == State.RUNNING
+        run = await self._context.db.look(runs.get, self._scope.account_id, event.run_id)
+        await self._send([*story.end(run), await self._status(), story.last()])
+        return True
 
     async def _story(self, run_id: str) -> Narration | None:
         """The narration of a run that this client submitted, None for other runs."""
