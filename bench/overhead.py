@@ -1,7 +1,7 @@
 """What comfyward adds to a warm trivial run: submit -> result visible, beside the same ComfyUI driven directly.
 
-All kinds are interleaved in one session against one ComfyUI process: ComfyUI itself, and each of comfyward's APIs in the
-way that its own clients wait (v1: one held request; v2: the event stream; ComfyUI's own: the websocket, then history).
+All kinds are interleaved in one session against one ComfyUI process: ComfyUI itself, and each of comfyward's APIs in
+the way that its own clients wait (v1: one held request; v2: the event stream; ComfyUI's own: websocket, then history).
 `python bench/overhead.py [RUNS]`
 """
 

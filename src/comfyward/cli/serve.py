@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from comfyward.server import Started, serve
 from comfyward.settings import Settings
 
 log = logging.getLogger(__name__)
-
-THREAD_SWITCH_S = 0.0001
 
 
 @click.command("serve")
@@ -51,9 +48,6 @@ def command(**flags: Any) -> None:
     set_up_logging(settings.log_level)
     if settings.fleet == "local":
         ensure_installed(settings)
-
-    # The event loop and the database's threads hand over to each other many times for each run.
-    sys.setswitchinterval(THREAD_SWITCH_S)
     uvloop.run(serve(settings, _frontends(settings), _greet))
 
 

@@ -100,11 +100,12 @@ class Intake:
         IdempotencyMismatch, and IdempotencyKeyUsed for a key that may be used once.
         """
         self._guard_urls(submission)
-        parse_graph(submission.prompt)
+        graph = parse_graph(submission.prompt)
         account_id, timeout_s = caller.account.id, self._timeout(submission.timeout_s)
         pools, catalog = await self._offers.look()
         resolved = await self._resolved(account_id, submission.prompt, catalog)
-        graph = parse_graph(resolved.prompt)
+        if resolved.files:
+            graph = parse_graph(resolved.prompt)
         named = paths_named(graph, catalog) - set(resolved.files) - set(submission.files)
         place, own = await self._db.look(_belongings, account_id, submission.workflow_id, named)
         accelerator, pool = self._offers.resolve(submission.accelerator or place.accelerator, pools)

@@ -137,13 +137,14 @@ def _run_alone(
 ) -> tuple[Any, BaseException | None]:
     if not shared:
         return call(conn), None
-    savepoint = conn.begin_nested()
+    conn.exec_driver_sql("SAVEPOINT own")
     try:
         result = call(conn)
-        savepoint.commit()
     except Exception as error:
-        savepoint.rollback()
+        conn.exec_driver_sql("ROLLBACK TO SAVEPOINT own")
         return None, error
+    finally:
+        conn.exec_driver_sql("RELEASE SAVEPOINT own")
     return result, None
 
 
