@@ -105,9 +105,9 @@ def test_the_websocket_tells_nothing_of_others(real: Stack, alice: Client, bob: 
 
 
 def test_a_socket_without_a_key_is_closed(real: Stack) -> None:
-    with connect(f"{real.url.replace('http', 'ws')}/comfy/ws?clientId=x") as socket:
-        with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=10)
+    url = f"{real.url.replace('http', 'ws')}/comfy/ws?clientId=x"
+    with connect(url) as socket, pytest.raises(ConnectionClosed) as closed:
+        socket.recv(timeout=10)
 
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4401

@@ -18,12 +18,12 @@ ROOT = Path(__file__).parent.parent.parent
 BLOCK = re.compile(r"^```(sh|python|js)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 API_GUIDE = BLOCK.findall((ROOT / "docs" / "api.md").read_text())
+README = [block for block in BLOCK.findall((ROOT / "README.md").read_text()) if block[0] == "python"]
+CODE = [*API_GUIDE, *README]
 
 
-@pytest.mark.parametrize(
-    ("language", "code"), API_GUIDE, ids=[f"{index}-{block[0]}" for index, block in enumerate(API_GUIDE)]
-)
-def test_the_api_guides_code_runs(real: Stack, language: str, code: str) -> None:
+@pytest.mark.parametrize(("language", "code"), CODE, ids=[f"{index}-{block[0]}" for index, block in enumerate(CODE)])
+def test_the_guides_code_runs(real: Stack, tmp_path: Path, language: str, code: str) -> None:
     if language == "js" and not shutil.which("node"):
         pytest.skip("Node is not installed")
     key = real.cli("keys", "create", "guide").strip()
@@ -34,10 +34,12 @@ def test_the_api_guides_code_runs(real: Stack, language: str, code: str) -> None
         "js": ["node", "--input-type=module", "-e", code],
     }[language]
 
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
 
     assert done.returncode == 0, done.stderr
-    if "runs" in code:
+    if "runs" in code or "run.status" in code:
         assert "COMPLETED" in done.stdout
 
 

@@ -41,9 +41,9 @@ def test_a_foreign_name_or_page_is_refused(real: Stack, headers: dict[str, str])
 
 def test_a_foreign_pages_websocket_is_closed(real: Stack) -> None:
     url = f"{real.native_url.replace('http', 'ws')}/ws?clientId=x"
-    with connect(url, additional_headers={"Origin": "https://evil.example"}) as socket:
-        with pytest.raises(ConnectionClosed):
-            socket.recv(timeout=10)
+    foreign = {"Origin": "https://evil.example"}
+    with connect(url, additional_headers=foreign) as socket, pytest.raises(ConnectionClosed):
+        socket.recv(timeout=10)
     with connect(url) as socket:
         assert json.loads(socket.recv(timeout=10))["type"] == "status"
 
