@@ -50,6 +50,11 @@ def counts(client: Client) -> tuple[int, ...]:
             400,
             "invalid_request",
         ),
+        (
+            b'{"prompt": {"1": {"class_type": "X", "inputs": {"a": %s%s}}}}' % (b"[" * 500, b"]" * 500),
+            400,
+            "invalid_graph",
+        ),
         ({"prompt": GRAPH, "files": "x"}, 400, "invalid_request"),
         ({"prompt": GRAPH, "files": {"/input/../../etc/passwd": "https://example.com/x"}}, 400, "invalid_path"),
         ({"prompt": GRAPH, "files": {"/etc/passwd": "https://example.com/x"}}, 400, "invalid_path"),

@@ -11,6 +11,7 @@ from tests.stack.stack import Client
 
 FORM = {"content_type": "image/png", "file_path": "x.png"}
 UPLOAD = {"files": {"file": ("x", b"x")}}
+DEEP = b'{"class_type": "X", "inputs": {"a": %s%s}}' % (b"[" * 500, b"]" * 500)
 LABELS = {f"k{number}": "x" for number in range(17)}
 
 V2: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -28,6 +29,7 @@ V2: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"json": {"workflow": picture(), "extra_data": {"api_key_comfy_org": 1}}},
     ),
     "a null key": ("POST", "/jobs", {"json": {"workflow": picture(), "extra_data": {"api_key_comfy_org": None}}}),
+    "a graph nested too deep": ("POST", "/jobs", {"content": b'{"workflow": {"1": %s}}' % DEEP}),
     "labels of a wrong type": ("POST", "/jobs", {"json": {"workflow": picture(), "metadata": "x"}}),
     "too many labels": ("POST", "/jobs", {"json": {"workflow": picture(), "metadata": LABELS}}),
     "an id that is none": ("GET", "/jobs/..%2F..%2Fetc", {}),
@@ -52,6 +54,7 @@ NATIVE: dict[str, tuple[str, str, dict[str, Any]]] = {
     "no prompt": ("POST", "/prompt", {"json": {}}),
     "a prompt of a wrong type": ("POST", "/prompt", {"json": {"prompt": 7}}),
     "the editor's format": ("POST", "/prompt", {"json": {"prompt": {"nodes": [], "links": []}}}),
+    "a graph nested too deep": ("POST", "/prompt", {"content": b'{"prompt": {"1": %s}}' % DEEP}),
     "an unknown class": ("POST", "/prompt", {"json": {"prompt": {"1": {"class_type": "X", "inputs": {}}}}}),
     "targets that are not there": (
         "POST",

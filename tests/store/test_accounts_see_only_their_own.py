@@ -9,7 +9,7 @@ import pytest
 from comfyward.errors import NotFound
 from comfyward.ids import hash_secret
 from comfyward.runs.event import Event, EventType
-from comfyward.store import accounts, events, files, runs, webhooks, workflows
+from comfyward.store import accounts, editor, events, files, runs, sessions, webhooks, workflows
 from comfyward.store.db import now_ms
 from comfyward.store.runs import RunFilter
 from tests.store.conftest import Store
@@ -43,6 +43,7 @@ BY_ID: dict[str, Callable[[Store, str], Any]] = {
     "files.remove": lambda s, me: s.write(files.remove, me, "/input/a"),
     "files.by_id": lambda s, me: s.read(files.by_id, me, "file"),
     "files.remove_by_id": lambda s, me: s.write(files.remove_by_id, me, "file"),
+    "files.newest_left": lambda s, me: s.read(files.newest_left, me, "input", "a"),
     "files.rename": lambda s, me: s.write(files.rename, me, "/input/a", "/input/b", 1),
     "webhooks.resend": lambda s, me: s.write(
         webhooks.resend, me, s.read(webhooks.find, s.alice.id, None, 1)[0].id, now_ms()
@@ -66,11 +67,29 @@ def test_another_accounts_rows_are_in_no_list(filled: Store) -> None:
     assert filled.read(runs.count, alice, RunFilter(in_history=True)) == 1
     assert filled.read(files.find, bob) == []
     assert filled.read(files.at, bob, ["/input/a"]) == []
+    filled.write(files.link, alice, {"/models/loras/x": {"url": "https://h/x"}}, 1)
+    assert filled.read(files.links, bob) == {}
+    assert list(filled.read(files.links, alice)) == ["/models/loras/x"]
+    filled.write(editor.change_settings, alice, {"theme": "dark"})
+    assert filled.read(editor.settings, bob) == {}
     assert filled.read(webhooks.find, bob, None, 10) == []
     assert filled.read(accounts.keys, bob) == []
     assert filled.read(files.blob_size, bob, "d" * 64) is None
     assert filled.read(files.blob_size, alice, "d" * 64) == 3
     assert filled.read(accounts.usage_by, bob, "day", "2000-01-01", "2999-01-01") == []
+
+
+def test_a_session_ends_with_its_time_and_with_its_key(store: Store) -> None:
+    now = now_ms()
+    key = store.write(accounts.create_key, store.alice.id, "laptop", now)
+    caller, _ = store.read(accounts.caller, hash_secret(key), now)
+    token = store.write(sessions.begin, caller, now, 1000)
+
+    assert store.read(sessions.caller, token, now).account.name == "alice"
+    assert store.read(sessions.caller, "guess", now) is None
+    assert store.read(sessions.caller, token, now + 1001) is None
+    store.write(accounts.revoke_key, store.alice.id, "laptop", now)
+    assert store.read(sessions.caller, token, now) is None
 
 
 def test_a_key_belongs_to_its_account_until_it_is_revoked_or_expires(store: Store) -> None:

@@ -140,11 +140,23 @@ class Intake:
             request_digest=_request_digest(submission) if submission.idempotency_key else None,
             created_at=now_ms(),
         )
-        self._secrets.keep(new.id, secrets)
-        run_id, events = await self._db.write(_insert, new, submission.key_is_single_use, self._limits, self._prices)
+        run_id, events = await self._insert(new, submission.key_is_single_use, secrets)
         self._publish(events)
         self._queue_changed()
         return run_id
+
+    async def _insert(
+        self, new: runs.NewRun, key_is_single_use: bool, secrets: Mapping[str, Any]
+    ) -> tuple[str, list[Event]]:
+        """Writes the run. Its secrets are there before it, since a worker may be handed it at once."""
+        self._secrets.keep(new.id, secrets)
+        run_id = None
+        try:
+            run_id, events = await self._db.write(_insert, new, key_is_single_use, self._limits, self._prices)
+            return run_id, events
+        finally:
+            if run_id != new.id:
+                self._secrets.forget(new.id)
 
     async def _resolved(self, account_id: str, prompt: dict[str, Any], catalog: Catalog | None) -> Resolved:
         """The graph with names in place of what it refers to. Raises MissingAsset."""

@@ -21,6 +21,9 @@ class Secrets:
         if secrets and len(self._kept) < MAX_KEPT:
             self._kept[run_id] = dict(secrets)
 
+    def forget(self, run_id: str) -> None:
+        self._kept.pop(run_id, None)
+
     def of(self, run_id: str) -> dict[str, Any]:
         return self._kept.get(run_id, {})
 
@@ -28,7 +31,7 @@ class Secrets:
         """Forgets those of runs that are over."""
         for event in events:
             if event.is_last:
-                self._kept.pop(event.run_id, None)
+                self.forget(event.run_id)
 
 
 def without_secrets(extra_data: Any) -> tuple[Any, dict[str, Any]]:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, String, and_, bindparam, delete, func, insert
 from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, NotFound
 from comfyward.runs.run import FINAL_STATES, LEASED_STATES, EndReason, Face, Run, State
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
-from comfyward.store.schema import IS_HANDED_OUT, IS_QUEUED, blob_uses, events, files, runs
+from comfyward.store.schema import HAS_PREVIEWS, IS_HANDED_OUT, IS_QUEUED, blob_uses, events, files, runs
 from comfyward.store.statement import Statement
 
 KEY_LASTS_MS = 24 * 3600 * 1000  # of a key that may be used once (Comfy API v2)
@@ -257,10 +257,10 @@ def clear_history(
 
 def purge(conn: Connection, *, deleted_before: int, finished_before: int | None, limit: int = 500) -> int:
     """Removes deleted and outdated runs for good, with all that belongs to them. Returns how many."""
-    old = runs.c.deleted_at < deleted_before
+    doomed = list(conn.scalars(select(runs.c.id).where(runs.c.deleted_at < deleted_before).limit(limit)))
     if finished_before is not None:
-        old = or_(old, and_(runs.c.state.in_(FINAL_STATES), runs.c.finished_at < finished_before))
-    doomed = list(conn.scalars(select(runs.c.id).where(old).limit(limit)))
+        outdated = select(runs.c.id).where(runs.c.finished_at < finished_before).order_by(runs.c.finished_at)
+        doomed += conn.scalars(outdated.limit(limit - len(doomed)))
     for table in (events, blob_uses, files):
         conn.execute(delete(table).where(table.c.run_id.in_(doomed)))
     conn.execute(delete(runs).where(runs.c.id.in_(doomed)))
@@ -269,7 +269,7 @@ def purge(conn: Connection, *, deleted_before: int, finished_before: int | None,
 
 def drop_previews(conn: Connection, finished_before: int, limit: int = 500) -> int:
     """Forgets the temporary files of runs that ended before a time. Returns how many runs had some."""
-    old = select(*RUN_COLUMNS).where(runs.c.previews != "[]", runs.c.finished_at < finished_before).limit(limit)
+    old = select(*RUN_COLUMNS).where(HAS_PREVIEWS, runs.c.finished_at < finished_before).limit(limit)
     found = [run_of(row) for row in conn.execute(old)]
     for run in found:
         kept = {output["digest"] for output in run.outputs} | {source.get("blob") for source in run.files.values()}

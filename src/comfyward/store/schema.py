@@ -84,6 +84,7 @@ workflows = Table(
 # Conditions of partial indexes: a database sees that a query fits an index only when both say it in the same words.
 IS_QUEUED = text("runs.state = 'queued'")
 IS_HANDED_OUT = text("runs.state <> 'queued'")
+HAS_PREVIEWS = text("runs.previews <> '[]'")
 
 runs = Table(
     "runs",
@@ -170,6 +171,19 @@ runs = Table(
         "state",
         sqlite_where=text("finished_at IS NULL"),
         postgresql_where=text("finished_at IS NULL"),
+    ),
+    Index(
+        "ix_runs_previews",
+        "finished_at",
+        sqlite_where=text("previews <> '[]'"),
+        postgresql_where=text("previews <> '[]'"),
+    ),
+    Index("ix_runs_finished_at", "finished_at"),
+    Index(
+        "ix_runs_deleted_at",
+        "deleted_at",
+        sqlite_where=text("deleted_at IS NOT NULL"),
+        postgresql_where=text("deleted_at IS NOT NULL"),
     ),
     Index("ix_runs_turns", "account_id", "pool", "turn"),
     Index(

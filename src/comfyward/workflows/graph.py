@@ -9,6 +9,7 @@ from typing import Any
 from comfyward.errors import InvalidGraph
 
 MAX_NODES = 20_000
+MAX_DEPTH = 64
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,24 @@ def parse_graph(prompt: object) -> Graph:
         raise InvalidGraph("The graph has no nodes.", hint="Export the workflow with 'Export (API)'.")
     if len(prompt) > MAX_NODES:
         raise InvalidGraph(f"The graph has more than {MAX_NODES} nodes.")
+    if not _is_shallow(prompt):
+        raise InvalidGraph(f"The graph is nested deeper than {MAX_DEPTH} levels.")
     return Graph({node_id: _parse_node(node_id, node) for node_id, node in prompt.items()})
+
+
+def _is_shallow(prompt: dict[str, Any]) -> bool:
+    """Whether whatever walks the graph may do so by recursion."""
+    level: list[Any] = [prompt]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for value in level
+            for inner in (value.values() if isinstance(value, dict) else value)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return True
+    return False
 
 
 def _parse_node(node_id: str, node: object) -> Node:

@@ -36,6 +36,19 @@ class TestFails:
         raise ValueError("this node always fails")
 
 
+class TestSecret:
+    """Tells which of its hidden credentials it was given."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "test", "run", (), True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}, "hidden": {"api_key": "API_KEY_COMFY_ORG"}}
+
+    def run(self, api_key=None):
+        return {"ui": {"text": [f"given: {api_key == 'partner-key'}"]}}
+
+
 class TestBytes:
     """Leaves a file of random bytes."""
 
@@ -103,4 +116,10 @@ class TestHarm:
         return "linked"
 
 
-NODE_CLASS_MAPPINGS = {"TestSteps": TestSteps, "TestFails": TestFails, "TestBytes": TestBytes, "TestHarm": TestHarm}
+NODE_CLASS_MAPPINGS = {
+    "TestSteps": TestSteps,
+    "TestFails": TestFails,
+    "TestBytes": TestBytes,
+    "TestSecret": TestSecret,
+    "TestHarm": TestHarm,
+}

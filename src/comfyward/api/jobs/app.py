@@ -96,7 +96,8 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    message = f"There is nothing at {request.method} {request.scope['path'][:200]}."
+    nothing = f"There is nothing at {request.method} {request.scope['path'][:200]}."
+    message = nothing if error.status_code in (404, 405) else str(error.detail)
     return envelope(error.status_code, code, message, headers=dict(error.headers or {}))
 
 

@@ -126,8 +126,10 @@ async def _refused(request: Request, problem: Exception) -> Response:
 
 async def _http(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, HTTPException)
-    message = f"There is nothing at {request.method} {request.scope['path'][:200]}."
-    return error("not_found", message, "", status=problem.status_code)
+    nothing = f"There is nothing at {request.method} {request.scope['path'][:200]}."
+    message = nothing if problem.status_code in (404, 405) else str(problem.detail)
+    kind = "not_found" if problem.status_code == 404 else "invalid_request"
+    return error(kind, message, "", status=problem.status_code)
 
 
 async def _gone(request: Request, problem: Exception) -> Response:

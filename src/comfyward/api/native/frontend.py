@@ -54,7 +54,9 @@ class Frontend:
             await self._scopes.of(request)
         except Unauthenticated as error:
             return Response(f"{error.message} Open this page once with ?token=YOUR_API_KEY.", 401)
-        return FileResponse(self._folder / "index.html", headers={"Cache-Control": "no-cache"})
+        return FileResponse(
+            self._folder / "index.html", headers={"Cache-Control": "no-cache", "X-Frame-Options": "SAMEORIGIN"}
+        )
 
     async def css(self, request: Request) -> Response:
         return Response("", media_type="text/css")

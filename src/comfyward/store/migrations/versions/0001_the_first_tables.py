@@ -270,6 +270,14 @@ def upgrade() -> None:
     with op.batch_alter_table("runs", schema=None) as batch_op:
         batch_op.create_index("ix_runs_account_id_created_at", ["account_id", "created_at", "id"], unique=False)
         batch_op.create_index(
+            "ix_runs_deleted_at",
+            ["deleted_at"],
+            unique=False,
+            sqlite_where=sa.text("deleted_at IS NOT NULL"),
+            postgresql_where=sa.text("deleted_at IS NOT NULL"),
+        )
+        batch_op.create_index("ix_runs_finished_at", ["finished_at"], unique=False)
+        batch_op.create_index(
             "ix_runs_queue",
             ["pool", sa.text("priority DESC"), "turn", "queued_at", "id"],
             unique=False,
@@ -282,6 +290,13 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("lease IS NOT NULL"),
             postgresql_where=sa.text("lease IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_runs_previews",
+            ["finished_at"],
+            unique=False,
+            sqlite_where=sa.text("previews <> '[]'"),
+            postgresql_where=sa.text("previews <> '[]'"),
         )
         batch_op.create_index(
             "ix_runs_served",
@@ -380,7 +395,16 @@ def downgrade() -> None:
             "ix_runs_served", sqlite_where=sa.text("state <> 'queued'"), postgresql_where=sa.text("state <> 'queued'")
         )
         batch_op.drop_index(
+            "ix_runs_previews", sqlite_where=sa.text("previews <> '[]'"), postgresql_where=sa.text("previews <> '[]'")
+        )
+        batch_op.drop_index(
             "ix_runs_leases", sqlite_where=sa.text("lease IS NOT NULL"), postgresql_where=sa.text("lease IS NOT NULL")
+        )
+        batch_op.drop_index("ix_runs_finished_at")
+        batch_op.drop_index(
+            "ix_runs_deleted_at",
+            sqlite_where=sa.text("deleted_at IS NOT NULL"),
+            postgresql_where=sa.text("deleted_at IS NOT NULL"),
         )
         batch_op.drop_index("ix_runs_account_id_created_at")
 
