@@ -1,4 +1,4 @@
-"""Reading a request's body: JSON whatever its Content-Type says, up to a limit, checked by a model."""
+"""JSON in and out: a body whatever its Content-Type says, up to a limit, checked by a model; an answer."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from typing import Any, TypeVar
 
 import msgspec
 from fastapi import Request
+from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 
 from comfyward.errors import InvalidRequest, TooLarge
 
 M = TypeVar("M", bound=BaseModel)
+
+
+def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A value as JSON; graphs in it that are texts already pass through as they are (`msgspec.Raw`)."""
+    return Response(msgspec.json.encode(value, enc_hook=str), status, headers, media_type="application/json")
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:

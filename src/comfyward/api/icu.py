@@ -13,7 +13,7 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.routing import Route
 
-from comfyward.api.body import read_json, schema_of
+from comfyward.api.body import answer, read_json, schema_of
 from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX, Shapes
 from comfyward.api.views import resolve_own
@@ -163,7 +163,7 @@ def _add_run_actions(routes: APIRouter, context: Context) -> None:
     async def retry(request: Request, workflow_id: str, run_id: str) -> Response:
         caller = await context.auth.caller(request)
         run = await _run(context, request, run_id, workflow_id)
-        return _json({"id": await context.intake.retry(caller, run.id)})
+        return answer({"id": await context.intake.retry(caller, run.id)})
 
     @routes.delete("/workflows/{workflow_id}/runs/{run_id}", tags=["runs"], summary="Delete a run and its outputs")
     async def delete(request: Request, workflow_id: str, run_id: str) -> Response:
@@ -201,7 +201,7 @@ def _add_workflow_routes(routes: APIRouter, context: Context) -> None:
             deleted_at=None,
         )
         await db.write(workflows.create, workflow)
-        return _json(_shapes(context, request).workflow(workflow), 201)
+        return answer(_shapes(context, request).workflow(workflow), 201)
 
     @routes.get("/workflows", tags=["workflows"], summary="List workflows")
     async def find(request: Request, which: Annotated[_PageQuery, Query()]) -> Response:
@@ -209,13 +209,13 @@ def _add_workflow_routes(routes: APIRouter, context: Context) -> None:
         found = await db.read(workflows.find, caller.account.id, _parse_cursor(which.cursor), which.limit + 1)
         shown, shapes = found[: which.limit], _shapes(context, request)
         headers = _next_page(found, which.limit, lambda last: (last.created_at, last.id))
-        return _json([shapes.workflow(workflow) for workflow in shown], headers=headers)
+        return answer([shapes.workflow(workflow) for workflow in shown], headers=headers)
 
     @routes.get("/workflows/{workflow_id}", tags=["workflows"], summary="Get a workflow")
     async def get(request: Request, workflow_id: str) -> Response:
         caller = await context.auth.caller(request)
         workflow = await db.look(workflows.get, caller.account.id, workflow_id)
-        return _json(_shapes(context, request).workflow(workflow))
+        return answer(_shapes(context, request).workflow(workflow))
 
     @routes.patch(
         "/workflows/{workflow_id}",
@@ -228,7 +228,7 @@ def _add_workflow_routes(routes: APIRouter, context: Context) -> None:
         body = await read_json(request, WorkflowRequest, limit)
         values = _changed_columns(body)
         workflow = await db.write(workflows.change, caller.account.id, workflow_id, values, now_ms())
-        return _json(_shapes(context, request).workflow(workflow))
+        return answer(_shapes(context, request).workflow(workflow))
 
     @routes.delete("/workflows/{workflow_id}", tags=["workflows"], summary="Delete a workflow; its runs stay readable")
     async def delete(request: Request, workflow_id: str) -> Response:
@@ -253,7 +253,7 @@ async def _create_run(context: Context, request: Request, workflow_id: str, key:
     caller = await context.auth.caller(request)
     body = await read_json(request, RunRequest, context.settings.body_limit_bytes)
     submission = await _submission(context, request, caller.account.id, workflow_id, body, key)
-    return _json({"id": await context.intake.submit(caller, submission)})
+    return answer({"id": await context.intake.submit(caller, submission)})
 
 
 async def _get_run(context: Context, request: Request, workflow_id: str, run_id: str, wait_s: float) -> Response:
@@ -333,7 +333,7 @@ async def _listed(
     found = await context.db.read(runs.find, account_id, filters)
     shapes = _shapes(context, request)
     headers = _next_page(found, which.limit, lambda last: (last.created_at, last.id))
-    return _json([shapes.run(run) for run in found[: which.limit]], headers=headers)
+    return answer([shapes.run(run) for run in found[: which.limit]], headers=headers)
 
 
 def _next_page(found: Sequence[Any], limit: int, position: Any) -> dict[str, str]:
@@ -381,7 +381,3 @@ def _text(value: Any) -> str | None:
 
 def _shapes(context: Context, request: Request) -> Shapes:
     return Shapes(context.auth, context.base_url(request))
-
-
-def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")

@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import UploadFile
 
-from comfyward.api.body import check, read_body
+from comfyward.api.body import answer, check, read_body
 from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX, Shapes, iso
 from comfyward.errors import InvalidRequest, NotFound, TooLarge
@@ -64,12 +64,12 @@ def _add_file_routes(routes: APIRouter, context: Context) -> None:
             if path is None:
                 raise InvalidRequest("The path is missing.", hint="POST /api/v1/files?path=/input/NAME with the bytes.")
             file = await _store(context, caller.account.id, parse_path(path), request.stream())
-        return _json(_shape(await db.write(files.put, file)), 201)
+        return answer(_shape(await db.write(files.put, file)), 201)
 
     @routes.get("/files", tags=["files"], summary="List uploaded files")
     async def find(request: Request, prefix: str | None = None) -> Response:
         caller = await context.auth.caller(request)
-        return _json([_shape(file) for file in await db.read(files.find, caller.account.id, prefix)])
+        return answer([_shape(file) for file in await db.read(files.find, caller.account.id, prefix)])
 
     @routes.head("/files/{digest}", tags=["files"], summary="Whether the server has these bytes already")
     async def head(request: Request, digest: str) -> Response:
@@ -91,7 +91,7 @@ def _add_offer_routes(routes: APIRouter, context: Context) -> None:
     async def accelerators(request: Request) -> Response:
         await context.auth.caller(request)
         prices = context.settings.prices
-        return _json(
+        return answer(
             [
                 {
                     "name": pool.name,
@@ -112,13 +112,13 @@ def _add_offer_routes(routes: APIRouter, context: Context) -> None:
         for file in await context.db.read(files.find, caller.account.id, "/models/"):
             kind, _, name = file.path.removeprefix("/models/").partition("/")
             found.setdefault(kind, set()).add(name)
-        return _json({kind: sorted(names) for kind, names in sorted(found.items()) if folder in (None, kind)})
+        return answer({kind: sorted(names) for kind, names in sorted(found.items()) if folder in (None, kind)})
 
     @routes.get("/nodes", tags=["offers"], summary="Node classes that graphs can use")
     async def nodes(request: Request) -> Response:
         await context.auth.caller(request)
         catalog = await context.offers.catalog()
-        return _json([] if catalog is None else [_node_summary(name, info) for name, info in catalog.nodes.items()])
+        return answer([] if catalog is None else [_node_summary(name, info) for name, info in catalog.nodes.items()])
 
     @routes.get("/nodes/{class_type}", tags=["offers"], summary="A node class with its inputs")
     async def node(request: Request, class_type: str) -> Response:
@@ -126,7 +126,7 @@ def _add_offer_routes(routes: APIRouter, context: Context) -> None:
         catalog = await context.offers.catalog()
         if catalog is None or class_type not in catalog.nodes:
             raise NotFound(f"There is no node class '{class_type}'.", hint="See GET /api/v1/nodes.")
-        return _json(catalog.nodes[class_type])
+        return answer(catalog.nodes[class_type])
 
 
 def _add_account_routes(routes: APIRouter, context: Context) -> None:
@@ -137,7 +137,7 @@ def _add_account_routes(routes: APIRouter, context: Context) -> None:
         caller = await context.auth.caller(request)
         account = await db.look(accounts.by_id, caller.account.id)
         used = await db.read(accounts.used_credits, [account.id])
-        return _json(
+        return answer(
             {
                 "id": account.id,
                 "name": account.name,
@@ -157,7 +157,7 @@ def _add_account_routes(routes: APIRouter, context: Context) -> None:
         until = which.until or today
         group = _GROUPS[which.by]
         rows = await db.read(accounts.usage_by, caller.account.id, group, since.isoformat(), until.isoformat())
-        return _json(
+        return answer(
             {
                 "since": since.isoformat(),
                 "until": until.isoformat(),
@@ -178,7 +178,7 @@ def _add_account_routes(routes: APIRouter, context: Context) -> None:
     async def secret(request: Request) -> Response:
         caller = await context.auth.caller(request)
         account = await db.look(accounts.by_id, caller.account.id)
-        return _json({"secret": account.webhook_secret})
+        return answer({"secret": account.webhook_secret})
 
     @routes.get("/webhooks/deliveries", tags=["webhooks"], summary="Webhook deliveries, newest first")
     async def deliveries(
@@ -187,14 +187,14 @@ def _add_account_routes(routes: APIRouter, context: Context) -> None:
         caller = await context.auth.caller(request)
         shapes = Shapes(context.auth, context.base_url(request))
         found = await db.read(webhooks.find, caller.account.id, run, limit)
-        return _json([shapes.delivery(delivery) for delivery in found])
+        return answer([shapes.delivery(delivery) for delivery in found])
 
     @routes.post("/webhooks/deliveries/{delivery_id}/resend", tags=["webhooks"], summary="Send a delivery again")
     async def resend(request: Request, delivery_id: str) -> Response:
         caller = await context.auth.caller(request)
         await db.write(webhooks.resend, caller.account.id, delivery_id, now_ms())
         context.webhooks_changed()
-        return _json({"id": delivery_id, "state": "pending"}, 202)
+        return answer({"id": delivery_id, "state": "pending"}, 202)
 
 
 class _UsageQuery(BaseModel):
@@ -265,7 +265,3 @@ def _shape(file: StoredFile) -> dict[str, Any]:
 def _node_summary(name: str, info: dict[str, Any]) -> dict[str, Any]:
     shown = ("display_name", "category", "description", "output_node", "python_module")
     return {"name": name, **{key: info.get(key) for key in shown}}
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")

@@ -53,14 +53,16 @@ def command(**flags: Any) -> None:
 
 def _frontends(settings: Settings) -> Frontends:
     """ComfyUI's editors; a server that cannot fetch them goes without."""
-    environments = settings.derived_environments_dir()
     if not settings.editor:
         return Frontends()
+
+    def fetched(pins: Path) -> Path | None:
+        folder = install.frontend(settings.derived_environments_dir(), pins, lambda what, fraction: click.echo(what))
+        return static_of(folder)
+
     try:
-        editor = static_of(install.frontend(environments, install.EDITOR_PINS))
-        if settings.native_port is None:
-            return Frontends(editor)
-        return Frontends(editor, static_of(install.frontend(environments, install.ENGINE_EDITOR_PINS)))
+        engine = fetched(install.ENGINE_EDITOR_PINS) if settings.native_port is not None else None
+        return Frontends(fetched(install.EDITOR_PINS), engine)
     except SetupFailed as error:
         log.warning("ComfyUI's editor is not served: %s", error, extra={"action": "no_editor"})
         return Frontends()

@@ -83,7 +83,7 @@ def install(environments: Path, progress: Progress) -> Installation:
     return done
 
 
-def frontend(environments: Path, pins: Path) -> Path:
+def frontend(environments: Path, pins: Path, progress: Progress) -> Path:
     """The package of ComfyUI's editor that some pins name, fetched when it is missing: the folder that holds it.
 
     Raises SetupFailed.
@@ -94,6 +94,7 @@ def frontend(environments: Path, pins: Path) -> Path:
         if not root.exists():
             fresh = root.with_name(f"{root.name}.new")
             shutil.rmtree(fresh, ignore_errors=True)
+            progress("Fetching ComfyUI's editor", None)
             _run_uv("pip", "install", "--no-deps", "--require-hashes", "--target", str(fresh), "-r", str(pins))
             fresh.rename(root)
     return root

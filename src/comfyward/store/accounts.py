@@ -46,10 +46,10 @@ def create(
 
 def ensure_admin(conn: Connection, now: int) -> tuple[Account, bool]:
     """The first admin account, and whether it was made just now."""
-    row = conn.execute(select(*_ACCOUNT).where(accounts.c.role == "admin").order_by(accounts.c.created_at)).first()
-    if row is not None:
-        return _account(row), False
-    return create(conn, "admin", "admin", None, now), True
+    try:
+        return admin(conn), False
+    except NotFound:
+        return create(conn, "admin", "admin", None, now), True
 
 
 def admin(conn: Connection) -> Account:

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from comfyward.accounts.account import Caller
-from comfyward.api.body import read_json
+from comfyward.api.body import answer, read_json
 from comfyward.api.context import Context
 from comfyward.api.jobs.shapes import (
     Shapes,
@@ -101,7 +101,7 @@ class _Jobs:
         found = await self._db.read(runs.find, caller.account.id, which)
         shown, shapes = found[:limit], self._shapes(request)
         cursor = _cursor(shown[-1]) if len(found) > limit else None
-        return _json({"jobs": [shapes.listed(run) for run in shown], "next_cursor": cursor})
+        return answer({"jobs": [shapes.listed(run) for run in shown], "next_cursor": cursor})
 
     async def get(self, request: Request) -> Response:
         _, run = await self._run(request)
@@ -109,7 +109,7 @@ class _Jobs:
 
     async def workflow(self, request: Request) -> Response:
         _, run = await self._run(request)
-        return _json({"workflow": msgspec.Raw(run.prompt.encode()), "format": "api"})
+        return answer({"workflow": msgspec.Raw(run.prompt.encode()), "format": "api"})
 
     async def cancel(self, request: Request) -> Response:
         caller, run = await self._run(request)
@@ -150,7 +150,7 @@ class _Jobs:
     async def _answer(self, request: Request, run: Run, status: int = 200) -> Response:
         live = self._context.hub.newest(run.id)
         position = await self._db.look(runs.queue_position, run) if run.state is State.QUEUED else None
-        return _json(self._shapes(request).job(run, progress_of(run, live), position), status)
+        return answer(self._shapes(request).job(run, progress_of(run, live), position), status)
 
     def _shapes(self, request: Request) -> Shapes:
         context = self._context
@@ -285,7 +285,3 @@ def _cursor_of(request: Request) -> tuple[int, str] | None:
         return int(created_at), run_id
     except (ValueError, binascii.Error) as error:
         raise InvalidCursor("The cursor is not one that a list gave.") from error
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")

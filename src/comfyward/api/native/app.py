@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from comfyward.api.body import read_body
+from comfyward.api.body import answer, read_body
 from comfyward.api.context import Context
-from comfyward.api.native.answers import answer, error
+from comfyward.api.native.errors import error
 from comfyward.api.native.files import Files
 from comfyward.api.native.frontend import Frontend
 from comfyward.api.native.nodes import Nodes
@@ -33,7 +31,7 @@ def native_app(context: Context, frontend: Path | None, *, is_open: bool = False
     scopes = Scopes(context, is_open=is_open)
     parts = (Queue, Files, Nodes, Userdata)
     routes: list[BaseRoute] = [route for part in parts for route in part(context, scopes).routes()]
-    routes += [*Sockets(context, scopes).routes(), Route("/job/{prompt_id}/status", _CloudStatus(context, scopes).get)]
+    routes += Sockets(context, scopes).routes()
     return Starlette(
         routes=[
             *routes,
@@ -48,37 +46,6 @@ def native_app(context: Context, frontend: Path | None, *, is_open: bool = False
             Exception: _unexpected,
         },
     )
-
-
-class _CloudStatus:
-    """`GET /api/job/{id}/status` of Comfy Cloud's older API, which some clients still poll."""
-
-    STATUS = {  # noqa: RUF012
-        "pending": "pending",
-        "in_progress": "in_progress",
-        "completed": "completed",
-        "failed": "error",
-        "cancelled": "cancelled",
-    }
-
-    def __init__(self, context: Context, scopes: Scopes) -> None:
-        self._queue = Queue(context, scopes)
-
-    async def get(self, request: Request) -> Response:
-        found = await self._queue.one_job(request)
-        if found.status_code != 200:
-            return found
-        job: dict[str, Any] = msgspec.json.decode(found.body)
-        failure = job["execution_error"] or {}
-        return answer(
-            {
-                "id": job["id"],
-                "status": self.STATUS[job["status"]],
-                "created_at": job["create_time"],
-                "updated_at": job["execution_end_time"] or job["execution_start_time"] or job["create_time"],
-                "error_message": failure.get("exception_message"),
-            }
-        )
 
 
 def _internal_routes(scopes: Scopes) -> list[Route]:

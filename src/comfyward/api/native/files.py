@@ -20,8 +20,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from comfyward.api.body import answer
 from comfyward.api.context import Context
-from comfyward.api.native.answers import answer
 from comfyward.api.native.scope import Scope, Scopes
 from comfyward.api.views import SAFE, find_input, serve
 from comfyward.errors import InvalidPath, InvalidRequest, NotFound, TooLarge

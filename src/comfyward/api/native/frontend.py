@@ -11,15 +11,14 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from comfyward.api.body import answer
 from comfyward.api.context import Context
-from comfyward.api.native.answers import answer
 from comfyward.api.native.scope import COOKIE, Scopes
 from comfyward.errors import Unauthenticated
 from comfyward.store import sessions
 from comfyward.store.db import now_ms
 
 SESSION_LASTS_MS = 30 * 24 * 3600 * 1000
-STATIC = ("assets", "extensions", "scripts", "fonts", "cursor", "materialdesignicons.min.css")
 NO_FRONTEND = "ComfyUI's editor is not installed on this server; its API answers here all the same."
 
 
@@ -40,10 +39,9 @@ class Frontend:
         if "token" in request.query_params:
             scope = await self._scopes.of(request)
             token = await self._context.db.write(sessions.begin, scope.caller, now_ms(), SESSION_LASTS_MS)
-            answered: Response = RedirectResponse(
-                str(request.url.include_query_params().remove_query_params("token")), 303
-            )
-            secure = request.url.scheme == "https"
+            url = request.url.remove_query_params("token")
+            answered: Response = RedirectResponse(url.path + (f"?{url.query}" if url.query else ""), 303)
+            secure = self._context.base_url(request).startswith("https://")
             answered.set_cookie(
                 COOKIE, token, SESSION_LASTS_MS // 1000, httponly=True, samesite="lax", secure=secure, path="/"
             )

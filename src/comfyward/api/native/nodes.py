@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from comfyward.api.body import answer
 from comfyward.api.context import Context
-from comfyward.api.native.answers import answer
 from comfyward.api.native.scope import Scopes
 from comfyward.api.native.socket import features
 from comfyward.store import files, workers
@@ -22,7 +22,6 @@ from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, brought_names
 
 PRESENT_MS = 60_000
 REMEMBERED = 64
-SAFETENSORS_HEADER_LIMIT = 64 << 20
 
 Names = dict[str, set[str]]
 

@@ -10,11 +10,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from comfyward.api.body import read_body
+from comfyward.api.body import answer, read_body
 from comfyward.api.context import Context
-from comfyward.api.native.answers import answer, error
+from comfyward.api.native.errors import error
 from comfyward.api.native.scope import Scope, Scopes
-from comfyward.api.native.shapes import JOB_STATES, history_entry, is_in_history, job, job_detail, number_of, queue_item
+from comfyward.api.native.shapes import (
+    JOB_STATES,
+    cloud_status,
+    history_entry,
+    is_in_history,
+    job,
+    job_detail,
+    number_of,
+    queue_item,
+)
 from comfyward.dispatch.intake import Submission
 from comfyward.errors import InvalidGraph, InvalidRequest, NotFound
 from comfyward.runs.run import FINAL_STATES, LEASED_STATES, Face, Run, State
@@ -48,6 +57,7 @@ class Queue:
             Route("/jobs/cancel", self.cancel_jobs, methods=["POST"]),
             Route("/jobs/{prompt_id}", self.one_job, methods=["GET"]),
             Route("/jobs/{prompt_id}/cancel", self.cancel_job, methods=["POST"]),
+            Route("/job/{prompt_id}/status", self.cloud_status, methods=["GET"]),
         ]
 
     async def submit(self, request: Request) -> Response:
@@ -150,6 +160,11 @@ class Queue:
     async def one_job(self, request: Request) -> Response:
         run = await self._run(await self._scopes.of(request), request)
         return answer({"error": "Job not found"}, 404) if run is None else answer(job_detail(run))
+
+    async def cloud_status(self, request: Request) -> Response:
+        """As Comfy Cloud's older API has it, which some clients still poll."""
+        run = await self._run(await self._scopes.of(request), request)
+        return answer({"error": "Job not found"}, 404) if run is None else answer(cloud_status(run))
 
     async def cancel_job(self, request: Request) -> Response:
         scope = await self._scopes.of(request)

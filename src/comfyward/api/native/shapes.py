@@ -21,7 +21,6 @@ JOB_STATES = {
     "cancelled": (State.CANCELLED,),
 }
 JOB_STATUS = {state: status for status, states in JOB_STATES.items() for state in states}
-MEDIA = ("images", "video", "gifs", "audio", "3d")
 
 
 def queue_item(run: Run, catalog: Catalog | None) -> list[Any]:
@@ -131,6 +130,18 @@ def job_detail(run: Run) -> dict[str, Any]:
             "prompt": msgspec.Raw(run.prompt.encode()),
             "extra_data": msgspec.json.decode(run.extra_data) if run.extra_data else {},
         },
+    }
+
+
+def cloud_status(run: Run) -> dict[str, Any]:
+    """The status of a job in Comfy Cloud's older API."""
+    status = JOB_STATUS[run.state]
+    return {
+        "id": run.prompt_id,
+        "status": "error" if status == "failed" else status,
+        "created_at": run.created_at,
+        "updated_at": run.updated_at,
+        "error_message": (run.failure or {}).get("message"),
     }
 
 

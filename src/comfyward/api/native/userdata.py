@@ -10,9 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from comfyward.api.body import read_body
+from comfyward.api.body import answer, read_body
 from comfyward.api.context import Context
-from comfyward.api.native.answers import answer
 from comfyward.api.native.scope import Scopes
 from comfyward.api.views import serve
 from comfyward.errors import Conflict, InvalidRequest, NotFound

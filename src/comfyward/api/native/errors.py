@@ -1,15 +1,12 @@
-"""Answers in ComfyUI's forms."""
+"""Errors in ComfyUI's form."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from starlette.responses import Response
 
-
-def answer(value: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value, enc_hook=str), status, media_type="application/json")
+from comfyward.api.body import answer
 
 
 def error(

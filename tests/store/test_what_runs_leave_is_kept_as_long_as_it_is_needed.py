@@ -1,0 +1,80 @@
+"""Outputs are files of the account as long as their run is there; previews are forgotten after a while."""
+
+from typing import Any
+
+import pytest
+
+from comfyward.dispatch import changes
+from comfyward.dispatch.changes import Left
+from comfyward.errors import NotFound
+from comfyward.runs.run import EndReason
+from comfyward.store import files, runs
+from comfyward.store.db import now_ms
+from tests.store.conftest import Store
+
+OUTPUT, PREVIEW, BOTH = "1" * 64, "2" * 64, "3" * 64
+
+
+def left(digest: str, name: str, file_id: str) -> dict[str, Any]:
+    return {"id": file_id, "name": name, "digest": digest, "size": 1, "content_type": "image/png", "node_id": "9"}
+
+
+@pytest.fixture
+def done(store: Store) -> Store:
+    """A run that left two outputs and showed two previews, one of them with an output's bytes."""
+    for digest in (OUTPUT, PREVIEW, BOTH):
+        store.write(files.add_blob, digest, "s" * 64, 1, 1)
+    store.new_run("r")
+    run = store.assign("r")
+    outputs = [left(OUTPUT, "a.png", "out-a"), left(BOTH, "sub/b.png", "out-b")]
+    previews = [left(PREVIEW, "p.png", "pre-p"), left(BOTH, "q.png", "pre-q")]
+    store.write(
+        changes.ended, run, EndReason.COMPLETED, 1000, prices={}, left=Left(outputs, previews, shown='{"outputs": {}}')
+    )
+    return store
+
+
+def test_outputs_have_ids_and_are_in_no_list_of_uploads(done: Store) -> None:
+    alice = done.alice.id
+
+    assert done.read(files.by_id, alice, "out-b").path == "/output/r/sub/b.png"
+    assert done.read(files.newest_left, alice, "output", "sub/b.png").id == "out-b"
+    assert done.read(files.find, alice) == []
+    with pytest.raises(NotFound):
+        done.read(files.by_id, alice, "pre-p")
+
+
+def test_previews_are_forgotten_and_outputs_stay(done: Store) -> None:
+    assert done.read(files.orphans, now_ms()) == []
+    assert done.write(runs.drop_previews, 1000) == 0  # not old enough
+
+    assert done.write(runs.drop_previews, 1001) == 1
+
+    run = done.read(runs.get, done.alice.id, "r")
+    assert run.previews == []
+    assert len(run.outputs) == 2
+    assert done.read(files.orphans, now_ms()) == [PREVIEW]
+    assert done.write(runs.drop_previews, 1001) == 0
+
+
+def test_a_purged_run_takes_all_of_it_along(done: Store) -> None:
+    done.write(runs.remove, done.alice.id, "r", 1)
+
+    assert done.write(runs.purge, deleted_before=2, finished_before=None) == 1
+
+    assert sorted(done.read(files.orphans, now_ms())) == [OUTPUT, PREVIEW, BOTH]
+    with pytest.raises(NotFound):
+        done.read(files.by_id, done.alice.id, "out-a")
+
+
+def test_outdated_runs_are_purged_oldest_first(store: Store) -> None:
+    for number in range(3):
+        store.new_run(f"r{number}")
+        run = store.assign(f"r{number}", f"lease-{number}")
+        store.write(changes.ended, run, EndReason.COMPLETED, 1000 - number, prices={})
+    store.new_run("waiting")
+
+    assert store.write(runs.purge, deleted_before=0, finished_before=1001, limit=2) == 2
+    assert store.read(runs.get_any, "r0") is not None
+    assert store.write(runs.purge, deleted_before=0, finished_before=1001) == 1
+    assert store.read(runs.get_any, "waiting") is not None
