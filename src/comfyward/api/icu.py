@@ -253,7 +253,7 @@ async def _create_run(context: Context, request: Request, workflow_id: str, key:
     caller = await context.auth.caller(request)
     body = await read_json(request, RunRequest, context.settings.body_limit_bytes)
     submission = await _submission(context, request, caller.account.id, workflow_id, body, key)
-    return answer({"id": await context.intake.submit(caller, submission)})
+    return answer({"id": (await context.intake.submit(caller, submission)).run_id})
 
 
 async def _get_run(context: Context, request: Request, workflow_id: str, run_id: str, wait_s: float) -> Response:

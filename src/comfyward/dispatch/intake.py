@@ -64,6 +64,16 @@ class Submission:
 
 
 @dataclass(frozen=True)
+class Submitted:
+    """The run that a submission made (or that its Idempotency-Key had made before)."""
+
+    run_id: str
+    prompt_id: str
+    priority: int
+    created_at: int
+
+
+@dataclass(frozen=True)
 class RunLimits:
     timeout_s: float
     max_timeout_s: float
@@ -93,8 +103,8 @@ class Intake:
         self._queue_changed, self._tell_worker = queue_changed, tell_worker
         self._limits, self._prices = limits, prices
 
-    async def submit(self, caller: Caller, submission: Submission) -> str:
-        """The id of the new run, or of the one that the same Idempotency-Key made before.
+    async def submit(self, caller: Caller, submission: Submission) -> Submitted:
+        """The new run, or the one that the same Idempotency-Key made before.
 
         Raises NotFound, InvalidGraph, MissingAsset, UnknownAccelerator, InvalidRequest, QueueFull,
         IdempotencyMismatch, and IdempotencyKeyUsed for a key that may be used once.
@@ -143,7 +153,10 @@ class Intake:
         run_id, events = await self._insert(new, submission.key_is_single_use, secrets)
         self._publish(events)
         self._queue_changed()
-        return run_id
+        if run_id != new.id:
+            first = await self._db.look(runs.get, account_id, run_id)
+            return Submitted(first.id, first.prompt_id, first.priority, first.created_at)
+        return Submitted(new.id, new.prompt_id, new.priority, new.created_at)
 
     async def _insert(
         self, new: runs.NewRun, key_is_single_use: bool, secrets: Mapping[str, Any]
@@ -180,20 +193,19 @@ class Intake:
         run = await self._db.read(runs.get, caller.account.id, run_id)
         if not run.state.is_final:
             raise Conflict("The run is not over yet.", hint="Cancel it first, or wait until it has ended.")
-        return await self.submit(
-            caller,
-            Submission(
-                workflow_id=run.workflow_id,
-                prompt=msgspec.json.decode(run.prompt),
-                files={path: source_from_row(row) for path, row in run.files.items()},
-                accelerator=run.accelerator,
-                webhook=run.webhook,
-                extra_data=msgspec.json.decode(run.extra_data) if run.extra_data else None,
-                priority=run.priority,
-                timeout_s=run.timeout_s,
-                tags=tuple(run.tags),
-            ),
+        again = Submission(
+            workflow_id=run.workflow_id,
+            prompt=msgspec.json.decode(run.prompt),
+            files={path: source_from_row(row) for path, row in run.files.items()},
+            accelerator=run.accelerator,
+            webhook=run.webhook,
+            extra_data=msgspec.json.decode(run.extra_data) if run.extra_data else None,
+            priority=run.priority,
+            timeout_s=run.timeout_s,
+            tags=tuple(run.tags),
+            labels=run.labels,
         )
+        return (await self.submit(caller, again)).run_id
 
     def _timeout(self, asked_s: float | None) -> float:
         if asked_s is None:

@@ -20,6 +20,11 @@ _own = (runs.c.account_id == bindparam("account_id"), runs.c.deleted_at.is_(None
 _GET = Statement(select(*RUN_COLUMNS).where(runs.c.id == bindparam("run_id"), *_own))
 _BY_PROMPT = Statement(select(*RUN_COLUMNS).where(runs.c.prompt_id == bindparam("prompt_id"), *_own))
 _ANY = Statement(select(*RUN_COLUMNS).where(runs.c.id == bindparam("run_id")))
+_OWNER = Statement(
+    select(runs.c.prompt_id, runs.c.account_id, runs.c.workflow_id, runs.c.client_id).where(
+        runs.c.id == bindparam("run_id")
+    )
+)
 _STATE = Statement(select(runs.c.state).where(runs.c.id == bindparam("run_id"), *_own))
 _COUNT_UNFINISHED = Statement(
     select(func.count())
@@ -201,6 +206,21 @@ def get_any(conn: Connection, run_id: str) -> Run | None:
     """A run by id alone, for the parts of the service that act for no account (recorder, signed output links)."""
     row = _ANY(conn, run_id=run_id).first()
     return run_of(row) if row else None
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose a run is: all that its events need to find their way."""
+
+    prompt_id: str
+    account_id: str
+    workflow_id: str
+    client_id: str | None
+
+
+def owner_of(conn: Connection, run_id: str) -> Owner | None:
+    row = _OWNER(conn, run_id=run_id).first()
+    return Owner(row[0], row[1], row[2], row[3]) if row else None
 
 
 def find(conn: Connection, account_id: str, which: RunFilter) -> list[Run]:

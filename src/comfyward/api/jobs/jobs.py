@@ -90,8 +90,8 @@ class _Jobs:
             spent = await self._db.look(accounts.out_of_credit, [caller.account.id])
             if spent:
                 raise OutOfCredit("The account has used up its credit.")
-        run_id = await self._context.intake.submit(caller, submission)
-        run = await self._db.look(runs.get, caller.account.id, run_id)
+        submitted = await self._context.intake.submit(caller, submission)
+        run = await self._db.look(runs.get, caller.account.id, submitted.run_id)
         return await self._answer(request, run, 201)
 
     async def find(self, request: Request) -> Response:

@@ -67,11 +67,10 @@ class Queue:
             return error("no_prompt", "No prompt provided", "No prompt provided")
         try:
             submission = _submission(scope, body)
-            run_id = await self._context.intake.submit(scope.caller, submission)
+            made = await self._context.intake.submit(scope.caller, submission)
         except InvalidGraph as invalid:
             return _invalid(invalid)
-        run = await self._db.look(runs.get, scope.account_id, run_id)
-        return answer({"prompt_id": run.prompt_id, "number": number_of(run), "node_errors": {}})
+        return answer({"prompt_id": made.prompt_id, "number": number_of(made), "node_errors": {}})
 
     async def remaining(self, request: Request) -> Response:
         return answer({"exec_info": {"queue_remaining": await self.count_unfinished(await self._scopes.of(request))}})

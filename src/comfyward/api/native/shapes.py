@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from comfyward.dispatch.intake import Submitted
 from comfyward.runs.run import Run, State
 from comfyward.workflows.catalog import Catalog
 
@@ -33,7 +34,7 @@ def queue_item(run: Run, catalog: Catalog | None) -> list[Any]:
     return [number_of(run), run.prompt_id, msgspec.Raw(run.prompt.encode()), extra_data, _outputs_of(run, catalog)]
 
 
-def number_of(run: Run) -> int:
+def number_of(run: Run | Submitted) -> int:
     """ComfyUI's queue number: smaller runs sooner, negative for what was put in front."""
     return -run.created_at if run.priority > 0 else run.created_at
 

@@ -18,7 +18,7 @@ from comfyward.delivery.hub import Listener
 from comfyward.errors import ComfywardError
 from comfyward.ids import new_uuid
 from comfyward.runs.event import Event, EventType
-from comfyward.runs.run import Run, State
+from comfyward.runs.run import State
 from comfyward.store import runs
 
 # A client of ComfyUI gives up on a socket that said nothing for ten seconds; pings do not count.
@@ -135,11 +135,11 @@ class _Socket:
     async def _story(self, run_id: str) -> Narration | None:
         """The narration of a run that this client submitted, None for other runs."""
         if run_id not in self._stories:
-            run = await self._context.db.look(runs.get_any, run_id)
-            self._stories[run_id] = Narration(run.prompt_id) if run is not None and self._is_own(run) else None
+            owner = await self._context.db.look(runs.owner_of, run_id)
+            self._stories[run_id] = Narration(owner.prompt_id) if owner and self._is_own(owner) else None
         return self._stories[run_id]
 
-    def _is_own(self, run: Run) -> bool:
+    def _is_own(self, run: runs.Owner) -> bool:
         return (
             run.account_id == self._scope.account_id
             and run.client_id == self._client_id
