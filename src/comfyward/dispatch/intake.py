@@ -25,7 +25,7 @@ from comfyward.store import accounts, files, queue, runs, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.files import file_path_of
 from comfyward.workflows.catalog import Catalog, brought_names
-from comfyward.workflows.graph import describe, parse_graph
+from comfyward.workflows.graph import Graph, describe, parse_graph
 from comfyward.workflows.needs import models_of, paths_named
 from comfyward.workflows.references import (
     AssetReference,
@@ -81,6 +81,20 @@ class RunLimits:
     max_waiting: int
 
 
+@dataclass(frozen=True)
+class _Checked:
+    """A submission that nothing is known to be wrong with."""
+
+    graph: Graph
+    prompt: dict[str, Any]
+    workflow_id: str
+    accelerator: str
+    pool: str
+    timeout_s: float
+    brought: Mapping[str, Source]
+    packs: dict[str, str]
+
+
 class Intake:
     """Submits, cancels and retries runs."""
 
@@ -109,74 +123,17 @@ class Intake:
         Raises NotFound, InvalidGraph, MissingAsset, UnknownAccelerator, InvalidRequest, QueueFull,
         IdempotencyMismatch, and IdempotencyKeyUsed for a key that may be used once.
         """
-        self._guard_urls(submission)
-        graph = parse_graph(submission.prompt)
-        account_id, timeout_s = caller.account.id, self._timeout(submission.timeout_s)
-        pools, catalog = await self._offers.look()
-        resolved = await self._resolved(account_id, submission.prompt, catalog)
-        if resolved.files:
-            graph = parse_graph(resolved.prompt)
-        named = paths_named(graph, catalog) - set(resolved.files) - set(submission.files)
-        place, own = await self._db.look(_belongings, account_id, submission.workflow_id, named)
-        accelerator, pool = self._offers.resolve(submission.accelerator or place.accelerator, pools)
-        brought = own | {path: Stored(file.digest, file.size) for path, file in resolved.files.items()}
-        brought |= submission.files
-        if catalog is not None:
-            check(graph, catalog, brought_names(list(brought))).raise_if_any()
+        checked = await self._checked(caller.account.id, submission)
+        files_rows = await self._stored_rows(checked.brought)
         extra_data, secrets = without_secrets(submission.extra_data)
-        new = runs.NewRun(
-            id=new_id(),
-            account_id=account_id,
-            workflow_id=place.id,
-            api_key_id=caller.api_key_id,
-            prompt_id=submission.prompt_id or new_uuid(),
-            face=submission.face,
-            client_id=submission.client_id,
-            accelerator=accelerator,
-            pool=pool,
-            environment=DEFAULT_ENVIRONMENT,
-            priority=submission.priority,
-            timeout_s=timeout_s,
-            max_attempts=self._limits.max_attempts,
-            prompt=_json(resolved.prompt),
-            extra_data=None if extra_data is None else _json(extra_data),
-            files=await self._stored_rows(brought),
-            models=models_of(graph),
-            metadata=describe(graph, extra_data, catalog.packs if catalog else {}),
-            webhook=submission.webhook,
-            tags=list(submission.tags),
-            labels=dict(submission.labels),
-            idempotency_key=submission.idempotency_key,
-            request_digest=_request_digest(submission) if submission.idempotency_key else None,
-            created_at=now_ms(),
-        )
+        new = self._new_run(caller, submission, checked, files_rows, extra_data)
         run_id, events = await self._insert(new, submission.key_is_single_use, secrets)
         self._publish(events)
         self._queue_changed()
         if run_id != new.id:
-            first = await self._db.look(runs.get, account_id, run_id)
+            first = await self._db.look(runs.get, new.account_id, run_id)
             return Submitted(first.id, first.prompt_id, first.priority, first.created_at)
         return Submitted(new.id, new.prompt_id, new.priority, new.created_at)
-
-    async def _insert(
-        self, new: runs.NewRun, key_is_single_use: bool, secrets: Mapping[str, Any]
-    ) -> tuple[str, list[Event]]:
-        """Writes the run. Its secrets are there before it, since a worker may be handed it at once."""
-        self._secrets.keep(new.id, secrets)
-        run_id = None
-        try:
-            run_id, events = await self._db.write(_insert, new, key_is_single_use, self._limits, self._prices)
-            return run_id, events
-        finally:
-            if run_id != new.id:
-                self._secrets.forget(new.id)
-
-    async def _resolved(self, account_id: str, prompt: dict[str, Any], catalog: Catalog | None) -> Resolved:
-        """The graph with names in place of what it refers to. Raises MissingAsset."""
-        found = references(prompt)
-        if not found:
-            return Resolved(prompt, {})
-        return resolve(prompt, await self._db.look(_named, account_id, found), catalog)
 
     async def cancel(self, account_id: str, run_id: str) -> Run:
         """Cancels a run: a queued one ends at once, a running one at its next step. Raises NotFound.
@@ -206,6 +163,79 @@ class Intake:
             labels=run.labels,
         )
         return (await self.submit(caller, again)).run_id
+
+    async def _checked(self, account_id: str, submission: Submission) -> _Checked:
+        """All that can be refused is refused here; what the graph names becomes files of the run."""
+        self._guard_urls(submission)
+        graph, timeout_s = parse_graph(submission.prompt), self._timeout(submission.timeout_s)
+        pools, catalog = await self._offers.look()
+        resolved = await self._resolved(account_id, submission.prompt, catalog)
+        if resolved.files:
+            graph = parse_graph(resolved.prompt)
+        named = paths_named(graph, catalog) - set(resolved.files) - set(submission.files)
+        place, own = await self._db.look(_belongings, account_id, submission.workflow_id, named)
+        accelerator, pool = self._offers.resolve(submission.accelerator or place.accelerator, pools)
+        brought = own | {path: Stored(file.digest, file.size) for path, file in resolved.files.items()}
+        brought |= submission.files
+        if catalog is not None:
+            check(graph, catalog, brought_names(list(brought))).raise_if_any()
+        packs = catalog.packs if catalog else {}
+        return _Checked(graph, resolved.prompt, place.id, accelerator, pool, timeout_s, brought, packs)
+
+    def _new_run(
+        self,
+        caller: Caller,
+        submission: Submission,
+        checked: _Checked,
+        files_rows: dict[str, dict[str, Any]],
+        extra_data: Any,
+    ) -> runs.NewRun:
+        return runs.NewRun(
+            id=new_id(),
+            account_id=caller.account.id,
+            workflow_id=checked.workflow_id,
+            api_key_id=caller.api_key_id,
+            prompt_id=submission.prompt_id or new_uuid(),
+            face=submission.face,
+            client_id=submission.client_id,
+            accelerator=checked.accelerator,
+            pool=checked.pool,
+            environment=DEFAULT_ENVIRONMENT,
+            priority=submission.priority,
+            timeout_s=checked.timeout_s,
+            max_attempts=self._limits.max_attempts,
+            prompt=_json(checked.prompt),
+            extra_data=None if extra_data is None else _json(extra_data),
+            files=files_rows,
+            models=models_of(checked.graph),
+            metadata=describe(checked.graph, extra_data, checked.packs),
+            webhook=submission.webhook,
+            tags=list(submission.tags),
+            labels=dict(submission.labels),
+            idempotency_key=submission.idempotency_key,
+            request_digest=_request_digest(submission) if submission.idempotency_key else None,
+            created_at=now_ms(),
+        )
+
+    async def _insert(
+        self, new: runs.NewRun, key_is_single_use: bool, secrets: Mapping[str, Any]
+    ) -> tuple[str, list[Event]]:
+        """Writes the run. Its secrets are there before it, since a worker may be handed it at once."""
+        self._secrets.keep(new.id, secrets)
+        run_id = None
+        try:
+            run_id, events = await self._db.write(_insert, new, key_is_single_use, self._limits, self._prices)
+            return run_id, events
+        finally:
+            if run_id != new.id:
+                self._secrets.forget(new.id)
+
+    async def _resolved(self, account_id: str, prompt: dict[str, Any], catalog: Catalog | None) -> Resolved:
+        """The graph with names in place of what it refers to. Raises MissingAsset."""
+        found = references(prompt)
+        if not found:
+            return Resolved(prompt, {})
+        return resolve(prompt, await self._db.look(_named, account_id, found), catalog)
 
     def _timeout(self, asked_s: float | None) -> float:
         if asked_s is None:
