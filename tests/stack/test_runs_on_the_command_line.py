@@ -19,6 +19,12 @@ Comfyward = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
+def client(real: Stack) -> Client:
+    """An account that has no runs of other tests in its list."""
+    return real.client("commands")
+
+
+@pytest.fixture
 def comfyward(real: Stack, client: Client) -> Comfyward:
     environment = {**os.environ, "COMFYWARD_URL": real.url, "COMFYWARD_API_KEY": client.key}
 

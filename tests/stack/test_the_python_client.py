@@ -68,12 +68,17 @@ async def test_the_same_awaited(real: Stack, client: PlainClient, tmp_path: Path
     assert (cancelled.status, cancelled.end_reason) == ("ERROR", "cancelled")
 
 
-def test_bytes_that_the_server_has_are_not_sent_again(real: Stack, client: PlainClient, tmp_path: Path) -> None:
+def test_bytes_that_the_server_has_are_not_sent_again(
+    real: Stack, client: PlainClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sent(source: Path) -> None:
+        raise AssertionError(f"{source} was sent again")
+
     large = tmp_path / "large.bin"
     large.write_bytes(os.urandom(3 << 20))
     with Client(real.url, client.key) as comfyward:
         comfyward.upload("/input/first.bin", large)
-        large.chmod(0o400)
+        monkeypatch.setattr("comfyward.client._pieces", sent)
         comfyward.upload("/input/second.bin", large)
 
     paths = {file["path"]: file["digest"] for file in client.http.get("/api/v1/files").json()}

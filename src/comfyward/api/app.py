@@ -36,6 +36,9 @@ CLIENT_CLOSED_REQUEST = 499  # nginx's code, seen in no answer
 
 DESCRIPTION = """Run ComfyUI workflows on your own machines. Compatible with ComfyICU's API: change the host name.
 
+ComfyICU's API is below `/api/v1` and described here. Comfy API v2, for the official SDKs, is below `/api/v2`
+(specification: docs.comfy.org), ComfyUI's own API below `/comfy` and `/workflows/ID/comfy`.
+
 Send your key as `Authorization: Bearer KEY`. Errors have the form
 `{"status": "error", "code", "message", "error", "hint", "details"}`; `code` is stable.
 """
