@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from html import escape
 from typing import Any
@@ -12,7 +13,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 details { border: 1px solid var(--line); border-radius: 6px; margin: .4rem 0; padding: .3rem .8rem; }
 summary { cursor: pointer; }
 summary span { opacity: .7; margin-left: .6rem; }
-summary b { display: inline-block; width: 4.2rem; }
+summary b { display: inline-block; width: 5rem; }
 code { font-family: ui-monospace, monospace; font-size: .92em; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0; }
 td { border-top: 1px solid var(--soft); padding: .25rem .5rem; vertical-align: top; }
@@ -30,9 +31,14 @@ def reference_page(openapi: dict[str, Any]) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{escape(info['title'])} API</title><style>{STYLE}</style>"
         f"<h1>{escape(info['title'])} API {escape(info['version'])}</h1>"
-        f"<p>{escape(info['description']).replace(chr(10) * 2, '<p>')}"
+        f"<p>{_prose(info['description'])}"
         f'<p>For machines: <a href="openapi.json">openapi.json</a>.{sections}</html>'
     )
+
+
+def _prose(text: str) -> str:
+    """A description's paragraphs, with `code` as such."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text)).replace("\n\n", "<p>")
 
 
 def _by_tag(openapi: dict[str, Any]) -> dict[str, list[tuple[str, str, dict[str, Any]]]]:
@@ -54,7 +60,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
         for name, where, text in _inputs(operation)
     )
     table = f"<table>{rows}</table>" if rows else ""
-    description = f"<p>{escape(operation['description'])}" if operation.get("description") else ""
+    description = f"<p>{_prose(operation['description'])}" if operation.get("description") else ""
     return (
         f"<details><summary><b>{method.upper()}</b><code>{escape(path)}</code>"
         f"<span>{escape(operation.get('summary', ''))}</span></summary>{description}{table}</details>"

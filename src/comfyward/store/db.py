@@ -170,6 +170,7 @@ def _sqlite_engine(url: str) -> Engine:
             cursor.execute("PRAGMA journal_mode = WAL").fetchall()
             cursor.execute("PRAGMA synchronous = FULL")
             cursor.execute("PRAGMA foreign_keys = ON")
+            cursor.execute("PRAGMA case_sensitive_like = ON")  # as PostgreSQL has it
             cursor.execute("PRAGMA cache_size = -32000")
             cursor.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
 
