@@ -53,10 +53,14 @@ class Follow:
 
 
 class _Bars:
+    """One bar for the run, one for each download, and one for each node: it stays when the node took steps."""
+
     def __init__(self, progress: Progress, classes: Mapping[str, str]) -> None:
         self._progress, self._classes = progress, classes
-        self._downloads: dict[str, TaskID] = {}
         self._run = progress.add_task("waiting", total=None)
+        self._downloads: dict[str, TaskID] = {}
+        self._nodes: dict[str, TaskID] = {}
+        self._node: str | None = None
 
     def show(self, event: Event) -> None:
         data = event.data
@@ -66,7 +70,10 @@ class _Bars:
             case "download":
                 self._download(data["path"], data["done"], data["total"])
             case "progress":
-                self._node(data)
+                self._step(data["node"], data["value"], data["max"])
+                fraction = data["value"] / data["max"] if data["max"] else 0
+                done = min(data["nodes_total"], data["nodes_done"] + fraction)
+                self._progress.update(self._run, total=data["nodes_total"], completed=done)
             case "cancelling":
                 self._progress.update(self._run, description="cancelling")
             case _:
@@ -78,6 +85,7 @@ class _Bars:
         again = data["status"] == "QUEUED" and data.get("attempt")
         self._progress.update(self._run, description="trying again" if again else description)
         if data["status"] == "COMPLETED":
+            self._finish_node()
             self._progress.update(self._run, total=1, completed=1)
 
     def _download(self, path: str, done: int, total: int | None) -> None:
@@ -85,15 +93,20 @@ class _Bars:
             self._downloads[path] = self._progress.add_task(path, total=total)
         self._progress.update(self._downloads[path], completed=done, total=total)
 
-    def _node(self, data: Mapping[str, Any]) -> None:
-        steps = f" {data['value']:g}/{data['max']:g}" if data["max"] > 1 else ""
-        fraction = data["value"] / data["max"] if data["max"] else 0
-        self._progress.update(
-            self._run,
-            description=f"{self._classes.get(data['node'], data['node'])}{steps}",
-            total=data["nodes_total"],
-            completed=min(data["nodes_total"], data["nodes_done"] + fraction),
-        )
+    def _step(self, node: str, value: float, maximum: float) -> None:
+        if node != self._node:
+            self._finish_node()
+            self._node = node
+        if node not in self._nodes:
+            self._nodes[node] = self._progress.add_task(f"  {self._classes.get(node, node)}", total=maximum)
+        self._progress.update(self._nodes[node], completed=value, total=maximum)
+
+    def _finish_node(self) -> None:
+        if self._node is None:
+            return
+        task = self._nodes[self._node]
+        total = next(each.total for each in self._progress.tasks if each.id == task) or 1
+        self._progress.update(task, completed=total, visible=total > 1)
 
 
 def picture(data_url: str) -> str:

@@ -31,14 +31,13 @@ class Listener:
 
     async def all(self, timeout_s: float) -> list[Event]:
         """All events that have come, at least one; none when the hub closes. Raises TimeoutError as `next`."""
-        event = await self.next(timeout_s)
-        found = []
-        while event is not None:
-            found.append(event)
-            if self._events.empty():
-                break
-            event = self._events.get_nowait()
-        return found
+        found = [await self.next(timeout_s)]
+        while found[-1] is not None and not self._events.empty():
+            found.append(self._events.get_nowait())
+        events = [event for event in found if event is not None]
+        if events and found[-1] is None:
+            self.close()  # said again, to the next call
+        return events
 
 
 class Hub:

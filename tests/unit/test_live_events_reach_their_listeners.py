@@ -1,0 +1,79 @@
+"""Who listens to a run or an account hears of it; who is slow misses progress, and nothing else."""
+
+from typing import Any
+
+import pytest
+
+from comfyward.delivery.hub import MAX_BEHIND, Hub
+from comfyward.dispatch.secrets import Secrets, without_secrets
+from comfyward.runs.event import Event, EventType
+
+
+def event(kind: EventType = EventType.PROGRESS, run: str = "run", account: str = "account", **data: Any) -> Event:
+    return Event(run, account, kind, data)
+
+
+def last(run: str = "run") -> Event:
+    return event(EventType.STATUS, run, state="succeeded")
+
+
+async def test_by_run_and_by_account() -> None:
+    hub = Hub()
+    with hub.listen("run") as of_run, hub.listen("account") as of_account, hub.listen("other") as other:
+        hub.publish([event(node="1"), event(run="second", node="2")])
+
+        assert [each.data["node"] for each in await of_run.all(1)] == ["1"]
+        assert [each.data["node"] for each in await of_account.all(1)] == ["1", "2"]
+        with pytest.raises(TimeoutError):
+            await other.next(0.01)
+
+
+async def test_a_slow_listener_misses_progress_but_no_picture_and_no_status() -> None:
+    hub = Hub()
+    png, jpeg = "data:image/png;base64,", "data:image/jpeg;base64,"
+    with hub.listen("run") as listener:
+        hub.publish([event(node=str(number)) for number in range(MAX_BEHIND + 50)])
+        hub.publish([event(EventType.PREVIEW, image=jpeg), event(EventType.PREVIEW, image=png), last()])
+
+        heard = await listener.all(1)
+
+    assert len(heard) == MAX_BEHIND + 2
+    assert [each.type for each in heard[-2:]] == [EventType.PREVIEW, EventType.STATUS]
+    assert heard[-2].data["image"] == png
+
+
+async def test_the_newest_progress_is_there_for_who_comes_late_until_the_run_is_over() -> None:
+    hub = Hub()
+    hub.publish(
+        [event(node="1"), event(node="2"), event(EventType.DOWNLOAD, path="/a"), event(EventType.DOWNLOAD, path="/b")]
+    )
+
+    assert [each.data for each in hub.newest("run")] == [{"node": "2"}, {"path": "/a"}, {"path": "/b"}]
+    hub.publish([last()])
+    assert hub.newest("run") == []
+
+
+async def test_a_hub_that_closes_ends_all_listening() -> None:
+    hub = Hub()
+    with hub.listen("run") as one, hub.listen("account") as two:
+        hub.publish([event(node="1")])
+        hub.close()
+
+        assert len(await one.all(1)) == 1
+        assert await one.all(1) == []
+        assert len(await two.all(1)) == 1
+
+
+def test_secrets_are_kept_until_their_run_is_over() -> None:
+    secrets = Secrets()
+    rest, found = without_secrets({"api_key_comfy_org": "k", "auth_token_comfy_org": "t", "kept": 1})
+    secrets.keep("run", found)
+
+    assert (rest, found) == ({"kept": 1}, {"api_key_comfy_org": "k", "auth_token_comfy_org": "t"})
+    assert without_secrets({"api_key_comfy_org": "k"})[0] is None
+    assert without_secrets(None) == (None, {})
+    assert secrets.of("run") == found
+    secrets.see([event(EventType.STATUS, state="running"), last("another")])
+    assert secrets.of("run") == found
+    secrets.see([last()])
+    assert secrets.of("run") == {}
