@@ -113,6 +113,21 @@ def test_a_socket_without_a_key_is_closed(real: Stack) -> None:
     assert closed.value.rcvd.code == 4401
 
 
+def test_a_socket_lives_no_longer_than_its_key(real: Stack) -> None:
+    carol = real.client("carol of the apis")
+    key_id = carol.http.get("/api/v1/me").json()["api_key_id"]
+    with connect(f"{real.url.replace('http', 'ws')}/comfy/ws?clientId=x&token={carol.key}") as socket:
+        socket.recv(timeout=10)
+        real.cli("keys", "revoke", key_id, "--account", "carol of the apis")
+
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                socket.recv(timeout=20)
+
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401
+
+
 def _default(client: Client) -> str:
     return str(client.http.get("/api/v1/workflows/default").json()["id"])
 

@@ -165,10 +165,12 @@ class _Stream:
         self._classes = classes_of(run)
         self._position: int | None = None
         self._value = 0.0
+        self._seen = 0
 
     async def frames(self) -> AsyncIterator[bytes]:
         with self._context.hub.listen(self._run.id) as listener:
             run, self._position = await self._context.db.look(_look, self._run.account_id, self._run.id)
+            self._seen = run.event_seq
             chunks = [frame("output", self._shapes.output(run.prompt_id, output)) for output in run.outputs]
             chunks.append(frame("status", {"status": status_of(run), "queue_position": self._position}))
             if run.state.is_final:
@@ -210,7 +212,10 @@ class _Stream:
         return [frame("status", {"status": status_of(run), "queue_position": position})]
 
     def _chunks(self, event: Event) -> list[bytes]:
+        """The frames of an event; none for one that happened before the state that was told first."""
         data = event.data
+        if event.seq is not None and event.seq <= self._seen:
+            return []
         match event.type:
             case EventType.STATUS:
                 self._position = None if data["state"] != State.QUEUED else self._position or 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,7 +54,7 @@ class Sockets:
         await websocket.accept()
         if before := self._open.pop(key, None):
             await before.close(REPLACED)
-        socket = self._open[key] = _Socket(self._context, websocket, scope, client_id)
+        socket = self._open[key] = _Socket(self._context, self._scopes, websocket, scope, client_id)
         try:
             await socket.serve()
         finally:
@@ -62,8 +63,10 @@ class Sockets:
 
 
 class _Socket:
-    def __init__(self, context: Context, websocket: WebSocket, scope: Scope, client_id: str) -> None:
-        self._context, self._websocket, self._scope, self._client_id = context, websocket, scope, client_id
+    def __init__(self, context: Context, scopes: Scopes, websocket: WebSocket, scope: Scope, client_id: str) -> None:
+        self._context, self._scopes, self._websocket = context, scopes, websocket
+        self._scope, self._client_id = scope, client_id
+        self._checked_at = time.monotonic()
         self._with_metadata = False
         self._stories: dict[str, Narration | None] = {}  # by run; None for another client's
 
@@ -77,7 +80,9 @@ class _Socket:
             for task in left:
                 task.cancel()
             for outcome in await asyncio.gather(*talking, return_exceptions=True):
-                if isinstance(outcome, Exception) and not isinstance(outcome, WebSocketDisconnect | RuntimeError):
+                if isinstance(outcome, ComfywardError):
+                    await self.close(REFUSED)
+                elif isinstance(outcome, Exception) and not isinstance(outcome, WebSocketDisconnect | RuntimeError):
                     raise outcome
         await self.close(GOING_AWAY)
 
@@ -110,13 +115,21 @@ class _Socket:
             try:
                 events = await listener.all(SILENCE_S)
             except TimeoutError:
+                await self._check_scope()
                 await self._send([await self._status()])
                 continue
+            await self._check_scope()
             if not events:
                 return
             told = [await self._tell(event) for event in events]
             if not all(told) and any(event.type is EventType.STATUS for event in events):
                 await self._send([await self._status()])
+
+    async def _check_scope(self) -> None:
+        """A socket lives no longer than its key. Raises Unauthenticated."""
+        if time.monotonic() - self._checked_at >= SILENCE_S:
+            self._checked_at = time.monotonic()
+            await self._scopes.of(self._websocket)
 
     async def _tell(self, event: Event) -> bool:
         """Tells of an event; False when it has not said how long the queue is now."""
@@ -128,7 +141,9 @@ class _Socket:
         if not event.is_last:
             await self._send(story.tell(event))
             return event.type is not EventType.STATUS or event.data["state"] == State.RUNNING
-        run = await self._context.db.look(runs.get, self._scope.account_id, event.run_id)
+        run = await self._context.db.look(runs.get_any, event.run_id)
+        if run is None:
+            return False
         await self._send([*story.end(run), await self._status(), story.last()])
         return True
 
