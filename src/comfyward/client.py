@@ -220,22 +220,22 @@ class AsyncClient:
         return [Run(each) for each in await self._json("GET", "/runs", params=params)]
 
     async def cancel(self, run_id: str) -> Run:
-        return Run(await self._json("POST", f"{await self._path(run_id)}/cancel"))
+        return Run(await self._json("POST", f"{_path(run_id)}/cancel"))
 
     async def retry(self, run_id: str) -> Run:
-        """A new run with the same graph, files and settings."""
-        return await self.get((await self._json("POST", f"{await self._path(run_id)}/retry"))["id"])
+        """A new run with the same graph, files and settings. Asked for once: a second try might make a second run."""
+        return await self.get((await self._json("POST", f"{_path(run_id)}/retry", tries=1))["id"])
 
     async def delete(self, run_id: str) -> None:
-        await self._send("DELETE", await self._path(run_id))
+        await self._send("DELETE", _path(run_id))
 
     async def log(self, run_id: str) -> str:
         """ComfyUI's log of the run's last attempt."""
-        return (await self._send("GET", f"{await self._path(run_id)}/log")).text
+        return (await self._send("GET", f"{_path(run_id)}/log")).text
 
     async def follow(self, run_id: str) -> AsyncGenerator[Event, None]:
         """What happens to a run, from its first event to its last; goes on where it was after a broken connection."""
-        path, seen, failures = f"{await self._path(run_id)}/events", 0, 0
+        path, seen, failures = f"{_path(run_id)}/events", 0, 0
         while True:
             try:
                 async for event in self._stream(path, seen):
@@ -282,10 +282,6 @@ class AsyncClient:
         part.rename(target)
         return target
 
-    async def _path(self, run_id: str) -> str:
-        """The path of a run; the workflow in it may be `default` for any of the account's runs."""
-        return f"/workflows/default/runs/{quote(run_id)}"
-
     async def _stream(self, path: str, after: int) -> AsyncIterator[Event]:
         timeout = httpx2.Timeout(REPLY_TIMEOUT_S, read=SILENCE_S)
         headers = {"Last-Event-ID": str(after)} if after else {}
@@ -313,6 +309,7 @@ class AsyncClient:
         body: Callable[[], AsyncIterator[bytes]] | None = None,
         may_be_missing: bool = False,
         timeout_s: float | None = REPLY_TIMEOUT_S,
+        tries: int = TRIES,
         **request: Any,
     ) -> httpx2.Response:
         failures = 0
@@ -327,7 +324,7 @@ class AsyncClient:
                 return answer
             except httpx2.TransportError as error:
                 failures += 1
-                await _pause(failures, error)
+                await _pause(failures, error, tries)
 
 
 class Client:
@@ -430,11 +427,16 @@ async def _raise_for(answer: httpx2.Response) -> None:
     raise ApiError(answer.status_code, body if isinstance(body, dict) else {})
 
 
-async def _pause(failures: int, error: Exception) -> None:
+async def _pause(failures: int, error: Exception, tries: int = TRIES) -> None:
     """Before the next try. Raises Unreachable after the last."""
-    if failures >= TRIES:
+    if failures >= tries:
         raise Unreachable(f"The server cannot be reached: {error or type(error).__name__}.") from error
     await asyncio.sleep(FIRST_PAUSE_S * 2**failures)
+
+
+def _path(run_id: str) -> str:
+    """The path of a run; the workflow in it may be `default` for any of the account's runs."""
+    return f"/workflows/default/runs/{quote(run_id)}"
 
 
 def _inside(name: str) -> Path:
