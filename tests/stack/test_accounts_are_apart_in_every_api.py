@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from tests.stack.graphs import load_and_save, picture
 from tests.stack.stack import Client, Stack
@@ -121,11 +121,15 @@ def test_a_socket_lives_no_longer_than_its_key(real: Stack) -> None:
         real.cli("keys", "revoke", key_id, "--account", "carol of the apis")
 
         with pytest.raises(ConnectionClosed) as closed:
-            while True:
-                socket.recv(timeout=20)
+            _hear_all(socket)
 
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4401
+
+
+def _hear_all(socket: ClientConnection) -> None:
+    while True:
+        socket.recv(timeout=20)
 
 
 def _default(client: Client) -> str:
