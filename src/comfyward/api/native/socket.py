@@ -122,7 +122,7 @@ class _Socket:
             if not events:
                 return
             told = [await self._tell(event) for event in events]
-            if not all(told) and any(event.type is EventType.STATUS for event in events):
+            if any(_changes_the_queue(event) and not said for event, said in zip(events, told, strict=True)):
                 await self._send([await self._status()])
 
     async def _check_scope(self) -> None:
@@ -132,7 +132,7 @@ class _Socket:
             await self._scopes.of(self._websocket)
 
     async def _tell(self, event: Event) -> bool:
-        """Tells of an event; False when it has not said how long the queue is now."""
+        """Tells of an event; True when it has said how long the queue is now."""
         story = await self._story(event.run_id)
         if event.is_last:
             del self._stories[event.run_id]
@@ -140,7 +140,7 @@ class _Socket:
             return False
         if not event.is_last:
             await self._send(story.tell(event))
-            return event.type is not EventType.STATUS or event.data["state"] == State.RUNNING
+            return False
         run = await self._context.db.look(runs.get_any, event.run_id)
         if run is None:
             return False
@@ -182,6 +182,10 @@ class _Socket:
                     await self._websocket.send_text(message.encode())
                 case Picture():
                     await self._websocket.send_bytes(message.encode(with_metadata=self._with_metadata))
+
+
+def _changes_the_queue(event: Event) -> bool:
+    return event.is_last or (event.type is EventType.STATUS and event.data["state"] == State.QUEUED)
 
 
 def features(upload_limit_bytes: int) -> dict[str, Any]:
