@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import subprocess
 import sys
 import time
@@ -21,14 +22,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.stack import quantiles, report, started
 from tests.stack.graphs import node
-from tests.stack.stack import Client, free_port
+from tests.stack.stack import Client
 
 CONNECTIONS = 16
 GRAPH_BYTES = 16_000
 
 
 EMPTY_SERVER = """
-import sys, json, uvicorn
+import json, socket, sys, uvicorn
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
@@ -39,18 +40,19 @@ answer = b"x" * int(sys.argv[2])
 async def read(request):
     return Response(answer)
 app = Starlette(routes=[Route("/submit", submit, methods=["POST"]), Route("/read", read)])
-uvicorn.run(app, port=int(sys.argv[1]), log_level="error")
+listener = socket.socket(fileno=int(sys.argv[1]))
+uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listener])
 """
 
 
 @contextlib.contextmanager
 def empty_server(answer_bytes: int) -> Iterator[str]:
-    port = free_port()
-    command = [sys.executable, "-c", EMPTY_SERVER, str(port), str(answer_bytes)]
-    with subprocess.Popen(command) as process:
-        time.sleep(2)
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
+    """Its socket listens from the start: whoever comes early waits in it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        command = [sys.executable, "-c", EMPTY_SERVER, str(listener.fileno()), str(answer_bytes)]
+        with subprocess.Popen(command, pass_fds=[listener.fileno()]) as process:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            process.terminate()
 
 
 def graph() -> dict[str, Any]:

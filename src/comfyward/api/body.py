@@ -1,17 +1,24 @@
-"""JSON in and out: a body whatever its Content-Type says, up to a limit, checked by a model; an answer."""
+"""JSON in and out: a body whatever its Content-Type says, up to a limit, checked by a model; an answer.
+
+An uploaded file comes in pieces, so that it is never whole in memory.
+"""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 import msgspec
 from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
+from starlette.datastructures import UploadFile
 
 from comfyward.errors import InvalidRequest, TooLarge
 
 M = TypeVar("M", bound=BaseModel)
+
+UPLOAD_CHUNK_BYTES = 1 << 20
 
 
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -31,6 +38,12 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
             raise _too_large(limit_bytes)
         pieces.append(piece)
     return b"".join(pieces)
+
+
+async def pieces_of(upload: UploadFile) -> AsyncIterator[bytes]:
+    """The bytes of a form's file."""
+    while piece := await upload.read(UPLOAD_CHUNK_BYTES):
+        yield piece
 
 
 async def read_json(request: Request, model: type[M], limit_bytes: int) -> M:

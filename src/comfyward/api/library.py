@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import mimetypes
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
@@ -13,16 +12,15 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import UploadFile
 
-from comfyward.api.body import answer, check, read_body
+from comfyward.api.body import answer, check, pieces_of, read_body
 from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX, Shapes, iso
 from comfyward.errors import InvalidRequest, NotFound, TooLarge
-from comfyward.runs.files import parse_path
+from comfyward.runs.files import content_type_of, parse_path
 from comfyward.store import accounts, files, webhooks
 from comfyward.store.db import now_ms
 from comfyward.store.files import StoredFile
 
-UPLOAD_CHUNK_BYTES = 1 << 20
 DEFAULT_USAGE_DAYS = 30
 
 
@@ -234,7 +232,7 @@ async def _from_form(context: Context, request: Request, account_id: str, path: 
         if not isinstance(upload, UploadFile):
             raise InvalidRequest("The form has no field 'file'.", hint="curl -F file=@a.png -F path=/input/a.png …")
         wanted = path or (given if isinstance(given, str) else None) or f"/input/{upload.filename}"
-        return await _store(context, account_id, parse_path(wanted), _chunks(upload))
+        return await _store(context, account_id, parse_path(wanted), pieces_of(upload))
 
 
 async def _store(context: Context, account_id: str, path: str, chunks: AsyncIterator[bytes]) -> StoredFile:
@@ -243,13 +241,7 @@ async def _store(context: Context, account_id: str, path: str, chunks: AsyncIter
 
 
 def _named(account_id: str, path: str, digest: str, size: int) -> StoredFile:
-    content_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
-    return files.new_file(account_id, path, digest, size, content_type, now_ms())
-
-
-async def _chunks(upload: UploadFile) -> AsyncIterator[bytes]:
-    while chunk := await upload.read(UPLOAD_CHUNK_BYTES):
-        yield chunk
+    return files.new_file(account_id, path, digest, size, content_type_of(path), now_ms())
 
 
 def _shape(file: StoredFile) -> dict[str, Any]:

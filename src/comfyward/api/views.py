@@ -94,9 +94,8 @@ async def resolve_own(context: Context, account_id: str, base_url: str, source: 
     run = await context.db.look(runs.get, account_id, run_id)
     if kind == "run" and f"/{name}" in run.files:
         return source_from_row(run.files[f"/{name}"])
-    for output in run.outputs:
-        if kind == "output" and output["name"] == name:
-            return Stored(output["digest"], output["size"])
+    if kind == "output" and (output := run.left(kind, name)) is not None:
+        return Stored(output["digest"], output["size"])
     raise NotFound(f"Run '{run_id}' has no file '{name}'.")
 
 
@@ -161,7 +160,7 @@ async def _run(context: Context, request: Request, workflow_id: str, run_id: str
 
 async def _output(context: Context, request: Request, workflow_id: str, run_id: str, name: str) -> dict[str, Any]:
     run = await _run(context, request, workflow_id, run_id)
-    found = next((output for output in run.outputs if output["name"] == name), None)
+    found = run.left("output", name)
     if found is None:
         raise NotFound(f"Run '{run_id}' has no output '{name}'.")
     return found

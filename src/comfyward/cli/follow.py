@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from comfyward.client import Client, Event, Run
+from comfyward.runs.event import picture_of
 
 # Terminals that show iTerm2's inline pictures, by what they say of themselves.
 PICTURE_TERMINALS = ("iTerm.app", "WezTerm", "vscode", "mintty")
@@ -40,10 +41,9 @@ class Follow:
             tasks: dict[str, TaskID] = {}
 
             def show(name: str, done: int, total: int) -> None:
-                task = tasks.setdefault(
-                    name, progress.add_task(name, total=total) if name not in tasks else tasks[name]
-                )
-                progress.update(task, completed=done, total=total)
+                if name not in tasks:
+                    tasks[name] = progress.add_task(name, total=total)
+                progress.update(tasks[name], completed=done, total=total)
 
             return client.download(run, folder, show)
 
@@ -111,6 +111,6 @@ class _Bars:
 
 def picture(data_url: str) -> str:
     """The escape sequence that shows a picture in the terminals named above."""
-    data = base64.b64decode(data_url.partition(";base64,")[2])
+    data = base64.b64decode(picture_of(data_url)[1])
     encoded = base64.b64encode(data).decode()
     return f"\x1b]1337;File=inline=1;size={len(data)};width={PREVIEW_COLUMNS}:{encoded}\a\n"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import msgspec
 
 from comfyward.delivery.hub import Hub, Listener
-from comfyward.runs.event import STORED, Event
+from comfyward.runs.event import STORED
 from comfyward.runs.run import Run
 from comfyward.store import events, runs
 from comfyward.store.db import Database
@@ -25,12 +26,12 @@ async def stream_events(db: Database, hub: Hub, account_id: str, run_id: str, af
     with hub.listen(run_id) as listener:
         replay = await db.read(events.after, account_id, run_id, after)
         for event in replay:
-            yield frame(event)
+            yield frame(event.type, event.data, event.seq)
             after = event.seq or after
         if any(event.is_last for event in replay):
             return
         for event in hub.newest(run_id):
-            yield frame(event)
+            yield frame(event.type, event.data, event.seq)
         async for chunk in _live(listener, after):
             yield chunk
 
@@ -65,12 +66,12 @@ async def _live(listener: Listener, after: int) -> AsyncIterator[bytes]:
             return
         if event.type in STORED and (event.seq or 0) <= after:
             continue
-        yield frame(event)
+        yield frame(event.type, event.data, event.seq)
         if event.is_last:
             return
 
 
-def frame(event: Event) -> bytes:
+def frame(name: str, data: Mapping[str, Any], seq: int | None = None) -> bytes:
     """One event in the format of the HTML standard."""
-    number = b"" if event.seq is None else b"id: %d\n" % event.seq
-    return number + b"event: " + event.type.encode() + b"\ndata: " + msgspec.json.encode(event.data) + b"\n\n"
+    number = b"" if seq is None else b"id: %d\n" % seq
+    return number + b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(data) + b"\n\n"

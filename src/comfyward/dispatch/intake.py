@@ -24,6 +24,7 @@ from comfyward.runs.run import DEFAULT_ENVIRONMENT, EndReason, Face, Run, State
 from comfyward.store import accounts, files, queue, runs, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.files import file_path_of
+from comfyward.store.rows import text_of
 from comfyward.workflows.catalog import Catalog, brought_names
 from comfyward.workflows.graph import Graph, describe, parse_graph
 from comfyward.workflows.needs import models_of, paths_named
@@ -204,8 +205,8 @@ class Intake:
             priority=submission.priority,
             timeout_s=checked.timeout_s,
             max_attempts=self._limits.max_attempts,
-            prompt=_json(checked.prompt),
-            extra_data=None if extra_data is None else _json(extra_data),
+            prompt=text_of(checked.prompt),
+            extra_data=None if extra_data is None else text_of(extra_data),
             files=files_rows,
             models=models_of(checked.graph),
             metadata=describe(checked.graph, extra_data, checked.packs),
@@ -294,11 +295,10 @@ def _one_named(conn: Connection, account_id: str, reference: Reference) -> Named
             file = files.by_id(conn, account_id, asset_id)
             return Named(file.digest, file.size, file_path_of(file))
         case LeftReference(run_id, name, kind):
-            run = runs.get(conn, account_id, run_id)
-            for left in run.outputs if kind == "output" else run.previews:
-                if left["name"] == name:
-                    return Named(left["digest"], left["size"], f"{run_id}/{name}")
-            raise NotFound(f"Run '{run_id}' left no '{name}'.")
+            left = runs.get(conn, account_id, run_id).left(kind, name)
+            if left is None:
+                raise NotFound(f"Run '{run_id}' left no '{name}'.")
+            return Named(left["digest"], left["size"], f"{run_id}/{name}")
 
 
 def _insert(
@@ -328,10 +328,6 @@ def _cancel(conn: Connection, account_id: str, run_id: str, prices: Mapping[str,
         return runs.get(conn, account_id, run_id), [Event(run_id, account_id, EventType.CANCELLING)]
     events = changes.ended(conn, run, EndReason.CANCELLED, now, prices=prices)
     return runs.get(conn, account_id, run_id), events
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode("utf-8")
 
 
 def _request_digest(submission: Submission) -> str:

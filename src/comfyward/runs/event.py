@@ -43,4 +43,10 @@ class Event:
         return self.type is EventType.STATUS and self.data.get("state") in FINAL_STATES
 
 
+def picture_of(image: str) -> tuple[str, str]:
+    """(content type, base64) of the data: URL that a preview carries."""
+    content_type, _, encoded = image.removeprefix("data:").partition(";base64,")
+    return content_type, encoded
+
+
 Publish = Callable[[Sequence[Event]], None]

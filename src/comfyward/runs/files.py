@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import mimetypes
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -16,6 +17,11 @@ MAX_PATH_LENGTH = 1024
 MAX_SEGMENT_LENGTH = 255
 MAX_URL_LENGTH = 8192
 MAX_FILES = 500
+
+
+def content_type_of(path: str) -> str:
+    """The media type that a file's name speaks of."""
+    return mimetypes.guess_type(path)[0] or "application/octet-stream"
 
 
 @dataclass(frozen=True)

@@ -221,3 +221,8 @@ class Run:
     @property
     def status(self) -> PublicStatus:
         return public_status(self.state, self.end_reason)
+
+    def left(self, kind: str, name: str) -> dict[str, Any] | None:
+        """An output, or with another kind than "output" a temporary file, by its name in the run."""
+        left = self.outputs if kind == "output" else self.previews
+        return next((each for each in left if each["name"] == name), None)

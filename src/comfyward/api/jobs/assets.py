@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import mimetypes
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,20 +14,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from comfyward.api.body import read_json
+from comfyward.api.body import pieces_of, read_json
 from comfyward.api.context import Context
 from comfyward.api.jobs.shapes import Shapes
 from comfyward.api.views import serve
 from comfyward.errors import BlobNotFound, InvalidRequest, TooLarge, Unauthenticated
 from comfyward.ids import is_digest
-from comfyward.runs.files import parse_path
+from comfyward.runs.files import content_type_of, parse_path
 from comfyward.store import files, runs
 from comfyward.store.db import now_ms
 from comfyward.store.files import StoredFile
 
 HASH_PREFIX = "blake3:"
 MIN_LASTS_S, MAX_LASTS_S = 60, 604_800
-CHUNK_BYTES = 1 << 20
 MAX_CONTENT_TYPE = 200
 
 
@@ -77,7 +74,7 @@ class _Assets:
             expected = _digest(expected) if (expected := form.get("expected_hash")) else None
             known = expected is not None and await self._size_of(account_id, expected) is not None
             limit = self._context.settings.upload_limit_bytes
-            blob = await self._context.blobs.put_stream(_chunks(upload), limit=limit, digest=expected)
+            blob = await self._context.blobs.put_stream(pieces_of(upload), limit=limit, digest=expected)
         file = files.new_file(account_id, path, blob.digest, blob.size, content_type[:MAX_CONTENT_TYPE], now_ms())
         file, is_new = await self._db.write(_mint, file, expires_at)
         return await self._answer(request, file, 201 if is_new and not known else 200, created_new=is_new and not known)
@@ -90,8 +87,7 @@ class _Assets:
         if size is None:
             raise BlobNotFound("There are no bytes of this hash.")
         path = asset_path(body.file_path or digest)
-        content_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
-        file = files.new_file(account_id, path, digest, size, content_type, now_ms())
+        file = files.new_file(account_id, path, digest, size, content_type_of(path), now_ms())
         file, is_new = await self._db.write(_mint, file, _expires_at(body.expires_in))
         return await self._answer(request, file, 201 if is_new else 200, created_new=False)
 
@@ -108,8 +104,8 @@ class _Assets:
         return await self._answer(request, await self._file(request))
 
     async def delete(self, request: Request) -> Response:
-        file = await self._file(request)
-        await self._db.write(files.remove_by_id, file.account_id, file.id)
+        account_id = (await self._context.auth.caller(request)).account.id
+        await self._db.write(files.remove_by_id, account_id, request.path_params["asset_id"])
         return Response(status_code=204)
 
     async def content(self, request: Request) -> Response:
@@ -192,8 +188,3 @@ def _number(form: FormData, name: str) -> int | None:
     if not isinstance(value, str) or not value.isdecimal() or not MIN_LASTS_S <= int(value[:9]) <= MAX_LASTS_S:
         raise Unprocessable(f"'{name}' must be {MIN_LASTS_S} to {MAX_LASTS_S}.")
     return int(value)
-
-
-async def _chunks(upload: UploadFile) -> AsyncIterator[bytes]:
-    while chunk := await upload.read(CHUNK_BYTES):
-        yield chunk

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -27,9 +27,10 @@ from comfyward.api.jobs.shapes import (
     status_of_state,
 )
 from comfyward.delivery.hub import Listener
+from comfyward.delivery.stream import frame
 from comfyward.dispatch.intake import Submission
 from comfyward.errors import InvalidRequest, NotFound, OutOfCredit
-from comfyward.runs.event import Event, EventType
+from comfyward.runs.event import Event, EventType, picture_of
 from comfyward.runs.labels import check_filter, check_labels
 from comfyward.runs.run import Face, Run, State
 from comfyward.store import accounts, runs
@@ -229,15 +230,11 @@ class _Stream:
                 self._value = progress["value"] = max(self._value, progress["value"])
                 return [frame("progress", progress)]
             case EventType.PREVIEW:
-                content_type, _, encoded = data["image"].removeprefix("data:").partition(";base64,")
+                content_type, encoded = picture_of(data["image"])
                 preview = {"node_id": data["node"] or "", "content_type": content_type, "data_base64": encoded}
                 return [frame("preview", preview)]
             case _:
                 return []
-
-
-def frame(name: str, data: Mapping[str, Any]) -> bytes:
-    return b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(data) + b"\n\n"
 
 
 def _look(conn: Connection, account_id: str, run_id: str) -> tuple[Run, int | None]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import mimetypes
 import re
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,21 +19,20 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from comfyward.api.body import answer
+from comfyward.api.body import answer, pieces_of
 from comfyward.api.context import Context
 from comfyward.api.native.scope import Scope, Scopes
 from comfyward.api.views import SAFE, find_input, serve
 from comfyward.errors import InvalidPath, InvalidRequest, NotFound, TooLarge
 from comfyward.files.objects import blob_key, view_key
 from comfyward.files.pictures import convert, put_mask
-from comfyward.runs.files import Stored, Url, check_segments
+from comfyward.runs.files import Stored, Url, check_segments, content_type_of
 from comfyward.store import files, runs
 from comfyward.store.db import now_ms
 from comfyward.store.files import StoredFile
 from comfyward.store.workflows import DEFAULT_ALIAS
 
 KINDS = ("input", "output", "temp")
-CHUNK_BYTES = 1 << 20
 TEMP_LASTS_MS = 24 * 3600 * 1000
 HEADER_LIMIT_BYTES = 64 << 20
 DEFAULT_QUALITY = 90
@@ -101,7 +99,7 @@ class Files:
         self._check_length(request)
         async with request.form(max_files=1, max_fields=20) as form:
             upload = _upload(form)
-            return await self._store(scope, form, upload.filename, _chunks(upload))
+            return await self._store(scope, form, upload.filename, pieces_of(upload))
 
     async def upload_mask(self, request: Request) -> Response:
         """The picture that `original_ref` names, with the alpha of the uploaded one."""
@@ -119,7 +117,7 @@ class Files:
             async def put(folder: Path, target: Path) -> bool:
                 await self._copy(original, folder / "original")
                 with (folder / "mask").open("wb") as mask:
-                    async for piece in _chunks(upload):
+                    async for piece in pieces_of(upload):
                         mask.write(piece)
                 return await put_mask(folder / "original", folder / "mask", target)
 
@@ -146,8 +144,7 @@ class Files:
             case Url():
                 return source
             case Stored(digest, size):
-                content_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
-                return Seen(digest, size, content_type, path.rpartition("/")[2])
+                return Seen(digest, size, content_type_of(path), path.rpartition("/")[2])
             case _:
                 raise NotFound(f"There is no file '{path}'.")
 
@@ -161,8 +158,9 @@ class Files:
         path = "/".join(part for part in (subfolder, name) if part)
         check_segments(path)
         blob = await self._context.blobs.put_stream(chunks, limit=self._context.settings.upload_limit_bytes)
-        content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        file = files.new_file(scope.account_id, f"/{kind}/{path}", blob.digest, blob.size, content_type, now_ms())
+        file = files.new_file(
+            scope.account_id, f"/{kind}/{path}", blob.digest, blob.size, content_type_of(name), now_ms()
+        )
         if kind != "input":
             file = replace(file, expires_at=now_ms() + TEMP_LASTS_MS)
         overwrite = (_field(form, "overwrite") or "").lower() in ("true", "1")
@@ -233,12 +231,11 @@ def _left(conn: Connection, account_id: str, kind: str, path: str) -> Seen:
     run_id, _, name = path.partition("/")
     if name:
         try:
-            run = runs.get(conn, account_id, run_id)
+            left = runs.get(conn, account_id, run_id).left(kind, name)
         except NotFound:
-            run = None
-        for left in (run.outputs if kind == "output" else run.previews) if run else ():
-            if left["name"] == name:
-                return Seen(left["digest"], left["size"], left["content_type"], name.rpartition("/")[2])
+            left = None
+        if left is not None:
+            return Seen(left["digest"], left["size"], left["content_type"], name.rpartition("/")[2])
     found = files.newest_left(conn, account_id, kind, path)
     return Seen(found.digest, found.size, found.content_type, path.rpartition("/")[2])
 
@@ -290,11 +287,6 @@ def _field(form: FormData, name: str) -> str | None:
 
 def _plain(name: str) -> str:
     return re.sub(r'[^\x20-\x7e]|["\\]', "_", name)
-
-
-async def _chunks(upload: UploadFile) -> AsyncIterator[bytes]:
-    while chunk := await upload.read(CHUNK_BYTES):
-        yield chunk
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

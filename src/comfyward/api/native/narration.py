@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from comfyward.api.native.shapes import ending_of, shown_of
-from comfyward.runs.event import Event, EventType
+from comfyward.runs.event import Event, EventType, picture_of
 from comfyward.runs.run import Run, State
 from comfyward.store.db import now_ms
 
@@ -79,7 +79,7 @@ class Narration:
             case EventType.PROGRESS:
                 return [*self._begin([]), *self._progress(data["node"], data["value"], data["max"])]
             case EventType.PREVIEW:
-                content_type, _, encoded = data["image"].removeprefix("data:").partition(";base64,")
+                content_type, encoded = picture_of(data["image"])
                 return [Picture(self.prompt_id, data["node"] or self.node, content_type, base64.b64decode(encoded))]
             case _:
                 return []
