@@ -409,7 +409,7 @@ def verify_webhook(secret: str, headers: Mapping[str, str], body: bytes) -> dict
         raise InvalidSignature("The webhook is not signed.") from error
     if age_s > WEBHOOK_TOLERANCE_S:
         raise InvalidSignature("The webhook is too old.")
-    expected = sign_webhook(secret, message_id, int(sent_at), body)["webhook-signature"]
+    expected = sign_webhook([secret], message_id, int(sent_at), body)["webhook-signature"]
     if not any(hmac.compare_digest(expected.encode(), each.encode()) for each in signatures.split(" ")):
         raise InvalidSignature("The webhook's signature is not right.")
     run: dict[str, Any] = json.loads(body)

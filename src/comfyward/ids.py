@@ -8,6 +8,7 @@ import hmac
 import os
 import secrets
 import uuid
+from collections.abc import Sequence
 
 # nanoid's own alphabet: 64 URL-safe characters, so a byte modulo 64 is unbiased.
 _ALPHABET = b"useandom-26T198340PX75pxJACKVERYMINDBUSHWOLF_GQZbfghjklqvwyzrict"
@@ -41,15 +42,18 @@ def new_webhook_secret() -> str:
     return "whsec_" + base64.b64encode(os.urandom(24)).decode("ascii")
 
 
-def sign_webhook(secret: str, message_id: str, timestamp_s: int, body: bytes) -> dict[str, str]:
-    """The three headers by which a receiver can tell that a message is ours and fresh (Standard Webhooks)."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
+def sign_webhook(secrets: Sequence[str], message_id: str, timestamp_s: int, body: bytes) -> dict[str, str]:
+    """The three headers by which a receiver can tell that a message is ours and fresh (Standard Webhooks).
+
+    There is a signature for each secret: two while a receiver changes over from one to the other.
+    """
     content = f"{message_id}.{timestamp_s}.".encode() + body
-    signature = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
+    keys = [base64.b64decode(secret.removeprefix("whsec_")) for secret in secrets]
+    signatures = [base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode() for key in keys]
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(timestamp_s),
-        "webhook-signature": f"v1,{signature}",
+        "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
     }
 
 

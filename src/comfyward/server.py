@@ -25,13 +25,17 @@ from comfyward.api.shapes import Shapes
 from comfyward.delivery.hub import Hub
 from comfyward.delivery.webhooks import Webhooks
 from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.intake import Intake, RunLimits
 from comfyward.dispatch.leases import Leases
 from comfyward.dispatch.offers import Offers
 from comfyward.dispatch.recorder import Recorder
 from comfyward.dispatch.secrets import Secrets
 from comfyward.dispatch.upkeep import Rescue, Retention
+from comfyward.dispatch.uploads import Uploads
 from comfyward.errors import SetupFailed
+from comfyward.files.cache import HostCache
+from comfyward.files.fetch import Limits as FetchLimits
 from comfyward.files.guard import Guard
 from comfyward.files.objects import Objects
 from comfyward.fleet.devices import Device, find_devices
@@ -41,8 +45,10 @@ from comfyward.loop import Loop
 from comfyward.runs.event import Event
 from comfyward.runs.run import Run
 from comfyward.settings import Settings
-from comfyward.store import accounts, workers
+from comfyward.store import accounts, sessions, workers
 from comfyward.store.db import Database, now_ms
+from comfyward.web.app import site_routes
+from comfyward.web.entry import LINK_LASTS_MS
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +65,7 @@ class Started:
     url: str
     native_url: str | None
     first_key: str | None
+    login_url: str | None
     pools: tuple[str, ...]
 
 
@@ -95,10 +102,15 @@ class Server:
             prices=settings.prices,
         )
         self._objects, self._blobs = objects, blobs
+        self._uploads = Uploads(self._db, blobs, settings.data_dir / "uploads", settings.upload_limit_bytes)
+        limits = FetchLimits(settings.fetch_limit_bytes, settings.fetch_timeout_s, settings.fetch_connections)
+        cache = HostCache(settings.data_dir.resolve() / "cache", settings.cache_limit_bytes, self._guard, limits)
+        self._imports = Imports(self._db, blobs, self._guard, cache)
         self._loops: list[Loop] = [
             self._leases,
             Rescue(self._db, self._publish, self._rescued, settings.prices),
-            Retention(self._db, blobs, settings.retention_days),
+            Retention(self._db, blobs, self._uploads, settings.retention_days),
+            self._imports,
         ]
         self._reconcile: Reconcile | None = None
         self._webhooks: Webhooks | None = None
@@ -107,13 +119,15 @@ class Server:
         settings = self._settings
         listener = _listen(settings.host, settings.port)
         url = _url_of(settings.host, listener)
-        first_key = await self._first_key()
+        first_key, link = await self._first_entry()
         context = self._context(Auth(self._db, await self._db.write(accounts.secret, "links")), url)
-        app = create_app(context, self._frontends.editor, self._lifespan(url))
+        site = site_routes(context, self._frontends)
+        app = create_app(context, self._frontends, self._lifespan(url), site)
         self._servers = [(_uvicorn(app, lifespan=True), listener)]
         native_url = self._add_native_port(context)
         self._watch_signals()
-        on_started(Started(url, native_url, first_key, tuple(device.pool for device in self._devices)))
+        login_url = f"{(settings.public_url or url).rstrip('/')}/enter/{link}" if link else None
+        on_started(Started(url, native_url, first_key, login_url, tuple(device.pool for device in self._devices)))
         try:
             await asyncio.gather(*(server.serve(sockets=[opened]) for server, opened in self._servers))
         finally:
@@ -131,8 +145,7 @@ class Server:
                 hint="Listen on 127.0.0.1, or leave out --native-open and let clients send a key.",
             )
         listener = _listen(settings.host, settings.native_port)
-        frontend = self._frontends.engine or self._frontends.editor
-        app = native_app(context, frontend, is_open=settings.native_open)
+        app = native_app(context, self._frontends.at_root(), is_open=settings.native_open)
         self._servers.append((_uvicorn(app, lifespan=False), listener))
         return _url_of(settings.host, listener)
 
@@ -174,7 +187,10 @@ class Server:
             objects=self._objects,
             hub=self._hub,
             secrets=self._secrets,
+            imports=self._imports,
+            uploads=self._uploads,
             webhooks_changed=self._wake_webhooks,
+            fleet_changed=lambda: self._reconcile.wake() if self._reconcile else None,
             fleet_problem=lambda: self._fleet.problem() if self._fleet else None,
         )
 
@@ -210,10 +226,13 @@ class Server:
     async def _worker_exited(self, worker_id: str) -> None:
         await self._leases.worker_gone(worker_id)
 
-    async def _first_key(self) -> str | None:
-        """On the first start: the admin's key, to be shown this once."""
+    async def _first_entry(self) -> tuple[str | None, str | None]:
+        """On the first start: the admin's key and one-time link, to be shown this once."""
         admin, is_new = await self._db.write(accounts.ensure_admin, now_ms())
-        return await self._db.write(accounts.create_key, admin.id, "first key", now_ms()) if is_new else None
+        if not is_new:
+            return None, None
+        key = await self._db.write(accounts.create_key, admin.id, "first key", now_ms())
+        return key, await self._db.write(sessions.offer_link, admin.id, now_ms(), LINK_LASTS_MS)
 
     def _publish(self, events: Sequence[Event]) -> None:
         self._hub.publish(events)

@@ -89,6 +89,14 @@ class Settings(BaseSettings):
     )
     editor: bool = Field(True, description="Serve ComfyUI's editor below /workflows/ID/comfy/ (fetched once, 30 MB).")
 
+    # Login by an identity provider (needs the extra `oidc`)
+    oidc_issuer: str | None = Field(
+        None, description="Issuer URL of an OpenID Connect provider; its users can log in. Needs comfyward[oidc]."
+    )
+    oidc_client_id: str | None = Field(None, description="This server's client id at the provider.")
+    oidc_client_secret: str | None = Field(None, repr=False, description="Its secret; none for a public client.")
+    oidc_signup: bool = Field(False, description="Give an account to whoever logs in by the provider and has none.")
+
     # Runs
     run_timeout_s: float = Field(3600.0, gt=0, description="Longest execution of a run that sets no timeout.")
     max_run_timeout_s: float = Field(24 * 3600.0, gt=0, description="Largest timeout that a run may ask for.")
@@ -175,7 +183,7 @@ class Settings(BaseSettings):
 
     def as_environment(self) -> dict[str, str]:
         """The settings that were set, as environment variables for a child process."""
-        values = self.model_dump(mode="json", include=self.model_fields_set)
+        values = self.model_dump(mode="json", include=self.model_fields_set, exclude={"oidc_client_secret"})
         return {
             f"COMFYWARD_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
             for name, value in values.items()

@@ -15,7 +15,7 @@ BODY = json.dumps({"id": "run1", "status": "COMPLETED"}).encode()
 
 
 def test_a_signed_message_is_the_run() -> None:
-    headers = sign_webhook(SECRET, "msg_1", int(time.time()), BODY)
+    headers = sign_webhook([SECRET], "msg_1", int(time.time()), BODY)
 
     assert verify_webhook(SECRET, headers, BODY)["id"] == "run1"
     assert verify_webhook(SECRET, {name.title(): value for name, value in headers.items()}, BODY)["id"] == "run1"
@@ -43,14 +43,14 @@ def test_the_signature_is_that_of_standard_webhooks() -> None:
     ],
 )
 def test_a_changed_message_is_refused(change: dict[str, str]) -> None:
-    headers = sign_webhook(SECRET, "msg_1", int(time.time()), BODY) | change
+    headers = sign_webhook([SECRET], "msg_1", int(time.time()), BODY) | change
 
     with pytest.raises(InvalidSignature):
         verify_webhook(SECRET, headers, BODY)
 
 
 def test_a_changed_body_and_a_message_without_signature_are_refused() -> None:
-    headers = sign_webhook(SECRET, "msg_1", int(time.time()), BODY)
+    headers = sign_webhook([SECRET], "msg_1", int(time.time()), BODY)
 
     with pytest.raises(InvalidSignature):
         verify_webhook(SECRET, headers, BODY + b" ")

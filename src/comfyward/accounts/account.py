@@ -13,6 +13,8 @@ class Account:
     credit_limit: float | None
     webhook_secret: str
     created_at: int
+    former_webhook_secret: str | None = None  # signs beside the present one for a while after a rotation
+    former_webhook_secret_until: int | None = None
 
     @property
     def is_admin(self) -> bool:
@@ -35,7 +37,8 @@ class ApiKey:
 
 @dataclass(frozen=True)
 class Caller:
-    """The account behind a request, and the key it used."""
+    """The account behind a request, and the key or the browser's session that it used."""
 
     account: Account
     api_key_id: str | None
+    session_id: str | None = None

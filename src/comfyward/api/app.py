@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,13 +16,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, gen
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Mount
 
 from comfyward import __version__
-from comfyward.api import gateway, icu, library, views
+from comfyward.api import gateway, icu, library, uploads, views
 from comfyward.api.context import Context
 from comfyward.api.jobs import app as jobs
 from comfyward.api.native.app import native_app
+from comfyward.api.native.frontend import Frontends
 from comfyward.api.reference import reference_page
 from comfyward.errors import ComfywardError, Unauthenticated
 from comfyward.store import queue, workers
@@ -46,12 +46,14 @@ Send your key as `Authorization: Bearer KEY`. Errors have the form
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
-def create_app(context: Context, editor: Path | None, lifespan: Lifespan | None = None) -> Starlette:
+def create_app(
+    context: Context, frontends: Frontends, lifespan: Lifespan | None = None, site: Sequence[BaseRoute] = ()
+) -> Starlette:
     """The server's application: plain routes for what is on every run's way, FastAPI for the documented rest.
 
-    `editor` is the static folder of ComfyUI's frontend.
+    `site` holds the routes of the website.
     """
-    native = native_app(context, editor)
+    native = native_app(context, frontends)
     return Starlette(
         routes=[
             gateway.routes(context),
@@ -59,6 +61,8 @@ def create_app(context: Context, editor: Path | None, lifespan: Lifespan | None 
             jobs.mount(context),
             Mount("/comfy", native),
             Mount("/workflows/{workflow_id}/comfy", native),
+            *uploads.routes(context),
+            *site,
             Mount("/", _documented(context)),
         ],
         exception_handlers=_HANDLERS,

@@ -1,4 +1,4 @@
-"""Who is calling: API keys for clients, tokens for workers, signatures on links."""
+"""Who is calling: API keys for clients, cookies of browsers, tokens for workers, signatures on links."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ import asyncio
 import hashlib
 import hmac
 import time
+from collections.abc import Coroutine
+from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
 
 from comfyward.accounts.account import Caller
-from comfyward.errors import Unauthenticated
+from comfyward.errors import Forbidden, Unauthenticated
 from comfyward.ids import hash_secret
-from comfyward.store import accounts
+from comfyward.store import accounts, sessions
 from comfyward.store.accounts import KEY_USE_RESOLUTION_MS
 from comfyward.store.db import Database, now_ms
 
 REMEMBER_S = 2.0
 MAX_REMEMBERED = 10_000
 SIGNATURE_CHARACTERS = 32
+COOKIE = "comfyward_session"
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class Auth:
@@ -31,8 +37,34 @@ class Auth:
         self._touching: set[asyncio.Task[None]] = set()
 
     async def caller(self, request: Request) -> Caller:
-        """The account and key of a request. Raises Unauthenticated."""
+        """The account behind a request, by its key or its browser's session. Raises Unauthenticated, Forbidden."""
+        if "authorization" not in request.headers and (caller := await self.by_session(request)) is not None:
+            return caller
         return await self.caller_of(bearer(request))
+
+    async def by_session(self, request: HTTPConnection) -> Caller | None:
+        """The account whose session the browser's cookie names, if it does. Raises Forbidden for another site's."""
+        token = request.cookies.get(COOKIE)
+        if not token:
+            return None
+        refuse_foreign_origin(request)
+        token_hash = hash_secret(token)
+        remembered = self._callers.get(token_hash)
+        if remembered is not None and remembered[0] > time.monotonic():
+            return remembered[1]
+        now = now_ms()
+        found = await self._db.look(sessions.caller, token, now)
+        if found is None:
+            return None
+        caller, seen_at = found
+        if caller.session_id and now - seen_at > KEY_USE_RESOLUTION_MS:
+            self._later(self._db.write(sessions.touch, caller.session_id, now))
+        self._remember(token_hash, caller)
+        return caller
+
+    def forget(self) -> None:
+        """Sessions and keys that have just ended are asked for again at once."""
+        self._callers.clear()
 
     async def caller_of(self, key: str) -> Caller:
         """The account of an API key. Raises Unauthenticated."""
@@ -46,10 +78,8 @@ class Auth:
             raise Unauthenticated("The API key is not known, has expired or was revoked.")
         caller, last_used_at = found
         if caller.api_key_id and now - (last_used_at or 0) > KEY_USE_RESOLUTION_MS:
-            self._touch(caller.api_key_id, now)
-        if len(self._callers) >= MAX_REMEMBERED:
-            self._callers.clear()
-        self._callers[key_hash] = (time.monotonic() + REMEMBER_S, caller)
+            self._later(self._db.write(accounts.touch_key, caller.api_key_id, now))
+        self._remember(key_hash, caller)
         return caller
 
     async def worker(self, request: Request) -> None:
@@ -70,10 +100,29 @@ class Auth:
     def check_signature(self, path: str, signature: str) -> bool:
         return hmac.compare_digest(self.signature(path).encode(), signature.encode())
 
-    def _touch(self, key_id: str, now: int) -> None:
-        task = asyncio.create_task(self._db.write(accounts.touch_key, key_id, now))
+    def _remember(self, secret_hash: str, caller: Caller) -> None:
+        if len(self._callers) >= MAX_REMEMBERED:
+            self._callers.clear()
+        self._callers[secret_hash] = (time.monotonic() + REMEMBER_S, caller)
+
+    def _later(self, write: Coroutine[Any, Any, None]) -> None:
+        """Nobody waits for a time of last use to be written down."""
+        task = asyncio.create_task(write)
         self._touching.add(task)
         task.add_done_callback(self._touching.discard)
+
+
+def refuse_foreign_origin(request: HTTPConnection) -> None:
+    """A page of another site must not act with what the browser sends by itself (cookies, a loopback address).
+
+    Browsers say where a request comes from (Origin, Sec-Fetch-Site) and no page can change it. Raises Forbidden.
+    """
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise Forbidden("The request comes from a page of another site.")
+    site = request.headers.get("sec-fetch-site")
+    if request.scope.get("method", "GET") not in SAFE_METHODS and site in ("cross-site", "same-site"):
+        raise Forbidden("The request comes from a page of another site.")
 
 
 def bearer(request: HTTPConnection) -> str:
@@ -82,3 +131,10 @@ def bearer(request: HTTPConnection) -> str:
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthenticated("The request carries no API key.")
     return key.strip()
+
+
+def enter(answered: Response, token: str, *, secure: bool) -> None:
+    """Gives the browser the cookie of a session that has just begun. `secure` where the site is reached by https."""
+    answered.set_cookie(
+        COOKIE, token, sessions.LASTS_MS // 1000, httponly=True, samesite="lax", secure=secure, path="/"
+    )

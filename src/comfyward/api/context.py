@@ -10,11 +10,13 @@ from fastapi import Request
 from comfyward.api.auth import Auth
 from comfyward.delivery.hub import Hub
 from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.intake import Intake
 from comfyward.dispatch.leases import Leases
 from comfyward.dispatch.offers import Offers
 from comfyward.dispatch.recorder import Recorder
 from comfyward.dispatch.secrets import Secrets
+from comfyward.dispatch.uploads import Uploads
 from comfyward.files.objects import Objects
 from comfyward.settings import Settings
 from comfyward.store.db import Database
@@ -33,7 +35,10 @@ class Context:
     objects: Objects
     hub: Hub
     secrets: Secrets
+    imports: Imports
+    uploads: Uploads
     webhooks_changed: Callable[[], None]
+    fleet_changed: Callable[[], None]
     fleet_problem: Callable[[], str | None]
 
     def base_url(self, request: Request) -> str:

@@ -82,9 +82,18 @@ def _life_routes(context: Context, askers: Askers) -> list[Route]:
         await context.leases.worker_gone(message.worker_id, said_goodbye=True)
         return Response(status_code=204)
 
+    async def put_log(request: Request) -> Response:
+        await context.auth.worker(request)
+        worker_id, incarnation = request.path_params["worker_id"], request.path_params["incarnation"]
+        await _asker(context, askers, worker_id, incarnation)
+        text = await read_body(request, MAX_MESSAGE_BYTES)
+        context.leases.log_came(worker_id, text.decode("utf-8", "replace"))
+        return Response(status_code=204)
+
     return [
         Route("/hello", hello, methods=["POST"]),
         Route("/catalog/{environment}/{digest}", put_catalog, methods=["PUT"]),
+        Route("/log/{worker_id}/{incarnation}", put_log, methods=["PUT"]),
         Route("/goodbye", goodbye, methods=["POST"]),
     ]
 

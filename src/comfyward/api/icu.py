@@ -188,17 +188,14 @@ def _add_workflow_routes(routes: APIRouter, context: Context) -> None:
             id=new_id(),
             account_id=caller.account.id,
             name=body.name or "Untitled",
+            created_at=now,
+            updated_at=now,
             description=body.description,
             graph=_graph_text(body.prompt),
             editor_graph=_text(body.workflow),
             tags=body.tags or [],
             visibility=body.visibility or "PRIVATE",
             accelerator=body.accelerator,
-            is_default=False,
-            current_run_id=None,
-            created_at=now,
-            updated_at=now,
-            deleted_at=None,
         )
         await db.write(workflows.create, workflow)
         return answer(_shapes(context, request).workflow(workflow), 201)

@@ -12,14 +12,15 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import UploadFile
 
-from comfyward.api.body import answer, check, pieces_of, read_body
+from comfyward.api.body import answer, check, pieces_of, read_body, read_json, schema_of
 from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX, Shapes, iso
 from comfyward.errors import InvalidRequest, NotFound, TooLarge
-from comfyward.runs.files import content_type_of, parse_path
-from comfyward.store import accounts, files, webhooks
+from comfyward.runs.files import Url, content_type_of, parse_files, parse_path
+from comfyward.store import accounts, files, imports, webhooks
 from comfyward.store.db import now_ms
 from comfyward.store.files import StoredFile
+from comfyward.store.imports import Import
 
 DEFAULT_USAGE_DAYS = 30
 
@@ -33,9 +34,21 @@ class KnownFile(BaseModel):
     digest: str = Field(description="blake3, as an upload or an output shows it.")
 
 
+class ImportRequest(BaseModel):
+    """A file that the server is to fetch."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    path: str = Field(description="Where graphs find it, e.g. /models/loras/style.safetensors.")
+    url: str
+    digest: str | None = Field(None, description="blake3 or sha256 that the file must have.")
+    headers: dict[str, str] | None = Field(None, description="Sent to the URL's own host only.")
+
+
 def router(context: Context) -> APIRouter:
     routes = APIRouter(prefix=API_PREFIX)
     _add_file_routes(routes, context)
+    _add_import_routes(routes, context)
     _add_offer_routes(routes, context)
     _add_account_routes(routes, context)
     return routes
@@ -81,6 +94,40 @@ def _add_file_routes(routes: APIRouter, context: Context) -> None:
     async def delete(request: Request, path: str) -> Response:
         caller = await context.auth.caller(request)
         await db.write(files.remove, caller.account.id, parse_path(path))
+        return Response(status_code=204)
+
+
+def _add_import_routes(routes: APIRouter, context: Context) -> None:
+    db = context.db
+
+    @routes.post(
+        "/imports",
+        tags=["files"],
+        summary="Fetch a file from a URL, to keep",
+        description="The server fetches it; a graph that names the file gets it.",
+        openapi_extra=schema_of(ImportRequest),
+        status_code=202,
+    )
+    async def add(request: Request) -> Response:
+        caller = await context.auth.caller(request)
+        body = await read_json(request, ImportRequest, context.settings.body_limit_bytes)
+        source = {"url": body.url, "digest": body.digest, "headers": body.headers}
+        [(path, parsed)] = parse_files({body.path: {key: value for key, value in source.items() if value}}).items()
+        if not isinstance(parsed, Url):
+            raise InvalidRequest("Only an http:// or https:// URL can be imported.")
+        return answer({"id": await context.imports.add(caller.account.id, path, parsed)}, 202)
+
+    @routes.get("/imports", tags=["files"], summary="Imports that are not done")
+    async def find(request: Request) -> Response:
+        caller = await context.auth.caller(request)
+        found = await db.read(imports.find, caller.account.id)
+        return answer([_import_shape(each, *context.imports.progress(each.id)) for each in found])
+
+    @routes.delete("/imports/{import_id}", tags=["files"], summary="Stop or forget an import")
+    async def delete(request: Request, import_id: str) -> Response:
+        caller = await context.auth.caller(request)
+        await db.write(imports.remove, caller.account.id, import_id)
+        context.imports.wake()
         return Response(status_code=204)
 
 
@@ -251,6 +298,19 @@ def _shape(file: StoredFile) -> dict[str, Any]:
         "size": file.size,
         "content_type": file.content_type,
         "created_at": iso(file.named_at),
+    }
+
+
+def _import_shape(each: Import, done: int, total: int | None) -> dict[str, Any]:
+    return {
+        "id": each.id,
+        "path": each.path,
+        "url": each.source["url"],
+        "state": each.state,
+        "done": done,
+        "total": total,
+        "error": each.failure,
+        "created_at": iso(each.created_at),
     }
 
 

@@ -41,8 +41,7 @@ def router(context: Context) -> APIRouter:
         found = await _output(context, request, workflow_id, run_id, name)
         if not has_thumbnail(found["content_type"]):
             raise NotFound(f"'{name}' is neither a picture nor a video.")
-        data = await _thumbnail(context, found["digest"])
-        return Response(data, media_type="image/webp", headers={"Cache-Control": FOREVER, **SAFE})
+        return await thumbnail_of(context, found["digest"])
 
     @routes.get("/workflows/{workflow_id}/input/{name:path}", summary="An input file of a workflow")
     async def input_file(request: Request, workflow_id: str, name: str) -> Response:
@@ -128,6 +127,12 @@ async def serve(
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     pieces = await context.objects.read(blob_key(digest), start, end) if end > start else _nothing()
     return StreamingResponse(pieces, 206 if partial else 200, headers, media_type=content_type)
+
+
+async def thumbnail_of(context: Context, digest: str) -> Response:
+    """The thumbnail of a stored picture or video. Raises NotFound when none can be made."""
+    data = await _thumbnail(context, digest)
+    return Response(data, media_type="image/webp", headers={"Cache-Control": FOREVER, **SAFE})
 
 
 def disposition_of(content_type: str, name: str) -> str:

@@ -32,11 +32,10 @@ from comfyward.comfy.install import Installation
 from comfyward.errors import SetupFailed
 from comfyward.store import accounts
 from comfyward.store.db import now_ms
+from comfyward.workflows.starters import CHECKPOINT, LORA, colours_graph, text_to_image_graph
 
 READY_TIMEOUT_S = 300.0
 POLL_S = 0.2
-COLOURS = (0x1B1B3A, 0x693668, 0xA74482, 0xF84AA7, 0xFF9FB2, 0xFFD6BA)
-CHECKPOINT, LORA = "tiny-sd15.safetensors", "tiny-lora.safetensors"
 
 
 @click.command("demo")
@@ -79,7 +78,7 @@ def command(out: Path, data_dir: Path | None) -> None:
         console.print(f"  {path}", soft_wrap=True)
     console.print(
         "\nNext:\n"
-        "  comfyward serve                       start the service at http://127.0.0.1:8600\n"
+        "  comfyward serve                       start the service and its website at http://127.0.0.1:8600\n"
         "  comfyward keys create my-first-key    make an API key for it\n"
         "  comfyward run graph.json --out out    run a graph of your own\n"
         "  docs/quickstart.md                    your own workflow, over the API",
@@ -87,64 +86,11 @@ def command(out: Path, data_dir: Path | None) -> None:
     )
 
 
-def colours_graph() -> dict[str, Any]:
-    """A graph that needs no weights: coloured frames, saved as a picture and as a short video."""
-    graph: dict[str, Any] = {
-        str(index): _node("EmptyImage", width=256, height=256, batch_size=2, color=colour)
-        for index, colour in enumerate(COLOURS, 1)
-    }
-    frames = "1"
-    for index in range(2, len(COLOURS) + 1):
-        graph[f"batch{index}"] = _node("ImageBatch", image1=[frames, 0], image2=[str(index), 0])
-        frames = f"batch{index}"
-    graph["picture"] = _node("SaveImage", images=["4", 0], filename_prefix="colour")
-    graph["video"] = _node("CreateVideo", images=[frames, 0], fps=6.0)
-    graph["save"] = _node("SaveVideo", video=["video", 0], filename_prefix="colours", format="mp4", codec="h264")
-    return graph
-
-
-def text_to_image_graph() -> dict[str, Any]:
-    """CheckpointLoaderSimple, LoraLoader, CLIPTextEncode, KSampler, VAEDecode, SaveImage."""
-    return {
-        "checkpoint": _node("CheckpointLoaderSimple", ckpt_name=CHECKPOINT),
-        "lora": _node(
-            "LoraLoader",
-            model=["checkpoint", 0],
-            clip=["checkpoint", 1],
-            lora_name=LORA,
-            strength_model=1.0,
-            strength_clip=1.0,
-        ),
-        "positive": _node("CLIPTextEncode", clip=["lora", 1], text="a lighthouse at night"),
-        "negative": _node("CLIPTextEncode", clip=["lora", 1], text="blurry"),
-        "latent": _node("EmptyLatentImage", width=128, height=128, batch_size=1),
-        "sampler": _node(
-            "KSampler",
-            model=["lora", 0],
-            positive=["positive", 0],
-            negative=["negative", 0],
-            latent_image=["latent", 0],
-            seed=1,
-            steps=8,
-            cfg=5.0,
-            sampler_name="euler",
-            scheduler="normal",
-            denoise=1.0,
-        ),
-        "decode": _node("VAEDecode", samples=["sampler", 0], vae=["checkpoint", 2]),
-        "save": _node("SaveImage", images=["decode", 0], filename_prefix="lighthouse"),
-    }
-
-
 def _model_urls(files_url: str) -> dict[str, Source]:
     return {
         f"/models/checkpoints/{CHECKPOINT}": f"{files_url}/{CHECKPOINT}",
         f"/models/loras/{LORA}": f"{files_url}/{LORA}",
     }
-
-
-def _node(class_type: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs}
 
 
 def _offer_bubblewrap(console: Console) -> None:

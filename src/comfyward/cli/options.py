@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from pydantic import ValidationError
 from comfyward.errors import SetupFailed
 from comfyward.settings import Settings
 from comfyward.store.db import Database
+
+LOG_FORMAT, LOG_TIME_FORMAT = "%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"
+LOG_TAIL_LINES = 500
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,5 +53,19 @@ def open_database(data_dir: Path | None) -> Iterator[Database]:
 
 
 def set_up_logging(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(level=level.upper(), format=LOG_FORMAT, datefmt=LOG_TIME_FORMAT)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def keep_log_tail() -> Callable[[], str]:
+    """Remembers the newest lines of this process's log from now on; the function returned gives them."""
+    lines: collections.deque[str] = collections.deque(maxlen=LOG_TAIL_LINES)
+
+    class Tail(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(self.format(record))
+
+    handler = Tail()
+    handler.setFormatter(logging.Formatter(LOG_FORMAT, LOG_TIME_FORMAT))
+    logging.getLogger().addHandler(handler)
+    return lambda: "\n".join(lines)

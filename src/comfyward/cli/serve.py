@@ -9,7 +9,7 @@ from typing import Any
 import click
 import uvloop
 
-from comfyward.api.native.frontend import Frontends, static_of
+from comfyward.api.native.frontend import Frontends, static_of, templates_of
 from comfyward.cli.comfyui import ensure_installed
 from comfyward.cli.options import data_dir_option, set_up_logging, settings_from
 from comfyward.comfy import install
@@ -56,13 +56,18 @@ def _frontends(settings: Settings) -> Frontends:
     if not settings.editor:
         return Frontends()
 
+    environments = settings.derived_environments_dir()
+
+    def say(what: str, fraction: float | None) -> None:
+        click.echo(what)
+
     def fetched(pins: Path) -> Path | None:
-        folder = install.frontend(settings.derived_environments_dir(), pins, lambda what, fraction: click.echo(what))
-        return static_of(folder)
+        return static_of(install.frontend(environments, pins, say))
 
     try:
         engine = fetched(install.ENGINE_EDITOR_PINS) if settings.native_port is not None else None
-        return Frontends(fetched(install.EDITOR_PINS), engine)
+        templates = templates_of(install.frontend(environments, install.TEMPLATE_PINS, say))
+        return Frontends(fetched(install.EDITOR_PINS), engine, templates)
     except SetupFailed as error:
         log.warning("ComfyUI's editor is not served: %s", error, extra={"action": "no_editor"})
         return Frontends()
@@ -70,11 +75,13 @@ def _frontends(settings: Settings) -> Frontends:
 
 def _greet(started: Started) -> None:
     click.echo(f"comfyward is at {started.url} (API docs: {started.url}/docs)")
-    click.echo(f"ComfyUI's editor: {started.url}/workflows/default/comfy/?token=YOUR_API_KEY")
     if started.native_url:
         click.echo(f"ComfyUI's own API: {started.native_url}")
     if started.pools:
         click.echo(f"Local workers: {', '.join(started.pools)}; GET /readyz answers 200 when one is ready.")
+    if started.login_url:
+        click.echo("\nOpen this link to enter the website as the admin. It works once, within a week:\n")
+        click.echo(f"    {started.login_url}\n")
     if started.first_key:
         click.echo("\nThis is the admin's API key. It is shown this once:\n")
         click.echo(f"    {started.first_key}\n")

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection
 
-from comfyward.cli.options import data_dir_option, open_database
-from comfyward.store import accounts
+from comfyward.cli.options import data_dir_option, open_database, settings_from
+from comfyward.store import accounts, sessions
 from comfyward.store.db import now_ms
+from comfyward.web.entry import LINK_LASTS_MS
 
 
 @click.group("users")
@@ -63,6 +64,27 @@ def list_users(as_json: bool, data_dir: Path | None) -> None:
         limit = "-" if account.credit_limit is None else f"{account.credit_limit:g}"
         table.add_row(account.name, account.role, f"{used.get(account.id, 0.0):.1f}", limit)
     return Console().print(table)
+
+
+@command.command("link")
+@click.argument("name")
+@data_dir_option
+def link(name: str, data_dir: Path | None) -> None:
+    """Make a one-time link to the website for an account: its first way in, or a forgotten password's.
+
+    \b
+    comfyward users link alice
+    """
+    now = now_ms()
+
+    def work(conn: Connection) -> str:
+        return sessions.offer_link(conn, accounts.by_name(conn, name).id, now, LINK_LASTS_MS)
+
+    with open_database(data_dir) as db:
+        token = asyncio.run(db.write(work))
+    settings = settings_from(data_dir=data_dir)
+    base_url = settings.public_url or f"http://{settings.host}:{settings.port}"
+    click.echo(f"{base_url.rstrip('/')}/enter/{token}")
 
 
 @command.command("limit")

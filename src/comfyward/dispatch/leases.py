@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
 from sqlalchemy import Connection
 
 from comfyward.dispatch import changes
@@ -55,6 +56,7 @@ class _Standing:
     drain: bool = False
     busy: bool = False
     seen_at: int = 0
+    log: asyncio.Future[str] | None = None
 
 
 class Leases(Loop):
@@ -103,14 +105,42 @@ class Leases(Loop):
         standing.orders.clear()
         standing.busy = bool(heartbeat.leases)
         orders = await self._renew(standing, heartbeat)
-        if orders.lost or orders.cancel or orders.drain:
+        if orders.lost or orders.cancel or orders.drain or orders.log:
             return orders
         try:
             async with asyncio.timeout(heartbeat.wait_s):
                 await standing.orders.wait()
         except TimeoutError:
             return Orders()
-        return Orders(cancel=await self._cancelled(heartbeat.worker_id), drain=standing.drain)
+        return await self._orders(standing, heartbeat.worker_id, [])
+
+    def drain(self, worker_id: str) -> None:
+        """Asks a worker to finish what it has begun and to leave."""
+        if standing := self._known.get(worker_id):
+            standing.drain = True
+            standing.orders.set()
+            if waiting := self._waiting.get(worker_id):
+                _answer(waiting, None)
+
+    async def log_of(self, worker_id: str, timeout_s: float) -> str | None:
+        """The end of a worker's log; None when it does not send it in time."""
+        standing = self._known.get(worker_id)
+        if standing is None:
+            return None
+        if standing.log is None:
+            standing.log = asyncio.get_running_loop().create_future()
+        standing.orders.set()
+        try:
+            return await asyncio.wait_for(asyncio.shield(standing.log), timeout_s)
+        except TimeoutError:
+            return None
+
+    def log_came(self, worker_id: str, text: str) -> None:
+        """A worker has sent its log."""
+        standing = self._known.get(worker_id)
+        if standing is not None and standing.log is not None:
+            asked, standing.log = standing.log, None
+            asked.set_result(text)
 
     def tell(self, worker_id: str | None) -> None:
         """There is an order for a worker: its held heartbeat is answered."""
@@ -182,13 +212,15 @@ class Leases(Loop):
             expires_at = now + int(self.lease_s * 1000)
             kept = await self._db.write(queue.renew, heartbeat.leases, expires_at=expires_at)
             lost = [lease for lease in heartbeat.leases if lease not in kept]
-        if now - standing.seen_at > SEEN_RESOLUTION_MS:
+        if heartbeat.vitals is not None or now - standing.seen_at > SEEN_RESOLUTION_MS:
             standing.seen_at = now
-            await self._db.write(workers.see, heartbeat.worker_id, now)
-        return Orders(lost, await self._cancelled(heartbeat.worker_id), standing.drain)
+            vitals = None if heartbeat.vitals is None else msgspec.to_builtins(heartbeat.vitals)
+            await self._db.write(workers.see, heartbeat.worker_id, now, vitals)
+        return await self._orders(standing, heartbeat.worker_id, lost)
 
-    async def _cancelled(self, worker_id: str) -> list[str]:
-        return await self._db.look(queue.cancelled_leases, worker_id)
+    async def _orders(self, standing: _Standing, worker_id: str, lost: list[str]) -> Orders:
+        cancelled = await self._db.look(queue.cancelled_leases, worker_id)
+        return Orders(lost, cancelled, standing.drain, log=standing.log is not None)
 
     def _standing(self, worker: Worker) -> _Standing:
         return self._known.setdefault(worker.id, _Standing(worker))

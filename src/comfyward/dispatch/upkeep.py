@@ -8,10 +8,11 @@ from sqlalchemy import Connection
 
 from comfyward.dispatch import changes
 from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.uploads import Uploads
 from comfyward.loop import Loop
 from comfyward.runs.event import Event, Publish
 from comfyward.runs.run import EndReason
-from comfyward.store import files, queue, runs
+from comfyward.store import accounts, files, queue, runs
 from comfyward.store.db import Database, now_ms
 
 DAY_MS = 24 * 3600 * 1000
@@ -53,9 +54,9 @@ class Retention(Loop):
     name = "retention"
     interval_s = 300.0
 
-    def __init__(self, db: Database, blobs: Blobs, retention_days: float) -> None:
+    def __init__(self, db: Database, blobs: Blobs, uploads: Uploads, retention_days: float) -> None:
         super().__init__()
-        self._db, self._blobs, self._retention_days = db, blobs, retention_days
+        self._db, self._blobs, self._uploads, self._retention_days = db, blobs, uploads, retention_days
 
     async def tick(self) -> dict[str, int]:
         now = now_ms()
@@ -63,9 +64,20 @@ class Retention(Loop):
         purged = await self._db.write(runs.purge, deleted_before=now - HOUR_MS, finished_before=finished_before)
         previews = await self._db.write(runs.drop_previews, now - PREVIEWS_KEPT_MS)
         expired = await self._db.write(files.expire, now)
+        uploads = await self._uploads.drop_outdated(now - DAY_MS)
+        closed = await self._db.read(accounts.retired)
+        for account_id in closed:
+            await self._db.write(accounts.erase, account_id)
         # An hour's grace: a blob is stored before the row that needs it is written.
         blobs = await self._blobs.sweep(before=now - HOUR_MS)
-        return {"runs": purged, "previews": previews, "files": expired, "blobs": blobs}
+        return {
+            "runs": purged,
+            "previews": previews,
+            "files": expired,
+            "uploads": uploads,
+            "accounts": len(closed),
+            "blobs": blobs,
+        }
 
 
 def _rescue(conn: Connection, prices: Mapping[str, float]) -> list[Event]:

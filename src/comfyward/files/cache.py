@@ -104,6 +104,15 @@ class HostCache:
         """Gives back what a former life of this worker held."""
         shutil.rmtree(self._root / "pins" / worker_id, ignore_errors=True)
 
+    @property
+    def limit_bytes(self) -> int:
+        return self._limit_bytes
+
+    def size_bytes(self) -> int:
+        """What the blobs take up."""
+        sizes = (blob.stat().st_size for blob in self._root.glob("blobs/*/*") if blob.exists())
+        return sum(sizes)
+
     def digests(self) -> set[str]:
         """The blobs that are here."""
         return {path.name for path in self._root.glob("blobs/*/*")}

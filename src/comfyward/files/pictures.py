@@ -1,4 +1,4 @@
-"""Pictures made from files: thumbnails (of a video its first frame), other forms, and masks put into pictures.
+"""Pictures made from files: thumbnails (of a video its first frame), other forms, masks; and the graphs they carry.
 
 Media are hostile input: they are decoded in a process of their own, with limits on memory and time
 (`python -m comfyward.files.pictures thumbnail SOURCE TARGET`).
@@ -7,6 +7,7 @@ Media are hostile input: they are decoded in a process of their own, with limits
 from __future__ import annotations
 
 import asyncio
+import json
 import resource
 import sys
 from pathlib import Path
@@ -46,6 +47,12 @@ async def put_mask(original: Path, mask: Path, target: Path) -> bool:
     return await _apart("mask", str(original), str(target), str(mask))
 
 
+async def carried_graphs(source: Path, target: Path) -> bool:
+    """Writes the graphs that ComfyUI left in a picture or video as JSON: {"workflow": text, "prompt": text}, each
+    where it is there. False when the file cannot be read."""
+    return await _apart("graphs", str(source), str(target))
+
+
 async def _apart(*arguments: str) -> bool:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", "-m", "comfyward.files.pictures", *arguments, stderr=asyncio.subprocess.DEVNULL
@@ -71,6 +78,8 @@ def _main(operation: str, source: str, target: str, *more: str) -> None:
             _convert(source, target, form, int(quality), channel)
         case "mask":
             _mask(source, target, *more)
+        case "graphs":
+            Path(target).write_text(json.dumps(_graphs(source)))
 
 
 def _thumbnail(source: str, target: str) -> None:
@@ -105,6 +114,25 @@ def _mask(source: str, target: str, mask: str) -> None:
     picture = original.convert("RGBA")
     picture.putalpha(alpha)
     picture.save(target, "PNG", pnginfo=about, compress_level=4)
+
+
+def _graphs(source: str) -> dict[str, str]:
+    """ComfyUI writes them as texts of a PNG, as EXIF texts "workflow:{…}" of a WEBP, and as metadata of a video.
+
+    (Source: ComfyUI's SaveImage, SaveAnimatedWEBP and SaveVideo.)
+    """
+    try:
+        picture: Image.Image = Image.open(source)
+        texts = {str(key): value for key, value in picture.info.items() if isinstance(value, str)}
+        exif = [value for value in picture.getexif().values() if isinstance(value, str)]
+        texts |= {name: value for name, _, value in (text.partition(":") for text in exif)}
+    except UnidentifiedImageError:
+        with open(source, "rb") as file:
+            container_format = _container_format(file.read(16))
+            file.seek(0)
+            with av.open(file, "r", format=container_format) as container:
+                texts = dict(container.metadata)
+    return {name.lower(): value for name, value in texts.items() if name.lower() in ("workflow", "prompt")}
 
 
 def _first_frame(source: str) -> Image.Image:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from comfyward.errors import ComfywardError
 from comfyward.loop import Loop
-from comfyward.store import queue
+from comfyward.store import queue, workers
 from comfyward.store.db import Database
 
 log = logging.getLogger(__name__)
@@ -70,15 +70,23 @@ class Plan:
     stop: tuple[str, ...]
 
 
-def plan(slots: Sequence[Slot], workers: Sequence[WorkerState], queued: Mapping[str, int], limits: Limits) -> Plan:
+def plan(
+    slots: Sequence[Slot],
+    workers: Sequence[WorkerState],
+    queued: Mapping[str, int],
+    limits: Limits,
+    paused: Collection[str] = (),
+) -> Plan:
     """What to start and stop: one worker for each queued run and one for each busy one, never below the minimum.
 
-    A worker with nothing to do is stopped once it has been idle for the timeout, down to the minimum.
+    A worker with nothing to do is stopped once it has been idle for the timeout, down to the minimum. Those that an
+    operator has paused are stopped and not started.
     """
     start: list[str] = []
-    stop: list[str] = []
+    stop = [worker.worker_id for worker in workers if worker.running and not worker.busy and worker.worker_id in paused]
+    slots = [slot for slot in slots if slot.worker_id not in paused]
     for pool in sorted({slot.pool for slot in slots}):
-        running = [worker for worker in workers if worker.pool == pool and worker.running]
+        running = [w for w in workers if w.pool == pool and w.running and w.worker_id not in paused]
         free = [slot.worker_id for slot in slots if slot.pool == pool and slot.worker_id not in _ids(running)]
         busy = sum(worker.busy for worker in running)
         wanted = max(limits.min_workers, busy + queued.get(pool, 0))
@@ -101,11 +109,12 @@ class Reconcile(Loop):
 
     async def tick(self) -> dict[str, int]:
         queued = await self._db.read(queue.lengths)
-        wanted = plan(self._fleet.slots(), self._fleet.list(), queued, self._limits)
+        paused = {worker.id for worker in await self._db.read(workers.paused)}
+        wanted = plan(self._fleet.slots(), self._fleet.list(), queued, self._limits, paused)
         for worker_id in wanted.start:
             await self._try(worker_id)
         for worker_id in wanted.stop:
-            log.info("worker %s has been idle; stopping it", worker_id, extra={"action": "worker_idle_stop"})
+            log.info("worker %s is not needed; stopping it", worker_id, extra={"action": "worker_idle_stop"})
             await self._fleet.stop(worker_id, self._stop_grace_s)
         return {"started": len(wanted.start), "stopped": len(wanted.stop)}
 

@@ -43,6 +43,13 @@ class Event:
         return self.type is EventType.STATUS and self.data.get("state") in FINAL_STATES
 
 
+def part_done(event: Event) -> float:
+    """How much of a run's graph is done, 0 to 1, as an event of progress tells it."""
+    data = event.data
+    within = data["value"] / data["max"] if data["max"] else 0
+    return float(min(1.0, (data["nodes_done"] + within) / max(1, data["nodes_total"])))
+
+
 def picture_of(image: str) -> tuple[str, str]:
     """(content type, base64) of the data: URL that a preview carries."""
     content_type, _, encoded = image.removeprefix("data:").partition(";base64,")

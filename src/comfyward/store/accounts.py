@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from comfyward.accounts.account import Account, ApiKey, Caller
 from comfyward.accounts.usage import UsageRow, is_spent
 from comfyward.errors import Conflict, NotFound
 from comfyward.ids import KEY_PREFIX, hash_secret, new_api_key, new_id, new_secret, new_webhook_secret
-from comfyward.store.schema import accounts, api_keys, secrets, usage, worker_tokens, workflows
+from comfyward.store.schema import (
+    accounts,
+    api_keys,
+    blob_uses,
+    editor_settings,
+    events,
+    files,
+    imports,
+    links,
+    login_links,
+    runs,
+    secrets,
+    sessions,
+    uploads,
+    usage,
+    webhook_deliveries,
+    worker_tokens,
+    workflows,
+)
 from comfyward.store.statement import Statement
 
 _ACCOUNT = [accounts.c[name] for name in Account.__dataclass_fields__]
@@ -21,6 +40,8 @@ _CREDIT_LIMIT = Statement(select(accounts.c.credit_limit).where(accounts.c.id ==
 _KEY = [api_keys.c[name] for name in ApiKey.__dataclass_fields__]
 DEFAULT_WORKFLOW_NAME = "Default"
 KEY_USE_RESOLUTION_MS = 60_000
+UsageGroup = Literal["day", "accelerator", "workflow_id", "api_key_id"]
+FORMER_SECRET_LASTS_MS = 24 * 3600 * 1000
 
 
 def create(
@@ -54,7 +75,8 @@ def ensure_admin(conn: Connection, now: int) -> tuple[Account, bool]:
 
 def admin(conn: Connection) -> Account:
     """The first admin account. Raises NotFound before the server's first start."""
-    row = conn.execute(select(*_ACCOUNT).where(accounts.c.role == "admin").order_by(accounts.c.created_at)).first()
+    query = select(*_ACCOUNT).where(accounts.c.role == "admin", accounts.c.deleted_at.is_(None))
+    row = conn.execute(query.order_by(accounts.c.created_at)).first()
     if row is None:
         raise NotFound("There is no admin account yet.")
     return _account(row)
@@ -62,7 +84,7 @@ def admin(conn: Connection) -> Account:
 
 def by_name(conn: Connection, name: str) -> Account:
     """Raises NotFound."""
-    row = conn.execute(select(*_ACCOUNT).where(accounts.c.name == name)).first()
+    row = conn.execute(select(*_ACCOUNT).where(accounts.c.name == name, accounts.c.deleted_at.is_(None))).first()
     if row is None:
         raise NotFound(f"There is no account named '{name}'.", hint="Create it with 'comfyward users create NAME'.")
     return _account(row)
@@ -75,8 +97,92 @@ def by_id(conn: Connection, account_id: str) -> Account:
     return _account(row)
 
 
+def by_identity(conn: Connection, identity: str) -> Account:
+    """The account that an identity provider's user has. Raises NotFound."""
+    query = select(*_ACCOUNT).where(accounts.c.identity == identity, accounts.c.deleted_at.is_(None))
+    row = conn.execute(query).first()
+    if row is None:
+        raise NotFound("Nobody here has this identity.")
+    return _account(row)
+
+
 def find(conn: Connection) -> list[Account]:
-    return [_account(row) for row in conn.execute(select(*_ACCOUNT).order_by(accounts.c.created_at))]
+    query = select(*_ACCOUNT).where(accounts.c.deleted_at.is_(None)).order_by(accounts.c.created_at)
+    return [_account(row) for row in conn.execute(query)]
+
+
+def password_hash(conn: Connection, name: str) -> tuple[str, str | None] | None:
+    """(account id, hash of its password) of a name, None when there is no such account."""
+    query = select(accounts.c.id, accounts.c.password_hash)
+    row = conn.execute(query.where(accounts.c.name == name, accounts.c.deleted_at.is_(None))).first()
+    return (row[0], row[1]) if row else None
+
+
+def set_password_hash(conn: Connection, account_id: str, hashed: str) -> None:
+    conn.execute(update(accounts).where(accounts.c.id == account_id).values(password_hash=hashed))
+
+
+def set_identity(conn: Connection, account_id: str, identity: str) -> None:
+    conn.execute(update(accounts).where(accounts.c.id == account_id).values(identity=identity))
+
+
+def set_role(conn: Connection, account_id: str, role: Literal["admin", "member"]) -> None:
+    """Raises Conflict for the last admin."""
+    if role != "admin":
+        _refuse_last_admin(conn, account_id)
+    conn.execute(update(accounts).where(accounts.c.id == account_id).values(role=role))
+
+
+def rotate_webhook_secret(conn: Connection, account_id: str, now: int) -> str:
+    """A new signing secret; the former one signs beside it for a day, so that receivers can change over."""
+    account, fresh = by_id(conn, account_id), new_webhook_secret()
+    conn.execute(
+        update(accounts)
+        .where(accounts.c.id == account_id)
+        .values(
+            webhook_secret=fresh,
+            former_webhook_secret=account.webhook_secret,
+            former_webhook_secret_until=now + FORMER_SECRET_LASTS_MS,
+        )
+    )
+    return fresh
+
+
+def retire(conn: Connection, account_id: str, now: int) -> None:
+    """Closes an account: nobody gets in any more, and upkeep erases it once its runs are over.
+
+    Raises Conflict for the last admin.
+    """
+    _refuse_last_admin(conn, account_id)
+    own = accounts.c.id == account_id
+    conn.execute(update(accounts).where(own).values(deleted_at=now, name=f"deleted {account_id}", identity=None))
+    unrevoked = (api_keys.c.account_id == account_id, api_keys.c.revoked_at.is_(None))
+    conn.execute(update(api_keys).where(*unrevoked).values(revoked_at=now))
+    for table in (sessions, login_links):
+        conn.execute(delete(table).where(table.c.account_id == account_id))
+
+
+def retired(conn: Connection) -> list[str]:
+    """Closed accounts of which nothing is on its way any more."""
+    unfinished = select(runs.c.id).where(runs.c.account_id == accounts.c.id, runs.c.finished_at.is_(None)).exists()
+    return list(conn.scalars(select(accounts.c.id).where(accounts.c.deleted_at.is_not(None), ~unfinished)))
+
+
+def erase(conn: Connection, account_id: str) -> None:
+    """Removes an account with all that is its own; blobs that nobody else uses go with the next sweep."""
+    own_runs = select(runs.c.id).where(runs.c.account_id == account_id)
+    for of_runs in (events, blob_uses):
+        conn.execute(delete(of_runs).where(of_runs.c.run_id.in_(own_runs)))
+    of_account = (files, links, imports, uploads, usage, webhook_deliveries, editor_settings, sessions, login_links)
+    for table in (*of_account, runs, workflows, api_keys):
+        conn.execute(delete(table).where(table.c.account_id == account_id))
+    conn.execute(delete(accounts).where(accounts.c.id == account_id))
+
+
+def _refuse_last_admin(conn: Connection, account_id: str) -> None:
+    admins = [account.id for account in find(conn) if account.is_admin]
+    if admins == [account_id]:
+        raise Conflict("This is the last admin.", hint="Make somebody else an admin first.")
 
 
 def set_credit_limit(conn: Connection, account_id: str, credit_limit: float | None) -> None:
@@ -211,7 +317,37 @@ def out_of_credit(conn: Connection, account_ids: Iterable[str]) -> set[str]:
     return {account_id for account_id, limit in limited.items() if is_spent(used.get(account_id, 0.0), limit)}
 
 
-UsageGroup = Literal["day", "accelerator", "workflow_id", "api_key_id"]
+@dataclass(frozen=True)
+class DailyUsage:
+    """What one group used on one day (YYYY-MM-DD)."""
+
+    day: str
+    group: str
+    runs: int
+    gpu_ms: int
+    credits: float
+
+
+def daily_usage(conn: Connection, account_id: str, group: UsageGroup, since: str) -> list[DailyUsage]:
+    """An account's usage from a day on, for each day and group."""
+    column = usage.c[group]
+    query = (
+        select(usage.c.day, column, func.count(), func.sum(usage.c.gpu_ms), func.sum(usage.c.credits))
+        .where(usage.c.account_id == account_id, usage.c.day >= since)
+        .group_by(usage.c.day, column)
+        .order_by(usage.c.day, column)
+    )
+    return [
+        DailyUsage(day, of or "", count, int(gpu_ms), float(credits))
+        for day, of, count, gpu_ms, credits in conn.execute(query)
+    ]
+
+
+def cost_of(conn: Connection, account_id: str, run_id: str) -> float | None:
+    """Credits that a run of the account was charged, None when it was charged nothing."""
+    query = select(func.sum(usage.c.credits)).where(usage.c.run_id == run_id, usage.c.account_id == account_id)
+    cost = conn.scalar(query)
+    return None if cost is None else float(cost)
 
 
 def usage_by(conn: Connection, account_id: str, group: UsageGroup, since: str, until: str) -> list[UsageRow]:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    func,
     insert,
     literal,
     or_,
@@ -238,6 +239,32 @@ def blob_size(conn: Connection, account_id: str, digest: str) -> int | None:
         blob_uses.c.digest == digest, blob_uses.c.run_id == runs.c.id, runs.c.account_id == account_id
     )
     return conn.scalar(select(blobs.c.size).where(blobs.c.digest == digest, own_file | own_run))
+
+
+@dataclass(frozen=True)
+class Uses:
+    """Which runs used a blob: how many, when last, and of which workflow that one was."""
+
+    run_count: int
+    last_used_at: int
+    workflow_ids: tuple[str, ...]
+
+
+def uses(conn: Connection, account_id: str, digests: Collection[str]) -> dict[str, Uses]:
+    """How the account's runs used blobs, by digest; those that none used are left out."""
+    query = (
+        select(blob_uses.c.digest, runs.c.workflow_id, func.count(), func.max(runs.c.created_at))
+        .join(runs, runs.c.id == blob_uses.c.run_id)
+        .where(runs.c.account_id == account_id, blob_uses.c.digest.in_(list(digests)), runs.c.deleted_at.is_(None))
+        .group_by(blob_uses.c.digest, runs.c.workflow_id)
+    )
+    found: dict[str, Uses] = {}
+    for digest, workflow_id, count, last in conn.execute(query):
+        before = found.get(digest, Uses(0, 0, ()))
+        found[digest] = Uses(
+            before.run_count + count, max(before.last_used_at, last), (*before.workflow_ids, workflow_id)
+        )
+    return found
 
 
 def touch_blob(conn: Connection, digest: str, now: int) -> None:

@@ -132,6 +132,12 @@ def lengths(conn: Connection) -> dict[str, int]:
     return {row.pool: int(row[1]) for row in conn.execute(query)}
 
 
+def oldest(conn: Connection) -> dict[str, int]:
+    """Since when the run that has waited longest waits (ms since the epoch), by pool."""
+    query = select(runs.c.pool, func.min(runs.c.queued_at)).where(IS_QUEUED).group_by(runs.c.pool)
+    return {row.pool: int(row[1]) for row in conn.execute(query)}
+
+
 def assign(
     conn: Connection, run_id: str, *, worker_id: str, device: str, lease: str, expires_at: int, now: int
 ) -> Run | None:

@@ -102,6 +102,9 @@ class RunFilter:
     accelerator: str | None = None
     face: Face | None = None
     client_id: str | None = None
+    api_key_id: str | None = None
+    since: int | None = None  # created at or after
+    until: int | None = None  # created before
     labels: dict[str, str] = field(default_factory=dict)
     in_history: bool = False  # as ComfyUI's history: without cleared ones, and those cancelled before they began
     before: tuple[int, str] | None = None
@@ -231,6 +234,27 @@ def find(conn: Connection, account_id: str, which: RunFilter) -> list[Run]:
     return [run_of(row) for row in conn.execute(query.limit(which.limit).offset(which.offset))]
 
 
+def among(conn: Connection, account_id: str, run_ids: Sequence[str], which: RunFilter) -> list[Run]:
+    """Those of some runs that a filter holds, newest first."""
+    query = select(*RUN_COLUMNS).where(runs.c.id.in_(list(run_ids)), *_conditions(account_id, which))
+    return [run_of(row) for row in conn.execute(query.order_by(runs.c.created_at.desc(), runs.c.id.desc()))]
+
+
+def neighbours(conn: Connection, account_id: str, run: Run) -> tuple[str | None, str | None]:
+    """The ids of the runs of the same workflow that were made right before and right after a run."""
+    own = (runs.c.account_id == account_id, runs.c.workflow_id == run.workflow_id, runs.c.deleted_at.is_(None))
+    place, here = tuple_(runs.c.created_at, runs.c.id), (run.created_at, run.id)
+    older = select(runs.c.id).where(*own, place < here).order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(1)
+    newer = select(runs.c.id).where(*own, place > here).order_by(runs.c.created_at, runs.c.id).limit(1)
+    return conn.scalar(older), conn.scalar(newer)
+
+
+def unfinished(conn: Connection, account_id: str) -> list[str]:
+    """The ids of the account's runs that wait or are on their way."""
+    query = select(runs.c.id).where(runs.c.account_id == account_id, runs.c.finished_at.is_(None))
+    return list(conn.scalars(query))
+
+
 def count(conn: Connection, account_id: str, which: RunFilter) -> int:
     """How many runs a filter holds, whatever its limit."""
     return int(conn.scalar(select(func.count()).select_from(runs).where(*_conditions(account_id, which))) or 0)
@@ -319,6 +343,7 @@ def _conditions(account_id: str, which: RunFilter) -> list[Any]:
         (runs.c.accelerator, which.accelerator),
         (runs.c.face, which.face),
         (runs.c.client_id, which.client_id),
+        (runs.c.api_key_id, which.api_key_id),
     ):
         if wanted:
             conditions.append(column == wanted)
@@ -331,6 +356,10 @@ def _conditions(account_id: str, which: RunFilter) -> list[Any]:
     if which.in_history:
         conditions.append(runs.c.history_cleared_at.is_(None))
         conditions.append(or_(runs.c.state != State.CANCELLED, runs.c.started_at.is_not(None)))
+    if which.since is not None:
+        conditions.append(runs.c.created_at >= which.since)
+    if which.until is not None:
+        conditions.append(runs.c.created_at < which.until)
     if which.before:
         conditions.append(tuple_(runs.c.created_at, runs.c.id) < which.before)
     return conditions

@@ -43,8 +43,14 @@ accounts = Table(
     Column("role", String(20), nullable=False),
     Column("credit_limit", Float),
     Column("webhook_secret", String(100), nullable=False),
+    Column("former_webhook_secret", String(100)),
+    Column("former_webhook_secret_until", BigInteger),
+    Column("password_hash", String(200)),
+    Column("identity", String(500)),
     Column("created_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger),
     CheckConstraint("role IN ('admin', 'member')", name="role"),
+    Index("ix_accounts_identity", "identity", unique=True),
 )
 
 api_keys = Table(
@@ -73,12 +79,20 @@ workflows = Table(
     Column("tags", Text, nullable=False, server_default="[]"),
     Column("visibility", String(20), nullable=False, server_default="PRIVATE"),
     Column("accelerator", String(60)),
+    Column("form", Text),
+    Column("parent_workflow_id", String(21)),
     Column("is_default", Integer, nullable=False, server_default="0"),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("deleted_at", BigInteger),
     CheckConstraint("visibility IN ('PRIVATE', 'PUBLIC')", name="visibility"),
     Index("ix_workflows_account_id_created_at", "account_id", "created_at"),
+    Index(
+        "ix_workflows_public",
+        "updated_at",
+        sqlite_where=text("visibility = 'PUBLIC'"),
+        postgresql_where=text("visibility = 'PUBLIC'"),
+    ),
 )
 
 # Conditions of partial indexes: a database sees that a query fits an index only when both say it in the same words.
@@ -274,7 +288,9 @@ workers = Table(
     Column("host", String(200), nullable=False),
     Column("sandbox", String(40), nullable=False),
     Column("versions", Text, nullable=False),
+    Column("vitals", Text, nullable=False, server_default="{}"),
     Column("local", Integer, nullable=False, server_default="0"),
+    Column("paused_at", BigInteger),
     Column("started_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
     Column("gone_at", BigInteger),
@@ -351,10 +367,53 @@ sessions = Table(
     "sessions",
     metadata,
     Column("hash", String(64), primary_key=True),
+    Column("id", String(21), nullable=False, server_default=""),
     Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
     Column("api_key_id", String(21)),
+    Column("device", String(300), nullable=False, server_default=""),
+    Column("created_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False, server_default="0"),
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+login_links = Table(
+    "login_links",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+)
+
+imports = Table(
+    "imports",
+    metadata,
+    Column("id", String(21), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("path", String(1100), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("failure", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    CheckConstraint("state IN ('waiting', 'done', 'failed')", name="state"),
+    Index("ix_imports_account_id_created_at", "account_id", "created_at"),
+    Index(
+        "ix_imports_waiting",
+        "created_at",
+        sqlite_where=text("state = 'waiting'"),
+        postgresql_where=text("state = 'waiting'"),
+    ),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", String(21), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("path", String(1100), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False, index=True),
 )
 
 editor_settings = Table(

@@ -36,12 +36,18 @@ class Delivery:
 
 @dataclass(frozen=True)
 class DueDelivery:
+    """A delivery with what it sends, and the secrets that sign it (two for a while after a rotation)."""
+
     delivery: Delivery
     run: Run  # as it was when the event happened
-    secret: str
+    secrets: tuple[str, ...]
 
 
 _COLUMNS = [webhook_deliveries.c[name] for name in Delivery.__dataclass_fields__]
+_SECRETS = (accounts.c.webhook_secret, accounts.c.former_webhook_secret, accounts.c.former_webhook_secret_until)
+_WITH_RUN = select(*_COLUMNS, webhook_deliveries.c.snapshot, *_SECRETS).join(
+    accounts, accounts.c.id == webhook_deliveries.c.account_id
+)
 
 
 def add(conn: Connection, run: Run, event: str, now: int) -> None:
@@ -66,14 +72,21 @@ def add(conn: Connection, run: Run, event: str, now: int) -> None:
 def due(conn: Connection, now: int, limit: int) -> list[DueDelivery]:
     """Deliveries whose time has come, oldest first."""
     query = (
-        select(*_COLUMNS, webhook_deliveries.c.snapshot, accounts.c.webhook_secret)
-        .join(accounts, accounts.c.id == webhook_deliveries.c.account_id)
-        .where(webhook_deliveries.c.state == "pending", webhook_deliveries.c.next_attempt_at <= now)
+        _WITH_RUN.where(webhook_deliveries.c.state == "pending", webhook_deliveries.c.next_attempt_at <= now)
         # A short run starts and ends in one millisecond: "run.started" sorts after every other event's name.
         .order_by(webhook_deliveries.c.next_attempt_at, webhook_deliveries.c.event.desc())
         .limit(limit)
     )
-    return [DueDelivery(_delivery(row), _snapshot(row.snapshot), row.webhook_secret) for row in conn.execute(query)]
+    return [_due(row, now) for row in conn.execute(query)]
+
+
+def get(conn: Connection, account_id: str, delivery_id: str, now: int) -> DueDelivery:
+    """A delivery of the account, with what it sends. Raises NotFound."""
+    own = (webhook_deliveries.c.id == delivery_id, webhook_deliveries.c.account_id == account_id)
+    row = conn.execute(_WITH_RUN.where(*own)).first()
+    if row is None:
+        raise NotFound(f"There is no delivery '{delivery_id}'.")
+    return _due(row, now)
 
 
 def next_due(conn: Connection) -> int | None:
@@ -124,6 +137,12 @@ def resend(conn: Connection, account_id: str, delivery_id: str, now: int) -> Non
     )
     if changed.rowcount == 0:
         raise NotFound(f"There is no delivery '{delivery_id}'.")
+
+
+def _due(row: Row[*tuple[Any, ...]], now: int) -> DueDelivery:
+    former_is_good = row.former_webhook_secret is not None and row.former_webhook_secret_until > now
+    secrets = (row.webhook_secret, row.former_webhook_secret) if former_is_good else (row.webhook_secret,)
+    return DueDelivery(_delivery(row), _snapshot(row.snapshot), secrets)
 
 
 def _delivery(row: Row[*tuple[Any, ...]]) -> Delivery:

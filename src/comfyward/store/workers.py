@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
+from comfyward.store.rows import text_of
 from comfyward.store.schema import catalogs, workers
 
 
@@ -27,19 +28,39 @@ class WorkerRow:
     started_at: int
     seen_at: int
     gone_at: int | None
+    vitals: dict[str, Any] = field(default_factory=dict)  # as worker.protocol.Vitals
+    paused_at: int | None = None
 
 
 def greet(conn: Connection, worker: WorkerRow) -> str | None:
     """Writes a worker down; returns the incarnation it replaces when that was another one."""
     before = conn.execute(select(workers.c.incarnation, workers.c.gone_at).where(workers.c.id == worker.id)).first()
     conn.execute(delete(workers).where(workers.c.id == worker.id))
-    values = {**worker.__dict__, "versions": msgspec.json.encode(worker.versions).decode(), "local": int(worker.local)}
+    values = {
+        **worker.__dict__,
+        "versions": text_of(worker.versions),
+        "vitals": text_of(worker.vitals),
+        "local": int(worker.local),
+    }
     conn.execute(insert(workers).values(**values))
     return before.incarnation if before and before.incarnation != worker.incarnation else None
 
 
-def see(conn: Connection, worker_id: str, now: int) -> None:
-    conn.execute(update(workers).where(workers.c.id == worker_id).values(seen_at=now, gone_at=None))
+def see(conn: Connection, worker_id: str, now: int, vitals: dict[str, Any] | None = None) -> None:
+    """Says that a worker is there, and how it is."""
+    values = {} if vitals is None else {"vitals": text_of(vitals)}
+    conn.execute(update(workers).where(workers.c.id == worker_id).values(seen_at=now, gone_at=None, **values))
+
+
+def pause(conn: Connection, worker_id: str, now: int | None) -> None:
+    """Says that a worker is to stay away once it has left (None: that it may come back)."""
+    conn.execute(update(workers).where(workers.c.id == worker_id).values(paused_at=now))
+
+
+def paused(conn: Connection) -> list[WorkerRow]:
+    """Workers that are to stay away."""
+    query = select(workers).where(workers.c.paused_at.is_not(None)).order_by(workers.c.id)
+    return [_worker(row._mapping) for row in conn.execute(query)]
 
 
 def leave(conn: Connection, worker_id: str, now: int) -> None:
@@ -85,6 +106,6 @@ def catalog(conn: Connection, environment: str) -> str | None:
 
 def _worker(values: Any) -> WorkerRow:
     values = dict(values)
-    values["versions"] = msgspec.json.decode(values["versions"])
+    values["versions"], values["vitals"] = (msgspec.json.decode(values[name]) for name in ("versions", "vitals"))
     values["local"] = bool(values["local"])
     return WorkerRow(**values)

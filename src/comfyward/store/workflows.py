@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, text, tuple_, update
 
 from comfyward.errors import Conflict, NotFound
-from comfyward.store.schema import runs, workflows
+from comfyward.runs.run import Run, State
+from comfyward.store.rows import RUN_COLUMNS, run_of
+from comfyward.store.schema import accounts, runs, workflows
 from comfyward.store.statement import Statement
 from comfyward.workflows.workflow import Workflow
 
@@ -24,6 +26,20 @@ _newest_run = (
 )
 _COLUMNS = [_newest_run if name == "current_run_id" else workflows.c[name] for name in Workflow.__dataclass_fields__]
 DEFAULT_ALIAS = "default"
+_IS_PUBLIC = text("workflows.visibility = 'PUBLIC'")
+_own_runs = (runs.c.workflow_id == workflows.c.id, runs.c.deleted_at.is_(None))
+_run_count = (
+    select(func.count()).select_from(runs).where(*_own_runs).correlate(workflows).scalar_subquery().label("run_count")
+)
+_newest_result = (
+    select(runs.c.id)
+    .where(*_own_runs, runs.c.state == State.SUCCEEDED)
+    .order_by(runs.c.created_at.desc(), runs.c.id.desc())
+    .limit(1)
+    .correlate(workflows)
+    .scalar_subquery()
+    .label("newest_result")
+)
 _OWN = select(*_COLUMNS).where(workflows.c.account_id == bindparam("account_id"), workflows.c.deleted_at.is_(None))
 _BY_ID = _OWN.where(workflows.c.id == bindparam("workflow_id"))
 _DEFAULT = _OWN.where(workflows.c.is_default == 1)
@@ -78,6 +94,103 @@ def find(conn: Connection, account_id: str, before: tuple[int, str] | None, limi
     return [_workflow(row) for row in conn.execute(query)]
 
 
+@dataclass(frozen=True)
+class Card:
+    """A workflow in a list: with how many runs it has, its newest run that succeeded, and its owner's name."""
+
+    workflow: Workflow
+    run_count: int
+    newest: Run | None
+    owner: str
+
+
+@dataclass(frozen=True)
+class Search:
+    """Which workflows a page shows: words that name, description or tags hold; a tag; newest change first."""
+
+    words: str = ""
+    tag: str | None = None
+    limit: int = 60
+    offset: int = 0
+
+
+def cards(conn: Connection, account_id: str, search: Search) -> list[Card]:
+    """The account's workflows."""
+    return _cards(conn, [workflows.c.account_id == account_id], search)
+
+
+def public_cards(conn: Connection, search: Search) -> list[Card]:
+    """Everybody's public workflows."""
+    return _cards(conn, [_IS_PUBLIC, accounts.c.deleted_at.is_(None)], search)
+
+
+def _cards(conn: Connection, which: list[Any], search: Search) -> list[Card]:
+    query = (
+        select(*_COLUMNS, _run_count, _newest_result, accounts.c.name.label("owner"))
+        .join(accounts, accounts.c.id == workflows.c.account_id)
+        .where(*which, workflows.c.deleted_at.is_(None), *_matches(search))
+        .order_by(workflows.c.updated_at.desc(), workflows.c.id)
+        .limit(search.limit)
+        .offset(search.offset)
+    )
+    rows = conn.execute(query).all()
+    newest = [row.newest_result for row in rows if row.newest_result]
+    results = {run.id: run for run in map(run_of, conn.execute(select(*RUN_COLUMNS).where(runs.c.id.in_(newest))))}
+    return [Card(_workflow(row), row.run_count, results.get(row.newest_result), row.owner) for row in rows]
+
+
+def _matches(search: Search) -> list[Any]:
+    """Each word in the name, the description or a tag, whatever its case."""
+    places = (workflows.c.name, func.coalesce(workflows.c.description, ""), workflows.c.tags)
+    found: list[Any] = [
+        or_(*(func.lower(place).contains(word.lower(), autoescape=True) for place in places))
+        for word in search.words.split()
+    ]
+    if search.tag:
+        found.append(workflows.c.tags.contains(msgspec.json.encode(search.tag).decode(), autoescape=True))
+    return found
+
+
+def newest_result(conn: Connection, workflow_id: str) -> Run | None:
+    """The newest run of a workflow that succeeded."""
+    own = (runs.c.workflow_id == workflow_id, runs.c.deleted_at.is_(None), runs.c.state == State.SUCCEEDED)
+    query = select(*RUN_COLUMNS).where(*own).order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(1)
+    row = conn.execute(query).first()
+    return run_of(row) if row else None
+
+
+def tags(conn: Connection, account_id: str) -> list[str]:
+    """The tags that the account's workflows have, sorted."""
+    own = (workflows.c.account_id == account_id, workflows.c.deleted_at.is_(None), workflows.c.tags != "[]")
+    rows = conn.scalars(select(workflows.c.tags).where(*own))
+    return sorted({tag for row in rows for tag in msgspec.json.decode(row)})
+
+
+def names(conn: Connection, account_id: str) -> dict[str, str]:
+    """The names of the account's workflows by id, deleted ones too: their runs are still listed."""
+    query = select(workflows.c.id, workflows.c.name).where(workflows.c.account_id == account_id)
+    return {row.id: row.name for row in conn.execute(query)}
+
+
+def visible(conn: Connection, account_id: str, workflow_id: str) -> Workflow:
+    """A workflow that the account may look at: its own, or a public one. Raises NotFound."""
+    try:
+        return get(conn, account_id, workflow_id)
+    except NotFound:
+        query = select(*_COLUMNS).where(workflows.c.id == workflow_id, _IS_PUBLIC, workflows.c.deleted_at.is_(None))
+        row = conn.execute(query).first()
+        if row is None:
+            raise
+        return _workflow(row)
+
+
+def restore(conn: Connection, account_id: str, workflow_id: str, now: int) -> Workflow:
+    """Takes a deletion back. Raises NotFound."""
+    own = (workflows.c.id == workflow_id, workflows.c.account_id == account_id)
+    conn.execute(update(workflows).where(*own).values(deleted_at=None, updated_at=now))
+    return get(conn, account_id, workflow_id)
+
+
 def change(conn: Connection, account_id: str, workflow_id: str, values: dict[str, Any], now: int) -> Workflow:
     """Changes the given columns and returns the workflow. Raises NotFound."""
     workflow = get(conn, account_id, workflow_id)
@@ -102,7 +215,7 @@ def _missing(workflow_id: str) -> NotFound:
 
 
 def _workflow(row: Row[*tuple[Any, ...]]) -> Workflow:
-    values = dict(row._mapping)
+    values = {name: row._mapping[name] for name in Workflow.__dataclass_fields__}
     values["tags"] = msgspec.json.decode(values["tags"])
     values["is_default"] = bool(values["is_default"])
     return Workflow(**values)

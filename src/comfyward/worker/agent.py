@@ -11,7 +11,7 @@ import collections
 import contextlib
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -31,6 +31,7 @@ from comfyward.worker.protocol import (
     Goodbye,
     Heartbeat,
     Hello,
+    Vitals,
     WorkerInfo,
 )
 from comfyward.worker.reporter import Reporter
@@ -45,6 +46,7 @@ ASK_WAIT_S = 25.0
 HEARTBEATS_PER_LEASE = 4
 SHORTEST_WAIT_S = 0.1
 WEIGH_EVERY_S = 10.0
+VITALS_EVERY_S = 4.0
 REMEMBERED_RUNS = 8
 
 
@@ -59,6 +61,7 @@ class Agent:
     execute: Execute
     collect: Collect
     memory_limit_bytes: int
+    log_tail: Callable[[], str] = lambda: ""
     lease_s: float = 15.0
     _jobs: dict[str, Job] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -66,6 +69,7 @@ class Agent:
     _staging: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     _drain: asyncio.Event = field(default_factory=asyncio.Event)
     _weighed_at: float = float("-inf")
+    _vitals_at: float = float("-inf")
     _warm: collections.deque[list[str]] = field(default_factory=lambda: collections.deque(maxlen=REMEMBERED_RUNS))
 
     def drain(self) -> None:
@@ -122,9 +126,11 @@ class Agent:
             return None
 
     def _ask(self) -> Ask:
-        warm = sorted({name for models in self._warm for name in models})
         idle = not self._gpu.locked() and not self._jobs
-        return Ask(self.info.id, self.info.incarnation, idle, warm, list(self._jobs), ASK_WAIT_S)
+        return Ask(self.info.id, self.info.incarnation, idle, self._warm_models(), list(self._jobs), ASK_WAIT_S)
+
+    def _warm_models(self) -> list[str]:
+        return sorted({name for models in self._warm for name in models})
 
     def _take(self, assignment: Assignment) -> None:
         lost = asyncio.Event()
@@ -232,7 +238,7 @@ class Agent:
         if time.monotonic() - self._weighed_at < WEIGH_EVERY_S:
             return
         self._weighed_at = time.monotonic()
-        if self.comfyui.outgrew(self.memory_limit_bytes):
+        if self.comfyui.memory_bytes() > self.memory_limit_bytes:
             log.warning("ComfyUI uses too much memory; starting it anew", extra={"action": "comfyui_recycled"})
             self.comfyui.distrust()
             self._warm.clear()
@@ -248,8 +254,10 @@ class Agent:
             # After a late answer the next one is wanted soon: only an answer tells that the leases were renewed.
             wait_s = min(self.lease_s, left_s) / HEARTBEATS_PER_LEASE
             try:
+                vitals = await self._vitals()
+                beat = Heartbeat(self.info.id, self.info.incarnation, leases, wait_s, vitals)
                 async with asyncio.timeout(left_s):
-                    orders = await self.link.heartbeat(Heartbeat(self.info.id, self.info.incarnation, leases, wait_s))
+                    orders = await self.link.heartbeat(beat)
             except Unauthenticated:
                 log.error("the server no longer accepts this worker", extra={"action": "worker_refused"})
                 self._lose(list(self._jobs))
@@ -268,6 +276,24 @@ class Agent:
                     job.cancel()
             if orders.drain:
                 self.drain()
+            if orders.log:
+                self._begin(self._send_log())
+
+    async def _vitals(self) -> Vitals | None:
+        """How this worker is, every few seconds: counting a cache takes a while."""
+        if time.monotonic() - self._vitals_at < VITALS_EVERY_S:
+            return None
+        self._vitals_at = time.monotonic()
+        cache, comfyui = self.stage.cache, self.comfyui
+        memory, cached = await asyncio.to_thread(lambda: (comfyui.memory_bytes(), cache.size_bytes()))
+        return Vitals(self._warm_models(), memory, cached, cache.limit_bytes)
+
+    async def _send_log(self) -> None:
+        text = f"{self.log_tail()}\n--- ComfyUI ---\n{self.comfyui.log_tail()}"
+        try:
+            await self.link.put_log(self.info.id, self.info.incarnation, text)
+        except (aiohttp.ClientError, TimeoutError, OSError, ComfywardError) as error:
+            log.warning("the log could not be sent: %s", error, extra={"action": "log_not_sent"})
 
     def _lose(self, leases: list[str]) -> None:
         for lease in leases:

@@ -67,6 +67,11 @@ class ServerLink:
         _raise_for(status, body)
         return msgspec.json.decode(body, type=Orders)
 
+    async def put_log(self, worker_id: str, incarnation: str, text: str) -> None:
+        """Tries once: whoever asked for the log asks again."""
+        url = f"log/{worker_id}/{incarnation}"
+        _raise_for(*await self._send("PUT", url, text.encode(), REPLY_TIMEOUT_S, {}))
+
     async def report(self, reports: Reports) -> None:
         await self._post("reports", reports)
 

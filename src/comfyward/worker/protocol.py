@@ -7,6 +7,7 @@
     POST reports    Reports                     in order; those of a lease are numbered, a repeated one is passed over
     PUT  outputs/…  bytes                       a large output, by digest, before the report that names it
     GET  blobs/…    bytes                       a stored input of an assigned run
+    PUT  log/…      text                        the end of the worker's log, when Orders asks for it
     POST goodbye    Goodbye                     a drained worker leaves
 
 Every write names a lease; 409 says that the lease is no longer the caller's.
@@ -83,19 +84,30 @@ class Assignment(msgspec.Struct, frozen=True):
     previews: bool
 
 
+class Vitals(msgspec.Struct, frozen=True):
+    """How a worker is: the models that ComfyUI has loaded lately, memory and cache in bytes."""
+
+    warm: list[str] = []
+    memory_bytes: int = 0
+    cache_bytes: int = 0
+    cache_limit_bytes: int = 0
+
+
 class Heartbeat(msgspec.Struct, frozen=True):
     worker_id: str
     incarnation: str
     leases: list[str]
     wait_s: float
+    vitals: Vitals | None = None
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """What the server wants: leases that are lost, leases whose runs are cancelled, and whether to leave."""
+    """What the server wants: leases that are lost, leases whose runs are cancelled, whether to leave, and the log."""
 
     lost: list[str] = []
     cancel: list[str] = []
     drain: bool = False
+    log: bool = False
 
 
 class Goodbye(msgspec.Struct, frozen=True):

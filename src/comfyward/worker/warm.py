@@ -64,9 +64,13 @@ class WarmComfyUI:
         if self._process is not None:
             self._process.kill()
 
-    def outgrew(self, limit_bytes: int) -> bool:
-        """Whether ComfyUI, with everything it started, holds more memory than that."""
-        return self._process is not None and self._process.memory_bytes() > limit_bytes
+    def memory_bytes(self) -> int:
+        """What ComfyUI, with everything it started, holds; 0 while there is none."""
+        return 0 if self._process is None else self._process.memory_bytes()
+
+    def log_tail(self) -> str:
+        """The end of what ComfyUI logged."""
+        return "" if self._process is None else self._process.log_since(0)
 
     async def catalog(self) -> tuple[str, bytes]:
         return await read_catalog(self.client)

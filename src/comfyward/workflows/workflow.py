@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Workflow:
-    """A workflow as the rows hold it; graphs are kept as the JSON text they came in."""
+    """A workflow as the rows hold it; graphs are kept as the JSON text they came in.
+
+    `form` is the JSON list of the inputs that its form shows, None for those that a form shows by itself.
+    `parent_workflow_id` is the workflow that it was copied from.
+    """
 
     id: str
     account_id: str
     name: str
-    description: str | None
-    graph: str | None
-    editor_graph: str | None
-    tags: list[str]
-    visibility: str  # "PRIVATE" | "PUBLIC"
-    accelerator: str | None
-    is_default: bool
-    current_run_id: str | None
     created_at: int
     updated_at: int
-    deleted_at: int | None
+    description: str | None = None
+    graph: str | None = None
+    editor_graph: str | None = None
+    tags: list[str] = field(default_factory=list)
+    visibility: str = "PRIVATE"  # or "PUBLIC"
+    accelerator: str | None = None
+    form: str | None = None
+    parent_workflow_id: str | None = None
+    is_default: bool = False
+    current_run_id: str | None = None
+    deleted_at: int | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,7 +14,7 @@ from comfyward.api.body import answer, read_body
 from comfyward.api.context import Context
 from comfyward.api.native.errors import error
 from comfyward.api.native.files import Files
-from comfyward.api.native.frontend import Frontend
+from comfyward.api.native.frontend import Frontend, Frontends
 from comfyward.api.native.nodes import Nodes
 from comfyward.api.native.queue import Queue
 from comfyward.api.native.scope import Scopes
@@ -26,7 +25,7 @@ from comfyward.errors import ComfywardError, Unauthenticated
 log = logging.getLogger(__name__)
 
 
-def native_app(context: Context, frontend: Path | None, *, is_open: bool = False) -> Starlette:
+def native_app(context: Context, frontends: Frontends, *, is_open: bool = False) -> Starlette:
     """An application with ComfyUI's routes, to be mounted anywhere, or served at the root of a port of its own."""
     scopes = Scopes(context, is_open=is_open)
     parts = (Queue, Files, Nodes, Userdata)
@@ -37,7 +36,7 @@ def native_app(context: Context, frontend: Path | None, *, is_open: bool = False
             *routes,
             Mount("/api", routes=routes),
             *_internal_routes(scopes),
-            *Frontend(context, scopes, frontend).routes(),
+            *Frontend(context, scopes, frontends).routes(),
         ],
         exception_handlers={
             ComfywardError: _refused,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from starlette.requests import Request
@@ -11,25 +11,43 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from comfyward.api.auth import enter
 from comfyward.api.body import answer
 from comfyward.api.context import Context
-from comfyward.api.native.scope import COOKIE, Scopes
+from comfyward.api.native.scope import Scopes
 from comfyward.errors import Unauthenticated
 from comfyward.store import sessions
 from comfyward.store.db import now_ms
 
-SESSION_LASTS_MS = 30 * 24 * 3600 * 1000
 NO_FRONTEND = "ComfyUI's editor is not installed on this server; its API answers here all the same."
 
 
-class Frontend:
-    """`folder` is the static folder of a `comfyui-frontend-package`; None where there is none."""
+@dataclass(frozen=True)
+class Frontends:
+    """Folders of ComfyUI's packages, None for those that are not here: the static folder of the newest editor, which
+    works below any path; that of the one that ComfyUI's own version asks for, which works at the root of a port only;
+    and its workflow templates."""
 
-    def __init__(self, context: Context, scopes: Scopes, folder: Path | None) -> None:
-        self._context, self._scopes, self._folder = context, scopes, folder
+    editor: Path | None = None
+    engine: Path | None = None
+    templates: Path | None = None
+
+    def at_root(self) -> Frontends:
+        """The ones to serve at the root of a port."""
+        return replace(self, editor=self.engine or self.editor)
+
+
+class Frontend:
+    """Serves the editor and the templates that it offers."""
+
+    def __init__(self, context: Context, scopes: Scopes, frontends: Frontends) -> None:
+        self._context, self._scopes = context, scopes
+        self._folder, self._templates = frontends.editor, frontends.templates
 
     def routes(self) -> Sequence[BaseRoute]:
         routes: list[BaseRoute] = [Route("/", self.index, methods=["GET"]), Route("/user.css", self.css)]
+        if self._templates is not None:
+            routes.append(Mount("/templates", StaticFiles(directory=self._templates)))
         if self._folder is not None:
             routes.append(Mount("/", StaticFiles(directory=self._folder)))
         return routes
@@ -38,13 +56,11 @@ class Frontend:
         """The page; with `?token=KEY` the browser gets a session and comes back without the key in its address."""
         if "token" in request.query_params:
             scope = await self._scopes.of(request)
-            token = await self._context.db.write(sessions.begin, scope.caller, now_ms(), SESSION_LASTS_MS)
+            device = request.headers.get("user-agent", "")
+            token = await self._context.db.write(sessions.begin, scope.caller, now_ms(), device)
             url = request.url.remove_query_params("token")
             answered: Response = RedirectResponse(url.path + (f"?{url.query}" if url.query else ""), 303)
-            secure = self._context.base_url(request).startswith("https://")
-            answered.set_cookie(
-                COOKIE, token, SESSION_LASTS_MS // 1000, httponly=True, samesite="lax", secure=secure, path="/"
-            )
+            enter(answered, token, secure=self._context.base_url(request).startswith("https://"))
             return answered
         if self._folder is None:
             return answer({"message": NO_FRONTEND})
@@ -60,13 +76,10 @@ class Frontend:
         return Response("", media_type="text/css")
 
 
-@dataclass(frozen=True)
-class Frontends:
-    """Static folders of ComfyUI's frontend: the newest, which works below any path, and the one that ComfyUI's own
-    version asks for, which works at the root of a port only."""
-
-    editor: Path | None = None
-    engine: Path | None = None
+def templates_of(package_dir: Path) -> Path | None:
+    """The folder of workflows in an unpacked `comfyui-workflow-templates-json`."""
+    folder = package_dir / "comfyui_workflow_templates_json" / "templates"
+    return folder if (folder / "index.json").is_file() else None
 
 
 def static_of(package_dir: Path) -> Path | None:

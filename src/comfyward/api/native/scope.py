@@ -12,16 +12,12 @@ from urllib.parse import urlsplit
 from starlette.requests import HTTPConnection
 
 from comfyward.accounts.account import Caller
-from comfyward.api.auth import bearer
+from comfyward.api.auth import bearer, refuse_foreign_origin
 from comfyward.api.context import Context
-from comfyward.errors import Forbidden, Unauthenticated
-from comfyward.store import accounts, sessions, workflows
-from comfyward.store.db import now_ms
+from comfyward.errors import Unauthenticated
+from comfyward.store import accounts, workflows
 from comfyward.store.runs import RunFilter
 from comfyward.store.workflows import DEFAULT_ALIAS
-
-COOKIE = "comfyward_session"
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 @dataclass(frozen=True)
@@ -63,11 +59,8 @@ class Scopes:
             key = bearer(request)
         if key:
             return await self._context.auth.caller_of(key)
-        if token := request.cookies.get(COOKIE):
-            _refuse_foreign_origin(request)
-            caller = await self._context.db.look(sessions.caller, token, now_ms())
-            if caller is not None:
-                return caller
+        if (caller := await self._context.auth.by_session(request)) is not None:
+            return caller
         if self._is_open:
             return await self._admin(request)
         raise Unauthenticated(
@@ -80,17 +73,8 @@ class Scopes:
         client = request.client.host if request.client else ""
         if not (_is_loopback(host) and _is_loopback(client)):
             raise Unauthenticated("Without a key this port answers requests from its own machine only.")
-        _refuse_foreign_origin(request)
+        refuse_foreign_origin(request)
         return Caller(await self._context.db.look(accounts.admin), None)
-
-
-def _refuse_foreign_origin(request: HTTPConnection) -> None:
-    """A page of another site must not act with what the browser sends by itself (cookies, a loopback address)."""
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        raise Forbidden("The request comes from a page of another site.")
-    if request.headers.get("sec-fetch-site") == "cross-site" and request.scope.get("method") not in SAFE_METHODS:
-        raise Forbidden("The request comes from a page of another site.")
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,0 +1,29 @@
+"""Passwords: what a good one is, and how one is kept (argon2id)."""
+
+from __future__ import annotations
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+
+from comfyward.errors import InvalidRequest
+
+SHORTEST, LONGEST = 10, 200
+
+_hasher = PasswordHasher()
+# What a login is checked against when nobody has the name, so that an answer takes as long as any other.
+_NOBODY = _hasher.hash("nobody has this password")
+
+
+def hash_password(password: str) -> str:
+    """The hash to keep; takes about 0.1 s of CPU. Raises InvalidRequest for a password that is too short or long."""
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise InvalidRequest(f"A password must have {SHORTEST} to {LONGEST} characters.")
+    return _hasher.hash(password)
+
+
+def is_password(password: str, hashed: str | None) -> bool:
+    """Whether a password is the one that was hashed; False for an account without one. As slow as `hash_password`."""
+    try:
+        return _hasher.verify(hashed or _NOBODY, password[: LONGEST + 1]) and hashed is not None
+    except (Argon2Error, InvalidHashError):
+        return False

@@ -1,0 +1,106 @@
+"""Files that the server fetches for an account, to keep: a URL becomes a file of the account under a path."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from comfyward.dispatch.blobs import Blobs, pieces_of_file
+from comfyward.errors import ComfywardError
+from comfyward.files.cache import HostCache, Wanted
+from comfyward.files.fetch import Stop, Stopped
+from comfyward.files.guard import Guard
+from comfyward.ids import new_id
+from comfyward.loop import Loop
+from comfyward.runs.files import Url, content_type_of, source_from_row, source_to_row
+from comfyward.store import files, imports
+from comfyward.store.db import Database, now_ms
+from comfyward.store.imports import Import
+
+PARALLEL = 3
+OWNER = "imports"  # of the cache's pins, where a worker's id stands otherwise
+
+
+@dataclass
+class _Fetching:
+    stop: Stop = field(default_factory=Stop)
+    done: int = 0
+    total: int | None = None
+
+    def progress(self, done: int, total: int | None) -> None:
+        self.done, self.total = done, total
+
+
+class Imports(Loop):
+    """Works off the imports that wait. What was fetched stays in the host's cache, where local workers find it."""
+
+    name = "imports"
+    interval_s = 5.0
+
+    def __init__(self, db: Database, blobs: Blobs, guard: Guard, cache: HostCache) -> None:
+        super().__init__()
+        self._db, self._blobs, self._guard, self._cache = db, blobs, guard, cache
+        self._fetching: dict[str, _Fetching] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def add(self, account_id: str, path: str, source: Url) -> str:
+        """Asks for a file; returns the import's id. Raises InvalidUrl for a URL that may not be fetched."""
+        self._guard.check_url(source.url, f"The URL of '{path}'")
+        new = Import(new_id(), account_id, path, source_to_row(source), "waiting", None, now_ms(), None)
+        await self._db.write(imports.add, new)
+        self.wake()
+        return new.id
+
+    def progress(self, import_id: str) -> tuple[int, int | None]:
+        """(bytes so far, bytes in all or None while that is not known)."""
+        fetching = self._fetching.get(import_id)
+        return (fetching.done, fetching.total) if fetching else (0, None)
+
+    async def tick(self) -> dict[str, int]:
+        wanted = await self._db.read(imports.waiting, PARALLEL)
+        for import_id in set(self._fetching) - {each.id for each in wanted}:
+            self._fetching[import_id].stop.set()
+        begun = [each for each in wanted if each.id not in self._tasks]
+        for each in begun:
+            self._fetching[each.id] = _Fetching()
+            self._tasks[each.id] = asyncio.create_task(self._import(each))
+        return {"begun": len(begun)}
+
+    async def stop(self) -> None:
+        """What is on its way goes on from there at the next start."""
+        await super().stop()
+        for fetching in self._fetching.values():
+            fetching.stop.set()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _import(self, wanted: Import) -> None:
+        try:
+            await self._fetch(wanted)
+            failure = None
+        except Stopped:
+            return
+        except ComfywardError as error:
+            failure = f"{error.message} {error.hint or ''}".strip()
+        except OSError as error:
+            failure = f"The file could not be stored: {error.strerror}."
+        finally:
+            del self._fetching[wanted.id], self._tasks[wanted.id]
+        await self._db.write(imports.finish, wanted.id, failure, now_ms())
+        self.wake()
+
+    async def _fetch(self, wanted: Import) -> None:
+        source, fetching = source_from_row(wanted.source), self._fetching[wanted.id]
+        assert isinstance(source, Url)
+        folder = self._cache.pin_folder(OWNER, wanted.id)
+        try:
+            file = Wanted(wanted.path, source, immutable=False)
+            await asyncio.to_thread(
+                self._cache.obtain, file, folder / "file", fetching.progress, fetching.stop, self._guard
+            )
+            size = (folder / "file").stat().st_size
+            blob = await self._blobs.put_stream(pieces_of_file(folder / "file"), limit=size)
+        finally:
+            self._cache.unpin(folder)
+        content_type = content_type_of(wanted.path)
+        kept = files.new_file(wanted.account_id, wanted.path, blob.digest, blob.size, content_type, now_ms())
+        await self._db.write(files.put, kept)

@@ -1,0 +1,80 @@
+"""Operations on imports: files that the server fetches from a URL for an account, to keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from comfyward.errors import NotFound
+from comfyward.store.rows import text_of
+from comfyward.store.schema import imports
+
+
+@dataclass(frozen=True)
+class Import:
+    """A file to fetch. `source` is in the form of a run's files; `failure` says why it could not be had."""
+
+    id: str
+    account_id: str
+    path: str
+    source: dict[str, Any]
+    state: Literal["waiting", "done", "failed"]
+    failure: str | None
+    created_at: int
+    finished_at: int | None
+
+
+_COLUMNS = [imports.c[name] for name in Import.__dataclass_fields__]
+
+
+def add(conn: Connection, new: Import) -> None:
+    conn.execute(insert(imports).values(**{**new.__dict__, "source": text_of(new.source)}))
+
+
+def waiting(conn: Connection, limit: int) -> list[Import]:
+    """What is to be fetched, oldest first."""
+    query = select(*_COLUMNS).where(imports.c.state == "waiting").order_by(imports.c.created_at).limit(limit)
+    return [_import(row) for row in conn.execute(query)]
+
+
+def find(conn: Connection, account_id: str, limit: int = 50) -> list[Import]:
+    """The account's imports that are not done, newest first."""
+    query = select(*_COLUMNS).where(imports.c.account_id == account_id, imports.c.state != "done")
+    return [_import(row) for row in conn.execute(query.order_by(imports.c.created_at.desc()).limit(limit))]
+
+
+def get(conn: Connection, account_id: str, import_id: str) -> Import:
+    """Raises NotFound."""
+    query = select(*_COLUMNS).where(imports.c.account_id == account_id, imports.c.id == import_id)
+    row = conn.execute(query).first()
+    if row is None:
+        raise NotFound("There is no such import.")
+    return _import(row)
+
+
+def finish(conn: Connection, import_id: str, failure: str | None, now: int) -> bool:
+    """Says how a fetch ended; False when the import was removed meanwhile."""
+    state = "done" if failure is None else "failed"
+    own = (imports.c.id == import_id, imports.c.state == "waiting")
+    return conn.execute(update(imports).where(*own).values(state=state, failure=failure, finished_at=now)).rowcount == 1
+
+
+def again(conn: Connection, account_id: str, import_id: str) -> None:
+    """Tries a failed import again. Raises NotFound."""
+    get(conn, account_id, import_id)
+    failed = (imports.c.id == import_id, imports.c.state == "failed")
+    conn.execute(update(imports).where(*failed).values(state="waiting", failure=None, finished_at=None))
+
+
+def remove(conn: Connection, account_id: str, import_id: str) -> None:
+    """Forgets an import; one that is being fetched is stopped. Raises NotFound."""
+    get(conn, account_id, import_id)
+    conn.execute(delete(imports).where(imports.c.id == import_id))
+
+
+def _import(row: Row[*tuple[Any, ...]]) -> Import:
+    values = dict(row._mapping)
+    return Import(**{**values, "source": msgspec.json.decode(values["source"])})

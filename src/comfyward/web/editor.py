@@ -1,0 +1,46 @@
+"""ComfyUI's own editor on a workflow: a bar of ours above it, and what the editor saves."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from comfyward.runs.run import State
+from comfyward.store import runs, workflows
+from comfyward.store.runs import RunFilter
+from comfyward.web.runs import waiting_for
+from comfyward.web.visit import Pages, Visit
+
+MAX_SHOWN = 5
+
+
+def routes(pages: Pages) -> list[Route]:
+    return [
+        pages.get("/workflows/{workflow_id}/edit", edit),
+        pages.get("/workflows/{workflow_id}/flight", in_flight),
+        pages.get("/workflows/{workflow_id}/graph", graph),
+    ]
+
+
+async def edit(visit: Visit) -> Response:
+    workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
+    pools = await visit.context.offers.pools()
+    has_editor = visit.site.frontends.editor is not None
+    return visit.page("editor.html", workflow=workflow, pools=pools, has_editor=has_editor)
+
+
+async def graph(visit: Visit) -> Response:
+    """What the editor loads: its own form of the graph, else the API's."""
+    workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
+    text = f'{{"workflow":{workflow.editor_graph or "null"},"prompt":{workflow.graph or "null"}}}'
+    return Response(text, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+async def in_flight(visit: Visit) -> Response:
+    """The bar's word on the workflow's runs that are on their way."""
+    unfinished = (State.QUEUED, State.ASSIGNED, State.RUNNING)
+    which = RunFilter(workflow_id=visit["workflow_id"], states=unfinished, oldest_first=True, limit=MAX_SHOWN)
+    found = await visit.context.db.read(runs.find, visit.account.id, which)
+    waiting = await waiting_for(visit, found[0]) if found else None
+    count = await visit.context.db.look(runs.count_unfinished, visit.account.id, visit["workflow_id"])
+    return visit.page("flight.part.html", first=found[0] if found else None, count=count, waiting=waiting)

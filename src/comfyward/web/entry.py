@@ -1,0 +1,141 @@
+"""The way in and out: login by name and password, one-time links, logout."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+from starlette.responses import Response
+from starlette.routing import Route
+
+from comfyward.accounts.account import Account, Caller
+from comfyward.accounts.password import hash_password, is_password
+from comfyward.api.auth import COOKIE, enter
+from comfyward.errors import ComfywardError, InvalidRequest, NotFound
+from comfyward.store import accounts, sessions
+from comfyward.store.db import now_ms
+from comfyward.web.visit import Pages, Visit, text_of
+
+LINK_LASTS_MS = 7 * 24 * 3600 * 1000
+HOME = "/workflows"
+TRIES, WITHIN_S = 8, 900
+CHECKS_AT_ONCE = 2  # each takes 64 MiB for a moment
+
+
+class TooManyTries(ComfywardError):
+    code = "too_many_tries"
+    status = 429
+    hint = "Wait a quarter of an hour, or ask an admin for a one-time link."
+
+
+@dataclass
+class Tries:
+    """Failed logins by name: after some, a name is refused for a while, whatever the password."""
+
+    failed: dict[str, list[float]] = field(default_factory=dict)
+
+    def check(self, name: str) -> None:
+        """Raises TooManyTries."""
+        since = time.monotonic() - WITHIN_S
+        recent = [at for at in self.failed.get(name, ()) if at > since]
+        self.failed[name] = recent
+        if len(recent) >= TRIES:
+            raise TooManyTries("There were too many failed logins with this name.")
+
+    def failed_with(self, name: str) -> None:
+        if len(self.failed) > 10_000:
+            self.failed.clear()
+        self.failed.setdefault(name, []).append(time.monotonic())
+
+    def succeeded_with(self, name: str) -> None:
+        self.failed.pop(name, None)
+
+
+def routes(pages: Pages) -> list[Route]:
+    tries, checking = Tries(), asyncio.Semaphore(CHECKS_AT_ONCE)
+
+    async def home(visit: Visit) -> Response:
+        return visit.to(HOME)
+
+    async def login_page(visit: Visit) -> Response:
+        return visit.page("login.html", next=_next(visit.asked("next")), name="", problem=None)
+
+    async def login(visit: Visit) -> Response:
+        form = await visit.form()
+        name, password, back = (text_of(form, part) for part in ("name", "password", "next"))
+        tries.check(name)
+        async with checking:
+            account = await _account_with(visit, name, password)
+        if account is None:
+            tries.failed_with(name)
+            problem = "Name or password is not right."
+            return visit.page("login.html", 401, next=_next(back), name=name, problem=problem)
+        tries.succeeded_with(name)
+        return await let_in(visit, account, _next(back))
+
+    async def link_page(visit: Visit) -> Response:
+        owner = await visit.context.db.look(sessions.link_owner, visit["token"], now_ms())
+        return visit.page("enter.html", owner=owner, problem=None)
+
+    async def use_link(visit: Visit) -> Response:
+        """Only now the link is used up: programs that look at links in messages do not press buttons."""
+        password = text_of(await visit.form(), "password")
+        try:
+            hashed = await asyncio.to_thread(hash_password, password) if password else None
+        except InvalidRequest as error:
+            owner = await visit.context.db.look(sessions.link_owner, visit["token"], now_ms())
+            return visit.page("enter.html", 400, owner=owner, problem=error.message)
+        owner = await visit.context.db.write(_take_link, visit["token"], hashed)
+        return await let_in(visit, owner, HOME)
+
+    async def logout(visit: Visit) -> Response:
+        if visit.caller is not None and visit.caller.session_id:
+            try:
+                await visit.context.db.write(sessions.end, visit.account.id, visit.caller.session_id)
+            except NotFound:
+                pass  # it ended elsewhere meanwhile
+            visit.context.auth.forget()
+        answered = visit.to("/login")
+        answered.delete_cookie(COOKIE, path="/")
+        return answered
+
+    return [
+        pages.get("/", home),
+        pages.get("/login", login_page),
+        pages.post("/login", login),
+        pages.get("/enter/{token}", link_page),
+        pages.post("/enter/{token}", use_link),
+        pages.post("/logout", logout),
+    ]
+
+
+async def let_in(visit: Visit, account: Account, back: str) -> Response:
+    """Begins a session of an account and sends the browser on."""
+    device = visit.request.headers.get("user-agent", "")
+    token = await visit.context.db.write(sessions.begin, Caller(account, None), now_ms(), device)
+    answered = visit.to(back)
+    enter(answered, token, secure=visit.context.base_url(visit.request).startswith("https://"))
+    return answered
+
+
+async def _account_with(visit: Visit, name: str, password: str) -> Account | None:
+    known = await visit.context.db.look(accounts.password_hash, name)
+    account_id, hashed = known or (None, None)
+    if not await asyncio.to_thread(is_password, password, hashed) or account_id is None:
+        return None
+    return await visit.context.db.look(accounts.by_id, account_id)
+
+
+def _take_link(conn: Connection, token: str, hashed: str | None) -> Account:
+    owner = sessions.use_link(conn, token, now_ms())
+    if hashed is not None:
+        accounts.set_password_hash(conn, owner.id, hashed)
+    return owner
+
+
+def _next(path: str) -> str:
+    """Where to go after the login: a page of this site, whatever the address says."""
+    is_own = path.startswith("/") and not path.startswith(("//", "/\\", "/login", "/logout"))
+    return path if is_own and path.isprintable() else HOME

@@ -1,0 +1,143 @@
+"""A form for each graph: its inputs with names, types, ranges and choices, so that nobody has to see the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from starlette.datastructures import FormData
+from starlette.responses import Response
+from starlette.routing import Route
+
+from comfyward.api.native.nodes import own_names
+from comfyward.dispatch.intake import Submission
+from comfyward.errors import InvalidRequest
+from comfyward.runs.files import source_from_row
+from comfyward.store import runs, workflows
+from comfyward.store.db import now_ms
+from comfyward.web.visit import Pages, Visit, text_of
+from comfyward.workflows.graph import parse_graph
+from comfyward.workflows.inputs import Input, chosen, inputs_of, parse, shown_by_default, with_values
+from comfyward.workflows.workflow import Workflow
+
+MAX_CHOICES = 2000
+MAX_LABEL = 100
+VALUE, CHANGED = "value:", "has:"
+
+
+def routes(pages: Pages) -> list[Route]:
+    return [
+        pages.get("/workflows/{workflow_id}/form", edit),
+        pages.post("/workflows/{workflow_id}/form", save),
+        pages.post("/workflows/{workflow_id}/run", run),
+        pages.get("/runs/{run_id}/change", change_run),
+        pages.post("/runs/{run_id}/change", run_changed),
+    ]
+
+
+async def form_values(visit: Visit, workflow: Workflow) -> dict[str, Any]:
+    """What the form's template needs for a workflow."""
+    inputs = await all_inputs(visit, workflow.graph)
+    return {
+        "inputs": _labelled(workflow, inputs),
+        "action": f"/workflows/{workflow.id}/run",
+        "form_pools": await visit.context.offers.pools(),
+        "accelerator": workflow.accelerator,
+        "max_choices": MAX_CHOICES,
+        "problem": None,
+    }
+
+
+async def edit(visit: Visit) -> Response:
+    """Which inputs the form shows."""
+    workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
+    inputs = await all_inputs(visit, workflow.graph)
+    shown = {each.key: each.label for each in _labelled(workflow, inputs)}
+    return visit.page("form_edit.html", workflow=workflow, all_inputs=inputs, shown=shown, tab="run")
+
+
+async def save(visit: Visit) -> Response:
+    form = await visit.form()
+    keys = [str(key) for key in form.getlist("shown")]
+    fields = [{"key": key, "label": text_of(form, f"label:{key}", MAX_LABEL)} for key in keys]
+    stored = msgspec.json.encode(fields).decode() if fields else None
+    workflow = await visit.context.db.write(
+        workflows.change, visit.account.id, visit["workflow_id"], {"form": stored}, now_ms()
+    )
+    return visit.to(f"/workflows/{workflow.id}")
+
+
+async def run(visit: Visit) -> Response:
+    workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
+    if workflow.graph is None:
+        raise InvalidRequest(
+            "This workflow has no graph that can be run yet.", hint="Open it in the editor: saving makes one."
+        )
+    form = await visit.form()
+    prompt = _filled(form, workflow.graph, await all_inputs(visit, workflow.graph))
+    accelerator = text_of(form, "accelerator", 60) or workflow.accelerator
+    made = await visit.context.intake.submit(visit.who, Submission(workflow.id, prompt, accelerator=accelerator))
+    return visit.to(f"/runs/{made.run_id}")
+
+
+async def change_run(visit: Visit) -> Response:
+    """The form with a run's own values, for a run with some of them changed."""
+    before = await visit.context.db.look(runs.get, visit.account.id, visit["run_id"])
+    inputs = await all_inputs(visit, before.prompt)
+    return visit.page(
+        "change.html",
+        run=before,
+        inputs=inputs,
+        first=[each.key for each in shown_by_default(inputs)],
+        action=f"/runs/{before.id}/change",
+        form_pools=await visit.context.offers.pools(),
+        accelerator=before.accelerator,
+        max_choices=MAX_CHOICES,
+        problem=None,
+    )
+
+
+async def run_changed(visit: Visit) -> Response:
+    before = await visit.context.db.look(runs.get, visit.account.id, visit["run_id"])
+    form = await visit.form()
+    prompt = _filled(form, before.prompt, await all_inputs(visit, before.prompt))
+    submission = Submission(
+        workflow_id=before.workflow_id,
+        prompt=prompt,
+        files={path: source_from_row(row) for path, row in before.files.items()},
+        accelerator=text_of(form, "accelerator", 60) or before.accelerator,
+        webhook=before.webhook,
+        timeout_s=before.timeout_s,
+        tags=tuple(before.tags),
+    )
+    made = await visit.context.intake.submit(visit.who, submission)
+    return visit.to(f"/runs/{made.run_id}")
+
+
+async def all_inputs(visit: Visit, graph_text: str | None) -> list[Input]:
+    """Every input of a graph, with the names that the account can choose from."""
+    if graph_text is None:
+        return []
+    own = await visit.context.db.read(own_names, visit.account.id)
+    return inputs_of(parse_graph(msgspec.json.decode(graph_text)), await visit.context.offers.catalog_lately(), own)
+
+
+def _labelled(workflow: Workflow, inputs: list[Input]) -> list[Input]:
+    """The inputs that a workflow's form shows, under the names that its owner gave them."""
+    if workflow.form is None:
+        return shown_by_default(inputs)
+    labels: Mapping[str, str] = {each["key"]: each["label"] for each in msgspec.json.decode(workflow.form)}
+    found = chosen(inputs, labels)
+    return [replace(each, label=labels[each.key] or each.label) for each in found]
+
+
+def _filled(form: FormData, graph_text: str, inputs: list[Input]) -> dict[str, Any]:
+    """The graph with what the form says. Raises InvalidRequest naming the first input that cannot be so."""
+    by_key = {each.key: each for each in inputs}
+    values = {}
+    for name in form:
+        if name.startswith(CHANGED) and (each := by_key.get(name.removeprefix(CHANGED))) is not None:
+            values[each.key] = parse(each, text_of(form, f"{VALUE}{each.key}", 100_000))
+    return with_values(msgspec.json.decode(graph_text), values)

@@ -1,0 +1,98 @@
+// ComfyUI's editor below our bar: loads the workflow's graph, saves it by itself, tells how its runs go.
+"use strict";
+
+const SAVE_EVERY_MS = 1500;
+const frame = document.querySelector("[data-editor]");
+const workflow = document.body.dataset.workflow;
+const saved = document.querySelector("[data-saved]");
+let known = null;
+
+function say(text) {
+  if (saved.textContent !== text) saved.textContent = text;
+}
+
+async function ready(take) {
+  for (;;) {
+    const inner = frame.contentWindow;
+    if (inner?.app?.graph && inner.app.canvas && inner.app.api && inner.app.vueAppReady !== false) return inner.app;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+async function load(app) {
+  const run = new URLSearchParams(location.search).get("run");
+  const found = run ? await ofRun(run) : await (await fetch(`/workflows/${workflow}/graph`)).json();
+  if (found.workflow) await app.loadGraphData(found.workflow, true, true, frame.dataset.name);
+  else if (found.prompt) await app.loadApiJson(found.prompt, "workflow");
+  else await app.loadGraphData({ nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4 });
+}
+
+async function ofRun(id) {
+  const run = await (await fetch(`/api/v1/runs/${id}`)).json();
+  return { workflow: run.data.extra_data?.extra_pnginfo?.workflow, prompt: run.data.prompt };
+}
+
+async function save(app) {
+  const graph = app.graph.serialize();
+  const text = JSON.stringify(graph);
+  if (text === known) return say("Saved");
+  say("Saving…");
+  const body = { workflow: graph };
+  try {
+    const { output } = await app.graphToPrompt();
+    if (Object.keys(output).length) body.prompt = output;
+  } catch (error) {
+    console.warn("The graph cannot be run yet, so only the editor's form of it is saved.", error);
+  }
+  const answer = await fetch(`/api/v1/workflows/${workflow}`, {
+    method: "PATCH",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  if (!answer.ok) throw new Error((await answer.json()).message);
+  known = text;
+  say("Saved");
+}
+
+async function keepSaved(app) {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, SAVE_EVERY_MS));
+    try {
+      await save(app);
+    } catch (error) {
+      say(`Not saved: ${error.message}`);
+    }
+  }
+}
+
+function listen(app) {
+  const place = document.querySelector("[data-flight]");
+  for (const kind of ["execution_start", "execution_success", "execution_error", "execution_interrupted", "status", "promptQueued"])
+    app.api.addEventListener(kind, () => htmx.trigger(place, "flight"));
+}
+
+async function chooseAccelerator(select) {
+  const answer = await fetch(`/api/v1/workflows/${workflow}`, {
+    method: "PATCH",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ accelerator: select.value || null }),
+  });
+  say(answer.ok ? "Saved" : "The accelerator could not be set");
+}
+
+async function main() {
+  const app = await ready();
+  await load(app);
+  known = JSON.stringify(app.graph.serialize());
+  say("Saved");
+  listen(app);
+  document.body.dataset.loaded = "true";
+  known = null;
+  await keepSaved(app);
+}
+
+document.querySelector("[data-accelerator]").addEventListener("change", (event) => chooseAccelerator(event.target));
+addEventListener("beforeunload", (event) => {
+  if (saved.textContent.startsWith("Saving") || saved.textContent.startsWith("Not saved")) event.preventDefault();
+});
+if (frame) main();

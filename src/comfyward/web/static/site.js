@@ -1,0 +1,99 @@
+// What every page does: times in the reader's zone, copy, confirm, zoom, keys, light and dark.
+"use strict";
+
+function localize(root) {
+  for (const time of root.querySelectorAll("time[datetime]:not([title])")) {
+    const moment = new Date(time.dateTime);
+    const ago = (Date.now() - moment) / 1000;
+    time.title = moment.toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" });
+    const isToday = Math.abs(ago) < 20 * 3600;
+    time.textContent = moment.toLocaleString(undefined, isToday ? { timeStyle: "medium" } : { dateStyle: "medium", timeStyle: "short" });
+  }
+}
+
+function measure(root) {
+  for (const media of root.querySelectorAll("[data-measure]")) {
+    const say = () => {
+      const [width, height] = media.videoWidth ? [media.videoWidth, media.videoHeight] : [media.naturalWidth, media.naturalHeight];
+      const place = media.closest("figure")?.querySelector("[data-dimensions]");
+      if (width && place) place.textContent = `· ${width} × ${height}` + (media.duration ? ` · ${media.duration.toFixed(1)} s` : "");
+    };
+    if (media.complete || media.readyState) say();
+    media.addEventListener("load", say);
+    media.addEventListener("loadedmetadata", say);
+  }
+  for (const image of root.querySelectorAll("[data-hide-if-missing]")) {
+    const hide = () => (image.hidden = true);
+    if (image.complete && !image.naturalWidth) hide();
+    image.addEventListener("error", hide);
+  }
+}
+
+function dress(root) {
+  localize(root);
+  measure(root);
+}
+
+async function copy(button) {
+  await navigator.clipboard.writeText(document.querySelector(button.dataset.copy).textContent);
+  const before = button.textContent;
+  button.textContent = "Copied";
+  setTimeout(() => (button.textContent = before), 1500);
+}
+
+function zoom(button) {
+  const dialog = document.createElement("dialog");
+  dialog.className = "zoomed";
+  dialog.setAttribute("aria-label", button.getAttribute("aria-label"));
+  const image = new Image();
+  image.src = button.dataset.zoom;
+  image.alt = button.querySelector("img").alt;
+  image.addEventListener("click", () => dialog.classList.toggle("full"));
+  const close = document.createElement("button");
+  close.textContent = "Close";
+  close.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("close", () => dialog.remove());
+  dialog.append(image, close);
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+function switchTheme() {
+  const root = document.documentElement;
+  const isDark = getComputedStyle(root).colorScheme === "dark";
+  root.dataset.theme = isDark ? "light" : "dark";
+  localStorage.setItem("theme", root.dataset.theme);
+}
+
+function pressed(event) {
+  if (event.target.closest("input, textarea, select, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const link = document.querySelector(`[data-key="${CSS.escape(event.key)}"]:not([aria-disabled])`);
+  if (link) return link.click();
+  const rows = [...document.querySelectorAll(".rows .row > a")];
+  if (!rows.length || !["j", "k"].includes(event.key)) return;
+  const here = rows.indexOf(document.activeElement);
+  rows[Math.max(0, Math.min(rows.length - 1, here + (event.key === "j" ? 1 : -1)))].focus();
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  if (button.dataset.copy) copy(button);
+  if (button.dataset.zoom) zoom(button);
+  if (button.dataset.random) document.getElementById(button.dataset.random).value = Math.floor(Math.random() * 2 ** 32);
+  if ("themeSwitch" in button.dataset) switchTheme();
+});
+document.addEventListener("submit", (event) => {
+  const question = event.target.dataset.confirm;
+  if (question && !confirm(question)) event.preventDefault();
+});
+document.addEventListener("keydown", pressed);
+document.addEventListener("htmx:afterSwap", (event) => dress(event.detail.target.parentElement ?? document));
+document.addEventListener("htmx:beforeRequest", () => document.getElementById("problems")?.replaceChildren());
+document.addEventListener("htmx:sendError", () => {
+  const problem = document.createElement("div");
+  problem.className = "problem";
+  problem.textContent = "The server cannot be reached. Try again in a moment.";
+  document.getElementById("problems")?.replaceChildren(problem);
+});
+dress(document);

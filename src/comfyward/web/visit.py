@@ -1,0 +1,222 @@
+"""A visit to a page: who comes, what they ask, and how they are answered."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from comfyward import __version__
+from comfyward.accounts.account import Account, Caller
+from comfyward.api.auth import refuse_foreign_origin
+from comfyward.api.context import Context
+from comfyward.api.native.frontend import Frontends
+from comfyward.errors import ComfywardError, Forbidden, InvalidRequest, TooLarge
+from comfyward.web import words
+from comfyward.web.assets import Assets
+
+log = logging.getLogger(__name__)
+
+TEMPLATES = Path(__file__).parent / "templates"
+SMALL_BYTES = 1000
+FORM_LIMIT_BYTES = 4 << 20
+# Own files only; the editor below a workflow's /comfy/ is a page of its own with other headers.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' blob:",
+        "connect-src 'self'",
+        "frame-src 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Vary": "Accept-Encoding, HX-Request",
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """What all pages share."""
+
+    context: Context
+    frontends: Frontends
+    assets: Assets
+
+    @functools.cached_property
+    def templates(self) -> Environment:
+        environment = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        environment.filters.update(words.FILTERS)
+        environment.globals.update(
+            asset=self.assets.url,
+            version=__version__,
+            has_oidc=self.context.settings.oidc_issuer is not None,
+            words=words,
+        )
+        return environment
+
+
+class LoginWanted(Exception):
+    """Nobody is logged in where somebody has to be."""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One request of a browser. `caller` is None for whoever is not logged in."""
+
+    site: Site
+    request: Request
+    caller: Caller | None
+
+    @property
+    def context(self) -> Context:
+        return self.site.context
+
+    @property
+    def account(self) -> Account:
+        """Raises LoginWanted."""
+        if self.caller is None:
+            raise LoginWanted
+        return self.caller.account
+
+    @property
+    def who(self) -> Caller:
+        """Raises LoginWanted."""
+        if self.caller is None:
+            raise LoginWanted
+        return self.caller
+
+    def admin(self) -> Account:
+        """Raises LoginWanted, Forbidden."""
+        if not self.account.is_admin:
+            raise Forbidden("This page is for admins.")
+        return self.account
+
+    def __getitem__(self, name: str) -> str:
+        """A part of the path."""
+        return str(self.request.path_params[name])
+
+    def asked(self, name: str, default: str = "") -> str:
+        """A value of the address's query."""
+        return self.request.query_params.get(name, default)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether only a part of the page is wanted (htmx)."""
+        return "hx-request" in self.request.headers and "hx-boosted" not in self.request.headers
+
+    async def form(self, limit_bytes: int = FORM_LIMIT_BYTES) -> FormData:
+        """The fields that were sent. Raises TooLarge."""
+        length = self.request.headers.get("content-length", "")
+        if not length.isdecimal() or int(length) > limit_bytes:
+            raise TooLarge(f"The form has no Content-Length, or is larger than {limit_bytes} bytes.")
+        return await self.request.form(max_files=1, max_fields=2000)
+
+    def page(self, template: str, status: int = 200, **values: Any) -> Response:
+        """A rendered template."""
+        rendered = self.site.templates.get_template(template).render(
+            visit=self,
+            me=self.caller.account if self.caller else None,
+            path=self.request.url.path,
+            **values,
+        )
+        body, headers = rendered.encode(), dict(HEADERS)
+        if len(body) > SMALL_BYTES and "gzip" in self.request.headers.get("accept-encoding", ""):
+            body, headers["Content-Encoding"] = gzip.compress(body, 5), "gzip"
+        return Response(body, status, headers, media_type="text/html")
+
+    def to(self, path: str) -> Response:
+        """Sends the browser on to another page of this site; htmx too."""
+        if "hx-request" in self.request.headers:
+            return Response(headers={**HEADERS, "HX-Redirect": path})
+        return RedirectResponse(path, 303, headers=HEADERS)
+
+
+Page = Callable[[Visit], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Makes routes of pages: whoever they are for is let in, and whatever goes wrong becomes a page too."""
+
+    site: Site
+    SAFE: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
+
+    def get(self, path: str, page: Page) -> Route:
+        return Route(path, self._endpoint(page), methods=["GET"])
+
+    def post(self, path: str, page: Page) -> Route:
+        return Route(path, self._endpoint(page), methods=["POST"])
+
+    def _endpoint(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            visit = Visit(self.site, request, None)
+            try:
+                if request.method not in self.SAFE:
+                    refuse_foreign_origin(request)
+                visit = Visit(self.site, request, await self.site.context.auth.by_session(request))
+                return await page(visit)
+            except LoginWanted:
+                return _login_first(visit)
+            except ClientDisconnect:
+                return Response(status_code=499)
+            except ComfywardError as error:
+                return problem(visit, error)
+            except HTTPException as error:
+                return problem(visit, InvalidRequest(str(error.detail)))
+
+        return endpoint
+
+
+def problem(visit: Visit, error: ComfywardError) -> Response:
+    """An error as a page, or as the part of a page where its answer was to go."""
+    if error.status >= 500:
+        log.error("%s: %s", error.code, error.message, extra={"action": "request_failed"})
+    if visit.is_partial:
+        answered = visit.page("problem.part.html", error.status, error=error)
+        answered.headers["HX-Retarget"], answered.headers["HX-Reswap"] = "#problems", "innerHTML"
+        return answered
+    return visit.page("problem.html", error.status, error=error)
+
+
+def _login_first(visit: Visit) -> Response:
+    request = visit.request
+    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return visit.to(f"/login?next={quote(back)}" if request.method == "GET" else "/login")
+
+
+def text_of(form: FormData, name: str, longest: int = 2000) -> str:
+    """A text field, without space around it. Raises InvalidRequest."""
+    value = form.get(name, "")
+    if not isinstance(value, str) or len(value) > longest:
+        raise InvalidRequest(f"'{name}' must be a text of at most {longest} characters.")
+    return value.strip()

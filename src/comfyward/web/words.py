@@ -1,0 +1,111 @@
+"""How pages say things: sizes, times, durations, states. All are filters of the templates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from comfyward.api.shapes import API_PREFIX, iso
+from comfyward.files.pictures import has_thumbnail
+from comfyward.runs.run import EndReason, Run, State
+
+_UNITS = ("B", "KB", "MB", "GB", "TB")
+
+
+def size(count: float) -> str:
+    """12.3 MB."""
+    unit = 0
+    while count >= 1000 and unit < len(_UNITS) - 1:
+        count, unit = count / 1000, unit + 1
+    return f"{count:.0f} {_UNITS[unit]}" if unit == 0 or count >= 100 else f"{count:.1f} {_UNITS[unit]}"
+
+
+def span(milliseconds: float | None) -> str:
+    """A duration: 830 ms, 4.2 s, 3 min 05 s, 2 h 10 min."""
+    if milliseconds is None:
+        return "-"
+    seconds = milliseconds / 1000
+    if seconds < 1:
+        return f"{max(0, milliseconds):.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def time(time_ms: int | None) -> Markup:
+    """A moment; the browser shows it in its reader's zone."""
+    if time_ms is None:
+        return Markup("never")
+    text = iso(time_ms) or ""
+    return Markup('<time datetime="{}">{} UTC</time>').format(text, text[:16].replace("T", " "))
+
+
+def credits(amount: float | None) -> str:
+    return "nothing" if not amount else f"{amount:,.2f} credits" if amount < 100 else f"{amount:,.0f} credits"
+
+
+def state(run: Run) -> str:
+    """What a person calls the state of a run."""
+    match run.state:
+        case State.ASSIGNED:
+            return "fetching files"
+        case State.SUCCEEDED:
+            return "done"
+        case State.FAILED:
+            return _FAILED.get(run.end_reason, "failed") if run.end_reason else "failed"
+        case other:
+            return str(other)
+
+
+_FAILED = {
+    EndReason.TIMEOUT: "timed out",
+    EndReason.INSUFFICIENT_CREDIT: "no credit",
+    EndReason.OOM: "out of memory",
+}
+
+
+def output_url(run: Run, name: str) -> str:
+    """Where an output is, for a browser that is logged in."""
+    return quote(f"{API_PREFIX}/view/workflows/{run.workflow_id}/output/{run.id}/{name}")
+
+
+def thumbnail_url(run: Run, name: str) -> str:
+    return quote(f"{API_PREFIX}/view/workflows/{run.workflow_id}/thumbnail/{run.id}/{name}")
+
+
+def cover(run: Run | None) -> dict[str, Any] | None:
+    """The output that stands for a run: its last one that has a thumbnail."""
+    outputs = run.outputs if run is not None else []
+    return next((output for output in reversed(outputs) if has_thumbnail(output["content_type"])), None)
+
+
+def medium(content_type: str) -> str:
+    """How an output is shown in place: image, video, audio, text, or file (a download)."""
+    kind = content_type.partition("/")[0]
+    if kind == "image" and "svg" not in content_type:
+        return "image"
+    if kind in ("video", "audio"):
+        return kind
+    return "text" if content_type in ("text/plain", "application/json") else "file"
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "size": size,
+    "span": span,
+    "time": time,
+    "credits": credits,
+    "state": state,
+    "plural": plural,
+    "medium": medium,
+}

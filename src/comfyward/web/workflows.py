@@ -1,0 +1,264 @@
+"""Workflows: the cards, a new one, one's page and settings, and what others have made public."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.datastructures import UploadFile
+from starlette.responses import Response
+from starlette.routing import Route
+
+from comfyward.api.views import thumbnail_of
+from comfyward.errors import ComfywardError, InvalidGraph, InvalidRequest, NotFound
+from comfyward.files.pictures import carried_graphs
+from comfyward.ids import new_id
+from comfyward.store import workflows
+from comfyward.store.db import now_ms
+from comfyward.store.workflows import Search
+from comfyward.web import words
+from comfyward.web.form import form_values
+from comfyward.web.runs import list_values
+from comfyward.web.visit import Pages, Visit, text_of
+from comfyward.workflows.graph import parse_graph
+from comfyward.workflows.starters import STARTERS
+from comfyward.workflows.workflow import Workflow
+
+PAGE = 24
+MAX_TAGS = 20
+IMPORT_LIMIT_BYTES = 256 << 20
+MEDIA_SUFFIXES = (".png", ".webp", ".mp4", ".webm", ".mkv")
+
+
+def routes(pages: Pages) -> list[Route]:
+    return [
+        pages.get("/workflows", cards),
+        pages.get("/workflows/new", choose),
+        pages.post("/workflows/new", create),
+        pages.post("/workflows/import", bring),
+        pages.get("/workflows/{workflow_id}", show),
+        pages.get("/workflows/{workflow_id}/settings", settings),
+        pages.post("/workflows/{workflow_id}/settings", change),
+        pages.post("/workflows/{workflow_id}/duplicate", duplicate),
+        pages.post("/workflows/{workflow_id}/delete", delete),
+        pages.post("/workflows/{workflow_id}/restore", restore),
+        pages.get("/explore", explore),
+        pages.get("/explore/{workflow_id}", explore_one),
+        pages.get("/explore/{workflow_id}/picture", picture),
+        pages.post("/explore/{workflow_id}/use", use),
+    ]
+
+
+async def cards(visit: Visit) -> Response:
+    db, account, search = visit.context.db, visit.account, _search(visit)
+    found = await db.read(workflows.cards, account.id, search)
+    values: dict[str, Any] = {"cards": found[:PAGE], "more": len(found) > PAGE, "search": search, "base": "/workflows"}
+    if visit.is_partial:
+        return visit.page("cards.part.html", **values)
+    deleted = visit.asked("deleted")
+    tags = await db.read(workflows.tags, account.id)
+    return visit.page("workflows.html", **values, tags=tags, deleted=deleted, deleted_name=visit.asked("name"))
+
+
+async def choose(visit: Visit) -> Response:
+    templates = _templates(visit, visit.asked("q"))
+    values: dict[str, Any] = {"templates": templates, "has_templates": visit.site.frontends.templates is not None}
+    if visit.is_partial:
+        return visit.page("templates.part.html", templates=templates)
+    return visit.page("new.html", **values, starters=STARTERS, q=visit.asked("q"), owner=visit.account)
+
+
+async def create(visit: Visit) -> Response:
+    form = await visit.form()
+    kind, _, name = text_of(form, "from").partition(":")
+    title = text_of(form, "name", 200)
+    match kind:
+        case "starter" if name in STARTERS:
+            starter = STARTERS[name]
+            made = _new(visit, title or starter.title, graph=_text(starter.graph()), description=starter.description)
+        case "template":
+            made = _new(visit, title or name.replace("_", " ").capitalize(), editor_graph=_template(visit, name))
+        case _:
+            made = _new(visit, title or "Untitled")
+    await visit.context.db.write(workflows.create, made)
+    return visit.to(f"/workflows/{made.id}/edit" if kind != "starter" else f"/workflows/{made.id}")
+
+
+async def bring(visit: Visit) -> Response:
+    """A file that holds a workflow: JSON in either form, or a picture or video that carries one."""
+    upload = (await visit.form(IMPORT_LIMIT_BYTES)).get("file")
+    if not isinstance(upload, UploadFile) or not upload.filename:
+        raise InvalidRequest("There is no file.", hint="Drop a JSON, PNG, WEBP or MP4 file that ComfyUI made.")
+    name = Path(upload.filename)
+    data = await upload.read()
+    graphs = await _carried(name, data) if name.suffix.lower() in MEDIA_SUFFIXES else _parsed(data)
+    made = _new(visit, name.stem.replace("_", " ")[:200] or "Imported", **graphs)
+    await visit.context.db.write(workflows.create, made)
+    return visit.to(f"/workflows/{made.id}")
+
+
+async def show(visit: Visit) -> Response:
+    workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
+    values = await list_values(visit, workflow.id)
+    if visit.is_partial:
+        return visit.page("runs.part.html", **values)
+    parent = await _parent(visit, workflow)
+    form = await form_values(visit, workflow)
+    return visit.page("workflow.html", **values, **form, workflow=workflow, parent=parent, tab="run")
+
+
+async def settings(visit: Visit) -> Response:
+    workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
+    pools = await visit.context.offers.pools()
+    return visit.page("workflow_settings.html", workflow=workflow, pools=pools, tab="settings")
+
+
+async def change(visit: Visit) -> Response:
+    form = await visit.form()
+    name = text_of(form, "name", 200)
+    if not name:
+        raise InvalidRequest("A workflow needs a name.")
+    tags = [tag.strip() for tag in text_of(form, "tags").split(",") if tag.strip()]
+    values = {
+        "name": name,
+        "description": text_of(form, "description", 20_000) or None,
+        "tags": list(dict.fromkeys(tags))[:MAX_TAGS],
+        "visibility": "PUBLIC" if text_of(form, "visibility") == "PUBLIC" else "PRIVATE",
+        "accelerator": text_of(form, "accelerator", 60) or None,
+    }
+    workflow = await visit.context.db.write(workflows.change, visit.account.id, visit["workflow_id"], values, now_ms())
+    return visit.to(f"/workflows/{workflow.id}")
+
+
+async def duplicate(visit: Visit) -> Response:
+    source = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
+    return await _copy(visit, source, f"{source.name} (copy)"[:200])
+
+
+async def delete(visit: Visit) -> Response:
+    gone = await visit.context.db.write(workflows.remove, visit.account.id, visit["workflow_id"], now_ms())
+    return visit.to(f"/workflows?deleted={gone.id}")
+
+
+async def restore(visit: Visit) -> Response:
+    back = await visit.context.db.write(workflows.restore, visit.account.id, visit["workflow_id"], now_ms())
+    return visit.to(f"/workflows/{back.id}")
+
+
+async def explore(visit: Visit) -> Response:
+    _, search = visit.account, _search(visit)
+    found = await visit.context.db.read(workflows.public_cards, search)
+    values: dict[str, Any] = {"cards": found[:PAGE], "more": len(found) > PAGE, "search": search, "base": "/explore"}
+    return visit.page("cards.part.html" if visit.is_partial else "explore.html", **values)
+
+
+async def explore_one(visit: Visit) -> Response:
+    workflow = await visit.context.db.look(workflows.visible, visit.account.id, visit["workflow_id"])
+    graph = parse_graph(msgspec.json.decode(workflow.graph)) if workflow.graph else None
+    return visit.page("public.html", workflow=workflow, classes=graph.classes() if graph else [])
+
+
+async def picture(visit: Visit) -> Response:
+    """The newest result of a workflow that its owner shows."""
+    workflow = await visit.context.db.look(workflows.visible, visit.account.id, visit["workflow_id"])
+    output = words.cover(await visit.context.db.read(workflows.newest_result, workflow.id))
+    if output is None:
+        raise NotFound("This workflow has no picture yet.")
+    return await thumbnail_of(visit.context, output["digest"])
+
+
+async def use(visit: Visit) -> Response:
+    source = await visit.context.db.look(workflows.visible, visit.account.id, visit["workflow_id"])
+    return await _copy(visit, source, source.name)
+
+
+async def _copy(visit: Visit, source: Workflow, name: str) -> Response:
+    more = {field: getattr(source, field) for field in ("description", "graph", "editor_graph", "tags", "form")}
+    made = _new(visit, name, **more, accelerator=source.accelerator, parent_workflow_id=source.id)
+    await visit.context.db.write(workflows.create, made)
+    return visit.to(f"/workflows/{made.id}")
+
+
+async def _parent(visit: Visit, workflow: Workflow) -> Workflow | None:
+    if workflow.parent_workflow_id is None:
+        return None
+    try:
+        return await visit.context.db.look(workflows.visible, visit.account.id, workflow.parent_workflow_id)
+    except NotFound:
+        return None
+
+
+def _new(visit: Visit, name: str, **more: Any) -> Workflow:
+    now = now_ms()
+    return Workflow(id=new_id(), account_id=visit.account.id, name=name, created_at=now, updated_at=now, **more)
+
+
+def _search(visit: Visit) -> Search:
+    offset = visit.asked("offset", "0")
+    start = int(offset) if offset.isdecimal() and len(offset) < 9 else 0
+    return Search(visit.asked("q")[:200], visit.asked("tag")[:100] or None, PAGE + 1, start)
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    """The graphs of a JSON file: the editor's form, or the API's. Raises InvalidGraph."""
+    try:
+        found = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidGraph(
+            f"The file is not valid JSON: {error}.", hint="Export it from ComfyUI with Workflow > Export."
+        ) from error
+    if isinstance(found, dict) and isinstance(found.get("nodes"), list):
+        return {"editor_graph": _text(found)}
+    if isinstance(found, dict) and isinstance(found.get("prompt"), dict):
+        found = found["prompt"]  # a request to the API, saved as it is
+    parse_graph(found)
+    return {"graph": _text(found)}
+
+
+async def _carried(name: Path, data: bytes) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="cw-import-") as folder:
+        source, target = Path(folder) / f"source{name.suffix.lower()}", Path(folder) / "graphs.json"
+        source.write_bytes(data)
+        texts = msgspec.json.decode(target.read_bytes()) if await carried_graphs(source, target) else {}
+    graphs: dict[str, Any] = {}
+    for text in texts.values():
+        try:
+            graphs |= _parsed(text.replace("NaN", "null").encode())
+        except ComfywardError:
+            continue  # another program's text under the same name
+    if not graphs:
+        hint = "Pictures keep their workflow only when they are saved by ComfyUI and not changed since."
+        raise InvalidGraph(f"'{name.name}' carries no workflow of ComfyUI's.", hint=hint)
+    return graphs
+
+
+def _templates(visit: Visit, words_wanted: str) -> list[dict[str, Any]]:
+    """ComfyUI's own templates of that name, the most used first."""
+    folder = visit.site.frontends.templates
+    if folder is None:
+        return []
+    categories = msgspec.json.decode((folder / "index.json").read_bytes())
+    found = {each["name"]: each for category in categories for each in category["templates"]}
+    wanted = words_wanted.lower().split()
+    matching = [
+        each
+        for each in found.values()
+        if all(word in f"{each.get('title', '')} {each.get('description', '')}".lower() for word in wanted)
+        and (folder / f"{each['name']}.json").is_file()
+    ]
+    return sorted(matching, key=lambda each: -int(each.get("usage", 0)))[:PAGE]
+
+
+def _template(visit: Visit, name: str) -> str:
+    """The editor's graph of one of ComfyUI's templates. Raises NotFound."""
+    folder = visit.site.frontends.templates
+    path = folder / f"{name}.json" if folder is not None else None
+    if path is None or path.parent != folder or not path.is_file():
+        raise NotFound(f"There is no template '{name}'.")
+    return path.read_text()
+
+
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
