@@ -11,7 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from typing import Any
 import httpx2
 from sqlalchemy import Connection
 
-from comfyward.store import accounts
+from comfyward.accounts.account import Account
+from comfyward.store import accounts, sessions
 from comfyward.store.db import Database, now_ms
 
 START_TIMEOUT_S = 120
@@ -146,12 +148,36 @@ class Stack:
 
     def client(self, account: str | None = None) -> Client:
         """A client with a new key of an account, which is made when it is new."""
-        db = Database(f"sqlite:///{self.data_dir / 'comfyward.db'}")
-        key = asyncio.run(db.write(_new_key, account))
-        db.close()
+        key = self._write(_new_key, account)
         client = Client(httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
         self.clients.append(client)
         return client
+
+    def login_link(self, account: str | None = None) -> str:
+        """A new one-time link into the website for an account (default: the admin), which is made when it is new."""
+        token = self._write(_new_link, account)
+        return f"{self.url}/enter/{token}"
+
+    def visitor(self, account: str | None = None) -> httpx2.Client:
+        """A browser without its window: logged in, and saying where its requests come from."""
+        link = self.login_link(account)
+        http = httpx2.Client(base_url=self.url, headers={"Origin": self.url}, timeout=60)
+        assert http.post(link.removeprefix(self.url), data={"password": ""}).status_code == 303
+        self.clients.append(Client(http))
+        return http
+
+    def _write(self, operation: Callable[[Connection, str | None], str], account: str | None) -> str:
+        """In a thread: a test that drives a browser has an event loop of its own in this one."""
+
+        async def write() -> str:
+            db = Database(f"sqlite:///{self.data_dir / 'comfyward.db'}")
+            try:
+                return await db.write(operation, account)
+            finally:
+                db.close()
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, write()).result()
 
     def cli(self, *arguments: str, check: bool = True) -> str:
         command = [sys.executable, "-m", "comfyward", *arguments, "--data-dir", str(self.data_dir)]
@@ -190,13 +216,18 @@ class Stack:
 
 
 def _new_key(conn: Connection, account: str | None) -> str:
-    now = now_ms()
+    return accounts.create_key(conn, _owner(conn, account).id, "test", now_ms())
+
+
+def _new_link(conn: Connection, account: str | None) -> str:
+    return sessions.offer_link(conn, _owner(conn, account).id, now_ms(), 60_000)
+
+
+def _owner(conn: Connection, account: str | None) -> Account:
     if account is None:
-        owner = accounts.ensure_admin(conn, now)[0]
-    else:
-        known = {each.name: each for each in accounts.find(conn)}
-        owner = known.get(account) or accounts.create(conn, account, "member", None, now)
-    return accounts.create_key(conn, owner.id, "test", now)
+        return accounts.ensure_admin(conn, now_ms())[0]
+    known = {each.name: each for each in accounts.find(conn)}
+    return known.get(account) or accounts.create(conn, account, "member", None, now_ms())
 
 
 def free_port() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -19,6 +20,7 @@ def routes(pages: Pages) -> list[Route]:
         pages.get("/workflows/{workflow_id}/edit", edit),
         pages.get("/workflows/{workflow_id}/flight", in_flight),
         pages.get("/workflows/{workflow_id}/graph", graph),
+        pages.get("/runs/{run_id}/graph", graph_of_run),
     ]
 
 
@@ -32,7 +34,21 @@ async def edit(visit: Visit) -> Response:
 async def graph(visit: Visit) -> Response:
     """What the editor loads: its own form of the graph, else the API's."""
     workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
-    text = f'{{"workflow":{workflow.editor_graph or "null"},"prompt":{workflow.graph or "null"}}}'
+    return _graphs(workflow.editor_graph, workflow.graph)
+
+
+async def graph_of_run(visit: Visit) -> Response:
+    """A run's graph as the editor that made it had it, else as it was sent."""
+    run = await visit.context.db.look(runs.get, visit.account.id, visit["run_id"])
+    extra = msgspec.json.decode(run.extra_data) if run.extra_data else {}
+    about = extra.get("extra_pnginfo") if isinstance(extra, dict) else None
+    editors = about.get("workflow") if isinstance(about, dict) else None
+    is_graph = isinstance(editors, dict) and bool(editors.get("nodes"))
+    return _graphs(msgspec.json.encode(editors).decode() if is_graph else None, run.prompt)
+
+
+def _graphs(editors: str | None, prompt: str | None) -> Response:
+    text = f'{{"workflow":{editors or "null"},"prompt":{prompt or "null"}}}'
     return Response(text, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 

@@ -193,6 +193,9 @@ class Pages:
                 return problem(visit, error)
             except HTTPException as error:
                 return problem(visit, InvalidRequest(str(error.detail)))
+            except Exception:
+                log.exception("a page failed", extra={"action": "request_failed"})
+                return problem(visit, ComfywardError("Something went wrong in the server; its log has the details."))
 
         return endpoint
 

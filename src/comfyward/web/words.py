@@ -81,9 +81,9 @@ def thumbnail_url(run: Run, name: str) -> str:
 
 
 def cover(run: Run | None) -> dict[str, Any] | None:
-    """The output that stands for a run: its last one that has a thumbnail."""
-    outputs = run.outputs if run is not None else []
-    return next((output for output in reversed(outputs) if has_thumbnail(output["content_type"])), None)
+    """The output that stands for a run: its first picture, else its first video."""
+    outputs = [output for output in (run.outputs if run else ()) if has_thumbnail(output["content_type"])]
+    return min(outputs, key=lambda output: medium(output["content_type"]) != "image", default=None)
 
 
 def medium(content_type: str) -> str:

@@ -1,0 +1,54 @@
+"""A run's page while it goes on: its steps move, it can be cancelled; a list shows the same without a reload."""
+
+from tests.stack.graphs import slow
+from tests.stack.stack import Stack
+from tests.stack.web.conftest import Enter
+
+
+def test_progress_is_seen_and_cancel_ends_it(real: Stack, enter: Enter, account: str) -> None:
+    client, page = real.client(account), enter(real, account)
+    listed = page.context.new_page()
+    listed.goto("/runs")
+    run_id = client.submit(slow(5000))
+
+    page.goto(f"/runs/{run_id}")
+    page.locator("[data-node-step]", has_text="of 5000").wait_for()
+    first = page.locator("[data-node-step]").inner_text()
+    page.locator("[data-node-step]").filter(has_not_text=first).wait_for()
+    listed.locator(f"#run-{run_id} .badge", has_text="running").wait_for()
+    page.get_by_role("button", name="Cancel").click()
+
+    page.locator("h1 .badge", has_text="cancelled").wait_for()
+    listed.locator(f"#run-{run_id} .badge", has_text="cancelled").wait_for()
+    assert client.get(run_id)["end_reason"] == "cancelled"
+
+    # Over, it can be run again, looked through with keys, and deleted.
+    page.get_by_role("button", name="Run again").click()
+    page.get_by_role("button", name="Cancel").click()
+    page.locator("h1 .badge", has_text="cancelled").wait_for()
+    page.keyboard.press("j")
+    page.wait_for_url(f"**/runs/{run_id}")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    page.wait_for_url("**/workflows/*")
+    assert page.locator(f"#run-{run_id}").count() == 0
+
+
+def test_filters_of_the_list(real: Stack, account: str) -> None:
+    client, visitor = real.client(account), real.visitor(account)
+    run_id = client.submit(slow(5000))
+    client.wait_for(run_id, "progress")
+
+    def listed(query: str) -> bool:
+        answer = visitor.get(f"/runs?{query}")
+        assert answer.status_code == 200, answer.text
+        return run_id in answer.text
+
+    key = visitor.get("/api/v1/runs").json()[0]["api_key_id"]
+    assert listed("status=active")
+    assert listed(f"key={key}&accelerator=CPU&since=2020-01-01")
+    assert not listed("status=done")
+    assert not listed("accelerator=L4")
+    assert not listed("until=2020-01-01")
+    assert visitor.get("/runs?since=yesterday").status_code == 400
+    client.cancel(run_id)
