@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -48,9 +49,16 @@ async def of_workflow(visit: Visit) -> Response:
 async def of_run(visit: Visit) -> Response:
     """For a run that was made: with its files, accelerator and webhook."""
     run = await visit.context.db.look(runs.get, visit.account.id, visit["run_id"])
-    sources = await _files(visit, run)
+    own = {file.path: file.digest for file in await visit.context.db.read(files.at, run.account_id, list(run.files))}
+    stored = {path: source["blob"] for path, source in run.files.items() if "blob" in source}
     values = await _values(
-        visit, run.workflow_id, run.prompt, files=sources, accelerator=run.accelerator, webhook=run.webhook
+        visit,
+        run.workflow_id,
+        run.prompt,
+        files=_files(visit, run, own),
+        stored={path: digest for path, digest in stored.items() if own.get(path) != digest},
+        accelerator=run.accelerator,
+        webhook=run.webhook,
     )
     if visit.is_partial:
         return visit.page("code.part.html", **values)
@@ -77,11 +85,10 @@ async def _values(visit: Visit, workflow_id: str, graph_text: str, **more: Any) 
     }
 
 
-async def _files(visit: Visit, run: Run) -> dict[str, Any]:
+def _files(visit: Visit, run: Run, own: Mapping[str, str]) -> dict[str, Any]:
     """A run's files as a program names them: URLs as they were sent, values of headers from the environment; stored
     ones only where the account's own file of that name is not the same."""
     base_url, found = visit.context.base_url(visit.request), dict[str, Any]()
-    own = {file.path: file.digest for file in await visit.context.db.read(files.at, run.account_id, list(run.files))}
     for path, source in run.files.items():
         if "blob" in source:
             if own.get(path) != source["blob"]:

@@ -31,6 +31,7 @@ class Recipe:
     prompt: Mapping[str, Any]
     variables: Mapping[str, Any] = field(default_factory=dict)  # by name, with the values that they have now
     files: Mapping[str, Any] = field(default_factory=dict)
+    stored: Mapping[str, str] = field(default_factory=dict)  # digests of those of the files that the server has
     accelerator: str | None = None
     webhook: str | None = None
 
@@ -226,17 +227,27 @@ with Client("{recipe.base_url}", os.environ["COMFYWARD_API_KEY"]) as comfyward:
 
 
 def _sdk(recipe: Recipe) -> str:
-    """Comfy API v2 has no field for files by URL or an accelerator: the names of files are enough once a run brought
-    them, and its runs go to the default workflow."""
-    note = "# Files that an earlier run brought are found by their names.\n" if recipe.files else ""
-    return f"""import os
+    """Comfy API v2 has no field for files or an accelerator: files that a run brought by URL are found by their names
+    from then on, stored ones once they are files of the account, and its runs go to the default workflow."""
+    note = "# Files that an earlier run brought by URL are found by their names.\n" if recipe.files else ""
+    naming, imports = "", ""
+    if recipe.stored:
+        imports = "import json\n"
+        naming = f"""
+# The run's own files become files of your account, which graphs find by their names.
+headers = {{"Authorization": f"Bearer {{os.environ['COMFYWARD_API_KEY']}}", "Content-Type": "application/json"}}
+for path, digest in {literal(dict(recipe.stored), _python_name, python=True)}.items():
+    named = json.dumps({{"path": path, "digest": digest}}).encode()
+    urlopen(Request("{recipe.base_url}/api/v1/files", named, headers)).close()
+"""
+    return f"""{imports}import os
 from pathlib import Path
-
+{"from urllib.request import Request, urlopen" if recipe.stored else ""}
 from comfy_sdk import Comfy
 
 {_python_values(recipe)}os.environ["COMFY_BASE_URL"] = "{recipe.base_url}"
 {note}prompt = {literal(recipe.prompt, _python_name, python=True)}
-
+{naming}
 Path("outputs").mkdir(exist_ok=True)
 with Comfy(api_key=os.environ["COMFYWARD_API_KEY"]) as comfy:
     job = comfy.run(comfy.workflows.from_json(prompt))

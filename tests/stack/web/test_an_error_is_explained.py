@@ -19,14 +19,15 @@ def test_an_error_on_its_node_and_on_the_runs_page(real: Stack, enter: Enter, ac
     editor.evaluate("() => window.app.queuePrompt(0, 1)")
     editor.wait_for_function("window.failed !== undefined")
     assert editor.evaluate("window.failed.node_type") == "TestFails"
-    editor.wait_for_function("document.body.innerText.includes('this node always fails')")
+    assert editor.evaluate("window.app.lastExecutionError.node_id") == "7"
+    editor.wait_for_function("document.body.innerText.includes('TestFails failed')")
 
     page.goto(f"/workflows/{workflow}")
     page.locator(".rows .row", has_text="this node always fails").click()
     problem = page.get_by_label("What went wrong")
     assert "In node 7" in problem.inner_text()
     assert "TestFails" in problem.inner_text()
-    problem.get_by_text("Traceback").click()
+    problem.get_by_text("Traceback", exact=True).click()
     assert "ValueError" in problem.locator("pre").inner_text() or "raise" in problem.locator("pre").inner_text()
     page.get_by_text("ComfyUI's log").click()
     page.locator("#log pre", has_text="this node always fails").wait_for()

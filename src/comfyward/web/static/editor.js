@@ -2,7 +2,7 @@
 "use strict";
 
 const SAVE_EVERY_MS = 1500;
-const EMPTY = '{"nodes": [], "links": [], "groups": [], "config": {}, "extra": {}, "version": 0.4}';
+const EMPTY = { nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4 };
 const frame = document.querySelector("[data-editor]");
 const workflow = document.body.dataset.workflow;
 const saved = document.querySelector("[data-saved]");
@@ -23,11 +23,28 @@ async function ready() {
 async function load(app) {
   const run = new URLSearchParams(location.search).get("run");
   const answer = await fetch(run ? `/runs/${run}/graph` : `/workflows/${workflow}/graph`);
-  // The editor asks `instanceof Array`, which holds only for what was made in its own window.
-  const found = frame.contentWindow.JSON.parse(await answer.text());
-  if (found.workflow) await app.loadGraphData(found.workflow);
-  else if (found.prompt) await app.loadApiJson(found.prompt, "workflow");
-  else await app.loadGraphData(frame.contentWindow.JSON.parse(EMPTY));
+  const found = await answer.json();
+  const name = document.querySelector(".editor-bar .name").textContent;
+  if (found.workflow) await app.loadGraphData(inEditor(found.workflow), true, true, name);
+  else if (found.prompt) await app.loadApiJson(inEditor(numbered(found.prompt)), name);
+  else await app.loadGraphData(inEditor(EMPTY));
+}
+
+// The editor asks `instanceof Array`, which holds only for what was made in its own window.
+function inEditor(value) {
+  return frame.contentWindow.JSON.parse(JSON.stringify(value));
+}
+
+// The editor shows results in nodes whose ids are numbers; the API takes any text for an id.
+function numbered(prompt) {
+  const ids = Object.keys(prompt);
+  if (ids.every((id) => /^\d+$/.test(id))) return prompt;
+  const numbers = new Map(ids.map((id, index) => [id, String(index + 1)]));
+  const isLink = (value) => Array.isArray(value) && value.length === 2 && numbers.has(value[0]);
+  const renumber = ([name, value]) => [name, isLink(value) ? [numbers.get(value[0]), value[1]] : value];
+  return Object.fromEntries(
+    ids.map((id) => [numbers.get(id), { ...prompt[id], inputs: Object.fromEntries(Object.entries(prompt[id].inputs ?? {}).map(renumber)) }]),
+  );
 }
 
 async function save(app) {
