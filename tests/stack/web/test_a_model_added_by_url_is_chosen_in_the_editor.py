@@ -30,7 +30,7 @@ def test_a_model_by_url(real: Stack, enter: Enter, account: str, site: Origin, t
         .filter(widget => widget.name === name).flatMap(widget => widget.options.values)"""
     assert "mine-sd15.safetensors" in editor.evaluate(choices, "ckpt_name")
     editor.evaluate("() => window.app.queuePrompt(0, 1)")
-    editor.wait_for_function("window.app.graph.nodes.some(node => node.imgs?.length && node.imgs[0].naturalWidth)")
+    editor.wait_for_function("Object.values(window.app.nodeOutputs).some(output => output.images?.length)")
 
     page.goto("/files")
     row = page.locator("#files tr", has_text="mine-sd15.safetensors")

@@ -26,7 +26,7 @@ async function load(app) {
   const found = await answer.json();
   const name = document.querySelector(".editor-bar .name").textContent;
   if (found.workflow) await app.loadGraphData(inEditor(found.workflow), true, true, name);
-  else if (found.prompt) await app.loadApiJson(inEditor(numbered(found.prompt)), name);
+  else if (found.prompt) await showAll(app, () => app.loadApiJson(inEditor(numbered(found.prompt)), name));
   else await app.loadGraphData(inEditor(EMPTY));
 }
 
@@ -45,6 +45,13 @@ function numbered(prompt) {
   return Object.fromEntries(
     ids.map((id) => [numbers.get(id), { ...prompt[id], inputs: Object.fromEntries(Object.entries(prompt[id].inputs ?? {}).map(renumber)) }]),
   );
+}
+
+// A graph from the API has no places for its nodes: the editor lays them out, wherever it looks. Sizes come with drawing.
+async function showAll(app, load) {
+  await load();
+  for (let drawn = 0; drawn < 3; drawn++) await new Promise((resolve) => frame.contentWindow.requestAnimationFrame(resolve));
+  await app.extensionManager?.command?.execute("Comfy.Canvas.FitView");
 }
 
 async function save(app) {
