@@ -1,0 +1,100 @@
+"""Each page, light and dark, on a phone and on a desktop: no serious finding of axe-core, nothing wider than the
+screen, no error in the console, no script or style but the site's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stack.graphs import node, picture
+from tests.stack.stack import Stack
+from tests.stack.web.conftest import Enter
+
+LOOKS: dict[str, Any] = {
+    "phone-light": {"viewport": {"width": 360, "height": 780}, "color_scheme": "light"},
+    "phone-dark": {"viewport": {"width": 360, "height": 780}, "color_scheme": "dark"},
+    "desktop-light": {"viewport": {"width": 1400, "height": 900}, "color_scheme": "light"},
+    "desktop-dark": {"viewport": {"width": 1400, "height": 900}, "color_scheme": "dark"},
+}
+
+
+@pytest.fixture(scope="module")
+def paths(real: Stack) -> list[str]:
+    """The addresses of all pages, with something on each."""
+    client = real.client()
+    more = {"name": "A workflow with a long-name-" * 4, "description": "What it does.", "tags": ["one", "two"]}
+    made = client.http.post("/api/v1/workflows", json={**more, "prompt": picture(), "visibility": "PUBLIC"}).json()[
+        "id"
+    ]
+    client.http.post("/api/v1/files", params={"path": "/models/loras/" + "long" * 30 + ".safetensors"}, content=b"x")
+    broken = {"7": node("TestFails"), "9": node("SaveImage", images=["7", 0], filename_prefix="never")}
+    hook = {"webhook": "http://127.0.0.1:9/hook"}
+    done = client.finish(client.post_run({"prompt": picture(prefix="a" * 80), **hook}, made).json()["id"])["id"]
+    failed = client.finish(client.post_run({"prompt": broken}, made).json()["id"])["id"]
+    workflow, run = f"/workflows/{made}", f"/runs/{done}"
+    return [
+        *("/workflows", "/workflows/new", workflow, f"{workflow}/settings", f"{workflow}/form", f"{workflow}/api"),
+        *("/explore", f"/explore/{made}", "/runs", run, f"/runs/{failed}", f"{run}/change", f"{run}/api", "/files"),
+        *("/account", "/account/webhooks", "/account/usage", "/account/security", "/account/data"),
+        *("/fleet", "/fleet/users", "/runs/none"),
+    ]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_page(real: Stack, enter: Enter, paths: list[str], look: str, node_clients: Path) -> None:
+    axe = (node_clients / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    page = enter(real, None, **LOOKS[look])
+    found = []
+    for path in paths:
+        page.goto(path)
+        page.evaluate(axe)
+        result = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+        for violation in result["violations"]:
+            if violation["impact"] in ("serious", "critical"):
+                found.append((path, violation["id"], violation["nodes"][0]["html"], violation["nodes"][0]["any"][:1]))
+        width = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+        if width[0] > width[1]:
+            found.append((path, "wider than the screen", width))
+    assert not found, "\n".join(map(str, found))
+
+
+def test_the_login_and_the_way_in(real: Stack, enter: Enter, node_clients: Path) -> None:
+    axe = (node_clients / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    page = enter(real, None)
+    page.get_by_role("button", name="Log out").click()
+    for path in ("/login", real.login_link("newcomer")):
+        page.goto(path)
+        page.evaluate(axe)
+        result = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+        assert [each["id"] for each in result["violations"] if each["impact"] in ("serious", "critical")] == []
+
+
+@pytest.mark.parametrize("path", ["/login", "/workflows", "/runs", "/account", "/fleet"])
+def test_pages_run_nothing_but_the_sites_own_files(real: Stack, path: str) -> None:
+    answer = real.visitor().get(path)
+
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "<script>" not in answer.text
+    assert " style=" not in answer.text
+    assert " onclick=" not in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_pages_work_with_the_keyboard_alone(real: Stack, enter: Enter, paths: list[str]) -> None:
+    page = enter(real, None)
+    page.goto("/runs")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+    page.keyboard.press("Enter")
+    page.keyboard.press("j")
+    first = page.evaluate("document.activeElement.getAttribute('href')")
+    page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.getAttribute('href')") != first
+    page.keyboard.press("k")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**{first}")
