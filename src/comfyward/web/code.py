@@ -70,7 +70,7 @@ async def _values(visit: Visit, workflow_id: str, graph_text: str, **more: Any) 
     inputs = await all_inputs(visit, graph_text)
     varied = chosen(inputs, visit.request.query_params.getlist("vary"))
     names = variable_names([(each.key, each.name) for each in varied])
-    prompt = with_values(msgspec.json.decode(graph_text), {key: Variable(name) for key, name in names.items()})
+    prompt = with_values(msgspec.json.decode(graph_text), [(each, Variable(names[each.key])) for each in varied])
     values = {names[each.key]: each.value for each in varied}
     made = snippets(Recipe(visit.context.base_url(visit.request), workflow_id, prompt, values, **more))
     wanted = visit.asked("language", DEFAULT_LANGUAGE)

@@ -136,8 +136,8 @@ def _labelled(workflow: Workflow, inputs: list[Input]) -> list[Input]:
 def _filled(form: FormData, graph_text: str, inputs: list[Input]) -> dict[str, Any]:
     """The graph with what the form says. Raises InvalidRequest naming the first input that cannot be so."""
     by_key = {each.key: each for each in inputs}
-    values = {}
+    values = []
     for name in form:
         if name.startswith(CHANGED) and (each := by_key.get(name.removeprefix(CHANGED))) is not None:
-            values[each.key] = parse(each, text_of(form, f"{VALUE}{each.key}", 100_000))
+            values.append((each, parse(each, text_of(form, f"{VALUE}{each.key}", 100_000))))
     return with_values(msgspec.json.decode(graph_text), values)

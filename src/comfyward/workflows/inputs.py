@@ -80,12 +80,12 @@ def chosen(inputs: list[Input], keys: Iterable[str]) -> list[Input]:
     return [by_key[key] for key in keys if key in by_key]
 
 
-def with_values(prompt: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The graph with other values, by key."""
+def with_values(prompt: Mapping[str, Any], values: Iterable[tuple[Input, Any]]) -> dict[str, Any]:
+    """The graph with other values in some of its inputs."""
     changed = {node_id: dict(node) for node_id, node in prompt.items()}
-    for key, value in values.items():
-        node_id, _, name = key.rpartition(".")
-        changed[node_id] = {**changed[node_id], "inputs": {**changed[node_id]["inputs"], name: value}}
+    for each, value in values:
+        node = changed[each.node_id]
+        changed[each.node_id] = {**node, "inputs": {**node["inputs"], each.name: value}}
     return changed
 
 

@@ -1,0 +1,96 @@
+"""The fleet for its admin: what each worker is and does, its log, draining and restarting it; users and limits."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+import httpx2
+
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import fake_save, fake_wait
+from tests.stack.stack import Stack
+
+
+def until(admin: httpx2.Client, holds: Callable[[str], bool]) -> str:
+    """The page once something holds: it is what the browser asks for every few seconds."""
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        text = admin.get("/fleet").text
+        if holds(text):
+            return text
+    raise AssertionError(text)
+
+
+def test_a_worker_with_its_run_log_and_vitals(start_fake: StartFake) -> None:
+    stack = start_fake(accelerators="L4").wait_ready()
+    client, admin = stack.client(), stack.visitor()
+    client.submit(fake_save(), accelerator="L4")
+    running = client.submit(fake_wait(60))
+    client.wait_for(running, "status", state="running")
+
+    text = until(admin, lambda page: running[:8] in page and "0 B of" not in page.partition("Cache")[2][:40])
+
+    assert "busy" in text
+    waiting = re.search(r"<strong>L4</strong>.*?</tr>", text, re.DOTALL)
+    assert waiting is not None
+    assert '<td class="number">1</td>' in waiting[0]
+    log = admin.get("/fleet/workers/local-0/log").text
+    assert "serves pool" in log
+    assert "--- ComfyUI ---" in log
+    assert admin.get("/fleet/workers/nobody/log").status_code == 404
+    client.cancel(running)
+
+
+def test_a_drained_worker_finishes_leaves_and_stays_away_until_it_is_resumed(start_fake: StartFake) -> None:
+    stack = start_fake().wait_ready()
+    client, admin = stack.client(), stack.visitor()
+    running = client.submit(fake_wait(3))
+    client.wait_for(running, "status", state="running")
+
+    assert admin.post("/fleet/workers/local-0/drain").status_code == 303
+    assert client.finish(running)["status"] == "COMPLETED"
+    until(admin, lambda page: "drained" in page)
+    waiting = client.submit(fake_save())
+    assert client.get(waiting)["status"] == "QUEUED"
+
+    assert admin.post("/fleet/workers/local-0/resume").status_code == 303
+    assert client.finish(waiting)["status"] == "COMPLETED"
+
+
+def test_a_restarted_worker_comes_back(start_fake: StartFake) -> None:
+    stack = start_fake().wait_ready()
+    client, admin = stack.client(), stack.visitor()
+    before = stack.comfyui_pid()
+
+    assert admin.post("/fleet/workers/local-0/restart").status_code == 303
+
+    assert client.run(fake_save())["status"] == "COMPLETED"
+    until(admin, lambda page: "idle" in page)
+    assert stack.comfyui_pid() != before
+
+
+def test_users_are_invited_limited_and_made_admins(start_fake: StartFake) -> None:
+    stack: Stack = start_fake()
+    admin = stack.visitor()
+
+    page = admin.post("/fleet/users", data={"name": "dora", "credit_limit": "50", "role": "member"}).text
+    [link] = re.findall(r'id="invite-link"[^>]*>([^<]+)<', page)
+    with httpx2.Client(base_url=stack.url, headers={"Origin": stack.url}) as dora:
+        assert dora.post(link.removeprefix(stack.url), data={"password": "a long password"}).status_code == 303
+        about = dora.get("/api/v1/me").json()
+        assert (about["name"], about["credit_limit"], about["role"]) == ("dora", 50.0, "member")
+        assert dora.get("/fleet").status_code == 403
+        change = {"credit_limit": "", "role": "admin"}
+        assert admin.post(f"/fleet/users/{about['id']}", data=change).status_code == 303
+        assert dora.get("/fleet").status_code == 200
+        assert dora.get("/api/v1/me").json()["credit_limit"] is None
+    assert admin.post("/fleet/users", data={"name": "dora", "credit_limit": "", "role": "member"}).status_code == 409
+    assert (
+        admin.post("/fleet/users", data={"name": "eve", "credit_limit": "a lot", "role": "member"}).status_code == 400
+    )
+    own = admin.get("/api/v1/me").json()["id"]
+    assert admin.post(f"/fleet/users/{about['id']}", data={"role": "member", "credit_limit": ""}).status_code == 303
+    assert admin.post(f"/fleet/users/{own}", data={"role": "member", "credit_limit": ""}).status_code == 409
+    assert "/enter/" in admin.post(f"/fleet/users/{about['id']}/link").text

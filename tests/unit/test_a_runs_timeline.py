@@ -1,0 +1,66 @@
+"""A run's phases: what has passed has a duration, what goes on grows, what is to come has none."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from comfyward.runs.run import State
+from comfyward.web import words
+from comfyward.web.timeline import phases
+
+
+def run(state: State, **times: int) -> Any:
+    unknown = dict.fromkeys(("assigned_at", "started_at", "finished_at", "run_time_ms"))
+    return SimpleNamespace(state=state, queued_at=1000, **{**unknown, **times})
+
+
+def told(of: Any, now: int) -> list[tuple[str, int | None, bool]]:
+    return [(phase.name, phase.duration_ms, phase.is_now) for phase in phases(of, now)]
+
+
+def test_a_finished_run() -> None:
+    done = run(State.SUCCEEDED, assigned_at=3000, started_at=4000, finished_at=10_000, run_time_ms=5000)
+
+    assert told(done, 99_000) == [
+        ("queued", 2000, False),
+        ("files", 1000, False),
+        ("executing", 5000, False),
+        ("saving", 1000, False),
+    ]
+    assert sum(phase.part for phase in phases(done, 99_000)) == 100
+
+
+def test_a_run_on_its_way() -> None:
+    assert told(run(State.QUEUED), 1500)[0] == ("queued", 500, True)
+    fetching = told(run(State.ASSIGNED, assigned_at=3000), 3700)
+    assert fetching[:3] == [("queued", 2000, False), ("files", 700, True), ("executing", None, False)]
+    executing = told(run(State.RUNNING, assigned_at=3000, started_at=4000), 9000)
+    assert executing[2:] == [("executing", 5000, True), ("saving", None, False)]
+
+
+def test_a_run_that_was_cancelled_while_it_waited() -> None:
+    assert told(run(State.CANCELLED, finished_at=1200), 9000) == [
+        ("queued", 200, False),
+        ("files", None, False),
+        ("executing", None, False),
+        ("saving", None, False),
+    ]
+
+
+def test_words_for_sizes_and_durations() -> None:
+    assert [words.size(count) for count in (0, 999, 1000, 12_345_678, 5e15)] == [
+        "0 B",
+        "999 B",
+        "1.0 KB",
+        "12.3 MB",
+        "5000 TB",
+    ]
+    assert [words.span(ms) for ms in (None, 0, 830, 4200, 185_000, 7_800_000)] == [
+        "-",
+        "0 ms",
+        "830 ms",
+        "4.2 s",
+        "3 min 05 s",
+        "2 h 10 min",
+    ]
