@@ -22,6 +22,11 @@ def new_id() -> str:
     return os.urandom(21).translate(_TABLE).decode("ascii")
 
 
+def is_id(text: str) -> bool:
+    """Whether text has the form of a run's or a workflow's id."""
+    return len(text) == 21 and all(character in _ALPHABET.decode() for character in text)
+
+
 def new_uuid() -> str:
     """A random UUID, the form of ComfyUI's prompt ids and of assets."""
     return str(uuid.uuid4())

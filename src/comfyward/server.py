@@ -8,6 +8,7 @@ import fcntl
 import logging
 import signal
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +192,7 @@ class Server:
             uploads=self._uploads,
             webhooks_changed=self._wake_webhooks,
             fleet_changed=lambda: self._reconcile.wake() if self._reconcile else None,
+            fleet_slots=lambda: Counter(device.pool for device in self._devices),
             fleet_problem=lambda: self._fleet.problem() if self._fleet else None,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -39,6 +39,7 @@ class Context:
     uploads: Uploads
     webhooks_changed: Callable[[], None]
     fleet_changed: Callable[[], None]
+    fleet_slots: Callable[[], Mapping[str, int]]  # how many workers each pool can have here
     fleet_problem: Callable[[], str | None]
 
     def base_url(self, request: Request) -> str:

@@ -21,6 +21,7 @@ from comfyward.web.visit import Pages, Visit, text_of
 LINK_LASTS_MS = 7 * 24 * 3600 * 1000
 HOME = "/workflows"
 TRIES, WITHIN_S = 8, 900
+MAX_REMEMBERED = 10_000
 CHECKS_AT_ONCE = 2  # each takes 64 MiB for a moment
 
 
@@ -32,25 +33,24 @@ class TooManyTries(ComfywardError):
 
 @dataclass
 class Tries:
-    """Failed logins by name: after some, a name is refused for a while, whatever the password."""
+    """Failed logins by name and address: after some, a name is refused there for a while, whatever the password."""
 
     failed: dict[str, list[float]] = field(default_factory=dict)
 
-    def check(self, name: str) -> None:
+    def check(self, where: str) -> None:
         """Raises TooManyTries."""
         since = time.monotonic() - WITHIN_S
-        recent = [at for at in self.failed.get(name, ()) if at > since]
-        self.failed[name] = recent
+        recent = [at for at in self.failed.get(where, ()) if at > since]
         if len(recent) >= TRIES:
             raise TooManyTries("There were too many failed logins with this name.")
 
-    def failed_with(self, name: str) -> None:
-        if len(self.failed) > 10_000:
+    def failed_with(self, where: str) -> None:
+        if len(self.failed) >= MAX_REMEMBERED:
             self.failed.clear()
-        self.failed.setdefault(name, []).append(time.monotonic())
+        self.failed.setdefault(where, []).append(time.monotonic())
 
-    def succeeded_with(self, name: str) -> None:
-        self.failed.pop(name, None)
+    def succeeded_with(self, where: str) -> None:
+        self.failed.pop(where, None)
 
 
 def routes(pages: Pages) -> list[Route]:
@@ -65,14 +65,15 @@ def routes(pages: Pages) -> list[Route]:
     async def login(visit: Visit) -> Response:
         form = await visit.form()
         name, password, back = (text_of(form, part) for part in ("name", "password", "next"))
-        tries.check(name)
+        where = f"{name} from {visit.request.client.host if visit.request.client else ''}"
+        tries.check(where)
         async with checking:
             account = await _account_with(visit, name, password)
         if account is None:
-            tries.failed_with(name)
+            tries.failed_with(where)
             problem = "Name or password is not right."
             return visit.page("login.html", 401, next=_next(back), name=name, problem=problem)
-        tries.succeeded_with(name)
+        tries.succeeded_with(where)
         return await let_in(visit, account, _next(back))
 
     async def link_page(visit: Visit) -> Response:

@@ -146,6 +146,8 @@ async def _fleet_values(visit: Visit) -> dict[str, Any]:
     return {
         "now": now,
         "pools": await visit.context.offers.pools(),
+        "slots": visit.context.fleet_slots(),
+        "kept_up": visit.context.settings.local_min_workers,
         "prices": visit.context.settings.prices,
         "waiting": await db.read(queue.lengths),
         "oldest": await db.read(queue.oldest),

@@ -18,6 +18,7 @@ from comfyward.store import accounts, runs, workflows
 from comfyward.store.db import now_ms
 from comfyward.store.runs import RunFilter
 from comfyward.web.archive import Member, zip_of
+from comfyward.web.form import all_inputs
 from comfyward.web.timeline import phases
 from comfyward.web.visit import HEADERS, Pages, Visit
 from comfyward.workflows.graph import parse_graph
@@ -154,6 +155,7 @@ async def _run_values(visit: Visit, run: Run) -> dict[str, Any]:
         "key": keys.get(run.api_key_id or ""),
         "cost": await db.read(accounts.cost_of, account.id, run.id),
         "nodes": list(graph.nodes.values()),
+        "inputs": await all_inputs(visit, run.prompt),
         "titles": {node.id: node.title or node.class_type for node in graph.nodes.values()},
         "failed_node": graph.nodes.get(str(failed_node)) if failed_node is not None else None,
     }

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from comfyward.api.views import thumbnail_of
 from comfyward.errors import ComfywardError, InvalidGraph, InvalidRequest, NotFound
 from comfyward.files.pictures import carried_graphs
-from comfyward.ids import new_id
+from comfyward.ids import is_id, new_id
 from comfyward.store import workflows
 from comfyward.store.db import now_ms
 from comfyward.store.workflows import Search
@@ -57,9 +57,8 @@ async def cards(visit: Visit) -> Response:
     values: dict[str, Any] = {"cards": found[:PAGE], "more": len(found) > PAGE, "search": search, "base": "/workflows"}
     if visit.is_partial:
         return visit.page("cards.part.html", **values)
-    deleted = visit.asked("deleted")
-    tags = await db.read(workflows.tags, account.id)
-    return visit.page("workflows.html", **values, tags=tags, deleted=deleted, deleted_name=visit.asked("name"))
+    deleted = visit.asked("deleted") if is_id(visit.asked("deleted")) else None
+    return visit.page("workflows.html", **values, tags=await db.read(workflows.tags, account.id), deleted=deleted)
 
 
 async def choose(visit: Visit) -> Response:

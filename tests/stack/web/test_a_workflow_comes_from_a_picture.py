@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.graphs import picture
+from comfyward.workflows.starters import colours_graph
+from tests.stack.graphs import node, picture
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import Enter
 
@@ -26,6 +27,21 @@ def test_a_png_becomes_a_workflow_with_a_form_that_runs(
     page.get_by_role("button", name="Run", exact=True).click()
     page.wait_for_url("**/runs/*")
     page.locator("figcaption", has_text="48 \u00d7 40").wait_for()
+
+
+def test_videos_and_moving_pictures_carry_one_too(real: Stack, account: str) -> None:
+    client, visitor = real.client(account), real.visitor(account)
+    frames = {"1": node("EmptyImage", width=64, height=64, batch_size=3, color=0x00FF00)}
+    how = {"filename_prefix": "moving", "fps": 6.0, "lossless": True, "quality": 80, "method": "default"}
+    webp = {**frames, "2": node("SaveAnimatedWEBP", images=["1", 0], **how)}
+
+    for graph, suffix in ((colours_graph(), "mp4"), (webp, "webp")):
+        run = client.run(graph)
+        [output] = [each for each in run["output"] if each["filename"].endswith(suffix)]
+        data = client.http.get(output["url"]).content
+        answer = visitor.post("/workflows/import", files={"file": (f"a.{suffix}", data)})
+        made = visitor.get(f"/api/v1{answer.headers['location']}").json()
+        assert made["prompt"] == graph
 
 
 @pytest.mark.parametrize(

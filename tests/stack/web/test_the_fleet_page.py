@@ -43,6 +43,18 @@ def test_a_worker_with_its_run_log_and_vitals(start_fake: StartFake) -> None:
     client.cancel(running)
 
 
+def test_a_run_before_any_gpu_is_up_says_what_it_waits_for(start_fake: StartFake) -> None:
+    stack = start_fake(accelerators="L4,T4").wait_ready()
+    client, visitor = stack.client(), stack.visitor()
+    workflow = visitor.get("/api/v1/workflows/default").json()["id"]
+    first, second = (client.submit(fake_save(), accelerator=name) for name in ("L4", "CPU"))
+    client.finish(second)
+
+    assert "starting an L4…" in visitor.get(f"/workflows/{workflow}/flight").text
+    assert "starting an L4…" in visitor.get(f"/runs/{first}").text
+    assert "starting" not in visitor.get(f"/runs/{second}").text
+
+
 def test_a_drained_worker_finishes_leaves_and_stays_away_until_it_is_resumed(start_fake: StartFake) -> None:
     stack = start_fake().wait_ready()
     client, admin = stack.client(), stack.visitor()
