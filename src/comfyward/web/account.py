@@ -6,7 +6,7 @@ import asyncio
 import csv
 import datetime
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -127,10 +127,10 @@ async def usage_series(visit: Visit) -> Response:
     first = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=USAGE_DAYS - 1)
     days = [(first + datetime.timedelta(days=number)).isoformat() for number in range(USAGE_DAYS)]
     groups = sorted({row.group for row in rows})
-    values = {(row.day, row.group): row for row in rows}
+    values, names = {(row.day, row.group): row for row in rows}, await _names(visit, by)
     body = {
         "days": days,
-        "groups": [await _group_name(visit, by, group) for group in groups],
+        "groups": [names(group) for group in groups],
         "credits": [[_of(values, day, group, "credits") for day in days] for group in groups],
         "gpu_s": [[_of(values, day, group, "gpu_ms") / 1000 for day in days] for group in groups],
     }
@@ -142,9 +142,9 @@ async def usage_csv(visit: Visit) -> Response:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["day", by, "runs", "gpu_seconds", "credits"])
-    for row in await _daily(visit, by, since="2000-01-01"):
-        name = await _group_name(visit, by, row.group)
-        writer.writerow([row.day, _as_text(name), row.runs, row.gpu_ms / 1000, round(row.credits, 4)])
+    rows, names = await _daily(visit, by, since="2000-01-01"), await _names(visit, by)
+    for row in rows:
+        writer.writerow([row.day, _as_text(names(row.group)), row.runs, row.gpu_ms / 1000, round(row.credits, 4)])
     headers = {**HEADERS, "Content-Disposition": f'attachment; filename="usage-by-{by}.csv"'}
     return Response(text.getvalue(), headers=headers, media_type="text/csv")
 
@@ -230,7 +230,8 @@ async def _security(visit: Visit, problem: str | None = None, status: int = 200)
 async def _totals(visit: Visit, by: str) -> list[tuple[str, UsageRow]]:
     since, until = "2000-01-01", "9999-12-31"
     rows = await visit.context.db.read(accounts.usage_by, visit.account.id, GROUPS[by], since, until)
-    return [(await _group_name(visit, by, row.group), row) for row in sorted(rows, key=lambda row: -row.credits)]
+    names = await _names(visit, by)
+    return [(names(row.group), row) for row in sorted(rows, key=lambda row: -row.credits)]
 
 
 async def _daily(visit: Visit, by: str, since: str | None = None) -> list[accounts.DailyUsage]:
@@ -240,13 +241,16 @@ async def _daily(visit: Visit, by: str, since: str | None = None) -> list[accoun
     return await visit.context.db.read(accounts.daily_usage, visit.account.id, GROUPS[by], since or first.isoformat())
 
 
-async def _group_name(visit: Visit, by: str, group: str) -> str:
+async def _names(visit: Visit, by: str) -> Callable[[str], str]:
+    """What a person calls a group of usage."""
+    db, account = visit.context.db, visit.account
     if by == "workflow":
-        return (await visit.context.db.read(workflows.names, visit.account.id)).get(group, group)
+        named = await db.read(workflows.names, account.id)
+        return lambda group: named.get(group, group)
     if by == "key":
-        named = {key.id: key.name for key in await visit.context.db.read(accounts.keys, visit.account.id)}
-        return named.get(group, "website")
-    return group
+        keys = {key.id: key.name for key in await db.read(accounts.keys, account.id)}
+        return lambda group: keys.get(group, "website")
+    return str
 
 
 def _of(values: dict[tuple[str, str], accounts.DailyUsage], day: str, group: str, name: str) -> float:

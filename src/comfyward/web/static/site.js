@@ -96,4 +96,5 @@ document.addEventListener("htmx:sendError", () => {
   problem.textContent = "The server cannot be reached. Try again in a moment.";
   document.getElementById("problems")?.replaceChildren(problem);
 });
+for (const link of document.querySelectorAll("nav [aria-current]")) link.parentElement.scrollLeft = link.offsetLeft - 40;
 dress(document);
