@@ -48,10 +48,6 @@ class Auth:
         if not token:
             return None
         refuse_foreign_origin(request)
-        token_hash = hash_secret(token)
-        remembered = self._callers.get(token_hash)
-        if remembered is not None and remembered[0] > time.monotonic():
-            return remembered[1]
         now = now_ms()
         found = await self._db.look(sessions.caller, token, now)
         if found is None:
@@ -59,11 +55,10 @@ class Auth:
         caller, seen_at = found
         if caller.session_id and now - seen_at > KEY_USE_RESOLUTION_MS:
             self._later(self._db.write(sessions.touch, caller.session_id, now))
-        self._remember(token_hash, caller)
         return caller
 
     def forget(self) -> None:
-        """Sessions and keys that have just ended are asked for again at once."""
+        """Keys that have just been revoked, and accounts that have just changed, are asked for again at once."""
         self._callers.clear()
 
     async def caller_of(self, key: str) -> Caller:
@@ -79,7 +74,9 @@ class Auth:
         caller, last_used_at = found
         if caller.api_key_id and now - (last_used_at or 0) > KEY_USE_RESOLUTION_MS:
             self._later(self._db.write(accounts.touch_key, caller.api_key_id, now))
-        self._remember(key_hash, caller)
+        if len(self._callers) >= MAX_REMEMBERED:
+            self._callers.clear()
+        self._callers[key_hash] = (time.monotonic() + REMEMBER_S, caller)
         return caller
 
     async def worker(self, request: Request) -> None:
@@ -99,11 +96,6 @@ class Auth:
 
     def check_signature(self, path: str, signature: str) -> bool:
         return hmac.compare_digest(self.signature(path).encode(), signature.encode())
-
-    def _remember(self, secret_hash: str, caller: Caller) -> None:
-        if len(self._callers) >= MAX_REMEMBERED:
-            self._callers.clear()
-        self._callers[secret_hash] = (time.monotonic() + REMEMBER_S, caller)
 
     def _later(self, write: Coroutine[Any, Any, None]) -> None:
         """Nobody waits for a time of last use to be written down."""

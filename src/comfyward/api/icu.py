@@ -136,11 +136,15 @@ def _add_run_routes(routes: APIRouter, context: Context) -> None:
         description="Server-Sent Events: status, download, progress, preview, output. Send Last-Event-ID to go on.",
     )
     async def events(
-        request: Request, workflow_id: str, run_id: str, last_event_id: Annotated[str | None, Header()] = None
+        request: Request,
+        workflow_id: str,
+        run_id: str,
+        last_event_id: Annotated[str | None, Header()] = None,
+        after: Annotated[int, Query(ge=0, le=10**MAX_NUMBER_LENGTH, description="As Last-Event-ID.")] = 0,
     ) -> Response:
         run = await _run(context, request, run_id, workflow_id)
-        is_number = last_event_id is not None and last_event_id.isdecimal() and len(last_event_id) <= MAX_NUMBER_LENGTH
-        after = int(last_event_id or 0) if is_number else 0
+        if last_event_id is not None and last_event_id.isdecimal() and len(last_event_id) <= MAX_NUMBER_LENGTH:
+            after = int(last_event_id)
         stream = stream_events(db, context.hub, run.account_id, run.id, after)
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,25 +53,21 @@ def command(**flags: Any) -> None:
 
 
 def _frontends(settings: Settings) -> Frontends:
-    """ComfyUI's editors; a server that cannot fetch them goes without."""
+    """ComfyUI's editors and templates; a server that cannot fetch one of them goes without it."""
     if not settings.editor:
         return Frontends()
 
-    environments = settings.derived_environments_dir()
+    def fetched(pins: Path, found_in: Callable[[Path], Path | None]) -> Path | None:
+        try:
+            package = install.frontend(settings.derived_environments_dir(), pins, lambda what, part: click.echo(what))
+        except SetupFailed as error:
+            log.warning("ComfyUI's %s is not served: %s", pins.stem, error, extra={"action": "no_frontend"})
+            return None
+        return found_in(package)
 
-    def say(what: str, fraction: float | None) -> None:
-        click.echo(what)
-
-    def fetched(pins: Path) -> Path | None:
-        return static_of(install.frontend(environments, pins, say))
-
-    try:
-        engine = fetched(install.ENGINE_EDITOR_PINS) if settings.native_port is not None else None
-        templates = templates_of(install.frontend(environments, install.TEMPLATE_PINS, say))
-        return Frontends(fetched(install.EDITOR_PINS), engine, templates)
-    except SetupFailed as error:
-        log.warning("ComfyUI's editor is not served: %s", error, extra={"action": "no_editor"})
-        return Frontends()
+    engine = fetched(install.ENGINE_EDITOR_PINS, static_of) if settings.native_port is not None else None
+    templates = fetched(install.TEMPLATE_PINS, templates_of)
+    return Frontends(fetched(install.EDITOR_PINS, static_of), engine, templates)
 
 
 def _greet(started: Started) -> None:

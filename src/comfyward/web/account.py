@@ -165,19 +165,16 @@ async def change_password(visit: Visit) -> Response:
         return await _security(visit, error.message, 400)
     await db.write(accounts.set_password_hash, visit.account.id, fresh)
     await db.write(sessions.end_others, visit.account.id, visit.who.session_id)
-    visit.context.auth.forget()
     return visit.to("/account/security?changed=1")
 
 
 async def end_session(visit: Visit) -> Response:
     await visit.context.db.write(sessions.end, visit.account.id, visit["session_id"])
-    visit.context.auth.forget()
     return visit.to("/account/security")
 
 
 async def end_other_sessions(visit: Visit) -> Response:
     await visit.context.db.write(sessions.end_others, visit.account.id, visit.who.session_id)
-    visit.context.auth.forget()
     return visit.to("/account/security")
 
 

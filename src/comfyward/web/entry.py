@@ -54,62 +54,71 @@ class Tries:
 
 
 def routes(pages: Pages) -> list[Route]:
-    tries, checking = Tries(), asyncio.Semaphore(CHECKS_AT_ONCE)
+    login = Login()
+    return [
+        pages.get("/", home),
+        pages.get("/login", login.show),
+        pages.post("/login", login.enter),
+        pages.get("/enter/{token}", show_link),
+        pages.post("/enter/{token}", use_link),
+        pages.post("/logout", leave),
+    ]
 
-    async def home(visit: Visit) -> Response:
-        return visit.to(HOME)
 
-    async def login_page(visit: Visit) -> Response:
+async def home(visit: Visit) -> Response:
+    return visit.to(HOME)
+
+
+class Login:
+    """By name and password."""
+
+    def __init__(self) -> None:
+        self._tries, self._checking = Tries(), asyncio.Semaphore(CHECKS_AT_ONCE)
+
+    async def show(self, visit: Visit) -> Response:
         return visit.page("login.html", next=_next(visit.asked("next")), name="", problem=None)
 
-    async def login(visit: Visit) -> Response:
+    async def enter(self, visit: Visit) -> Response:
         form = await visit.form()
         name, password, back = (text_of(form, part) for part in ("name", "password", "next"))
         where = f"{name} from {visit.request.client.host if visit.request.client else ''}"
-        tries.check(where)
-        async with checking:
+        self._tries.check(where)
+        async with self._checking:
             account = await _account_with(visit, name, password)
         if account is None:
-            tries.failed_with(where)
+            self._tries.failed_with(where)
             problem = "Name or password is not right."
             return visit.page("login.html", 401, next=_next(back), name=name, problem=problem)
-        tries.succeeded_with(where)
+        self._tries.succeeded_with(where)
         return await let_in(visit, account, _next(back))
 
-    async def link_page(visit: Visit) -> Response:
+
+async def show_link(visit: Visit) -> Response:
+    owner = await visit.context.db.look(sessions.link_owner, visit["token"], now_ms())
+    return visit.page("enter.html", owner=owner, problem=None)
+
+
+async def use_link(visit: Visit) -> Response:
+    """Only now the link is used up: programs that look at links in messages do not press buttons."""
+    password = text_of(await visit.form(), "password")
+    try:
+        hashed = await asyncio.to_thread(hash_password, password) if password else None
+    except InvalidRequest as error:
         owner = await visit.context.db.look(sessions.link_owner, visit["token"], now_ms())
-        return visit.page("enter.html", owner=owner, problem=None)
+        return visit.page("enter.html", 400, owner=owner, problem=error.message)
+    owner = await visit.context.db.write(_take_link, visit["token"], hashed)
+    return await let_in(visit, owner, HOME)
 
-    async def use_link(visit: Visit) -> Response:
-        """Only now the link is used up: programs that look at links in messages do not press buttons."""
-        password = text_of(await visit.form(), "password")
+
+async def leave(visit: Visit) -> Response:
+    if visit.caller is not None and visit.caller.session_id:
         try:
-            hashed = await asyncio.to_thread(hash_password, password) if password else None
-        except InvalidRequest as error:
-            owner = await visit.context.db.look(sessions.link_owner, visit["token"], now_ms())
-            return visit.page("enter.html", 400, owner=owner, problem=error.message)
-        owner = await visit.context.db.write(_take_link, visit["token"], hashed)
-        return await let_in(visit, owner, HOME)
-
-    async def logout(visit: Visit) -> Response:
-        if visit.caller is not None and visit.caller.session_id:
-            try:
-                await visit.context.db.write(sessions.end, visit.account.id, visit.caller.session_id)
-            except NotFound:
-                pass  # it ended elsewhere meanwhile
-            visit.context.auth.forget()
-        answered = visit.to("/login")
-        answered.delete_cookie(COOKIE, path="/")
-        return answered
-
-    return [
-        pages.get("/", home),
-        pages.get("/login", login_page),
-        pages.post("/login", login),
-        pages.get("/enter/{token}", link_page),
-        pages.post("/enter/{token}", use_link),
-        pages.post("/logout", logout),
-    ]
+            await visit.context.db.write(sessions.end, visit.account.id, visit.caller.session_id)
+        except NotFound:
+            pass  # it ended elsewhere meanwhile
+    answered = visit.to("/login")
+    answered.delete_cookie(COOKIE, path="/")
+    return answered
 
 
 async def let_in(visit: Visit, account: Account, back: str) -> Response:

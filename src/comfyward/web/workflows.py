@@ -213,7 +213,12 @@ def _parsed(data: bytes) -> dict[str, Any]:
     if isinstance(found, dict) and isinstance(found.get("prompt"), dict):
         found = found["prompt"]  # a request to the API, saved as it is
     parse_graph(found)
-    return {"graph": _text(found)}
+    return {"graph": _text({node_id: _node(node) for node_id, node in found.items()})}
+
+
+def _node(node: dict[str, Any]) -> dict[str, Any]:
+    """A node without what ComfyUI notes on it while it runs (`is_changed`), which pictures keep too."""
+    return {name: value for name, value in node.items() if name in ("class_type", "inputs", "_meta")}
 
 
 async def _carried(name: Path, data: bytes) -> dict[str, Any]:

@@ -73,3 +73,23 @@ def test_what_cannot_be_is_said_and_nothing_typed_is_lost(real: Stack, enter: En
     assert answer.status_code == 400
     assert "EmptyImage: width" in answer.text
     assert visitor.post(f"/workflows/{sized}/run", data={**fields, "value:1.width": "-5"}).status_code == 400
+
+
+def test_a_picture_is_pasted(real: Stack, enter: Enter, account: str) -> None:
+    client, page = real.client(account), enter(real, account)
+    made = client.http.post("/api/v1/workflows", json={"name": "Copy", "prompt": load_and_save("a.png")}).json()["id"]
+    page.goto(f"/workflows/{made}")
+
+    page.evaluate(
+        """async () => {
+            const canvas = Object.assign(document.createElement("canvas"), { width: 20, height: 10 });
+            const blob = await new Promise((resolve) => canvas.toBlob(resolve));
+            const clipboardData = new DataTransfer();
+            clipboardData.items.add(new File([blob], "pasted.png", { type: "image/png" }));
+            document.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
+        }"""
+    )
+    page.get_by_role("status").get_by_text("pasted.png is here.").wait_for()
+    page.get_by_role("button", name="Run", exact=True).click()
+
+    page.locator("figcaption", has_text="20 \u00d7 10").wait_for()

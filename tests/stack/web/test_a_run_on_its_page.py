@@ -1,6 +1,6 @@
 """A run's page while it goes on: its steps move, it can be cancelled; a list shows the same without a reload."""
 
-from tests.stack.graphs import slow
+from tests.stack.graphs import picture, slow
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import Enter
 
@@ -52,3 +52,17 @@ def test_filters_of_the_list(real: Stack, account: str) -> None:
     assert not listed("until=2020-01-01")
     assert visitor.get("/runs?since=yesterday").status_code == 400
     client.cancel(run_id)
+
+
+def test_times_are_in_the_readers_zone(real: Stack, enter: Enter, account: str) -> None:
+    run = real.client(account).run(picture())
+    shown = {}
+    for zone in ("Asia/Tokyo", "America/New_York"):
+        page = enter(real, account, timezone_id=zone, locale="en-GB")
+        page.goto(f"/runs/{run['id']}")
+        time = page.locator("dl time").first
+        assert time.get_attribute("datetime") == run["created_at"]
+        shown[zone] = time.get_attribute("title")
+
+    assert "GMT+9" in str(shown["Asia/Tokyo"])
+    assert "GMT-" in str(shown["America/New_York"])

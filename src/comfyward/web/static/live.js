@@ -57,7 +57,8 @@ function follow(list) {
 }
 
 function watch(page) {
-  const address = `/api/v1/workflows/${page.dataset.workflow}/runs/${page.dataset.run}/events`;
+  const seen = page.querySelector(".timeline").dataset.seq;
+  const address = `/api/v1/workflows/${page.dataset.workflow}/runs/${page.dataset.run}/events?after=${seen}`;
   const find = (name) => page.querySelector(`[data-${name}]`);
   const state = () => page.querySelector(".timeline")?.dataset.state;
   const isOver = () => ["succeeded", "failed", "cancelled"].includes(state());
