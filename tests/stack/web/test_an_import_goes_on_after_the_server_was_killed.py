@@ -1,0 +1,53 @@
+"""A file that the server is fetching when it is killed is fetched all the same, and one that is stopped is not."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from tests.fakes.http import Origin
+from tests.stack.conftest import StartFake
+
+DATA = b"\1" * 100_000
+
+
+def test_an_import_survives(start_fake: StartFake, site: Origin) -> None:
+    stack = start_fake()
+    http, hold = stack.client().http, threading.Event()
+    url = site.put("/style.pt", DATA, hold=hold)
+    asked = {"path": "/models/loras/style.pt", "url": url}
+
+    assert http.post("/api/v1/imports", json=asked).status_code == 202
+    assert site.asked.get(timeout=30) == "/style.pt"
+    [waiting] = http.get("/api/v1/imports").json()
+    assert (waiting["state"], waiting["path"]) == ("waiting", "/models/loras/style.pt")
+    stack.kill()
+    hold.set()
+    stack.start()
+
+    deadline = time.monotonic() + 30
+    while http.get("/api/v1/imports").json():
+        assert time.monotonic() < deadline
+    [file] = http.get("/api/v1/files").json()
+    assert (file["path"], file["size"]) == ("/models/loras/style.pt", len(DATA))
+    assert "style.pt" in http.get("/api/v1/models").json()["loras"]
+
+
+def test_an_import_is_stopped(start_fake: StartFake, site: Origin) -> None:
+    stack = start_fake()
+    http, other, hold = stack.client().http, stack.client("other").http, threading.Event()
+    url = site.put("/style.pt", DATA, hold=hold)
+    made = http.post("/api/v1/imports", json={"path": "/models/loras/style.pt", "url": url}).json()["id"]
+    site.asked.get(timeout=30)
+
+    assert other.delete(f"/api/v1/imports/{made}").status_code == 404
+    assert other.get("/api/v1/imports").json() == []
+    assert http.delete(f"/api/v1/imports/{made}").status_code == 204
+    hold.set()
+
+    assert http.get("/api/v1/imports").json() == []
+    assert stack.stop() == 0
+    stack.start()
+    assert http.get("/api/v1/files").json() == []
+    for wrong in ({"path": "/etc/x", "url": url}, {"path": "/models/loras/a", "url": "data:,x"}, {"path": "/input/a"}):
+        assert http.post("/api/v1/imports", json=wrong).status_code == 400
