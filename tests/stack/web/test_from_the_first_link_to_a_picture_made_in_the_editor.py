@@ -36,6 +36,7 @@ def test_from_the_first_link_to_a_picture(fresh: Stack, browser: Browser) -> Non
 
     editor = editor_of(page)
     editor.evaluate("graph => window.app.loadApiJson(graph, 'test')", picture(0x3366FF, size=96))
+    page.get_by_role("button", name="Save this tab here").click()
     editor.evaluate("() => window.app.queuePrompt(0, 1)")
     editor.wait_for_function(
         "window.app.graph.nodes.some(node => node.imgs?.length && node.imgs[0].naturalWidth === 96)"

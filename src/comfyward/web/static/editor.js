@@ -6,7 +6,10 @@ const EMPTY = { nodes: [], links: [], groups: [], config: {}, extra: {}, version
 const frame = document.querySelector("[data-editor]");
 const workflow = document.body.dataset.workflow;
 const saved = document.querySelector("[data-saved]");
+const adopt = document.querySelector("[data-adopt]");
 let known = null;
+let ownTab = null;
+let ownGraph = null;
 
 function say(text) {
   if (saved.textContent !== text) saved.textContent = text;
@@ -54,7 +57,41 @@ async function showAll(app, load) {
   await app.extensionManager?.command?.execute("Comfy.Canvas.FitView");
 }
 
+// The editor begins with an empty graph of its own; here there is one workflow.
+async function closeOthers(app) {
+  const tabs = app.extensionManager?.workflow;
+  for (const tab of [...(tabs?.openWorkflows ?? [])]) {
+    if (tab.path !== tabs.activeWorkflow?.path) await tabs.closeWorkflow?.(tab);
+  }
+}
+
+// In the editor's other tabs are other graphs: they must not be saved over this one unasked. While it changes from one
+// tab to another the tab is ahead of its graph, so both are looked at.
+function own(app) {
+  ownTab = app.extensionManager?.workflow?.activeWorkflow?.path;
+  ownGraph = app.graph.id;
+}
+
+function isOwn(app) {
+  const tabs = app.extensionManager?.workflow;
+  if (app.graph.id !== ownGraph) return false;
+  const isRenamed = !tabs?.openWorkflows.some((tab) => tab.path === ownTab);
+  if (isRenamed) own(app);
+  return tabs?.activeWorkflow?.path === ownTab;
+}
+
+function saveOnKeys(app) {
+  frame.contentWindow.addEventListener("keydown", (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "s" || event.shiftKey) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    save(app).catch((error) => say(`Not saved: ${error.message}`));
+  }, true);
+}
+
 async function save(app) {
+  adopt.hidden = isOwn(app);
+  if (!isOwn(app)) return say("Not this workflow's tab");
   const graph = app.graph.serialize();
   const text = JSON.stringify(graph);
   if (text === known) return say("Saved");
@@ -105,11 +142,15 @@ async function chooseAccelerator(select) {
 async function main() {
   const app = await ready();
   await load(app);
-  known = JSON.stringify(app.graph.serialize());
-  say("Saved");
+  await closeOthers(app);
+  own(app);
   listen(app);
+  adopt.addEventListener("click", () => {
+    own(app);
+    save(app).catch((error) => say(`Not saved: ${error.message}`));
+  });
+  saveOnKeys(app);
   document.body.dataset.loaded = "true";
-  known = null;
   await keepSaved(app);
 }
 

@@ -2,11 +2,45 @@
 "use strict";
 
 const ROWS_EVERY_MS = 250;
+const OVER = ["succeeded", "failed", "cancelled"];
+
+// A browser opens six connections to a server for all its tabs: one that nobody looks at gives its own back.
+function listen(address, handlers, catchUp) {
+  let events = null;
+  let isBehind = false;
+  let isOver = false;
+
+  function open() {
+    events = new EventSource(address());
+    for (const [name, handle] of Object.entries(handlers)) events.addEventListener(name, (event) => handle(event.data ? JSON.parse(event.data) : {}));
+    events.addEventListener("error", () => (isBehind = true));
+    events.addEventListener("open", () => {
+      if (isBehind) catchUp();
+      isBehind = false;
+    });
+  }
+
+  function close() {
+    events?.close();
+    events = null;
+  }
+
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      isBehind = true;
+      close();
+    } else if (!events && !isOver) open();
+  });
+  open();
+  return () => {
+    isOver = true;
+    close();
+  };
+}
 
 function follow(list) {
   const waiting = new Set();
   let timer = null;
-  let wasBroken = false;
 
   async function refresh() {
     timer = null;
@@ -39,77 +73,83 @@ function follow(list) {
     return row;
   }
 
-  const events = new EventSource("/live");
-  events.addEventListener("run", (event) => {
-    waiting.add(JSON.parse(event.data).run);
+  function changed({ run }) {
+    waiting.add(run);
     timer ??= setTimeout(refresh, ROWS_EVERY_MS);
-  });
-  events.addEventListener("progress", (event) => {
-    const { run, done } = JSON.parse(event.data);
+  }
+
+  function moved({ run, done }) {
     const bar = document.getElementById(`run-${run}`)?.querySelector("progress");
     if (bar) bar.value = done;
-  });
-  events.addEventListener("error", () => (wasBroken = true));
-  events.addEventListener("open", () => {
-    if (wasBroken) htmx.ajax("GET", location.pathname + location.search, { target: list, swap: "innerHTML" });
-    wasBroken = false;
-  });
+  }
+
+  const catchUp = () => htmx.ajax("GET", location.pathname + location.search, { target: list, swap: "innerHTML" });
+  listen(() => "/live", { run: changed, progress: moved }, catchUp);
 }
 
 function watch(page) {
-  const seen = page.querySelector(".timeline").dataset.seq;
-  const address = `/api/v1/workflows/${page.dataset.workflow}/runs/${page.dataset.run}/events?after=${seen}`;
   const find = (name) => page.querySelector(`[data-${name}]`);
-  const state = () => page.querySelector(".timeline")?.dataset.state;
-  const isOver = () => ["succeeded", "failed", "cancelled"].includes(state());
-  if (isOver()) return;
-  const refresh = () => htmx.ajax("GET", location.pathname, { target: page, swap: "innerHTML" });
-  const events = new EventSource(address);
-  let wasBroken = false;
+  const timeline = () => page.querySelector(".timeline");
+  if (OVER.includes(timeline().dataset.state)) return;
+  let shownAt = performance.now();
 
-  events.addEventListener("status", async (event) => {
-    const now = JSON.parse(event.data).state;
-    const isLast = ["succeeded", "failed", "cancelled"].includes(now);
-    if (isLast) events.close();
-    if (now !== state()) await refresh();
-  });
-  events.addEventListener("download", (event) => {
-    const { path, done, total } = JSON.parse(event.data);
+  async function refresh() {
+    await htmx.ajax("GET", location.pathname, { target: page, swap: "innerHTML" });
+    shownAt = performance.now();
+  }
+
+  async function status({ state }) {
+    if (OVER.includes(state)) stop();
+    if (state !== timeline().dataset.state) await refresh();
+  }
+
+  function download({ path, done, total }) {
     const place = find("downloads");
-    let line = [...place.children].find((each) => each.dataset.path === path);
-    if (!line) {
-      line = document.createElement("div");
-      line.dataset.path = path;
-      const name = document.createElement("span");
-      name.textContent = path;
-      const bar = document.createElement("progress");
-      bar.setAttribute("aria-label", `Fetching ${path}`);
-      line.append(name, bar);
-      place.append(line);
-    }
+    const line = [...place.children].find((each) => each.dataset.path === path) ?? place.appendChild(downloadLine(path));
     const bar = line.querySelector("progress");
     bar.max = total ?? 1;
     if (total) bar.value = done;
-  });
-  events.addEventListener("progress", (event) => {
-    const data = JSON.parse(event.data);
-    const title = find("titles")?.querySelector(`[data-id="${CSS.escape(data.node)}"]`)?.textContent ?? data.node;
+  }
+
+  function progress({ node, value, max, nodes_done, nodes_total }) {
+    const title = find("titles")?.querySelector(`[data-id="${CSS.escape(node)}"]`)?.textContent ?? node;
     find("step").hidden = false;
     find("node-title").textContent = title;
-    find("node-step").textContent = data.max > 1 ? `step ${data.value} of ${data.max}` : "";
-    find("graph-progress").value = Math.min(1, (data.nodes_done + (data.max ? data.value / data.max : 0)) / Math.max(1, data.nodes_total));
-  });
-  events.addEventListener("preview", (event) => {
-    const image = find("preview");
-    image.src = JSON.parse(event.data).image;
-    image.hidden = false;
-  });
-  events.addEventListener("cancelling", refresh);
-  events.addEventListener("error", () => (wasBroken = true));
-  events.addEventListener("open", () => {
-    if (wasBroken) refresh();
-    wasBroken = false;
-  });
+    find("node-step").textContent = max > 1 ? `step ${value} of ${max}` : "";
+    find("graph-progress").value = Math.min(1, (nodes_done + (max ? value / max : 0)) / Math.max(1, nodes_total));
+  }
+
+  function preview({ image }) {
+    find("preview").src = image;
+    find("preview").hidden = false;
+  }
+
+  function tick() {
+    const time = page.querySelector(".phases .now .phase-time");
+    if (time) time.textContent = span(Number(time.dataset.ms) + performance.now() - shownAt);
+  }
+
+  const address = () => `/api/v1/workflows/${page.dataset.workflow}/runs/${page.dataset.run}/events?after=${timeline().dataset.seq}`;
+  const stop = listen(address, { status, download, progress, preview, cancelling: refresh }, refresh);
+  setInterval(tick, 1000);
+}
+
+function downloadLine(path) {
+  const [line, name, bar] = ["div", "span", "progress"].map((tag) => document.createElement(tag));
+  line.dataset.path = path;
+  name.textContent = path;
+  bar.setAttribute("aria-label", `Fetching ${path}`);
+  line.append(name, bar);
+  return line;
+}
+
+// As the server writes durations (words.py).
+function span(milliseconds) {
+  const seconds = milliseconds / 1000;
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${String(Math.floor(seconds % 60)).padStart(2, "0")} s`;
+  return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
 }
 
 document.querySelectorAll("[data-runs]").forEach(follow);
