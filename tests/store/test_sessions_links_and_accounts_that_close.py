@@ -86,12 +86,21 @@ def test_imports_and_uploads_are_their_accounts_own(store: Store) -> None:
     for operation in (imports.remove, imports.again):
         with pytest.raises(NotFound):
             store.write(operation, store.bob.id, "i")
-    assert store.read(imports.waiting, 5) == [wanted]
+    assert store.read(imports.waiting, 5, 2) == [wanted]
     assert store.write(imports.finish, "i", "gone", now)
     assert not store.write(imports.finish, "i", None, now)
     assert store.read(imports.find, store.alice.id)[0].failure == "gone"
     store.write(imports.again, store.alice.id, "i")
-    assert store.read(imports.waiting, 5)[0].state == "waiting"
+    assert store.read(imports.waiting, 5, 2)[0].state == "waiting"
+
+
+def test_nobody_waits_for_another_accounts_imports(store: Store) -> None:
+    for number in range(5):
+        wanted = Import(f"a{number}", store.alice.id, "/models/loras/a", {"url": "u"}, "waiting", None, number, None)
+        store.write(imports.add, wanted)
+    store.write(imports.add, Import("b", store.bob.id, "/models/loras/b", {"url": "u"}, "waiting", None, 9, None))
+
+    assert [each.id for each in store.read(imports.waiting, 6, 2)] == ["a0", "a1", "b"]
 
 
 def test_public_workflows_are_seen_by_all_and_changed_by_their_owner_alone(store: Store) -> None:

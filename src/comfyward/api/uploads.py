@@ -16,6 +16,7 @@ from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX
 from comfyward.errors import InvalidRequest
 from comfyward.runs.files import parse_path
+from comfyward.store import uploads as stored
 
 VERSION = {"Tus-Resumable": "1.0.0", "Cache-Control": "no-store"}
 PREFIX = f"{API_PREFIX}/uploads"
@@ -29,28 +30,26 @@ def routes(context: Context) -> list[Route]:
         path = parse_path(_metadata(request).get("path") or _metadata(request).get("filename"))
         upload = await uploads.begin(caller.account.id, path, _number(request, "upload-length"))
         if upload.size == 0:
-            await uploads.finish(upload)
+            await uploads.standing(upload.account_id, upload.id)
         return Response(status_code=201, headers={**VERSION, "Location": f"{PREFIX}/{upload.id}"})
 
     async def head(request: Request) -> Response:
         caller = await context.auth.caller(request)
-        upload, offset = await uploads.get(caller.account.id, request.path_params["upload_id"])
+        upload, offset = await uploads.standing(caller.account.id, request.path_params["upload_id"])
         return Response(headers={**VERSION, "Upload-Offset": str(offset), "Upload-Length": str(upload.size)})
 
     async def append(request: Request) -> Response:
         caller = await context.auth.caller(request)
-        upload, _ = await uploads.get(caller.account.id, request.path_params["upload_id"])
+        upload = await context.db.look(stored.get, caller.account.id, request.path_params["upload_id"])
         try:
             offset = await uploads.append(upload, _number(request, "upload-offset"), request.stream())
         except ClientDisconnect:
             return Response(status_code=499)
-        if offset == upload.size:
-            await uploads.finish(upload)
         return Response(status_code=204, headers={**VERSION, "Upload-Offset": str(offset)})
 
     async def drop(request: Request) -> Response:
         caller = await context.auth.caller(request)
-        upload, _ = await uploads.get(caller.account.id, request.path_params["upload_id"])
+        upload = await context.db.look(stored.get, caller.account.id, request.path_params["upload_id"])
         await uploads.drop(upload.id)
         return Response(status_code=204, headers=VERSION)
 

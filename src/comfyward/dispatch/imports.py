@@ -17,7 +17,7 @@ from comfyward.store import files, imports
 from comfyward.store.db import Database, now_ms
 from comfyward.store.imports import Import
 
-PARALLEL = 3
+PARALLEL, PARALLEL_EACH = 6, 2  # in all, and of one account: nobody waits for another one's slow hosts
 OWNER = "imports"  # of the cache's pins, where a worker's id stands otherwise
 
 
@@ -57,7 +57,7 @@ class Imports(Loop):
         return (fetching.done, fetching.total) if fetching else (0, None)
 
     async def tick(self) -> dict[str, int]:
-        wanted = await self._db.read(imports.waiting, PARALLEL)
+        wanted = await self._db.read(imports.waiting, PARALLEL, PARALLEL_EACH)
         for import_id in set(self._fetching) - {each.id for each in wanted}:
             self._fetching[import_id].stop.set()
         begun = [each for each in wanted if each.id not in self._tasks]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from comfyward.dispatch.blobs import Blobs, pieces_of_file
@@ -13,7 +13,6 @@ from comfyward.ids import new_id
 from comfyward.runs.files import content_type_of
 from comfyward.store import files, uploads
 from comfyward.store.db import Database, now_ms
-from comfyward.store.files import StoredFile
 from comfyward.store.uploads import Upload
 
 
@@ -22,7 +21,7 @@ class Uploads:
 
     def __init__(self, db: Database, blobs: Blobs, folder: Path, limit_bytes: int) -> None:
         self._db, self._blobs, self._folder, self._limit_bytes = db, blobs, folder, limit_bytes
-        self._writing: set[str] = set()
+        self._busy: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True)
 
     async def begin(self, account_id: str, path: str, size: int) -> Upload:
@@ -34,44 +33,63 @@ class Uploads:
         await self._db.write(uploads.add, upload)
         return upload
 
-    async def get(self, account_id: str, upload_id: str) -> tuple[Upload, int]:
-        """An upload and how many of its bytes are here. Raises NotFound."""
+    async def standing(self, account_id: str, upload_id: str) -> tuple[Upload, int]:
+        """An upload and how many of its bytes are here. Raises NotFound.
+
+        One that is whole and was not stored, since the server ended just then, is stored now.
+        """
         upload = await self._db.look(uploads.get, account_id, upload_id)
-        part = self._part(upload.id)
-        return upload, part.stat().st_size if part.exists() else 0
+        offset = self._size(upload)
+        if offset == upload.size and upload.id not in self._busy:
+            with self._alone(upload):
+                await self._finish(upload)
+        return upload, offset
 
     async def append(self, upload: Upload, offset: int, chunks: AsyncIterator[bytes]) -> int:
         """Adds bytes at an offset, which must be where the last ones ended; returns where the new ones end.
 
-        What came of a piece that breaks off is kept. Raises Conflict for another offset, or while another piece of
-        the same upload comes in; TooLarge when there is more than was announced.
+        What came of a piece that breaks off is kept; with the last piece the file is stored. Raises Conflict for
+        another offset, or while another piece of the same upload comes in; TooLarge when there is more than announced.
         """
-        part = self._part(upload.id)
-        if upload.id in self._writing or not part.exists() or offset != part.stat().st_size:
+        if upload.id in self._busy or offset != self._size(upload):
             raise Conflict("The offset is not where this upload stands.", hint="Ask for it with HEAD.")
-        self._writing.add(upload.id)
-        try:
-            with part.open("ab") as file:
-                async for chunk in chunks:
-                    offset += len(chunk)
-                    if offset > upload.size:
-                        raise TooLarge("There are more bytes than were announced.", limit=upload.size)
-                    await asyncio.to_thread(file.write, chunk)
-        except OSError as error:
-            raise StorageFull(f"The upload could not be written: {error.strerror}.") from error
-        finally:
-            self._writing.discard(upload.id)
+        with self._alone(upload):
+            try:
+                offset = await self._write(upload, offset, chunks)
+            except OSError as error:
+                raise StorageFull(f"The upload could not be written: {error.strerror}.") from error
+            if offset == upload.size:
+                await self._finish(upload)
         return offset
 
-    async def finish(self, upload: Upload) -> StoredFile:
-        """The file of an upload that is whole."""
-        part = self._part(upload.id)
-        blob = await self._blobs.put_stream(pieces_of_file(part), limit=upload.size)
+    async def _write(self, upload: Upload, offset: int, chunks: AsyncIterator[bytes]) -> int:
+        with self._part(upload.id).open("ab") as file:
+            async for chunk in chunks:
+                offset += len(chunk)
+                if offset > upload.size:
+                    raise TooLarge("There are more bytes than were announced.", limit=upload.size)
+                await asyncio.to_thread(file.write, chunk)
+        return offset
+
+    async def _finish(self, upload: Upload) -> None:
+        """The bytes become a file of the account."""
+        blob = await self._blobs.put_stream(pieces_of_file(self._part(upload.id)), limit=upload.size)
         content_type = content_type_of(upload.path)
         file = files.new_file(upload.account_id, upload.path, blob.digest, blob.size, content_type, now_ms())
-        stored = await self._db.write(files.put, file)
+        await self._db.write(files.put, file)
         await self.drop(upload.id)
-        return stored
+
+    @contextlib.contextmanager
+    def _alone(self, upload: Upload) -> Iterator[None]:
+        self._busy.add(upload.id)
+        try:
+            yield
+        finally:
+            self._busy.discard(upload.id)
+
+    def _size(self, upload: Upload) -> int:
+        part = self._part(upload.id)
+        return part.stat().st_size if part.exists() else 0
 
     async def drop(self, upload_id: str) -> None:
         """Forgets an upload, whole or not."""

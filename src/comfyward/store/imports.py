@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from comfyward.errors import NotFound
 from comfyward.store.rows import text_of
@@ -34,9 +34,12 @@ def add(conn: Connection, new: Import) -> None:
     conn.execute(insert(imports).values(**{**new.__dict__, "source": text_of(new.source)}))
 
 
-def waiting(conn: Connection, limit: int) -> list[Import]:
-    """What is to be fetched, oldest first."""
-    query = select(*_COLUMNS).where(imports.c.state == "waiting").order_by(imports.c.created_at).limit(limit)
+def waiting(conn: Connection, limit: int, each: int) -> list[Import]:
+    """What is to be fetched, oldest first, at most `each` of one account."""
+    place = func.row_number().over(partition_by=imports.c.account_id, order_by=(imports.c.created_at, imports.c.id))
+    placed = select(*_COLUMNS, place.label("place")).where(imports.c.state == "waiting").subquery()
+    columns = [placed.c[name] for name in Import.__dataclass_fields__]
+    query = select(*columns).where(placed.c.place <= each).order_by(placed.c.created_at, placed.c.id).limit(limit)
     return [_import(row) for row in conn.execute(query)]
 
 

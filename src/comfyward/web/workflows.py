@@ -165,7 +165,9 @@ async def picture(visit: Visit) -> Response:
     output = words.cover(await visit.context.db.read(workflows.newest_result, workflow.id))
     if output is None:
         raise NotFound("This workflow has no picture yet.")
-    return await thumbnail_of(visit.context, output["digest"])
+    answered = await thumbnail_of(visit.context, output["digest"])
+    answered.headers["Cache-Control"] = "private, max-age=60"  # the next run has another one
+    return answered
 
 
 async def use(visit: Visit) -> Response:

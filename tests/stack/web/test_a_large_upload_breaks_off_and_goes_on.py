@@ -47,6 +47,21 @@ def test_it_goes_on_after_the_server_was_killed(start_fake: StartFake) -> None:
     assert list((stack.data_dir / "uploads").iterdir()) == []
 
 
+def test_one_that_was_whole_when_the_server_was_killed_is_stored(start_fake: StartFake) -> None:
+    stack = start_fake()
+    http = stack.client().http
+    address = begin(http).headers["location"]
+    append(http, address, 0, DATA[:-1])
+    stack.kill()
+    with (stack.data_dir / "uploads" / f"{address.rpartition('/')[2]}.part").open("ab") as part:
+        part.write(DATA[-1:])  # it came, and nothing else was done
+    stack.start()
+
+    assert http.head(address).headers["upload-offset"] == "300000"
+    assert http.get("/api/v1/files").json()[0]["size"] == 300_000
+    assert http.head(address).status_code == 404
+
+
 def test_what_cannot_be_is_refused(start_fake: StartFake) -> None:
     stack = start_fake(upload_limit_bytes="1000")
     http, other = stack.client().http, stack.client("other").http
