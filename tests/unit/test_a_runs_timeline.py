@@ -48,6 +48,16 @@ def test_a_run_that_was_cancelled_while_it_waited() -> None:
     ]
 
 
+def test_words_for_accelerators() -> None:
+    assert [words.with_article(name) for name in ("L4", "T4", "H100", "RTX_4090", "CPU")] == [
+        "an L4",
+        "a T4",
+        "an H100",
+        "an RTX_4090",
+        "a CPU",
+    ]
+
+
 def test_words_for_sizes_and_durations() -> None:
     assert [words.size(count) for count in (0, 999, 1000, 12_345_678, 5e15)] == [
         "0 B",

@@ -57,11 +57,11 @@ def routes(pages: Pages) -> list[Route]:
     login = Login()
     return [
         pages.get("/", home),
-        pages.get("/login", login.show),
-        pages.post("/login", login.enter),
-        pages.get("/enter/{token}", show_link),
-        pages.post("/enter/{token}", use_link),
-        pages.post("/logout", leave),
+        pages.get("/login", login.show, for_strangers=True),
+        pages.post("/login", login.enter, for_strangers=True),
+        pages.get("/enter/{token}", show_link, for_strangers=True),
+        pages.post("/enter/{token}", use_link, for_strangers=True),
+        pages.post("/logout", leave, for_strangers=True),
     ]
 
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from comfyward.accounts.account import Account
+from comfyward.dispatch.offers import PRESENT_MS
 from comfyward.errors import InvalidRequest, NotFound
 from comfyward.runs.event import EventType, part_done
 from comfyward.runs.run import Run
@@ -18,7 +19,6 @@ from comfyward.store.workers import WorkerRow
 from comfyward.web.entry import LINK_LASTS_MS
 from comfyward.web.visit import Pages, Visit, text_of
 
-PRESENT_MS = 60_000
 LOG_TIMEOUT_S = 8.0
 
 

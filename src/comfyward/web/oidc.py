@@ -38,7 +38,10 @@ ALGORITHMS = ["RS256", "RS384", "RS512", "ES256", "ES384", "PS256", "EdDSA"]
 
 
 def routes(pages: Pages) -> list[Route]:
-    return [pages.get("/login/oidc", begin), pages.get("/login/oidc/back", back)]
+    return [
+        pages.get("/login/oidc", begin, for_strangers=True),
+        pages.get("/login/oidc/back", back, for_strangers=True),
+    ]
 
 
 async def begin(visit: Visit) -> Response:

@@ -17,6 +17,7 @@ from comfyward.runs.run import Run, State
 from comfyward.store import accounts, runs, workflows
 from comfyward.store.db import now_ms
 from comfyward.store.runs import RunFilter
+from comfyward.web import words
 from comfyward.web.archive import Member, zip_of
 from comfyward.web.form import all_inputs
 from comfyward.web.timeline import phases
@@ -135,7 +136,7 @@ async def waiting_for(visit: Visit, run: Run) -> str | None:
     pool = next((pool for pool in await visit.context.offers.pools() if pool.name == run.pool), None)
     place = await visit.context.db.look(runs.queue_position, run)
     if pool is None or pool.workers == 0:
-        return f"starting {'an' if run.pool[0] in 'AHLX' else 'a'} {run.pool}…"
+        return f"starting {words.with_article(run.pool)}…"
     return f"place {place} in the queue of {run.pool}"
 
 

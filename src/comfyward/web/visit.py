@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from comfyward import __version__
 from comfyward.accounts.account import Account, Caller
-from comfyward.api.auth import refuse_foreign_origin
+from comfyward.api.auth import SAFE_METHODS, refuse_foreign_origin
 from comfyward.api.context import Context
 from comfyward.api.native.frontend import Frontends
 from comfyward.errors import ComfywardError, Forbidden, InvalidRequest, TooLarge
@@ -85,10 +85,6 @@ class Site:
         return environment
 
 
-class LoginWanted(Exception):
-    """Nobody is logged in where somebody has to be."""
-
-
 @dataclass(frozen=True)
 class Visit:
     """One request of a browser. `caller` is None for whoever is not logged in."""
@@ -102,21 +98,17 @@ class Visit:
         return self.site.context
 
     @property
-    def account(self) -> Account:
-        """Raises LoginWanted."""
-        if self.caller is None:
-            raise LoginWanted
-        return self.caller.account
-
-    @property
     def who(self) -> Caller:
-        """Raises LoginWanted."""
-        if self.caller is None:
-            raise LoginWanted
+        """Who is logged in: on every page but those for strangers somebody is."""
+        assert self.caller is not None
         return self.caller
 
+    @property
+    def account(self) -> Account:
+        return self.who.account
+
     def admin(self) -> Account:
-        """Raises LoginWanted, Forbidden."""
+        """Raises Forbidden."""
         if not self.account.is_admin:
             raise Forbidden("This page is for admins.")
         return self.account
@@ -166,27 +158,29 @@ Page = Callable[[Visit], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Pages:
-    """Makes routes of pages: whoever they are for is let in, and whatever goes wrong becomes a page too."""
+    """Makes routes of pages: whoever they are for is let in, and whatever goes wrong becomes a page too.
+
+    Strangers, who are not logged in, are let in where it says so.
+    """
 
     site: Site
-    SAFE: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
 
-    def get(self, path: str, page: Page) -> Route:
-        return Route(path, self._endpoint(page), methods=["GET"])
+    def get(self, path: str, page: Page, *, for_strangers: bool = False) -> Route:
+        return Route(path, self._endpoint(page, for_strangers), methods=["GET"])
 
-    def post(self, path: str, page: Page) -> Route:
-        return Route(path, self._endpoint(page), methods=["POST"])
+    def post(self, path: str, page: Page, *, for_strangers: bool = False) -> Route:
+        return Route(path, self._endpoint(page, for_strangers), methods=["POST"])
 
-    def _endpoint(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
+    def _endpoint(self, page: Page, for_strangers: bool) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             visit = Visit(self.site, request, None)
             try:
-                if request.method not in self.SAFE:
+                if request.method not in SAFE_METHODS:
                     refuse_foreign_origin(request)
                 visit = Visit(self.site, request, await self.site.context.auth.by_session(request))
+                if visit.caller is None and not for_strangers:
+                    return _login_first(visit)
                 return await page(visit)
-            except LoginWanted:
-                return _login_first(visit)
             except ClientDisconnect:
                 return Response(status_code=499)
             except ComfywardError as error:

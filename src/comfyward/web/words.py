@@ -96,6 +96,11 @@ def medium(content_type: str) -> str:
     return "text" if content_type in ("text/plain", "application/json") else "file"
 
 
+def with_article(name: str) -> str:
+    """an L4, a T4: as an abbreviation is spoken."""
+    return f"{'an' if name[:1] in 'AEFHILMNORSX' else 'a'} {name}"
+
+
 def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{count} {one if count == 1 else many or one + 's'}"
 

@@ -66,7 +66,7 @@ async def choose(visit: Visit) -> Response:
     values: dict[str, Any] = {"templates": templates, "has_templates": visit.site.frontends.templates is not None}
     if visit.is_partial:
         return visit.page("templates.part.html", templates=templates)
-    return visit.page("new.html", **values, starters=STARTERS, q=visit.asked("q"), owner=visit.account)
+    return visit.page("new.html", **values, starters=STARTERS, q=visit.asked("q"))
 
 
 async def create(visit: Visit) -> Response:
@@ -147,7 +147,7 @@ async def restore(visit: Visit) -> Response:
 
 
 async def explore(visit: Visit) -> Response:
-    _, search = visit.account, _search(visit)
+    search = _search(visit)
     found = await visit.context.db.read(workflows.public_cards, search)
     values: dict[str, Any] = {"cards": found[:PAGE], "more": len(found) > PAGE, "search": search, "base": "/explore"}
     return visit.page("cards.part.html" if visit.is_partial else "explore.html", **values)
