@@ -10,6 +10,7 @@ from comfyward.worker.protocol import (
     Ended,
     FailureReport,
     FileOrder,
+    Heartbeat,
     NodeProgress,
     NodesCached,
     Orders,
@@ -18,6 +19,7 @@ from comfyward.worker.protocol import (
     Released,
     Reports,
     Started,
+    Vitals,
 )
 
 GOLDEN = {
@@ -47,6 +49,20 @@ def test_reports_look_like_this(text: str) -> None:
 
     assert encoded.decode() == f'{{"lease":"lease","reports":[{text}]}}'
     assert msgspec.json.decode(encoded, type=Reports) == message
+
+
+def test_heartbeats_and_orders_look_like_this() -> None:
+    beat = Heartbeat("w", "i", ["l"], 3.5, Vitals(["m"], 1, 2, 3))
+    vitals = '{"warm":["m"],"memory_bytes":1,"cache_bytes":2,"cache_limit_bytes":3}'
+
+    assert msgspec.json.encode(beat).decode() == (
+        f'{{"worker_id":"w","incarnation":"i","leases":["l"],"wait_s":3.5,"vitals":{vitals}}}'
+    )
+    assert msgspec.json.encode(Orders(log=True)).decode() == '{"lost":[],"cancel":[],"drain":false,"log":true}'
+    # A worker that tells nothing of itself is understood, and so is a server that asks for nothing.
+    older = b'{"worker_id":"w","incarnation":"i","leases":[],"wait_s":1}'
+    assert msgspec.json.decode(older, type=Heartbeat).vitals is None
+    assert not msgspec.json.decode(b"{}", type=Orders).log
 
 
 def test_an_assignment_looks_like_this() -> None:

@@ -12,6 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.execute("DELETE FROM sessions")  # they have no id to be ended by; whoever had one enters again
     op.create_table(
         "imports",
         sa.Column("id", sa.String(length=21), nullable=False),
