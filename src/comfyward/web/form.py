@@ -130,6 +130,8 @@ def _labelled(workflow: Workflow, inputs: list[Input]) -> list[Input]:
         return shown_by_default(inputs)
     labels: Mapping[str, str] = {each["key"]: each["label"] for each in msgspec.json.decode(workflow.form)}
     found = chosen(inputs, labels)
+    if not found:  # the graph has changed under the form
+        return shown_by_default(inputs)
     return [replace(each, label=labels[each.key] or each.label) for each in found]
 
 

@@ -5,6 +5,7 @@ const SAVE_EVERY_MS = 1500;
 const EMPTY = { nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4 };
 const frame = document.querySelector("[data-editor]");
 const workflow = document.body.dataset.workflow;
+const run = new URLSearchParams(location.search).get("run");
 const saved = document.querySelector("[data-saved]");
 const adopt = document.querySelector("[data-adopt]");
 let known = null;
@@ -24,13 +25,13 @@ async function ready() {
 }
 
 async function load(app) {
-  const run = new URLSearchParams(location.search).get("run");
   const answer = await fetch(run ? `/runs/${run}/graph` : `/workflows/${workflow}/graph`);
   const found = await answer.json();
   const name = document.querySelector(".editor-bar .name").textContent;
   if (found.workflow) await app.loadGraphData(inEditor(found.workflow), true, true, name);
   else if (found.prompt) await showAll(app, () => app.loadApiJson(inEditor(numbered(found.prompt)), name));
   else await app.loadGraphData(inEditor(EMPTY));
+  return found;
 }
 
 // The editor asks `instanceof Array`, which holds only for what was made in its own window.
@@ -89,11 +90,17 @@ function saveOnKeys(app) {
   }, true);
 }
 
+// What somebody made of a graph: without the sizes that nodes get when they are drawn, and where the editor looks.
+function essence(graph) {
+  const nodes = graph.nodes.map(({ id, type, pos, mode, title, color, bgcolor, widgets_values }) => [id, type, pos, mode, title, color, bgcolor, widgets_values]);
+  return JSON.stringify([nodes, graph.links, graph.groups, graph.definitions]);
+}
+
 async function save(app) {
   adopt.hidden = isOwn(app);
-  if (!isOwn(app)) return say("Not this workflow's tab");
+  if (!isOwn(app)) return say(run ? "A run's graph, not saved" : "Not this workflow's tab");
   const graph = app.graph.serialize();
-  const text = JSON.stringify(graph);
+  const text = essence(graph);
   if (text === known) return say("Saved");
   say("Saving…");
   const body = { workflow: graph };
@@ -141,12 +148,16 @@ async function chooseAccelerator(select) {
 
 async function main() {
   const app = await ready();
-  await load(app);
+  const found = await load(app);
   await closeOthers(app);
-  own(app);
+  // A run's graph is looked at, and saved over the workflow only when somebody says so.
+  if (!run) own(app);
+  // What has only the editor's form is saved at once, for that makes the form that can be run.
+  if (found.prompt) known = essence(app.graph.serialize());
   listen(app);
   adopt.addEventListener("click", () => {
     own(app);
+    known = null;
     save(app).catch((error) => say(`Not saved: ${error.message}`));
   });
   saveOnKeys(app);
