@@ -59,6 +59,10 @@ def test_search_tags_settings_delete_and_undo(real: Stack, enter: Enter, account
     changed = visitor.get(f"/api/v1/workflows/{one}").json()
     assert (changed["name"], changed["tags"], changed["accelerator"]) == ("Lighthouse 100%", ["sea", "night"], "CPU")
     assert visitor.post(f"/workflows/{one}/settings", data=settings(name=" ")).status_code == 400
+    # An accelerator that is not here now is still the workflow's: a page must not lose it.
+    visitor.patch(f"/api/v1/workflows/{two}", json={"accelerator": "H100"})
+    for part in ("settings", "edit"):
+        assert '<option value="H100" selected>' in visitor.get(f"/workflows/{two}/{part}").text
 
     for query, found in (
         ("q=lightHOUSE+NIGHT", True),
