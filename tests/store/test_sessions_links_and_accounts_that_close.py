@@ -94,6 +94,19 @@ def test_imports_and_uploads_are_their_accounts_own(store: Store) -> None:
     assert store.read(imports.waiting, 5, 2)[0].state == "waiting"
 
 
+def test_what_changed_since_a_page_was_made(store: Store) -> None:
+    for run_id, at in (("old", 1000), ("new", 3000)):
+        store.new_run(run_id, created_at=at)
+    store.new_run("theirs", store.bob, created_at=3000)
+    store.new_run("over", created_at=1000)
+    store.write(
+        lambda conn: changes.ended(conn, runs.get(conn, store.alice.id, "over"), EndReason.CANCELLED, 3000, prices={})
+    )
+
+    assert set(store.read(runs.changed_since, store.alice.id, 2000, 10)) == {"new", "over"}
+    assert len(store.read(runs.changed_since, store.alice.id, 0, 2)) == 2
+
+
 def test_nobody_waits_for_another_accounts_imports(store: Store) -> None:
     for number in range(5):
         wanted = Import(f"a{number}", store.alice.id, "/models/loras/a", {"url": "u"}, "waiting", None, number, None)

@@ -249,6 +249,14 @@ def neighbours(conn: Connection, account_id: str, run: Run) -> tuple[str | None,
     return conn.scalar(older), conn.scalar(newer)
 
 
+def changed_since(conn: Connection, account_id: str, since: int, limit: int) -> list[str]:
+    """The ids of the account's runs that changed at or after a time (ms since the epoch)."""
+    own = (runs.c.account_id == account_id, runs.c.updated_at >= since)
+    on_their_way = select(runs.c.id).where(*own, runs.c.finished_at.is_(None)).limit(limit)
+    over = select(runs.c.id).where(*own, runs.c.finished_at >= since).limit(limit)
+    return [*conn.scalars(on_their_way), *conn.scalars(over)][:limit]
+
+
 def unfinished(conn: Connection, account_id: str) -> list[str]:
     """The ids of the account's runs that wait or are on their way."""
     query = select(runs.c.id).where(runs.c.account_id == account_id, runs.c.finished_at.is_(None))

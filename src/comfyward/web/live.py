@@ -10,8 +10,11 @@ from starlette.routing import Route
 from comfyward.api.context import Context
 from comfyward.delivery.stream import PING, PING_S, frame
 from comfyward.runs.event import Event, EventType, part_done
+from comfyward.store import runs
+from comfyward.store.db import now_ms
 from comfyward.web.visit import HEADERS, Pages, Visit
 
+MAX_CHANGED = 100
 RECONNECT = b"retry: 1000\n\n"
 
 
@@ -20,15 +23,21 @@ def routes(pages: Pages) -> list[Route]:
 
 
 async def live(visit: Visit) -> Response:
-    """Server-Sent Events: `run` when a run changed, `progress` while one goes on. The page asks for what it shows."""
-    stream = _stream(visit.context, visit.account.id)
+    """Server-Sent Events: `run` when a run changed, `progress` while one goes on. The page asks for what it shows.
+
+    `since` is when the page was made (ms since the epoch): what changed before this stream began is told first.
+    """
+    since = visit.asked("since")
+    stream = _stream(visit.context, visit.account.id, int(since) if since.isdecimal() and len(since) < 16 else now_ms())
     headers = {**HEADERS, "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, headers=headers, media_type="text/event-stream")
 
 
-async def _stream(context: Context, account_id: str) -> AsyncIterator[bytes]:
+async def _stream(context: Context, account_id: str, since: int) -> AsyncIterator[bytes]:
     yield RECONNECT
     with context.hub.listen(account_id) as listener:
+        changed = await context.db.read(runs.changed_since, account_id, since, MAX_CHANGED)
+        yield b"".join(frame("run", {"run": run_id}) for run_id in changed)
         while True:
             try:
                 events = await listener.all(PING_S)

@@ -66,12 +66,13 @@ async def list_values(visit: Visit, workflow_id: str | None) -> dict[str, Any]:
     """What the template of a list needs: the runs that the address's filters hold, and how to get more."""
     db, account = visit.context.db, visit.account
     which = _filter(visit, workflow_id)
-    found = await db.read(runs.find, account.id, which)
+    made_at, found = now_ms(), await db.read(runs.find, account.id, which)
     shown, query = found[:PAGE], _asked(visit)
     more = None
     if len(found) > PAGE:
         more = f"?{urlencode({**query, 'before': f'{shown[-1].created_at}.{shown[-1].id}'})}"
     return {
+        "made_at": made_at,
         "runs": shown,
         "more": more,
         "is_more": bool(visit.asked("before")),

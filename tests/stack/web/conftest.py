@@ -49,7 +49,7 @@ def enter(browser: Browser) -> Iterator[Enter]:
     def heard(message: ConsoleMessage) -> None:
         # What ComfyUI's editor says is not ours; nor are refusals, and the silence of a server that a scenario stops.
         url = str(message.location.get("url", ""))
-        is_ours = url.startswith("http://127.0.0.1") and "/comfy/" not in url and not url.endswith("/live")
+        is_ours = url.startswith("http://127.0.0.1") and "/comfy/" not in url and "/live" not in url
         if message.type == "error" and is_ours and not re.search(r"status of (4|503)", message.text):
             problems.append(f"{url}: {message.text}")
 

@@ -1,8 +1,14 @@
 """A run's page while it goes on: its steps move, it can be cancelled; a list shows the same without a reload."""
 
+import re
+
+from playwright.sync_api import Route
+
 from tests.stack.graphs import picture, slow
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import Enter
+
+STREAM = re.compile(r"/live\?since=")
 
 
 def test_progress_is_seen_and_cancel_ends_it(real: Stack, enter: Enter, account: str) -> None:
@@ -34,9 +40,23 @@ def test_progress_is_seen_and_cancel_ends_it(real: Stack, enter: Enter, account:
     assert page.locator(f"#run-{run_id}").count() == 0
 
 
+def test_nothing_is_missed_between_a_page_and_its_stream(real: Stack, enter: Enter, account: str) -> None:
+    client, page = real.client(account), enter(real, account)
+    held: list[Route] = []
+    page.route(STREAM, lambda route: held.append(route))
+    with page.expect_request(STREAM):
+        page.goto("/runs", wait_until="domcontentloaded")
+
+    page.get_by_text("No runs yet").wait_for()
+    run_id = client.run(picture(0x010203))["id"]
+    held[0].continue_()
+
+    page.locator(f"#run-{run_id} .badge", has_text="done").wait_for()
+
+
 def test_filters_of_the_list(real: Stack, account: str) -> None:
     client, visitor = real.client(account), real.visitor(account)
-    run_id = client.submit(slow(5000))
+    run_id = client.submit(slow(4000))
     client.wait_for(run_id, "progress")
 
     def listed(query: str) -> bool:

@@ -84,7 +84,7 @@ function follow(list) {
   }
 
   const catchUp = () => htmx.ajax("GET", location.pathname + location.search, { target: list, swap: "innerHTML" });
-  listen(() => "/live", { run: changed, progress: moved }, catchUp);
+  listen(() => `/live?since=${list.dataset.since}`, { run: changed, progress: moved }, catchUp);
 }
 
 function watch(page) {
