@@ -17,7 +17,7 @@ __all__ = ["node_clients", "python_clients"]
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-LIMIT_MS = 30_000
+LIMIT_MS = 60_000
 
 _numbers = count(1)
 
