@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import shutil
 import sys
 import tempfile
 import time
@@ -26,23 +24,20 @@ sys.path.insert(0, str(ROOT))
 
 from comfyward.settings import default_data_dir  # noqa: E402
 from comfyward.workflows.starters import colours_graph  # noqa: E402
+from tests.stack.browser import BROWSER, FLAGS  # noqa: E402
+from tests.stack.graphs import node  # noqa: E402
 from tests.stack.stack import Client, Stack  # noqa: E402
 
 TARGET = ROOT / "docs" / "screenshots"
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 TALLEST = 2400
-
-
-def node(class_type: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs}
 
 
 def main(wanted: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="cw-screens-") as folder, server(Path(folder)) as stack:
         paths = fill(stack.client())
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+            browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
             state = log_in(browser, stack)
             shots = {name: path for name, path in paths.items() if not wanted or name in wanted}
             for scheme in ("light", "dark"):
@@ -150,11 +145,9 @@ def fill(client: Client) -> dict[str, str]:
 
 
 def log_in(browser: Browser, stack: Stack) -> Any:
-    found = re.search(r"/enter/\S+", (stack.data_dir / "server.log").read_text())
-    assert found is not None
     context = browser.new_context(base_url=stack.url)
     page = context.new_page()
-    page.goto(found[0])
+    page.goto(stack.login_link())
     page.get_by_label("A password for later").fill("a password for the pictures")
     page.get_by_role("button", name="Enter").click()
     page.wait_for_url("**/workflows")

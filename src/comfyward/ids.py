@@ -24,7 +24,7 @@ def new_id() -> str:
 
 def is_id(text: str) -> bool:
     """Whether text has the form of a run's or a workflow's id."""
-    return len(text) == 21 and all(character in _ALPHABET.decode() for character in text)
+    return len(text) == 21 and set(text.encode()) <= set(_ALPHABET)
 
 
 def new_uuid() -> str:

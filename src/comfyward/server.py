@@ -49,7 +49,6 @@ from comfyward.settings import Settings
 from comfyward.store import accounts, sessions, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.web.app import site_routes
-from comfyward.web.entry import LINK_LASTS_MS
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +233,7 @@ class Server:
         if not is_new:
             return None, None
         key = await self._db.write(accounts.create_key, admin.id, "first key", now_ms())
-        return key, await self._db.write(sessions.offer_link, admin.id, now_ms(), LINK_LASTS_MS)
+        return key, await self._db.write(sessions.offer_link, admin.id, now_ms(), sessions.LINK_LASTS_MS)
 
     def _publish(self, events: Sequence[Event]) -> None:
         self._hub.publish(events)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
@@ -10,8 +12,12 @@ from comfyward.errors import InvalidRequest
 SHORTEST, LONGEST = 10, 200
 
 _hasher = PasswordHasher()
-# What a login is checked against when nobody has the name, so that an answer takes as long as any other.
-_NOBODY = _hasher.hash("nobody has this password")
+
+
+@cache
+def _nobody() -> str:
+    """What a login is checked against when nobody has the name, so that an answer takes as long as any other."""
+    return _hasher.hash("nobody has this password")
 
 
 def hash_password(password: str) -> str:
@@ -24,6 +30,6 @@ def hash_password(password: str) -> str:
 def is_password(password: str, hashed: str | None) -> bool:
     """Whether a password is the one that was hashed; False for an account without one. As slow as `hash_password`."""
     try:
-        return _hasher.verify(hashed or _NOBODY, password[: LONGEST + 1]) and hashed is not None
+        return _hasher.verify(hashed or _nobody(), password[: LONGEST + 1]) and hashed is not None
     except (Argon2Error, InvalidHashError):
         return False

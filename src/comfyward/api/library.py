@@ -16,7 +16,7 @@ from comfyward.api.body import answer, check, pieces_of, read_body, read_json, s
 from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX, Shapes, iso
 from comfyward.errors import InvalidRequest, NotFound, TooLarge
-from comfyward.runs.files import Url, content_type_of, parse_files, parse_path
+from comfyward.runs.files import content_type_of, parse_import, parse_path
 from comfyward.store import accounts, files, imports, webhooks
 from comfyward.store.db import now_ms
 from comfyward.store.files import StoredFile
@@ -112,10 +112,8 @@ def _add_import_routes(routes: APIRouter, context: Context) -> None:
         caller = await context.auth.caller(request)
         body = await read_json(request, ImportRequest, context.settings.body_limit_bytes)
         source = {"url": body.url, "digest": body.digest, "headers": body.headers}
-        [(path, parsed)] = parse_files({body.path: {key: value for key, value in source.items() if value}}).items()
-        if not isinstance(parsed, Url):
-            raise InvalidRequest("Only an http:// or https:// URL can be imported.")
-        return answer({"id": await context.imports.add(caller.account.id, path, parsed)}, 202)
+        path, url = parse_import(body.path, {key: value for key, value in source.items() if value})
+        return answer({"id": await context.imports.add(caller.account.id, path, url)}, 202)
 
     @routes.get("/imports", tags=["files"], summary="Imports that are not done")
     async def find(request: Request) -> Response:

@@ -27,7 +27,8 @@ def routes(context: Context) -> list[Route]:
 
     async def begin(request: Request) -> Response:
         caller = await context.auth.caller(request)
-        path = parse_path(_metadata(request).get("path") or _metadata(request).get("filename"))
+        about = _metadata(request)
+        path = parse_path(about.get("path") or about.get("filename"))
         upload = await uploads.begin(caller.account.id, path, _number(request, "upload-length"))
         if upload.size == 0:
             await uploads.standing(upload.account_id, upload.id)

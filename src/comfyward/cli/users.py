@@ -14,7 +14,6 @@ from sqlalchemy import Connection
 from comfyward.cli.options import data_dir_option, open_database, settings_from
 from comfyward.store import accounts, sessions
 from comfyward.store.db import now_ms
-from comfyward.web.entry import LINK_LASTS_MS
 
 
 @click.group("users")
@@ -78,7 +77,7 @@ def link(name: str, data_dir: Path | None) -> None:
     now = now_ms()
 
     def work(conn: Connection) -> str:
-        return sessions.offer_link(conn, accounts.by_name(conn, name).id, now, LINK_LASTS_MS)
+        return sessions.offer_link(conn, accounts.by_name(conn, name).id, now, sessions.LINK_LASTS_MS)
 
     with open_database(data_dir) as db:
         token = asyncio.run(db.write(work))

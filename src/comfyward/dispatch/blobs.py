@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from comfyward.files.objects import Blob, Objects
+from comfyward.runs.files import content_type_of
 from comfyward.store import files
 from comfyward.store.db import Database, now_ms
 
@@ -30,6 +31,12 @@ class Blobs:
         ):
             await asyncio.gather(received.keep(), self._know(received.blob))
             return received.blob
+
+    async def keep_file(self, source: Path, account_id: str, path: str) -> None:
+        """A file on this machine's disk becomes a file of an account."""
+        blob = await self.put_stream(_pieces_of(source), limit=source.stat().st_size)
+        file = files.new_file(account_id, path, blob.digest, blob.size, content_type_of(path), now_ms())
+        await self._db.write(files.put, file)
 
     async def put_bytes(self, data: bytes) -> Blob:
         async def once() -> AsyncIterator[bytes]:
@@ -64,8 +71,7 @@ class Blobs:
         return self._locks.setdefault(digest, asyncio.Lock())
 
 
-async def pieces_of_file(path: Path) -> AsyncIterator[bytes]:
-    """The bytes of a file on this machine's disk."""
+async def _pieces_of(path: Path) -> AsyncIterator[bytes]:
     with path.open("rb") as file:
         while piece := await asyncio.to_thread(file.read, CHUNK_BYTES):
             yield piece

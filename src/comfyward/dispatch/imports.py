@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from comfyward.dispatch.blobs import Blobs, pieces_of_file
+from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import ComfywardError
 from comfyward.files.cache import HostCache, Wanted
 from comfyward.files.fetch import Stop, Stopped
 from comfyward.files.guard import Guard
 from comfyward.ids import new_id
 from comfyward.loop import Loop
-from comfyward.runs.files import Url, content_type_of, source_from_row, source_to_row
-from comfyward.store import files, imports
+from comfyward.runs.files import Url, source_from_row, source_to_row
+from comfyward.store import imports
 from comfyward.store.db import Database, now_ms
 from comfyward.store.imports import Import
 
@@ -26,6 +26,7 @@ class _Fetching:
     stop: Stop = field(default_factory=Stop)
     done: int = 0
     total: int | None = None
+    task: asyncio.Task[None] | None = None
 
     def progress(self, done: int, total: int | None) -> None:
         self.done, self.total = done, total
@@ -41,7 +42,6 @@ class Imports(Loop):
         super().__init__()
         self._db, self._blobs, self._guard, self._cache = db, blobs, guard, cache
         self._fetching: dict[str, _Fetching] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def add(self, account_id: str, path: str, source: Url) -> str:
         """Asks for a file; returns the import's id. Raises InvalidUrl for a URL that may not be fetched."""
@@ -60,10 +60,10 @@ class Imports(Loop):
         wanted = await self._db.read(imports.waiting, PARALLEL, PARALLEL_EACH)
         for import_id in set(self._fetching) - {each.id for each in wanted}:
             self._fetching[import_id].stop.set()
-        begun = [each for each in wanted if each.id not in self._tasks]
+        begun = [each for each in wanted if each.id not in self._fetching]
         for each in begun:
-            self._fetching[each.id] = _Fetching()
-            self._tasks[each.id] = asyncio.create_task(self._import(each))
+            fetching = self._fetching[each.id] = _Fetching()
+            fetching.task = asyncio.create_task(self._import(each, fetching))
         return {"begun": len(begun)}
 
     async def stop(self) -> None:
@@ -71,25 +71,31 @@ class Imports(Loop):
         await super().stop()
         for fetching in self._fetching.values():
             fetching.stop.set()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        tasks = (fetching.task for fetching in self._fetching.values() if fetching.task)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _import(self, wanted: Import) -> None:
+    async def _import(self, wanted: Import, fetching: _Fetching) -> None:
         try:
-            await self._fetch(wanted)
-            failure = None
+            failure = await self._failure_of(wanted, fetching)
+            await self._db.write(imports.finish, wanted.id, failure, now_ms())
+            self.wake()
         except Stopped:
             return
-        except ComfywardError as error:
-            failure = f"{error.message} {error.hint or ''}".strip()
-        except OSError as error:
-            failure = f"The file could not be stored: {error.strerror}."
         finally:
-            del self._fetching[wanted.id], self._tasks[wanted.id]
-        await self._db.write(imports.finish, wanted.id, failure, now_ms())
-        self.wake()
+            del self._fetching[wanted.id]  # only now: as long as the row waits, a tick must see that it is on its way
 
-    async def _fetch(self, wanted: Import) -> None:
-        source, fetching = source_from_row(wanted.source), self._fetching[wanted.id]
+    async def _failure_of(self, wanted: Import, fetching: _Fetching) -> str | None:
+        """Why a file cannot be had; None once it is there. Raises Stopped."""
+        try:
+            await self._fetch(wanted, fetching)
+        except ComfywardError as error:
+            return f"{error.message} {error.hint or ''}".strip()
+        except OSError as error:
+            return f"The file could not be stored: {error.strerror}."
+        return None
+
+    async def _fetch(self, wanted: Import, fetching: _Fetching) -> None:
+        source = source_from_row(wanted.source)
         assert isinstance(source, Url)
         folder = self._cache.pin_folder(OWNER, wanted.id)
         try:
@@ -97,10 +103,6 @@ class Imports(Loop):
             await asyncio.to_thread(
                 self._cache.obtain, file, folder / "file", fetching.progress, fetching.stop, self._guard
             )
-            size = (folder / "file").stat().st_size
-            blob = await self._blobs.put_stream(pieces_of_file(folder / "file"), limit=size)
+            await self._blobs.keep_file(folder / "file", wanted.account_id, wanted.path)
         finally:
             self._cache.unpin(folder)
-        content_type = content_type_of(wanted.path)
-        kept = files.new_file(wanted.account_id, wanted.path, blob.digest, blob.size, content_type, now_ms())
-        await self._db.write(files.put, kept)

@@ -7,11 +7,10 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from comfyward.dispatch.blobs import Blobs, pieces_of_file
+from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import Conflict, StorageFull, TooLarge
 from comfyward.ids import new_id
-from comfyward.runs.files import content_type_of
-from comfyward.store import files, uploads
+from comfyward.store import uploads
 from comfyward.store.db import Database, now_ms
 from comfyward.store.uploads import Upload
 
@@ -72,11 +71,7 @@ class Uploads:
         return offset
 
     async def _finish(self, upload: Upload) -> None:
-        """The bytes become a file of the account."""
-        blob = await self._blobs.put_stream(pieces_of_file(self._part(upload.id)), limit=upload.size)
-        content_type = content_type_of(upload.path)
-        file = files.new_file(upload.account_id, upload.path, blob.digest, blob.size, content_type, now_ms())
-        await self._db.write(files.put, file)
+        await self._blobs.keep_file(self._part(upload.id), upload.account_id, upload.path)
         await self.drop(upload.id)
 
     @contextlib.contextmanager

@@ -119,6 +119,14 @@ def parse_files(value: object) -> dict[str, Source]:
     return files
 
 
+def parse_import(path: object, value: object) -> tuple[str, Url]:
+    """One file to fetch and keep, in the form of an entry of `files`. Raises InvalidRequest for what is no URL."""
+    [(parsed, source)] = parse_files({path: value}).items()
+    if not isinstance(source, Url):
+        raise InvalidRequest("Only an http:// or https:// URL can be fetched.")
+    return parsed, source
+
+
 def source_to_row(source: Url | Stored) -> dict[str, Any]:
     """The JSON form that the run's row keeps."""
     match source:

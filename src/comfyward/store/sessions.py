@@ -16,6 +16,7 @@ from comfyward.store import accounts
 from comfyward.store.schema import api_keys, login_links, sessions
 
 LASTS_MS = 30 * 24 * 3600 * 1000
+LINK_LASTS_MS = 7 * 24 * 3600 * 1000
 MAX_DEVICE_LENGTH = 300
 
 

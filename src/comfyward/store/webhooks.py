@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from comfyward.errors import NotFound
 from comfyward.ids import new_id
 from comfyward.runs.run import EndReason, Run, State
+from comfyward.store.rows import text_of
 from comfyward.store.schema import accounts, webhook_deliveries
 
 DeliveryState = Literal["pending", "delivered", "failed"]
@@ -61,7 +62,7 @@ def add(conn: Connection, run: Run, event: str, now: int) -> None:
             run_id=run.id,
             event=event,
             url=run.webhook,
-            snapshot=msgspec.json.encode(run).decode(),
+            snapshot=text_of(run),
             state="pending",
             next_attempt_at=now,
             created_at=now,

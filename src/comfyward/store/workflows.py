@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, te
 
 from comfyward.errors import Conflict, NotFound
 from comfyward.runs.run import Run, State
-from comfyward.store.rows import RUN_COLUMNS, run_of
+from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
 from comfyward.store.schema import accounts, runs, workflows
 from comfyward.store.statement import Statement
 from comfyward.workflows.workflow import Workflow
@@ -59,7 +59,7 @@ class Place:
 
 
 def create(conn: Connection, workflow: Workflow) -> None:
-    values = {**workflow.__dict__, "tags": msgspec.json.encode(workflow.tags).decode(), "is_default": 0}
+    values = {**workflow.__dict__, "tags": text_of(workflow.tags), "is_default": 0}
     del values["current_run_id"]
     conn.execute(insert(workflows).values(**values))
 
@@ -147,7 +147,7 @@ def _matches(search: Search) -> list[Any]:
         for word in search.words.split()
     ]
     if search.tag:
-        found.append(workflows.c.tags.contains(msgspec.json.encode(search.tag).decode(), autoescape=True))
+        found.append(workflows.c.tags.contains(text_of(search.tag), autoescape=True))
     return found
 
 
@@ -195,7 +195,7 @@ def change(conn: Connection, account_id: str, workflow_id: str, values: dict[str
     """Changes the given columns and returns the workflow. Raises NotFound."""
     workflow = get(conn, account_id, workflow_id)
     if "tags" in values:
-        values = {**values, "tags": msgspec.json.encode(values["tags"]).decode()}
+        values = {**values, "tags": text_of(values["tags"])}
     conn.execute(update(workflows).where(workflows.c.id == workflow.id).values(**values, updated_at=now))
     return get(conn, account_id, workflow_id)
 

@@ -58,8 +58,7 @@ def routes(pages: Pages) -> list[Route]:
 
 
 async def keys(visit: Visit) -> Response:
-    found = await visit.context.db.read(accounts.keys, visit.account.id)
-    return visit.page("account_keys.html", keys=found, fresh=None, now=now_ms(), tab="keys")
+    return await _keys(visit, None)
 
 
 async def create_key(visit: Visit) -> Response:
@@ -72,8 +71,7 @@ async def create_key(visit: Visit) -> Response:
         raise InvalidRequest("A key can last 1 to 3650 days.")
     expires_at = now + int(days) * DAY_MS if days else None
     fresh = await visit.context.db.write(accounts.create_key, visit.account.id, name, now, expires_at)
-    found = await visit.context.db.read(accounts.keys, visit.account.id)
-    return visit.page("account_keys.html", keys=found, fresh=fresh, now=now, tab="keys")
+    return await _keys(visit, fresh)
 
 
 async def revoke_key(visit: Visit) -> Response:
@@ -83,18 +81,16 @@ async def revoke_key(visit: Visit) -> Response:
 
 
 async def deliveries(visit: Visit) -> Response:
-    found = await visit.context.db.read(webhooks.find, visit.account.id, visit.asked("run") or None, MAX_DELIVERIES)
-    account = await visit.context.db.look(accounts.by_id, visit.account.id)
-    return visit.page("account_webhooks.html", deliveries=found, account=account, secret=None, tab="webhooks")
+    return await _deliveries(visit, None)
 
 
 async def show_secret(visit: Visit) -> Response:
     account = await visit.context.db.look(accounts.by_id, visit.account.id)
-    return await _with_secret(visit, account.webhook_secret)
+    return await _deliveries(visit, account.webhook_secret)
 
 
 async def rotate_secret(visit: Visit) -> Response:
-    return await _with_secret(
+    return await _deliveries(
         visit, await visit.context.db.write(accounts.rotate_webhook_secret, visit.account.id, now_ms())
     )
 
@@ -203,8 +199,13 @@ async def delete(visit: Visit) -> Response:
     return answered
 
 
-async def _with_secret(visit: Visit, secret: str) -> Response:
-    found = await visit.context.db.read(webhooks.find, visit.account.id, None, MAX_DELIVERIES)
+async def _keys(visit: Visit, fresh: str | None) -> Response:
+    found = await visit.context.db.read(accounts.keys, visit.account.id)
+    return visit.page("account_keys.html", keys=found, fresh=fresh, now=now_ms(), tab="keys")
+
+
+async def _deliveries(visit: Visit, secret: str | None) -> Response:
+    found = await visit.context.db.read(webhooks.find, visit.account.id, visit.asked("run") or None, MAX_DELIVERIES)
     account = await visit.context.db.look(accounts.by_id, visit.account.id)
     return visit.page("account_webhooks.html", deliveries=found, account=account, secret=secret, tab="webhooks")
 

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from comfyward.runs.run import State
 from comfyward.store import runs, workflows
+from comfyward.store.rows import text_of
 from comfyward.store.runs import RunFilter
 from comfyward.web.runs import waiting_for
 from comfyward.web.visit import Pages, Visit
@@ -44,7 +45,7 @@ async def graph_of_run(visit: Visit) -> Response:
     about = extra.get("extra_pnginfo") if isinstance(extra, dict) else None
     editors = about.get("workflow") if isinstance(about, dict) else None
     is_graph = isinstance(editors, dict) and bool(editors.get("nodes"))
-    return _graphs(msgspec.json.encode(editors).decode() if is_graph else None, run.prompt)
+    return _graphs(text_of(editors) if is_graph else None, run.prompt)
 
 
 def _graphs(editors: str | None, prompt: str | None) -> Response:

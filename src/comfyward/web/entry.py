@@ -18,7 +18,6 @@ from comfyward.store import accounts, sessions
 from comfyward.store.db import now_ms
 from comfyward.web.visit import Pages, Visit, text_of
 
-LINK_LASTS_MS = 7 * 24 * 3600 * 1000
 HOME = "/workflows"
 TRIES, WITHIN_S = 8, 900
 MAX_REMEMBERED = 10_000

@@ -16,7 +16,6 @@ from comfyward.runs.run import Run
 from comfyward.store import accounts, queue, sessions, workers
 from comfyward.store.db import now_ms
 from comfyward.store.workers import WorkerRow
-from comfyward.web.entry import LINK_LASTS_MS
 from comfyward.web.visit import Pages, Visit, text_of
 
 LOG_TIMEOUT_S = 8.0
@@ -88,7 +87,7 @@ async def invite(visit: Visit) -> Response:
 
     def work(conn: Connection) -> tuple[Account, str]:
         made = accounts.create(conn, name, role, limit, now_ms())  # type: ignore[arg-type]
-        return made, sessions.offer_link(conn, made.id, now_ms(), LINK_LASTS_MS)
+        return made, sessions.offer_link(conn, made.id, now_ms(), sessions.LINK_LASTS_MS)
 
     made, token = await visit.context.db.write(work)
     return await _users(visit, made, token)
@@ -113,7 +112,7 @@ async def change_user(visit: Visit) -> Response:
 async def new_link(visit: Visit) -> Response:
     visit.admin()
     account = await visit.context.db.look(accounts.by_id, visit["account_id"])
-    token = await visit.context.db.write(sessions.offer_link, account.id, now_ms(), LINK_LASTS_MS)
+    token = await visit.context.db.write(sessions.offer_link, account.id, now_ms(), sessions.LINK_LASTS_MS)
     return await _users(visit, account, token)
 
 

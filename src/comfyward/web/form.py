@@ -17,6 +17,7 @@ from comfyward.errors import InvalidRequest
 from comfyward.runs.files import source_from_row
 from comfyward.store import runs, workflows
 from comfyward.store.db import now_ms
+from comfyward.store.rows import text_of as json_text
 from comfyward.web.visit import Pages, Visit, text_of
 from comfyward.workflows.graph import parse_graph
 from comfyward.workflows.inputs import Input, chosen, inputs_of, parse, shown_by_default, with_values
@@ -46,7 +47,6 @@ async def form_values(visit: Visit, workflow: Workflow) -> dict[str, Any]:
         "form_pools": await visit.context.offers.pools(),
         "accelerator": workflow.accelerator,
         "max_choices": MAX_CHOICES,
-        "problem": None,
     }
 
 
@@ -62,7 +62,7 @@ async def save(visit: Visit) -> Response:
     form = await visit.form()
     keys = [str(key) for key in form.getlist("shown")]
     fields = [{"key": key, "label": text_of(form, f"label:{key}", MAX_LABEL)} for key in keys]
-    stored = msgspec.json.encode(fields).decode() if fields else None
+    stored = json_text(fields) if fields else None
     workflow = await visit.context.db.write(
         workflows.change, visit.account.id, visit["workflow_id"], {"form": stored}, now_ms()
     )
@@ -95,7 +95,6 @@ async def change_run(visit: Visit) -> Response:
         form_pools=await visit.context.offers.pools(),
         accelerator=before.accelerator,
         max_choices=MAX_CHOICES,
-        problem=None,
     )
 
 

@@ -7,8 +7,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from comfyward.errors import InvalidRequest
-from comfyward.runs.files import Url, parse_files, parse_path
+from comfyward.runs.files import parse_import, parse_path
 from comfyward.store import files, imports
 from comfyward.web.visit import Pages, Visit, text_of
 
@@ -59,9 +58,7 @@ async def begin_import(visit: Visit) -> Response:
     form = await visit.form()
     folder, url = text_of(form, "folder", 200), text_of(form, "url", 8000)
     name = text_of(form, "name", 255) or url.partition("?")[0].rpartition("/")[2]
-    [(path, source)] = parse_files({f"/models/{folder}/{name}": {"url": url}}).items()
-    if not isinstance(source, Url):
-        raise InvalidRequest("Only an http:// or https:// URL can be fetched.")
+    path, source = parse_import(f"/models/{folder}/{name}", {"url": url})
     await visit.context.imports.add(visit.account.id, path, source)
     return visit.page("imports.part.html", **await _import_values(visit))
 

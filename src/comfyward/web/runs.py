@@ -26,7 +26,6 @@ from comfyward.workflows.graph import parse_graph
 
 PAGE = 40
 MAX_ROWS = 100
-MAX_TEXT_BYTES = 20_000
 STATES: dict[str, tuple[State, ...]] = {
     "waiting": (State.QUEUED,),
     "active": (State.ASSIGNED, State.RUNNING),

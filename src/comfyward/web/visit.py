@@ -18,7 +18,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from comfyward import __version__
 from comfyward.accounts.account import Account, Caller
 from comfyward.api.auth import SAFE_METHODS, refuse_foreign_origin
 from comfyward.api.context import Context
@@ -78,7 +77,6 @@ class Site:
         environment.filters.update(words.FILTERS)
         environment.globals.update(
             asset=self.assets.url,
-            version=__version__,
             has_oidc=self.context.settings.oidc_issuer is not None,
             words=words,
         )

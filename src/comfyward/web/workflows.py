@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from comfyward.files.pictures import carried_graphs
 from comfyward.ids import is_id, new_id
 from comfyward.store import workflows
 from comfyward.store.db import now_ms
+from comfyward.store.rows import text_of as json_text
 from comfyward.store.workflows import Search
 from comfyward.web import words
 from comfyward.web.form import form_values
@@ -76,7 +79,9 @@ async def create(visit: Visit) -> Response:
     match kind:
         case "starter" if name in STARTERS:
             starter = STARTERS[name]
-            made = _new(visit, title or starter.title, graph=_text(starter.graph()), description=starter.description)
+            made = _new(
+                visit, title or starter.title, graph=json_text(starter.graph()), description=starter.description
+            )
         case "template":
             made = _new(visit, title or name.replace("_", " ").capitalize(), editor_graph=_template(visit, name))
         case _:
@@ -211,11 +216,11 @@ def _parsed(data: bytes) -> dict[str, Any]:
             f"The file is not valid JSON: {error}.", hint="Export it from ComfyUI with Workflow > Export."
         ) from error
     if isinstance(found, dict) and isinstance(found.get("nodes"), list):
-        return {"editor_graph": _text(found)}
+        return {"editor_graph": json_text(found)}
     if isinstance(found, dict) and isinstance(found.get("prompt"), dict):
         found = found["prompt"]  # a request to the API, saved as it is
     parse_graph(found)
-    return {"graph": _text({node_id: _node(node) for node_id, node in found.items()})}
+    return {"graph": json_text({node_id: _node(node) for node_id, node in found.items()})}
 
 
 def _node(node: dict[str, Any]) -> dict[str, Any]:
@@ -243,18 +248,22 @@ async def _carried(name: Path, data: bytes) -> dict[str, Any]:
 def _templates(visit: Visit, words_wanted: str) -> list[dict[str, Any]]:
     """ComfyUI's own templates of that name, the most used first."""
     folder = visit.site.frontends.templates
-    if folder is None:
-        return []
+    wanted = words_wanted.lower().split()
+    matching = (
+        each
+        for each in (_index(folder) if folder is not None else ())
+        if all(word in f"{each.get('title', '')} {each.get('description', '')}".lower() for word in wanted)
+    )
+    return list(itertools.islice(matching, PAGE))
+
+
+@functools.cache
+def _index(folder: Path) -> list[dict[str, Any]]:
+    """The templates whose graphs are here, the most used first. They do not change while a server runs."""
     categories = msgspec.json.decode((folder / "index.json").read_bytes())
     found = {each["name"]: each for category in categories for each in category["templates"]}
-    wanted = words_wanted.lower().split()
-    matching = [
-        each
-        for each in found.values()
-        if all(word in f"{each.get('title', '')} {each.get('description', '')}".lower() for word in wanted)
-        and (folder / f"{each['name']}.json").is_file()
-    ]
-    return sorted(matching, key=lambda each: -int(each.get("usage", 0)))[:PAGE]
+    here = [each for name, each in found.items() if (folder / f"{name}.json").is_file()]
+    return sorted(here, key=lambda each: -int(each.get("usage", 0)))
 
 
 def _template(visit: Visit, name: str) -> str:
@@ -264,7 +273,3 @@ def _template(visit: Visit, name: str) -> str:
     if path is None or path.parent != folder or not path.is_file():
         raise NotFound(f"There is no template '{name}'.")
     return path.read_text()
-
-
-def _text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()

@@ -5,18 +5,16 @@ The newest below a workflow's path, entered with a key; the one that ComfyUI 0.3
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from tests.stack.browser import BROWSER, FLAGS
 from tests.stack.graphs import node
 from tests.stack.stack import Client, Stack
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 LIMIT_MS = 90_000
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Frame, Page, sync_playwright
 
+from tests.stack.browser import BROWSER, FLAGS
 from tests.stack.clients.conftest import node_clients, python_clients
 from tests.stack.stack import Stack
 
 __all__ = ["node_clients", "python_clients"]
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 LIMIT_MS = 60_000
 
 _numbers = count(1)
