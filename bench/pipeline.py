@@ -23,8 +23,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.stack import report, started
 from tests.conftest import ROOT
+from tests.servers import free_port
 from tests.stack.graphs import node
-from tests.stack.stack import Stack, free_port
+from tests.stack.stack import Stack
 
 DOWNLOAD_S = UPLOAD_S = 1.0
 PIECES = 20

@@ -11,7 +11,9 @@ import pytest
 
 from comfyward.comfy import install
 from comfyward.settings import default_data_dir
+from tests import servers
 from tests.fakes.http import Origin, Receiver, origin, receiver
+from tests.servers import Postgres
 
 ROOT = Path(__file__).parent
 FAKE_COMFYUI = ROOT / "fakes" / "comfyui"
@@ -23,6 +25,13 @@ def environments() -> Path:
     folder = Path(os.environ.get("COMFYWARD_ENVIRONMENTS_DIR") or default_data_dir() / "environments")
     install.install(folder, lambda what, fraction: None)
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server; tests make their own databases in it."""
+    with servers.postgres() as running:
+        yield running
 
 
 @pytest.fixture

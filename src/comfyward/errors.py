@@ -27,6 +27,7 @@ ComfywardError                     code, status, hint, details
 ├── ComfyUIError         502       ComfyUI answered what it should not
 │   ├── ComfyUICrashed   502       its process ended
 │   └── GraphRefused     400       its own validation said no
+├── Unavailable          503       the database is away; the same request may be sent again
 └── SetupFailed          500       ComfyUI or the server could not be set up
 """
 
@@ -181,6 +182,12 @@ class ComfyUICrashed(ComfyUIError):
 class GraphRefused(ComfyUIError):
     code = "validation"
     status = 400
+
+
+class Unavailable(ComfywardError):
+    code = "unavailable"
+    status = 503
+    hint = "Try again in a few seconds; with an Idempotency-Key nothing happens twice."
 
 
 class SetupFailed(ComfywardError):

@@ -70,3 +70,8 @@ def hash_secret(secret: str) -> str:
 def is_digest(text: str) -> bool:
     """Whether text is a lower-case 256-bit digest in hex (blake3 or sha256)."""
     return len(text) == 64 and all(character in "0123456789abcdef" for character in text)
+
+
+def number_of(name: str) -> int:
+    """A name as the signed 64-bit number that PostgreSQL's advisory locks are called by."""
+    return int.from_bytes(hashlib.sha256(f"comfyward {name}".encode()).digest()[:8], "big", signed=True)

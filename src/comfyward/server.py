@@ -47,7 +47,7 @@ from comfyward.runs.event import Event
 from comfyward.runs.run import Run
 from comfyward.settings import Settings
 from comfyward.store import accounts, sessions, workers
-from comfyward.store.db import Database, now_ms
+from comfyward.store.db import now_ms, open_database
 from comfyward.web.app import site_routes
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Server:
         self._lock = _lock_data_dir(settings.data_dir)
         self._hub = Hub()
         self._secrets = Secrets()
-        self._db = Database(settings.derived_database_url())
+        self._db = open_database(settings.derived_database_url(), settings.database_connections)
         self._devices = _devices(settings) if settings.fleet == "local" else []
         self._guard = Guard.allowing(settings.fetch_allow)
         self._fleet: LocalFleet | None = None

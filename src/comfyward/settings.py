@@ -76,7 +76,12 @@ class Settings(BaseSettings):
     body_limit_bytes: int = Field(32 * MIB, gt=0, description="Largest JSON body; larger ones get 413.")
     upload_limit_bytes: int = Field(20 * GIB, gt=0, description="Largest file uploaded with POST /files.")
     shutdown_grace_s: float = Field(20.0, ge=0, description="How long SIGTERM waits for running work before it stops.")
-    database_url: str | None = Field(None, description="Default: SQLite in the data directory.")
+    database_url: str | None = Field(
+        None,
+        repr=False,
+        description="postgresql://USER:PASSWORD@HOST/DATABASE for several servers. Default: SQLite in the data dir.",
+    )
+    database_connections: int = Field(16, ge=4, description="Connections of one server to PostgreSQL.")
     objects_url: str | None = Field(
         None, description="Where outputs and uploads are stored: a directory or s3://bucket/prefix. Default: data_dir."
     )

@@ -11,7 +11,8 @@ import pytest
 
 from comfyward.comfy import install, tiny_models
 from tests.conftest import ROOT, FakeSettings
-from tests.stack.stack import Client, Stack, free_port
+from tests.servers import free_port
+from tests.stack.stack import Client, Stack
 
 StartFake = Callable[..., Stack]
 

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,7 +21,8 @@ from sqlalchemy import Connection
 
 from comfyward.accounts.account import Account
 from comfyward.store import accounts, sessions
-from comfyward.store.db import Database, now_ms
+from comfyward.store.db import now_ms, open_database
+from tests.servers import free_port
 
 START_TIMEOUT_S = 120
 END_TIMEOUT_S = 120
@@ -170,7 +170,7 @@ class Stack:
         """In a thread: a test that drives a browser has an event loop of its own in this one."""
 
         async def write() -> str:
-            db = Database(f"sqlite:///{self.data_dir / 'comfyward.db'}")
+            db = open_database(self.settings.get("database_url", f"sqlite:///{self.data_dir / 'comfyward.db'}"), 4)
             try:
                 return await db.write(operation, account)
             finally:
@@ -228,12 +228,6 @@ def _owner(conn: Connection, account: str | None) -> Account:
         return accounts.ensure_admin(conn, now_ms())[0]
     known = {each.name: each for each in accounts.find(conn)}
     return known.get(account) or accounts.create(conn, account, "member", None, now_ms())
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _pid(pattern: str) -> int:

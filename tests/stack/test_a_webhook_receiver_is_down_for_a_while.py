@@ -5,9 +5,9 @@ import json
 from standardwebhooks import Webhook
 
 from tests.fakes.http import Receiver, receiver
+from tests.servers import free_port
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait, node
-from tests.stack.stack import free_port
 
 
 def test_a_run_is_announced_when_it_starts_and_when_it_completes(start_fake: StartFake, hook: Receiver) -> None:

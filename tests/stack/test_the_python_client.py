@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from comfyward.client import ApiError, AsyncClient, Client, RunFailed, Unreachable
+from tests.servers import free_port
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_wait, load_and_save, node, picture, slow
 from tests.stack.stack import Client as PlainClient
-from tests.stack.stack import Stack, free_port
+from tests.stack.stack import Stack
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from sqlalchemy import select
 from comfyward.accounts.account import Account
 from comfyward.runs.run import Face
 from comfyward.store import accounts, queue, runs
-from comfyward.store.db import Database, now_ms
+from comfyward.store.db import Database, now_ms, open_database
 from comfyward.store.schema import workflows
+from tests.servers import Postgres
 
 
 @dataclass
@@ -74,9 +75,18 @@ class Store:
         )
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'test.db'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database_with_tables()
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    db = Database(f"sqlite:///{tmp_path / 'test.db'}")
+def store(database_url: str) -> Iterator[Store]:
+    db = open_database(database_url, 6)
     alice, bob = (asyncio.run(db.write(accounts.create, name, "member", None, now_ms())) for name in ("alice", "bob"))
     yield Store(db, alice, bob)
     db.close()

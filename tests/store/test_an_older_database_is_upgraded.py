@@ -11,14 +11,14 @@ from sqlalchemy import create_engine, text
 
 from comfyward.store import accounts, sessions, workflows
 from comfyward.store import db as databases
-from comfyward.store.db import Database, now_ms
+from comfyward.store.db import now_ms, open_database
 
 
 def test_from_the_first_tables(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'old.db'}"
     _make_old(url)
 
-    db = Database(url)
+    db = open_database(url)
     try:
         [account] = asyncio.run(db.read(accounts.find))
         assert (account.name, account.former_webhook_secret) == ("admin", None)

@@ -1,5 +1,7 @@
 """What every run asks of the database is found by an index, however many runs there are."""
 
+import re
+
 import pytest
 from sqlalchemy import Connection, inspect
 
@@ -20,8 +22,10 @@ STATEMENTS = {
 def test_no_statement_reads_or_sorts_a_whole_table(store: Store, name: str) -> None:
     plan = store.read(_plan, STATEMENTS[name])
 
-    assert not [step for step in plan if step.startswith("SCAN") and step != "SCAN CONSTANT ROW"]
-    assert name == "files._AT" or not [step for step in plan if "TEMP B-TREE" in step]  # few files share a path
+    assert not [step for step in plan if re.match(r"SCAN (?!CONSTANT ROW)|.*Seq Scan", step)]
+    assert name == "files._AT" or not [
+        step for step in plan if "TEMP B-TREE" in step or "Sort" in step
+    ]  # few files share a path
 
 
 def test_every_index_of_the_schema_is_there(store: Store) -> None:
@@ -34,5 +38,19 @@ def test_every_index_of_the_schema_is_there(store: Store) -> None:
 
 def _plan(conn: Connection, statement: Statement) -> list[str]:
     compiled = statement._for(conn)
-    values = tuple(0 for _ in compiled.order or ())
-    return [row[3] for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled.text}", values)]
+    if conn.dialect.name == "sqlite":
+        values = tuple(0 for _ in compiled.order or ())
+        return [row[3] for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled.text}", values)]
+    # An empty table is always read whole unless that is forbidden; where no index fits, it is read whole all the same.
+    for setting in ("enable_seqscan = off", "plan_cache_mode = force_generic_plan"):
+        conn.exec_driver_sql(f"SET LOCAL {setting}")
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", compiled.text)))
+    numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", compiled.text)
+    conn.exec_driver_sql(f"PREPARE hot AS {numbered}")
+    try:
+        arguments = f"({', '.join('NULL' for _ in names)})" if names else ""
+        plan = [row[0] for row in conn.exec_driver_sql(f"EXPLAIN (COSTS off) EXECUTE hot{arguments}")]
+    finally:
+        conn.exec_driver_sql("DEALLOCATE hot")
+    assert plan
+    return plan

@@ -1,7 +1,6 @@
 """Writes that wait share a commit, and one that raises undoes only itself."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -10,14 +9,14 @@ from sqlalchemy import Connection, create_engine
 
 from comfyward.errors import Conflict, IdempotencyMismatch
 from comfyward.store import accounts, files, queue, runs
-from comfyward.store.db import Database, migrate, now_ms
+from comfyward.store.db import now_ms, open_database
 from comfyward.store.runs import RunFilter
 from comfyward.store.schema import metadata
 from tests.store.conftest import Store
 
 
-def test_a_write_that_raises_undoes_only_itself(tmp_path: Path) -> None:
-    db = Database(f"sqlite:///{tmp_path / 'x.db'}")
+def test_a_write_that_raises_undoes_only_itself(database_url: str) -> None:
+    db = open_database(database_url)
 
     def create_then_fail(conn: Connection) -> None:
         accounts.create(conn, "undone", "member", None, now_ms())
@@ -36,20 +35,19 @@ def test_a_write_that_raises_undoes_only_itself(tmp_path: Path) -> None:
     assert names == {f"a{number}" for number in range(20)}
 
 
-def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'x.db'}"
-    db = Database(url)
+def test_what_was_written_is_there_after_a_restart(database_url: str) -> None:
+    db = open_database(database_url)
     asyncio.run(db.write(accounts.create, "alice", "member", None, now_ms()))
     db.close()
 
-    again = Database(url)
+    again = open_database(database_url)
     assert [account.name for account in asyncio.run(again.read(accounts.find))] == ["alice"]
     again.close()
 
 
-def test_the_migrations_make_the_schema() -> None:
-    engine = create_engine("sqlite://")
-    migrate(engine)
+def test_the_migrations_make_the_schema(database_url: str) -> None:
+    open_database(database_url).close()
+    engine = create_engine(database_url.replace("postgresql:", "postgresql+psycopg:"))
     with engine.connect() as conn:
         # An index with an expression cannot be compared; that it is there is tested with the hot statements.
         options = {"compare_type": True, "include_object": lambda _, name, *more: name != "ix_runs_queue"}

@@ -12,6 +12,7 @@ from comfyward.errors import ComfywardError
 
 COMMANDS = {
     "comfyui": "Install ComfyUI and see what is installed.",
+    "db": "Upgrade, check and copy the database.",
     "demo": "See it work: two real workflows, from nothing to pictures.",
     "keys": "Create, list and revoke API keys.",
     "run": "Run a graph, follow it, save what it makes.",

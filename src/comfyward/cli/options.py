@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from comfyward.errors import SetupFailed
 from comfyward.settings import Settings
+from comfyward.store import db as databases
 from comfyward.store.db import Database
 
 LOG_FORMAT, LOG_TIME_FORMAT = "%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"
@@ -45,7 +46,8 @@ def settings_from(**flags: Any) -> Settings:
 @contextmanager
 def open_database(data_dir: Path | None) -> Iterator[Database]:
     """The installation's database, for commands that work beside a running server."""
-    db = Database(settings_from(data_dir=data_dir).derived_database_url())
+    settings = settings_from(data_dir=data_dir)
+    db = databases.open_database(settings.derived_database_url(), settings.database_connections)
     try:
         yield db
     finally:

@@ -4,37 +4,26 @@
     await db.write(runs.insert, run)
     run = await db.look(runs.get, account_id, run_id)
 
-SQLite has one writer thread. Writes that wait while a commit is on its way share the next one, each under a savepoint
-of its own, so an operation that raises undoes only itself; nobody is answered before the commit is on disk.
+SQLite (one server) and PostgreSQL (any number of servers) run the same operations. What several servers must tell each
+other beside their rows goes by `notices`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import queue
-import sqlite3
-import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
+from sqlalchemy import Connection
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from comfyward.errors import SetupFailed
+from comfyward.store.notices import Notices
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-READERS = 4
-MAX_SHARED = 64
-WAL_PAGES = 10_000  # 40 MB: a checkpoint holds the writer up, and graphs are long
 
 
 def now_ms() -> int:
@@ -42,144 +31,66 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-@dataclass
-class _Write:
-    call: Callable[[Connection], Any]
-    future: Future[Any]
+class Database(ABC):
+    """Runs operations; durable at every write's return."""
 
+    notices: Notices | None = None
+    """How servers on the same database tell each other something; None where there is only one."""
 
-class Database:
-    """A pool of reader threads and one writer thread over SQLite in WAL mode, durable at every commit."""
+    @property
+    def is_shared(self) -> bool:
+        """Whether other servers may use it at the same time."""
+        return self.notices is not None
 
-    def __init__(self, url: str) -> None:
-        if make_url(url).get_backend_name() != "sqlite":
-            raise SetupFailed(
-                f"'{make_url(url).get_backend_name()}' databases are not supported by this version.",
-                hint="Leave COMFYWARD_DATABASE_URL unset to use SQLite in the data directory.",
-            )
-        self._engine = _sqlite_engine(url)
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
-        self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(target=self._write_loop, name="db-write", daemon=True)
-        migrate(self._engine)
-        self._onlooker = self._engine.connect().execution_options(onlooker=True)
-        self._writer.start()
-
+    @abstractmethod
     async def read(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs an operation that only reads, on a snapshot of its own."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, lambda: self._read(operation, *args, **kwargs))
 
+    @abstractmethod
     async def look(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Runs an operation that finds a few rows by their keys. Each of its statements sees a snapshot of its own.
+        """Runs an operation that finds a few rows by their keys. Each of its statements sees a snapshot of its own."""
 
-        On SQLite at once: the way to a reader's thread and back takes longer than such a look, and in WAL mode
-        nobody makes a reader wait.
-        """
-        return operation(self._onlooker, *args, **kwargs)
-
+    @abstractmethod
     async def write(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Runs an operation in a transaction; returns when it is durable. What it raises is undone and raised here."""
-        future: Future[R] = Future()
-        self._writes.put(_Write(lambda conn: operation(conn, *args, **kwargs), future))
-        # A caller that goes away must not take a write back that others share: the future is shielded.
-        return await asyncio.shield(asyncio.wrap_future(future))
+        """Runs an operation in a transaction; returns when it is durable. What it raises is undone and raised here.
 
+        It may be run more than once, where another server was in its way, so it must do nothing but what it does to
+        rows.
+        """
+
+    @abstractmethod
+    async def leads(self, name: str) -> bool:
+        """Whether this server is the one that does some work which only one may do at a time."""
+
+    @abstractmethod
     def close(self) -> None:
         """Finishes the writes that wait, then closes every connection."""
-        self._writes.put(None)
-        self._writer.join()
-        self._readers.shutdown()
-        self._onlooker.close()
-        self._engine.dispose()
-
-    def _read(self, operation: Callable[..., R], *args: Any, **kwargs: Any) -> R:
-        with self._engine.connect() as conn:
-            return operation(conn, *args, **kwargs)
-
-    def _write_loop(self) -> None:
-        with self._engine.connect() as conn:
-            while (first := self._writes.get()) is not None:
-                batch, closing = self._batch(first)
-                self._commit(conn, batch)
-                if closing:
-                    return
-
-    def _batch(self, first: _Write) -> tuple[list[_Write], bool]:
-        batch = [first]
-        while len(batch) < MAX_SHARED:
-            try:
-                write = self._writes.get_nowait()
-            except queue.Empty:
-                break
-            if write is None:
-                return batch, True
-            batch.append(write)
-        return batch, False
-
-    def _commit(self, conn: Connection, batch: list[_Write]) -> None:
-        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
-        try:
-            with conn.begin():
-                for write in batch:
-                    answers.append((write.future, *_run_alone(conn, write.call, shared=len(batch) > 1)))
-        except Exception as error:
-            answers = [(write.future, None, error) for write in batch]
-        for future, result, failure in answers:
-            if failure is None:
-                future.set_result(result)
-            else:
-                future.set_exception(failure)
 
 
-def _run_alone(
-    conn: Connection, call: Callable[[Connection], Any], *, shared: bool
-) -> tuple[Any, BaseException | None]:
-    if not shared:
-        return call(conn), None
-    conn.exec_driver_sql("SAVEPOINT own")
+def open_database(url: str, connections: int = 16) -> Database:
+    """Opens the database that a URL names. Raises SetupFailed with what to change when it cannot be used."""
+    parsed = _parse(url)
+    match parsed.get_backend_name():
+        case "sqlite":
+            from comfyward.store.sqlite import SqliteDatabase
+
+            return SqliteDatabase(url)
+        case "postgresql":
+            from comfyward.store.postgres import PostgresDatabase
+
+            return PostgresDatabase(parsed, connections)
+        case other:
+            raise SetupFailed(
+                f"'{other}' databases are not supported.",
+                hint="Set COMFYWARD_DATABASE_URL to postgresql://USER:PASSWORD@HOST/DATABASE, or leave it unset to use"
+                " SQLite in the data directory.",
+            )
+
+
+def _parse(url: str) -> URL:
     try:
-        result = call(conn)
-    except Exception as error:
-        conn.exec_driver_sql("ROLLBACK TO SAVEPOINT own")
-        return None, error
-    finally:
-        conn.exec_driver_sql("RELEASE SAVEPOINT own")
-    return result, None
-
-
-def migrate(engine: Engine) -> None:
-    """Brings the schema to the newest revision. Safe to call on every start."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with engine.connect() as conn:
-        config.attributes["connection"] = conn
-        command.upgrade(config, "head")
-
-
-def _sqlite_engine(url: str) -> Engine:
-    path = make_url(url).database
-    if path and path != ":memory:":
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"check_same_thread": False}, pool_size=READERS + 3)
-
-    def on_connect(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # our own BEGIN below, not the driver's late one
-        with contextlib.closing(connection.cursor()) as cursor:
-            cursor.execute("PRAGMA busy_timeout = 10000")
-            cursor.execute("PRAGMA journal_mode = WAL").fetchall()
-            cursor.execute("PRAGMA synchronous = FULL")
-            cursor.execute("PRAGMA foreign_keys = ON")
-            cursor.execute("PRAGMA case_sensitive_like = ON")  # as PostgreSQL has it
-            cursor.execute("PRAGMA cache_size = -32000")
-            cursor.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
-
-    def on_begin(conn: Connection) -> None:
-        if conn.get_execution_options().get("onlooker"):
-            return  # no transaction: it would hold on to its first snapshot
-        # The writer takes its lock at once; readers need only a snapshot.
-        conn.exec_driver_sql("BEGIN IMMEDIATE" if threading.current_thread().name == "db-write" else "BEGIN")
-
-    event.listen(engine, "connect", on_connect)
-    event.listen(engine, "begin", on_begin)
-    return engine
+        return make_url(url)
+    except ArgumentError as error:
+        raise SetupFailed(
+            "COMFYWARD_DATABASE_URL is not a URL.", hint="Write it as postgresql://USER:PASSWORD@HOST/DATABASE."
+        ) from error

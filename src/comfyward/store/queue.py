@@ -39,9 +39,16 @@ _NTH_WAITING = Statement(
     .limit(1)
     .offset(bindparam("before"))
 )
+# A run that another server is handing out just now is passed over, not waited for.
+_FREE = (
+    select(runs.c.id)
+    .where(runs.c.id == bindparam("run_id"), runs.c.state == State.QUEUED, runs.c.cancel_requested_at.is_(None))
+    .with_for_update(skip_locked=True)
+    .scalar_subquery()
+)
 _ASSIGN = Statement(
     update(runs)
-    .where(runs.c.id == bindparam("run_id"), runs.c.state == State.QUEUED, runs.c.cancel_requested_at.is_(None))
+    .where(runs.c.id == _FREE)
     .values(
         state=State.ASSIGNED,
         attempt=runs.c.attempt + 1,
@@ -141,7 +148,7 @@ def oldest(conn: Connection) -> dict[str, int]:
 def assign(
     conn: Connection, run_id: str, *, worker_id: str, device: str, lease: str, expires_at: int, now: int
 ) -> Run | None:
-    """Hands a queued run to a worker as a new attempt. None when it is no longer queued."""
+    """Hands a queued run to a worker as a new attempt. None when it is no longer queued, or another server has it."""
     row = _ASSIGN(
         conn,
         run_id=run_id,

@@ -1,0 +1,124 @@
+"""comfyward db"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from sqlalchemy import Connection, Engine, create_engine, func, select
+from sqlalchemy.engine import make_url
+
+from comfyward.cli.options import data_dir_option, open_database, settings_from
+from comfyward.store import copying, postgres, revision
+from comfyward.store.schema import metadata
+
+
+@click.group("db")
+def command() -> None:
+    """Upgrade, check and copy the database.
+
+    The database is the one of COMFYWARD_DATABASE_URL, or SQLite in the data directory.
+    """
+
+
+@command.command("upgrade")
+@data_dir_option
+def upgrade(data_dir: Path | None) -> None:
+    """Bring the tables to this version, once for all servers. A database that has none gets them.
+
+    \b
+    comfyward db upgrade
+    """
+    with _engine(settings_from(data_dir=data_dir).derived_database_url()) as engine:
+        before = _revision(engine)
+        if engine.dialect.name == "postgresql":
+            postgres.upgrade(engine)
+        else:
+            revision.upgrade(engine)
+        after = _revision(engine)
+    click.echo(f"The tables are of revision {after}." if before == after else f"Upgraded from {before} to {after}.")
+
+
+@command.command("check")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@data_dir_option
+def check(as_json: bool, data_dir: Path | None) -> None:
+    """See that the database can be used: reachable, of this version, and how many rows it has.
+
+    \b
+    comfyward db check
+    """
+    with open_database(data_dir) as db:
+        rows = asyncio.run(db.read(_count))
+    answer = {"revision": revision.newest(), "shared": db.is_shared, "rows": rows}
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return
+    click.echo(f"The database can be used; its tables are of revision {answer['revision']}.")
+    for table, count in rows.items():
+        click.echo(f"  {table:22} {count:>12,}")
+
+
+@command.command("copy")
+@click.argument("target")
+@data_dir_option
+def copy(target: str, data_dir: Path | None) -> None:
+    """Copy everything into another, empty database, and verify that it arrived.
+
+    Stop the servers first: what they write meanwhile is not copied. Stored files are not in the database; copy the
+    folder `objects` of the data directory into the bucket with any tool that knows S3, names unchanged.
+
+    \b
+    comfyward db copy postgresql://user:password@host/comfyward
+    """
+    with _engine(settings_from(data_dir=data_dir).derived_database_url()) as source, _engine(target) as into:
+        if into.dialect.name == "postgresql":
+            postgres.upgrade(into)
+        else:
+            revision.upgrade(into)
+        with source.connect() as read, into.connect() as write, _bars() as bars, write.begin():
+            copied = copying.copy_database(read, write, bars)
+    click.echo(f"Copied and verified {sum(table.rows for table in copied.values()):,} rows in {len(copied)} tables.")
+
+
+@contextlib.contextmanager
+def _engine(url: str) -> Iterator[Engine]:
+    parsed = make_url(url)
+    is_postgres = parsed.get_backend_name() == "postgresql"
+    engine = postgres.open_engine(parsed, 2) if is_postgres else create_engine(url)
+    try:
+        if is_postgres:
+            postgres.reach(engine).close()
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _revision(engine: Engine) -> str | None:
+    with engine.connect() as conn:
+        return revision.present(conn)
+
+
+def _count(conn: Connection) -> dict[str, int]:
+    tables = metadata.sorted_tables
+    return {table.name: conn.scalar(select(func.count()).select_from(table)) or 0 for table in tables}
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[Any]:
+    columns = (TextColumn("{task.description:22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(table: str, done: int, total: int) -> None:
+            if table not in tasks:
+                tasks[table] = progress.add_task(table, total=total)
+            progress.update(tasks[table], completed=done, total=total)
+
+        yield show

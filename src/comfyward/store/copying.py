@@ -1,0 +1,93 @@
+"""Everything of one database into another, verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import blake3
+import msgspec
+from sqlalchemy import Connection, Table, func, insert, select
+from sqlalchemy.exc import DBAPIError
+
+from comfyward.errors import Conflict, SetupFailed
+from comfyward.store import revision
+from comfyward.store.schema import metadata
+
+BATCH_ROWS = 500
+
+# (table, rows copied, rows in all)
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class TableContent:
+    """How many rows a table has, and a digest of them all."""
+
+    rows: int
+    digest: str
+
+
+def copy_database(source: Connection, target: Connection, progress: Progress) -> dict[str, TableContent]:
+    """Copies all rows into tables that are empty; returns what was copied, by table.
+
+    Runs in one transaction of the target, so that a copy that fails leaves nothing. Raises Conflict when the target has
+    rows, SetupFailed when the two are of different versions or what arrived is not what was sent.
+    """
+    for conn in (source, target):
+        revision.check(conn)
+    for table in metadata.sorted_tables:
+        if _has_rows(target, table):
+            raise Conflict(f"The target has rows in '{table.name}' already.", hint="Copy into a new, empty database.")
+    copied = {table.name: _copy_table(source, target, table, progress) for table in metadata.sorted_tables}
+    for table in metadata.sorted_tables:
+        if content_of(target, table) != copied[table.name]:
+            raise SetupFailed(f"The copy of '{table.name}' differs from what was sent; nothing was kept.")
+    return copied
+
+
+def content_of(conn: Connection, table: Table) -> TableContent:
+    """Counts and digests a table's rows."""
+    hasher, rows = blake3.blake3(), 0
+    for batch in _batches(conn, table):
+        rows += len(batch)
+        _digest(hasher, batch)
+    return TableContent(rows, hasher.hexdigest())
+
+
+def _has_rows(conn: Connection, table: Table) -> bool:
+    return conn.execute(select(table).limit(1)).first() is not None
+
+
+def _copy_table(source: Connection, target: Connection, table: Table, progress: Progress) -> TableContent:
+    total = source.scalar(select(func.count()).select_from(table)) or 0
+    hasher, rows = blake3.blake3(), 0
+    progress(table.name, 0, total)
+    for batch in _batches(source, table):
+        try:
+            target.execute(insert(table), batch)
+        except DBAPIError as error:
+            reason = " ".join(str(error.orig).split())
+            raise SetupFailed(f"The target refused rows of '{table.name}': {reason}. Nothing was kept.") from error
+        _digest(hasher, batch)
+        rows += len(batch)
+        progress(table.name, rows, total)
+    return TableContent(rows, hasher.hexdigest())
+
+
+def _batches(conn: Connection, table: Table) -> Iterator[list[dict[str, Any]]]:
+    query = select(table).order_by(*table.primary_key.columns)
+    result = conn.execution_options(stream_results=True).execute(query)
+    for rows in result.partitions(BATCH_ROWS):
+        yield [{name: _storable(value) for name, value in row._mapping.items()} for row in rows]
+
+
+def _storable(value: Any) -> Any:
+    """PostgreSQL keeps no NUL in a text; SQLite did, in logs and names."""
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
+
+
+def _digest(hasher: blake3.blake3, batch: list[dict[str, Any]]) -> None:
+    for row in batch:
+        hasher.update(msgspec.json.encode(list(row.values())))

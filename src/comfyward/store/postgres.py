@@ -1,0 +1,237 @@
+"""PostgreSQL: the database of any number of servers.
+
+Operations run in threads, each on a connection of its own. Those that another server was in the way of (a deadlock, a
+row that both wanted to write first) run again; while the database is away (a restart, a failover, no free connection)
+they wait for it for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, OperationalError
+
+from comfyward.errors import InvalidRequest, SetupFailed, Unavailable
+from comfyward.ids import number_of
+from comfyward.store import revision
+from comfyward.store.db import Database
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PATIENCE_S = 10.0
+MAX_TRIES = 8
+SPARE_CONNECTIONS = 2  # beside those that operations use: leadership, and one for a start or a check
+UPGRADING = number_of("upgrading")
+# TCP gives up on a vanished host after minutes; a failover should take seconds.
+CONNECT_ARGUMENTS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+    "application_name": "comfyward",
+}
+
+
+class _Trouble(Enum):
+    AWAY = "away"
+    IN_THE_WAY = "in the way"
+    UNSTORABLE = "unstorable"
+    OTHER = "other"
+
+
+class PostgresDatabase(Database):
+    """A pool of connections and the threads that use them. An empty database gets its tables at once."""
+
+    def __init__(self, url: URL, connections: int) -> None:
+        self._engine = open_engine(url, connections)
+        _prepare(self._engine)
+        readers = max(2, connections // 3)
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="db-read")
+        self._writers = ThreadPoolExecutor(max(2, connections - readers), thread_name_prefix="db-write")
+        self._leading = _Leading(self._engine)
+        from comfyward.store.postgres_notices import PostgresNotices
+
+        self.notices = PostgresNotices(url)
+
+    async def read(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        return await self._run(self._readers, "REPEATABLE READ", lambda conn: operation(conn, *args, **kwargs))
+
+    async def look(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        return await self._run(self._readers, "AUTOCOMMIT", lambda conn: operation(conn, *args, **kwargs))
+
+    async def write(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        return await self._run(self._writers, "READ COMMITTED", lambda conn: operation(conn, *args, **kwargs))
+
+    async def leads(self, name: str) -> bool:
+        return await self._leading.leads(name)
+
+    def close(self) -> None:
+        for threads in (self._writers, self._readers):
+            threads.shutdown()
+        self._leading.close()
+        self._engine.dispose()
+
+    async def _run(self, threads: ThreadPoolExecutor, isolation: str, call: Callable[..., R]) -> R:
+        engine = self._engine.execution_options(isolation_level=isolation)
+        answer = asyncio.get_running_loop().run_in_executor(threads, _insist, engine, call)
+        # A caller that goes away does not take back what has begun.
+        return await asyncio.shield(answer)
+
+
+def open_engine(url: URL, connections: int) -> Engine:
+    """Raises SetupFailed when the driver is not installed."""
+    try:
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            pool_size=connections + SPARE_CONNECTIONS,
+            max_overflow=0,
+            connect_args=CONNECT_ARGUMENTS,
+        )
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        raise SetupFailed(
+            "PostgreSQL needs a driver that is not installed.", hint="pip install 'comfyward[postgres]'"
+        ) from error
+
+
+def reach(engine: Engine) -> Connection:
+    """A connection. Raises SetupFailed, saying which part of the URL to look at."""
+    try:
+        return engine.connect()
+    except OperationalError as error:
+        where = engine.url.render_as_string(hide_password=True).replace("postgresql+psycopg", "postgresql")
+        reason = " ".join(str(error.orig).split())
+        raise SetupFailed(
+            f"The database at {where} cannot be used: {reason}.", hint=f"{_advice(reason)} (COMFYWARD_DATABASE_URL)"
+        ) from error
+
+
+def upgrade(engine: Engine) -> None:
+    """Makes or renews the tables; of several servers that begin at once, one does it and the others wait."""
+    with reach(engine) as conn, conn.begin():
+        conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADING})
+        revision.upgrade(engine)
+
+
+def _prepare(engine: Engine) -> None:
+    try:
+        with reach(engine) as conn:
+            is_empty = revision.present(conn) is None
+        if is_empty:
+            upgrade(engine)
+        with engine.connect() as conn:
+            revision.check(conn)
+    except SetupFailed:
+        engine.dispose()
+        raise
+
+
+def _advice(reason: str) -> str:
+    if "password authentication failed" in reason or "no password supplied" in reason:
+        return "Check the user and the password."
+    if "does not exist" in reason:
+        return "Create it first, or check its name."
+    return "Check the host and the port, and that PostgreSQL is running."
+
+
+def _insist(engine: Engine, call: Callable[[Connection], R]) -> R:
+    patient_until = time.monotonic() + PATIENCE_S
+    for tries in range(1, 1_000_000):
+        try:
+            return _once(engine, call)
+        except DBAPIError as error:
+            match _trouble(error):
+                case _Trouble.AWAY if time.monotonic() < patient_until:
+                    time.sleep(random.uniform(0.05, 0.3))  # noqa: S311  spreads servers apart
+                case _Trouble.AWAY:
+                    raise Unavailable("The database cannot be reached.") from error
+                case _Trouble.IN_THE_WAY if tries < MAX_TRIES:
+                    time.sleep(random.uniform(0, 0.01 * tries))  # noqa: S311
+                case _Trouble.UNSTORABLE:
+                    raise InvalidRequest(_unstorable(error)) from error
+                case _:
+                    raise
+    raise AssertionError("unreachable")
+
+
+def _once(engine: Engine, call: Callable[[Connection], R]) -> R:
+    with engine.connect() as conn:
+        result = call(conn)
+        try:
+            conn.commit()
+        except DBAPIError as error:
+            if _trouble(error) is _Trouble.AWAY:
+                # Whether it was committed is not known: running it again could do it twice.
+                raise Unavailable("The database went away in the middle of a change.") from error
+            raise
+    return result
+
+
+def _trouble(error: DBAPIError) -> _Trouble:
+    state = getattr(error.orig, "sqlstate", None) or ""
+    if state in ("40001", "40P01", "23505"):
+        return _Trouble.IN_THE_WAY
+    if state.startswith("22"):
+        return _Trouble.UNSTORABLE
+    if error.connection_invalidated or state.startswith(("08", "57P", "53300")):
+        return _Trouble.AWAY
+    if isinstance(error, OperationalError) and not state:
+        return _Trouble.AWAY
+    return _Trouble.UNSTORABLE if "NUL" in str(error.orig) else _Trouble.OTHER
+
+
+def _unstorable(error: DBAPIError) -> str:
+    reason = " ".join(str(error.orig).split("\n")[0].split())
+    return f"A value cannot be stored: {reason}."
+
+
+class _Leading:
+    """Leadership as advisory locks of one connection: they end with it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="db-lead")
+        self._conn: Connection | None = None
+        self._held: set[str] = set()
+
+    async def leads(self, name: str) -> bool:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._leads, name)
+
+    def close(self) -> None:
+        self._thread.submit(self._drop).result()
+        self._thread.shutdown()
+
+    def _leads(self, name: str) -> bool:
+        try:
+            if self._conn is None:
+                self._conn = self._engine.connect()
+            if name in self._held:
+                self._conn.execute(text("SELECT 1"))
+                return True
+            taken = self._conn.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": number_of(name)})
+        except DBAPIError:
+            self._drop()
+            return False
+        if taken:
+            self._held.add(name)
+        return bool(taken)
+
+    def _drop(self) -> None:
+        self._held.clear()
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            with contextlib.suppress(DBAPIError):
+                conn.invalidate()  # closed, not returned to the pool with its locks
+                conn.close()

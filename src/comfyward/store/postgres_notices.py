@@ -1,0 +1,116 @@
+"""Notices by LISTEN and NOTIFY.
+
+A message of PostgreSQL holds 8,000 bytes and costs a transaction, so what is told within one round trip goes in one
+statement, and longer texts go in pieces: `<server> <text's number> <pieces left> <piece>`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections import deque
+from collections.abc import Callable
+
+import psycopg
+from sqlalchemy import URL
+
+from comfyward.ids import new_id
+from comfyward.store.notices import Heard, Notices
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "comfyward"
+PIECE_CHARACTERS = 7_800
+MAX_WAITING = 20_000
+RECONNECT_S = 0.5
+
+
+class PostgresNotices(Notices):
+    """One connection that listens and one that tells."""
+
+    def __init__(self, url: URL) -> None:
+        self._conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._me = new_id()
+        self._waiting: deque[str] = deque(maxlen=MAX_WAITING)
+        self._told = 0
+        self._more = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._pieces: dict[tuple[str, str], list[str]] = {}
+        self._closing = False
+
+    def tell(self, text: str) -> None:
+        self._waiting.append(text)
+        self._more.set()
+
+    async def listen(self, heard: Heard, missed: Callable[[], None]) -> None:
+        ready = asyncio.Event()
+        self._tasks = [
+            asyncio.create_task(self._insist(lambda: self._listen(heard, missed, ready)), name="notices-heard"),
+            asyncio.create_task(self._insist(self._tell), name="notices-told"),
+        ]
+        await ready.wait()
+
+    async def close(self) -> None:
+        self._closing = True
+        self._more.set()
+        for task in self._tasks[1:]:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(task), 2)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _insist(self, work: Callable[[], object]) -> None:
+        while not self._closing:
+            try:
+                await work()  # type: ignore[misc]
+            except (psycopg.Error, OSError) as error:
+                log.warning("notices: the database is away (%s)", type(error).__name__, extra={"action": "notices"})
+                await asyncio.sleep(RECONNECT_S)
+
+    async def _listen(self, heard: Heard, missed: Callable[[], None], ready: asyncio.Event) -> None:
+        async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as conn:
+            await conn.execute(f"LISTEN {CHANNEL}")
+            if ready.is_set():
+                self._pieces.clear()
+                missed()
+            ready.set()
+            async for notice in conn.notifies():
+                for text in self._whole(notice.payload):
+                    heard(text)
+
+    async def _tell(self) -> None:
+        async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as conn:
+            while self._waiting or not self._closing:
+                self._more.clear()
+                if self._waiting:
+                    texts = list(self._waiting)
+                    self._waiting.clear()
+                    payloads = [[piece] for piece in self._cut(json.dumps(texts))]
+                    async with conn.cursor() as cursor, conn.pipeline():
+                        await cursor.executemany(f"SELECT pg_notify('{CHANNEL}', %s)", payloads)
+                else:
+                    await self._more.wait()
+
+    def _cut(self, text: str) -> list[str]:
+        self._told += 1
+        starts = range(0, len(text), PIECE_CHARACTERS)
+        last = len(starts) - 1
+        return [
+            f"{self._me} {self._told} {last - index} {text[start : start + PIECE_CHARACTERS]}"
+            for index, start in enumerate(starts)
+        ]
+
+    def _whole(self, payload: str) -> list[str]:
+        """The texts that a payload completes; none while pieces are missing, or for this server's own."""
+        sender, number, left, piece = payload.split(" ", 3)
+        if sender == self._me:
+            return []
+        pieces = self._pieces.setdefault((sender, number), [])
+        pieces.append(piece)
+        if left != "0":
+            return []
+        texts: list[str] = json.loads("".join(self._pieces.pop((sender, number))))
+        return texts

@@ -1,0 +1,103 @@
+"""Servers that an installation on several machines needs, started here for tests: PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+START_TIMEOUT_S = 60
+
+
+@dataclass
+class Postgres:
+    """A cluster of Debian's PostgreSQL in a folder of its own, durable as in production, trusting this machine."""
+
+    folder: Path
+    port: int
+    binaries: Path
+    _template: str | None = field(default=None)
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
+        self._run("pg_ctl", "-D", self.data, "-w", "-l", self.folder / "log", "-o", options, "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        self._run("pg_ctl", "-D", self.data, "-w", "-m", mode, "stop")
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+
+    def new_database(self, *, like: str | None = None) -> str:
+        """The URL of a new database, empty or a copy of another."""
+        name = f"test_{uuid.uuid4().hex}"
+        self.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {like}" if like else ""))
+        return f"{self.url}/{name}"
+
+    def new_database_with_tables(self) -> str:
+        """As `new_database`; the tables are made once and copied."""
+        if self._template is None:
+            from comfyward.store.db import open_database
+
+            url = self.new_database()
+            open_database(url, 4).close()
+            self._template = url.rpartition("/")[2]
+        return self.new_database(like=self._template)
+
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(f"{self.url}/postgres", autocommit=True) as conn:
+            conn.execute(statement)  # type: ignore[call-overload]
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        command = [str(self.binaries / program), *map(str, arguments)]
+        if os.getuid() == 0:
+            command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
+        # The postmaster must not hold our pipes.
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/tmp")
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    """A running cluster, made anew."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    assert found, "PostgreSQL is not installed: apt-get install postgresql (scripts/test does it)"
+    folder = Path(tempfile.mkdtemp(prefix="comfyward-postgres-"))
+    server = Postgres(folder, free_port(), found[-1])
+    if os.getuid() == 0:
+        owner = pwd.getpwnam("postgres")
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
+    server._run(
+        "initdb", "-D", server.data, "-N", "-A", "trust", "-U", "postgres", "--encoding=UTF8", "--locale=C.UTF-8"
+    )
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop("immediate")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,206 @@
+"""Two servers on one PostgreSQL: each run is handed out once, notices arrive, one leads, a restart goes unnoticed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+
+from comfyward.errors import InvalidRequest, SetupFailed, Unavailable
+from comfyward.runs.run import Run
+from comfyward.store import accounts, queue, runs
+from comfyward.store.db import Database, now_ms, open_database
+from tests.servers import Postgres
+from tests.store.conftest import Store
+
+
+@pytest.fixture
+def servers(postgres: Postgres) -> Iterator[tuple[Database, Database]]:
+    url = postgres.new_database_with_tables()
+    both = open_database(url, 6), open_database(url, 6)
+    yield both
+    for db in both:
+        db.close()
+
+
+def test_each_run_is_handed_out_once(servers: tuple[Database, Database]) -> None:
+    one, other = servers
+    alice = asyncio.run(one.write(accounts.create, "alice", "member", None, now_ms()))
+    store = Store(one, alice, alice)
+    waiting = {store.new_run(f"run-{number}") for number in range(60)}
+    together = threading.Barrier(8)
+
+    def take_all(number: int) -> list[str]:
+        """As a server's loop: looks at the queue, takes what it can, until nothing waits."""
+        db, taken = servers[number % 2], []
+        together.wait()
+        while heads := asyncio.run(db.read(queue.heads, ["L4"], 5)):
+            for head in heads:
+                if run := asyncio.run(db.write(_assign, head.id, f"worker-{number}")):
+                    taken.append(run.id)
+        return taken
+
+    with ThreadPoolExecutor(8) as threads:
+        taken = [run_id for each in threads.map(take_all, range(8)) for run_id in each]
+
+    assert sorted(taken) == sorted(waiting)
+    assert {run.attempt for run in asyncio.run(other.read(runs.find, alice.id, runs.RunFilter()))} == {1}
+
+
+def test_what_both_want_to_write_first_is_written_once(servers: tuple[Database, Database]) -> None:
+    async def all_at_once() -> list[str]:
+        return await asyncio.gather(*(servers[number % 2].write(accounts.secret, "links") for number in range(8)))
+
+    assert len(set(asyncio.run(all_at_once()))) == 1
+
+
+def test_notices_reach_the_other_server_whole_and_in_order(servers: tuple[Database, Database]) -> None:
+    texts = ["short", "é" * 20_000, '{"quote": "\\""}', *map(str, range(500))]
+
+    async def tell() -> tuple[list[str], list[str]]:
+        one, other = (db.notices for db in servers)
+        assert one is not None
+        assert other is not None
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        own: list[str] = []
+        await one.listen(own.append, lambda: None)
+        await other.listen(heard.put_nowait, lambda: None)
+        for each in texts:
+            one.tell(each)
+        async with asyncio.timeout(10):
+            found = [await heard.get() for _ in texts]
+        await one.close()
+        await other.close()
+        return found, own
+
+    assert asyncio.run(tell()) == (texts, [])
+
+
+def test_a_listener_that_lost_its_connection_says_so_and_listens_again(servers: tuple[Database, Database]) -> None:
+    async def lose() -> str:
+        one, other = (db.notices for db in servers)
+        assert one is not None
+        assert other is not None
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        missed = asyncio.Event()
+        await other.listen(heard.put_nowait, missed.set)
+        await servers[0].write(_end_listeners)
+        async with asyncio.timeout(10):
+            await missed.wait()
+            await one.listen(lambda notice: None, lambda: None)
+            one.tell("after")
+            found = await heard.get()
+        await one.close()
+        await other.close()
+        return found
+
+    assert asyncio.run(lose()) == "after"
+
+
+def test_one_server_leads_and_the_other_takes_over(servers: tuple[Database, Database]) -> None:
+    one, other = servers
+
+    async def lead() -> list[bool]:
+        asked = [await one.leads("webhooks"), await other.leads("webhooks"), await one.leads("webhooks")]
+        await other.write(_end_leaders)
+        return [*asked, await other.leads("webhooks"), await one.leads("webhooks")]
+
+    assert asyncio.run(lead()) == [True, False, True, True, False]
+
+
+def test_a_restart_of_the_database_goes_unnoticed(postgres: Postgres) -> None:
+    url = postgres.new_database_with_tables()
+    db = open_database(url, 6)
+
+    async def work_through_a_restart() -> int:
+        begun = asyncio.Event()
+
+        async def create(number: int) -> None:
+            await db.write(accounts.create, f"account {number}", "member", None, now_ms())
+            begun.set()
+
+        async def keep_creating() -> None:
+            for number in range(200):
+                await create(number)
+
+        working = asyncio.create_task(keep_creating())
+        await begun.wait()
+        await asyncio.to_thread(postgres.stop)
+        await asyncio.to_thread(postgres.start)
+        await working
+        return len(await db.read(accounts.find))
+
+    try:
+        assert asyncio.run(work_through_a_restart()) == 200
+    except Unavailable as error:  # a commit that was cut off in the middle: said, never guessed
+        assert "in the middle of a change" in error.message  # noqa: PT017
+    db.close()
+
+
+def test_what_postgresql_cannot_store_is_the_callers_mistake(servers: tuple[Database, Database]) -> None:
+    for name in ("a\0b", "long" * 100):
+        with pytest.raises(InvalidRequest):
+            asyncio.run(servers[0].write(accounts.create, name, "member", None, now_ms()))
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("not a url", "is not a URL"),
+        ("mysql://user@host/db", "'mysql' databases are not supported"),
+        ("postgresql://postgres@127.0.0.1:1/db", "Check the host and the port"),
+        ("{server}/absent", "Create it first, or check its name"),
+        ("{old}", "Bring them up to date with 'comfyward db upgrade'"),
+        ("{new}", "of a newer version"),
+    ],
+)
+def test_a_bad_url_or_old_tables_are_refused_with_what_to_change(postgres: Postgres, url: str, says: str) -> None:
+    if url in ("{old}", "{new}"):
+        found = postgres.new_database_with_tables()
+        db = open_database(found, 4)
+        asyncio.run(db.write(_set_revision, "0001" if url == "{old}" else "9999"))
+        db.close()
+        url = found
+    with pytest.raises(SetupFailed) as refused:
+        open_database(url.format(server=postgres.url), 4)
+
+    assert says in f"{refused.value.message} {refused.value.hint}"
+    assert "\n" not in refused.value.message
+
+
+def test_a_newer_sqlite_database_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    db = open_database(url)
+    asyncio.run(db.write(_set_revision, "9999"))
+    db.close()
+
+    with pytest.raises(SetupFailed, match="of a newer version"):
+        open_database(url)
+
+
+def _assign(conn: Connection, run_id: str, worker_id: str) -> Run | None:
+    now = now_ms()
+    lease = f"lease-{run_id}"
+    return queue.assign(conn, run_id, worker_id=worker_id, device="d", lease=lease, expires_at=now + 9_000, now=now)
+
+
+def _end_listeners(conn: Connection) -> None:
+    _end(conn, "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()")
+
+
+def _end_leaders(conn: Connection) -> None:
+    here = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    _end(conn, f"SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND database = {here}")
+
+
+def _end(conn: Connection, pids: str) -> None:
+    conn.execute(text(f"SELECT pg_terminate_backend(pid) FROM ({pids}) AS chosen"))
+
+
+def _set_revision(conn: Connection, revision: str) -> None:
+    conn.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
