@@ -13,7 +13,7 @@ from comfyward.comfy import install
 from comfyward.settings import default_data_dir
 from tests import servers
 from tests.fakes.http import Origin, Receiver, origin, receiver
-from tests.servers import Postgres
+from tests.servers import S3, Postgres
 
 ROOT = Path(__file__).parent
 FAKE_COMFYUI = ROOT / "fakes" / "comfyui"
@@ -31,6 +31,13 @@ def environments() -> Path:
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server; tests make their own databases in it."""
     with servers.postgres() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """An S3 server; tests make their own buckets in it."""
+    with servers.s3() as running:
         yield running
 
 

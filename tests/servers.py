@@ -1,4 +1,4 @@
-"""Servers that an installation on several machines needs, started here for tests: PostgreSQL."""
+"""Servers that an installation on several machines needs, started here for tests: PostgreSQL, an S3 server."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import boto3
 import psycopg
+from botocore.config import Config
+from moto.server import ThreadedMotoServer
 
 START_TIMEOUT_S = 60
 
@@ -101,3 +105,51 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class S3:
+    """A server that speaks S3, in this process."""
+
+    url: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a server of ours needs to know of it, beside the bucket."""
+        return {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
+
+    def new_bucket(self) -> str:
+        """The URL of a new bucket, with a prefix."""
+        name = f"test-{uuid.uuid4().hex[:12]}"
+        self.client.create_bucket(Bucket=name)
+        return f"s3://{name}/comfyward"
+
+    def keys(self, bucket_url: str) -> list[str]:
+        """The names of what a bucket holds below its prefix."""
+        bucket, _, prefix = bucket_url.removeprefix("s3://").partition("/")
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        found = [item["Key"] for page in pages for item in page.get("Contents", ())]
+        return [key.removeprefix(f"{prefix}/") for key in found]
+
+    @property
+    def client(self) -> Any:
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            region_name="us-east-1",
+            config=Config(s3={"addressing_style": "path"}),
+        )
+
+
+@contextmanager
+def s3() -> Iterator[S3]:
+    """moto's server: it knows multipart, ranges and presigned URLs, and takes any signature."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield S3(f"http://{host}:{port}")
+    finally:
+        server.stop()

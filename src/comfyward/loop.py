@@ -6,8 +6,11 @@ import asyncio
 import logging
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 
 log = logging.getLogger(__name__)
+
+Leads = Callable[[str], Awaitable[bool]]
 
 
 class Loop(ABC):
@@ -21,6 +24,8 @@ class Loop(ABC):
     interval_s = 5.0
 
     def __init__(self) -> None:
+        self.leads: Leads | None = None
+        """Asked before each tick, where only one of several servers may tick."""
         self._hint = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -46,8 +51,8 @@ class Loop(ABC):
         while True:
             self._hint.clear()
             try:
-                counts = {what: count for what, count in (await self.tick()).items() if count}
-                if counts:
+                ticks = self.leads is None or await self.leads(self.name)
+                if ticks and (counts := {what: count for what, count in (await self.tick()).items() if count}):
                     log.debug("%s: %s", self.name, counts, extra={"action": f"{self.name}_tick"})
             except Exception:
                 log.exception("%s: a tick failed; trying again", self.name, extra={"action": f"{self.name}_failed"})

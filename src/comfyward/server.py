@@ -24,6 +24,7 @@ from comfyward.api.native.app import native_app
 from comfyward.api.native.frontend import Frontends
 from comfyward.api.shapes import Shapes
 from comfyward.delivery.hub import Hub
+from comfyward.delivery.relay import Relay
 from comfyward.delivery.webhooks import Webhooks
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.imports import Imports
@@ -42,12 +43,14 @@ from comfyward.files.objects import Objects
 from comfyward.fleet.devices import Device, find_devices
 from comfyward.fleet.fleet import Limits, Reconcile
 from comfyward.fleet.local import LocalFleet, LocalWorkers
+from comfyward.ids import new_id
 from comfyward.loop import Loop
 from comfyward.runs.event import Event
 from comfyward.runs.run import Run
 from comfyward.settings import Settings
 from comfyward.store import accounts, sessions, workers
 from comfyward.store.db import now_ms, open_database
+from comfyward.store.notices import Happened, Listening, LogCame, LogWanted, Notice, SecretsKept, Wake, WorkerTold
 from comfyward.web.app import site_routes
 
 log = logging.getLogger(__name__)
@@ -84,13 +87,16 @@ class Server:
     def __init__(self, settings: Settings, frontends: Frontends) -> None:
         self._settings, self._frontends = settings, frontends
         self._lock = _lock_data_dir(settings.data_dir)
-        self._hub = Hub()
-        self._secrets = Secrets()
         self._db = open_database(settings.derived_database_url(), settings.database_connections)
+        self._hub = Hub()
+        self._relay = Relay(self._db, self._hub)
+        self._secrets = Secrets(self._db.notices)
+        self._local_prefix = f"local-{_server_id(settings.data_dir)}-" if self._db.is_shared else "local-"
         self._devices = _devices(settings) if settings.fleet == "local" else []
         self._guard = Guard.allowing(settings.fetch_allow)
         self._fleet: LocalFleet | None = None
-        objects = Objects(settings.derived_objects_url())
+        direct = settings.objects_direct != "none"
+        objects = Objects(settings.derived_objects_url(), settings.objects_endpoint, direct=direct)
         blobs = Blobs(self._db, objects)
         pools = sorted({*settings.accelerators, *(device.pool for device in self._devices)})
         self._offers = Offers(self._db, pools, settings.accelerator_aliases, settings.default_accelerator)
@@ -102,21 +108,25 @@ class Server:
             prices=settings.prices,
         )
         self._objects, self._blobs = objects, blobs
-        self._uploads = Uploads(self._db, blobs, settings.data_dir / "uploads", settings.upload_limit_bytes)
+        self._uploads = Uploads(self._db, blobs, objects, settings.upload_limit_bytes)
         limits = FetchLimits(settings.fetch_limit_bytes, settings.fetch_timeout_s, settings.fetch_connections)
         cache = HostCache(settings.data_dir.resolve() / "cache", settings.cache_limit_bytes, self._guard, limits)
         self._imports = Imports(self._db, blobs, self._guard, cache)
-        self._loops: list[Loop] = [
-            self._leases,
+        single = (
             Rescue(self._db, self._publish, self._rescued, settings.prices),
             Retention(self._db, blobs, self._uploads, settings.retention_days),
             self._imports,
-        ]
+        )
+        for loop in single:
+            loop.leads = self._db.leads
+        self._loops: list[Loop] = [self._leases, self._relay, *single]
+        self._is_draining = False
         self._reconcile: Reconcile | None = None
         self._webhooks: Webhooks | None = None
 
     async def run(self, on_started: OnStarted) -> None:
         settings = self._settings
+        await self._objects.check()
         listener = _listen(settings.host, settings.port)
         url = _url_of(settings.host, listener)
         first_key, link = await self._first_entry()
@@ -174,6 +184,7 @@ class Server:
             return shapes.run_json(run)
 
         self._webhooks = Webhooks(self._db, self._guard, render, settings.webhook_retry_s)
+        self._webhooks.leads = self._db.leads  # one server for all, so that a run's webhooks come in order
         self._loops.append(self._webhooks)
         return Context(
             settings=settings,
@@ -193,11 +204,13 @@ class Server:
             fleet_changed=lambda: self._reconcile.wake() if self._reconcile else None,
             fleet_slots=lambda: Counter(device.pool for device in self._devices),
             fleet_problem=lambda: self._fleet.problem() if self._fleet else None,
+            is_draining=lambda: self._is_draining,
         )
 
     def _lifespan(self, url: str) -> Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]]:
         @contextlib.asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
+            await self._db.notices.listen(self._hear, self._look_everywhere)
             await self._forget_former_life()
             if self._settings.fleet == "local":
                 await self._start_fleet(url)
@@ -206,22 +219,50 @@ class Server:
             yield
             for loop in reversed(self._loops):
                 await loop.stop()
+            await self._db.notices.close()
 
         return lifespan
 
+    def _hear(self, notice: Notice) -> None:
+        """What another server tells."""
+        match notice:
+            case Wake(name):
+                for loop in self._loops:
+                    if loop.name == name:
+                        loop.wake()
+            case WorkerTold(worker_id):
+                self._leases.answer_heartbeat(worker_id)
+            case LogWanted(worker_id):
+                self._leases.want_log(worker_id)
+            case LogCame(worker_id, text):
+                self._leases.log_came(worker_id, text)
+            case SecretsKept(run_id, secrets):
+                self._secrets.know(run_id, secrets)
+            case Happened(events):
+                self._relay.hear(notice)
+                self._secrets.see(events)
+            case Listening():
+                self._relay.hear(notice)
+
+    def _look_everywhere(self) -> None:
+        """Notices may have been lost: every loop looks at its rows."""
+        for loop in self._loops:
+            loop.wake()
+
     async def _start_fleet(self, url: str) -> None:
         settings = self._settings
-        await self._db.write(accounts.revoke_worker_tokens, LOCAL_TOKEN_NAME, now_ms())
-        token = await self._db.write(accounts.create_worker_token, LOCAL_TOKEN_NAME, now_ms())
+        name = f"{LOCAL_TOKEN_NAME} {self._local_prefix}"
+        await self._db.write(accounts.revoke_worker_tokens, name, now_ms())
+        token = await self._db.write(accounts.create_worker_token, name, now_ms())
         how = LocalWorkers(url, token, settings.as_environment(), settings.data_dir / "logs")
-        self._fleet = LocalFleet(self._devices, how, self._leases.is_busy, self._worker_exited)
+        self._fleet = LocalFleet(self._local_prefix, self._devices, how, self._leases.is_busy, self._worker_exited)
         limits = Limits(settings.local_min_workers, settings.local_idle_timeout_s)
         self._reconcile = Reconcile(self._db, self._fleet, limits, settings.shutdown_grace_s)
         self._loops.append(self._reconcile)
 
     async def _forget_former_life(self) -> None:
         """Local workers die with their server: what they held is tried again now, not when their leases expire."""
-        for worker_id in await self._db.read(workers.local_ids):
+        for worker_id in await self._db.read(workers.local_ids, self._local_prefix):
             await self._leases.worker_gone(worker_id)
 
     async def _worker_exited(self, worker_id: str) -> None:
@@ -236,7 +277,7 @@ class Server:
         return key, await self._db.write(sessions.offer_link, admin.id, now_ms(), sessions.LINK_LASTS_MS)
 
     def _publish(self, events: Sequence[Event]) -> None:
-        self._hub.publish(events)
+        self._relay.publish(events)
         self._secrets.see(events)
 
     def _rescued(self) -> None:
@@ -245,12 +286,14 @@ class Server:
 
     def _queue_changed(self) -> None:
         self._leases.wake()
+        self._db.notices.tell(Wake(self._leases.name))
         if self._reconcile is not None and not self._leases.has_waiting_workers:
             self._reconcile.wake()
 
     def _wake_webhooks(self) -> None:
         if self._webhooks is not None:
             self._webhooks.wake()
+            self._db.notices.tell(Wake(self._webhooks.name))
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -267,8 +310,13 @@ class Server:
                 server.force_exit = server.should_exit = True
 
     async def _drain(self) -> None:
-        """Running work is finished while workers can still report it; then streams end and the server stops."""
+        """Running work is finished while workers can still report it; then streams end and the server stops.
+
+        Before that, for a while, only /readyz says that it is about to stop, so that a load balancer sends no more.
+        """
         log.info("draining", extra={"action": "drain"})
+        self._is_draining = True
+        await asyncio.sleep(self._settings.drain_delay_s)
         self._leases.stop_handing_out()
         if self._reconcile is not None:
             await self._reconcile.stop()
@@ -312,6 +360,14 @@ def _devices(settings: Settings) -> list[Device]:
         Device(pool, device.name, device.comfyui_args, device.environment)
         for pool, device in zip(settings.local_accelerators, named, strict=True)
     ]
+
+
+def _server_id(data_dir: Path) -> str:
+    """What tells this server's workers from those of other servers on the same database; the same in each life."""
+    path = data_dir / "server.id"
+    if not path.exists():
+        path.write_text(new_id()[:8])
+    return path.read_text()
 
 
 def _lock_data_dir(data_dir: Path) -> IO[str]:

@@ -49,6 +49,10 @@ DEFAULT_PRICES = {
 }
 
 
+# What a worker has no use for, and must not be able to tell.
+SERVERS_OWN = {"oidc_client_secret", "database_url", "objects_url", "objects_endpoint"}
+
+
 class CommaEnv(EnvSettingsSource):
     """Environment variables in which a list may be written with commas, not only as JSON."""
 
@@ -76,6 +80,9 @@ class Settings(BaseSettings):
     body_limit_bytes: int = Field(32 * MIB, gt=0, description="Largest JSON body; larger ones get 413.")
     upload_limit_bytes: int = Field(20 * GIB, gt=0, description="Largest file uploaded with POST /files.")
     shutdown_grace_s: float = Field(20.0, ge=0, description="How long SIGTERM waits for running work before it stops.")
+    drain_delay_s: float = Field(
+        0.0, ge=0, description="How long after SIGTERM requests are still taken while /readyz says 503 already."
+    )
     database_url: str | None = Field(
         None,
         repr=False,
@@ -83,7 +90,17 @@ class Settings(BaseSettings):
     )
     database_connections: int = Field(16, ge=4, description="Connections of one server to PostgreSQL.")
     objects_url: str | None = Field(
-        None, description="Where outputs and uploads are stored: a directory or s3://bucket/prefix. Default: data_dir."
+        None,
+        description="Where outputs and uploads are stored: a directory, s3://BUCKET/PREFIX, gs://… or az://…. "
+        "Credentials come from the store's own variables (AWS_ACCESS_KEY_ID, …). Default: in the data dir.",
+    )
+    objects_endpoint: str | None = Field(
+        None, description="URL of an S3-compatible server that is not AWS, such as http://minio:9000."
+    )
+    objects_direct: Literal["all", "workers", "none"] = Field(
+        "all",
+        description="Who is sent to the object store itself, with URLs that last an hour: everybody who downloads an "
+        "output, workers only (where clients cannot reach it), or nobody.",
     )
 
     native_port: int | None = Field(
@@ -188,7 +205,7 @@ class Settings(BaseSettings):
 
     def as_environment(self) -> dict[str, str]:
         """The settings that were set, as environment variables for a child process."""
-        values = self.model_dump(mode="json", include=self.model_fields_set, exclude={"oidc_client_secret"})
+        values = self.model_dump(mode="json", include=self.model_fields_set, exclude=SERVERS_OWN)
         return {
             f"COMFYWARD_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
             for name, value in values.items()

@@ -12,9 +12,11 @@ import pytest
 from sqlalchemy import Connection, text
 
 from comfyward.errors import InvalidRequest, SetupFailed, Unavailable
+from comfyward.runs.event import Event, EventType
 from comfyward.runs.run import Run
 from comfyward.store import accounts, queue, runs
 from comfyward.store.db import Database, now_ms, open_database
+from comfyward.store.notices import Happened, LogCame, Notice, Wake
 from tests.servers import Postgres
 from tests.store.conftest import Store
 
@@ -60,46 +62,46 @@ def test_what_both_want_to_write_first_is_written_once(servers: tuple[Database, 
 
 
 def test_notices_reach_the_other_server_whole_and_in_order(servers: tuple[Database, Database]) -> None:
-    texts = ["short", "é" * 20_000, '{"quote": "\\""}', *map(str, range(500))]
+    told: list[Notice] = [
+        LogCame("w", "é" * 20_000),
+        Happened([Event("run", "account", EventType.STATUS, {"state": "running"}, 3)]),
+        *(Wake(str(number)) for number in range(500)),
+    ]
 
-    async def tell() -> tuple[list[str], list[str]]:
+    async def tell() -> tuple[list[Notice], list[Notice]]:
         one, other = (db.notices for db in servers)
-        assert one is not None
-        assert other is not None
-        heard: asyncio.Queue[str] = asyncio.Queue()
-        own: list[str] = []
+        heard: asyncio.Queue[Notice] = asyncio.Queue()
+        own: list[Notice] = []
         await one.listen(own.append, lambda: None)
         await other.listen(heard.put_nowait, lambda: None)
-        for each in texts:
-            one.tell(each)
+        for notice in told:
+            one.tell(notice)
         async with asyncio.timeout(10):
-            found = [await heard.get() for _ in texts]
+            found = [await heard.get() for _ in told]
         await one.close()
         await other.close()
         return found, own
 
-    assert asyncio.run(tell()) == (texts, [])
+    assert asyncio.run(tell()) == (told, [])
 
 
 def test_a_listener_that_lost_its_connection_says_so_and_listens_again(servers: tuple[Database, Database]) -> None:
-    async def lose() -> str:
+    async def lose() -> Notice:
         one, other = (db.notices for db in servers)
-        assert one is not None
-        assert other is not None
-        heard: asyncio.Queue[str] = asyncio.Queue()
+        heard: asyncio.Queue[Notice] = asyncio.Queue()
         missed = asyncio.Event()
         await other.listen(heard.put_nowait, missed.set)
         await servers[0].write(_end_listeners)
         async with asyncio.timeout(10):
             await missed.wait()
             await one.listen(lambda notice: None, lambda: None)
-            one.tell("after")
+            one.tell(Wake("after"))
             found = await heard.get()
         await one.close()
         await other.close()
         return found
 
-    assert asyncio.run(lose()) == "after"
+    assert asyncio.run(lose()) == Wake("after")
 
 
 def test_one_server_leads_and_the_other_takes_over(servers: tuple[Database, Database]) -> None:

@@ -7,7 +7,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine
 
-from comfyward.errors import Conflict, IdempotencyMismatch
+from comfyward.errors import Conflict, IdempotencyMismatch, MissingAsset
 from comfyward.store import accounts, files, queue, runs
 from comfyward.store.db import now_ms, open_database
 from comfyward.store.runs import RunFilter
@@ -84,4 +84,19 @@ def test_a_blob_is_swept_only_when_nothing_needs_it(store: Store) -> None:
 
     assert store.read(files.orphans, 50) == [unused]
     store.write(files.add_blob, unused, "s" * 64, 1, 100)  # stored again meanwhile
-    assert store.write(files.forget_orphan, unused, 50) is False
+    assert store.write(files.condemn_orphan, unused, 50, 200) is False
+
+
+def test_nobody_uses_a_blob_that_is_being_removed(store: Store) -> None:
+    digest = "a" * 64
+    store.write(files.add_blob, digest, "s" * 64, 1, 1)
+    assert store.write(files.condemn_orphan, digest, 50, 200) is True
+
+    assert store.read(files.has_blob, digest) is False
+    assert store.write(files.touch_blob, digest, 300) is False
+    with pytest.raises(MissingAsset):
+        store.new_run("r", files={"/input/a": {"blob": digest, "size": 1}})
+    assert store.read(files.orphans, 50) == [digest]  # if the sweep dies here, the next one goes on
+
+    store.write(files.forget_condemned, digest)
+    assert store.write(files.touch_blob, digest, 300) is True  # nothing is in the way of storing it again

@@ -7,6 +7,7 @@ import pytest
 from comfyward.delivery.hub import MAX_BEHIND, Hub
 from comfyward.dispatch.secrets import Secrets, without_secrets
 from comfyward.runs.event import Event, EventType
+from comfyward.store.notices import NoOthers
 
 
 def event(kind: EventType = EventType.PROGRESS, run: str = "run", account: str = "account", **data: Any) -> Event:
@@ -64,10 +65,10 @@ async def test_a_hub_that_closes_ends_all_listening() -> None:
         assert len(await two.all(1)) == 1
 
 
-def test_secrets_are_kept_until_their_run_is_over() -> None:
-    secrets = Secrets()
+async def test_secrets_are_kept_until_their_run_is_over() -> None:
+    secrets = Secrets(NoOthers())
     rest, found = without_secrets({"api_key_comfy_org": "k", "auth_token_comfy_org": "t", "kept": 1})
-    secrets.keep("run", found)
+    await secrets.keep("run", found)
 
     assert (rest, found) == ({"kept": 1}, {"api_key_comfy_org": "k", "auth_token_comfy_org": "t"})
     assert without_secrets({"api_key_comfy_org": "k"})[0] is None

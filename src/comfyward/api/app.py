@@ -92,14 +92,15 @@ def _add_health(app: FastAPI, context: Context) -> None:
     async def healthz() -> dict[str, str]:
         return {"status": "ok", "version": __version__}
 
-    @app.get("/readyz", tags=["health"], summary="200 once a run could start now")
+    @app.get("/readyz", tags=["health"], summary="200 while requests should be sent here")
     async def readyz() -> Response:
+        """With local workers, once one of them is ready; otherwise once the database answers. 503 while stopping."""
         present = await context.db.read(workers.find, now_ms() - READY_SEEN_MS)
-        if present:
-            return JSONResponse({"status": "ready", "workers": len(present)})
-        problem = context.fleet_problem()
-        message = problem or "No worker is ready yet."
-        return JSONResponse({"status": "waiting", "message": message}, 503, headers={"Retry-After": "2"})
+        if context.is_draining():
+            return _not_ready("stopping", "The server is about to stop.")
+        if not present and context.settings.fleet == "local":
+            return _not_ready("waiting", context.fleet_problem() or "No worker is ready yet.")
+        return JSONResponse({"status": "ready", "workers": len(present)})
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
@@ -109,6 +110,10 @@ def _add_health(app: FastAPI, context: Context) -> None:
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
         return Response(await _metrics(context), media_type=CONTENT_TYPE_LATEST)
+
+
+def _not_ready(status: str, message: str) -> Response:
+    return JSONResponse({"status": status, "message": message}, 503, headers={"Retry-After": "2"})
 
 
 async def _metrics(context: Context) -> bytes:

@@ -41,6 +41,7 @@ class Context:
     fleet_changed: Callable[[], None]
     fleet_slots: Callable[[], Mapping[str, int]]  # how many workers each pool can have here
     fleet_problem: Callable[[], str | None]
+    is_draining: Callable[[], bool]
 
     def base_url(self, request: Request) -> str:
         """How this client reaches this server, without a slash at the end."""

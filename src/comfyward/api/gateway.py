@@ -9,18 +9,21 @@ from typing import Any, TypeVar
 import blake3
 import msgspec
 from fastapi import Request
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 
 from comfyward.api.body import read_body
 from comfyward.api.context import Context
 from comfyward.api.views import serve
 from comfyward.dispatch.leases import Asker
-from comfyward.errors import InvalidRequest, NotFound, StaleLease
+from comfyward.errors import InvalidRequest, NotFound, StaleLease, TooLarge
+from comfyward.files.objects import Blob, blob_key, shown_as
+from comfyward.ids import is_digest
 from comfyward.runs.files import Stored, source_from_row
 from comfyward.runs.run import Face, Run
 from comfyward.store import queue, workers
 from comfyward.store.db import now_ms
+from comfyward.store.notices import LogCame
 from comfyward.store.workers import WorkerRow
 from comfyward.worker.protocol import (
     LEASE_HEADER,
@@ -31,6 +34,8 @@ from comfyward.worker.protocol import (
     Goodbye,
     Heartbeat,
     Hello,
+    OutputOffer,
+    OutputPlace,
     Reports,
     Welcome,
     WorkerInfo,
@@ -87,7 +92,9 @@ def _life_routes(context: Context, askers: Askers) -> list[Route]:
         worker_id, incarnation = request.path_params["worker_id"], request.path_params["incarnation"]
         await _asker(context, askers, worker_id, incarnation)
         text = await read_body(request, MAX_MESSAGE_BYTES)
-        context.leases.log_came(worker_id, text.decode("utf-8", "replace"))
+        log = text.decode("utf-8", "replace")
+        context.leases.log_came(worker_id, log)
+        db.notices.tell(LogCame(worker_id, log))
         return Response(status_code=204)
 
     return [
@@ -123,25 +130,57 @@ def _work_routes(context: Context, askers: Askers) -> list[Route]:
 
 
 def _byte_routes(context: Context) -> list[Route]:
-    async def put_output(request: Request) -> Response:
-        digest = request.path_params["digest"]
-        await _leased_run(context, request)
-        limit = context.settings.fetch_limit_bytes
-        await context.blobs.put_stream(request.stream(), limit=limit, digest=digest)
+    limit = context.settings.fetch_limit_bytes
+
+    async def place_output(request: Request) -> Response:
+        digest, offer = await _offer(request)
+        if offer.size > limit:
+            raise TooLarge(f"The file is larger than {limit} bytes.", limit=limit)
+        if await context.blobs.keep(digest):
+            return _answer(OutputPlace(is_there=True))
+        url = await context.objects.put_url(blob_key(digest), offer.size)
+        return _answer(OutputPlace(url=url, headers=shown_as(offer.name) if url else {}))
+
+    async def output_stored(request: Request) -> Response:
+        digest, offer = await _offer(request)
+        await context.blobs.know_stored(Blob(digest, offer.sha256, offer.size, offer.name))
         return Response(status_code=204)
+
+    async def put_output(request: Request) -> Response:
+        digest = _digest(request)
+        await _leased_run(context, request)
+        name = request.query_params.get("name", "")
+        await context.blobs.put_stream(request.stream(), limit=limit, digest=digest, name=name)
+        return Response(status_code=204)
+
+    async def _offer(request: Request) -> tuple[str, OutputOffer]:
+        offer = await _read(context, request, OutputOffer)
+        await _leased_run(context, request)
+        return _digest(request), offer
 
     async def get_blob(request: Request) -> Response:
         digest = request.path_params["digest"]
         run = await _leased_run(context, request)
         for source in map(source_from_row, run.files.values()):
             if isinstance(source, Stored) and source.digest == digest:
+                if url := await context.objects.get_url(blob_key(digest)):
+                    return RedirectResponse(url, 307)
                 return await serve(context, request, digest, source.size, "application/octet-stream", digest)
         raise NotFound("The run does not use this blob.")
 
     return [
+        Route("/outputs/{digest}", place_output, methods=["POST"]),
         Route("/outputs/{digest}", put_output, methods=["PUT"]),
+        Route("/outputs/{digest}/stored", output_stored, methods=["POST"]),
         Route("/blobs/{digest}", get_blob, methods=["GET"]),
     ]
+
+
+def _digest(request: Request) -> str:
+    digest = str(request.path_params["digest"])
+    if not is_digest(digest):
+        raise InvalidRequest("That is not a digest.")
+    return digest
 
 
 async def _read(context: Context, request: Request, kind: type[S]) -> S:
@@ -156,7 +195,8 @@ async def _read(context: Context, request: Request, kind: type[S]) -> S:
 
 async def _asker(context: Context, askers: Askers, worker_id: str, incarnation: str) -> Asker:
     """The worker behind a call. Raises StaleLease when another life of it has said hello since."""
-    known = askers.get((worker_id, incarnation))
+    # Another server may have heard of a new life of this worker.
+    known = None if context.db.is_shared else askers.get((worker_id, incarnation))
     if known is None:
         row = await context.db.look(workers.get, worker_id)
         if row is None or row.incarnation != incarnation:

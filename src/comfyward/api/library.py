@@ -119,13 +119,13 @@ def _add_import_routes(routes: APIRouter, context: Context) -> None:
     async def find(request: Request) -> Response:
         caller = await context.auth.caller(request)
         found = await db.read(imports.find, caller.account.id)
-        return answer([_import_shape(each, *context.imports.progress(each.id)) for each in found])
+        return answer([_import_shape(each) for each in found])
 
     @routes.delete("/imports/{import_id}", tags=["files"], summary="Stop or forget an import")
     async def delete(request: Request, import_id: str) -> Response:
         caller = await context.auth.caller(request)
         await db.write(imports.remove, caller.account.id, import_id)
-        context.imports.wake()
+        context.imports.changed()
         return Response(status_code=204)
 
 
@@ -281,7 +281,7 @@ async def _from_form(context: Context, request: Request, account_id: str, path: 
 
 
 async def _store(context: Context, account_id: str, path: str, chunks: AsyncIterator[bytes]) -> StoredFile:
-    blob = await context.blobs.put_stream(chunks, limit=context.settings.upload_limit_bytes)
+    blob = await context.blobs.put_stream(chunks, limit=context.settings.upload_limit_bytes, name=path)
     return _named(account_id, path, blob.digest, blob.size)
 
 
@@ -299,14 +299,14 @@ def _shape(file: StoredFile) -> dict[str, Any]:
     }
 
 
-def _import_shape(each: Import, done: int, total: int | None) -> dict[str, Any]:
+def _import_shape(each: Import) -> dict[str, Any]:
     return {
         "id": each.id,
         "path": each.path,
         "url": each.source["url"],
         "state": each.state,
-        "done": done,
-        "total": total,
+        "done": each.done_bytes,
+        "total": each.total_bytes,
         "error": each.failure,
         "created_at": iso(each.created_at),
     }

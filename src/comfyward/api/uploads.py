@@ -36,8 +36,8 @@ def routes(context: Context) -> list[Route]:
 
     async def head(request: Request) -> Response:
         caller = await context.auth.caller(request)
-        upload, offset = await uploads.standing(caller.account.id, request.path_params["upload_id"])
-        return Response(headers={**VERSION, "Upload-Offset": str(offset), "Upload-Length": str(upload.size)})
+        upload = await uploads.standing(caller.account.id, request.path_params["upload_id"])
+        return Response(headers={**VERSION, "Upload-Offset": str(upload.offset), "Upload-Length": str(upload.size)})
 
     async def append(request: Request) -> Response:
         caller = await context.auth.caller(request)
@@ -51,7 +51,7 @@ def routes(context: Context) -> list[Route]:
     async def drop(request: Request) -> Response:
         caller = await context.auth.caller(request)
         upload = await context.db.look(stored.get, caller.account.id, request.path_params["upload_id"])
-        await uploads.drop(upload.id)
+        await uploads.drop(upload)
         return Response(status_code=204, headers=VERSION)
 
     async def options(request: Request) -> Response:

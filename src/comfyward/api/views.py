@@ -16,13 +16,11 @@ from comfyward.api.shapes import API_PREFIX
 from comfyward.errors import NotFound, OutsideFile
 from comfyward.files.objects import blob_key, thumbnail_key
 from comfyward.files.pictures import has_thumbnail, make_thumbnail
-from comfyward.runs.files import Source, Stored, Url, source_from_row
+from comfyward.runs.files import Source, Stored, Url, content_type_of, disposition_of, source_from_row
 from comfyward.runs.run import Run
 from comfyward.store import files, runs
 from comfyward.store.runs import RunFilter
 
-# Types that a browser shows without running anything in them; all others are downloads.
-_SHOWN = re.compile(r"(image/(?!svg)|video/|audio/|text/plain$|application/json$|application/pdf$)")
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _OWN_VIEW = re.compile(re.escape(API_PREFIX) + r"/view/workflows/([^/]+)/(input|output|run)/(.+)")
 FOREVER = "private, max-age=31536000, immutable"
@@ -110,6 +108,8 @@ async def serve(
     disposition: str | None = None,
 ) -> Response:
     """A stored blob, or the range of it that was asked for. With `may_change` the same URL may show another one."""
+    if disposition is None and (url := await _url_of(context, request, digest, content_type, name)):
+        return RedirectResponse(url, 307, {"Cache-Control": "no-store", "Access-Control-Allow-Origin": "*"})
     caching = "no-cache" if may_change else FOREVER
     start, end = _range(request, size)
     partial = (start, end) != (0, size)
@@ -129,16 +129,23 @@ async def serve(
     return StreamingResponse(pieces, 206 if partial else 200, headers, media_type=content_type)
 
 
+async def _url_of(context: Context, request: Request, digest: str, content_type: str, name: str) -> str | None:
+    """Where the object store itself hands the blob out as it is asked for.
+
+    Not to our own pages: their policy lets them load nothing from elsewhere.
+    """
+    if context.settings.objects_direct != "all" or request.headers.get("sec-fetch-site") == "same-origin":
+        return None
+    stored_as = await context.db.look(files.blob_name, digest)
+    if stored_as != name.rpartition("/")[2] or content_type != content_type_of(stored_as):
+        return None
+    return await context.objects.get_url(blob_key(digest))
+
+
 async def thumbnail_of(context: Context, digest: str) -> Response:
     """The thumbnail of a stored picture or video. Raises NotFound when none can be made."""
     data = await _thumbnail(context, digest)
     return Response(data, media_type="image/webp", headers={"Cache-Control": FOREVER, **SAFE})
-
-
-def disposition_of(content_type: str, name: str) -> str:
-    plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name.rpartition("/")[2])
-    kind = "inline" if _SHOWN.match(content_type) else "attachment"
-    return f'{kind}; filename="{plain}"'
 
 
 # A file of a run is somebody else's content on our origin: nothing in it may run.

@@ -1,14 +1,16 @@
-"""Live events of runs, from whoever records them to whoever listens, inside one server process."""
+"""Events of runs, from whoever records them to whoever listens, inside one server process."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from comfyward.runs.event import STORED, Event, EventType
 
 MAX_BEHIND = 256
+MAX_REMEMBERED_RUNS = 20_000
 
 
 class Listener:
@@ -41,14 +43,26 @@ class Listener:
 
 
 class Hub:
-    """Passes events on by run and by account; keeps the newest live event of each kind for those who come late."""
+    """Passes events on by run and by account; keeps the newest live event of each kind for those who come late.
+
+    A run's stored events are passed on in their order and once each, also when several servers tell of them: one that
+    comes too early waits, `on_gap` is called, and whoever has read the rows publishes all that is missing.
+    """
 
     def __init__(self) -> None:
         self._listeners: dict[str, set[Listener]] = {}
         self._newest: dict[str, dict[tuple[EventType, str], Event]] = {}
+        self._last: OrderedDict[str, int] = OrderedDict()
+        self._over: set[str] = set()
+        self.on_listen: Callable[[str], None] = lambda key: None
+        """Told of a run or account that somebody begins to listen to."""
+        self.on_gap: Callable[[str, int], None] | None = None
+        """Told of a run, and of the last event of it that was passed on; None where events cannot come too early."""
 
     def publish(self, events: Sequence[Event]) -> None:
         for event in events:
+            if not self._is_next(event):
+                continue
             self._remember(event)
             for key in (event.run_id, event.account_id):
                 for listener in self._listeners.get(key, ()):
@@ -58,11 +72,30 @@ class Hub:
         """The last known progress, preview and downloads of a run."""
         return list(self._newest.get(run_id, {}).values())
 
+    @property
+    def keys(self) -> list[str]:
+        """The runs and accounts that somebody listens to."""
+        return list(self._listeners)
+
+    def behind(self, newest: Mapping[str, int]) -> dict[str, int]:
+        """Those of some runs (by id, with the number of their newest event) of which not all events were passed on.
+
+        Each with the number of the last one that was.
+        """
+        return {run_id: last for run_id, seq in newest.items() if (last := self._last.get(run_id, 0)) < seq}
+
+    def know(self, run_id: str, seq: int) -> None:
+        """Says where a run stands, which nobody here has told of yet."""
+        self._last.setdefault(run_id, seq)
+
     @contextmanager
     def listen(self, key: str) -> Iterator[Listener]:
         """Listens to one run, or to all runs of an account, by its id."""
         listener = Listener()
-        self._listeners.setdefault(key, set()).add(listener)
+        if key not in self._listeners:
+            self._listeners[key] = set()
+            self.on_listen(key)
+        self._listeners[key].add(listener)
         try:
             yield listener
         finally:
@@ -76,6 +109,22 @@ class Hub:
         for listeners in self._listeners.values():
             for listener in listeners:
                 listener.close()
+
+    def _is_next(self, event: Event) -> bool:
+        if event.seq is None:
+            return event.run_id not in self._over
+        last = self._last.get(event.run_id)
+        if last is not None and event.seq <= last:
+            return False
+        if last is not None and event.seq > last + 1 and self.on_gap is not None:
+            self.on_gap(event.run_id, last)
+            return False
+        self._last[event.run_id] = event.seq
+        if event.is_last:
+            self._over.add(event.run_id)
+        if len(self._last) > MAX_REMEMBERED_RUNS:
+            self._over.discard(self._last.popitem(last=False)[0])
+        return True
 
     def _remember(self, event: Event) -> None:
         if event.type in STORED:

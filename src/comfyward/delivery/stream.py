@@ -30,6 +30,7 @@ async def stream_events(db: Database, hub: Hub, account_id: str, run_id: str, af
             after = event.seq or after
         if any(event.is_last for event in replay):
             return
+        hub.know(run_id, after)
         for event in hub.newest(run_id):
             yield frame(event.type, event.data, event.seq)
         async for chunk in _live(listener, after):
@@ -40,9 +41,11 @@ async def wait_until_over(db: Database, hub: Hub, account_id: str, run_id: str, 
     """The run once it is over, or as it is after `wait_s` seconds. Raises NotFound."""
     if wait_s > 0:
         with hub.listen(run_id) as listener:
-            state = await db.look(runs.state_of, account_id, run_id)
-            if not state.is_final:
-                await _wait_for_last(listener, wait_s)
+            run = await db.look(runs.get, account_id, run_id)
+            if run.state.is_final:
+                return run
+            hub.know(run_id, run.event_seq)
+            await _wait_for_last(listener, wait_s)
     return await db.look(runs.get, account_id, run_id)
 
 

@@ -3,72 +3,85 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import weakref
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-from comfyward.files.objects import Blob, Objects
+from comfyward.errors import InvalidRequest
+from comfyward.files.objects import Blob, Objects, blob_key
 from comfyward.runs.files import content_type_of
 from comfyward.store import files
 from comfyward.store.db import Database, now_ms
 
 CHUNK_BYTES = 1 << 20
+SWEEP_LOOK_S = 0.05
 
 
 class Blobs:
-    """Puts and sweeps blobs; for one digest at a time one of them."""
+    """Puts and sweeps blobs.
+
+    A sweep says first, in the blob's row, that it is removing it, and removes the row last; whoever wants to store the
+    same bytes looks at the row first. So no server takes away what another one is storing.
+    """
 
     def __init__(self, db: Database, objects: Objects) -> None:
         self._db, self._objects = db, objects
-        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    async def put_stream(self, chunks: AsyncIterator[bytes], *, limit: int, digest: str | None = None) -> Blob:
+    async def put_stream(
+        self, chunks: AsyncIterator[bytes], *, limit: int, digest: str | None = None, name: str = ""
+    ) -> Blob:
         """Raises TooLarge, StorageFull, and DigestMismatch when the bytes do not have the digest."""
-        async with (
-            self._objects.receive(chunks, limit=limit, digest=digest) as received,
-            self._lock(received.blob.digest),
-        ):
-            await asyncio.gather(received.keep(), self._know(received.blob))
+        async with self._objects.receive(chunks, limit=limit, digest=digest, name=name) as received:
+            if not await self.keep(received.blob.digest):
+                await received.keep()
+                await self._know(received.blob)
             return received.blob
 
     async def keep_file(self, source: Path, account_id: str, path: str) -> None:
         """A file on this machine's disk becomes a file of an account."""
-        blob = await self.put_stream(_pieces_of(source), limit=source.stat().st_size)
+        blob = await self.put_stream(_pieces_of(source), limit=source.stat().st_size, name=path)
         file = files.new_file(account_id, path, blob.digest, blob.size, content_type_of(path), now_ms())
         await self._db.write(files.put, file)
 
-    async def put_bytes(self, data: bytes) -> Blob:
+    async def put_bytes(self, data: bytes, name: str) -> Blob:
         async def once() -> AsyncIterator[bytes]:
             yield data
 
-        return await self.put_stream(once(), limit=len(data))
+        return await self.put_stream(once(), limit=len(data), name=name)
 
-    @contextlib.asynccontextmanager
-    async def storing(self, data_by_digest: Mapping[str, bytes]) -> AsyncIterator[list[Blob]]:
-        """Stores small blobs; whoever asked writes their rows inside the block. Raises DigestMismatch."""
-        async with contextlib.AsyncExitStack() as held:
-            stored = []
-            for digest, data in sorted(data_by_digest.items()):
-                await held.enter_async_context(self._lock(digest))
-                stored.append(await self._objects.put_bytes(data, digest))
-            yield stored
+    async def store(self, named: Mapping[str, tuple[str, bytes]]) -> list[Blob]:
+        """Stores small blobs (by digest, each with a name); whoever asked writes their rows. Raises DigestMismatch."""
+        stored = []
+        for digest, (name, data) in named.items():
+            is_there = await self.keep(digest)
+            stored.append(await self._objects.put_bytes(data, digest, name, write=not is_there))
+        return stored
+
+    async def know_stored(self, blob: Blob) -> None:
+        """Bytes that a worker has stored by itself. Raises InvalidRequest when they are not there."""
+        if await self._objects.size_of(blob_key(blob.digest)) != blob.size:
+            raise InvalidRequest(f"The output '{blob.name}' was announced but is not stored.")
+        await self._know(blob)
+
+    async def keep(self, digest: str) -> bool:
+        """Whether a blob is here, in which case the next sweep leaves it; one that is being removed is waited out."""
+        while await self._db.look(files.is_blob_known, digest):
+            if await self._db.write(files.touch_blob, digest, now_ms()):
+                return await self._db.look(files.has_blob, digest)
+            await asyncio.sleep(SWEEP_LOOK_S)
+        return False
 
     async def sweep(self, before: int) -> int:
         """Removes the blobs that nothing needs. Returns how many."""
         removed = 0
         for digest in await self._db.read(files.orphans, before):
-            async with self._lock(digest):
-                if await self._db.write(files.forget_orphan, digest, before):
-                    await self._objects.remove_blob(digest)
-                    removed += 1
+            if await self._db.write(files.condemn_orphan, digest, before, now_ms()):
+                await self._objects.remove_blob(digest)
+                await self._db.write(files.forget_condemned, digest)
+                removed += 1
         return removed
 
     async def _know(self, blob: Blob) -> None:
-        await self._db.write(files.add_blob, blob.digest, blob.sha256, blob.size, now_ms())
-
-    def _lock(self, digest: str) -> asyncio.Lock:
-        return self._locks.setdefault(digest, asyncio.Lock())
+        await self._db.write(files.add_blob, blob.digest, blob.sha256, blob.size, now_ms(), blob.name)
 
 
 async def _pieces_of(path: Path) -> AsyncIterator[bytes]:

@@ -16,8 +16,10 @@ from comfyward.runs.files import Url, source_from_row, source_to_row
 from comfyward.store import imports
 from comfyward.store.db import Database, now_ms
 from comfyward.store.imports import Import
+from comfyward.store.notices import Wake
 
 PARALLEL, PARALLEL_EACH = 6, 2  # in all, and of one account: nobody waits for another one's slow hosts
+SOON_S = 1.0  # between looks while something is on its way: how far it has come is told that often
 OWNER = "imports"  # of the cache's pins, where a worker's id stands otherwise
 
 
@@ -48,13 +50,8 @@ class Imports(Loop):
         self._guard.check_url(source.url, f"The URL of '{path}'")
         new = Import(new_id(), account_id, path, source_to_row(source), "waiting", None, now_ms(), None)
         await self._db.write(imports.add, new)
-        self.wake()
+        self.changed()
         return new.id
-
-    def progress(self, import_id: str) -> tuple[int, int | None]:
-        """(bytes so far, bytes in all or None while that is not known)."""
-        fetching = self._fetching.get(import_id)
-        return (fetching.done, fetching.total) if fetching else (0, None)
 
     async def tick(self) -> dict[str, int]:
         wanted = await self._db.read(imports.waiting, PARALLEL, PARALLEL_EACH)
@@ -64,7 +61,15 @@ class Imports(Loop):
         for each in begun:
             fetching = self._fetching[each.id] = _Fetching()
             fetching.task = asyncio.create_task(self._import(each, fetching))
+        for import_id, fetching in list(self._fetching.items()):
+            await self._db.write(imports.progress, import_id, fetching.done, fetching.total)
+        self.interval_s = SOON_S if self._fetching else self.__class__.interval_s
         return {"begun": len(begun)}
+
+    def changed(self) -> None:
+        """There is something to fetch, or no more: whichever server does it hears of it."""
+        self.wake()
+        self._db.notices.tell(Wake(self.name))
 
     async def stop(self) -> None:
         """What is on its way goes on from there at the next start."""

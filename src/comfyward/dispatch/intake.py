@@ -222,7 +222,7 @@ class Intake:
         self, new: runs.NewRun, key_is_single_use: bool, secrets: Mapping[str, Any]
     ) -> tuple[str, list[Event]]:
         """Writes the run. Its secrets are there before it, since a worker may be handed it at once."""
-        self._secrets.keep(new.id, secrets)
+        await self._secrets.keep(new.id, secrets)
         run_id = None
         try:
             run_id, events = await self._db.write(_insert, new, key_is_single_use, self._limits, self._prices)
@@ -258,7 +258,7 @@ class Intake:
         for path, source in brought.items():
             match source:
                 case Inline(data):
-                    blob = await self._blobs.put_bytes(data)
+                    blob = await self._blobs.put_bytes(data, path)
                     rows[path] = source_to_row(Stored(blob.digest, blob.size))
                 case Url() | Stored():
                     rows[path] = source_to_row(source)

@@ -20,10 +20,13 @@ from comfyward.runs.event import Event, Publish
 from comfyward.runs.run import EndReason, Run
 from comfyward.store import accounts, queue, runs, workers
 from comfyward.store.db import Database, now_ms
+from comfyward.store.notices import LogWanted, WorkerTold
 from comfyward.worker.protocol import Ask, Heartbeat, Orders
 
 QUEUE_LOOKAHEAD = 200
 SEEN_RESOLUTION_MS = 5_000
+ELSEWHERE_MS = 2_000  # how old may be what is known of workers that speak to other servers
+PRESENT_MS = 60_000
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,9 @@ class _Standing:
     worker: Worker
     handed: str | None = ""
     orders: asyncio.Event = field(default_factory=asyncio.Event)
-    drain: bool = False
     busy: bool = False
     seen_at: int = 0
-    log: asyncio.Future[str] | None = None
+    log_wanted: bool = False
 
 
 class Leases(Loop):
@@ -74,6 +76,9 @@ class Leases(Loop):
         self._affinity_wait_ms = int(affinity_wait_s * 1000)
         self._waiting: dict[str, _Waiting] = {}
         self._known: dict[str, _Standing] = {}
+        self._logs: dict[str, asyncio.Future[str]] = {}
+        self._elsewhere: list[Worker] = []
+        self._looked_elsewhere_at = 0
         self._draining = False
 
     async def ask(self, asker: Asker, ask: Ask) -> Run | None:
@@ -105,7 +110,7 @@ class Leases(Loop):
         standing.orders.clear()
         standing.busy = bool(heartbeat.leases)
         orders = await self._renew(standing, heartbeat)
-        if orders.lost or orders.cancel or orders.drain or orders.log:
+        if self._draining or orders.lost or orders.cancel or orders.drain or orders.log:
             return orders
         try:
             async with asyncio.timeout(heartbeat.wait_s):
@@ -114,37 +119,45 @@ class Leases(Loop):
             return Orders()
         return await self._orders(standing, heartbeat.worker_id, [])
 
-    def drain(self, worker_id: str) -> None:
+    async def drain(self, worker_id: str) -> None:
         """Asks a worker to finish what it has begun and to leave."""
-        if standing := self._known.get(worker_id):
-            standing.drain = True
-            standing.orders.set()
-            if waiting := self._waiting.get(worker_id):
-                _answer(waiting, None)
+        await self._db.write(workers.drain, worker_id, now_ms())
+        self.tell(worker_id)
 
     async def log_of(self, worker_id: str, timeout_s: float) -> str | None:
         """The end of a worker's log; None when it does not send it in time."""
-        standing = self._known.get(worker_id)
-        if standing is None:
-            return None
-        if standing.log is None:
-            standing.log = asyncio.get_running_loop().create_future()
-        standing.orders.set()
+        asked = self._logs.get(worker_id)
+        if asked is None:
+            asked = self._logs[worker_id] = asyncio.get_running_loop().create_future()
+        self.want_log(worker_id)
+        self._db.notices.tell(LogWanted(worker_id))
         try:
-            return await asyncio.wait_for(asyncio.shield(standing.log), timeout_s)
+            return await asyncio.wait_for(asyncio.shield(asked), timeout_s)
         except TimeoutError:
             return None
 
+    def want_log(self, worker_id: str) -> None:
+        """Somebody, here or elsewhere, wants a worker's log."""
+        if standing := self._known.get(worker_id):
+            standing.log_wanted = True
+            standing.orders.set()
+
     def log_came(self, worker_id: str, text: str) -> None:
         """A worker has sent its log."""
-        standing = self._known.get(worker_id)
-        if standing is not None and standing.log is not None:
-            asked, standing.log = standing.log, None
+        if standing := self._known.get(worker_id):
+            standing.log_wanted = False
+        if asked := self._logs.pop(worker_id, None):
             asked.set_result(text)
 
     def tell(self, worker_id: str | None) -> None:
-        """There is an order for a worker: its held heartbeat is answered."""
-        if worker_id is not None and (standing := self._known.get(worker_id)):
+        """There is an order for a worker in its rows: its held heartbeat is answered, wherever it is held."""
+        if worker_id is not None:
+            self.answer_heartbeat(worker_id)
+            self._db.notices.tell(WorkerTold(worker_id))
+
+    def answer_heartbeat(self, worker_id: str) -> None:
+        """As `tell`, for a heartbeat that is held here."""
+        if standing := self._known.get(worker_id):
             standing.orders.set()
 
     @property
@@ -161,6 +174,8 @@ class Leases(Loop):
         self._draining = True
         for waiting in self._waiting.values():
             _answer(waiting, None)
+        for standing in self._known.values():
+            standing.orders.set()
 
     async def worker_gone(self, worker_id: str, *, said_goodbye: bool = False) -> int:
         """A worker has ended: its runs are tried again at once. Returns how many.
@@ -178,16 +193,31 @@ class Leases(Loop):
         if not self._waiting:
             return {}
         asking = [(waiting.worker, waiting.device) for waiting in self._waiting.values()]
-        others = [standing.worker for standing in self._known.values()]
+        others = await self._others()
         match_queue = _Match(asking, others, self._affinity_wait_ms, int(self.lease_s * 1000), self._prices)
         assigned, unpaid, is_more = await self._db.write(match_queue.apply)
         self._publish(unpaid)
         for run, event in assigned:
             self._publish([event])
             await self._hand_over(run)
-        if is_more and assigned and self._waiting:
+        if is_more and self._waiting:
             self.wake()
         return {"assigned": len(assigned), "unpaid": len(unpaid)}
+
+    async def _others(self) -> list[Worker]:
+        """All workers that are known, asking or not; those that speak to other servers as they last described
+        themselves."""
+        if not self._db.is_shared:
+            return [standing.worker for standing in self._known.values()]
+        now = now_ms()
+        if now - self._looked_elsewhere_at > ELSEWHERE_MS:
+            self._looked_elsewhere_at = now
+            present = await self._db.read(workers.find, now - PRESENT_MS)
+            self._elsewhere = [
+                Worker(row.id, row.pool, row.environment, False, frozenset(row.vitals.get("warm", ())))
+                for row in present
+            ]
+        return self._elsewhere
 
     async def _hand_over(self, run: Run) -> None:
         """Answers the worker; one that went away in the meantime never had the run."""
@@ -200,7 +230,8 @@ class Leases(Loop):
 
     async def _take_back_unheard(self, standing: _Standing, ask: Ask) -> None:
         """A worker that does not know a lease of its own never got the answer that carried it."""
-        if standing.handed is not None and standing.handed not in ask.holding:
+        # Where there are other servers, one of them may have handed it something since.
+        if self._db.is_shared or (standing.handed is not None and standing.handed not in ask.holding):
             for run in await self._db.look(_unheard, ask.worker_id, ask.holding):
                 self._publish(await self._db.write(changes.given_back, run, now_ms()))
         standing.handed = None
@@ -219,8 +250,8 @@ class Leases(Loop):
         return await self._orders(standing, heartbeat.worker_id, lost)
 
     async def _orders(self, standing: _Standing, worker_id: str, lost: list[str]) -> Orders:
-        cancelled = await self._db.look(queue.cancelled_leases, worker_id)
-        return Orders(lost, cancelled, standing.drain, log=standing.log is not None)
+        cancelled, drain = await self._db.look(workers.orders_for, worker_id)
+        return Orders(lost, cancelled, drain, log=standing.log_wanted)
 
     def _standing(self, worker: Worker) -> _Standing:
         return self._known.setdefault(worker.id, _Standing(worker))
@@ -244,7 +275,7 @@ class _Match:
     prices: Mapping[str, float]
 
     def apply(self, conn: Connection) -> tuple[list[tuple[Run, Event]], list[Event], bool]:
-        """(runs assigned with their events, events of runs that cannot be paid, whether more runs wait)."""
+        """(runs assigned with their events, events of runs that cannot be paid, whether to look again at once)."""
         now = now_ms()
         heads = queue.heads(conn, {worker.pool for worker, _ in self.asking}, QUEUE_LOOKAHEAD)
         if not heads:
@@ -253,7 +284,9 @@ class _Match:
         ended = self._end(conn, [head.id for head in heads if head.account_id in unpaid], now)
         waiting = [_waiting_run(head) for head in heads if head.account_id not in unpaid]
         pairs = match([worker for worker, _ in self.asking], waiting, self.others, now, self.affinity_wait_ms)
-        return self._assign(conn, pairs, now), ended, len(waiting) > len(pairs)
+        assigned = self._assign(conn, pairs, now)
+        was_quicker_elsewhere = len(assigned) < len(pairs)
+        return assigned, ended, was_quicker_elsewhere or (bool(pairs) and len(waiting) > len(pairs))
 
     def _assign(self, conn: Connection, pairs: list[tuple[Worker, WaitingRun]], now: int) -> list[tuple[Run, Event]]:
         devices = {worker.id: device for worker, device in self.asking}

@@ -55,8 +55,8 @@ class Recorder:
         if not numbered:
             run_id, account_id = await self._db.look(_run_under, message.lease)
             return self._publish(_live(run_id, account_id, message.reports))
-        async with self._blobs.storing(_enclosed(numbered)) as blobs:
-            run, events = await self._db.write(_apply, message.lease, numbered, self._prices, blobs)
+        blobs = await self._blobs.store(_enclosed(numbered))
+        run, events = await self._db.write(_apply, message.lease, numbered, self._prices, blobs)
         self._publish(_in_order(_live(run.id, run.account_id, message.reports), events))
         if any(event.data.get("state") == State.QUEUED for event in events):
             self._queue_changed()
@@ -70,11 +70,11 @@ def _in_order(live: Sequence[Event], stored: Sequence[Event]) -> list[Event]:
     return [*begins, *live, *(event for event in stored if event not in begins)]
 
 
-def _enclosed(reports: Sequence[Report]) -> dict[str, bytes]:
+def _enclosed(reports: Sequence[Report]) -> dict[str, tuple[str, bytes]]:
     """Small outputs come inside the report: one call instead of one for each."""
     ended = [report for report in reports if isinstance(report, Ended)]
     files = [file for report in ended for file in (*report.outputs, *report.previews)]
-    return {file.digest: file.data for file in files if file.data is not None}
+    return {file.digest: (file.name, file.data) for file in files if file.data is not None}
 
 
 def _run_under(conn: Connection, lease: str) -> tuple[str, str]:
@@ -98,7 +98,7 @@ def _apply(
     events: list[Event] = []
     now = now_ms()
     for blob in blobs:
-        files.add_blob(conn, blob.digest, blob.sha256, blob.size, now)
+        files.add_blob(conn, blob.digest, blob.sha256, blob.size, now, blob.name)
     for report in reports:
         if report.seq <= taken:
             continue
@@ -124,7 +124,7 @@ def _apply_one(
                 shown=msgspec.json.encode(report.shown).decode() if report.shown else None,
                 failure=msgspec.to_builtins(report.failure) if report.failure else None,
                 run_time_ms=report.run_time_ms,
-                log=report.log,
+                log=report.log.replace("\0", ""),  # which PostgreSQL does not keep
             )
             return changes.ended(conn, run, report.reason, now, prices=prices, left=left)
 

@@ -6,19 +6,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comfyward.runs.event import Event
+from comfyward.store.notices import Notices, SecretsKept
 
 SECRET_NAMES = ("api_key_comfy_org", "auth_token_comfy_org")
 MAX_KEPT = 10_000
 
 
 class Secrets:
-    """In this process's memory only: a server that starts anew does not know those of runs that still wait."""
+    """In the memory of the servers only: one that starts anew does not know those of runs that still wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, notices: Notices) -> None:
+        self._notices = notices
         self._kept: dict[str, dict[str, Any]] = {}
 
-    def keep(self, run_id: str, secrets: Mapping[str, Any]) -> None:
-        if secrets and len(self._kept) < MAX_KEPT:
+    async def keep(self, run_id: str, secrets: Mapping[str, Any]) -> None:
+        """Returns when the other servers have been told, any of which may hand the run out."""
+        if secrets:
+            self.know(run_id, secrets)
+            self._notices.tell(SecretsKept(run_id, dict(secrets)))
+            await self._notices.told()
+
+    def know(self, run_id: str, secrets: Mapping[str, Any]) -> None:
+        if len(self._kept) < MAX_KEPT:
             self._kept[run_id] = dict(secrets)
 
     def forget(self, run_id: str) -> None:

@@ -7,16 +7,24 @@ import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
 import obstore
+import obstore.exceptions
 from obstore.store import LocalStore, from_url
 
-from comfyward.errors import DigestMismatch, NotFound, StorageFull, TooLarge
+from comfyward.errors import DigestMismatch, NotFound, SetupFailed, StorageFull, TooLarge
 from comfyward.files.digest import Hasher, digests_of
+from comfyward.ids import new_id
+from comfyward.runs.files import content_type_of, disposition_of
 
 IN_MEMORY_BYTES = 4 << 20
+CHECK_KEY = "comfyward"
+URL_LASTS = timedelta(hours=1)
+MAX_SINGLE_PUT_BYTES = 5 * 1000**3  # S3's limit for one PUT
+RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
 STREAM_CHUNK_BYTES = 1 << 20
 
 
@@ -25,6 +33,7 @@ class Blob:
     digest: str
     sha256: str
     size: int
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,16 +47,44 @@ class Received:
 class Objects:
     """Blobs at `blobs/<digest>`, and derived data (thumbnails) beside them."""
 
-    def __init__(self, url: str) -> None:
-        if "://" in url:
-            self._store: Any = from_url(url)
+    def __init__(self, url: str, endpoint: str | None = None, *, direct: bool = True) -> None:
+        """`direct` lets others be sent to the store itself, with URLs that are good for an hour.
+
+        Raises SetupFailed for a URL that no store has.
+        """
+        self._url = url
+        self._is_remote = "://" in url
+        self._direct = direct and self._is_remote
+        if self._is_remote:
+            self._store: Any = _remote(url, endpoint)
         else:
             Path(url).mkdir(parents=True, exist_ok=True)
             self._store = LocalStore(url)
 
+    async def check(self) -> None:
+        """Raises SetupFailed when the store cannot be written to and read from."""
+        try:
+            await obstore.put_async(self._store, CHECK_KEY, b"comfyward")
+            await obstore.head_async(self._store, CHECK_KEY)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise SetupFailed(
+                f"The object store at {self._url} cannot be used: {reason}.", hint=_advice(reason)
+            ) from error
+
+    async def get_url(self, key: str) -> str | None:
+        """A URL from which anybody can fetch an object for an hour; None where the server hands it out itself."""
+        return str(await obstore.sign_async(self._store, "GET", key, URL_LASTS)) if self._direct else None
+
+    async def put_url(self, key: str, size: int) -> str | None:
+        """A URL to which anybody can put an object for an hour; None where it has to come by the server."""
+        if not self._direct or size > MAX_SINGLE_PUT_BYTES:
+            return None
+        return str(await obstore.sign_async(self._store, "PUT", key, URL_LASTS))
+
     @contextlib.asynccontextmanager
     async def receive(
-        self, chunks: AsyncIterator[bytes], *, limit: int, digest: str | None = None
+        self, chunks: AsyncIterator[bytes], *, limit: int, digest: str | None = None, name: str = ""
     ) -> AsyncIterator[Received]:
         """Takes a stream in and hashes it; `keep` of what is given then stores it under its digest.
 
@@ -63,27 +100,31 @@ class Objects:
                     await asyncio.to_thread(_take, spool, hasher, chunk)
                 else:
                     _take(spool, hasher, chunk)
-            blob = Blob(hasher.blake3, hasher.sha256, size)
+            blob = Blob(hasher.blake3, hasher.sha256, size, name)
             if digest is not None and digest not in (blob.digest, blob.sha256):
                 raise DigestMismatch("The bytes do not have the digest that was announced.", digest=blob.digest)
             spool.seek(0)
             data = spool.read() if size <= IN_MEMORY_BYTES else spool
-            yield Received(blob, lambda: self._put(blob_key(blob.digest), data))
+            yield Received(blob, lambda: self._put(blob_key(blob.digest), data, name))
 
-    async def put_bytes(self, data: bytes, digest: str) -> Blob:
-        """Stores some bytes. Raises DigestMismatch when they do not have the digest."""
+    async def put_bytes(self, data: bytes, digest: str, name: str, *, write: bool) -> Blob:
+        """Stores some bytes (`write` False: they are there). Raises DigestMismatch when they do not have the digest."""
         blake3_digest, sha256 = digests_of(data)
         if blake3_digest != digest:
             raise DigestMismatch("The bytes do not have the digest that was announced.", digest=blake3_digest)
-        await self._put(blob_key(digest), data)
-        return Blob(digest, sha256, len(data))
+        if write:
+            await self._put(blob_key(digest), data, name)
+        return Blob(digest, sha256, len(data), name)
 
     async def has(self, key: str) -> bool:
+        return await self.size_of(key) is not None
+
+    async def size_of(self, key: str) -> int | None:
+        """An object's size in bytes; None when there is none."""
         try:
-            await obstore.head_async(self._store, key)
+            return int((await obstore.head_async(self._store, key))["size"])
         except FileNotFoundError:
-            return False
-        return True
+            return None
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes [start, end) of an object, in pieces. Raises NotFound before the first piece."""
@@ -115,13 +156,42 @@ class Objects:
         except FileNotFoundError:
             return
 
-    async def _put(self, key: str, data: bytes | IO[bytes]) -> None:
+    async def _put(self, key: str, data: bytes | IO[bytes], name: str = "") -> None:
+        # A directory keeps no headers: the server makes them when it hands a file out.
+        attributes: Any = shown_as(name) if name and self._is_remote else None
         try:
-            # Small objects are written over: asking first costs as much.
-            if isinstance(data, bytes) or not await self.has(key):
-                await obstore.put_async(self._store, key, data)
-        except OSError as error:
+            await obstore.put_async(self._store, key, data, attributes=attributes)
+        except (OSError, obstore.exceptions.BaseError) as error:
             raise StorageFull(f"The object store refused a file: {error}.") from error
+
+
+def shown_as(name: str) -> dict[str, str]:
+    """The headers that an object is handed out with."""
+    content_type = content_type_of(name)
+    return {"Content-Type": content_type, "Content-Disposition": disposition_of(content_type, name)}
+
+
+def _remote(url: str, endpoint: str | None) -> Any:
+    options: Any = {"timeout": "10m", "connect_timeout": "5s", "allow_http": True}
+    config: Any = {"endpoint": endpoint, "virtual_hosted_style_request": False} if endpoint else None
+    try:
+        return from_url(url, config=config, client_options=options, retry_config=RETRIES)
+    except (obstore.exceptions.BaseError, ValueError) as error:
+        raise SetupFailed(
+            f"COMFYWARD_OBJECTS_URL does not name an object store: {' '.join(str(error).split())}.",
+            hint="Write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX, or a directory.",
+        ) from error
+
+
+def _advice(reason: str) -> str:
+    lower = reason.lower()
+    if "nosuchbucket" in lower or "not found" in lower or "404" in lower:
+        return "Create the bucket, or check its name (COMFYWARD_OBJECTS_URL)."
+    if any(
+        word in lower for word in ("accessdenied", "forbidden", "403", "credential", "signature", "invalidaccesskey")
+    ):
+        return "Check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for S3) and what they may do."
+    return "Check that it can be reached from here (COMFYWARD_OBJECTS_URL, COMFYWARD_OBJECTS_ENDPOINT)."
 
 
 def blob_key(digest: str) -> str:
@@ -135,6 +205,11 @@ def thumbnail_key(digest: str) -> str:
 def view_key(digest: str, form: str) -> str:
     """A blob's picture in another form; all of them lie below one folder."""
     return f"views/{digest[:2]}/{digest}/{form}"
+
+
+def upload_key(upload_id: str, offset: int) -> str:
+    """A piece of an upload; two that begin at the same place do not meet."""
+    return f"uploads/{upload_id}/{offset:015d}-{new_id()}"
 
 
 def _take(spool: IO[bytes], hasher: Hasher, chunk: bytes) -> None:

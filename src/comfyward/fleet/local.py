@@ -31,13 +31,14 @@ class LocalFleet:
 
     def __init__(
         self,
+        prefix: str,
         devices: Sequence[Device],
         how: LocalWorkers,
         is_busy: Callable[[str], bool],
         on_exit: Callable[[str], Awaitable[None]],
     ) -> None:
         self._is_busy, self._how = is_busy, how
-        self._devices = {f"local-{index}": device for index, device in enumerate(devices)}
+        self._devices = {f"{prefix}{index}": device for index, device in enumerate(devices)}
         self._hosts = {
             worker_id: WorkerHost(
                 worker_id, *_command(worker_id, device, how), how.logs_dir / f"{worker_id}.log", on_exit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import mimetypes
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -19,9 +20,34 @@ MAX_URL_LENGTH = 8192
 MAX_FILES = 500
 
 
+# The standard library's own list, the same on every host, and what it does not know.
+_TYPES = mimetypes.MimeTypes()
+for _type, _suffix in (
+    ("image/webp", ".webp"),
+    ("image/avif", ".avif"),
+    ("audio/flac", ".flac"),
+    ("audio/ogg", ".opus"),
+    ("model/gltf-binary", ".glb"),
+    ("video/webm", ".webm"),
+    ("text/plain", ".srt"),
+    ("application/x-safetensors", ".safetensors"),
+):
+    _TYPES.add_type(_type, _suffix)
+
+# Types that a browser shows without running anything in them; all others are downloads.
+_SHOWN = re.compile(r"(image/(?!svg)|video/|audio/|text/plain$|application/json$|application/pdf$)")
+
+
 def content_type_of(path: str) -> str:
     """The media type that a file's name speaks of."""
-    return mimetypes.guess_type(path)[0] or "application/octet-stream"
+    return _TYPES.guess_type(path)[0] or "application/octet-stream"
+
+
+def disposition_of(content_type: str, path: str) -> str:
+    """The Content-Disposition of a file: shown where nothing in it can run, else saved under its own name."""
+    plain = re.sub(r"[^A-Za-z0-9._ -]", "_", path.rpartition("/")[2])
+    kind = "inline" if _SHOWN.match(content_type) else "attachment"
+    return f'{kind}; filename="{plain}"'
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from comfyward.errors import SetupFailed
-from comfyward.store.notices import Notices
+from comfyward.store.notices import NoOthers, Notices
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,13 +34,13 @@ def now_ms() -> int:
 class Database(ABC):
     """Runs operations; durable at every write's return."""
 
-    notices: Notices | None = None
-    """How servers on the same database tell each other something; None where there is only one."""
+    notices: Notices = NoOthers()
+    """How servers on the same database tell each other something."""
 
     @property
     def is_shared(self) -> bool:
         """Whether other servers may use it at the same time."""
-        return self.notices is not None
+        return self.notices.is_shared
 
     @abstractmethod
     async def read(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:

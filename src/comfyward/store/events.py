@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from sqlalchemy import Connection, bindparam, insert, select
@@ -11,6 +11,7 @@ from comfyward.runs.event import Event, EventType
 from comfyward.store import runs
 from comfyward.store.rows import text_of
 from comfyward.store.schema import events
+from comfyward.store.schema import runs as runs_table
 from comfyward.store.statement import Statement
 
 _ADD = Statement(
@@ -42,4 +43,15 @@ def after(conn: Connection, account_id: str, run_id: str, seq: int) -> list[Even
     return [
         Event(run_id, account_id, EventType(row.type), msgspec.json.decode(row.data), row.seq)
         for row in conn.execute(query)
+    ]
+
+
+def missed(conn: Connection, known: Mapping[str, int]) -> list[Event]:
+    """The stored events of some runs (by id, with the number of the last one known), in order."""
+    query = select(events, runs_table.c.account_id).join(runs_table, runs_table.c.id == events.c.run_id)
+    query = query.where(events.c.run_id.in_(list(known))).order_by(events.c.run_id, events.c.seq)
+    return [
+        Event(row.run_id, row.account_id, EventType(row.type), msgspec.json.decode(row.data), row.seq)
+        for row in conn.execute(query)
+        if row.seq > known[row.run_id]
     ]

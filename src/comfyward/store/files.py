@@ -36,6 +36,7 @@ from comfyward.store.schema import links as linked
 from comfyward.store.statement import Statement
 
 # Roots of an account's own names; what runs left lies below /output/<run id>.
+MAX_NAME_LENGTH = 255
 NAMED_ROOTS = ("/input/", "/models/")
 
 
@@ -76,7 +77,7 @@ _COLUMNS = [files.c[name] for name in _NAMES]
 _INSERT = Statement(insert(files).values({name: bindparam(name) for name in _NAMES}))
 _ADD_BLOB = Statement(
     text(
-        "INSERT INTO blobs (digest, sha256, size, created_at) VALUES (:digest, :sha256, :size, :now)"
+        "INSERT INTO blobs (digest, sha256, size, created_at, name) VALUES (:digest, :sha256, :size, :now, :name)"
         " ON CONFLICT (digest) DO UPDATE SET created_at = excluded.created_at"
     )
 )
@@ -86,7 +87,11 @@ _LINK = Statement(
         " ON CONFLICT (account_id, path) DO UPDATE SET source = excluded.source, named_at = excluded.named_at"
     )
 )
-_HAS_BLOB = Statement(select(blobs.c.digest).where(blobs.c.digest == bindparam("digest")))
+_HAS_BLOB = Statement(
+    select(blobs.c.digest).where(blobs.c.digest == bindparam("digest"), blobs.c.removing_at.is_(None))
+)
+_BLOB_NAME = Statement(select(blobs.c.name).where(blobs.c.digest == bindparam("digest")))
+_BLOB_ROW = Statement(select(blobs.c.digest).where(blobs.c.digest == bindparam("digest")))
 _AT = Statement(
     select(*_COLUMNS)
     .where(files.c.account_id == bindparam("account_id"), files.c.path == bindparam("path"))
@@ -95,9 +100,18 @@ _AT = Statement(
 )
 
 
-def add_blob(conn: Connection, digest: str, sha256: str, size: int, now: int) -> None:
-    """Says that the object store holds a blob; a known one counts as new again, so that no sweep takes it now."""
-    _ADD_BLOB(conn, digest=digest, sha256=sha256, size=size, now=now)
+def add_blob(conn: Connection, digest: str, sha256: str, size: int, now: int, name: str = "") -> None:
+    """Says that the object store holds a blob; a known one counts as new again, so that no sweep takes it now.
+
+    `name` is what it was stored as: its headers in the object store speak of that.
+    """
+    _ADD_BLOB(conn, digest=digest, sha256=sha256, size=size, now=now, name=name.rpartition("/")[2][-MAX_NAME_LENGTH:])
+
+
+def blob_name(conn: Connection, digest: str) -> str | None:
+    """What a blob was stored as."""
+    row = _BLOB_NAME(conn, digest=digest).first()
+    return None if row is None else row[0]
 
 
 def has_blob(conn: Connection, digest: str) -> bool:
@@ -267,20 +281,31 @@ def uses(conn: Connection, account_id: str, digests: Collection[str]) -> dict[st
     return found
 
 
-def touch_blob(conn: Connection, digest: str, now: int) -> None:
-    """Keeps a blob from the next sweep: somebody was told that it is here."""
-    conn.execute(update(blobs).where(blobs.c.digest == digest).values(created_at=now))
+def touch_blob(conn: Connection, digest: str, now: int) -> bool:
+    """Keeps a blob from the next sweep: somebody is told that it is here. False while one is removing it."""
+    kept = update(blobs).where(blobs.c.digest == digest, blobs.c.removing_at.is_(None)).values(created_at=now)
+    return conn.execute(kept).rowcount == 1 or not is_blob_known(conn, digest)
+
+
+def is_blob_known(conn: Connection, digest: str) -> bool:
+    """Whether there is a row for a blob, be it one that is being removed."""
+    return _BLOB_ROW(conn, digest=digest).first() is not None
 
 
 def orphans(conn: Connection, before: int, limit: int = 500) -> list[str]:
-    """Blobs stored before a time that no file and no run uses."""
+    """Blobs stored before a time that no file and no run uses, and those that a sweep which died was removing."""
     return list(conn.scalars(select(blobs.c.digest).where(blobs.c.created_at < before, _unused()).limit(limit)))
 
 
-def forget_orphan(conn: Connection, digest: str, before: int) -> bool:
-    """Forgets a blob if it still is an orphan."""
-    changed = conn.execute(delete(blobs).where(blobs.c.digest == digest, blobs.c.created_at < before, _unused()))
-    return changed.rowcount == 1
+def condemn_orphan(conn: Connection, digest: str, before: int, now: int) -> bool:
+    """Says that a blob is being removed, if it still is an orphan: from now on nobody may use it."""
+    orphan = (blobs.c.digest == digest, blobs.c.created_at < before, _unused())
+    return conn.execute(update(blobs).where(*orphan).values(removing_at=now)).rowcount == 1
+
+
+def forget_condemned(conn: Connection, digest: str) -> None:
+    """Forgets a blob whose bytes have been removed."""
+    conn.execute(delete(blobs).where(blobs.c.digest == digest, blobs.c.removing_at.is_not(None)))
 
 
 def _unused() -> ColumnElement[bool]:

@@ -25,6 +25,8 @@ class Import:
     failure: str | None
     created_at: int
     finished_at: int | None
+    done_bytes: int = 0
+    total_bytes: int | None = None
 
 
 _COLUMNS = [imports.c[name] for name in Import.__dataclass_fields__]
@@ -63,6 +65,13 @@ def finish(conn: Connection, import_id: str, failure: str | None, now: int) -> b
     state = "done" if failure is None else "failed"
     own = (imports.c.id == import_id, imports.c.state == "waiting")
     return conn.execute(update(imports).where(*own).values(state=state, failure=failure, finished_at=now)).rowcount == 1
+
+
+def progress(conn: Connection, import_id: str, done_bytes: int, total_bytes: int | None) -> None:
+    """Says how far a fetch has come."""
+    conn.execute(
+        update(imports).where(imports.c.id == import_id).values(done_bytes=done_bytes, total_bytes=total_bytes)
+    )
 
 
 def again(conn: Connection, account_id: str, import_id: str) -> None:

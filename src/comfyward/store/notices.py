@@ -1,4 +1,4 @@
-"""What servers on one database tell each other: short texts, quickly, heard by all who listen at that moment.
+"""What servers on one database tell each other: short messages, quickly, heard by all who listen at that moment.
 
 A notice is a hint, never the only carrier of a fact: what must not be lost is a row, and whoever waits for a row also
 looks from time to time.
@@ -8,17 +8,73 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from comfyward.runs.event import Event
+
+
+class Wake(msgspec.Struct, frozen=True, tag="wake"):
+    """There is work for a loop of this name."""
+
+    loop: str
+
+
+class WorkerTold(msgspec.Struct, frozen=True, tag="worker"):
+    """There is an order for a worker in its rows: whoever holds its heartbeat answers it."""
+
+    worker_id: str
+
+
+class LogWanted(msgspec.Struct, frozen=True, tag="log_wanted"):
+    """Somebody wants the end of a worker's log."""
+
+    worker_id: str
+
+
+class LogCame(msgspec.Struct, frozen=True, tag="log_came"):
+    worker_id: str
+    text: str
+
+
+class SecretsKept(msgspec.Struct, frozen=True, tag="secrets"):
+    """Keys that came with a run, for whichever server hands it out; never in a row."""
+
+    run_id: str
+    secrets: dict[str, Any]
+
+
+class Happened(msgspec.Struct, frozen=True, tag="events"):
+    """Events of runs."""
+
+    events: list[Event]
+
+
+class Listening(msgspec.Struct, frozen=True, tag="listening"):
+    """Somebody here follows these runs and accounts: tell their live events too."""
+
+    keys: list[str]
+
+
+Notice = Wake | WorkerTold | LogWanted | LogCame | SecretsKept | Happened | Listening
 
 # Called on the event loop with each notice of another server; never with this server's own.
-Heard = Callable[[str], None]
+Heard = Callable[[Notice], None]
 
 
 class Notices(ABC):
     """Sends and receives notices."""
 
+    is_shared = True
+
     @abstractmethod
-    def tell(self, text: str) -> None:
+    def tell(self, notice: Notice) -> None:
         """Sends a notice soon; returns at once. Called on the event loop's thread."""
+
+    @abstractmethod
+    async def told(self) -> None:
+        """Returns when all that was told has been sent."""
 
     @abstractmethod
     async def listen(self, heard: Heard, missed: Callable[[], None]) -> None:
@@ -27,3 +83,21 @@ class Notices(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Sends what waits, then stops."""
+
+
+class NoOthers(Notices):
+    """The notices of a server that is alone."""
+
+    is_shared = False
+
+    def tell(self, notice: Notice) -> None:
+        return
+
+    async def told(self) -> None:
+        return
+
+    async def listen(self, heard: Heard, missed: Callable[[], None]) -> None:
+        return
+
+    async def close(self) -> None:
+        return

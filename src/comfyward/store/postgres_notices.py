@@ -11,20 +11,24 @@ import contextlib
 import json
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
+import msgspec
 import psycopg
 from sqlalchemy import URL
 
 from comfyward.ids import new_id
-from comfyward.store.notices import Heard, Notices
+from comfyward.store.notices import Heard, Notice, Notices
 
 log = logging.getLogger(__name__)
+
+_decoder = msgspec.json.Decoder(list[Notice])
 
 CHANNEL = "comfyward"
 PIECE_CHARACTERS = 7_800
 MAX_WAITING = 20_000
 RECONNECT_S = 0.5
+PATIENCE_S = 2.0
 
 
 class PostgresNotices(Notices):
@@ -33,16 +37,22 @@ class PostgresNotices(Notices):
     def __init__(self, url: URL) -> None:
         self._conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._me = new_id()
-        self._waiting: deque[str] = deque(maxlen=MAX_WAITING)
+        self._waiting: deque[Notice] = deque(maxlen=MAX_WAITING)
         self._told = 0
-        self._more = asyncio.Event()
+        self._more, self._all_told = asyncio.Event(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._pieces: dict[tuple[str, str], list[str]] = {}
         self._closing = False
 
-    def tell(self, text: str) -> None:
-        self._waiting.append(text)
+    def tell(self, notice: Notice) -> None:
+        self._waiting.append(notice)
+        self._all_told.clear()
         self._more.set()
+
+    async def told(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await self._all_told.wait()
 
     async def listen(self, heard: Heard, missed: Callable[[], None]) -> None:
         ready = asyncio.Event()
@@ -57,15 +67,15 @@ class PostgresNotices(Notices):
         self._more.set()
         for task in self._tasks[1:]:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(task), 2)
+                await asyncio.wait_for(asyncio.shield(task), PATIENCE_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _insist(self, work: Callable[[], object]) -> None:
+    async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
         while not self._closing:
             try:
-                await work()  # type: ignore[misc]
+                await work()
             except (psycopg.Error, OSError) as error:
                 log.warning("notices: the database is away (%s)", type(error).__name__, extra={"action": "notices"})
                 await asyncio.sleep(RECONNECT_S)
@@ -78,20 +88,20 @@ class PostgresNotices(Notices):
                 missed()
             ready.set()
             async for notice in conn.notifies():
-                for text in self._whole(notice.payload):
-                    heard(text)
+                for each in self._whole(notice.payload):
+                    heard(each)
 
     async def _tell(self) -> None:
         async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as conn:
             while self._waiting or not self._closing:
                 self._more.clear()
                 if self._waiting:
-                    texts = list(self._waiting)
+                    payloads = [[piece] for piece in self._cut(ascii_json(list(self._waiting)))]
                     self._waiting.clear()
-                    payloads = [[piece] for piece in self._cut(json.dumps(texts))]
                     async with conn.cursor() as cursor, conn.pipeline():
                         await cursor.executemany(f"SELECT pg_notify('{CHANNEL}', %s)", payloads)
                 else:
+                    self._all_told.set()
                     await self._more.wait()
 
     def _cut(self, text: str) -> list[str]:
@@ -103,8 +113,8 @@ class PostgresNotices(Notices):
             for index, start in enumerate(starts)
         ]
 
-    def _whole(self, payload: str) -> list[str]:
-        """The texts that a payload completes; none while pieces are missing, or for this server's own."""
+    def _whole(self, payload: str) -> list[Notice]:
+        """The notices that a payload completes; none while pieces are missing, or for this server's own."""
         sender, number, left, piece = payload.split(" ", 3)
         if sender == self._me:
             return []
@@ -112,5 +122,14 @@ class PostgresNotices(Notices):
         pieces.append(piece)
         if left != "0":
             return []
-        texts: list[str] = json.loads("".join(self._pieces.pop((sender, number))))
-        return texts
+        text = "".join(self._pieces.pop((sender, number)))
+        try:
+            return _decoder.decode(text)
+        except msgspec.DecodeError as error:
+            log.warning("notices: a server of another version says %s", error, extra={"action": "notices"})
+            return []
+
+
+def ascii_json(notices: list[Notice]) -> str:
+    """As JSON in which each character is one byte, so that it can be cut anywhere."""
+    return json.dumps(msgspec.to_builtins(notices))

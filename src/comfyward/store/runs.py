@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, String, and_, bindparam, delete, func, insert, or_, select, tuple_, update
 
-from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, NotFound
+from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, MissingAsset, NotFound
 from comfyward.runs.run import FINAL_STATES, LEASED_STATES, EndReason, Face, Run, State
+from comfyward.store import files as files_of
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
 from comfyward.store.schema import HAS_PREVIEWS, IS_HANDED_OUT, IS_QUEUED, blob_uses, events, files, runs
 from comfyward.store.statement import Statement
@@ -118,7 +119,8 @@ def insert_run(conn: Connection, new: NewRun) -> str:
     """Writes a queued run, with its first event's number taken, and returns its id.
 
     A repeated Idempotency-Key returns the first run's id instead.
-    Raises IdempotencyMismatch when the key came with another request, Conflict when the prompt id is taken.
+    Raises IdempotencyMismatch when the key came with another request, Conflict when the prompt id is taken,
+    MissingAsset when a file was given up just now.
     """
     if new.idempotency_key is not None and (found := with_key(conn, new.account_id, new.idempotency_key)):
         if found.request_digest != new.request_digest:
@@ -136,7 +138,11 @@ def insert_run(conn: Connection, new: NewRun) -> str:
         "updated_at": new.created_at,
     }
     _INSERT(conn, **values)
-    add_blob_uses(conn, new.id, {source["blob"] for source in new.files.values() if "blob" in source})
+    used = {source["blob"] for source in new.files.values() if "blob" in source}
+    for digest in sorted(used):
+        if not files_of.touch_blob(conn, digest, new.created_at):
+            raise MissingAsset("A file of the run is being removed.")
+    add_blob_uses(conn, new.id, used)
     return new.id
 
 
@@ -255,6 +261,18 @@ def changed_since(conn: Connection, account_id: str, since: int, limit: int) -> 
     on_their_way = select(runs.c.id).where(*own, runs.c.finished_at.is_(None)).limit(limit)
     over = select(runs.c.id).where(*own, runs.c.finished_at >= since).limit(limit)
     return [*conn.scalars(on_their_way), *conn.scalars(over)][:limit]
+
+
+def changed_among(conn: Connection, keys: Sequence[str], since: int, limit: int) -> dict[str, int]:
+    """Which of some runs, and of some accounts' runs, changed at or after a time; each with its last event's number."""
+    numbered = select(runs.c.id, runs.c.event_seq).limit(limit)
+    lately = runs.c.updated_at >= since
+    asked = (
+        numbered.where(runs.c.id.in_(keys), lately),
+        numbered.where(runs.c.account_id.in_(keys), runs.c.finished_at.is_(None), lately),
+        numbered.where(runs.c.account_id.in_(keys), runs.c.finished_at >= since),
+    )
+    return {run_id: seq for query in asked for run_id, seq in conn.execute(query)}
 
 
 def unfinished(conn: Connection, account_id: str) -> list[str]:

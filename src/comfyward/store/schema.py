@@ -267,6 +267,8 @@ blobs = Table(
     Column("sha256", String(64), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("removing_at", BigInteger),
+    Column("name", String(255), nullable=False, server_default=""),
 )
 
 blob_uses = Table(
@@ -291,6 +293,7 @@ workers = Table(
     Column("vitals", Text, nullable=False, server_default="{}"),
     Column("local", Integer, nullable=False, server_default="0"),
     Column("paused_at", BigInteger),
+    Column("drain_at", BigInteger),
     Column("started_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
     Column("gone_at", BigInteger),
@@ -301,7 +304,10 @@ worker_tokens = Table(
     metadata,
     Column("hash", String(64), primary_key=True),
     Column("name", String(200), nullable=False),
+    Column("pool", String(60)),
     Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("last_used_at", BigInteger),
     Column("revoked_at", BigInteger),
 )
 
@@ -394,6 +400,8 @@ imports = Table(
     Column("source", Text, nullable=False),
     Column("state", String(20), nullable=False),
     Column("failure", Text),
+    Column("done_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("total_bytes", BigInteger),
     Column("created_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
     CheckConstraint("state IN ('waiting', 'done', 'failed')", name="state"),
@@ -413,6 +421,8 @@ uploads = Table(
     Column("account_id", ForeignKey("accounts.id"), nullable=False),
     Column("path", String(1100), nullable=False),
     Column("size", BigInteger, nullable=False),
+    Column("offset", BigInteger, nullable=False, server_default="0"),
+    Column("pieces", Text, nullable=False, server_default="[]"),
     Column("created_at", BigInteger, nullable=False, index=True),
 )
 

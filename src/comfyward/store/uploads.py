@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+import msgspec
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from comfyward.errors import NotFound
+from comfyward.store.rows import text_of
 from comfyward.store.schema import uploads
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file on its way in. `size` is what it will have in the end."""
+    """A file on its way in. `size` is what it will have in the end, `offset` what has come, as objects (`pieces`)."""
 
     id: str
     account_id: str
     path: str
     size: int
     created_at: int
+    offset: int = 0
+    pieces: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        return self.offset == self.size
 
 
 _COLUMNS = [uploads.c[name] for name in Upload.__dataclass_fields__]
 
 
 def add(conn: Connection, upload: Upload) -> None:
-    conn.execute(insert(uploads).values(**upload.__dict__))
+    conn.execute(insert(uploads).values(**{**upload.__dict__, "pieces": text_of(upload.pieces)}))
 
 
 def get(conn: Connection, account_id: str, upload_id: str) -> Upload:
@@ -34,13 +44,26 @@ def get(conn: Connection, account_id: str, upload_id: str) -> Upload:
     row = conn.execute(query).first()
     if row is None:
         raise NotFound("There is no such upload.", hint="Begin it again with POST.")
-    return Upload(*row)
+    return _upload(row)
+
+
+def grow(conn: Connection, upload: Upload, piece: str, size: int) -> Upload | None:
+    """Adds a piece behind the others; None when another piece came first."""
+    grown = dataclasses.replace(upload, offset=upload.offset + size, pieces=(*upload.pieces, piece))
+    stands = (uploads.c.id == upload.id, uploads.c.offset == upload.offset)
+    values = {"offset": grown.offset, "pieces": text_of(grown.pieces)}
+    return grown if conn.execute(update(uploads).where(*stands).values(**values)).rowcount == 1 else None
 
 
 def remove(conn: Connection, upload_id: str) -> None:
     conn.execute(delete(uploads).where(uploads.c.id == upload_id))
 
 
-def outdated(conn: Connection, before: int) -> list[str]:
+def outdated(conn: Connection, before: int) -> list[Upload]:
     """Uploads begun before a time."""
-    return list(conn.scalars(select(uploads.c.id).where(uploads.c.created_at < before)))
+    return [_upload(row) for row in conn.execute(select(*_COLUMNS).where(uploads.c.created_at < before))]
+
+
+def _upload(row: Row[*tuple[Any, ...]]) -> Upload:
+    values = dict(row._mapping)
+    return Upload(**{**values, "pieces": tuple(msgspec.json.decode(values["pieces"]))})

@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from comfyward.store import queue
 from comfyward.store.rows import text_of
 from comfyward.store.schema import catalogs, workers
+from comfyward.store.statement import Statement
+
+_DRAIN = Statement(select(workers.c.drain_at).where(workers.c.id == bindparam("worker_id")))
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class WorkerRow:
     gone_at: int | None
     vitals: dict[str, Any] = field(default_factory=dict)  # as worker.protocol.Vitals
     paused_at: int | None = None
+    drain_at: int | None = None
 
 
 def greet(conn: Connection, worker: WorkerRow) -> str | None:
@@ -57,6 +62,17 @@ def pause(conn: Connection, worker_id: str, now: int | None) -> None:
     conn.execute(update(workers).where(workers.c.id == worker_id).values(paused_at=now))
 
 
+def drain(conn: Connection, worker_id: str, now: int) -> None:
+    """Says that a worker is to finish what it has begun and to leave; in its next life it may stay."""
+    conn.execute(update(workers).where(workers.c.id == worker_id).values(drain_at=now))
+
+
+def orders_for(conn: Connection, worker_id: str) -> tuple[list[str], bool]:
+    """(leases whose runs somebody asked to cancel, whether the worker is to leave)."""
+    row = _DRAIN(conn, worker_id=worker_id).first()
+    return queue.cancelled_leases(conn, worker_id), row is not None and row[0] is not None
+
+
 def paused(conn: Connection) -> list[WorkerRow]:
     """Workers that are to stay away."""
     query = select(workers).where(workers.c.paused_at.is_not(None)).order_by(workers.c.id)
@@ -79,9 +95,10 @@ def find(conn: Connection, seen_after: int) -> list[WorkerRow]:
     return [_worker(row._mapping) for row in conn.execute(query)]
 
 
-def local_ids(conn: Connection) -> list[str]:
-    """Local workers not known to have gone: a server that starts has none left of its former life."""
-    return list(conn.scalars(select(workers.c.id).where(workers.c.local == 1, workers.c.gone_at.is_(None))))
+def local_ids(conn: Connection, prefix: str) -> list[str]:
+    """A server's local workers not known to have gone: one that starts has none left of its former life."""
+    own = (workers.c.local == 1, workers.c.id.startswith(prefix, autoescape=True))
+    return list(conn.scalars(select(workers.c.id).where(*own, workers.c.gone_at.is_(None))))
 
 
 def known_pools(conn: Connection) -> dict[str, str]:

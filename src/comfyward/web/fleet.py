@@ -53,7 +53,7 @@ async def drain(visit: Visit) -> Response:
     """The worker finishes what it has, leaves, and stays away until it is resumed."""
     visit.admin()
     await visit.context.db.write(workers.pause, visit["worker_id"], now_ms())
-    visit.context.leases.drain(visit["worker_id"])
+    await visit.context.leases.drain(visit["worker_id"])
     visit.context.fleet_changed()
     return visit.to("/fleet")
 
@@ -61,7 +61,7 @@ async def drain(visit: Visit) -> Response:
 async def restart(visit: Visit) -> Response:
     """The worker finishes what it has and leaves; whoever started it starts it again."""
     visit.admin()
-    visit.context.leases.drain(visit["worker_id"])
+    await visit.context.leases.drain(visit["worker_id"])
     return visit.to("/fleet")
 
 

@@ -65,13 +65,13 @@ async def begin_import(visit: Visit) -> Response:
 
 async def import_again(visit: Visit) -> Response:
     await visit.context.db.write(imports.again, visit.account.id, visit["import_id"])
-    visit.context.imports.wake()
+    visit.context.imports.changed()
     return visit.page("imports.part.html", **await _import_values(visit))
 
 
 async def forget_import(visit: Visit) -> Response:
     await visit.context.db.write(imports.remove, visit.account.id, visit["import_id"])
-    visit.context.imports.wake()
+    visit.context.imports.changed()
     return visit.page("imports.part.html", **await _import_values(visit))
 
 
@@ -100,6 +100,6 @@ async def _values(visit: Visit) -> dict[str, Any]:
 async def _import_values(visit: Visit) -> dict[str, Any]:
     found = await visit.context.db.read(imports.find, visit.account.id)
     return {
-        "imports": [(each, *visit.context.imports.progress(each.id)) for each in found],
+        "imports": found,
         "is_importing": any(each.state == "waiting" for each in found),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 import os
 import stat
 from collections.abc import Iterator
@@ -13,30 +12,19 @@ from typing import Any, BinaryIO
 
 import blake3
 
+from comfyward.files.digest import Hasher
+from comfyward.runs.files import content_type_of
 from comfyward.runs.run import EndReason
 from comfyward.worker.execute import Executed
 from comfyward.worker.job import Failed, Job
 from comfyward.worker.link import ServerLink
-from comfyward.worker.protocol import Ended, FailureReport, OutputFile
+from comfyward.worker.protocol import Ended, FailureReport, OutputFile, OutputOffer
 
 MAX_OUTPUTS = 10_000
 MAX_INLINE_TEXT = 64 << 10
 MAX_ENCLOSED_BYTES = 1 << 20
 MAX_PREVIEW_BYTES = 256 << 20
 CHUNK_BYTES = 1 << 20
-
-_TYPES = mimetypes.MimeTypes()
-for _type, _suffix in (
-    ("image/webp", ".webp"),
-    ("image/avif", ".avif"),
-    ("audio/flac", ".flac"),
-    ("audio/ogg", ".opus"),
-    ("model/gltf-binary", ".glb"),
-    ("video/webm", ".webm"),
-    ("text/plain", ".srt"),
-    ("application/x-safetensors", ".safetensors"),
-):
-    _TYPES.add_type(_type, _suffix)
 
 
 @dataclass
@@ -92,10 +80,13 @@ class Collect:
             data = _read(path)
             size, digest = len(data), blake3.blake3(data).hexdigest()
         else:
-            digest = await asyncio.to_thread(_digest, path)
-            await self.link.put_output(job.lease, digest, path)
+            hasher = await asyncio.to_thread(_hashed, path)
+            digest = hasher.blake3
+            await self.link.put_output(
+                job.lease, digest, OutputOffer(name.rpartition("/")[2], size, hasher.sha256), path
+            )
         text_node, text = texts.get(name, (None, None))
-        content_type = _TYPES.guess_type(name)[0] or "application/octet-stream"
+        content_type = content_type_of(name)
         shown = text if text is not None and len(text) <= MAX_INLINE_TEXT else None
         return OutputFile(name, digest, size, content_type, text_node or node_id, shown, data)
 
@@ -128,12 +119,12 @@ def _read(path: Path) -> bytes:
         return file.read()
 
 
-def _digest(path: Path) -> str:
-    hasher = blake3.blake3()
+def _hashed(path: Path) -> Hasher:
+    hasher = Hasher()
     with _open(path) as file:
         while chunk := file.read(CHUNK_BYTES):
             hasher.update(chunk)
-    return hasher.hexdigest()
+    return hasher
 
 
 def _nodes_of_files(outputs: dict[str, Any], kind: str) -> dict[str, str]:

@@ -7,9 +7,11 @@ import logging
 import random
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from comfyward.errors import ComfywardError, Forbidden, StaleLease, Unauthenticated
 from comfyward.worker.protocol import (
@@ -21,6 +23,8 @@ from comfyward.worker.protocol import (
     Heartbeat,
     Hello,
     Orders,
+    OutputOffer,
+    OutputPlace,
     Reports,
     Welcome,
 )
@@ -75,18 +79,42 @@ class ServerLink:
     async def report(self, reports: Reports) -> None:
         await self._post("reports", reports)
 
-    async def put_output(self, lease: str, digest: str, path: Path) -> None:
+    async def put_output(self, lease: str, digest: str, offer: OutputOffer, path: Path) -> None:
+        """Takes an output to where the server wants it, as often as it takes."""
         headers = {LEASE_HEADER: lease}
         while True:
+            body = await self._call("POST", f"outputs/{digest}", msgspec.json.encode(offer), REPLY_TIMEOUT_S, headers)
+            place = msgspec.json.decode(body, type=OutputPlace)
+            if place.is_there:
+                return
             try:
                 # A file opened anew for each try: a broken upload has read some of it.
-                status, body = await self._send("PUT", f"outputs/{digest}", path, UPLOAD_TIMEOUT_S, headers)
+                if place.url is None:
+                    here = f"outputs/{digest}?{urlencode({'name': offer.name})}"
+                    status, body = await self._send("PUT", here, path, UPLOAD_TIMEOUT_S, headers)
+                else:
+                    status, body = await self._store(
+                        place.url, path, {**place.headers, "Content-Length": str(offer.size)}
+                    )
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 await _pause("outputs", 0, error)
                 continue
-            if status < 500 or status == 507:
+            if place.url is not None and status < 300:
+                stored = f"outputs/{digest}/stored"
+                await self._call("POST", stored, msgspec.json.encode(offer), REPLY_TIMEOUT_S, headers)
+                return
+            if place.url is None and (status < 500 or status == 507):
                 return _raise_for(status, body)
-            await _pause("outputs", 0, RuntimeError(f"the server answered {status}"))
+            await _pause("outputs", 0, RuntimeError(f"the upload was answered {status}"))
+
+    async def _store(self, url: str, path: Path, headers: dict[str, str]) -> tuple[int, bytes]:
+        """Uploads to an object store: a URL that is enough by itself, so our token stays here."""
+        timeout = aiohttp.ClientTimeout(total=UPLOAD_TIMEOUT_S, sock_connect=5.0)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.put(URL(url, encoded=True), data=_pieces(path), headers=headers) as answer,
+        ):
+            return answer.status, await answer.read()
 
     async def goodbye(self, goodbye: Goodbye) -> None:
         await self._send("POST", "goodbye", msgspec.json.encode(goodbye), REPLY_TIMEOUT_S, {})
@@ -97,11 +125,13 @@ class ServerLink:
     async def _post(self, path: str, message: msgspec.Struct, timeout_s: float = REPLY_TIMEOUT_S) -> bytes:
         return await self._call("POST", path, msgspec.json.encode(message), timeout_s)
 
-    async def _call(self, method: str, path: str, body: bytes, timeout_s: float) -> bytes:
+    async def _call(
+        self, method: str, path: str, body: bytes, timeout_s: float, headers: dict[str, str] | None = None
+    ) -> bytes:
         attempt = 0
         while True:
             try:
-                status, answer = await self._send(method, path, body, timeout_s, {})
+                status, answer = await self._send(method, path, body, timeout_s, headers or {})
                 if status < 500:
                     _raise_for(status, answer)
                     return answer

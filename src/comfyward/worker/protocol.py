@@ -5,8 +5,10 @@
     POST lease      Ask        -> Assignment    held open until there is work (204 when there was none)
     POST heartbeat  Heartbeat  -> Orders        renews leases; held open until there is an order
     POST reports    Reports                     in order; those of a lease are numbered, a repeated one is passed over
-    PUT  outputs/…  bytes                       a large output, by digest, before the report that names it
-    GET  blobs/…    bytes                       a stored input of an assigned run
+    POST outputs/…  OutputOffer -> OutputPlace  where a large output goes, by digest, before the report that names it
+    PUT  outputs/…  bytes                       the output itself, when it goes to the server
+    POST outputs/…/stored  OutputOffer          the output is at the place that was given
+    GET  blobs/…    bytes                       a stored input of an assigned run; may redirect to where it is stored
     PUT  log/…      text                        the end of the worker's log, when Orders asks for it
     POST goodbye    Goodbye                     a drained worker leaves
 
@@ -163,6 +165,22 @@ class OutputFile(msgspec.Struct, frozen=True, omit_defaults=True):
     node_id: str | None = None
     text: str | None = None
     data: bytes | None = None
+
+
+class OutputOffer(msgspec.Struct, frozen=True):
+    """An output that is about to be uploaded, or that was."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class OutputPlace(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where an output goes: to `url` (a PUT with these headers, good for an hour), to the server, or nowhere."""
+
+    is_there: bool = False
+    url: str | None = None
+    headers: dict[str, str] = {}
 
 
 class FailureReport(msgspec.Struct, frozen=True):

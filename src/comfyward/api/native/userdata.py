@@ -108,7 +108,8 @@ class Userdata:
         scope, query = await self._scopes.of(request), request.query_params
         path = _path(request, "name")
         await self._refuse_taken(scope.account_id, path, query.get("overwrite"))
-        blob = await self._context.blobs.put_stream(_body(request), limit=self._context.settings.body_limit_bytes)
+        limit = self._context.settings.body_limit_bytes
+        blob = await self._context.blobs.put_stream(_body(request), limit=limit, name=path)
         content_type = "application/json" if path.endswith(".json") else "application/octet-stream"
         file = files.new_file(scope.account_id, path, blob.digest, blob.size, content_type, now_ms())
         file = await self._db.write(files.put, file)

@@ -1,0 +1,30 @@
+"""several servers"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("DELETE FROM uploads")  # their pieces lie on one server's disk; whoever was uploading begins again
+    with op.batch_alter_table("uploads", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("offset", sa.BigInteger(), server_default="0", nullable=False))
+        batch_op.add_column(sa.Column("pieces", sa.Text(), server_default="[]", nullable=False))
+    with op.batch_alter_table("imports", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("done_bytes", sa.BigInteger(), server_default="0", nullable=False))
+        batch_op.add_column(sa.Column("total_bytes", sa.BigInteger(), nullable=True))
+    with op.batch_alter_table("blobs", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("removing_at", sa.BigInteger(), nullable=True))
+        batch_op.add_column(sa.Column("name", sa.String(length=255), server_default="", nullable=False))
+    with op.batch_alter_table("workers", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("drain_at", sa.BigInteger(), nullable=True))
+    with op.batch_alter_table("worker_tokens", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("pool", sa.String(length=60), nullable=True))
+        batch_op.add_column(sa.Column("expires_at", sa.BigInteger(), nullable=True))
+        batch_op.add_column(sa.Column("last_used_at", sa.BigInteger(), nullable=True))
