@@ -11,10 +11,12 @@ import pytest
 
 from comfyward.comfy import install, tiny_models
 from tests.conftest import ROOT, FakeSettings
-from tests.servers import free_port
+from tests.servers import S3, Postgres, free_port
+from tests.stack.cluster import Cluster
 from tests.stack.stack import Client, Stack
 
 StartFake = Callable[..., Stack]
+StartCluster = Callable[..., Cluster]
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +65,35 @@ def start_fake(tmp_path: Path, fake_settings: FakeSettings) -> Iterator[StartFak
     yield start
     for stack in started:
         stack.close()
+
+
+@pytest.fixture(scope="session")
+def cluster(
+    tmp_path_factory: pytest.TempPathFactory, fake_settings: FakeSettings, postgres: Postgres, s3: S3
+) -> Iterator[Cluster]:
+    """Two servers on PostgreSQL and S3 with one worker, for scenarios that leave them as they are."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), postgres, s3, fake_settings())
+    try:
+        cluster.start().join(1)
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture
+def start_cluster(tmp_path: Path, fake_settings: FakeSettings, postgres: Postgres, s3: S3) -> Iterator[StartCluster]:
+    """Starts several servers on PostgreSQL and S3, whose workers run the fake ComfyUI; stops them at the end."""
+    started: list[Cluster] = []
+
+    def start(servers: int = 2, **settings: str) -> Cluster:
+        folder = tmp_path / f"cluster-{len(started)}"
+        cluster = Cluster(folder, postgres, s3, fake_settings(), settings)
+        started.append(cluster)
+        return cluster.start(servers)
+
+    yield start
+    for cluster in started:
+        cluster.close()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 from sqlalchemy import Connection
@@ -23,6 +23,8 @@ from comfyward.accounts.account import Account
 from comfyward.store import accounts, sessions
 from comfyward.store.db import now_ms, open_database
 from tests.servers import free_port
+
+R = TypeVar("R")
 
 START_TIMEOUT_S = 120
 END_TIMEOUT_S = 120
@@ -103,6 +105,7 @@ class Stack:
 
     data_dir: Path
     settings: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
     port: int = 0
     clients: list[Client] = field(default_factory=list)
@@ -111,7 +114,7 @@ class Stack:
         self.port = self.port or free_port()
         settings = {"port": str(self.port), "data_dir": str(self.data_dir), **self.settings}
         environment = {key: value for key, value in os.environ.items() if not key.startswith("COMFYWARD_")}
-        environment |= {f"COMFYWARD_{name.upper()}": value for name, value in settings.items()}
+        environment |= {f"COMFYWARD_{name.upper()}": value for name, value in settings.items()} | self.environment
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with (self.data_dir / "server.log").open("a") as log:
             command = [sys.executable, "-m", "comfyward", "serve"]
@@ -148,14 +151,14 @@ class Stack:
 
     def client(self, account: str | None = None) -> Client:
         """A client with a new key of an account, which is made when it is new."""
-        key = self._write(_new_key, account)
+        key = self.write(_new_key, account)
         client = Client(httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
         self.clients.append(client)
         return client
 
     def login_link(self, account: str | None = None) -> str:
         """A new one-time link into the website for an account (default: the admin), which is made when it is new."""
-        token = self._write(_new_link, account)
+        token = self.write(_new_link, account)
         return f"{self.url}/enter/{token}"
 
     def visitor(self, account: str | None = None) -> httpx2.Client:
@@ -166,13 +169,13 @@ class Stack:
         self.clients.append(Client(http))
         return http
 
-    def _write(self, operation: Callable[[Connection, str | None], str], account: str | None) -> str:
-        """In a thread: a test that drives a browser has an event loop of its own in this one."""
+    def write(self, operation: Callable[..., R], *args: Any) -> R:
+        """A store operation, run in a thread: a test that drives a browser has an event loop of its own in this one."""
 
-        async def write() -> str:
+        async def write() -> R:
             db = open_database(self.settings.get("database_url", f"sqlite:///{self.data_dir / 'comfyward.db'}"), 4)
             try:
-                return await db.write(operation, account)
+                return await db.write(operation, *args)
             finally:
                 db.close()
 
@@ -181,7 +184,9 @@ class Stack:
 
     def cli(self, *arguments: str, check: bool = True) -> str:
         command = [sys.executable, "-m", "comfyward", *arguments, "--data-dir", str(self.data_dir)]
-        return subprocess.run(command, capture_output=True, text=True, check=check).stdout
+        settings = {f"COMFYWARD_{name.upper()}": value for name, value in self.settings.items()}
+        environment = {**os.environ, **settings, **self.environment}
+        return subprocess.run(command, capture_output=True, text=True, check=check, env=environment).stdout
 
     def stop(self) -> int:
         """SIGTERM, as an operator or a supervisor would."""

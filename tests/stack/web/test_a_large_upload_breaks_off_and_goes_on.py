@@ -9,7 +9,9 @@ from pathlib import Path
 import httpx2
 import pytest
 from playwright.sync_api import Route
+from sqlalchemy import Connection
 
+from comfyward.store import accounts, uploads
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import Enter
@@ -44,7 +46,7 @@ def test_it_goes_on_after_the_server_was_killed(start_fake: StartFake) -> None:
     [file] = http.get("/api/v1/files").json()
     assert (file["path"], file["size"]) == ("/input/large.bin", 300_000)
     assert http.head(address).status_code == 404
-    assert list((stack.data_dir / "uploads").iterdir()) == []
+    assert [path for path in (stack.data_dir / "objects" / "uploads").rglob("*") if path.is_file()] == []
 
 
 def test_one_that_was_whole_when_the_server_was_killed_is_stored(start_fake: StartFake) -> None:
@@ -53,13 +55,20 @@ def test_one_that_was_whole_when_the_server_was_killed_is_stored(start_fake: Sta
     address = begin(http).headers["location"]
     append(http, address, 0, DATA[:-1])
     stack.kill()
-    with (stack.data_dir / "uploads" / f"{address.rpartition('/')[2]}.part").open("ab") as part:
-        part.write(DATA[-1:])  # it came, and nothing else was done
+    stack.write(_as_if_whole, address.rpartition("/")[2])  # the last byte came, and nothing else was done
+    piece = stack.data_dir / "objects" / "uploads" / "last"
+    piece.write_bytes(DATA[-1:])
     stack.start()
 
     assert http.head(address).headers["upload-offset"] == "300000"
     assert http.get("/api/v1/files").json()[0]["size"] == 300_000
     assert http.head(address).status_code == 404
+
+
+def _as_if_whole(conn: Connection, upload_id: str) -> None:
+    account = accounts.admin(conn)
+    upload = uploads.get(conn, account.id, upload_id)
+    assert uploads.grow(conn, upload, "uploads/last", 1) is not None
 
 
 def test_what_cannot_be_is_refused(start_fake: StartFake) -> None:

@@ -1,0 +1,154 @@
+"""Several servers on one PostgreSQL and one bucket, a load balancer before them, and workers that joined by it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+
+from tests.servers import S3, Postgres, free_port
+from tests.stack.stack import Client, Stack
+
+BALANCER = """
+global
+    maxconn 4000
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 1h
+    timeout server 1h
+    retries 3
+    option redispatch
+    retry-on conn-failure empty-response
+frontend all
+    bind 127.0.0.1:{port}
+    default_backend servers
+backend servers
+    balance roundrobin
+    option httpchk GET /readyz
+    default-server inter 200ms fastinter 100ms fall 1 rise 1 check
+{servers}
+"""
+
+
+@dataclass
+class Worker:
+    """`comfyward worker`, as somebody starts it on a machine of their own."""
+
+    name: str
+    server_url: str
+    token: str
+    data_dir: Path
+    settings: dict[str, str]
+    pool: str = "L4"
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Worker:
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "comfyward", "worker", "--server", self.server_url, "--id", self.name]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("COMFYWARD_", "AWS_"))}
+        environment |= {f"COMFYWARD_{name.upper()}": value for name, value in self.settings.items()}
+        environment["COMFYWARD_WORKER_TOKEN"] = self.token
+        with (self.data_dir / "worker.log").open("ab") as log:
+            options = ["--pool", self.pool, "--data-dir", str(self.data_dir)]
+            self.process = subprocess.Popen([*command, *options], env=environment, stdout=log, stderr=log)
+        return self
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+@dataclass
+class Cluster:
+    """Servers are `servers[i]`; `url` is the balancer's."""
+
+    folder: Path
+    postgres: Postgres
+    s3: S3
+    worker_settings: dict[str, str]
+    settings: dict[str, str] = field(default_factory=dict)
+    servers: list[Stack] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
+    balancer: subprocess.Popen[bytes] | None = None
+    port: int = 0
+
+    def start(self, servers: int = 2) -> Cluster:
+        self.bucket = self.s3.new_bucket()
+        shared = {
+            "database_url": self.postgres.new_database(),
+            "objects_url": self.bucket,
+            "objects_endpoint": self.s3.url,
+            "fleet": "none",
+            "accelerators": "L4",
+            "lease_s": "5",
+            "editor": "false",
+            "fetch_allow": "127.0.0.1",
+            "database_connections": "8",
+            **self.settings,
+        }
+        self.port = free_port()
+        shared.setdefault("public_url", self.url)
+        for number in range(servers):
+            server = Stack(self.folder / f"server-{number}", dict(shared), self.s3.environment)
+            self.servers.append(server.start())
+        self._balance([server.port for server in self.servers])
+        return self
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def join(self, workers: int = 1) -> list[Worker]:
+        """Workers that know the balancer's address and a token."""
+        token = self.servers[0].cli("tokens", "create", "workers").strip()
+        joined = [
+            Worker(f"worker-{number}", self.url, token, self.folder / f"worker-{number}", self.worker_settings).start()
+            for number in range(len(self.workers), len(self.workers) + workers)
+        ]
+        self.workers += joined
+        return joined
+
+    def client(self, account: str | None = None) -> Client:
+        """By the balancer."""
+        return self.at(self.servers[0].client(account).key, self.url)
+
+    def at(self, key: str, url: str) -> Client:
+        """A client of one server, or of the balancer."""
+        client = Client(httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
+        self.servers[0].clients.append(client)
+        return client
+
+    def logs(self) -> str:
+        paths: Sequence[Path] = [*self.folder.glob("*/server.log"), *self.folder.glob("*/worker.log")]
+        return "\n".join(f"--- {path}\n{path.read_text(errors='replace')[-3000:]}" for path in sorted(paths))
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.close()
+        for server in self.servers:
+            server.close()
+        if self.balancer is not None:
+            self.balancer.kill()
+            self.balancer.wait()
+
+    def _balance(self, ports: list[int]) -> None:
+        lines = "\n".join(f"    server s{number} 127.0.0.1:{port}" for number, port in enumerate(ports))
+        config = self.folder / "haproxy.cfg"
+        config.write_text(BALANCER.format(port=self.port, servers=lines))
+        with (self.folder / "haproxy.log").open("ab") as log:
+            self.balancer = subprocess.Popen(["haproxy", "-db", "-f", str(config)], stdout=log, stderr=log)
+        probe = Stack(self.folder, process=self.balancer, port=self.port)  # type: ignore[arg-type]
+        probe.wait_answering("/healthz")

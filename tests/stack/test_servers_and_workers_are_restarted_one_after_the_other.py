@@ -1,0 +1,81 @@
+"""A rolling restart under load: each run has one result, its events and its webhooks, and nobody had to do anything."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.fakes.http import Receiver
+from tests.stack.cluster import Cluster
+from tests.stack.conftest import StartCluster
+from tests.stack.graphs import fake_save
+from tests.stack.stack import Client
+
+RUNS = 500
+EACH_S = 0.06
+
+
+def test_of_two_servers_and_four_workers_under_a_steady_stream_of_runs(
+    start_cluster: StartCluster, hook: Receiver
+) -> None:
+    cluster = start_cluster(max_attempts="5")
+    cluster.join(4)
+    client = cluster.client()
+    client.run(fake_save("ready"), accelerator="L4")
+    restarting = threading.Thread(target=_restart_each, args=[cluster])
+    restarting.start()
+
+    submitted = _submit(client, hook)
+    restarting.join()
+    with ThreadPoolExecutor(8) as threads:
+        runs = list(threads.map(client.finish, submitted))
+
+    assert {run["status"] for run in runs} == {"COMPLETED"}, cluster.logs()
+    assert len({run["id"] for run in runs}) == RUNS
+    assert [len(run["output"]) for run in runs] == [1] * RUNS
+    for run_id in submitted[:: RUNS // 50]:
+        numbers = [number for _, _, number in client.events(run_id) if number is not None]
+        assert numbers == list(range(1, len(numbers) + 1))
+    _check_webhooks(hook, submitted)
+
+
+def _submit(client: Client, hook: Receiver) -> list[str]:
+    """As a careful client does: what was not answered is sent again, with the same key."""
+    submitted = []
+    for number in range(RUNS):
+        webhook = hook.url if number % 10 == 0 else None
+        submitted.append(_insist(client, {"prompt": fake_save(str(number)), "accelerator": "L4", "webhook": webhook}))
+        time.sleep(EACH_S)  # the steady rate
+    return submitted
+
+
+def _insist(client: Client, body: dict[str, object]) -> str:
+    key = f"run-{time.time_ns()}"
+    for _ in itertools.repeat(None, 100):
+        answer = client.post_run(body, **{"Idempotency-Key": key})
+        if answer.status_code == 200:
+            return str(answer.json()["id"])
+        assert answer.status_code in (502, 503, 504), answer.text  # the balancer has just lost a server
+    raise AssertionError("nobody took the run")
+
+
+def _restart_each(cluster: Cluster) -> None:
+    for server in cluster.servers:
+        assert server.stop() == 0
+        server.start()
+    for worker in cluster.workers:
+        assert worker.stop() == 0
+        worker.start()
+
+
+def _check_webhooks(hook: Receiver, submitted: list[str]) -> None:
+    """Each told once of its start and once of its end, but for a receiver's answer that a stopping server missed."""
+    wanted = {(run_id, status) for run_id in submitted[::10] for status in ("STARTED", "COMPLETED")}
+    told = set()
+    while told < wanted:
+        body = json.loads(hook.next().body)
+        told.add((body["id"], body["status"]))
+    assert told == wanted
