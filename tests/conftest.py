@@ -19,6 +19,22 @@ ROOT = Path(__file__).parent
 FAKE_COMFYUI = ROOT / "fakes" / "comfyui"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--two-servers",
+        action="store_true",
+        help="Run the scenarios of tests/stack on two servers with PostgreSQL, S3 and a load balancer.",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --two-servers, what is about one machine only is left out."""
+    if config.getoption("--two-servers"):
+        left = [item for item in items if item.get_closest_marker("one_machine") is None]
+        config.hook.pytest_deselected(items=[item for item in items if item not in left])
+        items[:] = left
+
+
 @pytest.fixture(scope="session")
 def environments() -> Path:
     """ComfyUI, installed by the code that users get, and kept between runs of the tests."""

@@ -20,6 +20,7 @@ ComfywardError                     code, status, hint, details
 ├── UnknownAccelerator   422       no pool serves it and none is configured
 ├── IdempotencyMismatch  422       a key used again with another body
 ├── IdempotencyKeyUsed   422       a key used again where each may be used once
+├── OtherVersion         426       a worker and a server whose versions are too far apart
 ├── QueueFull            429       the account has too many runs waiting
 ├── FetchFailed          502       a file could not be fetched (ends a run with reason `download`)
 │   └── FetchRefused     403       the guard refused the address
@@ -145,6 +146,11 @@ class IdempotencyKeyUsed(ComfywardError):
     code = "idempotency_key_reuse"
     status = 422
     hint = "The first request with this key made a run: look for it in your list. Use a new key for a new run."
+
+
+class OtherVersion(ComfywardError):
+    code = "other_version"
+    status = 426
 
 
 class QueueFull(ComfywardError):

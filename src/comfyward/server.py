@@ -48,7 +48,7 @@ from comfyward.loop import Loop
 from comfyward.runs.event import Event
 from comfyward.runs.run import Run
 from comfyward.settings import Settings
-from comfyward.store import accounts, sessions, workers
+from comfyward.store import accounts, sessions, tokens, workers
 from comfyward.store.db import now_ms, open_database
 from comfyward.store.notices import Happened, Listening, LogCame, LogWanted, Notice, SecretsKept, Wake, WorkerTold
 from comfyward.web.app import site_routes
@@ -252,8 +252,8 @@ class Server:
     async def _start_fleet(self, url: str) -> None:
         settings = self._settings
         name = f"{LOCAL_TOKEN_NAME} {self._local_prefix}"
-        await self._db.write(accounts.revoke_worker_tokens, name, now_ms())
-        token = await self._db.write(accounts.create_worker_token, name, now_ms())
+        await self._db.write(tokens.revoke, name, now_ms())
+        token = await self._db.write(tokens.create, name, now_ms())
         how = LocalWorkers(url, token, settings.as_environment(), settings.data_dir / "logs")
         self._fleet = LocalFleet(self._local_prefix, self._devices, how, self._leases.is_busy, self._worker_exited)
         limits = Limits(settings.local_min_workers, settings.local_idle_timeout_s)

@@ -11,15 +11,20 @@ from comfyward.worker.protocol import (
     FailureReport,
     FileOrder,
     Heartbeat,
+    Hello,
     NodeProgress,
     NodesCached,
     Orders,
     OutputFile,
+    OutputOffer,
+    OutputPlace,
     PreviewFrame,
     Released,
     Reports,
     Started,
     Vitals,
+    Welcome,
+    WorkerInfo,
 )
 
 GOLDEN = {
@@ -49,6 +54,23 @@ def test_reports_look_like_this(text: str) -> None:
 
     assert encoded.decode() == f'{{"lease":"lease","reports":[{text}]}}'
     assert msgspec.json.decode(encoded, type=Reports) == message
+
+
+def test_greetings_look_like_this_and_those_of_the_first_protocol_are_understood() -> None:
+    worker = WorkerInfo("w", "i", "L4", "default", "NVIDIA L4", "host", "bubblewrap", {"comfyward": "1"})
+    about = (
+        '{"id":"w","incarnation":"i","pool":"L4","environment":"default","device":"NVIDIA L4","host":"host",'
+        '"sandbox":"bubblewrap","versions":{"comfyward":"1"},"local":false}'
+    )
+
+    assert msgspec.json.encode(Hello(worker, "d", 2)).decode() == (
+        f'{{"worker":{about},"catalog_digest":"d","protocol":2}}'
+    )
+    assert msgspec.json.decode(f'{{"worker":{about},"catalog_digest":"d"}}', type=Hello).protocol == 1
+    assert msgspec.json.decode('{"lease_s":15,"wants_catalog":true}', type=Welcome) == Welcome(15.0, True, 1)
+    assert msgspec.json.encode(OutputOffer("a.png", 3, "s")).decode() == '{"name":"a.png","size":3,"sha256":"s"}'
+    assert msgspec.json.encode(OutputPlace(url="u", headers={"a": "b"})).decode() == '{"url":"u","headers":{"a":"b"}}'
+    assert msgspec.json.encode(OutputPlace(is_there=True)).decode() == '{"is_there":true}'
 
 
 def test_heartbeats_and_orders_look_like_this() -> None:

@@ -31,7 +31,7 @@ frontend all
     default_backend servers
 backend servers
     balance roundrobin
-    option httpchk GET /readyz
+    option httpchk GET {probe}
     default-server inter 200ms fastinter 100ms fall 1 rise 1 check
 {servers}
 """
@@ -104,7 +104,7 @@ class Cluster:
         for number in range(servers):
             server = Stack(self.folder / f"server-{number}", dict(shared), self.s3.environment)
             self.servers.append(server.start())
-        self._balance([server.port for server in self.servers])
+        self.balancer = balance(self.folder, self.port, [server.port for server in self.servers])
         return self
 
     @property
@@ -144,11 +144,50 @@ class Cluster:
             self.balancer.kill()
             self.balancer.wait()
 
-    def _balance(self, ports: list[int]) -> None:
-        lines = "\n".join(f"    server s{number} 127.0.0.1:{port}" for number, port in enumerate(ports))
-        config = self.folder / "haproxy.cfg"
-        config.write_text(BALANCER.format(port=self.port, servers=lines))
-        with (self.folder / "haproxy.log").open("ab") as log:
-            self.balancer = subprocess.Popen(["haproxy", "-db", "-f", str(config)], stdout=log, stderr=log)
-        probe = Stack(self.folder, process=self.balancer, port=self.port)  # type: ignore[arg-type]
-        probe.wait_answering("/healthz")
+
+def balance(folder: Path, port: int, ports: list[int], probe: str = "/readyz") -> subprocess.Popen[bytes]:
+    """HAProxy on a port, before servers on other ports."""
+    lines = "\n".join(f"    server s{number} 127.0.0.1:{each}" for number, each in enumerate(ports))
+    config = folder / "haproxy.cfg"
+    config.write_text(BALANCER.format(port=port, servers=lines, probe=probe))
+    with (folder / "haproxy.log").open("ab") as log:
+        process = subprocess.Popen(["haproxy", "-db", "-f", str(config)], stdout=log, stderr=log)
+    Stack(folder, process=process, port=port).wait_answering("/healthz")  # type: ignore[arg-type]
+    return process
+
+
+@dataclass
+class Beside:
+    """What turns a server with local workers into one of two, on PostgreSQL and S3, behind a balancer."""
+
+    postgres: Postgres
+    s3: S3
+    other: Stack | None = None
+    balancer: subprocess.Popen[bytes] | None = None
+
+    def start(self, stack: Stack) -> Stack:
+        """Starts it, another one beside it, and the balancer."""
+        stack.settings |= {
+            "database_url": self.postgres.new_database(),
+            "objects_url": self.s3.new_bucket(),
+            "objects_endpoint": self.s3.url,
+            "objects_direct": "workers",
+            "database_connections": "8",
+        }
+        stack.environment = self.s3.environment
+        front = free_port()
+        stack.front_url = f"http://127.0.0.1:{front}"
+        stack.start()
+        shared = {name: value for name, value in stack.settings.items() if not name.startswith("native_")}
+        self.other = Stack(stack.data_dir.with_name(f"{stack.data_dir.name}-other"), shared | {"fleet": "none"})
+        self.other.environment = self.s3.environment
+        self.other.start()
+        self.balancer = balance(stack.data_dir, front, [stack.port, self.other.port], "/healthz")
+        return stack
+
+    def close(self) -> None:
+        if self.other is not None:
+            self.other.close()
+        if self.balancer is not None:
+            self.balancer.kill()
+            self.balancer.wait()

@@ -12,7 +12,7 @@ import pytest
 from comfyward.comfy import install, tiny_models
 from tests.conftest import ROOT, FakeSettings
 from tests.servers import S3, Postgres, free_port
-from tests.stack.cluster import Cluster
+from tests.stack.cluster import Beside, Cluster
 from tests.stack.stack import Client, Stack
 
 StartFake = Callable[..., Stack]
@@ -20,7 +20,12 @@ StartCluster = Callable[..., Cluster]
 
 
 @pytest.fixture(scope="session")
-def real(environments: Path, tiny_models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def real(
+    request: pytest.FixtureRequest,
+    environments: Path,
+    tiny_models_dir: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stack]:
     """A server and a CPU worker with the real ComfyUI, the test nodes, and the operator's own model folders.
 
     Its native port is open without a key.
@@ -40,11 +45,14 @@ def real(environments: Path, tiny_models_dir: Path, tmp_path_factory: pytest.Tem
             "native_open": "true",
         },
     )
+    beside = _beside(request)
     try:
-        yield stack.start().wait_ready()
+        yield (beside.start(stack) if beside else stack.start()).wait_ready()
         assert stack.stop() == 0
     finally:
         stack.close()
+        if beside:
+            beside.close()
 
 
 @pytest.fixture
@@ -53,18 +61,28 @@ def client(real: Stack) -> Client:
 
 
 @pytest.fixture
-def start_fake(tmp_path: Path, fake_settings: FakeSettings) -> Iterator[StartFake]:
+def start_fake(request: pytest.FixtureRequest, tmp_path: Path, fake_settings: FakeSettings) -> Iterator[StartFake]:
     """Starts servers whose workers run the fake ComfyUI; stops them at the end."""
-    started: list[Stack] = []
+    started: list[Stack | Beside] = []
 
     def start(**settings: str) -> Stack:
         stack = Stack(tmp_path / f"server-{len(started)}", fake_settings(**settings))
         started.append(stack)
+        if beside := _beside(request):
+            started.append(beside)
+            return beside.start(stack)
         return stack.start()
 
     yield start
-    for stack in started:
-        stack.close()
+    for each in started:
+        each.close()
+
+
+def _beside(request: pytest.FixtureRequest) -> Beside | None:
+    """With --two-servers each scenario's server is one of two."""
+    if not request.config.getoption("--two-servers"):
+        return None
+    return Beside(request.getfixturevalue("postgres"), request.getfixturevalue("s3"))
 
 
 @pytest.fixture(scope="session")

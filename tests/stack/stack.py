@@ -109,6 +109,7 @@ class Stack:
     process: subprocess.Popen[str] | None = None
     port: int = 0
     clients: list[Client] = field(default_factory=list)
+    front_url: str | None = None  # of a load balancer that it stands behind, with others
 
     def start(self) -> Stack:
         self.port = self.port or free_port()
@@ -133,7 +134,7 @@ class Stack:
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended: {self.log()}")
             try:
-                if httpx2.get(f"{self.url}{path}").status_code == 200:
+                if httpx2.get(f"{self.own_url}{path}").status_code == 200:
                     return
             except httpx2.TransportError:
                 pass
@@ -147,6 +148,11 @@ class Stack:
 
     @property
     def url(self) -> str:
+        """Where clients reach it."""
+        return self.front_url or self.own_url
+
+    @property
+    def own_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, account: str | None = None) -> Client:
@@ -208,7 +214,7 @@ class Stack:
         self.process.wait()
 
     def worker_pid(self, worker_id: str = "local-0") -> int:
-        return _pid(rf"comfyward worker .*--server {re.escape(self.url)} --id {worker_id} ")
+        return _pid(rf"comfyward worker .*--server {re.escape(self.own_url)} --id {worker_id} ")
 
     def comfyui_pid(self) -> int:
         return _pid(rf"^[^ ]*python[^ ]* .*main\.py .*--base-directory {re.escape(str(self.data_dir))}")

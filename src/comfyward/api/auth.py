@@ -16,9 +16,10 @@ from starlette.responses import Response
 from comfyward.accounts.account import Caller
 from comfyward.errors import Forbidden, Unauthenticated
 from comfyward.ids import hash_secret
-from comfyward.store import accounts, sessions
+from comfyward.store import accounts, sessions, tokens
 from comfyward.store.accounts import KEY_USE_RESOLUTION_MS
 from comfyward.store.db import Database, now_ms
+from comfyward.store.tokens import WorkerToken
 
 REMEMBER_S = 2.0
 MAX_REMEMBERED = 10_000
@@ -33,7 +34,7 @@ class Auth:
     def __init__(self, db: Database, link_secret: str) -> None:
         self._db, self._link_secret = db, link_secret.encode()
         self._callers: dict[str, tuple[float, Caller]] = {}
-        self._tokens: dict[str, float] = {}
+        self._tokens: dict[str, tuple[float, WorkerToken]] = {}
         self._touching: set[asyncio.Task[None]] = set()
 
     async def caller(self, request: Request) -> Caller:
@@ -79,16 +80,29 @@ class Auth:
         self._callers[key_hash] = (time.monotonic() + REMEMBER_S, caller)
         return caller
 
-    async def worker(self, request: Request) -> None:
-        """Raises Unauthenticated unless the request carries a worker's token."""
+    async def worker(self, request: Request) -> WorkerToken:
+        """The worker's token that the request carries. Raises Unauthenticated."""
         token_hash = hash_secret(bearer(request))
-        if self._tokens.get(token_hash, 0.0) > time.monotonic():
-            return
-        if not await self._db.look(accounts.is_worker_token, token_hash):
+        remembered = self._tokens.get(token_hash)
+        if remembered is not None and remembered[0] > time.monotonic():
+            return remembered[1]
+        token = await self._db.look(tokens.in_use, token_hash)
+        if token is None:
             raise Unauthenticated(
                 "The worker token is not known or was revoked.", hint="Start the worker with a new one."
             )
-        self._tokens[token_hash] = time.monotonic() + REMEMBER_S
+        self._tokens[token_hash] = (time.monotonic() + REMEMBER_S, token)
+        return token
+
+    async def joining_worker(self, request: Request, pool: str) -> None:
+        """Lets a worker join a pool. Raises Unauthenticated, Forbidden."""
+        token, now = await self.worker(request), now_ms()
+        if not token.lets_join(now):
+            raise Unauthenticated(
+                f"The worker token '{token.name}' has expired.", hint="Create a new one with 'comfyward tokens create'."
+            )
+        refuse_foreign_pool(token, pool)
+        self._later(self._db.write(tokens.touch, hash_secret(bearer(request)), now))
 
     def signature(self, path: str) -> str:
         """What makes a link work without a key: for this path only, as long as the installation lives."""
@@ -115,6 +129,15 @@ def refuse_foreign_origin(request: HTTPConnection) -> None:
     site = request.headers.get("sec-fetch-site")
     if request.scope.get("method", "GET") not in SAFE_METHODS and site in ("cross-site", "same-site"):
         raise Forbidden("The request comes from a page of another site.")
+
+
+def refuse_foreign_pool(token: WorkerToken, pool: str) -> None:
+    """Raises Forbidden when a worker's token is not for its pool."""
+    if not token.serves(pool):
+        raise Forbidden(
+            f"The worker token '{token.name}' is for pool {token.pool}, not {pool}.",
+            hint=f"Start the worker with --pool {token.pool}, or with another token.",
+        )
 
 
 def bearer(request: HTTPConnection) -> str:

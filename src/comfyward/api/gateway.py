@@ -12,11 +12,13 @@ from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 
+from comfyward import __version__
+from comfyward.api.auth import refuse_foreign_pool
 from comfyward.api.body import read_body
 from comfyward.api.context import Context
 from comfyward.api.views import serve
 from comfyward.dispatch.leases import Asker
-from comfyward.errors import InvalidRequest, NotFound, StaleLease, TooLarge
+from comfyward.errors import InvalidRequest, NotFound, OtherVersion, StaleLease, TooLarge
 from comfyward.files.objects import Blob, blob_key, shown_as
 from comfyward.ids import is_digest
 from comfyward.runs.files import Stored, source_from_row
@@ -27,7 +29,9 @@ from comfyward.store.notices import LogCame
 from comfyward.store.workers import WorkerRow
 from comfyward.worker.protocol import (
     LEASE_HEADER,
+    OLDEST_PROTOCOL,
     PREFIX,
+    PROTOCOL,
     Ask,
     Assignment,
     FileOrder,
@@ -64,13 +68,17 @@ def _life_routes(context: Context, askers: Askers) -> list[Route]:
     async def hello(request: Request) -> Response:
         message = await _read(context, request, Hello)
         worker = message.worker
+        await context.auth.joining_worker(request, worker.pool)
+        if not OLDEST_PROTOCOL <= message.protocol <= PROTOCOL + 1:
+            raise _too_far_apart(message.protocol, worker.versions.get("comfyward", "unknown"))
         replaced = await db.write(workers.greet, _row(worker))
         if replaced:
             await context.leases.worker_gone(worker.id)
             await db.write(workers.greet, _row(worker))
         askers[worker.id, worker.incarnation] = Asker(worker.id, worker.pool, worker.environment, worker.device)
         known = await db.look(workers.catalog_digest, worker.environment)
-        return _answer(Welcome(context.leases.lease_s, wants_catalog=known != message.catalog_digest))
+        wants_catalog = known != message.catalog_digest
+        return _answer(Welcome(context.leases.lease_s, wants_catalog, PROTOCOL))
 
     async def put_catalog(request: Request) -> Response:
         await context.auth.worker(request)
@@ -83,14 +91,14 @@ def _life_routes(context: Context, askers: Askers) -> list[Route]:
 
     async def goodbye(request: Request) -> Response:
         message = await _read(context, request, Goodbye)
+        await _asker(context, request, askers, message.worker_id, message.incarnation)
         askers.pop((message.worker_id, message.incarnation), None)
         await context.leases.worker_gone(message.worker_id, said_goodbye=True)
         return Response(status_code=204)
 
     async def put_log(request: Request) -> Response:
-        await context.auth.worker(request)
         worker_id, incarnation = request.path_params["worker_id"], request.path_params["incarnation"]
-        await _asker(context, askers, worker_id, incarnation)
+        await _asker(context, request, askers, worker_id, incarnation)
         text = await read_body(request, MAX_MESSAGE_BYTES)
         log = text.decode("utf-8", "replace")
         context.leases.log_came(worker_id, log)
@@ -108,13 +116,13 @@ def _life_routes(context: Context, askers: Askers) -> list[Route]:
 def _work_routes(context: Context, askers: Askers) -> list[Route]:
     async def lease(request: Request) -> Response:
         ask = await _read(context, request, Ask)
-        asker = await _asker(context, askers, ask.worker_id, ask.incarnation)
+        asker = await _asker(context, request, askers, ask.worker_id, ask.incarnation)
         run = await _while_connected(request, context.leases.ask(asker, ask))
         return Response(status_code=204) if run is None else _answer(_assignment(run, context.secrets.of(run.id)))
 
     async def heartbeat(request: Request) -> Response:
         message = await _read(context, request, Heartbeat)
-        asker = await _asker(context, askers, message.worker_id, message.incarnation)
+        asker = await _asker(context, request, askers, message.worker_id, message.incarnation)
         orders = await _while_connected(request, context.leases.heartbeat(asker, message))
         return Response(status_code=204) if orders is None else _answer(orders)
 
@@ -193,8 +201,10 @@ async def _read(context: Context, request: Request, kind: type[S]) -> S:
         ) from error
 
 
-async def _asker(context: Context, askers: Askers, worker_id: str, incarnation: str) -> Asker:
-    """The worker behind a call. Raises StaleLease when another life of it has said hello since."""
+async def _asker(context: Context, request: Request, askers: Askers, worker_id: str, incarnation: str) -> Asker:
+    """The worker behind a call. Raises StaleLease when another life of it has said hello since, Forbidden for a worker
+    of a pool that the caller's token is not for."""
+    token = await context.auth.worker(request)
     # Another server may have heard of a new life of this worker.
     known = None if context.db.is_shared else askers.get((worker_id, incarnation))
     if known is None:
@@ -202,7 +212,17 @@ async def _asker(context: Context, askers: Askers, worker_id: str, incarnation: 
         if row is None or row.incarnation != incarnation:
             raise StaleLease("This worker is not known; it must say hello first.")
         known = askers[worker_id, incarnation] = Asker(row.id, row.pool, row.environment, row.device)
+    refuse_foreign_pool(token, known.pool)
     return known
+
+
+def _too_far_apart(protocol: int, version: str) -> OtherVersion:
+    older, newer = ("worker", "server") if protocol < PROTOCOL else ("server", "worker")
+    return OtherVersion(
+        f"The worker (comfyward {version}, protocol {protocol}) and the server ({__version__}, protocol {PROTOCOL}) are"
+        " of versions too far apart.",
+        hint=f"Install the {newer}'s version where the {older} runs.",
+    )
 
 
 async def _leased_run(context: Context, request: Request) -> Run:

@@ -18,7 +18,7 @@ COMMANDS = {
     "run": "Run a graph, follow it, save what it makes.",
     "runs": "List runs, show, cancel, retry and fetch them.",
     "serve": "Start the server and its local workers.",
-    "tokens": "Create and revoke tokens with which workers join.",
+    "tokens": "Create, list and revoke tokens with which workers join.",
     "users": "Create and list accounts, set credit limits.",
     "worker": "Join a server as a worker.",
 }

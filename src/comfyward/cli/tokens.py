@@ -3,38 +3,76 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import datetime
+import json
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.table import Table
 
 from comfyward.cli.options import data_dir_option, open_database
-from comfyward.store import accounts
+from comfyward.store import tokens
 from comfyward.store.db import now_ms
+
+HOUR_MS = 3600 * 1000
 
 
 @click.group("tokens")
 def command() -> None:
-    """Create and revoke tokens with which workers join."""
+    """Create, list and revoke tokens with which workers join."""
 
 
 @command.command("create")
 @click.argument("name")
+@click.option("--pool", help="Let workers join this pool only.")
+@click.option("--expires-in-hours", type=click.FloatRange(min=0, min_open=True), help="Until when workers may join.")
 @data_dir_option
-def create(name: str, data_dir: Path | None) -> None:
+def create(name: str, pool: str | None, expires_in_hours: float | None, data_dir: Path | None) -> None:
     """Create a worker token and print it. It is shown this once.
+
+    Workers that have joined stay when it expires; revoking it ends them.
 
     \b
     comfyward tokens create gpu-box
+    comfyward tokens create contractor --pool L4 --expires-in-hours 8
     """
+    now = now_ms()
+    expires_at = now + int(expires_in_hours * HOUR_MS) if expires_in_hours else None
     with open_database(data_dir) as db:
-        click.echo(asyncio.run(db.write(accounts.create_worker_token, name, now_ms())))
+        click.echo(asyncio.run(db.write(tokens.create, name, now, pool=pool, expires_at=expires_at)))
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@data_dir_option
+def list_tokens(as_json: bool, data_dir: Path | None) -> None:
+    """List the tokens that were not revoked."""
+    with open_database(data_dir) as db:
+        found = asyncio.run(db.read(tokens.find))
+    if as_json:
+        return click.echo(json.dumps([dataclasses.asdict(token) for token in found], indent=2))
+    table = Table("Name", "Pool", "Created", "Joins until", "Last joined")
+    for token in found:
+        times = (token.created_at, token.expires_at, token.last_used_at)
+        table.add_row(token.name, token.pool or "any", *(_time(at) for at in times))
+    return Console().print(table)
 
 
 @command.command("revoke")
 @click.argument("name")
 @data_dir_option
 def revoke(name: str, data_dir: Path | None) -> None:
-    """Revoke the tokens of a name; workers that use them stop within seconds."""
+    """Revoke the tokens of a name; workers that use them stop within seconds.
+
+    \b
+    comfyward tokens revoke gpu-box
+    """
     with open_database(data_dir) as db:
-        revoked = asyncio.run(db.write(accounts.revoke_worker_tokens, name, now_ms()))
+        revoked = asyncio.run(db.write(tokens.revoke, name, now_ms()))
     click.echo(f"Revoked {revoked} token(s) named {name}.")
+
+
+def _time(at: int | None) -> str:
+    return "-" if at is None else datetime.datetime.fromtimestamp(at / 1000).strftime("%Y-%m-%d %H:%M")

@@ -28,7 +28,6 @@ from comfyward.store.schema import (
     uploads,
     usage,
     webhook_deliveries,
-    worker_tokens,
     workflows,
 )
 from comfyward.store.statement import Statement
@@ -248,27 +247,6 @@ def secret(conn: Connection, name: str) -> str:
         value = new_secret()
         conn.execute(insert(secrets).values(name=name, value=value))
     return str(value)
-
-
-def create_worker_token(conn: Connection, name: str, now: int) -> str:
-    """A token with which a worker may join, returned this once."""
-    token = new_secret()
-    conn.execute(insert(worker_tokens).values(hash=hash_secret(token), name=name, created_at=now))
-    return token
-
-
-def revoke_worker_tokens(conn: Connection, name: str, now: int) -> int:
-    """Revokes the tokens of a name and returns how many there were."""
-    return conn.execute(
-        update(worker_tokens)
-        .where(worker_tokens.c.name == name, worker_tokens.c.revoked_at.is_(None))
-        .values(revoked_at=now)
-    ).rowcount
-
-
-def is_worker_token(conn: Connection, token_hash: str) -> bool:
-    query = select(worker_tokens.c.hash).where(worker_tokens.c.hash == token_hash, worker_tokens.c.revoked_at.is_(None))
-    return conn.scalar(query) is not None
 
 
 def add_usage(

@@ -24,6 +24,7 @@ from comfyward.worker.execute import Execute, Executed
 from comfyward.worker.job import Failed, Job, StagedFile
 from comfyward.worker.link import ServerLink
 from comfyward.worker.protocol import (
+    PROTOCOL,
     Ask,
     Assignment,
     Ended,
@@ -97,7 +98,7 @@ class Agent:
 
     async def _hello(self) -> None:
         digest, body = await self.comfyui.catalog()
-        welcome = await self.link.hello(Hello(self.info, digest))
+        welcome = await self.link.hello(Hello(self.info, digest, PROTOCOL))
         self.lease_s = welcome.lease_s
         if welcome.wants_catalog:
             await self.link.put_catalog(self.info.environment, digest, body)

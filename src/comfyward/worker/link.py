@@ -13,10 +13,12 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from comfyward.errors import ComfywardError, Forbidden, StaleLease, Unauthenticated
+from comfyward.errors import ComfywardError, Forbidden, OtherVersion, StaleLease, Unauthenticated
 from comfyward.worker.protocol import (
     LEASE_HEADER,
+    OLDEST_PROTOCOL,
     PREFIX,
+    PROTOCOL,
     Ask,
     Assignment,
     Goodbye,
@@ -46,6 +48,7 @@ class ServerLink:
     def __init__(self, server_url: str, token: str) -> None:
         self.server_url = server_url.rstrip("/")
         self.token = token
+        self._protocol = PROTOCOL
         self._session = aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {token}"}, connector=aiohttp.TCPConnector(limit=0)
         )
@@ -54,7 +57,15 @@ class ServerLink:
         await self._session.close()
 
     async def hello(self, hello: Hello) -> Welcome:
-        return msgspec.json.decode(await self._post("hello", hello), type=Welcome)
+        """Raises OtherVersion when the server is too old for this worker, or says that the worker is."""
+        welcome = msgspec.json.decode(await self._post("hello", hello), type=Welcome)
+        if welcome.protocol < OLDEST_PROTOCOL:
+            raise OtherVersion(
+                f"The server speaks protocol {welcome.protocol}; this worker needs {OLDEST_PROTOCOL} or newer.",
+                hint="Install this worker's version of comfyward where the server runs.",
+            )
+        self._protocol = welcome.protocol
+        return welcome
 
     async def put_catalog(self, environment: str, digest: str, body: bytes) -> None:
         await self._call("PUT", f"catalog/{environment}/{digest}", body, REPLY_TIMEOUT_S)
@@ -83,8 +94,7 @@ class ServerLink:
         """Takes an output to where the server wants it, as often as it takes."""
         headers = {LEASE_HEADER: lease}
         while True:
-            body = await self._call("POST", f"outputs/{digest}", msgspec.json.encode(offer), REPLY_TIMEOUT_S, headers)
-            place = msgspec.json.decode(body, type=OutputPlace)
+            place = await self._place(digest, offer, headers)
             if place.is_there:
                 return
             try:
@@ -106,6 +116,12 @@ class ServerLink:
             if place.url is None and (status < 500 or status == 507):
                 return _raise_for(status, body)
             await _pause("outputs", 0, RuntimeError(f"the upload was answered {status}"))
+
+    async def _place(self, digest: str, offer: OutputOffer, headers: dict[str, str]) -> OutputPlace:
+        if self._protocol < 2:
+            return OutputPlace()
+        body = await self._call("POST", f"outputs/{digest}", msgspec.json.encode(offer), REPLY_TIMEOUT_S, headers)
+        return msgspec.json.decode(body, type=OutputPlace)
 
     async def _store(self, url: str, path: Path, headers: dict[str, str]) -> tuple[int, bytes]:
         """Uploads to an object store: a URL that is enough by itself, so our token stays here."""
@@ -161,14 +177,16 @@ def _raise_for(status: int, body: bytes) -> None:
         return
     try:
         answer = msgspec.json.decode(body)
-        code, message = answer["code"], str(answer["message"])
+        code, message, hint = answer["code"], str(answer["message"]), answer.get("hint")
     except (msgspec.DecodeError, KeyError, TypeError):
-        code, message = None, f"The server answered {status}."
+        code, message, hint = None, f"The server answered {status}.", None
     match status:
         case 401:
-            raise Unauthenticated(message, hint="The worker's token is wrong or was revoked.")
+            raise Unauthenticated(message, hint=hint or "The worker's token is wrong or was revoked.")
         case 403:
-            raise Forbidden(message)
+            raise Forbidden(message, hint=hint)
+        case 426:
+            raise OtherVersion(message, hint=hint)
         case 409 if code == StaleLease.code:
             raise StaleLease(message)
         case _:

@@ -12,6 +12,7 @@
     PUT  log/…      text                        the end of the worker's log, when Orders asks for it
     POST goodbye    Goodbye                     a drained worker leaves
 
+Servers and workers of adjacent protocol versions work together, so that they can be renewed one after the other.
 Every write names a lease; 409 says that the lease is no longer the caller's.
 """
 
@@ -24,6 +25,8 @@ import msgspec
 from comfyward.runs.run import EndReason
 
 PREFIX = "/worker/v1"
+PROTOCOL = 2  # 1: outputs go to the server only
+OLDEST_PROTOCOL = PROTOCOL - 1
 LEASE_HEADER = "X-Comfyward-Lease"
 
 
@@ -42,13 +45,17 @@ class WorkerInfo(msgspec.Struct, frozen=True):
 
 
 class Hello(msgspec.Struct, frozen=True):
+    """`protocol` is the newest that the worker speaks; a worker that does not say so speaks the first."""
+
     worker: WorkerInfo
     catalog_digest: str
+    protocol: int = 1
 
 
 class Welcome(msgspec.Struct, frozen=True):
     lease_s: float
     wants_catalog: bool
+    protocol: int = 1
 
 
 class Ask(msgspec.Struct, frozen=True):

@@ -1,0 +1,101 @@
+"""Join tokens: for one pool, for a while, revoked; versions that are too far apart are told so."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy import Connection
+
+from comfyward.store import workers
+from tests.conftest import FakeSettings
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import fake_save
+from tests.stack.stack import Stack
+from tests.stack.test_a_worker_joins_by_itself import worker
+
+
+@pytest.fixture
+def stack(start_fake: StartFake) -> Stack:
+    return start_fake(fleet="none", accelerators="L4")
+
+
+def test_a_token_for_one_pool(stack: Stack, fake_settings: FakeSettings, tmp_path: Path) -> None:
+    token = stack.cli("tokens", "create", "for-t4", "--pool", "T4").strip()
+
+    with worker(stack, token, tmp_path / "l4", fake_settings()) as process:
+        assert process.wait(60) != 0
+
+    log = (tmp_path / "l4" / "worker.log").read_text()
+    assert "The worker token 'for-t4' is for pool T4, not L4." in log
+    assert "--pool T4" in log
+    assert "Traceback" not in log
+
+
+def test_a_token_for_one_pool_does_not_speak_for_workers_of_another(
+    stack: Stack, fake_settings: FakeSettings, tmp_path: Path
+) -> None:
+    any_pool = stack.cli("tokens", "create", "any").strip()
+    scoped = stack.cli("tokens", "create", "for-t4", "--pool", "T4").strip()
+    client = stack.client()
+    with worker(stack, any_pool, tmp_path / "l4", fake_settings()):
+        client.run(fake_save("it is there"), accelerator="L4")
+        rows = stack.write(_workers)
+        ask = {**rows[0], "idle": True, "warm": [], "holding": [], "wait_s": 0}
+
+        answer = _worker_call(stack, scoped, "lease", ask)
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+def test_an_expired_token_lets_nobody_join(stack: Stack, fake_settings: FakeSettings, tmp_path: Path) -> None:
+    token = stack.cli("tokens", "create", "brief", "--expires-in-hours", "0.0000001").strip()
+
+    with worker(stack, token, tmp_path / "late", fake_settings()) as process:
+        assert process.wait(60) != 0
+
+    assert "The worker token 'brief' has expired." in (tmp_path / "late" / "worker.log").read_text()
+
+
+def test_a_revoked_token_ends_its_workers(stack: Stack, fake_settings: FakeSettings, tmp_path: Path) -> None:
+    token = stack.cli("tokens", "create", "gpu-box", "--pool", "L4", "--expires-in-hours", "8").strip()
+    client = stack.client()
+    with worker(stack, token, tmp_path / "gpu-box", fake_settings()) as process:
+        client.run(fake_save("joined"), accelerator="L4")
+        [listed] = json.loads(stack.cli("tokens", "list", "--json"))
+        assert (listed["name"], listed["pool"], listed["revoked_at"]) == ("gpu-box", "L4", None)
+        assert listed["last_used_at"] is not None
+
+        stack.cli("tokens", "revoke", "gpu-box")
+
+        process.wait(60)
+    assert json.loads(stack.cli("tokens", "list", "--json")) == []
+
+
+@pytest.mark.parametrize(("protocol", "is_welcome"), [(0, False), (1, True), (2, True), (3, True), (4, False)])
+def test_versions_next_to_each_other_work_together(stack: Stack, protocol: int, is_welcome: bool) -> None:
+    token = stack.cli("tokens", "create", "versions").strip()
+    names = ("id", "incarnation", "environment", "device", "host", "sandbox")
+    about = {**dict.fromkeys(names, "x"), "pool": "L4", "versions": {"comfyward": "9.9"}}
+
+    answer = _worker_call(stack, token, "hello", {"worker": about, "catalog_digest": "d", "protocol": protocol})
+
+    if is_welcome:
+        assert answer.json()["protocol"] == 2
+    else:
+        assert answer.status_code == 426
+        assert re.search(r"comfyward 9\.9, protocol \d\) and the server .* too far apart", answer.json()["message"])
+        assert answer.json()["hint"].startswith("Install the ")
+
+
+def _worker_call(stack: Stack, token: str, path: str, message: dict[str, Any]) -> httpx2.Response:
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx2.post(f"{stack.url}/worker/v1/{path}", json=message, headers=headers)
+
+
+def _workers(conn: Connection) -> list[dict[str, str]]:
+    return [{"worker_id": row.id, "incarnation": row.incarnation} for row in workers.find(conn, 0)]
