@@ -255,9 +255,10 @@ class Server:
         await self._db.write(tokens.revoke, name, now_ms())
         token = await self._db.write(tokens.create, name, now_ms())
         how = LocalWorkers(url, token, settings.as_environment(), settings.data_dir / "logs")
-        self._fleet = LocalFleet(self._local_prefix, self._devices, how, self._leases.is_busy, self._worker_exited)
-        limits = Limits(settings.local_min_workers, settings.local_idle_timeout_s)
-        self._reconcile = Reconcile(self._db, self._fleet, limits, settings.shutdown_grace_s)
+        keep = Limits(len(self._devices), settings.local_min_workers, settings.local_idle_timeout_s)
+        busy, exited = self._leases.is_busy, self._worker_exited
+        self._fleet = LocalFleet(self._local_prefix, self._devices, how, keep, busy, exited)
+        self._reconcile = Reconcile(self._db, self._fleet, settings.shutdown_grace_s)
         self._loops.append(self._reconcile)
 
     async def _forget_former_life(self) -> None:

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.routing import BaseRoute, Mount
 
 from comfyward import __version__
-from comfyward.api import gateway, icu, library, uploads, views
+from comfyward.api import fleet, gateway, icu, library, uploads, views
 from comfyward.api.context import Context
 from comfyward.api.jobs import app as jobs
 from comfyward.api.native.app import native_app
@@ -59,6 +59,7 @@ def create_app(
             gateway.routes(context),
             *icu.hot_routes(context),
             jobs.mount(context),
+            fleet.routes(context),
             Mount("/comfy", native),
             Mount("/workflows/{workflow_id}/comfy", native),
             *uploads.routes(context),

@@ -97,6 +97,8 @@ class Auth:
     async def joining_worker(self, request: Request, pool: str) -> None:
         """Lets a worker join a pool. Raises Unauthenticated, Forbidden."""
         token, now = await self.worker(request), now_ms()
+        if token.is_for_fleets:
+            raise Forbidden(f"The token '{token.name}' is for fleets; no worker joins with it.")
         if not token.lets_join(now):
             raise Unauthenticated(
                 f"The worker token '{token.name}' has expired.", hint="Create a new one with 'comfyward tokens create'."

@@ -14,6 +14,7 @@ COMMANDS = {
     "comfyui": "Install ComfyUI and see what is installed.",
     "db": "Upgrade, check and copy the database.",
     "demo": "See it work: two real workflows, from nothing to pictures.",
+    "fleet": "Start workers on a Ray cluster; see what fleets there are.",
     "keys": "Create, list and revoke API keys.",
     "run": "Run a graph, follow it, save what it makes.",
     "runs": "List runs, show, cancel, retry and fetch them.",

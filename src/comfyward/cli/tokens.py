@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import json
 from pathlib import Path
+from typing import Literal
 
 import click
 from rich.console import Console
@@ -27,9 +28,10 @@ def command() -> None:
 @command.command("create")
 @click.argument("name")
 @click.option("--pool", help="Let workers join this pool only.")
+@click.option("--fleet", "is_fleet", is_flag=True, help="For 'comfyward fleet', which has tokens for its workers.")
 @click.option("--expires-in-hours", type=click.FloatRange(min=0, min_open=True), help="Until when workers may join.")
 @data_dir_option
-def create(name: str, pool: str | None, expires_in_hours: float | None, data_dir: Path | None) -> None:
+def create(name: str, pool: str | None, is_fleet: bool, expires_in_hours: float | None, data_dir: Path | None) -> None:
     """Create a worker token and print it. It is shown this once.
 
     Workers that have joined stay when it expires; revoking it ends them.
@@ -37,11 +39,13 @@ def create(name: str, pool: str | None, expires_in_hours: float | None, data_dir
     \b
     comfyward tokens create gpu-box
     comfyward tokens create contractor --pool L4 --expires-in-hours 8
+    comfyward tokens create ray --fleet
     """
     now = now_ms()
     expires_at = now + int(expires_in_hours * HOUR_MS) if expires_in_hours else None
     with open_database(data_dir) as db:
-        click.echo(asyncio.run(db.write(tokens.create, name, now, pool=pool, expires_at=expires_at)))
+        role: Literal["worker", "fleet"] = "fleet" if is_fleet else "worker"
+        click.echo(asyncio.run(db.write(tokens.create, name, now, pool=pool, role=role, expires_at=expires_at)))
 
 
 @command.command("list")
@@ -53,10 +57,10 @@ def list_tokens(as_json: bool, data_dir: Path | None) -> None:
         found = asyncio.run(db.read(tokens.find))
     if as_json:
         return click.echo(json.dumps([dataclasses.asdict(token) for token in found], indent=2))
-    table = Table("Name", "Pool", "Created", "Joins until", "Last joined")
+    table = Table("Name", "For", "Pool", "Created", "Joins until", "Last joined")
     for token in found:
         times = (token.created_at, token.expires_at, token.last_used_at)
-        table.add_row(token.name, token.pool or "any", *(_time(at) for at in times))
+        table.add_row(token.name, f"{token.role}s", token.pool or "any", *(_time(at) for at in times))
     return Console().print(table)
 
 

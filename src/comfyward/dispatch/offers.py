@@ -12,11 +12,12 @@ from sqlalchemy import Connection
 
 from comfyward.errors import UnknownAccelerator
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
-from comfyward.store import workers
+from comfyward.store import fleets, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.workflows.catalog import Catalog
 
 PRESENT_MS = 60_000
+FLEET_REMEMBERED_MS = 24 * 3600 * 1000  # a fleet that is restarted takes no pools away
 REMEMBER_S = 1.0
 
 
@@ -53,8 +54,8 @@ class Offers:
 
     async def pools(self) -> list[Pool]:
         """Every pool that is served or configured, by name."""
-        known, present = await self._db.read(_seen, now_ms() - PRESENT_MS)
-        names = sorted({*self._configured, *present})
+        known, present, of_fleets = await self._db.read(_seen, now_ms())
+        names = sorted({*self._configured, *present, *of_fleets})
         return [
             Pool(
                 name,
@@ -99,11 +100,13 @@ class Offers:
         return cached[1]
 
 
-def _seen(conn: Connection, since: int) -> tuple[dict[str, str], dict[str, int]]:
+def _seen(conn: Connection, now: int) -> tuple[dict[str, str], dict[str, int], set[str]]:
+    """(devices by pool, workers that are there by pool, pools that fleets can start workers in)."""
     present: dict[str, int] = {}
-    for worker in workers.find(conn, since):
+    for worker in workers.find(conn, now - PRESENT_MS):
         present[worker.pool] = present.get(worker.pool, 0) + 1
-    return workers.known_pools(conn), present
+    of_fleets = {pool for fleet in fleets.find(conn, now - FLEET_REMEMBERED_MS) for pool in fleet.pools}
+    return workers.known_pools(conn), present, of_fleets
 
 
 def _decode(body: str) -> dict[str, Any]:

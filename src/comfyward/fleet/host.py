@@ -33,7 +33,11 @@ class WorkerHost:
         environment: Mapping[str, str],
         log_path: Path,
         on_exit: Callable[[str], Awaitable[None]],
+        *,
+        without: tuple[str, ...] = (),
     ) -> None:
+        """Of this process's own variables the worker gets those that do not begin like one of `without`."""
+        self._without = without
         self.worker_id = worker_id
         self._command, self._environment, self._log_path, self._on_exit = command, environment, log_path, on_exit
         self._process: asyncio.subprocess.Process | None = None
@@ -101,7 +105,7 @@ class WorkerHost:
         with self._log_path.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
-                env={**os.environ, **self._environment},
+                env={**_inherited(self._without), **self._environment},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=asyncio.subprocess.STDOUT,
@@ -114,6 +118,10 @@ class WorkerHost:
         if self.pid is not None and self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
+
+
+def _inherited(without: tuple[str, ...]) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(without)}
 
 
 def _die_with_parent() -> None:

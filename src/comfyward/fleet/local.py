@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from comfyward.fleet.devices import Device
-from comfyward.fleet.fleet import Slot, WorkerState
+from comfyward.fleet.fleet import Limits, WorkerState
 from comfyward.fleet.host import WorkerHost
 
 LOG_TAIL_LINES = 20
+# Keys to the server's database and object store, which workers do not need.
+SERVERS_OWN = ("AWS_", "AZURE_", "GOOGLE_", "COMFYWARD_DATABASE", "COMFYWARD_OBJECTS", "COMFYWARD_OIDC")
 
 
 @dataclass(frozen=True)
@@ -34,38 +37,58 @@ class LocalFleet:
         prefix: str,
         devices: Sequence[Device],
         how: LocalWorkers,
+        keep: Limits,
         is_busy: Callable[[str], bool],
         on_exit: Callable[[str], Awaitable[None]],
     ) -> None:
-        self._is_busy, self._how = is_busy, how
+        self._is_busy, self._how, self._keep = is_busy, how, keep
+        self._paused: frozenset[str] = frozenset()
         self._devices = {f"{prefix}{index}": device for index, device in enumerate(devices)}
         self._hosts = {
             worker_id: WorkerHost(
-                worker_id, *_command(worker_id, device, how), how.logs_dir / f"{worker_id}.log", on_exit
+                worker_id,
+                *_command(worker_id, device, how),
+                how.logs_dir / f"{worker_id}.log",
+                on_exit,
+                without=SERVERS_OWN,
             )
             for worker_id, device in self._devices.items()
         }
         self._active_at = dict.fromkeys(self._devices, time.monotonic())
 
-    def slots(self) -> Sequence[Slot]:
-        return [Slot(worker_id, device.pool) for worker_id, device in self._devices.items()]
+    def limits(self) -> Mapping[str, Limits]:
+        """One worker for each device; a pool's minimum is kept up in each."""
+        places = Counter(device.pool for worker_id, device in self._devices.items() if worker_id not in self._paused)
+        return {
+            device.pool: Limits(
+                places[device.pool], min(self._keep.min, places[device.pool]), self._keep.idle_timeout_s
+            )
+            for device in self._devices.values()
+        }
 
-    async def ensure(self, worker_id: str) -> None:
-        self._active_at[worker_id] = time.monotonic()
-        self._hosts[worker_id].start()
+    def pause(self, worker_ids: Collection[str]) -> None:
+        """These are not started until they are left out again."""
+        self._paused = frozenset(worker_ids)
+
+    async def start(self, pool: str) -> None:
+        for worker_id, device in self._devices.items():
+            if device.pool == pool and worker_id not in self._paused and not self._hosts[worker_id].is_running:
+                self._active_at[worker_id] = time.monotonic()
+                return self._hosts[worker_id].start()
 
     async def stop(self, worker_id: str, grace_s: float) -> None:
         await self._hosts[worker_id].stop(grace_s)
 
-    def list(self) -> Sequence[WorkerState]:
+    async def list(self) -> Sequence[WorkerState]:
         now = time.monotonic()
         states = []
         for worker_id, host in self._hosts.items():
             busy = self._is_busy(worker_id)
             if busy:
                 self._active_at[worker_id] = now
-            idle_s = now - self._active_at[worker_id]
-            states.append(WorkerState(worker_id, self._devices[worker_id].pool, host.is_running, busy, idle_s))
+            if host.is_running:
+                idle_s = now - self._active_at[worker_id]
+                states.append(WorkerState(worker_id, self._devices[worker_id].pool, "running", busy, idle_s))
         return states
 
     async def close(self, grace_s: float) -> None:

@@ -305,10 +305,20 @@ worker_tokens = Table(
     Column("hash", String(64), primary_key=True),
     Column("name", String(200), nullable=False),
     Column("pool", String(60)),
+    Column("role", String(20), nullable=False, server_default="worker"),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("last_used_at", BigInteger),
     Column("revoked_at", BigInteger),
+    CheckConstraint("role IN ('worker', 'fleet')", name="role"),
+)
+
+fleets = Table(
+    "fleets",
+    metadata,
+    Column("name", String(60), primary_key=True),
+    Column("pools", Text, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
 )
 
 catalogs = Table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
@@ -17,6 +18,7 @@ class WorkerToken:
 
     name: str
     pool: str | None
+    role: str  # worker, or fleet: which may say what workers there are, and have tokens for them
     created_at: int
     expires_at: int | None
     last_used_at: int | None
@@ -24,6 +26,10 @@ class WorkerToken:
 
     def lets_join(self, now: int) -> bool:
         return self.expires_at is None or self.expires_at > now
+
+    @property
+    def is_for_fleets(self) -> bool:
+        return self.role == "fleet"
 
     def serves(self, pool: str) -> bool:
         return self.pool is None or self.pool == pool
@@ -35,12 +41,26 @@ _IN_USE = Statement(
 )
 
 
-def create(conn: Connection, name: str, now: int, *, pool: str | None = None, expires_at: int | None = None) -> str:
+def create(
+    conn: Connection,
+    name: str,
+    now: int,
+    *,
+    pool: str | None = None,
+    role: Literal["worker", "fleet"] = "worker",
+    expires_at: int | None = None,
+) -> str:
     """A token, returned this once."""
     token = new_secret()
-    values = {"hash": hash_secret(token), "name": name, "pool": pool, "created_at": now, "expires_at": expires_at}
-    conn.execute(insert(worker_tokens).values(**values))
+    values = {"hash": hash_secret(token), "name": name, "pool": pool, "role": role}
+    conn.execute(insert(worker_tokens).values(**values, created_at=now, expires_at=expires_at))
     return token
+
+
+def ensure(conn: Connection, token_hash: str, name: str, pool: str, now: int) -> None:
+    """Lets a pool's workers join with a token that a fleet has made. One that was revoked stays so."""
+    if conn.execute(select(worker_tokens.c.hash).where(worker_tokens.c.hash == token_hash)).first() is None:
+        conn.execute(insert(worker_tokens).values(hash=token_hash, name=name, pool=pool, created_at=now))
 
 
 def in_use(conn: Connection, token_hash: str) -> WorkerToken | None:

@@ -26,5 +26,14 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("drain_at", sa.BigInteger(), nullable=True))
     with op.batch_alter_table("worker_tokens", schema=None) as batch_op:
         batch_op.add_column(sa.Column("pool", sa.String(length=60), nullable=True))
+        batch_op.add_column(sa.Column("role", sa.String(length=20), server_default="worker", nullable=False))
+        batch_op.create_check_constraint(op.f("ck_worker_tokens_role"), "role IN ('worker', 'fleet')")
         batch_op.add_column(sa.Column("expires_at", sa.BigInteger(), nullable=True))
         batch_op.add_column(sa.Column("last_used_at", sa.BigInteger(), nullable=True))
+    op.create_table(
+        "fleets",
+        sa.Column("name", sa.String(length=60), nullable=False),
+        sa.Column("pools", sa.Text(), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_fleets")),
+    )

@@ -1,0 +1,242 @@
+"""Workers on a Ray cluster: from zero and back, found again, lost and replaced; each run has one result."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import FakeSettings
+from tests.ray_cluster import RayCluster, ray_cluster
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import fake_save, fake_wait
+from tests.stack.stack import Stack
+
+SOON_S = 60
+
+
+class Fleet:
+    """`comfyward fleet ray`, beside the cluster."""
+
+    def __init__(self, stack: Stack, cluster: RayCluster, folder: Path, settings: dict[str, str]) -> None:
+        self.stack, self.cluster, self.folder = stack, cluster, folder
+        self.token = stack.cli("tokens", "create", "ray", "--fleet").strip()
+        environment = {f"COMFYWARD_{name.upper()}": value for name, value in settings.items()}
+        environment["COMFYWARD_DATA_DIR"] = str(folder / "workers")
+        lines = "\n".join(f"{name} = {json.dumps(value)}" for name, value in environment.items())
+        (folder / "fleet.toml").write_text(
+            f"""
+            [pools.T4]
+            max = 2
+            idle_timeout_s = 3
+            [pools.A100_80GB]
+            max = 1
+            idle_timeout_s = 3
+            [pools.H100]
+            max = 1
+            [environment]
+            {lines}
+            """
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Fleet:
+        command = [sys.executable, "-m", "comfyward", "fleet", "ray", "--address", self.cluster.address]
+        command += ["--config", str(self.folder / "fleet.toml"), "--server", self.stack.url, "--grace", "10"]
+        environment = {**os.environ, "COMFYWARD_FLEET_TOKEN": self.token}
+        with (self.folder / "fleet.log").open("ab") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        return self
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def kill(self) -> None:
+        """The supervising process and the one that speaks to Ray."""
+        assert self.process is not None
+        for pid in (self.process.pid, *_pids(rf"comfyward fleet ray --address {self.cluster.address}")):
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        return {row["pool"]: row for row in json.loads(self.stack.cli("fleet", "status", "--json"))}
+
+    def log(self) -> str:
+        return (self.folder / "fleet.log").read_text()[-4000:]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RayCluster]:
+    with ray_cluster() as running:
+        running.add("A100-80G")
+        yield running
+
+
+@pytest.fixture
+def fleet(start_fake: StartFake, fake_settings: FakeSettings, cluster: RayCluster, tmp_path: Path) -> Iterator[Fleet]:
+    stack = start_fake(fleet="none", lease_s="4", max_attempts="5")
+    fleet = Fleet(stack, cluster, tmp_path, fake_settings())
+    fleet.start()
+    _until(lambda: fleet.status().get("A100_80GB"), fleet)
+    yield fleet
+    if fleet.process is not None and fleet.process.poll() is None:
+        fleet.stop()
+    for pid in _pids(rf"comfyward worker --server {re.escape(stack.url)}"):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_from_zero_and_back_by_accelerator(fleet: Fleet) -> None:
+    client = fleet.stack.client()
+    began = time.monotonic()
+
+    run = client.run(fake_save("from zero"), accelerator="A100_80GB")
+
+    took_s = time.monotonic() - began
+    assert (run["status"], run["retry_count"]) == ("COMPLETED", 0), fleet.log()
+    assert took_s < SOON_S
+    _until(lambda: fleet.status()["A100_80GB"]["running"] == 0, fleet)
+    assert not _workers(fleet)
+
+
+def test_a_pool_that_can_never_be_satisfied_says_so_within_seconds(fleet: Fleet) -> None:
+    client = fleet.stack.client()
+    run_id = client.submit(fake_save(), accelerator="H100")
+
+    problem = _until(lambda: fleet.status()["H100"]["problem"], fleet)
+
+    assert "No node of the Ray cluster has the accelerator H100" in problem
+    assert "it has: A100-80G" in problem
+    assert client.get(run_id)["status"] == "QUEUED"
+    client.cancel(run_id)
+    _until(lambda: fleet.status()["H100"]["pending"] == 0, fleet)
+
+
+def test_a_killed_worker_is_started_again_at_once(fleet: Fleet) -> None:
+    client = fleet.stack.client()
+    run_id = client.submit(fake_wait(2), accelerator="A100_80GB")
+    client.wait_for(run_id, "progress")
+
+    [worker] = _workers(fleet)
+    os.kill(worker, signal.SIGKILL)
+
+    run = client.finish(run_id)
+    assert (run["status"], run["retry_count"], len(run["output"])) == ("COMPLETED", 1, 1), fleet.log()
+
+
+def test_a_killed_actor_is_replaced(fleet: Fleet) -> None:
+    client = fleet.stack.client()
+    run_id = client.submit(fake_wait(2), accelerator="A100_80GB")
+    client.wait_for(run_id, "progress")
+
+    [worker] = _workers(fleet)
+    os.kill(_parent(worker), signal.SIGKILL)
+
+    run = client.finish(run_id)
+    assert (run["status"], run["retry_count"], len(run["output"])) == ("COMPLETED", 1, 1), fleet.log()
+    assert worker not in _workers(fleet)  # it died with its supervisor
+
+
+def test_runs_do_not_notice_that_the_fleets_process_was_killed(fleet: Fleet) -> None:
+    client = fleet.stack.client()
+    run_id = client.submit(fake_wait(4), accelerator="A100_80GB")
+    client.wait_for(run_id, "progress")
+    [before] = _workers(fleet)
+
+    fleet.kill()
+    fleet.start()
+
+    run = client.finish(run_id)
+    assert (run["status"], run["retry_count"]) == ("COMPLETED", 0)
+    again = client.run(fake_save("by the same worker"), accelerator="A100_80GB")
+    assert again["status"] == "COMPLETED"
+    assert _workers(fleet) in ([before], [])
+    _until(lambda: not _workers(fleet), fleet)  # the new process found the old one's worker, and stops it when idle
+
+
+def test_no_worker_sees_what_opens_the_cluster(fleet: Fleet) -> None:
+    client = fleet.stack.client()
+    run_id = client.submit(fake_wait(2), accelerator="A100_80GB")
+    client.wait_for(run_id, "progress")
+
+    [worker] = _workers(fleet)
+    variables = Path(f"/proc/{worker}/environ").read_bytes().decode().split("\0")
+
+    assert not [each for each in variables if each.startswith(("RAY_", "COMFYWARD_FLEET_TOKEN"))]
+    assert fleet.token not in "\n".join(variables)
+    assert any(each.startswith("CUDA_VISIBLE_DEVICES=") for each in variables)  # which Ray chose for its place
+    client.finish(run_id)
+
+
+def test_a_lost_node(fleet: Fleet, cluster: RayCluster) -> None:
+    nodes = [cluster.add("T4"), cluster.add("T4")]
+    client = fleet.stack.client()
+    run_id = client.submit(fake_wait(3), accelerator="T4")
+    client.wait_for(run_id, "progress")
+    [worker] = _workers(fleet)
+    on = next(node for node in nodes if _is_below(worker, node))
+
+    cluster.kill(on)
+
+    run = client.finish(run_id)
+    assert (run["status"], run["retry_count"], len(run["output"])) == ("COMPLETED", 1, 1), fleet.log()
+
+
+def test_a_frozen_node_finishes_its_run(fleet: Fleet, cluster: RayCluster) -> None:
+    node = cluster.add("T4")
+    client = fleet.stack.client()
+    run_id = client.submit(fake_wait(4), accelerator="T4")
+    client.wait_for(run_id, "progress")
+
+    with cluster.frozen(node):
+        run = client.finish(run_id)
+
+    assert (run["status"], run["retry_count"]) == ("COMPLETED", 0), fleet.log()
+
+
+def _until(look: Callable[[], Any], fleet: Fleet) -> Any:
+    deadline = time.monotonic() + SOON_S
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.2)  # another process's state: there is nothing to wait on
+    raise AssertionError(f"it did not come:\n{fleet.log()}\n{fleet.status()}")
+
+
+def _workers(fleet: Fleet) -> list[int]:
+    return _pids(rf"comfyward worker --server {re.escape(fleet.stack.url)}")
+
+
+def _pids(pattern: str) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if re.search(pattern, command):
+            found.append(int(path.name))
+    return found
+
+
+def _parent(pid: int) -> int:
+    return int(re.search(r"PPid:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])  # type: ignore[index]
+
+
+def _is_below(pid: int, node: Any) -> bool:
+    [raylet] = node.all_processes["raylet"]
+    while pid > 1:
+        if pid == raylet.process.pid:
+            return True
+        pid = _parent(pid)
+    return False
