@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -30,10 +31,12 @@ ENVIRONMENT = {
 class RayCluster:
     """Nodes are added by accelerator, and can be killed and frozen."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int | None = None) -> None:
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 0, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+        if port is not None:
+            head["gcs_server_port"] = port
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
 
     @property
@@ -50,8 +53,10 @@ class RayCluster:
         )
 
     def kill(self, node: Any) -> None:
-        """As when a machine is lost."""
-        os.kill(_raylet(node), signal.SIGKILL)
+        """As when a machine is lost, with all that runs on it."""
+        for pid in _tree(_raylet(node)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     @contextmanager
     def frozen(self, node: Any) -> Iterator[None]:
@@ -75,12 +80,12 @@ class RayCluster:
 
 
 @contextmanager
-def ray_cluster() -> Iterator[RayCluster]:
+def ray_cluster(port: int | None = None) -> Iterator[RayCluster]:
     folder = tempfile.mkdtemp(prefix="cw-ray-")  # short: Ray's sockets have long names
     (Path(folder) / "ray").mkdir()
     before = dict(os.environ)
     os.environ.update(ENVIRONMENT, RAY_TMPDIR=folder)
-    cluster = RayCluster()
+    cluster = RayCluster(port)
     try:
         yield cluster
     finally:
@@ -93,3 +98,16 @@ def ray_cluster() -> Iterator[RayCluster]:
 def _raylet(node: Any) -> int:
     [process] = node.all_processes["raylet"]
     return int(process.process.pid)
+
+
+def _tree(pid: int) -> list[int]:
+    """A process and all that it has started."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = re.search(r"PPid:\s+(\d+)", (path / "status").read_text())
+            children.setdefault(int(parent[1]) if parent else 0, []).append(int(path.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found

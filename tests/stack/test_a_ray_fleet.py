@@ -17,6 +17,7 @@ import pytest
 
 from tests.conftest import FakeSettings
 from tests.ray_cluster import RayCluster, ray_cluster
+from tests.servers import free_port
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
 from tests.stack.stack import Stack
@@ -181,7 +182,7 @@ def test_no_worker_sees_what_opens_the_cluster(fleet: Fleet) -> None:
 def test_a_lost_node(fleet: Fleet, cluster: RayCluster) -> None:
     nodes = [cluster.add("T4"), cluster.add("T4")]
     client = fleet.stack.client()
-    run_id = client.submit(fake_wait(3), accelerator="T4")
+    run_id = client.submit(fake_wait(8), accelerator="T4")
     client.wait_for(run_id, "progress")
     [worker] = _workers(fleet)
     on = next(node for node in nodes if _is_below(worker, node))
@@ -202,6 +203,28 @@ def test_a_frozen_node_finishes_its_run(fleet: Fleet, cluster: RayCluster) -> No
         run = client.finish(run_id)
 
     assert (run["status"], run["retry_count"]) == ("COMPLETED", 0), fleet.log()
+
+
+def test_a_lost_head(start_fake: StartFake, fake_settings: FakeSettings, tmp_path: Path) -> None:
+    stack = start_fake(fleet="none", lease_s="4", max_attempts="5")
+    client = stack.client()
+    port = free_port()
+    with ray_cluster(port) as cluster:
+        cluster.add("T4")
+        fleet = Fleet(stack, cluster, tmp_path, fake_settings()).start()
+        _until(lambda: fleet.status().get("T4"), fleet)
+        run_id = client.submit(fake_wait(8), accelerator="T4")
+        client.wait_for(run_id, "progress")
+
+        cluster.kill_head()
+        _until(lambda: "it again" in fleet.log(), fleet)  # Ray ends whoever has lost the head
+    with ray_cluster(port) as cluster:
+        cluster.add("T4")
+
+        run = client.finish(run_id)  # nobody touched the fleet: it has joined the new cluster by itself
+
+        assert (run["status"], len(run["output"])) == ("COMPLETED", 1), fleet.log()
+        fleet.stop()
 
 
 def _until(look: Callable[[], Any], fleet: Fleet) -> Any:

@@ -25,6 +25,7 @@ from comfyward.store.db import now_ms
 
 PRESENT_MS = 60_000
 RESTART_PAUSE_S = 2.0
+REFUSED = 78  # how the supervised process says that its settings are wrong (sysexits.h: EX_CONFIG)
 SUPERVISED = "COMFYWARD_FLEET_SUPERVISED"
 
 
@@ -53,7 +54,12 @@ def run_ray(address: str, path: Path, server: str, token: str, grace_s: float) -
     if SUPERVISED not in os.environ:
         sys.exit(_keep_running())
     set_up_logging("info")
-    asyncio.run(_converge(config, address, server, token, grace_s))
+    try:
+        asyncio.run(_converge(config, address, server, token, grace_s))
+    except SetupFailed as error:
+        click.secho(f"Error: {error.message}", fg="red", err=True)
+        click.echo(f"Hint: {error.hint}", err=True)
+        sys.exit(REFUSED)
 
 
 @command.command("status")
@@ -109,28 +115,20 @@ def _keep_running() -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    began = 0.0
+    has_worked = False
     while not stopping:
-        began = time.monotonic()
         child = subprocess.Popen(
             [sys.executable, "-m", "comfyward", *sys.argv[1:]], env={**os.environ, SUPERVISED: "1"}
         )
         status = child.wait()
         if stopping or status == 0:
             return 0
-        if status == SETUP_FAILED and not _was_up(began):
-            return status
+        if status == REFUSED and not has_worked:
+            return 1
+        has_worked = True
         click.echo(f"The fleet's process ended ({status}); starting it again.", err=True)
         time.sleep(RESTART_PAUSE_S)
     return 0
-
-
-SETUP_FAILED = 1
-UP_AFTER_S = 15.0
-
-
-def _was_up(began: float) -> bool:
-    return time.monotonic() - began > UP_AFTER_S
 
 
 async def _converge(config: FleetConfig, address: str, server: str, token: str, grace_s: float) -> None:
