@@ -31,9 +31,10 @@ from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.intake import Intake, RunLimits
 from comfyward.dispatch.leases import Leases
 from comfyward.dispatch.offers import Offers
+from comfyward.dispatch.placement import Rules
 from comfyward.dispatch.recorder import Recorder
 from comfyward.dispatch.secrets import Secrets
-from comfyward.dispatch.upkeep import Rescue, Retention
+from comfyward.dispatch.upkeep import Deadlines, Rescue, Retention
 from comfyward.dispatch.uploads import Uploads
 from comfyward.errors import SetupFailed
 from comfyward.files.cache import HostCache
@@ -50,7 +51,17 @@ from comfyward.runs.run import Run
 from comfyward.settings import Settings
 from comfyward.store import accounts, sessions, tokens, workers
 from comfyward.store.db import now_ms, open_database
-from comfyward.store.notices import Happened, Listening, LogCame, LogWanted, Notice, SecretsKept, Wake, WorkerTold
+from comfyward.store.notices import (
+    CallersChanged,
+    Happened,
+    Listening,
+    LogCame,
+    LogWanted,
+    Notice,
+    SecretsKept,
+    Wake,
+    WorkerTold,
+)
 from comfyward.web.app import site_routes
 
 log = logging.getLogger(__name__)
@@ -104,7 +115,7 @@ class Server:
             self._db,
             self._publish,
             lease_s=settings.lease_s,
-            affinity_wait_s=settings.affinity_wait_s,
+            rules=Rules(int(settings.affinity_wait_s * 1000), int(settings.priority_ageing_s * 1000)),
             prices=settings.prices,
         )
         self._objects, self._blobs = objects, blobs
@@ -114,6 +125,7 @@ class Server:
         self._imports = Imports(self._db, blobs, self._guard, cache)
         single = (
             Rescue(self._db, self._publish, self._rescued, settings.prices),
+            Deadlines(self._db, self._publish, self._rescued, settings.prices, settings.fallback_after_s),
             Retention(self._db, blobs, self._uploads, settings.retention_days),
             self._imports,
         )
@@ -130,7 +142,8 @@ class Server:
         listener = _listen(settings.host, settings.port)
         url = _url_of(settings.host, listener)
         first_key, link = await self._first_entry()
-        context = self._context(Auth(self._db, await self._db.write(accounts.secret, "links")), url)
+        self._auth = Auth(self._db, await self._db.write(accounts.secret, "links"))
+        context = self._context(self._auth, url)
         site = site_routes(context, self._frontends)
         app = create_app(context, self._frontends, self._lifespan(url), site)
         self._servers = [(_uvicorn(app, lifespan=True), listener)]
@@ -173,6 +186,7 @@ class Server:
             self._publish,
             queue_changed=self._queue_changed,
             tell_worker=self._leases.tell,
+            larger_pools=settings.larger_pools,
             limits=RunLimits(
                 settings.run_timeout_s, settings.max_run_timeout_s, settings.max_attempts, settings.max_waiting_runs
             ),
@@ -238,6 +252,8 @@ class Server:
                 self._leases.log_came(worker_id, text)
             case SecretsKept(run_id, secrets):
                 self._secrets.know(run_id, secrets)
+            case CallersChanged():
+                self._auth.forget_here()
             case Happened(events):
                 self._relay.hear(notice)
                 self._secrets.see(events)

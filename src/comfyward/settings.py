@@ -134,6 +134,16 @@ class Settings(BaseSettings):
         default_factory=lambda: {"A100": "A100_40GB"},
         description='Names that another pool serves, as JSON: {"L4": "RTX_4090"} gives runs asking for L4 to RTX_4090.',
     )
+    larger_pools: dict[str, str] = Field(
+        default_factory=dict,
+        description='Where a run goes that did not fit into its pool\'s memory, as JSON: {"L4": "A100_80GB"}.',
+    )
+    fallback_after_s: float = Field(
+        0.0, ge=0, description="Runs that have waited this long go to the larger pool too; 0 lets them wait."
+    )
+    priority_ageing_s: float = Field(
+        600.0, ge=0, description="A waiting run's priority grows by one in this time, so that none starves; 0: never."
+    )
     prices: dict[str, float] = Field(
         default_factory=lambda: dict(DEFAULT_PRICES), description="Credits per second of GPU time, by accelerator."
     )

@@ -176,7 +176,7 @@ class Beside:
         }
         stack.environment = self.s3.environment
         front = free_port()
-        stack.front_url = f"http://127.0.0.1:{front}"
+        stack.front_url = stack.settings["public_url"] = f"http://127.0.0.1:{front}"
         stack.start()
         shared = {name: value for name, value in stack.settings.items() if not name.startswith("native_")}
         self.other = Stack(stack.data_dir.with_name(f"{stack.data_dir.name}-other"), shared | {"fleet": "none"})

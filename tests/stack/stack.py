@@ -213,7 +213,14 @@ class Stack:
         self.process.kill()
         self.process.wait()
 
-    def worker_pid(self, worker_id: str = "local-0") -> int:
+    @property
+    def worker_id(self) -> str:
+        """Of its first local worker."""
+        server_id = self.data_dir / "server.id"
+        return f"local-{server_id.read_text()}-0" if server_id.exists() else "local-0"
+
+    def worker_pid(self, worker_id: str | None = None) -> int:
+        worker_id = worker_id or self.worker_id
         return _pid(rf"comfyward worker .*--server {re.escape(self.own_url)} --id {worker_id} ")
 
     def comfyui_pid(self) -> int:

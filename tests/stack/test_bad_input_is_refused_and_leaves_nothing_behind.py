@@ -114,6 +114,7 @@ def test_json_is_taken_whatever_its_content_type(client: Client) -> None:
     assert client.finish(answer.json()["id"])["status"] == "COMPLETED"
 
 
+@pytest.mark.one_machine
 def test_a_revoked_key_is_refused(real: Stack) -> None:
     key = real.cli("keys", "create", "short-lived").strip()
     headers = {"Authorization": f"Bearer {key}"}

@@ -9,8 +9,8 @@ from tests.stack.graphs import fake_save, fake_wait
 
 
 def test_cancel_a_queued_run(start_fake: StartFake) -> None:
-    client = start_fake().client()  # no worker is ready yet, so the run waits
-    run_id = client.submit(fake_save())
+    client = start_fake(fleet="none", accelerators="L4").client()  # no worker is there, so the run waits
+    run_id = client.submit(fake_save(), accelerator="L4")
 
     cancelled = client.cancel(run_id)
 

@@ -15,6 +15,8 @@ class Account:
     created_at: int
     former_webhook_secret: str | None = None  # signs beside the present one for a while after a rotation
     former_webhook_secret_until: int | None = None
+    weight: float = 1.0  # its share of a pool beside other accounts'
+    max_running: int | None = None  # how many runs of it workers may have at once
 
     @property
     def is_admin(self) -> bool:

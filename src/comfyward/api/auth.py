@@ -19,6 +19,7 @@ from comfyward.ids import hash_secret
 from comfyward.store import accounts, sessions, tokens
 from comfyward.store.accounts import KEY_USE_RESOLUTION_MS
 from comfyward.store.db import Database, now_ms
+from comfyward.store.notices import CallersChanged
 from comfyward.store.tokens import WorkerToken
 
 REMEMBER_S = 2.0
@@ -60,6 +61,11 @@ class Auth:
 
     def forget(self) -> None:
         """Keys that have just been revoked, and accounts that have just changed, are asked for again at once."""
+        self.forget_here()
+        self._db.notices.tell(CallersChanged())
+
+    def forget_here(self) -> None:
+        """As `forget`, when another server has told so."""
         self._callers.clear()
 
     async def caller_of(self, key: str) -> Caller:

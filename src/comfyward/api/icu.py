@@ -15,10 +15,11 @@ from starlette.routing import Route
 
 from comfyward.api.body import answer, read_json, schema_of
 from comfyward.api.context import Context
-from comfyward.api.shapes import API_PREFIX, Shapes
+from comfyward.api.shapes import API_PREFIX, Shapes, iso
 from comfyward.api.views import resolve_own
 from comfyward.delivery.stream import stream_events, wait_until_over
 from comfyward.dispatch.intake import PRIORITIES, Submission
+from comfyward.dispatch.outlook import Outlook, outlook_of
 from comfyward.errors import Conflict, InvalidRequest, NotFound
 from comfyward.ids import new_id
 from comfyward.runs.files import Inline, parse_files
@@ -56,6 +57,9 @@ class RunRequest(BaseModel):
     workflow_id: str | None = None
     priority: int = Field(0, ge=PRIORITIES[0], le=PRIORITIES[-1], description="Higher runs first.")
     timeout: float | None = Field(None, description="Longest execution in seconds.", allow_inf_nan=False)
+    start_within: float | None = Field(
+        None, gt=0, description="Seconds: a run that has not started by then ends.", allow_inf_nan=False
+    )
     tags: list[Annotated[str, Field(max_length=100)]] = Field(default_factory=list, max_length=50)
 
 
@@ -128,6 +132,14 @@ def _add_run_routes(routes: APIRouter, context: Context) -> None:
     async def get_run_by_id(request: Request, run_id: str, wait: _Wait = 0) -> Response:
         run = await _run(context, request, run_id, wait_s=wait)
         return Response(_shapes(context, request).run_json(run), media_type="application/json")
+
+    @routes.get("/runs/{run_id}/placement", tags=["runs"], summary="Why a run waits")
+    @routes.get("/workflows/{workflow_id}/runs/{run_id}/placement", tags=["runs"], summary="Why a run waits")
+    async def placement(request: Request, run_id: str, workflow_id: str | None = None) -> Response:
+        """Where a queued run stands, what it waits for, and when it is expected to start."""
+        run = await _run(context, request, run_id, workflow_id)
+        outlook = await outlook_of(context.db, run, context.leases.rules)
+        return Response(msgspec.json.encode(_placement(run, outlook)), media_type="application/json")
 
     @routes.get(
         "/workflows/{workflow_id}/runs/{run_id}/events",
@@ -301,9 +313,25 @@ async def _submission(
         extra_data=body.extra_data,
         priority=body.priority,
         timeout_s=body.timeout,
+        start_within_s=body.start_within,
         tags=tuple(body.tags),
         idempotency_key=key,
     )
+
+
+def _placement(run: Run, outlook: Outlook | None) -> dict[str, Any]:
+    placed = {"id": run.id, "state": run.state, "pool": run.pool, "worker": run.worker_id, "attempt": run.attempt}
+    if outlook is None:
+        return {**placed, "place": None, "waits_for": None, "reason": None, "expected_start_at": None}
+    found = outlook.explanation
+    expected = None if found.expected_in_ms is None else iso(now_ms() + found.expected_in_ms)
+    return {
+        **placed,
+        "place": outlook.place,
+        "waits_for": found.waits_for,
+        "reason": found.reason,
+        "expected_start_at": expected,
+    }
 
 
 async def _run(

@@ -86,6 +86,28 @@ def link(name: str, data_dir: Path | None) -> None:
     click.echo(f"{base_url.rstrip('/')}/enter/{token}")
 
 
+@command.command("share")
+@click.argument("name")
+@click.option("--weight", type=click.FloatRange(min=0.01, max=100), default=1.0, show_default=True, help="Its share.")
+@click.option("--max-running", type=click.IntRange(min=1), help="Runs that workers may have at once.  [default: any]")
+@data_dir_option
+def set_share(name: str, weight: float, max_running: int | None, data_dir: Path | None) -> None:
+    """Set how much of the GPUs an account gets while others wait too.
+
+    \b
+    comfyward users share alice --weight 3         # three runs of hers for each of another account
+    comfyward users share batch --max-running 2    # never more than two at once
+    """
+
+    def work(conn: Connection) -> None:
+        accounts.set_share(conn, accounts.by_name(conn, name).id, weight, max_running)
+
+    with open_database(data_dir) as db:
+        asyncio.run(db.write(work))
+    at_once = "any number of runs" if max_running is None else f"at most {max_running} run(s)"
+    click.echo(f"{name}: weight {weight:g}, {at_once} at once.")
+
+
 @command.command("limit")
 @click.argument("name")
 @click.argument("credits", required=False, type=click.FloatRange(min=0))

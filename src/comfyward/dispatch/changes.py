@@ -74,6 +74,8 @@ def ended(
     state = next_state(reason, run.attempt, run.max_attempts, cancel_requested=run.cancel_requested_at is not None)
     if state is State.QUEUED:
         return requeued(conn, run, reason, now, log=left.log)
+    if state is State.FAILED and reason is EndReason.OOM and run.fallback_pool is not None:
+        return requeued(conn, run, reason, now, log=left.log, pool=run.fallback_pool)
     if state is State.CANCELLED:
         reason, left = EndReason.CANCELLED, dataclasses.replace(left, outputs=())
     failure = None if state is State.SUCCEEDED else _explained(left.failure, reason)
@@ -105,12 +107,15 @@ def ended(
     return events
 
 
-def requeued(conn: Connection, run: Run, reason: EndReason, now: int, *, log: str | None = None) -> list[Event]:
-    """Back to the queue for another attempt; a run that failed for a reason of its worker avoids that worker."""
+def requeued(
+    conn: Connection, run: Run, reason: EndReason, now: int, *, log: str | None = None, pool: str | None = None
+) -> list[Event]:
+    """Back to the queue for another attempt; a run that failed for a reason of its worker avoids that worker, and one
+    that did not fit goes to a larger pool."""
     avoid = (
         run.worker_id if reason in (EndReason.GPU_FAULT, EndReason.COMFYUI_CRASHED, EndReason.STORAGE_FULL) else None
     )
-    seq = queue.requeue(conn, run, avoid_worker_id=avoid, log=log, now=now)
+    seq = queue.requeue(conn, run, avoid_worker_id=avoid, log=log, now=now, pool=pool)
     if seq is None:
         return []
     return [_told(conn, _status(run.id, run.account_id, seq, State.QUEUED, reason, attempt=run.attempt), now)]

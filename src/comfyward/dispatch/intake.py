@@ -55,6 +55,7 @@ class Submission:
     extra_data: Any = None
     priority: int = 0
     timeout_s: float | None = None
+    start_within_s: float | None = None
     tags: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
@@ -110,13 +111,14 @@ class Intake:
         *,
         queue_changed: Callable[[], None],
         tell_worker: Callable[[str | None], None],
+        larger_pools: Mapping[str, str],
         limits: RunLimits,
         prices: Mapping[str, float],
     ) -> None:
         self._db, self._offers, self._blobs, self._guard, self._publish = db, offers, blobs, guard, publish
         self._secrets = secrets
         self._queue_changed, self._tell_worker = queue_changed, tell_worker
-        self._limits, self._prices = limits, prices
+        self._limits, self._prices, self._larger_pools = limits, prices, larger_pools
 
     async def submit(self, caller: Caller, submission: Submission) -> Submitted:
         """The new run, or the one that the same Idempotency-Key made before.
@@ -191,6 +193,7 @@ class Intake:
         files_rows: dict[str, dict[str, Any]],
         extra_data: Any,
     ) -> runs.NewRun:
+        now, within_s = now_ms(), submission.start_within_s
         return runs.NewRun(
             id=new_id(),
             account_id=caller.account.id,
@@ -215,7 +218,9 @@ class Intake:
             labels=dict(submission.labels),
             idempotency_key=submission.idempotency_key,
             request_digest=_request_digest(submission) if submission.idempotency_key else None,
-            created_at=now_ms(),
+            created_at=now,
+            fallback_pool=self._larger_pools.get(checked.pool),
+            start_by=None if within_s is None else now + int(within_s * 1000),
         )
 
     async def _insert(
@@ -345,6 +350,7 @@ def _request_digest(submission: Submission) -> str:
         submission.extra_data,
         submission.priority,
         submission.timeout_s,
+        submission.start_within_s,
         list(submission.tags),
     ]
     return blake3.blake3(msgspec.json.encode(parts, order="deterministic")).hexdigest()

@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from comfyward.dispatch import changes
-from comfyward.dispatch.placement import WaitingRun, Worker, match
+from comfyward.dispatch.placement import Rules, WaitingRun, Worker, in_order, match, within_limits
 from comfyward.ids import new_secret
 from comfyward.loop import Loop
 from comfyward.runs.event import Event, Publish
@@ -68,12 +68,12 @@ class Leases(Loop):
     interval_s = 0.5
 
     def __init__(
-        self, db: Database, publish: Publish, *, lease_s: float, affinity_wait_s: float, prices: Mapping[str, float]
+        self, db: Database, publish: Publish, *, lease_s: float, rules: Rules, prices: Mapping[str, float]
     ) -> None:
         super().__init__()
         self._db, self._publish, self._prices = db, publish, prices
         self.lease_s = lease_s
-        self._affinity_wait_ms = int(affinity_wait_s * 1000)
+        self.rules = rules
         self._waiting: dict[str, _Waiting] = {}
         self._known: dict[str, _Standing] = {}
         self._logs: dict[str, asyncio.Future[str]] = {}
@@ -194,7 +194,7 @@ class Leases(Loop):
             return {}
         asking = [(waiting.worker, waiting.device) for waiting in self._waiting.values()]
         others = await self._others()
-        match_queue = _Match(asking, others, self._affinity_wait_ms, int(self.lease_s * 1000), self._prices)
+        match_queue = _Match(asking, others, self.rules, int(self.lease_s * 1000), self._prices)
         assigned, unpaid, is_more = await self._db.write(match_queue.apply)
         self._publish(unpaid)
         for run, event in assigned:
@@ -270,20 +270,27 @@ class _Match:
 
     asking: list[tuple[Worker, str]]
     others: list[Worker]
-    affinity_wait_ms: int
+    rules: Rules
     lease_ms: int
     prices: Mapping[str, float]
 
     def apply(self, conn: Connection) -> tuple[list[tuple[Run, Event]], list[Event], bool]:
         """(runs assigned with their events, events of runs that cannot be paid, whether to look again at once)."""
         now = now_ms()
-        heads = queue.heads(conn, {worker.pool for worker, _ in self.asking}, QUEUE_LOOKAHEAD)
+        pools, aged_before = {worker.pool for worker, _ in self.asking}, now - self.rules.ageing_ms
+        heads = queue.heads(conn, pools, QUEUE_LOOKAHEAD, aged_before=aged_before if self.rules.ageing_ms else 0)
         if not heads:
             return [], [], False
         unpaid = accounts.out_of_credit(conn, {head.account_id for head in heads if head.has_credit_limit})
         ended = self._end(conn, [head.id for head in heads if head.account_id in unpaid], now)
         waiting = [_waiting_run(head) for head in heads if head.account_id not in unpaid]
-        pairs = match([worker for worker, _ in self.asking], waiting, self.others, now, self.affinity_wait_ms)
+        left = {
+            head.account_id: head.max_running - queue.on_their_way(conn, head.account_id)
+            for head in {head.account_id: head for head in heads if head.max_running is not None}.values()
+            if head.max_running is not None
+        }
+        waiting = within_limits(in_order(waiting, now, self.rules.ageing_ms), left)
+        pairs = match([worker for worker, _ in self.asking], waiting, self.others, now, self.rules.affinity_wait_ms)
         assigned = self._assign(conn, pairs, now)
         was_quicker_elsewhere = len(assigned) < len(pairs)
         return assigned, ended, was_quicker_elsewhere or (bool(pairs) and len(waiting) > len(pairs))
@@ -315,7 +322,15 @@ class _Match:
 
 def _waiting_run(head: queue.Candidate) -> WaitingRun:
     return WaitingRun(
-        head.id, head.pool, head.environment, head.queued_at, frozenset(head.models), head.avoid_worker_id
+        id=head.id,
+        pool=head.pool,
+        environment=head.environment,
+        queued_at=head.queued_at,
+        models=frozenset(head.models),
+        avoid_worker_id=head.avoid_worker_id,
+        account_id=head.account_id,
+        priority=head.priority,
+        turn=head.turn,
     )
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from comfyward.dispatch import changes
 from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.changes import Left
 from comfyward.dispatch.uploads import Uploads
 from comfyward.loop import Loop
 from comfyward.runs.event import Event, Publish
@@ -48,6 +49,36 @@ class Rescue(Loop):
         return {"rescued": len(events)}
 
 
+class Deadlines(Loop):
+    """Runs that were to start by now end, and those that have waited too long may use a larger pool."""
+
+    name = "deadlines"
+    interval_s = 1.0
+
+    def __init__(
+        self,
+        db: Database,
+        publish: Publish,
+        changed: Callable[[], None],
+        prices: Mapping[str, float],
+        fallback_after_s: float,
+    ) -> None:
+        super().__init__()
+        self._db, self._publish, self._changed, self._prices = db, publish, changed, prices
+        self._fallback_after_ms = int(fallback_after_s * 1000)
+
+    async def tick(self) -> dict[str, int]:
+        now, moved, events = now_ms(), 0, list[Event]()
+        if await self._db.read(queue.too_late, now, 1):
+            events = await self._db.write(_expire, self._prices)
+        if self._fallback_after_ms:
+            moved = await self._db.write(queue.fall_back, now - self._fallback_after_ms)
+        self._publish(events)
+        if events or moved:
+            self._changed()
+        return {"expired": len(events), "moved": moved}
+
+
 class Retention(Loop):
     """Deleted and outdated runs, files and previews are removed, then the blobs that nothing needs any more."""
 
@@ -85,4 +116,12 @@ def _rescue(conn: Connection, prices: Mapping[str, float]) -> list[Event]:
     events: list[Event] = []
     for run in queue.expired(conn, now):
         events += changes.ended(conn, run, EndReason.WORKER_LOST, now, prices=prices)
+    return events
+
+
+def _expire(conn: Connection, prices: Mapping[str, float]) -> list[Event]:
+    now, events = now_ms(), list[Event]()
+    left = Left(failure={"message": "The run did not start by its deadline.", "hint": "Allow it more time to wait."})
+    for run in queue.too_late(conn, now):
+        events += changes.ended(conn, run, EndReason.TIMEOUT, now, prices=prices, left=left)
     return events

@@ -217,6 +217,8 @@ class Run:
     updated_at: int
     history_cleared_at: int | None
     deleted_at: int | None
+    fallback_pool: str | None = None  # a larger one, for a run that did not fit into the memory of its own
+    start_by: int | None = None  # it is not worth anything when it starts later
 
     @property
     def status(self) -> PublicStatus:

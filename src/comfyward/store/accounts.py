@@ -188,6 +188,11 @@ def set_credit_limit(conn: Connection, account_id: str, credit_limit: float | No
     conn.execute(update(accounts).where(accounts.c.id == account_id).values(credit_limit=credit_limit))
 
 
+def set_share(conn: Connection, account_id: str, weight: float, max_running: int | None) -> None:
+    """How much of a pool an account gets beside others, and how many runs of it workers may have at once."""
+    conn.execute(update(accounts).where(accounts.c.id == account_id).values(weight=weight, max_running=max_running))
+
+
 def create_key(conn: Connection, account_id: str, name: str, now: int, expires_at: int | None = None) -> str:
     """A new key, returned this once; only its hash is kept."""
     key = new_api_key()

@@ -45,6 +45,10 @@ class SecretsKept(msgspec.Struct, frozen=True, tag="secrets"):
     secrets: dict[str, Any]
 
 
+class CallersChanged(msgspec.Struct, frozen=True, tag="callers"):
+    """A key was revoked, or an account changed: what is remembered of callers is outdated."""
+
+
 class Happened(msgspec.Struct, frozen=True, tag="events"):
     """Events of runs."""
 
@@ -57,7 +61,7 @@ class Listening(msgspec.Struct, frozen=True, tag="listening"):
     keys: list[str]
 
 
-Notice = Wake | WorkerTold | LogWanted | LogCame | SecretsKept | Happened | Listening
+Notice = Wake | WorkerTold | LogWanted | LogCame | SecretsKept | CallersChanged | Happened | Listening
 
 # Called on the event loop with each notice of another server; never with this server's own.
 Heard = Callable[[Notice], None]

@@ -15,7 +15,7 @@ from comfyward.store.runs import unchanged
 from comfyward.store.schema import IS_QUEUED, accounts, runs
 from comfyward.store.statement import Statement
 
-_HEADS = Statement(
+_CANDIDATES = (
     select(
         runs.c.id,
         runs.c.account_id,
@@ -27,10 +27,26 @@ _HEADS = Statement(
         runs.c.models,
         runs.c.avoid_worker_id,
         accounts.c.credit_limit,
+        accounts.c.max_running,
     )
     .join(accounts, accounts.c.id == runs.c.account_id)
     .where(IS_QUEUED, runs.c.pool == bindparam("pool"))
-    .order_by(runs.c.priority.desc(), runs.c.turn, runs.c.queued_at, runs.c.id)
+)
+_HEADS = Statement(
+    _CANDIDATES.order_by(runs.c.priority.desc(), runs.c.turn, runs.c.queued_at, runs.c.id).limit(bindparam("most"))
+)
+_OLDEST = Statement(
+    _CANDIDATES.where(runs.c.queued_at <= bindparam("before")).order_by(runs.c.queued_at).limit(bindparam("most"))
+)
+_ON_THEIR_WAY = Statement(
+    select(func.count())
+    .select_from(runs)
+    .where(runs.c.account_id == bindparam("account_id"), runs.c.finished_at.is_(None), runs.c.lease.is_not(None))
+)
+_LATELY = Statement(
+    select(runs.c.pool, runs.c.assigned_at, runs.c.finished_at)
+    .where(runs.c.finished_at >= bindparam("since"), runs.c.finished_at.is_not(None))
+    .order_by(runs.c.finished_at.desc())
     .limit(bindparam("most"))
 )
 _NTH_WAITING = Statement(
@@ -101,6 +117,9 @@ _FINISH = Statement(
 )
 
 
+AGED = 50  # of the longest waiting runs, beside the first ones of the queue
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A queued run, as placement sees it."""
@@ -115,17 +134,42 @@ class Candidate:
     models: tuple[str, ...]
     avoid_worker_id: str | None
     has_credit_limit: bool
-
-    @property
-    def order(self) -> tuple[int, int, int, str]:
-        """The queue's order: priority, then turns that are fair between accounts, then age."""
-        return -self.priority, self.turn, self.queued_at, self.id
+    max_running: int | None
 
 
-def heads(conn: Connection, pools: Iterable[str], limit: int) -> list[Candidate]:
-    """The first queued runs of some pools, in the queue's order."""
-    found = [_candidate(row) for pool in pools for row in _HEADS(conn, pool=pool, most=limit)]
-    return sorted(found, key=lambda head: head.order)[:limit]
+def heads(conn: Connection, pools: Iterable[str], limit: int, *, aged_before: int = 0) -> list[Candidate]:
+    """Queued runs of some pools: the first of the queue's index, and the oldest of those queued before a time."""
+    found: dict[str, Candidate] = {}
+    for pool in pools:
+        rows = [*_HEADS(conn, pool=pool, most=limit)]
+        if aged_before:
+            rows += _OLDEST(conn, pool=pool, before=aged_before, most=AGED)
+        found |= {row[0]: _candidate(row) for row in rows}
+    return list(found.values())
+
+
+def on_their_way(conn: Connection, account_id: str) -> int:
+    """How many runs of an account workers have now."""
+    return int(_ON_THEIR_WAY(conn, account_id=account_id).scalar() or 0)
+
+
+def lately(conn: Connection, pool: str, since: int, most: int = 500) -> list[int]:
+    """How long (ms) the pool's last runs were with their workers, newest first."""
+    rows = _LATELY(conn, since=since, most=most)
+    return [row.finished_at - row.assigned_at for row in rows if row.pool == pool and row.assigned_at is not None]
+
+
+def too_late(conn: Connection, now: int, limit: int = 500) -> list[Run]:
+    """Queued runs that were to start by a time that has passed."""
+    query = select(*RUN_COLUMNS).where(IS_QUEUED, runs.c.start_by < now).limit(limit)
+    return [run_of(row) for row in conn.execute(query)]
+
+
+def fall_back(conn: Connection, queued_before: int) -> int:
+    """Moves runs that have waited since before a time to the larger pool that they may use. Returns how many."""
+    waiting = (IS_QUEUED, runs.c.fallback_pool.is_not(None), runs.c.queued_at < queued_before)
+    moved = update(runs).where(*waiting).values(pool=runs.c.fallback_pool, fallback_pool=None)
+    return conn.execute(moved).rowcount
 
 
 def is_full(conn: Connection, account_id: str, limit: int) -> bool:
@@ -239,12 +283,16 @@ def finish(
     ).scalar()
 
 
-def requeue(conn: Connection, run: Run, *, avoid_worker_id: str | None, log: str | None, now: int) -> int | None:
-    """Puts a leased run back in the queue for another attempt, in its old place.
+def requeue(
+    conn: Connection, run: Run, *, avoid_worker_id: str | None, log: str | None, now: int, pool: str | None = None
+) -> int | None:
+    """Puts a leased run back in the queue for another attempt, in its old place, or in another pool's queue.
 
     The number of its event; None when too late.
     """
-    values = {"avoid_worker_id": avoid_worker_id, "log": log}
+    values: dict[str, Any] = {"avoid_worker_id": avoid_worker_id, "log": log}
+    if pool is not None:
+        values |= {"pool": pool, "fallback_pool": None}
     return _back_to_queue(conn, run, now, values)
 
 
@@ -272,6 +320,7 @@ def _back_to_queue(conn: Connection, run: Run, now: int, values: dict[str, Any])
 
 
 def _candidate(row: Any) -> Candidate:
-    *columns, models, avoid_worker_id, credit_limit = row
-    values: list[Any] = [*columns, tuple(msgspec.json.decode(models)), avoid_worker_id, credit_limit is not None]
+    *columns, models, avoid_worker_id, credit_limit, max_running = row
+    has_limit = credit_limit is not None
+    values: list[Any] = [*columns, tuple(msgspec.json.decode(models)), avoid_worker_id, has_limit, max_running]
     return Candidate(*values)

@@ -12,9 +12,10 @@ from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, 
 from comfyward.runs.run import FINAL_STATES, LEASED_STATES, EndReason, Face, Run, State
 from comfyward.store import files as files_of
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
-from comfyward.store.schema import HAS_PREVIEWS, IS_HANDED_OUT, IS_QUEUED, blob_uses, events, files, runs
+from comfyward.store.schema import HAS_PREVIEWS, IS_HANDED_OUT, IS_QUEUED, accounts, blob_uses, events, files, runs
 from comfyward.store.statement import Statement
 
+TURN = 1000  # how far an account's run of weight 1 stands behind the one before
 KEY_LASTS_MS = 24 * 3600 * 1000  # of a key that may be used once (Comfy API v2)
 
 _own = (runs.c.account_id == bindparam("account_id"), runs.c.deleted_at.is_(None))
@@ -54,6 +55,7 @@ _TURNS = Statement(
         .where(runs.c.pool == bindparam("pool"), runs.c.account_id == bindparam("account_id"))
         .scalar_subquery(),
         select(func.max(runs.c.turn)).where(runs.c.pool == bindparam("pool"), IS_HANDED_OUT).scalar_subquery(),
+        select(accounts.c.weight).where(accounts.c.id == bindparam("account_id")).scalar_subquery(),
     )
 )
 
@@ -86,6 +88,8 @@ class NewRun:
     idempotency_key: str | None
     request_digest: str | None
     created_at: int
+    fallback_pool: str | None = None
+    start_by: int | None = None
 
 
 _WRITTEN = [*NewRun.__dataclass_fields__, "state", "turn", "event_seq", "queued_at", "updated_at"]
@@ -181,10 +185,11 @@ def _next_turn(conn: Connection, account_id: str, pool: str) -> int:
     """A new run's place in the fair order of a pool: behind the account's own, beside whoever is served now.
 
     (Start-time fair queueing: of two accounts that always have runs waiting, each gets every second turn, however many
-    runs one of them has; an account that comes back after a pause has no turns saved up.)
+    runs one of them has, or as many more as its weight says; an account that comes back after a pause has no turns
+    saved up.)
     """
-    own, served = _TURNS(conn, account_id=account_id, pool=pool).one()
-    return max(served or 0, 0 if own is None else own + 1)
+    own, served, weight = _TURNS(conn, account_id=account_id, pool=pool).one()
+    return max(served or 0, 0 if own is None else own + round(TURN / weight))
 
 
 def get(conn: Connection, account_id: str, run_id: str) -> Run:

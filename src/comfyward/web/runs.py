@@ -11,6 +11,7 @@ import msgspec
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from comfyward.dispatch.outlook import outlook_of
 from comfyward.errors import Conflict, InvalidRequest
 from comfyward.files.objects import blob_key
 from comfyward.runs.run import Run, State
@@ -133,11 +134,14 @@ async def waiting_for(visit: Visit, run: Run) -> str | None:
     """What a queued run waits for, in words; None for a run that is not waiting."""
     if run.state is not State.QUEUED:
         return None
-    pool = next((pool for pool in await visit.context.offers.pools() if pool.name == run.pool), None)
-    place = await visit.context.db.look(runs.queue_position, run)
-    if pool is None or pool.workers == 0:
+    outlook = await outlook_of(visit.context.db, run, visit.context.leases.rules)
+    if outlook is None:
+        return None
+    found = outlook.explanation
+    if found.waits_for == "worker":
         return f"starting {words.with_article(run.pool)}…"
-    return f"place {place} in the queue of {run.pool}"
+    soon = "" if not found.expected_in_ms else f" Expected to start in {words.span(found.expected_in_ms)}."
+    return f"place {outlook.place} in the queue of {run.pool}. {found.reason}{soon}"
 
 
 async def _run_values(visit: Visit, run: Run) -> dict[str, Any]:

@@ -49,6 +49,7 @@ def test_it_goes_on_after_the_server_was_killed(start_fake: StartFake) -> None:
     assert [path for path in (stack.data_dir / "objects" / "uploads").rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.one_machine
 def test_one_that_was_whole_when_the_server_was_killed_is_stored(start_fake: StartFake) -> None:
     stack = start_fake()
     http = stack.client().http

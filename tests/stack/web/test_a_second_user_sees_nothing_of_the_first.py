@@ -36,7 +36,7 @@ ACTIONS = (
     "/runs/{run}/delete",
     "/runs/{run}/change",
 )
-ADMINS = ("/fleet", "/fleet/users", "/fleet/workers/local-0/log")
+ADMINS = ("/fleet", "/fleet/users", "/fleet/workers/{worker}/log")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,7 @@ def test_actions_change_nothing(real: Stack, firsts: dict[str, str], path: str) 
 
 @pytest.mark.parametrize("path", ADMINS)
 def test_the_fleet_is_for_admins(real: Stack, path: str) -> None:
+    path = path.format(worker=real.worker_id)
     assert real.visitor("second-one").get(path).status_code == 403
     assert real.visitor().get(path).status_code == 200
 

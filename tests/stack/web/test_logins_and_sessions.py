@@ -59,6 +59,7 @@ def test_a_login_leads_to_no_other_site(stack: Stack, browser: httpx2.Client, el
     assert log_in(browser, "alice", PASSWORD, next=elsewhere).headers["location"] == "/workflows"
 
 
+@pytest.mark.one_machine
 def test_guessing_is_slowed_down(stack: Stack, browser: httpx2.Client) -> None:
     set_password(stack, browser, "alice")
 

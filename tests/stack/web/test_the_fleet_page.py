@@ -36,7 +36,7 @@ def test_a_worker_with_its_run_log_and_vitals(start_fake: StartFake) -> None:
     waiting = re.search(r"<strong>L4</strong>.*?</tr>", text, re.DOTALL)
     assert waiting is not None
     assert '<td class="number">1</td>' in waiting[0]
-    log = admin.get("/fleet/workers/local-0/log").text
+    log = admin.get(f"/fleet/workers/{stack.worker_id}/log").text
     assert "serves pool" in log
     assert "--- ComfyUI ---" in log
     assert admin.get("/fleet/workers/nobody/log").status_code == 404
@@ -61,13 +61,13 @@ def test_a_drained_worker_finishes_leaves_and_stays_away_until_it_is_resumed(sta
     running = client.submit(fake_wait(3))
     client.wait_for(running, "status", state="running")
 
-    assert admin.post("/fleet/workers/local-0/drain").status_code == 303
+    assert admin.post(f"/fleet/workers/{stack.worker_id}/drain").status_code == 303
     assert client.finish(running)["status"] == "COMPLETED"
     until(admin, lambda page: "drained" in page)
     waiting = client.submit(fake_save())
     assert client.get(waiting)["status"] == "QUEUED"
 
-    assert admin.post("/fleet/workers/local-0/resume").status_code == 303
+    assert admin.post(f"/fleet/workers/{stack.worker_id}/resume").status_code == 303
     assert client.finish(waiting)["status"] == "COMPLETED"
 
 
@@ -76,7 +76,7 @@ def test_a_restarted_worker_comes_back(start_fake: StartFake) -> None:
     client, admin = stack.client(), stack.visitor()
     before = stack.comfyui_pid()
 
-    assert admin.post("/fleet/workers/local-0/restart").status_code == 303
+    assert admin.post(f"/fleet/workers/{stack.worker_id}/restart").status_code == 303
 
     assert client.run(fake_save())["status"] == "COMPLETED"
     until(admin, lambda page: "idle" in page)

@@ -37,3 +37,12 @@ def upgrade() -> None:
         sa.Column("seen_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_fleets")),
     )
+    with op.batch_alter_table("accounts", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("weight", sa.Float(), server_default="1", nullable=False))
+        batch_op.add_column(sa.Column("max_running", sa.Integer(), nullable=True))
+    # Without batch mode: it would copy the table, which is the largest, and SQLite can add columns to one that stands.
+    op.add_column("runs", sa.Column("fallback_pool", sa.String(length=60), nullable=True))
+    op.add_column("runs", sa.Column("start_by", sa.BigInteger(), nullable=True))
+    is_queued = sa.text("state = 'queued'")
+    for name, columns in (("ix_runs_oldest", ["pool", "queued_at"]), ("ix_runs_start_by", ["start_by"])):
+        op.create_index(name, "runs", columns, unique=False, sqlite_where=is_queued, postgresql_where=is_queued)

@@ -1,0 +1,266 @@
+"""Placement, simulated: a trace of runs on a fleet, hour by hour in seconds, without I/O.
+
+    python -m bench.placement                       # 20,000 runs of 20 accounts on 16 workers, five models
+    python -m bench.placement --runs 1000000 --workers 2000 --accounts 500
+    python -m bench.placement --trace runs.jsonl    # {"at_s", "account", "model", "run_s"} a line, as recorded
+
+Compares what the server does (`match`, with its turns and its affinity) with first come first served, a random choice
+among the waiting runs, and a bound that nobody can reach: no model is ever loaded twice by any worker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import math
+import random
+import statistics
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from comfyward.dispatch.placement import WaitingRun, Worker, in_order, match
+from comfyward.store.runs import TURN
+
+LOOKAHEAD = 200
+AFFINITY_WAIT_MS = 20_000
+LOAD_S = 12.0  # a checkpoint of some GB from disk to GPU
+KEPT_MODELS = 1  # that fit on one GPU beside each other
+POOL, ENVIRONMENT = "L4", "default"
+
+
+@dataclass(frozen=True)
+class TraceRun:
+    at_s: float
+    account: str
+    model: str
+    run_s: float
+
+
+@dataclass
+class Gpu:
+    """A worker, with the models that its GPU holds, the newest last."""
+
+    name: str
+    warm: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_MODELS))
+    busy_s: float = 0.0
+    loads: int = 0
+    free_at_s: float = 0.0
+
+    def take(self, run: TraceRun, now_s: float, *, loads_free: bool) -> float:
+        """When it will be done with a run that it begins now."""
+        cold = run.model not in self.warm
+        if cold:
+            self.loads += 1
+            self.warm.append(run.model)
+        self.busy_s += run.run_s
+        self.free_at_s = now_s + run.run_s + (LOAD_S if cold and not loads_free else 0.0)
+        return self.free_at_s
+
+
+class Queue:
+    """What waits, in the order of its policy."""
+
+    def __init__(self) -> None:
+        self.turns: dict[str, int] = {}
+        self.served = 0
+        self.waiting: dict[str, deque[tuple[int, int]]] = defaultdict(deque)  # (turn, index) by account
+        self.length = 0
+
+    def add(self, index: int, run: TraceRun) -> None:
+        turn = max(self.served, self.turns.get(run.account, -TURN) + TURN)
+        self.turns[run.account] = turn
+        self.waiting[run.account].append((turn, index))
+        self.length += 1
+
+    def heads(self, most: int) -> list[tuple[int, int]]:
+        """The first of the queue, as its index gives them."""
+        fronts = [(runs[0], account, 0) for account, runs in self.waiting.items() if runs]
+        heapq.heapify(fronts)
+        found = []
+        while fronts and len(found) < most:
+            head, account, place = heapq.heappop(fronts)
+            found.append(head)
+            if place + 1 < len(self.waiting[account]):
+                heapq.heappush(fronts, (self.waiting[account][place + 1], account, place + 1))
+        return found
+
+    def remove(self, turn: int, index: int, account: str) -> None:
+        self.waiting[account].remove((turn, index))
+        self.length -= 1
+        self.served = max(self.served, turn)
+
+
+@dataclass
+class Result:
+    """Waiting times in seconds by account, and what the fleet did."""
+
+    waits: dict[str, list[float]]
+    loads: int
+    runs: int
+    makespan_s: float
+    busy_s: float
+    workers: int
+    took_s: float
+
+    @property
+    def warm_share(self) -> float:
+        return 1 - self.loads / self.runs
+
+    def percentile(self, share: float) -> float:
+        every = sorted(wait for waits in self.waits.values() for wait in waits)
+        return every[min(len(every) - 1, int(share * len(every)))]
+
+    def worst_account(self) -> float:
+        """The longest mean wait of an account, beside the mean of all."""
+        means = [statistics.fmean(waits) for waits in self.waits.values()]
+        overall = statistics.fmean(wait for waits in self.waits.values() for wait in waits)
+        return max(means) / overall if overall else 1.0
+
+
+# (waiting heads, free workers, all workers, trace, now) -> pairs of worker and (turn, index)
+Policy = Callable[
+    [list[tuple[int, int]], list[Gpu], list[Gpu], list[TraceRun], float], list[tuple[Gpu, tuple[int, int]]]
+]
+
+
+def ours(
+    heads: list[tuple[int, int]], free: list[Gpu], every: list[Gpu], trace: list[TraceRun], now_s: float
+) -> list[tuple[Gpu, tuple[int, int]]]:
+    now_ms = int(now_s * 1000)
+    waiting = [
+        WaitingRun(
+            str(index),
+            POOL,
+            ENVIRONMENT,
+            int(trace[index].at_s * 1000),
+            frozenset({trace[index].model}),
+            account_id=trace[index].account,
+            turn=turn,
+        )
+        for turn, index in heads
+    ]
+    by_name, by_index = {gpu.name: gpu for gpu in free}, {str(index): (turn, index) for turn, index in heads}
+    asking = [Worker(gpu.name, POOL, ENVIRONMENT, True, frozenset(gpu.warm)) for gpu in free]
+    wanted = {trace[index].model for _, index in heads}
+    others = [
+        Worker(gpu.name, POOL, ENVIRONMENT, False, frozenset(gpu.warm)) for gpu in every if wanted & set(gpu.warm)
+    ]
+    pairs = match(asking, in_order(waiting, now_ms, 0), others, now_ms, AFFINITY_WAIT_MS)
+    return [(by_name[worker.id], by_index[run.id]) for worker, run in pairs]
+
+
+def first_come(
+    heads: list[tuple[int, int]], free: list[Gpu], every: list[Gpu], trace: list[TraceRun], now_s: float
+) -> list[tuple[Gpu, tuple[int, int]]]:
+    return list(zip(free, sorted(heads, key=lambda head: head[1]), strict=False))
+
+
+def at_random(
+    heads: list[tuple[int, int]], free: list[Gpu], every: list[Gpu], trace: list[TraceRun], now_s: float
+) -> list[tuple[Gpu, tuple[int, int]]]:
+    chosen = random.sample(heads, min(len(heads), len(free)))
+    return list(zip(random.sample(free, len(chosen)), chosen, strict=True))
+
+
+def simulate(trace: list[TraceRun], workers: int, policy: Policy, *, loads_free: bool = False) -> Result:
+    """Plays a trace through. Workers ask when they are free; a round is made at each arrival, end, and second."""
+    began = time.perf_counter()
+    gpus = [Gpu(f"w{number}") for number in range(workers)]
+    free, queue = dict.fromkeys(gpu.name for gpu in gpus), Queue()
+    by_name = {gpu.name: gpu for gpu in gpus}
+    ends: list[tuple[float, str]] = []
+    waits: dict[str, list[float]] = defaultdict(list)
+    arrived, now_s = 0, 0.0
+    while arrived < len(trace) or queue.length or ends:
+        now_s = _next(trace, arrived, ends, now_s, bool(queue.length and free))
+        while arrived < len(trace) and trace[arrived].at_s <= now_s:
+            queue.add(arrived, trace[arrived])
+            arrived += 1
+        while ends and ends[0][0] <= now_s:
+            free[heapq.heappop(ends)[1]] = None
+        if not (queue.length and free):
+            continue
+        heads = queue.heads(LOOKAHEAD)
+        for gpu, (turn, index) in policy(heads, [by_name[name] for name in free], gpus, trace, now_s):
+            run = trace[index]
+            queue.remove(turn, index, run.account)
+            waits[run.account].append(now_s - run.at_s)
+            heapq.heappush(ends, (gpu.take(run, now_s, loads_free=loads_free), gpu.name))
+            del free[gpu.name]
+    busy_s, loads = sum(gpu.busy_s for gpu in gpus), sum(gpu.loads for gpu in gpus)
+    return Result(waits, loads, len(trace), now_s, busy_s, workers, time.perf_counter() - began)
+
+
+def _next(trace: list[TraceRun], arrived: int, ends: list[tuple[float, str]], now_s: float, passes: bool) -> float:
+    times = [trace[arrived].at_s] if arrived < len(trace) else []
+    times += [ends[0][0]] if ends else []
+    if passes:
+        times.append(now_s + 1.0)  # a worker passed runs over: it looks again
+    return max(now_s, min(times)) if times else math.inf
+
+
+def synthetic(runs: int, accounts: int, models: int, workers: int, load: float, seed: int) -> list[TraceRun]:
+    """Bursts of accounts of unlike size, each with a favourite model; `load` is how busy the fleet would be, warm."""
+    draw = random.Random(seed)
+    sizes = [1 / (rank + 1) ** 0.8 for rank in range(accounts)]
+    mean_s = 8.0
+    rate = workers * load / mean_s
+    now, trace = 0.0, []
+    while len(trace) < runs:
+        account = draw.choices(range(accounts), sizes)[0]
+        burst = min(runs - len(trace), 1 + int(draw.expovariate(1 / 4)))
+        for _ in range(burst):
+            model = account % models if draw.random() < 0.7 else draw.randrange(models)
+            length_s = max(1.0, draw.lognormvariate(math.log(mean_s) - 0.18, 0.6))
+            trace.append(TraceRun(now, f"account {account}", f"model {model}", length_s))
+        now += draw.expovariate(rate / 5)
+    return trace
+
+
+def recorded(path: Path) -> Iterator[TraceRun]:
+    for line in path.read_text().splitlines():
+        yield TraceRun(**json.loads(line))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=20_000)
+    parser.add_argument("--accounts", type=int, default=20)
+    parser.add_argument("--models", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=16)
+    parser.add_argument("--load", type=float, default=0.8)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--trace", type=Path)
+    parser.add_argument("--only", help="One of the policies: ours, first-come, random, bound")
+    args = parser.parse_args()
+    random.seed(args.seed)
+    if args.trace:
+        trace = sorted(recorded(args.trace), key=lambda run: run.at_s)
+    else:
+        trace = synthetic(args.runs, args.accounts, args.models, args.workers, args.load, args.seed)
+    policies: dict[str, tuple[Policy, bool]] = {
+        "ours": (ours, False),
+        "first-come": (first_come, False),
+        "random": (at_random, False),
+        "bound": (first_come, True),
+    }
+    print(f"{len(trace):,} runs, {len({run.account for run in trace})} accounts, {args.workers} workers")
+    print(
+        f"{'':12}{'p50 s':>9}{'p95 s':>9}{'p99 s':>9}{'warm':>8}{'GPU busy':>10}{'worst account':>15}{'GPU h':>9}{'took s':>8}"
+    )
+    for name, (policy, loads_free) in policies.items():
+        if args.only in (None, name):
+            result = simulate(trace, args.workers, policy, loads_free=loads_free)
+            print(
+                f"{name:12}{result.percentile(0.5):9.1f}{result.percentile(0.95):9.1f}{result.percentile(0.99):9.1f}"
+                f"{result.warm_share:8.1%}{result.busy_s / result.makespan_s / result.workers:10.1%}"
+                f"{result.worst_account():15.2f}{result.makespan_s * result.workers / 3600:9.1f}{result.took_s:8.1f}"
+            )
+
+
+if __name__ == "__main__":
+    main()

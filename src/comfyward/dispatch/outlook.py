@@ -1,0 +1,52 @@
+"""What a queued run waits for, from the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from comfyward.dispatch.placement import Explanation, Rules, Standing, explain
+from comfyward.runs.run import Run, State
+from comfyward.store import accounts, fleets, queue, runs, workers
+from comfyward.store.db import Database, now_ms
+
+PRESENT_MS = 60_000
+LATELY_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Where a queued run stands (`place` from 1), and why it waits."""
+
+    place: int
+    explanation: Explanation
+
+
+async def outlook_of(db: Database, run: Run, rules: Rules) -> Outlook | None:
+    """None for a run that is not queued."""
+    if run.state is not State.QUEUED:
+        return None
+    standing = await db.read(_standing, run, rules)
+    return Outlook(standing.place, explain(standing))
+
+
+def _standing(conn: Connection, run: Run, rules: Rules) -> Standing:
+    now = now_ms()
+    present = [worker for worker in workers.find(conn, now - PRESENT_MS) if worker.pool == run.pool]
+    pools = [fleet.pools[run.pool] for fleet in fleets.find(conn, now - PRESENT_MS) if run.pool in fleet.pools]
+    most = accounts.by_id(conn, run.account_id).max_running
+    models = set(run.models)
+    return Standing(
+        pool=run.pool,
+        place=runs.queue_position(conn, run),
+        workers=len(present),
+        busy=sum(bool(queue.leased_by(conn, worker.id)) for worker in present),
+        limit=sum(int(pool["max"]) for pool in pools) if pools else None,
+        recent_ms=queue.lately(conn, run.pool, now - LATELY_MS),
+        account_is_full=most is not None and queue.on_their_way(conn, run.account_id) >= most,
+        warm_workers=sum(models <= set(worker.vitals.get("warm", ())) for worker in present),
+        has_models=bool(models),
+        waits_for_warm_ms=rules.affinity_wait_ms - (now - run.queued_at),
+        pool_problem=next((str(pool["problem"]) for pool in pools if pool["problem"]), None),
+    )

@@ -1,0 +1,87 @@
+"""Limits, deadlines and larger pools, and what a waiting run is told of them."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import Connection
+
+from comfyward.store import accounts, queue
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import fake_save, fake_wait, node
+
+
+def test_an_account_has_no_more_runs_on_their_way_than_it_may(start_fake: StartFake) -> None:
+    stack = start_fake(local_accelerators="L4,L4", local_min_workers="2").wait_ready()
+    capped, other = stack.client("capped"), stack.client("other")
+    stack.cli("users", "share", "capped", "--max-running", "1")
+    first = capped.submit(fake_wait(3), accelerator="L4")
+    capped.wait_for(first, "progress")
+    second = capped.submit(fake_save("second"), accelerator="L4")
+
+    placed = capped.http.get(f"/api/v1/runs/{second}/placement").json()
+
+    assert other.run(fake_save("not held up"), accelerator="L4")["status"] == "COMPLETED"
+    assert (placed["waits_for"], placed["state"]) == ("account", "queued")
+    assert "as many runs on their way" in placed["reason"]
+    runs = [capped.finish(run_id) for run_id in (first, second)]
+    assert [run["status"] for run in runs] == ["COMPLETED", "COMPLETED"]
+    assert runs[0]["completed_at"] <= runs[1]["started_at"]
+    assert capped.http.get(f"/api/v1/runs/{second}/placement").json()["waits_for"] is None
+    assert other.http.get(f"/api/v1/runs/{second}/placement").status_code == 404
+
+
+def test_accounts_get_turns_by_their_weight(start_fake: StartFake) -> None:
+    stack = start_fake(fleet="none", accelerators="L4")
+    heavy, light = stack.client("heavy"), stack.client("light")
+    stack.cli("users", "share", "heavy", "--weight", "3")
+
+    for number in range(8):
+        for client in (light, heavy):
+            client.submit(fake_save(str(number)), accelerator="L4")
+
+    assert stack.write(_accounts_in_the_queue)[:8].count("heavy") == 6
+
+
+def test_a_run_that_cannot_start_in_time_ends(start_fake: StartFake) -> None:
+    stack = start_fake(fleet="none", accelerators="L4")
+    client = stack.client()
+    began = time.monotonic()
+
+    run = client.finish(client.submit(fake_save(), accelerator="L4", start_within=1.0))
+
+    assert (run["status"], run["end_reason"]) == ("ERROR", "timeout")
+    assert "did not start by its deadline" in run["error"]["message"]
+    assert time.monotonic() - began < 10
+    refused = client.post_run({"prompt": fake_save(), "accelerator": "L4", "start_within": -1})
+    assert refused.status_code == 400
+
+
+def test_a_run_that_does_not_fit_goes_to_the_larger_pool(start_fake: StartFake) -> None:
+    stack = start_fake(local_accelerators="L4,H100", local_min_workers="2", larger_pools='{"L4": "H100"}').wait_ready()
+    client = stack.client()
+    # The fake counts for each worker: this takes the larger one's share of failures out of the way.
+    assert client.run({"1": node("FakeOom", times=2)}, accelerator="H100")["end_reason"] == "oom"
+
+    run = client.run({"1": node("FakeOom", times=2), "2": node("FakeSave", text="fits")}, accelerator="L4")
+
+    assert (run["status"], run["retry_count"]) == ("COMPLETED", 2), run["error"]
+    assert client.http.get(f"/api/v1/runs/{run['id']}/placement").json()["pool"] == "H100"
+    assert run["accelerator"] == "L4"  # what was asked for
+
+
+def test_a_run_that_has_waited_long_may_use_the_larger_pool(start_fake: StartFake) -> None:
+    stack = start_fake(
+        local_accelerators="H100", accelerators="L4", larger_pools='{"L4": "H100"}', fallback_after_s="1"
+    ).wait_ready()
+
+    run = stack.client().run(fake_save("moved"), accelerator="L4")
+
+    assert run["status"] == "COMPLETED"
+    assert stack.client().http.get(f"/api/v1/runs/{run['id']}/placement").json()["pool"] == "H100"
+
+
+def _accounts_in_the_queue(conn: Connection) -> list[str]:
+    names = {account.id: account.name for account in accounts.find(conn)}
+    heads = queue.heads(conn, ["L4"], 100)
+    return [names[head.account_id] for head in sorted(heads, key=lambda head: (head.turn, head.queued_at, head.id))]

@@ -1,0 +1,84 @@
+"""Priority that grows with age, limits of accounts, and the words that a waiting run is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from comfyward.dispatch.placement import Standing, WaitingRun, explain, in_order, within_limits
+
+AGEING_MS = 60_000
+
+
+def run(name: str, *, priority: int = 0, turn: int = 0, queued_at: int = 0, account: str = "a") -> WaitingRun:
+    return WaitingRun(name, "L4", "default", queued_at, frozenset(), None, account, priority, turn)
+
+
+def names(runs: list[WaitingRun]) -> list[str]:
+    return [each.id for each in runs]
+
+
+def test_the_order_is_priority_then_turns_then_age() -> None:
+    runs = [
+        run("late", queued_at=5),
+        run("early", queued_at=1),
+        run("turn", turn=9),
+        run("urgent", priority=3, turn=99),
+    ]
+
+    assert names(in_order(runs, 10, AGEING_MS)) == ["urgent", "early", "late", "turn"]
+
+
+def test_a_run_that_has_waited_long_comes_before_more_urgent_ones() -> None:
+    runs = [run("old", priority=0, queued_at=0), run("urgent", priority=2, queued_at=AGEING_MS * 3)]
+
+    assert names(in_order(runs, AGEING_MS * 3 - 1, 0)) == ["urgent", "old"]  # priority never grows
+    assert names(in_order(runs, AGEING_MS * 3, AGEING_MS)) == ["old", "urgent"]
+
+
+def test_accounts_start_no_more_runs_than_they_may() -> None:
+    runs = [run("a1"), run("a2"), run("b1", account="b"), run("a3"), run("c1", account="c")]
+
+    assert names(within_limits(runs, {"a": 2, "c": 0})) == ["a1", "a2", "b1"]
+    assert names(within_limits(runs, {"a": -1})) == ["b1", "c1"]
+
+
+def standing(**changes: Any) -> Standing:
+    values: dict[str, Any] = {
+        "pool": "L4",
+        "place": 3,
+        "workers": 2,
+        "busy": 2,
+        "limit": None,
+        "recent_ms": [9_000, 10_000, 50_000],
+        "account_is_full": False,
+        "warm_workers": 0,
+        "has_models": True,
+        "waits_for_warm_ms": 0,
+        "pool_problem": None,
+    }
+    return Standing(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "waits_for", "says", "expected_ms"),
+    [
+        ({}, "queue", "2 runs are before it, and all 2 workers of L4 are busy.", 15_000),
+        ({"place": 1}, "queue", "It is next", 5_000),
+        ({"place": 2, "recent_ms": []}, "queue", "1 run is before it", None),
+        ({"account_is_full": True}, "account", "as many runs on their way", None),
+        ({"workers": 0, "busy": 0}, "worker", "A worker of L4 has to start first.", None),
+        ({"workers": 0, "pool_problem": "No node has an L4."}, "pool", "No node has an L4.", None),
+        ({"workers": 0, "limit": 0}, "pool", "is allowed to run now", None),
+        ({"place": 1, "busy": 1, "warm_workers": 1, "waits_for_warm_ms": 900}, "warm_worker", "models loaded", 900),
+        ({"place": 1, "busy": 1}, "hand_out", "about to be handed out", 0),
+    ],
+)
+def test_a_waiting_run_is_told_what_it_waits_for(
+    changes: dict[str, Any], waits_for: str, says: str, expected_ms: int | None
+) -> None:
+    found = explain(standing(**changes))
+
+    assert (found.waits_for, found.expected_in_ms) == (waits_for, expected_ms)
+    assert says in found.reason
