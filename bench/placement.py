@@ -22,14 +22,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from comfyward.dispatch.placement import WaitingRun, Worker, in_order, match
+from comfyward.dispatch.placement import Passed, Rules, WaitingRun, Worker, in_order, match
 from comfyward.store.runs import TURN
 
 LOOKAHEAD = 200
-AFFINITY_WAIT_MS = 20_000
+RULES = Rules(affinity_wait_ms=2_000, pass_ms=120_000)
 LOAD_S = 12.0  # a checkpoint of some GB from disk to GPU
 KEPT_MODELS = 1  # that fit on one GPU beside each other
 POOL, ENVIRONMENT = "L4", "default"
+
+_passed: dict[str, Passed] = {}
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,10 @@ def ours(
     others = [
         Worker(gpu.name, POOL, ENVIRONMENT, False, frozenset(gpu.warm)) for gpu in every if wanted & set(gpu.warm)
     ]
-    pairs = match(asking, in_order(waiting, now_ms, 0), others, now_ms, AFFINITY_WAIT_MS)
-    return [(by_name[worker.id], by_index[run.id]) for worker, run in pairs]
+    found = match(asking, in_order(waiting, now_ms, 0), others, now_ms, RULES, _passed)
+    _passed.clear()
+    _passed.update(found.passed)
+    return [(by_name[worker.id], by_index[run.id]) for worker, run in found.pairs]
 
 
 def first_come(

@@ -115,7 +115,11 @@ class Server:
             self._db,
             self._publish,
             lease_s=settings.lease_s,
-            rules=Rules(int(settings.affinity_wait_s * 1000), int(settings.priority_ageing_s * 1000)),
+            rules=Rules(
+                affinity_wait_ms=int(settings.affinity_wait_s * 1000),
+                ageing_ms=int(settings.priority_ageing_s * 1000),
+                pass_ms=int(settings.affinity_pass_s * 1000),
+            ),
             prices=settings.prices,
         )
         self._objects, self._blobs = objects, blobs

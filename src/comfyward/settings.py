@@ -162,7 +162,10 @@ class Settings(BaseSettings):
         description='Pools of the local workers as JSON, one per device, e.g. ["L4"]. Default: named after the device.',
     )
     affinity_wait_s: float = Field(
-        2.0, ge=0, description="How long a run waits for a worker that holds its models before any worker may take it."
+        2.0, ge=0, description="How long a run waits for a worker that holds its models while another one is idle."
+    )
+    affinity_pass_s: float = Field(
+        120.0, ge=0, description="How long runs whose models are loaded may overtake one whose models are not."
     )
 
     # ComfyUI

@@ -3,9 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyward.dispatch.placement import WaitingRun, Worker, match
+from comfyward.dispatch.placement import HELD_FACTOR, Match, Passed, Rules, WaitingRun, Worker, match
 
 WAIT_MS = 2000
+PASS_MS = 60_000
+RULES = Rules(affinity_wait_ms=WAIT_MS, pass_ms=PASS_MS)
 
 
 def worker(name: str, *warm: str, idle: bool = True, pool: str = "L4") -> Worker:
@@ -19,7 +21,7 @@ def run(name: str, *models: str, queued_at: int = 0, pool: str = "L4", avoid: st
 def pairs(
     asking: list[Worker], queue: list[WaitingRun], others: list[Worker] | None = None, now: int = 0
 ) -> dict[str, str]:
-    return {each.id: chosen.id for chosen, each in match(asking, queue, others or [], now, WAIT_MS)}
+    return {each.id: chosen.id for chosen, each in match(asking, queue, others or [], now, RULES).pairs}
 
 
 def test_a_run_goes_to_the_worker_that_holds_its_models() -> None:
@@ -36,6 +38,35 @@ def test_a_cold_worker_passes_over_a_run_while_a_warm_one_is_expected() -> None:
     assert pairs([cold], [run("r", "a")], [cold, warm], now=WAIT_MS - 1) == {}
     assert pairs([cold], [run("r", "a")], [cold, warm], now=WAIT_MS) == {"r": "cold"}
     assert pairs([cold], [run("r", "a"), run("other")], [cold, warm]) == {"other": "cold"}
+
+
+def test_a_worker_takes_the_first_run_whose_models_it_holds() -> None:
+    queue = [run("cold", "b"), run("warm", "a"), run("warmer", "a")]
+
+    found = match([worker("w", "a")], queue, [], WAIT_MS, RULES)
+
+    assert [(each.id, chosen.id) for chosen, each in found.pairs] == [("warm", "w")]
+    assert found.passed == {"cold": Passed(WAIT_MS, WAIT_MS)}
+
+
+def test_how_long_a_run_is_overtaken_is_bounded() -> None:
+    queue = [run("cold", "b"), run("warm", "a")]
+
+    def taken(now: int, passed: Passed, others: list[Worker]) -> str:
+        found: Match = match([worker("w", "a")], queue, others, now, RULES, {"cold": passed})
+        return found.pairs[0][1].id
+
+    assert taken(PASS_MS - 1, Passed(0, 0), []) == "warm"
+    assert taken(PASS_MS, Passed(0, 0), []) == "cold"
+    held = [worker("other", "b", idle=False)]  # whose next it is: it may be overtaken for longer
+    assert taken(PASS_MS, Passed(0, None), held) == "warm"
+    assert taken(PASS_MS * HELD_FACTOR, Passed(0, None), held) == "cold"
+
+
+def test_nothing_overtakes_a_more_urgent_run() -> None:
+    urgent = WaitingRun("urgent", "L4", "default", 0, frozenset("b"), priority=1)
+
+    assert pairs([worker("w", "a")], [urgent, run("warm", "a")]) == {"urgent": "w"}
 
 
 def test_a_run_that_failed_on_a_worker_gets_another_one_first() -> None:
@@ -62,7 +93,7 @@ runs = st.lists(
 def test_each_worker_and_each_run_is_paired_once(
     asking: list[Worker], queue: list[WaitingRun], others: list[Worker], now: int
 ) -> None:
-    found = match(asking, queue, others, now, WAIT_MS)
+    found = match(asking, queue, others, now, RULES).pairs
 
     assert len({each.id for each, _ in found}) == len(found)
     assert len({each.id for _, each in found}) == len(found)

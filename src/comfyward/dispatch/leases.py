@@ -6,14 +6,14 @@ Workers wait here; one loop matches them with the queue, so a thousand waiting w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 from sqlalchemy import Connection
 
 from comfyward.dispatch import changes
-from comfyward.dispatch.placement import Rules, WaitingRun, Worker, in_order, match, within_limits
+from comfyward.dispatch.placement import Passed, Rules, WaitingRun, Worker, in_order, match, within_limits
 from comfyward.ids import new_secret
 from comfyward.loop import Loop
 from comfyward.runs.event import Event, Publish
@@ -77,6 +77,7 @@ class Leases(Loop):
         self._waiting: dict[str, _Waiting] = {}
         self._known: dict[str, _Standing] = {}
         self._logs: dict[str, asyncio.Future[str]] = {}
+        self._passed: Mapping[str, Passed] = {}
         self._elsewhere: list[Worker] = []
         self._looked_elsewhere_at = 0
         self._draining = False
@@ -194,15 +195,16 @@ class Leases(Loop):
             return {}
         asking = [(waiting.worker, waiting.device) for waiting in self._waiting.values()]
         others = await self._others()
-        match_queue = _Match(asking, others, self.rules, int(self.lease_s * 1000), self._prices)
-        assigned, unpaid, is_more = await self._db.write(match_queue.apply)
-        self._publish(unpaid)
-        for run, event in assigned:
+        match_queue = _Match(asking, others, self.rules, self._passed, int(self.lease_s * 1000), self._prices)
+        matched = await self._db.write(match_queue.apply)
+        self._passed = matched.passed
+        self._publish(matched.unpaid)
+        for run, event in matched.assigned:
             self._publish([event])
             await self._hand_over(run)
-        if is_more and self._waiting:
+        if matched.look_again and self._waiting:
             self.wake()
-        return {"assigned": len(assigned), "unpaid": len(unpaid)}
+        return {"assigned": len(matched.assigned), "unpaid": len(matched.unpaid)}
 
     async def _others(self) -> list[Worker]:
         """All workers that are known, asking or not; those that speak to other servers as they last described
@@ -265,22 +267,32 @@ def _answer(waiting: _Waiting, run: Run | None) -> bool:
 
 
 @dataclass(frozen=True)
+class Matched:
+    """Runs assigned with their events, events of runs that cannot be paid, what was passed over, whether to look again."""
+
+    assigned: Sequence[tuple[Run, Event]] = ()
+    unpaid: Sequence[Event] = ()
+    passed: Mapping[str, Passed] = field(default_factory=dict)
+    look_again: bool = False
+
+
+@dataclass(frozen=True)
 class _Match:
     """One round of hand-outs, inside one transaction: the queue that is looked at is the one that is changed."""
 
     asking: list[tuple[Worker, str]]
     others: list[Worker]
     rules: Rules
+    passed: Mapping[str, Passed]
     lease_ms: int
     prices: Mapping[str, float]
 
-    def apply(self, conn: Connection) -> tuple[list[tuple[Run, Event]], list[Event], bool]:
-        """(runs assigned with their events, events of runs that cannot be paid, whether to look again at once)."""
+    def apply(self, conn: Connection) -> Matched:
         now = now_ms()
         pools, aged_before = {worker.pool for worker, _ in self.asking}, now - self.rules.ageing_ms
         heads = queue.heads(conn, pools, QUEUE_LOOKAHEAD, aged_before=aged_before if self.rules.ageing_ms else 0)
         if not heads:
-            return [], [], False
+            return Matched()
         unpaid = accounts.out_of_credit(conn, {head.account_id for head in heads if head.has_credit_limit})
         ended = self._end(conn, [head.id for head in heads if head.account_id in unpaid], now)
         waiting = [_waiting_run(head) for head in heads if head.account_id not in unpaid]
@@ -290,10 +302,11 @@ class _Match:
             if head.max_running is not None
         }
         waiting = within_limits(in_order(waiting, now, self.rules.ageing_ms), left)
-        pairs = match([worker for worker, _ in self.asking], waiting, self.others, now, self.rules.affinity_wait_ms)
-        assigned = self._assign(conn, pairs, now)
-        was_quicker_elsewhere = len(assigned) < len(pairs)
-        return assigned, ended, was_quicker_elsewhere or (bool(pairs) and len(waiting) > len(pairs))
+        found = match([worker for worker, _ in self.asking], waiting, self.others, now, self.rules, self.passed)
+        assigned = self._assign(conn, found.pairs, now)
+        was_quicker_elsewhere = len(assigned) < len(found.pairs)
+        look_again = was_quicker_elsewhere or (bool(assigned) and len(waiting) > len(assigned))
+        return Matched(assigned, ended, found.passed, look_again)
 
     def _assign(self, conn: Connection, pairs: list[tuple[Worker, WaitingRun]], now: int) -> list[tuple[Run, Event]]:
         devices = {worker.id: device for worker, device in self.asking}

@@ -1,23 +1,34 @@
 """Which run for which worker: pure, decided whenever a worker asks or a run arrives.
 
 The order of runs is priority, which grows with age, then turns that are fair between accounts, then age; accounts that
-have as many runs on their way as they may are passed over. A run goes to the worker that needs to load the least: one
-that holds all its models first, then any idle one, then one that would stage it ahead. When a worker that holds the
-models is busy, a cold one passes the run over, but only for a bounded time, so that affinity never starves a run.
+have as many runs on their way as they may are passed over. A worker takes the first run of its priority whose models it
+holds; the others go to the worker that needs to load the least. That a run is overtaken by warmer ones, or waits beside
+an idle worker for a warm one, is bounded in time, so that affinity never starves it.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+# A run whose models some worker holds is that worker's next; it may be overtaken this many times longer.
+HELD_FACTOR = 4
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How long affinity may hold a run up, and after how long of waiting a run's priority grows by one (0: never)."""
+    """What placement may do, all in milliseconds.
+
+    affinity_wait_ms   how long a run waits for a busy worker that holds its models while others have nothing to do
+    pass_ms            how long runs whose models are loaded may overtake one whose models nobody has loaded
+    ageing_ms          after how long of waiting a run's priority grows by one; 0: never
+    """
 
     affinity_wait_ms: int
-    ageing_ms: int
+    ageing_ms: int = 0
+    pass_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,11 +49,10 @@ class WaitingRun:
 def in_order(runs: Iterable[WaitingRun], now_ms: int, ageing_ms: int) -> list[WaitingRun]:
     """Runs as they are to be served: for each `ageing_ms` of waiting a step of priority more, so that none starves."""
 
-    def order(run: WaitingRun) -> tuple[int, int, int, str]:
-        steps = (now_ms - run.queued_at) // ageing_ms if ageing_ms else 0
-        return -(run.priority + steps), run.turn, run.queued_at, run.id
-
-    return sorted(runs, key=order)
+    if ageing_ms:
+        steps = ((run, (now_ms - run.queued_at) // ageing_ms) for run in runs)
+        runs = [replace(run, priority=run.priority + step) if step > 0 else run for run, step in steps]
+    return sorted(runs, key=lambda run: (-run.priority, run.turn, run.queued_at, run.id))
 
 
 def within_limits(runs: Iterable[WaitingRun], left: Mapping[str, int]) -> list[WaitingRun]:
@@ -74,21 +84,105 @@ class Worker:
         return run.models <= self.warm
 
 
+@dataclass(frozen=True)
+class Passed:
+    """Since when (ms) a run is passed over: at all, and while no worker holds its models (None: one does)."""
+
+    since: int
+    unheld_since: int | None
+
+
+@dataclass(frozen=True)
+class Match:
+    """Pairs of worker and run, at most one each, and what is passed over in their favour."""
+
+    pairs: list[tuple[Worker, WaitingRun]]
+    passed: dict[str, Passed]
+
+
 def match(
-    asking: Sequence[Worker], queue: Sequence[WaitingRun], others: Iterable[Worker], now_ms: int, wait_ms: int
-) -> list[tuple[Worker, WaitingRun]]:
-    """Pairs of worker and run, at most one each. `queue` is in order; `wait_ms` bounds how long affinity may wait."""
-    free = {worker.id: worker for worker in asking}
-    known = [worker for worker in others if worker.id not in free]
-    pairs: list[tuple[Worker, WaitingRun]] = []
-    for run in queue:
-        if not free:
-            break
-        worker = _best(run, free.values(), known, may_wait=now_ms - run.queued_at < wait_ms)
-        if worker is not None:
-            pairs.append((worker, run))
-            del free[worker.id]
-    return pairs
+    asking: Sequence[Worker],
+    queue: Sequence[WaitingRun],
+    others: Iterable[Worker],
+    now_ms: int,
+    rules: Rules,
+    passed: Mapping[str, Passed] = MappingProxyType({}),
+) -> Match:
+    """One round of hand-outs. `queue` is in order, `others` are the workers known beside those that ask.
+
+    Of the runs of one priority, first come those that have been passed over for long enough, then each worker takes
+    the first one whose models it holds, then the rest go in order.
+    """
+    round_ = _Round(asking, others, now_ms, rules)
+    for _, group in itertools.groupby(queue, lambda run: run.priority):
+        equals = list(group)
+        for run in [run for run in equals if round_.is_due(run, passed.get(run.id))]:
+            round_.give(run, may_wait=False)
+        for run in equals:
+            round_.give_to_holder(run)
+        for run in equals:
+            round_.give(run, may_wait=now_ms - run.queued_at < rules.affinity_wait_ms)
+    return Match(round_.pairs, round_.passed_over(queue, passed))
+
+
+class _Round:
+    def __init__(self, asking: Sequence[Worker], others: Iterable[Worker], now_ms: int, rules: Rules) -> None:
+        self._free = {worker.id: worker for worker in asking}
+        self._busy = [worker for worker in others if worker.id not in self._free]
+        self._every = [*asking, *self._busy]
+        self._now_ms, self._rules = now_ms, rules
+        self._taken: set[str] = set()
+        self._held: dict[tuple[str, str, frozenset[str]], bool] = {}
+        self.pairs: list[tuple[Worker, WaitingRun]] = []
+
+    def is_due(self, run: WaitingRun, passed: Passed | None) -> bool:
+        """Whether it has been passed over for as long as it may be."""
+        if passed is None:
+            return False
+        wait_ms = self._rules.pass_ms
+        if passed.unheld_since is not None and not self.is_held(run):
+            return self._now_ms - passed.unheld_since >= wait_ms
+        return self._now_ms - passed.since >= wait_ms * HELD_FACTOR
+
+    def give(self, run: WaitingRun, *, may_wait: bool) -> None:
+        """To the free worker that has to load the least, unless a busy one that holds the models is waited for."""
+        if run.id not in self._taken and self._free:
+            worker = _best(run, self._free.values(), self._busy, may_wait=may_wait)
+            if worker is not None:
+                self._take(worker, run)
+
+    def give_to_holder(self, run: WaitingRun) -> None:
+        """To a free worker that holds all its models."""
+        if run.id in self._taken or not run.models:
+            return
+        for worker in self._free.values():
+            if worker.serves(run) and worker.holds(run) and worker.id != run.avoid_worker_id:
+                return self._take(worker, run)
+
+    def is_held(self, run: WaitingRun) -> bool:
+        key = (run.pool, run.environment, run.models)
+        if key not in self._held:
+            self._held[key] = any(worker.serves(run) and worker.holds(run) for worker in self._every)
+        return self._held[key]
+
+    def passed_over(self, queue: Sequence[WaitingRun], before: Mapping[str, Passed]) -> dict[str, Passed]:
+        """Runs that stay although a later one was taken, each since when."""
+        last = max((place for place, run in enumerate(queue) if run.id in self._taken), default=-1)
+        over: dict[str, Passed] = {}
+        for place, run in enumerate(queue):
+            known = before.get(run.id)
+            if run.id in self._taken or (place > last and known is None):
+                continue
+            since = known.since if known else self._now_ms
+            unheld = known.unheld_since if known else None
+            held = self.is_held(run)
+            over[run.id] = Passed(since, None if held else (self._now_ms if unheld is None else unheld))
+        return over
+
+    def _take(self, worker: Worker, run: WaitingRun) -> None:
+        self.pairs.append((worker, run))
+        self._taken.add(run.id)
+        del self._free[worker.id]
 
 
 def _best(run: WaitingRun, free: Iterable[Worker], busy: Sequence[Worker], *, may_wait: bool) -> Worker | None:
