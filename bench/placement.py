@@ -253,9 +253,9 @@ def main() -> None:
         "bound": (first_come, True),
     }
     print(f"{len(trace):,} runs, {len({run.account for run in trace})} accounts, {args.workers} workers")
-    print(
-        f"{'':12}{'p50 s':>9}{'p95 s':>9}{'p99 s':>9}{'warm':>8}{'GPU busy':>10}{'worst account':>15}{'GPU h':>9}{'took s':>8}"
-    )
+    waits = (("p50 s", 9), ("p95 s", 9), ("p99 s", 9))
+    columns = (*waits, ("warm", 8), ("GPU busy", 10), ("worst account", 15), ("GPU h", 9), ("took s", 8))
+    print(" " * 12 + "".join(f"{name:>{width}}" for name, width in columns))
     for name, (policy, loads_free) in policies.items():
         if args.only in (None, name):
             result = simulate(trace, args.workers, policy, loads_free=loads_free)

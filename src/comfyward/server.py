@@ -17,6 +17,7 @@ from typing import IO
 import uvicorn
 from starlette.applications import Starlette
 
+from comfyward import measures
 from comfyward.api.app import create_app
 from comfyward.api.auth import Auth
 from comfyward.api.context import Context
@@ -25,6 +26,7 @@ from comfyward.api.native.frontend import Frontends
 from comfyward.api.shapes import Shapes
 from comfyward.delivery.hub import Hub
 from comfyward.delivery.relay import Relay
+from comfyward.delivery.traces import stages_of, tracer_to
 from comfyward.delivery.webhooks import Webhooks
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.imports import Imports
@@ -137,6 +139,7 @@ class Server:
             loop.leads = self._db.leads
         self._loops: list[Loop] = [self._leases, self._relay, *single]
         self._is_draining = False
+        self._trace = tracer_to(settings.otel_endpoint) if settings.otel_endpoint else None
         self._reconcile: Reconcile | None = None
         self._webhooks: Webhooks | None = None
 
@@ -179,7 +182,13 @@ class Server:
     def _context(self, auth: Auth, url: str) -> Context:
         settings = self._settings
         recorder = Recorder(
-            self._db, self._blobs, self._publish, self._queue_changed, self._wake_webhooks, settings.prices
+            self._db,
+            self._blobs,
+            self._publish,
+            self._queue_changed,
+            self._wake_webhooks,
+            self._run_over,
+            settings.prices,
         )
         intake = Intake(
             self._db,
@@ -301,13 +310,25 @@ class Server:
         self._relay.publish(events)
         self._secrets.see(events)
 
+    def _run_over(self, run: Run) -> None:
+        measures.runs_ended.labels(run.pool, str(run.end_reason)).inc()
+        for stage in stages_of(run):
+            measures.stage_seconds.labels(run.pool, stage.name).observe((stage.end - stage.begin) / 1000)
+        log.info(
+            "run %s ended: %s",
+            run.id,
+            run.end_reason,
+            extra={"action": "run_ended", "run": run.id, "account": run.account_id, "worker": run.worker_id},
+        )
+        if self._trace is not None:
+            self._trace(run)
+
     def _rescued(self) -> None:
         self._queue_changed()
         self._wake_webhooks()
 
-    def _queue_changed(self) -> None:
-        self._leases.wake()
-        self._db.notices.tell(Wake(self._leases.name))
+    def _queue_changed(self, pool: str | None = None) -> None:
+        self._leases.queue_changed(pool)
         if self._reconcile is not None and not self._leases.has_waiting_workers:
             self._reconcile.wake()
 

@@ -77,6 +77,10 @@ class Settings(BaseSettings):
         None, description="How clients reach this server; part of every output URL. Default: the request's own host."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What to log.")
+    log_format: Literal["text", "json"] = Field("text", description="json: one object a line, with run and action.")
+    otel_endpoint: str | None = Field(
+        None, description="Base URL of an OTLP/HTTP collector that is told of each run's way. Needs comfyward[otel]."
+    )
     body_limit_bytes: int = Field(32 * MIB, gt=0, description="Largest JSON body; larger ones get 413.")
     upload_limit_bytes: int = Field(20 * GIB, gt=0, description="Largest file uploaded with POST /files.")
     shutdown_grace_s: float = Field(20.0, ge=0, description="How long SIGTERM waits for running work before it stops.")

@@ -74,8 +74,8 @@ def test_greetings_look_like_this_and_those_of_the_first_protocol_are_understood
 
 
 def test_heartbeats_and_orders_look_like_this() -> None:
-    beat = Heartbeat("w", "i", ["l"], 3.5, Vitals(["m"], 1, 2, 3))
-    vitals = '{"warm":["m"],"memory_bytes":1,"cache_bytes":2,"cache_limit_bytes":3}'
+    beat = Heartbeat("w", "i", ["l"], 3.5, Vitals(["m"], 1, 2, 3, 4, 5))
+    vitals = '{"warm":["m"],"memory_bytes":1,"cache_bytes":2,"cache_limit_bytes":3,"cache_hits":4,"cache_misses":5}'
 
     assert msgspec.json.encode(beat).decode() == (
         f'{{"worker_id":"w","incarnation":"i","leases":["l"],"wait_s":3.5,"vitals":{vitals}}}'

@@ -12,7 +12,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -22,11 +22,12 @@ from comfyward import __version__
 from comfyward.api import fleet, gateway, icu, library, uploads, views
 from comfyward.api.context import Context
 from comfyward.api.jobs import app as jobs
+from comfyward.api.metrics import exposition
 from comfyward.api.native.app import native_app
 from comfyward.api.native.frontend import Frontends
 from comfyward.api.reference import reference_page
 from comfyward.errors import ComfywardError, Unauthenticated
-from comfyward.store import queue, workers
+from comfyward.store import workers
 from comfyward.store.db import now_ms
 
 log = logging.getLogger(__name__)
@@ -110,25 +111,11 @@ def _add_health(app: FastAPI, context: Context) -> None:
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        return Response(await _metrics(context), media_type=CONTENT_TYPE_LATEST)
+        return Response(await exposition(context.db), media_type=CONTENT_TYPE_LATEST)
 
 
 def _not_ready(status: str, message: str) -> Response:
     return JSONResponse({"status": status, "message": message}, 503, headers={"Retry-After": "2"})
-
-
-async def _metrics(context: Context) -> bytes:
-    """Read from the rows when asked, so every replica says the same."""
-    registry = CollectorRegistry()
-    waiting = Gauge("comfyward_queue_length", "Runs waiting, by pool", ["pool"], registry=registry)
-    for pool, length in (await context.db.read(queue.lengths)).items():
-        waiting.labels(pool).set(length)
-    present = Gauge(
-        "comfyward_workers", "Workers present, by pool and sandbox level", ["pool", "sandbox"], registry=registry
-    )
-    for worker in await context.db.read(workers.find, now_ms() - READY_SEEN_MS):
-        present.labels(worker.pool, worker.sandbox).inc()
-    return generate_latest(registry)
 
 
 async def _ours(request: Request, error: Exception) -> Response:

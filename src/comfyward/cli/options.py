@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import datetime
+import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,9 +56,31 @@ def open_database(data_dir: Path | None) -> Iterator[Database]:
         db.close()
 
 
-def set_up_logging(level: str) -> None:
+def set_up_logging(level: str, form: str = "text") -> None:
+    """`form` is text, for people, or json: an object a line with what the message is about."""
     logging.basicConfig(level=level.upper(), format=LOG_FORMAT, datefmt=LOG_TIME_FORMAT)
+    if form == "json":
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(_Json())
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+class _Json(logging.Formatter):
+    """Everything that a message was given with `extra` stands beside it."""
+
+    _own = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        values = {
+            "time": datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **{key: value for key, value in record.__dict__.items() if key not in self._own and value is not None},
+        }
+        if record.exc_info:
+            values["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(values, default=str)
 
 
 def keep_log_tail() -> Callable[[], str]:

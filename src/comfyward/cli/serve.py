@@ -46,7 +46,7 @@ def command(**flags: Any) -> None:
     Every setting has an environment variable COMFYWARD_NAME: see docs/configuration.md.
     """
     settings = settings_from(**flags)
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
     if settings.fleet == "local":
         ensure_installed(settings)
     uvloop.run(serve(settings, _frontends(settings), _greet))

@@ -60,7 +60,7 @@ def command(
     comfyward worker --server https://comfy.example.com --token TOKEN   # on the GPU machine
     """
     settings = settings_from(data_dir=data_dir)
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
     installation = ensure_installed(settings)
     owned = _device(device, pool)
     name = worker_id or f"{socket.gethostname()}-{owned.pool}"

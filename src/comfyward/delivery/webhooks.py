@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from comfyward import measures
 from comfyward.errors import FetchRefused
 from comfyward.files.guard import Guard
 from comfyward.ids import sign_webhook
@@ -81,6 +82,7 @@ class Webhooks(Loop):
     async def _deliver(self, due: DueDelivery) -> None:
         attempt = await self._try(due)
         delivery, now = due.delivery, now_ms()
+        measures.webhook_attempts.labels("delivered" if attempt.delivered else "failed").inc()
         next_at = None if attempt.delivered or attempt.status == GONE else self._next_at(due, now)
         await self._db.write(
             webhooks.record,

@@ -10,6 +10,7 @@ import blake3
 import msgspec
 from sqlalchemy import Connection
 
+from comfyward import measures
 from comfyward.accounts.account import Caller
 from comfyward.dispatch import changes
 from comfyward.dispatch.blobs import Blobs
@@ -109,7 +110,7 @@ class Intake:
         secrets: Secrets,
         publish: Publish,
         *,
-        queue_changed: Callable[[], None],
+        queue_changed: Callable[[str | None], None],
         tell_worker: Callable[[str | None], None],
         larger_pools: Mapping[str, str],
         limits: RunLimits,
@@ -132,7 +133,8 @@ class Intake:
         new = self._new_run(caller, submission, checked, files_rows, extra_data)
         run_id, events = await self._insert(new, submission.key_is_single_use, secrets)
         self._publish(events)
-        self._queue_changed()
+        measures.runs_submitted.labels(checked.pool).inc()
+        self._queue_changed(checked.pool)
         if run_id != new.id:
             first = await self._db.look(runs.get, new.account_id, run_id)
             return Submitted(first.id, first.prompt_id, first.priority, first.created_at)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 from sqlalchemy import Connection
 
+from comfyward import measures
 from comfyward.dispatch import changes
 from comfyward.dispatch.placement import Passed, Rules, WaitingRun, Worker, in_order, match, within_limits
 from comfyward.ids import new_secret
@@ -20,7 +21,7 @@ from comfyward.runs.event import Event, Publish
 from comfyward.runs.run import EndReason, Run
 from comfyward.store import accounts, queue, runs, workers
 from comfyward.store.db import Database, now_ms
-from comfyward.store.notices import LogWanted, WorkerTold
+from comfyward.store.notices import LogWanted, Wake, WorkerTold
 from comfyward.worker.protocol import Ask, Heartbeat, Orders
 
 QUEUE_LOOKAHEAD = 200
@@ -78,6 +79,7 @@ class Leases(Loop):
         self._known: dict[str, _Standing] = {}
         self._logs: dict[str, asyncio.Future[str]] = {}
         self._passed: Mapping[str, Passed] = {}
+        self._has_news = False
         self._elsewhere: list[Worker] = []
         self._looked_elsewhere_at = 0
         self._draining = False
@@ -161,6 +163,13 @@ class Leases(Loop):
         if standing := self._known.get(worker_id):
             standing.orders.set()
 
+    def queue_changed(self, pool: str | None = None) -> None:
+        """A run has come into a pool's queue, or is back in it (None: whichever pool's)."""
+        self._has_news = True
+        if pool is None or all(waiting.worker.pool != pool for waiting in self._waiting.values()):
+            self._tell_others(is_any_left=True)
+        self.wake()
+
     @property
     def has_waiting_workers(self) -> bool:
         return bool(self._waiting)
@@ -191,20 +200,32 @@ class Leases(Loop):
 
     async def tick(self) -> dict[str, int]:
         """Matches the queue with the workers that wait, in one transaction."""
-        if not self._waiting:
+        pools = {waiting.worker.pool for waiting in self._waiting.values()}
+        if not pools or await self._db.look(queue.is_empty, pools):
             return {}
         asking = [(waiting.worker, waiting.device) for waiting in self._waiting.values()]
         others = await self._others()
         match_queue = _Match(asking, others, self.rules, self._passed, int(self.lease_s * 1000), self._prices)
         matched = await self._db.write(match_queue.apply)
         self._passed = matched.passed
+        self._tell_others(is_any_left=matched.is_any_left)
         self._publish(matched.unpaid)
         for run, event in matched.assigned:
+            measures.handed_out.labels(run.pool, _held(run, asking)).inc()
             self._publish([event])
             await self._hand_over(run)
         if matched.look_again and self._waiting:
             self.wake()
         return {"assigned": len(matched.assigned), "unpaid": len(matched.unpaid)}
+
+    def _tell_others(self, *, is_any_left: bool) -> None:
+        """Runs that came in here and that no worker here takes are for workers that wait at another server.
+
+        Only then: two servers that look at the same run at once are in each other's way.
+        """
+        if self._has_news and is_any_left:
+            self._db.notices.tell(Wake(self.name))
+        self._has_news = False
 
     async def _others(self) -> list[Worker]:
         """All workers that are known, asking or not; those that speak to other servers as they last described
@@ -268,12 +289,13 @@ def _answer(waiting: _Waiting, run: Run | None) -> bool:
 
 @dataclass(frozen=True)
 class Matched:
-    """Runs assigned with their events, events of runs that cannot be paid, what was passed over, whether to look again."""
+    """What one round came to: `unpaid` are events of runs that ended for want of credit."""
 
     assigned: Sequence[tuple[Run, Event]] = ()
     unpaid: Sequence[Event] = ()
     passed: Mapping[str, Passed] = field(default_factory=dict)
     look_again: bool = False
+    is_any_left: bool = False
 
 
 @dataclass(frozen=True)
@@ -306,7 +328,7 @@ class _Match:
         assigned = self._assign(conn, found.pairs, now)
         was_quicker_elsewhere = len(assigned) < len(found.pairs)
         look_again = was_quicker_elsewhere or (bool(assigned) and len(waiting) > len(assigned))
-        return Matched(assigned, ended, found.passed, look_again)
+        return Matched(assigned, ended, found.passed, look_again, len(heads) > len(assigned))
 
     def _assign(self, conn: Connection, pairs: list[tuple[Worker, WaitingRun]], now: int) -> list[tuple[Run, Event]]:
         devices = {worker.id: device for worker, device in self.asking}
@@ -345,6 +367,14 @@ def _waiting_run(head: queue.Candidate) -> WaitingRun:
         priority=head.priority,
         turn=head.turn,
     )
+
+
+def _held(run: Run, asking: Sequence[tuple[Worker, str]]) -> str:
+    """Whether the worker that got a run held its models, as its measure is labelled."""
+    if not run.models:
+        return "none"
+    warm = next(worker.warm for worker, _ in asking if worker.id == run.worker_id)
+    return "held" if warm.issuperset(run.models) else "to load"
 
 
 def _unheard(conn: Connection, worker_id: str, holding: list[str]) -> list[Run]:

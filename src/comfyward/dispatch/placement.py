@@ -125,11 +125,38 @@ def match(
     return Match(round_.pairs, round_.passed_over(queue, passed))
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """Workers that are alike to every run; of a thousand workers there are few kinds."""
+
+    pool: str
+    environment: str
+    idle: bool
+    warm: frozenset[str]
+
+    def serves(self, run: WaitingRun) -> bool:
+        return self.pool == run.pool and self.environment == run.environment
+
+    def cost(self, run: WaitingRun) -> tuple[bool, bool, int]:
+        """Smaller is better: holds all models, is idle, holds many of them."""
+        return not run.models <= self.warm, not self.idle, -len(run.models & self.warm)
+
+
+def _kind(worker: Worker) -> _Kind:
+    return _Kind(worker.pool, worker.environment, worker.idle, worker.warm)
+
+
 class _Round:
     def __init__(self, asking: Sequence[Worker], others: Iterable[Worker], now_ms: int, rules: Rules) -> None:
-        self._free = {worker.id: worker for worker in asking}
-        self._busy = [worker for worker in others if worker.id not in self._free]
-        self._every = [*asking, *self._busy]
+        self._free: dict[_Kind, dict[str, Worker]] = {}
+        for worker in asking:
+            self._free.setdefault(_kind(worker), {})[worker.id] = worker
+        ids = {worker.id for worker in asking}
+        self._busy: dict[_Kind, set[str]] = {}
+        for worker in others:
+            if worker.id not in ids:
+                self._busy.setdefault(_kind(worker), set()).add(worker.id)
+        self._every = [*self._free, *self._busy]
         self._now_ms, self._rules = now_ms, rules
         self._taken: set[str] = set()
         self._held: dict[tuple[str, str, frozenset[str]], bool] = {}
@@ -139,30 +166,34 @@ class _Round:
         """Whether it has been passed over for as long as it may be."""
         if passed is None:
             return False
-        wait_ms = self._rules.pass_ms
         if passed.unheld_since is not None and not self.is_held(run):
-            return self._now_ms - passed.unheld_since >= wait_ms
-        return self._now_ms - passed.since >= wait_ms * HELD_FACTOR
+            return self._now_ms - passed.unheld_since >= self._rules.pass_ms
+        return self._now_ms - passed.since >= self._rules.pass_ms * HELD_FACTOR
 
     def give(self, run: WaitingRun, *, may_wait: bool) -> None:
         """To the free worker that has to load the least, unless a busy one that holds the models is waited for."""
-        if run.id not in self._taken and self._free:
-            worker = _best(run, self._free.values(), self._busy, may_wait=may_wait)
-            if worker is not None:
-                self._take(worker, run)
+        if run.id in self._taken or not self._free:
+            return
+        able = sorted((kind for kind in self._free if kind.serves(run)), key=lambda kind: kind.cost(run))
+        worker = next((found for kind in able if (found := self._one(kind, run))), None)
+        if worker is None and able and not (may_wait and any(kind.serves(run) for kind in self._busy)):
+            worker = next(iter(self._free[able[0]].values()))  # it failed there, but there is no other
+        if worker is not None and not (may_wait and not worker.holds(run) and self._is_warm_elsewhere(run)):
+            self._take(worker, run)
 
     def give_to_holder(self, run: WaitingRun) -> None:
         """To a free worker that holds all its models."""
         if run.id in self._taken or not run.models:
             return
-        for worker in self._free.values():
-            if worker.serves(run) and worker.holds(run) and worker.id != run.avoid_worker_id:
+        for kind in self._free:
+            if kind.serves(run) and run.models <= kind.warm and (worker := self._one(kind, run)):
                 return self._take(worker, run)
 
     def is_held(self, run: WaitingRun) -> bool:
+        """Whether any worker holds its models."""
         key = (run.pool, run.environment, run.models)
         if key not in self._held:
-            self._held[key] = any(worker.serves(run) and worker.holds(run) for worker in self._every)
+            self._held[key] = any(kind.serves(run) and run.models <= kind.warm for kind in self._every)
         return self._held[key]
 
     def passed_over(self, queue: Sequence[WaitingRun], before: Mapping[str, Passed]) -> dict[str, Passed]:
@@ -179,30 +210,23 @@ class _Round:
             over[run.id] = Passed(since, None if held else (self._now_ms if unheld is None else unheld))
         return over
 
+    def _one(self, kind: _Kind, run: WaitingRun) -> Worker | None:
+        """A free worker of a kind on which the run has not failed."""
+        return next((worker for worker in self._free[kind].values() if worker.id != run.avoid_worker_id), None)
+
+    def _is_warm_elsewhere(self, run: WaitingRun) -> bool:
+        return any(
+            kind.serves(run) and run.models <= kind.warm and ids != {run.avoid_worker_id}
+            for kind, ids in self._busy.items()
+        )
+
     def _take(self, worker: Worker, run: WaitingRun) -> None:
         self.pairs.append((worker, run))
         self._taken.add(run.id)
-        del self._free[worker.id]
-
-
-def _best(run: WaitingRun, free: Iterable[Worker], busy: Sequence[Worker], *, may_wait: bool) -> Worker | None:
-    able = [worker for worker in free if worker.serves(run)]
-    if not able:
-        return None
-    elsewhere = [worker for worker in able if worker.id != run.avoid_worker_id]
-    if not elsewhere and may_wait and any(worker.serves(run) for worker in busy):
-        return None  # it failed on this worker: another one gets the first chance
-    best = min(elsewhere or able, key=lambda worker: _cost(worker, run))
-    return None if may_wait and not best.holds(run) and _is_warm_elsewhere(run, busy) else best
-
-
-def _cost(worker: Worker, run: WaitingRun) -> tuple[bool, bool, int, str]:
-    """Smaller is better: holds all models, is idle, holds many of them."""
-    return not worker.holds(run), not worker.idle, -len(run.models & worker.warm), worker.id
-
-
-def _is_warm_elsewhere(run: WaitingRun, busy: Sequence[Worker]) -> bool:
-    return any(worker.serves(run) and worker.holds(run) and worker.id != run.avoid_worker_id for worker in busy)
+        kind = _kind(worker)
+        del self._free[kind][worker.id]
+        if not self._free[kind]:
+            del self._free[kind]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from comfyward.files.objects import Blob
 from comfyward.ids import new_uuid
 from comfyward.runs.event import Event, EventType, Publish
 from comfyward.runs.run import EndReason, Run, State
-from comfyward.store import files, queue
+from comfyward.store import files, queue, runs
 from comfyward.store.db import Database, now_ms
 from comfyward.worker.protocol import (
     Downloading,
@@ -44,10 +44,11 @@ class Recorder:
         publish: Publish,
         queue_changed: Callable[[], None],
         announced: Callable[[], None],
+        run_over: Callable[[Run], None],
         prices: Mapping[str, float],
     ) -> None:
         self._db, self._blobs, self._publish, self._prices = db, blobs, publish, prices
-        self._queue_changed, self._announced = queue_changed, announced
+        self._queue_changed, self._announced, self._run_over = queue_changed, announced, run_over
 
     async def record(self, message: Reports) -> None:
         """Raises StaleLease when the lease is no longer its holder's."""
@@ -62,6 +63,13 @@ class Recorder:
             self._queue_changed()
         if events and run.webhook is not None:
             self._announced()
+        if any(event.is_last for event in events):
+            await self._is_over(run.id)
+
+    async def _is_over(self, run_id: str) -> None:
+        run = await self._db.look(runs.get_any, run_id)
+        if run is not None:
+            self._run_over(run)
 
 
 def _in_order(live: Sequence[Event], stored: Sequence[Event]) -> list[Event]:

@@ -18,6 +18,7 @@ import fcntl
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -67,6 +68,8 @@ class HostCache:
 
     def __init__(self, root: Path, limit_bytes: int, guard: Guard, limits: Limits) -> None:
         self._root, self._limit_bytes, self._guard, self._limits = root, limit_bytes, guard, limits
+        self.hits = self.misses = 0
+        self._counting = threading.Lock()
         for folder in ("blobs", "index", "parts", "pins", "locks"):
             (root / folder).mkdir(parents=True, exist_ok=True)
 
@@ -81,7 +84,9 @@ class HostCache:
         guard = guard or self._guard
         with self._locked(key, stop):
             entry = self._entry(key)
-            if entry is None or not self._usable(entry, wanted, asked_at):
+            is_hit = entry is not None and self._usable(entry, wanted, asked_at)
+            self._count(is_hit)
+            if entry is None or not is_hit:
                 entry = self._fetch(key, wanted, entry, progress, stop, guard)
             self._verify(entry, wanted)
             if not self._link(entry.digest, pin):
@@ -103,6 +108,11 @@ class HostCache:
     def unpin_all(self, worker_id: str) -> None:
         """Gives back what a former life of this worker held."""
         shutil.rmtree(self._root / "pins" / worker_id, ignore_errors=True)
+
+    def _count(self, is_hit: bool) -> None:
+        with self._counting:
+            self.hits += is_hit
+            self.misses += not is_hit
 
     @property
     def limit_bytes(self) -> int:

@@ -35,6 +35,7 @@ _CANDIDATES = (
 _HEADS = Statement(
     _CANDIDATES.order_by(runs.c.priority.desc(), runs.c.turn, runs.c.queued_at, runs.c.id).limit(bindparam("most"))
 )
+_ANY_WAITING = Statement(select(runs.c.id).where(IS_QUEUED, runs.c.pool == bindparam("pool")).limit(1))
 _OLDEST = Statement(
     _CANDIDATES.where(runs.c.queued_at <= bindparam("before")).order_by(runs.c.queued_at).limit(bindparam("most"))
 )
@@ -146,6 +147,21 @@ def heads(conn: Connection, pools: Iterable[str], limit: int, *, aged_before: in
             rows += _OLDEST(conn, pool=pool, before=aged_before, most=AGED)
         found |= {row[0]: _candidate(row) for row in rows}
     return list(found.values())
+
+
+def leases(conn: Connection) -> tuple[dict[str, int], set[str]]:
+    """(how many runs workers have by pool, the workers that have some)."""
+    by_pool: dict[str, int] = {}
+    busy: set[str] = set()
+    for pool, worker_id in conn.execute(select(runs.c.pool, runs.c.worker_id).where(runs.c.lease.is_not(None))):
+        by_pool[pool] = by_pool.get(pool, 0) + 1
+        busy.add(worker_id)
+    return by_pool, busy
+
+
+def is_empty(conn: Connection, pools: Iterable[str]) -> bool:
+    """Whether no run waits in these pools."""
+    return all(_ANY_WAITING(conn, pool=pool).first() is None for pool in pools)
 
 
 def on_their_way(conn: Connection, account_id: str) -> int:

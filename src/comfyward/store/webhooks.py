@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from comfyward.errors import NotFound
 from comfyward.ids import new_id
@@ -88,6 +88,12 @@ def get(conn: Connection, account_id: str, delivery_id: str, now: int) -> DueDel
     if row is None:
         raise NotFound(f"There is no delivery '{delivery_id}'.")
     return _due(row, now)
+
+
+def count_waiting(conn: Connection) -> int:
+    """How many deliveries are not made yet."""
+    query = select(func.count()).select_from(webhook_deliveries).where(webhook_deliveries.c.state == "pending")
+    return int(conn.scalar(query) or 0)
 
 
 def next_due(conn: Connection) -> int | None:

@@ -287,7 +287,7 @@ class Agent:
         self._vitals_at = time.monotonic()
         cache, comfyui = self.stage.cache, self.comfyui
         memory, cached = await asyncio.to_thread(lambda: (comfyui.memory_bytes(), cache.size_bytes()))
-        return Vitals(self._warm_models(), memory, cached, cache.limit_bytes)
+        return Vitals(self._warm_models(), memory, cached, cache.limit_bytes, cache.hits, cache.misses)
 
     async def _send_log(self) -> None:
         text = f"{self.log_tail()}\n--- ComfyUI ---\n{self.comfyui.log_tail()}"

@@ -94,12 +94,14 @@ class Assignment(msgspec.Struct, frozen=True):
 
 
 class Vitals(msgspec.Struct, frozen=True):
-    """How a worker is: the models that ComfyUI has loaded lately, memory and cache in bytes."""
+    """How a worker is: models that ComfyUI has loaded lately, memory and cache in bytes, how the cache serves it."""
 
     warm: list[str] = []
     memory_bytes: int = 0
     cache_bytes: int = 0
     cache_limit_bytes: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True):

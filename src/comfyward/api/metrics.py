@@ -1,0 +1,78 @@
+"""GET /metrics for Prometheus: what rows say (the same from every server), and what this server counted itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from sqlalchemy import Connection
+
+from comfyward import measures
+from comfyward.store import queue, webhooks, workers
+from comfyward.store.db import Database, now_ms
+from comfyward.store.workers import WorkerRow
+
+PRESENT_MS = 60_000
+
+
+@dataclass(frozen=True)
+class _Now:
+    """The rows' figures at one moment."""
+
+    queued: dict[str, int]
+    oldest: dict[str, int]
+    leases: dict[str, int]
+    present: list[WorkerRow]
+    busy: set[str]
+    webhooks_waiting: int
+
+
+async def exposition(db: Database) -> bytes:
+    """In Prometheus' text format."""
+    return generate_latest(_of_rows(await db.read(_look), now_ms())) + generate_latest(measures.registry)
+
+
+def _look(conn: Connection) -> _Now:
+    leases, busy = queue.leases(conn)
+    return _Now(
+        queue.lengths(conn),
+        queue.oldest(conn),
+        leases,
+        workers.find(conn, now_ms() - PRESENT_MS),
+        busy,
+        webhooks.count_waiting(conn),
+    )
+
+
+def _of_rows(now: _Now, time_ms: int) -> CollectorRegistry:
+    registry = CollectorRegistry()
+
+    def gauge(name: str, about: str, labels: Iterable[str], values: Mapping[Any, float]) -> None:
+        made = Gauge(f"comfyward_{name}", about, list(labels), registry=registry)
+        for label_values, value in values.items():
+            (made.labels(*label_values) if label_values else made).set(value)
+
+    pools = {*now.queued, *now.leases, *(worker.pool for worker in now.present)}
+    gauge("queue_length", "Runs that wait, by pool", ["pool"], {(pool,): now.queued.get(pool, 0) for pool in pools})
+    ages = {(pool,): (time_ms - now.oldest.get(pool, time_ms)) / 1000 for pool in pools}
+    gauge("queue_oldest_seconds", "How long the run that has waited longest waits, by pool", ["pool"], ages)
+    gauge("leases", "Runs that workers have, by pool", ["pool"], {(pool,): now.leases.get(pool, 0) for pool in pools})
+    present = Counter((worker.pool, worker.sandbox) for worker in now.present)
+    gauge("workers", "Workers present, by pool and sandbox level", ["pool", "sandbox"], dict(present))
+    busy = Counter((worker.pool,) for worker in now.present if worker.id in now.busy)
+    workers_by_pool = Counter((worker.pool,) for worker in now.present)
+    shares = {pool: busy[pool] / count for pool, count in workers_by_pool.items()}
+    gauge("gpu_busy_share", "Part of a pool's workers that have a run now", ["pool"], shares)
+    for field, about in (
+        ("cache_bytes", "Bytes in the blob cache of each worker's host"),
+        ("memory_bytes", "Memory of each worker's ComfyUI"),
+        ("cache_hits", "Files that were in the host's cache when a run needed them, by worker, since it started"),
+        ("cache_misses", "Files that had to be fetched, by worker, since it started"),
+    ):
+        values = {(worker.id, worker.pool): float(worker.vitals.get(field, 0)) for worker in now.present}
+        gauge(f"worker_{field}", about, ["worker", "pool"], values)
+    gauge("webhooks_waiting", "Webhooks that are not delivered yet", [], {(): now.webhooks_waiting})
+    return registry

@@ -1,0 +1,96 @@
+"""Runs as OpenTelemetry traces: one for each attempt's way, told when the run is over (extra `otel`).
+
+A run's times are facts of its row, so nothing has to be carried from process to process: the server that records the
+end tells of all stages. The trace's id is made of the run's id, so a client can know it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from comfyward.errors import SetupFailed
+from comfyward.runs.run import Run, State
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run's way, in ms since the epoch."""
+
+    name: str
+    begin: int
+    end: int
+
+
+def stages_of(run: Run) -> list[Stage]:
+    """queue → stage → execute → collect, as far as the run came. Pure."""
+    end = run.finished_at or run.updated_at
+    stages = [Stage("queue", run.queued_at, run.assigned_at or end)]
+    if run.assigned_at is not None:
+        stages.append(Stage("stage", run.assigned_at, run.started_at or end))
+    if run.started_at is not None:
+        executed = min(end, run.started_at + (run.run_time_ms or end - run.started_at))
+        stages += [Stage("execute", run.started_at, executed), Stage("collect", executed, end)]
+    return stages
+
+
+def trace_id_of(run_id: str) -> int:
+    """The 128-bit id of a run's trace."""
+    return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:16], "big")
+
+
+def tracer_to(endpoint: str) -> Callable[[Run], None]:
+    """What tells of runs to an OTLP/HTTP endpoint, in the background. Raises SetupFailed without the extra."""
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+        from opentelemetry.trace import Status, StatusCode, set_span_in_context
+    except ModuleNotFoundError as error:
+        raise SetupFailed(
+            "Traces need a package that is not installed.", hint="pip install 'comfyward[otel]'"
+        ) from error
+
+    class RunIds(RandomIdGenerator):
+        next_trace_id = 0
+
+        def generate_trace_id(self) -> int:
+            return self.next_trace_id
+
+    ids = RunIds()
+    provider = TracerProvider(resource=Resource.create({"service.name": "comfyward"}), id_generator=ids)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
+    tracer = provider.get_tracer("comfyward")
+
+    def tell(run: Run) -> None:
+        ids.next_trace_id = trace_id_of(run.id)
+        root = tracer.start_span("run", start_time=_ns(run.created_at), attributes=_attributes(run))
+        if run.state is not State.SUCCEEDED:
+            root.set_status(Status(StatusCode.ERROR, str(run.end_reason)))
+        context = set_span_in_context(root)
+        for stage in stages_of(run):
+            span = tracer.start_span(stage.name, context=context, start_time=_ns(stage.begin))
+            span.end(_ns(stage.end))
+        root.end(_ns(run.finished_at or run.updated_at))
+
+    return tell
+
+
+def _ns(milliseconds: int) -> int:
+    return milliseconds * 1_000_000
+
+
+def _attributes(run: Run) -> dict[str, Any]:
+    return {
+        "comfyward.run": run.id,
+        "comfyward.account": run.account_id,
+        "comfyward.workflow": run.workflow_id,
+        "comfyward.pool": run.pool,
+        "comfyward.worker": run.worker_id or "",
+        "comfyward.attempt": run.attempt,
+        "comfyward.end_reason": str(run.end_reason),
+    }
