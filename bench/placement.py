@@ -28,6 +28,7 @@ from comfyward.store.runs import TURN
 LOOKAHEAD = 200
 RULES = Rules(affinity_wait_ms=2_000, pass_ms=120_000)
 LOAD_S = 12.0  # a checkpoint of some GB from disk to GPU
+MOST_ASKING = 64
 KEPT_MODELS = 1  # that fit on one GPU beside each other
 POOL, ENVIRONMENT = "L4", "default"
 
@@ -146,11 +147,10 @@ def ours(
         for turn, index in heads
     ]
     by_name, by_index = {gpu.name: gpu for gpu in free}, {str(index): (turn, index) for turn, index in heads}
-    asking = [Worker(gpu.name, POOL, ENVIRONMENT, True, frozenset(gpu.warm)) for gpu in free]
-    wanted = {trace[index].model for _, index in heads}
-    others = [
-        Worker(gpu.name, POOL, ENVIRONMENT, False, frozenset(gpu.warm)) for gpu in every if wanted & set(gpu.warm)
-    ]
+    asking = [Worker(gpu.name, POOL, ENVIRONMENT, True, frozenset(gpu.warm)) for gpu in free[:MOST_ASKING]]
+    # Workers that hold the same are alike to placement: one for each model stands for all.
+    holders = {model: gpu for gpu in every for model in gpu.warm}
+    others = [Worker(gpu.name, POOL, ENVIRONMENT, False, frozenset(gpu.warm)) for gpu in holders.values()]
     found = match(asking, in_order(waiting, now_ms, 0), others, now_ms, RULES, _passed)
     _passed.clear()
     _passed.update(found.passed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from sqlalchemy import Connection
@@ -13,18 +14,21 @@ from comfyward.dispatch.offers import PRESENT_MS
 from comfyward.errors import InvalidRequest, NotFound
 from comfyward.runs.event import EventType, part_done
 from comfyward.runs.run import Run
-from comfyward.store import accounts, queue, sessions, workers
+from comfyward.store import accounts, fleets, queue, sessions, tokens, workers
 from comfyward.store.db import now_ms
+from comfyward.store.fleets import FleetRow
 from comfyward.store.workers import WorkerRow
 from comfyward.web.visit import Pages, Visit, text_of
 
 LOG_TIMEOUT_S = 8.0
+HOUR_MS = 3600 * 1000
 
 
 def routes(pages: Pages) -> list[Route]:
     return [
         pages.get("/fleet", show),
         pages.get("/fleet/workers/{worker_id}/log", log),
+        pages.post("/fleet/tokens", new_token),
         pages.post("/fleet/workers/{worker_id}/drain", drain),
         pages.post("/fleet/workers/{worker_id}/restart", restart),
         pages.post("/fleet/workers/{worker_id}/resume", resume),
@@ -63,6 +67,19 @@ async def restart(visit: Visit) -> Response:
     visit.admin()
     await visit.context.leases.drain(visit["worker_id"])
     return visit.to("/fleet")
+
+
+async def new_token(visit: Visit) -> Response:
+    """The one command with which another machine joins; its token is shown this once."""
+    visit.admin()
+    form, now = await visit.form(), now_ms()
+    name, pool = text_of(form, "name", 200) or "worker", text_of(form, "pool", 60) or None
+    hours = text_of(form, "hours", 6)
+    expires_at = now + int(hours) * HOUR_MS if hours.isdecimal() and int(hours) else None
+    token = await visit.context.db.write(tokens.create, name, now, pool=pool, expires_at=expires_at)
+    parts = ["comfyward worker --server", visit.context.base_url(visit.request), "--token", token]
+    parts += ["--pool", shlex.quote(pool)] if pool else []
+    return visit.page("fleet_token.part.html", command=" ".join(parts))
 
 
 async def resume(visit: Visit) -> Response:
@@ -152,8 +169,14 @@ async def _fleet_values(visit: Visit) -> dict[str, Any]:
         "oldest": await db.read(queue.oldest),
         "workers": [(worker, _doing(visit, worker, held[worker.id])) for worker in present],
         "paused": paused,
+        "fleets": _of_fleets(await db.read(fleets.find, now - PRESENT_MS)),
         "problem": visit.context.fleet_problem(),
     }
+
+
+def _of_fleets(found: list[FleetRow]) -> dict[str, dict[str, Any]]:
+    """What fleets say of their pools, by pool: which fleet, how many workers it may have, starts, and misses."""
+    return {pool: {"fleet": fleet.name, **about} for fleet in found for pool, about in fleet.pools.items()}
 
 
 def _doing(visit: Visit, worker: WorkerRow, held: list[Run]) -> list[tuple[Run, float | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable
@@ -106,3 +107,18 @@ def test_users_are_invited_limited_and_made_admins(start_fake: StartFake) -> Non
     assert admin.post(f"/fleet/users/{about['id']}", data={"role": "member", "credit_limit": ""}).status_code == 303
     assert admin.post(f"/fleet/users/{own}", data={"role": "member", "credit_limit": ""}).status_code == 409
     assert "/enter/" in admin.post(f"/fleet/users/{about['id']}/link").text
+
+
+def test_another_machine_joins_with_the_command_that_the_page_makes(start_fake: StartFake) -> None:
+    stack = start_fake()
+    admin, member = stack.visitor(), stack.visitor("member")
+    form = {"name": "gpu-box", "pool": "L4", "hours": "8"}
+
+    shown = admin.post("/fleet/tokens", data=form).text
+
+    command = re.search(r"comfyward worker --server \S+ --token \S+ --pool L4", shown)
+    assert command is not None
+    assert stack.url in command[0]
+    [token] = [each for each in json.loads(stack.cli("tokens", "list", "--json")) if each["name"] == "gpu-box"]
+    assert (token["pool"], token["expires_at"] - token["created_at"]) == ("L4", 8 * 3600 * 1000)
+    assert member.post("/fleet/tokens", data=form).status_code == 403
