@@ -21,7 +21,7 @@ import psycopg
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
-START_TIMEOUT_S = 60
+WITH_PASSWORD = "with_password"  # a role that has to say one
 
 
 @dataclass
@@ -93,7 +93,10 @@ def postgres() -> Iterator[Postgres]:
     server._run(
         "initdb", "-D", server.data, "-N", "-A", "trust", "-U", "postgres", "--encoding=UTF8", "--locale=C.UTF-8"
     )
+    rules = server.data / "pg_hba.conf"
+    rules.write_text(f"host all {WITH_PASSWORD} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
     server.start()
+    server.execute(f"CREATE ROLE {WITH_PASSWORD} LOGIN PASSWORD 'right'")
     try:
         yield server
     finally:

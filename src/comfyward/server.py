@@ -146,6 +146,7 @@ class Server:
     async def run(self, on_started: OnStarted) -> None:
         settings = self._settings
         await self._objects.check()
+        await self._check_pools()
         listener = _listen(settings.host, settings.port)
         url = _url_of(settings.host, listener)
         first_key, link = await self._first_entry()
@@ -163,6 +164,22 @@ class Server:
         finally:
             self._db.close()
             self._lock.close()
+
+    async def _check_pools(self) -> None:
+        """Raises SetupFailed for settings that name a pool which nobody serves and none is configured for."""
+        settings = self._settings
+        known = {*settings.accelerators, *(device.pool for device in self._devices)}
+        known |= {pool.name for pool in await self._offers.pools()} | set(await self._db.read(workers.known_pools))
+        named = {"COMFYWARD_LARGER_POOLS": [*settings.larger_pools, *settings.larger_pools.values()]}
+        named["COMFYWARD_DEFAULT_ACCELERATOR"] = [settings.default_accelerator] if settings.default_accelerator else []
+        for setting, pools in named.items():
+            for pool in pools:
+                if settings.accelerator_aliases.get(pool, pool) not in known:
+                    there = ", ".join(sorted(known)) or "none yet"
+                    raise SetupFailed(
+                        f"{setting} names pool '{pool}', which no worker serves and none is configured for.",
+                        hint=f"Add it to COMFYWARD_ACCELERATORS, or use one that is there: {there}.",
+                    )
 
     def _add_native_port(self, context: Context) -> str | None:
         """ComfyUI's own API at the root of a port. Raises SetupFailed for an open one that others could reach."""
