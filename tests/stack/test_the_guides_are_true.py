@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from comfyward.fleet.pools import load_fleet
 from tests.stack.stack import Stack
 
 ROOT = Path(__file__).parent.parent.parent
@@ -46,6 +47,13 @@ def test_the_guides_code_runs(real: Stack, tmp_path: Path, language: str, code: 
 def test_the_configuration_page_is_up_to_date() -> None:
     made = runpy.run_path(str(ROOT / "scripts" / "configuration.py"))["page"]()
     assert made == (ROOT / "docs" / "configuration.md").read_text(), "run scripts/configuration.py"
+
+
+def test_the_fleets_file_in_the_guide_is_one(tmp_path: Path) -> None:
+    [text] = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "docs" / "scale.md").read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "fleet.toml").write_text(text)
+
+    assert set(load_fleet(tmp_path / "fleet.toml").pools) == {"L4", "A100_80GB"}
 
 
 def test_links_between_the_docs_lead_somewhere() -> None:
