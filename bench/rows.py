@@ -1,0 +1,226 @@
+"""What each operation on runs costs while the tables grow.
+
+    python -m bench.rows                          # SQLite, 10^4 and 10^5 runs
+    python -m bench.rows --sizes 10000 1000000 --database postgresql      # Debian's, started here
+
+The tables are filled with runs that are over (of 50 accounts, a prompt of 2 KB each) and 1,000 that wait, then each
+operation is timed on its own: medians in milliseconds. What grows with the rows shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, insert, text
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import asyncio
+
+from bench.stack import report
+from comfyward.runs.run import Face, State
+from comfyward.store import accounts, queue, runs
+from comfyward.store import workflows as stored_workflows
+from comfyward.store.db import Database, now_ms, open_database
+from comfyward.store.runs import NewRun, RunFilter
+from comfyward.store.schema import events as events_table
+from comfyward.store.schema import runs as runs_table
+from tests import servers
+
+ACCOUNTS, WAITING, ROUNDS, BATCH = 50, 1_000, 60, 2_000
+PROMPT = '{"1": {"class_type": "Any", "inputs": {"text": "' + "x" * 2_000 + '"}}}'
+DAY_MS = 24 * 3600 * 1000
+
+
+class Tables:
+    """A database that is filled up, and the operations that are timed on it."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._owners: list[tuple[str, str]] = []
+        self._filled = 0
+
+    def fill(self, size: int) -> None:
+        if not self._owners:
+            self._owners = [self._write(_new_account, number) for number in range(ACCOUNTS)]
+        while self._filled < size:
+            until = min(size, self._filled + BATCH)
+            self._write(_add_finished, self._owners, range(self._filled, until))
+            self._filled = until
+        self._write(_analyze)
+
+    def figures(self) -> dict[str, float]:
+        waiting = [self._submit(number) for number in range(WAITING)]
+        taken = iter(waiting)
+        account = self._owners[0][0]
+        page = RunFilter(limit=50)
+        failed = RunFilter(limit=50, states=(State.FAILED,))
+        found = {
+            "submit": _median(lambda: self._submit(time.time_ns())),
+            "queue heads": _median(lambda: self._read(queue.heads, ["L4"], 200, aged_before=now_ms())),
+            "claim": _median(lambda: self._claim(next(taken))),
+            "get": _median(lambda: self._read(runs.get, account, f"run-{0:016d}")),
+            "list, newest 50": _median(lambda: self._read(runs.find, account, page)),
+            "list, failed": _median(lambda: self._read(runs.find, account, failed)),
+            "queue position": _median(lambda: self._read(_position, waiting[-1])),
+            "expired leases": _median(lambda: self._read(queue.expired, now_ms())),
+            "queue lengths": _median(lambda: self._read(queue.lengths)),
+            "purge, nothing due": _median(lambda: self._write(runs.purge, deleted_before=1, finished_before=1)),
+        }
+        self._write(_forget_unfinished)
+        return found
+
+    def _submit(self, number: int) -> str:
+        account_id, workflow_id = self._owners[number % ACCOUNTS]
+        return str(self._write(runs.insert_run, _new_run(account_id, workflow_id)))
+
+    def _claim(self, run_id: str) -> None:
+        now = now_ms()
+        lease = f"lease-{run_id}"
+        values = {"worker_id": "w", "device": "d", "lease": lease, "expires_at": now + 60_000, "now": now}
+        assert self._write(queue.assign, run_id, **values) is not None
+
+    def _read(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(self._db.read(operation, *args, **kwargs))
+
+    def _write(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(self._db.write(operation, *args, **kwargs))
+
+
+def _median(call: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return round(statistics.median(times) * 1000, 2)
+
+
+def _new_account(conn: Connection, number: int) -> tuple[str, str]:
+    account = accounts.create(conn, f"account {number}", "member", None, now_ms())
+    return account.id, stored_workflows.place(conn, account.id, stored_workflows.DEFAULT_ALIAS).id
+
+
+def _new_run(account_id: str, workflow_id: str) -> NewRun:
+    name = f"new-{time.time_ns()}"[-21:]
+    return NewRun(
+        id=name,
+        account_id=account_id,
+        workflow_id=workflow_id,
+        api_key_id=None,
+        prompt_id=name,
+        face=Face.ICU,
+        client_id=None,
+        accelerator="L4",
+        pool="L4",
+        environment="default",
+        priority=0,
+        timeout_s=60.0,
+        max_attempts=3,
+        prompt=PROMPT,
+        extra_data=None,
+        files={},
+        models=[],
+        metadata={},
+        webhook=None,
+        tags=[],
+        labels={},
+        idempotency_key=None,
+        request_digest=None,
+        created_at=now_ms(),
+    )
+
+
+def _add_finished(conn: Connection, owners: list[tuple[str, str]], numbers: range) -> None:
+    now = now_ms()
+    rows, told = [], []
+    for number in numbers:
+        account_id, workflow_id = owners[number % len(owners)]
+        at = now - 30 * DAY_MS + number
+        failed = number % 20 == 0
+        run_id = f"run-{number:016d}"
+        rows.append(
+            {
+                "id": run_id,
+                "account_id": account_id,
+                "workflow_id": workflow_id,
+                "prompt_id": run_id,
+                "face": "icu",
+                "state": "failed" if failed else "succeeded",
+                "end_reason": "node_error" if failed else "completed",
+                "accelerator": "L4",
+                "pool": "L4",
+                "environment": "default",
+                "priority": 0,
+                "turn": number,
+                "timeout_s": 60,
+                "attempt": 1,
+                "max_attempts": 3,
+                "prompt": PROMPT,
+                "files": "{}",
+                "models": "[]",
+                "metadata": "{}",
+                "event_seq": 5,
+                "worker_id": f"w{number % 100}",
+                "created_at": at,
+                "queued_at": at,
+                "assigned_at": at + 1,
+                "started_at": at + 2,
+                "finished_at": at + 3,
+                "updated_at": at + 3,
+            }
+        )
+        told += [
+            {"run_id": run_id, "seq": seq, "type": "status", "data": "{}", "created_at": at} for seq in range(1, 6)
+        ]
+    conn.execute(insert(runs_table), rows)
+    conn.execute(insert(events_table), told)
+
+
+def _analyze(conn: Connection) -> None:
+    conn.execute(text("ANALYZE"))
+
+
+def _forget_unfinished(conn: Connection) -> None:
+    conn.execute(runs_table.delete().where(runs_table.c.finished_at.is_(None)))
+
+
+def _position(conn: Connection, run_id: str) -> int:
+    run = runs.get_any(conn, run_id)
+    assert run is not None
+    return runs.queue_position(conn, run)
+
+
+@contextlib.contextmanager
+def _database(kind: str) -> Iterator[Database]:
+    with contextlib.ExitStack() as held:
+        folder = held.enter_context(tempfile.TemporaryDirectory(prefix="cw-bench-"))
+        is_sqlite = kind == "sqlite"
+        url = f"sqlite:///{folder}/rows.db" if is_sqlite else held.enter_context(servers.postgres()).new_database()
+        db = open_database(url, 6)
+        held.callback(db.close)
+        yield db
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
+    args = parser.parse_args()
+    with _database(args.database) as db:
+        tables = Tables(db)
+        for size in args.sizes:
+            tables.fill(size)
+            report(f"{args.database}, {size:,} runs", dict(tables.figures()))
+
+
+if __name__ == "__main__":
+    main()
