@@ -32,6 +32,7 @@ from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.intake import Intake, RunLimits
 from comfyward.dispatch.leases import Leases
+from comfyward.dispatch.mirrors import Mirrors
 from comfyward.dispatch.offers import Offers
 from comfyward.dispatch.placement import Rules
 from comfyward.dispatch.recorder import Recorder
@@ -244,6 +245,7 @@ class Server:
             secrets=self._secrets,
             imports=self._imports,
             uploads=self._uploads,
+            mirrors=Mirrors(self._db, self._blobs, settings.mirrors_models),
             webhooks_changed=self._wake_webhooks,
             fleet_changed=lambda: self._reconcile.wake() if self._reconcile else None,
             fleet_slots=lambda: Counter(device.pool for device in self._devices),

@@ -107,6 +107,12 @@ class Settings(BaseSettings):
         "output, workers only (where clients cannot reach it), or nobody.",
     )
 
+    mirror_models: bool | None = Field(
+        None,
+        description="Keep models that a worker has fetched from a URL in the object store, for other hosts. "
+        "Default: where objects_url is not a directory.",
+    )
+
     native_port: int | None = Field(
         None, ge=0, le=65535, description="Serve ComfyUI's own API (and editor) at the root of this port too."
     )
@@ -231,6 +237,11 @@ class Settings(BaseSettings):
 
     def derived_environments_dir(self) -> Path:
         return self.environments_dir or self.data_dir / "environments"
+
+    @property
+    def mirrors_models(self) -> bool:
+        """By default where the objects are elsewhere: on one host its own cache is enough."""
+        return "://" in (self.objects_url or "") if self.mirror_models is None else self.mirror_models
 
     def derived_database_url(self) -> str:
         return self.database_url or f"sqlite:///{self.data_dir / 'comfyward.db'}"

@@ -111,11 +111,13 @@ class Cluster:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def join(self, workers: int = 1) -> list[Worker]:
-        """Workers that know the balancer's address and a token."""
+    def join(self, workers: int = 1, pool: str = "L4") -> list[Worker]:
+        """Workers, each as on a host of its own, that know the balancer's address and a token."""
         token = self.servers[0].cli("tokens", "create", "workers").strip()
         joined = [
-            Worker(f"worker-{number}", self.url, token, self.folder / f"worker-{number}", self.worker_settings).start()
+            Worker(
+                f"worker-{number}", self.url, token, self.folder / f"worker-{number}", self.worker_settings, pool
+            ).start()
             for number in range(len(self.workers), len(self.workers) + workers)
         ]
         self.workers += joined

@@ -13,6 +13,7 @@ from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.intake import Intake
 from comfyward.dispatch.leases import Leases
+from comfyward.dispatch.mirrors import Mirrors
 from comfyward.dispatch.offers import Offers
 from comfyward.dispatch.recorder import Recorder
 from comfyward.dispatch.secrets import Secrets
@@ -37,6 +38,7 @@ class Context:
     secrets: Secrets
     imports: Imports
     uploads: Uploads
+    mirrors: Mirrors
     webhooks_changed: Callable[[], None]
     fleet_changed: Callable[[], None]
     fleet_slots: Callable[[], Mapping[str, int]]  # how many workers each pool can have here

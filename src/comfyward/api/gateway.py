@@ -25,6 +25,7 @@ from comfyward.runs.files import Stored, source_from_row
 from comfyward.runs.run import Face, Run
 from comfyward.store import queue, workers
 from comfyward.store.db import now_ms
+from comfyward.store.mirrors import Mirror
 from comfyward.store.notices import LogCame
 from comfyward.store.workers import WorkerRow
 from comfyward.worker.protocol import (
@@ -38,6 +39,7 @@ from comfyward.worker.protocol import (
     Goodbye,
     Heartbeat,
     Hello,
+    MirrorOffer,
     OutputOffer,
     OutputPlace,
     Reports,
@@ -118,7 +120,10 @@ def _work_routes(context: Context, askers: Askers) -> list[Route]:
         ask = await _read(context, request, Ask)
         asker = await _asker(context, request, askers, ask.worker_id, ask.incarnation)
         run = await _while_connected(request, context.leases.ask(asker, ask))
-        return Response(status_code=204) if run is None else _answer(_assignment(run, context.secrets.of(run.id)))
+        if run is None:
+            return Response(status_code=204)
+        mirrors = await context.mirrors.of(run)
+        return _answer(_assignment(context, run, context.secrets.of(run.id), mirrors))
 
     async def heartbeat(request: Request) -> Response:
         message = await _read(context, request, Heartbeat)
@@ -174,13 +179,46 @@ def _byte_routes(context: Context) -> list[Route]:
                 if url := await context.objects.get_url(blob_key(digest)):
                     return RedirectResponse(url, 307)
                 return await serve(context, request, digest, source.size, "application/octet-stream", digest)
+        for mirror in (await context.mirrors.of(run)).values():
+            if mirror.digest == digest:
+                if url := await context.objects.get_url(blob_key(digest)):
+                    return RedirectResponse(url, 307)
+                return await serve(context, request, digest, mirror.size, "application/octet-stream", digest)
         raise NotFound("The run does not use this blob.")
+
+    async def place_mirror(request: Request) -> Response:
+        offer = await _read(context, request, MirrorOffer)
+        if not is_digest(offer.digest) or not context.mirrors.is_on or offer.size > limit:
+            raise InvalidRequest("This cannot be kept.")
+        if await context.blobs.keep(offer.digest):
+            return _answer(OutputPlace(is_there=True))
+        url = await context.objects.put_url(blob_key(offer.digest), offer.size)
+        return _answer(OutputPlace(url=url, headers=shown_as(offer.name) if url else {}))
+
+    async def mirror_stored(request: Request) -> Response:
+        offer = await _read(context, request, MirrorOffer)
+        blob = Blob(offer.digest, offer.sha256, offer.size, offer.name)
+        await context.mirrors.know(request.path_params["key"], blob)
+        return Response(status_code=204)
+
+    async def put_mirror(request: Request) -> Response:
+        """The bytes themselves, of a model that is too large for one PUT to the store."""
+        await context.auth.worker(request)
+        digest = _digest(request)
+        if not context.mirrors.is_on:
+            raise InvalidRequest("This cannot be kept.")
+        name = request.query_params.get("name", "")
+        await context.blobs.put_stream(request.stream(), limit=limit, digest=digest, name=name)
+        return Response(status_code=204)
 
     return [
         Route("/outputs/{digest}", place_output, methods=["POST"]),
         Route("/outputs/{digest}", put_output, methods=["PUT"]),
         Route("/outputs/{digest}/stored", output_stored, methods=["POST"]),
         Route("/blobs/{digest}", get_blob, methods=["GET"]),
+        Route("/mirrors/{key}", place_mirror, methods=["POST"]),
+        Route("/mirrors/{key}/stored", mirror_stored, methods=["POST"]),
+        Route("/mirrors/{key}/{digest}", put_mirror, methods=["PUT"]),
     ]
 
 
@@ -246,7 +284,7 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T 
         await asyncio.gather(task, gone, return_exceptions=True)
 
 
-def _assignment(run: Run, secrets: dict[str, Any]) -> Assignment:
+def _assignment(context: Context, run: Run, secrets: dict[str, Any], mirrors: dict[str, Mirror]) -> Assignment:
     assert run.lease is not None
     extra_data = run.extra_data.encode() if run.extra_data else b"null"
     if secrets:
@@ -257,19 +295,24 @@ def _assignment(run: Run, secrets: dict[str, Any]) -> Assignment:
         attempt=run.attempt,
         prompt=msgspec.Raw(run.prompt.encode()),
         extra_data=msgspec.Raw(extra_data),
-        files=[_order(path, row) for path, row in run.files.items()],
+        files=[
+            _order(path, row, mirrors.get(path), is_mirrored=context.mirrors.wants(run, path))
+            for path, row in run.files.items()
+        ],
         models=run.models,
         timeout_s=run.timeout_s,
         previews=run.face is Face.NATIVE,
     )
 
 
-def _order(path: str, row: dict[str, Any]) -> FileOrder:
+def _order(path: str, row: dict[str, Any], mirror: Mirror | None, *, is_mirrored: bool) -> FileOrder:
     match source_from_row(row):
         case Stored(digest):
             return FileOrder(path, blob=digest)
         case url:
-            return FileOrder(path, url.url, url.digest, dict(url.headers))
+            there = mirror.digest if mirror else None
+            keep = is_mirrored and mirror is None
+            return FileOrder(path, url.url, url.digest, dict(url.headers), mirror=there, keep=keep)
 
 
 def _row(worker: WorkerInfo) -> WorkerRow:

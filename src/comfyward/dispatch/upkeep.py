@@ -13,13 +13,14 @@ from comfyward.dispatch.uploads import Uploads
 from comfyward.loop import Loop
 from comfyward.runs.event import Event, Publish
 from comfyward.runs.run import EndReason
-from comfyward.store import accounts, files, queue, runs
+from comfyward.store import accounts, files, mirrors, queue, runs
 from comfyward.store.db import Database, now_ms
 
 DAY_MS = 24 * 3600 * 1000
 HOUR_MS = 3600 * 1000
 STANDSTILL_MS = 2_000
 PREVIEWS_KEPT_MS = DAY_MS
+MIRRORS_KEPT_MS = 30 * DAY_MS
 
 
 class Rescue(Loop):
@@ -95,6 +96,7 @@ class Retention(Loop):
         purged = await self._db.write(runs.purge, deleted_before=now - HOUR_MS, finished_before=finished_before)
         previews = await self._db.write(runs.drop_previews, now - PREVIEWS_KEPT_MS)
         expired = await self._db.write(files.expire, now)
+        unused = await self._db.write(mirrors.drop_unused, now - MIRRORS_KEPT_MS)
         uploads = await self._uploads.drop_outdated(now - DAY_MS)
         closed = await self._db.read(accounts.retired)
         for account_id in closed:
@@ -106,6 +108,7 @@ class Retention(Loop):
             "previews": previews,
             "files": expired,
             "uploads": uploads,
+            "mirrors": unused,
             "accounts": len(closed),
             "blobs": blobs,
         }

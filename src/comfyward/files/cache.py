@@ -24,13 +24,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import blake3
-
 from comfyward.errors import FetchFailed, StorageFull
 from comfyward.files.fetch import Fetch, Limits, Stop, Stopped
 from comfyward.files.guard import Guard
 from comfyward.files.part import Fetched, Progress, Validators
-from comfyward.runs.files import Url
+from comfyward.runs.files import Url, key_of
 
 LOCK_POLL_S = 0.02
 SNIFF_BYTES = 1024
@@ -80,7 +78,7 @@ class HostCache:
         Raises FetchFailed, FetchRefused, TooLarge, StorageFull or Stopped.
         """
         asked_at = time.time()
-        key = wanted.key or _key(wanted.source)
+        key = wanted.key or key_of(wanted.source)
         guard = guard or self._guard
         with self._locked(key, stop):
             entry = self._entry(key)
@@ -88,10 +86,10 @@ class HostCache:
             self._count(is_hit)
             if entry is None or not is_hit:
                 entry = self._fetch(key, wanted, entry, progress, stop, guard)
-            self._verify(entry, wanted)
+            self._verify(key, entry, wanted)
             if not self._link(entry.digest, pin):
                 entry = self._fetch(key, wanted, None, progress, stop, guard)
-                self._verify(entry, wanted)
+                self._verify(key, entry, wanted)
                 if not self._link(entry.digest, pin):
                     raise StorageFull("The cache is too small for the files of one run.")
             return entry
@@ -178,9 +176,10 @@ class HostCache:
             fetched.blake3, fetched.sha256, fetched.size, validators.etag, validators.last_modified, checked_at
         )
 
-    def _verify(self, entry: Entry, wanted: Wanted) -> None:
+    def _verify(self, key: str, entry: Entry, wanted: Wanted) -> None:
         digest = wanted.source.digest
         if digest is not None and digest not in (entry.digest, entry.sha256):
+            (self._root / "index" / f"{key}.json").unlink(missing_ok=True)  # the next try asks again
             raise FetchFailed(
                 f"The file for '{wanted.path}' does not have the digest that was given.",
                 hint="The URL serves another file than expected, or the digest is mistyped.",
@@ -240,11 +239,6 @@ class HostCache:
 
     def _blob(self, digest: str) -> Path:
         return self._root / "blobs" / digest[:2] / digest
-
-
-def _key(source: Url) -> str:
-    text = json.dumps([source.url, sorted(source.headers)])
-    return blake3.blake3(text.encode()).hexdigest()[:40]
 
 
 def _refuse_page(part: Path, wanted: Wanted, host: str) -> None:

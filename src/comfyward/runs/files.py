@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import mimetypes
 import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
+
+import blake3
 
 from comfyward.errors import InvalidPath, InvalidRequest, InvalidUrl
 from comfyward.ids import is_digest
@@ -76,6 +79,12 @@ class Inline:
 
 
 Source = Url | Stored | Inline
+
+
+def key_of(source: Url) -> str:
+    """A name for what a URL has for whoever sends these headers: caches and mirrors know it by that."""
+    text = json.dumps([source.url, sorted(source.headers)])
+    return blake3.blake3(text.encode()).hexdigest()[:40]
 
 
 def parse_path(text: object) -> str:

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from comfyward.errors import NotFound
 from comfyward.ids import new_uuid
 from comfyward.store.rows import text_of
-from comfyward.store.schema import blob_uses, blobs, files, runs
+from comfyward.store.schema import blob_uses, blobs, files, mirrors, runs
 from comfyward.store.schema import links as linked
 from comfyward.store.statement import Statement
 
@@ -309,8 +309,8 @@ def forget_condemned(conn: Connection, digest: str) -> None:
 
 
 def _unused() -> ColumnElement[bool]:
-    used = exists().where(files.c.digest == blobs.c.digest) | exists().where(blob_uses.c.digest == blobs.c.digest)
-    return ~used
+    of_tables = (exists().where(table.c.digest == blobs.c.digest) for table in (files, blob_uses, mirrors))
+    return ~or_(*of_tables)
 
 
 def _file(row: Row[*tuple[Any, ...]]) -> StoredFile:

@@ -288,6 +288,15 @@ blobs = Table(
     Column("name", String(255), nullable=False, server_default=""),
 )
 
+mirrors = Table(
+    "mirrors",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger, nullable=False),
+)
+
 blob_uses = Table(
     "blob_uses",
     metadata,

@@ -94,6 +94,7 @@ class Agent:
             heartbeats.cancel()
             await asyncio.gather(heartbeats, *self._tasks, return_exceptions=True)
             await self.comfyui.stop()
+            await self.stage.close()
             await self.link.close()
 
     async def _hello(self) -> None:

@@ -24,6 +24,7 @@ from comfyward.worker.protocol import (
     Goodbye,
     Heartbeat,
     Hello,
+    MirrorOffer,
     Orders,
     OutputOffer,
     OutputPlace,
@@ -116,6 +117,23 @@ class ServerLink:
             if place.url is None and (status < 500 or status == 507):
                 return _raise_for(status, body)
             await _pause("outputs", 0, RuntimeError(f"the upload was answered {status}"))
+
+    async def put_mirror(self, key: str, offer: MirrorOffer, path: Path) -> None:
+        """Brings what a URL had to the object store, once: whoever is in the way or fails leaves it to the next worker.
+
+        Raises ComfywardError, aiohttp's errors, TimeoutError, OSError.
+        """
+        body = msgspec.json.encode(offer)
+        status, answer = await self._send("POST", f"mirrors/{key}", body, REPLY_TIMEOUT_S, {})
+        _raise_for(status, answer)
+        place = msgspec.json.decode(answer, type=OutputPlace)
+        if not place.is_there and place.url is not None:
+            headers = {**place.headers, "Content-Length": str(offer.size)}
+            _raise_for(*await self._store(place.url, path, headers))
+        elif not place.is_there:
+            here = f"mirrors/{key}/{offer.digest}?{urlencode({'name': offer.name})}"
+            _raise_for(*await self._send("PUT", here, path, UPLOAD_TIMEOUT_S, {}))
+        _raise_for(*await self._send("POST", f"mirrors/{key}/stored", body, REPLY_TIMEOUT_S, {}))
 
     async def _place(self, digest: str, offer: OutputOffer, headers: dict[str, str]) -> OutputPlace:
         if self._protocol < 2:

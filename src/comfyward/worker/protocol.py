@@ -9,6 +9,8 @@
     PUT  outputs/…  bytes                       the output itself, when it goes to the server
     POST outputs/…/stored  OutputOffer          the output is at the place that was given
     GET  blobs/…    bytes                       a stored input of an assigned run; may redirect to where it is stored
+    POST mirrors/…  MirrorOffer -> OutputPlace  a model that was fetched from a URL (by its key) is offered to the store
+    POST mirrors/…/stored  MirrorOffer          it is there
     PUT  log/…      text                        the end of the worker's log, when Orders asks for it
     POST goodbye    Goodbye                     a drained worker leaves
 
@@ -70,13 +72,18 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class FileOrder(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A file to stage: from a URL, or (`blob`) from the server's own store."""
+    """A file to stage: from a URL, or (`blob`) from the server's own store.
+
+    `mirror` is what the store has of the URL; with `keep` it has nothing yet, and the worker is asked to bring it.
+    """
 
     path: str
     url: str | None = None
     digest: str | None = None
     headers: dict[str, str] = {}
     blob: str | None = None
+    mirror: str | None = None
+    keep: bool = False
 
 
 class Assignment(msgspec.Struct, frozen=True):
@@ -182,6 +189,15 @@ class OutputOffer(msgspec.Struct, frozen=True):
     name: str
     size: int
     sha256: str
+
+
+class MirrorOffer(msgspec.Struct, frozen=True):
+    """What a URL had."""
+
+    digest: str
+    sha256: str
+    size: int
+    name: str
 
 
 class OutputPlace(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,15 +13,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
+
 from comfyward.errors import ComfywardError, FetchFailed, FetchRefused, StorageFull, TooLarge
-from comfyward.files.cache import HostCache, Wanted
+from comfyward.files.cache import Entry, HostCache, Wanted
 from comfyward.files.fetch import Stopped
 from comfyward.files.guard import Guard
-from comfyward.runs.files import Url
+from comfyward.runs.files import Url, key_of
 from comfyward.runs.run import EndReason
 from comfyward.worker.job import Failed, Job, StagedFile
 from comfyward.worker.link import ServerLink
-from comfyward.worker.protocol import LEASE_HEADER, FailureReport, FileOrder
+from comfyward.worker.protocol import LEASE_HEADER, FailureReport, FileOrder, MirrorOffer
+
+log = logging.getLogger(__name__)
 
 PARALLEL_FILES = 4
 STAGING_THREADS = 32
@@ -32,6 +38,7 @@ class Stage:
     cache: HostCache
     link: ServerLink
     worker_id: str
+    _bringing: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     # Threads of its own: a silent server must not keep the other stages from theirs.
     _threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(STAGING_THREADS, thread_name_prefix="stage")
@@ -68,17 +75,69 @@ class Stage:
 
     async def _one(self, job: Job, order: FileOrder, pin: Path, places: asyncio.Semaphore) -> StagedFile:
         async with places:
-            progress = _to_loop(job, order.path)
             try:
-                wanted = self._wanted(order, job.lease)
-                guard = _SERVERS_OWN if order.blob else None
-                obtain = functools.partial(self.cache.obtain, wanted, pin, progress, job.stop_downloads, guard)
-                await asyncio.get_running_loop().run_in_executor(self._threads, obtain)
+                if order.mirror is None or not await self._from_mirror(job, order, pin):
+                    wanted, guard = self._wanted(order, job.lease), _SERVERS_OWN if order.blob else None
+                    entry = await self._obtain(job, order, wanted, pin, guard)
+                    if order.keep:
+                        self._bring(order, entry, pin)
             except Stopped as stopped:
                 raise Failed(EndReason.CANCELLED) from stopped
             except (ComfywardError, OSError) as error:
                 raise _failed(order, error) from error
         return StagedFile(order.path, pin)
+
+    async def _obtain(self, job: Job, order: FileOrder, wanted: Wanted, pin: Path, guard: Guard | None) -> Entry:
+        progress = _to_loop(job, order.path)
+        obtain = functools.partial(self.cache.obtain, wanted, pin, progress, job.stop_downloads, guard)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, obtain)
+
+    async def _from_mirror(self, job: Job, order: FileOrder, pin: Path) -> bool:
+        """Whether the object store had the model; where it fails, the origin is asked."""
+        assert order.mirror is not None
+        headers = (("Authorization", f"Bearer {self.link.token}"), (LEASE_HEADER, job.lease))
+        source = Url(self.link.blob_url(order.mirror), order.mirror, headers)
+        try:
+            await self._obtain(
+                job, order, Wanted(order.path, source, immutable=True, key=f"stored-{order.mirror}"), pin, _SERVERS_OWN
+            )
+        except ComfywardError as error:
+            log.warning(
+                "%s is fetched from its origin: %s", order.path, error.message, extra={"action": "mirror_missed"}
+            )
+            return False
+        return True
+
+    def _bring(self, order: FileOrder, entry: Entry, pin: Path) -> None:
+        """Takes a model that was fetched just now to the object store, while the run goes on."""
+        assert order.url is not None
+        key = key_of(Url(order.url, headers=tuple(order.headers.items())))
+        if key in self._bringing:
+            return
+        folder = self.cache.pin_folder(self.worker_id, f"mirror-{key}")
+        held = folder / "file"
+        held.unlink(missing_ok=True)
+        os.link(pin, held)
+        offer = MirrorOffer(entry.digest, entry.sha256, entry.size, order.path.rpartition("/")[2])
+        task = self._bringing[key] = asyncio.create_task(self._bring_now(key, offer, folder))
+        task.add_done_callback(lambda _: self._bringing.pop(key, None))
+
+    async def _bring_now(self, key: str, offer: MirrorOffer, folder: Path) -> None:
+        try:
+            await self.link.put_mirror(key, offer, folder / "file")
+        except (ComfywardError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            log.warning(
+                "%s could not be kept for other hosts: %s", offer.name, error, extra={"action": "mirror_failed"}
+            )
+        finally:
+            self.cache.unpin(folder)
+
+    async def close(self) -> None:
+        """Ends what is being brought: another worker will."""
+        bringing = list(self._bringing.values())
+        for task in bringing:
+            task.cancel()
+        await asyncio.gather(*bringing, return_exceptions=True)
 
     def _wanted(self, order: FileOrder, lease: str) -> Wanted:
         immutable = order.path.startswith("/models/")

@@ -46,3 +46,12 @@ def upgrade() -> None:
     is_queued = sa.text("state = 'queued'")
     for name, columns in (("ix_runs_oldest", ["pool", "queued_at"]), ("ix_runs_start_by", ["start_by"])):
         op.create_index(name, "runs", columns, unique=False, sqlite_where=is_queued, postgresql_where=is_queued)
+    op.create_table(
+        "mirrors",
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_mirrors")),
+    )
+    op.create_index("ix_mirrors_digest", "mirrors", ["digest"], unique=False)

@@ -1,0 +1,47 @@
+"""Operations on mirrors: models that a worker has fetched from a URL, kept in the object store for other hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from comfyward.store.schema import blobs, mirrors
+
+USE_RESOLUTION_MS = 3600 * 1000
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """What a source (a URL with its headers, by its key) had, as a blob."""
+
+    key: str
+    digest: str
+    sha256: str
+    size: int
+
+
+def put(conn: Connection, key: str, digest: str, now: int) -> None:
+    """Says that the object store has what a source has; a newer content replaces an older one."""
+    conn.execute(delete(mirrors).where(mirrors.c.key == key))
+    conn.execute(insert(mirrors).values(key=key, digest=digest, created_at=now, used_at=now))
+
+
+def find(conn: Connection, keys: Collection[str]) -> dict[str, Mirror]:
+    """The mirrors of some sources, by key."""
+    query = select(mirrors.c.key, blobs.c.digest, blobs.c.sha256, blobs.c.size)
+    query = query.join(blobs, blobs.c.digest == mirrors.c.digest)
+    found = conn.execute(query.where(mirrors.c.key.in_(list(keys)), blobs.c.removing_at.is_(None)))
+    return {row.key: Mirror(*row) for row in found}
+
+
+def touch(conn: Connection, keys: Collection[str], now: int) -> None:
+    """Says that mirrors are in use."""
+    outdated = (mirrors.c.key.in_(list(keys)), mirrors.c.used_at < now - USE_RESOLUTION_MS)
+    conn.execute(update(mirrors).where(*outdated).values(used_at=now))
+
+
+def drop_unused(conn: Connection, before: int) -> int:
+    """Forgets the mirrors that nobody has used since a time; their bytes go with the next sweep. Returns how many."""
+    return conn.execute(delete(mirrors).where(mirrors.c.used_at < before)).rowcount
