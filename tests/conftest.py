@@ -28,11 +28,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --two-servers, what is about one machine only is left out."""
+    """With --two-servers, only what such a server takes part in, and is not about one machine."""
     if config.getoption("--two-servers"):
-        left = [item for item in items if item.get_closest_marker("one_machine") is None]
+        left = [item for item in items if _is_for_two_servers(item)]
         config.hook.pytest_deselected(items=[item for item in items if item not in left])
         items[:] = left
+
+
+def _is_for_two_servers(item: pytest.Item) -> bool:
+    is_served = {"real", "start_fake"} & set(getattr(item, "fixturenames", ()))
+    return bool(is_served) and item.get_closest_marker("one_machine") is None
 
 
 @pytest.fixture(scope="session")

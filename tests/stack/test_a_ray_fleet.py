@@ -23,6 +23,7 @@ from tests.stack.graphs import fake_save, fake_wait
 from tests.stack.stack import Stack
 
 SOON_S = 60
+pytestmark = pytest.mark.one_machine  # what it shows does not depend on how many servers there are
 
 
 class Fleet:

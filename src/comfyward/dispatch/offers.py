@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,14 +39,16 @@ class Offers:
         self._db, self._configured, self._aliases, self._default = db, configured, dict(aliases), default
         self._catalogs: dict[str, tuple[str, Catalog]] = {}
         self._looked_at = float("-inf")
+        self._looking = asyncio.Lock()  # one looks for all that ask meanwhile
         self._pools: list[Pool] = []
         self._catalog: Catalog | None = None
 
     async def look(self) -> tuple[list[Pool], Catalog | None]:
         """The pools and the default environment's catalog, at most a second old: every submission asks."""
-        if time.monotonic() - self._looked_at > REMEMBER_S:
-            self._pools, self._catalog = await self.pools(), await self.catalog()
-            self._looked_at = time.monotonic()
+        async with self._looking:
+            if time.monotonic() - self._looked_at > REMEMBER_S:
+                self._pools, self._catalog = await self.pools(), await self.catalog()
+                self._looked_at = time.monotonic()
         return self._pools, self._catalog
 
     async def catalog_lately(self) -> Catalog | None:
@@ -102,9 +105,7 @@ class Offers:
 
 def _seen(conn: Connection, now: int) -> tuple[dict[str, str], dict[str, int], set[str]]:
     """(devices by pool, workers that are there by pool, pools that fleets can start workers in)."""
-    present: dict[str, int] = {}
-    for worker in workers.find(conn, now - PRESENT_MS):
-        present[worker.pool] = present.get(worker.pool, 0) + 1
+    present = workers.count_present(conn, now - PRESENT_MS)
     of_fleets = {pool for fleet in fleets.find(conn, now - FLEET_REMEMBERED_MS) for pool in fleet.pools}
     return workers.known_pools(conn), present, of_fleets
 

@@ -45,7 +45,7 @@ class Statement:
         compiled = self._for(conn)
         arguments = [compiled.arguments(row) for row in rows]
         if arguments:
-            conn.exec_driver_sql(compiled.text, arguments)
+            conn.exec_driver_sql(compiled.text, arguments if len(arguments) > 1 else arguments[0])
 
     def _for(self, conn: Connection) -> _Compiled:
         known = self._compiled.get(conn.dialect.name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from comfyward.store import queue
 from comfyward.store.rows import text_of
@@ -103,8 +103,15 @@ def local_ids(conn: Connection, prefix: str) -> list[str]:
 
 def known_pools(conn: Connection) -> dict[str, str]:
     """Every pool that a worker has ever served, with the device it had last."""
-    query = select(workers.c.pool, workers.c.device).order_by(workers.c.seen_at)
+    last = func.max(workers.c.seen_at)
+    query = select(workers.c.pool, workers.c.device).group_by(workers.c.pool, workers.c.device).order_by(last)
     return {row.pool: row.device for row in conn.execute(query)}
+
+
+def count_present(conn: Connection, seen_after: int) -> dict[str, int]:
+    """How many workers are there, by pool."""
+    query = select(workers.c.pool, func.count()).where(workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None))
+    return {row.pool: int(row[1]) for row in conn.execute(query.group_by(workers.c.pool))}
 
 
 def put_catalog(conn: Connection, environment: str, digest: str, body: str, now: int) -> None:
