@@ -250,6 +250,13 @@ def _owner(conn: Connection, account: str | None) -> Account:
 
 def _pid(pattern: str) -> int:
     """The newest process whose command line matches."""
+    found = pids(pattern)
+    assert found, f"no process like {pattern}"
+    return max(found)
+
+
+def pids(pattern: str) -> list[int]:
+    """The processes whose command line matches."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -258,5 +265,4 @@ def _pid(pattern: str) -> int:
             continue
         if re.search(pattern, command):
             found.append(int(path.name))
-    assert found, f"no process like {pattern}"
-    return max(found)
+    return found

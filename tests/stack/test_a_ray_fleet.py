@@ -20,7 +20,7 @@ from tests.ray_cluster import RayCluster, ray_cluster
 from tests.servers import free_port
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
-from tests.stack.stack import Stack
+from tests.stack.stack import Stack, pids
 
 SOON_S = 60
 pytestmark = pytest.mark.one_machine  # what it shows does not depend on how many servers there are
@@ -67,7 +67,7 @@ class Fleet:
     def kill(self) -> None:
         """The supervising process and the one that speaks to Ray."""
         assert self.process is not None
-        for pid in (self.process.pid, *_pids(rf"comfyward fleet ray --address {self.cluster.address}")):
+        for pid in (self.process.pid, *pids(rf"comfyward fleet ray --address {self.cluster.address}")):
             os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
@@ -94,7 +94,7 @@ def fleet(start_fake: StartFake, fake_settings: FakeSettings, cluster: RayCluste
     yield fleet
     if fleet.process is not None and fleet.process.poll() is None:
         fleet.stop()
-    for pid in _pids(rf"comfyward worker --server {re.escape(stack.url)}"):
+    for pid in pids(rf"comfyward worker --server {re.escape(stack.url)}"):
         os.kill(pid, signal.SIGKILL)
 
 
@@ -238,19 +238,7 @@ def _until(look: Callable[[], Any], fleet: Fleet) -> Any:
 
 
 def _workers(fleet: Fleet) -> list[int]:
-    return _pids(rf"comfyward worker --server {re.escape(fleet.stack.url)}")
-
-
-def _pids(pattern: str) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if re.search(pattern, command):
-            found.append(int(path.name))
-    return found
+    return pids(rf"comfyward worker --server {re.escape(fleet.stack.url)}")
 
 
 def _parent(pid: int) -> int:

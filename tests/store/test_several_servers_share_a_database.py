@@ -74,6 +74,7 @@ def test_notices_reach_the_other_server_whole_and_in_order(servers: tuple[Databa
         own: list[Notice] = []
         await one.listen(own.append, lambda: None)
         await other.listen(heard.put_nowait, lambda: None)
+        await servers[0].write(_say_nonsense)
         for notice in told:
             one.tell(notice)
         async with asyncio.timeout(10):
@@ -189,6 +190,12 @@ def _assign(conn: Connection, run_id: str, worker_id: str) -> Run | None:
     now = now_ms()
     lease = f"lease-{run_id}"
     return queue.assign(conn, run_id, worker_id=worker_id, device="d", lease=lease, expires_at=now + 9_000, now=now)
+
+
+def _say_nonsense(conn: Connection) -> None:
+    """As another program on the same database might."""
+    for text_ in ("", "x", "a b 0 not json", "a b c d e"):
+        conn.execute(text("SELECT pg_notify('comfyward', :said)"), {"said": text_})
 
 
 def _end_listeners(conn: Connection) -> None:

@@ -318,11 +318,8 @@ class _Match:
         unpaid = accounts.out_of_credit(conn, {head.account_id for head in heads if head.has_credit_limit})
         ended = self._end(conn, [head.id for head in heads if head.account_id in unpaid], now)
         waiting = [_waiting_run(head) for head in heads if head.account_id not in unpaid]
-        left = {
-            head.account_id: head.max_running - queue.on_their_way(conn, head.account_id)
-            for head in {head.account_id: head for head in heads if head.max_running is not None}.values()
-            if head.max_running is not None
-        }
+        limits = {head.account_id: head.max_running for head in heads if head.max_running is not None}
+        left = {account_id: most - queue.on_their_way(conn, account_id) for account_id, most in limits.items()}
         waiting = within_limits(in_order(waiting, now, self.rules.ageing_ms), left)
         found = match([worker for worker, _ in self.asking], waiting, self.others, now, self.rules, self.passed)
         assigned = self._assign(conn, found.pairs, now)

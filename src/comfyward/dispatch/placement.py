@@ -48,7 +48,6 @@ class WaitingRun:
 
 def in_order(runs: Iterable[WaitingRun], now_ms: int, ageing_ms: int) -> list[WaitingRun]:
     """Runs as they are to be served: for each `ageing_ms` of waiting a step of priority more, so that none starves."""
-
     if ageing_ms:
         steps = ((run, (now_ms - run.queued_at) // ageing_ms) for run in runs)
         runs = [replace(run, priority=run.priority + step) if step > 0 else run for run, step in steps]

@@ -78,7 +78,9 @@ class PostgresNotices(Notices):
                 await work()
             except (psycopg.Error, OSError) as error:
                 log.warning("notices: the database is away (%s)", type(error).__name__, extra={"action": "notices"})
-                await asyncio.sleep(RECONNECT_S)
+            except Exception:
+                log.exception("notices: one failed; going on", extra={"action": "notices_failed"})
+            await asyncio.sleep(0 if self._closing else RECONNECT_S)
 
     async def _listen(self, heard: Heard, missed: Callable[[], None], ready: asyncio.Event) -> None:
         async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as conn:
@@ -115,9 +117,10 @@ class PostgresNotices(Notices):
 
     def _whole(self, payload: str) -> list[Notice]:
         """The notices that a payload completes; none while pieces are missing, or for this server's own."""
-        sender, number, left, piece = payload.split(" ", 3)
-        if sender == self._me:
+        sender, *rest = payload.split(" ", 3)
+        if sender == self._me or len(rest) != 3:
             return []
+        number, left, piece = rest
         pieces = self._pieces.setdefault((sender, number), [])
         pieces.append(piece)
         if left != "0":
