@@ -18,7 +18,7 @@ from comfyward.files.objects import Blob
 from comfyward.ids import new_uuid
 from comfyward.runs.event import Event, EventType, Publish
 from comfyward.runs.run import EndReason, Run, State
-from comfyward.store import files, queue, runs
+from comfyward.store import files, queue
 from comfyward.store.db import Database, now_ms
 from comfyward.worker.protocol import (
     Downloading,
@@ -63,12 +63,7 @@ class Recorder:
             self._queue_changed()
         if events and run.webhook is not None:
             self._announced()
-        if any(event.is_last for event in events):
-            await self._is_over(run.id)
-
-    async def _is_over(self, run_id: str) -> None:
-        run = await self._db.look(runs.get_any, run_id)
-        if run is not None:
+        if run.state.is_final:
             self._run_over(run)
 
 
@@ -112,9 +107,17 @@ def _apply(
             continue
         events += _apply_one(conn, run, report, prices, now)
         if not isinstance(report, Started):
-            break  # the lease is over
+            return _left_by(run, report, events, now), events  # the lease is over
         run = dataclasses.replace(run, state=State.RUNNING, started_at=now)
     return run, events
+
+
+def _left_by(run: Run, report: Ended | Released, events: Sequence[Event], now: int) -> Run:
+    """The run as the last report leaves it, when that has ended it."""
+    if not events or not events[-1].is_last or isinstance(report, Released):
+        return run
+    state, reason = State(events[-1].data["state"]), EndReason(events[-1].data["end_reason"])
+    return dataclasses.replace(run, state=state, end_reason=reason, run_time_ms=report.run_time_ms, finished_at=now)
 
 
 def _apply_one(
