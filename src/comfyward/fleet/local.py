@@ -77,7 +77,8 @@ class LocalFleet:
                 return self._hosts[worker_id].start()
 
     async def stop(self, worker_id: str, grace_s: float) -> None:
-        await self._hosts[worker_id].stop(grace_s)
+        if host := self._hosts.get(worker_id):
+            await host.stop(grace_s)
 
     async def list(self) -> Sequence[WorkerState]:
         now = time.monotonic()
