@@ -194,6 +194,13 @@ class Stack:
         environment = {**os.environ, **settings, **self.environment}
         return subprocess.run(command, capture_output=True, text=True, check=check, env=environment).stdout
 
+    def cli_error(self, *arguments: str) -> str:
+        """What a command that fails says."""
+        command = [sys.executable, "-m", "comfyward", *arguments, "--data-dir", str(self.data_dir)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert ended.returncode != 0
+        return ended.stderr
+
     def stop(self) -> int:
         """SIGTERM, as an operator or a supervisor would."""
         assert self.process is not None

@@ -31,6 +31,27 @@ def test_an_account_has_no_more_runs_on_their_way_than_it_may(start_fake: StartF
     assert other.http.get(f"/api/v1/runs/{second}/placement").status_code == 404
 
 
+def test_limits_of_a_key_and_of_an_account_in_one_pool(start_fake: StartFake) -> None:
+    stack = start_fake(local_accelerators="L4,L4,H100", local_min_workers="3").wait_ready()
+    client = stack.client("capped")
+    stack.cli("users", "share", "capped", "--max-in", "L4=1")
+    slow = stack.cli("keys", "create", "slow", "--account", "capped", "--max-running", "1").strip()
+    first = client.submit(fake_wait(4), accelerator="L4")
+    client.wait_for(first, "progress")
+
+    in_pool = client.submit(fake_save("waits for its account in L4"), accelerator="L4")
+    placed = client.http.get(f"/api/v1/runs/{in_pool}/placement").json()
+    assert (placed["waits_for"], placed["state"]) == ("account", "queued")
+
+    headers = {"Authorization": f"Bearer {slow}"}
+    body = {"prompt": fake_wait(2), "accelerator": "H100"}
+    of_key = [client.http.post("/api/v1/workflows/default/runs", json=body, headers=headers).json()["id"] for _ in "ab"]
+    runs = [client.finish(run_id) for run_id in of_key]
+    assert runs[0]["completed_at"] <= runs[1]["started_at"]
+    assert client.finish(in_pool)["status"] == "COMPLETED"
+    assert "is not POOL=N" in str(stack.cli_error("users", "share", "capped", "--max-in", "L4"))
+
+
 def test_accounts_get_turns_by_their_weight(start_fake: StartFake) -> None:
     stack = start_fake(fleet="none", accelerators="L4")
     heavy, light = stack.client("heavy"), stack.client("light")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from comfyward.dispatch.placement import Standing, WaitingRun, explain, in_order, within_limits
+from comfyward.dispatch.placement import Rules, Standing, WaitingRun, Worker, explain, in_order, match, within_limits
 
 AGEING_MS = 60_000
 
 
-def run(name: str, *, priority: int = 0, turn: int = 0, queued_at: int = 0, account: str = "a") -> WaitingRun:
-    return WaitingRun(name, "L4", "default", queued_at, frozenset(), None, account, priority, turn)
+def run(name: str, *limits: str, priority: int = 0, turn: int = 0, queued_at: int = 0) -> WaitingRun:
+    return WaitingRun(name, "L4", "default", queued_at, frozenset(), None, limits, priority, turn)
 
 
 def names(runs: list[WaitingRun]) -> list[str]:
@@ -38,10 +39,20 @@ def test_a_run_that_has_waited_long_comes_before_more_urgent_ones() -> None:
 
 
 def test_accounts_start_no_more_runs_than_they_may() -> None:
-    runs = [run("a1"), run("a2"), run("b1", account="b"), run("a3"), run("c1", account="c")]
+    runs = [run("a1", "a"), run("a2", "a"), run("b1"), run("a3", "a"), run("c1", "c"), run("key", "a", "its key")]
 
-    assert names(within_limits(runs, {"a": 2, "c": 0})) == ["a1", "a2", "b1"]
-    assert names(within_limits(runs, {"a": -1})) == ["b1", "c1"]
+    assert names(within_limits(runs, {"a": 2, "c": 0, "its key": 9})) == ["a1", "a2", "b1"]
+    assert names(within_limits(runs, {"a": -1, "c": 1, "its key": 9})) == ["b1", "c1"]
+    assert names(within_limits(runs, {"a": 9, "c": 0, "its key": 0})) == ["a1", "a2", "b1", "a3"]
+
+
+def test_among_equal_workers_one_whose_host_has_the_files() -> None:
+    workers = [Worker(name, "L4", "default", True, frozenset(), frozenset({name})) for name in ("a", "b", "c")]
+    wanted = replace(run("r"), files=frozenset({"b", "other"}))
+
+    [(worker, _)] = match(workers, [wanted], [], 0, Rules(0)).pairs
+
+    assert worker.id == "b"
 
 
 def standing(**changes: Any) -> Standing:

@@ -17,6 +17,7 @@ class Account:
     former_webhook_secret_until: int | None = None
     weight: float = 1.0  # its share of a pool beside other accounts'
     max_running: int | None = None  # how many runs of it workers may have at once
+    max_running_by_pool: str = "{}"  # the same for single pools, as JSON
 
     @property
     def is_admin(self) -> bool:
@@ -35,6 +36,7 @@ class ApiKey:
     last_used_at: int | None
     expires_at: int | None
     revoked_at: int | None
+    max_running: int | None = None  # how many runs made with it workers may have at once
 
 
 @dataclass(frozen=True)

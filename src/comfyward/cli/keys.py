@@ -30,9 +30,12 @@ def command() -> None:
 @command.command("create")
 @click.argument("name")
 @account_option
+@click.option("--max-running", type=click.IntRange(min=1), help="Runs made with it that workers may have at once.")
 @click.option("--expires-in-days", type=click.FloatRange(min=0, min_open=True), help="When the key ends.")
 @data_dir_option
-def create(name: str, account: str | None, expires_in_days: float | None, data_dir: Path | None) -> None:
+def create(
+    name: str, account: str | None, max_running: int | None, expires_in_days: float | None, data_dir: Path | None
+) -> None:
     """Create a key and print it. It is shown this once.
 
     \b
@@ -42,7 +45,7 @@ def create(name: str, account: str | None, expires_in_days: float | None, data_d
     expires_at = now + int(expires_in_days * DAY_MS) if expires_in_days else None
 
     def work(conn: Connection) -> str:
-        return accounts.create_key(conn, _account(conn, account).id, name, now, expires_at)
+        return accounts.create_key(conn, _account(conn, account).id, name, now, expires_at, max_running)
 
     with open_database(data_dir) as db:
         click.echo(asyncio.run(db.write(work)))

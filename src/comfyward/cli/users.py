@@ -90,22 +90,39 @@ def link(name: str, data_dir: Path | None) -> None:
 @click.argument("name")
 @click.option("--weight", type=click.FloatRange(min=0.01, max=100), default=1.0, show_default=True, help="Its share.")
 @click.option("--max-running", type=click.IntRange(min=1), help="Runs that workers may have at once.  [default: any]")
+@click.option("--max-in", "by_pool", multiple=True, metavar="POOL=N", help="The same in one pool; may be repeated.")
 @data_dir_option
-def set_share(name: str, weight: float, max_running: int | None, data_dir: Path | None) -> None:
+def set_share(
+    name: str, weight: float, max_running: int | None, by_pool: tuple[str, ...], data_dir: Path | None
+) -> None:
     """Set how much of the GPUs an account gets while others wait too.
 
     \b
     comfyward users share alice --weight 3         # three runs of hers for each of another account
     comfyward users share batch --max-running 2    # never more than two at once
+    comfyward users share batch --max-in H100=1    # and only one on an H100
     """
+    pools = _numbers(by_pool)
 
     def work(conn: Connection) -> None:
-        accounts.set_share(conn, accounts.by_name(conn, name).id, weight, max_running)
+        accounts.set_share(conn, accounts.by_name(conn, name).id, weight, max_running, pools)
 
     with open_database(data_dir) as db:
         asyncio.run(db.write(work))
     at_once = "any number of runs" if max_running is None else f"at most {max_running} run(s)"
-    click.echo(f"{name}: weight {weight:g}, {at_once} at once.")
+    single = "".join(f", {number} in {pool}" for pool, number in pools.items())
+    click.echo(f"{name}: weight {weight:g}, {at_once} at once{single}.")
+
+
+def _numbers(by_pool: tuple[str, ...]) -> dict[str, int]:
+    """POOL=N, as often as it was given. Raises click's error for anything else."""
+    found = {}
+    for text in by_pool:
+        pool, _, number = text.partition("=")
+        if not pool or not number.isdecimal() or int(number) < 1:
+            raise click.BadParameter(f"'{text}' is not POOL=N with N of 1 or more.", param_hint="--max-in")
+        found[pool] = int(number)
+    return found
 
 
 @command.command("limit")

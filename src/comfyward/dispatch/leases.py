@@ -6,8 +6,10 @@ Workers wait here; one loop matches them with the queue, so a thousand waiting w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import collections
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
@@ -26,6 +28,7 @@ from comfyward.worker.protocol import Ask, Heartbeat, Orders
 
 QUEUE_LOOKAHEAD = 200
 SEEN_RESOLUTION_MS = 5_000
+REMEMBERED_FILES = 200
 ELSEWHERE_MS = 2_000  # how old may be what is known of workers that speak to other servers
 PRESENT_MS = 60_000
 
@@ -80,13 +83,15 @@ class Leases(Loop):
         self._logs: dict[str, asyncio.Future[str]] = {}
         self._passed: Mapping[str, Passed] = {}
         self._has_news = False
+        self._had: dict[str, collections.deque[str]] = {}  # files by worker
         self._elsewhere: list[Worker] = []
         self._looked_elsewhere_at = 0
         self._draining = False
 
     async def ask(self, asker: Asker, ask: Ask) -> Run | None:
         """A run for this worker, or None when there is none for `ask.wait_s` seconds."""
-        worker = Worker(asker.worker_id, asker.pool, asker.environment, ask.idle, frozenset(ask.warm))
+        cached = frozenset(self._had.get(asker.worker_id, ()))
+        worker = Worker(asker.worker_id, asker.pool, asker.environment, ask.idle, frozenset(ask.warm), cached)
         standing = self._standing(worker)
         await self._take_back_unheard(standing, ask)
         if self._draining:
@@ -193,6 +198,7 @@ class Leases(Loop):
         One that said goodbye did not begin what it still holds, so the attempt does not count.
         """
         self._known.pop(worker_id, None)
+        self._had.pop(worker_id, None)
         events = await self._db.write(_forget_worker, worker_id, said_goodbye, self._prices, now_ms())
         self._publish(events)
         self.wake()
@@ -213,6 +219,7 @@ class Leases(Loop):
         for run, event in matched.assigned:
             measures.handed_out.labels(run.pool, _held(run, asking)).inc()
             self._publish([event])
+            self._remember_files(run)
             await self._hand_over(run)
         if matched.look_again and self._waiting:
             self.wake()
@@ -241,6 +248,12 @@ class Leases(Loop):
                 for row in present
             ]
         return self._elsewhere
+
+    def _remember_files(self, run: Run) -> None:
+        """Where the run goes, its files are in the host's cache for a while: similar runs are best off there."""
+        if run.files and run.worker_id is not None:
+            had = self._had.setdefault(run.worker_id, collections.deque(maxlen=REMEMBERED_FILES))
+            had.extend(name for name in files_of(run.files) if name not in had)
 
     async def _hand_over(self, run: Run) -> None:
         """Answers the worker; one that went away in the meantime never had the run."""
@@ -318,9 +331,7 @@ class _Match:
         unpaid = accounts.out_of_credit(conn, {head.account_id for head in heads if head.has_credit_limit})
         ended = self._end(conn, [head.id for head in heads if head.account_id in unpaid], now)
         waiting = [_waiting_run(head) for head in heads if head.account_id not in unpaid]
-        limits = {head.account_id: head.max_running for head in heads if head.max_running is not None}
-        left = {account_id: most - queue.on_their_way(conn, account_id) for account_id, most in limits.items()}
-        waiting = within_limits(in_order(waiting, now, self.rules.ageing_ms), left)
+        waiting = within_limits(in_order(waiting, now, self.rules.ageing_ms), _places_left(conn, heads))
         found = match([worker for worker, _ in self.asking], waiting, self.others, now, self.rules, self.passed)
         assigned = self._assign(conn, found.pairs, now)
         was_quicker_elsewhere = len(assigned) < len(found.pairs)
@@ -360,10 +371,42 @@ def _waiting_run(head: queue.Candidate) -> WaitingRun:
         queued_at=head.queued_at,
         models=frozenset(head.models),
         avoid_worker_id=head.avoid_worker_id,
-        account_id=head.account_id,
+        limited_by=tuple(limits_of(head)),
         priority=head.priority,
         turn=head.turn,
+        files=frozenset(files_of(head.files)),
     )
+
+
+def limits_of(head: queue.Candidate) -> dict[str, int]:
+    """The limits that count a run, by name, with how many runs each allows at once."""
+    named = {
+        f"account {head.account_id}": head.limits.account,
+        f"account {head.account_id} in {head.pool}": head.limits.pool,
+        f"key {head.api_key_id}": head.limits.key,
+    }
+    return {name: most for name, most in named.items() if most is not None}
+
+
+def _places_left(conn: Connection, heads: Sequence[queue.Candidate]) -> dict[str, int]:
+    """How many more runs may start, by limit."""
+    left: dict[str, int] = {}
+    for head in heads:
+        left.update(limits_of(head))
+    if not left:
+        return left
+    for account_id in {head.account_id for head in heads if limits_of(head)}:
+        for pool, key in queue.on_their_way(conn, account_id):
+            for name in (f"account {account_id}", f"account {account_id} in {pool}", f"key {key}"):
+                if name in left:
+                    left[name] -= 1
+    return left
+
+
+def files_of(files: Mapping[str, Any]) -> Iterator[str]:
+    """Names for the files of a run, the same for all runs that bring the same."""
+    for source in files.values():
+        yield source.get("blob") or source["url"]
 
 
 def _held(run: Run, asking: Sequence[tuple[Worker, str]]) -> str:

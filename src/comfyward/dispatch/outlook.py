@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from comfyward.dispatch.placement import Explanation, Rules, Standing, explain
 from comfyward.runs.run import Run, State
-from comfyward.store import accounts, fleets, queue, runs, workers
+from comfyward.store import fleets, queue, runs, workers
 from comfyward.store.db import Database, now_ms
 
 PRESENT_MS = 60_000
@@ -35,7 +35,6 @@ def _standing(conn: Connection, run: Run, rules: Rules) -> Standing:
     now = now_ms()
     present = [worker for worker in workers.find(conn, now - PRESENT_MS) if worker.pool == run.pool]
     pools = [fleet.pools[run.pool] for fleet in fleets.find(conn, now - PRESENT_MS) if run.pool in fleet.pools]
-    most = accounts.by_id(conn, run.account_id).max_running
     models = set(run.models)
     return Standing(
         pool=run.pool,
@@ -44,9 +43,18 @@ def _standing(conn: Connection, run: Run, rules: Rules) -> Standing:
         busy=sum(bool(queue.leased_by(conn, worker.id)) for worker in present),
         limit=sum(int(pool["max"]) for pool in pools) if pools else None,
         recent_ms=queue.lately(conn, run.pool, now - LATELY_MS),
-        account_is_full=most is not None and queue.on_their_way(conn, run.account_id) >= most,
+        account_is_full=_is_full(conn, run),
         warm_workers=sum(models <= set(worker.vitals.get("warm", ())) for worker in present),
         has_models=bool(models),
         waits_for_warm_ms=rules.affinity_wait_ms - (now - run.queued_at),
         pool_problem=next((str(pool["problem"]) for pool in pools if pool["problem"]), None),
     )
+
+
+def _is_full(conn: Connection, run: Run) -> bool:
+    """Whether the run's account or key has as many runs on their way as it may."""
+    held = queue.on_their_way(conn, run.account_id)
+    limits = queue.limits_of(conn, run)
+    of_pool, of_key = [pool for pool, _ in held if pool == run.pool], [key for _, key in held if key == run.api_key_id]
+    counted = ((limits.account, held), (limits.pool, of_pool), (limits.key, of_key))
+    return any(most is not None and len(those) >= most for most, those in counted)

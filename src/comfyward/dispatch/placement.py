@@ -1,9 +1,10 @@
 """Which run for which worker: pure, decided whenever a worker asks or a run arrives.
 
-The order of runs is priority, which grows with age, then turns that are fair between accounts, then age; accounts that
-have as many runs on their way as they may are passed over. A worker takes the first run of its priority whose models it
-holds; the others go to the worker that needs to load the least. That a run is overtaken by warmer ones, or waits beside
-an idle worker for a warm one, is bounded in time, so that affinity never starves it.
+The order of runs is priority, which grows with age, then turns that are fair between accounts, then age; those whose
+account or key has as many on their way as it may are passed over. A worker takes the first run of its priority whose
+models it holds; the others go to the worker that needs to load the least, among equals to one whose host has the files.
+That a run is overtaken by warmer ones, or waits beside an idle worker for a warm one, is bounded in time, so that
+affinity never starves it.
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ class WaitingRun:
     queued_at: int
     models: frozenset[str]
     avoid_worker_id: str | None = None
-    account_id: str = ""
+    limited_by: tuple[str, ...] = ()  # what counts it, of accounts and keys that have a limit
     priority: int = 0
     turn: int = 0
+    files: frozenset[str] = frozenset()
 
 
 def in_order(runs: Iterable[WaitingRun], now_ms: int, ageing_ms: int) -> list[WaitingRun]:
@@ -55,14 +57,13 @@ def in_order(runs: Iterable[WaitingRun], now_ms: int, ageing_ms: int) -> list[Wa
 
 
 def within_limits(runs: Iterable[WaitingRun], left: Mapping[str, int]) -> list[WaitingRun]:
-    """The runs, in their order, of which accounts with a limit may start no more than `left` says."""
-    open_places, kept = dict(left), []
+    """The runs, in their order, of which no more may start than is left of each limit that counts them."""
+    places, kept = dict(left), []
     for run in runs:
-        if run.account_id in open_places:
-            if open_places[run.account_id] <= 0:
-                continue
-            open_places[run.account_id] -= 1
-        kept.append(run)
+        if all(places[limit] > 0 for limit in run.limited_by):
+            for limit in run.limited_by:
+                places[limit] -= 1
+            kept.append(run)
     return kept
 
 
@@ -75,6 +76,7 @@ class Worker:
     environment: str
     idle: bool
     warm: frozenset[str]
+    cached: frozenset[str] = frozenset()  # files that its host had lately
 
     def serves(self, run: WaitingRun) -> bool:
         return self.pool == run.pool and self.environment == run.environment
@@ -210,8 +212,11 @@ class _Round:
         return over
 
     def _one(self, kind: _Kind, run: WaitingRun) -> Worker | None:
-        """A free worker of a kind on which the run has not failed."""
-        return next((worker for worker in self._free[kind].values() if worker.id != run.avoid_worker_id), None)
+        """A free worker of a kind on which the run has not failed; best one whose host has its files."""
+        able = (worker for worker in self._free[kind].values() if worker.id != run.avoid_worker_id)
+        if not run.files:
+            return next(able, None)
+        return max(able, key=lambda worker: len(run.files & worker.cached), default=None)
 
     def _is_warm_elsewhere(self, run: WaitingRun) -> bool:
         return any(
@@ -258,7 +263,7 @@ def explain(standing: Standing) -> Explanation:
     """What a queued run waits for."""
     expected = _expected_ms(standing)
     if standing.account_is_full:
-        return Explanation("account", "Your account has as many runs on their way as it may have at once.", None)
+        return Explanation("account", "Your account or key has as many runs on their way as it may have at once.", None)
     if standing.workers == 0:
         if standing.pool_problem:
             return Explanation("pool", standing.pool_problem, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from comfyward.accounts.account import Account, ApiKey, Caller
 from comfyward.accounts.usage import UsageRow, is_spent
 from comfyward.errors import Conflict, NotFound
 from comfyward.ids import KEY_PREFIX, hash_secret, new_api_key, new_id, new_secret, new_webhook_secret
+from comfyward.store.rows import text_of
 from comfyward.store.schema import (
     accounts,
     api_keys,
@@ -188,13 +189,24 @@ def set_credit_limit(conn: Connection, account_id: str, credit_limit: float | No
     conn.execute(update(accounts).where(accounts.c.id == account_id).values(credit_limit=credit_limit))
 
 
-def set_share(conn: Connection, account_id: str, weight: float, max_running: int | None) -> None:
-    """How much of a pool an account gets beside others, and how many runs of it workers may have at once."""
-    conn.execute(update(accounts).where(accounts.c.id == account_id).values(weight=weight, max_running=max_running))
+def set_share(
+    conn: Connection, account_id: str, weight: float, max_running: int | None, by_pool: Mapping[str, int]
+) -> None:
+    """How much of a pool an account gets beside others, and how many runs of it workers may have at once, in all and
+    in single pools."""
+    values = {"weight": weight, "max_running": max_running, "max_running_by_pool": text_of(dict(by_pool))}
+    conn.execute(update(accounts).where(accounts.c.id == account_id).values(**values))
 
 
-def create_key(conn: Connection, account_id: str, name: str, now: int, expires_at: int | None = None) -> str:
-    """A new key, returned this once; only its hash is kept."""
+def create_key(
+    conn: Connection,
+    account_id: str,
+    name: str,
+    now: int,
+    expires_at: int | None = None,
+    max_running: int | None = None,
+) -> str:
+    """A new key, returned this once; only its hash is kept. `max_running` is how many of its runs workers may have."""
     key = new_api_key()
     conn.execute(
         insert(api_keys).values(
@@ -205,6 +217,7 @@ def create_key(conn: Connection, account_id: str, name: str, now: int, expires_a
             hash=hash_secret(key),
             created_at=now,
             expires_at=expires_at,
+            max_running=max_running,
         )
     )
     return key

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from comfyward.runs.run import EndReason, Run, State
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
 from comfyward.store.runs import unchanged
-from comfyward.store.schema import IS_QUEUED, accounts, runs
+from comfyward.store.schema import IS_QUEUED, accounts, api_keys, runs
 from comfyward.store.statement import Statement
 
 _CANDIDATES = (
@@ -27,9 +27,14 @@ _CANDIDATES = (
         runs.c.models,
         runs.c.avoid_worker_id,
         accounts.c.credit_limit,
+        runs.c.api_key_id,
+        runs.c.files,
         accounts.c.max_running,
+        accounts.c.max_running_by_pool,
+        api_keys.c.max_running.label("key_max_running"),
     )
     .join(accounts, accounts.c.id == runs.c.account_id)
+    .outerjoin(api_keys, api_keys.c.id == runs.c.api_key_id)
     .where(IS_QUEUED, runs.c.pool == bindparam("pool"))
 )
 _HEADS = Statement(
@@ -40,9 +45,9 @@ _OLDEST = Statement(
     _CANDIDATES.where(runs.c.queued_at <= bindparam("before")).order_by(runs.c.queued_at).limit(bindparam("most"))
 )
 _ON_THEIR_WAY = Statement(
-    select(func.count())
-    .select_from(runs)
-    .where(runs.c.account_id == bindparam("account_id"), runs.c.finished_at.is_(None), runs.c.lease.is_not(None))
+    select(runs.c.pool, runs.c.api_key_id).where(
+        runs.c.account_id == bindparam("account_id"), runs.c.finished_at.is_(None), runs.c.lease.is_not(None)
+    )
 )
 _LATELY = Statement(
     select(runs.c.pool, runs.c.assigned_at, runs.c.finished_at)
@@ -122,6 +127,15 @@ AGED = 50  # of the longest waiting runs, beside the first ones of the queue
 
 
 @dataclass(frozen=True)
+class RunningLimits:
+    """How many runs may be on their way at once: of the account, of it in this pool, of its key."""
+
+    account: int | None = None
+    pool: int | None = None
+    key: int | None = None
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A queued run, as placement sees it."""
 
@@ -135,7 +149,9 @@ class Candidate:
     models: tuple[str, ...]
     avoid_worker_id: str | None
     has_credit_limit: bool
-    max_running: int | None
+    api_key_id: str | None
+    files: dict[str, Any]
+    limits: RunningLimits
 
 
 def heads(conn: Connection, pools: Iterable[str], limit: int, *, aged_before: int = 0) -> list[Candidate]:
@@ -159,14 +175,22 @@ def leases(conn: Connection) -> tuple[dict[str, int], set[str]]:
     return by_pool, busy
 
 
+def limits_of(conn: Connection, run: Run) -> RunningLimits:
+    """What limits how many runs like this one may be on their way at once."""
+    query = select(accounts.c.max_running, accounts.c.max_running_by_pool).where(accounts.c.id == run.account_id)
+    of_account, by_pool = conn.execute(query).one()
+    of_key = conn.scalar(select(api_keys.c.max_running).where(api_keys.c.id == (run.api_key_id or "")))
+    return RunningLimits(of_account, msgspec.json.decode(by_pool).get(run.pool), of_key)
+
+
 def is_empty(conn: Connection, pools: Iterable[str]) -> bool:
     """Whether no run waits in these pools."""
     return all(_ANY_WAITING(conn, pool=pool).first() is None for pool in pools)
 
 
-def on_their_way(conn: Connection, account_id: str) -> int:
-    """How many runs of an account workers have now."""
-    return int(_ON_THEIR_WAY(conn, account_id=account_id).scalar() or 0)
+def on_their_way(conn: Connection, account_id: str) -> list[tuple[str, str | None]]:
+    """(pool, key) of each run of an account that a worker has now."""
+    return [(row[0], row[1]) for row in _ON_THEIR_WAY(conn, account_id=account_id)]
 
 
 def lately(conn: Connection, pool: str, since: int, most: int = 500) -> list[int]:
@@ -336,7 +360,11 @@ def _back_to_queue(conn: Connection, run: Run, now: int, values: dict[str, Any])
 
 
 def _candidate(row: Any) -> Candidate:
-    *columns, models, avoid_worker_id, credit_limit, max_running = row
-    has_limit = credit_limit is not None
-    values: list[Any] = [*columns, tuple(msgspec.json.decode(models)), avoid_worker_id, has_limit, max_running]
-    return Candidate(*values)
+    values = dict(row._mapping)
+    by_pool = values.pop("max_running_by_pool")
+    pool_limit = None if by_pool == "{}" else msgspec.json.decode(by_pool).get(values["pool"])
+    limits = RunningLimits(values.pop("max_running"), pool_limit, values.pop("key_max_running"))
+    values["models"] = tuple(msgspec.json.decode(values["models"]))
+    values["files"] = {} if values["files"] == "{}" else msgspec.json.decode(values["files"])
+    has_credit_limit = values.pop("credit_limit") is not None
+    return Candidate(**values, has_credit_limit=has_credit_limit, limits=limits)

@@ -49,6 +49,7 @@ accounts = Table(
     Column("identity", String(500)),
     Column("weight", Float, nullable=False, server_default="1"),
     Column("max_running", Integer),
+    Column("max_running_by_pool", Text, nullable=False, server_default="{}"),
     Column("created_at", BigInteger, nullable=False),
     Column("deleted_at", BigInteger),
     CheckConstraint("role IN ('admin', 'member')", name="role"),
@@ -67,6 +68,7 @@ api_keys = Table(
     Column("last_used_at", BigInteger),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Column("max_running", Integer),
 )
 
 workflows = Table(

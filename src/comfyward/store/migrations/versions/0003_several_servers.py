@@ -40,6 +40,9 @@ def upgrade() -> None:
     with op.batch_alter_table("accounts", schema=None) as batch_op:
         batch_op.add_column(sa.Column("weight", sa.Float(), server_default="1", nullable=False))
         batch_op.add_column(sa.Column("max_running", sa.Integer(), nullable=True))
+        batch_op.add_column(sa.Column("max_running_by_pool", sa.Text(), server_default="{}", nullable=False))
+    with op.batch_alter_table("api_keys", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("max_running", sa.Integer(), nullable=True))
     # Without batch mode: it would copy the table, which is the largest, and SQLite can add columns to one that stands.
     op.add_column("runs", sa.Column("fallback_pool", sa.String(length=60), nullable=True))
     op.add_column("runs", sa.Column("start_by", sa.BigInteger(), nullable=True))
