@@ -141,7 +141,6 @@ def ours(
             ENVIRONMENT,
             int(trace[index].at_s * 1000),
             frozenset({trace[index].model}),
-            account_id=trace[index].account,
             turn=turn,
         )
         for turn, index in heads

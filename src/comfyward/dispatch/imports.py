@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from comfyward.dispatch.blobs import Blobs
-from comfyward.errors import ComfywardError
+from comfyward.errors import ComfywardError, NotFound
 from comfyward.files.cache import HostCache, Wanted
 from comfyward.files.fetch import Stop, Stopped
 from comfyward.files.guard import Guard
@@ -108,6 +108,10 @@ class Imports(Loop):
             await asyncio.to_thread(
                 self._cache.obtain, file, folder / "file", fetching.progress, fetching.stop, self._guard
             )
+            try:
+                await self._db.look(imports.get, wanted.account_id, wanted.id)
+            except NotFound as error:
+                raise Stopped from error  # it was given up since, perhaps at another server
             await self._blobs.keep_file(folder / "file", wanted.account_id, wanted.path)
         finally:
             self._cache.unpin(folder)

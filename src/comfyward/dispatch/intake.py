@@ -16,7 +16,7 @@ from comfyward.dispatch import changes
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.offers import Offers
 from comfyward.dispatch.secrets import Secrets, without_secrets
-from comfyward.errors import Conflict, InvalidRequest, NotFound, QueueFull
+from comfyward.errors import Conflict, IdempotencyKeyUsed, InvalidRequest, NotFound, QueueFull
 from comfyward.files.guard import Guard
 from comfyward.ids import new_id, new_uuid
 from comfyward.runs.event import Event, EventType, Publish
@@ -318,6 +318,8 @@ def _insert(
     run_id = runs.insert_run(conn, new)
     files.link(conn, new.account_id, {path: row for path, row in new.files.items() if "url" in row}, new.created_at)
     if run_id != new.id:
+        if key_is_single_use:  # another server wrote it since the claim
+            raise IdempotencyKeyUsed("This Idempotency-Key was used before.")
         return run_id, []
     events = [changes.queued(conn, run_id, new.account_id, new.created_at)]
     if accounts.out_of_credit(conn, [new.account_id]):

@@ -107,6 +107,7 @@ def _seen(conn: Connection, now: int) -> tuple[dict[str, str], dict[str, int], s
     """(devices by pool, workers that are there by pool, pools that fleets can start workers in)."""
     present = workers.count_present(conn, now - PRESENT_MS)
     of_fleets = {pool for fleet in fleets.find(conn, now - FLEET_REMEMBERED_MS) for pool in fleet.pools}
+    of_fleets |= workers.local_pools(conn, now - FLEET_REMEMBERED_MS)
     return workers.known_pools(conn), present, of_fleets
 
 

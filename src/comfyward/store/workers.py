@@ -108,6 +108,12 @@ def known_pools(conn: Connection) -> dict[str, str]:
     return {row.pool: row.device for row in conn.execute(query)}
 
 
+def local_pools(conn: Connection, seen_after: int) -> set[str]:
+    """The pools that servers' own workers have served lately: they are started again when a run asks for one."""
+    query = select(workers.c.pool).where(workers.c.local == 1, workers.c.seen_at >= seen_after).distinct()
+    return set(conn.scalars(query))
+
+
 def count_present(conn: Connection, seen_after: int) -> dict[str, int]:
     """How many workers are there, by pool."""
     query = select(workers.c.pool, func.count()).where(workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.stack.graphs import load_and_save, picture
 from tests.stack.stack import Stack
@@ -87,8 +87,10 @@ def test_each_language_makes_the_run_with_other_values(
         ("Python: comfy-sdk", "sdk", "py", [str(python_clients)]),
     ):
         page.get_by_label(language, exact=True).check()
-        text = page.locator(f"[data-language={shown}]").inner_text()
         before, after = ("'\"copy\"'", f"'\"{shown}\"'") if shown == "curl" else ('"copy"', f'"{shown}"')
+        program_text = page.locator(f"[data-language={shown}]")
+        expect(program_text).to_contain_text(before)  # once the page has heard which inputs change
+        text = program_text.inner_text()
         assert text.count(before) == 1, text
         program = tmp_path / f"program.{suffix}"
         program.write_text(text.replace(before, after))

@@ -127,6 +127,7 @@ def test_a_link_works_once_and_only_by_its_button(stack: Stack, browser: httpx2.
     assert browser.get("/enter/guess").status_code == 404
 
 
+@pytest.mark.one_machine
 def test_links_on_the_command_line(stack: Stack, browser: httpx2.Client) -> None:
     stack.cli("users", "create", "carol")
     link = stack.cli("users", "link", "carol").strip()
