@@ -138,7 +138,9 @@ class Server:
         )
         for loop in single:
             loop.leads = self._db.leads
-        self._loops: list[Loop] = [self._leases, self._relay, *single]
+        self._loops: list[Loop] = [self._leases, *single]
+        if self._db.is_shared:
+            self._loops.append(self._relay)
         self._is_draining = False
         self._trace = tracer_to(settings.otel_endpoint) if settings.otel_endpoint else None
         self._reconcile: Reconcile | None = None

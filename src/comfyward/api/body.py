@@ -17,6 +17,7 @@ from starlette.datastructures import UploadFile
 from comfyward.errors import InvalidRequest, TooLarge
 
 M = TypeVar("M", bound=BaseModel)
+S = TypeVar("S", bound=msgspec.Struct)
 
 UPLOAD_CHUNK_BYTES = 1 << 20
 
@@ -56,6 +57,16 @@ async def read_json(request: Request, model: type[M], limit_bytes: int) -> M:
     if not isinstance(data, dict):
         raise InvalidRequest("The body must be a JSON object.", hint='Send a JSON object, such as {"prompt": {…}}.')
     return check(model, data)
+
+
+async def read_message(request: Request, kind: type[S], limit_bytes: int) -> S:
+    """The body as a message of a worker or a fleet. Raises InvalidRequest."""
+    try:
+        return msgspec.json.decode(await read_body(request, limit_bytes), type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRequest(
+            f"The message is not one of this protocol: {error}.", hint="Worker and server must be of the same version."
+        ) from error
 
 
 def check(model: type[M], data: dict[str, Any]) -> M:

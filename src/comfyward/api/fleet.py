@@ -8,21 +8,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from comfyward.api.body import read_body
+from comfyward.api.body import read_message
 from comfyward.api.context import Context
-from comfyward.errors import Forbidden, InvalidRequest
+from comfyward.errors import Forbidden
 from comfyward.fleet.protocol import PREFIX, FleetOrders, FleetReport, Gone
 from comfyward.store import fleets, queue, tokens, workers
 from comfyward.store.db import now_ms
 from comfyward.store.fleets import FleetRow
 
 MAX_MESSAGE_BYTES = 4 << 20
-PRESENT_MS = 60_000
 
 
 def routes(context: Context) -> Mount:
     async def sync(request: Request) -> Response:
-        report = await _read(context, request, FleetReport)
+        token = await context.auth.worker(request)
+        if not token.is_for_fleets:
+            hint = "Create one with 'comfyward tokens create NAME --fleet'."
+            raise Forbidden(f"The token '{token.name}' is for workers.", hint=hint)
+        report = await read_message(request, FleetReport, MAX_MESSAGE_BYTES)
         orders, strangers = await context.db.write(_sync, report, now_ms())
         for worker_id in strangers:
             await context.leases.drain(worker_id)
@@ -31,7 +34,7 @@ def routes(context: Context) -> Mount:
     async def gone(request: Request) -> Response:
         """From whoever supervises a worker's process, with the worker's own token or the fleet's."""
         token = await context.auth.worker(request)
-        message = msgspec.json.decode(await read_body(request, MAX_MESSAGE_BYTES), type=Gone)
+        message = await read_message(request, Gone, MAX_MESSAGE_BYTES)
         worker = await context.db.look(workers.get, message.worker_id)
         if worker is not None:
             if not token.serves(worker.pool):
@@ -42,18 +45,6 @@ def routes(context: Context) -> Mount:
     return Mount(PREFIX, routes=[Route("/sync", sync, methods=["POST"]), Route("/gone", gone, methods=["POST"])])
 
 
-async def _read(context: Context, request: Request, kind: type[FleetReport]) -> FleetReport:
-    token = await context.auth.worker(request)
-    if not token.is_for_fleets:
-        raise Forbidden(
-            f"The token '{token.name}' is for workers.", hint="Create one with 'comfyward tokens create NAME --fleet'."
-        )
-    try:
-        return msgspec.json.decode(await read_body(request, MAX_MESSAGE_BYTES), type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidRequest(f"The message is not one of this protocol: {error}.") from error
-
-
 def _sync(conn: Connection, report: FleetReport, now: int) -> tuple[FleetOrders, list[str]]:
     """(what the fleet wants to know, workers that bear its name and are not its own)."""
     fleets.put(
@@ -61,9 +52,10 @@ def _sync(conn: Connection, report: FleetReport, now: int) -> tuple[FleetOrders,
     )
     for pool, each in report.pools.items():
         tokens.ensure(conn, each.token_hash, f"fleet {report.name} {pool}", pool, now)
-    present = [worker for worker in workers.find(conn, now - PRESENT_MS) if worker.id.startswith(f"{report.name}-")]
-    known = set(report.workers)
-    busy = [worker.id for worker in present if queue.leased_by(conn, worker.id)]
+    present = [
+        worker for worker in workers.find(conn, now - workers.PRESENT_MS) if worker.id.startswith(f"{report.name}-")
+    ]
+    known, (_, busy) = set(report.workers), queue.leases(conn)
     paused = [worker.id for worker in workers.paused(conn)]
     strangers = [worker.id for worker in present if worker.id not in known and worker.drain_at is None]
-    return FleetOrders(queue.lengths(conn), busy, paused), strangers
+    return FleetOrders(queue.lengths(conn), [worker.id for worker in present if worker.id in busy], paused), strangers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
 import blake3
@@ -14,7 +14,7 @@ from starlette.routing import Mount, Route
 
 from comfyward import __version__
 from comfyward.api.auth import refuse_foreign_pool
-from comfyward.api.body import read_body
+from comfyward.api.body import read_body, read_message
 from comfyward.api.context import Context
 from comfyward.api.views import serve
 from comfyward.dispatch.leases import Asker
@@ -122,8 +122,7 @@ def _work_routes(context: Context, askers: Askers) -> list[Route]:
         run = await _while_connected(request, context.leases.ask(asker, ask))
         if run is None:
             return Response(status_code=204)
-        mirrors = await context.mirrors.of(run)
-        return _answer(_assignment(context, run, context.secrets.of(run.id), mirrors))
+        return _answer(_assignment(run, context.secrets.of(run.id), await context.mirrors.of(run)))
 
     async def heartbeat(request: Request) -> Response:
         message = await _read(context, request, Heartbeat)
@@ -149,10 +148,7 @@ def _byte_routes(context: Context) -> list[Route]:
         digest, offer = await _offer(request)
         if offer.size > limit:
             raise TooLarge(f"The file is larger than {limit} bytes.", limit=limit)
-        if await context.blobs.keep(digest):
-            return _answer(OutputPlace(is_there=True))
-        url = await context.objects.put_url(blob_key(digest), offer.size)
-        return _answer(OutputPlace(url=url, headers=shown_as(offer.name) if url else {}))
+        return await _place(context, digest, offer.name, offer.size)
 
     async def output_stored(request: Request) -> Response:
         digest, offer = await _offer(request)
@@ -160,10 +156,12 @@ def _byte_routes(context: Context) -> list[Route]:
         return Response(status_code=204)
 
     async def put_output(request: Request) -> Response:
-        digest = _digest(request)
         await _leased_run(context, request)
+        return await take_in(request)
+
+    async def take_in(request: Request) -> Response:
         name = request.query_params.get("name", "")
-        await context.blobs.put_stream(request.stream(), limit=limit, digest=digest, name=name)
+        await context.blobs.put_stream(request.stream(), limit=limit, digest=_digest(request), name=name)
         return Response(status_code=204)
 
     async def _offer(request: Request) -> tuple[str, OutputOffer]:
@@ -174,26 +172,16 @@ def _byte_routes(context: Context) -> list[Route]:
     async def get_blob(request: Request) -> Response:
         digest = request.path_params["digest"]
         run = await _leased_run(context, request)
-        for source in map(source_from_row, run.files.values()):
-            if isinstance(source, Stored) and source.digest == digest:
-                if url := await context.objects.get_url(blob_key(digest)):
-                    return RedirectResponse(url, 307)
-                return await serve(context, request, digest, source.size, "application/octet-stream", digest)
-        for mirror in (await context.mirrors.of(run)).values():
-            if mirror.digest == digest:
-                if url := await context.objects.get_url(blob_key(digest)):
-                    return RedirectResponse(url, 307)
-                return await serve(context, request, digest, mirror.size, "application/octet-stream", digest)
-        raise NotFound("The run does not use this blob.")
+        size = await _size_for(context, run, digest)
+        if url := await context.objects.get_url(blob_key(digest)):
+            return RedirectResponse(url, 307)
+        return await serve(context, request, digest, size, "application/octet-stream", digest)
 
     async def place_mirror(request: Request) -> Response:
         offer = await _read(context, request, MirrorOffer)
         if not is_digest(offer.digest) or not context.mirrors.is_on or offer.size > limit:
             raise InvalidRequest("This cannot be kept.")
-        if await context.blobs.keep(offer.digest):
-            return _answer(OutputPlace(is_there=True))
-        url = await context.objects.put_url(blob_key(offer.digest), offer.size)
-        return _answer(OutputPlace(url=url, headers=shown_as(offer.name) if url else {}))
+        return await _place(context, offer.digest, offer.name, offer.size)
 
     async def mirror_stored(request: Request) -> Response:
         offer = await _read(context, request, MirrorOffer)
@@ -204,12 +192,9 @@ def _byte_routes(context: Context) -> list[Route]:
     async def put_mirror(request: Request) -> Response:
         """The bytes themselves, of a model that is too large for one PUT to the store."""
         await context.auth.worker(request)
-        digest = _digest(request)
         if not context.mirrors.is_on:
             raise InvalidRequest("This cannot be kept.")
-        name = request.query_params.get("name", "")
-        await context.blobs.put_stream(request.stream(), limit=limit, digest=digest, name=name)
-        return Response(status_code=204)
+        return await take_in(request)
 
     return [
         Route("/outputs/{digest}", place_output, methods=["POST"]),
@@ -229,14 +214,28 @@ def _digest(request: Request) -> str:
     return digest
 
 
+async def _place(context: Context, digest: str, name: str, size: int) -> Response:
+    """Where a worker is to take bytes of a digest."""
+    if await context.blobs.keep(digest):
+        return _answer(OutputPlace(is_there=True))
+    url = await context.objects.put_url(blob_key(digest), size)
+    return _answer(OutputPlace(url=url, headers=shown_as(name) if url else {}))
+
+
+async def _size_for(context: Context, run: Run, digest: str) -> int:
+    """The size of a blob that a run uses, or that mirrors one of its models. Raises NotFound."""
+    for source in map(source_from_row, run.files.values()):
+        if isinstance(source, Stored) and source.digest == digest:
+            return source.size
+    for mirror in (await context.mirrors.of(run)).values():
+        if mirror is not None and mirror.digest == digest:
+            return mirror.size
+    raise NotFound("The run does not use this blob.")
+
+
 async def _read(context: Context, request: Request, kind: type[S]) -> S:
     await context.auth.worker(request)
-    try:
-        return msgspec.json.decode(await read_body(request, MAX_MESSAGE_BYTES), type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidRequest(
-            f"The message is not one of this protocol: {error}.", hint="Worker and server must be of the same version."
-        ) from error
+    return await read_message(request, kind, MAX_MESSAGE_BYTES)
 
 
 async def _asker(context: Context, request: Request, askers: Askers, worker_id: str, incarnation: str) -> Asker:
@@ -284,7 +283,7 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T 
         await asyncio.gather(task, gone, return_exceptions=True)
 
 
-def _assignment(context: Context, run: Run, secrets: dict[str, Any], mirrors: dict[str, Mirror]) -> Assignment:
+def _assignment(run: Run, secrets: dict[str, Any], mirrors: Mapping[str, Mirror | None]) -> Assignment:
     assert run.lease is not None
     extra_data = run.extra_data.encode() if run.extra_data else b"null"
     if secrets:
@@ -295,23 +294,20 @@ def _assignment(context: Context, run: Run, secrets: dict[str, Any], mirrors: di
         attempt=run.attempt,
         prompt=msgspec.Raw(run.prompt.encode()),
         extra_data=msgspec.Raw(extra_data),
-        files=[
-            _order(path, row, mirrors.get(path), is_mirrored=context.mirrors.wants(run, path))
-            for path, row in run.files.items()
-        ],
+        files=[_order(path, row, mirrors) for path, row in run.files.items()],
         models=run.models,
         timeout_s=run.timeout_s,
         previews=run.face is Face.NATIVE,
     )
 
 
-def _order(path: str, row: dict[str, Any], mirror: Mirror | None, *, is_mirrored: bool) -> FileOrder:
+def _order(path: str, row: dict[str, Any], mirrors: Mapping[str, Mirror | None]) -> FileOrder:
     match source_from_row(row):
         case Stored(digest):
             return FileOrder(path, blob=digest)
         case url:
-            there = mirror.digest if mirror else None
-            keep = is_mirrored and mirror is None
+            mirror = mirrors.get(path)
+            there, keep = mirror.digest if mirror else None, path in mirrors and mirror is None
             return FileOrder(path, url.url, url.digest, dict(url.headers), mirror=there, keep=keep)
 
 

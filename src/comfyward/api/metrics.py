@@ -15,8 +15,6 @@ from comfyward.store import queue, webhooks, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.store.workers import WorkerRow
 
-PRESENT_MS = 60_000
-
 
 @dataclass(frozen=True)
 class _Now:
@@ -41,7 +39,7 @@ def _look(conn: Connection) -> _Now:
         queue.lengths(conn),
         queue.oldest(conn),
         leases,
-        workers.find(conn, now_ms() - PRESENT_MS),
+        workers.find(conn, now_ms() - workers.PRESENT_MS),
         busy,
         webhooks.count_waiting(conn),
     )

@@ -37,10 +37,7 @@ def upgrade(data_dir: Path | None) -> None:
     """
     with _engine(settings_from(data_dir=data_dir).derived_database_url()) as engine:
         before = _revision(engine)
-        if engine.dialect.name == "postgresql":
-            postgres.upgrade(engine)
-        else:
-            revision.upgrade(engine)
+        _upgrade(engine)
         after = _revision(engine)
     click.echo(f"The tables are of revision {after}." if before == after else f"Upgraded from {before} to {after}.")
 
@@ -78,10 +75,7 @@ def copy(target: str, data_dir: Path | None) -> None:
     comfyward db copy postgresql://user:password@host/comfyward
     """
     with _engine(settings_from(data_dir=data_dir).derived_database_url()) as source, _engine(target) as into:
-        if into.dialect.name == "postgresql":
-            postgres.upgrade(into)
-        else:
-            revision.upgrade(into)
+        _upgrade(into)
         with source.connect() as read, into.connect() as write, _bars() as bars, write.begin():
             copied = copying.copy_database(read, write, bars)
     click.echo(f"Copied and verified {sum(table.rows for table in copied.values()):,} rows in {len(copied)} tables.")
@@ -98,6 +92,13 @@ def _engine(url: str) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
+
+
+def _upgrade(engine: Engine) -> None:
+    if engine.dialect.name == "postgresql":
+        postgres.upgrade(engine)
+    else:
+        revision.upgrade(engine)
 
 
 def _revision(engine: Engine) -> str | None:

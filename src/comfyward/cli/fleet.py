@@ -23,7 +23,6 @@ from comfyward.fleet.remote import Sync
 from comfyward.store import fleets, queue, workers
 from comfyward.store.db import now_ms
 
-PRESENT_MS = 60_000
 RESTART_PAUSE_S = 2.0
 REFUSED = 78  # how the supervised process says that its settings are wrong (sysexits.h: EX_CONFIG)
 SUPERVISED = "COMFYWARD_FLEET_SUPERVISED"
@@ -96,10 +95,8 @@ def status(as_json: bool, data_dir: Path | None) -> None:
 
 
 def _look(conn: Connection) -> tuple[list[fleets.FleetRow], dict[str, int], dict[str, int]]:
-    present: dict[str, int] = {}
-    for worker in workers.find(conn, now_ms() - PRESENT_MS):
-        present[worker.pool] = present.get(worker.pool, 0) + 1
-    return fleets.find(conn, now_ms() - PRESENT_MS), queue.lengths(conn), present
+    since = now_ms() - workers.PRESENT_MS
+    return fleets.find(conn, since), queue.lengths(conn), workers.count_present(conn, since)
 
 
 def _keep_running() -> int:

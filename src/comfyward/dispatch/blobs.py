@@ -38,7 +38,11 @@ class Blobs:
 
     async def keep_file(self, source: Path, account_id: str, path: str) -> None:
         """A file on this machine's disk becomes a file of an account."""
-        blob = await self.put_stream(_pieces_of(source), limit=source.stat().st_size, name=path)
+        await self.keep_stream(_pieces_of(source), source.stat().st_size, account_id, path)
+
+    async def keep_stream(self, chunks: AsyncIterator[bytes], size: int, account_id: str, path: str) -> None:
+        """So many bytes become a file of an account."""
+        blob = await self.put_stream(chunks, limit=size, name=path)
         file = files.new_file(account_id, path, blob.digest, blob.size, content_type_of(path), now_ms())
         await self._db.write(files.put, file)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +31,6 @@ QUEUE_LOOKAHEAD = 200
 SEEN_RESOLUTION_MS = 5_000
 REMEMBERED_FILES = 200
 ELSEWHERE_MS = 2_000  # how old may be what is known of workers that speak to other servers
-PRESENT_MS = 60_000
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ class Leases(Loop):
         now = now_ms()
         if now - self._looked_elsewhere_at > ELSEWHERE_MS:
             self._looked_elsewhere_at = now
-            present = await self._db.read(workers.find, now - PRESENT_MS)
+            present = await self._db.read(workers.find, now - workers.PRESENT_MS)
             self._elsewhere = [
                 Worker(row.id, row.pool, row.environment, False, frozenset(row.vitals.get("warm", ())))
                 for row in present
@@ -380,12 +380,15 @@ def _waiting_run(head: queue.Candidate) -> WaitingRun:
 
 def limits_of(head: queue.Candidate) -> dict[str, int]:
     """The limits that count a run, by name, with how many runs each allows at once."""
-    named = {
-        f"account {head.account_id}": head.limits.account,
-        f"account {head.account_id} in {head.pool}": head.limits.pool,
-        f"key {head.api_key_id}": head.limits.key,
-    }
-    return {name: most for name, most in named.items() if most is not None}
+    named = zip(
+        _limit_names(head.account_id, head.pool, head.api_key_id), dataclasses.astuple(head.limits), strict=True
+    )
+    return {name: most for name, most in named if most is not None}
+
+
+def _limit_names(account_id: str, pool: str, key: str | None) -> tuple[str, str, str]:
+    """What counts a run, in the order of RunningLimits."""
+    return f"account {account_id}", f"account {account_id} in {pool}", f"key {key}"
 
 
 def _places_left(conn: Connection, heads: Sequence[queue.Candidate]) -> dict[str, int]:
@@ -397,7 +400,7 @@ def _places_left(conn: Connection, heads: Sequence[queue.Candidate]) -> dict[str
         return left
     for account_id in {head.account_id for head in heads if limits_of(head)}:
         for pool, key in queue.on_their_way(conn, account_id):
-            for name in (f"account {account_id}", f"account {account_id} in {pool}", f"key {key}"):
+            for name in _limit_names(account_id, pool, key):
                 if name in left:
                     left[name] -= 1
     return left

@@ -13,6 +13,7 @@ from comfyward.store.db import Database, now_ms
 from comfyward.store.mirrors import Mirror
 
 ROOT = "/models/"
+USE_RESOLUTION_MS = 3600 * 1000
 
 
 @dataclass(frozen=True)
@@ -23,19 +24,16 @@ class Mirrors:
     blobs: Blobs
     is_on: bool
 
-    async def of(self, run: Run) -> dict[str, Mirror]:
-        """What the store has of a run's models, by path."""
-        keys = {path: key_of(source) for path, source in _models(run).items()} if self.is_on else {}
-        if not keys:
+    async def of(self, run: Run) -> dict[str, Mirror | None]:
+        """What the store has of a run's models, by path; None for one that it should have and has not."""
+        sources = _models(run) if self.is_on else {}
+        if not sources:
             return {}
+        keys, now = {path: key_of(source) for path, source in sources.items()}, now_ms()
         found = await self.db.read(mirrors.find, list(keys.values()))
-        if found:
-            await self.db.write(mirrors.touch, list(found), now_ms())
-        return {path: found[key] for path, key in keys.items() if key in found and _is_wanted(run, path, found[key])}
-
-    def wants(self, run: Run, path: str) -> bool:
-        """Whether a file of a run is one that the store should have."""
-        return self.is_on and path in _models(run)
+        if outdated := [key for key, mirror in found.items() if mirror.used_at < now - USE_RESOLUTION_MS]:
+            await self.db.write(mirrors.touch, outdated, now)
+        return {path: _if_wanted(source, found.get(keys[path])) for path, source in sources.items()}
 
     async def know(self, key: str, blob: Blob) -> None:
         """A worker has stored what a source has. Raises InvalidRequest when it has not."""
@@ -48,7 +46,7 @@ def _models(run: Run) -> dict[str, Url]:
     return {path: source for path, source in sources.items() if isinstance(source, Url)}
 
 
-def _is_wanted(run: Run, path: str, mirror: Mirror) -> bool:
-    """Whether a mirror is what the run asks for: where it names a digest, of this one."""
-    digest = _models(run)[path].digest
-    return digest is None or digest in (mirror.digest, mirror.sha256)
+def _if_wanted(source: Url, mirror: Mirror | None) -> Mirror | None:
+    """A mirror, where it is what the source asks for: if that names a digest, of this one."""
+    is_wanted = mirror is not None and source.digest in (None, mirror.digest, mirror.sha256)
+    return mirror if is_wanted else None

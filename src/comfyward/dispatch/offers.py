@@ -17,7 +17,6 @@ from comfyward.store import fleets, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.workflows.catalog import Catalog
 
-PRESENT_MS = 60_000
 FLEET_REMEMBERED_MS = 24 * 3600 * 1000  # a fleet that is restarted takes no pools away
 REMEMBER_S = 1.0
 
@@ -105,7 +104,7 @@ class Offers:
 
 def _seen(conn: Connection, now: int) -> tuple[dict[str, str], dict[str, int], set[str]]:
     """(devices by pool, workers that are there by pool, pools that fleets can start workers in)."""
-    present = workers.count_present(conn, now - PRESENT_MS)
+    present = workers.count_present(conn, now - workers.PRESENT_MS)
     of_fleets = {pool for fleet in fleets.find(conn, now - FLEET_REMEMBERED_MS) for pool in fleet.pools}
     of_fleets |= workers.local_pools(conn, now - FLEET_REMEMBERED_MS)
     return workers.known_pools(conn), present, of_fleets

@@ -11,7 +11,6 @@ from comfyward.runs.run import Run, State
 from comfyward.store import fleets, queue, runs, workers
 from comfyward.store.db import Database, now_ms
 
-PRESENT_MS = 60_000
 LATELY_MS = 24 * 3600 * 1000
 
 
@@ -33,14 +32,14 @@ async def outlook_of(db: Database, run: Run, rules: Rules) -> Outlook | None:
 
 def _standing(conn: Connection, run: Run, rules: Rules) -> Standing:
     now = now_ms()
-    present = [worker for worker in workers.find(conn, now - PRESENT_MS) if worker.pool == run.pool]
-    pools = [fleet.pools[run.pool] for fleet in fleets.find(conn, now - PRESENT_MS) if run.pool in fleet.pools]
-    models = set(run.models)
+    present = [worker for worker in workers.find(conn, now - workers.PRESENT_MS) if worker.pool == run.pool]
+    pools = [fleet.pools[run.pool] for fleet in fleets.find(conn, now - workers.PRESENT_MS) if run.pool in fleet.pools]
+    models, (_, busy) = set(run.models), queue.leases(conn)
     return Standing(
         pool=run.pool,
         place=runs.queue_position(conn, run),
         workers=len(present),
-        busy=sum(bool(queue.leased_by(conn, worker.id)) for worker in present),
+        busy=sum(worker.id in busy for worker in present),
         limit=sum(int(pool["max"]) for pool in pools) if pools else None,
         recent_ms=queue.lately(conn, run.pool, now - LATELY_MS),
         account_is_full=_is_full(conn, run),

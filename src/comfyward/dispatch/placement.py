@@ -68,6 +68,26 @@ def within_limits(runs: Iterable[WaitingRun], left: Mapping[str, int]) -> list[W
 
 
 @dataclass(frozen=True)
+class Kind:
+    """Workers that are alike to every run; of a thousand workers there are few kinds."""
+
+    pool: str
+    environment: str
+    idle: bool
+    warm: frozenset[str]
+
+    def serves(self, run: WaitingRun) -> bool:
+        return self.pool == run.pool and self.environment == run.environment
+
+    def holds(self, run: WaitingRun) -> bool:
+        return run.models <= self.warm
+
+    def cost(self, run: WaitingRun) -> tuple[bool, bool, int]:
+        """Smaller is better: holds all models, is idle, holds many of them."""
+        return not self.holds(run), not self.idle, -len(run.models & self.warm)
+
+
+@dataclass(frozen=True)
 class Worker:
     """A worker that asks (or, among `others`, one that is known)."""
 
@@ -78,11 +98,15 @@ class Worker:
     warm: frozenset[str]
     cached: frozenset[str] = frozenset()  # files that its host had lately
 
+    @property
+    def kind(self) -> Kind:
+        return Kind(self.pool, self.environment, self.idle, self.warm)
+
     def serves(self, run: WaitingRun) -> bool:
-        return self.pool == run.pool and self.environment == run.environment
+        return self.kind.serves(run)
 
     def holds(self, run: WaitingRun) -> bool:
-        return run.models <= self.warm
+        return self.kind.holds(run)
 
 
 @dataclass(frozen=True)
@@ -126,37 +150,16 @@ def match(
     return Match(round_.pairs, round_.passed_over(queue, passed))
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """Workers that are alike to every run; of a thousand workers there are few kinds."""
-
-    pool: str
-    environment: str
-    idle: bool
-    warm: frozenset[str]
-
-    def serves(self, run: WaitingRun) -> bool:
-        return self.pool == run.pool and self.environment == run.environment
-
-    def cost(self, run: WaitingRun) -> tuple[bool, bool, int]:
-        """Smaller is better: holds all models, is idle, holds many of them."""
-        return not run.models <= self.warm, not self.idle, -len(run.models & self.warm)
-
-
-def _kind(worker: Worker) -> _Kind:
-    return _Kind(worker.pool, worker.environment, worker.idle, worker.warm)
-
-
 class _Round:
     def __init__(self, asking: Sequence[Worker], others: Iterable[Worker], now_ms: int, rules: Rules) -> None:
-        self._free: dict[_Kind, dict[str, Worker]] = {}
+        self._free: dict[Kind, dict[str, Worker]] = {}
         for worker in asking:
-            self._free.setdefault(_kind(worker), {})[worker.id] = worker
+            self._free.setdefault(worker.kind, {})[worker.id] = worker
         ids = {worker.id for worker in asking}
-        self._busy: dict[_Kind, set[str]] = {}
+        self._busy: dict[Kind, set[str]] = {}
         for worker in others:
             if worker.id not in ids:
-                self._busy.setdefault(_kind(worker), set()).add(worker.id)
+                self._busy.setdefault(worker.kind, set()).add(worker.id)
         self._every = [*self._free, *self._busy]
         self._now_ms, self._rules = now_ms, rules
         self._taken: set[str] = set()
@@ -187,14 +190,14 @@ class _Round:
         if run.id in self._taken or not run.models:
             return
         for kind in self._free:
-            if kind.serves(run) and run.models <= kind.warm and (worker := self._one(kind, run)):
+            if kind.serves(run) and kind.holds(run) and (worker := self._one(kind, run)):
                 return self._take(worker, run)
 
     def is_held(self, run: WaitingRun) -> bool:
         """Whether any worker holds its models."""
         key = (run.pool, run.environment, run.models)
         if key not in self._held:
-            self._held[key] = any(kind.serves(run) and run.models <= kind.warm for kind in self._every)
+            self._held[key] = any(kind.serves(run) and kind.holds(run) for kind in self._every)
         return self._held[key]
 
     def passed_over(self, queue: Sequence[WaitingRun], before: Mapping[str, Passed]) -> dict[str, Passed]:
@@ -211,7 +214,7 @@ class _Round:
             over[run.id] = Passed(since, None if held else (self._now_ms if unheld is None else unheld))
         return over
 
-    def _one(self, kind: _Kind, run: WaitingRun) -> Worker | None:
+    def _one(self, kind: Kind, run: WaitingRun) -> Worker | None:
         """A free worker of a kind on which the run has not failed; best one whose host has its files."""
         able = (worker for worker in self._free[kind].values() if worker.id != run.avoid_worker_id)
         if not run.files:
@@ -220,14 +223,13 @@ class _Round:
 
     def _is_warm_elsewhere(self, run: WaitingRun) -> bool:
         return any(
-            kind.serves(run) and run.models <= kind.warm and ids != {run.avoid_worker_id}
-            for kind, ids in self._busy.items()
+            kind.serves(run) and kind.holds(run) and ids != {run.avoid_worker_id} for kind, ids in self._busy.items()
         )
 
     def _take(self, worker: Worker, run: WaitingRun) -> None:
         self.pairs.append((worker, run))
         self._taken.add(run.id)
-        kind = _kind(worker)
+        kind = worker.kind
         del self._free[kind][worker.id]
         if not self._free[kind]:
             del self._free[kind]

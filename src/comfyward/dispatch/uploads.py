@@ -8,8 +8,7 @@ from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import Conflict, TooLarge
 from comfyward.files.objects import Objects, upload_key
 from comfyward.ids import new_id
-from comfyward.runs.files import content_type_of
-from comfyward.store import files, uploads
+from comfyward.store import uploads
 from comfyward.store.db import Database, now_ms
 from comfyward.store.uploads import Upload
 
@@ -87,10 +86,7 @@ class Uploads:
         return grown
 
     async def _finish(self, upload: Upload) -> None:
-        blob = await self._blobs.put_stream(self._bytes_of(upload), limit=upload.size, name=upload.path)
-        content_type = content_type_of(upload.path)
-        file = files.new_file(upload.account_id, upload.path, blob.digest, blob.size, content_type, now_ms())
-        await self._db.write(files.put, file)
+        await self._blobs.keep_stream(self._bytes_of(upload), upload.size, upload.account_id, upload.path)
         await self.drop(upload)
 
     async def _bytes_of(self, upload: Upload) -> AsyncIterator[bytes]:

@@ -9,8 +9,6 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from comfyward.store.schema import blobs, mirrors
 
-USE_RESOLUTION_MS = 3600 * 1000
-
 
 @dataclass(frozen=True)
 class Mirror:
@@ -20,6 +18,7 @@ class Mirror:
     digest: str
     sha256: str
     size: int
+    used_at: int
 
 
 def put(conn: Connection, key: str, digest: str, now: int) -> None:
@@ -30,7 +29,7 @@ def put(conn: Connection, key: str, digest: str, now: int) -> None:
 
 def find(conn: Connection, keys: Collection[str]) -> dict[str, Mirror]:
     """The mirrors of some sources, by key."""
-    query = select(mirrors.c.key, blobs.c.digest, blobs.c.sha256, blobs.c.size)
+    query = select(mirrors.c.key, blobs.c.digest, blobs.c.sha256, blobs.c.size, mirrors.c.used_at)
     query = query.join(blobs, blobs.c.digest == mirrors.c.digest)
     found = conn.execute(query.where(mirrors.c.key.in_(list(keys)), blobs.c.removing_at.is_(None)))
     return {row.key: Mirror(*row) for row in found}
@@ -38,8 +37,7 @@ def find(conn: Connection, keys: Collection[str]) -> dict[str, Mirror]:
 
 def touch(conn: Connection, keys: Collection[str], now: int) -> None:
     """Says that mirrors are in use."""
-    outdated = (mirrors.c.key.in_(list(keys)), mirrors.c.used_at < now - USE_RESOLUTION_MS)
-    conn.execute(update(mirrors).where(*outdated).values(used_at=now))
+    conn.execute(update(mirrors).where(mirrors.c.key.in_(list(keys))).values(used_at=now))
 
 
 def drop_unused(conn: Connection, before: int) -> int:

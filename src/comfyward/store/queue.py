@@ -134,6 +134,11 @@ class RunningLimits:
     pool: int | None = None
     key: int | None = None
 
+    @classmethod
+    def of(cls, account: int | None, by_pool: str, pool: str, key: int | None) -> RunningLimits:
+        """From what the account's and the key's rows say; `by_pool` is JSON."""
+        return cls(account, None if by_pool == "{}" else msgspec.json.decode(by_pool).get(pool), key)
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -180,7 +185,7 @@ def limits_of(conn: Connection, run: Run) -> RunningLimits:
     query = select(accounts.c.max_running, accounts.c.max_running_by_pool).where(accounts.c.id == run.account_id)
     of_account, by_pool = conn.execute(query).one()
     of_key = conn.scalar(select(api_keys.c.max_running).where(api_keys.c.id == (run.api_key_id or "")))
-    return RunningLimits(of_account, msgspec.json.decode(by_pool).get(run.pool), of_key)
+    return RunningLimits.of(of_account, by_pool, run.pool, of_key)
 
 
 def is_empty(conn: Connection, pools: Iterable[str]) -> bool:
@@ -361,9 +366,8 @@ def _back_to_queue(conn: Connection, run: Run, now: int, values: dict[str, Any])
 
 def _candidate(row: Any) -> Candidate:
     values = dict(row._mapping)
-    by_pool = values.pop("max_running_by_pool")
-    pool_limit = None if by_pool == "{}" else msgspec.json.decode(by_pool).get(values["pool"])
-    limits = RunningLimits(values.pop("max_running"), pool_limit, values.pop("key_max_running"))
+    of_account, by_pool = values.pop("max_running"), values.pop("max_running_by_pool")
+    limits = RunningLimits.of(of_account, by_pool, values["pool"], values.pop("key_max_running"))
     values["models"] = tuple(msgspec.json.decode(values["models"]))
     values["files"] = {} if values["files"] == "{}" else msgspec.json.decode(values["files"])
     has_credit_limit = values.pop("credit_limit") is not None

@@ -13,6 +13,8 @@ from comfyward.store.rows import text_of
 from comfyward.store.schema import catalogs, workers
 from comfyward.store.statement import Statement
 
+PRESENT_MS = 60_000  # a worker, or a fleet, that was not heard of for this long is not there
+
 _DRAIN = Statement(select(workers.c.drain_at).where(workers.c.id == bindparam("worker_id")))
 
 

@@ -10,7 +10,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from comfyward.accounts.account import Account
-from comfyward.dispatch.offers import PRESENT_MS
 from comfyward.errors import InvalidRequest, NotFound
 from comfyward.runs.event import EventType, part_done
 from comfyward.runs.run import Run
@@ -156,7 +155,7 @@ def _limit(text: str) -> float | None:
 
 async def _fleet_values(visit: Visit) -> dict[str, Any]:
     db, now = visit.context.db, now_ms()
-    present = await db.read(workers.find, now - PRESENT_MS)
+    present = await db.read(workers.find, now - workers.PRESENT_MS)
     paused = [worker for worker in await db.read(workers.paused) if worker.id not in {each.id for each in present}]
     held = {worker.id: await db.read(queue.leased_by, worker.id) for worker in present}
     return {
@@ -169,7 +168,7 @@ async def _fleet_values(visit: Visit) -> dict[str, Any]:
         "oldest": await db.read(queue.oldest),
         "workers": [(worker, _doing(visit, worker, held[worker.id])) for worker in present],
         "paused": paused,
-        "fleets": _of_fleets(await db.read(fleets.find, now - PRESENT_MS)),
+        "fleets": _of_fleets(await db.read(fleets.find, now - workers.PRESENT_MS)),
         "problem": visit.context.fleet_problem(),
     }
 

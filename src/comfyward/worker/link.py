@@ -100,13 +100,7 @@ class ServerLink:
                 return
             try:
                 # A file opened anew for each try: a broken upload has read some of it.
-                if place.url is None:
-                    here = f"outputs/{digest}?{urlencode({'name': offer.name})}"
-                    status, body = await self._send("PUT", here, path, UPLOAD_TIMEOUT_S, headers)
-                else:
-                    status, body = await self._store(
-                        place.url, path, {**place.headers, "Content-Length": str(offer.size)}
-                    )
+                status, body = await self._upload(place, f"outputs/{digest}", offer.name, offer.size, path, headers)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 await _pause("outputs", 0, error)
                 continue
@@ -127,12 +121,8 @@ class ServerLink:
         status, answer = await self._send("POST", f"mirrors/{key}", body, REPLY_TIMEOUT_S, {})
         _raise_for(status, answer)
         place = msgspec.json.decode(answer, type=OutputPlace)
-        if not place.is_there and place.url is not None:
-            headers = {**place.headers, "Content-Length": str(offer.size)}
-            _raise_for(*await self._store(place.url, path, headers))
-        elif not place.is_there:
-            here = f"mirrors/{key}/{offer.digest}?{urlencode({'name': offer.name})}"
-            _raise_for(*await self._send("PUT", here, path, UPLOAD_TIMEOUT_S, {}))
+        if not place.is_there:
+            _raise_for(*await self._upload(place, f"mirrors/{key}/{offer.digest}", offer.name, offer.size, path, {}))
         _raise_for(*await self._send("POST", f"mirrors/{key}/stored", body, REPLY_TIMEOUT_S, {}))
 
     async def _place(self, digest: str, offer: OutputOffer, headers: dict[str, str]) -> OutputPlace:
@@ -140,6 +130,14 @@ class ServerLink:
             return OutputPlace()
         body = await self._call("POST", f"outputs/{digest}", msgspec.json.encode(offer), REPLY_TIMEOUT_S, headers)
         return msgspec.json.decode(body, type=OutputPlace)
+
+    async def _upload(
+        self, place: OutputPlace, here: str, name: str, size: int, path: Path, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        """Takes a file to the object store where the server said so, else to the server (`here`, with `headers`)."""
+        if place.url is not None:
+            return await self._store(place.url, path, {**place.headers, "Content-Length": str(size)})
+        return await self._send("PUT", f"{here}?{urlencode({'name': name})}", path, UPLOAD_TIMEOUT_S, headers)
 
     async def _store(self, url: str, path: Path, headers: dict[str, str]) -> tuple[int, bytes]:
         """Uploads to an object store: a URL that is enough by itself, so our token stays here."""

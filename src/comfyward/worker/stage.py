@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 PARALLEL_FILES = 4
 STAGING_THREADS = 32
+# The worker's own server, and the object store that it sends us to, may be on private addresses: they were configured,
+# not asked for by a caller.
+_SERVERS_OWN = Guard.allowing(["0.0.0.0/0", "::/0"])
 
 
 @dataclass(frozen=True)
@@ -95,12 +98,8 @@ class Stage:
     async def _from_mirror(self, job: Job, order: FileOrder, pin: Path) -> bool:
         """Whether the object store had the model; where it fails, the origin is asked."""
         assert order.mirror is not None
-        headers = (("Authorization", f"Bearer {self.link.token}"), (LEASE_HEADER, job.lease))
-        source = Url(self.link.blob_url(order.mirror), order.mirror, headers)
         try:
-            await self._obtain(
-                job, order, Wanted(order.path, source, immutable=True, key=f"stored-{order.mirror}"), pin, _SERVERS_OWN
-            )
+            await self._obtain(job, order, self._stored(order.path, order.mirror, job.lease), pin, _SERVERS_OWN)
         except ComfywardError as error:
             log.warning(
                 "%s is fetched from its origin: %s", order.path, error.message, extra={"action": "mirror_missed"}
@@ -139,12 +138,15 @@ class Stage:
             task.cancel()
         await asyncio.gather(*bringing, return_exceptions=True)
 
+    def _stored(self, path: str, digest: str, lease: str) -> Wanted:
+        """A blob of the server's, by lease."""
+        headers = (("Authorization", f"Bearer {self.link.token}"), (LEASE_HEADER, lease))
+        return Wanted(path, Url(self.link.blob_url(digest), digest, headers), immutable=True, key=f"stored-{digest}")
+
     def _wanted(self, order: FileOrder, lease: str) -> Wanted:
         immutable = order.path.startswith("/models/")
         if order.blob:
-            headers = (("Authorization", f"Bearer {self.link.token}"), (LEASE_HEADER, lease))
-            source = Url(self.link.blob_url(order.blob), order.blob, headers)
-            return Wanted(order.path, source, immutable=True, key=f"stored-{order.blob}")
+            return self._stored(order.path, order.blob, lease)
         assert order.url is not None
         return Wanted(order.path, Url(order.url, order.digest, tuple(order.headers.items())), immutable)
 
@@ -157,11 +159,6 @@ def _to_loop(job: Job, path: str) -> Callable[[int, int | None], None]:
 
 def _call(loop: asyncio.AbstractEventLoop, report: Callable[[], None]) -> None:
     loop.call_soon_threadsafe(report)
-
-
-# The worker's own server, and the object store that it sends us to, may be on private addresses: they were configured,
-# not asked for by a caller.
-_SERVERS_OWN = Guard.allowing(["0.0.0.0/0", "::/0"])
 
 
 def _failed(order: FileOrder, error: Exception) -> Failed:

@@ -20,7 +20,6 @@ from comfyward.store import files, workers
 from comfyward.store.db import now_ms
 from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, brought_names
 
-PRESENT_MS = 60_000
 REMEMBERED = 64
 
 Names = dict[str, set[str]]
@@ -89,7 +88,7 @@ class Nodes:
 
     async def system_stats(self, request: Request) -> Response:
         catalog, _ = await self._offered(request)
-        present = await self._db.read(workers.find, now_ms() - PRESENT_MS)
+        present = await self._db.read(workers.find, now_ms() - workers.PRESENT_MS)
         version = catalog.comfyui_version if catalog else ""
         return answer(
             {
