@@ -19,9 +19,9 @@ Comfyward = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def client(real: Stack) -> Client:
-    """An account that has no runs of other tests in its list."""
-    return real.client("commands")
+def client(real: Stack, request: pytest.FixtureRequest) -> Client:
+    """An account of each test: none finds a run that another has left on its way."""
+    return real.client(request.node.name)
 
 
 @pytest.fixture
@@ -102,6 +102,7 @@ def test_a_cancelled_run_has_an_exit_code_of_its_own(real: Stack, client: Client
         following.stdin.close()
         while not (waiting := client.http.get("/api/v1/runs", params={"status": "STARTED"}).json()):
             pass
-        comfyward("runs", "cancel", waiting[0]["id"])
+        cancelled = comfyward("runs", "cancel", waiting[0]["id"])
 
+        assert cancelled.returncode == 0, cancelled.stderr
         assert following.wait(60) == 4
