@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from tests.servers import free_port
 
 OBJECT_STORE_BYTES = 80 << 20
 # Everything on 127.0.0.1 (Ray listens everywhere otherwise), no token, and dead nodes noticed within seconds.
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_enable_infeasible_task_early_exit": "true",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
@@ -79,17 +83,108 @@ class RayCluster:
                 node.kill_all_processes(check_alive=False, allow_graceful=False)
 
 
+class AutoscaledRay:
+    """A cluster whose v2 autoscaler starts a node when an actor waits for one, and ends it when it is idle.
+
+    Ray's provider of fake nodes does it, given as an external one: the files of its own example are not in the wheel.
+    """
+
+    HEAD = "f" * 51 + "00000"  # FAKE_HEAD_NODE_ID of that provider
+    ENVIRONMENT: ClassVar = {
+        "RAY_enable_autoscaler_v2": "1",
+        "RAY_FAKE_CLUSTER": "1",
+        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD,
+        "RAY_CLOUD_INSTANCE_ID": HEAD,  # without it the autoscaler never launches anything
+        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+    }
+
+    def __init__(self, folder: Path, port: int, most: Mapping[str, int]) -> None:
+        """`most` is how many nodes of each accelerator there may be. Their idle timeout is 6 s."""
+        self.address = f"127.0.0.1:{port}"
+        config = folder / "autoscaling.json"
+        config.write_text(json.dumps(self._config(most)))
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}"]
+        command += ["--num-cpus=0", "--include-dashboard=false", f"--object-store-memory={OBJECT_STORE_BYTES}"]
+        with (folder / "head.log").open("wb") as log:
+            self._head = subprocess.Popen(
+                [*command, f"--autoscaling-config={config}"],
+                env={**os.environ, **self.ENVIRONMENT},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def nodes(self) -> int:
+        """How many there are beside the head."""
+        return sum(_name(pid) == "raylet" for pid in _tree(self._head.pid)) - 1
+
+    def close(self) -> None:
+        for pid in _tree(self._head.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._head.wait()
+
+    def _config(self, most: Mapping[str, int]) -> dict[str, Any]:
+        types: dict[str, Any] = {"ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}}
+        for name, count in most.items():
+            has = {"CPU": 1, "GPU": 1, f"accelerator_type:{name}": 1, "object_store_memory": OBJECT_STORE_BYTES}
+            types[name] = {"resources": has, "node_config": {}, "min_workers": 0, "max_workers": count}
+        commands = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+        module = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+        return {
+            "cluster_name": "fake",
+            "max_workers": sum(most.values()),
+            "idle_timeout_minutes": 0.1,
+            "upscaling_speed": 100,
+            "provider": {
+                "type": "external",
+                "module": module,
+                "gcs_address": self.address,
+                "launch_multiple": True,
+                "head_node_id": self.HEAD,
+            },
+            "available_node_types": types,
+            "head_node_type": "ray.head.default",
+            "auth": {},
+            "docker": {},
+            "file_mounts": {},
+            "cluster_synced_files": [],
+            "file_mounts_sync_continuously": False,
+            "rsync_exclude": [],
+            "rsync_filter": [],
+            **{f"{name}_commands": [] for name in commands},
+        }
+
+
 @contextmanager
 def ray_cluster(port: int | None = None) -> Iterator[RayCluster]:
+    with _environment():
+        cluster = RayCluster(port)
+        try:
+            yield cluster
+        finally:
+            cluster.close()
+
+
+@contextmanager
+def autoscaled_ray(most: Mapping[str, int]) -> Iterator[AutoscaledRay]:
+    with _environment() as folder:
+        cluster = AutoscaledRay(folder, free_port(), most)
+        try:
+            yield cluster
+        finally:
+            cluster.close()
+
+
+@contextmanager
+def _environment() -> Iterator[Path]:
     folder = tempfile.mkdtemp(prefix="cw-ray-")  # short: Ray's sockets have long names
     (Path(folder) / "ray").mkdir()
     before = dict(os.environ)
     os.environ.update(ENVIRONMENT, RAY_TMPDIR=folder)
-    cluster = RayCluster(port)
     try:
-        yield cluster
+        yield Path(folder)
     finally:
-        cluster.close()
         os.environ.clear()
         os.environ.update(before)
         shutil.rmtree(folder, ignore_errors=True)
@@ -98,6 +193,12 @@ def ray_cluster(port: int | None = None) -> Iterator[RayCluster]:
 def _raylet(node: Any) -> int:
     [process] = node.all_processes["raylet"]
     return int(process.process.pid)
+
+
+def _name(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 def _tree(pid: int) -> list[int]:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import FakeSettings
-from tests.ray_cluster import RayCluster, ray_cluster
+from tests.ray_cluster import AutoscaledRay, RayCluster, autoscaled_ray, ray_cluster
 from tests.servers import free_port
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
@@ -29,7 +29,9 @@ pytestmark = pytest.mark.one_machine  # what it shows does not depend on how man
 class Fleet:
     """`comfyward fleet ray`, beside the cluster."""
 
-    def __init__(self, stack: Stack, cluster: RayCluster, folder: Path, settings: dict[str, str]) -> None:
+    def __init__(
+        self, stack: Stack, cluster: RayCluster | AutoscaledRay, folder: Path, settings: dict[str, str]
+    ) -> None:
         self.stack, self.cluster, self.folder = stack, cluster, folder
         self.token = stack.cli("tokens", "create", "ray", "--fleet").strip()
         environment = {f"COMFYWARD_{name.upper()}": value for name, value in settings.items()}
@@ -64,6 +66,16 @@ class Fleet:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
+    def __enter__(self) -> Fleet:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        """Its workers go too: a fleet leaves them to the next one."""
+        if self.process is not None and self.process.poll() is None:
+            self.stop()
+        for pid in _workers(self):
+            os.kill(pid, signal.SIGKILL)
+
     def kill(self) -> None:
         """The supervising process and the one that speaks to Ray."""
         assert self.process is not None
@@ -88,14 +100,9 @@ def cluster() -> Iterator[RayCluster]:
 @pytest.fixture
 def fleet(start_fake: StartFake, fake_settings: FakeSettings, cluster: RayCluster, tmp_path: Path) -> Iterator[Fleet]:
     stack = start_fake(fleet="none", lease_s="4", max_attempts="5")
-    fleet = Fleet(stack, cluster, tmp_path, fake_settings())
-    fleet.start()
-    _until(lambda: fleet.status().get("A100_80GB"), fleet)
-    yield fleet
-    if fleet.process is not None and fleet.process.poll() is None:
-        fleet.stop()
-    for pid in pids(rf"comfyward worker --server {re.escape(stack.url)}"):
-        os.kill(pid, signal.SIGKILL)
+    with Fleet(stack, cluster, tmp_path, fake_settings()) as fleet:
+        _until(lambda: fleet.status().get("A100_80GB"), fleet)
+        yield fleet
 
 
 def test_from_zero_and_back_by_accelerator(fleet: Fleet) -> None:
@@ -226,6 +233,38 @@ def test_a_lost_head(start_fake: StartFake, fake_settings: FakeSettings, tmp_pat
 
         assert (run["status"], len(run["output"])) == ("COMPLETED", 1), fleet.log()
         fleet.stop()
+
+
+def test_nodes_come_and_go_with_the_workers(
+    start_fake: StartFake,
+    fake_settings: FakeSettings,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    stack = start_fake(fleet="none", lease_s="4")
+    client = stack.client()
+    with autoscaled_ray({"T4": 2}) as cluster, Fleet(stack, cluster, tmp_path, fake_settings()) as fleet:
+        _until(lambda: fleet.status().get("T4"), fleet)
+        assert cluster.nodes() == 0
+
+        runs = [client.submit(fake_wait(4), accelerator="T4") for _ in range(4)]
+        impossible = client.submit(fake_save(), accelerator="H100")
+        began = time.monotonic()
+        _until(lambda: cluster.nodes() == 2, fleet)
+        record_property("from_0_to_2_nodes_s", time.monotonic() - began)
+        done = [client.finish(run_id) for run_id in runs]
+
+        assert [(run["status"], run["retry_count"], len(run["output"])) for run in done] == [("COMPLETED", 0, 1)] * 4
+        assert "No node of the Ray cluster has the accelerator H100" in _until(
+            lambda: fleet.status()["H100"]["problem"], fleet
+        )
+        client.cancel(impossible)
+        began = time.monotonic()
+        _until(lambda: cluster.nodes() == 0, fleet)
+        record_property("from_2_to_0_nodes_s", time.monotonic() - began)
+        assert not _workers(fleet)
+        again = client.run(fake_save("from zero again"), accelerator="T4")
+        assert (again["status"], again["retry_count"]) == ("COMPLETED", 0), fleet.log()
 
 
 def _until(look: Callable[[], Any], fleet: Fleet) -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 from comfyward.errors import SetupFailed
 from comfyward.fleet.fleet import Limits
-from comfyward.fleet.pools import FleetConfig, load_fleet
+from comfyward.fleet.pools import FleetConfig, PoolConfig, load_fleet
 
 FULL = """
 name = "gpus"
@@ -96,3 +96,27 @@ def test_mistakes_are_said_in_one_line(tmp_path: Path, text: str, says: str) -> 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(SetupFailed, match="cannot be read"):
         load_fleet(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("resources", "launching", "failed", "said"),
+    [
+        (["CPU", "accelerator_type:H100"], [], [], None),  # it is there, and only in use
+        (["accelerator_type:T4"], ["h100-large"], [], None),  # a node is on its way
+        (["accelerator_type:T4", "CPU", "accelerator_type:L4"], [], [], "it has: L4, T4"),
+        ([], [], [], "it has: none"),
+        ([], [], ["h100 (no quota)"], "Ray could not start: h100 (no quota)."),
+    ],
+)
+def test_what_a_cluster_lacks_for_a_pool(
+    resources: list[str], launching: list[str], failed: list[str], said: str | None
+) -> None:
+    pool = PoolConfig("H100", "H100", Limits(max=1))
+
+    problem = pool.missing(resources, launching, failed)
+
+    assert problem is None if said is None else said in (problem or "")
+
+
+def test_a_pool_without_gpus_lacks_nothing() -> None:
+    assert PoolConfig("CPU", None, Limits(max=1)).missing([], [], []) is None

@@ -6,7 +6,7 @@ import datetime
 import re
 import tomllib
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ MAX_NAME_LENGTH = 20
 # What Ray calls accelerators that carry another name here: its nodes advertise an A100 without its memory, so nodes are
 # set up with a resource of their own for each (docs/scale.md).
 RAY_ACCELERATORS = {"A100_40GB": "A100-40G", "A100_80GB": "A100-80G"}
+RAY_TYPE = "accelerator_type:"  # what the resource is called by which a node says its accelerator's name
 
 _HOURS = re.compile(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})")
 _POOL = {"accelerator", "min", "max", "idle_timeout_s", "prewarm", "gpus", "cpus", "memory_gib", "keep_warm"}
@@ -60,6 +61,21 @@ class PoolConfig:
         least = max([self.limits.min, *(each.workers for each in self.keep_warm if each.covers(now))])
         limits = self.limits
         return Limits(limits.max, min(least, limits.max), limits.idle_timeout_s, limits.prewarm)
+
+    def missing(self, resources: Collection[str], launching: Collection[str], failed: Collection[str]) -> str | None:
+        """What a Ray cluster lacks for this pool's workers, in one sentence; None when they only have to wait.
+
+        `resources` are the names of what its nodes have, `launching` the types of nodes that its autoscaler has asked
+        for, and `failed` what it says of those that it could not get.
+        """
+        if self.accelerator is None or f"{RAY_TYPE}{self.accelerator}" in resources or launching:
+            return None
+        present = sorted(name.removeprefix(RAY_TYPE) for name in resources if name.startswith(RAY_TYPE))
+        reason = f" Ray could not start: {'; '.join(sorted(failed))}." if failed else ""
+        return (
+            f"No node of the Ray cluster has the accelerator {self.accelerator} that pool {self.name} needs"
+            f" (it has: {', '.join(present) or 'none'}).{reason} Its workers start when such a node joins."
+        )
 
 
 @dataclass(frozen=True)

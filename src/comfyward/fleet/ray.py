@@ -23,12 +23,13 @@ from typing import Any
 import aiohttp
 import msgspec
 import ray
+from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayError
 
 from comfyward.errors import SetupFailed
 from comfyward.fleet.fleet import Limits, WorkerState
 from comfyward.fleet.host import WorkerHost
-from comfyward.fleet.pools import FleetConfig, PoolConfig
+from comfyward.fleet.pools import RAY_TYPE, FleetConfig, PoolConfig
 from comfyward.fleet.protocol import PREFIX, Gone, worker_token
 from comfyward.ids import hash_secret, new_id
 
@@ -180,7 +181,7 @@ class RayFleet:
         return WorkerSpec(worker_id, pool, self._server_url, token, self._config.environment)
 
     def _create(self, config: PoolConfig, spec: WorkerSpec) -> Any:
-        resources = {f"accelerator_type:{config.accelerator}": ACCELERATOR_SHARE} if config.accelerator else {}
+        resources = {f"{RAY_TYPE}{config.accelerator}": ACCELERATOR_SHARE} if config.accelerator else {}
         options: dict[str, Any] = {
             "name": spec.worker_id,
             "namespace": self._namespace,
@@ -216,9 +217,9 @@ class RayFleet:
         try:
             answer = await asyncio.wait_for(asyncio.wrap_future(known.actor.state.remote().future()), ANSWER_TIMEOUT_S)
         except (TimeoutError, GetTimeoutError):
-            return self._silent(name, known)
+            return await self._silent(name, known)
         except (ActorDiedError, RayActorError) as error:
-            return self._dead(name, known, error)
+            return await self._dead(name, known, error)
         known.has_answered = True
         if answer["spec"] != self._spec(name, known.pool).digest:
             log.info("worker %s was started by another configuration; stopping it", name)
@@ -226,22 +227,25 @@ class RayFleet:
             return WorkerState(name, known.pool, "stopping")
         return WorkerState(name, known.pool, "running", node=answer["node"], problem=answer["problem"])
 
-    def _silent(self, name: str, known: _Known) -> WorkerState:
+    async def _silent(self, name: str, known: _Known) -> WorkerState:
         """Not placed yet; or on a node that does not answer, whose worker may well go on: its lease decides."""
         if known.has_answered:
             return WorkerState(name, known.pool, "running", problem=f"The node of worker {name} does not answer.")
         waited_s = time.monotonic() - known.since
-        problem = _missing(self._config.pools.get(known.pool)) if waited_s > PLACED_WITHIN_S else None
+        problem = await self._missing(known.pool) if waited_s > PLACED_WITHIN_S else None
         return WorkerState(name, known.pool, "unschedulable" if problem else "pending", problem=problem)
 
-    def _dead(self, name: str, known: _Known, error: Exception) -> WorkerState | None:
+    async def _dead(self, name: str, known: _Known, error: Exception) -> WorkerState | None:
         reason = " ".join(str(error).split())
         self._forget(name)
         if "unschedulable" in reason.lower() or "infeasible" in reason.lower():
-            problem = _missing(self._config.pools.get(known.pool)) or reason[:300]
+            problem = await self._missing(known.pool) or reason[:300]
             return WorkerState(name, known.pool, "unschedulable", problem=problem)
         log.warning("the actor of worker %s has died: %s", name, reason[:300], extra={"action": "actor_died"})
         return None
+
+    async def _missing(self, pool: str) -> str | None:
+        return await asyncio.to_thread(_missing, self._config.pools.get(pool))
 
     def _forget(self, name: str) -> None:
         known = self._known.pop(name, None)
@@ -274,15 +278,12 @@ def _pool_of(fleet: str, worker_id: str) -> str | None:
 
 
 def _missing(pool: PoolConfig | None) -> str | None:
-    """What the cluster lacks for a pool's workers, as far as can be seen; None when they only have to wait."""
+    """Why the workers of a pool cannot be placed, as far as the cluster and its autoscaler (if any) tell."""
     if pool is None or pool.accelerator is None:
         return None
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    prefix = "accelerator_type:"
-    if f"{prefix}{pool.accelerator}" in resources:
-        return None
-    present = sorted(name.removeprefix(prefix) for name in resources if name.startswith(prefix))
-    return (
-        f"No node of the Ray cluster has the accelerator {pool.accelerator} that pool {pool.name} needs"
-        f" (it has: {', '.join(present) or 'none'}). Its workers start when such a node joins."
-    )
+    status = get_cluster_status(ray.get_runtime_context().gcs_address)
+    launching = [each.ray_node_type_name for each in status.pending_launches]
+    launching += [each.ray_node_type_name for each in status.pending_nodes]
+    failed = [f"{each.ray_node_type_name} ({each.details or 'no reason given'})" for each in status.failed_launches]
+    return pool.missing(resources, launching, failed)
