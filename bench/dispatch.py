@@ -58,7 +58,7 @@ class SimulatedWorker:
         info = WorkerInfo(self._id, self._incarnation, "L4", "default", "simulated", "here", "none", {})
         await self._post("hello", Hello(info, "none", PROTOCOL))
         while True:
-            body = await self._post("lease", Ask(self._id, self._incarnation, True, [], [], WAIT_S))
+            body = await self._post("lease", Ask(self._id, self._incarnation, True, [], [], WAIT_S, heard=True))
             if body:
                 assignment = msgspec.json.decode(body, type=Assignment)
                 self._taken[assignment.run_id] = time.perf_counter()

@@ -63,6 +63,7 @@ from comfyward.store.notices import (
     Notice,
     SecretsKept,
     Wake,
+    WorkerJoined,
     WorkerTold,
 )
 from comfyward.web.app import site_routes
@@ -280,6 +281,8 @@ class Server:
                         loop.wake()
             case WorkerTold(worker_id):
                 self._leases.answer_heartbeat(worker_id)
+            case WorkerJoined(worker_id):
+                self._leases.forget_asker(worker_id)
             case LogWanted(worker_id):
                 self._leases.want_log(worker_id)
             case LogCame(worker_id, text):
@@ -295,7 +298,8 @@ class Server:
                 self._relay.hear(notice)
 
     def _look_everywhere(self) -> None:
-        """Notices may have been lost: every loop looks at its rows."""
+        """Notices may have been lost: every loop looks at its rows, and what is remembered is looked up again."""
+        self._leases.forget_asker()
         for loop in self._loops:
             loop.wake()
 

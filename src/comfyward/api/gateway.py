@@ -50,21 +50,18 @@ from comfyward.worker.protocol import (
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
-Askers = dict[tuple[str, str], Asker]
-
 MAX_MESSAGE_BYTES = 64 << 20
 
 
 def routes(context: Context) -> Mount:
     """Plain Starlette: these calls are on every run's way, and their messages are msgspec's to check."""
-    askers: Askers = {}
     return Mount(
         PREFIX,
-        routes=[*_life_routes(context, askers), *_work_routes(context, askers), *_byte_routes(context)],
+        routes=[*_life_routes(context), *_work_routes(context), *_byte_routes(context)],
     )
 
 
-def _life_routes(context: Context, askers: Askers) -> list[Route]:
+def _life_routes(context: Context) -> list[Route]:
     db = context.db
 
     async def hello(request: Request) -> Response:
@@ -77,7 +74,8 @@ def _life_routes(context: Context, askers: Askers) -> list[Route]:
         if replaced:
             await context.leases.worker_gone(worker.id)
             await db.write(workers.greet, _row(worker))
-        askers[worker.id, worker.incarnation] = Asker(worker.id, worker.pool, worker.environment, worker.device)
+        asker = Asker(worker.id, worker.pool, worker.environment, worker.device)
+        context.leases.welcome(asker, worker.incarnation)
         known = await db.look(workers.catalog_digest, worker.environment)
         wants_catalog = known != message.catalog_digest
         return _answer(Welcome(context.leases.lease_s, wants_catalog, PROTOCOL))
@@ -93,14 +91,13 @@ def _life_routes(context: Context, askers: Askers) -> list[Route]:
 
     async def goodbye(request: Request) -> Response:
         message = await _read(context, request, Goodbye)
-        await _asker(context, request, askers, message.worker_id, message.incarnation)
-        askers.pop((message.worker_id, message.incarnation), None)
+        await _asker(context, request, message.worker_id, message.incarnation)
         await context.leases.worker_gone(message.worker_id, said_goodbye=True)
         return Response(status_code=204)
 
     async def put_log(request: Request) -> Response:
         worker_id, incarnation = request.path_params["worker_id"], request.path_params["incarnation"]
-        await _asker(context, request, askers, worker_id, incarnation)
+        await _asker(context, request, worker_id, incarnation)
         text = await read_body(request, MAX_MESSAGE_BYTES)
         log = text.decode("utf-8", "replace")
         context.leases.log_came(worker_id, log)
@@ -115,10 +112,10 @@ def _life_routes(context: Context, askers: Askers) -> list[Route]:
     ]
 
 
-def _work_routes(context: Context, askers: Askers) -> list[Route]:
+def _work_routes(context: Context) -> list[Route]:
     async def lease(request: Request) -> Response:
         ask = await _read(context, request, Ask)
-        asker = await _asker(context, request, askers, ask.worker_id, ask.incarnation)
+        asker = await _asker(context, request, ask.worker_id, ask.incarnation)
         run = await _while_connected(request, context.leases.ask(asker, ask))
         if run is None:
             return Response(status_code=204)
@@ -126,7 +123,7 @@ def _work_routes(context: Context, askers: Askers) -> list[Route]:
 
     async def heartbeat(request: Request) -> Response:
         message = await _read(context, request, Heartbeat)
-        asker = await _asker(context, request, askers, message.worker_id, message.incarnation)
+        asker = await _asker(context, request, message.worker_id, message.incarnation)
         orders = await _while_connected(request, context.leases.heartbeat(asker, message))
         return Response(status_code=204) if orders is None else _answer(orders)
 
@@ -238,19 +235,13 @@ async def _read(context: Context, request: Request, kind: type[S]) -> S:
     return await read_message(request, kind, MAX_MESSAGE_BYTES)
 
 
-async def _asker(context: Context, request: Request, askers: Askers, worker_id: str, incarnation: str) -> Asker:
+async def _asker(context: Context, request: Request, worker_id: str, incarnation: str) -> Asker:
     """The worker behind a call. Raises StaleLease when another life of it has said hello since, Forbidden for a worker
     of a pool that the caller's token is not for."""
     token = await context.auth.worker(request)
-    # Another server may have heard of a new life of this worker.
-    known = None if context.db.is_shared else askers.get((worker_id, incarnation))
-    if known is None:
-        row = await context.db.look(workers.get, worker_id)
-        if row is None or row.incarnation != incarnation:
-            raise StaleLease("This worker is not known; it must say hello first.")
-        known = askers[worker_id, incarnation] = Asker(row.id, row.pool, row.environment, row.device)
-    refuse_foreign_pool(token, known.pool)
-    return known
+    asker = await context.leases.asker(worker_id, incarnation)
+    refuse_foreign_pool(token, asker.pool)
+    return asker
 
 
 def _too_far_apart(protocol: int, version: str) -> OtherVersion:

@@ -56,15 +56,15 @@ def assigned(conn: Connection, run: Run, now: int) -> Event:
     return _told(conn, event, now)
 
 
-def started(conn: Connection, run: Run, report_seq: int, now: int) -> list[Event]:
-    """assigned -> running; nothing when the run has moved on."""
-    assert run.lease is not None
-    seq = queue.start(conn, run.lease, report_seq, now)
-    if seq is None:
-        return []
-    _announce(conn, run, WEBHOOK_STARTED, now)
-    event = _status(run.id, run.account_id, seq, State.RUNNING, None, attempt=run.attempt, device=run.device)
-    return [_told(conn, event, now)]
+def started(conn: Connection, lease: str, report_seq: int, now: int) -> tuple[Run, Event] | None:
+    """assigned -> running; None when the run has moved on."""
+    run = queue.start(conn, lease, report_seq, now)
+    if run is None:
+        return None
+    if run.webhook is not None:
+        webhooks.add(conn, run, WEBHOOK_STARTED, now)
+    event = _status(run.id, run.account_id, run.event_seq, State.RUNNING, None, attempt=run.attempt, device=run.device)
+    return run, _told(conn, event, now)
 
 
 def ended(

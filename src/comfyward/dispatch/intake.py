@@ -16,13 +16,13 @@ from comfyward.dispatch import changes
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.offers import Offers
 from comfyward.dispatch.secrets import Secrets, without_secrets
-from comfyward.errors import Conflict, IdempotencyKeyUsed, InvalidRequest, NotFound, QueueFull
+from comfyward.errors import Conflict, IdempotencyKeyUsed, InvalidRequest, NotFound
 from comfyward.files.guard import Guard
 from comfyward.ids import new_id, new_uuid
 from comfyward.runs.event import Event, EventType, Publish
 from comfyward.runs.files import Inline, Source, Stored, Url, source_from_row, source_to_row
 from comfyward.runs.run import DEFAULT_ENVIRONMENT, EndReason, Face, Run, State
-from comfyward.store import accounts, files, queue, runs, workflows
+from comfyward.store import accounts, files, runs, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.files import file_path_of
 from comfyward.store.rows import text_of
@@ -41,7 +41,6 @@ from comfyward.workflows.references import (
 from comfyward.workflows.validation import check
 
 PRIORITIES = range(-100, 101)
-RETRY_AFTER_S = 5
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,8 @@ class Intake:
         files_rows = await self._stored_rows(checked.brought)
         extra_data, secrets = without_secrets(submission.extra_data)
         new = self._new_run(caller, submission, checked, files_rows, extra_data)
-        run_id, events = await self._insert(new, submission.key_is_single_use, secrets)
+        has_credit_limit = caller.account.credit_limit is not None
+        run_id, events = await self._insert(new, submission.key_is_single_use, has_credit_limit, secrets)
         self._publish(events)
         measures.runs_submitted.labels(checked.pool).inc()
         self._queue_changed(checked.pool)
@@ -226,13 +226,15 @@ class Intake:
         )
 
     async def _insert(
-        self, new: runs.NewRun, key_is_single_use: bool, secrets: Mapping[str, Any]
+        self, new: runs.NewRun, key_is_single_use: bool, has_credit_limit: bool, secrets: Mapping[str, Any]
     ) -> tuple[str, list[Event]]:
         """Writes the run. Its secrets are there before it, since a worker may be handed it at once."""
         await self._secrets.keep(new.id, secrets)
         run_id = None
         try:
-            run_id, events = await self._db.write(_insert, new, key_is_single_use, self._limits, self._prices)
+            run_id, events = await self._db.write(
+                _insert, new, key_is_single_use, has_credit_limit, self._limits.max_waiting, self._prices
+            )
             return run_id, events
         finally:
             if run_id != new.id:
@@ -309,20 +311,23 @@ def _one_named(conn: Connection, account_id: str, reference: Reference) -> Named
 
 
 def _insert(
-    conn: Connection, new: runs.NewRun, key_is_single_use: bool, limits: RunLimits, prices: Mapping[str, float]
+    conn: Connection,
+    new: runs.NewRun,
+    key_is_single_use: bool,
+    has_credit_limit: bool,
+    max_waiting: int,
+    prices: Mapping[str, float],
 ) -> tuple[str, list[Event]]:
     if new.idempotency_key is not None and key_is_single_use:
         runs.claim_key(conn, new.account_id, new.idempotency_key, new.created_at)
-    if queue.is_full(conn, new.account_id, limits.max_waiting):
-        raise QueueFull(f"{limits.max_waiting} of your runs are waiting already.", retry_after_s=RETRY_AFTER_S)
-    run_id = runs.insert_run(conn, new)
+    run_id = runs.insert_run(conn, new, max_waiting)
     files.link(conn, new.account_id, {path: row for path, row in new.files.items() if "url" in row}, new.created_at)
     if run_id != new.id:
         if key_is_single_use:  # another server wrote it since the claim
             raise IdempotencyKeyUsed("This Idempotency-Key was used before.")
         return run_id, []
     events = [changes.queued(conn, run_id, new.account_id, new.created_at)]
-    if accounts.out_of_credit(conn, [new.account_id]):
+    if has_credit_limit and accounts.out_of_credit(conn, [new.account_id]):
         run = runs.get(conn, new.account_id, run_id)
         events += changes.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, new.created_at, prices=prices)
     return run_id, events

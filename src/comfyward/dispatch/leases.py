@@ -18,13 +18,14 @@ from sqlalchemy import Connection
 from comfyward import measures
 from comfyward.dispatch import changes
 from comfyward.dispatch.placement import Passed, Rules, WaitingRun, Worker, in_order, match, within_limits
+from comfyward.errors import StaleLease
 from comfyward.ids import new_secret
 from comfyward.loop import Loop
 from comfyward.runs.event import Event, Publish
 from comfyward.runs.run import EndReason, Run
 from comfyward.store import accounts, queue, runs, workers
 from comfyward.store.db import Database, now_ms
-from comfyward.store.notices import LogWanted, Wake, WorkerTold
+from comfyward.store.notices import LogWanted, Wake, WorkerJoined, WorkerTold
 from comfyward.worker.protocol import Ask, Heartbeat, Orders
 
 QUEUE_LOOKAHEAD = 200
@@ -52,13 +53,9 @@ class _Waiting:
 
 @dataclass
 class _Standing:
-    """A worker between its calls: what it holds, and how its held heartbeat is woken.
-
-    `handed` is the lease that it was given last and has not spoken of yet; "" while this server does not know.
-    """
+    """A worker between its calls: what it holds, and how its held heartbeat is woken."""
 
     worker: Worker
-    handed: str | None = ""
     orders: asyncio.Event = field(default_factory=asyncio.Event)
     busy: bool = False
     seen_at: int = 0
@@ -84,16 +81,40 @@ class Leases(Loop):
         self._passed: Mapping[str, Passed] = {}
         self._has_news = False
         self._had: dict[str, collections.deque[str]] = {}  # files by worker
+        self._askers: dict[str, tuple[str, Asker]] = {}  # by worker, with the life that it is of
         self._elsewhere: list[Worker] = []
         self._looked_elsewhere_at = 0
         self._draining = False
+
+    def welcome(self, asker: Asker, incarnation: str) -> None:
+        """A worker has said hello here, and begun a new life."""
+        self._askers[asker.worker_id] = incarnation, asker
+        self._db.notices.tell(WorkerJoined(asker.worker_id))
+
+    async def asker(self, worker_id: str, incarnation: str) -> Asker:
+        """The worker behind a call. Raises StaleLease when another life of it has said hello since."""
+        life, asker = self._askers.get(worker_id, (None, None))
+        if asker is None or life != incarnation:
+            row = await self._db.look(workers.get, worker_id)
+            if row is None or row.incarnation != incarnation:
+                raise StaleLease("This worker is not known; it must say hello first.")
+            asker = Asker(row.id, row.pool, row.environment, row.device)
+            self._askers[worker_id] = incarnation, asker
+        return asker
+
+    def forget_asker(self, worker_id: str | None = None) -> None:
+        """A new life of a worker may have said hello to another server (None: of any worker)."""
+        if worker_id is None:
+            self._askers.clear()
+        else:
+            self._askers.pop(worker_id, None)
 
     async def ask(self, asker: Asker, ask: Ask) -> Run | None:
         """A run for this worker, or None when there is none for `ask.wait_s` seconds."""
         cached = frozenset(self._had.get(asker.worker_id, ()))
         worker = Worker(asker.worker_id, asker.pool, asker.environment, ask.idle, frozenset(ask.warm), cached)
         standing = self._standing(worker)
-        await self._take_back_unheard(standing, ask)
+        await self._take_back_unheard(ask)
         if self._draining:
             return None
         standing.worker, standing.busy = worker, bool(ask.holding)
@@ -199,6 +220,7 @@ class Leases(Loop):
         """
         self._known.pop(worker_id, None)
         self._had.pop(worker_id, None)
+        self._askers.pop(worker_id, None)
         events = await self._db.write(_forget_worker, worker_id, said_goodbye, self._prices, now_ms())
         self._publish(events)
         self.wake()
@@ -207,7 +229,7 @@ class Leases(Loop):
     async def tick(self) -> dict[str, int]:
         """Matches the queue with the workers that wait, in one transaction."""
         pools = {waiting.worker.pool for waiting in self._waiting.values()}
-        if not pools or await self._db.look(queue.is_empty, pools):
+        if not pools or not await self._db.look(queue.with_waiting, pools):
             return {}
         asking = [(waiting.worker, waiting.device) for waiting in self._waiting.values()]
         others = await self._others()
@@ -260,17 +282,16 @@ class Leases(Loop):
         assert run.worker_id is not None
         waiting = self._waiting.pop(run.worker_id, None)
         if standing := self._known.get(run.worker_id):
-            standing.busy, standing.handed = True, run.lease
+            standing.busy = True
         if waiting is None or not _answer(waiting, run):
             self._publish(await self._db.write(changes.given_back, run, now_ms()))
 
-    async def _take_back_unheard(self, standing: _Standing, ask: Ask) -> None:
+    async def _take_back_unheard(self, ask: Ask) -> None:
         """A worker that does not know a lease of its own never got the answer that carried it."""
-        # Where there are other servers, one of them may have handed it something since.
-        if self._db.is_shared or (standing.handed is not None and standing.handed not in ask.holding):
-            for run in await self._db.look(_unheard, ask.worker_id, ask.holding):
-                self._publish(await self._db.write(changes.given_back, run, now_ms()))
-        standing.handed = None
+        if ask.heard:
+            return
+        for run in await self._db.look(_unheard, ask.worker_id, ask.holding):
+            self._publish(await self._db.write(changes.given_back, run, now_ms()))
 
     async def _renew(self, standing: _Standing, heartbeat: Heartbeat) -> Orders:
         now = now_ms()

@@ -94,22 +94,25 @@ def _apply(
     prices: Mapping[str, float],
     blobs: Sequence[Blob] = (),
 ) -> tuple[Run, list[Event]]:
-    found = queue.leased(conn, lease)
-    if found is None:
-        raise StaleLease("The lease is over or was given to another worker.")
-    run, taken = found
-    events: list[Event] = []
     now = now_ms()
+    run, taken, events = _begun(conn, lease, reports[0], now)
     for blob in blobs:
         files.add_blob(conn, blob.digest, blob.sha256, blob.size, now, blob.name)
     for report in reports:
-        if report.seq <= taken:
-            continue
-        events += _apply_one(conn, run, report, prices, now)
-        if not isinstance(report, Started):
+        if report.seq > taken and not isinstance(report, Started):
+            events += _apply_one(conn, run, report, prices, now)
             return _left_by(run, report, events, now), events  # the lease is over
-        run = dataclasses.replace(run, state=State.RUNNING, started_at=now)
     return run, events
+
+
+def _begun(conn: Connection, lease: str, first: Started | Ended | Released, now: int) -> tuple[Run, int, list[Event]]:
+    """The run under a lease, begun when the first report says so, with the number of the last report taken."""
+    if isinstance(first, Started) and (begun := changes.started(conn, lease, first.seq, now)):
+        return begun[0], first.seq, [begun[1]]
+    found = queue.leased(conn, lease)
+    if found is None:
+        raise StaleLease("The lease is over or was given to another worker.")
+    return *found, []
 
 
 def _left_by(run: Run, report: Ended | Released, events: Sequence[Event], now: int) -> Run:
@@ -121,11 +124,9 @@ def _left_by(run: Run, report: Ended | Released, events: Sequence[Event], now: i
 
 
 def _apply_one(
-    conn: Connection, run: Run, report: Started | Ended | Released, prices: Mapping[str, float], now: int
+    conn: Connection, run: Run, report: Ended | Released, prices: Mapping[str, float], now: int
 ) -> list[Event]:
     match report:
-        case Started(seq):
-            return changes.started(conn, run, seq, now)
         case Released():
             return changes.given_back(conn, run, now)
         case Ended():

@@ -27,6 +27,12 @@ class WorkerTold(msgspec.Struct, frozen=True, tag="worker"):
     worker_id: str
 
 
+class WorkerJoined(msgspec.Struct, frozen=True, tag="joined"):
+    """A worker has said hello: what is remembered of an earlier life of it is outdated."""
+
+    worker_id: str
+
+
 class LogWanted(msgspec.Struct, frozen=True, tag="log_wanted"):
     """Somebody wants the end of a worker's log."""
 
@@ -61,7 +67,7 @@ class Listening(msgspec.Struct, frozen=True, tag="listening"):
     keys: list[str]
 
 
-Notice = Wake | WorkerTold | LogWanted | LogCame | SecretsKept | CallersChanged | Happened | Listening
+Notice = Wake | WorkerTold | WorkerJoined | LogWanted | LogCame | SecretsKept | CallersChanged | Happened | Listening
 
 # Called on the event loop with each notice of another server; never with this server's own.
 Heard = Callable[[Notice], None]

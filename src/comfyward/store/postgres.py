@@ -58,6 +58,10 @@ class PostgresDatabase(Database):
     def __init__(self, url: URL, connections: int) -> None:
         self._engine = open_engine(url, connections)
         _prepare(self._engine)
+        # Made once: SQLAlchemy sets an engine of other options up anew each time it is asked for one.
+        self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ")
+        self._looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._writing = self._engine.execution_options(isolation_level="READ COMMITTED")
         readers = max(2, connections // 3)
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="db-read")
         self._writers = ThreadPoolExecutor(max(2, connections - readers), thread_name_prefix="db-write")
@@ -67,13 +71,13 @@ class PostgresDatabase(Database):
         self.notices = PostgresNotices(url)
 
     async def read(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        return await self._run(self._readers, "REPEATABLE READ", lambda conn: operation(conn, *args, **kwargs))
+        return await _run(self._readers, self._reading, lambda conn: operation(conn, *args, **kwargs))
 
     async def look(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        return await self._run(self._readers, "AUTOCOMMIT", lambda conn: operation(conn, *args, **kwargs))
+        return await _run(self._readers, self._looking, lambda conn: operation(conn, *args, **kwargs))
 
     async def write(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        return await self._run(self._writers, "READ COMMITTED", lambda conn: operation(conn, *args, **kwargs))
+        return await _run(self._writers, self._writing, lambda conn: operation(conn, *args, **kwargs))
 
     async def leads(self, name: str) -> bool:
         return await self._leading.leads(name)
@@ -83,12 +87,6 @@ class PostgresDatabase(Database):
             threads.shutdown()
         self._leading.close()
         self._engine.dispose()
-
-    async def _run(self, threads: ThreadPoolExecutor, isolation: str, call: Callable[..., R]) -> R:
-        engine = self._engine.execution_options(isolation_level=isolation)
-        answer = asyncio.get_running_loop().run_in_executor(threads, _insist, engine, call)
-        # A caller that goes away does not take back what has begun.
-        return await asyncio.shield(answer)
 
 
 def open_engine(url: URL, connections: int) -> Engine:
@@ -144,6 +142,12 @@ def _advice(reason: str) -> str:
     if "does not exist" in reason:
         return "Create it first, or check its name."
     return "Check the host and the port, and that PostgreSQL is running."
+
+
+async def _run(threads: ThreadPoolExecutor, engine: Engine, call: Callable[[Connection], R]) -> R:
+    answer = asyncio.get_running_loop().run_in_executor(threads, _insist, engine, call)
+    # A caller that goes away does not take back what has begun.
+    return await asyncio.shield(answer)
 
 
 def _insist(engine: Engine, call: Callable[[Connection], R]) -> R:

@@ -28,6 +28,7 @@ CHANNEL = "comfyward"
 PIECE_CHARACTERS = 7_800
 MAX_WAITING = 20_000
 RECONNECT_S = 0.5
+LINGER_S = 0.005  # what is told meanwhile goes together: each message is a transaction here and a wake-up everywhere
 PATIENCE_S = 2.0
 
 
@@ -100,8 +101,9 @@ class PostgresNotices(Notices):
                 if self._waiting:
                     payloads = [[piece] for piece in self._cut(ascii_json(list(self._waiting)))]
                     self._waiting.clear()
-                    async with conn.cursor() as cursor, conn.pipeline():
-                        await cursor.executemany(f"SELECT pg_notify('{CHANNEL}', %s)", payloads)
+                    for payload in payloads:  # one, but for long texts
+                        await conn.execute(f"SELECT pg_notify('{CHANNEL}', %s)", payload)
+                    await asyncio.sleep(LINGER_S)
                 else:
                     self._all_told.set()
                     await self._more.wait()

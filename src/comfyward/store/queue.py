@@ -55,12 +55,6 @@ _LATELY = Statement(
     .order_by(runs.c.finished_at.desc())
     .limit(bindparam("most"))
 )
-_NTH_WAITING = Statement(
-    select(runs.c.account_id)
-    .where(runs.c.account_id == bindparam("account_id"), runs.c.finished_at.is_(None), IS_QUEUED)
-    .limit(1)
-    .offset(bindparam("before"))
-)
 # A run that another server is handing out just now is passed over, not waited for.
 _FREE = (
     select(runs.c.id)
@@ -103,7 +97,7 @@ _START = Statement(
         started_at=bindparam("now"),
         updated_at=bindparam("now"),
     )
-    .returning(runs.c.event_seq)
+    .returning(*RUN_COLUMNS)
 )
 _FINISHED = ("end_reason", "failure", "outputs", "shown", "previews", "run_time_ms", "log")
 _FINISH = Statement(
@@ -164,7 +158,7 @@ def heads(conn: Connection, pools: Iterable[str], limit: int, *, aged_before: in
     found: dict[str, Candidate] = {}
     for pool in pools:
         rows = [*_HEADS(conn, pool=pool, most=limit)]
-        if aged_before:
+        if aged_before and len(rows) == limit:  # else the oldest are among them
             rows += _OLDEST(conn, pool=pool, before=aged_before, most=AGED)
         found |= {row[0]: _candidate(row) for row in rows}
     return list(found.values())
@@ -188,9 +182,9 @@ def limits_of(conn: Connection, run: Run) -> RunningLimits:
     return RunningLimits.of(of_account, by_pool, run.pool, of_key)
 
 
-def is_empty(conn: Connection, pools: Iterable[str]) -> bool:
-    """Whether no run waits in these pools."""
-    return all(_ANY_WAITING(conn, pool=pool).first() is None for pool in pools)
+def with_waiting(conn: Connection, pools: Iterable[str]) -> set[str]:
+    """Those of some pools in which a run waits."""
+    return {pool for pool in pools if _ANY_WAITING(conn, pool=pool).first() is not None}
 
 
 def on_their_way(conn: Connection, account_id: str) -> list[tuple[str, str | None]]:
@@ -215,11 +209,6 @@ def fall_back(conn: Connection, queued_before: int) -> int:
     waiting = (IS_QUEUED, runs.c.fallback_pool.is_not(None), runs.c.queued_at < queued_before)
     moved = update(runs).where(*waiting).values(pool=runs.c.fallback_pool, fallback_pool=None)
     return conn.execute(moved).rowcount
-
-
-def is_full(conn: Connection, account_id: str, limit: int) -> bool:
-    """Whether an account has as many runs waiting as it may have."""
-    return _NTH_WAITING(conn, account_id=account_id, before=limit - 1).first() is not None
 
 
 def lengths(conn: Connection) -> dict[str, int]:
@@ -286,9 +275,10 @@ def expired(conn: Connection, now: int) -> list[Run]:
     return [run_of(row) for row in conn.execute(query)]
 
 
-def start(conn: Connection, lease: str, seq: int, now: int) -> int | None:
-    """assigned -> running, by report `seq` of the lease's holder. The number of its event; None when too late."""
-    return _START(conn, held=lease, seq=seq, now=now).scalar()
+def start(conn: Connection, lease: str, seq: int, now: int) -> Run | None:
+    """assigned -> running, by report `seq` of the lease's holder. The run as it is then; None when too late."""
+    row = _START(conn, held=lease, seq=seq, now=now).first()
+    return run_of(row) if row else None
 
 
 def finish(
@@ -310,7 +300,7 @@ def finish(
 
     Guarded by the state and lease that the caller read: None means too late.
     """
-    return _FINISH(
+    event_seq: int | None = _FINISH(
         conn,
         run_id=run.id,
         was=run.state,
@@ -326,6 +316,7 @@ def finish(
         events=events,
         now=now,
     ).scalar()
+    return event_seq
 
 
 def requeue(
@@ -365,7 +356,7 @@ def _back_to_queue(conn: Connection, run: Run, now: int, values: dict[str, Any])
 
 
 def _candidate(row: Any) -> Candidate:
-    values = dict(row._mapping)
+    values = row._asdict()
     of_account, by_pool = values.pop("max_running"), values.pop("max_running_by_pool")
     limits = RunningLimits.of(of_account, by_pool, values["pool"], values.pop("key_max_running"))
     values["models"] = tuple(msgspec.json.decode(values["models"]))

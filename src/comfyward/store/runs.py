@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, String, and_, bindparam, delete, func, insert, or_, select, tuple_, update
 
-from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, MissingAsset, NotFound
+from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, MissingAsset, NotFound, QueueFull
 from comfyward.runs.run import FINAL_STATES, LEASED_STATES, EndReason, Face, Run, State
 from comfyward.store import files as files_of
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
@@ -16,6 +16,8 @@ from comfyward.store.schema import HAS_PREVIEWS, IS_HANDED_OUT, IS_QUEUED, accou
 from comfyward.store.statement import Statement
 
 TURN = 1000  # how far an account's run of weight 1 stands behind the one before
+UNLIMITED = 2**31
+RETRY_AFTER_S = 5
 KEY_LASTS_MS = 24 * 3600 * 1000  # of a key that may be used once (Comfy API v2)
 
 _own = (runs.c.account_id == bindparam("account_id"), runs.c.deleted_at.is_(None))
@@ -56,6 +58,11 @@ _TURNS = Statement(
         .scalar_subquery(),
         select(func.max(runs.c.turn)).where(runs.c.pool == bindparam("pool"), IS_HANDED_OUT).scalar_subquery(),
         select(accounts.c.weight).where(accounts.c.id == bindparam("account_id")).scalar_subquery(),
+        select(runs.c.account_id)
+        .where(runs.c.account_id == bindparam("account_id"), runs.c.finished_at.is_(None), IS_QUEUED)
+        .limit(1)
+        .offset(bindparam("others"))
+        .scalar_subquery(),
     )
 )
 
@@ -119,12 +126,12 @@ class RunFilter:
     by_run_time: bool = False
 
 
-def insert_run(conn: Connection, new: NewRun) -> str:
+def insert_run(conn: Connection, new: NewRun, max_waiting: int = UNLIMITED) -> str:
     """Writes a queued run, with its first event's number taken, and returns its id.
 
     A repeated Idempotency-Key returns the first run's id instead.
-    Raises IdempotencyMismatch when the key came with another request, Conflict when the prompt id is taken,
-    MissingAsset when a file was given up just now.
+    Raises IdempotencyMismatch when the key came with another request, Conflict when the prompt id is taken, QueueFull
+    when the account has `max_waiting` runs waiting, MissingAsset when a file was given up just now.
     """
     if new.idempotency_key is not None and (found := with_key(conn, new.account_id, new.idempotency_key)):
         if found.request_digest != new.request_digest:
@@ -136,7 +143,7 @@ def insert_run(conn: Connection, new: NewRun) -> str:
         **new.__dict__,
         **{name: text_of(getattr(new, name)) for name in ("files", "models", "metadata", "tags", "labels")},
         "state": State.QUEUED,
-        "turn": _next_turn(conn, new.account_id, new.pool),
+        "turn": _next_turn(conn, new, max_waiting),
         "event_seq": 1,
         "queued_at": new.created_at,
         "updated_at": new.created_at,
@@ -181,14 +188,16 @@ def is_prompt_id_taken(conn: Connection, account_id: str, prompt_id: str) -> boo
     return conn.scalar(query) is not None
 
 
-def _next_turn(conn: Connection, account_id: str, pool: str) -> int:
+def _next_turn(conn: Connection, new: NewRun, max_waiting: int) -> int:
     """A new run's place in the fair order of a pool: behind the account's own, beside whoever is served now.
 
     (Start-time fair queueing: of two accounts that always have runs waiting, each gets every second turn, however many
     runs one of them has, or as many more as its weight says; an account that comes back after a pause has no turns
     saved up.)
     """
-    own, served, weight = _TURNS(conn, account_id=account_id, pool=pool).one()
+    own, served, weight, is_full = _TURNS(conn, account_id=new.account_id, pool=new.pool, others=max_waiting - 1).one()
+    if is_full:
+        raise QueueFull(f"{max_waiting} of your runs are waiting already.", retry_after_s=RETRY_AFTER_S)
     return max(served or 0, 0 if own is None else own + round(TURN / weight))
 
 

@@ -1,27 +1,72 @@
-"""Statements that are compiled once.
+"""Statements that are compiled once, and run by the driver itself.
 
-On every run's way SQLAlchemy's own work for each call (cache key, compiled form, result types) costs several times what
-the database does. A `Statement` keeps the text that the dialect made of it, and hands text and values to the driver.
+On every run's way SQLAlchemy's own work for each call (cache key, compiled form, result types, the result's metadata)
+costs several times what the database does. A `Statement` keeps the text that the dialect made of it, hands text and
+values to the driver, and keeps the names of the columns that come back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import collections
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 
 @dataclass(frozen=True)
+class Answer:
+    """The rows that came back (read by index or by the column's name), or how many rows were changed."""
+
+    rows: Sequence[Any]
+    rowcount: int
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.rows)
+
+    def first(self) -> Any:
+        """The first row, None when there is none."""
+        return self.rows[0] if self.rows else None
+
+    def one(self) -> Any:
+        [row] = self.rows
+        return row
+
+    def scalar(self) -> Any:
+        """The first column of the first row, None when there is no row."""
+        return self.rows[0][0] if self.rows else None
+
+
 class _Compiled:
     """A statement's text in one dialect, the order of its values, and those that the statement brings itself."""
 
-    text: str
-    order: tuple[str, ...] | None  # None where the driver takes names
-    brought: dict[str, Any]
+    def __init__(self, made: Any) -> None:
+        self.text = str(made)
+        self.order = tuple(made.positiontup) if made.positional else None  # None where the driver takes names
+        self.brought = dict(made.params)
+        self._row: Callable[[Sequence[Any]], Any] | None = None
 
-    def arguments(self, values: dict[str, Any]) -> Any:
+    def run(self, conn: Connection, values: dict[str, Any]) -> Answer:
+        arguments = self._arguments(values)
+        with _cursor(conn, self.text, arguments) as cursor:
+            cursor.execute(self.text, arguments)
+            if cursor.description is None:
+                return Answer((), cursor.rowcount)
+            row = self._row = self._row or _row_of([each[0] for each in cursor.description])
+            return Answer([row(each) for each in cursor.fetchall()], cursor.rowcount)
+
+    def run_many(self, conn: Connection, rows: Iterable[dict[str, Any]]) -> None:
+        arguments = [self._arguments(row) for row in rows]
+        with _cursor(conn, self.text, arguments) as cursor:
+            if len(arguments) == 1:
+                cursor.execute(self.text, arguments[0])
+            elif arguments:
+                cursor.executemany(self.text, arguments)
+
+    def _arguments(self, values: dict[str, Any]) -> Any:
         values = {**self.brought, **values}
         return values if self.order is None else tuple(values[name] for name in self.order)
 
@@ -36,21 +81,45 @@ class Statement:
         self._clause = clause
         self._compiled: dict[str, _Compiled] = {}
 
-    def __call__(self, conn: Connection, **values: Any) -> CursorResult[*tuple[Any, ...]]:
-        compiled = self._for(conn)
-        return conn.exec_driver_sql(compiled.text, compiled.arguments(values))
+    def __call__(self, conn: Connection, **values: Any) -> Answer:
+        return self._for(conn).run(conn, values)
 
     def many(self, conn: Connection, rows: Iterable[dict[str, Any]]) -> None:
         """Once for each row of values; nothing for none."""
-        compiled = self._for(conn)
-        arguments = [compiled.arguments(row) for row in rows]
-        if arguments:
-            conn.exec_driver_sql(compiled.text, arguments if len(arguments) > 1 else arguments[0])
+        self._for(conn).run_many(conn, rows)
 
     def _for(self, conn: Connection) -> _Compiled:
         known = self._compiled.get(conn.dialect.name)
         if known is None:
-            made: Any = self._clause.compile(dialect=conn.dialect)
-            order = tuple(made.positiontup) if made.positional else None
-            known = self._compiled[conn.dialect.name] = _Compiled(str(made), order, dict(made.params))
+            known = self._compiled[conn.dialect.name] = _Compiled(self._clause.compile(dialect=conn.dialect))
         return known
+
+
+def _row_of(names: list[str]) -> Callable[[Sequence[Any]], Any]:
+    made: Any = collections.namedtuple("Row", names, rename=True)  # type: ignore[misc]
+    make: Callable[[Sequence[Any]], Any] = made._make
+    return make
+
+
+@contextlib.contextmanager
+def _cursor(conn: Connection, text: str, arguments: Any) -> Iterator[Any]:
+    """The driver's cursor, in the connection's transaction; its errors are those that SQLAlchemy raises."""
+    if not conn.in_transaction():
+        conn.begin()
+    cursor = conn.connection.cursor()
+    try:
+        yield cursor
+    except conn.dialect.loaded_dbapi.Error as error:
+        is_gone = conn.dialect.is_disconnect(error, conn.connection.dbapi_connection, cursor)
+        if is_gone:
+            conn.invalidate(error)
+        raise DBAPIError.instance(
+            text,
+            arguments,
+            error,
+            conn.dialect.loaded_dbapi.Error,
+            hide_parameters=True,
+            connection_invalidated=is_gone,
+        ) from error
+    finally:
+        cursor.close()

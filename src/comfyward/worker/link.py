@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -50,6 +51,7 @@ class ServerLink:
         self.server_url = server_url.rstrip("/")
         self.token = token
         self._protocol = PROTOCOL
+        self._heard = False
         self._session = aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {token}"}, connector=aiohttp.TCPConnector(limit=0)
         )
@@ -72,8 +74,10 @@ class ServerLink:
         await self._call("PUT", f"catalog/{environment}/{digest}", body, REPLY_TIMEOUT_S)
 
     async def ask(self, ask: Ask) -> Assignment | None:
-        body = await self._post("lease", ask, REPLY_TIMEOUT_S + ask.wait_s)
-        return msgspec.json.decode(body, type=Assignment) if body else None
+        body = await self._call("POST", "lease", lambda: self._asked(ask), REPLY_TIMEOUT_S + ask.wait_s)
+        assignment = msgspec.json.decode(body, type=Assignment) if body else None
+        self._heard = True
+        return assignment
 
     async def heartbeat(self, heartbeat: Heartbeat) -> Orders:
         """Tries once: its caller counts how long the server has been silent."""
@@ -125,6 +129,11 @@ class ServerLink:
             _raise_for(*await self._upload(place, f"mirrors/{key}/{offer.digest}", offer.name, offer.size, path, {}))
         _raise_for(*await self._send("POST", f"mirrors/{key}/stored", body, REPLY_TIMEOUT_S, {}))
 
+    def _asked(self, ask: Ask) -> bytes:
+        """Made anew for each try: after one that failed, nobody but us can tell what its answer was."""
+        heard, self._heard = self._heard, False
+        return msgspec.json.encode(msgspec.structs.replace(ask, heard=heard))
+
     async def _place(self, digest: str, offer: OutputOffer, headers: dict[str, str]) -> OutputPlace:
         if self._protocol < 2:
             return OutputPlace()
@@ -158,12 +167,18 @@ class ServerLink:
         return await self._call("POST", path, msgspec.json.encode(message), timeout_s)
 
     async def _call(
-        self, method: str, path: str, body: bytes, timeout_s: float, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | Callable[[], bytes],
+        timeout_s: float,
+        headers: dict[str, str] | None = None,
     ) -> bytes:
         attempt = 0
         while True:
+            content = body() if callable(body) else body
             try:
-                status, answer = await self._send(method, path, body, timeout_s, headers or {})
+                status, answer = await self._send(method, path, content, timeout_s, headers or {})
                 if status < 500:
                     _raise_for(status, answer)
                     return answer

@@ -61,7 +61,10 @@ class Welcome(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """A request for work. `holding` lets the server see an assignment whose answer was lost on the way."""
+    """A request for work. `holding` lets the server see an assignment whose answer was lost on the way.
+
+    `heard` says that none was: the answer to this worker's last request has come.
+    """
 
     worker_id: str
     incarnation: str
@@ -69,6 +72,7 @@ class Ask(msgspec.Struct, frozen=True):
     warm: list[str]
     holding: list[str]
     wait_s: float
+    heard: bool = False
 
 
 class FileOrder(msgspec.Struct, frozen=True, omit_defaults=True):
