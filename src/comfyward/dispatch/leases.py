@@ -82,6 +82,7 @@ class Leases(Loop):
         self._has_news = False
         self._had: dict[str, collections.deque[str]] = {}  # files by worker
         self._askers: dict[str, tuple[str, Asker]] = {}  # by worker, with the life that it is of
+        self._forgotten = 0  # how often some were
         self._elsewhere: list[Worker] = []
         self._looked_elsewhere_at = 0
         self._draining = False
@@ -95,15 +96,18 @@ class Leases(Loop):
         """The worker behind a call. Raises StaleLease when another life of it has said hello since."""
         life, asker = self._askers.get(worker_id, (None, None))
         if asker is None or life != incarnation:
+            forgotten = self._forgotten
             row = await self._db.look(workers.get, worker_id)
             if row is None or row.incarnation != incarnation:
                 raise StaleLease("This worker is not known; it must say hello first.")
             asker = Asker(row.id, row.pool, row.environment, row.device)
-            self._askers[worker_id] = incarnation, asker
+            if forgotten == self._forgotten:  # else the row may be older than what we have just heard
+                self._askers[worker_id] = incarnation, asker
         return asker
 
     def forget_asker(self, worker_id: str | None = None) -> None:
         """A new life of a worker may have said hello to another server (None: of any worker)."""
+        self._forgotten += 1
         if worker_id is None:
             self._askers.clear()
         else:

@@ -1,0 +1,133 @@
+"""A run whose hand-out never reached its worker is not lost and costs no attempt; an earlier life of it gets none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import msgspec
+import pytest
+from aiohttp import web
+
+from comfyward.worker.link import ServerLink
+from comfyward.worker.protocol import PREFIX, PROTOCOL, Ask
+from tests.stack.cluster import Cluster
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import fake_save
+from tests.stack.stack import Stack
+
+SOON_S = 10
+
+
+@pytest.fixture
+def stack(start_fake: StartFake) -> Stack:
+    return start_fake(fleet="none", accelerators="L4")
+
+
+def test_a_run_whose_answer_was_lost_is_handed_out_again(stack: Stack) -> None:
+    token = stack.cli("tokens", "create", "by-hand").strip()
+    _hello(stack.url, token, "life")
+    client = stack.client()
+    run_id = client.submit(fake_save("once"), accelerator="L4")
+    lost = _ask(stack.url, token, "life", heard=True).json()
+
+    again = _ask(stack.url, token, "life", heard=False).json()
+
+    assert lost["run_id"] == again["run_id"] == run_id
+    assert (lost["attempt"], again["attempt"]) == (1, 1)
+    assert lost["lease"] != again["lease"]
+    client.cancel(run_id)
+
+
+def test_an_answer_that_came_is_not_taken_back(stack: Stack) -> None:
+    token = stack.cli("tokens", "create", "by-hand").strip()
+    _hello(stack.url, token, "life")
+    client = stack.client()
+    run_id = client.submit(fake_save("once"), accelerator="L4")
+    held = _ask(stack.url, token, "life", heard=True).json()
+
+    more = _ask(stack.url, token, "life", heard=True, wait_s=0.1)
+
+    assert (held["run_id"], more.status_code) == (run_id, 204)
+    assert client.get(run_id)["status"] == "INIT"
+    client.cancel(run_id)
+
+
+@pytest.mark.one_machine
+def test_an_earlier_life_of_a_worker_gets_nothing_from_any_server(cluster: Cluster) -> None:
+    token = cluster.servers[0].cli("tokens", "create", "two lives").strip()
+    one, other = (server.url for server in cluster.servers)
+    _hello(one, token, "first")
+    assert _ask(one, token, "first", heard=True, wait_s=0).status_code == 204
+
+    _hello(other, token, "second")
+
+    deadline = time.monotonic() + SOON_S
+    while (answer := _ask(one, token, "first", heard=True, wait_s=0)).status_code == 204:
+        assert time.monotonic() < deadline, "the first life is still served"
+    assert (answer.status_code, answer.json()["code"]) == (409, "stale_lease")
+    assert _ask(one, token, "second", heard=True, wait_s=0).status_code == 204
+
+
+@pytest.fixture
+async def asked() -> AsyncIterator[tuple[str, list[bool]]]:
+    """A server that cuts the second of three calls off, and what each said of the answer before it."""
+    heard: list[bool] = []
+
+    async def lease(request: web.Request) -> web.Response:
+        heard.append(msgspec.json.decode(await request.read(), type=Ask).heard)
+        if len(heard) == 2:
+            assert request.transport is not None
+            request.transport.close()
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.router.add_post(f"{PREFIX}/lease", lease)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}", heard
+    await runner.cleanup()
+
+
+async def test_a_worker_says_whether_it_heard_the_last_answer(asked: tuple[str, list[bool]]) -> None:
+    url, heard = asked
+    link = ServerLink(url, "token")
+    ask = Ask("w", "life", True, [], [], 1.0)
+
+    async with asyncio.timeout(SOON_S):
+        for _ in range(3):
+            await link.ask(ask)
+    await link.close()
+
+    assert heard == [False, True, False, True]  # the second call was cut off, and asked again
+
+
+def _hello(url: str, token: str, life: str) -> None:
+    worker: dict[str, Any] = {
+        "id": "by-hand",
+        "incarnation": life,
+        "pool": "L4",
+        "environment": "default",
+        "device": "L4",
+        "host": "here",
+        "sandbox": "none",
+        "versions": {},
+    }
+    hello = {"worker": worker, "catalog_digest": "none", "protocol": PROTOCOL}
+    assert _call(url, token, "hello", hello).status_code == 200
+
+
+def _ask(url: str, token: str, life: str, *, heard: bool, wait_s: float = SOON_S) -> httpx2.Response:
+    ask = {"worker_id": "by-hand", "incarnation": life, "idle": True, "warm": [], "holding": []}
+    return _call(url, token, "lease", {**ask, "wait_s": wait_s, "heard": heard})
+
+
+def _call(url: str, token: str, path: str, message: dict[str, Any]) -> httpx2.Response:
+    return httpx2.post(
+        f"{url}{PREFIX}/{path}", json=message, headers={"Authorization": f"Bearer {token}"}, timeout=2 * SOON_S
+    )
