@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import itertools
 import json
 import math
 import random
@@ -53,15 +54,21 @@ class Gpu:
     loads: int = 0
     free_at_s: float = 0.0
 
-    def take(self, run: TraceRun, now_s: float, *, loads_free: bool) -> float:
+    def take(self, run: TraceRun, now_s: float, holders: Holders, *, loads_free: bool) -> float:
         """When it will be done with a run that it begins now."""
         cold = run.model not in self.warm
         if cold:
             self.loads += 1
+            if len(self.warm) == KEPT_MODELS:
+                del holders[self.warm[0]][self.name]
             self.warm.append(run.model)
+            holders[run.model][self.name] = self
         self.busy_s += run.run_s
         self.free_at_s = now_s + run.run_s + (LOAD_S if cold and not loads_free else 0.0)
         return self.free_at_s
+
+
+Holders = dict[str, dict[str, Gpu]]  # workers by the model that they hold, and their name
 
 
 class Queue:
@@ -124,14 +131,12 @@ class Result:
         return max(means) / overall if overall else 1.0
 
 
-# (waiting heads, free workers, all workers, trace, now) -> pairs of worker and (turn, index)
-Policy = Callable[
-    [list[tuple[int, int]], list[Gpu], list[Gpu], list[TraceRun], float], list[tuple[Gpu, tuple[int, int]]]
-]
+# (waiting heads, free workers, who holds which model, trace, now) -> pairs of worker and (turn, index)
+Policy = Callable[[list[tuple[int, int]], list[Gpu], Holders, list[TraceRun], float], list[tuple[Gpu, tuple[int, int]]]]
 
 
 def ours(
-    heads: list[tuple[int, int]], free: list[Gpu], every: list[Gpu], trace: list[TraceRun], now_s: float
+    heads: list[tuple[int, int]], free: list[Gpu], holders: Holders, trace: list[TraceRun], now_s: float
 ) -> list[tuple[Gpu, tuple[int, int]]]:
     now_ms = int(now_s * 1000)
     waiting = [
@@ -148,8 +153,8 @@ def ours(
     by_name, by_index = {gpu.name: gpu for gpu in free}, {str(index): (turn, index) for turn, index in heads}
     asking = [Worker(gpu.name, POOL, ENVIRONMENT, True, frozenset(gpu.warm)) for gpu in free[:MOST_ASKING]]
     # Workers that hold the same are alike to placement: one for each model stands for all.
-    holders = {model: gpu for gpu in every for model in gpu.warm}
-    others = [Worker(gpu.name, POOL, ENVIRONMENT, False, frozenset(gpu.warm)) for gpu in holders.values()]
+    standing_for = [next(iter(gpus.values())) for gpus in holders.values() if gpus]
+    others = [Worker(gpu.name, POOL, ENVIRONMENT, False, frozenset(gpu.warm)) for gpu in standing_for]
     found = match(asking, in_order(waiting, now_ms, 0), others, now_ms, RULES, _passed)
     _passed.clear()
     _passed.update(found.passed)
@@ -157,13 +162,13 @@ def ours(
 
 
 def first_come(
-    heads: list[tuple[int, int]], free: list[Gpu], every: list[Gpu], trace: list[TraceRun], now_s: float
+    heads: list[tuple[int, int]], free: list[Gpu], holders: Holders, trace: list[TraceRun], now_s: float
 ) -> list[tuple[Gpu, tuple[int, int]]]:
     return list(zip(free, sorted(heads, key=lambda head: head[1]), strict=False))
 
 
 def at_random(
-    heads: list[tuple[int, int]], free: list[Gpu], every: list[Gpu], trace: list[TraceRun], now_s: float
+    heads: list[tuple[int, int]], free: list[Gpu], holders: Holders, trace: list[TraceRun], now_s: float
 ) -> list[tuple[Gpu, tuple[int, int]]]:
     chosen = random.sample(heads, min(len(heads), len(free)))
     return list(zip(random.sample(free, len(chosen)), chosen, strict=True))
@@ -174,7 +179,7 @@ def simulate(trace: list[TraceRun], workers: int, policy: Policy, *, loads_free:
     began = time.perf_counter()
     gpus = [Gpu(f"w{number}") for number in range(workers)]
     free, queue = dict.fromkeys(gpu.name for gpu in gpus), Queue()
-    by_name = {gpu.name: gpu for gpu in gpus}
+    by_name, holders = {gpu.name: gpu for gpu in gpus}, defaultdict[str, dict[str, Gpu]](dict)
     ends: list[tuple[float, str]] = []
     waits: dict[str, list[float]] = defaultdict(list)
     arrived, now_s = 0, 0.0
@@ -188,11 +193,12 @@ def simulate(trace: list[TraceRun], workers: int, policy: Policy, *, loads_free:
         if not (queue.length and free):
             continue
         heads = queue.heads(LOOKAHEAD)
-        for gpu, (turn, index) in policy(heads, [by_name[name] for name in free], gpus, trace, now_s):
+        asking = [by_name[name] for name in itertools.islice(free, LOOKAHEAD)]
+        for gpu, (turn, index) in policy(heads, asking, holders, trace, now_s):
             run = trace[index]
             queue.remove(turn, index, run.account)
             waits[run.account].append(now_s - run.at_s)
-            heapq.heappush(ends, (gpu.take(run, now_s, loads_free=loads_free), gpu.name))
+            heapq.heappush(ends, (gpu.take(run, now_s, holders, loads_free=loads_free), gpu.name))
             del free[gpu.name]
     busy_s, loads = sum(gpu.busy_s for gpu in gpus), sum(gpu.loads for gpu in gpus)
     return Result(waits, loads, len(trace), now_s, busy_s, workers, time.perf_counter() - began)
