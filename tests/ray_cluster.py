@@ -158,22 +158,14 @@ class AutoscaledRay:
 
 @contextmanager
 def ray_cluster(port: int | None = None) -> Iterator[RayCluster]:
-    with _environment():
-        cluster = RayCluster(port)
-        try:
-            yield cluster
-        finally:
-            cluster.close()
+    with _environment(), contextlib.closing(RayCluster(port)) as cluster:
+        yield cluster
 
 
 @contextmanager
 def autoscaled_ray(most: Mapping[str, int]) -> Iterator[AutoscaledRay]:
-    with _environment() as folder:
-        cluster = AutoscaledRay(folder, free_port(), most)
-        try:
-            yield cluster
-        finally:
-            cluster.close()
+    with _environment() as folder, contextlib.closing(AutoscaledRay(folder, free_port(), most)) as cluster:
+        yield cluster
 
 
 @contextmanager

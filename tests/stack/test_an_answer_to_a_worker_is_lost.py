@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -17,7 +18,7 @@ from comfyward.worker.protocol import PREFIX, PROTOCOL, Ask
 from tests.stack.cluster import Cluster
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
-from tests.stack.stack import Stack
+from tests.stack.stack import Client, Stack
 
 SOON_S = 10
 
@@ -27,39 +28,45 @@ def stack(start_fake: StartFake) -> Stack:
     return start_fake(fleet="none", accelerators="L4")
 
 
-def test_a_run_whose_answer_was_lost_is_handed_out_again(stack: Stack) -> None:
+@dataclass(frozen=True)
+class Given:
+    """A run, and the answer that handed it to the worker `by-hand`."""
+
+    token: str
+    client: Client
+    run_id: str
+    answer: dict[str, Any]
+
+
+@pytest.fixture
+def given(stack: Stack) -> Iterator[Given]:
     token = stack.cli("tokens", "create", "by-hand").strip()
-    _hello(stack.url, token, "life")
+    _hello(stack, token, "life")
     client = stack.client()
     run_id = client.submit(fake_save("once"), accelerator="L4")
-    lost = _ask(stack.url, token, "life", heard=True).json()
-
-    again = _ask(stack.url, token, "life", heard=False).json()
-
-    assert lost["run_id"] == again["run_id"] == run_id
-    assert (lost["attempt"], again["attempt"]) == (1, 1)
-    assert lost["lease"] != again["lease"]
+    yield Given(token, client, run_id, _ask(stack, token, "life", heard=True).json())
     client.cancel(run_id)
 
 
-def test_an_answer_that_came_is_not_taken_back(stack: Stack) -> None:
-    token = stack.cli("tokens", "create", "by-hand").strip()
-    _hello(stack.url, token, "life")
-    client = stack.client()
-    run_id = client.submit(fake_save("once"), accelerator="L4")
-    held = _ask(stack.url, token, "life", heard=True).json()
+def test_a_run_whose_answer_was_lost_is_handed_out_again(stack: Stack, given: Given) -> None:
+    again = _ask(stack, given.token, "life", heard=False).json()
 
-    more = _ask(stack.url, token, "life", heard=True, wait_s=0.1)
+    assert given.answer["run_id"] == again["run_id"] == given.run_id
+    assert (given.answer["attempt"], again["attempt"]) == (1, 1)
+    assert given.answer["lease"] != again["lease"]
 
-    assert (held["run_id"], more.status_code) == (run_id, 204)
-    assert client.get(run_id)["status"] == "INIT"
-    client.cancel(run_id)
+
+def test_an_answer_that_came_is_not_taken_back(stack: Stack, given: Given) -> None:
+    more = _ask(stack, given.token, "life", heard=True, wait_s=0.1)
+
+    assert (given.answer["run_id"], more.status_code) == (given.run_id, 204)
+    assert given.client.get(given.run_id)["status"] == "INIT"
 
 
 @pytest.mark.one_machine
 def test_an_earlier_life_of_a_worker_gets_nothing_from_any_server(cluster: Cluster) -> None:
     token = cluster.servers[0].cli("tokens", "create", "two lives").strip()
-    one, other = (server.url for server in cluster.servers)
+    one, other = cluster.servers
     _hello(one, token, "first")
     assert _ask(one, token, "first", heard=True, wait_s=0).status_code == 204
 
@@ -107,7 +114,7 @@ async def test_a_worker_says_whether_it_heard_the_last_answer(asked: tuple[str, 
     assert heard == [False, True, False, True]  # the second call was cut off, and asked again
 
 
-def _hello(url: str, token: str, life: str) -> None:
+def _hello(server: Stack, token: str, life: str) -> None:
     worker: dict[str, Any] = {
         "id": "by-hand",
         "incarnation": life,
@@ -119,15 +126,9 @@ def _hello(url: str, token: str, life: str) -> None:
         "versions": {},
     }
     hello = {"worker": worker, "catalog_digest": "none", "protocol": PROTOCOL}
-    assert _call(url, token, "hello", hello).status_code == 200
+    assert server.worker_call(token, "hello", hello).status_code == 200
 
 
-def _ask(url: str, token: str, life: str, *, heard: bool, wait_s: float = SOON_S) -> httpx2.Response:
+def _ask(server: Stack, token: str, life: str, *, heard: bool, wait_s: float = SOON_S) -> httpx2.Response:
     ask = {"worker_id": "by-hand", "incarnation": life, "idle": True, "warm": [], "holding": []}
-    return _call(url, token, "lease", {**ask, "wait_s": wait_s, "heard": heard})
-
-
-def _call(url: str, token: str, path: str, message: dict[str, Any]) -> httpx2.Response:
-    return httpx2.post(
-        f"{url}{PREFIX}/{path}", json=message, headers={"Authorization": f"Bearer {token}"}, timeout=2 * SOON_S
-    )
+    return server.worker_call(token, "lease", {**ask, "wait_s": wait_s, "heard": heard})

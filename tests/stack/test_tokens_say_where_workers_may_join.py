@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
-import httpx2
 import pytest
 from sqlalchemy import Connection
 
@@ -47,7 +45,7 @@ def test_a_token_for_one_pool_does_not_speak_for_workers_of_another(
         rows = stack.write(_workers)
         ask = {**rows[0], "idle": True, "warm": [], "holding": [], "wait_s": 0}
 
-        answer = _worker_call(stack, scoped, "lease", ask)
+        answer = stack.worker_call(scoped, "lease", ask)
 
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
@@ -82,7 +80,7 @@ def test_versions_next_to_each_other_work_together(stack: Stack, protocol: int, 
     names = ("id", "incarnation", "environment", "device", "host", "sandbox")
     about = {**dict.fromkeys(names, "x"), "pool": "L4", "versions": {"comfyward": "9.9"}}
 
-    answer = _worker_call(stack, token, "hello", {"worker": about, "catalog_digest": "d", "protocol": protocol})
+    answer = stack.worker_call(token, "hello", {"worker": about, "catalog_digest": "d", "protocol": protocol})
 
     if is_welcome:
         assert answer.json()["protocol"] == 2
@@ -90,11 +88,6 @@ def test_versions_next_to_each_other_work_together(stack: Stack, protocol: int, 
         assert answer.status_code == 426
         assert re.search(r"comfyward 9\.9, protocol \d\) and the server .* too far apart", answer.json()["message"])
         assert answer.json()["hint"].startswith("Install the ")
-
-
-def _worker_call(stack: Stack, token: str, path: str, message: dict[str, Any]) -> httpx2.Response:
-    headers = {"Authorization": f"Bearer {token}"}
-    return httpx2.post(f"{stack.url}/worker/v1/{path}", json=message, headers=headers)
 
 
 def _workers(conn: Connection) -> list[dict[str, str]]:

@@ -55,10 +55,7 @@ MAX_MESSAGE_BYTES = 64 << 20
 
 def routes(context: Context) -> Mount:
     """Plain Starlette: these calls are on every run's way, and their messages are msgspec's to check."""
-    return Mount(
-        PREFIX,
-        routes=[*_life_routes(context), *_work_routes(context), *_byte_routes(context)],
-    )
+    return Mount(PREFIX, routes=[*_life_routes(context), *_work_routes(context), *_byte_routes(context)])
 
 
 def _life_routes(context: Context) -> list[Route]:
@@ -74,8 +71,7 @@ def _life_routes(context: Context) -> list[Route]:
         if replaced:
             await context.leases.worker_gone(worker.id)
             await db.write(workers.greet, _row(worker))
-        asker = Asker(worker.id, worker.pool, worker.environment, worker.device)
-        context.leases.welcome(asker, worker.incarnation)
+        context.leases.welcome(worker.id)
         known = await db.look(workers.catalog_digest, worker.environment)
         wants_catalog = known != message.catalog_digest
         return _answer(Welcome(context.leases.lease_s, wants_catalog, PROTOCOL))

@@ -87,10 +87,10 @@ class Leases(Loop):
         self._looked_elsewhere_at = 0
         self._draining = False
 
-    def welcome(self, asker: Asker, incarnation: str) -> None:
-        """A worker has said hello here, and begun a new life."""
-        self._askers[asker.worker_id] = incarnation, asker
-        self._db.notices.tell(WorkerJoined(asker.worker_id))
+    def welcome(self, worker_id: str) -> None:
+        """A worker has said hello here, and begun a new life: no server goes by an earlier one."""
+        self.forget_asker(worker_id)
+        self._db.notices.tell(WorkerJoined(worker_id))
 
     async def asker(self, worker_id: str, incarnation: str) -> Asker:
         """The worker behind a call. Raises StaleLease when another life of it has said hello since."""
@@ -106,7 +106,7 @@ class Leases(Loop):
         return asker
 
     def forget_asker(self, worker_id: str | None = None) -> None:
-        """A new life of a worker may have said hello to another server (None: of any worker)."""
+        """A new life of a worker has said hello, here or to another server (None: perhaps one of any worker)."""
         self._forgotten += 1
         if worker_id is None:
             self._askers.clear()
@@ -224,7 +224,7 @@ class Leases(Loop):
         """
         self._known.pop(worker_id, None)
         self._had.pop(worker_id, None)
-        self._askers.pop(worker_id, None)
+        self.forget_asker(worker_id)
         events = await self._db.write(_forget_worker, worker_id, said_goodbye, self._prices, now_ms())
         self._publish(events)
         self.wake()
@@ -233,7 +233,7 @@ class Leases(Loop):
     async def tick(self) -> dict[str, int]:
         """Matches the queue with the workers that wait, in one transaction."""
         pools = {waiting.worker.pool for waiting in self._waiting.values()}
-        if not pools or not await self._db.look(queue.with_waiting, pools):
+        if not pools or await self._db.look(queue.is_empty, pools):
             return {}
         asking = [(waiting.worker, waiting.device) for waiting in self._waiting.values()]
         others = await self._others()

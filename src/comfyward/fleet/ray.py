@@ -279,7 +279,7 @@ def _pool_of(fleet: str, worker_id: str) -> str | None:
 
 def _missing(pool: PoolConfig | None) -> str | None:
     """Why the workers of a pool cannot be placed, as far as the cluster and its autoscaler (if any) tell."""
-    if pool is None or pool.accelerator is None:
+    if pool is None:
         return None
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     status = get_cluster_status(ray.get_runtime_context().gcs_address)

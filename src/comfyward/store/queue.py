@@ -182,9 +182,9 @@ def limits_of(conn: Connection, run: Run) -> RunningLimits:
     return RunningLimits.of(of_account, by_pool, run.pool, of_key)
 
 
-def with_waiting(conn: Connection, pools: Iterable[str]) -> set[str]:
-    """Those of some pools in which a run waits."""
-    return {pool for pool in pools if _ANY_WAITING(conn, pool=pool).first() is not None}
+def is_empty(conn: Connection, pools: Iterable[str]) -> bool:
+    """Whether no run waits in these pools."""
+    return all(_ANY_WAITING(conn, pool=pool).first() is None for pool in pools)
 
 
 def on_their_way(conn: Connection, account_id: str) -> list[tuple[str, str | None]]:

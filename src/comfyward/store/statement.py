@@ -60,10 +60,12 @@ class _Compiled:
 
     def run_many(self, conn: Connection, rows: Iterable[dict[str, Any]]) -> None:
         arguments = [self._arguments(row) for row in rows]
+        if not arguments:
+            return
         with _cursor(conn, self.text, arguments) as cursor:
             if len(arguments) == 1:
                 cursor.execute(self.text, arguments[0])
-            elif arguments:
+            else:
                 cursor.executemany(self.text, arguments)
 
     def _arguments(self, values: dict[str, Any]) -> Any:

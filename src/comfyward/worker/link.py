@@ -163,8 +163,8 @@ class ServerLink:
     def blob_url(self, digest: str) -> str:
         return f"{self.server_url}{PREFIX}/blobs/{digest}"
 
-    async def _post(self, path: str, message: msgspec.Struct, timeout_s: float = REPLY_TIMEOUT_S) -> bytes:
-        return await self._call("POST", path, msgspec.json.encode(message), timeout_s)
+    async def _post(self, path: str, message: msgspec.Struct) -> bytes:
+        return await self._call("POST", path, msgspec.json.encode(message), REPLY_TIMEOUT_S)
 
     async def _call(
         self,
