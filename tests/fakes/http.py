@@ -120,11 +120,12 @@ def origin(host: str = "127.0.0.1") -> Iterator[Origin]:
 
 
 class Receiver:
-    """Takes webhooks. `statuses` are answered first, then 200."""
+    """Takes webhooks. `statuses` are answered first, then 200; answers wait for `hold`."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.statuses: list[int] = []
+        self.hold: threading.Event | None = None
         self.received: Queue[Request] = Queue()
 
     def next(self, timeout_s: float = 30) -> Request:
@@ -138,11 +139,13 @@ def receiver(port: int = 0) -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            served[0].received.put(Request("POST", self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            if served[0].hold is not None:
+                served[0].hold.wait(30)
             status = served[0].statuses.pop(0) if served[0].statuses else 200
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
-            served[0].received.put(Request("POST", self.path, {k.lower(): v for k, v in self.headers.items()}, body))
 
         def log_message(self, *_: object) -> None:
             return

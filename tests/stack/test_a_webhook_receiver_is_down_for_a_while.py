@@ -1,6 +1,7 @@
 """Webhooks are rows: they are tried again until they arrive, signed, with the run as it was."""
 
 import json
+import threading
 
 from standardwebhooks import Webhook
 
@@ -60,3 +61,16 @@ def test_a_delivery_can_be_sent_again(start_fake: StartFake, hook: Receiver) -> 
 
     assert answer.status_code == 202
     assert hook.next().headers["webhook-id"] == min(first)
+
+
+def test_a_delivery_sent_again_while_it_is_on_its_way_is_made_again(start_fake: StartFake, hook: Receiver) -> None:
+    client = start_fake().wait_ready().client()
+    hook.hold = threading.Event()
+    client.run(fake_save(), webhook=hook.url)
+    on_its_way = hook.next().headers["webhook-id"]
+
+    answer = client.http.post(f"/api/v1/webhooks/deliveries/{on_its_way}/resend")
+    hook.hold.set()
+
+    assert answer.status_code == 202
+    assert on_its_way in {hook.next().headers["webhook-id"], hook.next().headers["webhook-id"]}

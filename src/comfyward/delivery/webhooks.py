@@ -81,12 +81,12 @@ class Webhooks(Loop):
 
     async def _deliver(self, due: DueDelivery) -> None:
         attempt = await self._try(due)
-        delivery, now = due.delivery, now_ms()
+        now = now_ms()
         measures.webhook_attempts.labels("delivered" if attempt.delivered else "failed").inc()
         next_at = None if attempt.delivered or attempt.status == GONE else self._next_at(due, now)
         await self._db.write(
             webhooks.record,
-            delivery.id,
+            due.delivery,
             state="delivered" if attempt.delivered else "pending" if next_at else "failed",
             status=attempt.status,
             answer=attempt.answer,

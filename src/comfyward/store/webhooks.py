@@ -104,7 +104,7 @@ def next_due(conn: Connection) -> int | None:
 
 def record(
     conn: Connection,
-    delivery_id: str,
+    tried: Delivery,
     *,
     state: DeliveryState,
     status: int | None,
@@ -112,13 +112,14 @@ def record(
     next_attempt_at: int | None,
     now: int,
 ) -> None:
-    """Writes down how an attempt went."""
+    """Writes down how an attempt went, unless the delivery was made due again while it was tried."""
+    as_it_was = (webhook_deliveries.c[name] == getattr(tried, name) for name in ("id", "attempts", "created_at"))
     conn.execute(
         update(webhook_deliveries)
-        .where(webhook_deliveries.c.id == delivery_id)
+        .where(*as_it_was)
         .values(
             state=state,
-            attempts=webhook_deliveries.c.attempts + 1,
+            attempts=tried.attempts + 1,
             last_status=status,
             last_answer=answer,
             next_attempt_at=next_attempt_at,
