@@ -44,6 +44,7 @@ from tests import servers as test_servers
 from tests.stack.stack import Stack
 
 IDLE_S = 8.0
+SUBMITTERS = 32
 WAIT_S = 25.0
 
 
@@ -110,7 +111,7 @@ async def measure(stacks: list[Stack], token: str, key: str, workers: int, rate:
 async def submit_steadily(
     client: aiohttp.ClientSession, urls: list[str], rate: float, seconds: float, submitted: dict[str, float]
 ) -> None:
-    """As many at once as it takes to keep the rate; the clock of a run starts when its submission was answered."""
+    """SUBMITTERS keep the rate while the servers can; the clock of a run starts when its submission was answered."""
     body = msgspec.json.encode({"prompt": {"1": {"class_type": "Any", "inputs": {}}}, "accelerator": "L4"})
     began, count = time.perf_counter(), 0
 
@@ -126,7 +127,7 @@ async def submit_steadily(
                 run = msgspec.json.decode(await answer.read())
                 submitted[run["id"]] = time.perf_counter()
 
-    await asyncio.gather(*(submitter(number) for number in range(16)))
+    await asyncio.gather(*(submitter(number) for number in range(SUBMITTERS)))
 
 
 async def cpu_share(stacks: list[Stack]) -> float:

@@ -84,9 +84,8 @@ class Tables:
 
     def _claim(self, run_id: str) -> None:
         now = now_ms()
-        lease = f"lease-{run_id}"
-        values = {"worker_id": "w", "device": "d", "lease": lease, "expires_at": now + 60_000, "now": now}
-        assert self._write(queue.assign, run_id, **values) is not None
+        hand_out = queue.HandOut(run_id, "w", "d", f"lease-{run_id}")
+        assert self._write(queue.assign, [hand_out], expires_at=now + 60_000, now=now)
 
     def _read(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return asyncio.run(self._db.read(operation, *args, **kwargs))

@@ -70,9 +70,8 @@ class Store:
 
     def assign(self, run_id: str, lease: str = "lease", worker_id: str = "w", lease_ms: int = 10_000) -> Any:
         now = now_ms()
-        return self.write(
-            queue.assign, run_id, worker_id=worker_id, device="d", lease=lease, expires_at=now + lease_ms, now=now
-        )
+        hand_out = queue.HandOut(run_id, worker_id, "d", lease)
+        return next(iter(self.write(queue.assign, [hand_out], expires_at=now + lease_ms, now=now)), None)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

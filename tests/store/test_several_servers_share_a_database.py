@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
+from comfyward.delivery.hub import Hub
+from comfyward.delivery.relay import Relay
 from comfyward.errors import InvalidRequest, SetupFailed, Unavailable
 from comfyward.runs.event import Event, EventType
 from comfyward.runs.run import Run
@@ -84,6 +87,53 @@ def test_notices_reach_the_other_server_whole_and_in_order(servers: tuple[Databa
         return found, own
 
     assert asyncio.run(tell()) == (told, [])
+
+
+def test_what_was_stored_before_it_was_heard_who_follows_is_told_then(servers: tuple[Database, Database]) -> None:
+    unheard = Event("run", "account", EventType.STATUS, {"state": "running"}, 2)
+    other_run = Event("other run", "other account", EventType.STATUS, {"state": "running"}, 2)
+    followed = Event("run", "account", EventType.STATUS, {"state": "succeeded"}, 3)
+
+    async def follow() -> list[Event]:
+        hub = Hub()
+        here, there = Relay(servers[0], Hub()), Relay(servers[1], hub)
+        for db, relay in zip(servers, (here, there), strict=True):
+            await db.notices.listen(relay.hear, lambda: None)  # type: ignore[arg-type]
+        here.publish([unheard, other_run])
+        with hub.listen("account") as listener:
+            found = [await listener.next(10)]
+            here.publish([followed])
+            found.append(await listener.next(10))
+        for db in servers:
+            await db.notices.close()
+        return [event for event in found if event is not None]
+
+    assert asyncio.run(follow()) == [unheard, followed]
+
+
+def test_writes_that_wait_give_up_together_when_the_database_stays_away(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfyward.store.postgres.PATIENCE_S", 1.0)
+    db = open_database(postgres.new_database_with_tables(), 6)
+
+    async def write_meanwhile() -> list[object]:
+        writes = [db.write(accounts.create, f"a{number}", "member", None, now_ms()) for number in range(40)]
+        return await asyncio.gather(*writes, return_exceptions=True)
+
+    postgres.stop()
+    try:
+        began = time.monotonic()
+        answers = asyncio.run(write_meanwhile())
+        took_s = time.monotonic() - began
+    finally:
+        postgres.start()
+    found = asyncio.run(db.read(accounts.find))
+    db.close()
+
+    assert all(isinstance(answer, Unavailable) for answer in answers)
+    assert found == []
+    assert took_s < 8  # 40 waits one after the other would be 40
 
 
 def test_a_listener_that_lost_its_connection_says_so_and_listens_again(servers: tuple[Database, Database]) -> None:
@@ -188,8 +238,8 @@ def test_a_newer_sqlite_database_is_refused(tmp_path: Path) -> None:
 
 def _assign(conn: Connection, run_id: str, worker_id: str) -> Run | None:
     now = now_ms()
-    lease = f"lease-{run_id}"
-    return queue.assign(conn, run_id, worker_id=worker_id, device="d", lease=lease, expires_at=now + 9_000, now=now)
+    hand_out = queue.HandOut(run_id, worker_id, "d", f"lease-{run_id}")
+    return next(iter(queue.assign(conn, [hand_out], expires_at=now + 9_000, now=now)), None)
 
 
 def _say_nonsense(conn: Connection) -> None:

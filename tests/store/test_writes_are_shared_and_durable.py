@@ -1,6 +1,7 @@
 """Writes that wait share a commit, and one that raises undoes only itself."""
 
 import asyncio
+import threading
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -8,7 +9,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine
 
 from comfyward.errors import Conflict, IdempotencyMismatch, MissingAsset
-from comfyward.store import accounts, files, queue, runs
+from comfyward.runs.event import Event, EventType
+from comfyward.store import accounts, events, files, queue, runs
 from comfyward.store.db import now_ms, open_database
 from comfyward.store.runs import RunFilter
 from comfyward.store.schema import metadata
@@ -33,6 +35,57 @@ def test_a_write_that_raises_undoes_only_itself(database_url: str) -> None:
 
     assert isinstance(answers[10], Conflict)
     assert names == {f"a{number}" for number in range(20)}
+
+
+def test_what_a_write_deferred_is_undone_with_it(database_url: str) -> None:
+    db = open_database(database_url)
+    alice = asyncio.run(db.write(accounts.create, "alice", "member", None, now_ms()))
+    store = Store(db, alice, alice)
+    names = [store.new_run(f"run-{number}") for number in range(12)]
+
+    def tell(conn: Connection, run_id: str) -> None:
+        events.add(conn, [Event(run_id, alice.id, EventType.STATUS, {"state": "queued"}, 1)], now_ms())
+        if run_id == "run-5":
+            raise Conflict("no")
+
+    async def together() -> list[object]:
+        return await asyncio.gather(*(db.write(tell, name) for name in names), return_exceptions=True)
+
+    answers = asyncio.run(together())
+    asyncio.run(db.write(accounts.create, "bob", "member", None, now_ms()))  # a later one brings nothing back
+    told = [name for name in names if store.read(events.after, alice.id, name, 0)]
+    db.close()
+
+    assert isinstance(answers[5], Conflict)
+    assert told == [name for name in names if name != "run-5"]
+
+
+def test_a_caller_that_goes_away_takes_no_write_back(database_url: str) -> None:
+    db = open_database(database_url)
+    begun, may_end = threading.Event(), threading.Event()
+
+    def create_slowly(conn: Connection) -> None:
+        begun.set()
+        may_end.wait(10)
+        accounts.create(conn, "slow", "member", None, now_ms())
+
+    async def leave() -> set[str]:
+        waiting = asyncio.create_task(db.write(create_slowly))
+        await asyncio.to_thread(begun.wait, 10)
+        waiting.cancel()
+        may_end.set()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await asyncio.gather(*(db.write(accounts.create, f"a{n}", "member", None, now_ms()) for n in range(4)))
+        return {account.name for account in await db.read(accounts.find)}
+
+    found = asyncio.run(leave())
+    db.close()  # waits for what has begun
+    again = open_database(database_url)
+    kept = {account.name for account in asyncio.run(again.read(accounts.find))}
+    again.close()
+
+    assert {"a0", "a1", "a2", "a3"} <= found
+    assert kept == {"slow", "a0", "a1", "a2", "a3"}
 
 
 def test_what_was_written_is_there_after_a_restart(database_url: str) -> None:

@@ -1,14 +1,15 @@
 """What happens to runs, told between the servers of one database.
 
-Stored events are told to all; live ones (progress, previews) only to servers where somebody follows the run or its
-account, which they say once and again. A notice can be lost with the server that was to send it, so the rows of runs
-that somebody follows are also looked at every few seconds.
+They are told to servers where somebody follows the run or its account, which those say once and again. What was stored
+shortly before that was heard is told then. A notice can be lost with the server that was to send it, so the rows of
+runs that somebody follows are also looked at every few seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Sequence
 
 from comfyward.delivery.hub import Hub
@@ -20,6 +21,8 @@ from comfyward.store.db import Database, now_ms
 from comfyward.store.notices import Happened, Listening
 
 INTEREST_LASTS_S = 30.0
+LATELY_S = 8.0  # longer than the pause in which servers say again what is followed
+MAX_LATELY = 20_000
 MAX_CHANGED = 500
 LOOK_BACK_MS = 15_000
 
@@ -34,6 +37,7 @@ class Relay(Loop):
         super().__init__()
         self._db, self._hub = db, hub
         self._wanted: dict[str, float] = {}  # runs and accounts followed elsewhere, until when
+        self._lately: deque[tuple[float, Event]] = deque(maxlen=MAX_LATELY)  # stored ones
         self._filling: set[asyncio.Task[None]] = set()
         if db.is_shared:
             hub.on_listen, hub.on_gap = self._listening, self._gap
@@ -41,8 +45,14 @@ class Relay(Loop):
     def publish(self, events: Sequence[Event]) -> None:
         """Events that were recorded by this server."""
         self._hub.publish(events)
-        if self._db.is_shared and (told := [event for event in events if self._is_wanted(event)]):
-            self._db.notices.tell(Happened(told))
+        if not self._db.is_shared:
+            return
+        if wanted := [event for event in events if self._is_wanted(event)]:
+            self._db.notices.tell(Happened(wanted))
+        now = time.monotonic()
+        while self._lately and self._lately[0][0] < now - LATELY_S:
+            self._lately.popleft()
+        self._lately.extend((now, event) for event in events if event.seq is not None)
 
     def hear(self, notice: Happened | Listening) -> None:
         match notice:
@@ -50,10 +60,10 @@ class Relay(Loop):
                 self._hub.publish(events)
             case Listening(keys):
                 until = time.monotonic() + INTEREST_LASTS_S
-                fresh = [key for key in keys if key not in self._wanted]
+                fresh = {key for key in keys if key not in self._wanted}
                 self._wanted.update(dict.fromkeys(keys, until))
-                if newest := [event for key in fresh for event in self._hub.newest(key)]:
-                    self._db.notices.tell(Happened(newest))
+                if known := self._known_of(fresh):
+                    self._db.notices.tell(Happened(known))
 
     async def tick(self) -> dict[str, int]:
         if keys := self._hub.keys:
@@ -73,7 +83,12 @@ class Relay(Loop):
         return len(missed)
 
     def _is_wanted(self, event: Event) -> bool:
-        return event.seq is not None or event.run_id in self._wanted or event.account_id in self._wanted
+        return event.run_id in self._wanted or event.account_id in self._wanted
+
+    def _known_of(self, keys: set[str]) -> list[Event]:
+        """What runs and accounts that somebody begins to follow elsewhere have had here lately."""
+        stored = [event for _, event in self._lately if event.run_id in keys or event.account_id in keys]
+        return [*stored, *(event for key in keys for event in self._hub.newest(key))]
 
     def _listening(self, key: str) -> None:
         self._db.notices.tell(Listening([key]))

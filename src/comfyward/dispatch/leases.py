@@ -365,20 +365,11 @@ class _Match:
 
     def _assign(self, conn: Connection, pairs: list[tuple[Worker, WaitingRun]], now: int) -> list[tuple[Run, Event]]:
         devices = {worker.id: device for worker, device in self.asking}
-        assigned = []
-        for worker, waiting in pairs:
-            run = queue.assign(
-                conn,
-                waiting.id,
-                worker_id=worker.id,
-                device=devices[worker.id],
-                lease=new_secret(),
-                expires_at=now + self.lease_ms,
-                now=now,
-            )
-            if run is not None:
-                assigned.append((run, changes.assigned(conn, run, now)))
-        return assigned
+        hand_outs = [
+            queue.HandOut(waiting.id, worker.id, devices[worker.id], new_secret()) for worker, waiting in pairs
+        ]
+        assigned = queue.assign(conn, hand_outs, expires_at=now + self.lease_ms, now=now)
+        return [(run, changes.assigned(conn, run, now)) for run in assigned]
 
     def _end(self, conn: Connection, run_ids: list[str], now: int) -> list[Event]:
         events: list[Event] = []

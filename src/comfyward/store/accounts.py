@@ -281,18 +281,18 @@ def add_usage(
     credits: float,
 ) -> None:
     """Books the GPU time of one attempt; the primary key refuses to book it twice."""
-    _ADD_USAGE(
-        conn,
-        run_id=run_id,
-        attempt=attempt,
-        account_id=account_id,
-        api_key_id=api_key_id,
-        workflow_id=workflow_id,
-        accelerator=accelerator,
-        day=day,
-        gpu_ms=gpu_ms,
-        credits=credits,
-    )
+    values = {
+        "run_id": run_id,
+        "attempt": attempt,
+        "account_id": account_id,
+        "api_key_id": api_key_id,
+        "workflow_id": workflow_id,
+        "accelerator": accelerator,
+        "day": day,
+        "gpu_ms": gpu_ms,
+        "credits": credits,
+    }
+    _ADD_USAGE.defer(conn, [values])
 
 
 def used_credits(conn: Connection, account_ids: Iterable[str]) -> dict[str, float]:

@@ -21,7 +21,7 @@ _ADD = Statement(
 
 def add(conn: Connection, new: Sequence[Event], now: int) -> None:
     """Stores events; each has its number."""
-    _ADD.many(
+    _ADD.defer(
         conn,
         [
             {

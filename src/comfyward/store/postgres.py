@@ -1,8 +1,8 @@
 """PostgreSQL: the database of any number of servers.
 
-Operations run in threads, each on a connection of its own. Those that another server was in the way of (a deadlock, a
-row that both wanted to write first) run again; while the database is away (a restart, a failover, no free connection)
-they wait for it for a while.
+Operations run in threads, on connections of their own; writes that wait share a transaction. Those that another server
+was in the way of (a deadlock, a row that both wanted to write first) run again; while the database is away (a restart,
+a failover, no free connection) they wait for it for a while.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError, OperationalError
@@ -24,6 +24,8 @@ from comfyward.errors import InvalidRequest, SetupFailed, Unavailable
 from comfyward.ids import number_of
 from comfyward.store import revision
 from comfyward.store.db import Database
+from comfyward.store.statement import run_whole
+from comfyward.store.writers import Outcome, Write, Writers
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ R = TypeVar("R")
 
 PATIENCE_S = 10.0
 MAX_TRIES = 8
+WRITERS = 2  # of more, each commit is shared by fewer writes; one alone would make all wait for a slow one
 SPARE_CONNECTIONS = 2  # beside those that operations use: leadership, and one for a start or a check
 UPGRADING = number_of("upgrading")
 # TCP gives up on a vanished host after minutes; a failover should take seconds.
@@ -52,6 +55,10 @@ class _Trouble(Enum):
     OTHER = "other"
 
 
+class _Away(Unavailable):
+    """The database is, for longer than anybody should wait."""
+
+
 class PostgresDatabase(Database):
     """A pool of connections and the threads that use them. An empty database gets its tables at once."""
 
@@ -62,9 +69,8 @@ class PostgresDatabase(Database):
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ")
         self._looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._writing = self._engine.execution_options(isolation_level="READ COMMITTED")
-        readers = max(2, connections // 3)
-        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="db-read")
-        self._writers = ThreadPoolExecutor(max(2, connections - readers), thread_name_prefix="db-write")
+        self._readers = ThreadPoolExecutor(max(2, connections - WRITERS), thread_name_prefix="db-read")
+        self._writers = Writers(WRITERS, self._commit)
         self._leading = _Leading(self._engine)
         from comfyward.store.postgres_notices import PostgresNotices
 
@@ -77,16 +83,45 @@ class PostgresDatabase(Database):
         return await _run(self._readers, self._looking, lambda conn: operation(conn, *args, **kwargs))
 
     async def write(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        return await _run(self._writers, self._writing, lambda conn: operation(conn, *args, **kwargs))
+        result: R = await self._writers.write(lambda conn: operation(conn, *args, **kwargs))
+        return result
 
     async def leads(self, name: str) -> bool:
         return await self._leading.leads(name)
 
     def close(self) -> None:
-        for threads in (self._writers, self._readers):
-            threads.shutdown()
+        self._writers.close()
+        self._readers.shutdown()
         self._leading.close()
         self._engine.dispose()
+
+    def _commit(self, writes: Sequence[Write]) -> list[Outcome]:
+        """All in one transaction; when one of them raises, each in its own."""
+        patient_until = max(write.asked_at_s for write in writes) + PATIENCE_S
+        if len(writes) == 1:
+            return [self._commit_alone(writes[0], patient_until)]
+
+        def all_of_them(conn: Connection) -> list[Any]:
+            return [write.call(conn) for write in writes]
+
+        try:
+            return [Outcome(result) for result in _insist(self._writing, all_of_them, patient_until, max_tries=1)]
+        except _Away as error:
+            return [Outcome(failure=error)] * len(writes)
+        except Exception as error:
+            log.debug("%d writes are not shared, since one fails: %r", len(writes), error)
+        outcomes: list[Outcome] = []
+        for write in writes:
+            outcomes.append(self._commit_alone(write, patient_until))
+            if isinstance(outcomes[-1].failure, _Away):  # the others need not wait for that one after the other
+                break
+        return outcomes + outcomes[-1:] * (len(writes) - len(outcomes))
+
+    def _commit_alone(self, write: Write, patient_until: float) -> Outcome:
+        try:
+            return Outcome(_insist(self._writing, write.call, patient_until))
+        except Exception as error:
+            return Outcome(failure=error)
 
 
 def open_engine(url: URL, connections: int) -> Engine:
@@ -96,6 +131,7 @@ def open_engine(url: URL, connections: int) -> Engine:
             url.set(drivername="postgresql+psycopg"),
             pool_size=connections + SPARE_CONNECTIONS,
             max_overflow=0,
+            pool_use_lifo=True,  # the connection that was used last has its statements prepared
             connect_args=CONNECT_ARGUMENTS,
         )
     except (ModuleNotFoundError, NoSuchModuleError) as error:
@@ -145,13 +181,11 @@ def _advice(reason: str) -> str:
 
 
 async def _run(threads: ThreadPoolExecutor, engine: Engine, call: Callable[[Connection], R]) -> R:
-    answer = asyncio.get_running_loop().run_in_executor(threads, _insist, engine, call)
-    # A caller that goes away does not take back what has begun.
-    return await asyncio.shield(answer)
-
-
-def _insist(engine: Engine, call: Callable[[Connection], R]) -> R:
     patient_until = time.monotonic() + PATIENCE_S
+    return await asyncio.get_running_loop().run_in_executor(threads, _insist, engine, call, patient_until)
+
+
+def _insist(engine: Engine, call: Callable[[Connection], R], patient_until: float, max_tries: int = MAX_TRIES) -> R:
     for tries in range(1, 1_000_000):
         try:
             return _once(engine, call)
@@ -160,8 +194,8 @@ def _insist(engine: Engine, call: Callable[[Connection], R]) -> R:
                 case _Trouble.AWAY if time.monotonic() < patient_until:
                     time.sleep(random.uniform(0.05, 0.3))  # noqa: S311  spreads servers apart
                 case _Trouble.AWAY:
-                    raise Unavailable("The database cannot be reached.") from error
-                case _Trouble.IN_THE_WAY if tries < MAX_TRIES:
+                    raise _Away("The database cannot be reached.") from error
+                case _Trouble.IN_THE_WAY if tries < max_tries:
                     time.sleep(random.uniform(0, 0.01 * tries))  # noqa: S311
                 case _Trouble.UNSTORABLE:
                     raise InvalidRequest(_unstorable(error)) from error
@@ -172,13 +206,13 @@ def _insist(engine: Engine, call: Callable[[Connection], R]) -> R:
 
 def _once(engine: Engine, call: Callable[[Connection], R]) -> R:
     with engine.connect() as conn:
-        result = call(conn)
+        result = run_whole(conn, call)
         try:
             conn.commit()
         except DBAPIError as error:
             if _trouble(error) is _Trouble.AWAY:
                 # Whether it was committed is not known: running it again could do it twice.
-                raise Unavailable("The database went away in the middle of a change.") from error
+                raise _Away("The database went away in the middle of a change.") from error
             raise
     return result
 

@@ -223,20 +223,20 @@ def oldest(conn: Connection) -> dict[str, int]:
     return {row.pool: int(row[1]) for row in conn.execute(query)}
 
 
-def assign(
-    conn: Connection, run_id: str, *, worker_id: str, device: str, lease: str, expires_at: int, now: int
-) -> Run | None:
-    """Hands a queued run to a worker as a new attempt. None when it is no longer queued, or another server has it."""
-    row = _ASSIGN(
-        conn,
-        run_id=run_id,
-        lease=lease,
-        lease_expires_at=expires_at,
-        worker_id=worker_id,
-        device=device,
-        assigned_at=now,
-    ).first()
-    return run_of(row) if row else None
+@dataclass(frozen=True)
+class HandOut:
+    """Which run goes to which worker, under which lease."""
+
+    run_id: str
+    worker_id: str
+    device: str
+    lease: str
+
+
+def assign(conn: Connection, hand_outs: Sequence[HandOut], *, expires_at: int, now: int) -> list[Run]:
+    """Hands queued runs to workers as new attempts: those that are still queued and that no other server has."""
+    values = [{**hand_out.__dict__, "lease_expires_at": expires_at, "assigned_at": now} for hand_out in hand_outs]
+    return [run_of(row) for answer in _ASSIGN.each(conn, values) for row in answer]
 
 
 def leased(conn: Connection, lease: str) -> tuple[Run, int] | None:

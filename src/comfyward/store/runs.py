@@ -51,12 +51,12 @@ _COUNT_BEFORE = Statement(
         )
     )
 )
+# Not max(): where PostgreSQL takes the table for small, it reads all of the index for that.
+_LAST_TURN = select(runs.c.turn).where(runs.c.pool == bindparam("pool")).order_by(runs.c.turn.desc()).limit(1)
 _TURNS = Statement(
     select(
-        select(func.max(runs.c.turn))
-        .where(runs.c.pool == bindparam("pool"), runs.c.account_id == bindparam("account_id"))
-        .scalar_subquery(),
-        select(func.max(runs.c.turn)).where(runs.c.pool == bindparam("pool"), IS_HANDED_OUT).scalar_subquery(),
+        _LAST_TURN.where(runs.c.account_id == bindparam("account_id")).scalar_subquery(),
+        _LAST_TURN.where(IS_HANDED_OUT).scalar_subquery(),
         select(accounts.c.weight).where(accounts.c.id == bindparam("account_id")).scalar_subquery(),
         select(runs.c.account_id)
         .where(runs.c.account_id == bindparam("account_id"), runs.c.finished_at.is_(None), IS_QUEUED)

@@ -1,19 +1,17 @@
 """SQLite: the database of one server, in WAL mode.
 
 There is one writer thread. Writes that wait while a commit is on its way share the next one, each under a savepoint of
-its own, so an operation that raises undoes only itself; nobody is answered before the commit is on disk.
+its own, so an operation that raises undoes only itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
 import sqlite3
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -23,19 +21,14 @@ from sqlalchemy.engine import make_url
 from comfyward.errors import SetupFailed
 from comfyward.store.db import Database
 from comfyward.store.revision import upgrade
+from comfyward.store.statement import run_whole
+from comfyward.store.writers import Outcome, Write, Writers
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 READERS = 4
-MAX_SHARED = 64
 WAL_PAGES = 10_000  # 40 MB: a checkpoint holds the writer up, and graphs are long
-
-
-@dataclass
-class _Write:
-    call: Callable[[Connection], Any]
-    future: Future[Any]
 
 
 class SqliteDatabase(Database):
@@ -44,15 +37,14 @@ class SqliteDatabase(Database):
     def __init__(self, url: str) -> None:
         self._engine = _sqlite_engine(url)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
-        self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(target=self._write_loop, name="db-write", daemon=True)
         try:
             upgrade(self._engine)
         except SetupFailed:
             self._engine.dispose()
             raise
         self._onlooker = self._engine.connect().execution_options(onlooker=True)
-        self._writer.start()
+        self._writing = self._engine.connect()
+        self._writers = Writers(1, self._commit)
 
     async def read(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         loop = asyncio.get_running_loop()
@@ -64,74 +56,42 @@ class SqliteDatabase(Database):
         return operation(self._onlooker, *args, **kwargs)
 
     async def write(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        future: Future[R] = Future()
-        self._writes.put(_Write(lambda conn: operation(conn, *args, **kwargs), future))
-        # A caller that goes away must not take a write back that others share: the future is shielded.
-        return await asyncio.shield(asyncio.wrap_future(future))
+        result: R = await self._writers.write(lambda conn: operation(conn, *args, **kwargs))
+        return result
 
     async def leads(self, name: str) -> bool:
         return True
 
     def close(self) -> None:
-        self._writes.put(None)
-        self._writer.join()
+        self._writers.close()
         self._readers.shutdown()
-        self._onlooker.close()
+        for conn in (self._writing, self._onlooker):
+            conn.close()
         self._engine.dispose()
 
     def _read(self, operation: Callable[..., R], *args: Any, **kwargs: Any) -> R:
         with self._engine.connect() as conn:
             return operation(conn, *args, **kwargs)
 
-    def _write_loop(self) -> None:
-        with self._engine.connect() as conn:
-            while (first := self._writes.get()) is not None:
-                batch, closing = self._batch(first)
-                self._commit(conn, batch)
-                if closing:
-                    return
-
-    def _batch(self, first: _Write) -> tuple[list[_Write], bool]:
-        batch = [first]
-        while len(batch) < MAX_SHARED:
-            try:
-                write = self._writes.get_nowait()
-            except queue.Empty:
-                break
-            if write is None:
-                return batch, True
-            batch.append(write)
-        return batch, False
-
-    def _commit(self, conn: Connection, batch: list[_Write]) -> None:
-        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
+    def _commit(self, writes: Sequence[Write]) -> list[Outcome]:
         try:
-            with conn.begin():
-                for write in batch:
-                    answers.append((write.future, *_run_alone(conn, write.call, shared=len(batch) > 1)))
+            with self._writing.begin():
+                return [_run_alone(self._writing, write.call, shared=len(writes) > 1) for write in writes]
         except Exception as error:
-            answers = [(write.future, None, error) for write in batch]
-        for future, result, failure in answers:
-            if failure is None:
-                future.set_result(result)
-            else:
-                future.set_exception(failure)
+            return [Outcome(failure=error) for _ in writes]
 
 
-def _run_alone(
-    conn: Connection, call: Callable[[Connection], Any], *, shared: bool
-) -> tuple[Any, BaseException | None]:
+def _run_alone(conn: Connection, call: Callable[[Connection], Any], *, shared: bool) -> Outcome:
     if not shared:
-        return call(conn), None
+        return Outcome(run_whole(conn, call))
     conn.exec_driver_sql("SAVEPOINT own")
     try:
-        result = call(conn)
+        return Outcome(run_whole(conn, call))
     except Exception as error:
         conn.exec_driver_sql("ROLLBACK TO SAVEPOINT own")
-        return None, error
+        return Outcome(failure=error)
     finally:
         conn.exec_driver_sql("RELEASE SAVEPOINT own")
-    return result, None
 
 
 def _sqlite_engine(url: str) -> Engine:

@@ -11,10 +11,14 @@ import collections
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
+
+R = TypeVar("R")
+
+_DEFERRED = "deferred"
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,24 @@ class _Compiled:
         self.order = tuple(made.positiontup) if made.positional else None  # None where the driver takes names
         self.brought = dict(made.params)
         self._row: Callable[[Sequence[Any]], Any] | None = None
+        self._is_known = False  # what comes back: a driver describes it column by column, each time it is asked
 
     def run(self, conn: Connection, values: dict[str, Any]) -> Answer:
         arguments = self._arguments(values)
         with _cursor(conn, self.text, arguments) as cursor:
             cursor.execute(self.text, arguments)
-            if cursor.description is None:
-                return Answer((), cursor.rowcount)
-            row = self._row = self._row or _row_of([each[0] for each in cursor.description])
-            return Answer([row(each) for each in cursor.fetchall()], cursor.rowcount)
+            return self._answer(cursor)
+
+    def run_each(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> list[Answer]:
+        if len(rows) < 2 or conn.dialect.name != "postgresql":
+            return [self.run(conn, row) for row in rows]
+        arguments = [self._arguments(row) for row in rows]
+        with _cursor(conn, self.text, arguments) as cursor:
+            cursor.executemany(self.text, arguments, returning=True)
+            answers = [self._answer(cursor)]
+            while cursor.nextset():
+                answers.append(self._answer(cursor))
+            return answers
 
     def run_many(self, conn: Connection, rows: Iterable[dict[str, Any]]) -> None:
         arguments = [self._arguments(row) for row in rows]
@@ -67,6 +80,15 @@ class _Compiled:
                 cursor.execute(self.text, arguments[0])
             else:
                 cursor.executemany(self.text, arguments)
+
+    def _answer(self, cursor: Any) -> Answer:
+        if not self._is_known:
+            described = cursor.description
+            self._row = None if described is None else _row_of([column[0] for column in described])
+            self._is_known = True
+        if self._row is None:
+            return Answer((), cursor.rowcount)
+        return Answer([self._row(each) for each in cursor.fetchall()], cursor.rowcount)
 
     def _arguments(self, values: dict[str, Any]) -> Any:
         values = {**self.brought, **values}
@@ -86,15 +108,35 @@ class Statement:
     def __call__(self, conn: Connection, **values: Any) -> Answer:
         return self._for(conn).run(conn, values)
 
+    def each(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> list[Answer]:
+        """The answer for each row of values; on PostgreSQL they are asked for in one trip."""
+        return self._for(conn).run_each(conn, rows)
+
     def many(self, conn: Connection, rows: Iterable[dict[str, Any]]) -> None:
         """Once for each row of values; nothing for none."""
         self._for(conn).run_many(conn, rows)
+
+    def defer(self, conn: Connection, rows: Iterable[dict[str, Any]]) -> None:
+        """As `many`, at the end of the transaction: with the rows of every write that shares it, in one trip.
+
+        For rows that no write reads.
+        """
+        conn.info.setdefault(_DEFERRED, {}).setdefault(self, []).extend(rows)
 
     def _for(self, conn: Connection) -> _Compiled:
         known = self._compiled.get(conn.dialect.name)
         if known is None:
             known = self._compiled[conn.dialect.name] = _Compiled(self._clause.compile(dialect=conn.dialect))
         return known
+
+
+def run_whole(conn: Connection, operation: Callable[[Connection], R]) -> R:
+    """Runs an operation, and after it what it deferred."""
+    conn.info.pop(_DEFERRED, None)  # of one that was undone
+    result = operation(conn)
+    for statement, rows in conn.info.pop(_DEFERRED, {}).items():
+        statement.many(conn, rows)
+    return result
 
 
 def _row_of(names: list[str]) -> Callable[[Sequence[Any]], Any]:

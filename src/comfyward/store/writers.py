@@ -1,0 +1,92 @@
+"""Writes that wait share a commit: the price of one is a round trip and a disk that says it is durable."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+
+MAX_SHARED = 64
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a write came to: what it returned, or what it raised."""
+
+    result: Any = None
+    failure: BaseException | None = None
+
+
+@dataclass(frozen=True)
+class Write:
+    """An operation that waits for its turn."""
+
+    call: Callable[[Connection], Any]
+    answer: asyncio.Future[Any]
+    asked_at_s: float = field(default_factory=time.monotonic)
+
+
+class Writers:
+    """Threads that each take all writes that wait (at most MAX_SHARED) and hand them to `commit`.
+
+    `commit` returns an outcome for each, none before it is durable; it may not raise.
+    """
+
+    def __init__(self, threads: int, commit: Callable[[Sequence[Write]], Sequence[Outcome]]) -> None:
+        self._commit = commit
+        self._waiting: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._work, name="db-write", daemon=True) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    async def write(self, call: Callable[[Connection], Any]) -> Any:
+        """What the operation returned, once that is durable. Raises what it raised."""
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting.put(Write(call, answer))
+        # A caller that goes away must not take a write back that others share.
+        return await asyncio.shield(answer)
+
+    def close(self) -> None:
+        """Returns when every write that waits is done."""
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        closing = False
+        while not closing and (first := self._waiting.get()) is not None:
+            shared, closing = self._shared(first)
+            for write, outcome in zip(shared, self._commit(shared), strict=True):
+                _tell(write.answer, outcome)
+
+    def _shared(self, first: Write) -> tuple[list[Write], bool]:
+        shared = [first]
+        while len(shared) < MAX_SHARED:
+            try:
+                write = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if write is None:
+                return shared, True
+            shared.append(write)
+        return shared, False
+
+
+def _tell(answer: asyncio.Future[Any], outcome: Outcome) -> None:
+    with contextlib.suppress(RuntimeError):  # its event loop has ended, and whoever waited with it
+        answer.get_loop().call_soon_threadsafe(_settle, answer, outcome)
+
+
+def _settle(answer: asyncio.Future[Any], outcome: Outcome) -> None:
+    if outcome.failure is None:
+        answer.set_result(outcome.result)
+    else:
+        answer.set_exception(outcome.failure)
