@@ -268,11 +268,8 @@ class Leases(Loop):
         now = now_ms()
         if now - self._looked_elsewhere_at > ELSEWHERE_MS:
             self._looked_elsewhere_at = now
-            present = await self._db.read(workers.find, now - workers.PRESENT_MS)
-            self._elsewhere = [
-                Worker(row.id, row.pool, row.environment, False, frozenset(row.vitals.get("warm", ())))
-                for row in present
-            ]
+            present = await self._db.look(workers.holdings, now - workers.PRESENT_MS)
+            self._elsewhere = [Worker(row.worker_id, row.pool, row.environment, False, row.warm) for row in present]
         return self._elsewhere
 
     def _remember_files(self, run: Run) -> None:

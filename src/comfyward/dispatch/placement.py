@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 
 # A run whose models some worker holds is that worker's next; it may be overtaken this many times longer.
@@ -98,7 +99,7 @@ class Worker:
     warm: frozenset[str]
     cached: frozenset[str] = frozenset()  # files that its host had lately
 
-    @property
+    @cached_property
     def kind(self) -> Kind:
         return Kind(self.pool, self.environment, self.idle, self.warm)
 

@@ -16,6 +16,21 @@ from comfyward.store.statement import Statement
 PRESENT_MS = 60_000  # a worker, or a fleet, that was not heard of for this long is not there
 
 _DRAIN = Statement(select(workers.c.drain_at).where(workers.c.id == bindparam("worker_id")))
+_HOLDINGS = Statement(
+    select(workers.c.id, workers.c.pool, workers.c.environment, workers.c.vitals).where(
+        workers.c.seen_at >= bindparam("seen_after"), workers.c.gone_at.is_(None)
+    )
+)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A worker that is there, and the models that it holds."""
+
+    worker_id: str
+    pool: str
+    environment: str
+    warm: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -97,6 +112,14 @@ def find(conn: Connection, seen_after: int) -> list[WorkerRow]:
     return [_worker(row._mapping) for row in conn.execute(query)]
 
 
+def holdings(conn: Connection, seen_after: int) -> list[Holding]:
+    """What placement knows of the workers that are there: read by every server, of all of them, again and again."""
+    return [
+        Holding(worker_id, pool, environment, frozenset(_warm.decode(vitals).warm))
+        for worker_id, pool, environment, vitals in _HOLDINGS(conn, seen_after=seen_after)
+    ]
+
+
 def local_ids(conn: Connection, prefix: str) -> list[str]:
     """A server's local workers not known to have gone: one that starts has none left of its former life."""
     own = (workers.c.local == 1, workers.c.id.startswith(prefix, autoescape=True))
@@ -134,6 +157,15 @@ def catalog_digest(conn: Connection, environment: str) -> str | None:
 def catalog(conn: Connection, environment: str) -> str | None:
     """The catalog's JSON text, None before any worker has reported one."""
     return conn.scalar(select(catalogs.c.body).where(catalogs.c.environment == environment))
+
+
+class _Warm(msgspec.Struct):
+    """The part of a worker's vitals that says which models it holds."""
+
+    warm: list[str] = []
+
+
+_warm = msgspec.json.Decoder(_Warm)
 
 
 def _worker(values: Any) -> WorkerRow:
