@@ -138,7 +138,7 @@ def _add_run_routes(routes: APIRouter, context: Context) -> None:
     async def placement(request: Request, run_id: str, workflow_id: str | None = None) -> Response:
         """Where a queued run stands, what it waits for, and when it is expected to start."""
         run = await _run(context, request, run_id, workflow_id)
-        outlook = await outlook_of(context.db, run, context.leases.rules)
+        outlook = await outlook_of(context.db, run, context.leases.rules, context.fleet_slots().keys())
         return Response(msgspec.json.encode(_placement(run, outlook)), media_type="application/json")
 
     @routes.get(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -22,15 +23,15 @@ class Outlook:
     explanation: Explanation
 
 
-async def outlook_of(db: Database, run: Run, rules: Rules) -> Outlook | None:
-    """None for a run that is not queued."""
+async def outlook_of(db: Database, run: Run, rules: Rules, local_pools: Collection[str]) -> Outlook | None:
+    """None for a run that is not queued. `local_pools` are those of this server's own workers."""
     if run.state is not State.QUEUED:
         return None
-    standing = await db.read(_standing, run, rules)
+    standing = await db.read(_standing, run, rules, local_pools)
     return Outlook(standing.place, explain(standing))
 
 
-def _standing(conn: Connection, run: Run, rules: Rules) -> Standing:
+def _standing(conn: Connection, run: Run, rules: Rules, local_pools: Collection[str]) -> Standing:
     now = now_ms()
     present = [worker for worker in workers.find(conn, now - workers.PRESENT_MS) if worker.pool == run.pool]
     pools = [fleet.pools[run.pool] for fleet in fleets.find(conn, now - workers.PRESENT_MS) if run.pool in fleet.pools]
@@ -40,6 +41,7 @@ def _standing(conn: Connection, run: Run, rules: Rules) -> Standing:
         place=runs.queue_position(conn, run),
         workers=len(present),
         busy=sum(worker.id in busy for worker in present),
+        is_served=bool(pools) or run.pool in local_pools or run.pool in workers.known_pools(conn),
         limit=sum(int(pool["max"]) for pool in pools) if pools else None,
         recent_ms=queue.lately(conn, run.pool, now - LATELY_MS),
         account_is_full=_is_full(conn, run),

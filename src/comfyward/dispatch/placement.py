@@ -238,12 +238,14 @@ class _Round:
 
 @dataclass(frozen=True)
 class Standing:
-    """All that says when a queued run starts. Times in ms; `recent_ms` is how long the pool's last runs took each."""
+    """All that says when a queued run starts. Times in ms; `recent_ms` is how long the pool's last runs took each, and
+    `is_served` says whether a fleet starts workers of the pool, or one has ever joined."""
 
     pool: str
     place: int
     workers: int
     busy: int
+    is_served: bool
     limit: int | None
     recent_ms: Sequence[int]
     account_is_full: bool
@@ -272,6 +274,8 @@ def explain(standing: Standing) -> Explanation:
             return Explanation("pool", standing.pool_problem, None)
         if standing.limit == 0:
             return Explanation("pool", f"No worker of {standing.pool} is allowed to run now.", None)
+        if not standing.is_served:
+            return Explanation("pool", f"No worker of {standing.pool} has ever joined, and no fleet starts one.", None)
         return Explanation("worker", f"A worker of {standing.pool} has to start first.", None)
     if standing.place == 1 and standing.has_models and standing.warm_workers and standing.waits_for_warm_ms > 0:
         reason = "A worker that has its models loaded is expected to be free within moments."

@@ -134,7 +134,8 @@ async def waiting_for(visit: Visit, run: Run) -> str | None:
     """What a queued run waits for, in words; None for a run that is not waiting."""
     if run.state is not State.QUEUED:
         return None
-    outlook = await outlook_of(visit.context.db, run, visit.context.leases.rules)
+    context = visit.context
+    outlook = await outlook_of(context.db, run, context.leases.rules, context.fleet_slots().keys())
     if outlook is None:
         return None
     found = outlook.explanation

@@ -51,9 +51,22 @@ def test_a_run_before_any_gpu_is_up_says_what_it_waits_for(start_fake: StartFake
     first, second = (client.submit(fake_save(), accelerator=name) for name in ("L4", "CPU"))
     client.finish(second)
 
+    nobody = "No worker of L4 has ever joined, and no fleet starts one."
+    assert nobody in visitor.get(f"/workflows/{workflow}/flight").text
+    assert nobody in visitor.get(f"/runs/{first}").text
+    come_and_go(stack, "L4")
     assert "starting an L4…" in visitor.get(f"/workflows/{workflow}/flight").text
     assert "starting an L4…" in visitor.get(f"/runs/{first}").text
     assert "starting" not in visitor.get(f"/runs/{second}").text
+
+
+def come_and_go(stack: Stack, pool: str) -> None:
+    """As a worker that serves a pool does between two bursts of work."""
+    token, names = stack.cli("tokens", "create", "gpu-box").strip(), ("id", "incarnation")
+    worker = dict.fromkeys((*names, "environment", "device", "host", "sandbox"), "x")
+    hello = {"worker": {**worker, "pool": pool, "versions": {}}, "catalog_digest": "d", "protocol": 2}
+    assert stack.worker_call(token, "hello", hello).status_code == 200
+    assert stack.worker_call(token, "goodbye", {"worker_id": "x", "incarnation": "x"}).status_code < 300
 
 
 def test_a_drained_worker_finishes_leaves_and_stays_away_until_it_is_resumed(start_fake: StartFake) -> None:
