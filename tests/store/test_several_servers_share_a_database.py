@@ -20,6 +20,7 @@ from comfyward.runs.run import Run
 from comfyward.store import accounts, queue, runs
 from comfyward.store.db import Database, now_ms, open_database
 from comfyward.store.notices import Happened, LogCame, Notice, Wake
+from comfyward.store.postgres import WRITERS
 from tests.servers import Postgres
 from tests.store.conftest import Store
 
@@ -87,6 +88,69 @@ def test_notices_reach_the_other_server_whole_and_in_order(servers: tuple[Databa
         return found, own
 
     assert asyncio.run(tell()) == (told, [])
+
+
+def test_servers_that_want_the_same_rows_in_another_order_do_not_hold_each_other_up(
+    servers: tuple[Database, Database],
+) -> None:
+    names = ("a", "b", "c", "d")
+    ids = [asyncio.run(servers[0].write(accounts.create, name, "member", None, now_ms())).id for name in names]
+    taken, may_end = threading.Semaphore(0), threading.Event()
+
+    def occupy(_: Connection) -> None:
+        taken.release()
+        may_end.wait(10)
+
+    def count_up(conn: Connection, account_id: str) -> None:
+        conn.execute(text("UPDATE accounts SET weight = weight + 1 WHERE id = :id"), {"id": account_id})
+        conn.execute(text("SELECT pg_sleep(0.05)"))
+
+    async def count() -> float:
+        occupied = []
+        for db in servers * WRITERS:
+            occupied.append(asyncio.create_task(db.write(occupy)))
+            await asyncio.to_thread(taken.acquire)
+        orders = zip(servers, (ids, ids[::-1]), strict=True)
+        writes = [asyncio.create_task(db.write(count_up, each)) for db, order in orders for each in order]
+        await asyncio.sleep(0)  # now they wait behind the writers, and share what comes next
+        began = time.monotonic()
+        may_end.set()
+        await asyncio.gather(*occupied, *writes)
+        return time.monotonic() - began
+
+    took_s = asyncio.run(count())
+
+    assert {account.weight for account in asyncio.run(servers[0].read(accounts.find))} == {3}
+    assert took_s < 0.9  # PostgreSQL looks for a deadlock after a second
+
+
+def test_a_row_that_somebody_holds_is_waited_for_but_not_for_ever(
+    servers: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfyward.store.postgres.PATIENCE_S", 1.0)
+    alice = asyncio.run(servers[0].write(accounts.create, "alice", "member", None, now_ms()))
+    held, let_go = threading.Event(), threading.Event()
+
+    def count_up(conn: Connection) -> None:
+        conn.execute(text("UPDATE accounts SET weight = weight + 1 WHERE id = :id"), {"id": alice.id})
+
+    def hold(conn: Connection) -> None:
+        count_up(conn)
+        held.set()
+        let_go.wait(20)
+
+    async def want_it() -> None:
+        holding = asyncio.create_task(servers[0].write(hold))
+        await asyncio.to_thread(held.wait)
+        with pytest.raises(Unavailable, match="holds on"):
+            await servers[1].write(count_up)
+        waiting = asyncio.create_task(servers[1].write(count_up))
+        let_go.set()
+        await asyncio.gather(holding, waiting)
+
+    asyncio.run(want_it())
+
+    assert [account.weight for account in asyncio.run(servers[0].read(accounts.find))] == [3]
 
 
 def test_what_was_stored_before_it_was_heard_who_follows_is_told_then(servers: tuple[Database, Database]) -> None:

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError, OperationalError
 
 from comfyward.errors import InvalidRequest, SetupFailed, Unavailable
@@ -36,6 +36,8 @@ PATIENCE_S = 10.0
 MAX_TRIES = 8
 WRITERS = 2  # of more, each commit is shared by fewer writes; one alone would make all wait for a slow one
 SPARE_CONNECTIONS = 2  # beside those that operations use: leadership, and one for a start or a check
+# Two shared transactions can each wait for a row of the other's; PostgreSQL looks for that after a second only.
+LOCK_PATIENCE_MS = 150
 UPGRADING = number_of("upgrading")
 # TCP gives up on a vanished host after minutes; a failover should take seconds.
 CONNECT_ARGUMENTS = {
@@ -51,6 +53,7 @@ CONNECT_ARGUMENTS = {
 class _Trouble(Enum):
     AWAY = "away"
     IN_THE_WAY = "in the way"
+    HELD_UP = "held up"
     UNSTORABLE = "unstorable"
     OTHER = "other"
 
@@ -63,8 +66,9 @@ class PostgresDatabase(Database):
     """A pool of connections and the threads that use them. An empty database gets its tables at once."""
 
     def __init__(self, url: URL, connections: int) -> None:
+        _prepare(url)
         self._engine = open_engine(url, connections)
-        _prepare(self._engine)
+        event.listen(self._engine, "connect", _limit_waits)
         # Made once: SQLAlchemy sets an engine of other options up anew each time it is asked for one.
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ")
         self._looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -105,7 +109,7 @@ class PostgresDatabase(Database):
             return [write.call(conn) for write in writes]
 
         try:
-            return [Outcome(result) for result in _insist(self._writing, all_of_them, patient_until, max_tries=1)]
+            return [Outcome(result) for result in _insist(self._writing, all_of_them, patient_until, shared=True)]
         except _Away as error:
             return [Outcome(failure=error)] * len(writes)
         except Exception as error:
@@ -159,7 +163,9 @@ def upgrade(engine: Engine) -> None:
         revision.upgrade(engine)
 
 
-def _prepare(engine: Engine) -> None:
+def _prepare(url: URL) -> None:
+    """Tables for an empty database; raises SetupFailed when it cannot be used as it is."""
+    engine = open_engine(url, 1)
     try:
         with reach(engine) as conn:
             is_empty = revision.present(conn) is None
@@ -167,9 +173,13 @@ def _prepare(engine: Engine) -> None:
             upgrade(engine)
         with engine.connect() as conn:
             revision.check(conn)
-    except SetupFailed:
+    finally:
         engine.dispose()
-        raise
+
+
+def _limit_waits(connection: Any, _record: object) -> None:
+    connection.execute(f"SET lock_timeout = {LOCK_PATIENCE_MS}")
+    connection.commit()
 
 
 def _advice(reason: str) -> str:
@@ -185,7 +195,8 @@ async def _run(threads: ThreadPoolExecutor, engine: Engine, call: Callable[[Conn
     return await asyncio.get_running_loop().run_in_executor(threads, _insist, engine, call, patient_until)
 
 
-def _insist(engine: Engine, call: Callable[[Connection], R], patient_until: float, max_tries: int = MAX_TRIES) -> R:
+def _insist(engine: Engine, call: Callable[[Connection], R], patient_until: float, *, shared: bool = False) -> R:
+    """What the operation returns; tried again while that may help. A shared one is not: alone, its parts may do."""
     for tries in range(1, 1_000_000):
         try:
             return _once(engine, call)
@@ -195,8 +206,12 @@ def _insist(engine: Engine, call: Callable[[Connection], R], patient_until: floa
                     time.sleep(random.uniform(0.05, 0.3))  # noqa: S311  spreads servers apart
                 case _Trouble.AWAY:
                     raise _Away("The database cannot be reached.") from error
-                case _Trouble.IN_THE_WAY if tries < max_tries:
+                case _Trouble.IN_THE_WAY if tries < MAX_TRIES and not shared:
                     time.sleep(random.uniform(0, 0.01 * tries))  # noqa: S311
+                case _Trouble.HELD_UP if time.monotonic() < patient_until and not shared:
+                    continue
+                case _Trouble.HELD_UP if not shared:
+                    raise Unavailable("Somebody else holds on to what is to be changed.") from error
                 case _Trouble.UNSTORABLE:
                     raise InvalidRequest(_unstorable(error)) from error
                 case _:
@@ -221,6 +236,8 @@ def _trouble(error: DBAPIError) -> _Trouble:
     state = getattr(error.orig, "sqlstate", None) or ""
     if state in ("40001", "40P01", "23505"):
         return _Trouble.IN_THE_WAY
+    if state == "55P03":
+        return _Trouble.HELD_UP
     if state.startswith("22"):
         return _Trouble.UNSTORABLE
     if error.connection_invalidated or state.startswith(("08", "57P", "53300")):
