@@ -61,7 +61,9 @@ from comfyward.store.notices import (
     LogCame,
     LogWanted,
     Notice,
+    SecretsGone,
     SecretsKept,
+    ServerJoined,
     Wake,
     WorkerJoined,
     WorkerTold,
@@ -289,12 +291,11 @@ class Server:
                 self._leases.log_came(worker_id, text)
             case SecretsKept(run_id, secrets):
                 self._secrets.know(run_id, secrets)
+            case SecretsGone(run_id):
+                self._secrets.forget_here(run_id)
             case CallersChanged():
                 self._auth.forget_here()
-            case Happened(events):
-                self._relay.hear(notice)
-                self._secrets.see(events)
-            case Listening():
+            case Happened() | Listening() | ServerJoined():
                 self._relay.hear(notice)
 
     def _look_everywhere(self) -> None:

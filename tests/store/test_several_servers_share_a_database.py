@@ -175,6 +175,27 @@ def test_what_was_stored_before_it_was_heard_who_follows_is_told_then(servers: t
     assert asyncio.run(follow()) == [unheard, followed]
 
 
+def test_a_server_that_starts_is_told_who_follows_what(servers: tuple[Database, Database]) -> None:
+    event = Event("run", "account", EventType.STATUS, {"state": "succeeded"}, 3)
+
+    async def join() -> Event | None:
+        hub = Hub()
+        there = Relay(servers[1], hub)
+        await servers[1].notices.listen(there.hear, lambda: None)  # type: ignore[arg-type]
+        with hub.listen("account") as listener:
+            await servers[1].notices.told()
+            here = Relay(servers[0], Hub())
+            await servers[0].notices.listen(here.hear, lambda: None)  # type: ignore[arg-type]
+            await here.tick()
+            here.publish([event])
+            found = await listener.next(10)
+        for db in servers:
+            await db.notices.close()
+        return found
+
+    assert asyncio.run(join()) == event
+
+
 def test_writes_that_wait_give_up_together_when_the_database_stays_away(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from comfyward.delivery.hub import MAX_BEHIND, Hub
 from comfyward.dispatch.secrets import Secrets, without_secrets
 from comfyward.runs.event import Event, EventType
-from comfyward.store.notices import NoOthers
+from comfyward.store.notices import NoOthers, Notice, SecretsGone, SecretsKept
 
 
 def event(kind: EventType = EventType.PROGRESS, run: str = "run", account: str = "account", **data: Any) -> Event:
@@ -78,3 +78,27 @@ async def test_secrets_are_kept_until_their_run_is_over() -> None:
     assert secrets.of("run") == found
     secrets.see([last()])
     assert secrets.of("run") == {}
+
+
+class Wire(NoOthers):
+    """What one server tells the others."""
+
+    def __init__(self) -> None:
+        self.told_others: list[Notice] = []
+
+    def tell(self, notice: Notice) -> None:
+        self.told_others.append(notice)
+
+
+async def test_the_other_servers_forget_secrets_too() -> None:
+    wire = Wire()
+    secrets, elsewhere = Secrets(wire), Secrets(NoOthers())
+    await secrets.keep("run", {"api_key_comfy_org": "k"})
+    elsewhere.know("run", {"api_key_comfy_org": "k"})
+
+    secrets.see([last()])
+    secrets.see([last("another")])  # which came without any
+    elsewhere.forget_here("run")
+
+    assert wire.told_others == [SecretsKept("run", {"api_key_comfy_org": "k"}), SecretsGone("run")]
+    assert elsewhere.of("run") == {}

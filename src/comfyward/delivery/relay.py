@@ -18,11 +18,10 @@ from comfyward.runs.event import Event
 from comfyward.store import events as stored_events
 from comfyward.store import runs
 from comfyward.store.db import Database, now_ms
-from comfyward.store.notices import Happened, Listening
+from comfyward.store.notices import Happened, Listening, ServerJoined
 
 INTEREST_LASTS_S = 30.0
-LATELY_S = 8.0  # longer than the pause in which servers say again what is followed
-MAX_LATELY = 20_000
+LATELY_S = 2.0  # longer than it takes until all have heard of a new follower
 MAX_CHANGED = 500
 LOOK_BACK_MS = 15_000
 
@@ -37,7 +36,8 @@ class Relay(Loop):
         super().__init__()
         self._db, self._hub = db, hub
         self._wanted: dict[str, float] = {}  # runs and accounts followed elsewhere, until when
-        self._lately: deque[tuple[float, Event]] = deque(maxlen=MAX_LATELY)  # stored ones
+        self._lately = _Lately()
+        self._has_joined = False
         self._filling: set[asyncio.Task[None]] = set()
         if db.is_shared:
             hub.on_listen, hub.on_gap = self._listening, self._gap
@@ -49,13 +49,12 @@ class Relay(Loop):
             return
         if wanted := [event for event in events if self._is_wanted(event)]:
             self._db.notices.tell(Happened(wanted))
-        now = time.monotonic()
-        while self._lately and self._lately[0][0] < now - LATELY_S:
-            self._lately.popleft()
-        self._lately.extend((now, event) for event in events if event.seq is not None)
+        self._lately.add([event for event in events if event.seq is not None])
 
-    def hear(self, notice: Happened | Listening) -> None:
+    def hear(self, notice: Happened | Listening | ServerJoined) -> None:
         match notice:
+            case ServerJoined():
+                self._say_what_is_followed()
             case Happened(events):
                 self._hub.publish(events)
             case Listening(keys):
@@ -66,11 +65,17 @@ class Relay(Loop):
                     self._db.notices.tell(Happened(known))
 
     async def tick(self) -> dict[str, int]:
-        if keys := self._hub.keys:
-            self._db.notices.tell(Listening(keys))
+        if not self._has_joined:
+            self._has_joined = True
+            self._db.notices.tell(ServerJoined())
+        self._say_what_is_followed()
         now = time.monotonic()
         self._wanted = {key: until for key, until in self._wanted.items() if until > now}
-        return {"found": await self._look(keys)}
+        return {"found": await self._look(self._hub.keys)}
+
+    def _say_what_is_followed(self) -> None:
+        if keys := self._hub.keys:
+            self._db.notices.tell(Listening(keys))
 
     async def _look(self, keys: list[str]) -> int:
         """Publishes what happened to followed runs and was not told here."""
@@ -87,8 +92,7 @@ class Relay(Loop):
 
     def _known_of(self, keys: set[str]) -> list[Event]:
         """What runs and accounts that somebody begins to follow elsewhere have had here lately."""
-        stored = [event for _, event in self._lately if event.run_id in keys or event.account_id in keys]
-        return [*stored, *(event for key in keys for event in self._hub.newest(key))]
+        return [event for key in keys for event in (*self._lately.of(key), *self._hub.newest(key))]
 
     def _listening(self, key: str) -> None:
         self._db.notices.tell(Listening([key]))
@@ -100,3 +104,29 @@ class Relay(Loop):
 
     async def _fill(self, run_id: str, last: int) -> None:
         self._hub.publish(await self._db.read(stored_events.missed, {run_id: last}))
+
+
+class _Lately:
+    """Stored events of the last moments, by run and by account."""
+
+    def __init__(self) -> None:
+        self._in_order: deque[tuple[float, Event]] = deque()
+        self._by_key: dict[str, deque[Event]] = {}
+
+    def add(self, events: Sequence[Event]) -> None:
+        now = time.monotonic()
+        for event in events:
+            self._in_order.append((now, event))
+            for key in (event.run_id, event.account_id):
+                self._by_key.setdefault(key, deque()).append(event)
+        while self._in_order and self._in_order[0][0] < now - LATELY_S:
+            self._drop(self._in_order.popleft()[1])
+
+    def of(self, key: str) -> Sequence[Event]:
+        return self._by_key.get(key, ())
+
+    def _drop(self, event: Event) -> None:
+        for key in (event.run_id, event.account_id):
+            self._by_key[key].popleft()
+            if not self._by_key[key]:
+                del self._by_key[key]

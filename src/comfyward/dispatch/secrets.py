@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comfyward.runs.event import Event
-from comfyward.store.notices import Notices, SecretsKept
+from comfyward.store.notices import Notices, SecretsGone, SecretsKept
 
 SECRET_NAMES = ("api_key_comfy_org", "auth_token_comfy_org")
 MAX_KEPT = 10_000
@@ -27,10 +27,17 @@ class Secrets:
             await self._notices.told()
 
     def know(self, run_id: str, secrets: Mapping[str, Any]) -> None:
-        if len(self._kept) < MAX_KEPT:
-            self._kept[run_id] = dict(secrets)
+        """Another server's caller has brought them."""
+        self._kept[run_id] = dict(secrets)
+        if len(self._kept) > MAX_KEPT:
+            self.forget_here(next(iter(self._kept)))
 
     def forget(self, run_id: str) -> None:
+        """Here and at the other servers."""
+        if self._kept.pop(run_id, None) is not None:
+            self._notices.tell(SecretsGone(run_id))
+
+    def forget_here(self, run_id: str) -> None:
         self._kept.pop(run_id, None)
 
     def of(self, run_id: str) -> dict[str, Any]:

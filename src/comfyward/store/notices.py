@@ -51,6 +51,12 @@ class SecretsKept(msgspec.Struct, frozen=True, tag="secrets"):
     secrets: dict[str, Any]
 
 
+class SecretsGone(msgspec.Struct, frozen=True, tag="secrets_gone"):
+    """A run is over: the keys that came with it are to be forgotten."""
+
+    run_id: str
+
+
 class CallersChanged(msgspec.Struct, frozen=True, tag="callers"):
     """A key was revoked, or an account changed: what is remembered of callers is outdated."""
 
@@ -61,13 +67,29 @@ class Happened(msgspec.Struct, frozen=True, tag="events"):
     events: list[Event]
 
 
+class ServerJoined(msgspec.Struct, frozen=True, tag="server"):
+    """A server has started: it has to be told who follows what."""
+
+
 class Listening(msgspec.Struct, frozen=True, tag="listening"):
-    """Somebody here follows these runs and accounts: tell their live events too."""
+    """Somebody here follows these runs and accounts: tell what happens to them."""
 
     keys: list[str]
 
 
-Notice = Wake | WorkerTold | WorkerJoined | LogWanted | LogCame | SecretsKept | CallersChanged | Happened | Listening
+Notice = (
+    Wake
+    | WorkerTold
+    | WorkerJoined
+    | LogWanted
+    | LogCame
+    | SecretsKept
+    | SecretsGone
+    | CallersChanged
+    | Happened
+    | ServerJoined
+    | Listening
+)
 
 # Called on the event loop with each notice of another server; never with this server's own.
 Heard = Callable[[Notice], None]

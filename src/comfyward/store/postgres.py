@@ -178,8 +178,11 @@ def _prepare(url: URL) -> None:
 
 
 def _limit_waits(connection: Any, _record: object) -> None:
-    connection.execute(f"SET lock_timeout = {LOCK_PATIENCE_MS}")
-    connection.commit()
+    import psycopg
+
+    with contextlib.suppress(psycopg.Error):  # it fails again at its first use, where that is dealt with
+        connection.execute(f"SET lock_timeout = {LOCK_PATIENCE_MS}")
+        connection.commit()
 
 
 def _advice(reason: str) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from comfyward.errors import Unavailable
+
 MAX_SHARED = 64
 
 
@@ -40,14 +42,16 @@ class Writers:
     """
 
     def __init__(self, threads: int, commit: Callable[[Sequence[Write]], Sequence[Outcome]]) -> None:
-        self._commit = commit
+        self._commit, self._is_closed = commit, False
         self._waiting: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._work, name="db-write", daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
 
     async def write(self, call: Callable[[Connection], Any]) -> Any:
-        """What the operation returned, once that is durable. Raises what it raised."""
+        """What the operation returned, once that is durable. Raises what it raised, and Unavailable after `close`."""
+        if self._is_closed:
+            raise Unavailable("The database is closed.")
         answer = asyncio.get_running_loop().create_future()
         self._waiting.put(Write(call, answer))
         # A caller that goes away must not take a write back that others share.
@@ -55,6 +59,7 @@ class Writers:
 
     def close(self) -> None:
         """Returns when every write that waits is done."""
+        self._is_closed = True
         for _ in self._threads:
             self._waiting.put(None)
         for thread in self._threads:
