@@ -355,10 +355,9 @@ class _Match:
         waiting = [_waiting_run(head) for head in heads if head.account_id not in unpaid]
         waiting = within_limits(in_order(waiting, now, self.rules.ageing_ms), _places_left(conn, heads))
         found = match([worker for worker, _ in self.asking], waiting, self.others, now, self.rules, self.passed)
-        assigned = self._assign(conn, found.pairs, now)
-        was_quicker_elsewhere = len(assigned) < len(found.pairs)
-        look_again = was_quicker_elsewhere or (bool(assigned) and len(waiting) > len(assigned))
-        return Matched(assigned, ended, found.passed, look_again, len(heads) > len(assigned))
+        assigned = self._assign(conn, found.pairs, now)  # those that are missing, another server is handing out
+        is_any_left = len(waiting) > len(found.pairs) or len(heads) >= QUEUE_LOOKAHEAD
+        return Matched(assigned, ended, found.passed, bool(found.pairs) and is_any_left, is_any_left)
 
     def _assign(self, conn: Connection, pairs: list[tuple[Worker, WaitingRun]], now: int) -> list[tuple[Run, Event]]:
         devices = {worker.id: device for worker, device in self.asking}
