@@ -103,7 +103,7 @@ def test_servers_that_want_the_same_rows_in_another_order_do_not_hold_each_other
 
     def count_up(conn: Connection, account_id: str) -> None:
         conn.execute(text("UPDATE accounts SET weight = weight + 1 WHERE id = :id"), {"id": account_id})
-        conn.execute(text("SELECT pg_sleep(0.05)"))
+        conn.execute(text("SELECT pg_sleep(0.02)"))
 
     async def count() -> float:
         occupied = []
