@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 from comfyward.accounts.account import Account
 from comfyward.store import accounts, sessions
 from comfyward.store.db import now_ms, open_database
+from comfyward.worker.protocol import PROTOCOL
 from tests.servers import free_port
 
 R = TypeVar("R")
@@ -166,6 +167,12 @@ class Stack:
         """A call as workers make it."""
         headers = {"Authorization": f"Bearer {token}"}
         return httpx2.post(f"{self.url}/worker/v1/{path}", json=message, headers=headers, timeout=60)
+
+    def worker_hello(self, token: str, *, protocol: int = PROTOCOL, **about: Any) -> httpx2.Response:
+        """Greets the server as a worker; it is of pool L4 and says `x` of itself where nothing else is given."""
+        names = ("id", "incarnation", "environment", "device", "host", "sandbox")
+        worker = {**dict.fromkeys(names, "x"), "pool": "L4", "versions": {}, **about}
+        return self.worker_call(token, "hello", {"worker": worker, "catalog_digest": "x", "protocol": protocol})
 
     def login_link(self, account: str | None = None) -> str:
         """A new one-time link into the website for an account (default: the admin), which is made when it is new."""

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from comfyward.worker.link import ServerLink
-from comfyward.worker.protocol import PREFIX, PROTOCOL, Ask
+from comfyward.worker.protocol import PREFIX, Ask
 from tests.stack.cluster import Cluster
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
@@ -115,18 +115,8 @@ async def test_a_worker_says_whether_it_heard_the_last_answer(asked: tuple[str, 
 
 
 def _hello(server: Stack, token: str, life: str) -> None:
-    worker: dict[str, Any] = {
-        "id": "by-hand",
-        "incarnation": life,
-        "pool": "L4",
-        "environment": "default",
-        "device": "L4",
-        "host": "here",
-        "sandbox": "none",
-        "versions": {},
-    }
-    hello = {"worker": worker, "catalog_digest": "none", "protocol": PROTOCOL}
-    assert server.worker_call(token, "hello", hello).status_code == 200
+    hello = server.worker_hello(token, id="by-hand", incarnation=life, environment="default")
+    assert hello.status_code == 200
 
 
 def _ask(server: Stack, token: str, life: str, *, heard: bool, wait_s: float = SOON_S) -> httpx2.Response:

@@ -77,10 +77,8 @@ def test_a_revoked_token_ends_its_workers(stack: Stack, fake_settings: FakeSetti
 @pytest.mark.parametrize(("protocol", "is_welcome"), [(0, False), (1, True), (2, True), (3, True), (4, False)])
 def test_versions_next_to_each_other_work_together(stack: Stack, protocol: int, is_welcome: bool) -> None:
     token = stack.cli("tokens", "create", "versions").strip()
-    names = ("id", "incarnation", "environment", "device", "host", "sandbox")
-    about = {**dict.fromkeys(names, "x"), "pool": "L4", "versions": {"comfyward": "9.9"}}
 
-    answer = stack.worker_call(token, "hello", {"worker": about, "catalog_digest": "d", "protocol": protocol})
+    answer = stack.worker_hello(token, protocol=protocol, versions={"comfyward": "9.9"})
 
     if is_welcome:
         assert answer.json()["protocol"] == 2

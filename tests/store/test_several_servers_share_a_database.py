@@ -186,9 +186,10 @@ def test_a_server_that_starts_is_told_who_follows_what(servers: tuple[Database, 
             await servers[1].notices.told()
             here = Relay(servers[0], Hub())
             await servers[0].notices.listen(here.hear, lambda: None)  # type: ignore[arg-type]
-            await here.tick()
+            here.start()
             here.publish([event])
             found = await listener.next(10)
+            await here.stop()
         for db in servers:
             await db.notices.close()
         return found

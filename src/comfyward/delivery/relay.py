@@ -37,10 +37,14 @@ class Relay(Loop):
         self._db, self._hub = db, hub
         self._wanted: dict[str, float] = {}  # runs and accounts followed elsewhere, until when
         self._lately = _Lately()
-        self._has_joined = False
         self._filling: set[asyncio.Task[None]] = set()
         if db.is_shared:
             hub.on_listen, hub.on_gap = self._listening, self._gap
+
+    def start(self) -> None:
+        """Asks the other servers who follows what: this one does not know yet."""
+        self._db.notices.tell(ServerJoined())
+        super().start()
 
     def publish(self, events: Sequence[Event]) -> None:
         """Events that were recorded by this server."""
@@ -65,9 +69,6 @@ class Relay(Loop):
                     self._db.notices.tell(Happened(known))
 
     async def tick(self) -> dict[str, int]:
-        if not self._has_joined:
-            self._has_joined = True
-            self._db.notices.tell(ServerJoined())
         self._say_what_is_followed()
         now = time.monotonic()
         self._wanted = {key: until for key, until in self._wanted.items() if until > now}

@@ -41,7 +41,7 @@ def _standing(conn: Connection, run: Run, rules: Rules, local_pools: Collection[
         place=runs.queue_position(conn, run),
         workers=len(present),
         busy=sum(worker.id in busy for worker in present),
-        is_served=bool(pools) or run.pool in local_pools or run.pool in workers.known_pools(conn),
+        is_served=bool(present or pools) or run.pool in local_pools or run.pool in workers.known_pools(conn),
         limit=sum(int(pool["max"]) for pool in pools) if pools else None,
         recent_ms=queue.lately(conn, run.pool, now - LATELY_MS),
         account_is_full=_is_full(conn, run),

@@ -27,7 +27,7 @@ class Secrets:
             await self._notices.told()
 
     def know(self, run_id: str, secrets: Mapping[str, Any]) -> None:
-        """Another server's caller has brought them."""
+        """They came with a run, here or at another server. The oldest go when there are too many."""
         self._kept[run_id] = dict(secrets)
         if len(self._kept) > MAX_KEPT:
             self.forget_here(next(iter(self._kept)))

@@ -87,8 +87,7 @@ class PostgresDatabase(Database):
         return await _run(self._readers, self._looking, lambda conn: operation(conn, *args, **kwargs))
 
     async def write(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        result: R = await self._writers.write(lambda conn: operation(conn, *args, **kwargs))
-        return result
+        return await self._writers.write(lambda conn: operation(conn, *args, **kwargs))
 
     async def leads(self, name: str) -> bool:
         return await self._leading.leads(name)
@@ -209,11 +208,13 @@ def _insist(engine: Engine, call: Callable[[Connection], R], patient_until: floa
                     time.sleep(random.uniform(0.05, 0.3))  # noqa: S311  spreads servers apart
                 case _Trouble.AWAY:
                     raise _Away("The database cannot be reached.") from error
-                case _Trouble.IN_THE_WAY if tries < MAX_TRIES and not shared:
+                case _ if shared:
+                    raise
+                case _Trouble.IN_THE_WAY if tries < MAX_TRIES:
                     time.sleep(random.uniform(0, 0.01 * tries))  # noqa: S311
-                case _Trouble.HELD_UP if time.monotonic() < patient_until and not shared:
+                case _Trouble.HELD_UP if time.monotonic() < patient_until:
                     continue
-                case _Trouble.HELD_UP if not shared:
+                case _Trouble.HELD_UP:
                     raise Unavailable("Somebody else holds on to what is to be changed.") from error
                 case _Trouble.UNSTORABLE:
                     raise InvalidRequest(_unstorable(error)) from error

@@ -56,8 +56,7 @@ class SqliteDatabase(Database):
         return operation(self._onlooker, *args, **kwargs)
 
     async def write(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        result: R = await self._writers.write(lambda conn: operation(conn, *args, **kwargs))
-        return result
+        return await self._writers.write(lambda conn: operation(conn, *args, **kwargs))
 
     async def leads(self, name: str) -> bool:
         return True

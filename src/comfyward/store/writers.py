@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from comfyward.errors import Unavailable
+
+R = TypeVar("R")
 
 MAX_SHARED = 64
 
@@ -48,11 +50,11 @@ class Writers:
         for thread in self._threads:
             thread.start()
 
-    async def write(self, call: Callable[[Connection], Any]) -> Any:
+    async def write(self, call: Callable[[Connection], R]) -> R:
         """What the operation returned, once that is durable. Raises what it raised, and Unavailable after `close`."""
         if self._is_closed:
             raise Unavailable("The database is closed.")
-        answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.put(Write(call, answer))
         # A caller that goes away must not take a write back that others share.
         return await asyncio.shield(answer)

@@ -62,10 +62,8 @@ def test_a_run_before_any_gpu_is_up_says_what_it_waits_for(start_fake: StartFake
 
 def come_and_go(stack: Stack, pool: str) -> None:
     """As a worker that serves a pool does between two bursts of work."""
-    token, names = stack.cli("tokens", "create", "gpu-box").strip(), ("id", "incarnation")
-    worker = dict.fromkeys((*names, "environment", "device", "host", "sandbox"), "x")
-    hello = {"worker": {**worker, "pool": pool, "versions": {}}, "catalog_digest": "d", "protocol": 2}
-    assert stack.worker_call(token, "hello", hello).status_code == 200
+    token = stack.cli("tokens", "create", "gpu-box").strip()
+    assert stack.worker_hello(token, pool=pool).status_code == 200
     assert stack.worker_call(token, "goodbye", {"worker_id": "x", "incarnation": "x"}).status_code < 300
 
 
