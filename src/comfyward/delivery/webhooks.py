@@ -6,9 +6,11 @@ Signed as Standard Webhooks says (webhook-id, webhook-timestamp, webhook-signatu
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -22,14 +24,18 @@ from comfyward.loop import Loop
 from comfyward.runs.run import Run
 from comfyward.store import webhooks
 from comfyward.store.db import Database, now_ms
-from comfyward.store.webhooks import DueDelivery
+from comfyward.store.webhooks import Delivery, DueDelivery, InFlight
 
-PARALLEL = 16
+PARALLEL = 128
+PER_ACCOUNT = 32
+PER_RECEIVER = 8
 TIMEOUT_S = 15.0
 FIRST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 3600.0
 KEPT_ANSWER_BYTES = 1000
 GONE = 410
+
+log = logging.getLogger(__name__)
 
 # (run as it was, event name) -> body; the API's form of a run is not ours to know.
 Render = Callable[[Run, str], bytes]
@@ -48,7 +54,7 @@ class Attempt:
 
 
 class Webhooks(Loop):
-    """Works off the deliveries that are due."""
+    """Makes the deliveries that are due: those of one run one after the other, and a few at once for each receiver."""
 
     name = "webhooks"
     interval_s = 5.0
@@ -56,28 +62,60 @@ class Webhooks(Loop):
     def __init__(self, db: Database, guard: Guard, render: Render, retry_s: float) -> None:
         super().__init__()
         self._db, self._guard, self._render, self._retry_s = db, guard, render, retry_s
+        self._in_flight: dict[asyncio.Task[None], Delivery] = {}
+        self._alarm: asyncio.TimerHandle | None = None
 
     async def tick(self) -> dict[str, int]:
-        due = await self._db.read(webhooks.due, now_ms(), PARALLEL)
-        if due:
-            runs: dict[str, list[DueDelivery]] = {}
-            for delivery in due:
-                runs.setdefault(delivery.delivery.run_id, []).append(delivery)
-            await asyncio.gather(*(self._deliver_in_order(deliveries) for deliveries in runs.values()))
-            self.wake()
-            return {"tried": len(due)}
+        begun = 0
+        while (room := PARALLEL - len(self._in_flight)) > 0:
+            due = await self._db.read(webhooks.due, now_ms(), room, self._left_out())
+            if not due:
+                break
+            begun += sum(self._begin(delivery) for delivery in due)
         await self._wake_when_due()
-        return {}
+        return {"tried": begun}
+
+    async def stop(self) -> None:
+        await super().stop()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        for task in self._in_flight:
+            task.cancel()
+        await asyncio.gather(*self._in_flight, return_exceptions=True)
+
+    def _left_out(self) -> InFlight:
+        flying = self._in_flight.values()
+        return InFlight(
+            runs=frozenset(each.run_id for each in flying),
+            receivers=_with_at_least(PER_RECEIVER, (each.receiver for each in flying)),
+            accounts=_with_at_least(PER_ACCOUNT, (each.account_id for each in flying)),
+        )
+
+    def _begin(self, due: DueDelivery) -> bool:
+        """Starts a delivery, unless its receiver or account has got its share since it was looked up."""
+        delivery, left_out = due.delivery, self._left_out()
+        if delivery.receiver in left_out.receivers or delivery.account_id in left_out.accounts:
+            return False
+        task = asyncio.create_task(self._deliver(due))
+        self._in_flight[task] = delivery
+        task.add_done_callback(self._landed)
+        return True
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        delivery = self._in_flight.pop(task)
+        if task.cancelled():
+            return
+        if error := task.exception():
+            log.error("delivery %s failed", delivery.id, exc_info=error, extra={"action": "webhook_failed"})
+            return  # tried again at the next tick, not at once
+        self.wake()
 
     async def _wake_when_due(self) -> None:
-        next_at = await self._db.read(webhooks.next_due)
+        next_at = await self._db.read(webhooks.next_due, self._left_out())
+        if self._alarm is not None:
+            self._alarm.cancel()
         if next_at is not None and (wait_ms := next_at - now_ms()) < self.interval_s * 1000:
-            asyncio.get_running_loop().call_later(max(0, wait_ms) / 1000, self.wake)
-
-    async def _deliver_in_order(self, deliveries: list[DueDelivery]) -> None:
-        """What is due for one run, one after the other: a receiver hears of the start before the end."""
-        for delivery in deliveries:
-            await self._deliver(delivery)
+            self._alarm = asyncio.get_running_loop().call_later(max(0, wait_ms) / 1000, self.wake)
 
     async def _deliver(self, due: DueDelivery) -> None:
         attempt = await self._try(due)
@@ -117,3 +155,7 @@ class Webhooks(Loop):
             return Attempt(None, error.message)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             return Attempt(None, str(error) or type(error).__name__)
+
+
+def _with_at_least(count: int, names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name for name, found in Counter(names).items() if found >= count)

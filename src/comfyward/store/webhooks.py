@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, select, update
 
 from comfyward.errors import NotFound
 from comfyward.ids import new_id
@@ -16,6 +17,13 @@ from comfyward.store.schema import accounts, webhook_deliveries
 
 DeliveryState = Literal["pending", "delivered", "failed"]
 
+# A receiver that answers one message with an error this often (about two minutes) has a fault that concerns it:
+# the message no longer holds up the later ones of its run. One that is down is waited for.
+REFUSED_ENOUGH = 6
+DOWN_STATUSES = (429, 502, 503, 504)
+MAX_RECEIVER = 300
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
 
 @dataclass(frozen=True)
 class Delivery:
@@ -24,8 +32,10 @@ class Delivery:
     id: str
     account_id: str
     run_id: str
+    seq: int  # of the run's events: its deliveries are made in this order
     event: str
     url: str
+    receiver: str  # the host behind the URL
     state: str
     attempts: int
     next_attempt_at: int | None
@@ -44,6 +54,20 @@ class DueDelivery:
     secrets: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class InFlight:
+    """What is left out because of deliveries that are being made: their runs, and whoever has enough of them."""
+
+    runs: frozenset[str] = frozenset()
+    receivers: frozenset[str] = frozenset()
+    accounts: frozenset[str] = frozenset()
+
+
+NOTHING_IN_FLIGHT = InFlight()
+
+_earlier = webhook_deliveries.alias("earlier")
+_later = webhook_deliveries.alias("later")
+
 _COLUMNS = [webhook_deliveries.c[name] for name in Delivery.__dataclass_fields__]
 _SECRETS = (accounts.c.webhook_secret, accounts.c.former_webhook_secret, accounts.c.former_webhook_secret_until)
 _WITH_RUN = select(*_COLUMNS, webhook_deliveries.c.snapshot, *_SECRETS).join(
@@ -60,22 +84,24 @@ def add(conn: Connection, run: Run, event: str, now: int) -> None:
             id=f"msg_{new_id()}",
             account_id=run.account_id,
             run_id=run.id,
+            seq=run.event_seq,
             event=event,
             url=run.webhook,
+            receiver=receiver_of(run.webhook),
             snapshot=text_of(run),
             state="pending",
             next_attempt_at=now,
             created_at=now,
         )
     )
+    _give_up_refused(conn, run.id, now)
 
 
-def due(conn: Connection, now: int, limit: int) -> list[DueDelivery]:
-    """Deliveries whose time has come, oldest first."""
+def due(conn: Connection, now: int, limit: int, in_flight: InFlight) -> list[DueDelivery]:
+    """Deliveries whose time has come, oldest first; of each run the earliest that is not made yet."""
     query = (
-        _WITH_RUN.where(webhook_deliveries.c.state == "pending", webhook_deliveries.c.next_attempt_at <= now)
-        # A short run starts and ends in one millisecond: "run.started" sorts after every other event's name.
-        .order_by(webhook_deliveries.c.next_attempt_at, webhook_deliveries.c.event.desc())
+        _WITH_RUN.where(*_next_of_runs(in_flight), webhook_deliveries.c.next_attempt_at <= now)
+        .order_by(webhook_deliveries.c.next_attempt_at)
         .limit(limit)
     )
     return [_due(row, now) for row in conn.execute(query)]
@@ -96,9 +122,9 @@ def count_waiting(conn: Connection) -> int:
     return int(conn.scalar(query) or 0)
 
 
-def next_due(conn: Connection) -> int | None:
-    """When the next delivery is due."""
-    query = select(webhook_deliveries.c.next_attempt_at).where(webhook_deliveries.c.state == "pending")
+def next_due(conn: Connection, in_flight: InFlight) -> int | None:
+    """When the next delivery is due, of those that `due` would give."""
+    query = select(webhook_deliveries.c.next_attempt_at).where(*_next_of_runs(in_flight))
     return conn.scalar(query.order_by(webhook_deliveries.c.next_attempt_at).limit(1))
 
 
@@ -126,6 +152,8 @@ def record(
             finished_at=None if state == "pending" else now,
         )
     )
+    if state == "pending":
+        _give_up_refused(conn, tried.run_id, now)
 
 
 def find(conn: Connection, account_id: str, run_id: str | None, limit: int) -> list[Delivery]:
@@ -133,18 +161,63 @@ def find(conn: Connection, account_id: str, run_id: str | None, limit: int) -> l
     query = select(*_COLUMNS).where(webhook_deliveries.c.account_id == account_id)
     if run_id:
         query = query.where(webhook_deliveries.c.run_id == run_id)
-    return [_delivery(row) for row in conn.execute(query.order_by(webhook_deliveries.c.created_at.desc()).limit(limit))]
+    newest_first = (webhook_deliveries.c.created_at.desc(), webhook_deliveries.c.seq.desc())
+    return [_delivery(row) for row in conn.execute(query.order_by(*newest_first).limit(limit))]
 
 
 def resend(conn: Connection, account_id: str, delivery_id: str, now: int) -> None:
-    """Makes a delivery due again, with a fresh day of attempts. Raises NotFound."""
-    changed = conn.execute(
-        update(webhook_deliveries)
-        .where(webhook_deliveries.c.id == delivery_id, webhook_deliveries.c.account_id == account_id)
-        .values(state="pending", next_attempt_at=now, finished_at=None, attempts=0, created_at=now)
-    )
-    if changed.rowcount == 0:
+    """Makes a delivery due again, with a fresh day of attempts, and with it those that it waits for.
+
+    Raises NotFound.
+    """
+    own = (webhook_deliveries.c.id == delivery_id, webhook_deliveries.c.account_id == account_id)
+    again = {"state": "pending", "next_attempt_at": now, "finished_at": None, "attempts": 0, "created_at": now}
+    query = update(webhook_deliveries).where(*own).values(again)
+    found = conn.execute(query.returning(webhook_deliveries.c.run_id, webhook_deliveries.c.seq)).first()
+    if found is None:
         raise NotFound(f"There is no delivery '{delivery_id}'.")
+    waited_for = (webhook_deliveries.c.run_id == found.run_id, webhook_deliveries.c.seq < found.seq)
+    conn.execute(
+        update(webhook_deliveries)
+        .where(*waited_for, webhook_deliveries.c.state == "pending")
+        .values(next_attempt_at=now)
+    )
+
+
+def receiver_of(url: str) -> str:
+    """The scheme, host and port behind a webhook's URL."""
+    parts = urlsplit(url)
+    port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    return f"{parts.scheme}://{parts.hostname}:{port}"[:MAX_RECEIVER]
+
+
+def _next_of_runs(in_flight: InFlight) -> list[ColumnElement[bool]]:
+    """The earliest delivery of each run that waits, save for what is in flight."""
+    earlier = (_earlier.c.run_id == webhook_deliveries.c.run_id, _earlier.c.seq < webhook_deliveries.c.seq)
+    return [
+        webhook_deliveries.c.state == "pending",
+        ~exists().where(*earlier, _earlier.c.state == "pending"),
+        webhook_deliveries.c.run_id.not_in(in_flight.runs),
+        webhook_deliveries.c.receiver.not_in(in_flight.receivers),
+        webhook_deliveries.c.account_id.not_in(in_flight.accounts),
+    ]
+
+
+def _give_up_refused(conn: Connection, run_id: str, now: int) -> None:
+    """Gives up what the receiver has refused often enough, where a later event of the run waits behind it."""
+    later = (_later.c.run_id == run_id, _later.c.seq > webhook_deliveries.c.seq, _later.c.state == "pending")
+    conn.execute(
+        update(webhook_deliveries)
+        .where(
+            webhook_deliveries.c.run_id == run_id,
+            webhook_deliveries.c.state == "pending",
+            webhook_deliveries.c.attempts >= REFUSED_ENOUGH,
+            webhook_deliveries.c.last_status.is_not(None),
+            webhook_deliveries.c.last_status.not_in(DOWN_STATUSES),
+            exists().where(*later),
+        )
+        .values(state="failed", next_attempt_at=None, finished_at=now)
+    )
 
 
 def _due(row: Row[*tuple[Any, ...]], now: int) -> DueDelivery:
