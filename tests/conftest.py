@@ -11,7 +11,7 @@ import pytest
 
 from comfyward.comfy import install
 from comfyward.settings import default_data_dir
-from tests import servers
+from tests import engines, servers
 from tests.fakes.http import Origin, Receiver, origin, receiver
 from tests.servers import S3, Postgres
 
@@ -25,14 +25,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Run the scenarios of tests/stack on two servers with PostgreSQL, S3 and a load balancer.",
     )
+    parser.addoption(
+        "--newest-comfyui",
+        action="store_true",
+        help="Run the scenarios that face the engine on the newest ComfyUI that the package registry carries.",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --two-servers, only what such a server takes part in, and is not about one machine."""
+    """With --two-servers or --newest-comfyui, only what these can change."""
     if config.getoption("--two-servers"):
-        left = [item for item in items if _is_for_two_servers(item)]
-        config.hook.pytest_deselected(items=[item for item in items if item not in left])
-        items[:] = left
+        _keep(config, items, _is_for_two_servers)
+    if config.getoption("--newest-comfyui"):
+        _keep(config, items, lambda item: item.get_closest_marker("engine") is not None)
+
+
+def _keep(config: pytest.Config, items: list[pytest.Item], is_wanted: Callable[[pytest.Item], bool]) -> None:
+    config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item)])
+    items[:] = [item for item in items if is_wanted(item)]
 
 
 def _is_for_two_servers(item: pytest.Item) -> bool:
@@ -46,6 +56,21 @@ def environments() -> Path:
     folder = Path(os.environ.get("COMFYWARD_ENVIRONMENTS_DIR") or default_data_dir() / "environments")
     install.install(folder, lambda what, fraction: None)
     return folder
+
+
+@pytest.fixture(scope="session")
+def engine(request: pytest.FixtureRequest, environments: Path) -> dict[str, str]:
+    """Settings of a server whose workers run the real ComfyUI: the one that users get, or the newest."""
+    settings = {"environments_dir": str(environments)}
+    if request.config.getoption("--newest-comfyui"):
+        newest = engines.newest(environments)
+        settings |= {"comfyui": str(newest.source), "comfyui_python": str(newest.python)}
+    return settings
+
+
+@pytest.fixture(scope="session")
+def engine_version(request: pytest.FixtureRequest) -> str:
+    return engines.VERSION if request.config.getoption("--newest-comfyui") else install.VERSION
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ StartCluster = Callable[..., Cluster]
 @pytest.fixture(scope="session")
 def real(
     request: pytest.FixtureRequest,
-    environments: Path,
+    engine: dict[str, str],
     tiny_models_dir: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
@@ -37,7 +37,7 @@ def real(
     stack = Stack(
         tmp_path_factory.mktemp("real"),
         {
-            "environments_dir": str(environments),
+            **engine,
             "custom_nodes_dir": str(ROOT / "nodes"),
             "model_dirs": str(operators_models),
             "fetch_allow": "127.0.0.1",

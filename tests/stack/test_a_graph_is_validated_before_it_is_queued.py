@@ -8,6 +8,8 @@ from tests.stack.conftest import StartFake
 from tests.stack.graphs import load_and_save, node, picture, text_to_image
 from tests.stack.stack import Client
 
+pytestmark = pytest.mark.engine
+
 
 def changed(node_id: str, **inputs: Any) -> dict[str, Any]:
     """The picture graph with some inputs of a node changed; None removes one."""

@@ -12,11 +12,13 @@ from tests.fakes.http import Origin
 from tests.stack.graphs import node
 from tests.stack.stack import Stack
 
+pytestmark = pytest.mark.engine
+
 LEVELS = ["bubblewrap", "landlock"]
 
 
 @pytest.fixture(scope="module", params=LEVELS)
-def walled(request: pytest.FixtureRequest, environments: Path, tmp_path_factory: pytest.TempPathFactory):
+def walled(request: pytest.FixtureRequest, engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory):
     level = request.param
     if level == "bubblewrap" and not sandbox.bubblewrap_works():
         pytest.skip("this host allows no bubblewrap (not installed, or no user namespaces)")
@@ -24,7 +26,7 @@ def walled(request: pytest.FixtureRequest, environments: Path, tmp_path_factory:
         pytest.skip("this kernel has no Landlock with network rules")
     os.environ["COMFYWARD_TEST_SECRET"] = "top-secret"
     settings = {
-        "environments_dir": str(environments),
+        **engine,
         "custom_nodes_dir": str(ROOT / "nodes"),
         "sandbox": level,
         "fetch_allow": "127.0.0.1",

@@ -1,9 +1,12 @@
 """The shortest way: POST a graph, get a picture."""
 
 import httpx2
+import pytest
 
 from tests.stack.graphs import picture
 from tests.stack.stack import Client
+
+pytestmark = pytest.mark.engine
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

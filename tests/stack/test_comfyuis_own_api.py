@@ -14,6 +14,8 @@ from websockets.sync.client import ClientConnection, connect
 from tests.stack.graphs import node, picture, slow
 from tests.stack.stack import Client, Stack
 
+pytestmark = pytest.mark.engine
+
 LIMIT_S = 60
 
 
@@ -236,7 +238,7 @@ def test_what_the_editor_keeps(comfyui: httpx2.Client) -> None:
     assert comfyui.delete("/userdata/workflows%2Fyours.json").status_code == 404
 
 
-def test_what_exists(comfyui: httpx2.Client) -> None:
+def test_what_exists(comfyui: httpx2.Client, engine_version: str) -> None:
     assert "SaveImage" in comfyui.get("/api/object_info").json()
     assert comfyui.get("/object_info/Nothing").json() == {}
     assert "checkpoints" in comfyui.get("/models").json()
@@ -244,7 +246,7 @@ def test_what_exists(comfyui: httpx2.Client) -> None:
     assert comfyui.get("/models/nothing").status_code == 404
     assert {"name": "loras", "folders": ["loras"]} in comfyui.get("/experiment/models").json()
     stats = comfyui.get("/system_stats").json()
-    assert stats["system"]["comfyui_version"] == "0.3.75"
+    assert stats["system"]["comfyui_version"] == engine_version
     assert stats["devices"][0]["type"] == "cpu"
     for path in ("/embeddings", "/extensions"):
         assert isinstance(comfyui.get(path).json(), list), path

@@ -5,8 +5,12 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
+import pytest
+
 from tests.stack.graphs import node
 from tests.stack.stack import Client, Stack
+
+pytestmark = pytest.mark.engine
 
 SECRET = {"api_key_comfy_org": "partner-key"}
 GRAPH = {"1": node("TestSecret")}

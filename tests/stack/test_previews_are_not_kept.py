@@ -1,7 +1,11 @@
 """PreviewImage writes to temp/, which is not an output."""
 
+import pytest
+
 from tests.stack.graphs import node, picture
 from tests.stack.stack import Client
+
+pytestmark = pytest.mark.engine
 
 
 def test_previews_are_not_kept(client: Client) -> None:

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.fakes.http import Origin
 from tests.stack.graphs import text_to_image
 from tests.stack.stack import Client
+
+pytestmark = pytest.mark.engine
 
 CHECKPOINT, LORA = "tiny-sd15.safetensors", "tiny-lora.safetensors"
 

@@ -1,7 +1,11 @@
 """Model folders of the host come in read-only; graphs name what lies in them without bringing it."""
 
+import pytest
+
 from tests.stack.graphs import text_to_image
 from tests.stack.stack import Client
+
+pytestmark = pytest.mark.engine
 
 
 def test_the_operators_own_models_are_used(client: Client) -> None:

@@ -1,9 +1,12 @@
 """An output node always executes again; what it depends on is taken from ComfyUI's cache."""
 
 import httpx2
+import pytest
 
 from tests.stack.graphs import node
 from tests.stack.stack import Client
+
+pytestmark = pytest.mark.engine
 
 GRAPH = {
     "slow": node("TestSteps", steps=20),  # one second, unless it is cached

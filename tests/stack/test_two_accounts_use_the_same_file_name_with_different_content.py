@@ -4,11 +4,14 @@ import io
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
+import pytest
 from PIL import Image
 
 from tests.fakes.http import Origin
 from tests.stack.graphs import load_and_save
 from tests.stack.stack import Client, Stack
+
+pytestmark = pytest.mark.engine
 
 
 def test_two_accounts_use_the_same_file_name_with_different_content(real: Stack, site: Origin) -> None:

@@ -3,10 +3,13 @@
 import base64
 import io
 
+import pytest
 from PIL import Image
 
 from tests.stack.graphs import load_and_save, picture
 from tests.stack.stack import Client, Stack
+
+pytestmark = pytest.mark.engine
 
 
 def test_uploaded_files_are_used_by_name(real: Stack) -> None:

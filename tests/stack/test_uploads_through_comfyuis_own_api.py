@@ -15,6 +15,8 @@ from tests.fakes.http import Origin
 from tests.stack.graphs import load_and_save, text_to_image
 from tests.stack.stack import Client, Stack
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture
 def comfyui(real: Stack, client: Client) -> Iterator[httpx2.Client]:
