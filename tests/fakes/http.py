@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Queue
 
+STOP_POLL_S = 0.01  # how soon a server notices that it is to stop
+
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
@@ -114,7 +116,7 @@ def origin(host: str = "127.0.0.1") -> Iterator[Origin]:
 
     with _Server((host, 0), Handler) as server:
         served.append(Origin(f"http://{host}:{server.server_address[1]}"))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(STOP_POLL_S,), daemon=True).start()
         yield served[0]
         server.shutdown()
 
@@ -152,6 +154,6 @@ def receiver(port: int = 0) -> Iterator[Receiver]:
 
     with _Server(("127.0.0.1", port), Handler) as server:
         served.append(Receiver(f"http://127.0.0.1:{server.server_address[1]}/hook"))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(STOP_POLL_S,), daemon=True).start()
         yield served[0]
         server.shutdown()

@@ -17,6 +17,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from tests.fakes.http import STOP_POLL_S
+
 
 @dataclass
 class Provider:
@@ -76,7 +78,7 @@ def provider() -> Iterator[Provider]:
             return
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(STOP_POLL_S,), daemon=True).start()
         served.append(Provider(f"http://127.0.0.1:{server.server_address[1]}"))
         yield served[0]
         server.shutdown()
