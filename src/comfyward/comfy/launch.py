@@ -1,6 +1,6 @@
 """Starts ComfyUI's main.py in this process, confined. Run by ComfyUI's own python; standard library only.
 
-    python launch.py '{"death_signal": true, "landlock": {"read": [...], "write": [...], "network": false}}' main.py …
+    python launch.py '{"leash": 3, "death_signal": true, "landlock": {"read": [...], "write": [...]}}' main.py …
 
 Landlock is the sandbox for hosts that allow no namespaces: files outside the given folders cannot be opened, and TCP
 connections cannot be made. (Source of the numbers: linux/landlock.h; the calls have no C library wrappers.)
@@ -14,6 +14,7 @@ import os
 import runpy
 import signal
 import sys
+import threading
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
@@ -74,8 +75,22 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
     os.close(folder)
 
 
+def hold_leash(leash: int) -> None:
+    """Ends this process group once nobody holds the other end of the pipe `leash`.
+
+    A death signal is lost when the parent dies before it was asked for; the end of a pipe is not.
+    """
+
+    def wait() -> None:
+        os.read(leash, 1)  # nobody writes: it returns when the last writer is gone
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=wait, name="leash", daemon=True).start()
+
+
 def main() -> None:
     options = json.loads(sys.argv[1])
+    hold_leash(options["leash"])
     if options.get("death_signal"):
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if options.get("landlock"):

@@ -57,6 +57,7 @@ class ComfyProcess:
         self.socket = self._run_dir / "comfyui.sock"
         self.log_path = spec.base_dir / "comfyui.log"
         self._process: asyncio.subprocess.Process | None = None
+        self._leash: int | None = None  # ComfyUI ends when this end of a pipe is closed, however this process goes
 
     @property
     def pid(self) -> int | None:
@@ -69,19 +70,26 @@ class ComfyProcess:
     async def start(self) -> None:
         """Raises SetupFailed, with the end of the log, when ComfyUI does not come up."""
         self._prepare_folders()
-        command = sandbox.wrap(self._spec.level, self._walls(), self._command())
         self.log_path.unlink(missing_ok=True)
+        leash, self._leash = os.pipe()
+        try:
+            self._process = await self._spawn(leash)
+        finally:
+            os.close(leash)
+        await self._wait_ready()
+
+    async def _spawn(self, leash: int) -> asyncio.subprocess.Process:
         with self.log_path.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *command,
+            return await asyncio.create_subprocess_exec(
+                *sandbox.wrap(self._spec.level, self._walls(), self._command(), leash),
                 env=self._environment(),
                 cwd=self._spec.base_dir / "user",
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=(leash,),
             )
-        await self._wait_ready()
 
     async def exited(self) -> int:
         assert self._process is not None
@@ -100,6 +108,9 @@ class ComfyProcess:
                 await process.wait()
         if process is not None:
             _signal_group(process.pid, signal.SIGKILL)
+        if self._leash is not None:
+            os.close(self._leash)
+            self._leash = None
         shutil.rmtree(self._run_dir, ignore_errors=True)
 
     def kill(self) -> None:

@@ -82,17 +82,22 @@ def bubblewrap_works() -> bool:
     return subprocess.run(probe, capture_output=True, timeout=10, check=False).returncode == 0
 
 
-def wrap(level: Level, walls: Walls, command: list[str]) -> list[str]:
-    """The command line that runs `command` (python, main.py, arguments) inside the walls."""
+def wrap(level: Level, walls: Walls, command: list[str], leash: int) -> list[str]:
+    """The command line that runs `command` (python, main.py, arguments) inside the walls.
+
+    It inherits `leash`, the reading end of a pipe, and ends when the other end is closed.
+    """
     python, *arguments = command
+    outside: list[str] = []
+    options: dict[str, object] = {"leash": leash}
     match level:
         case Level.BUBBLEWRAP:
-            return [*_bubblewrap(walls), python, str(LAUNCHER), "{}", *arguments]
+            outside = _bubblewrap(walls)
         case Level.LANDLOCK:
-            options = {"death_signal": True, "landlock": _landlock(walls)}
-            return [python, str(LAUNCHER), json.dumps(options), *arguments]
+            options |= {"death_signal": True, "landlock": _landlock(walls)}
         case Level.NONE:
-            return [python, str(LAUNCHER), json.dumps({"death_signal": True}), *arguments]
+            options |= {"death_signal": True}
+    return [*outside, python, str(LAUNCHER), json.dumps(options), *arguments]
 
 
 def _bubblewrap(walls: Walls) -> list[str]:
