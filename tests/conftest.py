@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--two-servers",
         action="store_true",
-        help="Run the scenarios of tests/stack on two servers with PostgreSQL, S3 and a load balancer.",
+        help="Run the scenarios that several servers can change on two, with PostgreSQL, S3 and a load balancer.",
     )
     parser.addoption(
         "--newest-comfyui",
@@ -47,7 +47,8 @@ def _keep(config: pytest.Config, items: list[pytest.Item], is_wanted: Callable[[
 
 def _is_for_two_servers(item: pytest.Item) -> bool:
     is_served = {"real", "start_fake"} & set(getattr(item, "fixturenames", ()))
-    return bool(is_served) and item.get_closest_marker("one_machine") is None
+    is_shared = item.get_closest_marker("several_servers") and not item.get_closest_marker("one_machine")
+    return bool(is_served and is_shared)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import pytest
 from tests.stack.graphs import picture
 from tests.stack.stack import Client
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.several_servers]
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

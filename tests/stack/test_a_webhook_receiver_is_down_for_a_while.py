@@ -3,12 +3,15 @@
 import json
 import threading
 
+import pytest
 from standardwebhooks import Webhook
 
 from tests.fakes.http import Receiver, receiver
 from tests.servers import free_port
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait, node
+
+pytestmark = pytest.mark.several_servers
 
 
 def test_a_run_is_announced_when_it_starts_and_when_it_completes(start_fake: StartFake, hook: Receiver) -> None:

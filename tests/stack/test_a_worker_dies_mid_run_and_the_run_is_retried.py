@@ -3,8 +3,12 @@
 import os
 import signal
 
+import pytest
+
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_wait
+
+pytestmark = pytest.mark.several_servers
 
 
 def test_a_worker_killed_mid_run_is_replaced_and_the_run_retried(start_fake: StartFake) -> None:

@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import FakeSettings
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
 from tests.stack.stack import Stack
+
+pytestmark = pytest.mark.several_servers
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from websockets.sync.client import ClientConnection, connect
 from tests.stack.graphs import load_and_save, picture
 from tests.stack.stack import Client, Stack
 
+pytestmark = pytest.mark.several_servers
+
 
 @pytest.fixture(scope="module")
 def alice(real: Stack) -> Client:

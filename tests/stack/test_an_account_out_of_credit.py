@@ -1,7 +1,11 @@
 """A credit limit ends runs before the GPU is used, at submission and in the queue."""
 
+import pytest
+
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
+
+pytestmark = pytest.mark.several_servers
 
 
 def test_an_account_out_of_credit(start_fake: StartFake) -> None:

@@ -20,6 +20,8 @@ from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
 from tests.stack.stack import Client, Stack
 
+pytestmark = pytest.mark.several_servers
+
 SOON_S = 10
 
 

@@ -3,9 +3,13 @@
 import threading
 import time
 
+import pytest
+
 from tests.fakes.http import Origin
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
+
+pytestmark = pytest.mark.several_servers
 
 
 def test_cancel_a_queued_run(start_fake: StartFake) -> None:

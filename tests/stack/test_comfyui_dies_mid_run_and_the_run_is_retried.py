@@ -3,8 +3,12 @@
 import os
 import signal
 
+import pytest
+
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_wait, node
+
+pytestmark = pytest.mark.several_servers
 
 
 def test_comfyui_crashes_in_a_node_and_the_run_is_retried(start_fake: StartFake) -> None:

@@ -14,7 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.stack.graphs import node, picture, slow
 from tests.stack.stack import Client, Stack
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.several_servers]
 
 LIMIT_S = 60
 

@@ -1,7 +1,11 @@
 """Server-Sent Events: numbered, complete, and each exactly once for a client that comes back."""
 
+import pytest
+
 from tests.stack.graphs import picture, slow
 from tests.stack.stack import Client
+
+pytestmark = pytest.mark.several_servers
 
 
 def test_events_are_replayed_after_a_reconnect(client: Client) -> None:

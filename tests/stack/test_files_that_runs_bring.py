@@ -2,11 +2,15 @@
 
 import threading
 
+import pytest
+
 from comfyward.files.digest import digests_of
 from comfyward.files.part import PART_BYTES
 from tests.fakes.http import Origin
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
+
+pytestmark = pytest.mark.several_servers
 
 
 def test_a_broken_download_is_resumed(start_fake: StartFake, site: Origin) -> None:

@@ -2,8 +2,12 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
+
+pytestmark = pytest.mark.several_servers
 
 
 def test_at_the_same_time(start_fake: StartFake) -> None:

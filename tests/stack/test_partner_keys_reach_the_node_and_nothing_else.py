@@ -10,7 +10,7 @@ import pytest
 from tests.stack.graphs import node
 from tests.stack.stack import Client, Stack
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.several_servers]
 
 SECRET = {"api_key_comfy_org": "partner-key"}
 GRAPH = {"1": node("TestSecret")}

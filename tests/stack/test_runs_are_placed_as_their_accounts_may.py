@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from sqlalchemy import Connection
 
 from comfyward.store import accounts, queue
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait, node
+
+pytestmark = pytest.mark.several_servers
 
 
 def test_an_account_has_no_more_runs_on_their_way_than_it_may(start_fake: StartFake) -> None:

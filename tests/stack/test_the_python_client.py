@@ -17,6 +17,8 @@ from tests.stack.graphs import fake_wait, load_and_save, node, picture, slow
 from tests.stack.stack import Client as PlainClient
 from tests.stack.stack import Stack
 
+pytestmark = pytest.mark.several_servers
+
 
 @pytest.fixture
 def red(tmp_path: Path) -> Path:

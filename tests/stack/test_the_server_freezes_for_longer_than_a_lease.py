@@ -5,8 +5,12 @@ import os
 import signal
 import time
 
+import pytest
+
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_wait
+
+pytestmark = pytest.mark.several_servers
 
 LEASE_S = 2
 

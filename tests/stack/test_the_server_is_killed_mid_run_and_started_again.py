@@ -1,8 +1,12 @@
 """kill -9 of the server: what was acknowledged is there after the restart, and ends once."""
 
+import pytest
+
 from tests.fakes.http import Receiver
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
+
+pytestmark = pytest.mark.several_servers
 
 
 def test_the_server_is_killed_mid_run_and_started_again(start_fake: StartFake, hook: Receiver) -> None:

@@ -16,6 +16,8 @@ from tests.stack.graphs import fake_save
 from tests.stack.stack import Stack
 from tests.stack.test_a_worker_joins_by_itself import worker
 
+pytestmark = pytest.mark.several_servers
+
 
 @pytest.fixture
 def stack(start_fake: StartFake) -> Stack:

@@ -9,7 +9,7 @@ from PIL import Image
 from tests.stack.graphs import load_and_save, picture
 from tests.stack.stack import Client, Stack
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.several_servers]
 
 
 def test_uploaded_files_are_used_by_name(real: Stack) -> None:

@@ -15,7 +15,7 @@ from tests.fakes.http import Origin
 from tests.stack.graphs import load_and_save, text_to_image
 from tests.stack.stack import Client, Stack
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.several_servers]
 
 
 @pytest.fixture

@@ -1,7 +1,11 @@
 """An account that has too many runs waiting is told so in each API, and its next run is taken once there is room."""
 
+import pytest
+
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
+
+pytestmark = pytest.mark.several_servers
 
 
 def test_each_api_says_so_in_its_form(start_fake: StartFake) -> None:

@@ -13,6 +13,8 @@ from tests.fakes.http import Receiver
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, node
 
+pytestmark = pytest.mark.several_servers
+
 
 @pytest.mark.one_machine
 def test_measures_of_the_queue_the_workers_and_the_stages(start_fake: StartFake) -> None:

@@ -1,7 +1,11 @@
 """The rest of the API: workflows, lists with filters and cursors, retry, delete, what exists."""
 
+import pytest
+
 from tests.stack.graphs import node, picture
 from tests.stack.stack import Client, Stack
+
+pytestmark = pytest.mark.several_servers
 
 
 def test_a_workflow_is_created_changed_run_and_deleted(client: Client) -> None:

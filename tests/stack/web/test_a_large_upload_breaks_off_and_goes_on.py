@@ -16,6 +16,8 @@ from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import Enter
 
+pytestmark = pytest.mark.several_servers
+
 DATA = os.urandom(300_000)
 PREFIX = "/api/v1/uploads"
 

@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.fakes.http import Origin
 from tests.stack.graphs import text_to_image
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import Enter, editor_of
+
+pytestmark = pytest.mark.several_servers
 
 
 def test_a_model_by_url(real: Stack, enter: Enter, account: str, site: Origin, tiny_models_dir: Path) -> None:

@@ -2,11 +2,14 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Route
 
 from tests.stack.graphs import picture, slow
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import Enter
+
+pytestmark = pytest.mark.several_servers
 
 STREAM = re.compile(r"/live\?since=")
 

@@ -7,6 +7,8 @@ from tests.stack.graphs import picture
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import Enter
 
+pytestmark = pytest.mark.several_servers
+
 PAGES = (
     "/workflows/{workflow}",
     "/workflows/{workflow}/edit",

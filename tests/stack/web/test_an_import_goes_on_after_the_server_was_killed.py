@@ -5,8 +5,12 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from tests.fakes.http import Origin
 from tests.stack.conftest import StartFake
+
+pytestmark = pytest.mark.several_servers
 
 DATA = b"\1" * 100_000
 

@@ -11,6 +11,8 @@ import pytest
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
 
+pytestmark = pytest.mark.several_servers
+
 PASSWORD = "correct horse battery"
 
 

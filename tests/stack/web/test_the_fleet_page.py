@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable
 
 import httpx2
+import pytest
 
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
 from tests.stack.stack import Stack
+
+pytestmark = pytest.mark.several_servers
 
 
 def until(admin: httpx2.Client, holds: Callable[[str], bool]) -> str:
