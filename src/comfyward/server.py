@@ -16,11 +16,13 @@ from typing import IO
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from comfyward import measures
 from comfyward.api.app import create_app
 from comfyward.api.auth import Auth
 from comfyward.api.context import Context
+from comfyward.api.cors import Cors
 from comfyward.api.native.app import native_app
 from comfyward.api.native.frontend import Frontends
 from comfyward.api.shapes import Shapes
@@ -116,7 +118,13 @@ class Server:
         objects = Objects(settings.derived_objects_url(), settings.objects_endpoint, direct=direct)
         blobs = Blobs(self._db, objects)
         pools = sorted({*settings.accelerators, *(device.pool for device in self._devices)})
-        self._offers = Offers(self._db, pools, settings.accelerator_aliases, settings.default_accelerator)
+        self._offers = Offers(
+            self._db,
+            pools,
+            settings.accelerator_aliases,
+            settings.default_accelerator,
+            stand_in=settings.stand_in if self._devices or settings.stand_in else False,
+        )
         self._leases = Leases(
             self._db,
             self._publish,
@@ -198,7 +206,8 @@ class Server:
                 hint="Listen on 127.0.0.1, or leave out --native-open and let clients send a key.",
             )
         listener = _listen(settings.host, settings.native_port)
-        app = native_app(context, self._frontends.at_root(), is_open=settings.native_open)
+        native = native_app(context, self._frontends.at_root(), is_open=settings.native_open)
+        app = Cors(native, settings.cors_origins, paths=None)
         self._servers.append((_uvicorn(app, lifespan=False), listener))
         return _url_of(settings.host, listener)
 
@@ -403,7 +412,7 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def _uvicorn(app: Starlette, *, lifespan: bool) -> _Uvicorn:
+def _uvicorn(app: ASGIApp, *, lifespan: bool) -> _Uvicorn:
     config = uvicorn.Config(
         app,
         log_level="warning",

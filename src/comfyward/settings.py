@@ -10,6 +10,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic.fields import FieldInfo
@@ -75,6 +76,11 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=default_data_dir, description="Database, objects, caches and logs.")
     public_url: str | None = Field(
         None, description="How clients reach this server; part of every output URL. Default: the request's own host."
+    )
+    cors_origins: list[str] = Field(
+        default_factory=list,
+        description="Origins whose web pages may call the APIs with a key, such as https://app.example.com, "
+        "comma-separated or as JSON; * for any. Never with the website's cookie.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What to log.")
     log_format: Literal["text", "json"] = Field("text", description="json: one object a line, with run and action.")
@@ -144,6 +150,12 @@ class Settings(BaseSettings):
         default_factory=lambda: {"A100": "A100_40GB"},
         description='Names that another pool serves, as JSON: {"L4": "RTX_4090"} gives runs asking for L4 to RTX_4090.',
     )
+    stand_in: bool | None = Field(
+        None,
+        description="Whether the only pool there is also takes runs that ask for a GPU by one of ComfyICU's names "
+        "(T4, L4, L40S, A10, A100, A100_40GB, A100_80GB, H100). Default: where local workers serve it, and no other "
+        "pool has ever been here.",
+    )
     larger_pools: dict[str, str] = Field(
         default_factory=dict,
         description='Where a run goes that did not fit into its pool\'s memory, as JSON: {"L4": "A100_80GB"}.',
@@ -208,12 +220,19 @@ class Settings(BaseSettings):
     cache_limit_bytes: int = Field(100 * GIB, gt=0, description="Cap of the host's blob cache; least used go first.")
     webhook_retry_s: float = Field(24 * 3600.0, gt=0, description="How long an undelivered webhook is tried again.")
 
-    @field_validator("fetch_allow", "accelerators", "local_accelerators", "comfyui_args", "model_dirs", mode="before")
+    @field_validator(
+        "cors_origins", "fetch_allow", "accelerators", "local_accelerators", "comfyui_args", "model_dirs", mode="before"
+    )
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _as_browsers_write_them(cls, origins: list[str]) -> list[str]:
+        return [origin if origin == "*" else _origin(origin) for origin in origins]
 
     @classmethod
     def settings_customise_sources(
@@ -248,3 +267,13 @@ class Settings(BaseSettings):
 
     def derived_objects_url(self) -> str:
         return self.objects_url or str(self.data_dir / "objects")
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers send it: lower case, without the scheme's own port. Raises ValueError."""
+    parts = urlsplit(text.strip().lower())
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or "*" in text:
+        raise ValueError(f"'{text}' is no origin: write it as https://app.example.com, without a path, or * for any")
+    own_port = {"http": 80, "https": 443}[parts.scheme]
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port not in (None, own_port) else "")

@@ -60,6 +60,27 @@ def client(real: Stack) -> Client:
     return real.client()
 
 
+ALLOWED_ORIGIN = "https://app.example.com"
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory, fake_settings: FakeSettings) -> Iterator[Stack]:
+    """A server with the fake ComfyUI for scenarios that leave it as it is, each with an account of its own.
+
+    Pages of one other site may call it, its native port is open, and it takes uploads of 2 MiB at most.
+    """
+    settings = {"native_port": str(free_port()), "native_open": "true", "upload_limit_bytes": str(2 << 20)}
+    stack = Stack(
+        tmp_path_factory.mktemp("shared"),
+        fake_settings(cors_origins=ALLOWED_ORIGIN, body_limit_bytes=str(1 << 20), **settings),
+    )
+    try:
+        yield stack.start().wait_ready()
+        assert stack.stop() == 0
+    finally:
+        stack.close()
+
+
 @pytest.fixture
 def start_fake(request: pytest.FixtureRequest, tmp_path: Path, fake_settings: FakeSettings) -> Iterator[StartFake]:
     """Starts servers whose workers run the fake ComfyUI; stops them at the end."""

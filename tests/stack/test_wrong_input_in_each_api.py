@@ -21,7 +21,7 @@ V2: dict[str, tuple[str, str, dict[str, Any]]] = {
     "a workflow of a wrong type": ("POST", "/jobs", {"json": {"workflow": "x"}}),
     "no nodes": ("POST", "/jobs", {"json": {"workflow": {}}}),
     "a reserved field": ("POST", "/jobs", {"json": {"workflow": picture(), "webhook_url": "https://h"}}),
-    "another reserved field": ("POST", "/jobs", {"json": {"workflow": picture(), "inputs": None}}),
+    "another reserved field": ("POST", "/jobs", {"json": {"workflow": picture(), "inputs": {}}}),
     "unknown extra data": ("POST", "/jobs", {"json": {"workflow": picture(), "extra_data": {"x": "y"}}}),
     "a key that is no text": (
         "POST",

@@ -17,11 +17,14 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.routing import BaseRoute, Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from comfyward import __version__
 from comfyward.api import fleet, gateway, icu, library, uploads, views
 from comfyward.api.context import Context
+from comfyward.api.cors import Cors
 from comfyward.api.jobs import app as jobs
+from comfyward.api.leniency import parameters
 from comfyward.api.metrics import exposition
 from comfyward.api.native.app import native_app
 from comfyward.api.native.frontend import Frontends
@@ -40,7 +43,7 @@ DESCRIPTION = """Run ComfyUI workflows on your own machines. Compatible with Com
 ComfyICU's API is below `/api/v1` and described here. Comfy API v2, for the official SDKs, is below `/api/v2`
 (specification: docs.comfy.org), ComfyUI's own API below `/comfy` and `/workflows/ID/comfy`.
 
-Send your key as `Authorization: Bearer KEY`. Errors have the form
+Send your key as `Authorization: Bearer KEY`, or as the password of HTTP Basic. Errors have the form
 `{"status": "error", "code", "message", "error", "hint", "details"}`; `code` is stable.
 """
 
@@ -49,13 +52,13 @@ Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 def create_app(
     context: Context, frontends: Frontends, lifespan: Lifespan | None = None, site: Sequence[BaseRoute] = ()
-) -> Starlette:
+) -> ASGIApp:
     """The server's application: plain routes for what is on every run's way, FastAPI for the documented rest.
 
     `site` holds the routes of the website.
     """
     native = native_app(context, frontends)
-    return Starlette(
+    app = Starlette(
         routes=[
             gateway.routes(context),
             *icu.hot_routes(context),
@@ -65,11 +68,24 @@ def create_app(
             Mount("/workflows/{workflow_id}/comfy", native),
             *uploads.routes(context),
             *site,
-            Mount("/", _documented(context)),
+            Mount("/", WithoutEmptyParameters(_documented(context))),
         ],
         exception_handlers=_HANDLERS,
         lifespan=lifespan,
     )
+    return Cors(app, context.settings.cors_origins)
+
+
+class WithoutEmptyParameters:
+    """Takes empty parameters out of the query, where they mean the same as none."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "query_string": parameters(scope["query_string"])}
+        await self._app(scope, receive, send)
 
 
 def _documented(context: Context) -> FastAPI:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import time
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,7 +43,7 @@ class Auth:
         """The account behind a request, by its key or its browser's session. Raises Unauthenticated, Forbidden."""
         if "authorization" not in request.headers and (caller := await self.by_session(request)) is not None:
             return caller
-        return await self.caller_of(bearer(request))
+        return await self.caller_of(key_of(request))
 
     async def by_session(self, request: HTTPConnection) -> Caller | None:
         """The account whose session the browser's cookie names, if it does. Raises Forbidden for another site's."""
@@ -88,7 +89,7 @@ class Auth:
 
     async def worker(self, request: Request) -> WorkerToken:
         """The worker's token that the request carries. Raises Unauthenticated."""
-        token_hash = hash_secret(bearer(request))
+        token_hash = hash_secret(key_of(request))
         remembered = self._tokens.get(token_hash)
         if remembered is not None and remembered[0] > time.monotonic():
             return remembered[1]
@@ -110,7 +111,7 @@ class Auth:
                 f"The worker token '{token.name}' has expired.", hint="Create a new one with 'comfyward tokens create'."
             )
         refuse_foreign_pool(token, pool)
-        self._later(self._db.write(tokens.touch, hash_secret(bearer(request)), now))
+        self._later(self._db.write(tokens.touch, hash_secret(key_of(request)), now))
 
     def signature(self, path: str) -> str:
         """What makes a link work without a key: for this path only, as long as the installation lives."""
@@ -126,12 +127,15 @@ class Auth:
         task.add_done_callback(self._touching.discard)
 
 
-def refuse_foreign_origin(request: HTTPConnection) -> None:
+def refuse_foreign_origin(request: HTTPConnection, allowed: Collection[str] = ()) -> None:
     """A page of another site must not act with what the browser sends by itself (cookies, a loopback address).
 
-    Browsers say where a request comes from (Origin, Sec-Fetch-Site) and no page can change it. Raises Forbidden.
+    Browsers say where a request comes from (Origin, Sec-Fetch-Site) and no page can change it. `allowed` are origins
+    that may all the same. Raises Forbidden.
     """
     origin = request.headers.get("origin")
+    if origin is not None and origin in allowed:
+        return
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise Forbidden("The request comes from a page of another site.")
     site = request.headers.get("sec-fetch-site")
@@ -148,12 +152,30 @@ def refuse_foreign_pool(token: WorkerToken, pool: str) -> None:
         )
 
 
-def bearer(request: HTTPConnection) -> str:
-    """The key of `Authorization: Bearer KEY`. Raises Unauthenticated."""
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key.strip():
+def key_of(request: HTTPConnection) -> str:
+    """The key of `Authorization: Bearer KEY`, or of Basic: its password, or the user name that has none.
+
+    Raises Unauthenticated.
+    """
+    scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            key = sent.strip()
+        case "basic":
+            user, _, password = _decoded(sent.strip()).partition(":")
+            key = (password or user).strip()
+        case _:
+            key = ""
+    if not key:
         raise Unauthenticated("The request carries no API key.")
-    return key.strip()
+    return key
+
+
+def _decoded(text: str) -> str:
+    try:
+        return base64.b64decode(text).decode()
+    except ValueError:
+        return ""
 
 
 def enter(answered: Response, token: str, *, secure: bool) -> None:

@@ -5,14 +5,16 @@ An uploaded file comes in pieces, so that it is never whole in memory.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, TypeVar
 
 import msgspec
 from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from comfyward.errors import InvalidRequest, TooLarge
 
@@ -20,6 +22,8 @@ M = TypeVar("M", bound=BaseModel)
 S = TypeVar("S", bound=msgspec.Struct)
 
 UPLOAD_CHUNK_BYTES = 1 << 20
+FORM_AROUND_BYTES = 1 << 20  # what a form may hold beside its file
+MAX_FORM_FIELDS = 100
 
 
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -39,6 +43,45 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
             raise _too_large(limit_bytes)
         pieces.append(piece)
     return b"".join(pieces)
+
+
+@contextlib.asynccontextmanager
+async def read_upload(
+    request: Request, limit_bytes: int, invalid: type[InvalidRequest] = InvalidRequest
+) -> AsyncIterator[FormData]:
+    """A form with a file, which is on disk meanwhile; whether the client says beforehand how long it is, or not.
+
+    Raises TooLarge as soon as more has come (or is announced) than the limit; `invalid` for what is no form.
+    """
+    most = limit_bytes + FORM_AROUND_BYTES
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > most:
+        raise _upload_too_large(limit_bytes)
+    try:
+        chunks = _at_most(request, most)
+        form = await MultiPartParser(request.headers, chunks, max_files=1, max_fields=MAX_FORM_FIELDS).parse()
+    except _TooMuch as error:
+        raise _upload_too_large(limit_bytes) from error
+    except (MultiPartException, KeyError, UnicodeDecodeError) as error:
+        reason = error.message if isinstance(error, MultiPartException) else "it has no boundary"
+        raise invalid(f"The form cannot be read: {reason}.", hint="Send multipart/form-data.") from error
+    try:
+        yield form
+    finally:
+        await form.close()
+
+
+class _TooMuch(MultiPartException):
+    """Ends the parsing of a form; as an exception of the parser's own, it closes the files that have begun."""
+
+
+async def _at_most(request: Request, limit_bytes: int) -> AsyncGenerator[bytes, None]:
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > limit_bytes:
+            raise _TooMuch("too large")
+        yield piece
 
 
 async def pieces_of(upload: UploadFile) -> AsyncIterator[bytes]:
@@ -89,6 +132,10 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
             },
         }
     }
+
+
+def _upload_too_large(limit_bytes: int) -> TooLarge:
+    return TooLarge(f"The upload is larger than {limit_bytes} bytes.", limit=limit_bytes)
 
 
 def _too_large(limit_bytes: int) -> TooLarge:

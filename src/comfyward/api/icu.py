@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.routing import Route
 
+from comfyward.api import leniency
 from comfyward.api.body import answer, read_json, schema_of
 from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX, Shapes, iso
@@ -39,10 +40,8 @@ MAX_NUMBER_LENGTH = 18  # what the database holds in a number
 _Wait = Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait until the run is over.")]
 
 
-class RunRequest(BaseModel):
+class RunRequest(leniency.Request):
     """A run to make. The path's workflow decides; `workflow_id` is accepted for ComfyICU's clients."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
 
     prompt: Any = Field(None, description="The graph in ComfyUI's API format. Default: the workflow's saved graph.")
     files: Any = Field(
@@ -63,10 +62,8 @@ class RunRequest(BaseModel):
     tags: list[Annotated[str, Field(max_length=100)]] = Field(default_factory=list, max_length=50)
 
 
-class WorkflowRequest(BaseModel):
+class WorkflowRequest(leniency.Request):
     """A workflow to create, or the fields of one to change."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
 
     name: str | None = Field(None, min_length=1, max_length=200)
     description: str | None = Field(None, max_length=20_000)
@@ -275,7 +272,7 @@ async def _get_run(context: Context, request: Request, workflow_id: str, run_id:
 
 
 def _wait_of(request: Request) -> float:
-    text = request.query_params.get("wait", "0")
+    text = request.query_params.get("wait") or "0"
     try:
         wait_s = float(text)
     except ValueError:
@@ -288,8 +285,8 @@ def _wait_of(request: Request) -> float:
 async def _submission(
     context: Context, request: Request, account_id: str, workflow_id: str, body: RunRequest, key: str | None
 ) -> Submission:
-    if key is not None and not 0 < len(key) <= MAX_KEY_LENGTH:
-        raise InvalidRequest(f"The Idempotency-Key must have 1 to {MAX_KEY_LENGTH} characters.")
+    if key is not None and len(key) > MAX_KEY_LENGTH:
+        raise InvalidRequest(f"The Idempotency-Key must have at most {MAX_KEY_LENGTH} characters.")
     prompt = body.prompt
     if prompt is None:
         workflow = await context.db.look(workflows.get, account_id, workflow_id)
@@ -315,7 +312,7 @@ async def _submission(
         timeout_s=body.timeout,
         start_within_s=body.start_within,
         tags=tuple(body.tags),
-        idempotency_key=key,
+        idempotency_key=key or None,
     )
 
 

@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.datastructures import UploadFile
 
-from comfyward.api.body import answer, check, pieces_of, read_body, read_json, schema_of
+from comfyward.api import leniency
+from comfyward.api.body import answer, check, pieces_of, read_body, read_json, read_upload, schema_of
 from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX, Shapes, iso
-from comfyward.errors import InvalidRequest, NotFound, TooLarge
+from comfyward.errors import InvalidRequest, NotFound
 from comfyward.runs.files import content_type_of, parse_import, parse_path
 from comfyward.store import accounts, files, imports, webhooks
 from comfyward.store.db import now_ms
@@ -25,19 +26,15 @@ from comfyward.store.imports import Import
 DEFAULT_USAGE_DAYS = 30
 
 
-class KnownFile(BaseModel):
+class KnownFile(leniency.Request):
     """A file whose bytes the server has already, from an earlier upload or run of the same account."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
 
     path: str
     digest: str = Field(description="blake3, as an upload or an output shows it.")
 
 
-class ImportRequest(BaseModel):
+class ImportRequest(leniency.Request):
     """A file that the server is to fetch."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
 
     path: str = Field(description="Where graphs find it, e.g. /models/loras/style.safetensors.")
     url: str
@@ -139,6 +136,7 @@ def _add_offer_routes(routes: APIRouter, context: Context) -> None:
                 {
                     "name": pool.name,
                     "aliases": pool.aliases,
+                    "stands_in_for": pool.stands_in_for,
                     "device": pool.device,
                     "workers": pool.workers,
                     "credits_per_second": prices.get(pool.name, 0.0),
@@ -269,10 +267,7 @@ async def _from_digest(context: Context, request: Request, account_id: str) -> S
 
 
 async def _from_form(context: Context, request: Request, account_id: str, path: str | None) -> StoredFile:
-    length = request.headers.get("content-length", "")
-    if not length.isdecimal() or int(length) > context.settings.upload_limit_bytes:
-        raise TooLarge("The form has no Content-Length, or one over the limit.", hint="Send the file's bytes alone.")
-    async with request.form(max_files=1, max_fields=10) as form:
+    async with read_upload(request, context.settings.upload_limit_bytes) as form:
         upload, given = form.get("file"), form.get("path")
         if not isinstance(upload, UploadFile):
             raise InvalidRequest("The form has no field 'file'.", hint="curl -F file=@a.png -F path=/input/a.png …")

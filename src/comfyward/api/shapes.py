@@ -70,6 +70,7 @@ class Shapes:
             "user": None,
             "metadata": run.metadata,
             "end_reason": run.end_reason,
+            "pool": run.pool,
             "attempt": run.attempt,
             "worker_id": run.worker_id,
             "priority": run.priority,

@@ -17,25 +17,41 @@ from comfyward.store import fleets, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.workflows.catalog import Catalog
 
+# What clients of ComfyICU ask for, whose machines have these and no others.
+COMFYICU_NAMES = ("T4", "L4", "L40S", "A10", "A100", "A100_40GB", "A100_80GB", "H100")
 FLEET_REMEMBERED_MS = 24 * 3600 * 1000  # a fleet that is restarted takes no pools away
 REMEMBER_S = 1.0
 
 
 @dataclass(frozen=True)
 class Pool:
-    """All workers of one accelerator and one environment, and the other names that ask for it."""
+    """All workers of one accelerator and one environment, and the other names that ask for it.
+
+    `stands_in_for` are accelerators that are not here, and whose runs it takes since there is no other pool.
+    """
 
     name: str
     device: str | None
     workers: int
     aliases: tuple[str, ...]
+    stands_in_for: tuple[str, ...] = ()
 
 
 class Offers:
     """Pools come from the fleet's configuration and from workers that were seen; catalogs from workers."""
 
-    def __init__(self, db: Database, configured: list[str], aliases: Mapping[str, str], default: str | None) -> None:
+    def __init__(
+        self,
+        db: Database,
+        configured: list[str],
+        aliases: Mapping[str, str],
+        default: str | None,
+        *,
+        stand_in: bool | None = False,
+    ) -> None:
+        """`stand_in`: whether the only pool takes what is asked of others; None: unless others have been here."""
         self._db, self._configured, self._aliases, self._default = db, configured, dict(aliases), default
+        self._stand_in = stand_in
         self._catalogs: dict[str, tuple[str, Catalog]] = {}
         self._looked_at = float("-inf")
         self._looking = asyncio.Lock()  # one looks for all that ask meanwhile
@@ -58,12 +74,14 @@ class Offers:
         """Every pool that is served or configured, by name."""
         known, present, of_fleets = await self._db.read(_seen, now_ms())
         names = sorted({*self._configured, *present, *of_fleets})
+        stands_in = len(names) == 1 and (self._stand_in or (self._stand_in is None and set(known) <= set(names)))
         return [
             Pool(
                 name,
                 known.get(name),
                 present.get(name, 0),
                 tuple(sorted(alias for alias, target in self._aliases.items() if target == name)),
+                tuple(each for each in COMFYICU_NAMES if self._aliases.get(each, each) != name) if stands_in else (),
             )
             for name in names
         ]
@@ -79,6 +97,8 @@ class Offers:
                 available=[],
             )
         pool = self._aliases.get(asked, asked)
+        if pool not in pools:
+            pool = next((each.name for each in offered if asked in each.stands_in_for), pool)
         if pool not in pools:
             available = sorted(pools | {alias for alias, target in self._aliases.items() if target in pools})
             raise UnknownAccelerator(

@@ -76,7 +76,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, ComfywardError)
     match error:
         case Unauthenticated():
-            return envelope(401, "unauthorized", error.message)
+            return envelope(401, "unauthorized", error.message, headers={"WWW-Authenticate": "Bearer"})
         case InvalidGraph():
             is_editors = error.details.get("type") == "workflow_format_ui"
             code = "workflow_format_ui" if is_editors else "invalid_workflow"

@@ -7,18 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy import Connection
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from comfyward.api.body import pieces_of, read_json
+from comfyward.api import leniency
+from comfyward.api.body import pieces_of, read_json, read_upload
 from comfyward.api.context import Context
 from comfyward.api.jobs.shapes import Shapes
 from comfyward.api.views import serve
-from comfyward.errors import BlobNotFound, InvalidRequest, TooLarge, Unauthenticated
+from comfyward.errors import BlobNotFound, InvalidRequest, Unauthenticated
 from comfyward.ids import is_digest
 from comfyward.runs.files import content_type_of, parse_path
 from comfyward.store import files, runs
@@ -30,12 +31,10 @@ MIN_LASTS_S, MAX_LASTS_S = 60, 604_800
 MAX_CONTENT_TYPE = 200
 
 
-class HashRequest(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True)
-
+class HashRequest(leniency.Request):
     hash: str
     file_path: str | None = None
-    tags: list[str] = []
+    tags: list[str] = Field(default_factory=list)
     expires_in: int | None = Field(None, ge=MIN_LASTS_S, le=MAX_LASTS_S)
 
 
@@ -64,18 +63,17 @@ class _Assets:
     async def upload(self, request: Request) -> Response:
         """The form's fields may come before or after the file; the file is on disk, not in memory, meanwhile."""
         account_id = (await self._context.auth.caller(request)).account.id
-        self._check_length(request)
-        async with request.form(max_files=1, max_fields=100) as form:
+        limit = self._context.settings.upload_limit_bytes
+        async with read_upload(request, limit, Unprocessable) as form:
             upload = form.get("file")
             if not isinstance(upload, UploadFile):
                 raise Unprocessable("The form has no field 'file'.")
             path, content_type = asset_path(_text(form, "file_path")), _text(form, "content_type")
             expires_at = _expires_at(_number(form, "expires_in"))
             expected = _digest(expected) if (expected := form.get("expected_hash")) else None
-            known = expected is not None and await self._size_of(account_id, expected) is not None
-            limit = self._context.settings.upload_limit_bytes
             pieces = pieces_of(upload)
             blob = await self._context.blobs.put_stream(pieces, limit=limit, digest=expected, name=path)
+        known = await self._size_of(account_id, blob.digest) is not None
         file = files.new_file(account_id, path, blob.digest, blob.size, content_type[:MAX_CONTENT_TYPE], now_ms())
         file, is_new = await self._db.write(_mint, file, expires_at)
         return await self._answer(request, file, 201 if is_new and not known else 200, created_new=is_new and not known)
@@ -131,14 +129,6 @@ class _Assets:
     async def _size_of(self, account_id: str, digest: str) -> int | None:
         return await self._db.look(files.blob_size, account_id, digest)
 
-    def _check_length(self, request: Request) -> None:
-        """A form is taken in whole before its file is known, so it says beforehand how long it is."""
-        length, limit = request.headers.get("content-length", ""), self._context.settings.upload_limit_bytes
-        if not length.isdecimal():
-            raise Unprocessable("The upload has no Content-Length.")
-        if int(length) > limit:
-            raise TooLarge(f"The upload is larger than {limit} bytes.", limit=limit)
-
     async def _answer(
         self, request: Request, file: StoredFile, status: int = 200, *, created_new: bool | None = None
     ) -> Response:
@@ -151,7 +141,7 @@ class _Assets:
 
 def asset_path(file_path: str) -> str:
     """Where an asset's `file_path` lies among the account's files. Raises InvalidPath."""
-    return parse_path(f"/{file_path}" if file_path.startswith("models/") else f"/input/{file_path}")
+    return parse_path(f"/{file_path}" if file_path.startswith(("models/", "input/")) else f"/input/{file_path}")
 
 
 def _mint(conn: Connection, file: StoredFile, expires_at: int | None) -> tuple[StoredFile, bool]:
@@ -175,7 +165,7 @@ def _expires_at(lasts_s: int | None) -> int | None:
 
 
 def _digest(text: Any) -> str:
-    digest = str(text).removeprefix(HASH_PREFIX)
+    digest = str(text).lower().removeprefix(HASH_PREFIX)
     if not is_digest(digest):
         raise Unprocessable("The hash is not 'blake3:' and 64 hex digits.")
     return digest
@@ -189,7 +179,7 @@ def _text(form: FormData, name: str) -> str:
 
 
 def _number(form: FormData, name: str) -> int | None:
-    value = form.get(name)
+    value = form.get(name) or None
     if value is None:
         return None
     if not isinstance(value, str) or not value.isdecimal() or not MIN_LASTS_S <= int(value[:9]) <= MAX_LASTS_S:

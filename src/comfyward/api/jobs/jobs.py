@@ -16,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from comfyward.accounts.account import Caller
+from comfyward.api import leniency
 from comfyward.api.body import answer, read_json
 from comfyward.api.context import Context
 from comfyward.api.jobs.shapes import (
@@ -54,10 +55,8 @@ class ExtraData(BaseModel):
     auth_token_comfy_org: str = ""
 
 
-class JobRequest(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    workflow: dict[str, Any]
+class JobRequest(leniency.Request):
+    workflow: Any = None
     extra_data: ExtraData | None = None
     metadata: Any = None
     webhook_url: Any = None
@@ -65,6 +64,11 @@ class JobRequest(BaseModel):
 
 
 class Reserved(InvalidRequest):
+    status = 422
+
+
+class NoWorkflow(InvalidRequest):
+    code = "invalid_workflow"
     status = 422
 
 
@@ -127,8 +131,10 @@ class _Jobs:
     async def _submission(self, request: Request) -> Submission:
         body = await read_json(request, JobRequest, self._context.settings.body_limit_bytes)
         for name in ("webhook_url", "inputs"):
-            if name in body.model_fields_set:
+            if getattr(body, name) is not None:
                 raise Reserved(f"'{name}' is reserved and cannot be used yet.")
+        if not isinstance(body.workflow, dict):
+            raise NoWorkflow("'workflow' is missing: send a graph in ComfyUI's API format.")
         extra_data = body.extra_data.model_dump(exclude_unset=True) if body.extra_data else None
         return Submission(
             workflow_id=DEFAULT_ALIAS,
@@ -254,7 +260,7 @@ def _key_of(request: Request) -> str | None:
 
 
 def _limit_of(request: Request) -> int:
-    text = request.query_params.get("limit", str(DEFAULT_PAGE))
+    text = request.query_params.get("limit") or str(DEFAULT_PAGE)
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_PAGE:
         raise InvalidRequest(f"'limit' must be 1 to {MAX_PAGE}.")
     return int(text)

@@ -31,14 +31,14 @@ _KINDS = ("image", "video", "audio", "text")
 
 
 class Shapes:
-    """Renders rows for one client: content URLs are absolute and carry their own right for an hour."""
+    """Renders rows for one client: URLs are absolute, and those of contents carry their own right for an hour."""
 
     def __init__(self, auth: Auth, base_url: str, retention_days: float) -> None:
         self._auth, self._base_url, self._retention_days = auth, base_url, retention_days
 
     def job(self, run: Run, progress: Mapping[str, Any] | None, queue_position: int | None) -> dict[str, Any]:
         """`progress` is the latest snapshot, if one is known."""
-        own = f"/api/v2/jobs/{run.prompt_id}"
+        own = f"{self._base_url}/api/v2/jobs/{run.prompt_id}"
         return {
             "id": run.prompt_id,
             "status": status_of(run),

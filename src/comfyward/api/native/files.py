@@ -19,11 +19,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from comfyward.api.body import answer, pieces_of
+from comfyward.api.body import answer, pieces_of, read_upload
 from comfyward.api.context import Context
+from comfyward.api.leniency import is_true
 from comfyward.api.native.scope import Scope, Scopes
 from comfyward.api.views import SAFE, find_input, serve
-from comfyward.errors import InvalidPath, InvalidRequest, NotFound, TooLarge
+from comfyward.errors import InvalidPath, InvalidRequest, NotFound
 from comfyward.files.objects import blob_key, view_key
 from comfyward.files.pictures import convert, put_mask
 from comfyward.runs.files import Stored, Url, check_segments, content_type_of
@@ -96,16 +97,14 @@ class Files:
 
     async def upload_image(self, request: Request) -> Response:
         scope = await self._scopes.of(request)
-        self._check_length(request)
-        async with request.form(max_files=1, max_fields=20) as form:
+        async with read_upload(request, self._context.settings.upload_limit_bytes) as form:
             upload = _upload(form)
             return await self._store(scope, form, upload.filename, pieces_of(upload))
 
     async def upload_mask(self, request: Request) -> Response:
         """The picture that `original_ref` names, with the alpha of the uploaded one."""
         scope = await self._scopes.of(request)
-        self._check_length(request)
-        async with request.form(max_files=1, max_fields=20) as form:
+        async with read_upload(request, self._context.settings.upload_limit_bytes) as form:
             upload, reference = _upload(form), _reference(form)
             kind, path = _asked(
                 reference.get("filename", ""), reference.get("subfolder", ""), reference.get("type", "output")
@@ -164,7 +163,7 @@ class Files:
         )
         if kind != "input":
             file = replace(file, expires_at=now_ms() + TEMP_LASTS_MS)
-        overwrite = (_field(form, "overwrite") or "").lower() in ("true", "1")
+        overwrite = is_true(_field(form, "overwrite"))
         stored = await self._db.write(_put_beside, file, overwrite)
         return answer({"name": stored.path.rpartition("/")[2], "subfolder": subfolder, "type": kind})
 
@@ -207,11 +206,6 @@ class Files:
         except ValueError as error:
             raise NotFound("The file is no safetensors file.") from error
         return header if isinstance(header, dict) else {}
-
-    def _check_length(self, request: Request) -> None:
-        length, limit = request.headers.get("content-length", ""), self._context.settings.upload_limit_bytes
-        if not length.isdecimal() or int(length) > limit:
-            raise TooLarge(f"The upload has no Content-Length, or one over {limit} bytes.", limit=limit)
 
 
 def _asked(filename: str, subfolder: str, kind: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from comfyward.api.body import answer, read_body
 from comfyward.api.context import Context
+from comfyward.api.leniency import is_true
 from comfyward.api.native.errors import error
 from comfyward.api.native.scope import Scope, Scopes
 from comfyward.api.native.shapes import (
@@ -91,7 +92,7 @@ class Queue:
         scope, body = await self._scopes.of(request), await self._body(request)
         which = scope.runs(states=JOB_STATES["pending"], limit=MAX_LISTED)
         waiting = await self._db.read(runs.find, scope.account_id, which)
-        chosen = waiting if body.get("clear") else _named(waiting, body.get("delete"))
+        chosen = waiting if is_true(body.get("clear")) else _named(waiting, body.get("delete"))
         await self._cancel(scope, chosen)
         return Response()
 
@@ -100,7 +101,7 @@ class Queue:
         which = scope.runs(states=JOB_STATES["in_progress"], limit=MAX_LISTED)
         running = await self._db.read(runs.find, scope.account_id, which)
         prompt_id = body.get("prompt_id")
-        await self._cancel(scope, running if prompt_id is None else _named(running, [prompt_id]))
+        await self._cancel(scope, _named(running, [prompt_id]) if prompt_id else running)
         return Response()
 
     async def free(self, request: Request) -> Response:
@@ -132,8 +133,9 @@ class Queue:
     async def change_history(self, request: Request) -> Response:
         """Takes runs out of ComfyUI's history only: they stay in their lists, with their outputs."""
         scope, body = await self._scopes.of(request), await self._body(request)
-        if body.get("clear") or body.get("delete"):
-            named = None if body.get("clear") else [str(each) for each in _list(body.get("delete"))]
+        is_all = is_true(body.get("clear"))
+        if is_all or body.get("delete"):
+            named = None if is_all else [str(each) for each in _list(body.get("delete"))]
             await self._db.write(runs.clear_history, scope.account_id, scope.runs(), named, now_ms())
         return Response()
 
@@ -204,10 +206,10 @@ class Queue:
 
 def _submission(scope: Scope, body: Mapping[str, Any]) -> Submission:
     prompt, extra_data, targets = body["prompt"], body.get("extra_data"), body.get("partial_execution_targets")
-    if targets is not None and isinstance(prompt, dict):
+    if targets not in (None, "") and isinstance(prompt, dict):
         prompt = only_for(prompt, [str(target) for target in _list(targets)])
     number = body.get("number")
-    in_front = body.get("front") is True or (isinstance(number, int | float) and number < 0)
+    in_front = is_true(body.get("front")) or _is_negative(number)
     return Submission(
         workflow_id=scope.lands_in,
         prompt=prompt,
@@ -249,12 +251,20 @@ def _named(found: list[Run], prompt_ids: Any) -> list[Run]:
 
 
 def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    """A list; one name alone is a list of it."""
+    return value if isinstance(value, list) else [value] if isinstance(value, str) and value else []
+
+
+def _is_negative(number: Any) -> bool:
+    try:
+        return float(number) < 0
+    except (TypeError, ValueError):
+        return False
 
 
 def _number(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name)
-    if text is None:
+    if not text:
         return default
     try:
         return max(-1, min(int(text), 1 << 31))

@@ -1,6 +1,7 @@
 """Whose ComfyUI a request sees: an account, and within a workflow's path only that workflow.
 
-ComfyUI has no keys of its own; its clients can send `Authorization: Bearer`, `X-API-Key`, `?token=` or a cookie.
+ComfyUI has no keys of its own; its clients can send `Authorization: Bearer` or `Basic`, `X-API-Key`, `?token=` or a
+cookie.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from urllib.parse import urlsplit
 from starlette.requests import HTTPConnection
 
 from comfyward.accounts.account import Caller
-from comfyward.api.auth import bearer, refuse_foreign_origin
+from comfyward.api.auth import key_of, refuse_foreign_origin
 from comfyward.api.context import Context
 from comfyward.errors import Unauthenticated
+from comfyward.ids import KEY_PREFIX
 from comfyward.store import accounts, workflows
 from comfyward.store.runs import RunFilter
 from comfyward.store.workflows import DEFAULT_ALIAS
@@ -54,9 +56,7 @@ class Scopes:
         return Scope(caller, place.id)
 
     async def _caller(self, request: HTTPConnection) -> Caller:
-        key = request.headers.get("x-api-key") or request.query_params.get("token")
-        if "authorization" in request.headers:
-            key = bearer(request)
+        key = _key_of(request, self._is_open)
         if key:
             return await self._context.auth.caller_of(key)
         if (caller := await self._context.auth.by_session(request)) is not None:
@@ -68,13 +68,28 @@ class Scopes:
         )
 
     async def _admin(self, request: HTTPConnection) -> Caller:
-        """An open port is for this machine alone: neither another one nor a foreign page in its browser."""
+        """An open port is for this machine alone: neither another one nor a foreign page in its browser, save for one
+        whose origin the operator lists by name."""
         host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
         client = request.client.host if request.client else ""
         if not (_is_loopback(host) and _is_loopback(client)):
             raise Unauthenticated("Without a key this port answers requests from its own machine only.")
-        refuse_foreign_origin(request)
+        refuse_foreign_origin(request, self._context.settings.cors_origins)
         return Caller(await self._context.db.look(accounts.admin), None)
+
+
+def _key_of(request: HTTPConnection, is_open: bool) -> str | None:
+    """The key that a request carries. An open port needs none, so what is no key of ours is for somebody else there.
+
+    Raises Unauthenticated.
+    """
+    key = request.headers.get("x-api-key") or request.query_params.get("token")
+    try:
+        key = key_of(request) if "authorization" in request.headers else key
+    except Unauthenticated:
+        if not is_open:
+            raise
+    return None if is_open and key and not key.startswith(KEY_PREFIX) else key
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,0 +1,84 @@
+"""What clients mean by what they send: tools that fill in forms send every field, and each as text.
+
+An optional field that is empty counts as absent, and text in place of a number, a flag, a list or an object is read.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any, Literal, Union, get_args, get_origin
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic.fields import FieldInfo
+
+_TRUE = ("true", "1", "yes", "on")
+
+
+class Request(BaseModel):
+    """A request's body. Fields that it does not have are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_meant(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        meant = {
+            name: _meant(cls.model_fields[name], value) for name, value in data.items() if name in cls.model_fields
+        }
+        return {name: value for name, value in meant.items() if not _is_absent(cls.model_fields[name], value)}
+
+
+def is_true(value: Any) -> bool:
+    """A flag, as JSON or as text. Anything else is false."""
+    return value is True or (isinstance(value, str) and value.strip().lower() in _TRUE)
+
+
+def parameters(query: bytes) -> bytes:
+    """A query without the parameters that are empty."""
+    return b"&".join(pair for pair in query.split(b"&") if pair.partition(b"=")[2])
+
+
+def _is_absent(field: FieldInfo, value: Any) -> bool:
+    """Null counts as absent where it is no value of the field; a field that takes it may be cleared with it."""
+    return value is None and not field.is_required() and type(None) not in _kinds(field.annotation)
+
+
+def _meant(field: FieldInfo, value: Any) -> Any:
+    kinds = _kinds(field.annotation)
+    match value:
+        case list():
+            return [each for each in value if each not in (None, "")]
+        case float() if float not in kinds and value.is_integer():
+            return int(value)
+        case str() if not value.strip() and not field.is_required():
+            return None
+        case str() if str not in kinds:
+            return _read(value, kinds)
+        case _:
+            return value
+
+
+def _read(value: str, kinds: set[Any]) -> Any:
+    """Text as JSON, or as a list with commas; what is neither stays as it is, for the model to refuse."""
+    text = value.strip()
+    if list in kinds and not text.startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The plain types that a field takes."""
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return set().union(*(_kinds(each) for each in get_args(annotation)))
+    if origin is Literal:
+        return {type(each) for each in get_args(annotation)}
+    if annotation is Any:
+        return {type(None), float}
+    return {origin or annotation}
