@@ -36,6 +36,7 @@ def newest(environments: Path) -> Installation:
             _unpack(_download(root), root)
             _uv("venv", "--python", sys.executable, str(root / "venv"))
             _uv("pip", "install", "--python", str(python), "--require-hashes", "-r", str(PACKAGE_PINS))
+            install.compile_bytecode(root, lambda what, fraction: None)
             (root / "installed").touch()
     return install.existing(root / "ComfyUI", python)
 
