@@ -222,9 +222,10 @@ class AsyncClient:
     async def cancel(self, run_id: str) -> Run:
         return Run(await self._json("POST", f"{_path(run_id)}/cancel"))
 
-    async def retry(self, run_id: str) -> Run:
-        """A new run with the same graph, files and settings. Asked for once: a second try might make a second run."""
-        return await self.get((await self._json("POST", f"{_path(run_id)}/retry", tries=1))["id"])
+    async def retry(self, run_id: str, *, idempotency_key: str | None = None) -> Run:
+        """A new run with the same graph, files and settings."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return await self.get((await self._json("POST", f"{_path(run_id)}/retry", headers=headers))["id"])
 
     async def delete(self, run_id: str) -> None:
         await self._send("DELETE", _path(run_id))
@@ -309,7 +310,6 @@ class AsyncClient:
         body: Callable[[], AsyncIterator[bytes]] | None = None,
         may_be_missing: bool = False,
         timeout_s: float | None = REPLY_TIMEOUT_S,
-        tries: int = TRIES,
         **request: Any,
     ) -> httpx2.Response:
         failures = 0
@@ -324,7 +324,7 @@ class AsyncClient:
                 return answer
             except httpx2.TransportError as error:
                 failures += 1
-                await _pause(failures, error, tries)
+                await _pause(failures, error)
 
 
 class Client:
@@ -365,8 +365,8 @@ class Client:
     def cancel(self, run_id: str) -> Run:
         return self._portal.call(self._client.cancel, run_id)
 
-    def retry(self, run_id: str) -> Run:
-        return self._portal.call(self._client.retry, run_id)
+    def retry(self, run_id: str, *, idempotency_key: str | None = None) -> Run:
+        return self._portal.call(lambda: self._client.retry(run_id, idempotency_key=idempotency_key))
 
     def delete(self, run_id: str) -> None:
         self._portal.call(self._client.delete, run_id)
@@ -427,9 +427,9 @@ async def _raise_for(answer: httpx2.Response) -> None:
     raise ApiError(answer.status_code, body if isinstance(body, dict) else {})
 
 
-async def _pause(failures: int, error: Exception, tries: int = TRIES) -> None:
+async def _pause(failures: int, error: Exception) -> None:
     """Before the next try. Raises Unreachable after the last."""
-    if failures >= tries:
+    if failures >= TRIES:
         raise Unreachable(f"The server cannot be reached: {error or type(error).__name__}.") from error
     await asyncio.sleep(FIRST_PAUSE_S * 2**failures)
 

@@ -23,3 +23,8 @@ def test_idempotent_replay(start_fake: StartFake) -> None:
 
     other = client.post_run({"prompt": fake_save("twice")}, **{"Idempotency-Key": "order-1"})
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+    retry = f"/api/v1/workflows/default/runs/{client.finish(answers[0].json()['id'])['id']}/retry"
+    again = [client.http.post(retry, headers={"Idempotency-Key": "again-1"}).json()["id"] for _ in range(2)]
+    assert again[0] == again[1]
+    assert len(client.http.get("/api/v1/runs").json()) == 2

@@ -173,10 +173,12 @@ def _add_run_actions(routes: APIRouter, context: Context) -> None:
         return Response(_shapes(context, request).run_json(cancelled), media_type="application/json")
 
     @routes.post("/workflows/{workflow_id}/runs/{run_id}/retry", tags=["runs"], summary="Run it again")
-    async def retry(request: Request, workflow_id: str, run_id: str) -> Response:
+    async def retry(
+        request: Request, workflow_id: str, run_id: str, idempotency_key: Annotated[str | None, Header()] = None
+    ) -> Response:
         caller = await context.auth.caller(request)
         run = await _run(context, request, run_id, workflow_id)
-        return answer({"id": await context.intake.retry(caller, run.id)})
+        return answer({"id": await context.intake.retry(caller, run.id, _checked_key(idempotency_key))})
 
     @routes.delete("/workflows/{workflow_id}/runs/{run_id}", tags=["runs"], summary="Delete a run and its outputs")
     async def delete(request: Request, workflow_id: str, run_id: str) -> Response:
@@ -285,8 +287,6 @@ def _wait_of(request: Request) -> float:
 async def _submission(
     context: Context, request: Request, account_id: str, workflow_id: str, body: RunRequest, key: str | None
 ) -> Submission:
-    if key is not None and len(key) > MAX_KEY_LENGTH:
-        raise InvalidRequest(f"The Idempotency-Key must have at most {MAX_KEY_LENGTH} characters.")
     prompt = body.prompt
     if prompt is None:
         workflow = await context.db.look(workflows.get, account_id, workflow_id)
@@ -312,8 +312,15 @@ async def _submission(
         timeout_s=body.timeout,
         start_within_s=body.start_within,
         tags=tuple(body.tags),
-        idempotency_key=key or None,
+        idempotency_key=_checked_key(key),
     )
+
+
+def _checked_key(key: str | None) -> str | None:
+    """An Idempotency-Key as it was sent. Raises InvalidRequest."""
+    if key is not None and len(key) > MAX_KEY_LENGTH:
+        raise InvalidRequest(f"The Idempotency-Key must have at most {MAX_KEY_LENGTH} characters.")
+    return key or None
 
 
 def _placement(run: Run, outlook: Outlook | None) -> dict[str, Any]:

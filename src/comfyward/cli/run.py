@@ -32,6 +32,7 @@ from comfyward.workflows.graph import parse_graph
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Longest execution in seconds.")
 @click.option("--webhook", help="A URL that is told when the run starts and ends.")
 @click.option("--tag", "tags", multiple=True, help="A tag to find the run by.")
+@click.option("--idempotency-key", metavar="KEY", help="The same key makes one run, however often this is repeated.")
 @click.option("--follow/--no-follow", default=True, show_default=True, help="Wait for the end, with progress.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Save the outputs in this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run as JSON when it is over (or made), nothing else.")
@@ -47,6 +48,7 @@ def command(
     timeout: float | None,
     webhook: str | None,
     tags: tuple[str, ...],
+    idempotency_key: str | None,
     follow: bool,
     out: Path | None,
     as_json: bool,
@@ -74,6 +76,7 @@ def command(
             timeout=timeout,
             webhook=webhook,
             tags=list(tags) or None,
+            idempotency_key=idempotency_key,
         )
         if not follow and out is None:
             return print_json(run.data) if as_json else click.echo(run.id)

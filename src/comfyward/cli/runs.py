@@ -78,11 +78,12 @@ def cancel(run_ids: tuple[str, ...], url: str, key: str | None) -> None:
 
 @command.command("retry")
 @click.argument("run_id")
+@click.option("--idempotency-key", metavar="KEY", help="The same key makes one run, however often this is repeated.")
 @connection_options
-def retry(run_id: str, url: str, key: str | None) -> None:
+def retry(run_id: str, idempotency_key: str | None, url: str, key: str | None) -> None:
     """Run it again with the same graph, files and settings; prints the new run's id."""
     with connect(url, key) as client:
-        click.echo(client.retry(run_id).id)
+        click.echo(client.retry(run_id, idempotency_key=idempotency_key).id)
 
 
 @command.command("logs")

@@ -49,9 +49,9 @@ class Imports(Loop):
         """Asks for a file; returns the import's id. Raises InvalidUrl for a URL that may not be fetched."""
         self._guard.check_url(source.url, f"The URL of '{path}'")
         new = Import(new_id(), account_id, path, source_to_row(source), "waiting", None, now_ms(), None)
-        await self._db.write(imports.add, new)
+        import_id = await self._db.write(imports.add, new)
         self.changed()
-        return new.id
+        return import_id
 
     async def tick(self) -> dict[str, int]:
         wanted = await self._db.read(imports.waiting, PARALLEL, PARALLEL_EACH)

@@ -150,8 +150,11 @@ class Intake:
         self._tell_worker(run.worker_id)
         return run
 
-    async def retry(self, caller: Caller, run_id: str) -> str:
-        """A new run with the same graph, files and settings. Raises NotFound, and Conflict before the old one ended."""
+    async def retry(self, caller: Caller, run_id: str, idempotency_key: str | None = None) -> str:
+        """A new run with the same graph, files and settings, or the one that the same Idempotency-Key made before.
+
+        Raises NotFound, and Conflict before the old one ended.
+        """
         run = await self._db.read(runs.get, caller.account.id, run_id)
         if not run.state.is_final:
             raise Conflict("The run is not over yet.", hint="Cancel it first, or wait until it has ended.")
@@ -166,6 +169,7 @@ class Intake:
             timeout_s=run.timeout_s,
             tags=tuple(run.tags),
             labels=run.labels,
+            idempotency_key=idempotency_key,
         )
         return (await self.submit(caller, again)).run_id
 

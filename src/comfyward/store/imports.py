@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
 
 from comfyward.errors import NotFound
 from comfyward.store.rows import text_of
@@ -32,8 +32,15 @@ class Import:
 _COLUMNS = [imports.c[name] for name in Import.__dataclass_fields__]
 
 
-def add(conn: Connection, new: Import) -> None:
-    conn.execute(insert(imports).values(**{**new.__dict__, "source": text_of(new.source)}))
+def add(conn: Connection, new: Import) -> str:
+    """Writes an import and returns its id; what is being fetched to the same place already is not fetched twice."""
+    source = text_of(new.source)
+    same = and_(imports.c.account_id == new.account_id, imports.c.path == new.path, imports.c.source == source)
+    waiting = conn.scalar(select(imports.c.id).where(same, imports.c.state == "waiting").limit(1))
+    if waiting is not None:
+        return str(waiting)
+    conn.execute(insert(imports).values(**{**new.__dict__, "source": source}))
+    return new.id
 
 
 def waiting(conn: Connection, limit: int, each: int) -> list[Import]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -46,6 +47,7 @@ async def form_values(visit: Visit, workflow: Workflow) -> dict[str, Any]:
         "action": f"/workflows/{workflow.id}/run",
         "form_pools": await visit.context.offers.pools(),
         "accelerator": workflow.accelerator,
+        "made_of": workflow.updated_at,
         "max_choices": MAX_CHOICES,
     }
 
@@ -78,7 +80,8 @@ async def run(visit: Visit) -> Response:
     form = await visit.form()
     prompt = _filled(form, workflow.graph, await all_inputs(visit, workflow.graph))
     accelerator = text_of(form, "accelerator", 60) or workflow.accelerator
-    made = await visit.context.intake.submit(visit.who, Submission(workflow.id, prompt, accelerator=accelerator))
+    submission = Submission(workflow.id, prompt, accelerator=accelerator, idempotency_key=_key(visit, prompt))
+    made = await visit.context.intake.submit(visit.who, submission)
     return visit.to(f"/runs/{made.run_id}")
 
 
@@ -110,9 +113,17 @@ async def run_changed(visit: Visit) -> Response:
         webhook=before.webhook,
         timeout_s=before.timeout_s,
         tags=tuple(before.tags),
+        idempotency_key=_key(visit, prompt),
     )
     made = await visit.context.intake.submit(visit.who, submission)
     return visit.to(f"/runs/{made.run_id}")
+
+
+def _key(visit: Visit, prompt: dict[str, Any]) -> str | None:
+    """An intent makes one run of one graph: what the form was made of may have changed meanwhile."""
+    if visit.intent is None:
+        return None
+    return hashlib.sha256(f"{visit.intent} {json_text(prompt)}".encode()).hexdigest()
 
 
 async def all_inputs(visit: Visit, graph_text: str | None) -> list[Input]:

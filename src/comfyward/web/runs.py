@@ -111,7 +111,7 @@ async def download_all(visit: Visit) -> Response:
 
 
 async def again(visit: Visit) -> Response:
-    run_id = await visit.context.intake.retry(visit.who, visit["run_id"])
+    run_id = await visit.context.intake.retry(visit.who, visit["run_id"], visit.intent)
     return visit.to(f"/runs/{run_id}")
 
 

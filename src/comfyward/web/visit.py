@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import gzip
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,8 +23,10 @@ from comfyward.api.auth import SAFE_METHODS, refuse_foreign_origin
 from comfyward.api.context import Context
 from comfyward.api.native.frontend import Frontends
 from comfyward.errors import ComfywardError, Forbidden, InvalidRequest, TooLarge
+from comfyward.ids import new_id
 from comfyward.web import words
 from comfyward.web.assets import Assets
+from comfyward.web.intents import Intents, intent_of
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Site:
     context: Context
     frontends: Frontends
     assets: Assets
+    intents: Intents = field(default_factory=Intents)
 
     @functools.cached_property
     def templates(self) -> Environment:
@@ -77,6 +80,7 @@ class Site:
         environment.filters.update(words.FILTERS)
         environment.globals.update(
             asset=self.assets.url,
+            new_intent=new_id,
             has_oidc=self.context.settings.oidc_issuer is not None,
             words=words,
         )
@@ -85,11 +89,16 @@ class Site:
 
 @dataclass(frozen=True)
 class Visit:
-    """One request of a browser. `caller` is None for whoever is not logged in."""
+    """One request of a browser. `caller` is None for whoever is not logged in.
+
+    `intent` names what a form asks for: a request that comes again asks by the same name.
+    """
 
     site: Site
     request: Request
     caller: Caller | None
+    form_limit_bytes: int = FORM_LIMIT_BYTES
+    intent: str | None = None
 
     @property
     def context(self) -> Context:
@@ -124,11 +133,16 @@ class Visit:
         """Whether only a part of the page is wanted (htmx)."""
         return "hx-request" in self.request.headers and "hx-boosted" not in self.request.headers
 
-    async def form(self, limit_bytes: int = FORM_LIMIT_BYTES) -> FormData:
+    @property
+    def has_form(self) -> bool:
+        content_type = self.request.headers.get("content-type", "")
+        return content_type.startswith(("application/x-www-form-urlencoded", "multipart/form-data"))
+
+    async def form(self) -> FormData:
         """The fields that were sent. Raises TooLarge."""
         length = self.request.headers.get("content-length", "")
-        if not length.isdecimal() or int(length) > limit_bytes:
-            raise TooLarge(f"The form has no Content-Length, or is larger than {limit_bytes} bytes.")
+        if not length.isdecimal() or int(length) > self.form_limit_bytes:
+            raise TooLarge(f"The form has no Content-Length, or is larger than {self.form_limit_bytes} bytes.")
         return await self.request.form(max_files=1, max_fields=2000)
 
     def page(self, template: str, status: int = 200, **values: Any) -> Response:
@@ -151,7 +165,7 @@ class Visit:
         return RedirectResponse(path, 303, headers=HEADERS)
 
 
-Page = Callable[[Visit], Awaitable[Response]]
+Page = Callable[[Visit], Coroutine[Any, Any, Response]]
 
 
 @dataclass(frozen=True)
@@ -166,16 +180,31 @@ class Pages:
     def get(self, path: str, page: Page, *, for_strangers: bool = False) -> Route:
         return Route(path, self._endpoint(page, for_strangers), methods=["GET"])
 
-    def post(self, path: str, page: Page, *, for_strangers: bool = False) -> Route:
-        return Route(path, self._endpoint(page, for_strangers), methods=["POST"])
+    def post(
+        self, path: str, page: Page, *, for_strangers: bool = False, form_limit_bytes: int = FORM_LIMIT_BYTES
+    ) -> Route:
+        """What one press of a button asks for is done once."""
 
-    def _endpoint(self, page: Page, for_strangers: bool) -> Callable[[Request], Awaitable[Response]]:
+        async def once(visit: Visit) -> Response:
+            if not visit.has_form:
+                return await page(visit)
+            owner = visit.account.id if visit.caller else ""
+            intent = intent_of(await visit.form(), owner, str(visit.request.url))
+            if intent is None:
+                return await page(visit)
+            return await self.site.intents.once(intent, lambda: page(replace(visit, intent=intent)))
+
+        return Route(path, self._endpoint(once, for_strangers, form_limit_bytes), methods=["POST"])
+
+    def _endpoint(
+        self, page: Page, for_strangers: bool, form_limit_bytes: int = FORM_LIMIT_BYTES
+    ) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
-            visit = Visit(self.site, request, None)
+            visit = Visit(self.site, request, None, form_limit_bytes)
             try:
                 if request.method not in SAFE_METHODS:
                     refuse_foreign_origin(request)
-                visit = Visit(self.site, request, await self.site.context.auth.by_session(request))
+                visit = replace(visit, caller=await self.site.context.auth.by_session(request))
                 if visit.caller is None and not for_strangers:
                     return _login_first(visit)
                 return await page(visit)

@@ -40,7 +40,7 @@ def routes(pages: Pages) -> list[Route]:
         pages.get("/workflows", cards),
         pages.get("/workflows/new", choose),
         pages.post("/workflows/new", create),
-        pages.post("/workflows/import", bring),
+        pages.post("/workflows/import", bring, form_limit_bytes=IMPORT_LIMIT_BYTES),
         pages.get("/workflows/{workflow_id}", show),
         pages.get("/workflows/{workflow_id}/settings", settings),
         pages.post("/workflows/{workflow_id}/settings", change),
@@ -92,7 +92,7 @@ async def create(visit: Visit) -> Response:
 
 async def bring(visit: Visit) -> Response:
     """A file that holds a workflow: JSON in either form, or a picture or video that carries one."""
-    upload = (await visit.form(IMPORT_LIMIT_BYTES)).get("file")
+    upload = (await visit.form()).get("file")
     if not isinstance(upload, UploadFile) or not upload.filename:
         raise InvalidRequest("There is no file.", hint="Drop a JSON, PNG, WEBP or MP4 file that ComfyUI made.")
     name = Path(upload.filename)

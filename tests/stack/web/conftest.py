@@ -48,7 +48,11 @@ def enter(browser: Browser) -> Iterator[Enter]:
         # What ComfyUI's editor says is not ours; nor are refusals, and the silence of a server that a scenario stops.
         url = str(message.location.get("url", ""))
         is_ours = url.startswith("http://127.0.0.1") and "/comfy/" not in url and "/live" not in url
-        if message.type == "error" and is_ours and not re.search(r"status of (4|503)", message.text):
+        if (
+            message.type == "error"
+            and is_ours
+            and not re.search(r"status of (4|503)|ERR_CONNECTION_RE|htmx:(sendError|afterRequest)", message.text)
+        ):
             problems.append(f"{url}: {message.text}")
 
     def open_window(stack: Stack, account: str, **look: object) -> Page:

@@ -4,7 +4,11 @@
 const ROWS_EVERY_MS = 250;
 const OVER = ["succeeded", "failed", "cancelled"];
 
+const REOPEN_MS = 3000;
+
 // A browser opens six connections to a server for all its tabs: one that nobody looks at gives its own back.
+// It opens a stream again that broke, but not one that was refused: then the page asks what became of it, and where the
+// session has ended is led to the login.
 function listen(address, handlers, catchUp) {
   let events = null;
   let isBehind = false;
@@ -13,11 +17,22 @@ function listen(address, handlers, catchUp) {
   function open() {
     events = new EventSource(address());
     for (const [name, handle] of Object.entries(handlers)) events.addEventListener(name, (event) => handle(event.data ? JSON.parse(event.data) : {}));
-    events.addEventListener("error", () => (isBehind = true));
+    events.addEventListener("error", () => {
+      isBehind = true;
+      if (events?.readyState === EventSource.CLOSED) setTimeout(reopen, REOPEN_MS);
+    });
     events.addEventListener("open", () => {
       if (isBehind) catchUp();
       isBehind = false;
     });
+  }
+
+  function reopen() {
+    if (isOver || document.hidden) return;
+    close();
+    catchUp();
+    isBehind = false;
+    open();
   }
 
   function close() {
@@ -50,8 +65,9 @@ function follow(list) {
     query.delete("before");
     query.set("ids", ids.join(","));
     if (list.dataset.in) query.set("in", list.dataset.in);
-    const answer = await fetch(`/runs/rows?${query}`, { headers: { "HX-Request": "true" } });
-    if (answer.ok) place(await answer.text(), ids);
+    const answer = await fetch(`/runs/rows?${query}`, { headers: { "HX-Request": "true" } }).catch(() => null);
+    if (answer?.headers.has("HX-Redirect")) location.reload();
+    else if (answer?.ok) place(await answer.text(), ids);
   }
 
   function place(html, ids) {

@@ -1,0 +1,71 @@
+// One press of a button does one thing. Each form carries an intent: a random text that stays the same while the form
+// does, so that the server answers a repeated request with its first answer. What is on its way is off until it is
+// answered.
+"use strict";
+
+const HELD_MS = 8000; // a page that does not leave after all (somebody pressed Stop) can be used again
+const view = random();
+const isReturn = performance.getEntriesByType("navigation")[0]?.type === "back_forward";
+
+function random() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+const memoryOf = (element) => `intent:${element.getAttribute("action") ?? element.getAttribute("hx-post") ?? location.pathname}`;
+
+// The intent with which the same contents were sent from here before, else a new one. Back leads to the page of a run's
+// form again: there it is the same press, too.
+function intentOf(element, contents) {
+  const memory = memoryOf(element);
+  const before = JSON.parse(sessionStorage.getItem(memory));
+  const isHere = before?.view === view || (isReturn && element.matches("[data-run-form]"));
+  const intent = isHere && before?.contents === contents ? before.intent : random();
+  sessionStorage.setItem(memory, JSON.stringify({ view, contents, intent }));
+  return intent;
+}
+
+function contentsOf(form, data) {
+  const secret = new Set([...form.querySelectorAll("[type=password]")].map((input) => input.name));
+  const entries = [...data].filter(([name]) => name !== "intent" && !secret.has(name));
+  return JSON.stringify(entries.map(([name, value]) => [name, value instanceof File ? `${value.name} ${value.size} ${value.lastModified}` : value]));
+}
+
+function hold(element) {
+  const buttons = element.matches("button") ? [element] : element.querySelectorAll("button:not([type=button])");
+  for (const button of buttons) {
+    if (button.disabled) continue;
+    button.dataset.held = document.activeElement === button ? "focus" : "";
+    button.disabled = true;
+  }
+  setTimeout(() => release(element), HELD_MS);
+}
+
+function release(root) {
+  for (const button of [root, ...root.querySelectorAll("[data-held]")]) {
+    if (button.dataset?.held === undefined) continue;
+    button.disabled = false;
+    if (button.dataset.held === "focus" && document.activeElement === document.body) button.focus();
+    delete button.dataset.held;
+  }
+}
+
+document.addEventListener("formdata", ({ target, formData }) => {
+  if (target.method === "post") formData.set("intent", intentOf(target, contentsOf(target, formData)));
+});
+document.addEventListener("submit", (event) => {
+  if (!event.defaultPrevented && event.target.method === "post") hold(event.target);
+});
+document.addEventListener("htmx:configRequest", ({ detail }) => {
+  if (detail.verb !== "get" && !detail.formData.has("intent")) detail.formData.set("intent", intentOf(detail.elt, ""));
+});
+document.addEventListener("htmx:beforeRequest", ({ detail }) => {
+  if (detail.requestConfig.verb !== "get") hold(detail.elt);
+});
+document.addEventListener("htmx:afterRequest", ({ detail }) => {
+  if (detail.requestConfig.verb === "get") return;
+  const leaves = detail.successful && detail.xhr.getResponseHeader("HX-Redirect");
+  if (leaves) return;
+  release(detail.elt);
+  if (detail.successful) sessionStorage.removeItem(memoryOf(detail.elt)); // the next press is another
+});
+addEventListener("pageshow", ({ persisted }) => persisted && release(document));
