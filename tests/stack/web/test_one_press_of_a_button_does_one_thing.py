@@ -1,5 +1,5 @@
-"""A double click, Back and the same press again, a page loaded again, a request repeated after its connection broke: each
-of them does what one press does, once. What is pressed on purpose a second time is done a second time."""
+"""A double click, Back and the same press again, a page loaded again, a request repeated after its connection broke:
+each of them does what one press does, once. What is pressed on purpose a second time is done a second time."""
 
 from __future__ import annotations
 
