@@ -214,7 +214,7 @@ class AsyncClient:
                 return run
 
     async def find(self, *, workflow: str | None = None, **filters: Any) -> list[Run]:
-        """Runs, newest first: `status`, `end_reason`, `accelerator`, `limit`."""
+        """Runs, newest first: `status`, `state`, `end_reason`, `accelerator`, `limit`."""
         wanted = {"workflow": workflow, **filters}
         params = {name: value for name, value in wanted.items() if value is not None}
         return [Run(each) for each in await self._json("GET", "/runs", params=params)]
@@ -263,6 +263,18 @@ class AsyncClient:
     async def download(self, run: Run, folder: Path, progress: Progress = lambda name, done, total: None) -> list[Path]:
         """Saves a run's outputs below a folder and returns where. A file of the same name is replaced at the end."""
         return [await self._save(output, folder, progress) for output in run.outputs]
+
+    async def workflows(self) -> list[dict[str, Any]]:
+        """All of the account's workflows, newest first."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            params = {"limit": 1000, **({"cursor": cursor} if cursor else {})}
+            answer = await self._send("GET", "/workflows", params=params)
+            found += answer.json()
+            cursor = answer.headers.get("X-Next-Cursor")
+            if cursor is None:
+                return found
 
     async def accelerators(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = await self._json("GET", "/accelerators")
@@ -391,6 +403,9 @@ class Client:
 
     def download(self, run: Run, folder: Path, progress: Progress = lambda name, done, total: None) -> list[Path]:
         return self._portal.call(self._client.download, run, folder, progress)
+
+    def workflows(self) -> list[dict[str, Any]]:
+        return self._portal.call(self._client.workflows)
 
     def accelerators(self) -> list[dict[str, Any]]:
         return self._portal.call(self._client.accelerators)

@@ -53,7 +53,7 @@ from comfyward.ids import new_id
 from comfyward.loop import Loop
 from comfyward.runs.event import Event
 from comfyward.runs.run import Run
-from comfyward.settings import Settings
+from comfyward.settings import SERVER_LOCK, Settings
 from comfyward.store import accounts, sessions, tokens, workers
 from comfyward.store.db import now_ms, open_database
 from comfyward.store.notices import (
@@ -450,7 +450,7 @@ def _server_id(data_dir: Path) -> str:
 def _lock_data_dir(data_dir: Path) -> IO[str]:
     """One server for one data directory: a second would take the first one's workers for its own."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = (data_dir / "server.lock").open("w")
+    lock = (data_dir / SERVER_LOCK).open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -26,6 +26,9 @@ GIB = 1024**3
 MIB = 1024**2
 
 
+SERVER_LOCK = "server.lock"  # in the data directory; held open by the server that works in it
+
+
 def default_data_dir() -> Path:
     """Where data lives when nobody says otherwise."""
     return Path.home() / ".local" / "share" / "comfyward"
@@ -262,8 +265,12 @@ class Settings(BaseSettings):
         """By default where the objects are elsewhere: on one host its own cache is enough."""
         return "://" in (self.objects_url or "") if self.mirror_models is None else self.mirror_models
 
+    def database_file(self) -> Path:
+        """Of SQLite, where no other database is set."""
+        return self.data_dir / "comfyward.db"
+
     def derived_database_url(self) -> str:
-        return self.database_url or f"sqlite:///{self.data_dir / 'comfyward.db'}"
+        return self.database_url or f"sqlite:///{self.database_file()}"
 
     def derived_objects_url(self) -> str:
         return self.objects_url or str(self.data_dir / "objects")

@@ -26,10 +26,11 @@ def client(real: Stack, request: pytest.FixtureRequest) -> Client:
 
 @pytest.fixture
 def comfyward(real: Stack, client: Client) -> Comfyward:
-    environment = {**os.environ, "COMFYWARD_URL": real.url, "COMFYWARD_API_KEY": client.key}
+    connection = {"COMFYWARD_URL": real.url, "COMFYWARD_API_KEY": client.key}
 
-    def run(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, text: str | None = None, **more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "comfyward", *arguments]
+        environment = {**os.environ, **connection, **more}
         return subprocess.run(command, env=environment, input=text, capture_output=True, text=True, timeout=120)
 
     return run
@@ -45,7 +46,7 @@ def test_from_a_graph_to_pictures_in_a_folder(comfyward: Comfyward, tmp_path: Pa
     )
 
     assert done.returncode == 0, done.stderr
-    assert str(tmp_path / "out" / "sub" / "mine_00001_.png") in done.stdout
+    assert done.stdout == f"{tmp_path / 'out' / 'sub' / 'mine_00001_.png'}\n", "progress is no part of what is piped"
     with Image.open(tmp_path / "out" / "sub" / "mine_00001_.png") as made:
         assert made.getpixel((0, 0)) == (255, 0, 0)
 
@@ -77,15 +78,27 @@ def test_runs_are_listed_shown_cancelled_retried_and_fetched(comfyward: Comfywar
     cancelled = comfyward("runs", "cancel", running)
     listed = comfyward("runs", "list", "--status", "completed", "--limit", "1")
     as_json = json.loads(comfyward("runs", "list", "--json", "--limit", "2").stdout)
+    in_cancelled = comfyward("runs", "list", "--status", "cancelled", COLUMNS="40", FORCE_COLOR="1")
+    in_errors = comfyward("runs", "list", "--status", "error")
+    in_workflow = comfyward("runs", "list", "--workflow", "Default")
+    mistyped = comfyward("runs", "list", "--workflow", "Defualt")
     shown = comfyward("runs", "show", made["id"])
     again = comfyward("runs", "retry", made["id"]).stdout.strip()
     fetched = comfyward("runs", "download", made["id"], "--out", str(tmp_path))
     log = comfyward("runs", "logs", made["id"])
     missing = comfyward("runs", "show", "nothing")
+    one_letter_off = comfyward("runs", "show", made["id"][:-1])
 
     assert running in cancelled.stdout
     assert made["id"] in listed.stdout
     assert as_json[0]["id"] == running
+    assert [line.split()[:3] for line in in_cancelled.stdout.splitlines()[1:]] == [[running, "CANCELLED", "Default"]]
+    assert running not in in_errors.stdout
+    assert "1 file" in listed.stdout
+    assert "1 files" not in listed.stdout
+    assert {line.split()[0] for line in in_workflow.stdout.splitlines()[1:]} == {running, made["id"]}
+    assert (mistyped.returncode, "Did you mean 'Default'?" in mistyped.stderr) == (2, True)
+    assert f"Did you mean '{made['id']}'?" in one_letter_off.stderr
     assert "cli_00001_.png" in shown.stdout
     assert len(again) == 21
     assert fetched.stdout.strip() == str(tmp_path / "cli_00001_.png")

@@ -4,9 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from tests.stack.conftest import StartFake
 
 Run = subprocess.CompletedProcess[str]
 
@@ -17,6 +20,7 @@ def comfyward(data_dir: Path, *arguments: str, **environment: str) -> Run:
 
 
 def test_accounts_and_keys(tmp_path: Path) -> None:
+    begin(tmp_path)
     assert comfyward(tmp_path, "users", "create", "alice", "--credit-limit", "5").returncode == 0
     key = comfyward(tmp_path, "keys", "create", "laptop", "--account", "alice").stdout
     assert key.startswith("cw_")
@@ -33,6 +37,90 @@ def test_accounts_and_keys(tmp_path: Path) -> None:
     assert "no limit" in comfyward(tmp_path, "users", "limit", "alice").stdout
 
 
+def begin(data_dir: Path) -> None:
+    """An installation, without a server yet."""
+    assert "Made a new database" in comfyward(data_dir, "db", "upgrade").stdout
+
+
+NEED_A_DATABASE = [
+    ("keys", "create", "laptop"),
+    ("keys", "list"),
+    ("keys", "revoke", "laptop"),
+    ("users", "create", "alice"),
+    ("users", "list"),
+    ("users", "link", "alice"),
+    ("users", "share", "alice"),
+    ("users", "limit", "alice"),
+    ("tokens", "create", "gpu-box"),
+    ("tokens", "list"),
+    ("tokens", "revoke", "gpu-box"),
+    ("fleet", "status"),
+    ("db", "check"),
+    ("db", "copy", "sqlite:////tmp/never-made.db"),
+]
+
+
+def test_no_command_begins_an_installation_by_mistake(start_fake: StartFake, tmp_path: Path) -> None:
+    stack = start_fake()
+    other = tmp_path / "other"
+
+    with ThreadPoolExecutor(4) as pool:
+        for refused in pool.map(lambda arguments: comfyward(other, *arguments), NEED_A_DATABASE):
+            assert refused.returncode == 1, refused
+            assert f"There is no comfyward in {other}" in refused.stderr
+            assert str(stack.data_dir) in refused.stderr, "the server that runs is named"
+    assert not other.exists()
+
+    # A second installation, made on purpose: what is done in it while the server runs elsewhere is done with a warning.
+    begin(other)
+    made = comfyward(other, "keys", "create", "laptop")
+    assert made.returncode == 0
+    assert len(made.stdout.split()) == 1
+    assert "Warning" in made.stderr
+    assert str(stack.data_dir) in made.stderr
+    beside = comfyward(stack.data_dir, "keys", "create", "laptop")
+    assert (beside.returncode, beside.stderr) == (0, "")
+
+
+def test_a_mistyped_name_gets_a_suggestion(tmp_path: Path) -> None:
+    begin(tmp_path)
+    comfyward(tmp_path, "users", "create", "alice")
+    comfyward(tmp_path, "keys", "create", "laptop", "--account", "alice")
+    comfyward(tmp_path, "tokens", "create", "gpu-box")
+    mistyped = [
+        (("kyes", "list"), "keys"),
+        (("keys", "crate", "x"), "create"),
+        (("keys", "list", "--acount", "x"), "--account"),
+        (("keys", "create", "x", "--account", "alcie"), "alice"),
+        (("keys", "revoke", "labtop", "--account", "alice"), "laptop"),
+        (("tokens", "revoke", "gpu-bxo"), "gpu-box"),
+        (("users", "limit", "Alise", "5"), "alice"),
+        (("serve", "--fleet", "lcoal"), "local"),
+        (("runs", "list", "--status", "eror"), "ERROR"),
+    ]
+
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda each: comfyward(tmp_path, *each[0]), mistyped))
+    for answer, (_, meant) in zip(told, mistyped, strict=True):
+        assert answer.returncode != 0
+        assert f"Did you mean '{meant}'?" in answer.stderr
+
+    warned = comfyward(tmp_path, "users", "list", COMFYWARD_RETENTION_DAY="3", COMFYWARD_SOMETHING="x")
+    assert "there is no setting COMFYWARD_RETENTION_DAY. Did you mean COMFYWARD_RETENTION_DAYS?" in warned.stderr
+    assert "SOMETHING" not in warned.stderr
+
+
+def test_numbers_of_things_are_said_as_people_say_them(tmp_path: Path) -> None:
+    begin(tmp_path)
+    comfyward(tmp_path, "users", "create", "alice")
+    comfyward(tmp_path, "tokens", "create", "gpu-box")
+
+    assert "at most 1 run at once" in comfyward(tmp_path, "users", "share", "alice", "--max-running", "1").stdout
+    assert "at most 2 runs at once" in comfyward(tmp_path, "users", "share", "alice", "--max-running", "2").stdout
+    assert "alice: 1 credit." in comfyward(tmp_path, "users", "limit", "alice", "1").stdout
+    assert "Revoked 1 token named gpu-box." in comfyward(tmp_path, "tokens", "revoke", "gpu-box").stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -42,6 +130,7 @@ def test_accounts_and_keys(tmp_path: Path) -> None:
     ],
 )
 def test_errors_are_one_line_and_a_hint(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    begin(tmp_path)
     failed = comfyward(tmp_path, *arguments)
 
     assert failed.returncode == 1

@@ -24,7 +24,7 @@ from comfyward.dispatch.outlook import Outlook, outlook_of
 from comfyward.errors import Conflict, InvalidRequest, NotFound
 from comfyward.ids import new_id
 from comfyward.runs.files import Inline, parse_files
-from comfyward.runs.run import EndReason, PublicStatus, Run, states_of
+from comfyward.runs.run import EndReason, PublicStatus, Run, State, states_of
 from comfyward.store import runs, workflows
 from comfyward.store.db import now_ms
 from comfyward.store.runs import RunFilter
@@ -256,6 +256,9 @@ class _PageQuery(BaseModel):
 
 class _ListQuery(_PageQuery):
     status: PublicStatus | None = Field(None, description="Only runs with this status.")
+    state: State | None = Field(
+        None, description="Only runs in this state; unlike `status` it tells cancelled ones apart."
+    )
     end_reason: EndReason | None = Field(None, description="Only runs that ended for this reason.")
     accelerator: str | None = Field(None, description="Only runs that asked for this accelerator.")
     workflow: str | None = Field(None, description="Only runs of this workflow.")
@@ -357,7 +360,7 @@ async def _listed(
         reason = EndReason.INSUFFICIENT_CREDIT
     filters = RunFilter(
         workflow_id=workflow_id,
-        states=tuple(states_of(which.status)) if which.status else (),
+        states=_states(which),
         end_reason=reason,
         accelerator=which.accelerator,
         before=_parse_cursor(which.cursor),
@@ -367,6 +370,16 @@ async def _listed(
     shapes = _shapes(context, request)
     headers = _next_page(found, which.limit, lambda last: (last.created_at, last.id))
     return answer([shapes.run(run) for run in found[: which.limit]], headers=headers)
+
+
+def _states(which: _ListQuery) -> tuple[State, ...]:
+    """The states that a list shows; none for all. Raises InvalidRequest for a status and a state that never meet."""
+    asked = frozenset(State) if which.status is None else states_of(which.status)
+    if which.state is not None:
+        asked &= {which.state}
+    if not asked:
+        raise InvalidRequest(f"No run with status {which.status} is {which.state}.", hint="Give one of them.")
+    return () if len(asked) == len(State) else tuple(asked)
 
 
 def _next_page(found: Sequence[Any], limit: int, position: Any) -> dict[str, str]:

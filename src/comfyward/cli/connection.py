@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import click
 
-from comfyward.client import DEFAULT_URL, Client, Run
+from comfyward.client import DEFAULT_URL, ApiError, Client, Run
+from comfyward.ids import is_id
+from comfyward.wording import did_you_mean, plural
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+RECENT = 200  # runs among which a mistyped one is looked for
 EXIT_FAILED = 3
 EXIT_CANCELLED = 4
 EXIT_OUT_OF_CREDIT = 5
@@ -34,6 +38,31 @@ def connect(url: str, key: str | None) -> Client:
     if not key:
         raise click.UsageError("No API key: give --key, or set COMFYWARD_API_KEY (see 'comfyward keys create').")
     return Client(url, key)
+
+
+def workflow_of(client: Client, text: str) -> str:
+    """The id of the workflow that is named by its id or by its name. Raises a usage error."""
+    if text == "default" or is_id(text):
+        return text
+    known = client.workflows()
+    named = [str(each["id"]) for each in known if each["name"] == text]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise click.BadParameter(f"{plural(len(named), 'workflow')} are called '{text}': {', '.join(named)}.")
+    hint = did_you_mean(text, [str(each["name"]) for each in known], "")
+    raise click.BadParameter(f"There is no workflow '{text}'. {hint}".rstrip(), param_hint="--workflow")
+
+
+@contextlib.contextmanager
+def suggesting_runs(client: Client, run_id: str) -> Iterator[None]:
+    """Where there is no such run, the error names the one that may have been meant."""
+    try:
+        yield
+    except ApiError as error:
+        if error.code == "not_found":
+            error.hint = did_you_mean(run_id, [run.id for run in client.find(limit=RECENT)], error.hint)
+        raise
 
 
 def exit_code(run: Run) -> int:

@@ -14,9 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from sqlalchemy import Connection, Engine, create_engine, func, select
 from sqlalchemy.engine import make_url
 
+from comfyward.cli import installation
 from comfyward.cli.options import data_dir_option, open_database, settings_from
 from comfyward.store import copying, postgres, revision
 from comfyward.store.schema import metadata
+from comfyward.wording import plural
 
 
 @click.group("db")
@@ -35,11 +37,16 @@ def upgrade(data_dir: Path | None) -> None:
     \b
     comfyward db upgrade
     """
-    with _engine(settings_from(data_dir=data_dir).derived_database_url()) as engine:
+    settings = settings_from(data_dir=data_dir)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _engine(settings.derived_database_url()) as engine:
         before = _revision(engine)
         _upgrade(engine)
         after = _revision(engine)
-    click.echo(f"The tables are of revision {after}." if before == after else f"Upgraded from {before} to {after}.")
+    if before is None:
+        click.echo(f"Made a new database, with tables of revision {after}.")
+    else:
+        click.echo(f"The tables are of revision {after}." if before == after else f"Upgraded from {before} to {after}.")
 
 
 @command.command("check")
@@ -74,11 +81,14 @@ def copy(target: str, data_dir: Path | None) -> None:
     \b
     comfyward db copy postgresql://user:password@host/comfyward
     """
-    with _engine(settings_from(data_dir=data_dir).derived_database_url()) as source, _engine(target) as into:
+    settings = settings_from(data_dir=data_dir)
+    installation.check(settings)
+    with _engine(settings.derived_database_url()) as source, _engine(target) as into:
         _upgrade(into)
         with source.connect() as read, into.connect() as write, _bars() as bars, write.begin():
             copied = copying.copy_database(read, write, bars)
-    click.echo(f"Copied and verified {sum(table.rows for table in copied.values()):,} rows in {len(copied)} tables.")
+    rows = sum(table.rows for table in copied.values())
+    click.echo(f"Copied and verified {plural(rows, 'row')} in {plural(len(copied), 'table')}.")
 
 
 @contextlib.contextmanager

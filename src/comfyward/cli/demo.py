@@ -32,6 +32,7 @@ from comfyward.comfy.install import Installation
 from comfyward.errors import SetupFailed
 from comfyward.store import accounts
 from comfyward.store.db import now_ms
+from comfyward.wording import plural
 from comfyward.workflows.starters import CHECKPOINT, LORA, colours_graph, text_to_image_graph
 
 READY_TIMEOUT_S = 300.0
@@ -168,7 +169,9 @@ def _run(
     if not run.succeeded:
         raise RunFailed(run)
     saved = [path.absolute() for path in follow.download(client, run, out)]
-    console.print(f"  {run.status} in {run.data['run_time']} ms on {run.data['device']}: {len(saved)} files\n")
+    console.print(
+        f"  {run.status} in {run.data['run_time']} ms on {run.data['device']}: {plural(len(saved), 'file')}\n"
+    )
     return saved
 
 

@@ -12,11 +12,10 @@ import time
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Connection
 
 from comfyward.cli.options import data_dir_option, open_database, set_up_logging
+from comfyward.cli.tables import print_table
 from comfyward.errors import SetupFailed
 from comfyward.fleet.pools import FleetConfig, load_fleet
 from comfyward.fleet.remote import Sync
@@ -81,13 +80,18 @@ def status(as_json: bool, data_dir: Path | None) -> None:
         return click.echo(json.dumps(rows, indent=2))
     if not rows:
         return click.echo("No fleet was heard of in the last minute.")
-    table = Table("Fleet", "Pool", "Workers", "Starting", "Limits", "Waiting")
-    for row in rows:
-        limits = f"{row['min']} to {row['max']}"
-        table.add_row(
-            row["fleet"], row["pool"], *(str(row[key]) for key in ("workers", "pending")), limits, str(row["waiting"])
+    cells = [
+        (
+            row["pool"],
+            row["fleet"],
+            str(row["workers"]),
+            str(row["pending"]),
+            f"{row['min']} to {row['max']}",
+            str(row["waiting"]),
         )
-    Console().print(table)
+        for row in rows
+    ]
+    print_table(("pool", "fleet", "workers", "starting", "limits", "waiting"), cells)
     for row in rows:
         if row["problem"]:
             click.secho(f"{row['pool']}: {row['problem']}", fg="yellow")

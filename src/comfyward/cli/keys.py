@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import json
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Connection
 
 from comfyward.accounts.account import Account, ApiKey
 from comfyward.cli.options import data_dir_option, open_database
+from comfyward.cli.tables import moment, print_table
 from comfyward.store import accounts
 from comfyward.store.db import now_ms
 
@@ -61,10 +59,11 @@ def list_keys(account: str | None, as_json: bool, data_dir: Path | None) -> None
         found = asyncio.run(db.write(lambda conn: accounts.keys(conn, _account(conn, account).id)))
     if as_json:
         return click.echo(json.dumps([key.__dict__ for key in found]))
-    table = Table("id", "name", "starts with", "created", "last used", "state", box=None)
-    for key in found:
-        table.add_row(key.id, key.name, key.prefix, _date(key.created_at), _date(key.last_used_at), _state(key))
-    return Console().print(table)
+    columns = ("id", "name", "starts with", "created", "last used", "state")
+    rows = [
+        (key.id, key.name, key.prefix, moment(key.created_at), moment(key.last_used_at), _state(key)) for key in found
+    ]
+    return print_table(columns, rows)
 
 
 @command.command("revoke")
@@ -90,9 +89,3 @@ def _state(key: ApiKey) -> str:
     if key.revoked_at is not None:
         return "revoked"
     return "expired" if key.expires_at is not None and key.expires_at <= now_ms() else "in use"
-
-
-def _date(time_ms: int | None) -> str:
-    if time_ms is None:
-        return "-"
-    return datetime.datetime.fromtimestamp(time_ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M")

@@ -6,7 +6,8 @@ import collections
 import datetime
 import json
 import logging
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,13 +15,19 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
+from comfyward.cli import installation
 from comfyward.errors import SetupFailed
 from comfyward.settings import Settings
 from comfyward.store import db as databases
 from comfyward.store.db import Database
+from comfyward.wording import closest, did_you_mean
 
 LOG_FORMAT, LOG_TIME_FORMAT = "%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"
 LOG_TAIL_LINES = 500
+PREFIX = "COMFYWARD_"
+# What commands read beside the settings.
+OTHER_VARIABLES = {"API_KEY", "FLEET_SUPERVISED", "FLEET_TOKEN", "URL", "WORKER_DEVICE", "WORKER_TOKEN"}
+ALIKE = 0.8  # somebody else's variable under the same prefix is no mistyped setting
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,8 +40,22 @@ def data_dir_option(command: F) -> F:
     )(command)
 
 
+class Choice(click.Choice[str]):
+    """One of some words, in any case; for another it says which may have been meant."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        super().__init__(list(words), case_sensitive=False)
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
+        message = super().get_invalid_choice_message(value, ctx)
+        hint = did_you_mean(str(value), self.choices)
+        return f"{message} {hint}" if hint else message
+
+
 def settings_from(**flags: Any) -> Settings:
     """Settings from flags (those that were given), environment and comfyward.toml. Raises SetupFailed."""
+    for name, meant in mistyped(os.environ):
+        click.secho(f"Warning: there is no setting {name}. Did you mean {meant}?", fg="yellow", err=True)
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
@@ -45,10 +66,21 @@ def settings_from(**flags: Any) -> Settings:
         ) from error
 
 
+def mistyped(environment: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Variables that nothing reads and that look like a setting's, each with that."""
+    known = {name.upper() for name in Settings.model_fields}
+    for variable in sorted(environment):
+        name = variable.removeprefix(PREFIX)
+        is_ours = variable.startswith(PREFIX) and name not in known | OTHER_VARIABLES
+        if is_ours and (meant := closest(name, known, ALIKE)):
+            yield variable, PREFIX + meant
+
+
 @contextmanager
 def open_database(data_dir: Path | None) -> Iterator[Database]:
     """The installation's database, for commands that work beside a running server."""
     settings = settings_from(data_dir=data_dir)
+    installation.check(settings)
     db = databases.open_database(settings.derived_database_url(), settings.database_connections)
     try:
         yield db

@@ -10,9 +10,11 @@ from typing import Any
 import click
 from rich.console import Console
 
-from comfyward.cli.connection import connect, connection_options, exit_code, print_json
+from comfyward.cli.connection import connect, connection_options, exit_code, print_json, workflow_of
 from comfyward.cli.follow import PICTURE_TERMINALS, Follow
+from comfyward.cli.options import ALIKE
 from comfyward.client import Client, Run
+from comfyward.wording import closest
 from comfyward.workflows.graph import parse_graph
 
 
@@ -26,7 +28,7 @@ from comfyward.workflows.graph import parse_graph
     help="A file for the run: /input/… or /models/…, from a URL or a local file.",
 )
 @click.option("--set", "changes", multiple=True, metavar="NODE.INPUT=VALUE", help="Change an input; JSON or a text.")
-@click.option("--workflow", default="default", show_default=True, help="The workflow that the run belongs to.")
+@click.option("--workflow", default="default", show_default=True, help="The run's workflow: its id or name.")
 @click.option("--accelerator", help="The accelerator to run on.")
 @click.option("--priority", type=click.IntRange(-100, 100), help="Higher runs first.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Longest execution in seconds.")
@@ -69,7 +71,7 @@ def command(
     with connect(url, key) as client:
         run = client.submit(
             prompt,
-            workflow=workflow,
+            workflow=workflow_of(client, workflow),
             files=dict(map(parse_file, files)),
             accelerator=accelerator,
             priority=priority,
@@ -80,7 +82,7 @@ def command(
         )
         if not follow and out is None:
             return print_json(run.data) if as_json else click.echo(run.id)
-        shows_pictures = terminal in PICTURE_TERMINALS and sys.stdout.isatty()
+        shows_pictures = terminal in PICTURE_TERMINALS and sys.stderr.isatty()
         run = finish(client, run, prompt, out, quiet=as_json, shows_pictures=shows_pictures)
         if as_json:
             print_json(run.data)
@@ -91,7 +93,7 @@ def finish(
     client: Client, run: Run, prompt: dict[str, Any], out: Path | None, *, quiet: bool, shows_pictures: bool
 ) -> Run:
     """Follows a run to its end and saves its outputs."""
-    console = Console(quiet=quiet, soft_wrap=True)
+    console = Console(stderr=True, quiet=quiet)
     follow = Follow(console, shows_pictures=shows_pictures)
     try:
         run = client.wait(run.id) if quiet else follow.run(client, run.id, classes_of(prompt))
@@ -104,11 +106,9 @@ def finish(
         if error.get("hint"):
             click.echo(f"Hint: {error['hint']}", err=True)
     saved = follow.download(client, run, out) if out is not None else []
-    for path in saved:
-        console.print(str(path))
-    if out is None:
-        for output in run.outputs:
-            console.print(output.url)
+    if not quiet:
+        for line in map(str, saved) if out is not None else (output.url for output in run.outputs):
+            click.echo(line)
     return run
 
 
@@ -137,6 +137,9 @@ def changed(prompt: dict[str, Any], changes: tuple[str, ...]) -> dict[str, Any]:
             raise click.BadParameter(
                 f"The graph has no node '{node_id}' (it has {', '.join(sorted(prompt)[:20])}).", param_hint="--set"
             )
+        meant = closest(name, prompt[node_id].get("inputs", {}), ALIKE)
+        if meant and meant != name and name not in prompt[node_id]["inputs"]:
+            click.secho(f"Warning: node {node_id} has no '{name}' yet. Did you mean '{meant}'?", fg="yellow", err=True)
         prompt = {**prompt, node_id: _with_input(prompt[node_id], name, _value(text))}
     return prompt
 

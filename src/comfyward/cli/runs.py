@@ -7,12 +7,22 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 
-from comfyward.cli.connection import connect, connection_options, print_json
+from comfyward.cli.connection import connect, connection_options, print_json, suggesting_runs, workflow_of
 from comfyward.cli.follow import Follow
+from comfyward.cli.options import Choice
+from comfyward.cli.tables import moment_of, print_table
 from comfyward.client import Run
-from comfyward.runs.run import PublicStatus
+from comfyward.runs.run import PublicStatus, State
+from comfyward.wording import plural
+
+CANCELLED = "CANCELLED"
+STATUSES = [*map(str, PublicStatus), CANCELLED]
+# The API's ERROR holds cancelled runs too, for the clients that know no other end.
+_STATUSES: dict[str, dict[str, str]] = {
+    PublicStatus.ERROR: {"state": State.FAILED, "status": PublicStatus.ERROR},
+    CANCELLED: {"state": State.CANCELLED},
+}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
@@ -23,8 +33,8 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--status", type=click.Choice([str(status) for status in PublicStatus], case_sensitive=False))
-@click.option("--workflow", help="Only runs of this workflow.")
+@click.option("--status", type=Choice(STATUSES), help="Only runs with this status.")
+@click.option("--workflow", help="Only runs of this workflow: its id or name.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @json_option
 @connection_options
@@ -33,15 +43,27 @@ def list_runs(status: str | None, workflow: str | None, limit: int, as_json: boo
 
     \b
     comfyward runs list --status ERROR
+    comfyward runs list --workflow portraits
     """
     with connect(url, key) as client:
-        found = client.find(status=status.upper() if status else None, workflow=workflow, limit=limit)
+        workflow_id = workflow_of(client, workflow) if workflow else None
+        found = client.find(**_STATUSES.get(status or "", {"status": status}), workflow=workflow_id, limit=limit)
+        names = {} if as_json else {each["id"]: str(each["name"]) for each in client.workflows()}
     if as_json:
         return print_json([run.data for run in found])
-    table = Table("id", "status", "accelerator", "created", "took", "made", box=None)
-    for run in found:
-        table.add_row(run.id, _status(run), run.data["accelerator"], _time(run), _took(run), str(len(run.outputs)))
-    return Console(soft_wrap=True).print(table)
+    rows = [
+        (
+            run.id,
+            _status(run),
+            names.get(run.workflow_id, run.workflow_id),
+            run.data["accelerator"],
+            moment_of(run.data["created_at"]),
+            _took(run),
+            plural(len(run.outputs), "file"),
+        )
+        for run in found
+    ]
+    return print_table(("id", "status", "workflow", "accelerator", "created", "took", "made"), rows)
 
 
 @command.command("show")
@@ -50,18 +72,18 @@ def list_runs(status: str | None, workflow: str | None, limit: int, as_json: boo
 @connection_options
 def show(run_id: str, as_json: bool, url: str, key: str | None) -> None:
     """Show a run: how it went, what it made, what went wrong."""
-    with connect(url, key) as client:
+    with connect(url, key) as client, suggesting_runs(client, run_id):
         run = client.get(run_id)
     if as_json:
         return print_json(run.data)
-    console = Console(soft_wrap=True)
-    console.print(f"{run.id}  {_status(run)}  {run.data['accelerator']}  {_time(run)}  {_took(run)}")
+    when = moment_of(run.data["created_at"])
+    click.echo(f"{run.id}  {_status(run)}  {run.data['accelerator']}  {when}  {_took(run)}")
     for output in run.outputs:
-        console.print(f"  {output.name}  {output.size} bytes  {output.url}")
+        click.echo(f"  {output.name}  {plural(output.size, 'byte')}  {output.url}")
     error = run.data.get("error") or {}
     for name in ("message", "hint", "node_id", "node_type"):
         if error.get(name):
-            console.print(f"  {name}: {error[name]}")
+            click.echo(f"  {name}: {error[name]}")
     return None
 
 
@@ -72,7 +94,8 @@ def cancel(run_ids: tuple[str, ...], url: str, key: str | None) -> None:
     """Cancel runs: waiting ones at once, running ones at their next step."""
     with connect(url, key) as client:
         for run_id in run_ids:
-            run = client.cancel(run_id)
+            with suggesting_runs(client, run_id):
+                run = client.cancel(run_id)
             click.echo(f"{run.id}  {_status(run) if run.is_over else 'cancelling'}")
 
 
@@ -82,7 +105,7 @@ def cancel(run_ids: tuple[str, ...], url: str, key: str | None) -> None:
 @connection_options
 def retry(run_id: str, idempotency_key: str | None, url: str, key: str | None) -> None:
     """Run it again with the same graph, files and settings; prints the new run's id."""
-    with connect(url, key) as client:
+    with connect(url, key) as client, suggesting_runs(client, run_id):
         click.echo(client.retry(run_id, idempotency_key=idempotency_key).id)
 
 
@@ -91,7 +114,7 @@ def retry(run_id: str, idempotency_key: str | None, url: str, key: str | None) -
 @connection_options
 def logs(run_id: str, url: str, key: str | None) -> None:
     """Print ComfyUI's log of a run."""
-    with connect(url, key) as client:
+    with connect(url, key) as client, suggesting_runs(client, run_id):
         click.echo(client.log(run_id), nl=False)
 
 
@@ -106,18 +129,21 @@ def download(run_id: str, out: Path, as_json: bool, url: str, key: str | None) -
     \b
     comfyward runs download RUN --out pictures
     """
-    with connect(url, key) as client:
+    with connect(url, key) as client, suggesting_runs(client, run_id):
         run = client.get(run_id)
-        saved = Follow(Console(quiet=as_json), shows_pictures=False).download(client, run, out)
+        saved = Follow(Console(stderr=True, quiet=as_json), shows_pictures=False).download(client, run, out)
     click.echo(json.dumps([str(path) for path in saved]) if as_json else "\n".join(map(str, saved)))
 
 
 def _status(run: Run) -> str:
-    return run.status if run.end_reason in (None, "completed") else f"{run.status} ({run.end_reason})"
-
-
-def _time(run: Run) -> str:
-    return str(run.data["created_at"])[:16].replace("T", " ")
+    """As the API says it; but what somebody cancelled is no error."""
+    match run.end_reason:
+        case None | "completed" | "insufficient_credit":
+            return run.status
+        case "cancelled":
+            return CANCELLED
+        case reason:
+            return f"{run.status} ({reason})"
 
 
 def _took(run: Run) -> str:

@@ -12,7 +12,7 @@ import uvloop
 
 from comfyward.api.native.frontend import Frontends, static_of, templates_of
 from comfyward.cli.comfyui import ensure_installed
-from comfyward.cli.options import data_dir_option, set_up_logging, settings_from
+from comfyward.cli.options import Choice, data_dir_option, set_up_logging, settings_from
 from comfyward.comfy import install
 from comfyward.errors import SetupFailed
 from comfyward.server import Started, serve
@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 @click.option(
     "--comfyui", type=click.Path(path_type=Path, exists=True), help="Use this ComfyUI instead of installing one."
 )
-@click.option("--fleet", type=click.Choice(["local", "none"]), help="local: a worker per GPU here; none: they join.")
+@click.option("--fleet", type=Choice(["local", "none"]), help="local: a worker per GPU here; none: they join.")
 @click.option("--native-port", type=int, help="Serve ComfyUI's own API and editor at the root of this port too.")
 @click.option(
     "--native-open", is_flag=True, default=None, help="Let this machine use the native port without a key, as admin."
 )
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
+@click.option("--log-level", type=Choice(["debug", "info", "warning", "error"]))
 def command(**flags: Any) -> None:
     """Start the server and its local workers.
 

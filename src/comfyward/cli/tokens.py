@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import datetime
 import json
 from pathlib import Path
 from typing import Literal
 
 import click
-from rich.console import Console
-from rich.table import Table
+from sqlalchemy import Connection
 
 from comfyward.cli.options import data_dir_option, open_database
+from comfyward.cli.tables import moment, print_table
+from comfyward.errors import NotFound
 from comfyward.store import tokens
 from comfyward.store.db import now_ms
+from comfyward.wording import did_you_mean, plural
 
 HOUR_MS = 3600 * 1000
 
@@ -57,11 +58,16 @@ def list_tokens(as_json: bool, data_dir: Path | None) -> None:
         found = asyncio.run(db.read(tokens.find))
     if as_json:
         return click.echo(json.dumps([dataclasses.asdict(token) for token in found], indent=2))
-    table = Table("Name", "For", "Pool", "Created", "Joins until", "Last joined")
-    for token in found:
-        times = (token.created_at, token.expires_at, token.last_used_at)
-        table.add_row(token.name, f"{token.role}s", token.pool or "any", *(_time(at) for at in times))
-    return Console().print(table)
+    rows = [
+        (
+            token.name,
+            f"{token.role}s",
+            token.pool or "any",
+            *tuple(moment(at) for at in (token.created_at, token.expires_at, token.last_used_at)),
+        )
+        for token in found
+    ]
+    return print_table(("name", "for", "pool", "created", "joins until", "last joined"), rows)
 
 
 @command.command("revoke")
@@ -73,10 +79,14 @@ def revoke(name: str, data_dir: Path | None) -> None:
     \b
     comfyward tokens revoke gpu-box
     """
+
+    def work(conn: Connection) -> int:
+        known = {token.name for token in tokens.find(conn)}
+        if name not in known:
+            hint = did_you_mean(name, known, "See 'comfyward tokens list'.")
+            raise NotFound(f"There is no token named '{name}' in use.", hint=hint)
+        return tokens.revoke(conn, name, now_ms())
+
     with open_database(data_dir) as db:
-        revoked = asyncio.run(db.write(tokens.revoke, name, now_ms()))
-    click.echo(f"Revoked {revoked} token(s) named {name}.")
-
-
-def _time(at: int | None) -> str:
-    return "-" if at is None else datetime.datetime.fromtimestamp(at / 1000).strftime("%Y-%m-%d %H:%M")
+        revoked = asyncio.run(db.write(work))
+    click.echo(f"Revoked {plural(revoked, 'token')} named {name}.")

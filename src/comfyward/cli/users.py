@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Connection
 
 from comfyward.cli.options import data_dir_option, open_database, settings_from
+from comfyward.cli.tables import print_table
 from comfyward.store import accounts, sessions
 from comfyward.store.db import now_ms
+from comfyward.wording import plural
 
 
 @click.group("users")
@@ -58,11 +58,15 @@ def list_users(as_json: bool, data_dir: Path | None) -> None:
     ]
     if as_json:
         return click.echo(json.dumps(shown))
-    table = Table("name", "role", "credits used", "limit", box=None)
-    for account in found:
-        limit = "-" if account.credit_limit is None else f"{account.credit_limit:g}"
-        table.add_row(account.name, account.role, f"{used.get(account.id, 0.0):.1f}", limit)
-    return Console().print(table)
+    rows = [
+        (account.name, account.role, f"{used.get(account.id, 0.0):.1f}", _limit(account.credit_limit))
+        for account in found
+    ]
+    return print_table(("name", "role", "credits used", "limit"), rows)
+
+
+def _limit(credit_limit: float | None) -> str:
+    return "-" if credit_limit is None else f"{credit_limit:g}"
 
 
 @command.command("link")
@@ -109,7 +113,7 @@ def set_share(
 
     with open_database(data_dir) as db:
         asyncio.run(db.write(work))
-    at_once = "any number of runs" if max_running is None else f"at most {max_running} run(s)"
+    at_once = "any number of runs" if max_running is None else f"at most {plural(max_running, 'run')}"
     single = "".join(f", {number} in {pool}" for pool, number in pools.items())
     click.echo(f"{name}: weight {weight:g}, {at_once} at once{single}.")
 
@@ -142,4 +146,8 @@ def set_limit(name: str, credits: float | None, data_dir: Path | None) -> None:
 
     with open_database(data_dir) as db:
         asyncio.run(db.write(work))
-    click.echo(f"{name}: {'no limit' if credits is None else f'{credits:g} credits'}.")
+    click.echo(f"{name}: {'no limit' if credits is None else _credits(credits)}.")
+
+
+def _credits(amount: float) -> str:
+    return f"{amount:g} {'credit' if amount == 1 else 'credits'}"

@@ -15,6 +15,7 @@ from comfyward.errors import UnknownAccelerator
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.store import fleets, workers
 from comfyward.store.db import Database, now_ms
+from comfyward.wording import did_you_mean
 from comfyward.workflows.catalog import Catalog
 
 # What clients of ComfyICU ask for, whose machines have these and no others.
@@ -101,9 +102,10 @@ class Offers:
             pool = next((each.name for each in offered if asked in each.stands_in_for), pool)
         if pool not in pools:
             available = sorted(pools | {alias for alias, target in self._aliases.items() if target in pools})
+            meant = f"{hint} " if (hint := did_you_mean(asked, available)) else ""
             raise UnknownAccelerator(
                 f"No worker serves accelerator '{asked}' and none is configured for it.",
-                hint=f"Available: {', '.join(available) or 'none'}.",
+                hint=f"{meant}Available: {', '.join(available) or 'none'}.",
                 available=available,
             )
         return asked, pool

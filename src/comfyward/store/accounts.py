@@ -32,6 +32,7 @@ from comfyward.store.schema import (
     workflows,
 )
 from comfyward.store.statement import Statement
+from comfyward.wording import did_you_mean
 
 _ACCOUNT = [accounts.c[name] for name in Account.__dataclass_fields__]
 _USED = ("run_id", "attempt", "account_id", "api_key_id", "workflow_id", "accelerator", "day", "gpu_ms", "credits")
@@ -86,7 +87,8 @@ def by_name(conn: Connection, name: str) -> Account:
     """Raises NotFound."""
     row = conn.execute(select(*_ACCOUNT).where(accounts.c.name == name, accounts.c.deleted_at.is_(None))).first()
     if row is None:
-        raise NotFound(f"There is no account named '{name}'.", hint="Create it with 'comfyward users create NAME'.")
+        hint = did_you_mean(name, [each.name for each in find(conn)], "Create it with 'comfyward users create NAME'.")
+        raise NotFound(f"There is no account named '{name}'.", hint=hint)
     return _account(row)
 
 
@@ -230,11 +232,12 @@ def keys(conn: Connection, account_id: str) -> list[ApiKey]:
 
 def revoke_key(conn: Connection, account_id: str, key: str, now: int) -> ApiKey:
     """Revokes a key by id, name or prefix. Raises NotFound, or Conflict when several match."""
-    found = [
-        each for each in keys(conn, account_id) if key in (each.id, each.name, each.prefix) and each.revoked_at is None
-    ]
+    in_use = [each for each in keys(conn, account_id) if each.revoked_at is None]
+    found = [each for each in in_use if key in (each.id, each.name, each.prefix)]
     if not found:
-        raise NotFound(f"There is no key '{key}' in use.", hint="See 'comfyward keys list'.")
+        names = [name for each in in_use for name in (each.name, each.id, each.prefix)]
+        hint = did_you_mean(key, names, "See 'comfyward keys list'.")
+        raise NotFound(f"There is no key '{key}' in use.", hint=hint)
     if len(found) > 1:
         raise Conflict(f"'{key}' names {len(found)} keys.", hint="Use the key's id from 'comfyward keys list'.")
     conn.execute(update(api_keys).where(api_keys.c.id == found[0].id).values(revoked_at=now))

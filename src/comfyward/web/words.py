@@ -11,6 +11,7 @@ from markupsafe import Markup
 from comfyward.api.shapes import API_PREFIX, iso
 from comfyward.files.pictures import has_thumbnail
 from comfyward.runs.run import EndReason, Run, State
+from comfyward.wording import plural
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
@@ -99,10 +100,6 @@ def medium(content_type: str) -> str:
 def with_article(name: str) -> str:
     """an L4, a T4: as an abbreviation is spoken."""
     return f"{'an' if name[:1] in 'AEFHILMNORSX' else 'a'} {name}"
-
-
-def plural(count: int, one: str, many: str | None = None) -> str:
-    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
