@@ -11,7 +11,7 @@ from comfyward.web.timeline import phases
 
 
 def run(state: State, **times: int) -> Any:
-    unknown = dict.fromkeys(("assigned_at", "started_at", "finished_at", "run_time_ms"))
+    unknown = dict.fromkeys(("assigned_at", "staged_at", "started_at", "finished_at", "run_time_ms"))
     return SimpleNamespace(state=state, queued_at=1000, **{**unknown, **times})
 
 
@@ -37,6 +37,21 @@ def test_a_run_on_its_way() -> None:
     assert fetching[:3] == [("queued", 2000, False), ("files", 700, True), ("executing", None, False)]
     executing = told(run(State.RUNNING, assigned_at=3000, started_at=4000), 9000)
     assert executing[2:] == [("executing", 5000, True), ("saving", None, False)]
+
+
+def test_a_run_whose_files_are_there_while_another_one_has_the_gpu() -> None:
+    in_line = run(State.ASSIGNED, assigned_at=3000, staged_at=3400)
+    assert told(in_line, 4000)[1:4] == [
+        ("files", 400, False),
+        ("next in line", 600, True),
+        ("executing", None, False),
+    ]
+    executing = run(State.RUNNING, assigned_at=3000, staged_at=3400, started_at=9000)
+    assert told(executing, 9500)[1:4] == [
+        ("files", 400, False),
+        ("next in line", 5600, False),
+        ("executing", 500, True),
+    ]
 
 
 def test_a_run_that_was_cancelled_while_it_waited() -> None:

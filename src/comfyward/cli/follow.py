@@ -68,19 +68,22 @@ class _Bars:
             case "status":
                 self._status(data)
             case "download":
+                self._progress.update(self._run, description="fetching files")
                 self._download(data["path"], data["done"], data["total"])
             case "progress":
                 self._step(data["node"], data["value"], data["max"])
                 fraction = data["value"] / data["max"] if data["max"] else 0
                 done = min(data["nodes_total"], data["nodes_done"] + fraction)
                 self._progress.update(self._run, total=data["nodes_total"], completed=done)
+            case "staged":
+                self._progress.update(self._run, description="next in line")
             case "cancelling":
                 self._progress.update(self._run, description="cancelling")
             case _:
                 return
 
     def _status(self, data: Mapping[str, Any]) -> None:
-        words = {"QUEUED": "waiting", "INIT": "fetching files", "STARTED": "running", "COMPLETED": "done"}
+        words = {"QUEUED": "waiting", "INIT": "starting", "STARTED": "running", "COMPLETED": "done"}
         description = words.get(data["status"], str(data.get("end_reason") or data["status"]).replace("_", " "))
         again = data["status"] == "QUEUED" and data.get("attempt")
         self._progress.update(self._run, description="trying again" if again else description)

@@ -100,7 +100,9 @@ def finish(
     except KeyboardInterrupt:
         click.echo(f"\nThe run goes on. Cancel it with: comfyward runs cancel {run.id}", err=True)
         raise
-    if not run.succeeded and not quiet:
+    if run.end_reason == "cancelled" and not quiet:
+        click.echo("Cancelled.", err=True)
+    elif not run.succeeded and not quiet:
         error = run.data.get("error") or {}
         click.secho(f"Error: {error.get('message') or run.end_reason}", fg="red", err=True)
         if error.get("hint"):

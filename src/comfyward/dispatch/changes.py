@@ -56,6 +56,12 @@ def assigned(conn: Connection, run: Run, now: int) -> Event:
     return _told(conn, event, now)
 
 
+def staged(conn: Connection, lease: str, now: int) -> list[Event]:
+    """The files of an assigned run are at its worker, where it waits for its turn. Nothing when it has moved on."""
+    held = queue.staged(conn, lease, now)
+    return [] if held is None else [Event(*held, EventType.STAGED)]
+
+
 def started(conn: Connection, lease: str, report_seq: int, now: int) -> tuple[Run, Event] | None:
     """assigned -> running; None when the run has moved on."""
     run = queue.start(conn, lease, report_seq, now)

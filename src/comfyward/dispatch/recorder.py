@@ -52,6 +52,8 @@ class Recorder:
 
     async def record(self, message: Reports) -> None:
         """Raises StaleLease when the lease is no longer its holder's."""
+        if message.staged:
+            self._publish(await self._db.write(changes.staged, message.lease, now_ms()))
         numbered = [report for report in message.reports if isinstance(report, Started | Ended | Released)]
         if not numbered:
             run_id, account_id = await self._db.look(_run_under, message.lease)

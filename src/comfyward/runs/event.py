@@ -22,6 +22,7 @@ class EventType(StrEnum):
     PREVIEW = "preview"
     CACHED = "cached"
     CANCELLING = "cancelling"
+    STAGED = "staged"
 
 
 STORED = frozenset({EventType.STATUS, EventType.OUTPUT})

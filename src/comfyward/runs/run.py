@@ -218,6 +218,7 @@ class Run:
     history_cleared_at: int | None
     deleted_at: int | None
     fallback_pool: str | None = None  # a larger one, for a run that did not fit into the memory of its own
+    staged_at: int | None = None  # its files are at the worker, where another run has the GPU
     start_by: int | None = None  # it is not worth anything when it starts later
 
     @property

@@ -70,6 +70,7 @@ _ASSIGN = Statement(
         attempt=runs.c.attempt + 1,
         event_seq=runs.c.event_seq + 1,
         report_seq=0,
+        staged_at=None,
         started_at=None,
         **{name: bindparam(name) for name in ("lease", "lease_expires_at", "worker_id", "device", "assigned_at")},
         updated_at=bindparam("assigned_at"),
@@ -98,6 +99,12 @@ _START = Statement(
         updated_at=bindparam("now"),
     )
     .returning(*RUN_COLUMNS)
+)
+_STAGED = Statement(
+    update(runs)
+    .where(runs.c.lease == bindparam("held"), runs.c.state == State.ASSIGNED)
+    .values(staged_at=bindparam("now"), updated_at=bindparam("now"))
+    .returning(runs.c.id, runs.c.account_id)
 )
 _FINISHED = ("end_reason", "failure", "outputs", "shown", "previews", "run_time_ms", "log")
 _FINISH = Statement(
@@ -237,6 +244,12 @@ def assign(conn: Connection, hand_outs: Sequence[HandOut], *, expires_at: int, n
     """Hands queued runs to workers as new attempts: those that are still queued and that no other server has."""
     values = [{**hand_out.__dict__, "lease_expires_at": expires_at, "assigned_at": now} for hand_out in hand_outs]
     return [run_of(row) for answer in _ASSIGN.each(conn, values) for row in answer]
+
+
+def staged(conn: Connection, lease: str, now: int) -> tuple[str, str] | None:
+    """Notes that the files of an assigned run are there: (run, account), None when it is not assigned any more."""
+    row = _STAGED(conn, held=lease, now=now).first()
+    return (row[0], row[1]) if row else None
 
 
 def leased(conn: Connection, lease: str) -> tuple[Run, int] | None:

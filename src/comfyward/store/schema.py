@@ -151,6 +151,7 @@ runs = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("queued_at", BigInteger, nullable=False),
     Column("assigned_at", BigInteger),
+    Column("staged_at", BigInteger),
     Column("started_at", BigInteger),
     Column("finished_at", BigInteger),
     Column("updated_at", BigInteger, nullable=False),

@@ -15,6 +15,7 @@ from comfyward.store.db import now_ms
 from comfyward.web.visit import HEADERS, Pages, Visit
 
 MAX_CHANGED = 100
+CHANGES = (EventType.STATUS, EventType.CANCELLING, EventType.STAGED)
 RECONNECT = b"retry: 1000\n\n"
 
 
@@ -51,7 +52,7 @@ async def _stream(context: Context, account_id: str, since: int) -> AsyncIterato
 
 def _told(events: list[Event]) -> list[bytes]:
     """Several events of one run are told once."""
-    changed = dict.fromkeys(event.run_id for event in events if event.type in (EventType.STATUS, EventType.CANCELLING))
+    changed = dict.fromkeys(event.run_id for event in events if event.type in CHANGES)
     moved = {event.run_id: part_done(event) for event in events if event.type is EventType.PROGRESS}
     return [
         *(frame("run", {"run": run_id}) for run_id in changed),

@@ -11,6 +11,7 @@ import msgspec
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from comfyward.accounts.usage import credits_for
 from comfyward.dispatch.outlook import outlook_of
 from comfyward.errors import Conflict, InvalidRequest
 from comfyward.files.objects import blob_key
@@ -150,6 +151,8 @@ async def _run_values(visit: Visit, run: Run) -> dict[str, Any]:
     older, newer = await db.read(runs.neighbours, account.id, run)
     keys = {key.id: key for key in await db.read(accounts.keys, account.id)}
     graph = parse_graph(msgspec.json.decode(run.prompt))
+    is_on, spent = not run.state.is_final, await db.read(accounts.cost_of, account.id, run.id) or 0.0
+    gpu_ms = now_ms() - run.started_at if run.started_at is not None and run.state is State.RUNNING else run.run_time_ms
     failed_node = (run.failure or {}).get("node_id")
     return {
         "run": run,
@@ -159,7 +162,8 @@ async def _run_values(visit: Visit, run: Run) -> dict[str, Any]:
         "older": older,
         "newer": newer,
         "key": keys.get(run.api_key_id or ""),
-        "cost": await db.read(accounts.cost_of, account.id, run.id),
+        "cost": spent + credits_for(gpu_ms or 0, run.pool, visit.context.settings.prices) if is_on else spent,
+        "gpu_ms": gpu_ms,
         "nodes": list(graph.nodes.values()),
         "inputs": await all_inputs(visit, run.prompt),
         "titles": {node.id: node.title or node.class_type for node in graph.nodes.values()},

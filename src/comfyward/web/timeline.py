@@ -18,14 +18,19 @@ class Phase:
 
 
 def phases(run: Run, now: int) -> list[Phase]:
-    """queued, files, executing, saving: of the last attempt, up to now for a run that is on its way."""
+    """queued, files, next in line, executing, saving: of the last attempt, up to now for a run that is on its way.
+
+    A run that found the GPU free was not in line.
+    """
     until = run.finished_at or now
     executed_at = None
     if run.started_at is not None and run.run_time_ms is not None:
         executed_at = min(until, run.started_at + run.run_time_ms)
+    is_assigned, in_line = run.state is State.ASSIGNED, run.staged_at is not None
     marks = [
         ("queued", run.queued_at, run.assigned_at, run.state is State.QUEUED),
-        ("files", run.assigned_at, run.started_at, run.state is State.ASSIGNED),
+        ("files", run.assigned_at, run.staged_at or run.started_at, is_assigned and not in_line),
+        *([("next in line", run.staged_at, run.started_at, is_assigned)] if in_line else []),
         ("executing", run.started_at, executed_at, run.state is State.RUNNING),
         ("saving", executed_at, run.finished_at, False),
     ]

@@ -56,7 +56,7 @@ def state(run: Run) -> str:
     """What a person calls the state of a run."""
     match run.state:
         case State.ASSIGNED:
-            return "fetching files"
+            return "fetching files" if run.files and run.staged_at is None else "next in line"
         case State.SUCCEEDED:
             return "done"
         case State.FAILED:

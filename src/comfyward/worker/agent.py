@@ -194,6 +194,7 @@ class Agent:
             return False
         if not self._gpu.locked():
             return await self._gpu.acquire()
+        job.reporter.staged()
         halting, draining = asyncio.create_task(job.halt()), asyncio.create_task(self._drain.wait())
         try:
             return await _unless(halting, self._gpu.acquire(), draining) is True

@@ -248,6 +248,9 @@ class Released(msgspec.Struct, frozen=True, tag="released"):
 Report = Downloading | Started | NodesCached | NodeProgress | PreviewFrame | Ended | Released
 
 
-class Reports(msgspec.Struct, frozen=True):
+class Reports(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What happened under a lease. `staged` says that the run's files are here and that it waits for the GPU."""
+
     lease: str
     reports: list[Report]
+    staged: bool = False

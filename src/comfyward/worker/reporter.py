@@ -38,6 +38,7 @@ class Reporter:
         self._link, self._lease, self._on_stale = link, lease, on_stale
         self._seq = 0
         self._frames = 0
+        self._staged = False
         self._numbered: list[Report] = []
         self._newest: dict[tuple[str, str | None], Report] = {}
         self._wake = asyncio.Event()
@@ -58,6 +59,11 @@ class Reporter:
         """A PNG may be a node's final picture, which some clients wait for: none of them is passed over."""
         self._frames += content_type == "image/png"
         self._live(("preview", str(self._frames)), PreviewFrame(node, content_type, data))
+
+    def staged(self) -> None:
+        """Its files are here, and another run has the GPU."""
+        self._staged = True
+        self._wake.set()
 
     def started(self) -> None:
         self._number(Started(self._next()))
@@ -103,12 +109,13 @@ class Reporter:
                 first = False
             self._wake.clear()
             batch = [*self._newest.values(), *self._numbered]
-            if not batch:
+            if not batch and not self._staged:
                 continue
+            staged, self._staged = self._staged, False
             self._newest.clear()
             self._numbered.clear()
             try:
-                await self._link.report(Reports(self._lease, batch))
+                await self._link.report(Reports(self._lease, batch, staged))
             except StaleLease:
                 self._on_stale.set()
                 return

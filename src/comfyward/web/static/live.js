@@ -146,7 +146,7 @@ function watch(page) {
   }
 
   const address = () => `/api/v1/workflows/${page.dataset.workflow}/runs/${page.dataset.run}/events?after=${timeline().dataset.seq}`;
-  const stop = listen(address, { status, download, progress, preview, cancelling: refresh }, refresh);
+  const stop = listen(address, { status, download, progress, preview, cancelling: refresh, staged: refresh }, refresh);
   setInterval(tick, 1000);
 }
 
