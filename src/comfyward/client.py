@@ -145,7 +145,7 @@ class Run:
 class Event:
     """Something that happened to a run.
 
-    `type` is status, download, cached, progress, preview, output or cancelling; `seq` numbers what is replayed.
+    `type` is status, download, staged, cached, progress, preview, output or cancelling; `seq` numbers what is replayed.
     """
 
     type: str

@@ -70,7 +70,7 @@ from comfyward.store.notices import (
     WorkerJoined,
     WorkerTold,
 )
-from comfyward.web.app import site_routes
+from comfyward.web.app import website
 
 log = logging.getLogger(__name__)
 
@@ -166,8 +166,8 @@ class Server:
         first_key, link = await self._first_entry()
         self._auth = Auth(self._db, await self._db.write(accounts.secret, "links"))
         context = self._context(self._auth, url)
-        site = site_routes(context, self._frontends)
-        app = create_app(context, self._frontends, self._lifespan(url), site)
+        site = website(context, self._frontends)
+        app = create_app(context, self._frontends, site, self._lifespan(url))
         self._servers = [(_uvicorn(app, lifespan=True), listener)]
         native_url = self._add_native_port(context)
         self._watch_signals()

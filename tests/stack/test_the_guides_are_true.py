@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import runpy
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from comfyward.fleet.pools import load_fleet
+from tests.stack.graphs import picture
 from tests.stack.stack import Stack
 
 ROOT = Path(__file__).parent.parent.parent
@@ -42,6 +44,42 @@ def test_the_guides_code_runs(real: Stack, tmp_path: Path, language: str, code: 
     assert done.returncode == 0, done.stderr
     if "runs" in code or "run.status" in code:
         assert "COMPLETED" in done.stdout
+
+
+def test_the_quickstart_runs_from_its_first_line_to_its_last(real: Stack, tmp_path: Path) -> None:
+    """All that comes after the server was started, in one shell."""
+    page = (ROOT / "docs" / "quickstart.md").read_text().replace("http://127.0.0.1:8600", real.url)
+    _, *blocks = [code for language, code in BLOCK.findall(page) if language == "sh"]
+    (tmp_path / "workflow_api.json").write_text(json.dumps(picture(prefix="quick")))
+    own = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COMFYWARD_DATA_DIR": str(real.data_dir)}
+    environment = {**os.environ, **own, "COMFYWARD_URL": real.url}
+
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(blocks)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "pictures" / "quick_00001_.png").exists()
+    assert '"status":"COMPLETED"' in done.stdout
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / "docs").glob("*.md")], ids=lambda page: page.name)
+def test_a_guide_calls_the_command_by_its_name_and_sets_what_it_uses(page: Path) -> None:
+    text = page.read_text()
+    assert "bin/comfyward" not in text
+    assert "Workflow > Export" not in text, "the editor's menu says File > Export (API)"
+    assigned = set(re.findall(r"\b([A-Z_]+)=", text))
+    used = {
+        name for language, code in BLOCK.findall(text) if language == "sh" for name in re.findall(r"\$([A-Z_]+)", code)
+    }
+    # The key comes from the quickstart; each page that uses another variable sets it.
+    assert used - assigned - {"COMFYWARD_API_KEY", "COMFYWARD_URL"} == set()
 
 
 def test_the_configuration_page_is_up_to_date() -> None:

@@ -78,6 +78,7 @@ def standing(**changes: Any) -> Standing:
     [
         ({}, "queue", "2 runs are before it, and all 2 workers of L4 are busy.", 15_000),
         ({"place": 1}, "queue", "It is next", 5_000),
+        ({"place": 1, "workers": 1, "busy": 1}, "queue", "and the one worker of L4 is busy.", 10_000),
         ({"place": 2, "recent_ms": []}, "queue", "1 run is before it", None),
         ({"account_is_full": True}, "account", "as many runs on their way", None),
         ({"workers": 0, "busy": 0}, "worker", "A worker of L4 has to start first.", None),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -48,15 +50,23 @@ Send your key as `Authorization: Bearer KEY`, or as the password of HTTP Basic. 
 """
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+ProblemPage = Callable[[Request, ComfywardError], Awaitable[Response]]
+
+# Programs ask here, whatever they accept.
+NOT_FOR_PEOPLE = re.compile(r"/(api|worker|fleet/v1|comfy|workflows/[^/]+/comfy)(/|$)")
 
 
-def create_app(
-    context: Context, frontends: Frontends, lifespan: Lifespan | None = None, site: Sequence[BaseRoute] = ()
-) -> ASGIApp:
-    """The server's application: plain routes for what is on every run's way, FastAPI for the documented rest.
+@dataclass(frozen=True)
+class Website:
+    """The website as the application needs it: its routes, and how it tells a person that something is wrong."""
 
-    `site` holds the routes of the website.
-    """
+    routes: Sequence[BaseRoute]
+    problem: ProblemPage
+
+
+def create_app(context: Context, frontends: Frontends, site: Website, lifespan: Lifespan | None = None) -> ASGIApp:
+    """The server's application: plain routes for what is on every run's way, FastAPI for the documented rest."""
+    handlers = _handlers(site.problem)
     native = native_app(context, frontends)
     app = Starlette(
         routes=[
@@ -67,10 +77,10 @@ def create_app(
             Mount("/comfy", native),
             Mount("/workflows/{workflow_id}/comfy", native),
             *uploads.routes(context),
-            *site,
-            Mount("/", WithoutEmptyParameters(_documented(context))),
+            *site.routes,
+            Mount("/", WithoutEmptyParameters(_documented(context, handlers))),
         ],
-        exception_handlers=_HANDLERS,
+        exception_handlers=handlers,
         lifespan=lifespan,
     )
     return Cors(app, context.settings.cors_origins)
@@ -88,7 +98,7 @@ class WithoutEmptyParameters:
         await self._app(scope, receive, send)
 
 
-def _documented(context: Context) -> FastAPI:
+def _documented(context: Context, handlers: dict[Any, Any]) -> FastAPI:
     app = FastAPI(
         title="comfyward",
         version=__version__,
@@ -97,7 +107,7 @@ def _documented(context: Context) -> FastAPI:
         redoc_url=None,
         strict_content_type=False,
         telemetry={"tracing": False},
-        exception_handlers=_HANDLERS,
+        exception_handlers=handlers,
     )
     for module in (icu, library, views):
         app.router.routes.extend(module.router(context).routes)  # flat: a nested router is matched twice
@@ -168,13 +178,37 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     return envelope(500, "internal", "Something went wrong in the server; its log has the details.", None, {})
 
 
-_HANDLERS: dict[Any, Any] = {
-    ComfywardError: _ours,
-    RequestValidationError: _invalid,
-    HTTPException: _http,
-    ClientDisconnect: _gone,
-    Exception: _unexpected,
-}
+def _handlers(page: ProblemPage) -> dict[Any, Any]:
+    """How errors are answered: to programs as JSON, to a person's browser as a page."""
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if not _is_for_people(request):
+            return await _http(request, error)
+        told = ComfywardError(f"There is no page at {request.scope['path'][:200]}.", hint="Check the address.")
+        told.status = error.status_code
+        answered = await page(request, told)
+        answered.headers.update(error.headers or {})
+        return answered
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        answered = await _unexpected(request, error)
+        if not _is_for_people(request):
+            return answered
+        return await page(request, ComfywardError("Something went wrong in the server; its log has the details."))
+
+    return {
+        ComfywardError: _ours,
+        RequestValidationError: _invalid,
+        HTTPException: http,
+        ClientDisconnect: _gone,
+        Exception: unexpected,
+    }
+
+
+def _is_for_people(request: Request) -> bool:
+    is_browser = "text/html" in request.headers.get("accept", "") or "hx-request" in request.headers
+    return is_browser and NOT_FOR_PEOPLE.match(request.scope["path"]) is None
 
 
 def envelope(

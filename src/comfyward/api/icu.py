@@ -294,7 +294,8 @@ async def _submission(
     if prompt is None:
         workflow = await context.db.look(workflows.get, account_id, workflow_id)
         if workflow.graph is None:
-            raise InvalidRequest("'prompt' is missing.", hint="Send the graph that 'Export (API)' gives as 'prompt'.")
+            hint = "Send the graph that 'File > Export (API)' gives as 'prompt'."
+            raise InvalidRequest("'prompt' is missing.", hint=hint)
         prompt = msgspec.json.decode(workflow.graph)
     base_url = context.base_url(request)
     files = {path: await resolve_own(context, account_id, base_url, s) for path, s in parse_files(body.files).items()}

@@ -283,7 +283,9 @@ def explain(standing: Standing) -> Explanation:
     if standing.busy >= standing.workers:
         ahead = standing.place - 1
         who = "It is next" if ahead == 0 else f"{ahead} {'run is' if ahead == 1 else 'runs are'} before it"
-        return Explanation("queue", f"{who}, and all {standing.workers} workers of {standing.pool} are busy.", expected)
+        pool, count = standing.pool, standing.workers
+        busy = f"the one worker of {pool} is busy" if count == 1 else f"all {count} workers of {pool} are busy"
+        return Explanation("queue", f"{who}, and {busy}.", expected)
     return Explanation("hand_out", "It is about to be handed out.", 0)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from starlette.routing import BaseRoute
-
+from comfyward.api.app import Website
 from comfyward.api.context import Context
 from comfyward.api.native.frontend import Frontends
 from comfyward.web import account, code, editor, entry, fleet, form, live, models, oidc, runs, workflows
@@ -11,9 +10,10 @@ from comfyward.web.assets import Assets
 from comfyward.web.visit import Pages, Site
 
 
-def site_routes(context: Context, frontends: Frontends) -> list[BaseRoute]:
-    """The website's routes, to stand beside the API's."""
+def website(context: Context, frontends: Frontends) -> Website:
+    """The website, to stand beside the API."""
     site = Site(context, frontends, Assets())
     pages = Pages(site)
     parts = (entry, oidc, workflows, editor, form, code, runs, live, models, account, fleet)
-    return [*site.assets.routes(), *(route for part in parts for route in part.routes(pages))]
+    routes = [*site.assets.routes(), *(route for part in parts for route in part.routes(pages))]
+    return Website(routes, pages.problem)

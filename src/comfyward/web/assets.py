@@ -8,6 +8,7 @@ import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -41,7 +42,7 @@ class Assets:
     async def serve(self, request: Request) -> Response:
         asset = self._assets.get(request.path_params["name"])
         if asset is None:
-            return Response("There is no such file.", 404)
+            raise HTTPException(404)
         is_current = request.path_params["digest"] == asset.digest
         headers = {
             "Cache-Control": FOREVER if is_current else "no-cache",

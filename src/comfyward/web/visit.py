@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import SplitResult, quote, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.datastructures import FormData
+from starlette.datastructures import URL, FormData
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
@@ -196,6 +196,14 @@ class Pages:
 
         return Route(path, self._endpoint(once, for_strangers, form_limit_bytes), methods=["POST"])
 
+    async def problem(self, request: Request, error: ComfywardError) -> Response:
+        """What is wrong with a request that no page is for."""
+        try:
+            caller = await self.site.context.auth.by_session(request)
+        except ComfywardError:
+            caller = None
+        return problem(Visit(self.site, request, caller), error)
+
     def _endpoint(
         self, page: Page, for_strangers: bool, form_limit_bytes: int = FORM_LIMIT_BYTES
     ) -> Callable[[Request], Awaitable[Response]]:
@@ -233,9 +241,14 @@ def problem(visit: Visit, error: ComfywardError) -> Response:
 
 
 def _login_first(visit: Visit) -> Response:
+    """Afterwards whoever logs in is back where they were: on the page, also where a part of it or a form was sent."""
     request = visit.request
-    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return visit.to(f"/login?next={quote(back)}" if request.method == "GET" else "/login")
+    if request.method == "GET" and not visit.is_partial:
+        at: URL | SplitResult = request.url
+    else:
+        at = urlsplit(request.headers.get("hx-current-url") or request.headers.get("referer") or "")
+    back = at.path + (f"?{at.query}" if at.query else "")
+    return visit.to(f"/login?next={quote(back)}" if back else "/login")
 
 
 def text_of(form: FormData, name: str, longest: int = 2000) -> str:

@@ -49,6 +49,8 @@ def time(time_ms: int | None) -> Markup:
 
 
 def credits(amount: float | None) -> str:
+    if amount == 1:
+        return "1 credit"
     return "nothing" if not amount else f"{amount:,.2f} credits" if amount < 100 else f"{amount:,.0f} credits"
 
 

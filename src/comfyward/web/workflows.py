@@ -213,7 +213,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
         found = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidGraph(
-            f"The file is not valid JSON: {error}.", hint="Export it from ComfyUI with Workflow > Export."
+            f"The file is not valid JSON: {error}.", hint="Export it from ComfyUI with File > Export."
         ) from error
     if isinstance(found, dict) and isinstance(found.get("nodes"), list):
         return {"editor_graph": json_text(found)}

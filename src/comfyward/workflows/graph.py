@@ -10,6 +10,7 @@ from comfyward.errors import InvalidGraph
 
 MAX_NODES = 20_000
 MAX_DEPTH = 64
+EXPORT = "Export the workflow with 'File > Export (API)'."
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,15 @@ def is_link(value: object) -> bool:
 def parse_graph(prompt: object) -> Graph:
     """The graph of a request's `prompt`. Raises InvalidGraph when it is not an API-format graph."""
     if not isinstance(prompt, dict):
-        raise InvalidGraph("'prompt' must be an object of nodes.", hint="Export the workflow with 'Export (API)'.")
+        raise InvalidGraph("'prompt' must be an object of nodes.", hint=EXPORT)
     if isinstance(prompt.get("nodes"), list) and "links" in prompt:
         raise InvalidGraph(
             "'prompt' is a workflow in the editor's format, which cannot be run.",
-            hint="In ComfyUI choose Workflow > Export (API) and send that file's content as 'prompt'.",
+            hint="In ComfyUI choose File > Export (API) and send that file's content as 'prompt'.",
             type="workflow_format_ui",
         )
     if not prompt:
-        raise InvalidGraph("The graph has no nodes.", hint="Export the workflow with 'Export (API)'.")
+        raise InvalidGraph("The graph has no nodes.", hint=EXPORT)
     if len(prompt) > MAX_NODES:
         raise InvalidGraph(f"The graph has more than {MAX_NODES} nodes.")
     if not _is_shallow(prompt):
@@ -84,9 +85,7 @@ def _parse_node(node_id: str, node: object) -> Node:
         raise InvalidGraph(f"Node '{node_id}' is not an object.", node_id=node_id)
     class_type, inputs = node.get("class_type"), node.get("inputs", {})
     if not isinstance(class_type, str) or not class_type:
-        raise InvalidGraph(
-            f"Node '{node_id}' has no class_type.", hint="Export the workflow with 'Export (API)'.", node_id=node_id
-        )
+        raise InvalidGraph(f"Node '{node_id}' has no class_type.", hint=EXPORT, node_id=node_id)
     if not isinstance(inputs, dict):
         raise InvalidGraph(f"The inputs of node '{node_id}' ({class_type}) are not an object.", node_id=node_id)
     meta = node.get("_meta")

@@ -4,9 +4,8 @@
 function localize(root) {
   for (const time of root.querySelectorAll("time[datetime]:not([title])")) {
     const moment = new Date(time.dateTime);
-    const ago = (Date.now() - moment) / 1000;
     time.title = moment.toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" });
-    const isToday = Math.abs(ago) < 20 * 3600;
+    const isToday = moment.toDateString() === new Date().toDateString();
     time.textContent = moment.toLocaleString(undefined, isToday ? { timeStyle: "medium" } : { dateStyle: "medium", timeStyle: "short" });
   }
 }
@@ -37,6 +36,7 @@ function dress(root) {
 async function copy(button) {
   await navigator.clipboard.writeText(document.querySelector(button.dataset.copy).textContent);
   const before = button.textContent;
+  button.style.minWidth = `${button.offsetWidth}px`; // what stands beside it stays where it is
   button.textContent = "Copied";
   setTimeout(() => (button.textContent = before), 1500);
 }
@@ -96,5 +96,4 @@ document.addEventListener("htmx:sendError", () => {
   problem.textContent = "The server cannot be reached. Try again in a moment.";
   document.getElementById("problems")?.replaceChildren(problem);
 });
-for (const link of document.querySelectorAll("nav [aria-current]")) link.parentElement.scrollLeft = link.offsetLeft - 40;
 dress(document);
