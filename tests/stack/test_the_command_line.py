@@ -61,6 +61,7 @@ NEED_A_DATABASE = [
 ]
 
 
+@pytest.mark.one_machine
 def test_no_command_begins_an_installation_by_mistake(start_fake: StartFake, tmp_path: Path) -> None:
     stack = start_fake()
     other = tmp_path / "other"

@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 
 from comfyward.cli.options import data_dir_option, open_database, settings_from
 from comfyward.cli.tables import print_table
-from comfyward.store import accounts, sessions
+from comfyward.store import accounts, sessions, workers
 from comfyward.store.db import now_ms
-from comfyward.wording import plural
+from comfyward.wording import did_you_mean, plural
 
 
 @click.group("users")
@@ -108,11 +108,15 @@ def set_share(
     """
     pools = _numbers(by_pool)
 
-    def work(conn: Connection) -> None:
+    def work(conn: Connection) -> list[str]:
         accounts.set_share(conn, accounts.by_name(conn, name).id, weight, max_running, pools)
+        return sorted(workers.known_pools(conn))
 
     with open_database(data_dir) as db:
-        asyncio.run(db.write(work))
+        known = asyncio.run(db.write(work))
+    for pool in pools.keys() - set(known):
+        text = f"Warning: no worker has joined pool {pool} yet. {did_you_mean(pool, known, '')}"
+        click.secho(text.rstrip(), fg="yellow", err=True)
     at_once = "any number of runs" if max_running is None else f"at most {plural(max_running, 'run')}"
     single = "".join(f", {number} in {pool}" for pool, number in pools.items())
     click.echo(f"{name}: weight {weight:g}, {at_once} at once{single}.")

@@ -34,7 +34,13 @@ function dress(root) {
 }
 
 async function copy(button) {
-  await navigator.clipboard.writeText(document.querySelector(button.dataset.copy).textContent);
+  const place = document.querySelector(button.dataset.copy);
+  if (navigator.clipboard) await navigator.clipboard.writeText(place.textContent);
+  else {
+    // Browsers keep the clipboard from sites without https: what is selected can be copied all the same.
+    getSelection().selectAllChildren(place);
+    document.execCommand("copy");
+  }
   const before = button.textContent;
   button.style.minWidth = `${button.offsetWidth}px`; // what stands beside it stays where it is
   button.textContent = "Copied";
