@@ -82,6 +82,7 @@ def test_runs_are_listed_shown_cancelled_retried_and_fetched(comfyward: Comfywar
     in_errors = comfyward("runs", "list", "--status", "error")
     in_workflow = comfyward("runs", "list", "--workflow", "Default")
     mistyped = comfyward("runs", "list", "--workflow", "Defualt")
+    mistyped_status = comfyward("runs", "list", "--status", "eror")
     shown = comfyward("runs", "show", made["id"])
     again = comfyward("runs", "retry", made["id"]).stdout.strip()
     fetched = comfyward("runs", "download", made["id"], "--out", str(tmp_path))
@@ -98,6 +99,7 @@ def test_runs_are_listed_shown_cancelled_retried_and_fetched(comfyward: Comfywar
     assert "1 files" not in listed.stdout
     assert {line.split()[0] for line in in_workflow.stdout.splitlines()[1:]} == {running, made["id"]}
     assert (mistyped.returncode, "Did you mean 'Default'?" in mistyped.stderr) == (2, True)
+    assert "Did you mean 'ERROR'?" in mistyped_status.stderr
     assert f"Did you mean '{made['id']}'?" in one_letter_off.stderr
     assert "cli_00001_.png" in shown.stdout
     assert len(again) == 21

@@ -98,7 +98,6 @@ def test_a_mistyped_name_gets_a_suggestion(tmp_path: Path) -> None:
         (("tokens", "revoke", "gpu-bxo"), "gpu-box"),
         (("users", "limit", "Alise", "5"), "alice"),
         (("serve", "--fleet", "lcoal"), "local"),
-        (("runs", "list", "--status", "eror"), "ERROR"),
     ]
 
     with ThreadPoolExecutor(4) as pool:

@@ -25,8 +25,9 @@ def check(settings: Settings) -> None:
     if not settings.database_file().exists():
         raise SetupFailed(f"There is no comfyward in {settings.data_dir}.", hint=_hint(others))
     if others and own not in running:
-        text = f"Warning: no server runs in {settings.data_dir}; one that does has its data in {others} (--data-dir)."
-        click.secho(text, fg="yellow", err=True)
+        click.secho(
+            f"Warning: no server runs in {settings.data_dir}, but in {others} (--data-dir).", fg="yellow", err=True
+        )
 
 
 def running_servers() -> set[Path]:
