@@ -66,7 +66,7 @@ def test_scripts_read_json_and_exit_codes(comfyward: Comfyward) -> None:
     assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "COMPLETED")
     assert (failed.returncode, json.loads(failed.stdout)["end_reason"]) == (3, "node_error")
     assert (told.returncode, "this node always fails" in told.stderr, "Hint:" in told.stderr) == (3, True, True)
-    assert (refused.returncode, "does not exist" in refused.stderr) == (1, True)
+    assert (refused.returncode, "is not installed" in refused.stderr) == (1, True)
     assert (no_json.returncode, "not JSON" in no_json.stderr) == (2, True)
     assert no_key.returncode != 0
 

@@ -93,7 +93,7 @@ def test_failures_are_errors_with_a_reason(real: Stack, client: PlainClient) -> 
     with Client(real.url, client.key) as comfyward:
         with pytest.raises(RunFailed, match="always fails") as failed:
             comfyward.run(fails)
-        with pytest.raises(ApiError, match="does not exist") as refused:
+        with pytest.raises(ApiError, match="is not installed") as refused:
             comfyward.run({"1": node("Nothing")})
     with Client(real.url, "cw_guess") as stranger, pytest.raises(ApiError) as unknown:
         stranger.run(picture())

@@ -140,6 +140,10 @@ class Intake:
             return Submitted(first.id, first.prompt_id, first.priority, first.created_at)
         return Submitted(new.id, new.prompt_id, new.priority, new.created_at)
 
+    async def check(self, account_id: str, submission: Submission) -> None:
+        """Raises what `submit` would raise for it."""
+        await self._checked(account_id, submission)
+
     async def cancel(self, account_id: str, run_id: str) -> Run:
         """Cancels a run: a queued one ends at once, a running one at its next step. Raises NotFound.
 

@@ -10,6 +10,7 @@ from comfyward.runs.run import State
 from comfyward.store import runs, workflows
 from comfyward.store.rows import text_of
 from comfyward.store.runs import RunFilter
+from comfyward.web.obstacle import obstacle_of
 from comfyward.web.runs import waiting_for
 from comfyward.web.visit import Pages, Visit
 
@@ -21,6 +22,7 @@ def routes(pages: Pages) -> list[Route]:
         pages.get("/workflows/{workflow_id}/edit", edit),
         pages.get("/workflows/{workflow_id}/flight", in_flight),
         pages.get("/workflows/{workflow_id}/graph", graph),
+        pages.get("/workflows/{workflow_id}/obstacle", obstacle),
         pages.get("/runs/{run_id}/graph", graph_of_run),
     ]
 
@@ -51,6 +53,12 @@ async def graph_of_run(visit: Visit) -> Response:
 def _graphs(editors: str | None, prompt: str | None) -> Response:
     text = f'{{"workflow":{editors or "null"},"prompt":{prompt or "null"}}}'
     return Response(text, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+async def obstacle(visit: Visit) -> Response:
+    """The bar's word on what keeps the workflow, as it was saved, from running."""
+    workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
+    return visit.page("obstacle.part.html", obstacle=await obstacle_of(visit, workflow))
 
 
 async def in_flight(visit: Visit) -> Response:

@@ -23,6 +23,7 @@ from comfyward.store.rows import text_of as json_text
 from comfyward.store.workflows import Search
 from comfyward.web import words
 from comfyward.web.form import form_values
+from comfyward.web.obstacle import obstacle_of
 from comfyward.web.runs import list_values
 from comfyward.web.visit import Pages, Visit, text_of
 from comfyward.workflows.graph import parse_graph
@@ -109,8 +110,9 @@ async def show(visit: Visit) -> Response:
     if visit.is_partial:
         return visit.page("runs.part.html", **values)
     parent = await _parent(visit, workflow)
-    form = await form_values(visit, workflow)
-    return visit.page("workflow.html", **values, **form, workflow=workflow, parent=parent, tab="run")
+    values |= await form_values(visit, workflow)
+    values["obstacle"] = await obstacle_of(visit, workflow)
+    return visit.page("workflow.html", **values, workflow=workflow, parent=parent, tab="run")
 
 
 async def settings(visit: Visit) -> Response:

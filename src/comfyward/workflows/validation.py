@@ -84,7 +84,7 @@ class Verdict:
 def check(graph: Graph, catalog: Catalog, brought: Names) -> Verdict:
     """Everything wrong with a graph. `brought` holds the file names that come with the run, by folder."""
     unknown = [
-        Problem(node, "missing_node_type", f"Node class '{node.class_type}' does not exist")
+        Problem(node, "missing_node_type", f"{node.class_type} is not installed")
         for node in graph.nodes.values()
         if node.class_type not in catalog.nodes
     ]

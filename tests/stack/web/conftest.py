@@ -17,6 +17,9 @@ __all__ = ["node_clients", "python_clients"]
 
 LIMIT_MS = 60_000
 
+SAVED = re.compile(r"^Saved")  # what the editor's bar says then; "Not saved" it says too
+REFUSALS = re.compile(r"status of (4|503)|ERR_(CONNECTION_RE|INTERNET_DISCONNECTED)|htmx:(sendError|afterRequest)")
+
 _numbers = count(1)
 
 Enter = Callable[..., Page]
@@ -45,14 +48,10 @@ def enter(browser: Browser) -> Iterator[Enter]:
     problems: list[str] = []
 
     def heard(message: ConsoleMessage) -> None:
-        # What ComfyUI's editor says is not ours; nor are refusals, and the silence of a server that a scenario stops.
+        # What ComfyUI's editor says is not ours; nor are refusals, and the silence of a server or a line that is down.
         url = str(message.location.get("url", ""))
         is_ours = url.startswith("http://127.0.0.1") and "/comfy/" not in url and "/live" not in url
-        if (
-            message.type == "error"
-            and is_ours
-            and not re.search(r"status of (4|503)|ERR_CONNECTION_RE|htmx:(sendError|afterRequest)", message.text)
-        ):
+        if message.type == "error" and is_ours and not REFUSALS.search(message.text):
             problems.append(f"{url}: {message.text}")
 
     def open_window(stack: Stack, account: str, **look: object) -> Page:

@@ -8,7 +8,9 @@ const workflow = document.body.dataset.workflow;
 const run = new URLSearchParams(location.search).get("run");
 const saved = document.querySelector("[data-saved]");
 const adopt = document.querySelector("[data-adopt]");
-let known = null;
+const title = document.querySelector(".editor-bar .name");
+const obstacle = document.querySelector("[data-obstacle]");
+let saver = null;
 let ownTab = null;
 let ownGraph = null;
 
@@ -27,10 +29,10 @@ async function ready() {
 async function load(app) {
   const answer = await fetch(run ? `/runs/${run}/graph` : `/workflows/${workflow}/graph`);
   const found = await answer.json();
-  const name = document.querySelector(".editor-bar .name").textContent;
+  const name = title.textContent;
   if (found.workflow) await app.loadGraphData(inEditor(found.workflow), true, true, name);
   else if (found.prompt) await showAll(app, () => app.loadApiJson(inEditor(numbered(found.prompt)), name));
-  else await app.loadGraphData(inEditor(EMPTY));
+  else await app.loadGraphData(inEditor(EMPTY), true, true, name);
   return found;
 }
 
@@ -69,8 +71,21 @@ async function closeOthers(app) {
 // In the editor's other tabs are other graphs: they must not be saved over this one unasked. While it changes from one
 // tab to another the tab is ahead of its graph, so both are looked at.
 function own(app) {
-  ownTab = app.extensionManager?.workflow?.activeWorkflow?.path;
+  const tab = app.extensionManager?.workflow?.activeWorkflow;
+  ownTab = tab?.path;
   ownGraph = app.graph.id;
+  if (tab) keptHere(app, tab);
+}
+
+// The editor takes a tab that is no file of its own for one that was never saved. This one is kept by us, and whatever
+// would ask for a name to save it under saves it here.
+function keptHere(app, tab) {
+  Object.defineProperty(tab, "isPersisted", { value: true, configurable: true });
+  for (const size of [tab.size - 1, tab.size]) tab.size = size; // what it shows goes by this, and is looked at again
+  tab.promptSave = async () => {
+    await save(app);
+    return null;
+  };
 }
 
 function isOwn(app) {
@@ -81,54 +96,96 @@ function isOwn(app) {
   return tabs?.activeWorkflow?.path === ownTab;
 }
 
-function saveOnKeys(app) {
-  frame.contentWindow.addEventListener("keydown", (event) => {
-    if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "s" || event.shiftKey) return;
-    event.preventDefault();
-    event.stopImmediatePropagation();
-    save(app).catch((error) => say(`Not saved: ${error.message}`));
-  }, true);
+// The editor's own mark of what is not saved yet, which its warning on leaving goes by.
+function unmark(app) {
+  const tab = app.extensionManager?.workflow?.activeWorkflow;
+  if (!tab?.isModified || !saver.isSaved) return;
+  tab.changeTracker?.prepareForSave?.();
+  tab.changeTracker?.reset();
+  tab.isModified = false;
 }
 
-// What somebody made of a graph: without the sizes that nodes get when they are drawn, and where the editor looks.
-function essence(graph) {
-  const nodes = graph.nodes.map(({ id, type, pos, mode, title, color, bgcolor, widgets_values }) => [id, type, pos, mode, title, color, bgcolor, widgets_values]);
-  return JSON.stringify([nodes, graph.links, graph.groups, graph.definitions]);
-}
-
+// Saves what is there to save, and says how that went.
 async function save(app) {
   adopt.hidden = isOwn(app);
   if (!isOwn(app)) return say(run ? "A run's graph, not saved" : "Not this workflow's tab");
-  const graph = app.graph.serialize();
-  const text = essence(graph);
-  if (text === known) return say("Saved");
-  say("Saving…");
-  const body = { workflow: graph };
   try {
-    const { output } = await app.graphToPrompt();
-    if (Object.keys(output).length) body.prompt = output;
+    if (!saver.isSaved) say("Saving…");
+    if (await saver.save()) htmx.trigger(obstacle, "saved");
+    unmark(app);
+    say("Saved");
   } catch (error) {
-    console.warn("The graph cannot be run yet, so only the editor's form of it is saved.", error);
+    say(`Not saved: ${error.message}`);
   }
-  const answer = await fetch(`/api/v1/workflows/${workflow}`, {
-    method: "PATCH",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
-  if (!answer.ok) throw new Error((await answer.json()).message);
-  known = text;
-  say("Saved");
 }
 
 async function keepSaved(app) {
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, SAVE_EVERY_MS));
-    try {
-      await save(app);
-    } catch (error) {
-      say(`Not saved: ${error.message}`);
-    }
+    await save(app);
   }
+}
+
+// The editor's Save and Save As, in its menu, by its keys and wherever else it offers them.
+function takeCommands(app) {
+  const commands = app.extensionManager?.command?.commands ?? [];
+  const take = (id, action) => {
+    const command = commands.find((each) => each.id === id);
+    if (!command) return;
+    const before = command.function;
+    command.function = (...given) => (isOwn(app) ? action() : before(...given));
+  };
+  take("Comfy.SaveWorkflow", () => save(app));
+  take("Comfy.SaveWorkflowAs", () => saveAs(app));
+}
+
+// Another workflow of the graph that is open; this one stays as it was saved.
+async function saveAs(app) {
+  const name = await app.extensionManager.dialog.prompt({ title: "Save as a new workflow", message: "Name:", defaultValue: `${title.textContent} (copy)` });
+  if (!name?.trim()) return;
+  await save(app);
+  const body = { name: name.trim().slice(0, 200), workflow: app.graph.serialize(), prompt: await runnable(app) };
+  const answer = await fetch("/api/v1/workflows", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  if (!answer.ok) return say(`Not saved as "${name}": ${(await answer.json()).message}`);
+  location.assign(`/workflows/${(await answer.json()).id}/edit`);
+}
+
+function saveOnKeys(app) {
+  frame.contentWindow.addEventListener("keydown", (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "s" || event.shiftKey) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    save(app);
+  }, true);
+}
+
+// A click on a link of the bar waits for the edit before it.
+function saveBeforeLeaving(app) {
+  document.querySelector(".editor-bar").addEventListener("click", async (event) => {
+    const link = event.target.closest("a[href]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || !isOwn(app) || saver.isSaved) return;
+    event.preventDefault();
+    await save(app);
+    location.assign(link.href);
+  });
+  // This page is asked before the editor in it, which goes by its mark.
+  addEventListener("beforeunload", (event) => {
+    if (!isOwn(app)) return;
+    if (saver.isSaved) return unmark(app);
+    event.preventDefault();
+    save(app);
+  });
+}
+
+// The bar's "Show it": the node that keeps the graph from running.
+function showNodes(app) {
+  obstacle.addEventListener("click", (event) => {
+    const id = event.target.closest("[data-node]")?.dataset.node;
+    const node = id && app.graph.getNodeById(id.split(":")[0]);
+    if (!node) return;
+    app.canvas.selectNode(node);
+    app.canvas.centerOnNode(node);
+  });
 }
 
 function listen(app) {
@@ -148,25 +205,27 @@ async function chooseAccelerator(select) {
 
 async function main() {
   const app = await ready();
+  saver = new Saver(app, workflow);
   const found = await load(app);
   await closeOthers(app);
   // A run's graph is looked at, and saved over the workflow only when somebody says so.
   if (!run) own(app);
   // What has only the editor's form is saved at once, for that makes the form that can be run.
-  if (found.prompt) known = essence(app.graph.serialize());
+  if (found.prompt) saver.consider(app.graph.serialize());
   listen(app);
   adopt.addEventListener("click", () => {
     own(app);
-    known = null;
-    save(app).catch((error) => say(`Not saved: ${error.message}`));
+    saver.consider(null);
+    save(app);
   });
+  for (const kind of ["pointerdown", "keydown"]) frame.contentWindow.addEventListener(kind, () => saver.touch(), { capture: true });
+  takeCommands(app);
   saveOnKeys(app);
+  saveBeforeLeaving(app);
+  showNodes(app);
   document.body.dataset.loaded = "true";
   await keepSaved(app);
 }
 
 document.querySelector("[data-accelerator]").addEventListener("change", (event) => chooseAccelerator(event.target));
-addEventListener("beforeunload", (event) => {
-  if (saved.textContent.startsWith("Saving") || saved.textContent.startsWith("Not saved")) event.preventDefault();
-});
 if (frame) main();
