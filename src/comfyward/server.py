@@ -16,6 +16,7 @@ from typing import IO
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from comfyward import measures
@@ -206,8 +207,10 @@ class Server:
                 hint="Listen on 127.0.0.1, or leave out --native-open and let clients send a key.",
             )
         listener = _listen(settings.host, settings.native_port)
-        native = native_app(context, self._frontends.at_root(), is_open=settings.native_open)
-        app = Cors(native, settings.cors_origins, paths=None)
+        frontends = self._frontends.at_root()
+        native = native_app(context, frontends, is_open=settings.native_open)
+        root = Starlette(routes=[*frontends.routes(), Mount("/", native)])
+        app = Cors(root, settings.cors_origins, paths=None)
         self._servers.append((_uvicorn(app, lifespan=False), listener))
         return _url_of(settings.host, listener)
 

@@ -87,7 +87,7 @@ def test_files_settings_and_userdata(alice: Client, bob: Client) -> None:
     alice.http.post("/comfy/upload/image", files={"image": ("private.png", b"x", "image/png")})
 
     assert "private" not in bob.http.get("/comfy/settings").json()
-    assert bob.http.get("/comfy/userdata", params={"dir": "workflows"}).status_code == 404
+    assert bob.http.get("/comfy/userdata", params={"dir": "workflows"}).json() == []
     assert bob.http.get("/comfy/userdata/workflows%2Fprivate.json").status_code == 404
     assert bob.http.get("/comfy/view", params={"filename": "private.png", "type": "input"}).status_code == 404
     assert "private.png" not in json.dumps(bob.http.get("/comfy/object_info/LoadImage").json())

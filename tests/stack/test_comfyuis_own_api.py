@@ -222,7 +222,8 @@ def test_what_the_editor_keeps(comfyui: httpx2.Client) -> None:
     assert comfyui.get("/settings").json() | {"a": [1]} == comfyui.get("/settings").json()
 
     path = "/api/userdata/workflows%2Fmine.json"
-    assert comfyui.get("/userdata", params={"dir": "workflows"}).status_code == 404
+    assert comfyui.get("/userdata", params={"dir": "workflows"}).json() == []
+    assert comfyui.get("/userdata", params={"dir": "nothing"}).status_code == 404
     saved = comfyui.post(path, content=b'{"nodes": []}', params={"full_info": "true", "overwrite": "false"}).json()
     assert (saved["path"], saved["size"]) == ("workflows/mine.json", 13)
     assert comfyui.post(path, content=b"{}", params={"overwrite": "false"}).status_code == 409

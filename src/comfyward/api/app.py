@@ -74,6 +74,7 @@ def create_app(context: Context, frontends: Frontends, site: Website, lifespan: 
             *icu.hot_routes(context),
             jobs.mount(context),
             fleet.routes(context),
+            *frontends.routes(),
             Mount("/comfy", native),
             Mount("/workflows/{workflow_id}/comfy", native),
             *uploads.routes(context),

@@ -6,9 +6,12 @@ An uploaded file comes in pieces, so that it is never whole in memory.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+import gzip
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import blake3
 import msgspec
 from fastapi import Request
 from fastapi.responses import Response
@@ -24,11 +27,33 @@ S = TypeVar("S", bound=msgspec.Struct)
 UPLOAD_CHUNK_BYTES = 1 << 20
 FORM_AROUND_BYTES = 1 << 20  # what a form may hold beside its file
 MAX_FORM_FIELDS = 100
+NO_HEADERS: Mapping[str, str] = {}
 
 
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A value as JSON; graphs in it that are texts already pass through as they are (`msgspec.Raw`)."""
     return Response(msgspec.json.encode(value, enc_hook=str), status, headers, media_type="application/json")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An answer that a browser keeps, and asks for again by its digest: not sent when it has it, else compressed."""
+
+    content: bytes
+    packed: bytes
+    digest: str
+
+    @classmethod
+    def of(cls, content: bytes) -> Kept:
+        return cls(content, gzip.compress(content, 6), f'W/"{blake3.blake3(content).hexdigest(16)}"')
+
+    def answer(self, request: Request, media_type: str, headers: Mapping[str, str] = NO_HEADERS) -> Response:
+        headers = {"Cache-Control": "no-cache", "ETag": self.digest, "Vary": "Accept-Encoding", **headers}
+        if request.headers.get("if-none-match") == self.digest:
+            return Response(status_code=304, headers=headers)
+        if "gzip" not in request.headers.get("accept-encoding", ""):
+            return Response(self.content, headers=headers, media_type=media_type)
+        return Response(self.packed, headers={**headers, "Content-Encoding": "gzip"}, media_type=media_type)
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:

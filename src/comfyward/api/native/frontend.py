@@ -1,4 +1,4 @@
-"""ComfyUI's own editor: the files of its package, and the way in for a browser with a key."""
+"""ComfyUI's own editor: its page, its files and templates, and the way in for a browser with a key."""
 
 from __future__ import annotations
 
@@ -7,34 +7,44 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from comfyward.api.auth import enter
-from comfyward.api.body import answer
+from comfyward.api.body import Kept, answer
 from comfyward.api.context import Context
+from comfyward.api.native.bundle import Bundle
 from comfyward.api.native.scope import Scopes
 from comfyward.errors import Unauthenticated
 from comfyward.store import sessions
 from comfyward.store.db import now_ms
 
+OURS = Path(__file__).parent / "editor"  # what we add to the editor
 NO_FRONTEND = "ComfyUI's editor is not installed on this server; its API answers here all the same."
+PAGE = "index.html"
+PICTURES = (".webp", ".png", ".jpg", ".gif")
 
 
 @dataclass(frozen=True)
 class Frontends:
-    """Folders of ComfyUI's packages, None for those that are not here: the static folder of the newest editor, which
-    works below any path; that of the one that ComfyUI's own version asks for, which works at the root of a port only;
-    and its workflow templates."""
+    """ComfyUI's packages for browsers, None for those that are not here: the newest editor, which works below any path;
+    the one that ComfyUI's own version asks for, which works at the root of a port only; and its workflow templates."""
 
-    editor: Path | None = None
-    engine: Path | None = None
-    templates: Path | None = None
+    editor: Bundle | None = None
+    engine: Bundle | None = None
+    templates: Bundle | None = None
+
+    @property
+    def templates_folder(self) -> Path | None:
+        return self.templates.folder if self.templates else None
 
     def at_root(self) -> Frontends:
         """The ones to serve at the root of a port."""
         return replace(self, editor=self.engine or self.editor)
+
+    def routes(self) -> list[BaseRoute]:
+        """The addresses that all pages of a port share."""
+        return [bundle.route() for bundle in (self.editor, self.templates) if bundle]
 
 
 class Frontend:
@@ -42,14 +52,22 @@ class Frontend:
 
     def __init__(self, context: Context, scopes: Scopes, frontends: Frontends) -> None:
         self._context, self._scopes = context, scopes
-        self._folder, self._templates = frontends.editor, frontends.templates
+        self._editor, self._templates = frontends.editor, frontends.templates
+        guard = (OURS / "guard.js").read_text()
+        self._page = Kept.of(self._editor.page(PAGE, f"<script>{guard}</script>").encode()) if self._editor else None
+        self._ours = {path.name: Kept.of(path.read_bytes()) for path in OURS.glob("*.*s")}
 
     def routes(self) -> Sequence[BaseRoute]:
-        routes: list[BaseRoute] = [Route("/", self.index, methods=["GET"]), Route("/user.css", self.css)]
+        routes: list[BaseRoute] = [
+            Route("/", self.index, methods=["GET"]),
+            Route("/user.css", self.css, methods=["GET"]),
+            Route("/favicon.ico", self.icon, methods=["GET"]),
+            Route("/extensions/comfyward/{name}", self.ours, methods=["GET"]),
+        ]
         if self._templates is not None:
-            routes.append(Mount("/templates", StaticFiles(directory=self._templates)))
-        if self._folder is not None:
-            routes.append(Mount("/", StaticFiles(directory=self._folder)))
+            routes.append(Route("/templates/{name:path}", self.template, methods=["GET"]))
+        if self._editor is not None:
+            routes.append(Route("/{name:path}", self._editor.lead, methods=["GET"]))
         return routes
 
     async def index(self, request: Request) -> Response:
@@ -62,18 +80,35 @@ class Frontend:
             answered: Response = RedirectResponse(url.path + (f"?{url.query}" if url.query else ""), 303)
             enter(answered, token, secure=self._context.base_url(request).startswith("https://"))
             return answered
-        if self._folder is None:
+        if self._page is None:
             return answer({"message": NO_FRONTEND})
         try:
             await self._scopes.of(request)
         except Unauthenticated as error:
             return Response(f"{error.message} Open this page once with ?token=YOUR_API_KEY.", 401)
-        return FileResponse(
-            self._folder / "index.html", headers={"Cache-Control": "no-cache", "X-Frame-Options": "SAMEORIGIN"}
-        )
+        return self._page.answer(request, "text/html", {"X-Frame-Options": "SAMEORIGIN"})
+
+    async def icon(self, request: Request) -> Response:
+        """Browsers ask for one where a page names none."""
+        return Response(status_code=204, headers={"Cache-Control": "max-age=86400"})
 
     async def css(self, request: Request) -> Response:
-        return Response("", media_type="text/css")
+        """The editor's own place for styles of whoever serves it."""
+        return self._ours["ours.css"].answer(request, "text/css")
+
+    async def ours(self, request: Request) -> Response:
+        """The editor's own place for extensions."""
+        found = self._ours.get(request.path_params["name"])
+        return found.answer(request, "text/javascript") if found else Response("There is no such file.", 404)
+
+    async def template(self, request: Request) -> Response:
+        """A template. Their pictures are hundreds of megabytes in other packages: here one stands for them all."""
+        assert self._templates is not None
+        name = request.path_params["name"]
+        if name.endswith(PICTURES) and not self._templates.has(name):
+            picture = (OURS / "template.svg").read_bytes()
+            return Response(picture, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
+        return self._templates.lead(request)
 
 
 def templates_of(package_dir: Path) -> Path | None:

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from comfyward.api.body import answer
+from comfyward.api.body import Kept, answer
 from comfyward.api.context import Context
 from comfyward.api.native.scope import Scopes
 from comfyward.api.native.socket import features
@@ -22,13 +22,16 @@ from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, brought_names
 
 REMEMBERED = 64
 
+# The account's one address of what each of its workflows offers alike, so that a browser keeps it once for all of them.
+SHARED_INFO = "/comfy/api/object_info"
+
 Names = dict[str, set[str]]
 
 
 class Nodes:
     def __init__(self, context: Context, scopes: Scopes) -> None:
         self._context, self._db, self._scopes = context, context.db, scopes
-        self._bodies: dict[tuple[Any, ...], bytes] = {}
+        self._bodies: dict[tuple[Any, ...], Kept] = {}
 
     def routes(self) -> list[Route]:
         return [
@@ -44,6 +47,9 @@ class Nodes:
         ]
 
     async def all_info(self, request: Request) -> Response:
+        if "workflow_id" in request.path_params and _keeps_answers(request):
+            await self._scopes.of(request)
+            return RedirectResponse(SHARED_INFO, 307)
         catalog, own = await self._offered(request)
         if catalog is None:
             return answer({})
@@ -51,8 +57,9 @@ class Nodes:
         if key not in self._bodies:
             if len(self._bodies) >= REMEMBERED:
                 self._bodies.clear()
-            self._bodies[key] = msgspec.json.encode({name: extended(catalog, name, own) for name in catalog.nodes})
-        return Response(self._bodies[key], media_type="application/json")
+            described = {name: extended(catalog, name, own) for name in catalog.nodes}
+            self._bodies[key] = Kept.of(msgspec.json.encode(described))
+        return self._bodies[key].answer(request, "application/json", {"Cache-Control": "private, no-cache"})
 
     async def info(self, request: Request) -> Response:
         catalog, own = await self._offered(request)
@@ -121,6 +128,11 @@ class Nodes:
             if folder != INPUT_FOLDER:
                 found.setdefault(folder, set()).update(names)
         return found
+
+
+def _keeps_answers(request: Request) -> bool:
+    """Whether this is a browser's own request for a page; many other clients follow no redirect."""
+    return "sec-fetch-mode" in request.headers and "authorization" not in request.headers
 
 
 def own_names(conn: Connection, account_id: str) -> Names:

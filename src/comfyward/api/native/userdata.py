@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,9 +22,25 @@ from comfyward.store.db import now_ms
 from comfyward.store.files import StoredFile
 
 ROOT = "/userdata/"
-# The editor's first visit opens its templates over the graph; whoever comes here has one already.
-DEFAULT_SETTINGS: dict[str, Any] = {"Comfy.TutorialCompleted": True}
-EMPTY_OBJECTS = ("/i18n", "/global_subgraphs", "/workflow_templates", "/node_replacements")
+DEFAULT_SETTINGS: dict[str, Any] = {
+    # The editor's first visit opens its templates over the graph; whoever comes here has one already.
+    "Comfy.TutorialCompleted": True,
+    # Releases are the operator's business, and are asked of another host.
+    "Comfy.Notification.ShowVersionUpdates": False,
+}
+# A workflow is kept here, not in the browser, which would open in one workflow what another had open.
+WORKFLOW_SETTINGS: dict[str, Any] = {"Comfy.Workflow.Persist": False}
+# What the editor looks for at each start, and what it finds before anybody has made one.
+FIRST_FOLDERS = (ROOT, f"{ROOT}workflows/", f"{ROOT}subgraphs/")
+FIRST_FILES = {
+    "user.css": (b"", "text/css"),
+    "comfy.templates.json": (b"[]", "application/json"),
+    "workflows/.index.json": (b'{"favorites": []}', "application/json"),
+}
+OURS = "/extensions/comfyward/ours.js"
+# The editor's words for what is done otherwise here: 1.58 has those of the panel, 1.32 those of the dialog.
+WORDS = (Path(__file__).parent / "editor" / "words.json").read_bytes()
+EMPTY_OBJECTS = ("/global_subgraphs", "/workflow_templates", "/node_replacements")
 
 
 class Userdata:
@@ -43,7 +60,8 @@ class Userdata:
             Route("/userdata/{name:path}", self.get, methods=["GET"]),
             Route("/userdata/{name:path}", self.put, methods=["POST"]),
             Route("/userdata/{name:path}", self.delete, methods=["DELETE"]),
-            Route("/extensions", self.no_list, methods=["GET"]),
+            Route("/extensions", self.extensions, methods=["GET"]),
+            Route("/i18n", self.words, methods=["GET"]),
             *(Route(path, self.no_object, methods=["GET"]) for path in EMPTY_OBJECTS),
         ]
 
@@ -70,7 +88,7 @@ class Userdata:
         scope, query = await self._scopes.of(request), request.query_params
         folder = _folder(query.get("dir", ""))
         found = await self._db.read(files.find, scope.account_id, folder)
-        if not found and folder != ROOT:
+        if not found and folder not in FIRST_FOLDERS:
             return Response(status_code=404)
         if query.get("recurse") != "true":
             found = [file for file in found if "/" not in file.path.removeprefix(folder)]
@@ -99,7 +117,8 @@ class Userdata:
         try:
             file = await self._db.look(files.get, scope.account_id, _path(request, "name"))
         except NotFound:
-            return Response(status_code=404)
+            first = FIRST_FILES.get(request.path_params["name"])
+            return Response(first[0], media_type=first[1]) if first else Response(status_code=404)
         return await serve(
             self._context, request, file.digest, file.size, file.content_type, file.path, may_change=True
         )
@@ -133,9 +152,14 @@ class Userdata:
             return Response(status_code=404)
         return answer(_info(moved, ROOT) if query.get("full_info") == "true" else moved.path.removeprefix(ROOT))
 
-    async def no_list(self, request: Request) -> Response:
+    async def extensions(self, request: Request) -> Response:
+        """Which scripts the editor loads at its start: ours alone; those of packs stay with ComfyUI."""
         await self._scopes.of(request)
-        return answer([])
+        return answer([OURS])
+
+    async def words(self, request: Request) -> Response:
+        await self._scopes.of(request)
+        return Response(WORDS, media_type="application/json")
 
     async def no_object(self, request: Request) -> Response:
         await self._scopes.of(request)
@@ -149,7 +173,8 @@ class Userdata:
 
     async def _settings(self, request: Request) -> dict[str, Any]:
         scope = await self._scopes.of(request)
-        return DEFAULT_SETTINGS | await self._db.look(editor.settings, scope.account_id)
+        own = WORKFLOW_SETTINGS if scope.workflow_id else {}
+        return DEFAULT_SETTINGS | own | await self._db.look(editor.settings, scope.account_id)
 
     async def _change(self, request: Request, changes: dict[str, Any]) -> Response:
         scope = await self._scopes.of(request)

@@ -1,0 +1,98 @@
+"""What opening ComfyUI's editor costs a browser: `python -m bench.editor`.
+
+Starts a server with the real ComfyUI and opens a workflow in Chromium with an empty cache, then a second workflow in
+the same browser; then the same over a line of 10 Mb/s. Beside each: bytes over the wire, requests, and the time until
+the first node is drawn.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import BrowserContext, Page, sync_playwright
+
+from comfyward.settings import default_data_dir
+from tests.stack.browser import BROWSER, FLAGS
+from tests.stack.graphs import picture
+from tests.stack.stack import Stack
+
+LIMIT_MS = 120_000
+TEN_MEGABITS = 10_000_000 / 8
+IS_DRAWN = """() => {
+    const app = document.querySelector('[data-editor]')?.contentWindow?.app;
+    return app?.canvas?.visible_nodes?.length > 0 && document.body.dataset.loaded === 'true';
+}"""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One opening of the editor: bytes over the wire with their headers, requests, seconds to the first node."""
+
+    bytes: int
+    requests: int
+    seconds: float
+
+
+def open_editor(page: Page, url: str, bytes_per_s: float = -1) -> Opened:
+    """Opens an editor's page; `bytes_per_s` is the speed of the line."""
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.send(
+        "Network.emulateNetworkConditions",
+        {"offline": False, "latency": 0, "downloadThroughput": bytes_per_s, "uploadThroughput": bytes_per_s},
+    )
+    sizes: list[float] = []
+    session.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    began = time.perf_counter()
+    page.goto(url, wait_until="commit")
+    page.wait_for_function(IS_DRAWN, polling="raf", timeout=LIMIT_MS)
+    seconds = time.perf_counter() - began
+    page.wait_for_load_state("networkidle")
+    session.detach()
+    return Opened(int(sum(sizes)), len([size for size in sizes if size]), seconds)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="cw-editor-") as folder:
+        stack = Stack(Path(folder), {"environments_dir": str(default_data_dir() / "environments")})
+        try:
+            measure(stack.start().wait_ready())
+        finally:
+            stack.close()
+
+
+def measure(stack: Stack) -> None:
+    client = stack.client("bench")
+    made = [
+        client.http.post("/api/v1/workflows", json={"name": f"Workflow {number}", "prompt": picture()}).json()["id"]
+        for number in range(2)
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        print(f"{'':32} {'bytes':>12} {'requests':>9} {'first node s':>13}")
+        for line, speed in (("loopback", -1.0), ("10 Mb/s", TEN_MEGABITS)):
+            context = browser.new_context(base_url=stack.url)
+            page = entered(context, stack)
+            for what, workflow in zip(("empty cache", "next workflow"), made, strict=True):
+                report(f"{line}, {what}", open_editor(page, f"/workflows/{workflow}/edit", speed))
+            context.close()
+        browser.close()
+
+
+def entered(context: BrowserContext, stack: Stack, account: str = "bench") -> Page:
+    page = context.new_page()
+    page.goto(stack.login_link(account))
+    page.get_by_role("button", name="Enter").click()
+    page.wait_for_url("**/workflows")
+    return page
+
+
+def report(name: str, opened: Opened) -> None:
+    print(f"{name:32} {opened.bytes:12,} {opened.requests:9} {opened.seconds:13.1f}")
+
+
+if __name__ == "__main__":
+    main()

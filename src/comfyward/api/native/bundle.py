@@ -1,0 +1,101 @@
+"""The files of one of ComfyUI's packages for browsers, under an address that names their content.
+
+All workflows share that address, so a browser fetches each file once, in its compressed form, and keeps it for good.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import blake3
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+PREFIX = "/editor"
+FOREVER = "public, max-age=31536000, immutable"
+FORMS = {"gzip": ".gz"}  # what a browser may accept, best first, and how such a file's name ends
+_OWN_ADDRESS = re.compile(r'\b(href|src)="(?:\./)?([^":?#]+)"')
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    content_type: str
+    forms: Mapping[str, Path]
+
+
+class Bundle:
+    """A folder that does not change while the server runs. What was asked for once stays in memory, compressed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files = _files(folder)
+        self._read: dict[Path, bytes] = {}
+        self.address = f"{PREFIX}/{_digest(self._files)}"
+
+    def route(self) -> Route:
+        return Route(f"{self.address}/{{name:path}}", self.serve, methods=["GET"])
+
+    def has(self, name: str) -> bool:
+        return name in self._files
+
+    def page(self, name: str, head: str = "") -> str:
+        """An HTML file whose own addresses are the shared ones, with more in its head."""
+
+        def shared(match: re.Match[str]) -> str:
+            attribute, target = match.groups()
+            return f'{attribute}="{self.address}/{target}"' if target in self._files else match[0]
+
+        text = self._files[name].path.read_text()
+        return _OWN_ADDRESS.sub(shared, text).replace("<head>", f"<head>{head}", 1)
+
+    async def serve(self, request: Request) -> Response:
+        file = self._files.get(request.path_params["name"])
+        if file is None:
+            return Response("There is no such file.", 404)
+        headers = {"Cache-Control": FOREVER, "X-Content-Type-Options": "nosniff", "Vary": "Accept-Encoding"}
+        accepted = request.headers.get("accept-encoding", "")
+        form = next((form for form in file.forms if form in accepted), None)
+        if form:
+            headers["Content-Encoding"] = form
+        content = await self._content(file.forms[form] if form else file.path)
+        return Response(content, headers=headers, media_type=file.content_type)
+
+    def lead(self, request: Request) -> Response:
+        """To the shared address, for what the editor asks for beside its page."""
+        name = request.path_params["name"]
+        if name not in self._files:
+            return Response("There is no such file.", 404)
+        return RedirectResponse(f"{self.address}/{name}", 308, {"Cache-Control": "no-cache"})
+
+    async def _content(self, path: Path) -> bytes:
+        if path not in self._read:
+            self._read[path] = await anyio.Path(path).read_bytes()
+        return self._read[path]
+
+
+def _files(folder: Path) -> dict[str, _File]:
+    found = {path for path in folder.rglob("*") if path.is_file() and path.suffix != ".map"}
+    originals = [path for path in sorted(found) if path.suffix not in FORMS.values()]
+    return {path.relative_to(folder).as_posix(): _file(path, found) for path in originals}
+
+
+def _file(path: Path, found: set[Path]) -> _File:
+    forms = {form: path.with_name(path.name + suffix) for form, suffix in FORMS.items()}
+    content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    if path.suffix in (".js", ".mjs"):
+        content_type = "text/javascript"
+    return _File(path, content_type, {form: packed for form, packed in forms.items() if packed in found})
+
+
+def _digest(files: Mapping[str, _File]) -> str:
+    hasher = blake3.blake3()
+    for name, file in files.items():
+        hasher.update(name.encode()).update(b"\0").update(file.path.read_bytes())
+    return hasher.hexdigest()[:16]

@@ -1,0 +1,65 @@
+// Runs before the editor does: its page speaks to the server that it came from and to nobody else.
+// Whatever part of the editor would ask another host (releases, accounts, telemetry, sizes of models, surveys) is told
+// that there is no network, without a request being made. By mechanism, not by address: it holds for every version.
+(() => {
+  "use strict";
+  const isForeign = (address) => {
+    try {
+      const url = new URL(address, document.baseURI);
+      return /^(https?|wss?):$/.test(url.protocol) && url.host !== location.host;
+    } catch {
+      return false;
+    }
+  };
+
+  const { fetch } = window;
+  window.fetch = (resource, options) => {
+    if (isForeign(resource?.url ?? resource)) return Promise.reject(new TypeError("Failed to fetch"));
+    // Asked past its cache, the browser would fetch the nodes' descriptions anew each time (1.5 MB); so it asks whether
+    // they have changed.
+    return fetch.call(window, resource, options?.cache === "no-store" ? { ...options, cache: "no-cache" } : options);
+  };
+
+  const { open, send } = XMLHttpRequest.prototype;
+  const foreign = new WeakSet();
+  XMLHttpRequest.prototype.open = function (method, address, ...rest) {
+    if (isForeign(address)) foreign.add(this);
+    else foreign.delete(this);
+    return open.call(this, method, address, ...rest);
+  };
+  XMLHttpRequest.prototype.send = function (body) {
+    if (!foreign.has(this)) return send.call(this, body);
+    setTimeout(() => {
+      for (const kind of ["error", "loadend"]) this.dispatchEvent(new ProgressEvent(kind));
+    });
+  };
+
+  const { sendBeacon } = navigator;
+  navigator.sendBeacon = (address, data) => !isForeign(address) && sendBeacon.call(navigator, address, data);
+
+  for (const name of ["WebSocket", "EventSource"]) {
+    window[name] = new Proxy(window[name], {
+      construct(target, [address, ...rest]) {
+        if (isForeign(address)) throw new DOMException("Other hosts are not spoken to.", "SecurityError");
+        return new target(address, ...rest);
+      },
+    });
+  }
+
+  // Scripts and frames of others: sign-in, surveys, payment.
+  for (const [kind, attribute] of [[HTMLScriptElement, "src"], [HTMLIFrameElement, "src"], [HTMLLinkElement, "href"]]) {
+    const own = Object.getOwnPropertyDescriptor(kind.prototype, attribute);
+    Object.defineProperty(kind.prototype, attribute, {
+      ...own,
+      set(value) {
+        if (isForeign(value)) setTimeout(() => this.dispatchEvent(new Event("error")));
+        else own.set.call(this, value);
+      },
+    });
+    const { setAttribute } = kind.prototype;
+    kind.prototype.setAttribute = function (name, value) {
+      if (name.toLowerCase() === attribute) this[attribute] = value;
+      else setAttribute.call(this, name, value);
+    };
+  }
+})();

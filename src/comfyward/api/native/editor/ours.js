@@ -1,0 +1,123 @@
+// comfyward's part of ComfyUI's editor: what the editor would lead elsewhere leads here, or is not offered.
+// It goes by what the editor offers to extensions; where a version is named, that one has it.
+"use strict";
+
+const { app } = window.comfyAPI.app;
+const { api } = window.comfyAPI.api;
+const isWorkflow = /\/workflows\/[^/]+\/comfy$/.test(api.api_base);
+const EMPTY = { nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4 };
+const LOOK_EVERY_MS = 1500;
+
+// Menus (both versions): the part with these commands is for ComfyUI's own users.
+const FOREIGN_COMMANDS = [
+  "Comfy.Help.OpenComfyUIIssues",
+  "Comfy.Help.OpenComfyUIDocs",
+  "Comfy.Help.OpenComfyOrgDiscord",
+  "Comfy.Help.OpenComfyUIForum",
+  "Comfy.ContactSupport",
+  "Comfy.User.OpenSignInDialog",
+  "Comfy.Onboarding.Replay",
+  "Comfy.ToggleHelpCenter",
+  "Comfy.OpenManagerDialog",
+];
+
+function say(severity, summary, detail) {
+  app.extensionManager.toast.add({ severity, summary, detail, life: 8000 });
+}
+
+// --- Models that a graph names and that are not here ---------------------------------------------------------------
+
+// The folder of a model that some node of the graph says where to get.
+function folderOf(url) {
+  const models = app.graph.nodes.flatMap((node) => node.properties?.models ?? []);
+  const graphs = app.extensionManager?.workflow?.activeWorkflow?.activeState?.models ?? [];
+  return [...models, ...graphs].find((model) => model.url === url)?.directory;
+}
+
+async function addToFiles(url, name, folder = folderOf(url)) {
+  if (!folder) return say("warn", "Not added", `${name}: the graph does not say which folder it belongs in. Add it on the page Files.`);
+  const answer = await api.fetchApi("/comfyward/imports", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ url, path: `/models/${folder}/${name}` }),
+  });
+  if (!answer.ok) return say("error", "Not added", (await answer.json()).error?.message ?? answer.statusText);
+  follow((await answer.json()).id, name);
+}
+
+// How far an import is, in a corner of the editor, until it is there or has failed.
+async function follow(id, name) {
+  const line = Object.assign(document.createElement("div"), { className: "comfyward-import", role: "status" });
+  line.textContent = `Adding ${name} to Files…`;
+  corner().append(line);
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+    const found = await api.fetchApi("/comfyward/imports").then((answer) => answer.json(), () => null);
+    if (!found) continue;
+    const now = found.find((each) => each.id === id);
+    if (now?.state === "failed") {
+      line.textContent = `${name} could not be added: ${now.error}`;
+      setTimeout(() => line.remove(), 30_000);
+      return;
+    }
+    if (!now) break;
+    line.textContent = `Adding ${name} to Files: ${now.total ? `${Math.floor((100 * now.done) / now.total)} %` : "…"}`;
+  }
+  line.textContent = `${name} is in Files now.`;
+  setTimeout(() => line.remove(), 10_000);
+  await app.refreshComboInNodes?.();
+}
+
+function corner() {
+  const place = document.querySelector(".comfyward-imports") ?? Object.assign(document.createElement("div"), { className: "comfyward-imports" });
+  document.body.append(place);
+  return place;
+}
+
+// 1.58 hands downloads to whatever program hosts it.
+window.__comfyDesktop2 = {
+  isRemote: () => false,
+  downloadModel: (url, name, folder) => addToFiles(url, name, folder).then(() => true),
+};
+
+// 1.32, and whatever else makes the browser download from another host: a link that is clicked by a script, or by hand.
+const { click } = HTMLAnchorElement.prototype;
+const isForeignDownload = (link) => link.hasAttribute("download") && /^https?:$/.test(link.protocol) && link.host !== location.host;
+const take = (link) => addToFiles(link.href, link.download || decodeURIComponent(link.pathname.split("/").pop()));
+HTMLAnchorElement.prototype.click = function () {
+  if (isForeignDownload(this)) take(this);
+  else click.call(this);
+};
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.("a[download]");
+  if (!link || !isForeignDownload(link)) return;
+  event.preventDefault();
+  take(link);
+}, true);
+
+// --- What belongs to others ----------------------------------------------------------------------------------------
+
+// The editor's stores. Extensions are given no other way to the menu.
+function store(name) {
+  return document.querySelector("#vue-app")?.__vue_app__?.config.globalProperties.$pinia?._s.get(name);
+}
+
+function closeCommands() {
+  for (const command of app.extensionManager.command.commands) {
+    if (FOREIGN_COMMANDS.includes(command.id) || command.id.startsWith("Comfy.Manager.")) command.function = () => {};
+  }
+  const menu = store("menuItem")?.menuItems;
+  const help = menu?.findIndex((item) => item.key === "Help" || item.label === "Help") ?? -1;
+  if (help >= 0) menu.splice(help, 1);
+}
+
+app.registerExtension({
+  name: "comfyward",
+  init() {
+    if (!isWorkflow) return;
+    // The editor begins with a graph of its own, whose models it would look for; a workflow's page loads the workflow's.
+    const load = app.loadGraphData.bind(app);
+    app.loadGraphData = (graph, ...rest) => load(graph ?? structuredClone(EMPTY), ...rest);
+  },
+  setup: closeCommands,
+});
