@@ -10,6 +10,7 @@ from comfyward.errors import InvalidRequest
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.graph import parse_graph
 from comfyward.workflows.inputs import Input, chosen, inputs_of, parse, shown_by_default, with_values
+from comfyward.workflows.listing import Paths
 
 CATALOG = Catalog(
     nodes={
@@ -45,7 +46,7 @@ PROMPT: dict[str, Any] = {
 
 
 def by_key(catalog: Catalog | None = CATALOG) -> dict[str, Input]:
-    own = {"input": ["mine.png"], "checkpoints": ["mine.safetensors"]}
+    own = Paths(["/input/mine.png", "/models/checkpoints/mine.safetensors"])
     return {each.key: each for each in inputs_of(parse_graph(PROMPT), catalog, own)}
 
 

@@ -1,7 +1,12 @@
 """The run object's metadata, and the names by which files are attached."""
 
-from comfyward.workflows.catalog import Catalog, brought_names
+from typing import Any
+
+import pytest
+
+from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.graph import describe, parse_graph
+from comfyward.workflows.listing import Paths
 from comfyward.workflows.needs import models_of, paths_named
 
 CATALOG = Catalog.from_json(
@@ -14,6 +19,20 @@ CATALOG = Catalog.from_json(
         "folders": {
             "CheckpointLoaderSimple": {"ckpt_name": "checkpoints"},
             "UNETLoader": {"unet_name": "diffusion_models"},
+        },
+        "kinds": {
+            "diffusion_models": [
+                ["models/unet", "name", "", "", None],
+                ["models/diffusion_models", "name", "", "", None],
+            ],
+            "loras": [["models/loras", "name", "", "", None]],
+            "embeddings": [["models/embeddings", "name", "", "", None]],
+            "ultralytics": [["models/ultralytics", "name", "", "", None]],
+            "unet_gguf": [["models/unet", "name", "", "", [".gguf"]]],
+        },
+        "listings": {
+            "UltralyticsDetectorProvider": {"model_name": [["models/ultralytics/bbox", "name", "bbox/", "", [".pt"]]]},
+            "VAELoader": {"vae_name": [["models/vae", "stem", "vae: ", "", [".safetensors", ".pt"]]]},
         },
     }
 )
@@ -62,9 +81,82 @@ def test_where_a_named_file_would_lie() -> None:
     assert "/input/photo.png" in paths_named(GRAPH, None)
 
 
-def test_a_file_counts_for_every_folder_that_searches_its_directory() -> None:
-    names = brought_names(["/models/unet/a.gguf", "/models/loras/sub/b.safetensors", "/input/x/y.png"])
+def named(catalog: Catalog | None = CATALOG, class_type: str = "FancyNode", **inputs: Any) -> set[str]:
+    return paths_named(parse_graph({"1": {"class_type": class_type, "inputs": inputs}}), catalog)
 
-    assert names["diffusion_models"] == names["unet"] == {"a.gguf"}
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"on": True, "lora": "sub/x.safetensors", "strength": 1},  # rgthree's Power Lora Loader
+        ["sub/x.safetensors"],
+        {"deep": [{"deeper": ["sub/x.safetensors", 1.0]}]},
+        '{"loras": [{"name": "sub/x.safetensors"}]}',  # a widget that keeps JSON
+        ' ["sub/x.safetensors"]',
+        {"__value__": ["sub/x.safetensors", "more"]},
+        "sub/./x.safetensors",
+    ],
+)
+def test_names_in_objects_lists_and_json_are_seen(value: Any) -> None:
+    found = named(lora_1=value)
+
+    assert {"/models/loras/sub/x.safetensors", "/models/unet/sub/x.safetensors"} <= found
+    assert "/input/sub/x.safetensors" in found
+
+
+def test_links_and_what_only_looks_like_json_are_no_names() -> None:
+    assert named(image=["4", 0], text="{a cat|a dog}", other="[not json", more='{"a": ') == {
+        "/input/{a cat|a dog}",
+        "/input/[not json",
+        '/input/{"a": ',
+    }
+    assert named(lora={"name": "../../etc/passwd.safetensors"}) == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("a cat, embedding:bad-hands", "bad-hands"),
+        ("embedding:bad-hands.pt, a cat", "bad-hands.pt"),
+        ("(embedding:bad-hands:1.2) cat", "bad-hands"),
+        ("((embedding:bad-hands))", "bad-hands"),
+        ("embedding:styles/bad-hands,", "styles/bad-hands"),
+        ("a\nembedding:bad-hands\nb", "bad-hands"),
+        ("embedding:hands\\(v2\\)", "hands(v2)"),
+        ("embedding:a, embedding:bad-hands:0.5", "bad-hands"),
+        ("[cat:embedding:bad-hands:0.5]", "bad-hands"),
+    ],
+)
+def test_embeddings_that_a_text_names(text: str, name: str) -> None:
+    found = named(class_type="CLIPTextEncode", text=text)
+
+    assert {f"/models/embeddings/{name}{suffix}" for suffix in ("", ".safetensors", ".pt", ".bin")} <= found
+    assert f"/models/embeddings/{name}.pt" in named(None, class_type="CLIPTextEncode", text=text)
+
+
+def test_loras_that_a_prompt_names() -> None:
+    assert "/models/loras/sub/ink.safetensors" in named(text="a cat <lora:sub/ink:0.8> by night")
+
+
+def test_a_text_stands_for_the_file_that_its_list_made_it_of() -> None:
+    assert named(class_type="UltralyticsDetectorProvider", model_name="bbox/face.pt") == {
+        "/models/ultralytics/bbox/face.pt"
+    }
+    assert named(class_type="VAELoader", vae_name="vae: sharp") == {
+        "/models/vae/sharp.safetensors",
+        "/models/vae/sharp.pt",
+    }
+    assert named(class_type="VAELoader", vae_name="sharp") == set()
+
+
+def test_a_file_counts_for_every_folder_that_searches_its_directory() -> None:
+    paths = ["/models/unet/a.gguf", "/models/unet/b.pt", "/models/ultralytics/bbox/face.pt", "/models/new/x.bin"]
+
+    names = CATALOG.names(Paths([*paths, "/models/loras/sub/b.safetensors", "/input/x/y.png"]))
+
+    assert names["diffusion_models"] == {"a.gguf", "b.pt"}
+    assert names["unet_gguf"] == {"a.gguf"}
+    assert names["ultralytics"] == {"bbox/face.pt"}
+    assert names["new"] == {"x.bin"}
     assert names["loras"] == {"sub/b.safetensors"}
     assert names["input"] == {"x/y.png"}

@@ -138,7 +138,9 @@ def _add_health(app: FastAPI, context: Context) -> None:
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        return Response(await exposition(context.db), media_type=CONTENT_TYPE_LATEST)
+        return Response(
+            await exposition(context.db, await context.offers.catalog_lately()), media_type=CONTENT_TYPE_LATEST
+        )
 
 
 def _not_ready(status: str, message: str) -> Response:

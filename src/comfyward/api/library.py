@@ -22,6 +22,8 @@ from comfyward.store import accounts, files, imports, webhooks
 from comfyward.store.db import now_ms
 from comfyward.store.files import StoredFile
 from comfyward.store.imports import Import
+from comfyward.workflows.catalog import Catalog
+from comfyward.workflows.listing import Paths
 
 DEFAULT_USAGE_DAYS = 30
 
@@ -149,10 +151,10 @@ def _add_offer_routes(routes: APIRouter, context: Context) -> None:
     async def models(request: Request, folder: str | None = None) -> Response:
         caller = await context.auth.caller(request)
         catalog = await context.offers.catalog()
-        found: dict[str, set[str]] = {name: set(names) for name, names in (catalog.models if catalog else {}).items()}
-        for file in await context.db.read(files.find, caller.account.id, "/models/"):
-            kind, _, name = file.path.removeprefix("/models/").partition("/")
-            found.setdefault(kind, set()).add(name)
+        own = Paths(file.path for file in await context.db.read(files.find, caller.account.id, "/models/"))
+        found = {kind: set(names) for kind, names in catalog.models.items()} if catalog else {}
+        for kind, names in (catalog or Catalog()).names(own).items():
+            found.setdefault(kind, set()).update(names)
         return answer({kind: sorted(names) for kind, names in sorted(found.items()) if folder in (None, kind)})
 
     @routes.get("/nodes", tags=["offers"], summary="Node classes that graphs can use")

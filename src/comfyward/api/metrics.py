@@ -14,6 +14,7 @@ from comfyward import measures
 from comfyward.store import queue, webhooks, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.store.workers import WorkerRow
+from comfyward.workflows.catalog import Catalog, Failure
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,10 @@ class _Now:
     webhooks_waiting: int
 
 
-async def exposition(db: Database) -> bytes:
+async def exposition(db: Database, catalog: Catalog | None) -> bytes:
     """In Prometheus' text format."""
-    return generate_latest(_of_rows(await db.read(_look), now_ms())) + generate_latest(measures.registry)
+    failures = catalog.failures if catalog else ()
+    return generate_latest(_of_rows(await db.read(_look), failures, now_ms())) + generate_latest(measures.registry)
 
 
 def _look(conn: Connection) -> _Now:
@@ -45,7 +47,7 @@ def _look(conn: Connection) -> _Now:
     )
 
 
-def _of_rows(now: _Now, time_ms: int) -> CollectorRegistry:
+def _of_rows(now: _Now, failures: Iterable[Failure], time_ms: int) -> CollectorRegistry:
     registry = CollectorRegistry()
 
     def gauge(name: str, about: str, labels: Iterable[str], values: Mapping[Any, float]) -> None:
@@ -72,5 +74,8 @@ def _of_rows(now: _Now, time_ms: int) -> CollectorRegistry:
     ):
         values = {(worker.id, worker.pool): float(worker.vitals.get(field, 0)) for worker in now.present}
         gauge(f"worker_{field}", about, ["worker", "pool"], values)
+    not_loaded = {(failure.kind, failure.name, failure.error): 1.0 for failure in failures}
+    about = "Packs, files of ComfyUI's own nodes and single classes that did not load in ComfyUI, and why"
+    gauge("not_loaded", about, ["kind", "name", "error"], not_loaded)
     gauge("webhooks_waiting", "Webhooks that are not delivered yet", [], {(): now.webhooks_waiting})
     return registry

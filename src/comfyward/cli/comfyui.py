@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import click
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from sqlalchemy import make_url
 
-from comfyward.cli.options import data_dir_option, settings_from
+from comfyward.cli.options import data_dir_option, open_database, settings_from
 from comfyward.comfy import install, sandbox
 from comfyward.comfy.install import Installation
+from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.settings import Settings
+from comfyward.store import workers
+from comfyward.workflows.catalog import Catalog, Failure
 
 
 def ensure_installed(settings: Settings) -> Installation:
@@ -61,7 +67,7 @@ def install_command(data_dir: Path | None) -> None:
 @command.command("show")
 @data_dir_option
 def show_command(data_dir: Path | None) -> None:
-    """Show which ComfyUI workers here use, and how it is sandboxed."""
+    """Show which ComfyUI workers here use, how it is sandboxed, and what did not load in it."""
     settings = settings_from(data_dir=data_dir)
     if settings.comfyui is not None:
         found: Installation | None = install.existing(settings.comfyui, settings.comfyui_python)
@@ -69,3 +75,22 @@ def show_command(data_dir: Path | None) -> None:
         found = install.installed(settings.derived_environments_dir())
     click.echo("ComfyUI is not installed yet." if found is None else f"ComfyUI {found.version}: {found.source}")
     click.echo(f"Sandbox: {sandbox.choose(settings.sandbox)}")
+    failures = _failures(settings)
+    if failures is None:
+        click.echo("Nodes: known when a worker has started")
+    elif not failures:
+        click.echo("Nodes: all packs loaded")
+    else:
+        click.echo("Did not load:")
+        for failure in failures:
+            click.echo(f"  {failure.name}: {failure.error}")
+
+
+def _failures(settings: Settings) -> tuple[Failure, ...] | None:
+    """What did not load in the ComfyUI of the worker that joined last; None before one has."""
+    url = make_url(settings.derived_database_url())
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        return None  # nothing is made by looking
+    with open_database(settings.data_dir) as db:
+        body = asyncio.run(db.read(workers.catalog, DEFAULT_ENVIRONMENT))
+    return None if body is None else Catalog.from_json(msgspec.json.decode(body)).failures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,12 +153,20 @@ async def _parsed(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[Mess
 
 async def _json(answer: aiohttp.ClientResponse) -> dict[str, Any]:
     try:
-        data = msgspec.json.decode(await answer.read())
-    except msgspec.DecodeError as error:
+        data = _decoded(await answer.read())
+    except ValueError as error:
         raise ComfyUIError(f"ComfyUI answered {answer.status} with something that is not JSON.") from error
     if not isinstance(data, dict):
         raise ComfyUIError("ComfyUI answered with JSON that is not an object.")
     return data
+
+
+def _decoded(body: bytes) -> Any:
+    """ComfyUI writes JSON as Python does: with NaN and Infinity, which some packs give as the bounds of an input."""
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return json.loads(body)
 
 
 def _refusal(data: dict[str, Any]) -> GraphRefused:

@@ -12,8 +12,9 @@ import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from comfyward.comfy import sandbox
+from comfyward.comfy import private_copy, sandbox
 from comfyward.comfy.install import Installation
 from comfyward.errors import SetupFailed
 
@@ -30,6 +31,11 @@ MODEL_FOLDERS = (
     *("style_models", "embeddings", "diffusers", "vae_approx", "controlnet", "t2i_adapter", "gligen", "upscale_models"),
     *("latent_upscale_models", "hypernetworks", "photomaker", "classifiers", "model_patches", "audio_encoders"),
 )
+
+# Of a worker's base folder: what each start makes anew, and what stays. ComfyUI may write to all but `files`, which
+# holds the files of a run; its own folder, `source`, leads to the others.
+SCRATCH_FOLDERS = ("source", "input", "models")
+FOLDERS = ("files", "output", "temp", "user")
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class ComfyProcess:
         self._run_dir = Path(tempfile.mkdtemp(prefix="cw-"))
         self.socket = self._run_dir / "comfyui.sock"
         self.log_path = spec.base_dir / "comfyui.log"
+        self._source = spec.base_dir / "source"
         self._process: asyncio.subprocess.Process | None = None
         self._leash: int | None = None  # ComfyUI ends when this end of a pipe is closed, however this process goes
 
@@ -69,7 +76,7 @@ class ComfyProcess:
 
     async def start(self) -> None:
         """Raises SetupFailed, with the end of the log, when ComfyUI does not come up."""
-        self._prepare_folders()
+        await asyncio.to_thread(self._prepare_folders)
         self.log_path.unlink(missing_ok=True)
         leash, self._leash = os.pipe()
         try:
@@ -157,16 +164,32 @@ class ComfyProcess:
             return probe.connect_ex(str(self.socket)) == 0
 
     def _prepare_folders(self) -> None:
+        """Fresh ones: what a pack wrote into its own folder, or into ComfyUI's, is not there in its next life."""
         base = self._spec.base_dir
-        for name in ("input", "output", "temp", "user", "custom_nodes"):
+        for name in SCRATCH_FOLDERS:
+            shutil.rmtree(base / name, ignore_errors=True)
+        for name in (*SCRATCH_FOLDERS, *FOLDERS):
             (base / name).mkdir(parents=True, exist_ok=True)
         for name in MODEL_FOLDERS:
             (base / "models" / name).mkdir(parents=True, exist_ok=True)
+        private_copy.of_source(self._spec.installation.source, self._source)
+        for name in (*FOLDERS, *SCRATCH_FOLDERS[1:]):
+            (self._source / name).symlink_to(Path("..") / name)
+        for packs, copy in self._packs():
+            private_copy.of_packs(packs, copy)
         (base / "extra_paths.yaml").write_text(json.dumps(self._extra_paths()))  # JSON is YAML
 
-    def _extra_paths(self) -> dict[str, dict[str, str]]:
-        nodes = [EXTENSION_DIR, *self._spec.custom_nodes_dirs]
-        paths = {f"custom_nodes_{index}": {"custom_nodes": str(path)} for index, path in enumerate(nodes)}
+    def _packs(self) -> list[tuple[Path, Path]]:
+        """Each folder of packs and its copy, which lies where packs expect to be: two folders below ComfyUI."""
+        names = ["custom_nodes", *(f"custom_nodes_{number}" for number in range(1, 100))]
+        return list(zip(self._spec.custom_nodes_dirs, (self._source / name for name in names), strict=False))
+
+    def _extra_paths(self) -> dict[str, dict[str, Any]]:
+        nodes = [EXTENSION_DIR, *(copy for _, copy in self._packs())]
+        paths: dict[str, dict[str, Any]] = {
+            f"custom_nodes_{index}": {"custom_nodes": str(path)} for index, path in enumerate(nodes)
+        }
+        paths["custom_nodes_0"]["is_default"] = True  # ours is loaded first: it sees how the others fare
         for index, models in enumerate(self._spec.model_dirs):
             folders = sorted(folder for folder in models.iterdir() if folder.is_dir()) if models.is_dir() else []
             paths[f"models_{index}"] = {folder.name: str(folder) for folder in folders}
@@ -176,10 +199,10 @@ class ComfyProcess:
         spec, base = self._spec, self._spec.base_dir
         return [
             str(spec.installation.python),
-            str(spec.installation.source / "main.py"),
+            str(self._source / "main.py"),
             *("--listen", "127.0.0.1", "--port", str(_free_port())),
-            *("--base-directory", str(base)),
-            *("--extra-model-paths-config", str(base / "extra_paths.yaml")),
+            *("--base-directory", str(self._source)),
+            *("--extra-model-paths-config", str(base / "extra_paths.yaml"), *self._operators_paths()),
             *("--database-url", f"sqlite:///{base / 'user' / 'comfyui.db'}"),
             *("--front-end-root", str(EXTENSION_DIR)),
             *("--preview-method", "auto"),
@@ -189,11 +212,16 @@ class ComfyProcess:
             *spec.extra_args,
         ]
 
+    def _operators_paths(self) -> list[str]:
+        """An installation's own list of model folders, read where it is: what it says is relative to that."""
+        path = self._spec.installation.source / "extra_model_paths.yaml"
+        return [str(path)] if path.is_file() else []
+
     def _walls(self) -> sandbox.Walls:
         spec, base = self._spec, self._spec.base_dir
         return sandbox.Walls(
             read_only=(*spec.installation.folders, EXTENSION_DIR, *spec.custom_nodes_dirs, *spec.model_dirs, base),
-            writable=(base / "output", base / "temp", base / "user", self._run_dir),
+            writable=(*(base / name for name in (*SCRATCH_FOLDERS, *FOLDERS) if name != "files"), self._run_dir),
             network=spec.network,
         )
 
@@ -206,6 +234,7 @@ class ComfyProcess:
             "LANG": "C.UTF-8",
             "TMPDIR": str(self._spec.base_dir / "temp"),
             "COMFYWARD_SOCKET": str(self.socket),
+            "COMFYWARD_MODEL_DIRS": os.pathsep.join(map(str, self._spec.model_dirs)),
             "HF_HUB_OFFLINE": "0" if self._spec.network else "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "DO_NOT_TRACK": "1",

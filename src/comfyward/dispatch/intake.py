@@ -26,8 +26,9 @@ from comfyward.store import accounts, files, runs, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.files import file_path_of
 from comfyward.store.rows import text_of
-from comfyward.workflows.catalog import Catalog, brought_names
+from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.graph import Graph, describe, parse_graph
+from comfyward.workflows.listing import Paths
 from comfyward.workflows.needs import models_of, paths_named
 from comfyward.workflows.references import (
     AssetReference,
@@ -191,7 +192,7 @@ class Intake:
         brought = own | {path: Stored(file.digest, file.size) for path, file in resolved.files.items()}
         brought |= submission.files
         if catalog is not None:
-            check(graph, catalog, brought_names(list(brought))).raise_if_any()
+            check(graph, catalog, Paths(brought)).raise_if_any()
         packs = catalog.packs if catalog else {}
         return _Checked(graph, resolved.prompt, place.id, accelerator, pool, timeout_s, brought, packs)
 

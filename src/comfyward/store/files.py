@@ -7,7 +7,7 @@ reachable by their ids when they were minted as assets (Comfy API v2), and are r
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,8 @@ from comfyward.store.statement import Statement
 # Roots of an account's own names; what runs left lies below /output/<run id>.
 MAX_NAME_LENGTH = 255
 NAMED_ROOTS = ("/input/", "/models/")
+FEW_PATHS = 8
+PATHS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -159,12 +161,12 @@ def link(conn: Connection, account_id: str, sources: Mapping[str, Mapping[str, A
 def links(conn: Connection, account_id: str, paths: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
     """URLs that the account's runs brought (all, or those of some paths), by path; a file uploaded since wins."""
     query = select(linked.c.path, linked.c.source).where(linked.c.account_id == account_id)
-    if paths is not None:
-        query = query.where(linked.c.path.in_(list(paths)))
     uploaded = exists().where(
         files.c.account_id == account_id, files.c.path == linked.c.path, files.c.named_at >= linked.c.named_at
     )
-    return {row.path: msgspec.json.decode(row.source) for row in conn.execute(query.where(~uploaded))}
+    query = query.where(~uploaded)
+    queries = [query] if paths is None else [query.where(linked.c.path.in_(some)) for some in _parts(paths)]
+    return {row.path: msgspec.json.decode(row.source) for each in queries for row in conn.execute(each)}
 
 
 def find(conn: Connection, account_id: str, prefix: str | None = None) -> list[StoredFile]:
@@ -181,8 +183,21 @@ def find(conn: Connection, account_id: str, prefix: str | None = None) -> list[S
 
 def at(conn: Connection, account_id: str, paths: Collection[str]) -> list[StoredFile]:
     """Those of the account's files that have one of these paths."""
-    found = (_AT(conn, account_id=account_id, path=path).first() for path in sorted(paths))
-    return [_file(row) for row in found if row is not None]
+    if len(paths) <= FEW_PATHS:
+        found = (_AT(conn, account_id=account_id, path=path).first() for path in sorted(paths))
+        return [_file(row) for row in found if row is not None]
+    newest: dict[str, StoredFile] = {}
+    for some in _parts(paths):
+        query = select(*_COLUMNS).where(files.c.account_id == account_id, files.c.path.in_(some))
+        rows = conn.execute(query.order_by(files.c.named_at, files.c.id.desc()))
+        newest |= {row.path: _file(row) for row in rows}
+    return list(newest.values())
+
+
+def _parts(paths: Collection[str]) -> Iterator[list[str]]:
+    """Paths in parts that one statement can hold."""
+    ordered = sorted(paths)
+    return (ordered[start : start + PATHS_AT_ONCE] for start in range(0, len(ordered), PATHS_AT_ONCE))
 
 
 def get(conn: Connection, account_id: str, path: str) -> StoredFile:

@@ -154,7 +154,7 @@ def _limit(text: str) -> float | None:
 
 
 async def _fleet_values(visit: Visit) -> dict[str, Any]:
-    db, now = visit.context.db, now_ms()
+    db, now, catalog = visit.context.db, now_ms(), await visit.context.offers.catalog_lately()
     present = await db.read(workers.find, now - workers.PRESENT_MS)
     paused = [worker for worker in await db.read(workers.paused) if worker.id not in {each.id for each in present}]
     held = {worker.id: await db.read(queue.leased_by, worker.id) for worker in present}
@@ -170,6 +170,7 @@ async def _fleet_values(visit: Visit) -> dict[str, Any]:
         "paused": paused,
         "fleets": _of_fleets(await db.read(fleets.find, now - workers.PRESENT_MS)),
         "problem": visit.context.fleet_problem(),
+        "failures": catalog.failures if catalog else (),
     }
 
 

@@ -12,7 +12,7 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 from starlette.routing import Route
 
-from comfyward.api.native.nodes import own_names
+from comfyward.api.native.nodes import own_paths
 from comfyward.dispatch.intake import Submission
 from comfyward.errors import InvalidRequest
 from comfyward.runs.files import source_from_row
@@ -130,7 +130,7 @@ async def all_inputs(visit: Visit, graph_text: str | None) -> list[Input]:
     """Every input of a graph, with the names that the account can choose from."""
     if graph_text is None:
         return []
-    own = await visit.context.db.read(own_names, visit.account.id)
+    own = await visit.context.db.read(own_paths, visit.account.id)
     return inputs_of(parse_graph(msgspec.json.decode(graph_text)), await visit.context.offers.catalog_lately(), own)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -67,7 +66,7 @@ class Execute:
         """Raises Failed when the run did not succeed, SetupFailed when ComfyUI cannot be started."""
         await self._comfyui.ensure()
         left = self._collect_dir / job.lease
-        links = _link_files(self._base, files)
+        self._comfyui.folders.place((file.path, file.link) for file in files)
         log_start = self._comfyui.process.begin_log()
         job.reporter.started()
         began = time.monotonic()
@@ -83,8 +82,7 @@ class Execute:
             failed.ended = ended
             raise
         finally:
-            for link in links:
-                link.unlink(missing_ok=True)
+            self._comfyui.folders.clear()
             _take_files(self._base, left)
 
     def _log(self, start: int) -> str:
@@ -219,20 +217,6 @@ def _explain(error: ComfyUIError) -> tuple[EndReason, FailureReport]:
 
 def _timed_out(timeout_s: float) -> Failed:
     return Failed(EndReason.TIMEOUT, FailureReport(f"The run took longer than its timeout of {timeout_s:g} s."))
-
-
-def _link_files(base: Path, files: list[StagedFile]) -> list[Path]:
-    links = []
-    for file in files:
-        link = base / file.path.removeprefix("/")
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        try:
-            os.link(file.link, link)
-        except OSError:  # another file system: a copy is slow but right, and a symlink would lead out of the sandbox
-            shutil.copyfile(file.link, link)
-        links.append(link)
-    return links
 
 
 def _take_files(base: Path, left: Path) -> None:

@@ -11,6 +11,7 @@ from comfyward.comfy.catalog import read_catalog
 from comfyward.comfy.client import ComfyClient
 from comfyward.comfy.messages import Message
 from comfyward.comfy.process import ComfyProcess, ComfySpec
+from comfyward.comfy.run_folders import RunFolders
 from comfyward.errors import ComfyUICrashed
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ class WarmComfyUI:
 
     def __init__(self, spec: ComfySpec, client_id: str) -> None:
         self.spec = spec
+        self.folders = RunFolders(spec.base_dir)
+        self._catalog: tuple[str, bytes] | None = None
         self._client_id = client_id
         self._process: ComfyProcess | None = None
         self._client: ComfyClient | None = None
@@ -73,7 +76,10 @@ class WarmComfyUI:
         return "" if self._process is None else self._process.log_since(0)
 
     async def catalog(self) -> tuple[str, bytes]:
-        return await read_catalog(self.client)
+        """Read once: later a run's files lie in the folders that it lists, and it does not change."""
+        if self._catalog is None:
+            self._catalog = await read_catalog(self.client)
+        return self._catalog
 
     async def stop(self) -> None:
         if self._listener is not None:
@@ -89,6 +95,7 @@ class WarmComfyUI:
         self._suspect = False
         self._process = ComfyProcess(self.spec)
         await self._process.start()
+        await asyncio.to_thread(self.folders.remember)
         self._client = ComfyClient(self._process.socket, self._client_id)
         self.messages = asyncio.Queue()
         connected = asyncio.Event()

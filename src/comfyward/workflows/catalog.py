@@ -1,12 +1,18 @@
 """What a ComfyUI installation offers, as its extension exports it and the server keeps it.
 
-The wire form is JSON:
+The wire form is JSON; the last six came later, and a worker of before does not send them:
 
     {"comfyui_version": "0.3.75",
      "nodes":     {class: entry of ComfyUI's /object_info},
      "folders":   {class: {input: model folder, or "input" for files of the caller}},
      "unchecked": {class: [inputs that the class checks itself], or ["*"] for all},
-     "models":    {folder: [file names that every worker has]}}
+     "models":    {folder: [file names that every worker has]},
+     "kinds":     {folder: [Listing]}: which files ComfyUI finds in a model folder,
+     "listings":  {class: {input: [Listing]}}: which files an input offers,
+     "follows":   {class: [directories on which its lists depend in a way that does not show; "*" when anything may]},
+     "open_types": {class: {"inputs": [names], "outputs": whether}}: types that meet others than their names say,
+     "checks_combos": whether ComfyUI compares a value with the choices of a COMBO,
+     "failures":  [Failure]: packs, and files of ComfyUI's own, that did not load}
 """
 
 from __future__ import annotations
@@ -16,14 +22,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-INPUT_FOLDER = "input"
+from comfyward.workflows.listing import Listing, Paths, places
 
-# Directories under models/ that ComfyUI searches for a folder of another name (source: folder_paths.py).
-FOLDER_DIRECTORIES: dict[str, tuple[str, ...]] = {
-    "text_encoders": ("text_encoders", "clip"),
-    "diffusion_models": ("diffusion_models", "unet"),
-    "controlnet": ("controlnet", "t2i_adapter"),
-}
+INPUT_FOLDER = "input"
+MODELS = "models"
 
 
 @dataclass(frozen=True)
@@ -46,39 +48,158 @@ class InputSpec:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A pack (or a file of ComfyUI's own nodes, or a single class) that did not load. `classes` may be incomplete."""
+
+    name: str
+    error: str
+    kind: str = "pack"  # pack, core, class
+    traceback: str = ""
+    classes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Failure:
+        classes = tuple(data.get("classes", ()))
+        return cls(data["name"], data["error"], data.get("kind", "pack"), data.get("traceback", ""), classes)
+
+    def __str__(self) -> str:
+        return f"{self.name} did not load: {self.error}"
+
+
+@dataclass(frozen=True)
 class Catalog:
     comfyui_version: str = ""
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
     folders: dict[str, dict[str, str]] = field(default_factory=dict)
     unchecked: dict[str, list[str]] = field(default_factory=dict)
     models: dict[str, list[str]] = field(default_factory=dict)
+    kinds: dict[str, list[Listing]] = field(default_factory=dict)
+    listings: dict[str, dict[str, list[Listing]]] = field(default_factory=dict)
+    follows: dict[str, list[str]] = field(default_factory=dict)
+    open_types: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checks_combos: bool = True
+    failures: tuple[Failure, ...] = ()
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Catalog:
+        listings = data.get("listings", {})
         return cls(
             comfyui_version=str(data.get("comfyui_version", "")),
             nodes=data.get("nodes", {}),
             folders=data.get("folders", {}),
             unchecked=data.get("unchecked", {}),
             models=data.get("models", {}),
+            kinds={kind: [Listing.from_json(each) for each in found] for kind, found in data.get("kinds", {}).items()},
+            listings={
+                name: {key: [Listing.from_json(each) for each in found] for key, found in inputs.items()}
+                for name, inputs in listings.items()
+            },
+            follows=data.get("follows", {}),
+            open_types=data.get("open_types", {}),
+            checks_combos=bool(data.get("checks_combos", True)),
+            failures=tuple(Failure.from_json(each) for each in data.get("failures", ())),
         )
 
     def inputs(self, class_type: str) -> Iterator[InputSpec]:
         """The required and optional inputs of a class, in its own order."""
-        sections = self.nodes[class_type].get("input", {})
+        sections = self.nodes.get(class_type, {}).get("input") or {}
+        is_open = self.open_types.get(class_type, {}).get("inputs", ())
         for section in ("required", "optional"):
             for name, spec in (sections.get(section) or {}).items():
+                if not isinstance(spec, list) or not spec:
+                    continue
                 options = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
-                yield InputSpec(name, spec[0], options, required=section == "required")
+                yield InputSpec(name, "*" if name in is_open else spec[0], options, required=section == "required")
+
+    def is_choice(self, class_type: str, input_name: str) -> bool:
+        """Whether an input takes one of some words that are no files."""
+        sections = self.nodes.get(class_type, {}).get("input") or {}
+        specs = [(sections.get(section) or {}).get(input_name) for section in ("required", "optional")]
+        is_list = any(isinstance(spec, list) and spec and isinstance(spec[0], list) for spec in specs)
+        return is_list and not self.listings_of(class_type, input_name)
+
+    def outputs(self, class_type: str) -> list[Any] | None:
+        """The types of a class's outputs; None when only ComfyUI knows them."""
+        if class_type not in self.nodes or self.open_types.get(class_type, {}).get("outputs"):
+            return None
+        return list(self.nodes[class_type].get("output") or ())
+
+    def has(self, class_type: str) -> bool:
+        """Whether ComfyUI has a class, one that could not describe itself included."""
+        return class_type in self.nodes or class_type in self._undescribed
+
+    def may_be_output(self, class_type: str) -> bool:
+        return class_type in self._undescribed or bool(self.nodes[class_type].get("output_node"))
+
+    def is_core(self, class_type: str) -> bool:
+        """Whether a class comes with ComfyUI."""
+        return class_type not in self.packs
 
     def folder(self, class_type: str, input_name: str) -> str | None:
         """The model folder (or "input") whose file names an input takes."""
         return self.folders.get(class_type, {}).get(input_name)
 
+    def listings_of(self, class_type: str, input_name: str) -> list[Listing]:
+        """Which files an input offers; none when it offers no files."""
+        found = self.listings.get(class_type, {}).get(input_name)
+        if found is not None:
+            return found
+        folder = self.folder(class_type, input_name)
+        if folder is None:
+            return []
+        return [Listing(INPUT_FOLDER)] if folder == INPUT_FOLDER else self.listings_of_kind(folder)
+
+    def listings_of_kind(self, kind: str) -> list[Listing]:
+        """Which files ComfyUI finds in a model folder."""
+        return self.kinds.get(kind) or [Listing(f"{MODELS}/{kind}")]
+
+    def places(self, class_type: str, input_name: str, text: str) -> set[str]:
+        """Where a file may lie for which an input's text stands."""
+        return places(self.listings_of(class_type, input_name), text)
+
+    def names(self, paths: Paths) -> dict[str, set[str]]:
+        """The names of some files by the model folder in which ComfyUI finds them; "input" for the caller's own.
+
+        >>> catalog = Catalog(kinds={"text_encoders": [Listing("models/text_encoders"), Listing("models/clip")]})
+        >>> catalog.names(Paths(["/models/clip/a.safetensors"]))["text_encoders"]
+        {'a.safetensors'}
+        """
+        listings = {kind: self.listings_of_kind(kind) for kind in (*self.kinds, *self.models)}
+        for path in paths:
+            root, _, rest = path.removeprefix("/").partition("/")
+            kind, inside, _ = rest.partition("/")
+            if root == MODELS and inside and kind not in listings:
+                listings[kind] = [Listing(f"{MODELS}/{kind}")]
+        listings[INPUT_FOLDER] = [Listing(INPUT_FOLDER)]
+        return {kind: names for kind, found in listings.items() if (names := paths.offered(found))}
+
+    def lists_change(self, class_type: str, brought: Paths) -> bool:
+        """Whether some lists of a class may be others than the catalog's, with these files beside a run."""
+        follows = self.follows.get(class_type, ())
+        return "*" in follows or any(brought.below(directory) for directory in follows)
+
     def checks_itself(self, class_type: str, input_name: str) -> bool:
         """Whether the class validates an input by its own code, so that nobody else can."""
         names = self.unchecked.get(class_type, ())
         return "*" in names or input_name in names
+
+    def why_missing(self, class_type: str) -> str | None:
+        """What is known of a class that is not there: which pack has it and why that did not load."""
+        for failure in self.failures:
+            if class_type in failure.classes:
+                return f"it comes from {failure.name}, which did not load: {failure.error}"
+        packs = [str(failure) for failure in self.failures if failure.kind != "class"]
+        return "; ".join(packs) if packs else None
+
+    @cached_property
+    def directories(self) -> set[str]:
+        """Every model folder that ComfyUI or a node reads."""
+        of_inputs = (listing for inputs in self.listings.values() for found in inputs.values() for listing in found)
+        of_kinds = (listing for found in self.kinds.values() for listing in found)
+        found = {listing.directory for listing in (*of_inputs, *of_kinds)} | {
+            f"{MODELS}/{kind}" for kind in self.models
+        }
+        return found - {INPUT_FOLDER}
 
     @cached_property
     def packs(self) -> dict[str, str]:
@@ -90,22 +211,6 @@ class Catalog:
                 packs[name] = module.removeprefix("custom_nodes.")
         return packs
 
-
-def brought_names(paths: list[str]) -> dict[str, set[str]]:
-    """The file names that a run brings, by the folder in which ComfyUI finds them.
-
-    >>> brought_names(["/models/clip/a.safetensors"])["text_encoders"]
-    {'a.safetensors'}
-    """
-    names: dict[str, set[str]] = {}
-    for path in paths:
-        root, _, rest = path.removeprefix("/").partition("/")
-        if root == INPUT_FOLDER:
-            names.setdefault(INPUT_FOLDER, set()).add(rest)
-            continue
-        directory, _, name = rest.partition("/")
-        names.setdefault(directory, set()).add(name)
-        for folder, directories in FOLDER_DIRECTORIES.items():
-            if directory in directories:
-                names.setdefault(folder, set()).add(name)
-    return names
+    @cached_property
+    def _undescribed(self) -> set[str]:
+        return {failure.name for failure in self.failures if failure.kind == "class"}

@@ -22,6 +22,16 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Text:
+    """A text somewhere in an input of a node; `is_nested` when it stands in an object or a list there."""
+
+    node: Node
+    input_name: str
+    value: str
+    is_nested: bool = False
+
+
+@dataclass(frozen=True)
 class Graph:
     """A graph in ComfyUI's API format: {"node id": {"class_type", "inputs"}}."""
 
@@ -34,6 +44,15 @@ class Graph:
                 if isinstance(value, str):
                     yield node, name, value
 
+    def texts(self) -> Iterator[Text]:
+        """Every text in the inputs, those in objects and lists too."""
+        for node in self.nodes.values():
+            for name, value in node.inputs.items():
+                if isinstance(value, str):
+                    yield Text(node, name, value)
+                elif isinstance(value, dict | list) and not is_link(value):
+                    yield from (Text(node, name, inner, is_nested=True) for inner in _texts_in(value))
+
     def classes(self) -> list[str]:
         """The class names used, once each, sorted."""
         return sorted({node.class_type for node in self.nodes.values()})
@@ -44,6 +63,18 @@ def is_link(value: object) -> bool:
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str):
         return False
     return isinstance(value[1], int) or (isinstance(value[1], float) and value[1].is_integer())
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case dict():
+            for inner in value.values():
+                yield from _texts_in(inner)
+        case list():
+            for inner in value:
+                yield from _texts_in(inner)
 
 
 def parse_graph(prompt: object) -> Graph:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from comfyward.errors import InvalidRequest
 from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, InputSpec
 from comfyward.workflows.graph import Graph, Node, is_link
+from comfyward.workflows.listing import Paths
 
 Kind = Literal["text", "long text", "integer", "number", "switch", "choice", "file"]
 
@@ -44,17 +45,17 @@ class Input:
         return self.kind == "file" and self.folder == INPUT_FOLDER
 
 
-def inputs_of(graph: Graph, catalog: Catalog | None, own: Mapping[str, Iterable[str]] | None = None) -> list[Input]:
+def inputs_of(graph: Graph, catalog: Catalog | None, own: Paths | None = None) -> list[Input]:
     """Every plain value of a graph, typed as the catalog says, else as the value itself looks.
 
-    `own` holds the names that the account can use, by folder.
+    `own` holds the files that the account can use by name.
     """
     found = []
     for node in graph.nodes.values():
         specs = _specs(node, catalog)
         for name, value in node.inputs.items():
             if not is_link(value) and isinstance(value, str | int | float | bool):
-                found.append(_input(node, name, value, specs.get(name), catalog, own or {}))
+                found.append(_input(node, name, value, specs.get(name), catalog, own or Paths(())))
     return found
 
 
@@ -127,12 +128,13 @@ def _input(
     value: Any,
     spec: InputSpec | None,
     catalog: Catalog | None,
-    own: Mapping[str, Iterable[str]],
+    own: Paths,
 ) -> Input:
     label = f"{node.title or node.class_type}: {name.replace('_', ' ')}"
     folder = catalog.folder(node.class_type, name) if catalog else None
     if folder is not None and catalog is not None:
-        names = {*catalog.models.get(folder, ()), *own.get(folder, ()), *((spec and spec.choices) or ()), value}
+        offered = own.offered(catalog.listings_of(node.class_type, name))
+        names = {*offered, *((spec and spec.choices) or ()), value}
         return Input(node.id, name, label, "file", value, tuple(sorted(names, key=str)), folder=folder)
     if spec is None:
         return Input(node.id, name, label, _kind_of(value, {}), value)

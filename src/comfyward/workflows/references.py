@@ -11,16 +11,16 @@ what a node only showed. Both are replaced by the name under which the file is p
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from comfyward.errors import MissingAsset
-from comfyward.workflows.catalog import FOLDER_DIRECTORIES, INPUT_FOLDER, Catalog
+from comfyward.workflows.catalog import INPUT_FOLDER, Catalog
+from comfyward.workflows.listing import Listing
 
 ASSET = "core/ASSET"
-MODELS = "models/"
 _LEFT = re.compile(r"([^/\[\]]+)/(.+) \[(output|temp)\]")
 
 
@@ -84,8 +84,8 @@ def resolve(prompt: Mapping[str, Any], named: Mapping[Reference, Named], catalog
             continue
         resolved = {}
         for name, value in inputs.items():
-            folder = catalog.folder(str(node.get("class_type")), name) if catalog else None
-            resolved[name] = _replaced(value, partial(places.text_for, folder=folder), named)
+            listings = catalog.listings_of(str(node.get("class_type")), name) if catalog else []
+            resolved[name] = _replaced(value, partial(places.text_for, listings=listings), named)
         nodes[node_id] = {**node, "inputs": resolved}
     return Resolved(nodes, places.files)
 
@@ -96,25 +96,23 @@ class _Places:
     def __init__(self) -> None:
         self.files: dict[str, Named] = {}
 
-    def text_for(self, named: Named, *, folder: str | None) -> str:
-        root, name = _place(named.file_path, folder)
-        for text in (name, f"{named.digest[:12]}/{name}"):
-            taken = self.files.setdefault(f"{root}/{text}", named)
+    def text_for(self, named: Named, *, listings: Sequence[Listing]) -> str:
+        listing, name = _place(named.file_path, listings)
+        for inside in (name, f"{named.digest[:12]}/{name}"):
+            taken = self.files.setdefault(f"/{listing.directory}/{inside}", named)
             if taken.digest == named.digest:
-                return text
+                return next(iter(listing.texts_of(inside)), inside)
         raise AssertionError("two blobs share twelve characters of their digests and a name")
 
 
-def _place(file_path: str, folder: str | None) -> tuple[str, str]:
-    """(folder of the run, name in it) for a file and the model folder that its input reads."""
-    if folder in (None, INPUT_FOLDER):
-        return "/input", file_path
-    assert folder is not None
-    if file_path.startswith(MODELS):
-        directory, _, name = file_path.removeprefix(MODELS).partition("/")
-        if directory in FOLDER_DIRECTORIES.get(folder, (folder,)):
-            return f"/models/{directory}", name
-    return f"/models/{folder}", file_path.rpartition("/")[2]
+def _place(file_path: str, listings: Sequence[Listing]) -> tuple[Listing, str]:
+    """(folder, name in it) for a file and what its input offers: the file's own folder where the input reads that."""
+    if not listings or listings[0].directory == INPUT_FOLDER:
+        return Listing(INPUT_FOLDER), file_path
+    for listing in listings:
+        if file_path.startswith(f"{listing.directory}/"):
+            return listing, file_path.removeprefix(f"{listing.directory}/")
+    return listings[0], file_path.rpartition("/")[2]
 
 
 def _references_in(value: Any) -> Iterator[Reference]:

@@ -1,22 +1,22 @@
 """Whether a graph can run, decided before it is queued, in the words and shapes of ComfyUI's own answer.
 
-Only what is certain is refused: an input that a class checks by its own code, or whose list is made while ComfyUI
-runs, is left to ComfyUI. (Source of codes and messages: ComfyUI's execution.py, validate_prompt and validate_inputs.)
+Only what is certain is refused, so that a graph which ComfyUI takes is taken here: an input that a class checks by its
+own code, whose list changes while ComfyUI runs, or whose type ComfyUI interprets (`COMFY_*`, `*`), is left to ComfyUI.
+(Source of codes and messages: ComfyUI's execution.py, validate_prompt and validate_inputs.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from comfyward.errors import InvalidGraph
 from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, InputSpec
 from comfyward.workflows.graph import Graph, Node, is_link
+from comfyward.workflows.listing import Paths
 
 MAX_SHOWN = 20
-
-Names = Mapping[str, set[str]]
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,12 @@ class Verdict:
         )
 
 
-def check(graph: Graph, catalog: Catalog, brought: Names) -> Verdict:
-    """Everything wrong with a graph. `brought` holds the file names that come with the run, by folder."""
-    unknown = [
-        Problem(node, "missing_node_type", f"{node.class_type} is not installed")
-        for node in graph.nodes.values()
-        if node.class_type not in catalog.nodes
-    ]
+def check(graph: Graph, catalog: Catalog, brought: Paths) -> Verdict:
+    """Everything wrong with a graph. `brought` holds the files that come with the run."""
+    unknown = [_unknown_class(node, catalog) for node in graph.nodes.values() if not catalog.has(node.class_type)]
     if unknown:
         return Verdict(unknown)
-    outputs = [node for node in graph.nodes.values() if catalog.nodes[node.class_type].get("output_node")]
+    outputs = [node for node in graph.nodes.values() if catalog.may_be_output(node.class_type)]
     if not outputs:
         raise InvalidGraph(
             "The graph has no output node, so nothing would be saved.",
@@ -99,27 +95,38 @@ def check(graph: Graph, catalog: Catalog, brought: Names) -> Verdict:
             node_errors={},
         )
     problems: list[Problem] = []
-    for node in _reachable(graph, outputs):
+    for node in _reachable(graph, outputs, catalog):
         problems.extend(_check_node(node, graph, catalog, brought))
     return Verdict(problems)
 
 
-def _reachable(graph: Graph, outputs: list[Node]) -> Iterator[Node]:
-    """The nodes that an output depends on: ComfyUI checks no others."""
+def _unknown_class(node: Node, catalog: Catalog) -> Problem:
+    message = f"{node.class_type} is not installed"
+    why = catalog.why_missing(node.class_type)
+    return Problem(node, "missing_node_type", f"{message}: {why}" if why else message)
+
+
+def _reachable(graph: Graph, outputs: list[Node], catalog: Catalog) -> Iterator[Node]:
+    """The nodes that an output depends on by inputs that are declared: ComfyUI checks no others."""
     waiting, seen = [node.id for node in outputs], set[str]()
     while waiting:
         node_id = waiting.pop()
         if node_id in seen or node_id not in graph.nodes:
             continue
         seen.add(node_id)
-        yield graph.nodes[node_id]
-        waiting.extend(value[0] for value in graph.nodes[node_id].inputs.values() if is_link(value))
+        node = graph.nodes[node_id]
+        yield node
+        declared = {spec.name for spec in catalog.inputs(node.class_type)}
+        # A growing input is sent as `images.image0`.
+        waiting.extend(
+            value[0] for name, value in node.inputs.items() if is_link(value) and name.partition(".")[0] in declared
+        )
 
 
-def _check_node(node: Node, graph: Graph, catalog: Catalog, brought: Names) -> Iterator[Problem]:
+def _check_node(node: Node, graph: Graph, catalog: Catalog, brought: Paths) -> Iterator[Problem]:
     for spec in catalog.inputs(node.class_type):
         if spec.name not in node.inputs:
-            if spec.required:
+            if spec.required and not _is_open(spec.type):
                 accepted = _accepted(spec, catalog, node, brought)
                 yield Problem(node, "required_input_missing", "Required input is missing", spec.name, None, accepted)
             continue
@@ -140,9 +147,11 @@ def _check_link(node: Node, spec: InputSpec, value: list[Any], graph: Graph, cat
     source = graph.nodes.get(value[0])
     if source is None:
         return Problem(node, "bad_linked_input", f"Link to node '{value[0]}', which does not exist", spec.name, value)
-    types = catalog.nodes[source.class_type].get("output", [])
+    types = catalog.outputs(source.class_type)
+    if types is None:
+        return None
     slot = int(value[1])
-    if not 0 <= slot < len(types):
+    if not -len(types) <= slot < len(types):
         message = f"Link to output {slot} of {source.class_type}, which has {len(types)}"
         return Problem(node, "bad_linked_input", message, spec.name, value)
     if catalog.checks_itself(node.class_type, "input_types") or _types_meet(types[slot], spec.type):
@@ -152,20 +161,22 @@ def _check_link(node: Node, spec: InputSpec, value: list[Any], graph: Graph, cat
 
 
 def _types_meet(given: Any, wanted: Any) -> bool:
-    if given == "*" or wanted == "*" or given == wanted:
-        return True
     if not isinstance(given, str) or not isinstance(wanted, str):
         return True  # a combo given to a combo, or a type object of a custom node: left to ComfyUI
-    if "COMBO" in (given, wanted) or wanted.startswith("COMFY_"):
-        return True
-    return bool({part.strip() for part in given.split(",")} & {part.strip() for part in wanted.split(",")})
+    givens, wanteds = ({part.strip() for part in type_.split(",")} for type_ in (given, wanted))
+    return bool(givens & wanteds) or any(_is_open(part) for part in givens | wanteds)
+
+
+def _is_open(type_: Any) -> bool:
+    """Whether ComfyUI interprets a type: what meets it, or stands for it, is not to be read from its name."""
+    return isinstance(type_, str) and (type_ in ("*", "COMBO", "") or type_.startswith("COMFY_"))
 
 
 def _type_name(spec: InputSpec) -> str:
     return spec.type if isinstance(spec.type, str) else "COMBO"
 
 
-def _check_value(node: Node, spec: InputSpec, value: Any, catalog: Catalog, brought: Names) -> Problem | None:
+def _check_value(node: Node, spec: InputSpec, value: Any, catalog: Catalog, brought: Paths) -> Problem | None:
     if isinstance(value, dict) and "__value__" in value:
         return None
     folder = catalog.folder(node.class_type, spec.name)
@@ -174,37 +185,55 @@ def _check_value(node: Node, spec: InputSpec, value: Any, catalog: Catalog, brou
     if catalog.checks_itself(node.class_type, spec.name):
         return None
     if spec.choices is not None:
-        return _check_choice(node, spec, value)
+        return None if catalog.lists_change(node.class_type, brought) else _check_choice(node, spec, value, catalog)
     if spec.type in ("INT", "FLOAT"):
         return _check_number(node, spec, value)
     return None
 
 
 def _check_file(
-    node: Node, spec: InputSpec, value: Any, folder: str, catalog: Catalog, brought: Names
+    node: Node, spec: InputSpec, value: Any, folder: str, catalog: Catalog, brought: Paths
 ) -> Problem | None:
-    known = _known_files(spec, folder, catalog, brought)
+    if _is_left_to_comfyui(node, spec, value, catalog, brought):
+        return None
+    known = _known_files(node, spec, folder, catalog, brought)
     if not isinstance(value, str | int | float):
         return Problem(node, "invalid_input_type", "A file's name must be a text", spec.name, value, "STRING", folder)
     if value in known:
         return None
-    if folder == INPUT_FOLDER:
-        if not isinstance(value, str) or value.rstrip().endswith(("[output]", "[temp]")):
-            return None
-        if value.removesuffix(" [input]") in known:
+    if folder == INPUT_FOLDER and isinstance(value, str):
+        name = value.removesuffix(" [input]")
+        if any(place in brought for place in catalog.places(node.class_type, spec.name, name)):
             return None
     return Problem(
         node, "value_not_in_list", "Value not in list", spec.name, value, _shorten(sorted(known, key=str)), folder
     )
 
 
-def _known_files(spec: InputSpec, folder: str, catalog: Catalog, brought: Names) -> set[Any]:
-    own = set() if folder == INPUT_FOLDER else set(catalog.models.get(folder, ())) | set(spec.choices or ())
-    return own | brought.get(folder, set())
+def _is_left_to_comfyui(node: Node, spec: InputSpec, value: Any, catalog: Catalog, brought: Paths) -> bool:
+    """Whether only ComfyUI knows if a file's name is good: a pack's own check may take anything, a list may change."""
+    if catalog.lists_change(node.class_type, brought):
+        return True
+    if not catalog.is_core(node.class_type) and not _is_compared(node, spec, catalog):
+        return True
+    # Another folder of ComfyUI's, or a path of the worker's.
+    return isinstance(value, str) and (value.rstrip().endswith(("[output]", "[temp]")) or value.startswith("/"))
 
 
-def _check_choice(node: Node, spec: InputSpec, value: Any) -> Problem | None:
-    if spec.options.get("remote") or spec.options.get("multiselect") or not spec.choices:
+def _is_compared(node: Node, spec: InputSpec, catalog: Catalog) -> bool:
+    """Whether ComfyUI compares a value with the input's choices."""
+    if catalog.checks_itself(node.class_type, spec.name) or spec.options.get("remote"):
+        return False
+    return isinstance(spec.type, list) or catalog.checks_combos
+
+
+def _known_files(node: Node, spec: InputSpec, folder: str, catalog: Catalog, brought: Paths) -> set[Any]:
+    own = set() if folder == INPUT_FOLDER else {choice for choice in spec.choices or () if isinstance(choice, str)}
+    return own | brought.offered(catalog.listings_of(node.class_type, spec.name))
+
+
+def _check_choice(node: Node, spec: InputSpec, value: Any, catalog: Catalog) -> Problem | None:
+    if not spec.choices or spec.options.get("multiselect") or not _is_compared(node, spec, catalog):
         return None
     if value in spec.choices:
         return None
@@ -217,7 +246,7 @@ def _check_number(node: Node, spec: InputSpec, value: Any) -> Problem | None:
     except (TypeError, ValueError, OverflowError):
         message = f"Failed to convert an input value to a {spec.type} value"
         return Problem(node, "invalid_input_type", message, spec.name, value, spec.type)
-    low, high = spec.options.get("min"), spec.options.get("max")
+    low, high = (_number(spec.options.get(bound)) for bound in ("min", "max"))
     accepted = {"min": low, "max": high}
     if low is not None and number < low:
         message = f"Value {number} smaller than min of {low}"
@@ -228,10 +257,14 @@ def _check_number(node: Node, spec: InputSpec, value: Any) -> Problem | None:
     return None
 
 
-def _accepted(spec: InputSpec, catalog: Catalog, node: Node, brought: Names) -> Any:
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) else None
+
+
+def _accepted(spec: InputSpec, catalog: Catalog, node: Node, brought: Paths) -> Any:
     folder = catalog.folder(node.class_type, spec.name)
     if folder is not None:
-        return _shorten(sorted(_known_files(spec, folder, catalog, brought), key=str))
+        return _shorten(sorted(_known_files(node, spec, folder, catalog, brought), key=str))
     return _shorten(spec.choices) if spec.choices is not None else spec.type
 
 
@@ -241,6 +274,8 @@ def _shorten(values: list[Any]) -> list[Any]:
 
 def _hint(problem: Problem) -> str:
     match problem.type:
+        case "missing_node_type" if "did not load" in problem.message:
+            return "The operator has to make the pack load: the fleet page and 'comfyward comfyui show' say more."
         case "missing_node_type":
             return "Use a class that GET /api/v1/nodes lists, or ask the operator to install the custom node."
         case "value_not_in_list" if problem.folder == INPUT_FOLDER:

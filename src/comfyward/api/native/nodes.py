@@ -18,7 +18,8 @@ from comfyward.api.native.scope import Scopes
 from comfyward.api.native.socket import features
 from comfyward.store import files, workers
 from comfyward.store.db import now_ms
-from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, brought_names
+from comfyward.workflows.catalog import INPUT_FOLDER, Catalog
+from comfyward.workflows.listing import Paths
 
 REMEMBERED = 64
 
@@ -53,7 +54,7 @@ class Nodes:
         catalog, own = await self._offered(request)
         if catalog is None:
             return answer({})
-        key = (id(catalog), *(f"{folder}/{name}" for folder, names in sorted(own.items()) for name in sorted(names)))
+        key = (id(catalog), *own)
         if key not in self._bodies:
             if len(self._bodies) >= REMEMBERED:
                 self._bodies.clear()
@@ -116,18 +117,17 @@ class Nodes:
             }
         )
 
-    async def _offered(self, request: Request) -> tuple[Catalog | None, Names]:
+    async def _offered(self, request: Request) -> tuple[Catalog | None, Paths]:
         scope = await self._scopes.of(request)
-        own = await self._db.read(own_names, scope.account_id)
+        own = await self._db.read(own_paths, scope.account_id)
         return await self._context.offers.catalog_lately(), own
 
     async def _models(self, request: Request) -> Names:
         catalog, own = await self._offered(request)
-        found: Names = {name: set(names) for name, names in (catalog.models if catalog else {}).items()}
-        for folder, names in own.items():
-            if folder != INPUT_FOLDER:
-                found.setdefault(folder, set()).update(names)
-        return found
+        catalog = catalog or Catalog()
+        own_names = catalog.names(own)
+        kinds = {*catalog.models, *own_names} - {INPUT_FOLDER}
+        return {kind: {*catalog.models.get(kind, ()), *own_names.get(kind, ())} for kind in kinds}
 
 
 def _keeps_answers(request: Request) -> bool:
@@ -135,16 +135,18 @@ def _keeps_answers(request: Request) -> bool:
     return "sec-fetch-mode" in request.headers and "authorization" not in request.headers
 
 
-def own_names(conn: Connection, account_id: str) -> Names:
-    """What the account can name: its uploads, and files that its runs brought by URL; by the folder that lists them."""
-    paths = [file.path for file in files.find(conn, account_id)]
-    return brought_names([*paths, *files.links(conn, account_id)])
+def own_paths(conn: Connection, account_id: str) -> Paths:
+    """What the account can name: its uploads, and files that its runs brought by URL."""
+    return Paths([*(file.path for file in files.find(conn, account_id)), *files.links(conn, account_id)])
 
 
-def extended(catalog: Catalog, class_type: str, own: Names) -> dict[str, Any]:
+def extended(catalog: Catalog, class_type: str, own: Paths) -> dict[str, Any]:
     """A class as /object_info describes it, with the account's own files among the choices of inputs that take them."""
     info = catalog.nodes[class_type]
-    wanted = {name: own[folder] for name, folder in catalog.folders.get(class_type, {}).items() if own.get(folder)}
+    of_inputs = {
+        name: own.offered(catalog.listings_of(class_type, name)) for name in catalog.folders.get(class_type, ())
+    }
+    wanted = {name: offered for name, offered in of_inputs.items() if offered}
     if not wanted:
         return info
     sections = {

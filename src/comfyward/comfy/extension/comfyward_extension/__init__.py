@@ -1,16 +1,17 @@
 """comfyward's extension of ComfyUI, loaded as a custom node. Uses the standard library and ComfyUI only.
 
-It adds no nodes. It opens a Unix socket on ComfyUI's own application, exports the catalog, and makes ComfyUI's cache
-right for a service: see `identity.py`.
+It adds no nodes. It opens a Unix socket on ComfyUI's own application, exports the catalog, makes ComfyUI's folders what
+packs expect, and ComfyUI's cache right for a service: see `folders.py` and `identity.py`.
 """
 
 from server import PromptServer
 
-from . import catalog, identity, unix_socket
+from . import catalog, folders, identity, unix_socket
 
 NODE_CLASS_MAPPINGS = {}
 
 _server = PromptServer.instance
 _server.add_on_prompt_handler(identity.on_prompt)
 catalog.add_route(_server)
-unix_socket.open_when_ready(_server)
+folders.let_inputs_be_links()
+unix_socket.open_when_ready(_server, folders.give_each_kind_a_folder)

@@ -1,88 +1,214 @@
-"""The catalog: ComfyUI's /object_info, and beside it the model folder behind each input that chooses a file.
+"""The catalog: what ComfyUI's /object_info does not tell, in the form of workflows/catalog.py.
 
-ComfyUI does not say which folder a list of names was read from. So each class is asked for its inputs once more while
-the function that lists a folder answers with a marked name: the input whose choices hold the mark reads that folder.
+It is made once, before the first graph: afterwards the folders hold somebody's files.
 """
 
 import inspect
+import operator
+import sys
 
 import comfyui_version
+import execution
 import folder_paths
 import nodes
 from aiohttp import web
 from comfy_api.internal import _ComfyNodeInternal, first_real_override
 
-MARK = "\x00comfyward-folder:"
+from .probes import Probes, Reads, relative
+
 UPLOADS = ("image_upload", "video_upload", "audio_upload", "file_upload")
 NOT_MODELS = ("custom_nodes", "configs")
+NO_TYPE_OF_ANYBODY = "COMFYWARD_TYPE_OF_NOBODY"
+
+loading = sys.modules["comfyward_loading"]  # of prestartup_script.py: it has watched since before there were nodes
+
+_made = None
 
 
 def add_route(server):
     @server.routes.get("/comfyward/catalog")
     async def get_catalog(request):
-        return web.json_response(make_catalog())
+        global _made
+        if _made is None:
+            _made = await make_catalog()
+        return web.json_response(_made)
 
 
-def make_catalog():
-    folders, unchecked = {}, {}
-    for name, class_ in nodes.NODE_CLASS_MAPPINGS.items():
-        found = _folders_of(class_)
-        if found:
-            folders[name] = found
-        own = _checks_itself(class_)
-        if own:
-            unchecked[name] = own
-    kinds = [kind for kind in folder_paths.folder_names_and_paths if kind not in NOT_MODELS]
+async def make_catalog():
+    kinds = _kinds()
+    models = {kind: folder_paths.get_filename_list(kind) for kind in kinds}
+    classes = {name: _Description(class_) for name, class_ in nodes.NODE_CLASS_MAPPINGS.items()}
+    with Probes() as probes:
+        listings = {name: described.listings(probes) for name, described in classes.items()}
+    named = {kind: [each[0] for each in found] for kind, found in kinds.items()}
     return {
         "comfyui_version": comfyui_version.__version__,
-        "folders": folders,
-        "unchecked": unchecked,
-        "models": {kind: folder_paths.get_filename_list(kind) for kind in kinds},
+        "folders": _filled({name: each.folders(listings[name], named) for name, each in classes.items()}),
+        "unchecked": _filled({name: each.unchecked() for name, each in classes.items()}),
+        "models": models,
+        "kinds": kinds,
+        "listings": _filled(listings),
+        "follows": _filled({name: each.follows(listings[name]) for name, each in classes.items()}),
+        "open_types": _filled({name: each.open_types() for name, each in classes.items()}),
+        "checks_combos": await _checks_combos(),
+        "failures": [*_loading_failures(), *(each.failure(name) for name, each in classes.items() if each.error)],
     }
 
 
-def _folders_of(class_):
-    try:
-        with _marked_lists():
-            sections = class_.INPUT_TYPES()
-    except Exception:
-        return {}
-    found = {}
-    for section in ("required", "optional"):
-        for name, spec in (sections.get(section) or {}).items():
-            folder = _folder_of(spec)
-            if folder:
-                found[name] = folder
-    return found
+def _filled(found):
+    return {name: value for name, value in found.items() if value}
 
 
-def _folder_of(spec):
-    options = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
-    if any(options.get(upload) for upload in UPLOADS):
+def _kinds():
+    """Which files ComfyUI finds in each of its model folders."""
+    return {
+        kind: [[folder, "name", "", "", _suffixes(suffixes)] for folder in filter(None, map(relative, paths))]
+        for kind, (paths, suffixes) in folder_paths.folder_names_and_paths.items()
+        if kind not in NOT_MODELS
+    }
+
+
+def _suffixes(suffixes):
+    """None where ComfyUI filters by none, or by something that is no suffix."""
+    return sorted(suffixes) if suffixes and all(each.startswith(".") for each in suffixes) else None
+
+
+class _Description:
+    """A node class as it describes itself."""
+
+    def __init__(self, class_):
+        self._class, self.error, self._inputs = class_, None, {}
+        with Reads() as reads:
+            try:
+                self._inputs = _inputs_of(class_)
+            except Exception as error:
+                self.error = error
+        self._reads = reads.directories
+
+    def listings(self, probes):
+        """What its inputs offer, by input; those of a choice's own inputs as `choice.input`."""
+        try:
+            inputs = _inputs_of(self._class)
+        except Exception:
+            return {}  # it reads the files that it lists: what it follows is known
+        found = {name: probes.listings(texts) for spec in inputs.items() for name, texts in _choices(*spec)}
+        return _filled(found)
+
+    def folders(self, listings, kinds):
+        """The name of the folder behind each input that offers files."""
+        found = {name: _name_of([each[0] for each in listed], kinds) for name, listed in listings.items()}
+        uploads = (name for name, spec in self._inputs.items() if any(_options(spec).get(each) for each in UPLOADS))
+        return {**found, **dict.fromkeys(uploads, "input")}
+
+    def follows(self, listings):
+        """The folders that it reads for its inputs without showing what for."""
+        shown = {each[0] for listed in listings.values() for each in listed}
+        return sorted(
+            folder
+            for folder in self._reads
+            if not any(folder == each or folder.startswith(each + "/") for each in shown)
+        )
+
+    def unchecked(self):
+        """The inputs that it checks by its own code, where ComfyUI skips its checks; lists that ComfyUI does not read
+        as such, or that have a mind of their own."""
+        if issubclass(self._class, _ComfyNodeInternal):
+            check = first_real_override(self._class, "validate_inputs")
+        else:
+            check = getattr(self._class, "VALIDATE_INPUTS", None)
+        odd = [name for name, spec in self._inputs.items() if type(spec[0]) is not list and not _is_str(spec[0])]
+        if check is None:
+            return odd
+        spec = inspect.getfullargspec(check)
+        return ["*"] if spec.varkw else [name for name in spec.args if name not in ("cls", "self", "s")] + odd
+
+    def open_types(self):
+        """Types that say of themselves that they meet any other; outputs without end."""
+        inputs = [name for name, spec in self._inputs.items() if _meets_any(spec[0])]
+        outputs = getattr(self._class, "RETURN_TYPES", ())
+        is_open = any(_meets_any(each) for each in outputs) or _has_any_slot(outputs)
+        return {"inputs": inputs, "outputs": is_open} if inputs or is_open else {}
+
+    def failure(self, name):
+        return {"name": name, "kind": "class", **loading.described(self.error), "classes": [name]}
+
+
+def _inputs_of(class_):
+    sections = class_.INPUT_TYPES()
+    specs = [spec for section in ("required", "optional") for spec in (sections.get(section) or {}).items()]
+    return {name: spec for name, spec in specs if isinstance(spec, (list, tuple)) and len(spec) > 0}
+
+
+def _options(spec):
+    return spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
+
+
+def _choices(name, spec):
+    """(input, texts in its description), the inputs of a choice apart."""
+    texts, waiting = [], list(spec)
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, dict):
+            for section in ("required", "optional"):
+                for inner, inner_spec in ((value.get("inputs") or {}).get(section) or {}).items():
+                    yield from _choices(f"{name}.{inner}", inner_spec)
+            waiting += [inner for key, inner in value.items() if key not in ("inputs", "template")]
+        elif isinstance(value, (list, tuple)):
+            waiting += value
+    yield name, texts
+
+
+def _name_of(folders, kinds):
+    """ComfyUI's own name for some folders together: the one that is called like a folder among them, if any."""
+    if "input" in folders:
         return "input"
-    choices = spec[0] if isinstance(spec[0], (list, tuple)) else options.get("options")
-    for choice in choices or ():
-        if isinstance(choice, str) and choice.startswith(MARK):
-            return choice[len(MARK) :]
-    return None
+    short = [folder.partition("/")[2] for folder in folders]
+    same = [kind for kind, read in kinds.items() if set(read) == set(folders)]
+    partly = [kind for kind, read in kinds.items() if folders[0] in read]
+    ranked = [kind for kind in same if kind in short] + same + [kind for kind in partly if kind in short] + partly
+    return (ranked or short)[0]
 
 
-class _marked_lists:
-    def __enter__(self):
-        self._real = folder_paths.get_filename_list
-        folder_paths.get_filename_list = lambda kind: [MARK + folder_paths.map_legacy(kind)]
-
-    def __exit__(self, *exception):
-        folder_paths.get_filename_list = self._real
+def _is_str(type_):
+    return isinstance(type_, str)
 
 
-def _checks_itself(class_):
-    """The inputs that a class validates by its own code, where ComfyUI skips its checks."""
-    if issubclass(class_, _ComfyNodeInternal):
-        check = first_real_override(class_, "validate_inputs")
-    else:
-        check = getattr(class_, "VALIDATE_INPUTS", None)
-    if check is None:
-        return []
-    spec = inspect.getfullargspec(check)
-    return ["*"] if spec.varkw else [name for name in spec.args if name not in ("cls", "self", "s")]
+def _meets_any(type_):
+    """Whether ComfyUI's comparison finds a type equal to whatever it is compared with."""
+    if isinstance(type_, (list, tuple)):
+        return False
+    return not operator.ne(type_, NO_TYPE_OF_ANYBODY) or not operator.ne(NO_TYPE_OF_ANYBODY, type_)
+
+
+def _has_any_slot(outputs):
+    try:
+        return outputs[10_000] is not None
+    except Exception:
+        return False
+
+
+async def _checks_combos():
+    """Whether this ComfyUI compares a value with the choices of a COMBO: asked with a class that has one."""
+
+    class Asked:
+        FUNCTION, RETURN_TYPES, CATEGORY = "run", (), ""
+
+        @classmethod
+        def INPUT_TYPES(cls):
+            return {"required": {"choice": ("COMBO", {"options": ["yes"]})}}
+
+    nodes.NODE_CLASS_MAPPINGS["comfyward-asked"] = Asked
+    prompt = {"1": {"class_type": "comfyward-asked", "inputs": {"choice": "no"}}}
+    try:
+        return (await execution.validate_inputs("comfyward", prompt, "1", {}))[0] is False
+    except Exception:
+        return False
+    finally:
+        del nodes.NODE_CLASS_MAPPINGS["comfyward-asked"]
+
+
+def _loading_failures():
+    known = set(nodes.NODE_CLASS_MAPPINGS)
+    return [{**each, "classes": [name for name in each["classes"] if name not in known]} for each in loading.failures]

@@ -8,16 +8,18 @@ from aiohttp import web
 FROZEN_POLL_S = 0.02
 
 
-def open_when_ready(server):
+def open_when_ready(server, on_ready):
+    """Opens the socket when ComfyUI and every pack are loaded, after a call of `on_ready`."""
     path = os.environ.get("COMFYWARD_SOCKET")
     if path:
-        server.comfyward_socket = server.loop.create_task(_open(server, path))
+        server.comfyward_socket = server.loop.create_task(_open(server, path, on_ready))
 
 
-async def _open(server, path):
+async def _open(server, path, on_ready):
     # ComfyUI tells nobody when it has set up its application; a frozen one is complete.
     while not server.app.frozen:  # noqa: ASYNC110
         await asyncio.sleep(FROZEN_POLL_S)
+    on_ready()
     runner = web.AppRunner(server.app, access_log=None)
     await runner.setup()
     await web.UnixSite(runner, path).start()

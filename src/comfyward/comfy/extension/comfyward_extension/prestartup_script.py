@@ -1,0 +1,17 @@
+"""Run by ComfyUI before it imports nodes: what does not load is noted, and models/ holds what packs look for there."""
+
+import importlib.util
+import os
+import sys
+
+
+def _load(name):
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"comfyward_{name}", path)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_load("loading").note_failures()
+_load("folders").link_operators_models()

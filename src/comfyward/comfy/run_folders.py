@@ -1,0 +1,132 @@
+"""`input/` and `models/` of a ComfyUI: a run's files come there as links, and go again.
+
+ComfyUI and its nodes may write to both folders, so whatever lies in them is hostile: each folder on the way is opened
+beneath the last one and never through a link. The bytes themselves are hard links to the host's cache; they lie in
+`files/`, which ComfyUI can only read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOTS = ("input", "models")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class _Placed:
+    folder: tuple[str, ...]
+    name: str
+    kept: str | None  # what had the name before, in `kept/`
+
+
+@dataclass
+class RunFolders:
+    """Below a worker's base folder."""
+
+    base: Path
+    _placed: list[_Placed] = field(default_factory=list)
+    _pristine: dict[tuple[str, ...], tuple[int, frozenset[str]]] = field(default_factory=dict)
+
+    def remember(self) -> None:
+        """Says that what the two folders hold now belongs there: packs made it when ComfyUI started."""
+        self._pristine = {}
+        for root in ROOTS:
+            for folder, subfolders, names, opened in os.fwalk(self.base / root, follow_symlinks=False):
+                parts = Path(folder).relative_to(self.base).parts
+                self._pristine[parts] = (os.fstat(opened).st_mtime_ns, frozenset((*subfolders, *names)))
+
+    def place(self, files: Iterable[tuple[str, Path]]) -> None:
+        """Gives each file (`/models/loras/a.safetensors`, the link that holds it) its name."""
+        for number, (path, held) in enumerate(files):
+            *folder, name = path.strip("/").split("/")
+            stored = self._store(held, str(number), name)
+            with self._opened(folder, create=True) as opened:
+                kept = self._keep(name, opened)
+                os.symlink(os.path.join(*[".."] * len(folder), stored), name, dir_fd=opened)
+            self._placed.append(_Placed(tuple(folder), name, kept))
+
+    def clear(self) -> None:
+        """Takes the run's files away, and whatever nodes left beside them."""
+        while self._placed:
+            placed = self._placed.pop()
+            with contextlib.suppress(FileNotFoundError), self._opened(placed.folder) as opened:
+                _remove(placed.name, opened)
+                if placed.kept is not None:
+                    os.rename(self.base / "kept" / placed.kept, placed.name, dst_dir_fd=opened)
+        shutil.rmtree(self.base / "files", ignore_errors=True)
+        (self.base / "files").mkdir(exist_ok=True)
+        for parts in self._pristine:
+            self._clear_folder(parts)
+
+    def _store(self, held: Path, key: str, name: str) -> str:
+        stored = self.base / "files" / key / name
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(held, stored)
+        except OSError:  # another file system: a copy is slow but right, and a symlink would lead out of the sandbox
+            shutil.copyfile(held, stored)
+        return str(stored.relative_to(self.base))
+
+    def _keep(self, name: str, opened: int) -> str | None:
+        """Puts what has a name now (the operator's model, say) aside for as long as the run lasts."""
+        if not _exists(name, opened):
+            return None
+        kept = f"{len(self._placed)}-{name}"[:200]
+        (self.base / "kept").mkdir(exist_ok=True)
+        os.rename(name, self.base / "kept" / kept, src_dir_fd=opened)
+        return kept
+
+    def _clear_folder(self, parts: tuple[str, ...]) -> None:
+        changed_at, names = self._pristine[parts]
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), self._opened(parts) as opened:
+            if os.fstat(opened).st_mtime_ns == changed_at:
+                return
+            for name in set(os.listdir(opened)) - names:
+                _remove(name, opened)
+            self._pristine[parts] = (os.fstat(opened).st_mtime_ns, names)
+
+    @contextlib.contextmanager
+    def _opened(self, folder: Sequence[str], *, create: bool = False) -> Iterator[int]:
+        opened = os.open(self.base, _FOLDER)
+        try:
+            for part in folder:
+                inner = _open_folder(part, opened, create=create)
+                os.close(opened)
+                opened = inner
+            yield opened
+        finally:
+            os.close(opened)
+
+
+def _open_folder(name: str, opened: int, *, create: bool) -> int:
+    try:
+        return os.open(name, _FOLDER, dir_fd=opened)
+    except OSError:
+        if not create:
+            raise FileNotFoundError(name) from None
+    _remove(name, opened)  # nothing, or something that is no folder: a link would lead elsewhere
+    os.mkdir(name, dir_fd=opened)
+    return os.open(name, _FOLDER, dir_fd=opened)
+
+
+def _remove(name: str, opened: int) -> None:
+    try:
+        os.unlink(name, dir_fd=opened)
+    except FileNotFoundError:
+        return
+    except OSError:
+        shutil.rmtree(name, ignore_errors=True, dir_fd=opened)
+
+
+def _exists(name: str, opened: int) -> bool:
+    try:
+        os.stat(name, dir_fd=opened, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
