@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from comfyward.comfy import install
+from comfyward.comfy.install import Installation
 from comfyward.settings import default_data_dir
 from tests import engines, servers
 from tests.fakes.http import Origin, Receiver, origin, receiver
@@ -67,6 +68,15 @@ def engine(request: pytest.FixtureRequest, environments: Path) -> dict[str, str]
         newest = engines.newest(environments)
         settings |= {"comfyui": str(newest.source), "comfyui_python": str(newest.python)}
     return settings
+
+
+def installation(engine: dict[str, str]) -> Installation:
+    """The ComfyUI behind the settings that `engine` gives."""
+    if "comfyui" in engine:
+        return install.existing(Path(engine["comfyui"]), Path(engine["comfyui_python"]))
+    found = install.installed(Path(engine["environments_dir"]))
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,90 @@
+"""A run's files get their names below input/ and models/, whatever a hostile node has made of these folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from comfyward.comfy.run_folders import RunFolders
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> RunFolders:
+    base = tmp_path / "base"
+    for name in ("input", "models/loras", "files"):
+        (base / name).mkdir(parents=True)
+    (base / "models" / "loras" / "house.pt").symlink_to("/operators/house.pt")
+    (base / "models" / "notes.txt").write_text("a pack's own")
+    made = RunFolders(base)
+    made.remember()
+    return made
+
+
+@pytest.fixture
+def blob(tmp_path: Path) -> Path:
+    path = tmp_path / "blob"
+    path.write_text("bytes")
+    return path
+
+
+def everything(base: Path) -> set[str]:
+    return {str(path.relative_to(base)) for root in ("input", "models") for path in (base / root).rglob("*")}
+
+
+def test_files_come_and_go(folders: RunFolders, blob: Path) -> None:
+    before = everything(folders.base)
+
+    folders.place([("/input/a b.png", blob), ("/models/loras/sub/x.pt", blob), ("/models/loras/house.pt", blob)])
+
+    for name in ("input/a b.png", "models/loras/sub/x.pt", "models/loras/house.pt"):
+        path = folders.base / name
+        assert path.read_text() == "bytes"
+        assert path.resolve().relative_to(folders.base / "files").name == path.name
+        assert path.resolve().samefile(blob)
+    folders.clear()
+    assert everything(folders.base) == before
+    assert os.readlink(folders.base / "models" / "loras" / "house.pt") == "/operators/house.pt"
+    assert list((folders.base / "files").iterdir()) == []
+
+
+def test_what_nodes_leave_is_taken_away(folders: RunFolders, blob: Path) -> None:
+    before = everything(folders.base)
+    folders.place([("/input/a.png", blob)])
+    (folders.base / "input" / "left.png").write_text("of the last account")
+    (folders.base / "models" / "loras" / "deep" / "er").mkdir(parents=True)
+    (folders.base / "models" / "loras" / "deep" / "er" / "x.pt").symlink_to("/etc/passwd")
+    (folders.base / "input" / "a.png").unlink()
+
+    folders.clear()
+
+    assert everything(folders.base) == before
+
+
+def test_a_link_that_a_node_has_put_in_the_way_leads_nowhere(folders: RunFolders, blob: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "sub").mkdir(parents=True)
+    (outside / "a.png").write_text("somebody's")
+    (folders.base / "models" / "loras" / "house.pt").unlink()
+    (folders.base / "models" / "loras").rmdir()
+    (folders.base / "models" / "loras").symlink_to(outside)
+    (folders.base / "input" / "sub").symlink_to(outside)
+    (folders.base / "input" / "b.png").mkdir()
+    (folders.base / "input" / "c.png").symlink_to(outside / "a.png")
+
+    folders.place(
+        [
+            ("/models/loras/a.png", blob),
+            ("/input/sub/a.png", blob),
+            ("/input/b.png", blob),
+            ("/input/c.png", blob),
+        ]
+    )
+    assert (folders.base / "input" / "sub" / "a.png").read_text() == "bytes"
+    assert (folders.base / "input" / "b.png").read_text() == "bytes"
+    assert (folders.base / "models" / "loras" / "a.png").read_text() == "bytes"
+    folders.clear()
+
+    assert (outside / "a.png").read_text() == "somebody's"
+    assert sorted(path.name for path in outside.iterdir()) == ["a.png", "sub"]
