@@ -23,7 +23,8 @@ ComfywardError                     code, status, hint, details
 ├── OtherVersion         426       a worker and a server whose versions are too far apart
 ├── QueueFull            429       the account has too many runs waiting
 ├── FetchFailed          502       a file could not be fetched (ends a run with reason `download`)
-│   └── FetchRefused     403       the guard refused the address
+│   ├── FetchRefused     403       the guard refused the address
+│   └── HostBusy         503       the host asks to come again later (ends a run with reason `host_busy`)
 ├── StorageFull          507       no space left for a file
 ├── ComfyUIError         502       ComfyUI answered what it should not
 │   ├── ComfyUICrashed   502       its process ended
@@ -36,19 +37,37 @@ from __future__ import annotations
 
 from typing import Any
 
+MAX_TEXT_LENGTH = 1000
+
 
 class ComfywardError(Exception):
-    """Base of the tree. `code` is stable for machines, the message is one plain sentence, `hint` says what to do."""
+    """Base of the tree. `code` is stable for machines, the message is one plain sentence, `hint` says what to do.
+
+    What a caller sent is not sent back whole: each text is cut after MAX_TEXT_LENGTH characters.
+    """
 
     code = "internal"
     status = 500
     hint: str | None = None
 
     def __init__(self, message: str, *, hint: str | None = None, **details: Any) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint or type(self).hint
-        self.details = details
+        self.message: str = shortened(message)
+        super().__init__(self.message)
+        self.hint: str | None = shortened(hint or type(self).hint)
+        self.details: dict[str, Any] = shortened(details)
+
+
+def shortened(value: Any) -> Any:
+    """A value with its long texts cut, wherever in it they stand."""
+    match value:
+        case str() if len(value) > MAX_TEXT_LENGTH:
+            return f"{value[:MAX_TEXT_LENGTH]}… ({len(value)} characters)"
+        case dict():
+            return {shortened(key): shortened(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [shortened(inner) for inner in value]
+        case _:
+            return value
 
 
 class InvalidRequest(ComfywardError):
@@ -168,6 +187,12 @@ class FetchRefused(FetchFailed):
     code = "address_refused"
     status = 403
     hint = "File and webhook URLs must be public; an operator can allow an address with COMFYWARD_FETCH_ALLOW."
+
+
+class HostBusy(FetchFailed):
+    code = "host_busy"
+    status = 503
+    hint = "The host limits how often it may be asked: try again later, or upload the file once and name it."
 
 
 class StorageFull(ComfywardError):

@@ -218,7 +218,9 @@ class Settings(BaseSettings):
         "comma-separated or as JSON.",
     )
     fetch_limit_bytes: int = Field(200 * GIB, gt=0, description="Largest file fetched for a run.")
-    fetch_timeout_s: float = Field(3600.0, gt=0, description="Longest time one file may take to fetch.")
+    fetch_timeout_s: float = Field(
+        3600.0, gt=0, description="Longest time one file may take to fetch, pauses that a busy host asks for included."
+    )
     fetch_connections: int = Field(8, ge=1, le=32, description="Parallel ranges of one large download.")
     cache_limit_bytes: int = Field(100 * GIB, gt=0, description="Cap of the host's blob cache; least used go first.")
     webhook_retry_s: float = Field(24 * 3600.0, gt=0, description="How long an undelivered webhook is tried again.")

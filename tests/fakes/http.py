@@ -31,6 +31,8 @@ class Content:
     ranges: bool = True
     break_after: int | None = None  # bytes of an answer after which the connection is cut
     breaks: int = 0  # how often
+    refusals: int | None = None  # how often `status` and `refusal` are answered before the file; None for ever
+    refusal: bytes = b""
     hold: threading.Event | None = None  # answers wait for it
 
     @property
@@ -80,8 +82,9 @@ def origin(host: str = "127.0.0.1") -> Iterator[Origin]:
                 return self._answer(404, b"not found", {})
             if content.hold is not None:
                 content.hold.wait(30)
-            if content.status != 200:
-                return self._answer(content.status, b"", content.headers)
+            if content.status != 200 and content.refusals != 0:
+                content.refusals = None if content.refusals is None else content.refusals - 1
+                return self._answer(content.status, content.refusal, content.headers)
             if self.headers.get("If-None-Match") == content.etag:
                 return self._answer(304, b"", {"ETag": content.etag})
             return self._file(content)

@@ -1,12 +1,18 @@
 """The downloader against a real server with faults: ranges, breaks, redirects, lengths, limits."""
 
+import gzip
+import random
 import threading
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import brotli
 import pytest
+from backports import zstd
 
-from comfyward.errors import FetchFailed, FetchRefused, TooLarge
+from comfyward.errors import FetchFailed, FetchRefused, HostBusy, TooLarge
 from comfyward.files.digest import digests_of
 from comfyward.files.fetch import Fetch, Limits, Stop, Stopped
 from comfyward.files.guard import Guard
@@ -141,11 +147,166 @@ def test_a_download_has_a_time_limit(site: Origin, fetch: Start) -> None:
         fetch(url, limits=Limits(bytes=100, seconds=0.2)).run()
 
 
-def test_compressed_bytes_that_were_not_asked_for_are_refused(site: Origin, fetch: Start) -> None:
-    url = site.put("/file", b"x", headers={"Content-Encoding": "gzip"})
-    with pytest.raises(FetchFailed, match="compressed"):
-        fetch(url).run()
+def gzipped(data: bytes) -> bytes:
+    return gzip.compress(data[: len(data) // 2]) + gzip.compress(data[len(data) // 2 :]) + b"\0" * 5  # as tar leaves it
+
+
+def bare_deflated(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+ENCODERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzipped,
+    "X-GZIP": gzip.compress,
+    "deflate": zlib.compress,
+    "Deflate ": bare_deflated,
+    "br": lambda data: brotli_fast(data),
+    "zstd": lambda data: zstd.compress(data[:100]) + zstd.compress(data[100:]),
+    "gzip, br": lambda data: brotli_fast(gzip.compress(data)),
+    "identity": bytes,
+    "": bytes,
+    "aws-chunked": bytes,
+    "utf-8": bytes,
+    "aws-chunked, gzip": gzip.compress,
+}
+NOISE = random.Random(5).randbytes(300_000) + bytes(1_200_000)
+
+
+@pytest.mark.parametrize("coding", ENCODERS)
+@pytest.mark.parametrize("data", [b"", b"x", NOISE], ids=["empty", "small", "large"])
+@pytest.mark.parametrize("ranges", [True, False])
+def test_encoded_bytes_are_decoded(
+    site: Origin, fetch: Start, tmp_path: Path, coding: str, data: bytes, ranges: bool
+) -> None:
+    url = site.put("/file", ENCODERS[coding](data), headers={"Content-Encoding": coding}, ranges=ranges)
+
+    check(fetch(url).run(), tmp_path / "part", data)
     assert site.requests[0].headers["Accept-Encoding"] == "identity"
+
+
+def test_nothing_at_all_is_an_empty_file_in_any_encoding(site: Origin, fetch: Start, tmp_path: Path) -> None:
+    check(fetch(site.put("/file", b"", headers={"Content-Encoding": "gzip"})).run(), tmp_path / "part", b"")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "gzip, gzip, gzip"])
+def test_a_bomb_is_refused_as_soon_as_it_is_over_the_limit(site: Origin, fetch: Start, coding: str) -> None:
+    bomb = bytes(64 << 20)
+    for each in coding.split(", "):
+        bomb = {"gzip": gzip.compress, "deflate": zlib.compress, "br": brotli_fast, "zstd": zstd.compress}[each](bomb)
+    url = site.put("/file", bomb, headers={"Content-Encoding": coding})
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge):
+            fetch(url, limits=Limits(bytes=4 << 20, seconds=60)).run()
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def brotli_fast(data: bytes) -> bytes:
+    return brotli.compress(data, quality=3)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
+def test_encoded_bytes_that_end_early_are_no_file(site: Origin, fetch: Start, coding: str) -> None:
+    data = ENCODERS[coding](NOISE[:100_000])
+    url = site.put("/file", data[: len(data) // 4], headers={"Content-Encoding": coding})
+
+    with pytest.raises(FetchFailed, match="ended too early"):
+        fetch(url).run()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "compress", "gzip, gzip, gzip, gzip, gzip"])
+def test_what_cannot_be_decoded_is_refused_at_once(site: Origin, fetch: Start, coding: str) -> None:
+    url = site.put("/file", b"this is not what it says", headers={"Content-Encoding": coding})
+
+    with pytest.raises(FetchFailed, match="cannot be decoded"):
+        fetch(url).run()
+    assert len(site.requests) <= 2
+
+
+def test_spaces_and_letters_of_any_script_are_escaped(site: Origin, fetch: Start, tmp_path: Path) -> None:
+    site.put("/a%20b/%E6%97%A5.png", b"here")
+    check(fetch(f"{site.url}/a b/日.png").run(), tmp_path / "part", b"here")
+    check(fetch(f"{site.url}/a%20b/%E6%97%A5.png").run(), tmp_path / "part", b"here")
+
+
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [("/a b.png", "/a%20b.png"), ("/é.png", "/%E9.png"), ("/é.png".encode().decode("latin-1"), "/%C3%A9.png")],
+)
+def test_a_location_is_escaped_too(site: Origin, fetch: Start, tmp_path: Path, location: str, path: str) -> None:
+    site.put(path, b"there")
+    url = site.put("/moved", b"", status=302, headers={"Location": location})
+
+    check(fetch(url).run(), tmp_path / "part", b"there")
+
+
+def test_a_login_in_an_address_is_sent_to_its_host_alone(site: Origin, fetch: Start, tmp_path: Path) -> None:
+    elsewhere = site.put("/there", b"there").replace("127.0.0.1", "localhost")
+    site.put("/moved", b"", status=302, headers={"Location": elsewhere})
+
+    check(fetch(f"{site.url}/moved".replace("//", "//bob:p%40ss@")).run(), tmp_path / "part", b"there")
+
+    assert site.requests_to("/moved")[0].headers["Authorization"] == "Basic Ym9iOnBAc3M="
+    assert site.requests_to("/moved")[0].headers["Host"] == site.url.removeprefix("http://")
+    assert "Authorization" not in site.requests_to("/there")[0].headers
+
+
+def test_a_login_in_a_location_is_used_there(site: Origin, fetch: Start, tmp_path: Path) -> None:
+    there = site.put("/there", b"there").replace("127.0.0.1", "u:p@localhost")
+    url = site.put("/moved", b"", status=302, headers={"Location": there})
+
+    check(fetch(url, headers={"Authorization": "Bearer mine"}).run(), tmp_path / "part", b"there")
+
+    assert site.requests_to("/there")[0].headers["Authorization"] == "Basic dTpw"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_host_that_asks_for_a_pause_gets_it(site: Origin, fetch: Start, tmp_path: Path, status: int) -> None:
+    site.put("/file", b"there", status=status, refusals=6, headers={"Retry-After": "0"})
+    check(fetch(f"{site.url}/file", stop=Unhurried()).run(), tmp_path / "part", b"there")
+    assert len(site.requests) == 7
+
+    stop = Unhurried()
+    site.put("/file", b"there", status=status, refusals=1, headers={"Retry-After": "45"})
+    check(fetch(f"{site.url}/file", stop=stop).run(), tmp_path / "part", b"there")
+    assert stop.waited == [45]
+
+
+class Unhurried(Stop):
+    """Waits without taking time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waited.append(timeout)
+        return self.is_set()
+
+
+def test_a_pause_longer_than_there_is_time_ends_it_at_once(site: Origin, fetch: Start) -> None:
+    url = site.put(
+        "/file", b"", status=429, refusal=b'{"error": {"message": "Slow down"}}', headers={"Retry-After": "99"}
+    )
+
+    with pytest.raises(HostBusy, match=r"answered 429: Slow down\. It asks to come again in 99 s\."):
+        fetch(url, stop=Unhurried()).run()
+    assert len(site.requests) == 1
+
+
+def test_a_refusal_says_what_the_host_said_but_no_secret(site: Origin, fetch: Start) -> None:
+    said = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+    with pytest.raises(FetchFailed, match=r"answered 403: Request has expired\.$"):
+        fetch(site.put("/file", b"", status=403, refusal=said)).run()
+
+    packed = gzip.compress(b"no token hunter22 nor Basic Ym9iOmh1bnRlcjIy, or Bearer s3cret-key")
+    url = site.put("/file", b"", status=401, refusal=packed, headers={"Content-Encoding": "gzip"})
+    with pytest.raises(FetchFailed, match=r"answered 401: no token \*\*\* nor \*\*\*, or") as refused:
+        fetch(url.replace("//", "//bob:hunter22@"), headers={"X-Key": "s3cret-key"}).run()
+    assert "s3cret-key" not in refused.value.message
 
 
 def test_a_silent_server_does_not_keep_a_stopped_download(site: Origin, fetch: Start) -> None:

@@ -14,11 +14,13 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from comfyward import __version__
@@ -31,7 +33,7 @@ from comfyward.api.metrics import exposition
 from comfyward.api.native.app import native_app
 from comfyward.api.native.frontend import Frontends
 from comfyward.api.reference import reference_page
-from comfyward.errors import ComfywardError, Unauthenticated
+from comfyward.errors import ComfywardError, Unauthenticated, shortened
 from comfyward.store import workers
 from comfyward.store.db import now_ms
 
@@ -67,6 +69,7 @@ class Website:
 def create_app(context: Context, frontends: Frontends, site: Website, lifespan: Lifespan | None = None) -> ASGIApp:
     """The server's application: plain routes for what is on every run's way, FastAPI for the documented rest."""
     handlers = _handlers(site.problem)
+    register_url_convertor("path", _AnyPath())
     native = native_app(context, frontends)
     app = Starlette(
         routes=[
@@ -113,7 +116,30 @@ def _documented(context: Context, handlers: dict[Any, Any]) -> FastAPI:
     for module in (icu, library, views):
         app.router.routes.extend(module.router(context).routes)  # flat: a nested router is matched twice
     _add_health(app, context)
+    app.router.routes.extend(_heads(app))
     return app
+
+
+class _AnyPath(PathConvertor):
+    """The rest of a path, line breaks in a file's name included."""
+
+    regex = "(?s:.*)"
+
+
+def _heads(app: FastAPI) -> list[Route]:
+    """HEAD wherever there is GET, as plain routes have it; FastAPI would describe each as an operation of its own."""
+    found = (route for route in app.routes if isinstance(route, APIRoute) and "GET" in (route.methods or ()))
+    return [Route(route.path, _Head(route.app), methods=["HEAD"], include_in_schema=False) for route in found]
+
+
+@dataclass(frozen=True)
+class _Head:
+    """A route's application as an object: Starlette would call a function as it calls endpoints."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
 
 
 def _add_health(app: FastAPI, context: Context) -> None:
@@ -157,7 +183,7 @@ async def _ours(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    problems = [{"loc": each["loc"], "msg": each["msg"], "type": each["type"]} for each in error.errors()]
+    problems = shortened([{name: each[name] for name in ("loc", "msg", "type")} for each in error.errors()])
     field = ".".join(str(part) for part in problems[0]["loc"])
     return envelope(400, "invalid_request", f"'{field}': {problems[0]['msg']}.", None, {"fields": problems})
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import unquote_to_bytes
 
 import blake3
 import msgspec
 from fastapi import Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -28,6 +30,7 @@ UPLOAD_CHUNK_BYTES = 1 << 20
 FORM_AROUND_BYTES = 1 << 20  # what a form may hold beside its file
 MAX_FORM_FIELDS = 100
 NO_HEADERS: Mapping[str, str] = {}
+_EXACT_NAME = re.compile(rb";\s*filename\*\s*=\s*\"?([\w.-]+)'[^']*'([^;\s\"]+)", re.IGNORECASE)  # RFC 8187
 
 
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -54,6 +57,11 @@ class Kept:
         if "gzip" not in request.headers.get("accept-encoding", ""):
             return Response(self.content, headers=headers, media_type=media_type)
         return Response(self.packed, headers={**headers, "Content-Encoding": "gzip"}, media_type=media_type)
+
+
+def streamed(request: Request, pieces: AsyncIterator[bytes], **how: Any) -> Response:
+    """An answer in pieces; whoever asks for its headers alone (HEAD) does not have it made."""
+    return Response(**how) if request.method == "HEAD" else StreamingResponse(pieces, **how)
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
@@ -84,7 +92,7 @@ async def read_upload(
         raise _upload_too_large(limit_bytes)
     try:
         chunks = _at_most(request, most)
-        form = await MultiPartParser(request.headers, chunks, max_files=1, max_fields=MAX_FORM_FIELDS).parse()
+        form = await _FormParser(request.headers, chunks, max_files=1, max_fields=MAX_FORM_FIELDS).parse()
     except _TooMuch as error:
         raise _upload_too_large(limit_bytes) from error
     except (MultiPartException, KeyError, UnicodeDecodeError) as error:
@@ -94,6 +102,27 @@ async def read_upload(
         yield form
     finally:
         await form.close()
+
+
+class _FormParser(MultiPartParser):
+    """Reads the exact name of a file too (`filename*`), which some clients send alone and ComfyUI takes."""
+
+    def on_headers_finished(self) -> None:
+        part = self._current_part
+        found = _EXACT_NAME.search(part.content_disposition or b"")
+        if found is not None:
+            part.content_disposition = (part.content_disposition or b"") + b'; filename="file"'
+        super().on_headers_finished()
+        if found is not None and part.file is not None:
+            part.file.filename = _exact_name(*found.groups())
+
+
+def _exact_name(charset: bytes, name: bytes) -> str:
+    """Raises MultiPartException for letters that are none of the character set."""
+    try:
+        return unquote_to_bytes(name).decode(charset.decode())
+    except (LookupError, UnicodeDecodeError) as error:
+        raise MultiPartException("the name of its file is not in the character set that is given") from error
 
 
 class _TooMuch(MultiPartException):

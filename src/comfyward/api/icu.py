@@ -9,15 +9,15 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Header, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.routing import Route
 
 from comfyward.api import leniency
-from comfyward.api.body import answer, read_json, schema_of
+from comfyward.api.body import answer, read_json, schema_of, streamed
 from comfyward.api.context import Context
+from comfyward.api.own_urls import resolve_own
 from comfyward.api.shapes import API_PREFIX, Shapes, iso
-from comfyward.api.views import resolve_own
 from comfyward.delivery.stream import stream_events, wait_until_over
 from comfyward.dispatch.intake import PRIORITIES, Submission
 from comfyward.dispatch.outlook import Outlook, outlook_of
@@ -156,7 +156,7 @@ def _add_run_routes(routes: APIRouter, context: Context) -> None:
             after = int(last_event_id)
         stream = stream_events(db, context.hub, run.account_id, run.id, after)
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+        return streamed(request, stream, media_type="text/event-stream", headers=headers)
 
     @routes.get("/workflows/{workflow_id}/runs/{run_id}/log", tags=["runs"], summary="ComfyUI's log of a run")
     async def log(request: Request, workflow_id: str, run_id: str) -> Response:

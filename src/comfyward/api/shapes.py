@@ -13,6 +13,7 @@ import msgspec
 
 from comfyward.api.auth import Auth
 from comfyward.files.pictures import has_thumbnail
+from comfyward.runs.address import without_login
 from comfyward.runs.run import Run, State
 from comfyward.store.webhooks import Delivery
 from comfyward.workflows.workflow import Workflow
@@ -64,7 +65,7 @@ class Shapes:
             "parent_run_id": None,
             "api_key_id": run.api_key_id,
             "client_agent": None,
-            "webhook": run.webhook,
+            "webhook": without_login(run.webhook) if run.webhook else None,
             "project_id": None,
             "user_id": run.account_id,
             "user": None,
@@ -109,7 +110,8 @@ class Shapes:
     def delivery(self, delivery: Delivery) -> dict[str, Any]:
         """A webhook delivery, as the log shows it."""
         return {
-            **{name: getattr(delivery, name) for name in ("id", "run_id", "event", "url", "state", "attempts")},
+            **{name: getattr(delivery, name) for name in ("id", "run_id", "event", "state", "attempts")},
+            "url": without_login(delivery.url),
             "last_status": delivery.last_status,
             "last_answer": delivery.last_answer,
             "created_at": iso(delivery.created_at),

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import RedirectResponse, Response, StreamingResponse
+from fastapi.responses import RedirectResponse, Response
 
+from comfyward.api.body import streamed
 from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX
 from comfyward.errors import NotFound, OutsideFile
@@ -22,7 +23,6 @@ from comfyward.store import files, runs
 from comfyward.store.runs import RunFilter
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_OWN_VIEW = re.compile(re.escape(API_PREFIX) + r"/view/workflows/([^/]+)/(input|output|run)/(.+)")
 FOREVER = "private, max-age=31536000, immutable"
 
 
@@ -76,26 +76,6 @@ async def find_input(context: Context, account_id: str, workflow_id: str, path: 
     raise NotFound(f"Workflow '{workflow_id}' has no file '{path}'.")
 
 
-async def resolve_own(context: Context, account_id: str, base_url: str, source: Source) -> Source:
-    """A URL of this server becomes the stored blob that it shows, when it is the caller's own."""
-    if not isinstance(source, Url) or not source.url.startswith(f"{base_url}{API_PREFIX}/view/"):
-        return source
-    path = source.url.removeprefix(base_url).partition("?")[0]
-    match = _OWN_VIEW.fullmatch(path)
-    if match is None:
-        return source
-    workflow_id, kind, rest = match.groups()
-    if kind == "input":
-        return await find_input(context, account_id, workflow_id, f"/input/{rest}")
-    run_id, _, name = rest.partition("/")
-    run = await context.db.look(runs.get, account_id, run_id)
-    if kind == "run" and f"/{name}" in run.files:
-        return source_from_row(run.files[f"/{name}"])
-    if kind == "output" and (output := run.left(kind, name)) is not None:
-        return Stored(output["digest"], output["size"])
-    raise NotFound(f"Run '{run_id}' has no file '{name}'.")
-
-
 async def serve(
     context: Context,
     request: Request,
@@ -125,16 +105,19 @@ async def serve(
         return Response(status_code=304, headers={"ETag": f'"{digest}"', "Cache-Control": caching})
     if partial:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    pieces = await context.objects.read(blob_key(digest), start, end) if end > start else _nothing()
-    return StreamingResponse(pieces, 206 if partial else 200, headers, media_type=content_type)
+    is_read = end > start and request.method != "HEAD"
+    pieces = await context.objects.read(blob_key(digest), start, end) if is_read else _nothing()
+    status = 206 if partial else 200
+    return streamed(request, pieces, status_code=status, headers=headers, media_type=content_type)
 
 
 async def _url_of(context: Context, request: Request, digest: str, content_type: str, name: str) -> str | None:
     """Where the object store itself hands the blob out as it is asked for.
 
-    Not to our own pages: their policy lets them load nothing from elsewhere.
+    Not to our own pages: their policy lets them load nothing from elsewhere. Its URLs are for GET alone.
     """
-    if context.settings.objects_direct != "all" or request.headers.get("sec-fetch-site") == "same-origin":
+    is_ours = request.method == "HEAD" or request.headers.get("sec-fetch-site") == "same-origin"
+    if context.settings.objects_direct != "all" or is_ours:
         return None
     stored_as = await context.db.look(files.blob_name, digest)
     if stored_as != name.rpartition("/")[2] or content_type != content_type_of(stored_as):

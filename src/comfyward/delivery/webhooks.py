@@ -12,15 +12,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from comfyward import measures
 from comfyward.errors import FetchRefused
 from comfyward.files.guard import Guard
 from comfyward.ids import sign_webhook
 from comfyward.loop import Loop
+from comfyward.runs.address import parse_address
 from comfyward.runs.run import Run
 from comfyward.store import webhooks
 from comfyward.store.db import Database, now_ms
@@ -141,13 +142,17 @@ class Webhooks(Loop):
         body = self._render(due.run, due.delivery.event)
         headers = {"Content-Type": "application/json", "User-Agent": "comfyward-webhooks"}
         headers |= sign_webhook(due.secrets, due.delivery.id, int(time.time()), body)
-        host = urlsplit(due.delivery.url).hostname or ""
+        address = parse_address(due.delivery.url)
+        url = URL(address.url, encoded=True)
+        if address.authorization is not None:
+            headers["Authorization"] = address.authorization
+        host = url.raw_host or ""
         connector = aiohttp.TCPConnector(socket_factory=self._guard.open_for(host), force_close=True)
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         try:
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-                session.post(due.delivery.url, data=body, headers=headers, allow_redirects=False) as answer,
+                session.post(url, data=body, headers=headers, allow_redirects=False) as answer,
             ):
                 text = (await answer.content.read(KEPT_ANSWER_BYTES)).decode("utf-8", "replace")
                 return Attempt(answer.status, text)

@@ -1,13 +1,16 @@
 """A URL becomes a file: guarded, in parallel ranges, resumed after a break, hashed while it comes in.
 
 The first request asks for the first part. A server that knows ranges answers 206 with the whole length, and the other
-parts are fetched beside it; one that does not answers 200, and the file is read in one stream. What was finished is
-kept in a journal beside the `.part` file, so a later try (of this or of another run) goes on from there.
+parts are fetched beside it; one that does not answers 200, and the file is read in one stream, as is one whose bytes
+come encoded. What was finished is kept in a journal beside the `.part` file, so a later try (of this or of another run)
+goes on from there. A host that asks for a pause (429 or 503 with Retry-After) gets it while there is time.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
+import functools
 import http.client
 import random
 import re
@@ -18,24 +21,33 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from typing import TypeVar
+from urllib.parse import urlsplit
 
-from comfyward.errors import FetchFailed, FetchRefused, TooLarge
+from comfyward.errors import FetchFailed, FetchRefused, HostBusy, TooLarge
+from comfyward.files import refusal
 from comfyward.files.digest import CHUNK_BYTES
+from comfyward.files.encoding import EncodingError, codings_of, decoded
 from comfyward.files.guard import Guard
 from comfyward.files.part import PART_BYTES, Fetched, Journal, PartFile, Progress, Validators, disk_error
+from comfyward.runs.address import Address, parse_address, password_of, redirected
 
 MAX_REDIRECTS = 10
 MAX_TRIES = 4
 CONNECT_TIMEOUT_S = 20.0
 READ_TIMEOUT_S = 60.0
-BACKOFF_S = 0.3
+REFUSAL_TIMEOUT_S = 5.0
+BACKOFF_S, MAX_BACKOFF_S = 0.3, 30.0
 USER_AGENT = "comfyward/0.1"
 
 _RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_BUSY_STATUS = frozenset({429, 503})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -94,25 +106,40 @@ class Fetch:
     def run(self) -> Fetched | None:
         """The finished file, or None when the server says that it has not changed since `known`.
 
-        Raises FetchFailed, FetchRefused, TooLarge, StorageFull or Stopped.
+        Raises FetchFailed, FetchRefused, HostBusy, TooLarge, StorageFull or Stopped.
         """
         self._deadline = time.monotonic() + self.limits.seconds
-        for attempt in range(MAX_TRIES):
-            try:
-                return self._run_once()
-            except _Retry as retry:
-                if attempt + 1 == MAX_TRIES:
-                    raise retry.error from retry
-                self._pause(attempt)
-        raise AssertionError("unreachable")
+        try:
+            return self._patiently(self._run_once)
+        except _Retry as retry:
+            raise retry.error from retry
 
     @property
     def host(self) -> str:
-        return urlsplit(self.url).hostname or ""
+        return urlsplit(self._address.url).hostname or ""
+
+    @functools.cached_property
+    def _address(self) -> Address:
+        try:
+            return parse_address(self.url)
+        except ValueError as error:
+            raise FetchFailed(f"The URL cannot be fetched: {error}.") from error
+
+    def _patiently(self, act: Callable[[], T]) -> T:
+        """Tries again what may go better. Pauses that a host asks for are no tries, but grow too. Raises _Retry."""
+        tries = pauses = 0
+        while True:
+            try:
+                return act()
+            except _Retry as retry:
+                tries, pauses = tries + (retry.after_s is None), pauses + 1
+                if tries == MAX_TRIES:
+                    raise
+                self._pause(pauses, retry)
 
     def _run_once(self) -> Fetched | None:
         journal = Journal.load(self.target)
-        answer = self._open(self.url, self._first_headers())
+        answer = self._open(self._address, self._first_headers())
         try:
             if answer.status == 304:
                 return None
@@ -180,21 +207,18 @@ class Fetch:
                 future.result()
 
     def _fetch_part(self, answer: _Answer, file: PartFile, part: int) -> None:
-        for attempt in range(MAX_TRIES):
-            try:
-                start, end = file.bounds(part)
-                headers = {"Range": f"bytes={start}-{end - 1}"}
-                if answer.validators.strong:
-                    headers["If-Range"] = answer.validators.strong
-                with self._open(answer.url, headers, origin=self.url) as piece:
-                    if piece.status != 206 or piece.start != start:
-                        raise _Retry(FetchFailed(f"The file at '{self.host}' changed while it was fetched."))
-                    self._read_part(piece, file, part)
-                return
-            except _Retry:
-                if attempt + 1 == MAX_TRIES:
-                    raise
-                self._pause(attempt)
+        start, end = file.bounds(part)
+        headers = {"Range": f"bytes={start}-{end - 1}"}
+        if answer.validators.strong:
+            headers["If-Range"] = answer.validators.strong
+
+        def fetch() -> None:
+            with self._open(answer.address, headers) as piece:
+                if piece.status != 206 or piece.start != start:
+                    raise _Retry(FetchFailed(f"The file at '{self.host}' changed while it was fetched."))
+                self._read_part(piece, file, part)
+
+        self._patiently(fetch)
 
     def _read_part(self, answer: _Answer, file: PartFile, part: int) -> None:
         start, end = file.bounds(part)
@@ -220,9 +244,12 @@ class Fetch:
             try:
                 with self.stop.shutting(answer.socket):
                     count = answer.readinto(buffer[:want])
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, EOFError, http.client.HTTPException) as error:
                 self._check()
-                raise _Retry(FetchFailed(f"The download from '{self.host}' broke off: {error}.")) from error
+                why = str(error) or "it ended too early"
+                raise _Retry(FetchFailed(f"The download from '{self.host}' broke off: {why}.")) from error
+            except EncodingError as error:
+                raise FetchFailed(f"'{self.host}' sent something that cannot be decoded: {error}.") from error
             if count == 0:
                 break
             if offset + done + count > self.limits.bytes:
@@ -234,50 +261,64 @@ class Fetch:
             raise _Retry(FetchFailed(f"The download from '{self.host}' ended after {done} of {length} bytes."))
         return done
 
-    def _open(self, url: str, headers: Mapping[str, str], origin: str | None = None) -> _Answer:
-        """The answer to a GET after redirects. The caller's own headers go to the host they were given for only."""
-        home = urlsplit(origin or url)
+    def _open(self, address: Address, headers: Mapping[str, str]) -> _Answer:
+        """The answer to a GET after redirects. Raises _Retry, FetchFailed, FetchRefused."""
         for _ in range(MAX_REDIRECTS + 1):
             self._check()
-            parts = urlsplit(url)
-            own = self.headers if (parts.scheme, parts.netloc) == (home.scheme, home.netloc) else {}
-            answer = self._request(url, {**own, **headers})
-            if answer.status not in (301, 302, 303, 307, 308):
+            answer = self._request(address, headers)
+            if answer.status not in _REDIRECTS:
                 return self._judge(answer)
-            location = answer.header("Location")
             answer.close()
-            url = urljoin(url, location or "")
-            if urlsplit(url).scheme not in ("http", "https"):
-                raise FetchFailed(f"'{self.host}' redirects to something that is not http or https.")
+            try:
+                address = redirected(address.url, answer.header("Location") or "")
+            except ValueError as error:
+                message = f"'{self.host}' redirects to something that is not http or https."
+                raise FetchFailed(message) from error
         raise FetchFailed(f"'{self.host}' redirects more than {MAX_REDIRECTS} times.")
 
-    def _judge(self, answer: _Answer) -> _Answer:
-        if answer.status == 206 and answer.total is None:
-            answer.close()
-            return self._whole(answer)
-        if answer.status in (200, 206, 304):
-            if answer.header("Content-Encoding") not in (None, "identity"):
-                answer.close()
-                raise FetchFailed(f"'{self.host}' sent compressed bytes that were not asked for.")
-            return answer
-        answer.close()
-        if answer.status == 416:
-            return self._whole(answer)
-        error = FetchFailed(f"'{self.host}' answered {answer.status}.", http_status=answer.status)
-        if answer.status in _RETRYABLE_STATUS:
-            raise _Retry(error)
-        raise error
+    def _own_headers(self, address: Address) -> dict[str, str]:
+        """The caller's headers, for the host they were given for only; else what the address itself held."""
+        login = {"Authorization": address.authorization} if address.authorization else {}
+        return {**login, **self.headers} if _origin(address) == _origin(self._address) else login
 
-    def _whole(self, refused: _Answer) -> _Answer:
-        """The same file without a range: some servers refuse any range of an empty file."""
-        answer = self._request(refused.url, dict(self.headers) if refused.url == self.url else {})
-        if answer.status != 200:
+    def _judge(self, answer: _Answer) -> _Answer:
+        """An answer that has the file or a part of it. Raises _Retry, FetchFailed."""
+        if answer.status in (206, 416) and not answer.is_part:
             answer.close()
-            raise FetchFailed(f"'{self.host}' answered {answer.status}.", http_status=answer.status)
+            return self._whole(answer.address)
+        if answer.status not in (200, 206, 304):
+            raise self._refused(answer)
         return answer
 
-    def _request(self, url: str, headers: Mapping[str, str]) -> _Answer:
-        parts = urlsplit(url)
+    def _whole(self, address: Address) -> _Answer:
+        """The same file without a range: of an empty file some servers refuse any, and of an encoded one none helps."""
+        answer = self._request(address, {})
+        if answer.status != 200:
+            raise self._refused(answer)
+        return answer
+
+    def _refused(self, answer: _Answer) -> Exception:
+        """What to raise for an answer without a file: with what the host says, and with how long it wants to wait."""
+        with answer:
+            said = refusal.sentence_of(answer.read_refusal(), self._secrets())
+        message = f"'{self.host}' answered {answer.status}{f': {said}' if said else ''}"
+        message += "" if message.endswith((".", "!", "?", "…")) else "."
+        if answer.status not in _BUSY_STATUS:
+            error = FetchFailed(message, http_status=answer.status)
+            return _Retry(error) if answer.status in _RETRYABLE_STATUS else error
+        after_s = refusal.wait_of(answer.header("Retry-After"), datetime.datetime.now(datetime.UTC))
+        if after_s is not None:
+            message += f" It asks to come again in {after_s:.0f} s."
+        return _Retry(HostBusy(message, http_status=answer.status), after_s)
+
+    def _secrets(self) -> list[str]:
+        """What the host may say back to us and nobody else is to see."""
+        values = (*self.headers.values(), self._address.authorization or "")
+        parts = (part for value in values for part in (value, value.rpartition(" ")[2], password_of(value)))
+        return [part for part in parts if len(part) > 3]
+
+    def _request(self, address: Address, headers: Mapping[str, str]) -> _Answer:
+        parts = urlsplit(address.url)
         host, secure = parts.hostname or "", parts.scheme == "https"
         port = parts.port or (443 if secure else 80)
         connection = http.client.HTTPConnection(host, port, timeout=READ_TIMEOUT_S)
@@ -288,18 +329,21 @@ class Fetch:
                 opened = _tls().wrap_socket(opened, server_hostname=host)
             connection.sock = opened
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            base = {"Host": parts.netloc.rpartition("@")[2], "User-Agent": USER_AGENT, "Accept": "*/*"}
+            base = {"Host": parts.netloc, "User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
             connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
-            for name, value in {**base, "Accept-Encoding": "identity", **headers}.items():
+            for name, value in {**base, **self._own_headers(address), **headers}.items():
                 connection.putheader(name, value)
             connection.endheaders()
             with self.stop.shutting(opened):
                 response = connection.getresponse()
-            return _Answer(connection, response, url, opened)
+            return _Answer(connection, response, address, opened)
         except (OSError, http.client.HTTPException, UnicodeError, ValueError) as error:
             connection.close()
             self._check()
             raise _Retry(FetchFailed(f"Cannot fetch from '{host}': {error}.", host=host)) from error
+        except EncodingError as error:
+            connection.close()
+            raise FetchFailed(f"'{host}' sent something that cannot be decoded: {error}.") from error
         except FetchRefused:
             raise
         except FetchFailed as error:
@@ -311,19 +355,24 @@ class Fetch:
         if time.monotonic() > self._deadline:
             raise FetchFailed(f"The download from '{self.host}' took longer than {self.limits.seconds:g} s.")
 
-    def _pause(self, attempt: int) -> None:
-        pause_s = BACKOFF_S * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311  spreads retries, no secret
+    def _pause(self, pauses: int, retry: _Retry) -> None:
+        """Raises the error itself when the host asks for more time than there is."""
+        backoff_s = min(MAX_BACKOFF_S, BACKOFF_S * 2 ** min(pauses - 1, 20))
+        spread_s = backoff_s * random.uniform(0.5, 1.0)  # noqa: S311  spreads retries, no secret
+        pause_s = max(spread_s, retry.after_s or 0.0)
+        if retry.after_s is not None and time.monotonic() + pause_s > self._deadline:
+            raise retry.error from retry
         if self.stop.wait(pause_s):
             raise Stopped
         self._check()
 
 
 class _Retry(Exception):
-    """Something that may go better next time; carries the error to raise when it does not."""
+    """Something that may go better next time, perhaps after a time; carries the error to raise when it does not."""
 
-    def __init__(self, error: FetchFailed) -> None:
+    def __init__(self, error: FetchFailed, after_s: float | None = None) -> None:
         super().__init__(error.message)
-        self.error = error
+        self.error, self.after_s = error, after_s
 
 
 class _Answer:
@@ -333,19 +382,39 @@ class _Answer:
         self,
         connection: http.client.HTTPConnection,
         response: http.client.HTTPResponse,
-        url: str,
+        address: Address,
         opened: socket.socket,
     ) -> None:
-        self._connection, self._response, self.url, self.socket = connection, response, url, opened
+        self._connection, self._response, self.address, self.socket = connection, response, address, opened
         self.status = response.status
         self.validators = Validators(response.getheader("ETag"), response.getheader("Last-Modified"))
+        self._codings = codings_of(response.getheader("Content-Encoding"))
+        self._decoded = decoded(self._codings, response.read1)
         self.start, self.total = self._extent()
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is a part of a file of known length, to which others can be put."""
+        return self.status == 206 and self.total is not None
 
     def header(self, name: str) -> str | None:
         return self._response.getheader(name)
 
     def readinto(self, buffer: memoryview) -> int:
-        return self._response.readinto(buffer)
+        if not self._codings:
+            return self._response.readinto(buffer)
+        piece = self._decoded(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def read_refusal(self) -> bytes:
+        """The beginning of an answer that is no file, as far as it comes soon."""
+        self.socket.settimeout(REFUSAL_TIMEOUT_S)
+        body = b""
+        with contextlib.suppress(OSError, EOFError, ValueError, EncodingError, http.client.HTTPException):
+            while len(body) < refusal.READ_BYTES and (piece := self._decoded(refusal.READ_BYTES - len(body))):
+                body += piece
+        return body
 
     def close(self) -> None:
         self._connection.close()
@@ -357,6 +426,8 @@ class _Answer:
         self.close()
 
     def _extent(self) -> tuple[int, int | None]:
+        if self._codings:
+            return 0, None  # lengths and ranges are those of the encoded bytes
         if self.status == 206:
             match = _CONTENT_RANGE.fullmatch(self.header("Content-Range") or "")
             return (int(match[1]), int(match[3])) if match else (0, None)
@@ -364,11 +435,16 @@ class _Answer:
         return 0, int(length) if length is not None and length.isdigit() else None
 
 
+def _origin(address: Address) -> tuple[str, str]:
+    parts = urlsplit(address.url)
+    return parts.scheme, parts.netloc.lower()
+
+
 def _shut(opened: socket.socket) -> None:
     with contextlib.suppress(OSError):
         opened.shutdown(socket.SHUT_RDWR)
 
 
-@cache
+@functools.cache
 def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from comfyward.errors import FetchFailed, FetchRefused, InvalidUrl
+from comfyward.runs.address import parse_address
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -52,15 +53,10 @@ class Guard:
 
         Raises InvalidUrl. A name that turns out to be private is refused when it is connected to.
         """
-        if any(ord(character) <= 32 or ord(character) == 127 for character in url):
-            raise InvalidUrl(f"{what} holds a space or control character.")
         try:
-            parts = urlsplit(url)
-            host = parts.hostname or ""
+            host = urlsplit(parse_address(url).url).hostname or ""
         except ValueError as error:
-            raise InvalidUrl(f"{what} is malformed: {error}.") from error
-        if parts.scheme not in ("http", "https") or not host:
-            raise InvalidUrl(f"{what} is not an http:// or https:// URL.")
+            raise InvalidUrl(f"{what} cannot be used: {error}.") from error
         address = _literal(host)
         if address is not None and not self._allows_host(host) and not self.permits(address):
             raise InvalidUrl(f"{what} points to {address}, which is private or reserved.", hint=FetchRefused.hint)

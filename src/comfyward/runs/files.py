@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import mimetypes
+import posixpath
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import quote
 
 import blake3
 
 from comfyward.errors import InvalidPath, InvalidRequest, InvalidUrl
 from comfyward.ids import is_digest
+from comfyward.runs.address import parse_address
+from comfyward.runs.inline import is_data_url, parse_data_url
 
 ROOTS = ("input", "models")
 MAX_PATH_LENGTH = 1024
-MAX_SEGMENT_LENGTH = 255
+MAX_SEGMENT_BYTES = 255
 MAX_URL_LENGTH = 8192
 MAX_FILES = 500
+MAX_MEDIA_TYPE = 200
 
 
 # The standard library's own list, the same on every host, and what it does not know.
@@ -43,14 +45,27 @@ _SHOWN = re.compile(r"(image/(?!svg)|video/|audio/|text/plain$|application/json$
 
 def content_type_of(path: str) -> str:
     """The media type that a file's name speaks of."""
-    return _TYPES.guess_type(path)[0] or "application/octet-stream"
+    suffix = posixpath.splitext(path)[1]  # alone: the standard library would read some names as URLs
+    return _TYPES.guess_type(f"file{suffix}")[0] or "application/octet-stream"
+
+
+def media_type_of(text: str) -> str:
+    """A media type that somebody gave, if it can stand in a header."""
+    is_plain = "/" in text and text.isascii() and text.isprintable() and len(text) <= MAX_MEDIA_TYPE
+    return text if is_plain else "application/octet-stream"
 
 
 def disposition_of(content_type: str, path: str) -> str:
     """The Content-Disposition of a file: shown where nothing in it can run, else saved under its own name."""
-    plain = re.sub(r"[^A-Za-z0-9._ -]", "_", path.rpartition("/")[2])
     kind = "inline" if _SHOWN.match(content_type) else "attachment"
-    return f'{kind}; filename="{plain}"'
+    return disposition(kind, path.rpartition("/")[2])
+
+
+def disposition(kind: str, name: str) -> str:
+    """A Content-Disposition: a name that old clients can read, and the name as it is (RFC 6266, RFC 8187)."""
+    plain = re.sub(r"[^A-Za-z0-9._ ()-]", "_", name)
+    exact = quote(name, safe="!#$&+-.^_`|~")
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{exact}"
 
 
 @dataclass(frozen=True)
@@ -91,38 +106,49 @@ def parse_path(text: object) -> str:
     """The canonical destination, `/input/…` or `/models/…`, or InvalidPath saying what is wrong with it."""
     if not isinstance(text, str) or not text:
         raise InvalidPath("A path in 'files' is empty.")
-    if len(text) > MAX_PATH_LENGTH:
-        raise InvalidPath(f"A path in 'files' is longer than {MAX_PATH_LENGTH} characters.", path=text[:80])
-    if any(ord(character) < 32 or ord(character) == 127 for character in text) or "\\" in text:
-        raise InvalidPath("A path in 'files' holds a control character or a backslash.", path=repr(text)[:120])
-    if not text.isprintable():
-        raise InvalidPath("A path in 'files' holds a character that cannot be printed.", path=repr(text)[:120])
-    segments = text.removeprefix("/").split("/")
+    path = text.removeprefix("/")
+    if path.replace("\\", "/").startswith("models/"):
+        path = path.replace("\\", "/")  # as ComfyUI on Windows writes the names of models
+    segments = path.split("/")
     if segments[0] not in ROOTS:
-        raise InvalidPath(f"'{text}' is outside /input and /models.", path=text)
+        raise InvalidPath(f"'{text[:80]}' is outside /input and /models.", path=text)
     if len(segments) < 2 or (segments[0] == "models" and len(segments) < 3):
-        raise InvalidPath(f"'{text}' names a folder, not a file.", path=text)
-    check_segments("/".join(segments))
-    return "/" + "/".join(segments)
+        raise InvalidPath(f"'{text[:80]}' names a folder, not a file.", path=text)
+    check_segments(path)
+    return f"/{path}"
 
 
 def check_segments(text: str) -> None:
-    """Raises InvalidPath unless a relative path stays where it is put: no '..', nothing empty, nothing odd."""
+    """Raises InvalidPath unless a relative path stays where it is put, and can be the name of a file.
+
+    That is all: whatever else a file system takes, ComfyUI takes too.
+    """
     hint = "Use a relative path of plain names, such as folder/name.png."
-    if len(text) > MAX_PATH_LENGTH or not text.isprintable() or "\\" in text:
-        raise InvalidPath("A path is too long, or holds a character that it may not.", hint=hint, path=repr(text)[:120])
+    if len(text) > MAX_PATH_LENGTH:
+        raise InvalidPath(f"A path is longer than {MAX_PATH_LENGTH} characters.", hint=hint, path=text)
+    if "\0" in text or not _is_unicode(text):
+        raise InvalidPath("A path holds a character that no name of a file may hold.", hint=hint, path=repr(text))
     for segment in text.split("/"):
         if segment in ("", ".", ".."):
-            raise InvalidPath(f"'{text}' holds an empty, '.' or '..' segment.", hint=hint, path=text)
-        if len(segment.encode("utf-8", "surrogatepass")) > MAX_SEGMENT_LENGTH:
-            message = f"A segment of '{text[:80]}…' is longer than {MAX_SEGMENT_LENGTH} bytes."
+            raise InvalidPath(f"'{text[:80]}' holds an empty, '.' or '..' segment.", hint=hint, path=text)
+        if len(segment.encode()) > MAX_SEGMENT_BYTES:
+            message = f"A segment of '{text[:80]}…' is longer than {MAX_SEGMENT_BYTES} bytes."
             raise InvalidPath(message, hint=hint)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written down: JSON may hold halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def parse_source(path: str, value: object) -> Source:
     """Where a file comes from: a URL string, or {url, digest, headers}."""
     if isinstance(value, str):
-        return _parse_data_url(path, value) if value[:5].lower() == "data:" else Url(_parse_url(path, value))
+        return _parse_inline(path, value) if is_data_url(value) else _parse_url(path, value)
     if not isinstance(value, dict):
         raise InvalidUrl(f"The value of '{path}' in 'files' must be a URL or an object with a url.", path=path)
     unknown = set(value) - {"url", "digest", "headers"}
@@ -133,7 +159,10 @@ def parse_source(path: str, value: object) -> Source:
     source = parse_source(path, value.get("url", ""))
     if not isinstance(source, Url):
         return source
-    return Url(source.url, _parse_digest(path, value.get("digest")), _parse_headers(path, value.get("headers")))
+    headers = _parse_headers(path, value.get("headers"))
+    if not any(name.lower() == "authorization" for name, _ in headers):
+        headers = tuple(sorted((*headers, *source.headers)))
+    return Url(source.url, _parse_digest(path, value.get("digest")), headers)
 
 
 def parse_files(value: object) -> dict[str, Source]:
@@ -191,31 +220,24 @@ def _refuse_nesting(files: dict[str, Source]) -> None:
             parent = parent.rpartition("/")[0]
 
 
-def _parse_url(path: str, url: str) -> str:
+def _parse_url(path: str, url: str) -> Url:
+    """A URL, or a path of this server's own (`/api/…`), which whoever answers the request makes a stored file of."""
     if len(url) > MAX_URL_LENGTH:
         raise InvalidUrl(f"The URL of '{path}' is longer than {MAX_URL_LENGTH} characters.", path=path)
-    if any(ord(character) <= 32 or ord(character) == 127 for character in url):
-        raise InvalidUrl(f"The URL of '{path}' holds a space or control character.", path=path)
+    if url.startswith("/") and not url.startswith("//"):
+        return Url(url)
     try:
-        parts = urlsplit(url)
-        _ = parts.port
+        address = parse_address(url)
     except ValueError as error:
-        raise InvalidUrl(f"The URL of '{path}' is malformed: {error}.", path=path) from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidUrl(f"The URL of '{path}' is not an http:// or https:// URL.", path=path)
-    return url
+        raise InvalidUrl(f"The URL of '{path}' cannot be fetched: {error}.", path=path) from error
+    return Url(address.url, headers=(("Authorization", address.authorization),) if address.authorization else ())
 
 
-def _parse_data_url(path: str, url: str) -> Inline:
-    header, comma, payload = url[5:].partition(",")
-    if not comma:
-        raise InvalidUrl(f"The data: URL of '{path}' has no comma.", path=path)
-    content_type = header.split(";")[0] or "application/octet-stream"
+def _parse_inline(path: str, url: str) -> Inline:
     try:
-        raw = unquote_to_bytes(payload)
-        data = base64.b64decode(raw, validate=True) if header.endswith(";base64") else raw
-    except (binascii.Error, ValueError) as error:
-        raise InvalidUrl(f"The data: URL of '{path}' is not valid base64.", path=path) from error
+        content_type, data = parse_data_url(url)
+    except ValueError as error:
+        raise InvalidUrl(f"The data: URL of '{path}' {error}.", path=path) from error
     return Inline(data, content_type)
 
 

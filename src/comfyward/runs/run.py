@@ -45,6 +45,7 @@ class EndReason(StrEnum):
     MISSING_NODE = "missing_node"
     MISSING_MODEL = "missing_model"
     DOWNLOAD = "download"
+    HOST_BUSY = "host_busy"
     NODE_ERROR = "node_error"
     OVER_LIMIT = "over_limit"
     INSUFFICIENT_CREDIT = "insufficient_credit"
@@ -83,6 +84,11 @@ ENDINGS: dict[EndReason, Ending] = {
         State.FAILED, hint='Add the file to \'files\', e.g. {"/models/loras/NAME": "https://…"}.', **_CALLER
     ),
     EndReason.DOWNLOAD: Ending(State.FAILED, hint="Check that the URL is public and answers with the file.", **_CALLER),
+    EndReason.HOST_BUSY: Ending(
+        State.FAILED,
+        hint="The host of a file limits how often it may be asked: run it again later, or upload the file once.",
+        **_OURS,
+    ),
     EndReason.NODE_ERROR: Ending(
         State.FAILED, hint="See the traceback; the node's inputs are the usual cause.", **_CALLER
     ),

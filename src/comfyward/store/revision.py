@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -34,12 +37,26 @@ def upgrade(engine: Engine) -> None:
     Raises SetupFailed when they come from a newer version.
     """
     config = _config()
-    with engine.connect() as conn:
+    with engine.connect() as conn, _tables_may_be_copied(conn):
         config.attributes["connection"] = conn
         try:
             command.upgrade(config, "head")
         except CommandError as error:
             raise newer(present(conn)) from error
+
+
+@contextlib.contextmanager
+def _tables_may_be_copied(conn: Connection) -> Iterator[None]:
+    """SQLite changes a table by making it anew, and dropping the old one must not take along what points at it."""
+    if conn.dialect.name != "sqlite":
+        yield
+        return
+    driver: Any = conn.connection.driver_connection  # outside of a transaction, in which the setting would do nothing
+    driver.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA foreign_keys = ON")
 
 
 def check(conn: Connection) -> None:

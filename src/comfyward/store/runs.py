@@ -209,6 +209,26 @@ def get(conn: Connection, account_id: str, run_id: str) -> Run:
     return run_of(row)
 
 
+@dataclass(frozen=True)
+class LeftFile:
+    """The bytes of an output, or of a temporary file."""
+
+    digest: str
+    size: int
+    content_type: str
+
+
+def left(conn: Connection, account_id: str, kind: str, path: str) -> LeftFile:
+    """What a run left or showed: by its id as first folder, else the newest of the name. Raises NotFound."""
+    run_id, _, name = path.partition("/")
+    run = _GET(conn, run_id=run_id, account_id=account_id).first() if name else None
+    of_run = run_of(run).left(kind, name) if run is not None else None
+    if of_run is not None:
+        return LeftFile(of_run["digest"], of_run["size"], of_run["content_type"])
+    newest = files_of.newest_left(conn, account_id, kind, path)
+    return LeftFile(newest.digest, newest.size, newest.content_type)
+
+
 def by_prompt_id(conn: Connection, account_id: str, prompt_id: str) -> Run:
     """A run of the account by its prompt id. Raises NotFound."""
     row = _BY_PROMPT(conn, prompt_id=prompt_id, account_id=account_id).first()

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, sel
 
 from comfyward.errors import NotFound
 from comfyward.ids import new_id
+from comfyward.runs.address import parse_address
 from comfyward.runs.run import EndReason, Run, State
 from comfyward.store.rows import text_of
 from comfyward.store.schema import accounts, webhook_deliveries
@@ -186,7 +187,7 @@ def resend(conn: Connection, account_id: str, delivery_id: str, now: int) -> Non
 
 def receiver_of(url: str) -> str:
     """The scheme, host and port behind a webhook's URL."""
-    parts = urlsplit(url)
+    parts = urlsplit(parse_address(url).url)
     port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
     return f"{parts.scheme}://{parts.hostname}:{port}"[:MAX_RECEIVER]
 

@@ -10,15 +10,17 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from comfyward.accounts.password import hash_password, is_password
 from comfyward.accounts.usage import UsageRow
 from comfyward.api.auth import COOKIE
+from comfyward.api.body import streamed
 from comfyward.api.shapes import Shapes
 from comfyward.errors import Forbidden, InvalidRequest
 from comfyward.files.objects import blob_key
+from comfyward.runs.files import disposition
 from comfyward.store import accounts, files, runs, sessions, webhooks, workflows
 from comfyward.store.accounts import UsageGroup
 from comfyward.store.db import now_ms
@@ -141,7 +143,7 @@ async def usage_csv(visit: Visit) -> Response:
     rows, names = await _daily(visit, by, since="2000-01-01"), await _names(visit, by)
     for row in rows:
         writer.writerow([row.day, _as_text(names(row.group)), row.runs, row.gpu_ms / 1000, round(row.credits, 4)])
-    headers = {**HEADERS, "Content-Disposition": f'attachment; filename="usage-by-{by}.csv"'}
+    headers = {**HEADERS, "Content-Disposition": disposition("attachment", f"usage-by-{by}.csv")}
     return Response(text.getvalue(), headers=headers, media_type="text/csv")
 
 
@@ -180,9 +182,9 @@ async def data(visit: Visit) -> Response:
 
 async def export(visit: Visit) -> Response:
     """Everything that the account has, as a ZIP: rows as JSON, uploads and outputs as files."""
-    disposition = {"Content-Disposition": f'attachment; filename="comfyward-{_as_file(visit.account.name)}.zip"'}
-    headers = {**HEADERS, **disposition}
-    return StreamingResponse(zip_of(_everything(visit)), headers=headers, media_type="application/zip")
+    name = f"comfyward-{visit.account.name}.zip"
+    headers = {**HEADERS, "Content-Disposition": disposition("attachment", name)}
+    return streamed(visit.request, zip_of(_everything(visit)), headers=headers, media_type="application/zip")
 
 
 async def delete(visit: Visit) -> Response:
@@ -259,10 +261,6 @@ def _of(values: dict[tuple[str, str], accounts.DailyUsage], day: str, group: str
 def _as_text(value: str) -> str:
     """A cell that no spreadsheet takes for a formula."""
     return f"'{value}" if value.startswith(("=", "+", "-", "@")) else value
-
-
-def _as_file(name: str) -> str:
-    return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
 
 
 async def _everything(visit: Visit) -> AsyncIterator[Member]:

@@ -34,7 +34,7 @@ async def zip_of(members: AsyncIterator[Member]) -> AsyncIterator[bytes]:
     outgoing = _Outgoing()
     with zipfile.ZipFile(outgoing, "w", zipfile.ZIP_STORED) as archive:
         async for name, pieces in members:
-            about = zipfile.ZipInfo(name, time.gmtime()[:6])
+            about = zipfile.ZipInfo(name.replace("\\", "_"), time.gmtime()[:6])  # which Windows takes for a folder
             with archive.open(about, "w", force_zip64=True) as member:
                 async for piece in pieces:
                     member.write(piece)

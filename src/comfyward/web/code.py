@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from comfyward.api.shapes import API_PREFIX
 from comfyward.errors import InvalidRequest
+from comfyward.runs.address import without_login
 from comfyward.runs.run import Run
 from comfyward.store import files, runs, workflows
 from comfyward.web.form import all_inputs
@@ -58,7 +59,7 @@ async def of_run(visit: Visit) -> Response:
         files=_files(visit, run, own),
         stored={path: digest for path, digest in stored.items() if own.get(path) != digest},
         accelerator=run.accelerator,
-        webhook=run.webhook,
+        webhook=without_login(run.webhook) if run.webhook else None,
     )
     if visit.is_partial:
         return visit.page("code.part.html", **values)

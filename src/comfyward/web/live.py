@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
+from comfyward.api.body import streamed
 from comfyward.api.context import Context
 from comfyward.delivery.stream import PING, PING_S, frame
 from comfyward.runs.event import Event, EventType, part_done
@@ -31,7 +32,7 @@ async def live(visit: Visit) -> Response:
     since = visit.asked("since")
     stream = _stream(visit.context, visit.account.id, int(since) if since.isdecimal() and len(since) < 16 else now_ms())
     headers = {**HEADERS, "X-Accel-Buffering": "no"}
-    return StreamingResponse(stream, headers=headers, media_type="text/event-stream")
+    return streamed(visit.request, stream, headers=headers, media_type="text/event-stream")
 
 
 async def _stream(context: Context, account_id: str, since: int) -> AsyncIterator[bytes]:

@@ -8,13 +8,15 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from comfyward.accounts.usage import credits_for
+from comfyward.api.body import streamed
 from comfyward.dispatch.outlook import outlook_of
 from comfyward.errors import Conflict, InvalidRequest
 from comfyward.files.objects import blob_key
+from comfyward.runs.files import disposition
 from comfyward.runs.run import Run, State
 from comfyward.store import accounts, runs, workflows
 from comfyward.store.db import now_ms
@@ -107,8 +109,8 @@ async def download_all(visit: Visit) -> Response:
         for output in run.outputs:
             yield output["name"], await visit.context.objects.read(blob_key(output["digest"]))
 
-    disposition = {"Content-Disposition": f'attachment; filename="{run.id}.zip"'}
-    return StreamingResponse(zip_of(members()), headers={**HEADERS, **disposition}, media_type="application/zip")
+    headers = {**HEADERS, "Content-Disposition": disposition("attachment", f"{run.id}.zip")}
+    return streamed(visit.request, zip_of(members()), headers=headers, media_type="application/zip")
 
 
 async def again(visit: Visit) -> Response:

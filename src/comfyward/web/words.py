@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from comfyward.api.shapes import API_PREFIX, iso
 from comfyward.files.pictures import has_thumbnail
+from comfyward.runs.address import without_login
 from comfyward.runs.run import EndReason, Run, State
 from comfyward.wording import plural
 
@@ -112,4 +113,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "state": state,
     "plural": plural,
     "medium": medium,
+    "without_login": without_login,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -210,10 +211,13 @@ def _search(visit: Visit) -> Search:
 
 
 def _parsed(data: bytes) -> dict[str, Any]:
-    """The graphs of a JSON file: the editor's form, or the API's. Raises InvalidGraph."""
+    """The graphs of a JSON file: the editor's form, or the API's. Raises InvalidGraph.
+
+    Files that Python wrote may hold NaN and Infinity, which are no JSON: they become null, words in texts stay.
+    """
     try:
-        found = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        found = json.loads(data, parse_constant=lambda name: None)
+    except (ValueError, RecursionError) as error:
         raise InvalidGraph(
             f"The file is not valid JSON: {error}.", hint="Export it from ComfyUI with File > Export."
         ) from error
@@ -238,7 +242,7 @@ async def _carried(name: Path, data: bytes) -> dict[str, Any]:
     graphs: dict[str, Any] = {}
     for text in texts.values():
         try:
-            graphs |= _parsed(text.replace("NaN", "null").encode())
+            graphs |= _parsed(text.encode())
         except ComfywardError:
             continue  # another program's text under the same name
     if not graphs:

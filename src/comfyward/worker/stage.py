@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from comfyward.errors import ComfywardError, FetchFailed, FetchRefused, StorageFull, TooLarge
+from comfyward.errors import ComfywardError, FetchFailed, HostBusy, StorageFull, TooLarge
 from comfyward.files.cache import Entry, HostCache, Wanted
 from comfyward.files.fetch import Stopped
 from comfyward.files.guard import Guard
@@ -169,9 +169,10 @@ def _failed(order: FileOrder, error: Exception) -> Failed:
             return Failed(EndReason.STORAGE_FULL, FailureReport(error.message, error.hint, details=details))
         case TooLarge():
             return Failed(EndReason.OVER_LIMIT, FailureReport(error.message, error.hint, details=details))
-        case FetchRefused() | FetchFailed():
+        case FetchFailed():
+            reason = EndReason.HOST_BUSY if isinstance(error, HostBusy) else EndReason.DOWNLOAD
             message = f"The file for '{order.path}' could not be fetched from {host}: {error.message}"
-            return Failed(EndReason.DOWNLOAD, FailureReport(message, error.hint, type(error).code, details=details))
+            return Failed(reason, FailureReport(message, error.hint, type(error).code, details=details))
         case OSError() if error.errno in (28, 122):  # ENOSPC, EDQUOT
             message = f"No space left on the worker to store '{order.path}'."
             return Failed(EndReason.STORAGE_FULL, FailureReport(message, StorageFull.hint, details=details))

@@ -21,14 +21,13 @@ from comfyward.api.jobs.shapes import Shapes
 from comfyward.api.views import serve
 from comfyward.errors import BlobNotFound, InvalidRequest, Unauthenticated
 from comfyward.ids import is_digest
-from comfyward.runs.files import content_type_of, parse_path
+from comfyward.runs.files import content_type_of, media_type_of, parse_path
 from comfyward.store import files, runs
 from comfyward.store.db import now_ms
 from comfyward.store.files import StoredFile
 
 HASH_PREFIX = "blake3:"
 MIN_LASTS_S, MAX_LASTS_S = 60, 604_800
-MAX_CONTENT_TYPE = 200
 
 
 class HashRequest(leniency.Request):
@@ -74,7 +73,7 @@ class _Assets:
             pieces = pieces_of(upload)
             blob = await self._context.blobs.put_stream(pieces, limit=limit, digest=expected, name=path)
         known = await self._size_of(account_id, blob.digest) is not None
-        file = files.new_file(account_id, path, blob.digest, blob.size, content_type[:MAX_CONTENT_TYPE], now_ms())
+        file = files.new_file(account_id, path, blob.digest, blob.size, media_type_of(content_type), now_ms())
         file, is_new = await self._db.write(_mint, file, expires_at)
         return await self._answer(request, file, 201 if is_new and not known else 200, created_new=is_new and not known)
 

@@ -12,12 +12,12 @@ import msgspec
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from comfyward.accounts.account import Caller
 from comfyward.api import leniency
-from comfyward.api.body import answer, read_json
+from comfyward.api.body import answer, read_json, streamed
 from comfyward.api.context import Context
 from comfyward.api.jobs.shapes import (
     Shapes,
@@ -126,7 +126,7 @@ class _Jobs:
         _, run = await self._run(request)
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         stream = _Stream(self._context, self._shapes(request), run).frames()
-        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+        return streamed(request, stream, media_type="text/event-stream", headers=headers)
 
     async def _submission(self, request: Request) -> Submission:
         body = await read_json(request, JobRequest, self._context.settings.body_limit_bytes)

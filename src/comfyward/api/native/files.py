@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import posixpath
 import re
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,7 +29,14 @@ from comfyward.api.views import SAFE, find_input, serve
 from comfyward.errors import InvalidPath, InvalidRequest, NotFound
 from comfyward.files.objects import blob_key, view_key
 from comfyward.files.pictures import convert, put_mask
-from comfyward.runs.files import Stored, Url, check_segments, content_type_of
+from comfyward.runs.files import (
+    MAX_SEGMENT_BYTES,
+    Stored,
+    Url,
+    check_segments,
+    content_type_of,
+    disposition_of,
+)
 from comfyward.store import files, runs
 from comfyward.store.db import now_ms
 from comfyward.store.files import StoredFile
@@ -37,7 +46,7 @@ KINDS = ("input", "output", "temp")
 TEMP_LASTS_MS = 24 * 3600 * 1000
 HEADER_LIMIT_BYTES = 64 << 20
 DEFAULT_QUALITY = 90
-_ANNOTATED = re.compile(r"(.+) \[(input|output|temp)\]")
+_ANNOTATED = re.compile(r"(.+) \[(input|output|temp)\]", re.DOTALL)
 _ACTIVE_TYPES = ("text/html", "text/javascript", "application/javascript", "text/css", "application/xhtml+xml")
 
 
@@ -71,19 +80,19 @@ class Files:
 
     async def view(self, request: Request) -> Response:
         scope, query = await self._scopes.of(request), request.query_params
-        kind, path = _asked(query.get("filename", ""), query.get("subfolder", ""), query.get("type", "output"))
+        asked = _asked(query.get("filename", ""), query.get("subfolder", ""), query.get("type", "output"))
         try:
-            seen = await self._find(scope, kind, path)
+            kind, seen = await self._find_any(scope, asked)
         except NotFound:
             return Response(status_code=404)
         if isinstance(seen, Url):
             return RedirectResponse(seen.url, 307)
-        headers = {"Content-Disposition": f'filename="{_plain(seen.name)}"'}
+        content_type = "application/octet-stream" if seen.content_type in _ACTIVE_TYPES else seen.content_type
+        headers = {"Content-Disposition": disposition_of(content_type, seen.name)}
         if "preview" in query or "channel" in query:
             converted = await self._converted(seen, query.get("preview"), query.get("channel", "rgba"))
             if converted is not None:
                 return Response(converted.data, media_type=converted.content_type, headers=headers | SAFE)
-        content_type = "application/octet-stream" if seen.content_type in _ACTIVE_TYPES else seen.content_type
         return await serve(
             self._context,
             request,
@@ -106,12 +115,12 @@ class Files:
         scope = await self._scopes.of(request)
         async with read_upload(request, self._context.settings.upload_limit_bytes) as form:
             upload, reference = _upload(form), _reference(form)
-            kind, path = _asked(
+            asked = _asked(
                 reference.get("filename", ""), reference.get("subfolder", ""), reference.get("type", "output")
             )
-            original = await self._find(scope, kind, path)
+            _, original = await self._find_any(scope, asked)
             if isinstance(original, Url):
-                raise NotFound(f"There is no picture '{path}'.")
+                raise NotFound(f"There is no picture '{asked[0][1]}'.")
 
             async def put(folder: Path, target: Path) -> bool:
                 await self._copy(original, folder / "original")
@@ -134,6 +143,14 @@ class Files:
             return Response(status_code=404)
         return answer(header["__metadata__"]) if "__metadata__" in header else Response(status_code=404)
 
+    async def _find_any(self, scope: Scope, asked: list[tuple[str, str]]) -> tuple[str, Seen | Url]:
+        """The first that is there, with its kind. Raises NotFound."""
+        for kind, path in asked[:-1]:
+            with contextlib.suppress(NotFound):
+                return kind, await self._find(scope, kind, path)
+        kind, path = asked[-1]
+        return kind, await self._find(scope, kind, path)
+
     async def _find(self, scope: Scope, kind: str, path: str) -> Seen | Url:
         """Raises NotFound."""
         if kind != "input":
@@ -150,10 +167,10 @@ class Files:
     async def _store(
         self, scope: Scope, form: FormData, filename: str | None, chunks: AsyncIterator[bytes]
     ) -> Response:
-        kind, subfolder = _field(form, "type") or "input", (_field(form, "subfolder") or "").strip("/")
+        kind, subfolder = _field(form, "type") or "input", _folder(_field(form, "subfolder") or "")
         if kind not in KINDS:
             raise InvalidRequest(f"'type' must be one of {', '.join(KINDS)}.")
-        name = (filename or "").rpartition("/")[2]
+        name = (filename or "").strip("/")
         path = "/".join(part for part in (subfolder, name) if part)
         check_segments(path)
         limit = self._context.settings.upload_limit_bytes
@@ -165,7 +182,8 @@ class Files:
             file = replace(file, expires_at=now_ms() + TEMP_LASTS_MS)
         overwrite = is_true(_field(form, "overwrite"))
         stored = await self._db.write(_put_beside, file, overwrite)
-        return answer({"name": stored.path.rpartition("/")[2], "subfolder": subfolder, "type": kind})
+        inside = f"/{kind}/{subfolder}/" if subfolder else f"/{kind}/"
+        return answer({"name": stored.path.removeprefix(inside), "subfolder": subfolder, "type": kind})
 
     async def _converted(self, seen: Seen, preview: str | None, channel: str) -> Converted | None:
         """The picture in the form that was asked for, made once; None when the file is no picture."""
@@ -208,13 +226,18 @@ class Files:
         return header if isinstance(header, dict) else {}
 
 
-def _asked(filename: str, subfolder: str, kind: str) -> tuple[str, str]:
-    """(kind, path below it) of a request's names. Raises InvalidPath."""
+def _asked(filename: str, subfolder: str, kind: str) -> list[tuple[str, str]]:
+    """(kind, path below it) of what names may mean: a file may be called `x [output]`. Raises InvalidPath."""
+    meant = [(filename, kind)]
     if match := _ANNOTATED.fullmatch(filename):
-        filename, kind = match.groups()
+        meant.append((match[1], match[2]))
+    return [_located(name, subfolder, of_kind) for name, of_kind in meant]
+
+
+def _located(filename: str, subfolder: str, kind: str) -> tuple[str, str]:
     if kind not in KINDS:
         raise InvalidRequest(f"'type' must be one of {', '.join(KINDS)}.")
-    path = "/".join(part for part in (subfolder.strip("/"), filename) if part)
+    path = "/".join(part for part in (_folder(subfolder), filename) if part)
     if not filename or filename.startswith("/"):
         raise InvalidPath("The file has no name, or one that begins with a slash.")
     check_segments(path)
@@ -222,31 +245,30 @@ def _asked(filename: str, subfolder: str, kind: str) -> tuple[str, str]:
 
 
 def _left(conn: Connection, account_id: str, kind: str, path: str) -> Seen:
-    """What a run left or showed: by its id as first folder, else the newest output of the name. Raises NotFound."""
-    run_id, _, name = path.partition("/")
-    if name:
-        try:
-            left = runs.get(conn, account_id, run_id).left(kind, name)
-        except NotFound:
-            left = None
-        if left is not None:
-            return Seen(left["digest"], left["size"], left["content_type"], name.rpartition("/")[2])
-    found = files.newest_left(conn, account_id, kind, path)
-    return Seen(found.digest, found.size, found.content_type, path.rpartition("/")[2])
+    """What a run left or showed. Raises NotFound."""
+    left = runs.left(conn, account_id, kind, path)
+    return Seen(left.digest, left.size, left.content_type, path.rpartition("/")[2])
 
 
 def _put_beside(conn: Connection, file: StoredFile, overwrite: bool) -> StoredFile:
     """Stores an upload under its name, or beside a file of other content as `name (1).png`, as ComfyUI does."""
-    stem, dot, suffix = file.path.rpartition(".")
-    stem, suffix = (stem, f".{suffix}") if dot and "/" not in suffix else (file.path, "")
+    folder, _, name = file.path.rpartition("/")
     number, path = 0, file.path
     while not overwrite:
         taken = files.at(conn, file.account_id, [path])
         if not taken or taken[0].digest == file.digest:
             break
         number += 1
-        path = f"{stem} ({number}){suffix}"
+        path = f"{folder}/{_numbered(name, number)}"
     return files.put(conn, replace(file, path=path))
+
+
+def _numbered(name: str, number: int) -> str:
+    """`name (1).png`, with as much of the name as a file system takes."""
+    stem, suffix = posixpath.splitext(name)
+    tail = f" ({number}){suffix}"
+    room = MAX_SEGMENT_BYTES - len(tail.encode())
+    return stem.encode()[:room].decode(errors="ignore") + tail
 
 
 async def _made(make: Callable[[Path, Path], Awaitable[bool]]) -> bytes:
@@ -275,13 +297,15 @@ def _reference(form: FormData) -> dict[str, Any]:
     return reference
 
 
+def _folder(subfolder: str) -> str:
+    """A subfolder as ComfyUI reads it: `./a//b/` is `a/b`."""
+    folder = posixpath.normpath(subfolder).strip("/")
+    return "" if folder == "." else folder
+
+
 def _field(form: FormData, name: str) -> str | None:
     value = form.get(name)
     return value if isinstance(value, str) else None
-
-
-def _plain(name: str) -> str:
-    return re.sub(r'[^\x20-\x7e]|["\\]', "_", name)
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

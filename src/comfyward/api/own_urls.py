@@ -1,0 +1,108 @@
+"""URLs of this server as values of `files`: the stored bytes that they show, without a fetch.
+
+A client gives what it was given: the URL of an output or input in any of the three APIs, absolute or without the host,
+escaped or not, with a signature or without one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from sqlalchemy import Connection
+
+from comfyward.api.context import Context
+from comfyward.api.shapes import API_PREFIX
+from comfyward.api.views import find_input
+from comfyward.errors import InvalidUrl, NotFound
+from comfyward.runs.files import Source, Stored, Url, source_from_row
+from comfyward.store import files, runs
+from comfyward.store.workflows import DEFAULT_ALIAS
+
+_VIEW = re.compile(re.escape(API_PREFIX) + r"/view/workflows/([^/]+)/(input|output|run)/(.+)", re.DOTALL)
+_ASSET = re.compile(r"/api/v2/assets/([^/]+)/content")
+_NATIVE = re.compile(r"(?:/workflows/([^/]+))?/comfy(?:/api)?/view")
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A path of ours, unescaped, and what is asked for in its query."""
+
+    path: str
+    query: dict[str, str]
+
+
+async def resolve_own(context: Context, account_id: str, base_url: str, source: Source) -> Source:
+    """A URL of this server becomes the stored blob that it shows. Raises NotFound, InvalidUrl."""
+    if not isinstance(source, Url) or (asked := _asked(source.url, base_url)) is None:
+        return source
+    if match := _VIEW.fullmatch(asked.path):
+        return await _viewed(context, account_id, asked, *match.groups())
+    if match := _ASSET.fullmatch(asked.path):
+        signed = f"{asked.path}?expires={asked.query.get('expires', '')}"
+        return await _asset(context, account_id, match[1], is_open=_is_signed(context, signed, asked))
+    if match := _NATIVE.fullmatch(asked.path):
+        return await _seen(context, account_id, match[1] or DEFAULT_ALIAS, asked.query)
+    if source.url.startswith("/"):
+        raise InvalidUrl("A URL in 'files' has no host.", hint="Without a host it must be the URL of an output here.")
+    return source
+
+
+def _asked(url: str, base_url: str) -> _Asked | None:
+    """None for a URL of another server."""
+    parts, base = urlsplit(url), urlsplit(base_url)
+    is_own = url.startswith("/") or _origin(url) == _origin(base_url)
+    if not is_own or not parts.path.startswith(f"{base.path}/"):
+        return None
+    path = parts.path.removeprefix(base.path)
+    return _Asked(unquote(path), {name: values[0] for name, values in parse_qs(parts.query).items()})
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+
+
+def _is_signed(context: Context, signed: str, asked: _Asked) -> bool:
+    return context.auth.check_signature(signed, asked.query.get("sig", ""))
+
+
+async def _viewed(context: Context, account_id: str, asked: _Asked, workflow_id: str, kind: str, rest: str) -> Source:
+    """What a URL of v1 shows."""
+    if kind == "input":
+        return await find_input(context, account_id, workflow_id, f"/input/{rest}")
+    run_id, _, name = rest.partition("/")
+    if _is_signed(context, asked.path, asked):
+        run = await context.db.look(runs.get_any, run_id)
+    else:
+        run = await context.db.look(runs.get, account_id, run_id)
+    if run is not None and kind == "run" and f"/{name}" in run.files:
+        return source_from_row(run.files[f"/{name}"])
+    if run is not None and kind == "output" and (output := run.left(kind, name)) is not None:
+        return Stored(output["digest"], output["size"])
+    raise NotFound(f"Run '{run_id}' has no file '{name}'.")
+
+
+async def _asset(context: Context, account_id: str, asset_id: str, *, is_open: bool) -> Stored:
+    """What a URL of v2 shows."""
+    if is_open:
+        file = await context.db.look(files.by_id_of_any, asset_id)
+    else:
+        file = await context.db.look(files.by_id, account_id, asset_id)
+    return Stored(file.digest, file.size)
+
+
+async def _seen(context: Context, account_id: str, workflow_id: str, query: dict[str, str]) -> Source:
+    """What a URL of ComfyUI's own API shows."""
+    path = "/".join(part for part in (query.get("subfolder", "").strip("/"), query.get("filename", "")) if part)
+    kind = query.get("type", "output")
+    if kind == "input":
+        return await find_input(context, account_id, workflow_id, f"/input/{path}")
+    return await context.db.look(_left, account_id, kind, path)
+
+
+def _left(conn: Connection, account_id: str, kind: str, path: str) -> Stored:
+    left = runs.left(conn, account_id, kind, path)
+    return Stored(left.digest, left.size)

@@ -1,0 +1,81 @@
+"""What a host says when it does not hand out a file: the one sentence in its answer that a person should see."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import html
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+READ_BYTES = 16 << 10
+MAX_LENGTH = 300
+_IN_XML = re.compile(r"<(?:\w+:)?(?:Message|Detail|Details|Title)>(.*?)</", re.DOTALL | re.IGNORECASE)
+_PAGE = re.compile(r"<!doctype html|<html|<head|<body", re.IGNORECASE)
+_NOT_SHOWN = re.compile(r"<(style|script)\b.*?(</\1\s*>|$)", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<[^>]*>")
+_KEYS = ("message", "error_description", "detail", "error", "errors", "title", "reason", "msg")
+
+
+def sentence_of(body: bytes, secrets: Iterable[str] = ()) -> str:
+    """What stands in the body of a refusal (JSON, XML, a page, plain text), cleaned and short; empty for nothing."""
+    text = body.decode("utf-8", "replace").strip()
+    found = _in_json(text)
+    if found is None:
+        found = _in_markup(text) if text.startswith("<") else text
+    for secret in secrets:
+        found = found.replace(secret, "***")
+    return _clean(found)
+
+
+def wait_of(header: str | None, now: datetime.datetime) -> float | None:
+    """The seconds that a Retry-After asks for, as a number or as a date; None when it asks for nothing."""
+    text = (header or "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d*)?", text, re.ASCII):
+        return float(text)
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def _in_json(text: str) -> str | None:
+    if not text.startswith(("{", "[", '"')):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return _first_text(value, depth=4) or ""
+
+
+def _first_text(value: Any, depth: int) -> str | None:
+    """The text under the likeliest key, be it in an object below or the first of a list."""
+    match value:
+        case str():
+            return value
+        case list() if value and depth:
+            return _first_text(value[0], depth - 1)
+        case dict() if depth:
+            known = {str(key).lower(): inner for key, inner in value.items()}
+            found = (_first_text(known.get(key), depth - 1) for key in _KEYS)
+            return next((text for text in found if text), None)
+        case _:
+            return None
+
+
+def _in_markup(text: str) -> str:
+    text = _NOT_SHOWN.sub(" ", text)
+    if found := _IN_XML.search(text):
+        return html.unescape(_TAG.sub(" ", found[1]))
+    return "" if not _PAGE.search(text[:1000]) and text.startswith("<?xml") else html.unescape(_TAG.sub(" ", text))
+
+
+def _clean(text: str) -> str:
+    text = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    return text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}…"

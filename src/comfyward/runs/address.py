@@ -1,0 +1,109 @@
+"""Web addresses as people write them: escaped as browsers do, and without the user and password that some carry.
+
+(Source: the WHATWG URL standard, for addresses of http and https. What is escaped already stays as it is.)
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote, urljoin
+
+import idna
+
+_AROUND = "".join(map(chr, range(33)))
+_PARTS = re.compile(r"(https?)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?", re.IGNORECASE | re.DOTALL)
+_PORT = re.compile(r":([0-9]*)$")
+_NOT_IN_HOSTS = re.compile(r"[\x00-\x20\x7f#/:<>?@\[\\\]^|%]")
+_IPV6 = re.compile(r"\[[0-9A-Fa-f:.]+\]")
+_NOT_IN_PATHS = re.compile(r"[\x00-\x20\"<>^`{}\x7f-\U0010ffff]")
+_NOT_IN_QUERIES = re.compile(r"[\x00-\x20\"'<>\x7f-\U0010ffff]")
+
+
+@dataclass(frozen=True)
+class Address:
+    """What to ask for, and the Authorization that the address held as `user:password@`."""
+
+    url: str
+    authorization: str | None = None
+
+
+def parse_address(text: str) -> Address:
+    """The address that a text means. Raises ValueError for what is none of http or https."""
+    match = _PARTS.fullmatch(_tidied(text))
+    if match is None:
+        raise ValueError("it is not an http:// or https:// URL")
+    scheme, authority, path, query, fragment = (part or "" for part in match.groups())
+    login, _, host = authority.rpartition("@")
+    path = _escaped(path, _NOT_IN_PATHS)
+    query, fragment = _escaped(query, _NOT_IN_QUERIES), _escaped(fragment, _NOT_IN_QUERIES)
+    return Address(f"{scheme.lower()}://{_host(host)}{path}{query}{fragment}", _authorization(login))
+
+
+def redirected(url: str, location: str) -> Address:
+    """Where a Location header leads, given as http.client gives headers: one character for each byte of it.
+
+    Raises ValueError.
+    """
+    raw = location.encode("latin-1")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:  # bytes of an older character set, which the host wants to see again
+        text = "".join(chr(byte) if byte < 128 else f"%{byte:02X}" for byte in raw)
+    return parse_address(urljoin(url, _tidied(text)))
+
+
+def without_login(url: str) -> str:
+    """An address as it may be shown."""
+    return re.sub(r"^([a-zA-Z]+:[/\\]{2})[^/?#\\]*@", r"\1", url)
+
+
+def _tidied(text: str) -> str:
+    """Without the space and line breaks that come with copied text; backslashes separate as slashes do."""
+    head, mark, query = re.sub(r"[\t\r\n]", "", text.strip(_AROUND)).partition("?")
+    return head.replace("\\", "/") + mark + query
+
+
+def _escaped(text: str, unsafe: re.Pattern[str]) -> str:
+    return unsafe.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), text)
+
+
+def _host(text: str) -> str:
+    port = _PORT.search(text)
+    host = text[: port.start()] if port else text
+    if port and port[1] and int(port[1][:6]) > 65535:
+        raise ValueError("its port is above 65535")
+    if not host.isascii() or "%" in host:
+        host = _of_letters(unquote(host, errors="strict"))
+    if not host or (_NOT_IN_HOSTS.search(host) and not _IPV6.fullmatch(host)):
+        raise ValueError("its host is not the name of one")
+    return host + (port[0] if port and port[1] else "")
+
+
+def _of_letters(host: str) -> str:
+    """The name of a host in letters of any script, as name servers know it."""
+    try:
+        mapped = idna.uts46_remap(host, std3_rules=False, transitional=False)
+    except idna.IDNAError as error:
+        raise ValueError("its host is not the name of one") from error
+    labels = (label if label.isascii() else f"xn--{label.encode('punycode').decode()}" for label in mapped.split("."))
+    return ".".join(labels)
+
+
+def _authorization(login: str) -> str | None:
+    user, _, password = (unquote(part) for part in login.partition(":"))
+    if not user and not password:
+        return None
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+def password_of(authorization: str) -> str:
+    """The password inside an Authorization of the basic kind; empty when there is none."""
+    scheme, _, coded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(coded).decode().partition(":")[2]
+    except ValueError:
+        return ""
