@@ -22,6 +22,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from comfyward.errors import InvalidRequest, TooLarge
+from comfyward.python_json import NOT_JSON, read_request
 
 M = TypeVar("M", bound=BaseModel)
 S = TypeVar("S", bound=msgspec.Struct)
@@ -148,8 +149,8 @@ async def read_json(request: Request, model: type[M], limit_bytes: int) -> M:
     """The body as a model. Raises InvalidRequest naming the field and what it should be."""
     body = await read_body(request, limit_bytes)
     try:
-        data = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        data = read_request(body)
+    except NOT_JSON as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.", hint="Send a JSON object.") from error
     if not isinstance(data, dict):
         raise InvalidRequest("The body must be a JSON object.", hint='Send a JSON object, such as {"prompt": {…}}.')

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -27,6 +26,7 @@ from comfyward.api.native.shapes import (
 )
 from comfyward.dispatch.intake import Submission
 from comfyward.errors import InvalidGraph, InvalidRequest, NotFound
+from comfyward.python_json import NOT_JSON, read_request
 from comfyward.runs.run import FINAL_STATES, LEASED_STATES, Face, Run, State
 from comfyward.store import runs
 from comfyward.store.db import now_ms
@@ -196,8 +196,8 @@ class Queue:
         """A JSON object whatever the Content-Type says; an empty body is an empty one."""
         raw = await read_body(request, self._context.settings.body_limit_bytes)
         try:
-            body = msgspec.json.decode(raw) if raw.strip() else {}
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+            body = read_request(raw) if raw.strip() else {}
+        except NOT_JSON as problem:
             raise InvalidRequest(f"The body is not valid JSON: {problem}.") from problem
         if not isinstance(body, dict):
             raise InvalidRequest("The body must be a JSON object.")

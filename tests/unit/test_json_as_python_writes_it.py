@@ -1,0 +1,37 @@
+"""ComfyUI and its clients write JSON with Python: what strict JSON does not have is read, and never written."""
+
+import json
+
+import msgspec
+import pytest
+
+from comfyward.python_json import NOT_JSON, read_answer, read_request
+
+NUMBERS = '"a": [NaN, Infinity, -Infinity, 1e999, 1.5, 3]'
+ODD = f'{{{NUMBERS}, "NaN": "NaN Infinity", "half": "\\ud83d", "whole": "\\ud83d\\ude00"}}'
+
+
+def test_numbers_that_json_does_not_have_are_null_in_an_answer() -> None:
+    value = read_answer(ODD.encode())
+
+    assert value["a"] == [None, None, None, None, 1.5, 3]
+    assert value["NaN"] == "NaN Infinity"
+    assert (value["half"], value["whole"]) == ("\ufffd", "😀")
+    assert json.loads(msgspec.json.encode(value)) == value
+
+
+def test_they_are_their_names_in_a_request_which_comfyui_reads_as_numbers() -> None:
+    value = read_request(ODD)
+
+    assert value["a"] == ["NaN", "Infinity", "-Infinity", "Infinity", 1.5, 3]
+    assert [float(each) for each in value["a"][1:4]] == [float("inf"), float("-inf"), float("inf")]
+
+
+def test_a_mark_of_the_byte_order_is_passed_over() -> None:
+    assert read_request(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"a": nan}', "[1,]", "[" * 100_000, "'a'"])
+def test_what_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(NOT_JSON):
+        read_request(text)
