@@ -22,6 +22,7 @@ from comfyward.errors import InvalidRequest, NotFound, OtherVersion, StaleLease,
 from comfyward.files.objects import Blob, blob_key, shown_as
 from comfyward.ids import is_digest
 from comfyward.runs.files import Stored, source_from_row
+from comfyward.runs.log import plain
 from comfyward.runs.run import Face, Run
 from comfyward.store import queue, workers
 from comfyward.store.db import now_ms
@@ -95,7 +96,7 @@ def _life_routes(context: Context) -> list[Route]:
         worker_id, incarnation = request.path_params["worker_id"], request.path_params["incarnation"]
         await _asker(context, request, worker_id, incarnation)
         text = await read_body(request, MAX_MESSAGE_BYTES)
-        log = text.decode("utf-8", "replace")
+        log = plain(text.decode("utf-8", "replace"))
         context.leases.log_came(worker_id, log)
         db.notices.tell(LogCame(worker_id, log))
         return Response(status_code=204)

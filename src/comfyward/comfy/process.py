@@ -17,12 +17,14 @@ from typing import Any
 from comfyward.comfy import private_copy, sandbox
 from comfyward.comfy.install import Installation
 from comfyward.errors import SetupFailed
+from comfyward.runs.log import plain
 
 EXTENSION_DIR = Path(__file__).parent / "extension"
 READY_TIMEOUT_S = 300.0
 READY_POLL_S = 0.02
 STOP_GRACE_S = 5.0
-LOG_TAIL_BYTES = 256 << 10
+LOG_TAIL_LENGTH = 256 << 10
+LOG_READ_BYTES = 4 << 20  # progress bars write much and leave little
 LOG_LIMIT_BYTES = 64 << 20
 
 # Model folders that ComfyUI knows: they exist from the start, since a folder made later is not always noticed.
@@ -140,11 +142,11 @@ class ComfyProcess:
         return 0
 
     def log_since(self, offset: int) -> str:
-        """What was logged after an offset, its end when it is long."""
+        """What was logged after an offset, as plain text; its end when it is long."""
         with contextlib.suppress(FileNotFoundError), self.log_path.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
-            log.seek(max(offset, size - LOG_TAIL_BYTES))
-            return log.read().decode("utf-8", "replace")
+            log.seek(max(offset, size - LOG_READ_BYTES))
+            return plain(log.read().decode("utf-8", "replace"))[-LOG_TAIL_LENGTH:]
         return ""
 
     async def _wait_ready(self) -> None:

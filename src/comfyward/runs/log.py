@@ -1,0 +1,32 @@
+"""What a program logged for a terminal, as plain text."""
+
+from __future__ import annotations
+
+import re
+
+# ECMA-48: control sequences (colours, the cursor), strings that terminals keep to themselves (titles), and others.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)|[ -/]*[0-~]?)")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    """Without colours and other orders to a terminal; of a line that was written over, what stood there at last."""
+    lines = _ESCAPES.sub("", text).split("\n")
+    return "\n".join(_CONTROLS.sub("", _at_last(line)) for line in lines)
+
+
+def _at_last(line: str) -> str:
+    if "\r" in line:
+        line = next((written for written in reversed(line.split("\r")) if written), "")
+    return _erased(line) if "\b" in line else line
+
+
+def _erased(line: str) -> str:
+    """A backspace takes the letter before it."""
+    left: list[str] = []
+    for letter in line:
+        if letter != "\b":
+            left.append(letter)
+        elif left:
+            left.pop()
+    return "".join(left)
