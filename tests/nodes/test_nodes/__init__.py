@@ -2,12 +2,14 @@
 
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 
 import comfy.utils
 import folder_paths
 import torch
+from comfy_execution.graph_utils import GraphBuilder
 
 
 class TestSteps:
@@ -61,6 +63,57 @@ class TestBytes:
     def run(self, images, size):
         (Path(folder_paths.get_output_directory()) / "bytes.bin").write_bytes(os.urandom(size))
         return {"ui": {}}
+
+
+class TestExpands:
+    """Becomes as many pictures as `count`, each saved by a node of its own; the last fails, or waits for itself."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "test", "run", (), True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        ends = (["well", "failing", "in a cycle"],)
+        return {"required": {"count": ("INT", {"default": 1}), "ends": ends, "prefix": ("STRING", {})}}
+
+    def run(self, count, ends, prefix):
+        graph = GraphBuilder()
+        for number in range(count):
+            picture = graph.node("EmptyImage", width=8, height=8, batch_size=1, color=number)
+            graph.node("SaveImage", images=picture.out(0), filename_prefix=f"{prefix}{number}")
+        if ends == "failing":
+            graph.node("PreviewImage", images=graph.node("TestFails").out(0))
+        if ends == "in a cycle":
+            first, second = graph.node("ImageInvert"), graph.node("ImageInvert")
+            first.set_input("image", second.out(0))
+            second.set_input("image", first.out(0))
+            graph.node("PreviewImage", images=first.out(0))
+        return {"result": (), "expand": graph.finalize()}
+
+
+class TestOdd:
+    """Shows what JSON does not have, and what it cannot hold."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "test", "run", (), True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": ("FLOAT", {"default": 0.0, "min": -1e9, "max": 1e9})}}
+
+    def run(self, value):
+        tensor = torch.zeros(2)
+        shown = {"values": [float("nan"), value], "odd": [tensor, tensor.mean()], "tags": ["one, two"], "text": ["x"]}
+        return {"ui": shown}
+
+
+class TestExits:
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "test", "run", (), True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def run(self):
+        sys.exit("this node leaves")
 
 
 class TestHarm:
@@ -121,5 +174,8 @@ NODE_CLASS_MAPPINGS = {
     "TestFails": TestFails,
     "TestBytes": TestBytes,
     "TestSecret": TestSecret,
+    "TestExpands": TestExpands,
+    "TestOdd": TestOdd,
+    "TestExits": TestExits,
     "TestHarm": TestHarm,
 }
