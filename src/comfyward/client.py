@@ -125,9 +125,9 @@ class Run:
 
     @property
     def outputs(self) -> list[Output]:
-        """What it left; nothing unless it succeeded."""
+        """What it has left so far, or left before it failed."""
         prefix = f"/workflows/{self.workflow_id}/output/{self.id}/"
-        found = self.data["output"] if isinstance(self.data["output"], list) else []
+        found = self.data.get("outputs") or []
         return [
             Output(
                 name=each["filename"].removeprefix(prefix),

@@ -28,6 +28,7 @@ ComfywardError                     code, status, hint, details
 ├── StorageFull          507       no space left for a file
 ├── ComfyUIError         502       ComfyUI answered what it should not
 │   ├── ComfyUICrashed   502       its process ended
+│   ├── UnreadableAnswer 502       its answer cannot be understood, however often it is asked
 │   └── GraphRefused     400       its own validation said no
 ├── Unavailable          503       the database is away; the same request may be sent again
 └── SetupFailed          500       ComfyUI or the server could not be set up
@@ -208,6 +209,10 @@ class ComfyUIError(ComfywardError):
 
 class ComfyUICrashed(ComfyUIError):
     code = "comfyui_crashed"
+
+
+class UnreadableAnswer(ComfyUIError):
+    pass
 
 
 class GraphRefused(ComfyUIError):

@@ -19,6 +19,7 @@ from comfyward.worker.protocol import (
     OutputOffer,
     OutputPlace,
     PreviewFrame,
+    Produced,
     Released,
     Reports,
     Started,
@@ -31,6 +32,14 @@ GOLDEN = {
     '{"type":"downloading","path":"/input/a","done":1,"total":2}': Downloading("/input/a", 1, 2),
     '{"type":"started","seq":1}': Started(1),
     '{"type":"progress","node":"3","value":1.0,"maximum":4.0,"done":2,"total":5}': NodeProgress("3", 1.0, 4.0, 2, 5),
+    '{"type":"progress","node":"5.0.0.1","value":1.0,"maximum":1.0,"done":2,"total":5,"part":0.5,"finished":true,'
+    '"display":"5","parent":"5","real":"5"}': NodeProgress(
+        "5.0.0.1", 1.0, 1.0, 2, 5, part=0.5, finished=True, display="5", parent="5", real="5"
+    ),
+    '{"type":"produced","seq":2,"outputs":[{"name":"a.png","digest":"d","size":3,"content_type":"image/png",'
+    '"streamed":true}],"shown":{"outputs":{}}}': Produced(
+        2, [OutputFile("a.png", "d", 3, "image/png", streamed=True)], {"outputs": {}}
+    ),
     '{"type":"cached","nodes":["1","2"]}': NodesCached(["1", "2"]),
     '{"type":"preview","node":"3","content_type":"image/jpeg","data":"AQI="}': PreviewFrame("3", "image/jpeg", b"\1\2"),
     '{"type":"released","seq":1}': Released(1),
@@ -40,7 +49,8 @@ GOLDEN = {
         2, EndReason.COMPLETED, [OutputFile("a.png", "d", 3, "image/png", "2")], {"outputs": {}}, run_time_ms=7
     ),
     '{"type":"ended","seq":2,"reason":"oom","outputs":[],"shown":{},"previews":[],"failure":{"message":"m","hint":null,"exception_type":null,'
-    '"node_id":null,"node_type":null,"traceback":[],"details":{}},"run_time_ms":null,"log":"l"}': Ended(
+    '"node_id":null,"node_type":null,"traceback":[],"details":{},'
+    '"executed":[],"current_inputs":{},"current_outputs":[]},"run_time_ms":null,"log":"l"}': Ended(
         2, EndReason.OOM, failure=FailureReport("m"), log="l"
     ),
 }

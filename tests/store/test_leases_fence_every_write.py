@@ -34,8 +34,8 @@ def test_reports_are_taken_once_and_in_order(store: Store) -> None:
     _, first = store.write(_apply, "lease", [Started(1)], {})
     _, repeated = store.write(_apply, "lease", [Started(1), ended], {})
 
-    assert [event.data["state"] for event in first] == ["running"]
-    assert [event.data["state"] for event in repeated] == ["succeeded"]
+    assert [event.data["state"] for event in first[1]] == ["running"]
+    assert [event.data["state"] for event in repeated[2]] == ["succeeded"]
     with pytest.raises(StaleLease):
         store.write(_apply, "lease", [ended], {})
     numbers = [event.seq for event in store.read(events.after, store.alice.id, "r", 0)]

@@ -32,8 +32,11 @@ def event(kind: EventType, **data: Any) -> Event:
     return Event("run1", "account", kind, data)
 
 
-def progress(node: str, value: float, maximum: float) -> Event:
-    return event(EventType.PROGRESS, node=node, value=value, max=maximum, nodes_done=0, nodes_total=2)
+def progress(node: str, value: float, maximum: float, **more: Any) -> Event:
+    return event(EventType.PROGRESS, node=node, value=value, max=maximum, nodes_done=0, nodes_total=2, done=0.0, **more)
+
+
+MADE = {"display_node": "5", "parent_node": "5.0.0.1", "real_node": "5"}
 
 
 def kinds(messages: list[Message]) -> list[str]:
@@ -57,6 +60,7 @@ def test_a_run_from_start_to_end() -> None:
         event(EventType.CACHED, nodes=["1"]),
         progress("3", 0, 1),
         progress("3", 2, 4),
+        progress("3", 4, 4, finished=True),
         progress("9", 0, 1),
     )
     told += story.end(RUN)
@@ -68,6 +72,7 @@ def test_a_run_from_start_to_end() -> None:
         "executing 3",
         "progress_state",
         "progress 3",
+        "progress_state",
         "progress_state",
         "executing 9",
         "progress_state",
@@ -85,7 +90,8 @@ def test_a_nodes_results_lie_below_the_runs_id() -> None:
 
 
 def test_the_state_of_all_nodes_goes_along() -> None:
-    _, told = tell(event(EventType.CACHED, nodes=[]), progress("3", 2, 4), progress("9", 0, 1))
+    done = progress("3", 4, 4, finished=True)
+    _, told = tell(event(EventType.CACHED, nodes=[]), progress("3", 2, 4), done, progress("9", 0, 1))
 
     states = [
         message.data["nodes"] for message in told if isinstance(message, Text) and message.type == "progress_state"
@@ -93,8 +99,48 @@ def test_the_state_of_all_nodes_goes_along() -> None:
     assert [{node: state["state"] for node, state in nodes.items()} for nodes in states] == [
         {"3": "running"},
         {"3": "running"},
+        {"3": "finished"},
         {"3": "finished", "9": "running"},
     ]
+
+
+def test_nodes_made_at_run_time_keep_their_parents() -> None:
+    _, told = tell(progress("5", 0, 1), progress("5.0.0.2", 1, 2, **MADE), progress("5", 1, 1, finished=True))
+
+    *_, executing, _, step, last = [message.data for message in told if isinstance(message, Text)]
+    assert executing == {"node": "5.0.0.2", "display_node": "5", "prompt_id": "p"}
+    assert step == {"value": 1, "max": 2, "prompt_id": "p", "node": "5.0.0.2"}
+    made = last["nodes"]["5.0.0.2"]
+    assert {name: made[name] for name in made if name.endswith("node_id")} == {
+        "node_id": "5.0.0.2",
+        "display_node_id": "5",
+        "parent_node_id": "5.0.0.1",
+        "real_node_id": "5",
+    }
+    assert (made["state"], last["nodes"]["5"]["state"]) == ("running", "finished")
+
+
+def test_what_a_node_shows_is_told_once() -> None:
+    story, told = tell(event(EventType.SHOWN, node="9", display_node="5", shown=SHOWN["outputs"]["9"]))
+
+    [executed] = told
+    assert isinstance(executed, Text)
+    assert executed.type == "executed"
+    assert (executed.data["node"], executed.data["display_node"]) == ("9", "5")
+    assert executed.data["output"]["images"] == [{"filename": "a.png", "subfolder": "run1/sub", "type": "output"}]
+    assert kinds(list(story.end(RUN))) == ["execution_cached", "execution_success"]
+
+
+def test_what_finished_nodes_of_a_failed_run_show_is_told() -> None:
+    meta = {"9": {"node_id": "9", "display_node": "5", "parent_node": "5", "real_node_id": "5"}}
+    shown = msgspec.json.encode({**SHOWN, "meta": meta}).decode()
+    failed = dataclasses.replace(RUN, state=State.FAILED, end_reason=EndReason.NODE_ERROR, failure={}, shown=shown)
+
+    executed, error = Narration("p", began=True).end(failed)
+
+    assert isinstance(executed, Text)
+    assert isinstance(error, Text)
+    assert (executed.type, executed.data["display_node"], error.type) == ("executed", "5", "execution_error")
 
 
 def test_execution_cached_comes_even_when_nothing_was() -> None:
@@ -115,6 +161,7 @@ def test_a_second_attempt_is_told_anew() -> None:
 
 def test_failures_and_cancels_end_in_their_own_messages() -> None:
     failure = {"message": "m", "node_id": "3", "node_type": "K", "exception_type": "ValueError", "traceback": ["t"]}
+    failure |= {"executed": ["1"], "current_inputs": {"seed": [1]}, "current_outputs": ["1", "2"]}
     failed = dataclasses.replace(RUN, state=State.FAILED, end_reason=EndReason.NODE_ERROR, failure=failure, shown=None)
     cancelled = dataclasses.replace(
         RUN, state=State.CANCELLED, end_reason=EndReason.CANCELLED, failure=failure, shown=None
@@ -129,12 +176,12 @@ def test_failures_and_cancels_end_in_their_own_messages() -> None:
         "timestamp": 0,
         "node_id": "3",
         "node_type": "K",
-        "executed": [],
+        "executed": ["1"],
         "exception_message": "m",
         "exception_type": "ValueError",
         "traceback": ["t"],
-        "current_inputs": {},
-        "current_outputs": [],
+        "current_inputs": {"seed": [1]},
+        "current_outputs": ["1", "2"],
     }
     assert kinds(list(interrupt)) == ["execution_interrupted"]
 

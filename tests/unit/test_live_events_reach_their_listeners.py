@@ -29,18 +29,17 @@ async def test_by_run_and_by_account() -> None:
             await other.next(0.01)
 
 
-async def test_a_slow_listener_misses_progress_but_no_picture_and_no_status() -> None:
+async def test_a_slow_listener_misses_progress_but_no_result_and_no_status() -> None:
     hub = Hub()
-    png, jpeg = "data:image/png;base64,", "data:image/jpeg;base64,"
+    preview = event(EventType.PREVIEW, image="data:image/png;base64,")
     with hub.listen("run") as listener:
         hub.publish([event(node=str(number)) for number in range(MAX_BEHIND + 50)])
-        hub.publish([event(EventType.PREVIEW, image=jpeg), event(EventType.PREVIEW, image=png), last()])
+        hub.publish([preview, event(EventType.SHOWN, node="9"), last()])
 
         heard = await listener.all(1)
 
     assert len(heard) == MAX_BEHIND + 2
-    assert [each.type for each in heard[-2:]] == [EventType.PREVIEW, EventType.STATUS]
-    assert heard[-2].data["image"] == png
+    assert [each.type for each in heard[-2:]] == [EventType.SHOWN, EventType.STATUS]
 
 
 async def test_the_newest_progress_is_there_for_who_comes_late_until_the_run_is_over() -> None:

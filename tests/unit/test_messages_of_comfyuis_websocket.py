@@ -5,20 +5,55 @@ import struct
 
 import pytest
 
-from comfyward.comfy.messages import Cached, Executed, Executing, Finished, Preview, Progress, parse_binary, parse_text
+from comfyward.comfy.messages import (
+    Cached,
+    Executed,
+    Executing,
+    Failed,
+    Finished,
+    NodeState,
+    NodeStates,
+    Preview,
+    Progress,
+    parse_binary,
+    parse_text,
+)
+
+NAN = float("nan")
+STATE = {"value": 1, "max": 4, "state": "running", "node_id": "5.0.0.1", "prompt_id": "p"}
+MADE = {"display_node_id": "5", "parent_node_id": "5", "real_node_id": "5"}
 
 
 @pytest.mark.parametrize(
     ("kind", "data", "message"),
     [
         ("execution_cached", {"nodes": ["1"], "prompt_id": "p"}, Cached("p", ("1",))),
-        ("executing", {"node": "3", "prompt_id": "p"}, Executing("p", "3")),
+        ("executing", {"node": "3", "prompt_id": "p"}, Executing("p", "3", "3")),
+        ("executing", {"node": "5.0.0.1", "display_node": "5", "prompt_id": "p"}, Executing("p", "5.0.0.1", "5")),
+        (
+            "executing",
+            {"node": "3", "prompt_id": "p", "comfyward": {"is_output": True, "files": [["a/b.png", 3, 7]]}},
+            Executing("p", "3", "3", is_output=True, files={"a/b.png": (3, 7)}),
+        ),
         ("executing", {"node": None, "prompt_id": "p"}, Finished("p")),
+        (
+            "progress_state",
+            {"prompt_id": "p", "nodes": {"5.0.0.1": STATE | MADE}},
+            NodeStates("p", (NodeState("5.0.0.1", "running", 1.0, 4.0, "5", "5", "5"),)),
+        ),
         ("progress", {"node": "3", "value": 1, "max": 4, "prompt_id": "p"}, Progress("p", "3", 1.0, 4.0)),
-        ("executed", {"node": "3", "output": {"a": 1}, "prompt_id": "p"}, Executed("p", "3")),
+        ("executed", {"node": "3", "output": {"a": [1]}, "prompt_id": "p"}, Executed("p", "3", "3", {"a": [1]})),
+        ("executed", {"node": "3", "output": None, "prompt_id": "p"}, Executed("p", "3", "3", {})),
+        (
+            "executed",
+            {"node": "3", "output": {"a": [NAN]}, "prompt_id": "p"},
+            Executed("p", "3", "3", {"a": [None]}),
+        ),
+        ("execution_error", {"prompt_id": "p", "node_id": "3"}, Failed("p", {"prompt_id": "p", "node_id": "3"})),
         ("status", {"status": {}}, None),
         ("executing", {"node": "3"}, None),
         ("progress", {"node": "3", "value": "x", "max": 4, "prompt_id": "p"}, None),
+        ("progress_state", {"prompt_id": "p", "nodes": []}, None),
     ],
 )
 def test_text_messages(kind: str, data: dict, message: object) -> None:

@@ -56,6 +56,7 @@ class Shapes:
             "files": {path: self._file(run, path, source) for path, source in run.files.items()},
             "error": _error(run) if failure else None,
             "output": self._output(run),
+            "outputs": self._outputs(run),
             "tags": run.tags,
             "view_count": 0,
             "download_count": 0,
@@ -124,12 +125,16 @@ class Shapes:
         return f"{self._base_url}{quote(path)}?sig={self._auth.signature(path)}"
 
     def _output(self, run: Run) -> Any:
-        if run.state is State.SUCCEEDED:
-            return [self._output_file(run, output) for output in run.outputs]
         if run.failure is None:
-            return []
+            return self._outputs(run)
         error = {"error": _comfyui_error(run)}
         return {**error, "output": error}
+
+    def _outputs(self, run: Run) -> list[dict[str, Any]]:
+        """What the run has left so far; of a run that is over without success, each is marked."""
+        is_partial = run.state.is_final and run.state is not State.SUCCEEDED
+        mark = {"partial": True} if is_partial else {}
+        return [{**self._output_file(run, output), **mark} for output in run.outputs]
 
     def _output_file(self, run: Run, output: dict[str, Any]) -> dict[str, Any]:
         filename = f"/workflows/{run.workflow_id}/output/{run.id}/{output['name']}"

@@ -72,9 +72,7 @@ class _Bars:
                 self._download(data["path"], data["done"], data["total"])
             case "progress":
                 self._step(data["node"], data["value"], data["max"])
-                fraction = data["value"] / data["max"] if data["max"] else 0
-                done = min(data["nodes_total"], data["nodes_done"] + fraction)
-                self._progress.update(self._run, total=data["nodes_total"], completed=done)
+                self._progress.update(self._run, total=1, completed=data["done"])
             case "staged":
                 self._progress.update(self._run, description="next in line")
             case "cancelling":

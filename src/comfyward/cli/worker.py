@@ -84,7 +84,7 @@ async def _work(
         comfyui=comfyui,
         stage=Stage(cache, link, name),
         execute=Execute(comfyui, base_dir / "collect"),
-        collect=Collect(link),
+        collect=Collect(link, base_dir / "comfyui", base_dir / "collect"),
         memory_limit_bytes=settings.comfyui_memory_limit_bytes,
         log_tail=keep_log_tail(),
     )

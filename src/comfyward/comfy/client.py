@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,27 +13,33 @@ import aiohttp
 import msgspec
 
 from comfyward.comfy.messages import Message, parse_binary, parse_text
-from comfyward.errors import ComfyUICrashed, ComfyUIError, GraphRefused
+from comfyward.errors import ComfyUICrashed, ComfyUIError, GraphRefused, UnreadableAnswer
+from comfyward.python_json import NOT_JSON, read_answer
 
 ORDER_TIMEOUT_S = 60.0
-MAX_MESSAGE_BYTES = 256 << 20
+MAX_MESSAGE_BYTES = 2 << 30  # pictures come as messages, of any size that ComfyUI can make
 
 
 @dataclass(frozen=True)
 class History:
     """What ComfyUI remembers of a finished prompt."""
 
-    succeeded: bool
+    status: str
     outputs: dict[str, Any]
     messages: list[tuple[str, dict[str, Any]]]
     meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether ComfyUI came to the end of the graph: `status` alone also says so of some that it gave up."""
+        return self.status == "success" and self.message("execution_success") is not None
 
     def message(self, kind: str) -> dict[str, Any] | None:
         return next((data for name, data in self.messages if name == kind), None)
 
 
 class ComfyClient:
-    """Every call raises ComfyUICrashed when ComfyUI cannot be reached, ComfyUIError when it answers nonsense."""
+    """Every call raises ComfyUICrashed when ComfyUI cannot be reached, UnreadableAnswer when it answers nonsense."""
 
     def __init__(self, socket: Path, client_id: str) -> None:
         self._client_id = client_id
@@ -81,11 +86,13 @@ class ComfyClient:
         entry = (await self._get(f"/history/{prompt_id}")).get(prompt_id)
         if entry is None:
             return None
-        status = entry.get("status") or {}
-        messages = [(str(name), data) for name, data in status.get("messages", [])]
-        return History(
-            status.get("status_str") == "success", entry.get("outputs", {}), messages, entry.get("meta") or {}
-        )
+        try:
+            status = entry.get("status") or {}
+            messages = [(str(name), dict(data)) for name, data in status.get("messages", [])]
+            outputs, meta = dict(entry.get("outputs") or {}), dict(entry.get("meta") or {})
+        except (AttributeError, TypeError, ValueError) as error:
+            raise UnreadableAnswer(f"ComfyUI's history of the run is not what it should be: {error}.") from error
+        return History(str(status.get("status_str")), outputs, messages, meta)
 
     async def is_queued(self, prompt_id: str) -> bool:
         """Whether ComfyUI still has the prompt, running or waiting."""
@@ -121,7 +128,7 @@ class ComfyClient:
     async def _get(self, path: str) -> dict[str, Any]:
         async with self._request("GET", path) as answer:
             if answer.status != 200:
-                raise ComfyUIError(f"ComfyUI answered {answer.status} to GET {path}.")
+                raise UnreadableAnswer(f"ComfyUI answered {answer.status} to GET {path}.")
             return await _json(answer)
 
     async def _post(self, path: str, body: dict[str, Any]) -> None:
@@ -152,21 +159,16 @@ async def _parsed(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[Mess
 
 
 async def _json(answer: aiohttp.ClientResponse) -> dict[str, Any]:
+    body = await answer.read()
     try:
-        data = _decoded(await answer.read())
-    except ValueError as error:
-        raise ComfyUIError(f"ComfyUI answered {answer.status} with something that is not JSON.") from error
+        data = read_answer(body)
+    except RecursionError as error:
+        raise UnreadableAnswer("What a node shows is nested too deeply to be read.") from error
+    except NOT_JSON as error:
+        raise UnreadableAnswer(f"ComfyUI answered {answer.status} with something that is not JSON.") from error
     if not isinstance(data, dict):
-        raise ComfyUIError("ComfyUI answered with JSON that is not an object.")
+        raise UnreadableAnswer("ComfyUI answered with JSON that is not an object.")
     return data
-
-
-def _decoded(body: bytes) -> Any:
-    """ComfyUI writes JSON as Python does: with NaN and Infinity, which some packs give as the bounds of an input."""
-    try:
-        return msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        return json.loads(body)
 
 
 def _refusal(data: dict[str, Any]) -> GraphRefused:

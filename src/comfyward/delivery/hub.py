@@ -132,12 +132,12 @@ class Hub:
             if event.type is EventType.STATUS:
                 self._newest.pop(event.run_id, None)
             return
+        if event.type is EventType.SHOWN:
+            return  # who comes late hears of it at the end
         key = (event.type, str(event.data.get("path", "")))
         self._newest.setdefault(event.run_id, {})[key] = event
 
 
 def _may_be_missed(event: Event) -> bool:
-    """Progress goes on with the next one; a PNG may be a node's final picture, which comes once."""
-    if event.type is EventType.PREVIEW:
-        return not str(event.data["image"]).startswith("data:image/png")
-    return event.type not in STORED
+    """Progress goes on with the next one; what a node shows comes once."""
+    return event.type not in STORED and event.type is not EventType.SHOWN

@@ -5,12 +5,12 @@ Every function runs inside a write transaction and returns what to tell the live
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection
 
 from comfyward.accounts.usage import credits_for
@@ -73,6 +73,29 @@ def started(conn: Connection, lease: str, report_seq: int, now: int) -> tuple[Ru
     return run, _told(conn, event, now)
 
 
+def produced(
+    conn: Connection, run: Run, left: Left, *, taken: int, report_seq: int, now: int
+) -> tuple[Run, list[Event]] | None:
+    """A run on its way has left something: it is its caller's from now on. None when the run has moved on."""
+    fresh = queue.produce(
+        conn,
+        run.lease or "",
+        taken=taken,
+        seq=report_seq,
+        outputs=_with(run.outputs, left.outputs),
+        shown=_merged(run.shown, left.shown),
+        previews=_with(run.previews, left.previews),
+        events=len(left.outputs),
+        now=now,
+    )
+    if fresh is None:
+        return None
+    _keep_files(conn, run, left, now)
+    events = _of_outputs(run, left, fresh.event_seq)
+    stored_events.add(conn, events, now)
+    return fresh, events
+
+
 def ended(
     conn: Connection, run: Run, reason: EndReason, now: int, *, prices: Mapping[str, float], left: Left = NOTHING
 ) -> list[Event]:
@@ -83,7 +106,7 @@ def ended(
     if state is State.FAILED and reason is EndReason.OOM and run.fallback_pool is not None:
         return requeued(conn, run, reason, now, log=left.log, pool=run.fallback_pool)
     if state is State.CANCELLED:
-        reason, left = EndReason.CANCELLED, dataclasses.replace(left, outputs=())
+        reason = EndReason.CANCELLED
     failure = None if state is State.SUCCEEDED else _explained(left.failure, reason)
     last_seq = queue.finish(
         conn,
@@ -91,9 +114,9 @@ def ended(
         state=state,
         reason=reason,
         failure=failure,
-        outputs=list(left.outputs),
+        outputs=_with(run.outputs, left.outputs) if left.outputs else None,
         shown=left.shown,
-        previews=list(left.previews),
+        previews=_with(run.previews, left.previews) if left.previews else None,
         run_time_ms=left.run_time_ms,
         log=left.log,
         events=len(left.outputs) + 1,
@@ -103,10 +126,7 @@ def ended(
         return []
     _keep_files(conn, run, left, now)
     _book(conn, run, reason, left.run_time_ms, now, prices)
-    events = [
-        Event(run.id, run.account_id, EventType.OUTPUT, dict(output), seq)
-        for seq, output in enumerate(left.outputs, last_seq - len(left.outputs))
-    ]
+    events = _of_outputs(run, left, last_seq - 1)
     events.append(_status(run.id, run.account_id, last_seq, state, reason, failure=failure))
     stored_events.add(conn, events, now)
     _announce(conn, run, _WEBHOOK_OF[state], now)
@@ -124,6 +144,7 @@ def requeued(
     seq = queue.requeue(conn, run, avoid_worker_id=avoid, log=log, now=now, pool=pool)
     if seq is None:
         return []
+    runs.forget_left(conn, run)
     return [_told(conn, _status(run.id, run.account_id, seq, State.QUEUED, reason, attempt=run.attempt), now)]
 
 
@@ -139,6 +160,27 @@ def _status(run_id: str, account_id: str, seq: int, state: State, reason: EndRea
     return Event(run_id, account_id, EventType.STATUS, data, seq)
 
 
+def _of_outputs(run: Run, left: Left, last_seq: int) -> list[Event]:
+    first_seq = last_seq - len(left.outputs) + 1
+    return [
+        Event(run.id, run.account_id, EventType.OUTPUT, dict(output), seq)
+        for seq, output in enumerate(left.outputs, first_seq)
+    ]
+
+
+def _with(known: Sequence[dict[str, Any]], more: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Outputs by name: a file that was written again takes the place of what it was."""
+    return list({output["name"]: output for output in (*known, *more)}.values())
+
+
+def _merged(known: str | None, more: str | None) -> str | None:
+    """What nodes show, with what others do."""
+    if known is None or more is None:
+        return known or more
+    before, after = msgspec.json.decode(known), msgspec.json.decode(more)
+    return msgspec.json.encode({key: {**before.get(key, {}), **after[key]} for key in after}).decode()
+
+
 def _told(conn: Connection, event: Event, now: int) -> Event:
     stored_events.add(conn, [event], now)
     return event
@@ -146,7 +188,10 @@ def _told(conn: Connection, event: Event, now: int) -> Event:
 
 def _keep_files(conn: Connection, run: Run, left: Left, now: int) -> None:
     """The run's outputs become files of its account, usable by id; its previews are only kept from the sweep."""
+    written_again = {output["name"] for output in left.outputs}
+    files.forget(conn, [output["id"] for output in run.outputs if output["name"] in written_again])
     held = {source.get("blob") for source in run.files.values()}
+    held |= {each["digest"] for each in (*run.outputs, *run.previews)}
     runs.add_blob_uses(conn, run.id, {each["digest"] for each in (*left.outputs, *left.previews)} - held)
     files.add_outputs(
         conn,

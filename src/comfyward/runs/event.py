@@ -21,6 +21,7 @@ class EventType(StrEnum):
     PROGRESS = "progress"
     PREVIEW = "preview"
     CACHED = "cached"
+    SHOWN = "shown"
     CANCELLING = "cancelling"
     STAGED = "staged"
 
@@ -45,10 +46,8 @@ class Event:
 
 
 def part_done(event: Event) -> float:
-    """How much of a run's graph is done, 0 to 1, as an event of progress tells it."""
-    data = event.data
-    within = data["value"] / data["max"] if data["max"] else 0
-    return float(min(1.0, (data["nodes_done"] + within) / max(1, data["nodes_total"])))
+    """How much of a run's graph is done, 0 to 1, as an event of progress tells it. It never falls."""
+    return float(event.data["done"])
 
 
 def picture_of(image: str) -> tuple[str, str]:

@@ -147,6 +147,12 @@ def mint(conn: Connection, file: StoredFile) -> tuple[StoredFile, bool]:
     return known, False
 
 
+def forget(conn: Connection, file_ids: Sequence[str]) -> None:
+    """Removes files by id; their blobs are the sweep's."""
+    if file_ids:
+        conn.execute(delete(files).where(files.c.id.in_(file_ids)))
+
+
 def add_outputs(conn: Connection, outputs: Sequence[StoredFile]) -> None:
     """The files that a run left."""
     _INSERT.many(conn, [{**output.__dict__, "is_asset": int(output.is_asset)} for output in outputs])

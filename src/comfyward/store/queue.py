@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, Text, bindparam, func, select, update
 
 from comfyward.runs.run import EndReason, Run, State
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
@@ -106,7 +106,19 @@ _STAGED = Statement(
     .values(staged_at=bindparam("now"), updated_at=bindparam("now"))
     .returning(runs.c.id, runs.c.account_id)
 )
-_FINISHED = ("end_reason", "failure", "outputs", "shown", "previews", "run_time_ms", "log")
+_PRODUCE = Statement(
+    update(runs)
+    .where(runs.c.lease == bindparam("held"), runs.c.report_seq == bindparam("taken"))
+    .values(
+        report_seq=bindparam("seq"),
+        event_seq=runs.c.event_seq + bindparam("events"),
+        updated_at=bindparam("now"),
+        **{name: bindparam(name) for name in ("outputs", "shown", "previews")},
+    )
+    .returning(*RUN_COLUMNS)
+)
+_FINISHED = ("end_reason", "failure", "run_time_ms", "log")
+_LEFT = ("outputs", "shown", "previews")  # of which nothing new says that they stay
 _FINISH = Statement(
     update(runs)
     .where(runs.c.id == bindparam("run_id"), runs.c.state == bindparam("was"))
@@ -119,6 +131,7 @@ _FINISH = Statement(
         finished_at=bindparam("now"),
         updated_at=bindparam("now"),
         **{name: bindparam(name) for name in _FINISHED},
+        **{name: func.coalesce(bindparam(name, type_=Text), runs.c[name]) for name in _LEFT},
     )
     .returning(runs.c.event_seq)
 )
@@ -294,6 +307,27 @@ def start(conn: Connection, lease: str, seq: int, now: int) -> Run | None:
     return run_of(row) if row else None
 
 
+def produce(
+    conn: Connection,
+    lease: str,
+    *,
+    taken: int,
+    seq: int,
+    outputs: list[dict[str, Any]],
+    shown: str | None,
+    previews: list[dict[str, Any]],
+    events: int,
+    now: int,
+) -> Run | None:
+    """Writes down what a run has left so far, by report `seq` of the lease's holder, the one after `taken`.
+
+    Takes numbers for `events` events. The run as it is then; None when the lease is over or the report was taken.
+    """
+    left = {"outputs": text_of(outputs), "shown": shown, "previews": text_of(previews)}
+    row = _PRODUCE(conn, held=lease, taken=taken, seq=seq, events=events, now=now, **left).first()
+    return run_of(row) if row else None
+
+
 def finish(
     conn: Connection,
     run: Run,
@@ -301,9 +335,9 @@ def finish(
     state: State,
     reason: EndReason,
     failure: dict[str, Any] | None,
-    outputs: list[dict[str, Any]],
+    outputs: list[dict[str, Any]] | None,
     shown: str | None,
-    previews: list[dict[str, Any]],
+    previews: list[dict[str, Any]] | None,
     run_time_ms: int | None,
     log: str | None,
     events: int,
@@ -311,7 +345,7 @@ def finish(
 ) -> int | None:
     """Moves a run to a final state and takes numbers for its last `events` events: returns the last of them.
 
-    Guarded by the state and lease that the caller read: None means too late.
+    Guarded by the state and lease that the caller read: None means too late. What is None of what the run left stays.
     """
     event_seq: int | None = _FINISH(
         conn,
@@ -321,9 +355,9 @@ def finish(
         to=state,
         end_reason=reason,
         failure=text_of(failure) if failure else None,
-        outputs=text_of(outputs),
+        outputs=None if outputs is None else text_of(outputs),
         shown=shown,
-        previews=text_of(previews),
+        previews=None if previews is None else text_of(previews),
         run_time_ms=run_time_ms,
         log=log,
         events=events,
@@ -337,9 +371,10 @@ def requeue(
 ) -> int | None:
     """Puts a leased run back in the queue for another attempt, in its old place, or in another pool's queue.
 
-    The number of its event; None when too late.
+    What this attempt left is no longer the run's. The number of its event; None when too late.
     """
     values: dict[str, Any] = {"avoid_worker_id": avoid_worker_id, "log": log}
+    values |= {"outputs": "[]", "shown": None, "previews": "[]"}
     if pool is not None:
         values |= {"pool": pool, "fallback_pool": None}
     return _back_to_queue(conn, run, now, values)

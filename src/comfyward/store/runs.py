@@ -384,6 +384,13 @@ def drop_previews(conn: Connection, finished_before: int, limit: int = 500) -> i
     return len(found)
 
 
+def forget_left(conn: Connection, run: Run) -> None:
+    """Forgets what an attempt left that is tried again: its next attempt leaves it anew."""
+    held = [source["blob"] for source in run.files.values() if "blob" in source]
+    conn.execute(delete(blob_uses).where(blob_uses.c.run_id == run.id, blob_uses.c.digest.not_in(held)))
+    conn.execute(delete(files).where(files.c.run_id == run.id))
+
+
 def log_of(conn: Connection, account_id: str, run_id: str) -> str:
     """ComfyUI's log of the run's last attempt."""
     get(conn, account_id, run_id)

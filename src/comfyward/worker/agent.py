@@ -19,9 +19,9 @@ import aiohttp
 
 from comfyward.errors import ComfyUIError, ComfywardError, SetupFailed, StaleLease, Unauthenticated
 from comfyward.runs.run import EndReason
-from comfyward.worker.collect import Collect
-from comfyward.worker.execute import Execute, Executed
-from comfyward.worker.job import Failed, Job, StagedFile
+from comfyward.worker.collect import Collect, Gathering
+from comfyward.worker.execute import Execute
+from comfyward.worker.job import Executed, Failed, Job, StagedFile
 from comfyward.worker.link import ServerLink
 from comfyward.worker.protocol import (
     PROTOCOL,
@@ -177,16 +177,26 @@ class Agent:
             files = await self.stage.stage(job)
             if not await self._enter_gpu(job):
                 return None if self._drain.is_set() and not job.cancelled.is_set() else Ended(0, EndReason.CANCELLED)
-            try:
-                staged_ahead.close()  # the next run may be staged
-                executed = await self._execute(job, files)
-            finally:
-                self._gpu.release()
-            return await self.collect.collect(job, executed)
+            return await self._on_gpu(job, files, staged_ahead)
         except Failed as failed:
             return failed.ended
         finally:
             staged_ahead.close()
+
+    async def _on_gpu(self, job: Job, files: list[StagedFile], staged_ahead: contextlib.ExitStack) -> Ended:
+        """Executes a run that has the GPU, gives the GPU back, and collects what the run left, however it ended."""
+        gathering = self.collect.begin(job)
+        try:
+            try:
+                staged_ahead.close()  # the next run may be staged
+                executed = await self._execute(job, files, gathering)
+            finally:
+                self._gpu.release()
+            return await gathering.finish(executed)
+        except Failed as failed:
+            return failed.ended if job.lost.is_set() else await gathering.salvage(failed.ended)
+        finally:
+            gathering.drop()
 
     async def _enter_gpu(self, job: Job) -> bool:
         """Waits for the GPU; False when the run is halted, or the worker drained, before its turn."""
@@ -202,9 +212,9 @@ class Agent:
             halting.cancel()
             draining.cancel()
 
-    async def _execute(self, job: Job, files: list[StagedFile]) -> Executed:
+    async def _execute(self, job: Job, files: list[StagedFile], gathering: Gathering) -> Executed:
         try:
-            executed = await self.execute.execute(job, files)
+            executed = await self.execute.execute(job, files, gathering)
         except SetupFailed as error:
             # A worker without ComfyUI must not eat the queue: it leaves, and its host starts it anew.
             self.drain()

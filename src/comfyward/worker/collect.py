@@ -1,159 +1,259 @@
-"""The third stage: what a run left is hashed and uploaded while the GPU works on the next one."""
+"""The third stage: what a run left is hashed and uploaded while the GPU works on the next one.
+
+It begins while the run is still on its way: what nodes that have finished left is uploaded while others go on. A run
+that fails keeps what is whole of it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+import itertools
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import blake3
+import msgspec
 
+from comfyward.errors import ComfywardError
 from comfyward.files.digest import Hasher
+from comfyward.ids import new_id
 from comfyward.runs.files import content_type_of
 from comfyward.runs.run import EndReason
-from comfyward.worker.execute import Executed
-from comfyward.worker.job import Failed, Job
+from comfyward.worker.course import Course, Stamp, files_of
+from comfyward.worker.job import Executed, Job
+from comfyward.worker.leavings import copy, found_in, hashed, read
 from comfyward.worker.link import ServerLink
-from comfyward.worker.protocol import Ended, FailureReport, OutputFile, OutputOffer
+from comfyward.worker.names import Names, texts_of
+from comfyward.worker.protocol import Ended, FailureReport, OutputFile, OutputOffer, Produced
+from comfyward.worker.reporter import Room
+
+log = logging.getLogger(__name__)
 
 MAX_OUTPUTS = 10_000
 MAX_INLINE_TEXT = 64 << 10
-MAX_ENCLOSED_BYTES = 1 << 20
 MAX_PREVIEW_BYTES = 256 << 20
-CHUNK_BYTES = 1 << 20
-
-
-@dataclass
-class _Room:
-    """How many bytes may still travel inside the report."""
-
-    left: int
-
-    def takes(self, size: int) -> bool:
-        fits = size <= self.left
-        self.left -= size if fits else 0
-        return fits
+MAX_SHOWN_BYTES = 16 << 20
+LATER_S = 0.05  # a run that is over within it is reported in one piece
 
 
 @dataclass(frozen=True)
 class Collect:
+    """`base` is ComfyUI's folder, `kept` where the files of runs lie that are being collected."""
+
     link: ServerLink
+    base: Path
+    kept: Path
 
-    async def collect(self, job: Job, executed: Executed) -> Ended:
-        """Uploads everything under the run's output folder and its text results. Raises Failed, StaleLease."""
-        history, room = executed.history, _Room(MAX_ENCLOSED_BYTES)
-        texts = _write_texts(executed)
-        nodes = _nodes_of_files(history.outputs, "output")
-        outputs = [
-            await self._output(job, path, name, nodes.get(name), texts, room) for path, name in _files(executed.folder)
+    def begin(self, job: Job) -> Gathering:
+        """Gathers what a run leaves from now on, until `finish`."""
+        return Gathering(self.link, job, self.base, self.kept / job.lease)
+
+
+class Gathering:
+    """What one run leaves. `course` says how far the run is, and so which of it is whole."""
+
+    def __init__(self, link: ServerLink, job: Job, base: Path, left: Path) -> None:
+        self._link, self._job, self._base, self.left = link, job, base, left
+        self.prompt: dict[str, Any] = msgspec.json.decode(job.assignment.prompt)
+        self.course = Course(self.prompt)
+        self._names, self._numbers = Names(), itertools.count(1)
+        self._reported: dict[tuple[str, str], Stamp] = {}  # by folder and name
+        self._shown: set[str] = set()  # nodes of which it was reported
+        self._preview_bytes_left = MAX_PREVIEW_BYTES
+        self._busy, self._more = asyncio.Lock(), asyncio.Event()
+        self._keeping_up = asyncio.create_task(self._keep_up(), name="keep-up")
+
+    def more(self) -> None:
+        """A node has finished."""
+        self._more.set()
+
+    async def picture(self, node: str, content_type: str, data: bytes) -> None:
+        """A result that came as a message. Clients of ComfyUI take it for that of the node that they heard of last, so
+        what happens after it is reported after it."""
+        number = next(self._numbers)
+        suffix = "_.png" if content_type == "image/png" else "_.jpg"
+        name = self._names.name("websocket", node, f"{number:05}", suffix=suffix, of=number)
+        path = self._spool()
+        await asyncio.to_thread(path.write_bytes, data)
+
+        async def make(room: Room) -> Produced:
+            return Produced(0, [await self._output(_Result(name, node, streamed=True), path, room)])
+
+        self._job.reporter.produced(make)
+
+    async def finish(self, executed: Executed) -> Ended:
+        """Uploads the rest of what a run left that has succeeded. Raises StaleLease."""
+        self.course.recall(executed.history.outputs, executed.history.meta)
+        ended = Ended(0, EndReason.COMPLETED, run_time_ms=executed.run_time_ms, log=executed.log)
+        return await self._with_rest(ended, is_all_whole=True)
+
+    async def salvage(self, ended: Ended) -> Ended:
+        """Uploads what is whole of what a run left that did not succeed. Raises StaleLease."""
+        return await self._with_rest(ended, is_all_whole=False)
+
+    def drop(self) -> None:
+        """Gathers nothing more."""
+        self._keeping_up.cancel()
+
+    async def _with_rest(self, ended: Ended, *, is_all_whole: bool) -> Ended:
+        async with self._busy:  # what is being uploaded is reported before the rest
+            self._keeping_up.cancel()
+        course, room = self.course, Room()
+        files = [
+            file for file in found_in(self.left / "output") if is_all_whole or course.is_whole(file.name, file.stamp)
         ]
-        return Ended(
-            0,
-            EndReason.COMPLETED,
-            outputs,
-            shown={"outputs": history.outputs, "meta": history.meta},
-            previews=await self._previews(job, executed, room) if job.assignment.previews else [],
-            run_time_ms=executed.run_time_ms,
-            log=executed.log,
-        )
+        nodes = files_of(course.shown, "output")
+        rest = [file for file in files[:MAX_OUTPUTS] if self._is_new("output", file.name, file.stamp)]
+        outputs = [await self._output(_Result(file.name, nodes.get(file.name)), file.path, room) for file in rest]
+        names = {file.name for file in files}
+        outputs += [await self._output(text, text.data, room) for text in self._texts(course.shown, names)]
+        previews = [await self._output(shot, path, room) for shot, path in self._rest_of_previews()]
+        shown = _bounded(course.shown, course.meta)
+        ended = msgspec.structs.replace(ended, outputs=outputs, shown=shown, previews=previews)
+        if is_all_whole and len(files) > MAX_OUTPUTS:
+            failure = FailureReport(f"The run left {len(files)} files; at most {MAX_OUTPUTS} are kept.")
+            return msgspec.structs.replace(ended, reason=EndReason.OVER_LIMIT, failure=failure)
+        return ended
 
-    async def _previews(self, job: Job, executed: Executed, room: _Room) -> list[OutputFile]:
-        """The temporary files that nodes show, until they are too many bytes for something that is soon forgotten."""
-        nodes, left = _nodes_of_files(executed.history.outputs, "temp"), MAX_PREVIEW_BYTES
-        previews = []
-        for path, name in _files(executed.temp):
-            left -= path.stat().st_size if name in nodes else 0
-            if name in nodes and left >= 0:
-                previews.append(await self._output(job, path, name, nodes[name], {}, room))
-        return previews
+    def _rest_of_previews(self) -> Iterator[tuple[_Result, Path]]:
+        """The temporary files that nodes show, where somebody may want to see them."""
+        nodes = files_of(self.course.shown, "temp") if self._job.assignment.previews else {}
+        for file in found_in(self.left / "temp") if nodes else ():
+            is_new = file.name in nodes and self._is_new("temp", file.name, file.stamp)
+            if is_new and self._may_be_previewed(file.stamp):
+                yield _Result(file.name, nodes[file.name]), file.path
+
+    async def _keep_up(self) -> None:
+        while True:
+            await self._more.wait()
+            await asyncio.sleep(LATER_S)
+            self._more.clear()
+            async with self._busy:
+                try:
+                    await self._report_whole()
+                except (ComfywardError, OSError) as error:
+                    log.warning("outputs are reported at the end: %s", error, extra={"action": "outputs_later"})
+                    return
+
+    async def _report_whole(self) -> None:
+        """Reports what is whole by now and was not reported yet."""
+        course, room = self.course, Room()
+        shown = {node: result for node, result in course.shown.items() if node not in self._shown}
+        nodes, shots = files_of(course.shown, "output"), files_of(shown, "temp")
+        wanted = [name for name, stamp in course.whole().items() if not stamp or self._is_new("output", name, stamp)]
+        taken = [await self._early("output", name, nodes.get(name), room) for name in wanted]
+        if self._job.assignment.previews:
+            taken += [await self._early("temp", name, node, room) for name, node in shots.items()]
+        texts = [await self._output(text, text.data, room) for text in self._texts(shown, nodes)]
+        files = [each for each in taken if each is not None]
+        self._shown.update(shown)
+        self._reported.update({(each.kind, each.output.name): each.stamp for each in files})
+        outputs = [*(each.output for each in files if each.kind == "output"), *texts]
+        previews = [each.output for each in files if each.kind == "temp"]
+        if outputs or shown:
+            meta = {node: about for node, about in course.meta.items() if node in shown}
+            produced = Produced(0, outputs, _bounded(shown, meta), previews)
+            self._job.reporter.produced(lambda _: _ready(produced))
+
+    async def _early(self, kind: str, name: str, node: str | None, room: Room) -> _Early | None:
+        """A file of a node that has finished, while others go on; None when there is none that is new and whole."""
+        taken = await asyncio.to_thread(copy, self._base / kind, name, self._spool())
+        if taken is None or not self._is_new(kind, name, taken.stamp):
+            return None
+        if kind == "temp" and not self._may_be_previewed(taken.stamp):
+            return None
+        output = await self._output(_Result(name, node), taken.path, room, taken.hasher)
+        taken.path.unlink(missing_ok=True)
+        return _Early(kind, output, taken.stamp)
 
     async def _output(
-        self, job: Job, path: Path, name: str, node_id: str | None, texts: dict[str, tuple[str, str]], room: _Room
+        self, result: _Result, source: Path | bytes, room: Room, hasher: Hasher | None = None
     ) -> OutputFile:
-        """A file that travels with the report while there is room, else one that is uploaded now."""
-        size, data = path.stat().st_size, None
+        """One that travels with the report while there is room, else one that is uploaded now."""
+        result = replace(result, node=self.course.real(result.node))
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
         if room.takes(size):
-            data = _read(path)
-            size, digest = len(data), blake3.blake3(data).hexdigest()
-        else:
-            hasher = await asyncio.to_thread(_hashed, path)
-            digest = hasher.blake3
-            await self.link.put_output(
-                job.lease, digest, OutputOffer(name.rpartition("/")[2], size, hasher.sha256), path
-            )
-        text_node, text = texts.get(name, (None, None))
-        content_type = content_type_of(name)
-        shown = text if text is not None and len(text) <= MAX_INLINE_TEXT else None
-        return OutputFile(name, digest, size, content_type, text_node or node_id, shown, data)
+            data = source if isinstance(source, bytes) else read(source)
+            return result.reported(blake3.blake3(data).hexdigest(), len(data), data)
+        path = source if isinstance(source, Path) else self._spool(source)
+        digests = hasher if hasher is not None else await asyncio.to_thread(hashed, path)
+        offer = OutputOffer(result.name.rpartition("/")[2], size, digests.sha256)
+        await self._link.put_output(self._job.lease, digests.blake3, offer, path)
+        return result.reported(digests.blake3, size)
+
+    def _texts(self, shown: Mapping[str, Any], files: Collection[str]) -> list[_Result]:
+        """The texts that nodes show become files like any other output, where they are not the names of files."""
+        texts = []
+        for node, key, lines in texts_of(shown):
+            name = self._names.name(key, node, suffix=".txt", of=(key, node))
+            text = "\n".join(lines)
+            stamp = (len(text), hash(text))
+            if self._is_new("text", name, stamp) and not all(line in files for line in lines):
+                self._reported["text", name] = stamp
+                texts.append(_Result(name, node, text))
+        return texts
+
+    def _is_new(self, kind: str, name: str, stamp: Stamp) -> bool:
+        return self._reported.get((kind, name)) != stamp
+
+    def _may_be_previewed(self, stamp: Stamp) -> bool:
+        """Until they are too many bytes for something that is soon forgotten."""
+        self._preview_bytes_left -= stamp[0]
+        return self._preview_bytes_left >= 0
+
+    def _spool(self, data: bytes | None = None) -> Path:
+        """A new file of our own, where no node can write."""
+        folder = self.left / "spool"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / new_id()
+        if data is not None:
+            path.write_bytes(data)
+        return path
 
 
-def _files(folder: Path) -> list[tuple[Path, str]]:
-    """(path, name below output/) of every regular file. Links are left out: they may point anywhere on this host."""
-    found = sorted(_walk(folder, folder))
-    if len(found) > MAX_OUTPUTS:
-        message = f"The run left {len(found)} files; at most {MAX_OUTPUTS} are kept."
-        raise Failed(EndReason.OVER_LIMIT, FailureReport(message))
-    return [(path, name) for name, path in found]
+@dataclass(frozen=True)
+class _Result:
+    """Something that is about to be reported."""
+
+    name: str
+    node: str | None
+    text: str | None = None
+    streamed: bool = False
+
+    @property
+    def data(self) -> bytes:
+        return (self.text or "").encode()
+
+    def reported(self, digest: str, size: int, data: bytes | None = None) -> OutputFile:
+        shown = self.text if self.text is not None and len(self.text) <= MAX_INLINE_TEXT else None
+        kind = content_type_of(self.name)
+        return OutputFile(self.name, digest, size, kind, self.node, shown, streamed=self.streamed, data=data)
 
 
-def _walk(folder: Path, root: Path) -> Iterator[tuple[str, Path]]:
-    for entry in os.scandir(folder):
-        path = Path(entry.path)
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(path, root)
-        elif stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
-            name = path.relative_to(root).as_posix()
-            yield name.encode("utf-8", "replace").decode("utf-8"), path
+@dataclass(frozen=True)
+class _Early:
+    kind: str
+    output: OutputFile
+    stamp: Stamp
 
 
-def _open(path: Path) -> BinaryIO:
-    return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+async def _ready(produced: Produced) -> Produced:
+    return produced
 
 
-def _read(path: Path) -> bytes:
-    with _open(path) as file:
-        return file.read()
+def _bounded(shown: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What the history is to keep: of a node that shows too much only its files."""
+    room, outputs = Room(MAX_SHOWN_BYTES), dict[str, Any]()
+    for node, result in shown.items():
+        outputs[node] = result if room.takes(len(msgspec.json.encode(result))) else _only_files(result)
+    return {"outputs": outputs, "meta": dict(meta)}
 
 
-def _hashed(path: Path) -> Hasher:
-    hasher = Hasher()
-    with _open(path) as file:
-        while chunk := file.read(CHUNK_BYTES):
-            hasher.update(chunk)
-    return hasher
-
-
-def _nodes_of_files(outputs: dict[str, Any], kind: str) -> dict[str, str]:
-    """Which node wrote a file of a kind ("output", "temp"), as far as ComfyUI's history says."""
-    nodes: dict[str, str] = {}
-    for node_id, result in outputs.items():
-        for item in _items(result):
-            if isinstance(item, dict) and item.get("type") == kind and isinstance(item.get("filename"), str):
-                folder = str(item.get("subfolder") or "").strip("/")
-                nodes[f"{folder}/{item['filename']}" if folder else item["filename"]] = str(node_id)
-    return nodes
-
-
-def _items(result: object) -> Iterator[Any]:
-    for value in result.values() if isinstance(result, dict) else ():
-        if isinstance(value, list):
-            yield from value
-
-
-def _write_texts(executed: Executed) -> dict[str, tuple[str, str]]:
-    """Text results become files like any other output: name -> (node, text)."""
-    texts: dict[str, tuple[str, str]] = {}
-    for node_id, result in executed.history.outputs.items():
-        found = result.get("text") if isinstance(result, dict) else None
-        lines = [found] if isinstance(found, str) else found
-        if not isinstance(lines, list) or not lines or not all(isinstance(line, str) for line in lines):
-            continue
-        safe_id = "".join(character if character.isalnum() else "-" for character in str(node_id))
-        name, text = f"text_{safe_id}.txt", "\n".join(lines)
-        (executed.folder / name).write_text(text, encoding="utf-8")
-        texts[name] = (str(node_id), text)
-    return texts
+def _only_files(result: Mapping[str, Any]) -> dict[str, Any]:
+    lists = {key: values for key, values in result.items() if isinstance(values, list)}
+    return {
+        key: files for key, values in lists.items() if (files := [each for each in values if isinstance(each, dict)])
+    }

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import shutil
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ import msgspec
 
 from comfyward.comfy import messages
 from comfyward.comfy.client import History
-from comfyward.errors import ComfyUICrashed, ComfyUIError, GraphRefused
+from comfyward.errors import ComfyUICrashed, ComfyUIError, GraphRefused, UnreadableAnswer
 from comfyward.runs.run import EndReason
-from comfyward.worker.failures import failure_of_error, failure_of_refusal
-from comfyward.worker.job import Failed, Job, StagedFile
+from comfyward.worker.collect import Gathering
+from comfyward.worker.failures import failure_of_error, failure_of_refusal, failure_of_stop
+from comfyward.worker.job import Executed, Failed, Job, StagedFile
 from comfyward.worker.protocol import FailureReport
+from comfyward.worker.story import Story
 from comfyward.worker.warm import WarmComfyUI
 
 log = logging.getLogger(__name__)
@@ -27,31 +29,6 @@ log = logging.getLogger(__name__)
 RECONCILE_S = 5.0
 INTERRUPT_AGAIN_S = 0.25
 INTERRUPT_GRACE_S = 15.0
-
-
-@dataclass(frozen=True)
-class Executed:
-    """What ComfyUI left: a folder of output files, one of temporary files, and what its history says of them."""
-
-    folder: Path
-    temp: Path
-    history: History
-    run_time_ms: int
-    log: str
-
-
-@dataclass
-class _Steps:
-    """How far the graph is, for progress reports."""
-
-    total: int
-    done: set[str] = field(default_factory=set)
-    node: str | None = None
-
-    def next_node(self, node: str) -> None:
-        if self.node is not None:
-            self.done.add(self.node)
-        self.node = node
 
 
 class Execute:
@@ -62,18 +39,16 @@ class Execute:
         self._base = comfyui.spec.base_dir
         self._collect_dir = collect_dir
 
-    async def execute(self, job: Job, files: list[StagedFile]) -> Executed:
+    async def execute(self, job: Job, files: list[StagedFile], gathering: Gathering) -> Executed:
         """Raises Failed when the run did not succeed, SetupFailed when ComfyUI cannot be started."""
         await self._comfyui.ensure()
-        left = self._collect_dir / job.lease
         self._comfyui.folders.place((file.path, file.link) for file in files)
         log_start = self._comfyui.process.begin_log()
         job.reporter.started()
         began = time.monotonic()
         try:
-            history = await self._run(job)
-            took_ms = _ms_since(began)
-            return Executed(left / "output", left / "temp", history, took_ms, self._log(log_start))
+            history = await self._run(job, gathering)
+            return Executed(history, _ms_since(began), self._log(log_start))
         except ComfyUIError as error:
             reason, failure = _explain(error)
             raise Failed(reason, failure, run_time_ms=_ms_since(began), log=self._log(log_start)) from error
@@ -83,23 +58,22 @@ class Execute:
             raise
         finally:
             self._comfyui.folders.clear()
-            _take_files(self._base, left)
+            _take_files(self._base, gathering.left)
 
     def _log(self, start: int) -> str:
         return self._comfyui.process.log_since(start)
 
-    async def _run(self, job: Job) -> History:
+    async def _run(self, job: Job, gathering: Gathering) -> History:
         assignment, client = job.assignment, self._comfyui.client
         _drain(self._comfyui.messages)
-        prompt = msgspec.json.decode(assignment.prompt)
         extra_data = msgspec.json.decode(assignment.extra_data)
-        await client.submit(job.prompt_id, prompt, extra_data)
-        following = asyncio.create_task(self._follow(job, len(prompt)))
+        await client.submit(job.prompt_id, gathering.prompt, extra_data)
+        following = asyncio.create_task(self._follow(job, gathering))
         halting = asyncio.create_task(job.halt())
         try:
             await asyncio.wait({following, halting}, timeout=assignment.timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if following.done():
-                return _judge(await following)
+                return await following
             await self._interrupt(job.prompt_id, following)
             raise Failed(EndReason.CANCELLED) if halting.done() else _timed_out(assignment.timeout_s)
         finally:
@@ -107,9 +81,9 @@ class Execute:
                 task.cancel()
             await asyncio.gather(following, halting, return_exceptions=True)
 
-    async def _follow(self, job: Job, total: int) -> History:
-        """Passes progress on until the prompt is over; then the history tells how it went."""
-        prompt_id, queue, steps = job.prompt_id, self._comfyui.messages, _Steps(total)
+    async def _follow(self, job: Job, gathering: Gathering) -> History:
+        """Passes on what happens until the prompt is over; then the history, and any error, tell how it went."""
+        prompt_id, queue, story = job.prompt_id, self._comfyui.messages, Story(job, gathering)
         while True:
             try:
                 async with asyncio.timeout(RECONCILE_S):
@@ -117,15 +91,15 @@ class Execute:
             except TimeoutError:
                 # The websocket may have stalled without closing: history and queue know the truth.
                 if (history := await self._reconcile(prompt_id)) is not None:
-                    return history
+                    return _judge(history, story.error)
                 continue
             match message:
                 case None:
                     raise await self._crashed()
                 case messages.Finished(finished) if finished == prompt_id:
-                    return await self._history(prompt_id)
+                    return _judge(await self._history(prompt_id), story.error)
                 case _:
-                    _report(job, message, steps)
+                    await story.hear(message)
 
     async def _history(self, prompt_id: str) -> History:
         history = await self._comfyui.client.history(prompt_id)
@@ -175,34 +149,17 @@ class Execute:
         self._comfyui.kill()
 
 
-def _report(job: Job, message: messages.Message, steps: _Steps) -> None:
-    prompt_id = job.prompt_id
-    match message:
-        case messages.Cached(which, nodes) if which == prompt_id:
-            steps.done.update(nodes)
-            job.reporter.cached(list(nodes))
-        case messages.Executing(which, node) if which == prompt_id:
-            steps.next_node(node)
-            job.reporter.progress(node, 0, 1, len(steps.done), steps.total)
-        case messages.Progress(which, node, value, maximum) if which == prompt_id:
-            job.reporter.progress(node, value, maximum, len(steps.done), steps.total)
-        case messages.Preview(which, node, content_type, data) if which in (None, prompt_id):
-            job.reporter.preview(node, content_type, data)
-        case _:
-            return
-
-
-def _judge(history: History) -> History:
-    """Only ComfyUI's own word is success."""
+def _judge(history: History, error: Mapping[str, Any] | None) -> History:
+    """Only ComfyUI's own word is success, and an error of any node is none, whatever the history says beside it."""
+    if error := error or history.message("execution_error"):
+        raise Failed(*failure_of_error(error))
     if history.succeeded:
         return history
-    error = history.message("execution_error")
-    if error is None:
-        if history.message("execution_interrupted") is not None:
-            # Nobody asked for it: a caller's cancel and a lost lease never come this far.
-            raise Failed(EndReason.INTERNAL, FailureReport("The run was interrupted inside ComfyUI."))
-        raise ComfyUIError("ComfyUI ended the prompt without success and without an error.")
-    raise Failed(*failure_of_error(error))
+    interrupted = history.message("execution_interrupted")
+    if interrupted is not None:
+        # Nobody asked for it: a caller's cancel and a lost lease never come this far.
+        raise Failed(*failure_of_stop(interrupted))
+    raise UnreadableAnswer("ComfyUI ended the run without success and without an error.")
 
 
 def _explain(error: ComfyUIError) -> tuple[EndReason, FailureReport]:
@@ -211,6 +168,8 @@ def _explain(error: ComfyUIError) -> tuple[EndReason, FailureReport]:
             return failure_of_refusal(error)
         case ComfyUICrashed():
             return EndReason.COMFYUI_CRASHED, FailureReport(error.message)
+        case UnreadableAnswer():  # it would be the same again
+            return EndReason.NODE_ERROR, FailureReport(error.message)
         case _:
             return EndReason.INTERNAL, FailureReport(error.message)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from comfyward.errors import GraphRefused
@@ -20,8 +21,12 @@ _GPU_FAULTS = (
 )
 
 
-def failure_of_error(error: dict[str, Any]) -> tuple[EndReason, FailureReport]:
-    """From the `execution_error` that ComfyUI's history holds."""
+MAX_INPUT_LENGTH = 10_000  # of what is kept of one input of a node that failed
+MAX_INPUTS = 100
+
+
+def failure_of_error(error: Mapping[str, Any]) -> tuple[EndReason, FailureReport]:
+    """From an `execution_error` of ComfyUI's."""
     kind = str(error.get("exception_type", ""))
     message = str(error.get("exception_message", "")).strip() or "A node failed."
     report = FailureReport(
@@ -29,9 +34,23 @@ def failure_of_error(error: dict[str, Any]) -> tuple[EndReason, FailureReport]:
         exception_type=kind,
         node_id=_text(error.get("node_id")),
         node_type=_text(error.get("node_type")),
-        traceback=[str(line) for line in error.get("traceback", [])],
+        traceback=_texts(error.get("traceback")),
+        executed=_texts(error.get("executed")),
+        current_inputs=_inputs(error.get("current_inputs")),
+        current_outputs=_texts(error.get("current_outputs")),
     )
     return reason_of(kind, message), report
+
+
+def failure_of_stop(interrupted: Mapping[str, Any]) -> tuple[EndReason, FailureReport]:
+    """From an `execution_interrupted` that nobody asked for: a node can stop the run that it is in."""
+    report = FailureReport(
+        message="A node stopped the run.",
+        node_id=_text(interrupted.get("node_id")),
+        node_type=_text(interrupted.get("node_type")),
+        executed=_texts(interrupted.get("executed")),
+    )
+    return EndReason.NODE_ERROR, report
 
 
 def reason_of(exception_type: str, message: str) -> EndReason:
@@ -69,6 +88,24 @@ def _refusal_reason(error: dict[str, Any], first: dict[str, Any]) -> EndReason:
     if first.get("type") == "value_not_in_list" and received.endswith(MODEL_SUFFIXES):
         return EndReason.MISSING_MODEL
     return EndReason.VALIDATION
+
+
+def _inputs(value: object) -> dict[str, Any]:
+    """What the node was given: numbers as they are, and of each text its beginning."""
+    inputs = list(value.items())[:MAX_INPUTS] if isinstance(value, Mapping) else []
+    return {str(name): [_shortened(each) for each in given][:MAX_INPUTS] for name, given in inputs if _is_list(given)}
+
+
+def _shortened(value: object) -> object:
+    return value if value is None or isinstance(value, bool | int | float) else str(value)[:MAX_INPUT_LENGTH]
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _texts(value: object) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list | tuple) else []
 
 
 def _text(value: object) -> str | None:

@@ -6,10 +6,11 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from comfyward.comfy.client import History
 from comfyward.files.fetch import Stop
 from comfyward.ids import new_uuid
 from comfyward.runs.run import EndReason
-from comfyward.worker.protocol import Assignment, Ended, FailureReport, OutputFile
+from comfyward.worker.protocol import Assignment, Ended, FailureReport
 from comfyward.worker.reporter import Reporter
 
 
@@ -19,6 +20,15 @@ class StagedFile:
 
     path: str  # /input/… or /models/…
     link: Path
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What ComfyUI said of a run that has succeeded."""
+
+    history: History
+    run_time_ms: int
+    log: str
 
 
 @dataclass
@@ -72,7 +82,6 @@ class Failed(Exception):
         *,
         run_time_ms: int | None = None,
         log: str = "",
-        outputs: list[OutputFile] | None = None,
     ) -> None:
         super().__init__(reason)
-        self.ended = Ended(0, reason, outputs or [], failure=failure, run_time_ms=run_time_ms, log=log)
+        self.ended = Ended(0, reason, failure=failure, run_time_ms=run_time_ms, log=log)

@@ -19,7 +19,6 @@ from comfyward.worker.protocol import (
     LEASE_HEADER,
     OLDEST_PROTOCOL,
     PREFIX,
-    PROTOCOL,
     Ask,
     Assignment,
     Goodbye,
@@ -50,7 +49,7 @@ class ServerLink:
     def __init__(self, server_url: str, token: str) -> None:
         self.server_url = server_url.rstrip("/")
         self.token = token
-        self._protocol = PROTOCOL
+        self.takes_outputs_early = True
         self._heard = False
         self._session = aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {token}"}, connector=aiohttp.TCPConnector(limit=0)
@@ -67,7 +66,7 @@ class ServerLink:
                 f"The server speaks protocol {welcome.protocol}; this worker needs {OLDEST_PROTOCOL} or newer.",
                 hint="Install this worker's version of comfyward where the server runs.",
             )
-        self._protocol = welcome.protocol
+        self.takes_outputs_early = welcome.protocol >= 3
         return welcome
 
     async def put_catalog(self, environment: str, digest: str, body: bytes) -> None:
@@ -135,8 +134,6 @@ class ServerLink:
         return msgspec.json.encode(msgspec.structs.replace(ask, heard=heard))
 
     async def _place(self, digest: str, offer: OutputOffer, headers: dict[str, str]) -> OutputPlace:
-        if self._protocol < 2:
-            return OutputPlace()
         body = await self._call("POST", f"outputs/{digest}", msgspec.json.encode(offer), REPLY_TIMEOUT_S, headers)
         return msgspec.json.decode(body, type=OutputPlace)
 

@@ -27,7 +27,7 @@ import msgspec
 from comfyward.runs.run import EndReason
 
 PREFIX = "/worker/v1"
-PROTOCOL = 2  # 1: outputs go to the server only
+PROTOCOL = 3  # 2: outputs are reported at the end only
 OLDEST_PROTOCOL = PROTOCOL - 1
 LEASE_HEADER = "X-Comfyward-Lease"
 
@@ -157,14 +157,23 @@ class NodesCached(msgspec.Struct, frozen=True, tag="cached"):
     nodes: list[str]
 
 
-class NodeProgress(msgspec.Struct, frozen=True, tag="progress"):
-    """A node starts (value 0) or moves on; `done` counts the nodes finished or cached."""
+class NodeProgress(msgspec.Struct, frozen=True, tag="progress", omit_defaults=True):
+    """A node starts (value 0), moves on or has `finished`; `done` counts the graph's nodes that have, of `total`.
+
+    `part` is how much of the graph is done, 0 to 1, and never falls. A node that was made at run time is shown as
+    `display`, was made by `parent`, and is a part of `real`, a node of the graph.
+    """
 
     node: str
     value: float
     maximum: float
     done: int
     total: int
+    part: float | None = None
+    finished: bool = False
+    display: str | None = None
+    parent: str | None = None
+    real: str | None = None
 
 
 class PreviewFrame(msgspec.Struct, frozen=True, tag="preview"):
@@ -176,7 +185,10 @@ class PreviewFrame(msgspec.Struct, frozen=True, tag="preview"):
 
 
 class OutputFile(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One output. `data` holds its bytes (base64 on the wire) when they are few and were not uploaded before."""
+    """One output. `data` holds its bytes (base64 on the wire) when they are few and were not uploaded before.
+
+    One that is `streamed` was no file: its node sent it as a picture on ComfyUI's websocket.
+    """
 
     name: str
     digest: str
@@ -184,6 +196,7 @@ class OutputFile(msgspec.Struct, frozen=True, omit_defaults=True):
     content_type: str
     node_id: str | None = None
     text: str | None = None
+    streamed: bool = False
     data: bytes | None = None
 
 
@@ -213,6 +226,8 @@ class OutputPlace(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class FailureReport(msgspec.Struct, frozen=True):
+    """What went wrong. The last three are what ComfyUI's own error says of the nodes, beside the traceback."""
+
     message: str
     hint: str | None = None
     exception_type: str | None = None
@@ -220,13 +235,28 @@ class FailureReport(msgspec.Struct, frozen=True):
     node_type: str | None = None
     traceback: list[str] = []
     details: dict[str, Any] = {}
+    executed: list[str] = []
+    current_inputs: dict[str, Any] = {}
+    current_outputs: list[str] = []
+
+
+class Produced(msgspec.Struct, frozen=True, tag="produced", omit_defaults=True):
+    """What nodes that have finished left, while others go on: in the form of Ended. Numbered.
+
+    An output of a name that was reported before takes the former one's place.
+    """
+
+    seq: int
+    outputs: list[OutputFile] = []
+    shown: dict[str, Any] = {}
+    previews: list[OutputFile] = []
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
     """The attempt is over, and with it the lease. Numbered.
 
-    `shown` is what ComfyUI's history says of each node's results; `previews` are the temporary files among them, where
-    the assignment asked for them.
+    `outputs` are those that were not reported before. `shown` is what ComfyUI's history says of each node's results;
+    `previews` are the temporary files among them, where the assignment asked for them.
     """
 
     seq: int
@@ -245,7 +275,8 @@ class Released(msgspec.Struct, frozen=True, tag="released"):
     seq: int
 
 
-Report = Downloading | Started | NodesCached | NodeProgress | PreviewFrame | Ended | Released
+Report = Downloading | Started | NodesCached | NodeProgress | PreviewFrame | Produced | Ended | Released
+Numbered = Started | Produced | Ended | Released
 
 
 class Reports(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -1,6 +1,6 @@
 """What a run's worker tells the server, in order: the first almost at once, then in batches.
 
-What nodes do is passed on in its order, of steps and previews only the newest; numbered reports are never dropped. All
+What happens is passed on in its order, of steps and previews only the newest; numbered reports are never dropped. All
 are repeated until the server has taken them, and the server passes over a numbered one that it has taken before.
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import msgspec
 
@@ -18,7 +20,9 @@ from comfyward.worker.protocol import (
     Ended,
     NodeProgress,
     NodesCached,
+    OutputFile,
     PreviewFrame,
+    Produced,
     Released,
     Report,
     Reports,
@@ -29,6 +33,30 @@ log = logging.getLogger(__name__)
 
 FIRST_S = 0.01  # a run that is over within it needs one call, not two
 COALESCE_S = 0.05
+MAX_ENCLOSED_BYTES = 1 << 20
+
+
+@dataclass
+class Room:
+    """How many bytes of outputs may still travel inside a report."""
+
+    left: int = MAX_ENCLOSED_BYTES
+
+    def takes(self, size: int) -> bool:
+        fits = size <= self.left
+        self.left -= size if fits else 0
+        return fits
+
+
+Make = Callable[[Room], Awaitable[Produced]]
+
+
+@dataclass(frozen=True)
+class _Unmade:
+    """A numbered report that is made when its turn has come: what follows it waits for its upload."""
+
+    seq: int
+    make: Make
 
 
 class Reporter:
@@ -37,28 +65,25 @@ class Reporter:
     def __init__(self, link: ServerLink, lease: str, on_stale: asyncio.Event) -> None:
         self._link, self._lease, self._on_stale = link, lease, on_stale
         self._seq = 0
-        self._frames = 0
         self._staged = False
-        self._numbered: list[Report] = []
-        self._newest: dict[tuple[str, str | None], Report] = {}
+        self._waiting: dict[tuple[str, str | None], Report | _Unmade] = {}
+        self._kept_back: list[OutputFile] = []
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
         self._closing = False
         self._task = asyncio.create_task(self._send_loop(), name="reporter")
 
     def downloading(self, path: str, done: int, total: int | None) -> None:
-        self._live(("downloading", path), Downloading(path, done, total))
+        self._put(("downloading", path), Downloading(path, done, total))
 
-    def progress(self, node: str, value: float, maximum: float, done: int, total: int) -> None:
-        self._live(("progress", node), NodeProgress(node, value, maximum, done, total))
+    def progress(self, progress: NodeProgress) -> None:
+        self._put(("progress", progress.node), progress)
 
     def cached(self, nodes: list[str]) -> None:
-        self._live(("cached", None), NodesCached(nodes))
+        self._put(("cached", None), NodesCached(nodes))
 
     def preview(self, node: str | None, content_type: str, data: bytes) -> None:
-        """A PNG may be a node's final picture, which some clients wait for: none of them is passed over."""
-        self._frames += content_type == "image/png"
-        self._live(("preview", str(self._frames)), PreviewFrame(node, content_type, data))
+        self._put(("preview", node), PreviewFrame(node, content_type, data))
 
     def staged(self) -> None:
         """Its files are here, and another run has the GPU."""
@@ -67,6 +92,10 @@ class Reporter:
 
     def started(self) -> None:
         self._number(Started(self._next()))
+
+    def produced(self, make: Make) -> None:
+        """What nodes that have finished left; `make` makes the report, but for its number."""
+        self._number(_Unmade(self._next(), make))
 
     async def ended(self, ended: Ended) -> None:
         """Sends the last report and returns when the server has it (or has given the lease to another)."""
@@ -92,30 +121,27 @@ class Reporter:
         self._seq += 1
         return self._seq
 
-    def _number(self, report: Report) -> None:
-        self._numbered.append(report)
-        self._wake.set()
+    def _number(self, report: Started | Ended | Released | _Unmade) -> None:
+        self._put(("numbered", str(report.seq)), report)
 
-    def _live(self, key: tuple[str, str | None], report: Report) -> None:
-        self._newest[key] = report
+    def _put(self, key: tuple[str, str | None], report: Report | _Unmade) -> None:
+        self._waiting[key] = report
         self._wake.set()
 
     async def _send_loop(self) -> None:
         first = True
-        while not (self._closing and not self._numbered):
+        while self._waiting or not self._closing:
             await self._wake.wait()
             if first:
                 await self._coalesce(FIRST_S)
                 first = False
             self._wake.clear()
-            batch = [*self._newest.values(), *self._numbered]
-            if not batch and not self._staged:
-                continue
+            waiting, self._waiting = list(self._waiting.values()), {}
             staged, self._staged = self._staged, False
-            self._newest.clear()
-            self._numbered.clear()
             try:
-                await self._link.report(Reports(self._lease, batch, staged))
+                reports = await self._made(waiting)
+                if reports or staged:
+                    await self._link.report(Reports(self._lease, reports, staged))
             except StaleLease:
                 self._on_stale.set()
                 return
@@ -124,6 +150,20 @@ class Reporter:
                 self._on_stale.set()
                 return
             await self._coalesce(COALESCE_S)
+
+    async def _made(self, waiting: list[Report | _Unmade]) -> list[Report]:
+        room, reports = Room(), list[Report]()
+        for report in waiting:
+            made = report
+            if isinstance(made, _Unmade):
+                made = msgspec.structs.replace(await made.make(room), seq=made.seq)
+            if isinstance(made, Produced) and not self._link.takes_outputs_early:
+                self._kept_back += made.outputs
+            elif isinstance(made, Ended) and self._kept_back:
+                reports.append(msgspec.structs.replace(made, outputs=[*self._kept_back, *made.outputs]))
+            else:
+                reports.append(made)
+        return reports
 
     async def _coalesce(self, longest_s: float) -> None:
         """Lets progress gather for a moment; the last report does not wait."""

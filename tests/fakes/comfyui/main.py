@@ -5,7 +5,9 @@ What it does is written in the graph: FakeSave writes a file, FakeWait goes on w
 
 import argparse
 import asyncio
+import json
 import os
+import struct
 import sys
 from pathlib import Path
 
@@ -22,7 +24,176 @@ NODES = {
     "FakeSilent": {},  # finishes without a message on the websocket
     "FakePartial": {},  # accepted with node_errors
     "FakeLink": {"target": ["STRING", {}]},  # leaves a symbolic link among the outputs
+    "FakeHalf": {"name": ["STRING", {}]},  # writes half a file and fails
+    "FakeText": {"text": ["STRING", {}]},
+    "FakeQuiet": {"name": ["STRING", {}]},  # writes output/<name> and shows nothing
+    "FakeCycle": {},  # an error that the history calls a success
+    "FakeBlocked": {},  # an error of which only the websocket speaks
+    "FakeStops": {},  # interrupts the run that it is in
+    "FakeNumbers": {"value": ["FLOAT", {}]},  # shows numbers that JSON does not have
+    "FakeDeep": {},  # shows lists in lists in lists
+    "FakePictures": {"sizes": ["STRING", {}]},  # sends PNGs of these sizes on the websocket
+    "FakePreviews": {"count": ["INT", {}]},  # sends previews of work in progress
+    "FakeExpands": {"nodes": ["INT", {}], "fails": ["BOOLEAN", {}]},  # becomes as many nodes as it runs
+    "FakeColours": {},  # logs as programs for terminals do
 }
+NOT_OUTPUTS = {"FakePreviews"}
+
+
+class Prompt:
+    """One prompt on its way, told in ComfyUI's messages; the extension's part of them is told as the extension does."""
+
+    def __init__(self, fake: "FakeComfyUI", body: dict) -> None:
+        self.fake, self.base = fake, fake.base
+        self.prompt_id, self.client_id, self.prompt = body["prompt_id"], body["client_id"], body["prompt"]
+        self.silent = False
+        self.outputs, self.meta, self.states, self.executed, self.messages = {}, {}, {}, [], []
+        self.about = {"prompt_id": self.prompt_id}
+
+    async def execute(self) -> None:
+        await self.note("execution_start", {})
+        await self.note("execution_cached", {"nodes": []})
+        succeeded = True
+        for node_id, node in self.prompt.items():
+            self.silent = self.silent or node["class_type"] == "FakeSilent"
+            succeeded = await self.execute_node(node_id, node)
+            if not succeeded or node["class_type"] == "FakeCycle":
+                break
+        else:
+            await self.note("execution_success", {})
+        status = {"status_str": "success" if succeeded else "error", "completed": succeeded, "messages": self.messages}
+        item = [1, self.prompt_id, self.prompt, {}, list(self.prompt)]
+        self.fake.history[self.prompt_id] = {
+            "prompt": item,
+            "outputs": self.outputs,
+            "meta": self.meta,
+            "status": status,
+        }
+
+    async def note(self, kind: str, data: dict) -> None:
+        """A message that the history keeps too."""
+        data = {**data, **self.about, "timestamp": 1}
+        self.messages.append([kind, data])
+        await self.say(kind, data)
+
+    async def say(self, kind: str, data: dict) -> None:
+        if not self.silent:
+            await self.fake.say(self.client_id, kind, {**data, **self.about})
+
+    async def execute_node(self, node_id, node, display=None, parent=None) -> bool:
+        display = display or node_id
+        await self.state(node_id, "running", 0, 1, display, parent)
+        files = [[path.name, *_size_and_time(path)] for path in (self.base / "output").iterdir() if path.is_file()]
+        extension = {"is_output": node["class_type"] not in NOT_OUTPUTS, "files": files}
+        await self.say("executing", {"node": node_id, "display_node": display, "comfyward": extension})
+        shown = await self.run_node(node_id, node)
+        if shown is None:
+            return False
+        if shown:
+            self.outputs[node_id] = shown
+            about = {"node_id": node_id, "display_node": display, "parent_node": parent}
+            self.meta[node_id] = {**about, "real_node_id": self.real(node_id)}
+            await self.say("executed", {"node": node_id, "display_node": display, "output": shown})
+        self.executed.append(node_id)
+        await self.state(node_id, "finished", 1, 1, display, parent)
+        return True
+
+    def real(self, node_id: str) -> str:
+        return node_id.partition(".")[0]
+
+    async def state(self, node_id, state, value, maximum, display=None, parent=None) -> None:
+        known = {"node_id": node_id, "display_node_id": display or node_id, "parent_node_id": parent}
+        known |= {"real_node_id": self.real(node_id), **self.about, **self.states.get(node_id, {})}
+        self.states[node_id] = known | {"state": state, "value": value, "max": maximum}
+        await self.say("progress_state", {"nodes": self.states})
+
+    async def fail(self, node_id: str, class_type: str, kind: str, message: str) -> None:
+        about = {"node_id": self.real(node_id), "node_type": class_type, "executed": self.executed}
+        about |= {"exception_type": kind, "exception_message": message, "traceback": ['  File "fake.py"\n']}
+        inputs = {name: [value] for name, value in self.prompt[self.real(node_id)]["inputs"].items()}
+        await self.note("execution_error", {**about, "current_inputs": inputs, "current_outputs": self.executed[:1]})
+
+    async def run_node(self, node_id, node) -> dict | None:
+        """What the node shows; None when it failed."""
+        inputs, output = node["inputs"], self.base / "output"
+        fake, class_type = self.fake, node["class_type"]
+        match class_type:
+            case "FakeSave":
+                name = inputs.get("name") or f"{inputs.get('prefix', 'fake')}_00001_.txt"
+                text, kind = inputs["text"], inputs.get("kind", "output")
+                found = self.base / "input" / text
+                (self.base / kind / name).write_text(found.read_text() if found.is_file() else text)
+                return {"files": [{"filename": name, "subfolder": "", "type": kind}]}
+            case "FakeText":
+                return {"text": [inputs["text"]]}
+            case "FakeQuiet":
+                (output / inputs["name"]).write_text("whole")
+            case "FakeHalf":
+                (output / inputs["name"]).write_text("hal")
+                return await self.fail(node_id, class_type, "RuntimeError", "the encoder broke")
+            case "FakeWait" | "FakeDeaf":
+                steps = round(inputs["seconds"] / 0.05)
+                for step in range(steps):
+                    if class_type == "FakeWait" and self.prompt_id in fake.interrupted:
+                        about = {"node_id": node_id, "node_type": class_type, "executed": self.executed}
+                        return await self.note("execution_interrupted", about)
+                    await self.state(node_id, "running", step, steps)
+                    await self.say("progress", {"value": step, "max": steps, "node": node_id})
+                    await asyncio.sleep(0.05)
+            case "FakeCrash" if fake.count("crash") < inputs["times"]:
+                os._exit(139)
+            case "FakeOom" if fake.count("oom") < inputs["times"]:
+                message = "CUDA out of memory. Tried to allocate 20.00 GiB"
+                return await self.fail(node_id, class_type, "torch.OutOfMemoryError", message)
+            case "FakeGpuFault" if fake.count("fault") < inputs["times"]:
+                message = "CUDA error: an illegal memory access was encountered"
+                return await self.fail(node_id, class_type, "RuntimeError", message)
+            case "FakeError":
+                return await self.fail(node_id, class_type, "ValueError", inputs["message"])
+            case "FakeCycle":
+                await self.fail(node_id, class_type, "graph.DependencyCycleError", "Dependency cycle detected")
+            case "FakeBlocked":
+                about = {"node_id": node_id, "node_type": class_type, "executed": self.executed}
+                error = {"exception_type": "ExecutionBlocked", "exception_message": "Execution Blocked: no face found"}
+                lists = {"traceback": [], "current_inputs": [], "current_outputs": []}
+                await self.say("execution_error", {**about, **error, **lists})
+            case "FakeStops":
+                about = {"node_id": node_id, "node_type": class_type, "executed": self.executed}
+                return await self.note("execution_interrupted", about)
+            case "FakeNumbers":
+                inputs["value"] = float(inputs["value"])  # as ComfyUI does when it validates
+                return {"values": [float("nan"), float("inf"), float("-inf"), 1.5], "text": ["half a letter: \ud83d"]}
+            case "FakeDeep":
+                deep: list = []
+                for _ in range(5000):
+                    deep = [deep]
+                self.outputs[node_id] = {"deep": deep}  # whose message cannot be written
+            case "FakePictures":
+                for number, size in enumerate(inputs["sizes"].split(",")):
+                    picture = b"\x89PNG" + bytes([number]) * int(size)
+                    about = json.dumps({"node_id": node_id, "image_type": "image/png", **self.about}).encode()
+                    await fake.show(self.client_id, struct.pack(">II", 4, len(about)) + about + picture)
+            case "FakePreviews":
+                for number in range(inputs["count"]):
+                    await fake.show(self.client_id, struct.pack(">II", 1, 2) + b"\x89PNG preview %d" % number)
+            case "FakeExpands":
+                for number in range(inputs["nodes"]):
+                    fails = inputs.get("fails") and number == inputs["nodes"] - 1
+                    child = {"class_type": "FakeError" if fails else "FakeSave", "inputs": {"text": f"{number}"}}
+                    child["inputs"] |= {"prefix": f"child{number}", "message": "a child failed"}
+                    if not await self.execute_node(f"{node_id}.0.0.{number}", child, node_id, node_id):
+                        return None
+            case "FakeColours":
+                sys.stdout.write("\x1b[32mgreen\x1b[0m line\n\x1b]0;title\x07\r 10%|#   |\r 50%|##  |\r100%|####|\n")
+                sys.stdout.flush()
+            case "FakeLink":
+                (output / "link.txt").symlink_to(inputs["target"])
+        return {}
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    stat = path.lstat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 class FakeComfyUI:
@@ -60,74 +231,25 @@ class FakeComfyUI:
         return web.json_response({"prompt_id": body["prompt_id"], "number": 1, "node_errors": {}})
 
     async def execute(self, body: dict) -> None:
-        prompt_id, client_id = body["prompt_id"], body["client_id"]
         async with self.turn:
-            if prompt_id not in self.pending:
-                return
-            self.pending.remove(prompt_id)
-            self.running.append(prompt_id)
-            messages, silent, outputs = [["execution_start", {"prompt_id": prompt_id}]], False, {}
-            await self.say(client_id, "execution_cached", {"nodes": [], "prompt_id": prompt_id})
-            succeeded = True
-            for node_id, node in body["prompt"].items():
-                silent = silent or node["class_type"] == "FakeSilent"
-                if not silent:
-                    await self.say(client_id, "executing", {"node": node_id, "prompt_id": prompt_id})
-                failure = await self.run_node(prompt_id, client_id, node_id, node, outputs)
-                if failure is not None:
-                    messages.append(failure)
-                    succeeded = False
-                    break
-            status = {"status_str": "success" if succeeded else "error", "completed": succeeded, "messages": messages}
-            self.history[prompt_id] = {"outputs": outputs, "status": status}
-            self.running.remove(prompt_id)
-            if not silent:
-                await self.say(client_id, "executing", {"node": None, "prompt_id": prompt_id})
-
-    async def run_node(self, prompt_id, client_id, node_id, node, outputs):
-        inputs = node["inputs"]
-
-        def error(kind, message):
-            about = {"exception_type": kind, "exception_message": message, "traceback": ['  File "fake.py"\n']}
-            return [
-                "execution_error",
-                {"prompt_id": prompt_id, "node_id": node_id, "node_type": node["class_type"], **about},
-            ]
-
-        match node["class_type"]:
-            case "FakeSave":
-                name = f"{inputs.get('prefix', 'fake')}_00001_.txt"
-                text = inputs["text"]
-                found = self.base / "input" / text
-                (self.base / "output" / name).write_text(found.read_text() if found.is_file() else text)
-                outputs[node_id] = {"files": [{"filename": name, "subfolder": "", "type": "output"}]}
-            case "FakeWait" | "FakeDeaf":
-                steps = round(inputs["seconds"] / 0.05)
-                for step in range(steps):
-                    if node["class_type"] == "FakeWait" and prompt_id in self.interrupted:
-                        return ["execution_interrupted", {"prompt_id": prompt_id, "node_id": node_id}]
-                    about = {"value": step, "max": steps, "prompt_id": prompt_id, "node": node_id}
-                    await self.say(client_id, "progress", about)
-                    await asyncio.sleep(0.05)
-            case "FakeCrash" if self.count("crash") < inputs["times"]:
-                os._exit(139)
-            case "FakeOom" if self.count("oom") < inputs["times"]:
-                return error("torch.OutOfMemoryError", "CUDA out of memory. Tried to allocate 20.00 GiB")
-            case "FakeGpuFault" if self.count("fault") < inputs["times"]:
-                return error("RuntimeError", "CUDA error: an illegal memory access was encountered")
-            case "FakeError":
-                return error("ValueError", inputs["message"])
-            case "FakeLink":
-                (self.base / "output" / "link.txt").symlink_to(inputs["target"])
-        return None
+            if body["prompt_id"] in self.pending:
+                self.pending.remove(body["prompt_id"])
+                self.running.append(body["prompt_id"])
+                await Prompt(self, body).execute()
+                self.running.remove(body["prompt_id"])
+                if not any(node["class_type"] == "FakeSilent" for node in body["prompt"].values()):
+                    await self.say(body["client_id"], "executing", {"node": None, "prompt_id": body["prompt_id"]})
 
     async def say(self, client_id: str, kind: str, data: dict) -> None:
         socket = self.sockets.get(client_id)
         if socket is not None and not socket.closed:
             await socket.send_json({"type": kind, "data": data})
 
+    async def show(self, client_id: str, data: bytes) -> None:
+        await self.sockets[client_id].send_bytes(data)
+
     async def websocket(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
+        socket = web.WebSocketResponse(max_msg_size=0)
         await socket.prepare(request)
         self.sockets[request.query["clientId"]] = socket
         async for _ in socket:
@@ -166,7 +288,12 @@ class FakeComfyUI:
 
     async def object_info(self, request: web.Request) -> web.Response:
         info = {
-            name: {"input": {"required": inputs}, "output": [], "output_node": True, "python_module": "nodes"}
+            name: {
+                "input": {"required": inputs},
+                "output": [],
+                "output_node": name not in NOT_OUTPUTS,
+                "python_module": "nodes",
+            }
             for name, inputs in NODES.items()
         }
         return web.json_response(info)

@@ -161,12 +161,10 @@ def classes_of(run: Run) -> dict[str, str]:
 
 def progress_shape(data: Mapping[str, Any], classes: Mapping[str, str]) -> dict[str, Any]:
     """A Progress snapshot from a progress event."""
-    step, steps = int(data["value"]), int(data["max"])
-    total, node = max(1, data["nodes_total"]), data["node"]
-    class_type = classes.get(node)
-    fraction = data["value"] / data["max"] if data["max"] else 0.0
+    step, steps, node = int(data["value"]), int(data["max"]), data["node"]
+    class_type = classes.get(data.get("real_node", node))
     return {
-        "value": min(1.0, (data["nodes_done"] + min(1.0, fraction)) / total),
+        "value": data["done"],
         "nodes_done": data["nodes_done"],
         "nodes_total": data["nodes_total"],
         "current_node": node,

@@ -1,9 +1,9 @@
 """What happens to a run, told in ComfyUI's websocket messages and in their order. Pure.
 
-    execution_start · execution_cached · per node: progress_state · executing · progress*
-    · executed* · execution_success | execution_error | execution_interrupted · (status) · executing of no node
+    execution_start · execution_cached · per node: progress_state · executing · progress* · executed
+    · execution_success | execution_error | execution_interrupted · (status) · executing of no node
 
-`executed` comes for all nodes at the end, when their files can be fetched. (Source: ComfyUI's execution.py,
+`executed` comes when the node's files can be fetched, at the latest at the end. (Source: ComfyUI's execution.py,
 protocol.py and comfy_execution/progress.py.)
 """
 
@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from comfyward.api.native.shapes import ending_of, shown_of
+from comfyward.api.native.shapes import ending_of, placed, shown_of
 from comfyward.runs.event import Event, EventType, picture_of
 from comfyward.runs.run import Run, State
 from comfyward.store.db import now_ms
@@ -39,19 +39,16 @@ class Text:
 
 @dataclass(frozen=True)
 class Picture:
-    """A preview, in one of ComfyUI's two binary forms."""
+    """A picture that a node sends, in one of ComfyUI's two binary forms; `about` says which node."""
 
-    prompt_id: str
-    node: str | None
+    about: dict[str, Any]
     content_type: str
     data: bytes
 
     def encode(self, *, with_metadata: bool) -> bytes:
         if not with_metadata:
             return struct.pack(">II", PREVIEW, _FORMATS.get(self.content_type, 1)) + self.data
-        about = msgspec.json.encode(
-            {**_ids(self.node or ""), "prompt_id": self.prompt_id, "image_type": self.content_type}
-        )
+        about = msgspec.json.encode({**self.about, "image_type": self.content_type})
         return struct.pack(">II", PREVIEW_WITH_METADATA, len(about)) + about + self.data
 
 
@@ -66,41 +63,52 @@ class Narration:
     node: str | None = None
     began: bool = False
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shown: set[str] = field(default_factory=set)
 
     def tell(self, event: Event) -> Sequence[Message]:
         """The messages of an event that is not the last."""
         data = event.data
         match event.type:
             case EventType.STATUS if data["state"] == State.RUNNING:
-                self.node, self.began, self.nodes = None, False, {}
+                self.node, self.began, self.nodes, self.shown = None, False, {}, set()
                 return [Text("execution_start", self._about())]
             case EventType.CACHED:
                 return self._begin(data["nodes"])
             case EventType.PROGRESS:
-                return [*self._begin([]), *self._progress(data["node"], data["value"], data["max"])]
+                return [*self._begin([]), *self._progress(data)]
+            case EventType.SHOWN:
+                self.shown.add(data["node"])
+                output = placed(data["shown"], event.run_id)
+                return [self._executed(data["node"], data["display_node"], output)]
             case EventType.PREVIEW:
                 content_type, encoded = picture_of(data["image"])
-                return [Picture(self.prompt_id, data["node"] or self.node, content_type, base64.b64decode(encoded))]
+                return [self.picture(data["node"] or self.node, content_type, base64.b64decode(encoded))]
             case _:
                 return []
+
+    def picture(self, node: str | None, content_type: str, data: bytes) -> Picture:
+        """One that a node sends, whether it shows work in progress or is a result."""
+        return Picture({**self._ids(node or ""), "prompt_id": self.prompt_id}, content_type, data)
 
     def end(self, run: Run) -> Sequence[Message]:
         """The messages of a final run, up to the one that says how it went."""
         messages: list[Message] = []
         if not self.began and run.started_at is not None:
             messages += self._begin([])
-        if run.state is State.SUCCEEDED:
-            self._finish_node()
-            messages += [self._state()] if self.nodes else []
-            messages += [
-                Text("executed", {"node": node, "display_node": node, "output": output, "prompt_id": self.prompt_id})
-                for node, output in shown_of(run)["outputs"].items()
-            ]
+        if run.state is State.SUCCEEDED and self.nodes:
+            self.nodes = {node: _finished(known) for node, known in self.nodes.items()}
+            messages.append(self._state())
+        shown = shown_of(run)
+        messages += [
+            self._executed(node, (shown["meta"].get(node) or {}).get("display_node") or node, output)
+            for node, output in shown["outputs"].items()
+            if node not in self.shown
+        ]
         return [*messages, Text(*ending_of(run))]
 
     def resume(self) -> Sequence[Message]:
         """For a client that comes back while the run is on its way."""
-        return [self._executing()] if self.node is not None else []
+        return [self._executing(self.node)] if self.node is not None else []
 
     def last(self) -> Text:
         """The sign of completion, after the history is written."""
@@ -112,36 +120,58 @@ class Narration:
         self.began = True
         return [Text("execution_cached", {"nodes": list(cached), **self._about()})]
 
-    def _progress(self, node: str, value: float, maximum: float) -> list[Message]:
+    def _progress(self, data: Mapping[str, Any]) -> list[Message]:
         messages: list[Message] = []
-        if node != self.node:
-            self._finish_node()
+        node, value, maximum = data["node"], data["value"], data["max"]
+        if node not in self.nodes:
             self.node = node
-            self.nodes[node] = self._node(node, "running", 0.0, 1.0)
-            messages += [self._state(), self._executing()]
-        if maximum > 1 or value > 0:
-            self.nodes[node] = self._node(node, "running", value, maximum)
+            self._know(data, "running", 0.0, 1.0)
+            messages += [self._state(), self._executing(node)]
+        if (maximum > 1 or value > 0) and not data.get("finished"):
+            self._know(data, "running", value, maximum)
             step = {"value": value, "max": maximum, "prompt_id": self.prompt_id, "node": node}
             messages += [self._state(), Text("progress", step)]
+        if data.get("finished"):
+            self._know(data, "finished", value, maximum)
+            messages.append(self._state())
         return messages
 
-    def _finish_node(self) -> None:
-        if self.node is not None:
-            known = self.nodes[self.node]
-            self.nodes[self.node] = {**known, "state": "finished", "value": known["max"]}
+    def _know(self, data: Mapping[str, Any], state: str, value: float, maximum: float) -> None:
+        node = data["node"]
+        self.nodes[node] = {
+            "value": value,
+            "max": maximum,
+            "state": state,
+            "prompt_id": self.prompt_id,
+            "node_id": node,
+            "display_node_id": data.get("display_node", node),
+            "parent_node_id": data.get("parent_node"),
+            "real_node_id": data.get("real_node", node),
+        }
 
-    def _node(self, node: str, state: str, value: float, maximum: float) -> dict[str, Any]:
-        return {"value": value, "max": maximum, "state": state, "prompt_id": self.prompt_id, **_ids(node)}
+    def _ids(self, node: str) -> dict[str, Any]:
+        known = self.nodes.get(node, {})
+        return {
+            "node_id": node,
+            "display_node_id": known.get("display_node_id", node),
+            "parent_node_id": known.get("parent_node_id"),
+            "real_node_id": known.get("real_node_id", node),
+        }
 
     def _state(self) -> Text:
         return Text("progress_state", {"prompt_id": self.prompt_id, "nodes": dict(self.nodes)})
 
-    def _executing(self) -> Text:
-        return Text("executing", {"node": self.node, "display_node": self.node, "prompt_id": self.prompt_id})
+    def _executing(self, node: str) -> Text:
+        display = self._ids(node)["display_node_id"]
+        return Text("executing", {"node": node, "display_node": display, "prompt_id": self.prompt_id})
+
+    def _executed(self, node: str, display: str, output: Any) -> Text:
+        about = {"node": node, "display_node": display, "output": output, "prompt_id": self.prompt_id}
+        return Text("executed", about)
 
     def _about(self) -> dict[str, Any]:
         return {"prompt_id": self.prompt_id, "timestamp": now_ms()}
 
 
-def _ids(node: str) -> dict[str, Any]:
-    return {"node_id": node, "display_node_id": node, "parent_node_id": None, "real_node_id": node}
+def _finished(node: dict[str, Any]) -> dict[str, Any]:
+    return {**node, "state": "finished", "value": node["max"]}

@@ -75,7 +75,11 @@ def ending_of(run: Run) -> tuple[str, dict[str, Any]]:
     """(type, data) of the message that ends a final run."""
     about: dict[str, Any] = {"prompt_id": run.prompt_id, "timestamp": run.finished_at or run.updated_at}
     failure = run.failure or {}
-    node: dict[str, Any] = {"node_id": failure.get("node_id"), "node_type": failure.get("node_type"), "executed": []}
+    node: dict[str, Any] = {
+        "node_id": failure.get("node_id"),
+        "node_type": failure.get("node_type"),
+        "executed": failure.get("executed") or [],
+    }
     match run.state:
         case State.SUCCEEDED:
             return "execution_success", about
@@ -88,15 +92,15 @@ def ending_of(run: Run) -> tuple[str, dict[str, Any]]:
                 "exception_message": failure.get("message") or "The run failed.",
                 "exception_type": failure.get("exception_type") or str(run.end_reason),
                 "traceback": failure.get("traceback") or [],
-                "current_inputs": {},
-                "current_outputs": [],
+                "current_inputs": failure.get("current_inputs") or {},
+                "current_outputs": failure.get("current_outputs") or [],
             }
 
 
 def shown_of(run: Run) -> dict[str, Any]:
     """What ComfyUI's history holds of the run's results, with file names that are unique in the account."""
     shown = msgspec.json.decode(run.shown) if run.shown else {}
-    outputs = {node: _placed(result, run.id) for node, result in (shown.get("outputs") or {}).items()}
+    outputs = {node: placed(result, run.id) for node, result in (shown.get("outputs") or {}).items()}
     return {"outputs": outputs, "meta": shown.get("meta") or {}}
 
 
@@ -146,7 +150,7 @@ def cloud_status(run: Run) -> dict[str, Any]:
     }
 
 
-def _placed(result: Any, run_id: str) -> Any:
+def placed(result: Any, run_id: str) -> Any:
     """A node's results, with the run's id in front of the subfolder of each file."""
     if not isinstance(result, Mapping):
         return result

@@ -17,6 +17,7 @@ from comfyward.api.native.narration import Message, Narration, Picture, Text
 from comfyward.api.native.scope import Scope, Scopes
 from comfyward.delivery.hub import Listener
 from comfyward.errors import ComfywardError
+from comfyward.files.objects import blob_key
 from comfyward.ids import new_uuid
 from comfyward.runs.event import Event, EventType
 from comfyward.runs.run import State
@@ -138,6 +139,9 @@ class _Socket:
             del self._stories[event.run_id]
         if story is None:
             return False
+        if event.type is EventType.OUTPUT and event.data.get("streamed"):
+            await self._send([await self._streamed(story, event)])
+            return False
         if not event.is_last:
             await self._send(story.tell(event))
             return False
@@ -146,6 +150,12 @@ class _Socket:
             return False
         await self._send([*story.end(run), await self._status(), story.last()])
         return True
+
+    async def _streamed(self, story: Narration, event: Event) -> Picture:
+        """A result that its node sent as a picture, as it sent it."""
+        output = event.data
+        data = await self._context.objects.read_all(blob_key(output["digest"]))
+        return story.picture(output["node_id"], output["content_type"], data)
 
     async def _story(self, run_id: str) -> Narration | None:
         """The narration of a run that this client submitted, None for other runs."""

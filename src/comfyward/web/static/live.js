@@ -2,6 +2,7 @@
 "use strict";
 
 const ROWS_EVERY_MS = 250;
+const OUTPUTS_EVERY_MS = 300;
 const OVER = ["succeeded", "failed", "cancelled"];
 
 const REOPEN_MS = 3000;
@@ -108,6 +109,7 @@ function watch(page) {
   const timeline = () => page.querySelector(".timeline");
   if (OVER.includes(timeline().dataset.state)) return;
   let shownAt = performance.now();
+  let drawing = null;
 
   async function refresh() {
     await htmx.ajax("GET", location.pathname, { target: page, swap: "innerHTML" });
@@ -127,12 +129,12 @@ function watch(page) {
     if (total) bar.value = done;
   }
 
-  function progress({ node, value, max, nodes_done, nodes_total }) {
-    const title = find("titles")?.querySelector(`[data-id="${CSS.escape(node)}"]`)?.textContent ?? node;
+  function progress({ node, display_node = node, value, max, done }) {
+    const title = find("titles")?.querySelector(`[data-id="${CSS.escape(display_node)}"]`)?.textContent ?? display_node;
     find("step").hidden = false;
     find("node-title").textContent = title;
     find("node-step").textContent = max > 1 ? `step ${value} of ${max}` : "";
-    find("graph-progress").value = Math.min(1, (nodes_done + (max ? value / max : 0)) / Math.max(1, nodes_total));
+    find("graph-progress").value = done;
   }
 
   function preview({ image }) {
@@ -145,8 +147,15 @@ function watch(page) {
     if (time) time.textContent = span(Number(time.dataset.ms) + performance.now() - shownAt);
   }
 
+  function output() {
+    drawing ??= setTimeout(() => {
+      drawing = null;
+      htmx.ajax("GET", location.pathname, { target: "#outputs", select: "#outputs", swap: "outerHTML" });
+    }, OUTPUTS_EVERY_MS);
+  }
+
   const address = () => `/api/v1/workflows/${page.dataset.workflow}/runs/${page.dataset.run}/events?after=${timeline().dataset.seq}`;
-  const stop = listen(address, { status, download, progress, preview, cancelling: refresh, staged: refresh }, refresh);
+  const stop = listen(address, { status, download, progress, preview, output, cancelling: refresh, staged: refresh }, refresh);
   setInterval(tick, 1000);
 }
 

@@ -1,0 +1,105 @@
+"""Files that a run leaves in ComfyUI's folders. Whoever wrote them may write on: no link is followed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from comfyward.files.digest import Hasher
+from comfyward.worker.course import Stamp
+
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, order=True)
+class Leaving:
+    """A regular file below a folder, by its name there."""
+
+    name: str
+    path: Path
+    stamp: Stamp
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A file as it was at one moment."""
+
+    path: Path
+    stamp: Stamp
+    hasher: Hasher
+
+
+def found_in(folder: Path) -> list[Leaving]:
+    """Every regular file below a folder, in order of name. Links are left out: they may point anywhere."""
+    return sorted(_walk(folder, folder)) if folder.is_dir() else []
+
+
+def read(path: Path) -> bytes:
+    with _open(path) as file:
+        return file.read()
+
+
+def hashed(path: Path) -> Hasher:
+    hasher = Hasher()
+    with _open(path) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            hasher.update(chunk)
+    return hasher
+
+
+def copy(folder: Path, name: str, target: Path) -> Copy | None:
+    """Takes a file below a folder as it is now; None when there is none, or when it is being written."""
+    try:
+        with _open_below(folder, name) as source, target.open("wb") as kept:
+            before, hasher = os.fstat(source.fileno()), Hasher()
+            if not stat.S_ISREG(before.st_mode):
+                return None
+            while chunk := source.read(CHUNK_BYTES):
+                hasher.update(chunk)
+                kept.write(chunk)
+            after = os.fstat(source.fileno())
+    except FileNotFoundError:
+        return None
+    is_whole = _stamp(before) == _stamp(after) and target.stat().st_size == after.st_size
+    return Copy(target, _stamp(after), hasher) if is_whole else None
+
+
+def _walk(folder: Path, root: Path) -> Iterator[Leaving]:
+    for entry in os.scandir(folder):
+        path, status = Path(entry.path), entry.stat(follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            yield from _walk(path, root)
+        elif stat.S_ISREG(status.st_mode):
+            name = path.relative_to(root).as_posix().encode("utf-8", "replace").decode("utf-8")
+            yield Leaving(name, path, _stamp(status))
+
+
+def _open(path: Path) -> BinaryIO:
+    return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+
+
+def _open_below(folder: Path, name: str) -> BinaryIO:
+    """A file below a folder, of which no part is a link. Raises FileNotFoundError."""
+    *folders, last = name.split("/")
+    if any(part in ("", ".", "..") or "\0" in part for part in (*folders, last)):
+        raise FileNotFoundError(name)
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in folders:
+            there = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = there
+        return open(os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here), "rb")
+    except OSError as error:
+        raise FileNotFoundError(name) from error
+    finally:
+        os.close(here)
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    """What changes when a file is written again."""
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,38 @@
+"""Names for results that are no files of a node's own: texts, and pictures sent on ComfyUI's websocket. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_PART = 80
+
+
+@dataclass
+class Names:
+    """Gives each result a name of its own, however alike the ids of two nodes look."""
+
+    _taken: dict[str, object] = field(default_factory=dict)
+
+    def name(self, *parts: str, suffix: str, of: object) -> str:
+        """The name of a result: the same for the same one, and no other's."""
+        stem, number = "_".join(_plain(part) for part in parts), 1
+        name = f"{stem}{suffix}"
+        while self._taken.setdefault(name, of) != of:
+            number += 1
+            name = f"{stem}_{number}{suffix}"
+        return name
+
+
+def texts_of(shown: Mapping[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
+    """(node, key, lines) of everything that nodes show and that is nothing but text."""
+    for node_id, result in shown.items():
+        for key, value in result.items() if isinstance(result, dict) else ():
+            lines = [value] if isinstance(value, str) else value
+            if isinstance(lines, list | tuple) and lines and all(isinstance(line, str) for line in lines):
+                yield str(node_id), str(key), list(lines)
+
+
+def _plain(part: str) -> str:
+    return "".join(character if character.isalnum() or character == "_" else "-" for character in part)[:MAX_PART]
