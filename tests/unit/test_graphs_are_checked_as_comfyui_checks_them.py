@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from comfyward.errors import InvalidGraph
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.graph import parse_graph
 from comfyward.workflows.listing import Paths
@@ -136,6 +137,26 @@ def test_a_missing_class_says_what_did_not_load(class_type: str, said: str) -> N
     verdict = check(parse_graph({"1": {"class_type": class_type, "inputs": {}}}), CATALOG, Paths(()))
 
     assert said in verdict.problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("value", "listings", "place"),
+    [
+        ("bbox/face.pt", [["models/seg", "name", "bbox/", "", [".pt"]]], "/models/seg/face.pt"),
+        (
+            "sharp",
+            [[f"models/{folder}", "stem", "", "", [".bin", ".safetensors"]] for folder in ("clip", "vae")],
+            "/models/vae/sharp.safetensors",
+        ),
+    ],
+)
+def test_the_hint_says_where_the_file_of_a_derived_name_belongs(value: str, listings: list[Any], place: str) -> None:
+    known = catalog(listings={"Lists": {"vae": listings}})
+    prompt = {"1": {"class_type": "Lists", "inputs": {"vae": value, "mode": "fast"}}}
+
+    with pytest.raises(InvalidGraph) as caught:
+        check(parse_graph(prompt), known, Paths(())).raise_if_any()
+    assert f'"{place}"' in str(caught.value.hint)
 
 
 def test_a_catalog_of_an_older_worker_is_read() -> None:

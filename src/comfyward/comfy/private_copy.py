@@ -5,9 +5,12 @@ What is copied is private to one ComfyUI process; the originals are shared, and 
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 # Larger files are not copied but linked to: weights that a pack keeps in its folder.
 COPY_LIMIT_BYTES = 16 << 20
@@ -47,12 +50,15 @@ def of_packs(packs: Path, target: Path) -> None:
 
 
 def _copy(entry: Path, target: Path) -> None:
-    """With times, so that bytecode stays valid."""
-    if entry.is_dir():
-        ignored = shutil.ignore_patterns(".git", "node_modules")
-        shutil.copytree(entry, target, symlinks=True, ignore=ignored, copy_function=_copy_file)
-    else:
-        _copy_file(entry, target)
+    """With times, so that bytecode stays valid. What cannot be read is left out: ComfyUI could not read it either."""
+    try:
+        if entry.is_dir():
+            ignored = shutil.ignore_patterns(".git", "node_modules")
+            shutil.copytree(entry, target, symlinks=True, ignore=ignored, copy_function=_copy_file)
+        else:
+            _copy_file(entry, target)
+    except OSError as error:
+        log.warning("%s could not be copied whole: %s", entry, error, extra={"action": "not_copied"})
 
 
 def _copy_file(source: str | Path, target: str | Path) -> str:

@@ -30,6 +30,7 @@ class Problem:
     received: Any = None
     accepted: Any = None
     folder: str | None = None
+    place: str | None = None  # where a file would have to be that has this name
 
     def as_comfyui(self) -> dict[str, Any]:
         """The entry of `node_errors[...]["errors"]` that ComfyUI would give."""
@@ -205,8 +206,17 @@ def _check_file(
         name = value.removesuffix(" [input]")
         if any(place in brought for place in catalog.places(node.class_type, spec.name, name)):
             return None
-    return Problem(
-        node, "value_not_in_list", "Value not in list", spec.name, value, _shorten(sorted(known, key=str)), folder
+    accepted, place = _shorten(sorted(known, key=str)), _usual_place(node, spec, value, folder, catalog)
+    return Problem(node, "value_not_in_list", "Value not in list", spec.name, value, accepted, folder, place)
+
+
+def _usual_place(node: Node, spec: InputSpec, value: Any, folder: str, catalog: Catalog) -> str | None:
+    """Where most would put a file of this name."""
+    places = catalog.places(node.class_type, spec.name, str(value))
+    return min(
+        places,
+        key=lambda path: (not path.startswith(f"/models/{folder}/"), not path.endswith(".safetensors"), path),
+        default=None,
     )
 
 
@@ -281,7 +291,7 @@ def _hint(problem: Problem) -> str:
         case "value_not_in_list" if problem.folder == INPUT_FOLDER:
             return f'Bring the file with the run: "files": {{"/input/{problem.received}": "https://…"}}.'
         case "value_not_in_list" if problem.folder is not None:
-            path = f"/models/{problem.folder}/{problem.received}"
+            path = problem.place or f"/models/{problem.folder}/{problem.received}"
             return f'Nobody has this model. Bring it with the run: "files": {{"{path}": "https://…"}}.'
         case "value_not_in_list":
             return f"Accepted: {', '.join(map(str, problem.accepted))}."

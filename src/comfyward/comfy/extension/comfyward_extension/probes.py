@@ -15,11 +15,11 @@ import folder_paths
 
 PROBE = "cwprobe"
 MAX_FOLDERS = 500
-# Suffixes that lists are filtered by, beside those that ComfyUI's folders have.
+# Suffixes that lists are filtered by, beside those that ComfyUI's folders have. A list that passes only others is not
+# recognised, and left to ComfyUI when a run brings files there.
 MODEL_SUFFIXES = (
-    *(".safetensors", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".sft", ".gguf", ".ggml", ".onnx", ".engine"),
-    *(".torchscript", ".model", ".npz", ".npy", ".json", ".yaml", ".yml", ".txt", ".task", ".tflite", ".cube", ".ttf"),
-    *(".otf", ".h5", ".zip", ".tar", ".caffemodel", ".trt", ".csv"),
+    *(".gguf", ".onnx", ".engine", ".torchscript", ".model", ".npz", ".json", ".yaml", ".txt", ".tflite", ".task"),
+    *(".h5", ".zip", ".cube", ".ttf", ".otf"),
 )
 INPUT_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".exr", ".hdr", ".svg", ".psd", ".avif"),
@@ -28,6 +28,7 @@ INPUT_SUFFIXES = (
     *(".latent", ".obj", ".glb", ".gltf", ".fbx", ".stl", ".ply", ".splat", ".spz", ".ksplat", ".usdz", ".csv", ".pdf"),
     *(".txt", ".json", ".md", ".pkl", ".pt", ".npy", ".npz", ".safetensors", ".zip", ".srt", ".cube", ".yaml"),
 )
+USUAL_SUFFIXES = (".safetensors", ".png")
 # Folder, suffix; q: a file in the folder itself, i: a file in a folder below it.
 _FOUND = re.compile(PROBE + r"(\d+)s(\d+)([qi])", re.IGNORECASE)
 _FOLDER_FOUND = re.compile(PROBE + r"(\d+)f(?![\w/\\])", re.IGNORECASE)
@@ -51,7 +52,8 @@ class Probes:
                 self._made.append(below)
                 for number, suffix in enumerate(self.suffixes[folder]):
                     self._make(os.path.join(_absolute(folder), f"{PROBE}{index}s{number}q{suffix}"))
-                    self._make(os.path.join(below, f"{PROBE}{index}s{number}i{suffix}"))
+                    if suffix in USUAL_SUFFIXES:  # one tells whether a list goes down into folders
+                        self._make(os.path.join(below, f"{PROBE}{index}s{number}i{suffix}"))
         folder_paths.filename_list_cache.clear()
         return self
 
@@ -75,13 +77,13 @@ class Probes:
             elif match := _FOUND.search(text):
                 folder, part, before, after, suffix = self._way(text, match)
                 if match[3].lower() == "i":
-                    recursive[folder, after] = "base" not in part
+                    recursive[folder] = "base" not in part
                 else:
                     ways.setdefault((folder, part, before, after), set()).add(suffix)
         return self._without_repetitions(
             [
                 folder,
-                _part(part, recursive.get((folder, after), True)),
+                _part(part, recursive.get(folder, True)),
                 before,
                 after,
                 self._filter(folder, part, suffixes),
