@@ -1,8 +1,8 @@
 """What opening ComfyUI's editor costs a browser: `python -m bench.editor`.
 
 Starts a server with the real ComfyUI and opens a workflow in Chromium with an empty cache, then a second workflow in
-the same browser; then the same over a line of 10 Mb/s. Beside each: bytes over the wire, requests, and the time until
-the first node is drawn.
+the same browser; then the same over a line of 10 Mb/s. Beside each: bytes over the wire, requests, the time until the
+first node is drawn, and how long of it the page's main thread computed, whatever else the machine had to do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, CDPSession, Page, sync_playwright
 
 from comfyward.settings import default_data_dir
 from tests.stack.browser import BROWSER, FLAGS
@@ -29,30 +29,38 @@ IS_DRAWN = """() => {
 
 @dataclass(frozen=True)
 class Opened:
-    """One opening of the editor: bytes over the wire with their headers, requests, seconds to the first node."""
+    """One opening of the editor, until the first node is drawn; bytes are those over the wire, with their headers."""
 
     bytes: int
     requests: int
     seconds: float
+    computed: float
 
 
 def open_editor(page: Page, url: str, bytes_per_s: float = -1) -> Opened:
     """Opens an editor's page; `bytes_per_s` is the speed of the line."""
     session = page.context.new_cdp_session(page)
     session.send("Network.enable")
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
     session.send(
         "Network.emulateNetworkConditions",
         {"offline": False, "latency": 0, "downloadThroughput": bytes_per_s, "uploadThroughput": bytes_per_s},
     )
     sizes: list[float] = []
     session.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
-    began = time.perf_counter()
+    began, computed = time.perf_counter(), computed_by(session)
     page.goto(url, wait_until="commit")
     page.wait_for_function(IS_DRAWN, polling="raf", timeout=LIMIT_MS)
-    seconds = time.perf_counter() - began
+    seconds, computed = time.perf_counter() - began, computed_by(session) - computed
     page.wait_for_load_state("networkidle")
     session.detach()
-    return Opened(int(sum(sizes)), len([size for size in sizes if size]), seconds)
+    return Opened(int(sum(sizes)), len([size for size in sizes if size]), seconds, computed)
+
+
+def computed_by(session: CDPSession) -> float:
+    """Seconds that the page's main thread has computed."""
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return float(next(metric["value"] for metric in metrics if metric["name"] == "ThreadTime"))
 
 
 def main() -> None:
@@ -72,7 +80,7 @@ def measure(stack: Stack) -> None:
     ]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        print(f"{'':32} {'bytes':>12} {'requests':>9} {'first node s':>13}")
+        print(f"{'':32} {'bytes':>12} {'requests':>9} {'first node s':>13} {'computed s':>11}")
         for line, speed in (("loopback", -1.0), ("10 Mb/s", TEN_MEGABITS)):
             context = browser.new_context(base_url=stack.url)
             page = entered(context, stack)
@@ -91,7 +99,7 @@ def entered(context: BrowserContext, stack: Stack, account: str = "bench") -> Pa
 
 
 def report(name: str, opened: Opened) -> None:
-    print(f"{name:32} {opened.bytes:12,} {opened.requests:9} {opened.seconds:13.1f}")
+    print(f"{name:32} {opened.bytes:12,} {opened.requests:9} {opened.seconds:13.1f} {opened.computed:11.1f}")
 
 
 if __name__ == "__main__":

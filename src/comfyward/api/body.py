@@ -36,7 +36,11 @@ _EXACT_NAME = re.compile(rb";\s*filename\*\s*=\s*\"?([\w.-]+)'[^']*'([^;\s\"]+)"
 
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A value as JSON; graphs in it that are texts already pass through as they are (`msgspec.Raw`)."""
-    return Response(msgspec.json.encode(value, enc_hook=str), status, headers, media_type="application/json")
+    return Response(encoded(value), status, headers, media_type="application/json")
+
+
+def encoded(value: Any) -> bytes:
+    return msgspec.json.encode(value, enc_hook=str)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Kept:
         headers = {"Cache-Control": "no-cache", "ETag": self.digest, "Vary": "Accept-Encoding", **headers}
         if request.headers.get("if-none-match") == self.digest:
             return Response(status_code=304, headers=headers)
-        if "gzip" not in request.headers.get("accept-encoding", ""):
+        if len(self.packed) >= len(self.content) or "gzip" not in request.headers.get("accept-encoding", ""):
             return Response(self.content, headers=headers, media_type=media_type)
         return Response(self.packed, headers={**headers, "Content-Encoding": "gzip"}, media_type=media_type)
 

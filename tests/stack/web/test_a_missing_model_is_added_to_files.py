@@ -3,6 +3,8 @@ onto the computer of whoever looks; and the model can be chosen as soon as it is
 
 from typing import Any
 
+from playwright.sync_api import Browser
+
 from tests.fakes.http import Origin
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import Enter, editor_of
@@ -72,3 +74,21 @@ def test_any_download_of_a_script_of_the_editor(
     assert len(page.context.pages) == 1
     paths = [file["path"] for file in client.http.get("/api/v1/files").json()]
     assert "/models/checkpoints/near.safetensors" in paths
+
+
+def test_the_dialog_of_comfyuis_own_editor(real: Stack, browser: Browser) -> None:
+    """At the native port: the editor that ComfyUI's version asks for makes a link and clicks it."""
+    client, page = real.client(), browser.new_page()
+    page.goto(real.native_url)
+    page.wait_for_function("window.app?.graph && window.app.canvas && window.app.vueAppReady !== false")
+    page.get_by_role("button", name="Run", exact=True).first.wait_for()
+    page.evaluate("graph => window.app.loadGraphData(graph)", graph(f"{HOST}older.safetensors", "older.safetensors"))
+
+    page.get_by_role("button", name="Download").click()
+    page.get_by_role("status").filter(has_text="older.safetensors").wait_for()
+
+    assert len(page.context.pages) == 1
+    [wanted] = [each for each in client.http.get("/api/v1/imports").json() if "older" in each["path"]]
+    assert wanted["path"] == "/models/checkpoints/older.safetensors"
+    client.http.delete(f"/api/v1/imports/{wanted['id']}")
+    page.close()

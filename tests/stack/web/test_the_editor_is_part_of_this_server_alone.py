@@ -69,6 +69,15 @@ def test_at_a_workflow(real: Stack, page: Page, account: str) -> None:
     assert len(page.context.pages) == 1
     assert editor.get_by_role("dialog").count() == 0
 
+    # Its sidebar, with nothing kept in it yet, and the help of its nodes.
+    for tab in ("assets", "node-library", "model-library", "workflows", "apps"):
+        editor.get_by_test_id(f"{tab}-tab-button").click()
+        page.wait_for_load_state("networkidle")
+    editor.get_by_test_id("apps-tab-button").click()
+    for path in ("/docs/SaveImage/en.md", "/extensions/test_nodes/docs/TestSteps/en.md"):
+        found = client.http.get(f"/workflows/{made}/comfy{path}")
+        assert (found.status_code, found.text.startswith("# ")) == (200, True), path
+
     # Its templates.
     editor.evaluate("() => { window.app.extensionManager.command.execute('Comfy.BrowseTemplates') }")
     editor.get_by_role("dialog").locator("img").first.wait_for()

@@ -64,10 +64,6 @@ def _internal_routes(scopes: Scopes) -> list[Route]:
         await read_body(request, 1 << 20)
         return Response()
 
-    async def no_folders(request: Request) -> Response:
-        await scopes.of(request)
-        return answer({})
-
     async def no_files(request: Request) -> Response:
         await scopes.of(request)
         return answer([])
@@ -76,7 +72,6 @@ def _internal_routes(scopes: Scopes) -> list[Route]:
         Route("/internal/logs", text_logs, methods=["GET"]),
         Route("/internal/logs/raw", logs, methods=["GET"]),
         Route("/internal/logs/subscribe", nothing, methods=["PATCH"]),
-        Route("/internal/folder_paths", no_folders, methods=["GET"]),
         Route("/internal/files/{kind}", no_files, methods=["GET"]),
     ]
 

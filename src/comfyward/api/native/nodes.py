@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from comfyward.api.body import Kept, answer
 from comfyward.api.context import Context
+from comfyward.api.native.help import help_page
 from comfyward.api.native.scope import Scopes
 from comfyward.api.native.socket import features
 from comfyward.store import files, workers
@@ -38,8 +39,11 @@ class Nodes:
         return [
             Route("/object_info", self.all_info, methods=["GET"]),
             Route("/object_info/{class_type:path}", self.info, methods=["GET"]),
+            Route("/docs/{class_type:path}/{locale}.md", self.help, methods=["GET"]),
+            Route("/extensions/{pack}/docs/{class_type:path}.md", self.help, methods=["GET"]),
             Route("/models", self.folders, methods=["GET"]),
             Route("/models/{folder}", self.models, methods=["GET"]),
+            Route("/internal/folder_paths", self.folder_paths, methods=["GET"]),
             Route("/experiment/models", self.folders_with_paths, methods=["GET"]),
             Route("/experiment/models/{folder}", self.models_with_sizes, methods=["GET"]),
             Route("/embeddings", self.embeddings, methods=["GET"]),
@@ -69,8 +73,21 @@ class Nodes:
             return answer({})  # as ComfyUI, and clients rely on it
         return answer({name: extended(catalog, name, own)})
 
+    async def help(self, request: Request) -> Response:
+        """The class may be followed by a language; there is one."""
+        catalog, _ = await self._offered(request)
+        name, nodes = request.path_params["class_type"], catalog.nodes if catalog else {}
+        found = name if name in nodes else name.rpartition("/")[0]
+        if found not in nodes:
+            return Response(status_code=404)
+        return Response(help_page(found, nodes[found]), media_type="text/markdown")
+
     async def folders(self, request: Request) -> Response:
         return answer(sorted(await self._models(request)))
+
+    async def folder_paths(self, request: Request) -> Response:
+        """Folders as runs and files name them. The editor adds a missing model only where it knows the folder."""
+        return answer({name: [f"/models/{name}"] for name in sorted(await self._models(request))})
 
     async def models(self, request: Request) -> Response:
         found = (await self._models(request)).get(request.path_params["folder"])

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from comfyward.api.body import answer, read_body
+from comfyward.api.body import Kept, answer, encoded, read_body
 from comfyward.api.context import Context
 from comfyward.api.leniency import is_true
 from comfyward.api.native.errors import error
@@ -156,7 +156,8 @@ class Queue:
         found = await self._db.read(runs.find, scope.account_id, which)
         total = await self._db.read(runs.count, scope.account_id, which)
         pagination = {"offset": offset, "limit": limit, "total": total, "has_more": offset + len(found) < total}
-        return answer({"jobs": [job(run) for run in found], "pagination": pagination})
+        listed = Kept.of(encoded({"jobs": [job(run) for run in found], "pagination": pagination}))
+        return listed.answer(request, "application/json", {"Cache-Control": "private, no-cache"})
 
     async def one_job(self, request: Request) -> Response:
         run = await self._run(await self._scopes.of(request), request)

@@ -1,0 +1,49 @@
+"""A node's help, which the editor shows beside it: made of what the catalog says of the node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+MAX_CHOICES = 8
+
+
+def help_page(class_type: str, info: dict[str, Any]) -> str:
+    """Markdown with what a class does, takes and gives."""
+    parts = [f"# {info.get('display_name') or class_type}", str(info.get("description") or "")]
+    parts.append(_table("Inputs", ("name", "type", ""), _inputs(info)))
+    parts.append(_table("Outputs", ("name", "type", ""), _outputs(info)))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _inputs(info: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    sections = info.get("input") or {}
+    for section in ("required", "optional"):
+        for name, (kind, *rest) in (sections.get(section) or {}).items():
+            options = rest[0] if rest and isinstance(rest[0], dict) else {}
+            choices = kind if isinstance(kind, list) else options.get("options")
+            said = str(options.get("tooltip") or "")
+            yield name if section == "required" else f"{name} (optional)", _kind(kind, choices), said
+
+
+def _kind(kind: Any, choices: Any) -> str:
+    if not isinstance(choices, list):
+        return str(kind)
+    shown = [str(choice) for choice in choices[:MAX_CHOICES]]
+    return "one of " + ", ".join([*shown, "…"] if len(choices) > MAX_CHOICES else shown) if shown else "a choice"
+
+
+def _outputs(info: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    kinds, names, said = (info.get(key) or [] for key in ("output", "output_name", "output_tooltips"))
+    for index, kind in enumerate(kinds):
+        name = names[index] if index < len(names) else kind
+        yield str(name), str(kind), str(said[index] or "") if index < len(said) else ""
+
+
+def _table(title: str, heads: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+    lines = [_row(row) for row in rows]
+    return "\n".join((f"## {title}", "", _row(heads), _row(("---",) * len(heads)), *lines)) if lines else ""
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
