@@ -22,6 +22,8 @@ RUN = Run(
         "state": State.SUCCEEDED,
         "end_reason": EndReason.COMPLETED,
         "shown": msgspec.json.encode(SHOWN).decode(),
+        "outputs": [{"name": "sub/a.png"}],
+        "previews": [],
         "started_at": 5,
         "finished_at": 9,
     }

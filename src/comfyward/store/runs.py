@@ -6,7 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, String, and_, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    String,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, MissingAsset, NotFound, QueueFull
 from comfyward.runs.run import FINAL_STATES, LEASED_STATES, EndReason, Face, Run, State
@@ -124,6 +137,7 @@ class RunFilter:
     offset: int = 0
     oldest_first: bool = False
     by_run_time: bool = False
+    next_first: bool = False  # as they wait for their turn
 
 
 def insert_run(conn: Connection, new: NewRun, max_waiting: int = UNLIMITED) -> str:
@@ -268,10 +282,15 @@ def owner_of(conn: Connection, run_id: str) -> Owner | None:
 
 def find(conn: Connection, account_id: str, which: RunFilter) -> list[Run]:
     """The account's runs, newest first."""
-    order = (runs.c.run_time_ms, runs.c.id) if which.by_run_time else (runs.c.created_at, runs.c.id)
-    query = select(*RUN_COLUMNS).where(*_conditions(account_id, which))
-    query = query.order_by(*(column if which.oldest_first else column.desc() for column in order))
+    query = select(*RUN_COLUMNS).where(*_conditions(account_id, which)).order_by(*_order(which))
     return [run_of(row) for row in conn.execute(query.limit(which.limit).offset(which.offset))]
+
+
+def _order(which: RunFilter) -> list[ColumnElement[Any]]:
+    if which.next_first:
+        return [runs.c.priority.desc(), runs.c.turn, runs.c.queued_at, runs.c.id]
+    order = (runs.c.run_time_ms, runs.c.id) if which.by_run_time else (runs.c.created_at, runs.c.id)
+    return [column if which.oldest_first else column.desc() for column in order]
 
 
 def among(conn: Connection, account_id: str, run_ids: Sequence[str], which: RunFilter) -> list[Run]:

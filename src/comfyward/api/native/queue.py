@@ -13,18 +13,19 @@ from comfyward.api.body import Kept, answer, encoded, read_body
 from comfyward.api.context import Context
 from comfyward.api.leniency import is_true
 from comfyward.api.native.errors import error
+from comfyward.api.native.jobs import job, job_detail
 from comfyward.api.native.scope import Scope, Scopes
 from comfyward.api.native.shapes import (
     JOB_STATES,
     cloud_status,
     history_entry,
     is_in_history,
-    job,
-    job_detail,
     number_of,
     queue_item,
+    rising_numbers,
 )
 from comfyward.dispatch.intake import Submission
+from comfyward.dispatch.placement import WaitingRun, in_order
 from comfyward.errors import InvalidGraph, InvalidRequest, NotFound
 from comfyward.python_json import NOT_JSON, read_request
 from comfyward.runs.run import FINAL_STATES, LEASED_STATES, Face, Run, State
@@ -82,11 +83,26 @@ class Queue:
 
     async def queue(self, request: Request) -> Response:
         scope, catalog = await self._scopes.of(request), await self._context.offers.catalog_lately()
-        which = scope.runs(states=UNFINISHED, oldest_first=True, limit=MAX_LISTED)
+        which = scope.runs(states=UNFINISHED, next_first=True, limit=MAX_LISTED)
         found = await self._db.read(runs.find, scope.account_id, which)
         running = [queue_item(run, catalog) for run in found if run.state is State.RUNNING]
-        pending = [queue_item(run, catalog) for run in found if run.state is not State.RUNNING]
-        return answer({"queue_running": running, "queue_pending": pending})
+        pending = self._in_order([run for run in found if run.state is not State.RUNNING])
+        numbered = zip(pending, rising_numbers(pending), strict=True)
+        waiting = [queue_item(run, catalog, number) for run, number in numbered]
+        return answer({"queue_running": running, "queue_pending": waiting})
+
+    def _in_order(self, pending: list[Run]) -> list[Run]:
+        """As they start: those that a worker has are before those that wait, which are served as placement says."""
+        handed_out = [run for run in pending if run.state is not State.QUEUED]
+        queued = {run.id: run for run in pending if run.state is State.QUEUED}
+        waiting = (
+            WaitingRun(
+                run.id, run.pool, run.environment, run.queued_at, frozenset(), priority=run.priority, turn=run.turn
+            )
+            for run in queued.values()
+        )
+        ordered = in_order(waiting, now_ms(), self._context.leases.rules.ageing_ms)
+        return [*handed_out, *(queued[each.id] for each in ordered)]
 
     async def change_queue(self, request: Request) -> Response:
         scope, body = await self._scopes.of(request), await self._body(request)

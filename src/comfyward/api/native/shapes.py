@@ -5,7 +5,7 @@ A run's files are named inside the run, as in ComfyUI; its id is the subfolder t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -24,14 +24,23 @@ JOB_STATES = {
 JOB_STATUS = {state: status for status, states in JOB_STATES.items() for state in states}
 
 
-def queue_item(run: Run, catalog: Catalog | None) -> list[Any]:
+def queue_item(run: Run, catalog: Catalog | None, number: int | None = None) -> list[Any]:
     """[number, prompt_id, prompt, extra_data, outputs_to_execute]: clients unpack five."""
     extra_data = {
         **(msgspec.json.decode(run.extra_data) if run.extra_data else {}),
         "create_time": run.created_at,
         **({"client_id": run.client_id} if run.client_id else {}),
     }
-    return [number_of(run), run.prompt_id, msgspec.Raw(run.prompt.encode()), extra_data, _outputs_of(run, catalog)]
+    number = number_of(run) if number is None else number
+    return [number, run.prompt_id, msgspec.Raw(run.prompt.encode()), extra_data, _outputs_of(run, catalog)]
+
+
+def rising_numbers(ordered: Iterable[Run]) -> Iterator[int]:
+    """The numbers of runs in the order in which they start; clients sort by them, so each is above the one before."""
+    last: int | None = None
+    for run in ordered:
+        last = number_of(run) if last is None else max(number_of(run), last + 1)
+        yield last
 
 
 def number_of(run: Run | Submitted) -> int:
@@ -48,16 +57,21 @@ def is_in_history(run: Run) -> bool:
 
 def history_entry(run: Run, catalog: Catalog | None) -> dict[str, Any]:
     shown = shown_of(run)
-    succeeded = run.state is State.SUCCEEDED
     return {
         "prompt": queue_item(run, catalog),
         "outputs": shown["outputs"],
-        "status": {
-            "status_str": "success" if succeeded else "error",
-            "completed": succeeded,
-            "messages": messages_of(run),
-        },
+        "status": execution_status(run),
         "meta": shown["meta"],
+    }
+
+
+def execution_status(run: Run) -> dict[str, Any]:
+    """How ComfyUI's history says that a prompt ended."""
+    succeeded = run.state is State.SUCCEEDED
+    return {
+        "status_str": "success" if succeeded else "error",
+        "completed": succeeded,
+        "messages": messages_of(run),
     }
 
 
@@ -98,44 +112,16 @@ def ending_of(run: Run) -> tuple[str, dict[str, Any]]:
 
 
 def shown_of(run: Run) -> dict[str, Any]:
-    """What ComfyUI's history holds of the run's results, with file names that are unique in the account."""
+    """What ComfyUI's history holds of the run's results: files that can be viewed, by names unique in the account."""
     shown = msgspec.json.decode(run.shown) if run.shown else {}
-    outputs = {node: placed(result, run.id) for node, result in (shown.get("outputs") or {}).items()}
+    kept = {node: _kept(result, run) for node, result in (shown.get("outputs") or {}).items()}
+    outputs = {node: placed(result, run.id) for node, result in kept.items()}
     return {"outputs": outputs, "meta": shown.get("meta") or {}}
 
 
-def job(run: Run) -> dict[str, Any]:
-    """A job of ComfyUI's newer /api/jobs."""
-    outputs = shown_of(run)["outputs"]
-    files = [(node, kind, item) for node, result in outputs.items() for kind, item in _files(result)]
-    first = next((found for found in files if found[2].get("type") == "output"), files[0] if files else None)
-    return {
-        "id": run.prompt_id,
-        "status": JOB_STATUS[run.state],
-        "priority": number_of(run),
-        "create_time": run.created_at,
-        "execution_start_time": run.started_at,
-        "execution_end_time": run.finished_at,
-        "execution_error": ending_of(run)[1] if run.state is State.FAILED else None,
-        "outputs_count": len(files),
-        "previewable_outputs_count": len(files),
-        "preview_output": {**first[2], "nodeId": first[0], "mediaType": first[1]} if first else None,
-        "workflow_id": run.workflow_id,
-    }
-
-
-def job_detail(run: Run) -> dict[str, Any]:
-    return {
-        **job(run),
-        "outputs": shown_of(run)["outputs"],
-        "execution_status": {"status_str": JOB_STATUS[run.state], "messages": messages_of(run)}
-        if run.state.is_final
-        else None,
-        "workflow": {
-            "prompt": msgspec.Raw(run.prompt.encode()),
-            "extra_data": msgspec.json.decode(run.extra_data) if run.extra_data else {},
-        },
-    }
+def subfolder_of(run_id: str, subfolder: object) -> str:
+    """The subfolder by which a client finds a file that lies in a subfolder of the run."""
+    return "/".join(part for part in (run_id, str(subfolder or "").strip("/")) if part)
 
 
 def cloud_status(run: Run) -> dict[str, Any]:
@@ -152,33 +138,36 @@ def cloud_status(run: Run) -> dict[str, Any]:
 
 def placed(result: Any, run_id: str) -> Any:
     """A node's results, with the run's id in front of the subfolder of each file."""
+    return _with_items(result, lambda item: [{**item, "subfolder": subfolder_of(run_id, item.get("subfolder"))}])
+
+
+def _kept(result: Any, run: Run) -> Any:
+    """A node's results without the files that are not kept."""
+    return _with_items(result, lambda item: [item] if _was_kept(run, item) else [])
+
+
+def _with_items(result: Any, change: Callable[[dict[str, Any]], list[Any]]) -> Any:
+    """A node's results, with something else in place of each file that the run left or showed."""
     if not isinstance(result, Mapping):
         return result
-    return {key: _placed_values(values, run_id) for key, values in result.items()}
+    return {
+        key: [each for value in values for each in (change(value) if _is_left(value) else [value])]
+        if isinstance(values, list)
+        else values
+        for key, values in result.items()
+    }
 
 
-def _placed_values(values: Any, run_id: str) -> Any:
-    if not isinstance(values, list):
-        return values
-    return [
-        {**item, "subfolder": "/".join(part for part in (run_id, item.get("subfolder")) if part)}
-        if isinstance(item, dict) and "filename" in item and item.get("type") in ("output", "temp")
-        else item
-        for item in values
-    ]
+def _is_left(item: Any) -> bool:
+    """Whether a result is a file that the run left or showed."""
+    return isinstance(item, dict) and "filename" in item and item.get("type") in ("output", "temp")
 
 
-def _files(result: Any) -> list[tuple[str, dict[str, Any]]]:
-    """(media type, file) of each file that a node shows."""
-    if not isinstance(result, Mapping):
-        return []
-    return [
-        (kind, item)
-        for kind, items in result.items()
-        if isinstance(items, list)
-        for item in items
-        if isinstance(item, dict) and "filename" in item
-    ]
+def _was_kept(run: Run, item: Mapping[str, Any]) -> bool:
+    """Previews are kept for a day, and only for clients of ComfyUI's own API."""
+    folder = str(item.get("subfolder") or "").strip("/")
+    name = f"{folder}/{item['filename']}" if folder else str(item["filename"])
+    return run.left(item["type"], name) is not None
 
 
 def _outputs_of(run: Run, catalog: Catalog | None) -> list[str]:

@@ -1,0 +1,40 @@
+"""ComfyUI's queue lists runs in the order in which they start, and its numbers say the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import fake_save, fake_wait
+
+
+def test_runs_put_in_front_and_runs_of_other_priorities(start_fake: StartFake) -> None:
+    client = start_fake().wait_ready().client()
+    client.http.headers["X-API-Key"] = client.key
+    holds_up = client.submit(fake_wait(120))
+    client.wait_for(holds_up, "progress")
+    staged = client.submit(fake_save("staged"))  # a worker has it ready while it executes another
+    client.wait_for(staged, "status", state="assigned")
+
+    def prompt(**more: Any) -> str:
+        return str(client.http.post("/comfy/prompt", json={"prompt": fake_save(), **more}).json()["prompt_id"])
+
+    def named(run_id: str) -> str:
+        return str(client.get(run_id)["prompt_id"])
+
+    last = named(client.submit(fake_save(), priority=-5))
+    plain, second = prompt(), prompt()
+    front, next_front = prompt(front=True), prompt(number=-1)
+    first = named(client.submit(fake_save(), priority=50))
+
+    queue = client.http.get("/comfy/queue").json()
+    pending = [item[1] for item in queue["queue_pending"]]
+    numbers = [item[0] for item in queue["queue_pending"]]
+    assert [item[1] for item in queue["queue_running"]] == [named(holds_up)]
+    assert pending == [named(staged), first, front, next_front, plain, second, last]
+    assert numbers == sorted(set(numbers))
+
+    client.cancel(holds_up)
+    runs = {run["prompt_id"]: client.finish(run["id"]) for run in client.http.get("/api/v1/runs").json()}
+    begun = [prompt_id for prompt_id, run in sorted(runs.items(), key=lambda each: each[1]["started_at"])]
+    assert begun == [named(holds_up), *pending]
