@@ -12,6 +12,7 @@ from comfyward.worker.protocol import (
     FileOrder,
     Heartbeat,
     Hello,
+    Memory,
     NodeProgress,
     NodesCached,
     Orders,
@@ -84,8 +85,11 @@ def test_greetings_look_like_this_and_those_of_the_first_protocol_are_understood
 
 
 def test_heartbeats_and_orders_look_like_this() -> None:
-    beat = Heartbeat("w", "i", ["l"], 3.5, Vitals(["m"], 1, 2, 3, 4, 5))
-    vitals = '{"warm":["m"],"memory_bytes":1,"cache_bytes":2,"cache_limit_bytes":3,"cache_hits":4,"cache_misses":5}'
+    beat = Heartbeat("w", "i", ["l"], 3.5, Vitals(["m"], 1, 2, 3, 4, 5, Memory(6, 7)))
+    memory = '{"ram_total":6,"ram_free":7,"vram_total":0,"vram_free":0,"torch_vram_total":0,"torch_vram_free":0'
+    memory += ',"device_type":"","pytorch_version":""}'
+    vitals = '{"warm":["m"],"memory_bytes":1,"cache_bytes":2,"cache_limit_bytes":3,"cache_hits":4,"cache_misses":5'
+    vitals += f',"memory":{memory}}}'
 
     assert msgspec.json.encode(beat).decode() == (
         f'{{"worker_id":"w","incarnation":"i","leases":["l"],"wait_s":3.5,"vitals":{vitals}}}'

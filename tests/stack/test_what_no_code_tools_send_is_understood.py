@@ -44,7 +44,15 @@ def test_empty_fields_count_as_absent(client: Client) -> None:
 
     for field in ("webhook", "tags", "priority", "timeout", "files", "accelerator", "status", "data"):
         assert run[field] == plain[field], field
-    for empty in ({"files": {}}, {"files": ""}, {"tags": ""}, {"tags": [""]}, {"extra_data": None}, {"webhook": " "}):
+    for empty in (
+        {"files": {}},
+        {"files": ""},
+        {"files": {"": "", "/input/mask.png": None}},
+        {"tags": ""},
+        {"tags": [""]},
+        {"extra_data": None},
+        {"webhook": " "},
+    ):
         assert client.post_run({"prompt": fake_save(), **empty}).status_code == 200, empty
 
 

@@ -298,7 +298,10 @@ async def _submission(
             raise InvalidRequest("'prompt' is missing.", hint=hint)
         prompt = msgspec.json.decode(workflow.graph)
     base_url = context.base_url(request)
-    files = {path: await resolve_own(context, account_id, base_url, s) for path, s in parse_files(body.files).items()}
+    files = {
+        path: await resolve_own(context, account_id, base_url, s)
+        for path, s in parse_files(leniency.filled(body.files)).items()
+    }
     inline = sum(len(source.data) for source in files.values() if isinstance(source, Inline))
     if inline > MAX_INLINE_BYTES:
         raise InvalidRequest(

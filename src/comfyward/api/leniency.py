@@ -36,6 +36,13 @@ def is_true(value: Any) -> bool:
     return value is True or (isinstance(value, str) and value.strip().lower() in _TRUE)
 
 
+def filled(value: Any) -> Any:
+    """A value without the empty fields of its objects."""
+    if not isinstance(value, dict):
+        return value
+    return {name: filled(each) for name, each in value.items() if each not in (None, "")}
+
+
 def parameters(query: bytes) -> bytes:
     """A query without the parameters that are empty."""
     return b"&".join(pair for pair in query.split(b"&") if pair.partition(b"=")[2])

@@ -70,6 +70,15 @@ class ComfyClient:
     async def extension_catalog(self) -> dict[str, Any]:
         return await self._get("/comfyward/catalog")
 
+    async def model_info(self, folder: str) -> dict[str, Any]:
+        """What the pack comfyui-tooling-nodes says of the models in a folder; nothing where it is not installed, or
+        takes too long."""
+        try:
+            async with self._request("GET", f"/api/etn/model_info/{folder}") as answer:
+                return await _json(answer) if answer.status == 200 else {}
+        except (ComfyUIError, TimeoutError):
+            return {}
+
     async def submit(self, prompt_id: str, prompt: Any, extra_data: Any) -> None:
         """Queues a prompt under our id. Raises GraphRefused, also when ComfyUI accepts only a part of it."""
         body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": self._client_id}

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     bindparam,
     delete,
     exists,
@@ -46,7 +45,8 @@ PATHS_AT_ONCE = 1000
 class StoredFile:
     """A name for a blob: an upload (usable in runs by name or id), or an output of a run (usable by id).
 
-    `named_at` is when the path was last given to this content; `expires_at` None keeps the file.
+    `named_at` is when the path was last given to this content; `expires_at` None keeps the file. `label`, `tags` and
+    `about` are what its account says of it through ComfyUI's assets.
     """
 
     id: str
@@ -60,6 +60,14 @@ class StoredFile:
     created_at: int
     named_at: int
     expires_at: int | None
+    label: str = ""
+    tags: tuple[str, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What lists call it: its label, else the last part of its path."""
+        return self.label or self.path.rpartition("/")[2]
 
 
 def new_file(account_id: str, path: str, digest: str, size: int, content_type: str, now: int) -> StoredFile:
@@ -75,7 +83,7 @@ def file_path_of(file: StoredFile) -> str:
 
 
 _NAMES = list(StoredFile.__dataclass_fields__)
-_COLUMNS = [files.c[name] for name in _NAMES]
+FILE_COLUMNS = [files.c[name] for name in _NAMES]
 _INSERT = Statement(insert(files).values({name: bindparam(name) for name in _NAMES}))
 _ADD_BLOB = Statement(
     text(
@@ -95,7 +103,7 @@ _HAS_BLOB = Statement(
 _BLOB_NAME = Statement(select(blobs.c.name).where(blobs.c.digest == bindparam("digest")))
 _BLOB_ROW = Statement(select(blobs.c.digest).where(blobs.c.digest == bindparam("digest")))
 _AT = Statement(
-    select(*_COLUMNS)
+    select(*FILE_COLUMNS)
     .where(files.c.account_id == bindparam("account_id"), files.c.path == bindparam("path"))
     .order_by(files.c.named_at.desc(), files.c.id)
     .limit(1)
@@ -133,11 +141,11 @@ def mint(conn: Connection, file: StoredFile) -> tuple[StoredFile, bool]:
     A known one is kept at least as long as asked, and is an asset when either is.
     """
     same = (files.c.account_id == file.account_id, files.c.path == file.path, files.c.digest == file.digest)
-    row = conn.execute(select(*_COLUMNS).where(*same)).first()
+    row = conn.execute(select(*FILE_COLUMNS).where(*same)).first()
     if row is None:
-        _INSERT(conn, **{**file.__dict__, "is_asset": int(file.is_asset)})
+        _INSERT(conn, **_row(file))
         return file, True
-    known = _file(row)
+    known = file_of(row)
     kept = None if None in (known.expires_at, file.expires_at) else max(known.expires_at or 0, file.expires_at or 0)
     known = dataclasses.replace(
         known, is_asset=known.is_asset or file.is_asset, named_at=file.named_at, expires_at=kept
@@ -155,7 +163,7 @@ def forget(conn: Connection, file_ids: Sequence[str]) -> None:
 
 def add_outputs(conn: Connection, outputs: Sequence[StoredFile]) -> None:
     """The files that a run left."""
-    _INSERT.many(conn, [{**output.__dict__, "is_asset": int(output.is_asset)} for output in outputs])
+    _INSERT.many(conn, [_row(output) for output in outputs])
 
 
 def link(conn: Connection, account_id: str, sources: Mapping[str, Mapping[str, Any]], now: int) -> None:
@@ -182,8 +190,8 @@ def find(conn: Connection, account_id: str, prefix: str | None = None) -> list[S
         if prefix is None
         else files.c.path.startswith(prefix, autoescape=True)
     )
-    query = select(*_COLUMNS).where(files.c.account_id == account_id, files.c.run_id.is_(None), below)
-    newest = {row.path: _file(row) for row in conn.execute(query.order_by(files.c.path, files.c.named_at))}
+    query = select(*FILE_COLUMNS).where(files.c.account_id == account_id, files.c.run_id.is_(None), below)
+    newest = {row.path: file_of(row) for row in conn.execute(query.order_by(files.c.path, files.c.named_at))}
     return list(newest.values())
 
 
@@ -191,12 +199,12 @@ def at(conn: Connection, account_id: str, paths: Collection[str]) -> list[Stored
     """Those of the account's files that have one of these paths."""
     if len(paths) <= FEW_PATHS:
         found = (_AT(conn, account_id=account_id, path=path).first() for path in sorted(paths))
-        return [_file(row) for row in found if row is not None]
+        return [file_of(row) for row in found if row is not None]
     newest: dict[str, StoredFile] = {}
     for some in _parts(paths):
-        query = select(*_COLUMNS).where(files.c.account_id == account_id, files.c.path.in_(some))
+        query = select(*FILE_COLUMNS).where(files.c.account_id == account_id, files.c.path.in_(some))
         rows = conn.execute(query.order_by(files.c.named_at, files.c.id.desc()))
-        newest |= {row.path: _file(row) for row in rows}
+        newest |= {row.path: file_of(row) for row in rows}
     return list(newest.values())
 
 
@@ -211,23 +219,23 @@ def get(conn: Connection, account_id: str, path: str) -> StoredFile:
     row = _AT(conn, account_id=account_id, path=path).first()
     if row is None:
         raise NotFound(f"There is no file '{path}'.")
-    return _file(row)
+    return file_of(row)
 
 
 def by_id(conn: Connection, account_id: str, file_id: str) -> StoredFile:
     """Raises NotFound, also for another account's file."""
-    row = conn.execute(select(*_COLUMNS).where(files.c.account_id == account_id, files.c.id == file_id)).first()
+    row = conn.execute(select(*FILE_COLUMNS).where(files.c.account_id == account_id, files.c.id == file_id)).first()
     if row is None:
         raise NotFound(f"There is no asset '{file_id}'.")
-    return _file(row)
+    return file_of(row)
 
 
 def by_id_of_any(conn: Connection, file_id: str) -> StoredFile:
     """A file by id alone, for signed links. Raises NotFound."""
-    row = conn.execute(select(*_COLUMNS).where(files.c.id == file_id)).first()
+    row = conn.execute(select(*FILE_COLUMNS).where(files.c.id == file_id)).first()
     if row is None:
         raise NotFound(f"There is no asset '{file_id}'.")
-    return _file(row)
+    return file_of(row)
 
 
 def newest_left(conn: Connection, account_id: str, kind: str, path: str) -> StoredFile:
@@ -235,11 +243,11 @@ def newest_left(conn: Connection, account_id: str, kind: str, path: str) -> Stor
     own = files.c.account_id == account_id
     exact = files.c.path == f"/{kind}/{path}"
     of_a_run = files.c.path == literal("/output/") + files.c.run_id + literal(f"/{path}")
-    query = select(*_COLUMNS).where(own, exact | of_a_run if kind == "output" else exact)
+    query = select(*FILE_COLUMNS).where(own, exact | of_a_run if kind == "output" else exact)
     row = conn.execute(query.order_by(files.c.named_at.desc()).limit(1)).first()
     if row is None:
         raise NotFound(f"There is no file '{path}'.")
-    return _file(row)
+    return file_of(row)
 
 
 def remove(conn: Connection, account_id: str, path: str) -> StoredFile:
@@ -334,6 +342,14 @@ def _unused() -> ColumnElement[bool]:
     return ~or_(*of_tables)
 
 
-def _file(row: Row[*tuple[Any, ...]]) -> StoredFile:
-    file = StoredFile(*row)
+def file_of(row: Sequence[Any]) -> StoredFile:
+    """A file from a row of FILE_COLUMNS."""
+    values = list(row)
+    values[-2], values[-1] = tuple(msgspec.json.decode(values[-2])), msgspec.json.decode(values[-1])
+    file = StoredFile(*values)
     return dataclasses.replace(file, is_asset=bool(file.is_asset))
+
+
+def _row(file: StoredFile) -> dict[str, Any]:
+    written = {"is_asset": int(file.is_asset), "tags": text_of(list(file.tags)), "about": text_of(file.about)}
+    return {**file.__dict__, **written}

@@ -126,6 +126,12 @@ def local_ids(conn: Connection, prefix: str) -> list[str]:
     return list(conn.scalars(select(workers.c.id).where(*own, workers.c.gone_at.is_(None))))
 
 
+def last_seen(conn: Connection, limit: int) -> list[WorkerRow]:
+    """Workers whether they are there or not, the one that was seen last at the end."""
+    newest = conn.execute(select(workers).order_by(workers.c.seen_at.desc()).limit(limit)).all()
+    return [_worker(row._mapping) for row in reversed(newest)]
+
+
 def known_pools(conn: Connection) -> dict[str, str]:
     """Every pool that a worker has ever served, with the device it had last."""
     last = func.max(workers.c.seen_at)

@@ -23,6 +23,7 @@ from comfyward.worker.collect import Collect, Gathering
 from comfyward.worker.execute import Execute
 from comfyward.worker.job import Executed, Failed, Job, StagedFile
 from comfyward.worker.link import ServerLink
+from comfyward.worker.memory import memory_of
 from comfyward.worker.protocol import (
     PROTOCOL,
     Ask,
@@ -32,6 +33,7 @@ from comfyward.worker.protocol import (
     Goodbye,
     Heartbeat,
     Hello,
+    Memory,
     Vitals,
     WorkerInfo,
 )
@@ -71,6 +73,7 @@ class Agent:
     _drain: asyncio.Event = field(default_factory=asyncio.Event)
     _weighed_at: float = float("-inf")
     _vitals_at: float = float("-inf")
+    _memory: Memory | None = None
     _warm: collections.deque[list[str]] = field(default_factory=lambda: collections.deque(maxlen=REMEMBERED_RUNS))
 
     def drain(self) -> None:
@@ -299,7 +302,8 @@ class Agent:
         self._vitals_at = time.monotonic()
         cache, comfyui = self.stage.cache, self.comfyui
         memory, cached = await asyncio.to_thread(lambda: (comfyui.memory_bytes(), cache.size_bytes()))
-        return Vitals(self._warm_models(), memory, cached, cache.limit_bytes, cache.hits, cache.misses)
+        self._memory = await memory_of(comfyui) or self._memory
+        return Vitals(self._warm_models(), memory, cached, cache.limit_bytes, cache.hits, cache.misses, self._memory)
 
     async def _send_log(self) -> None:
         text = f"{self.log_tail()}\n--- ComfyUI ---\n{self.comfyui.log_tail()}"

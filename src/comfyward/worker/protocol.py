@@ -104,8 +104,24 @@ class Assignment(msgspec.Struct, frozen=True):
     previews: bool
 
 
+class Memory(msgspec.Struct, frozen=True):
+    """What ComfyUI's /system_stats says of its host and device, in bytes."""
+
+    ram_total: int = 0
+    ram_free: int = 0
+    vram_total: int = 0
+    vram_free: int = 0
+    torch_vram_total: int = 0
+    torch_vram_free: int = 0
+    device_type: str = ""
+    pytorch_version: str = ""
+
+
 class Vitals(msgspec.Struct, frozen=True):
-    """How a worker is: models that ComfyUI has loaded lately, memory and cache in bytes, how the cache serves it."""
+    """How a worker is: models that ComfyUI has loaded lately, memory and cache in bytes, how the cache serves it.
+
+    `memory` is that of its host and device, None before ComfyUI has told.
+    """
 
     warm: list[str] = []
     memory_bytes: int = 0
@@ -113,6 +129,7 @@ class Vitals(msgspec.Struct, frozen=True):
     cache_limit_bytes: int = 0
     cache_hits: int = 0
     cache_misses: int = 0
+    memory: Memory | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True):

@@ -12,7 +12,8 @@ The wire form is JSON; the last six came later, and a worker of before does not 
      "follows":   {class: [directories on which its lists depend in a way that does not show; "*" when anything may]},
      "open_types": {class: {"inputs": [names], "outputs": whether}}: types that meet others than their names say,
      "checks_combos": whether ComfyUI compares a value with the choices of a COMBO,
-     "failures":  [Failure]: packs, and files of ComfyUI's own, that did not load}
+     "failures":  [Failure]: packs, and files of ComfyUI's own, that did not load,
+     "model_info": {folder: {file name: what comfyui-tooling-nodes says of it}}, where that pack is installed}
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class Catalog:
     open_types: dict[str, dict[str, Any]] = field(default_factory=dict)
     checks_combos: bool = True
     failures: tuple[Failure, ...] = ()
+    model_info: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Catalog:
@@ -98,6 +100,7 @@ class Catalog:
             open_types=data.get("open_types", {}),
             checks_combos=bool(data.get("checks_combos", True)),
             failures=tuple(Failure.from_json(each) for each in data.get("failures", ())),
+            model_info=data.get("model_info", {}),
         )
 
     def inputs(self, class_type: str) -> Iterator[InputSpec]:

@@ -280,11 +280,23 @@ class FakeComfyUI:
         self.interrupted.add((await request.json())["prompt_id"])
         return web.Response()
 
+    async def system_stats(self, request: web.Request) -> web.Response:
+        device = {"name": "cpu", "type": "cpu", "index": None, "vram_total": 8 << 30, "vram_free": 5 << 30}
+        device |= {"torch_vram_total": 8 << 30, "torch_vram_free": 5 << 30}
+        system = {"ram_total": 8 << 30, "ram_free": 5 << 30, "pytorch_version": "2.9.1+cpu"}
+        return web.json_response({"system": system, "devices": [device]})
+
+    async def model_info(self, request: web.Request) -> web.Response:
+        if request.match_info["folder"] != "checkpoints":
+            return web.Response(status=404)
+        return web.json_response({"house.safetensors": {"base_model": "sdxl", "is_inpaint": False, "type": "eps"}})
+
     async def nothing(self, request: web.Request) -> web.Response:
         return web.json_response({})
 
     async def catalog(self, request: web.Request) -> web.Response:
-        return web.json_response({"comfyui_version": "fake", "folders": {}, "unchecked": {}, "models": {}})
+        models = {"checkpoints": ["house.safetensors"]}
+        return web.json_response({"comfyui_version": "fake", "folders": {}, "unchecked": {}, "models": models})
 
     async def object_info(self, request: web.Request) -> web.Response:
         info = {
@@ -315,9 +327,10 @@ async def main() -> None:
             web.post("/queue", fake.post_queue),
             web.post("/interrupt", fake.interrupt),
             web.post("/free", fake.nothing),
-            web.get("/system_stats", fake.nothing),
+            web.get("/system_stats", fake.system_stats),
             web.get("/comfyward/catalog", fake.catalog),
             web.get("/object_info", fake.object_info),
+            web.get("/api/etn/model_info/{folder}", fake.model_info),
         ]
     )
     runner = web.AppRunner(app)

@@ -12,14 +12,17 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from comfyward.api.body import answer, read_body
 from comfyward.api.context import Context
+from comfyward.api.native.assets import Assets
 from comfyward.api.native.errors import error
 from comfyward.api.native.files import Files
 from comfyward.api.native.frontend import Frontend, Frontends
 from comfyward.api.native.imports import Imports
 from comfyward.api.native.nodes import Nodes
+from comfyward.api.native.previews import Previews
 from comfyward.api.native.queue import Queue
 from comfyward.api.native.scope import Scopes
 from comfyward.api.native.socket import Sockets
+from comfyward.api.native.tooling import Tooling
 from comfyward.api.native.userdata import Userdata
 from comfyward.errors import ComfywardError, Unauthenticated
 
@@ -29,13 +32,13 @@ log = logging.getLogger(__name__)
 def native_app(context: Context, frontends: Frontends, *, is_open: bool = False) -> Starlette:
     """An application with ComfyUI's routes, to be mounted anywhere, or served at the root of a port of its own."""
     scopes = Scopes(context, is_open=is_open)
-    parts = (Queue, Files, Nodes, Userdata, Imports)
+    parts = (Queue, Files, Previews, Nodes, Userdata, Imports, Tooling)
     routes: list[BaseRoute] = [route for part in parts for route in part(context, scopes).routes()]
     routes += Sockets(context, scopes).routes()
     return Starlette(
         routes=[
             *routes,
-            Mount("/api", routes=routes),
+            Mount("/api", routes=[*routes, *Assets(context, scopes).routes()]),
             *_internal_routes(scopes),
             *Frontend(context, scopes, frontends).routes(),
         ],

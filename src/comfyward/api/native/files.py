@@ -90,7 +90,7 @@ class Files:
         content_type = "application/octet-stream" if seen.content_type in _ACTIVE_TYPES else seen.content_type
         headers = {"Content-Disposition": disposition_of(content_type, seen.name)}
         if "preview" in query or "channel" in query:
-            converted = await self._converted(seen, query.get("preview"), query.get("channel", "rgba"))
+            converted = await self.converted(seen, query.get("preview"), query.get("channel", "rgba"))
             if converted is not None:
                 return Response(converted.data, media_type=converted.content_type, headers=headers | SAFE)
         return await serve(
@@ -129,7 +129,7 @@ class Files:
                         mask.write(piece)
                 return await put_mask(folder / "original", folder / "mask", target)
 
-            data = await _made(put)
+            data = await made(put)
             return await self._store(scope, form, upload.filename, _once(data))
 
     async def metadata(self, request: Request) -> Response:
@@ -138,7 +138,7 @@ class Files:
         path = f"/models/{request.path_params['folder']}/{request.query_params.get('filename', '')}"
         try:
             file = await self._db.look(files.get, scope.account_id, path)
-            header = await self._safetensors_header(file)
+            header = await self.safetensors_header(file)
         except NotFound:
             return Response(status_code=404)
         return answer(header["__metadata__"]) if "__metadata__" in header else Response(status_code=404)
@@ -185,7 +185,7 @@ class Files:
         inside = f"/{kind}/{subfolder}/" if subfolder else f"/{kind}/"
         return answer({"name": stored.path.removeprefix(inside), "subfolder": subfolder, "type": kind})
 
-    async def _converted(self, seen: Seen, preview: str | None, channel: str) -> Converted | None:
+    async def converted(self, seen: Seen, preview: str | None, channel: str) -> Converted | None:
         """The picture in the form that was asked for, made once; None when the file is no picture."""
         form, _, quality = (preview or "").partition(";")
         form = form if form in ("webp", "jpeg") else "webp" if preview is not None else "png"
@@ -200,7 +200,7 @@ class Files:
             return await convert(folder / "source", target, form=form, quality=percent, channel=channel)
 
         try:
-            data = await _made(make)
+            data = await made(make)
         except InvalidRequest:
             return None
         await objects.put_derived(key, data)
@@ -211,7 +211,8 @@ class Files:
             async for piece in await self._context.objects.read(blob_key(seen.digest)):
                 file.write(piece)
 
-    async def _safetensors_header(self, file: StoredFile) -> dict[str, Any]:
+    async def safetensors_header(self, file: StoredFile) -> dict[str, Any]:
+        """Raises NotFound for a file of another kind."""
         objects, key = self._context.objects, blob_key(file.digest)
         length = int.from_bytes(
             b"".join([piece async for piece in await objects.read(key, 0, min(8, file.size))]), "little"
@@ -271,7 +272,7 @@ def _numbered(name: str, number: int) -> str:
     return stem.encode()[:room].decode(errors="ignore") + tail
 
 
-async def _made(make: Callable[[Path, Path], Awaitable[bool]]) -> bytes:
+async def made(make: Callable[[Path, Path], Awaitable[bool]]) -> bytes:
     """What a picture operation writes, in a folder of its own. Raises InvalidRequest when it cannot be done."""
     with tempfile.TemporaryDirectory(prefix="cw-view-") as name:
         folder = Path(name)

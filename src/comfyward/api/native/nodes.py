@@ -19,10 +19,12 @@ from comfyward.api.native.scope import Scopes
 from comfyward.api.native.socket import features
 from comfyward.store import files, workers
 from comfyward.store.db import now_ms
+from comfyward.store.workers import WorkerRow
 from comfyward.workflows.catalog import INPUT_FOLDER, Catalog
 from comfyward.workflows.listing import Paths
 
 REMEMBERED = 64
+MAX_REMEMBERED_WORKERS = 100
 
 # The account's one address of what each of its workflows offers alike, so that a browser keeps it once for all of them.
 SHARED_INFO = "/comfy/api/object_info"
@@ -112,25 +114,26 @@ class Nodes:
         return answer(features(self._context.settings.upload_limit_bytes))
 
     async def system_stats(self, request: Request) -> Response:
+        """Of the whole fleet: the memory of its hosts, a device for each worker; the last ones while it sleeps."""
         catalog, _ = await self._offered(request)
-        present = await self._db.read(workers.find, now_ms() - workers.PRESENT_MS)
+        found = await self._db.read(_fleet)
         version = catalog.comfyui_version if catalog else ""
         return answer(
             {
                 "system": {
                     "os": "posix",
-                    "ram_total": 0,
-                    "ram_free": 0,
+                    "ram_total": _of_hosts(found, "ram_total"),
+                    "ram_free": _of_hosts(found, "ram_free"),
                     "comfyui_version": version,
                     "required_frontend_version": "",
                     "installed_templates_version": None,
                     "required_templates_version": None,
-                    "python_version": next((worker.versions.get("python", "") for worker in present), ""),
-                    "pytorch_version": "",
+                    "python_version": next((worker.versions.get("python", "") for worker in found), ""),
+                    "pytorch_version": next((_memory(worker).get("pytorch_version", "") for worker in found), ""),
                     "embedded_python": False,
                     "argv": ["comfyward"],
                 },
-                "devices": [_device(index, worker) for index, worker in enumerate(present)],
+                "devices": [_device(index, worker) for index, worker in enumerate(found)],
             }
         )
 
@@ -190,6 +193,26 @@ def _merged(choices: list[Any], names: Iterable[str]) -> list[Any]:
     return [*choices, *sorted(set(names) - set(choices))]
 
 
-def _device(index: int, worker: workers.WorkerRow) -> dict[str, Any]:
-    memory = dict.fromkeys(("vram_total", "vram_free", "torch_vram_total", "torch_vram_free"), 0)
-    return {"name": f"{worker.pool} {worker.device}", "type": worker.pool.lower(), "index": index, **memory}
+def _fleet(conn: Connection) -> list[WorkerRow]:
+    """The workers that are there, else the one of each pool that was there last: clients look for a device."""
+    present = workers.find(conn, now_ms() - workers.PRESENT_MS)
+    return present or list({worker.pool: worker for worker in workers.last_seen(conn, MAX_REMEMBERED_WORKERS)}.values())
+
+
+def _memory(worker: WorkerRow) -> dict[str, Any]:
+    return worker.vitals.get("memory") or {}
+
+
+def _of_hosts(found: list[WorkerRow], what: str) -> int:
+    """Workers of one host share its memory."""
+    return sum({worker.host: int(_memory(worker).get(what, 0)) for worker in found}.values())
+
+
+def _device(index: int, worker: WorkerRow) -> dict[str, Any]:
+    memory = _memory(worker)
+    amounts = {name: memory.get(name, 0) for name in _DEVICE_MEMORY}
+    kind = memory.get("device_type") or worker.pool.lower()
+    return {"name": f"{worker.pool} {worker.device}", "type": kind, "index": index, **amounts}
+
+
+_DEVICE_MEMORY = ("vram_total", "vram_free", "torch_vram_total", "torch_vram_free")

@@ -63,6 +63,7 @@ class Userdata:
             Route("/extensions", self.extensions, methods=["GET"]),
             Route("/i18n", self.words, methods=["GET"]),
             *(Route(path, self.no_object, methods=["GET"]) for path in EMPTY_OBJECTS),
+            Route("/global_subgraphs/{id}", self.no_subgraph, methods=["GET"]),
         ]
 
     async def settings(self, request: Request) -> Response:
@@ -160,6 +161,11 @@ class Userdata:
     async def words(self, request: Request) -> Response:
         await self._scopes.of(request)
         return Response(WORDS, media_type="application/json")
+
+    async def no_subgraph(self, request: Request) -> Response:
+        """ComfyUI answers null for one that it does not have."""
+        await self._scopes.of(request)
+        return answer(None)
 
     async def no_object(self, request: Request) -> Response:
         await self._scopes.of(request)

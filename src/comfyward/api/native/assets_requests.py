@@ -1,0 +1,192 @@
+"""What requests to ComfyUI's assets ask for, checked as ComfyUI checks it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import msgspec
+from starlette.datastructures import FormData, QueryParams
+from starlette.requests import Request
+
+from comfyward.api.body import read_body
+from comfyward.errors import ComfywardError, NotFound
+from comfyward.ids import is_digest
+from comfyward.store.assets import AssetFilter, Sort
+
+MAX_NAME = 512
+MAX_TAGS = 200
+
+
+class AssetError(ComfywardError):
+    """A refusal with one of ComfyUI's codes."""
+
+    status = 400
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A page of a list."""
+
+    which: AssetFilter
+    sort: Sort
+    descending: bool
+    limit: int
+    offset: int
+    after: str | None
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is to be said of an asset: None and absent parts stay as they are."""
+
+    name: str | None
+    about: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class NewAsset:
+    tags: tuple[str, ...]
+    name: str
+    digest: str | None
+    mime_type: str | None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    filename: str = ""
+
+    @classmethod
+    def of_json(cls, body: Mapping[str, Any]) -> NewAsset:
+        """Raises AssetError."""
+        digest = digest_of(body.get("hash"), "INVALID_BODY")
+        name = _name(body.get("name")) or digest
+        about = _about(body.get("user_metadata"), body.get("preview_id"))
+        return cls(_tags([body.get("tags")]), name, digest, _text(body.get("mime_type")), about, name)
+
+
+def listing_of(request: Request, default: int = 20, most: int = 500) -> Listing:
+    """Raises AssetError."""
+    query = request.query_params
+    sort = (query.get("sort") or "created_at").lower()
+    order = (query.get("order") or "desc").lower()
+    if sort not in get_args(Sort) or order not in ("asc", "desc"):
+        raise AssetError("INVALID_QUERY", "'sort' or 'order' is not one of the known ones.")
+    after = query.get("after") or None
+    if after is not None and sort == "last_access_time":
+        raise AssetError("INVALID_CURSOR", "A cursor cannot be used with sort=last_access_time.")
+    which = AssetFilter(
+        include=frozenset(_tags(query.getlist("include_tags"))),
+        exclude=frozenset(_tags(query.getlist("exclude_tags"))),
+        name_contains=query.get("name_contains") or "",
+        about=_object(query.get("metadata_filter"), "metadata_filter", "INVALID_QUERY"),
+    )
+    limit, offset = whole_number(query, "limit", default, 1, most), whole_number(query, "offset", 0, 0, 1 << 31)
+    return Listing(which, sort, order == "desc", limit, offset, after)  # type: ignore[arg-type]
+
+
+def new_asset_of(form: FormData) -> NewAsset:
+    """Raises AssetError."""
+    sent = form.get("hash")
+    digest = digest_of(sent, "INVALID_BODY") if isinstance(sent, str) and sent.strip() else None
+    about = _about(form.get("user_metadata"), form.get("preview_id"))
+    tags = _tags([each for each in form.getlist("tags") if isinstance(each, str)])
+    return NewAsset(tags, _name(form.get("name")), digest, _text(form.get("mime_type")), about)
+
+
+def description_of(body: Mapping[str, Any]) -> Description:
+    """Raises AssetError."""
+    wanted = {name: body[name] for name in ("name", "user_metadata", "preview_id") if body.get(name) is not None}
+    if not wanted:
+        raise AssetError("INVALID_BODY", "Provide at least one of: name, user_metadata, preview_id.")
+    return Description(_name(wanted.get("name")) or None, _about(wanted.get("user_metadata"), wanted.get("preview_id")))
+
+
+def tags_in(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Raises AssetError."""
+    tags = body.get("tags")
+    if not isinstance(tags, list) or not tags or not all(isinstance(each, str) for each in tags):
+        raise AssetError("INVALID_BODY", "'tags' must be a list of strings.")
+    return tuple(dict.fromkeys(each.strip() for each in tags if each.strip()))[:MAX_TAGS]
+
+
+def asset_id(request: Request) -> str:
+    """Raises NotFound for what is no id."""
+    text = request.path_params["id"]
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise NotFound(f"AssetReference {text[:100]} not found") from error
+
+
+def digest_of(text: object, code: str = "INVALID_HASH") -> str:
+    """Raises AssetError."""
+    kind, _, digest = str(text or "").strip().lower().partition(":")
+    if kind != "blake3" or not is_digest(digest):
+        raise AssetError(code, "hash must be like 'blake3:<hex>'")
+    return digest
+
+
+async def read_object(request: Request, limit_bytes: int) -> dict[str, Any]:
+    """Raises AssetError, TooLarge."""
+    try:
+        return msgspec.json.decode(await read_body(request, limit_bytes), type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise AssetError("INVALID_JSON", "Request body must be valid JSON.") from error
+
+
+def whole_number(query: QueryParams, name: str, default: int, least: int, most: int) -> int:
+    """Raises AssetError."""
+    text = query.get(name) or str(default)
+    if not text.isdecimal() or len(text) > 12 or not least <= int(text) <= most:
+        raise AssetError("INVALID_QUERY", f"'{name}' must be {least} to {most}.")
+    return int(text)
+
+
+def _tags(sent: Sequence[Any]) -> tuple[str, ...]:
+    """Lists, JSON lists and lists with commas, in any mixture."""
+    found: list[str] = []
+    for each in sent:
+        if isinstance(each, list):
+            found += [str(tag) for tag in each]
+        elif isinstance(each, str) and each.strip().startswith("["):
+            found += [str(tag) for tag in _json(each, "tags", "INVALID_BODY", list)]
+        elif isinstance(each, str):
+            found += each.split(",")
+    return tuple(dict.fromkeys(tag.strip() for tag in found if tag.strip()))[:MAX_TAGS]
+
+
+def _about(user_metadata: Any, preview_id: Any) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    if metadata := _object(user_metadata, "user_metadata", "INVALID_BODY"):
+        said["user_metadata"] = metadata
+    if preview := _text(preview_id):
+        said["preview_id"] = preview
+    return said
+
+
+def _object(value: Any, name: str, code: str) -> dict[str, Any]:
+    if isinstance(value, dict) or not value:
+        return value or {}
+    return dict(_json(value, name, code, dict))
+
+
+def _json(value: Any, name: str, code: str, kind: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(str(value), type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise AssetError(code, f"{name} must be JSON of the right kind.") from error
+
+
+def _name(value: Any) -> str:
+    name = _text(value) or ""
+    if len(name) > MAX_NAME:
+        raise AssetError("INVALID_BODY", f"'name' must have at most {MAX_NAME} characters.")
+    return name
+
+
+def _text(value: Any) -> str | None:
+    return value.strip() or None if isinstance(value, str) else None

@@ -1,0 +1,81 @@
+"""ComfyUI's pictures of models: the one that lies beside a model, or the cover in its own metadata.
+
+Of models that the account has; those that workers alone have lie on their hosts.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from comfyward.api.context import Context
+from comfyward.api.native.files import Files, Seen, made
+from comfyward.api.native.scope import Scopes
+from comfyward.api.views import SAFE
+from comfyward.errors import InvalidPath, InvalidRequest, NotFound
+from comfyward.files.pictures import convert
+from comfyward.runs.files import check_segments, content_type_of
+from comfyward.store import files
+from comfyward.store.files import StoredFile
+
+QUALITY = 80
+
+
+class Previews:
+    def __init__(self, context: Context, scopes: Scopes) -> None:
+        self._db, self._scopes, self._files = context.db, scopes, Files(context, scopes)
+
+    def routes(self) -> list[Route]:
+        path = "/experiment/models/preview/{folder}/{index}/{filename:path}"
+        return [Route(path, self.preview, methods=["GET"])]
+
+    async def preview(self, request: Request) -> Response:
+        """Statuses are ComfyUI's: 400 for what is no index, 403 for a name that leads out, 404 for no picture."""
+        scope, asked = await self._scopes.of(request), request.path_params
+        if not asked["filename"] or not asked["index"].isdecimal():
+            return Response(status_code=400)
+        try:
+            check_segments(asked["filename"])
+        except InvalidPath:
+            return Response(status_code=403)
+        stem = f"/models/{asked['folder']}/{asked['filename'].rpartition('.')[0] or asked['filename']}"
+        beside = {file.path: file for file in await self._db.read(files.find, scope.account_id, f"{stem}.")}
+        try:
+            picture = await self._picture(stem, beside)
+        except (NotFound, InvalidRequest):
+            return Response(status_code=404)
+        return Response(picture, media_type="image/webp", headers=SAFE)
+
+    async def _picture(self, stem: str, beside: dict[str, StoredFile]) -> bytes:
+        """Raises NotFound, InvalidRequest."""
+        for path, file in sorted(beside.items()):
+            if path.rpartition(".")[0] in (stem, f"{stem}.preview") and content_type_of(path).startswith("image/"):
+                seen = Seen(file.digest, file.size, file.content_type, path)
+                if converted := await self._files.converted(seen, f"webp;{QUALITY}", "rgba"):
+                    return converted.data
+        if model := beside.get(f"{stem}.safetensors"):
+            return await _as_webp(_cover(await self._files.safetensors_header(model)))
+        raise NotFound("The model has no picture.")
+
+
+def _cover(header: dict[str, Any]) -> bytes:
+    """The first of the pictures that a model carries. Raises NotFound."""
+    try:
+        return base64.b64decode(json.loads(header["__metadata__"]["ssmd_cover_images"])[0])
+    except (KeyError, IndexError, TypeError, ValueError, binascii.Error) as error:
+        raise NotFound("The model has no picture.") from error
+
+
+async def _as_webp(picture: bytes) -> bytes:
+    async def make(folder: Path, target: Path) -> bool:
+        (folder / "source").write_bytes(picture)
+        return await convert(folder / "source", target, form="webp", quality=QUALITY, channel="rgba")
+
+    return await made(make)
