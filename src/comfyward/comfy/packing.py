@@ -7,14 +7,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import brotli
+
 GAIN = 0.9  # a form that is not smaller than this is not worth its place
 SUFFIXES = (".css", ".html", ".js", ".json", ".mjs", ".svg", ".ttf", ".eot", ".txt")
 
-FORMS: dict[str, Callable[[bytes], bytes]] = {".gz": lambda data: gzip.compress(data, 9, mtime=0)}
+FORMS: dict[str, Callable[[bytes], bytes]] = {
+    ".br": lambda data: brotli.compress(data, quality=9),  # better ones take ten times as long for a tenth less
+    ".gz": lambda data: gzip.compress(data, 9, mtime=0),  # over plain HTTP browsers take no other
+}
 
 
 def pack(folder: Path) -> None:
-    """Puts `name.gz` beside each file below a folder that is worth it. It can be done again."""
+    """Puts `name.br` and `name.gz` beside each file below a folder that is worth it. It can be done again."""
     with ThreadPoolExecutor() as threads:
         for _ in threads.map(_pack_file, (path for path in folder.rglob("*") if path.suffix in SUFFIXES)):
             pass

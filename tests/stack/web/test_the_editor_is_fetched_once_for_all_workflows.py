@@ -41,7 +41,7 @@ def test_its_files_are_kept_for_good_and_its_page_is_not(real: Stack, editor: st
 
     origin = real.url if editor == "workflow" else real.native_url
     for address in shared:
-        for accepted, encoding in (("gzip", "gzip"), ("identity", None)):
+        for accepted, encoding in (("gzip, br", "br"), ("gzip", "gzip"), ("identity", None)):
             found = client.http.get(f"{origin}{address}", headers={"Accept-Encoding": accepted})
             assert found.status_code == 200, address
             assert "immutable" in found.headers["cache-control"]

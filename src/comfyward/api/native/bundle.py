@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 PREFIX = "/editor"
 FOREVER = "public, max-age=31536000, immutable"
-FORMS = {"gzip": ".gz"}  # what a browser may accept, best first, and how such a file's name ends
+FORMS = {"br": ".br", "gzip": ".gz"}  # what a browser may accept, best first, and how such a file's name ends
 _OWN_ADDRESS = re.compile(r'\b(href|src)="(?:\./)?([^":?#]+)"')
 
 
@@ -60,7 +60,7 @@ class Bundle:
         if file is None:
             return Response("There is no such file.", 404)
         headers = {"Cache-Control": FOREVER, "X-Content-Type-Options": "nosniff", "Vary": "Accept-Encoding"}
-        accepted = request.headers.get("accept-encoding", "")
+        accepted = {each.split(";")[0].strip() for each in request.headers.get("accept-encoding", "").split(",")}
         form = next((form for form in file.forms if form in accepted), None)
         if form:
             headers["Content-Encoding"] = form
