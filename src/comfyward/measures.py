@@ -15,7 +15,7 @@ runs_ended = Counter(
 )
 stage_seconds = Histogram(
     "comfyward_stage_seconds",
-    "How long runs were in each stage: queue, stage (files), execute (the GPU's time), collect (outputs)",
+    "How long runs were in each stage: queue, stage (files), line (for the GPU), execute (its time), collect (outputs)",
     ["pool", "stage"],
     buckets=SECONDS,
     registry=registry,

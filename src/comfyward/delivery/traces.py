@@ -25,11 +25,16 @@ class Stage:
 
 
 def stages_of(run: Run) -> list[Stage]:
-    """queue → stage → execute → collect, as far as the run came. Pure."""
+    """queue → stage → line → execute → collect, as far as the run came. Pure.
+
+    A run is in line while its files are at the worker and another run has the GPU.
+    """
     end = run.finished_at or run.updated_at
     stages = [Stage("queue", run.queued_at, run.assigned_at or end)]
     if run.assigned_at is not None:
-        stages.append(Stage("stage", run.assigned_at, run.started_at or end))
+        stages.append(Stage("stage", run.assigned_at, run.staged_at or run.started_at or end))
+    if run.staged_at is not None:
+        stages.append(Stage("line", run.staged_at, run.started_at or end))
     if run.started_at is not None:
         executed = min(end, run.started_at + (run.run_time_ms or end - run.started_at))
         stages += [Stage("execute", run.started_at, executed), Stage("collect", executed, end)]

@@ -16,12 +16,22 @@ const memoryOf = (element) => `intent:${element.getAttribute("action") ?? elemen
 // The intent with which the same contents were sent from here before, else a new one. Back leads to the page of a run's
 // form again: there it is the same press, too.
 function intentOf(element, contents) {
-  const memory = memoryOf(element);
+  const [memory, what] = [memoryOf(element), digest(contents)];
   const before = JSON.parse(sessionStorage.getItem(memory));
   const isHere = before?.view === view || (isReturn && element.matches("[data-run-form]"));
-  const intent = isHere && before?.contents === contents ? before.intent : random();
-  sessionStorage.setItem(memory, JSON.stringify({ view, contents, intent }));
+  const intent = isHere && before?.what === what ? before.intent : random();
+  sessionStorage.setItem(memory, JSON.stringify({ view, what, intent }));
   return intent;
+}
+
+// Two prompts are told apart by less than their text, which a browser does not keep for every form.
+function digest(text) {
+  let [first, second] = [0x811c9dc5, 0x01000193];
+  for (let index = 0; index < text.length; index++) {
+    first = Math.imul(first ^ text.charCodeAt(index), 0x01000193);
+    second = Math.imul(second ^ text.charCodeAt(index), 0x85ebca6b);
+  }
+  return `${text.length} ${first >>> 0} ${second >>> 0}`;
 }
 
 function contentsOf(form, data) {
