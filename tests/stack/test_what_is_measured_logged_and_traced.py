@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -12,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from comfyward.delivery.traces import trace_id_of
 from tests.fakes.http import Receiver
 from tests.stack.conftest import StartFake
-from tests.stack.graphs import fake_save, fake_wait, node
+from tests.stack.graphs import fake_save, node
 
 pytestmark = pytest.mark.several_servers
 
@@ -57,28 +56,16 @@ def test_a_log_line_is_an_object_that_names_its_run(start_fake: StartFake) -> No
 
 def test_each_run_is_a_trace_of_its_stages(start_fake: StartFake, hook: Receiver) -> None:
     stack = start_fake(otel_endpoint=hook.url.removesuffix("/hook")).wait_ready()
-    client = stack.client()
-    run = client.run(fake_save("traced"))
+    run = stack.client().run(fake_save("traced"))
 
     request = hook.next()
 
     assert request.path == "/v1/traces"
-    spans = spans_of(request.body)
+    exported = ExportTraceServiceRequest.FromString(request.body)
+    spans = [span for of in exported.resource_spans for scope in of.scope_spans for span in scope.spans]
     [root] = [span for span in spans if span.name == "run"]
     assert [span.name for span in spans if span is not root] == ["queue", "stage", "execute", "collect"]
     assert {int.from_bytes(span.trace_id, "big") for span in spans} == {trace_id_of(run["id"])}
     assert {span.parent_span_id for span in spans if span is not root} == {root.span_id}
     assert all(root.start_time_unix_nano <= span.start_time_unix_nano for span in spans)
     assert max(span.end_time_unix_nano for span in spans) == root.end_time_unix_nano
-
-    # What waits at its worker while another run has the GPU is in line, and not being staged.
-    client.wait_for(client.submit(fake_wait(2.0)), "progress")
-    client.run(fake_save("behind it"))
-    hook.next()
-    names = [span.name for span in spans_of(hook.next().body) if span.name != "run"]
-    assert names == ["queue", "stage", "line", "execute", "collect"]
-
-
-def spans_of(body: bytes) -> list[Any]:
-    exported = ExportTraceServiceRequest.FromString(body)
-    return [span for of in exported.resource_spans for scope in of.scope_spans for span in scope.spans]

@@ -1,0 +1,37 @@
+"""What measures and traces count of a run: each moment of its way belongs to one stage."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from comfyward.delivery.traces import stages_of
+
+
+def run(**times: int) -> Any:
+    unknown = dict.fromkeys(("assigned_at", "staged_at", "started_at", "finished_at", "run_time_ms"))
+    return SimpleNamespace(queued_at=1000, updated_at=9999, **{**unknown, **times})
+
+
+def told(of: Any) -> list[tuple[str, int, int]]:
+    return [(stage.name, stage.begin, stage.end) for stage in stages_of(of)]
+
+
+def test_a_run_that_found_the_gpu_free() -> None:
+    assert told(run(assigned_at=2000, started_at=3000, run_time_ms=4000, finished_at=8000)) == [
+        ("queue", 1000, 2000),
+        ("stage", 2000, 3000),
+        ("execute", 3000, 7000),
+        ("collect", 7000, 8000),
+    ]
+
+
+def test_a_run_in_line_for_the_gpu_is_not_being_staged() -> None:
+    assert told(run(assigned_at=2000, staged_at=2200, started_at=6000, run_time_ms=1000, finished_at=8000)) == [
+        ("queue", 1000, 2000),
+        ("stage", 2000, 2200),
+        ("line", 2200, 6000),
+        ("execute", 6000, 7000),
+        ("collect", 7000, 8000),
+    ]
+    assert told(run(assigned_at=2000, staged_at=2200, finished_at=8000))[-1] == ("line", 2200, 8000)
