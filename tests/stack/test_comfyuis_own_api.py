@@ -92,7 +92,8 @@ def test_a_prompt_from_queue_to_history(comfyui: httpx2.Client, socket: ClientCo
     [image] = entry["outputs"]["2"]["images"]
     seen = comfyui.get("/api/view", params=image)
     assert seen.content[:4] == b"\x89PNG"
-    assert seen.headers["content-disposition"] == 'filename="native_00001_.png"'
+    disposition = "inline; filename=\"native_00001_.png\"; filename*=UTF-8''native_00001_.png"
+    assert seen.headers["content-disposition"] == disposition
     assert comfyui.get("/view", params={**image, "preview": "jpeg;50"}).headers["content-type"] == "image/jpeg"
     assert comfyui.get("/view", params=image, headers={"Range": "bytes=1-3"}).content == b"PNG"
     assert comfyui.get("/view", params={"filename": "native_00001_.png"}).status_code == 200  # as an old client asks
