@@ -41,11 +41,18 @@ def catalog(**more: Any) -> Catalog:
         ),
         "PackFile": described(module="custom_nodes.pack", file=[["a.png"], {"image_upload": True}]),
         "Lists": described(vae=[["a.safetensors"], {}], mode=[["fast"], {}]),
+        "Load": described(file=[["none"], {"file_upload": True}]),
+        "Paint": described(mask=["STRING", {"image_upload": True}]),
         "Odd": described(wrong="IMAGE", empty=[]),
     }
     data = {
         "nodes": nodes,
-        "folders": {"PackFile": {"file": "input"}, "Lists": {"vae": "vae"}},
+        "folders": {
+            "PackFile": {"file": "input"},
+            "Load": {"file": "input"},
+            "Paint": {"mask": "input"},
+            "Lists": {"vae": "vae"},
+        },
         "unchecked": {"PackFile": ["file"]},
         "kinds": {"vae": [["models/vae", "name", "", "", None]]},
         "follows": {"Lists": ["models/vae_approx"]},
@@ -69,6 +76,10 @@ def types(graph: dict[str, tuple[str, dict[str, Any]]], *files: str, known: Cata
     [
         {"1": ("Image", {}), "2": ("Grow", {"images.image0": ["1", 0]})},
         {"2": ("Slot", {})},
+        {"2": ("Slot", {"slot": [1, 2, 3], "other": ["9", 0]})},
+        {"1": ("Load", {"file": "none"})},
+        {"1": ("Load", {"file": ""})},
+        {"1": ("Paint", {"mask": "a text"})},
         {"1": ("Matched", {}), "2": ("Save", {"images": ["1", 0]})},
         {"1": ("Either", {}), "2": ("Mask", {"mask": ["1", 0]})},
         {"1": ("Slots", {}), "2": ("Mask", {"mask": ["1", 12]})},
@@ -99,6 +110,7 @@ def test_nodes_behind_inputs_that_are_not_declared_are_not_checked() -> None:
         ({"1": ("Latent", {}), "2": ("Save", {"images": ["1", 0]})}, "return_type_mismatch"),
         ({"1": ("Image", {}), "2": ("Save", {"images": ["1", -2]})}, "bad_linked_input"),
         ({"1": ("Save", {})}, "required_input_missing"),
+        ({"1": ("Load", {"file": "nobody.png"})}, "value_not_in_list"),
         ({"1": ("Choose", {"mode": "c", "choice": "a", "number": 1})}, "value_not_in_list"),
         ({"1": ("Choose", {"mode": "a", "choice": "c", "number": 1})}, "value_not_in_list"),
         ({"1": ("Lists", {"vae": "b.safetensors", "mode": "fast"})}, "value_not_in_list"),

@@ -14,7 +14,7 @@ from typing import Any
 from comfyward.errors import InvalidGraph
 from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, InputSpec
 from comfyward.workflows.graph import Graph, Node, is_link
-from comfyward.workflows.listing import Paths
+from comfyward.workflows.listing import Listing, Paths
 
 MAX_SHOWN = 20
 
@@ -127,9 +127,11 @@ def _reachable(graph: Graph, outputs: list[Node], catalog: Catalog) -> Iterator[
 def _check_node(node: Node, graph: Graph, catalog: Catalog, brought: Paths) -> Iterator[Problem]:
     for spec in catalog.inputs(node.class_type):
         if spec.name not in node.inputs:
-            if spec.required and not _is_open(spec.type):
+            if spec.required and not _is_interpreted(spec.type):
                 accepted = _accepted(spec, catalog, node, brought)
                 yield Problem(node, "required_input_missing", "Required input is missing", spec.name, None, accepted)
+            continue
+        if _is_interpreted(spec.type):
             continue
         value = node.inputs[spec.name]
         problem = (
@@ -169,8 +171,13 @@ def _types_meet(given: Any, wanted: Any) -> bool:
 
 
 def _is_open(type_: Any) -> bool:
-    """Whether ComfyUI interprets a type: what meets it, or stands for it, is not to be read from its name."""
-    return isinstance(type_, str) and (type_ in ("*", "COMBO", "") or type_.startswith("COMFY_"))
+    """Whether a type may meet others than its name says."""
+    return isinstance(type_, str) and (type_ in ("*", "COMBO", "") or _is_interpreted(type_))
+
+
+def _is_interpreted(type_: Any) -> bool:
+    """Whether ComfyUI makes other inputs of an input of this type: it may grow, or have more by what is chosen."""
+    return isinstance(type_, str) and type_.startswith("COMFY_")
 
 
 def _type_name(spec: InputSpec) -> str:
@@ -197,17 +204,22 @@ def _check_file(
 ) -> Problem | None:
     if _is_left_to_comfyui(node, spec, value, catalog, brought):
         return None
-    known = _known_files(node, spec, folder, catalog, brought)
+    known = _known_files(node, spec, catalog, brought)
     if not isinstance(value, str | int | float):
         return Problem(node, "invalid_input_type", "A file's name must be a text", spec.name, value, "STRING", folder)
     if value in known:
         return None
-    if folder == INPUT_FOLDER and isinstance(value, str):
-        name = value.removesuffix(" [input]")
-        if any(place in brought for place in catalog.places(node.class_type, spec.name, name)):
-            return None
+    if folder == INPUT_FOLDER and isinstance(value, str) and _is_brought(value.removesuffix(" [input]"), brought):
+        return None
     accepted, place = _shorten(sorted(known, key=str)), _usual_place(node, spec, value, folder, catalog)
     return Problem(node, "value_not_in_list", "Value not in list", spec.name, value, accepted, folder, place)
+
+
+def _is_brought(name: str, brought: Paths) -> bool:
+    """Whether there is a file or, for ComfyUI alike, a folder of this name below input/."""
+    place = next(iter(Listing(INPUT_FOLDER).paths_of(name)), f"/{INPUT_FOLDER}")
+    is_root = place == f"/{INPUT_FOLDER}" and not name.strip("./")
+    return is_root or place in brought or bool(place.count("/") > 1 and brought.below(place.strip("/")))
 
 
 def _usual_place(node: Node, spec: InputSpec, value: Any, folder: str, catalog: Catalog) -> str | None:
@@ -224,7 +236,11 @@ def _is_left_to_comfyui(node: Node, spec: InputSpec, value: Any, catalog: Catalo
     """Whether only ComfyUI knows if a file's name is good: a pack's own check may take anything, a list may change."""
     if catalog.lists_change(node.class_type, brought):
         return True
-    if not catalog.is_core(node.class_type) and not _is_compared(node, spec, catalog):
+    if catalog.checks_itself(node.class_type, spec.name):
+        # ComfyUI's own nodes ask whether there is a file of this name.
+        if not catalog.is_core(node.class_type) or not isinstance(value, str):
+            return True
+    elif not _is_compared(node, spec, catalog):
         return True
     # Another folder of ComfyUI's, or a path of the worker's.
     return isinstance(value, str) and (value.rstrip().endswith(("[output]", "[temp]")) or value.startswith("/"))
@@ -234,11 +250,11 @@ def _is_compared(node: Node, spec: InputSpec, catalog: Catalog) -> bool:
     """Whether ComfyUI compares a value with the input's choices."""
     if catalog.checks_itself(node.class_type, spec.name) or spec.options.get("remote"):
         return False
-    return isinstance(spec.type, list) or catalog.checks_combos
+    return isinstance(spec.type, list) or (spec.type == "COMBO" and catalog.checks_combos)
 
 
-def _known_files(node: Node, spec: InputSpec, folder: str, catalog: Catalog, brought: Paths) -> set[Any]:
-    own = set() if folder == INPUT_FOLDER else {choice for choice in spec.choices or () if isinstance(choice, str)}
+def _known_files(node: Node, spec: InputSpec, catalog: Catalog, brought: Paths) -> set[Any]:
+    own = {choice for choice in spec.choices or () if isinstance(choice, str)}
     return own | brought.offered(catalog.listings_of(node.class_type, spec.name))
 
 
@@ -274,7 +290,7 @@ def _number(value: Any) -> float | None:
 def _accepted(spec: InputSpec, catalog: Catalog, node: Node, brought: Paths) -> Any:
     folder = catalog.folder(node.class_type, spec.name)
     if folder is not None:
-        return _shorten(sorted(_known_files(node, spec, folder, catalog, brought), key=str))
+        return _shorten(sorted(_known_files(node, spec, catalog, brought), key=str))
     return _shorten(spec.choices) if spec.choices is not None else spec.type
 
 
