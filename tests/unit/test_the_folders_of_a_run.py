@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comfyward.comfy.run_folders import RunFolders
+from comfyward.comfy.run_folders import RunFolders, StagedFile
 
 
 @pytest.fixture
@@ -29,6 +29,10 @@ def blob(tmp_path: Path) -> Path:
     return path
 
 
+def staged(blob: Path, *paths: str) -> list[StagedFile]:
+    return [StagedFile(path, blob, "digest") for path in paths]
+
+
 def everything(base: Path) -> set[str]:
     return {str(path.relative_to(base)) for root in ("input", "models") for path in (base / root).rglob("*")}
 
@@ -36,22 +40,23 @@ def everything(base: Path) -> set[str]:
 def test_files_come_and_go(folders: RunFolders, blob: Path) -> None:
     before = everything(folders.base)
 
-    folders.place([("/input/a b.png", blob), ("/models/loras/sub/x.pt", blob), ("/models/loras/house.pt", blob)])
+    folders.place(staged(blob, "/input/a b.png", "/models/loras/sub/x.pt", "/models/loras/house.pt"))
 
     for name in ("input/a b.png", "models/loras/sub/x.pt", "models/loras/house.pt"):
         path = folders.base / name
         assert path.read_text() == "bytes"
         assert path.resolve().relative_to(folders.base / "files").name == path.name
         assert path.resolve().samefile(blob)
+        assert (folders.base / "content" / "digest").readlink() == Path("../source")
     folders.clear()
     assert everything(folders.base) == before
     assert os.readlink(folders.base / "models" / "loras" / "house.pt") == "/operators/house.pt"
-    assert list((folders.base / "files").iterdir()) == []
+    assert list((folders.base / "files").iterdir()) == list((folders.base / "content").iterdir()) == []
 
 
 def test_what_nodes_leave_is_taken_away(folders: RunFolders, blob: Path) -> None:
     before = everything(folders.base)
-    folders.place([("/input/a.png", blob)])
+    folders.place(staged(blob, "/input/a.png"))
     (folders.base / "input" / "left.png").write_text("of the last account")
     (folders.base / "models" / "loras" / "deep" / "er").mkdir(parents=True)
     (folders.base / "models" / "loras" / "deep" / "er" / "x.pt").symlink_to("/etc/passwd")
@@ -73,14 +78,7 @@ def test_a_link_that_a_node_has_put_in_the_way_leads_nowhere(folders: RunFolders
     (folders.base / "input" / "b.png").mkdir()
     (folders.base / "input" / "c.png").symlink_to(outside / "a.png")
 
-    folders.place(
-        [
-            ("/models/loras/a.png", blob),
-            ("/input/sub/a.png", blob),
-            ("/input/b.png", blob),
-            ("/input/c.png", blob),
-        ]
-    )
+    folders.place(staged(blob, "/models/loras/a.png", "/input/sub/a.png", "/input/b.png", "/input/c.png"))
     assert (folders.base / "input" / "sub" / "a.png").read_text() == "bytes"
     assert (folders.base / "input" / "b.png").read_text() == "bytes"
     assert (folders.base / "models" / "loras" / "a.png").read_text() == "bytes"

@@ -2,7 +2,8 @@
 
 ComfyUI and its nodes may write to both folders, so whatever lies in them is hostile: each folder on the way is opened
 beneath the last one and never through a link. The bytes themselves are hard links to the host's cache; they lie in
-`files/`, which ComfyUI can only read.
+`files/<digest>/`, which ComfyUI can only read. So does `content/<digest>`, a link to ComfyUI's folder: another path to
+each file, which differs when its content does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,15 @@ from pathlib import Path
 
 ROOTS = ("input", "models")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """A blob linked for one run, waiting to get its name among ComfyUI's folders."""
+
+    path: str  # /input/… or /models/…
+    link: Path
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -41,11 +51,11 @@ class RunFolders:
                 parts = Path(folder).relative_to(self.base).parts
                 self._pristine[parts] = (os.fstat(opened).st_mtime_ns, frozenset((*subfolders, *names)))
 
-    def place(self, files: Iterable[tuple[str, Path]]) -> None:
-        """Gives each file (`/models/loras/a.safetensors`, the link that holds it) its name."""
-        for number, (path, held) in enumerate(files):
-            *folder, name = path.strip("/").split("/")
-            stored = self._store(held, str(number), name)
+    def place(self, files: Iterable[StagedFile]) -> None:
+        """Gives each file its name."""
+        for file in files:
+            *folder, name = file.path.strip("/").split("/")
+            stored = self._store(file, name)
             with self._opened(folder, create=True) as opened:
                 kept = self._keep(name, opened)
                 os.symlink(os.path.join(*[".."] * len(folder), stored), name, dir_fd=opened)
@@ -59,18 +69,24 @@ class RunFolders:
                 _remove(placed.name, opened)
                 if placed.kept is not None:
                     os.rename(self.base / "kept" / placed.kept, placed.name, dst_dir_fd=opened)
-        shutil.rmtree(self.base / "files", ignore_errors=True)
-        (self.base / "files").mkdir(exist_ok=True)
+        for name in ("files", "content"):
+            shutil.rmtree(self.base / name, ignore_errors=True)
+            (self.base / name).mkdir(exist_ok=True)
         for parts in self._pristine:
             self._clear_folder(parts)
 
-    def _store(self, held: Path, key: str, name: str) -> str:
-        stored = self.base / "files" / key / name
+    def _store(self, file: StagedFile, name: str) -> str:
+        stored = self.base / "files" / file.digest / name
         stored.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(held, stored)
-        except OSError:  # another file system: a copy is slow but right, and a symlink would lead out of the sandbox
-            shutil.copyfile(held, stored)
+        by_content = self.base / "content" / file.digest
+        by_content.parent.mkdir(exist_ok=True)
+        if not by_content.is_symlink():
+            by_content.symlink_to(Path("..") / "source")
+        if not stored.exists():
+            try:
+                os.link(file.link, stored)
+            except OSError:  # another file system: a copy is slow but right; a symlink would lead out of the sandbox
+                shutil.copyfile(file.link, stored)
         return str(stored.relative_to(self.base))
 
     def _keep(self, name: str, opened: int) -> str | None:

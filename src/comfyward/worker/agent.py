@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from comfyward.comfy.run_folders import StagedFile
 from comfyward.errors import ComfyUIError, ComfywardError, SetupFailed, StaleLease, Unauthenticated
 from comfyward.runs.run import EndReason
 from comfyward.worker.collect import Collect, Gathering
 from comfyward.worker.execute import Execute
-from comfyward.worker.job import Executed, Failed, Job, StagedFile
+from comfyward.worker.job import Executed, Failed, Job
 from comfyward.worker.link import ServerLink
 from comfyward.worker.memory import memory_of
 from comfyward.worker.protocol import (

@@ -15,11 +15,12 @@ import msgspec
 
 from comfyward.comfy import messages
 from comfyward.comfy.client import History
+from comfyward.comfy.run_folders import StagedFile
 from comfyward.errors import ComfyUICrashed, ComfyUIError, GraphRefused, UnreadableAnswer
 from comfyward.runs.run import EndReason
 from comfyward.worker.collect import Gathering
 from comfyward.worker.failures import failure_of_error, failure_of_refusal, failure_of_stop
-from comfyward.worker.job import Executed, Failed, Job, StagedFile
+from comfyward.worker.job import Executed, Failed, Job
 from comfyward.worker.protocol import FailureReport
 from comfyward.worker.story import Story
 from comfyward.worker.warm import WarmComfyUI
@@ -42,12 +43,12 @@ class Execute:
     async def execute(self, job: Job, files: list[StagedFile], gathering: Gathering) -> Executed:
         """Raises Failed when the run did not succeed, SetupFailed when ComfyUI cannot be started."""
         await self._comfyui.ensure()
-        self._comfyui.folders.place((file.path, file.link) for file in files)
+        self._comfyui.folders.place(files)
         log_start = self._comfyui.process.begin_log()
         job.reporter.started()
         began = time.monotonic()
         try:
-            history = await self._run(job, gathering)
+            history = await self._run(job, gathering, {file.path: file.digest for file in files})
             return Executed(history, _ms_since(began), self._log(log_start))
         except ComfyUIError as error:
             reason, failure = _explain(error)
@@ -63,11 +64,11 @@ class Execute:
     def _log(self, start: int) -> str:
         return self._comfyui.process.log_since(start)
 
-    async def _run(self, job: Job, gathering: Gathering) -> History:
+    async def _run(self, job: Job, gathering: Gathering, digests: dict[str, str]) -> History:
         assignment, client = job.assignment, self._comfyui.client
         _drain(self._comfyui.messages)
         extra_data = msgspec.json.decode(assignment.extra_data)
-        await client.submit(job.prompt_id, gathering.prompt, extra_data)
+        await client.submit(job.prompt_id, gathering.prompt, extra_data, digests)
         following = asyncio.create_task(self._follow(job, gathering))
         halting = asyncio.create_task(job.halt())
         try:

@@ -10,6 +10,9 @@ from comfyward.runs.run import EndReason
 from comfyward.worker.protocol import FailureReport
 from comfyward.workflows.needs import MODEL_SUFFIXES
 
+# Our extension caught a node that gave what it remembers of a file's name where this run brought another file
+# (comfyward_extension/reads.py): the run is tried again, in a ComfyUI that remembers nothing.
+ANSWERED_FROM_MEMORY = "comfyward.AnsweredFromMemory"
 _OUT_OF_MEMORY = ("outofmemoryerror", "out of memory", "allocation on device")
 _GPU_FAULTS = (
     "illegal memory access",
@@ -54,7 +57,9 @@ def failure_of_stop(interrupted: Mapping[str, Any]) -> tuple[EndReason, FailureR
 
 
 def reason_of(exception_type: str, message: str) -> EndReason:
-    """OOM and GPU faults are ours to handle; every other exception of a node is the graph's."""
+    """OOM, GPU faults and old memories are ours to handle; every other exception of a node is the graph's."""
+    if exception_type == ANSWERED_FROM_MEMORY:
+        return EndReason.INTERNAL
     text = f"{exception_type} {message}".lower()
     if any(mark in text for mark in _GPU_FAULTS):
         return EndReason.GPU_FAULT

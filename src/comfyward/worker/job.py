@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from comfyward.comfy.client import History
 from comfyward.files.fetch import Stop
@@ -12,14 +11,6 @@ from comfyward.ids import new_uuid
 from comfyward.runs.run import EndReason
 from comfyward.worker.protocol import Assignment, Ended, FailureReport
 from comfyward.worker.reporter import Reporter
-
-
-@dataclass(frozen=True)
-class StagedFile:
-    """A blob linked for one run, waiting to be linked into ComfyUI's folders."""
-
-    path: str  # /input/… or /models/…
-    link: Path
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,14 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from comfyward.comfy.run_folders import StagedFile
 from comfyward.errors import ComfywardError, FetchFailed, HostBusy, StorageFull, TooLarge
 from comfyward.files.cache import Entry, HostCache, Wanted
 from comfyward.files.fetch import Stopped
 from comfyward.files.guard import Guard
 from comfyward.runs.files import Url, key_of
 from comfyward.runs.run import EndReason
-from comfyward.worker.job import Failed, Job, StagedFile
+from comfyward.worker.job import Failed, Job
 from comfyward.worker.link import ServerLink
 from comfyward.worker.protocol import LEASE_HEADER, FailureReport, FileOrder, MirrorOffer
 
@@ -79,7 +80,8 @@ class Stage:
     async def _one(self, job: Job, order: FileOrder, pin: Path, places: asyncio.Semaphore) -> StagedFile:
         async with places:
             try:
-                if order.mirror is None or not await self._from_mirror(job, order, pin):
+                entry = await self._from_mirror(job, order, pin)
+                if entry is None:
                     wanted, guard = self._wanted(order, job.lease), _SERVERS_OWN if order.blob else None
                     entry = await self._obtain(job, order, wanted, pin, guard)
                     if order.keep:
@@ -88,24 +90,24 @@ class Stage:
                 raise Failed(EndReason.CANCELLED) from stopped
             except (ComfywardError, OSError) as error:
                 raise _failed(order, error) from error
-        return StagedFile(order.path, pin)
+        return StagedFile(order.path, pin, entry.digest)
 
     async def _obtain(self, job: Job, order: FileOrder, wanted: Wanted, pin: Path, guard: Guard | None) -> Entry:
         progress = _to_loop(job, order.path)
         obtain = functools.partial(self.cache.obtain, wanted, pin, progress, job.stop_downloads, guard)
         return await asyncio.get_running_loop().run_in_executor(self._threads, obtain)
 
-    async def _from_mirror(self, job: Job, order: FileOrder, pin: Path) -> bool:
-        """Whether the object store had the model; where it fails, the origin is asked."""
-        assert order.mirror is not None
+    async def _from_mirror(self, job: Job, order: FileOrder, pin: Path) -> Entry | None:
+        """The model from the object store; None where it is not kept there or fails, and the origin is asked."""
+        if order.mirror is None:
+            return None
         try:
-            await self._obtain(job, order, self._stored(order.path, order.mirror, job.lease), pin, _SERVERS_OWN)
+            return await self._obtain(job, order, self._stored(order.path, order.mirror, job.lease), pin, _SERVERS_OWN)
         except ComfywardError as error:
             log.warning(
                 "%s is fetched from its origin: %s", order.path, error.message, extra={"action": "mirror_missed"}
             )
-            return False
-        return True
+            return None
 
     def _bring(self, order: FileOrder, entry: Entry, pin: Path) -> None:
         """Takes a model that was fetched just now to the object store, while the run goes on."""

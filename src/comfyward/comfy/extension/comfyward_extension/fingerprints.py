@@ -1,0 +1,117 @@
+"""What ComfyUI's caches must know that names do not tell.
+
+ComfyUI keeps a node's result while its inputs stay equal, and a node's object while its id and class do. Three things
+are wrong with that for a service, and each is mended where ComfyUI makes the key of what it keeps:
+
+- An output node that is cached writes no file: its key never equals itself.
+- A name stays equal when the bytes behind it are others: the fingerprint of all files that a node's inputs name is part
+  of its key, beside whatever the class says of itself (`IS_CHANGED`, `fingerprint_inputs`).
+- The object of a node remembers what it loaded: its key holds the fingerprint of what it, and every node before it,
+  names.
+
+ComfyUI writes what it learns into the graph that nodes save into their files; here it is taken out again.
+"""
+
+import execution
+import nodes
+from comfy_execution.graph_utils import is_link
+
+from . import reads, run_files
+
+
+class Fingerprint(str):
+    """The files that a node names, and, compared only when it is known to read them, those that it does not name.
+
+    A text for ComfyUI, which makes keys of plain values only.
+    """
+
+    def __new__(cls, class_, named, files):
+        self = super().__new__(cls, class_.__name__)
+        self.class_, self.named, self.files = class_, frozenset(named.items()), files
+        return self
+
+    def __hash__(self):
+        return hash((self.class_, self.named))
+
+    def __eq__(self, other):
+        if not isinstance(other, Fingerprint) or (self.class_, self.named) != (other.class_, other.named):
+            return False
+        return all(self.files.tree(folder) == other.files.tree(folder) for folder in reads.unnamed_by(self.class_))
+
+    def __ne__(self, other):
+        return not self == other
+
+
+class FileAwareIsChangedCache(execution.IsChangedCache):
+    """Asks a class as ComfyUI does, and adds the fingerprint."""
+
+    async def get(self, node_id):
+        if node_id not in self.is_changed:
+            node = self.dynprompt.get_node(node_id)
+            class_ = nodes.NODE_CLASS_MAPPINGS[node["class_type"]]
+            self.is_changed[node_id] = await self._answer(node_id, node, class_)
+        return self.is_changed[node_id]
+
+    async def _answer(self, node_id, node, class_):
+        node.pop("is_changed", None)  # a graph out of a file of an earlier ComfyUI holds an answer of then
+        if getattr(class_, "OUTPUT_NODE", False) is True:
+            return float("NaN")
+        answer = await super().get(node_id)
+        node.pop("is_changed", None)
+        named = run_files.present.named(_constants(node))
+        reads.watch(named)
+        return [answer, Fingerprint(class_, named, run_files.present)]
+
+
+class FileAwareObjectKeys(execution.CacheKeySetID):
+    """Keys of node objects: they do not outlive a change of the files that they may have read."""
+
+    def __init__(self, dynprompt, node_ids, is_changed_cache):
+        super().__init__(dynprompt, node_ids, is_changed_cache)
+        self._upstream = Upstream(dynprompt)
+
+    async def add_keys(self, node_ids):
+        new = [node_id for node_id in node_ids if node_id not in self.keys]
+        await super().add_keys(node_ids)
+        for node_id in new:
+            if node_id in self.keys:
+                class_ = nodes.NODE_CLASS_MAPPINGS[self.dynprompt.get_node(node_id)["class_type"]]
+                fingerprint = Fingerprint(class_, self._upstream.named(node_id), run_files.present)
+                self.keys[node_id] = (*self.keys[node_id], fingerprint)
+
+
+class Upstream:
+    """What a node names and what the nodes before it name, since a name may come over a link."""
+
+    def __init__(self, dynprompt):
+        self._dynprompt, self._found = dynprompt, {}
+
+    def named(self, node_id):
+        """place -> identity."""
+        waiting = [(node_id, False)]
+        while waiting:
+            current, is_left = waiting.pop()
+            if is_left:
+                for source in self._sources(current):
+                    self._found[current].update(self._found.get(source, {}))
+            elif current not in self._found:
+                self._found[current] = dict(run_files.present.named(_constants(self._node(current))))
+                waiting.append((current, True))
+                waiting.extend((source, False) for source in self._sources(current))
+        return self._found[node_id]
+
+    def _node(self, node_id):
+        return self._dynprompt.get_node(node_id) if self._dynprompt.has_node(node_id) else {"inputs": {}}
+
+    def _sources(self, node_id):
+        return [value[0] for value in self._node(node_id)["inputs"].values() if is_link(value)]
+
+
+def install():
+    """Puts ours in the place of ComfyUI's, where its executor looks for them."""
+    execution.IsChangedCache = FileAwareIsChangedCache
+    execution.CacheKeySetID = FileAwareObjectKeys
+
+
+def _constants(node):
+    return [value for value in node["inputs"].values() if not is_link(value)]

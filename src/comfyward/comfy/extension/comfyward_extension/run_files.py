@@ -1,0 +1,177 @@
+"""The files of the present run: what they hold, which of them a value names, and the paths at which nodes find them.
+
+The worker gives a run's files their plain names (`input/face.png`), and tells the digest of each. A node that asks
+ComfyUI where a file is gets a path that differs whenever the bytes differ: `content/<digest>/input/face.png`, where
+`content/<digest>` is a link to ComfyUI's folder. What lies beside the file is beside it there, too, and whatever
+remembers by path is right. A node that joins a folder and a name finds the file at its plain place.
+"""
+
+import os
+import re
+from collections import defaultdict
+from functools import cached_property
+
+import folder_paths
+
+BASE = folder_paths.base_path
+MODELS = os.path.join(BASE, "models")
+CONTENT = os.path.join(os.path.dirname(BASE), "content")
+MAX_NAME_LENGTH = 1024
+MAX_VALUES = 10_000
+EMBEDDING = re.compile(r"embedding:(\S+)")
+EMBEDDING_SUFFIXES = ("", ".safetensors", ".pt", ".bin")
+NOT_MODELS = ("custom_nodes", "configs")
+_ANNOTATION = re.compile(r" ?\[(input|output|temp)\]$")
+
+
+class RunFiles:
+    """Files by their place (an absolute path below the base folder), and their digests."""
+
+    def __init__(self, files):
+        self.files = {os.path.join(BASE, path.lstrip("/")): digest for path, digest in files.items()}
+        self._named, self._trees = {}, {}
+
+    @cached_property
+    def folders(self):
+        """Every folder that holds a file of the run, up to input/ and the kinds of models."""
+        found = set()
+        for place in self.files:
+            folder = os.path.dirname(place)
+            while folder not in (BASE, MODELS):
+                found.add(folder)
+                folder = os.path.dirname(folder)
+        return found
+
+    @cached_property
+    def _places(self):
+        """name -> places of what the run brought, by each name that a node may give it: from input/, from a folder of
+        models, with the folders' own names from further above, and as a whole path."""
+        roots = {os.path.normpath(folder) for folder in _folders()}
+        places = defaultdict(set)
+        for place in self.files.keys() | self.folders:
+            folder = place
+            while folder != os.path.dirname(folder):
+                name = os.path.relpath(place, folder)
+                if folder in roots or (folder in (BASE, MODELS) and os.sep in name):
+                    places[name].add(place)
+                folder = os.path.dirname(folder)
+            for path in (place, self.path_of(place), os.path.realpath(place)):
+                places[path.lstrip(os.sep)].add(place)
+        return places
+
+    def path_of(self, path):
+        """The path of a file by its content, for one that the run brought; any other path as it is."""
+        place = os.path.normpath(path)
+        digest = self.files.get(place)
+        return path if digest is None else os.path.join(CONTENT, digest, os.path.relpath(place, BASE))
+
+    def below(self, folder):
+        """place -> digest of the run's files below a folder."""
+        return {place: digest for place, digest in self.files.items() if place.startswith(folder + os.sep)}
+
+    def tree(self, folder):
+        """The identity of everything that the run brought below a folder."""
+        if folder not in self._trees:
+            self._trees[folder] = hash(frozenset(self.below(folder).items()))
+        return self._trees[folder]
+
+    def identity(self, place):
+        """What is at a place now, in a form that differs when it is something else; None when nothing is."""
+        if place in self.files:
+            return self.files[place]
+        if place in self.folders:
+            return self.tree(place)
+        return _stat(place)
+
+    def named(self, value):
+        """place -> identity of every file and folder that a value names, however deep in objects and lists."""
+        found = {}
+        for text in texts_in(value):
+            if text not in self._named:
+                self._named[text] = self._named_by(text)
+            found.update(self._named[text])
+        return found
+
+    def _named_by(self, text):
+        brought = {place for name in _names(text) for place in self._places.get(name, ())} if self.files else set()
+        found = {place: self.identity(place) for place in brought}
+        # Files that are there in every run, the operator's models above all.
+        stats = {path: _stat(path) for path in set(_standing_paths(text)) - brought}
+        return found | {path: stat for path, stat in stats.items() if stat is not None}
+
+
+present = RunFiles({})
+
+
+def install():
+    """Makes ComfyUI answer with paths by content."""
+    for name in ("get_full_path", "get_annotated_filepath"):
+        _answer_by_content(name)
+
+
+def begin(files):
+    """Called with the files of a run, path -> digest, before its graph is validated."""
+    global present
+    present = RunFiles(files)
+    # Lists of files are cached by the folder's time, which two changes within one clock tick do not move.
+    folder_paths.filename_list_cache.clear()
+
+
+def _answer_by_content(name):
+    original = getattr(folder_paths, name)
+
+    def by_content(*args, **kwargs):
+        path = original(*args, **kwargs)
+        return path if path is None else present.path_of(path)
+
+    setattr(folder_paths, name, by_content)
+
+
+def _names(text):
+    """What a text names, as it is or as an embedding that it mentions."""
+    yield os.path.normpath(_ANNOTATION.sub("", text).replace("\\", "/").lstrip("/"))
+    yield from _embeddings(text)
+
+
+def _embeddings(text):
+    for mention in EMBEDDING.findall(text):
+        stem = os.path.normpath(mention.strip(",()").split(":")[0])
+        yield from (stem + suffix for suffix in EMBEDDING_SUFFIXES)
+
+
+def _standing_paths(text):
+    for name in _embeddings(text):
+        yield from (os.path.join(folder, name) for folder in folder_paths.get_folder_paths("embeddings"))
+    if len(text) <= MAX_NAME_LENGTH and "\n" not in text:
+        name = os.path.normpath(text)
+        yield from (os.path.join(folder, name) for folder in _folders(with_suffix=bool(os.path.splitext(name)[1])))
+
+
+def _folders(*, with_suffix=True):
+    """The folders whose files have names with a suffix, or only those that may hold one without."""
+    yield folder_paths.get_input_directory()
+    for kind, (folders, suffixes) in list(folder_paths.folder_names_and_paths.items()):
+        if kind not in NOT_MODELS and (with_suffix or not suffixes or {"", "folder"} & {*suffixes}):
+            yield from folders
+
+
+def texts_in(value):
+    """The texts in a value, and in the objects and lists that it is made of."""
+    found, waiting = [], [value]
+    while waiting and len(found) < MAX_VALUES:
+        match waiting.pop():
+            case str() as text if text and "\0" not in text:
+                found.append(text)
+            case dict() as items:
+                waiting.extend([*items.keys(), *items.values()][:MAX_VALUES])
+            case list() | tuple() as items:
+                waiting.extend(items[:MAX_VALUES])
+    return found
+
+
+def _stat(path):
+    try:
+        stat = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return (stat.st_ino, stat.st_mtime_ns, stat.st_size)
