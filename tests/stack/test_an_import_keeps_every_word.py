@@ -54,3 +54,12 @@ def test_what_looks_like_a_number_in_a_text_stays(visitor: Any, subtests: pytest
             assert answer.status_code == 303, answer.text
             made = visitor.get(f"/api/v1{answer.headers['location']}").json()
             assert made["prompt"] == {"1": node("FakeSave", text=WORDS, strength=None, high=None)}
+
+
+def test_half_a_character_is_replaced(visitor: Any) -> None:
+    data = b'{"1": {"class_type": "FakeSave", "inputs": {"text": "a\\ud800b"}}}'
+
+    answer = visitor.post("/workflows/import", files={"file": ("flow.json", data)})
+
+    made = visitor.get(f"/api/v1{answer.headers['location']}").json()
+    assert made["prompt"]["1"]["inputs"] == {"text": "a\ufffdb"}

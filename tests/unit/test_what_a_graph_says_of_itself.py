@@ -6,8 +6,9 @@ import pytest
 
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.graph import describe, parse_graph
-from comfyward.workflows.listing import Paths
-from comfyward.workflows.needs import models_of, paths_named
+from comfyward.workflows.listing import Listing, Paths
+from comfyward.workflows.needs import folders_named, models_of, paths_named
+from comfyward.workflows.separators import with_slashes
 
 CATALOG = Catalog.from_json(
     {
@@ -77,8 +78,69 @@ def test_where_a_named_file_would_lie() -> None:
         "/input/photo.png",
         "/models/diffusion_models/flux.gguf",
         "/models/unet/flux.gguf",
+        "/input/a cat. and\na dog.",  # a name may hold anything
     }
     assert "/input/photo.png" in paths_named(GRAPH, None)
+
+
+@pytest.mark.parametrize(
+    "text", ["12345", "no suffix", "a\nb", "e\u0301.png", " x ", "...", "50%#?.png", "-x", "é" * 127]
+)
+def test_any_text_may_be_a_name(text: str) -> None:
+    assert named(image=text) == named(image=f"{text} [input]") == {f"/input/{text}"}
+
+
+def test_a_text_may_name_a_folder() -> None:
+    catalog = Catalog(
+        nodes={"Folders": {"input": {"required": {"folder": ["COMBO", {"options": []}], "mode": [["fast"]]}}}},
+        listings={"Folders": {"folder": [Listing("input", "folder")]}, "Models": {"lora": [Listing("models/loras")]}},
+    )
+    graph = parse_graph(
+        {
+            "1": {"class_type": "Folders", "inputs": {"folder": "mine/of today", "mode": "fast"}},
+            "2": {"class_type": "Models", "inputs": {"lora": "x.safetensors", "directory": "any\\where"}},
+            "3": {"class_type": "Folders", "inputs": {"folder": "../out"}},
+        }
+    )
+
+    assert folders_named(graph, catalog) == {"/input/mine/of today", "/input/any\\where", "/input/any/where"}
+
+
+def with_names(catalog: Catalog, brought: list[str], **inputs: Any) -> dict[str, Any]:
+    prompt = {"1": {"class_type": "Loader", "inputs": inputs, "_meta": {}}}
+    return with_slashes(prompt, parse_graph(prompt), catalog, Paths(brought))["1"]["inputs"]  # type: ignore[no-any-return]
+
+
+def test_names_with_backslashes_are_those_with_slashes_where_only_these_are_known() -> None:
+    catalog = Catalog(
+        nodes={"Loader": {"input": {"required": {"ckpt": [["SDXL/known.safetensors", "odd\\one.safetensors"]]}}}},
+        listings={"Loader": {"ckpt": [Listing("models/checkpoints")]}},
+        models={"loras": ["style/x.safetensors"]},
+    )
+    brought = ["/models/checkpoints/SDXL/mine.safetensors", "/input/sub/a.png", "/input/odd\\b.png", "/input/odd/b.png"]
+
+    for given, wanted in (
+        ("SDXL\\known.safetensors", "SDXL/known.safetensors"),
+        ("SDXL\\mine.safetensors", "SDXL/mine.safetensors"),
+        ("odd\\one.safetensors", "odd\\one.safetensors"),
+        ("none\\one.safetensors", "none\\one.safetensors"),
+    ):
+        assert with_names(catalog, brought, ckpt=given) == {"ckpt": wanted}
+    for given, wanted in (
+        ("sub\\a.png", "sub/a.png"),
+        ("odd\\b.png", "odd\\b.png"),
+        ("style\\x.safetensors", "style/x.safetensors"),
+        ("a \\(cat\\)", "a \\(cat\\)"),
+    ):
+        assert with_names(catalog, brought, text=given, more={"in": [given, 1]}) == {
+            "text": wanted,
+            "more": {"in": [wanted, 1]},
+        }
+
+
+def test_a_graph_stays_the_same_without_backslashes() -> None:
+    prompt = {"1": {"class_type": "Loader", "inputs": {"text": "plain"}}}
+    assert with_slashes(prompt, parse_graph(prompt), None, Paths([])) is prompt
 
 
 def named(catalog: Catalog | None = CATALOG, class_type: str = "FancyNode", **inputs: Any) -> set[str]:

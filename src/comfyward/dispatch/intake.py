@@ -29,7 +29,7 @@ from comfyward.store.rows import text_of
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.graph import Graph, describe, parse_graph
 from comfyward.workflows.listing import Paths
-from comfyward.workflows.needs import models_of, paths_named
+from comfyward.workflows.needs import folders_named, models_of, paths_named
 from comfyward.workflows.references import (
     AssetReference,
     LeftReference,
@@ -39,9 +39,11 @@ from comfyward.workflows.references import (
     references,
     resolve,
 )
+from comfyward.workflows.separators import with_slashes
 from comfyward.workflows.validation import check
 
 PRIORITIES = range(-100, 101)
+MAX_OWN_FILES = 5000  # that come with a run because its graph names them
 
 
 @dataclass(frozen=True)
@@ -187,14 +189,18 @@ class Intake:
         if resolved.files:
             graph = parse_graph(resolved.prompt)
         named = paths_named(graph, catalog) - set(resolved.files) - set(submission.files)
-        place, own = await self._db.look(_belongings, account_id, submission.workflow_id, named)
+        folders = folders_named(graph, catalog)
+        place, own = await self._db.look(_belongings, account_id, submission.workflow_id, named, folders)
         accelerator, pool = self._offers.resolve(submission.accelerator or place.accelerator, pools)
         brought = own | {path: Stored(file.digest, file.size) for path, file in resolved.files.items()}
         brought |= submission.files
+        prompt = with_slashes(resolved.prompt, graph, catalog, Paths(brought))
+        if prompt is not resolved.prompt:
+            graph = parse_graph(prompt)
         if catalog is not None:
             check(graph, catalog, Paths(brought)).raise_if_any()
         packs = catalog.packs if catalog else {}
-        return _Checked(graph, resolved.prompt, place.id, accelerator, pool, timeout_s, brought, packs)
+        return _Checked(graph, prompt, place.id, accelerator, pool, timeout_s, brought, packs)
 
     def _new_run(
         self,
@@ -284,15 +290,17 @@ class Intake:
 
 
 def _belongings(
-    conn: Connection, account_id: str, workflow_id: str, named: set[str]
+    conn: Connection, account_id: str, workflow_id: str, named: set[str], folders: set[str]
 ) -> tuple[workflows.Place, dict[str, Source]]:
     """Where the run lands, and what its plain names stand for: the account's own files, and URLs it brought before."""
     place = workflows.place(conn, account_id, workflow_id)
-    own: dict[str, Source] = {}
-    if named:
-        own |= {path: source_from_row(row) for path, row in files.links(conn, account_id, named).items()}
-        uploaded = (file for file in files.at(conn, account_id, named) if file.path not in own)
-        own |= {file.path: Stored(file.digest, file.size) for file in uploaded}
+    linked = files.links(conn, account_id, named, folders)
+    own: dict[str, Source] = {path: source_from_row(row) for path, row in linked.items()}
+    for file in (*files.at(conn, account_id, named), *files.below(conn, account_id, folders)):
+        own.setdefault(file.path, Stored(file.digest, file.size))
+    if len(own) > MAX_OWN_FILES:
+        message = f"The graph names folders of yours with {len(own)} files; a run takes at most {MAX_OWN_FILES}."
+        raise InvalidRequest(message, hint="Name folders with fewer files.")
     return place, own
 
 
@@ -312,11 +320,10 @@ def _one_named(conn: Connection, account_id: str, reference: Reference) -> Named
         case AssetReference(asset_id):
             file = files.by_id(conn, account_id, asset_id)
             return Named(file.digest, file.size, file_path_of(file))
-        case LeftReference(run_id, name, kind):
-            left = runs.get(conn, account_id, run_id).left(kind, name)
-            if left is None:
-                raise NotFound(f"Run '{run_id}' left no '{name}'.")
-            return Named(left["digest"], left["size"], f"{run_id}/{name}")
+        case LeftReference(path, kind):
+            left = runs.left(conn, account_id, kind, path)
+            folder = "" if left.is_of_run else f"{left.digest[:12]}/"  # apart from the caller's own file of that name
+            return Named(left.digest, left.size, f"{folder}{path}")
 
 
 def _insert(

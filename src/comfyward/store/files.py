@@ -39,6 +39,7 @@ MAX_NAME_LENGTH = 255
 NAMED_ROOTS = ("/input/", "/models/")
 FEW_PATHS = 8
 PATHS_AT_ONCE = 1000
+FOLDERS_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -172,14 +173,19 @@ def link(conn: Connection, account_id: str, sources: Mapping[str, Mapping[str, A
         _LINK(conn, account_id=account_id, path=path, source=text_of(source), now=now)
 
 
-def links(conn: Connection, account_id: str, paths: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
-    """URLs that the account's runs brought (all, or those of some paths), by path; a file uploaded since wins."""
+def links(
+    conn: Connection, account_id: str, paths: Collection[str] | None = None, folders: Collection[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """URLs that the account's runs brought (all, or those of some paths and folders), by path; a file uploaded since
+    wins."""
     query = select(linked.c.path, linked.c.source).where(linked.c.account_id == account_id)
     uploaded = exists().where(
         files.c.account_id == account_id, files.c.path == linked.c.path, files.c.named_at >= linked.c.named_at
     )
     query = query.where(~uploaded)
     queries = [query] if paths is None else [query.where(linked.c.path.in_(some)) for some in _parts(paths)]
+    if folders:
+        queries += [query.where(_is_below(linked.c.path, some)) for some in _parts(folders, FOLDERS_AT_ONCE)]
     return {row.path: msgspec.json.decode(row.source) for each in queries for row in conn.execute(each)}
 
 
@@ -208,10 +214,23 @@ def at(conn: Connection, account_id: str, paths: Collection[str]) -> list[Stored
     return list(newest.values())
 
 
-def _parts(paths: Collection[str]) -> Iterator[list[str]]:
+def below(conn: Connection, account_id: str, folders: Collection[str]) -> list[StoredFile]:
+    """The account's files that lie in one of these folders or deeper."""
+    newest: dict[str, StoredFile] = {}
+    for some in _parts(folders, FOLDERS_AT_ONCE):
+        query = select(*_COLUMNS).where(files.c.account_id == account_id, _is_below(files.c.path, some))
+        newest |= {row.path: _file(row) for row in conn.execute(query.order_by(files.c.named_at, files.c.id.desc()))}
+    return list(newest.values())
+
+
+def _parts(paths: Collection[str], size: int = PATHS_AT_ONCE) -> Iterator[list[str]]:
     """Paths in parts that one statement can hold."""
     ordered = sorted(paths)
-    return (ordered[start : start + PATHS_AT_ONCE] for start in range(0, len(ordered), PATHS_AT_ONCE))
+    return (ordered[start : start + size] for start in range(0, len(ordered), size))
+
+
+def _is_below(path: ColumnElement[str], folders: Collection[str]) -> ColumnElement[bool]:
+    return or_(*(path.startswith(f"{folder}/", autoescape=True) for folder in folders))
 
 
 def get(conn: Connection, account_id: str, path: str) -> StoredFile:

@@ -225,11 +225,12 @@ def get(conn: Connection, account_id: str, run_id: str) -> Run:
 
 @dataclass(frozen=True)
 class LeftFile:
-    """The bytes of an output, or of a temporary file."""
+    """The bytes of an output, or of a temporary file. `is_of_run` where the path began with the run's id."""
 
     digest: str
     size: int
     content_type: str
+    is_of_run: bool
 
 
 def left(conn: Connection, account_id: str, kind: str, path: str) -> LeftFile:
@@ -238,9 +239,9 @@ def left(conn: Connection, account_id: str, kind: str, path: str) -> LeftFile:
     run = _GET(conn, run_id=run_id, account_id=account_id).first() if name else None
     of_run = run_of(run).left(kind, name) if run is not None else None
     if of_run is not None:
-        return LeftFile(of_run["digest"], of_run["size"], of_run["content_type"])
+        return LeftFile(of_run["digest"], of_run["size"], of_run["content_type"], True)
     newest = files_of.newest_left(conn, account_id, kind, path)
-    return LeftFile(newest.digest, newest.size, newest.content_type)
+    return LeftFile(newest.digest, newest.size, newest.content_type, False)
 
 
 def by_prompt_id(conn: Connection, account_id: str, prompt_id: str) -> Run:

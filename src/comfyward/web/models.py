@@ -76,7 +76,7 @@ async def forget_import(visit: Visit) -> Response:
 
 
 async def delete(visit: Visit) -> Response:
-    path = parse_path(text_of(await visit.form(), "path"))
+    path = parse_path((await visit.form()).get("path"))  # as it is: a name may end with a space
     await visit.context.db.write(files.remove, visit.account.id, path)
     return visit.page("files.part.html", **await _values(visit))
 

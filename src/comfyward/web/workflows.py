@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from comfyward.api.views import thumbnail_of
 from comfyward.errors import ComfywardError, InvalidGraph, InvalidRequest, NotFound
 from comfyward.files.pictures import carried_graphs
 from comfyward.ids import is_id, new_id
+from comfyward.python_json import NOT_JSON, read_answer
 from comfyward.store import workflows
 from comfyward.store.db import now_ms
 from comfyward.store.rows import text_of as json_text
@@ -211,13 +211,10 @@ def _search(visit: Visit) -> Search:
 
 
 def _parsed(data: bytes) -> dict[str, Any]:
-    """The graphs of a JSON file: the editor's form, or the API's. Raises InvalidGraph.
-
-    Files that Python wrote may hold NaN and Infinity, which are no JSON: they become null, words in texts stay.
-    """
+    """The graphs of a JSON file: the editor's form, or the API's. Raises InvalidGraph."""
     try:
-        found = json.loads(data, parse_constant=lambda name: None)
-    except (ValueError, RecursionError) as error:
+        found = read_answer(data)
+    except NOT_JSON as error:
         raise InvalidGraph(
             f"The file is not valid JSON: {error}.", hint="Export it from ComfyUI with File > Export."
         ) from error

@@ -58,6 +58,12 @@ class Listing:
         suffixes = (self.suffixes or ()) if self.part in ("stem", "base stem") else ("",)
         return {path for suffix in suffixes if (path := _beneath(self.directory, inner + suffix)) is not None}
 
+    def folder_of(self, text: str) -> str | None:
+        """The folder for which a text stands where an input offers folders."""
+        if self.part != "folder" or not text.startswith(self.before) or not text.endswith(self.after):
+            return None
+        return _beneath(self.directory, text[len(self.before) : len(text) - len(self.after)])
+
 
 class Paths:
     """The paths of some files (`/models/loras/a.safetensors`), to be asked by folder again and again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator
 
@@ -10,6 +11,7 @@ import msgspec
 from comfyward.workflows.catalog import INPUT_FOLDER, MODELS, Catalog
 from comfyward.workflows.graph import Graph, Text
 from comfyward.workflows.listing import Listing, places
+from comfyward.workflows.separators import BACKSLASH
 
 MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".sft", ".pkl", ".gguf", ".onnx")
 MAX_NAME_LENGTH = 512
@@ -37,22 +39,39 @@ def paths_named(graph: Graph, catalog: Catalog | None) -> set[str]:
     """
     directories = [Listing(INPUT_FOLDER), *(Listing(directory) for directory in sorted(_directories(catalog)))]
     paths: set[str] = set()
-    for text in _names(graph):
-        if catalog and not text.is_nested and catalog.is_choice(text.node.class_type, text.input_name):
-            continue
-        listings = catalog.listings_of(text.node.class_type, text.input_name) if catalog and not text.is_nested else []
-        if not listings:
-            listings = directories if text.value.lower().endswith(MODEL_SUFFIXES) else directories[:1]
+    for text, offered in _offered(graph, catalog):
+        listings = offered or (directories if text.value.lower().endswith(MODEL_SUFFIXES) else directories[:1])
         paths |= places(listings, text.value.removesuffix(" [input]"))  # ComfyUI's own word for where it looks anyway
     for text in graph.texts():
         paths |= set(_mentioned(text.value, catalog))
     return paths
 
 
+def folders_named(graph: Graph, catalog: Catalog | None) -> set[str]:
+    """Where folders would lie for which a graph's texts stand: of the caller, where an input does not say otherwise."""
+    anywhere = [Listing(INPUT_FOLDER, "folder")]
+    folders = (each.folder_of(text.value) for text, found in _offered(graph, catalog) for each in found or anywhere)
+    return {folder for folder in folders if folder is not None}
+
+
+def _offered(graph: Graph, catalog: Catalog | None) -> Iterator[tuple[Text, list[Listing]]]:
+    """The texts that may be names, each with what its input offers; words that are chosen from a list are none."""
+    for text in _names(graph):
+        if catalog is None or text.is_nested:
+            listings: list[Listing] = []
+        elif catalog.is_choice(text.node.class_type, text.input_name):
+            continue
+        else:
+            listings = catalog.listings_of(text.node.class_type, text.input_name)
+        yield text, listings
+        if BACKSLASH in text.value:
+            yield dataclasses.replace(text, value=text.value.replace(BACKSLASH, "/")), listings
+
+
 def _names(graph: Graph) -> Iterator[Text]:
     """The texts of a graph that may be names; those inside JSON texts too."""
     for text in graph.texts():
-        if len(text.value) <= MAX_NAME_LENGTH and "\n" not in text.value:
+        if len(text.value) <= MAX_NAME_LENGTH:
             yield text
         for inner in _inside_json(text.value):
             yield Text(text.node, text.input_name, inner, is_nested=True)

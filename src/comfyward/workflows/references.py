@@ -5,7 +5,8 @@ An asset stands where a file's name would (source: Comfy API v2, `AssetReference
     {"__type": "core/ASSET", "info": {"id": "<uuid>", "hash": "blake3:…", "file_path": "photo.png"}}
 
 A file that an earlier run left is a text as ComfyUI writes it: `<run id>/picture_00001_.png [output]`, or `[temp]` for
-what a node only showed. Both are replaced by the name under which the file is placed for the run.
+what a node only showed; without a run the newest of the name is meant. Both are replaced by the name under which the
+file is placed for the run.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from comfyward.workflows.catalog import INPUT_FOLDER, Catalog
 from comfyward.workflows.listing import Listing
 
 ASSET = "core/ASSET"
-_LEFT = re.compile(r"([^/\[\]]+)/(.+) \[(output|temp)\]")
+MAX_LEFT_LENGTH = 1024
+_LEFT = re.compile(r"(.+) \[(output|temp)\]", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,9 @@ class AssetReference:
 
 @dataclass(frozen=True)
 class LeftReference:
-    """A file that a run left: `kind` is "output" or "temp"."""
+    """A file that a run left: `kind` is "output" or "temp", the first folder of `path` may be the run's id."""
 
-    run_id: str
-    name: str
+    path: str
     kind: str
 
 
@@ -159,5 +160,5 @@ def _asset(value: dict[str, Any]) -> AssetReference:
 
 
 def _left(text: str) -> LeftReference | None:
-    match = _LEFT.fullmatch(text) if text.endswith("]") else None
+    match = _LEFT.fullmatch(text) if text.endswith("]") and len(text) <= MAX_LEFT_LENGTH else None
     return LeftReference(*match.groups()) if match else None

@@ -17,6 +17,7 @@ from comfyward.workflows.graph import Graph, Node, is_link
 from comfyward.workflows.listing import Listing, Paths
 
 MAX_SHOWN = 20
+LEFT_MARKS = ("[output]", "[temp]")  # of files that runs left; those that are here have become plain names before
 
 
 @dataclass(frozen=True)
@@ -242,8 +243,7 @@ def _is_left_to_comfyui(node: Node, spec: InputSpec, value: Any, catalog: Catalo
             return True
     elif not _is_compared(node, spec, catalog):
         return True
-    # Another folder of ComfyUI's, or a path of the worker's.
-    return isinstance(value, str) and (value.rstrip().endswith(("[output]", "[temp]")) or value.startswith("/"))
+    return isinstance(value, str) and value.startswith("/")  # a path of the worker's
 
 
 def _is_compared(node: Node, spec: InputSpec, catalog: Catalog) -> bool:
@@ -304,6 +304,10 @@ def _hint(problem: Problem) -> str:
             return "The operator has to make the pack load: the fleet page and 'comfyward comfyui show' say more."
         case "missing_node_type":
             return "Use a class that GET /api/v1/nodes lists, or ask the operator to install the custom node."
+        case "value_not_in_list" if str(problem.received).endswith(LEFT_MARKS):
+            return (
+                "None of your runs has left a file of this name that is still here. Name it as the run's page shows it."
+            )
         case "value_not_in_list" if problem.folder == INPUT_FOLDER:
             return f'Bring the file with the run: "files": {{"/input/{problem.received}": "https://…"}}.'
         case "value_not_in_list" if problem.folder is not None:

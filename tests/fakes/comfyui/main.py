@@ -15,6 +15,7 @@ from aiohttp import web
 
 NODES = {
     "FakeSave": {"text": ["STRING", {}]},  # writes output/<prefix>_00001_.txt
+    "FakeCopy": {"file": ["STRING", {}]},  # writes an input file out under its own name
     "FakeWait": {"seconds": ["FLOAT", {}]},  # steps of 0.05 s; listens to interrupts
     "FakeDeaf": {"seconds": ["FLOAT", {}]},  # does not listen to interrupts
     "FakeCrash": {"times": ["INT", {}]},  # ends the process, as often as `times` (over restarts)
@@ -124,6 +125,12 @@ class Prompt:
                 found = self.base / "input" / text
                 (self.base / kind / name).write_text(found.read_text() if found.is_file() else text)
                 return {"files": [{"filename": name, "subfolder": "", "type": kind}]}
+            case "FakeCopy":
+                path = inputs["file"].removesuffix(" [input]")
+                folder, _, name = path.rpartition("/")
+                (output / folder).mkdir(exist_ok=True)
+                (output / path).write_bytes((self.base / "input" / path).read_bytes())
+                return {"files": [{"filename": name, "subfolder": folder, "type": "output"}]}
             case "FakeText":
                 return {"text": [inputs["text"]]}
             case "FakeQuiet":

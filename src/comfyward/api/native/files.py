@@ -229,10 +229,13 @@ class Files:
 
 def _asked(filename: str, subfolder: str, kind: str) -> list[tuple[str, str]]:
     """(kind, path below it) of what names may mean: a file may be called `x [output]`. Raises InvalidPath."""
-    meant = [(filename, kind)]
-    if match := _ANNOTATED.fullmatch(filename):
-        meant.append((match[1], match[2]))
-    return [_located(name, subfolder, of_kind) for name, of_kind in meant]
+    match = _ANNOTATED.fullmatch(filename)
+    if match is None:
+        return [_located(filename, subfolder, kind)]
+    found = [_located(match[1], subfolder, match[2])]
+    with contextlib.suppress(InvalidPath):  # the longest of names have no room for it
+        found.insert(0, _located(filename, subfolder, kind))
+    return found
 
 
 def _located(filename: str, subfolder: str, kind: str) -> tuple[str, str]:

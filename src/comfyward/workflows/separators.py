@@ -1,0 +1,56 @@
+"""Names of files as ComfyUI on Windows writes them, `SDXL\\model.safetensors`: here the folder ends with a slash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from comfyward.workflows.catalog import INPUT_FOLDER, Catalog
+from comfyward.workflows.graph import Graph
+from comfyward.workflows.listing import Listing, Paths, places
+
+BACKSLASH = "\\"
+
+
+def with_slashes(prompt: dict[str, Any], graph: Graph, catalog: Catalog | None, brought: Paths) -> dict[str, Any]:
+    """The graph with slashes in those names that are known with slashes only."""
+    if not any(BACKSLASH in text.value for text in graph.texts()):
+        return prompt
+    catalog = catalog or Catalog()
+    return {node_id: _node(node, catalog, brought) for node_id, node in prompt.items()}
+
+
+def _node(node: dict[str, Any], catalog: Catalog, brought: Paths) -> dict[str, Any]:
+    inputs = {}
+    for name, value in node.get("inputs", {}).items():
+        is_known = partial(_is_known, class_type=node["class_type"], input_name=name, catalog=catalog, brought=brought)
+        inputs[name] = _replaced(value, is_known)
+    return {**node, "inputs": inputs}
+
+
+def _is_known(text: str, *, class_type: str, input_name: str, catalog: Catalog, brought: Paths) -> bool:
+    """Whether an input's text names something that is there: one of its choices, or a file that comes with the run."""
+    listings = catalog.listings_of(class_type, input_name)
+    if listings and any(
+        spec.name == input_name and text in (spec.choices or ()) for spec in catalog.inputs(class_type)
+    ):
+        return True
+    if not listings:
+        listings = [Listing(INPUT_FOLDER), *(Listing(directory) for directory in catalog.directories)]
+        if any(text in names for names in catalog.models.values()):
+            return True
+    return any(path in brought for path in places(listings, text)) or text in brought.offered(listings)
+
+
+def _replaced(value: Any, is_known: Callable[[str], bool]) -> Any:
+    match value:
+        case str() if BACKSLASH in value:
+            other = value.replace(BACKSLASH, "/")
+            return other if is_known(other) and not is_known(value) else value
+        case Mapping():
+            return {key: _replaced(inner, is_known) for key, inner in value.items()}
+        case list():
+            return [_replaced(inner, is_known) for inner in value]
+        case _:
+            return value
