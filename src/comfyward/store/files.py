@@ -218,8 +218,8 @@ def below(conn: Connection, account_id: str, folders: Collection[str]) -> list[S
     """The account's files that lie in one of these folders or deeper."""
     newest: dict[str, StoredFile] = {}
     for some in _parts(folders, FOLDERS_AT_ONCE):
-        query = select(*_COLUMNS).where(files.c.account_id == account_id, _is_below(files.c.path, some))
-        newest |= {row.path: _file(row) for row in conn.execute(query.order_by(files.c.named_at, files.c.id.desc()))}
+        query = select(*FILE_COLUMNS).where(files.c.account_id == account_id, _is_below(files.c.path, some))
+        newest |= {row.path: file_of(row) for row in conn.execute(query.order_by(files.c.named_at, files.c.id.desc()))}
     return list(newest.values())
 
 

@@ -74,7 +74,7 @@ def _walk(folder: Path, root: Path) -> Iterator[Leaving]:
         if stat.S_ISDIR(status.st_mode):
             yield from _walk(path, root)
         elif stat.S_ISREG(status.st_mode):
-            name = path.relative_to(root).as_posix().encode("utf-8", "replace").decode("utf-8")
+            name = path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
             yield Leaving(name, path, _stamp(status))
 
 

@@ -1,0 +1,19 @@
+"""Each file that a run leaves has a name of its own, also when the file system's name is no text."""
+
+import os
+from pathlib import Path
+
+from comfyward.worker.leavings import found_in
+
+
+def test_names_that_are_no_text_are_told_apart(tmp_path: Path) -> None:
+    for name in (b"a\xff.png", b"a\xfe.png", "a\u202f.png".encode()):
+        (Path(os.fsdecode(bytes(tmp_path) + b"/" + name))).write_bytes(name)
+
+    found = found_in(tmp_path)
+
+    assert {leaving.name: leaving.path.read_bytes() for leaving in found} == {
+        "a\\udcff.png": b"a\xff.png",
+        "a\\udcfe.png": b"a\xfe.png",
+        "a\u202f.png": "a\u202f.png".encode(),
+    }
