@@ -16,6 +16,7 @@ from comfyward.store.db import Database
 
 PING_S = 15.0
 PING = b": ping\n\n"
+LINE_ENDS = "\x85\u2028\u2029"  # not in this format, but for programs that split text into lines as Unicode does
 
 
 async def stream_events(db: Database, hub: Hub, account_id: str, run_id: str, after: int) -> AsyncIterator[bytes]:
@@ -77,4 +78,7 @@ async def _live(listener: Listener, after: int) -> AsyncIterator[bytes]:
 def frame(name: str, data: Mapping[str, Any], seq: int | None = None) -> bytes:
     """One event in the format of the HTML standard."""
     number = b"" if seq is None else b"id: %d\n" % seq
-    return number + b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(data) + b"\n\n"
+    text = msgspec.json.encode(data)
+    for end in LINE_ENDS:
+        text = text.replace(end.encode(), f"\\u{ord(end):04x}".encode())
+    return number + b"event: " + name.encode() + b"\ndata: " + text + b"\n\n"
