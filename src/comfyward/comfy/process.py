@@ -177,6 +177,7 @@ class ComfyProcess:
         private_copy.of_source(self._spec.installation.source, self._source)
         for name in (*FOLDERS, *SCRATCH_FOLDERS[1:]):
             (self._source / name).symlink_to(Path("..") / name)
+        (self._source / "custom_nodes").mkdir()  # ComfyUI lists it, also where there are no packs
         for packs, copy in self._packs():
             private_copy.of_packs(packs, copy)
         (base / "extra_paths.yaml").write_text(json.dumps(self._extra_paths()))  # JSON is YAML

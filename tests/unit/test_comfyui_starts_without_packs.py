@@ -1,0 +1,32 @@
+"""An operator without packs of their own gives no folder of them; ComfyUI looks into one before it starts."""
+
+import sys
+from pathlib import Path
+
+from comfyward.comfy.install import Installation
+from comfyward.comfy.process import ComfyProcess, ComfySpec
+from comfyward.comfy.sandbox import Level
+
+# As ComfyUI's main.py does before anything else; then it answers.
+MAIN = """
+import os, socket, sys, time
+os.listdir(os.path.join(sys.argv[sys.argv.index("--base-directory") + 1], "custom_nodes"))
+server = socket.socket(socket.AF_UNIX)
+server.bind(os.environ["COMFYWARD_SOCKET"])
+server.listen()
+time.sleep(600)
+"""
+
+
+async def test_with_no_folder_of_packs(tmp_path: Path) -> None:
+    (tmp_path / "comfyui").mkdir()
+    (tmp_path / "comfyui" / "main.py").write_text(MAIN)
+    installation = Installation(tmp_path / "comfyui", Path(sys.executable), "0", ())
+    base = tmp_path / "base"
+    base.mkdir()
+    process = ComfyProcess(ComfySpec(installation, base, Level.NONE, False, (), (), (), ()))
+
+    await process.start()
+
+    assert process.is_running
+    await process.stop()
