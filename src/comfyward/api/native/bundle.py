@@ -13,6 +13,7 @@ from pathlib import Path
 
 import anyio
 import blake3
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -71,7 +72,7 @@ class Bundle:
         """To the shared address, for what the editor asks for beside its page."""
         name = request.path_params["name"]
         if name not in self._files:
-            return Response("There is no such file.", 404)
+            raise HTTPException(404)  # answered in ComfyUI's form: clients read JSON
         return RedirectResponse(f"{self.address}/{name}", 308, {"Cache-Control": "no-cache"})
 
     async def _content(self, path: Path) -> bytes:
