@@ -5,6 +5,8 @@ ComfywardError                     code, status, hint, details
 │   ├── InvalidPath      400       a path in `files` that may not be written
 │   ├── InvalidUrl       400       a URL that may not be fetched
 │   ├── InvalidGraph     400       the graph cannot run; carries ComfyUI's node_errors
+│   ├── InvalidValue     400       a value that an input of a graph cannot have
+│   ├── InvalidPassword  400       one that is too short or too long
 │   ├── InvalidLabels    422       labels that a run cannot carry
 │   ├── MissingAsset     422       an asset named in a graph is absent, or another account's
 │   └── OutsideFile      416       a range that lies outside the file
@@ -88,6 +90,14 @@ class InvalidUrl(InvalidRequest):
 
 class InvalidGraph(InvalidRequest):
     code = "invalid_graph"
+
+
+class InvalidValue(InvalidRequest):
+    code = "invalid_value"
+
+
+class InvalidPassword(InvalidRequest):
+    code = "invalid_password"
 
 
 class InvalidLabels(InvalidRequest):

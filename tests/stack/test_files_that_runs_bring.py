@@ -39,11 +39,13 @@ def test_a_web_page_instead_of_a_model_is_refused(start_fake: StartFake, site: O
 
 def test_an_unreachable_or_missing_file_names_path_and_host(start_fake: StartFake, site: Origin) -> None:
     client = start_fake().wait_ready().client()
-    for url in (f"{site.url}/missing.png", "http://127.0.0.1:1/x.png"):
+    for url, why in ((f"{site.url}/missing.png", "answered 404"), ("http://127.0.0.1:1/x.png", "Cannot connect")):
         run = client.run(fake_save(), files={"/input/a.png": url})
 
         assert (run["status"], run["end_reason"]) == ("ERROR", "download")
-        assert run["error"]["details"] == {"path": "/input/a.png", "host": "127.0.0.1"}
+        details = run["error"]["details"]
+        assert (details["path"], details["host"]) == ("/input/a.png", "127.0.0.1")
+        assert why in details["why"]
         assert run["output"]["error"]["exception_type"] == "download"
 
 

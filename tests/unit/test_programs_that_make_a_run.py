@@ -77,12 +77,21 @@ def test_javascript_holds_the_graph_as_it_is() -> None:
 
 
 def test_names_are_good_and_told_apart() -> None:
-    keys = [("3.seed", "seed"), ("6.text", "text"), ("7.text", "text"), ("8.class", "class"), ("9.4-k", "4-k")]
+    keys = [
+        ("3.seed", "seed", "KSampler"),
+        ("6.text", "text", "Positive Prompt"),
+        ("7.text", "text", "否定"),
+        ("8.class", "class", "Node"),
+        ("9.4-k", "4-k", "Node"),
+        ("10.width", "width", "A size!"),
+        ("11.width", "width", "A size?"),
+    ]
 
     names = variable_names(keys)
 
     assert names["3.seed"] == "seed"
-    assert (names["6.text"], names["7.text"]) == ("text_6", "text_7")
+    assert (names["6.text"], names["7.text"]) == ("text_positive_prompt", "text_7")
+    assert (names["10.width"], names["11.width"]) == ("width_a_size_1", "width_a_size_2")
     assert all(name.isidentifier() for name in names.values())
     assert len(set(names.values())) == len(keys)
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from comfyward.errors import InvalidRequest
+from comfyward.errors import InvalidRequest, InvalidValue
 from comfyward.workflows.catalog import Catalog
-from comfyward.workflows.graph import parse_graph
-from comfyward.workflows.inputs import Input, chosen, inputs_of, parse, shown_by_default, with_values
+from comfyward.workflows.graph import names_of, parse_graph
+from comfyward.workflows.inputs import Input, chosen, inputs_of, parse, shown_by_default, with_missing, with_values
 from comfyward.workflows.listing import Paths
 
 CATALOG = Catalog(
@@ -46,7 +46,7 @@ PROMPT: dict[str, Any] = {
 
 
 def by_key(catalog: Catalog | None = CATALOG) -> dict[str, Input]:
-    own = Paths(["/input/mine.png", "/models/checkpoints/mine.safetensors"])
+    own = Paths(["/input/a.png", "/input/mine.png", "/models/checkpoints/mine.safetensors"])
     return {each.key: each for each in inputs_of(parse_graph(PROMPT), catalog, own)}
 
 
@@ -69,6 +69,49 @@ def test_types_ranges_and_choices_come_from_the_catalog() -> None:
     assert found["3.image"].choices == ("a.png", "mine.png")
     assert found["4.ckpt_name"].choices == ("house.safetensors", "mine.safetensors")
     assert (found["3.image"].takes_upload, found["4.ckpt_name"].takes_upload) == (True, False)
+
+
+def test_a_file_that_a_run_would_not_find_is_no_choice_and_always_shown() -> None:
+    prompt = {"1": {"class_type": "Load", "inputs": {"image": "gone.png"}}, "2": PROMPT["4"]}
+    found = inputs_of(parse_graph(prompt), CATALOG, Paths(["/input/mine.png"]))
+
+    assert [(each.is_here, each.choices) for each in found] == [
+        (False, ("a.png", "mine.png")),
+        (True, ("house.safetensors",)),
+    ]
+    assert [each.key for each in with_missing([found[1]], found)] == ["2.ckpt_name", "1.image"]
+
+
+def test_a_colour_is_a_colour_whether_it_is_written_as_a_number_or_a_text() -> None:
+    specs = {
+        "number": ["INT", {"min": 0, "max": 0xFFFFFF, "display": "color"}],
+        "text": ["COLOR", {}],
+        "name": ["COLOR", {}],
+    }
+    catalog = Catalog(nodes={"Paint": {"input": {"required": specs}}})
+    prompt = {"1": {"class_type": "Paint", "inputs": {"number": 0x00AA55, "text": "#00aa55", "name": "teal"}}}
+
+    number, text, name = inputs_of(parse_graph(prompt), catalog)
+
+    assert (number.kind, number.shown, parse(number, "#ff0080")) == ("colour", "#00aa55", 0xFF0080)
+    assert (text.kind, text.shown, parse(text, "#ff0080")) == ("colour", "#00aa55", "#ff0080")
+    assert name.kind == "text"
+    with pytest.raises(InvalidValue):
+        parse(number, "#ff00800")
+
+
+def test_nodes_of_the_same_name_are_told_apart() -> None:
+    nodes = [("Load", None), ("Load", None), ("Load", "Face"), ("Save", "Load Image 2"), ("Save", "  ")]
+    graph = parse_graph(
+        {
+            str(index): {"class_type": kind, "inputs": {}, "_meta": {"title": title}}
+            for index, (kind, title) in enumerate(nodes)
+        }
+    )
+
+    names = names_of(graph, {"Load": "Load Image"})
+
+    assert list(names.values()) == ["Load Image 1", "Load Image 3", "Face", "Load Image 2", "Save"]
 
 
 def test_without_a_catalog_values_speak_for_themselves() -> None:

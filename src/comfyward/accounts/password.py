@@ -7,7 +7,7 @@ from functools import cache
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
-from comfyward.errors import InvalidRequest
+from comfyward.errors import InvalidPassword
 
 SHORTEST, LONGEST = 10, 200
 
@@ -21,9 +21,9 @@ def _nobody() -> str:
 
 
 def hash_password(password: str) -> str:
-    """The hash to keep; takes about 0.1 s of CPU. Raises InvalidRequest for a password that is too short or long."""
+    """The hash to keep; takes about 0.1 s of CPU. Raises InvalidPassword for a password that is too short or long."""
     if not SHORTEST <= len(password) <= LONGEST:
-        raise InvalidRequest(f"A password must have {SHORTEST} to {LONGEST} characters.")
+        raise InvalidPassword(f"A password must have {SHORTEST} to {LONGEST} characters.")
     return _hasher.hash(password)
 
 

@@ -69,7 +69,9 @@ def main() -> None:
     try:
         cli.main(standalone_mode=True)
     except ComfywardError as error:
+        from comfyward.cli.hints import hint_on  # only now: it brings the whole client with it
+
         click.secho(f"Error: {error.message}", fg="red", err=True)
-        if error.hint:
-            click.echo(f"Hint: {error.hint}", err=True)
+        if hint := hint_on(error):
+            click.echo(f"Hint: {hint}", err=True)
         sys.exit(1)

@@ -12,10 +12,11 @@ from rich.console import Console
 
 from comfyward.cli.connection import connect, connection_options, exit_code, print_json, workflow_of
 from comfyward.cli.follow import PICTURE_TERMINALS, Follow
+from comfyward.cli.hints import hint_on_run
 from comfyward.cli.options import ALIKE
 from comfyward.client import Client, Run
 from comfyward.wording import closest
-from comfyward.workflows.graph import parse_graph
+from comfyward.workflows.graph import names_of, parse_graph
 
 
 @click.command("run")
@@ -105,8 +106,8 @@ def finish(
     elif not run.succeeded and not quiet:
         error = run.data.get("error") or {}
         click.secho(f"Error: {error.get('message') or run.end_reason}", fg="red", err=True)
-        if error.get("hint"):
-            click.echo(f"Hint: {error['hint']}", err=True)
+        if hint := hint_on_run(run):
+            click.echo(f"Hint: {hint}", err=True)
     saved = follow.download(client, run, out) if out is not None else []
     if not quiet:
         for line in map(str, saved) if out is not None else (output.url for output in run.outputs):
@@ -115,7 +116,7 @@ def finish(
 
 
 def classes_of(prompt: dict[str, Any]) -> dict[str, str]:
-    return {node_id: node.title or node.class_type for node_id, node in parse_graph(prompt).nodes.items()}
+    return names_of(parse_graph(prompt), {})
 
 
 def read_graph(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from comfyward.cli.connection import connect, connection_options, print_json, suggesting_runs, workflow_of
 from comfyward.cli.follow import Follow
+from comfyward.cli.hints import hint_on_run
 from comfyward.cli.options import Choice
 from comfyward.cli.tables import moment_of, print_table
 from comfyward.client import Run
@@ -80,7 +81,8 @@ def show(run_id: str, as_json: bool, url: str, key: str | None) -> None:
     click.echo(f"{run.id}  {_status(run)}  {run.data['accelerator']}  {when}  {_took(run)}")
     for output in run.outputs:
         click.echo(f"  {output.name}  {plural(output.size, 'byte')}  {output.url}")
-    error = run.data.get("error") or {}
+    error = dict(run.data.get("error") or {})
+    error["hint"] = hint_on_run(run) if error else None
     for name in ("message", "hint", "node_id", "node_type"):
         if error.get(name):
             click.echo(f"  {name}: {error[name]}")

@@ -31,6 +31,7 @@ from comfyward.worker.agent import Agent
 from comfyward.worker.collect import Collect
 from comfyward.worker.execute import Execute
 from comfyward.worker.link import ServerLink
+from comfyward.worker.places import Places
 from comfyward.worker.protocol import WorkerInfo
 from comfyward.worker.stage import Stage
 from comfyward.worker.warm import WarmComfyUI
@@ -85,6 +86,7 @@ async def _work(
         stage=Stage(cache, link, name),
         execute=Execute(comfyui, base_dir / "collect"),
         collect=Collect(link, base_dir / "comfyui", base_dir / "collect"),
+        places=Places(comfyui.spec, settings.data_dir.resolve()),
         memory_limit_bytes=settings.comfyui_memory_limit_bytes,
         log_tail=keep_log_tail(),
     )

@@ -94,7 +94,7 @@ class Imports(Loop):
         try:
             await self._fetch(wanted, fetching)
         except ComfywardError as error:
-            return f"{error.message} {error.hint or ''}".strip()
+            return error.message
         except OSError as error:
             return f"The file could not be stored: {error.strerror}."
         return None

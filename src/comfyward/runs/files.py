@@ -184,10 +184,10 @@ def parse_files(value: object) -> dict[str, Source]:
 
 
 def parse_import(path: object, value: object) -> tuple[str, Url]:
-    """One file to fetch and keep, in the form of an entry of `files`. Raises InvalidRequest for what is no URL."""
+    """One file to fetch and keep, in the form of an entry of `files`. Raises InvalidUrl for what is no URL."""
     [(parsed, source)] = parse_files({path: value}).items()
     if not isinstance(source, Url):
-        raise InvalidRequest("Only an http:// or https:// URL can be fetched.")
+        raise InvalidUrl("Only an http:// or https:// URL can be fetched.")
     return parsed, source
 
 

@@ -18,7 +18,7 @@ from comfyward.accounts.usage import UsageRow
 from comfyward.api.auth import COOKIE
 from comfyward.api.body import streamed
 from comfyward.api.shapes import Shapes
-from comfyward.errors import Forbidden, InvalidRequest
+from comfyward.errors import InvalidPassword
 from comfyward.files.objects import blob_key
 from comfyward.runs.files import disposition
 from comfyward.store import accounts, files, runs, sessions, webhooks, workflows
@@ -27,6 +27,7 @@ from comfyward.store.db import now_ms
 from comfyward.store.runs import RunFilter
 from comfyward.store.workflows import Search
 from comfyward.web.archive import Member, whole, zip_of
+from comfyward.web.problems import PageError
 from comfyward.web.visit import HEADERS, Pages, Visit, text_of
 
 DAY_MS = 24 * 3600 * 1000
@@ -68,9 +69,9 @@ async def create_key(visit: Visit) -> Response:
     form, now = await visit.form(), now_ms()
     name, days = text_of(form, "name", 200), text_of(form, "days", 10)
     if not name:
-        raise InvalidRequest("A key needs a name, so that you know later what it is for.")
+        raise PageError("A key needs a name, so that you know later what it is for.")
     if days and (not days.isdecimal() or not 0 < int(days) <= 3650):
-        raise InvalidRequest("A key can last 1 to 3650 days.")
+        raise PageError("A key can last 1 to 3650 days.")
     expires_at = now + int(days) * DAY_MS if days else None
     fresh = await visit.context.db.write(accounts.create_key, visit.account.id, name, now, expires_at)
     return await _keys(visit, fresh)
@@ -159,7 +160,7 @@ async def change_password(visit: Visit) -> Response:
         return await _security(visit, "The present password is not right.", 403)
     try:
         fresh = await asyncio.to_thread(hash_password, text_of(form, "new"))
-    except InvalidRequest as error:
+    except InvalidPassword as error:
         return await _security(visit, error.message, 400)
     await db.write(accounts.set_password_hash, visit.account.id, fresh)
     await db.write(sessions.end_others, visit.account.id, visit.who.session_id)
@@ -191,7 +192,7 @@ async def delete(visit: Visit) -> Response:
     """Closes the account at once; upkeep erases what is left once its runs have stopped."""
     account, db = visit.account, visit.context.db
     if text_of(await visit.form(), "name") != account.name:
-        raise Forbidden("The name is not this account's.", hint=f"Write '{account.name}' to delete the account.")
+        raise PageError("This is not the account's name.", hint=f"Write '{account.name}' to delete it.", status=403)
     await db.write(accounts.retire, account.id, now_ms())
     visit.context.auth.forget()
     for run_id in await db.read(runs.unfinished, account.id):
@@ -236,7 +237,7 @@ async def _totals(visit: Visit, by: str) -> list[tuple[str, UsageRow]]:
 
 async def _daily(visit: Visit, by: str, since: str | None = None) -> list[accounts.DailyUsage]:
     if by not in GROUPS:
-        raise InvalidRequest(f"Usage is grouped by {', '.join(GROUPS)}.")
+        raise PageError(f"Usage is grouped by {', '.join(GROUPS)}.")
     first = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=USAGE_DAYS - 1)
     return await visit.context.db.read(accounts.daily_usage, visit.account.id, GROUPS[by], since or first.isoformat())
 

@@ -14,11 +14,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from comfyward.api.shapes import API_PREFIX
-from comfyward.errors import InvalidRequest
 from comfyward.runs.address import without_login
 from comfyward.runs.run import Run
 from comfyward.store import files, runs, workflows
 from comfyward.web.form import all_inputs
+from comfyward.web.problems import PageError
 from comfyward.web.snippets import Recipe, Snippet, Variable, snippets, variable_names
 from comfyward.web.visit import Pages, Visit
 from comfyward.workflows.inputs import chosen, with_values
@@ -38,9 +38,7 @@ async def of_workflow(visit: Visit) -> Response:
     """For the workflow's saved graph."""
     workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
     if workflow.graph is None:
-        raise InvalidRequest(
-            "This workflow has no graph that can be run yet.", hint="Open it in the editor: saving makes one."
-        )
+        raise PageError("There is nothing to run yet.", hint="Open it in the editor: it saves by itself.")
     values = await _values(visit, workflow.id, workflow.graph, accelerator=workflow.accelerator)
     if visit.is_partial:
         return visit.page("code.part.html", **values)
@@ -70,7 +68,7 @@ async def of_run(visit: Visit) -> Response:
 async def _values(visit: Visit, workflow_id: str, graph_text: str, **more: Any) -> dict[str, Any]:
     inputs = await all_inputs(visit, graph_text)
     varied = chosen(inputs, visit.request.query_params.getlist("vary"))
-    names = variable_names([(each.key, each.name) for each in varied])
+    names = variable_names([(each.key, each.name, each.node) for each in varied])
     prompt = with_values(msgspec.json.decode(graph_text), [(each, Variable(names[each.key])) for each in varied])
     values = {names[each.key]: each.value for each in varied}
     made = snippets(Recipe(visit.context.base_url(visit.request), workflow_id, prompt, values, **more))

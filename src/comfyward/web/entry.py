@@ -13,21 +13,16 @@ from starlette.routing import Route
 from comfyward.accounts.account import Account, Caller
 from comfyward.accounts.password import hash_password, is_password
 from comfyward.api.auth import COOKIE, enter
-from comfyward.errors import ComfywardError, InvalidRequest, NotFound
+from comfyward.errors import InvalidPassword, NotFound
 from comfyward.store import accounts, sessions
 from comfyward.store.db import now_ms
+from comfyward.web.problems import PageError
 from comfyward.web.visit import Pages, Visit, text_of
 
 HOME = "/workflows"
 TRIES, WITHIN_S = 8, 900
 MAX_REMEMBERED = 10_000
 CHECKS_AT_ONCE = 2  # each takes 64 MiB for a moment
-
-
-class TooManyTries(ComfywardError):
-    code = "too_many_tries"
-    status = 429
-    hint = "Wait a quarter of an hour, or ask an admin for a one-time link."
 
 
 @dataclass
@@ -37,11 +32,12 @@ class Tries:
     failed: dict[str, list[float]] = field(default_factory=dict)
 
     def check(self, where: str) -> None:
-        """Raises TooManyTries."""
+        """Raises PageError."""
         since = time.monotonic() - WITHIN_S
         recent = [at for at in self.failed.get(where, ()) if at > since]
         if len(recent) >= TRIES:
-            raise TooManyTries("There were too many failed logins with this name.")
+            hint = "Wait a quarter of an hour, or ask an admin for a one-time link."
+            raise PageError("There were too many failed logins with this name.", hint, status=429)
 
     def failed_with(self, where: str) -> None:
         if len(self.failed) >= MAX_REMEMBERED:
@@ -93,8 +89,7 @@ class Login:
 
 
 async def show_link(visit: Visit) -> Response:
-    owner = await visit.context.db.look(sessions.link_owner, visit["token"], now_ms())
-    return visit.page("enter.html", owner=owner, problem=None)
+    return visit.page("enter.html", owner=await _link_owner(visit), problem=None)
 
 
 async def use_link(visit: Visit) -> Response:
@@ -102,11 +97,19 @@ async def use_link(visit: Visit) -> Response:
     password = text_of(await visit.form(), "password")
     try:
         hashed = await asyncio.to_thread(hash_password, password) if password else None
-    except InvalidRequest as error:
-        owner = await visit.context.db.look(sessions.link_owner, visit["token"], now_ms())
-        return visit.page("enter.html", 400, owner=owner, problem=error.message)
+    except InvalidPassword as error:
+        return visit.page("enter.html", 400, owner=await _link_owner(visit), problem=error.message)
+    await _link_owner(visit)
     owner = await visit.context.db.write(_take_link, visit["token"], hashed)
     return await let_in(visit, owner, HOME)
+
+
+async def _link_owner(visit: Visit) -> Account:
+    """Whom the address's link lets in. Raises PageError."""
+    try:
+        return await visit.context.db.look(sessions.link_owner, visit["token"], now_ms())
+    except NotFound as error:
+        raise PageError("This link was used before or is too old.", "Ask an admin for another.", status=404) from error
 
 
 async def leave(visit: Visit) -> Response:

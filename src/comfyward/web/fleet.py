@@ -10,13 +10,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from comfyward.accounts.account import Account
-from comfyward.errors import InvalidRequest, NotFound
 from comfyward.runs.event import EventType, part_done
 from comfyward.runs.run import Run
 from comfyward.store import accounts, fleets, queue, sessions, tokens, workers
 from comfyward.store.db import now_ms
 from comfyward.store.fleets import FleetRow
 from comfyward.store.workers import WorkerRow
+from comfyward.web.problems import PageError
 from comfyward.web.visit import Pages, Visit, text_of
 
 LOG_TIMEOUT_S = 8.0
@@ -48,7 +48,7 @@ async def log(visit: Visit) -> Response:
     visit.admin()
     text = await visit.context.leases.log_of(visit["worker_id"], LOG_TIMEOUT_S)
     if text is None:
-        raise NotFound("The worker did not send its log.", hint="It may be starting, or gone: try again in a moment.")
+        raise PageError("The worker did not send its log.", "It may be starting, or gone: try again.", status=404)
     return visit.page("log.part.html", text=text)
 
 
@@ -98,7 +98,7 @@ async def invite(visit: Visit) -> Response:
     form = await visit.form()
     name, limit = text_of(form, "name", 200), _limit(text_of(form, "credit_limit", 30))
     if not name:
-        raise InvalidRequest("A user needs a name.")
+        raise PageError("A user needs a name.")
     role = "admin" if text_of(form, "role") == "admin" else "member"
 
     def work(conn: Connection) -> tuple[Account, str]:
@@ -141,7 +141,7 @@ async def _users(visit: Visit, invited: Account | None = None, token: str | None
 
 
 def _limit(text: str) -> float | None:
-    """A credit limit as it was typed, None for none. Raises InvalidRequest."""
+    """A credit limit as it was typed, None for none. Raises PageError."""
     if not text:
         return None
     try:
@@ -149,7 +149,7 @@ def _limit(text: str) -> float | None:
     except ValueError:
         limit = -1
     if not 0 <= limit < 1e15:
-        raise InvalidRequest(f"'{text}' is not a number of credits.", hint="Leave it empty for no limit.")
+        raise PageError(f"'{text}' is not a number of credits.", hint="Leave it empty for no limit.")
     return limit
 
 

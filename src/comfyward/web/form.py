@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +14,19 @@ from starlette.routing import Route
 
 from comfyward.api.native.nodes import own_paths
 from comfyward.dispatch.intake import Submission
-from comfyward.errors import InvalidRequest
+from comfyward.errors import InvalidGraph
 from comfyward.runs.files import source_from_row
 from comfyward.store import runs, workflows
 from comfyward.store.db import now_ms
 from comfyward.store.rows import text_of as json_text
+from comfyward.web.problems import Advice, PageError, advices, on_problems
 from comfyward.web.visit import Pages, Visit, text_of
-from comfyward.workflows.graph import parse_graph
-from comfyward.workflows.inputs import Input, chosen, inputs_of, parse, shown_by_default, with_values
+from comfyward.workflows.graph import parse_graph, told_apart
+from comfyward.workflows.inputs import Input, chosen, inputs_of, parse, shown_by_default, with_missing, with_values
+from comfyward.workflows.listing import Paths
+from comfyward.workflows.needs import model_urls
+from comfyward.workflows.starters import MODEL_URLS
+from comfyward.workflows.validation import check
 from comfyward.workflows.workflow import Workflow
 
 MAX_CHOICES = 2000
@@ -43,7 +48,8 @@ async def form_values(visit: Visit, workflow: Workflow) -> dict[str, Any]:
     """What the form's template needs for a workflow."""
     inputs = await all_inputs(visit, workflow.graph)
     return {
-        "inputs": _labelled(workflow, inputs),
+        "inputs": with_missing(_labelled(workflow, inputs), inputs),
+        "lacking": await lacking(visit, workflow.graph, workflow.editor_graph),
         "action": f"/workflows/{workflow.id}/run",
         "form_pools": await visit.context.offers.pools(),
         "accelerator": workflow.accelerator,
@@ -63,7 +69,7 @@ async def edit(visit: Visit) -> Response:
 async def save(visit: Visit) -> Response:
     form = await visit.form()
     keys = [str(key) for key in form.getlist("shown")]
-    fields = [{"key": key, "label": text_of(form, f"label:{key}", MAX_LABEL)} for key in keys]
+    fields = [{"key": key, "label": text_of(form, f"label:{key}", MAX_LABEL, "a name")} for key in keys]
     stored = json_text(fields) if fields else None
     workflow = await visit.context.db.write(
         workflows.change, visit.account.id, visit["workflow_id"], {"form": stored}, now_ms()
@@ -74,9 +80,7 @@ async def save(visit: Visit) -> Response:
 async def run(visit: Visit) -> Response:
     workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
     if workflow.graph is None:
-        raise InvalidRequest(
-            "This workflow has no graph that can be run yet.", hint="Open it in the editor: saving makes one."
-        )
+        raise PageError("There is nothing to run yet.", hint="Open it in the editor: it saves by itself.")
     form = await visit.form()
     prompt = _filled(form, workflow.graph, await all_inputs(visit, workflow.graph))
     accelerator = text_of(form, "accelerator", 60) or workflow.accelerator
@@ -88,12 +92,12 @@ async def run(visit: Visit) -> Response:
 async def change_run(visit: Visit) -> Response:
     """The form with a run's own values, for a run with some of them changed."""
     before = await visit.context.db.look(runs.get, visit.account.id, visit["run_id"])
-    inputs = await all_inputs(visit, before.prompt)
+    inputs = await all_inputs(visit, before.prompt, before.files)
     return visit.page(
         "change.html",
         run=before,
         inputs=inputs,
-        first=[each.key for each in shown_by_default(inputs)],
+        first=[each.key for each in with_missing(shown_by_default(inputs), inputs)],
         action=f"/runs/{before.id}/change",
         form_pools=await visit.context.offers.pools(),
         accelerator=before.accelerator,
@@ -104,7 +108,7 @@ async def change_run(visit: Visit) -> Response:
 async def run_changed(visit: Visit) -> Response:
     before = await visit.context.db.look(runs.get, visit.account.id, visit["run_id"])
     form = await visit.form()
-    prompt = _filled(form, before.prompt, await all_inputs(visit, before.prompt))
+    prompt = _filled(form, before.prompt, await all_inputs(visit, before.prompt, before.files))
     submission = Submission(
         workflow_id=before.workflow_id,
         prompt=prompt,
@@ -126,12 +130,32 @@ def _key(visit: Visit, prompt: dict[str, Any]) -> str | None:
     return hashlib.sha256(f"{visit.intent} {json_text(prompt)}".encode()).hexdigest()
 
 
-async def all_inputs(visit: Visit, graph_text: str | None) -> list[Input]:
-    """Every input of a graph, with the names that the account can choose from."""
+async def all_inputs(visit: Visit, graph_text: str | None, files: Iterable[str] = ()) -> list[Input]:
+    """Every input of a graph, with the names that the account can choose from; `files` come with the run."""
     if graph_text is None:
         return []
-    own = await visit.context.db.read(own_paths, visit.account.id)
+    own = await _usable(visit, files)
     return inputs_of(parse_graph(msgspec.json.decode(graph_text)), await visit.context.offers.catalog_lately(), own)
+
+
+async def lacking(visit: Visit, graph_text: str | None, editor_text: str | None = None) -> list[Advice]:
+    """What has to be brought or mended before a graph can run. A file that is only yet to be chosen is no trouble."""
+    catalog = await visit.context.offers.catalog_lately()
+    if graph_text is None or catalog is None:
+        return []
+    try:
+        verdict = check(parse_graph(msgspec.json.decode(graph_text)), catalog, await _usable(visit))
+    except InvalidGraph as error:
+        return advices(error, visit.request.path_params.get("workflow_id"))
+    urls = MODEL_URLS | model_urls(msgspec.json.decode(editor_text) if editor_text else None)
+    found = [facts | {"url": urls.get(str(facts["received"]))} for facts in verdict.facts()]
+    to_do = [facts for facts in found if facts["folder"] is None or facts["received"]]
+    return on_problems(to_do, visit.request.path_params.get("workflow_id"))
+
+
+async def _usable(visit: Visit, files: Iterable[str] = ()) -> Paths:
+    """The files that a run of the account finds by name."""
+    return Paths([*await visit.context.db.read(own_paths, visit.account.id), *files])
 
 
 def _labelled(workflow: Workflow, inputs: list[Input]) -> list[Input]:
@@ -142,14 +166,15 @@ def _labelled(workflow: Workflow, inputs: list[Input]) -> list[Input]:
     found = chosen(inputs, labels)
     if not found:  # the graph has changed under the form
         return shown_by_default(inputs)
-    return [replace(each, label=labels[each.key] or each.label) for each in found]
+    shown = told_apart([labels[each.key] or each.label for each in found])
+    return [replace(each, label=label) for each, label in zip(found, shown, strict=True)]
 
 
 def _filled(form: FormData, graph_text: str, inputs: list[Input]) -> dict[str, Any]:
-    """The graph with what the form says. Raises InvalidRequest naming the first input that cannot be so."""
+    """The graph with what the form says. Raises InvalidValue naming the first input that cannot be so."""
     by_key = {each.key: each for each in inputs}
     values = []
     for name in form:
         if name.startswith(CHANGED) and (each := by_key.get(name.removeprefix(CHANGED))) is not None:
-            values.append((each, parse(each, text_of(form, f"{VALUE}{each.key}", 100_000))))
+            values.append((each, parse(each, text_of(form, f"{VALUE}{each.key}", 100_000, each.label))))
     return with_values(msgspec.json.decode(graph_text), values)

@@ -43,7 +43,16 @@ async def show(visit: Visit) -> Response:
     values = await _values(visit)
     if visit.is_partial:
         return visit.page("files.part.html", **values)
-    return visit.page("files.html", **values, **await _import_values(visit), folders=FOLDERS)
+    return visit.page("files.html", **values, **await _import_values(visit), **_asked_for(visit), folders=FOLDERS)
+
+
+def _asked_for(visit: Visit) -> dict[str, Any]:
+    """What the address fills in: a page that misses a file leads here."""
+    return {
+        "into": visit.asked("into", "/input"),
+        "upload_name": visit.asked("as"),
+        "wanted": {name: visit.asked(name) for name in ("url", "folder", "name")},
+    }
 
 
 async def show_imports(visit: Visit) -> Response:

@@ -10,6 +10,7 @@ import msgspec
 
 from comfyward.dispatch.intake import Submission
 from comfyward.errors import ComfywardError
+from comfyward.web.problems import advices
 from comfyward.web.visit import Visit
 from comfyward.workflows.workflow import Workflow
 
@@ -48,7 +49,7 @@ def _without_graph(editor_graph: str | None) -> Obstacle | None:
 def _refused(error: ComfywardError) -> Obstacle:
     node_id = error.details.get("node_id")
     missing = _not_installed(error.details.get("node_errors") or {})
-    sentence = f"{_listed(missing)} not installed" if missing else _within_sentence(error.message)
+    sentence = f"{_listed(missing)} not installed" if missing else _within_sentence(advices(error)[0].sentence)
     return Obstacle(sentence.removesuffix("."), str(node_id) if node_id is not None else None)
 
 

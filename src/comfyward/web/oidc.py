@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import secrets
 from typing import Any
 from urllib.parse import urlencode
@@ -18,10 +19,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from comfyward.accounts.account import Account
-from comfyward.errors import Conflict, Forbidden, NotFound, SetupFailed
+from comfyward.errors import Conflict, NotFound, SetupFailed
 from comfyward.store import accounts
 from comfyward.store.db import now_ms
 from comfyward.web.entry import HOME, let_in
+from comfyward.web.problems import PageError
 from comfyward.web.visit import Pages, Visit
 
 try:
@@ -30,6 +32,8 @@ try:
     from joserfc.jwk import KeySet
 except ImportError:  # the extra is not installed: the routes say so
     KeySet = None  # type: ignore[assignment,misc]
+
+log = logging.getLogger(__name__)
 
 COOKIE = "comfyward_oidc"
 COOKIE_LASTS_S = 600
@@ -66,7 +70,7 @@ async def begin(visit: Visit) -> Response:
 
 
 async def back(visit: Visit) -> Response:
-    """The provider's answer becomes a session. Raises Forbidden for one that is not to be trusted."""
+    """The provider's answer becomes a session. Raises PageError for one that is not to be trusted."""
     try:
         kept = json.loads(visit.request.cookies.get(COOKIE, ""))
         is_ours = secrets.compare_digest(str(kept["state"]), visit.asked("state"))
@@ -74,7 +78,7 @@ async def back(visit: Visit) -> Response:
         is_ours = False
     if not is_ours or not visit.asked("code"):
         hint = visit.asked("error_description") or "Begin again at the login page."
-        raise Forbidden("The identity provider did not let you in.", hint=hint[:300])
+        raise PageError("Your organization did not let you in.", hint=hint[:300], status=403)
     claims = await _claims(visit, kept)
     account = await visit.context.db.write(_account_of, claims, visit.context.settings.oidc_signup)
     answered = await let_in(visit, account, HOME)
@@ -85,14 +89,14 @@ async def back(visit: Visit) -> Response:
 async def _provider(visit: Visit) -> dict[str, Any]:
     issuer = visit.context.settings.oidc_issuer
     if issuer is None:
-        raise NotFound("No identity provider is set up here.", hint="Set COMFYWARD_OIDC_ISSUER.")
+        raise PageError("Login with your organization is not set up here.", status=404)
     if KeySet is None:
         raise SetupFailed("Login by OpenID Connect is not installed.", hint="pip install 'comfyward[oidc]'")
     return await _json("GET", f"{issuer.rstrip('/')}/.well-known/openid-configuration")
 
 
 async def _claims(visit: Visit, kept: dict[str, str]) -> dict[str, Any]:
-    """What the provider says of the user, its signature, audience, time and nonce checked. Raises Forbidden."""
+    """What the provider says of the user, its signature, audience, time and nonce checked. Raises PageError."""
     settings, found = visit.context.settings, await _provider(visit)
     form = {
         "grant_type": "authorization_code",
@@ -115,25 +119,25 @@ async def _claims(visit: Visit, kept: dict[str, str]) -> dict[str, Any]:
         claims = jwt.decode(answer["id_token"], keys, ALGORITHMS).claims
         rules.validate(claims)
     except (JoseError, KeyError, ValueError) as error:
-        raise Forbidden(f"The identity provider's answer is not valid: {error}.") from error
+        raise _distrusted(f"its answer is not valid: {error}") from error
     return dict(claims)
 
 
 def _account_of(conn: Connection, claims: dict[str, Any], signup: bool) -> Account:
-    """The account of an identity; a new one takes the user's name at the provider. Raises Forbidden, Conflict."""
+    """The account of an identity; a new one takes the user's name at the provider. Raises PageError."""
     identity = f"{claims['iss']}|{claims['sub']}"
     try:
         return accounts.by_identity(conn, identity)
     except NotFound:
         if not signup:
-            raise Forbidden(
-                "You have no account here.", hint="Ask an admin for one, or for COMFYWARD_OIDC_SIGNUP=true."
-            ) from None
+            raise PageError("You have no account here.", hint="Ask an admin for one.", status=403) from None
     name = str(claims.get("email") or claims.get("preferred_username") or claims["sub"])[:200]
     try:
         made = accounts.create(conn, name, "member", None, now_ms())
     except Conflict as error:
-        raise Conflict(f"There is an account named '{name}' already, which is not yours.") from error
+        raise PageError(
+            f"There is an account named '{name}' already, which is not yours.", hint="Ask an admin.", status=409
+        ) from error
     accounts.set_identity(conn, made.id, identity)
     return made
 
@@ -147,6 +151,12 @@ def _challenge(verifier: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
 
+def _distrusted(why: str) -> PageError:
+    """The reasons are for the log: whoever logs in can only try again."""
+    log.warning("the identity provider is not believed: %s", why, extra={"action": "oidc_refused"})
+    return PageError("Login with your organization did not work. Try again, or ask an admin.", status=403)
+
+
 async def _json(method: str, url: str, **more: Any) -> dict[str, Any]:
     try:
         async with (
@@ -157,5 +167,5 @@ async def _json(method: str, url: str, **more: Any) -> dict[str, Any]:
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise SetupFailed(f"The identity provider cannot be reached: {error}.") from error
     if answer.status != 200 or not isinstance(found, dict):
-        raise Forbidden(f"The identity provider answered {answer.status} to {method} {url}.")
+        raise _distrusted(f"it answered {answer.status} to {method} {url}")
     return found

@@ -14,7 +14,6 @@ from starlette.routing import Route
 from comfyward.accounts.usage import credits_for
 from comfyward.api.body import streamed
 from comfyward.dispatch.outlook import outlook_of
-from comfyward.errors import Conflict, InvalidRequest
 from comfyward.files.objects import blob_key
 from comfyward.runs.files import disposition
 from comfyward.runs.run import Run, State
@@ -23,10 +22,12 @@ from comfyward.store.db import now_ms
 from comfyward.store.runs import RunFilter
 from comfyward.web import words
 from comfyward.web.archive import Member, zip_of
+from comfyward.web.failures import advices_on
 from comfyward.web.form import all_inputs
+from comfyward.web.problems import PageError
 from comfyward.web.timeline import phases
 from comfyward.web.visit import HEADERS, Pages, Visit
-from comfyward.workflows.graph import parse_graph
+from comfyward.workflows.graph import names_of, parse_graph
 
 PAGE = 40
 MAX_ROWS = 100
@@ -62,7 +63,8 @@ async def rows(visit: Visit) -> Response:
     run_ids = [run_id for run_id in visit.asked("ids").split(",") if run_id][:MAX_ROWS]
     which, names = _filter(visit, visit.asked("in") or None), await _names(visit)
     found = await visit.context.db.read(runs.among, visit.account.id, run_ids, which)
-    return visit.page("rows.part.html", runs=found, names=names, in_workflow=bool(visit.asked("in")))
+    catalog = await visit.context.offers.catalog_lately()
+    return visit.page("rows.part.html", runs=found, names=names, in_workflow=bool(visit.asked("in")), catalog=catalog)
 
 
 async def list_values(visit: Visit, workflow_id: str | None) -> dict[str, Any]:
@@ -86,6 +88,7 @@ async def list_values(visit: Visit, workflow_id: str | None) -> dict[str, Any]:
         "pools": sorted({alias for pool in await visit.context.offers.pools() for alias in (pool.name, *pool.aliases)}),
         "keys": await db.read(accounts.keys, account.id),
         "in_workflow": workflow_id,
+        "catalog": await visit.context.offers.catalog_lately(),
     }
 
 
@@ -103,7 +106,7 @@ async def log(visit: Visit) -> Response:
 async def download_all(visit: Visit) -> Response:
     run = await visit.context.db.look(runs.get, visit.account.id, visit["run_id"])
     if not run.outputs:
-        raise Conflict("The run has left no files.")
+        raise PageError("The run has left no files.", status=409)
 
     async def members() -> AsyncIterator[Member]:
         for output in run.outputs:
@@ -128,7 +131,7 @@ async def delete(visit: Visit) -> Response:
     db, account = visit.context.db, visit.account
     run = await db.look(runs.get, account.id, visit["run_id"])
     if not run.state.is_final:
-        raise Conflict("The run is not over yet.", hint="Cancel it first.")
+        raise PageError("The run is not over yet.", hint="Cancel it first.", status=409)
     await db.write(runs.remove, account.id, run.id, now_ms())
     return visit.to(f"/workflows/{run.workflow_id}")
 
@@ -152,10 +155,9 @@ async def _run_values(visit: Visit, run: Run) -> dict[str, Any]:
     db, account = visit.context.db, visit.account
     older, newer = await db.read(runs.neighbours, account.id, run)
     keys = {key.id: key for key in await db.read(accounts.keys, account.id)}
-    graph = parse_graph(msgspec.json.decode(run.prompt))
+    graph, catalog = parse_graph(msgspec.json.decode(run.prompt)), await visit.context.offers.catalog_lately()
     is_on, spent = not run.state.is_final, await db.read(accounts.cost_of, account.id, run.id) or 0.0
     gpu_ms = now_ms() - run.started_at if run.started_at is not None and run.state is State.RUNNING else run.run_time_ms
-    failed_node = (run.failure or {}).get("node_id")
     return {
         "run": run,
         "name": (await _names(visit)).get(run.workflow_id, "Deleted workflow"),
@@ -168,8 +170,8 @@ async def _run_values(visit: Visit, run: Run) -> dict[str, Any]:
         "gpu_ms": gpu_ms,
         "nodes": list(graph.nodes.values()),
         "inputs": await all_inputs(visit, run.prompt),
-        "titles": {node.id: node.title or node.class_type for node in graph.nodes.values()},
-        "failed_node": graph.nodes.get(str(failed_node)) if failed_node is not None else None,
+        "titles": names_of(graph, catalog.display_names if catalog else {}),
+        "advices": advices_on(run, catalog),
     }
 
 
@@ -190,7 +192,7 @@ def _filter(visit: Visit, workflow_id: str | None) -> RunFilter:
     if text := visit.asked("before"):
         created_at, _, run_id = text.partition(".")
         if not created_at.isdecimal() or len(created_at) > 18:
-            raise InvalidRequest("The address of this page is not complete.")
+            raise PageError("The address of this page is not complete.")
         before = (int(created_at), run_id)
     until = _day(visit.asked("until"))
     return RunFilter(
@@ -212,5 +214,5 @@ def _day(text: str) -> int | None:
     try:
         day = datetime.date.fromisoformat(text)
     except ValueError as error:
-        raise InvalidRequest(f"'{text[:40]}' is not a date.", hint="Write it as 2026-11-30.") from error
+        raise PageError(f"'{text[:40]}' is not a date.", hint="Write it as 2026-11-30.") from error
     return int(datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp() * 1000)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from comfyward.workflows.graph import told_apart
+
 Language = Literal["bash", "javascript", "python"]
 
 
@@ -63,20 +65,25 @@ def snippets(recipe: Recipe) -> list[Snippet]:
     ]
 
 
-def variable_names(keys_and_names: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """A name that is good in every language for each (key, input name): `seed`, or `seed_3` where two share one.
+def variable_names(inputs: Sequence[tuple[str, str, str]]) -> dict[str, str]:
+    """A name that is good in every language for each (key, input name, node's name): `seed`, or `seed_second` where two
+    share one.
 
-    >>> variable_names([("3.seed", "seed"), ("6.text", "text"), ("7.text", "text")])
-    {'3.seed': 'seed', '6.text': 'text_6', '7.text': 'text_7'}
+    >>> variable_names([("3.seed", "seed", "KSampler"), ("6.text", "text", "Positive"), ("7.text", "text", "Negative")])
+    {'3.seed': 'seed', '6.text': 'text_positive', '7.text': 'text_negative'}
     """
-    plain = {key: re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "value" for key, name in keys_and_names}
-    shared = list(plain.values())
-    names = {}
-    for key, name in plain.items():
-        node = re.sub(r"\W+", "_", key.rpartition(".")[0], flags=re.ASCII)
-        unique = f"{name}_{node}" if shared.count(name) > 1 or name in _RESERVED else name
-        names[key] = unique if not unique[0].isdigit() else f"value_{unique}"
-    return names
+    plain = [_word(name) or "value" for _, name, _ in inputs]
+    names = []
+    for (key, _, node), name in zip(inputs, plain, strict=True):
+        of_node = _word(node).lower() or _word(key.rpartition(".")[0])
+        unique = f"{name}_{of_node}" if plain.count(name) > 1 or name in _RESERVED else name
+        names.append(unique if not unique[0].isdigit() else f"value_{unique}")
+    apart = (name.replace(" ", "_") for name in told_apart(names))
+    return {key: name for (key, _, _), name in zip(inputs, apart, strict=True)}
+
+
+def _word(text: str) -> str:
+    return re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_")
 
 
 _RESERVED = (

@@ -22,11 +22,13 @@ from comfyward.accounts.account import Account, Caller
 from comfyward.api.auth import SAFE_METHODS, refuse_foreign_origin
 from comfyward.api.context import Context
 from comfyward.api.native.frontend import Frontends
-from comfyward.errors import ComfywardError, Forbidden, InvalidRequest, TooLarge
+from comfyward.errors import ComfywardError, InvalidRequest
 from comfyward.ids import new_id
 from comfyward.web import words
 from comfyward.web.assets import Assets
+from comfyward.web.failures import advices_on
 from comfyward.web.intents import Intents, intent_of
+from comfyward.web.problems import SENTENCES, PageError, advices, field_id, noun_of
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +82,11 @@ class Site:
         environment.filters.update(words.FILTERS)
         environment.globals.update(
             asset=self.assets.url,
+            advices_on=advices_on,
+            field_id=field_id,
             new_intent=new_id,
+            noun_of=noun_of,
+            sentences=SENTENCES,
             has_oidc=self.context.settings.oidc_issuer is not None,
             words=words,
         )
@@ -115,9 +121,9 @@ class Visit:
         return self.who.account
 
     def admin(self) -> Account:
-        """Raises Forbidden."""
+        """Raises PageError."""
         if not self.account.is_admin:
-            raise Forbidden("This page is for admins.")
+            raise PageError("This page is for admins.", status=403)
         return self.account
 
     def __getitem__(self, name: str) -> str:
@@ -139,10 +145,10 @@ class Visit:
         return content_type.startswith(("application/x-www-form-urlencoded", "multipart/form-data"))
 
     async def form(self) -> FormData:
-        """The fields that were sent. Raises TooLarge."""
+        """The fields that were sent. Raises PageError."""
         length = self.request.headers.get("content-length", "")
         if not length.isdecimal() or int(length) > self.form_limit_bytes:
-            raise TooLarge(f"The form has no Content-Length, or is larger than {self.form_limit_bytes} bytes.")
+            raise PageError(f"That is too large: at most {words.size(self.form_limit_bytes)} fit.", status=413)
         return await self.request.form(max_files=1, max_fields=2000)
 
     def page(self, template: str, status: int = 200, **values: Any) -> Response:
@@ -224,7 +230,7 @@ class Pages:
                 return problem(visit, InvalidRequest(str(error.detail)))
             except Exception:
                 log.exception("a page failed", extra={"action": "request_failed"})
-                return problem(visit, ComfywardError("Something went wrong in the server; its log has the details."))
+                return problem(visit, ComfywardError("A page failed."))
 
         return endpoint
 
@@ -233,11 +239,12 @@ def problem(visit: Visit, error: ComfywardError) -> Response:
     """An error as a page, or as the part of a page where its answer was to go."""
     if error.status >= 500:
         log.error("%s: %s", error.code, error.message, extra={"action": "request_failed"})
+    found = advices(error, visit.request.path_params.get("workflow_id"))
     if visit.is_partial:
-        answered = visit.page("problem.part.html", error.status, error=error)
+        answered = visit.page("problem.part.html", error.status, advices=found)
         answered.headers["HX-Retarget"], answered.headers["HX-Reswap"] = "#problems", "innerHTML"
         return answered
-    return visit.page("problem.html", error.status, error=error)
+    return visit.page("problem.html", error.status, code=error.status, advices=found)
 
 
 def _login_first(visit: Visit) -> Response:
@@ -251,9 +258,9 @@ def _login_first(visit: Visit) -> Response:
     return visit.to(f"/login?next={quote(back)}" if back else "/login")
 
 
-def text_of(form: FormData, name: str, longest: int = 2000) -> str:
-    """A text field, without space around it. Raises InvalidRequest."""
+def text_of(form: FormData, name: str, longest: int = 2000, label: str | None = None) -> str:
+    """A text field, without space around it. Raises PageError, which calls the field by its label."""
     value = form.get(name, "")
     if not isinstance(value, str) or len(value) > longest:
-        raise InvalidRequest(f"'{name}' must be a text of at most {longest} characters.")
+        raise PageError(f"{(label or name).capitalize()} is too long: at most {longest:,} characters fit.")
     return value.strip()

@@ -13,27 +13,32 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 from starlette.routing import Route
 
+from comfyward.api.native.nodes import own_paths
 from comfyward.api.views import thumbnail_of
-from comfyward.errors import ComfywardError, InvalidGraph, InvalidRequest, NotFound
+from comfyward.errors import ComfywardError, InvalidGraph, NotFound
 from comfyward.files.pictures import carried_graphs
 from comfyward.ids import is_id, new_id
 from comfyward.python_json import NOT_JSON, read_answer
-from comfyward.store import workflows
+from comfyward.store import files, workflows
 from comfyward.store.db import now_ms
 from comfyward.store.rows import text_of as json_text
 from comfyward.store.workflows import Search
 from comfyward.web import words
-from comfyward.web.form import form_values
+from comfyward.web.form import form_values, lacking
 from comfyward.web.obstacle import obstacle_of
+from comfyward.web.problems import Advice, PageError
 from comfyward.web.runs import list_values
 from comfyward.web.visit import Pages, Visit, text_of
-from comfyward.workflows.graph import parse_graph
-from comfyward.workflows.starters import STARTERS
+from comfyward.workflows.catalog import INPUT_FOLDER
+from comfyward.workflows.copies import Cleaner
+from comfyward.workflows.graph import is_shallow, parse_graph
+from comfyward.workflows.starters import STARTERS, Starter
 from comfyward.workflows.workflow import Workflow
 
 PAGE = 24
 MAX_TAGS = 20
 IMPORT_LIMIT_BYTES = 256 << 20
+EXPORT = "Export it from ComfyUI anew, with File > Export."
 MEDIA_SUFFIXES = (".png", ".webp", ".mp4", ".webm", ".mkv")
 
 
@@ -71,7 +76,13 @@ async def choose(visit: Visit) -> Response:
     values: dict[str, Any] = {"templates": templates, "has_templates": visit.site.frontends.templates is not None}
     if visit.is_partial:
         return visit.page("templates.part.html", templates=templates)
-    return visit.page("new.html", **values, starters=STARTERS, q=visit.asked("q"))
+    return visit.page("new.html", **values, starters=STARTERS, needs=await _models_needed(visit), q=visit.asked("q"))
+
+
+async def _models_needed(visit: Visit) -> dict[str, list[Advice]]:
+    """What each starter's page would ask for first."""
+    wanted = {key: json_text(starter.graph()) for key, starter in STARTERS.items() if starter.model}
+    return {key: await lacking(visit, graph) for key, graph in wanted.items()}
 
 
 async def create(visit: Visit) -> Response:
@@ -80,10 +91,7 @@ async def create(visit: Visit) -> Response:
     title = text_of(form, "name", 200)
     match kind:
         case "starter" if name in STARTERS:
-            starter = STARTERS[name]
-            made = _new(
-                visit, title or starter.title, graph=json_text(starter.graph()), description=starter.description
-            )
+            made = await _started(visit, STARTERS[name], title)
         case "template":
             made = _new(visit, title or name.replace("_", " ").capitalize(), editor_graph=_template(visit, name))
         case _:
@@ -92,11 +100,29 @@ async def create(visit: Visit) -> Response:
     return visit.to(f"/workflows/{made.id}/edit" if kind != "starter" else f"/workflows/{made.id}")
 
 
+async def _started(visit: Visit, starter: Starter, title: str) -> Workflow:
+    """A workflow from a starter, whose sample becomes a file of the account unless it has one of that name."""
+    if starter.sample is not None:
+        path, db = f"/input/{starter.sample.name}", visit.context.db
+        if not await db.read(files.at, visit.account.id, [path]):
+            await visit.context.blobs.keep_file(starter.sample, visit.account.id, path)
+    form = [{"key": key, "label": label} for key, label in starter.form]
+    return _new(
+        visit,
+        title or starter.title,
+        graph=json_text(starter.graph()),
+        description=starter.description,
+        form=json_text(form),
+    )
+
+
 async def bring(visit: Visit) -> Response:
     """A file that holds a workflow: JSON in either form, or a picture or video that carries one."""
     upload = (await visit.form()).get("file")
     if not isinstance(upload, UploadFile) or not upload.filename:
-        raise InvalidRequest("There is no file.", hint="Drop a JSON, PNG, WEBP or MP4 file that ComfyUI made.")
+        raise PageError(
+            "There is no file.", hint="Drop a workflow that ComfyUI exported, or a PNG, WEBP or MP4 that it made."
+        )
     name = Path(upload.filename)
     data = await upload.read()
     graphs = await _carried(name, data) if name.suffix.lower() in MEDIA_SUFFIXES else _parsed(data)
@@ -126,7 +152,7 @@ async def change(visit: Visit) -> Response:
     form = await visit.form()
     name = text_of(form, "name", 200)
     if not name:
-        raise InvalidRequest("A workflow needs a name.")
+        raise PageError("A workflow needs a name.")
     tags = [tag.strip() for tag in text_of(form, "tags").split(",") if tag.strip()]
     values = {
         "name": name,
@@ -163,8 +189,10 @@ async def explore(visit: Visit) -> Response:
 
 async def explore_one(visit: Visit) -> Response:
     workflow = await visit.context.db.look(workflows.visible, visit.account.id, visit["workflow_id"])
+    shared = await _shared(visit, workflow)
     graph = parse_graph(msgspec.json.decode(workflow.graph)) if workflow.graph else None
-    return visit.page("public.html", workflow=workflow, classes=graph.classes() if graph else [])
+    needed = await lacking(visit, shared["graph"], shared["editor_graph"])
+    return visit.page("public.html", workflow=workflow, classes=graph.classes() if graph else [], lacking=needed)
 
 
 async def picture(visit: Visit) -> Response:
@@ -172,7 +200,7 @@ async def picture(visit: Visit) -> Response:
     workflow = await visit.context.db.look(workflows.visible, visit.account.id, visit["workflow_id"])
     output = words.cover(await visit.context.db.read(workflows.newest_result, workflow.id))
     if output is None:
-        raise NotFound("This workflow has no picture yet.")
+        raise PageError("This workflow has no picture yet.", status=404)
     answered = await thumbnail_of(visit.context, output["digest"])
     answered.headers["Cache-Control"] = "private, max-age=60"  # the next run has another one
     return answered
@@ -184,10 +212,25 @@ async def use(visit: Visit) -> Response:
 
 
 async def _copy(visit: Visit, source: Workflow, name: str) -> Response:
-    more = {field: getattr(source, field) for field in ("description", "graph", "editor_graph", "tags", "form")}
-    made = _new(visit, name, **more, accelerator=source.accelerator, parent_workflow_id=source.id)
+    more = {field: getattr(source, field) for field in ("description", "tags", "form", "accelerator")}
+    made = _new(visit, name, **more, **await _shared(visit, source), parent_workflow_id=source.id)
     await visit.context.db.write(workflows.create, made)
     return visit.to(f"/workflows/{made.id}")
+
+
+async def _shared(visit: Visit, source: Workflow) -> dict[str, str | None]:
+    """Both graphs of a workflow as the visitor may have them: without the names of its owner's files, if it is
+    somebody else's."""
+    if source.account_id == visit.account.id:
+        return {"graph": source.graph, "editor_graph": source.editor_graph}
+    owners, own = [await visit.context.db.read(own_paths, who) for who in (source.account_id, visit.account.id)]
+    catalog = await visit.context.offers.catalog_lately()
+    cleaner = Cleaner(catalog, owners.below(INPUT_FOLDER), own.below(INPUT_FOLDER))
+    # The API's graph first: it tells which texts of the editor's name files.
+    graph = source.graph and json_text(cleaner.graph(msgspec.json.decode(source.graph)))
+    editors = msgspec.json.decode(source.editor_graph) if source.editor_graph else None
+    kept = json_text(cleaner.editor_graph(editors)) if editors is not None and is_shallow(editors) else None
+    return {"graph": graph, "editor_graph": kept}
 
 
 async def _parent(visit: Visit, workflow: Workflow) -> Workflow | None:
@@ -211,18 +254,19 @@ def _search(visit: Visit) -> Search:
 
 
 def _parsed(data: bytes) -> dict[str, Any]:
-    """The graphs of a JSON file: the editor's form, or the API's. Raises InvalidGraph."""
+    """The graphs of a JSON file: the editor's form, or the API's. Raises PageError."""
     try:
         found = read_answer(data)
     except NOT_JSON as error:
-        raise InvalidGraph(
-            f"The file is not valid JSON: {error}.", hint="Export it from ComfyUI with File > Export."
-        ) from error
+        raise PageError("This file cannot be read.", hint=EXPORT) from error
     if isinstance(found, dict) and isinstance(found.get("nodes"), list):
         return {"editor_graph": json_text(found)}
     if isinstance(found, dict) and isinstance(found.get("prompt"), dict):
         found = found["prompt"]  # a request to the API, saved as it is
-    parse_graph(found)
+    try:
+        parse_graph(found)
+    except InvalidGraph as error:
+        raise PageError("This file holds no workflow of ComfyUI's.", hint=EXPORT) from error
     return {"graph": json_text({node_id: _node(node) for node_id, node in found.items()})}
 
 
@@ -244,7 +288,7 @@ async def _carried(name: Path, data: bytes) -> dict[str, Any]:
             continue  # another program's text under the same name
     if not graphs:
         hint = "Pictures keep their workflow only when they are saved by ComfyUI and not changed since."
-        raise InvalidGraph(f"'{name.name}' carries no workflow of ComfyUI's.", hint=hint)
+        raise PageError(f"'{name.name}' carries no workflow of ComfyUI's.", hint=hint)
     return graphs
 
 
@@ -270,9 +314,9 @@ def _index(folder: Path) -> list[dict[str, Any]]:
 
 
 def _template(visit: Visit, name: str) -> str:
-    """The editor's graph of one of ComfyUI's templates. Raises NotFound."""
+    """The editor's graph of one of ComfyUI's templates. Raises PageError."""
     folder = visit.site.frontends.templates_folder
     path = folder / f"{name}.json" if folder is not None else None
     if path is None or path.parent != folder or not path.is_file():
-        raise NotFound(f"There is no template '{name}'.")
+        raise PageError(f"There is no template '{name}'.", status=404)
     return path.read_text()

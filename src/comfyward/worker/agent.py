@@ -25,6 +25,7 @@ from comfyward.worker.execute import Execute
 from comfyward.worker.job import Executed, Failed, Job
 from comfyward.worker.link import ServerLink
 from comfyward.worker.memory import memory_of
+from comfyward.worker.places import Places
 from comfyward.worker.protocol import (
     PROTOCOL,
     Ask,
@@ -64,6 +65,7 @@ class Agent:
     stage: Stage
     execute: Execute
     collect: Collect
+    places: Places
     memory_limit_bytes: int
     log_tail: Callable[[], str] = lambda: ""
     lease_s: float = 15.0
@@ -159,14 +161,13 @@ class Agent:
             elif ended is None:
                 await job.reporter.released()
             else:
-                await job.reporter.ended(ended)
+                await job.reporter.ended(self.places.told(ended))
         except StaleLease:
             await job.reporter.drop()
         except Exception as error:
             log.exception("run %s: the worker failed", job.assignment.run_id, extra={"action": "worker_failed"})
-            await job.reporter.ended(
-                Ended(0, EndReason.INTERNAL, failure=FailureReport(f"The worker failed: {error!r}."))
-            )
+            ended = Ended(0, EndReason.INTERNAL, failure=FailureReport(f"The worker failed: {error!r}."))
+            await job.reporter.ended(self.places.told(ended))
         finally:
             self._jobs.pop(job.lease, None)
             self.stage.unstage(job)

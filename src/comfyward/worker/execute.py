@@ -92,13 +92,13 @@ class Execute:
             except TimeoutError:
                 # The websocket may have stalled without closing: history and queue know the truth.
                 if (history := await self._reconcile(prompt_id)) is not None:
-                    return _judge(history, story.error)
+                    return _judge(history, story.error, job.assignment.prompt)
                 continue
             match message:
                 case None:
                     raise await self._crashed()
                 case messages.Finished(finished) if finished == prompt_id:
-                    return _judge(await self._history(prompt_id), story.error)
+                    return _judge(await self._history(prompt_id), story.error, job.assignment.prompt)
                 case _:
                     await story.hear(message)
 
@@ -150,10 +150,10 @@ class Execute:
         self._comfyui.kill()
 
 
-def _judge(history: History, error: Mapping[str, Any] | None) -> History:
+def _judge(history: History, error: Mapping[str, Any] | None, prompt: msgspec.Raw) -> History:
     """Only ComfyUI's own word is success, and an error of any node is none, whatever the history says beside it."""
     if error := error or history.message("execution_error"):
-        raise Failed(*failure_of_error(error))
+        raise Failed(*failure_of_error(error, msgspec.json.decode(prompt)))
     if history.succeeded:
         return history
     interrupted = history.message("execution_interrupted")

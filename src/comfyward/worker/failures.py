@@ -8,6 +8,7 @@ from typing import Any
 from comfyward.errors import GraphRefused
 from comfyward.runs.run import EndReason
 from comfyward.worker.protocol import FailureReport
+from comfyward.workflows.graph import is_link
 from comfyward.workflows.needs import MODEL_SUFFIXES
 
 # Our extension caught a node that gave what it remembers of a file's name where this run brought another file
@@ -28,8 +29,8 @@ MAX_INPUT_LENGTH = 10_000  # of what is kept of one input of a node that failed
 MAX_INPUTS = 100
 
 
-def failure_of_error(error: Mapping[str, Any]) -> tuple[EndReason, FailureReport]:
-    """From an `execution_error` of ComfyUI's."""
+def failure_of_error(error: Mapping[str, Any], prompt: Mapping[str, Any]) -> tuple[EndReason, FailureReport]:
+    """From an `execution_error` of ComfyUI's, and the graph that it is about."""
     kind = str(error.get("exception_type", ""))
     message = str(error.get("exception_message", "")).strip() or "A node failed."
     report = FailureReport(
@@ -38,6 +39,7 @@ def failure_of_error(error: Mapping[str, Any]) -> tuple[EndReason, FailureReport
         node_id=_text(error.get("node_id")),
         node_type=_text(error.get("node_type")),
         traceback=_texts(error.get("traceback")),
+        details=_facts(prompt.get(str(error.get("node_id"))), message),
         executed=_texts(error.get("executed")),
         current_inputs=_inputs(error.get("current_inputs")),
         current_outputs=_texts(error.get("current_outputs")),
@@ -54,6 +56,21 @@ def failure_of_stop(interrupted: Mapping[str, Any]) -> tuple[EndReason, FailureR
         executed=_texts(interrupted.get("executed")),
     )
     return EndReason.NODE_ERROR, report
+
+
+def _facts(node: Any, message: str) -> dict[str, Any]:
+    """What the node is called in the graph, and the file that it was about: the one that the message names, else the
+    only one of a node that makes all it makes from a file."""
+    if not isinstance(node, dict):
+        return {}
+    meta, inputs = node.get("_meta"), node.get("inputs") or {}
+    title = meta.get("title") if isinstance(meta, dict) else None
+    facts = {"title": title} if isinstance(title, str) else {}
+    files = {name: value for name, value in inputs.items() if isinstance(value, str) and "." in value}
+    about = [name for name, value in files.items() if value.removesuffix(" [input]") in message]
+    if not about and not any(is_link(value) for value in inputs.values()) and len(files) == 1:
+        about = list(files)
+    return {**facts, "input": about[0], "value": files[about[0]]} if about else facts
 
 
 def reason_of(exception_type: str, message: str) -> EndReason:

@@ -165,7 +165,9 @@ def _call(loop: asyncio.AbstractEventLoop, report: Callable[[], None]) -> None:
 
 def _failed(order: FileOrder, error: Exception) -> Failed:
     host = urlsplit(order.url or "").hostname or "the server"
-    details = {"path": order.path, "host": host}
+    details: dict[str, Any] = {"path": order.path, "host": host}
+    if isinstance(error, ComfywardError):
+        details |= {**error.details, "host": host, "why": error.message}
     match error:
         case StorageFull():
             return Failed(EndReason.STORAGE_FULL, FailureReport(error.message, error.hint, details=details))
@@ -180,5 +182,5 @@ def _failed(order: FileOrder, error: Exception) -> Failed:
             return Failed(EndReason.STORAGE_FULL, FailureReport(message, StorageFull.hint, details=details))
         case _:
             return Failed(
-                EndReason.INTERNAL, FailureReport(f"'{order.path}' could not be staged: {error}", details=details)
+                EndReason.INTERNAL, FailureReport(f"'{order.path}' could not be fetched: {error}", details=details)
             )

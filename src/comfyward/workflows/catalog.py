@@ -181,6 +181,11 @@ class Catalog:
         follows = self.follows.get(class_type, ())
         return "*" in follows or any(brought.below(directory) for directory in follows)
 
+    @cached_property
+    def display_names(self) -> dict[str, str]:
+        """What ComfyUI calls each class where people see it."""
+        return {name: str(info.get("display_name") or name) for name, info in self.nodes.items()}
+
     def checks_itself(self, class_type: str, input_name: str) -> bool:
         """Whether the class validates an input by its own code, so that nobody else can."""
         names = self.unchecked.get(class_type, ())

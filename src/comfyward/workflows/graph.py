@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,32 @@ class Graph:
         return sorted({node.class_type for node in self.nodes.values()})
 
 
+def names_of(graph: Graph, classes: Mapping[str, str]) -> dict[str, str]:
+    """What people call each node: its title, else its class's name in `classes`, with a number where others share it.
+
+    >>> names_of(parse_graph({"1": {"class_type": "Load"}, "2": {"class_type": "Load"}}), {"Load": "Load Image"})
+    {'1': 'Load Image 1', '2': 'Load Image 2'}
+    """
+    nodes = graph.nodes.values()
+    names = [(node.title or "").strip() or classes.get(node.class_type, node.class_type) for node in nodes]
+    return dict(zip(graph.nodes, told_apart(names), strict=True))
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """The names, with a number after each that is not the only one of its kind."""
+    counts, numbers = Counter(names), Counter[str]()
+    taken = {name for name, count in counts.items() if count == 1}
+    found = []
+    for name in names:
+        unique = name
+        while counts[name] > 1 and (unique == name or unique in taken):
+            numbers[name] += 1
+            unique = f"{name} {numbers[name]}"
+        taken.add(unique)
+        found.append(unique)
+    return found
+
+
 def is_link(value: object) -> bool:
     """Whether an input's value points at another node's output: [node id, slot]."""
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str):
@@ -91,14 +118,14 @@ def parse_graph(prompt: object) -> Graph:
         raise InvalidGraph("The graph has no nodes.", hint=EXPORT)
     if len(prompt) > MAX_NODES:
         raise InvalidGraph(f"The graph has more than {MAX_NODES} nodes.")
-    if not _is_shallow(prompt):
+    if not is_shallow(prompt):
         raise InvalidGraph(f"The graph is nested deeper than {MAX_DEPTH} levels.")
     return Graph({node_id: _parse_node(node_id, node) for node_id, node in prompt.items()})
 
 
-def _is_shallow(prompt: dict[str, Any]) -> bool:
-    """Whether whatever walks the graph may do so by recursion."""
-    level: list[Any] = [prompt]
+def is_shallow(graph: Any) -> bool:
+    """Whether whatever walks a graph may do so by recursion."""
+    level: list[Any] = [graph] if isinstance(graph, dict | list) else []
     for _ in range(MAX_DEPTH):
         level = [
             inner

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from comfyward.errors import InvalidRequest
+from comfyward.errors import InvalidValue
 from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, InputSpec
-from comfyward.workflows.graph import Graph, Node, is_link
+from comfyward.workflows.graph import Graph, Node, is_link, names_of
 from comfyward.workflows.listing import Paths
+from comfyward.workflows.validation import check_file, known_files
 
-Kind = Literal["text", "long text", "integer", "number", "switch", "choice", "file"]
+Kind = Literal["text", "long text", "integer", "number", "switch", "choice", "colour", "file"]
 
 # What somebody who never saw the graph wants to change, in the order in which a form shows it.
 _WANTED = ("text", "prompt", "image", "video", "audio", "seed", "noise_seed", "steps", "cfg", "width", "height")
 # Texts that name places in ComfyUI rather than what to make.
 _PLUMBING = ("filename_prefix",)
 MAX_SHOWN = 8
+_COLOUR = re.compile("#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True)
 class Input:
-    """A plain value in a graph. `folder` is where a file's name comes from: "input", or a model folder."""
+    """A plain value in a graph. `folder` is where a file's name comes from: "input", or a model folder.
+
+    `is_here` is False for a file that a run would not find.
+    """
 
     node_id: str
     name: str
+    node: str  # what people call it
     label: str
     kind: Kind
     value: Any
@@ -34,11 +41,17 @@ class Input:
     high: float | None = None
     step: float | None = None
     folder: str | None = None
+    is_here: bool = True
 
     @property
     def key(self) -> str:
         """How a form and a command line name it: `3.seed`."""
         return f"{self.node_id}.{self.name}"
+
+    @property
+    def shown(self) -> Any:
+        """The value as a form's field has it."""
+        return f"#{self.value & 0xFFFFFF:06x}" if self.kind == "colour" and isinstance(self.value, int) else self.value
 
     @property
     def takes_upload(self) -> bool:
@@ -50,12 +63,12 @@ def inputs_of(graph: Graph, catalog: Catalog | None, own: Paths | None = None) -
 
     `own` holds the files that the account can use by name.
     """
-    found = []
+    found, names = [], names_of(graph, catalog.display_names if catalog else {})
     for node in graph.nodes.values():
         specs = _specs(node, catalog)
         for name, value in node.inputs.items():
             if not is_link(value) and isinstance(value, str | int | float | bool):
-                found.append(_input(node, name, value, specs.get(name), catalog, own or Paths(())))
+                found.append(_input(node, names[node.id], name, value, specs.get(name), catalog, own or Paths(())))
     return found
 
 
@@ -63,7 +76,7 @@ def shown_by_default(inputs: list[Input]) -> list[Input]:
     """The inputs that most people would change: prompts, files, seed, size."""
 
     def rank(each: Input) -> int | None:
-        if each.takes_upload:
+        if each.takes_upload or each.kind == "colour":
             return _WANTED.index("image")
         if each.kind == "long text":
             return 0
@@ -73,6 +86,12 @@ def shown_by_default(inputs: list[Input]) -> list[Input]:
     wanted = sorted(((order, each) for order, each in ranked if order is not None), key=lambda pair: pair[0])
     rest = [each for order, each in ranked if order is None and each.name not in _PLUMBING]
     return [each for _, each in wanted][:MAX_SHOWN] or rest[:MAX_SHOWN]
+
+
+def with_missing(shown: list[Input], inputs: list[Input]) -> list[Input]:
+    """What a form shows, and every input whose file is not here: it has to be chosen before a run."""
+    keys = {each.key for each in shown}
+    return [*shown, *(each for each in inputs if not each.is_here and each.key not in keys)]
 
 
 def chosen(inputs: list[Input], keys: Iterable[str]) -> list[Input]:
@@ -91,7 +110,7 @@ def with_values(prompt: Mapping[str, Any], values: Iterable[tuple[Input, Any]]) 
 
 
 def parse(each: Input, text: str) -> Any:
-    """What somebody typed, as the input's own type. Raises InvalidRequest naming the input."""
+    """What somebody typed, as the input's own type. Raises InvalidValue naming the input."""
     try:
         match each.kind:
             case "integer":
@@ -100,19 +119,28 @@ def parse(each: Input, text: str) -> Any:
                 return _within(each, float(text.strip()))
             case "switch":
                 return text in ("on", "true", "1")
+            case "colour":
+                return _colour(each, text.strip())
             case "choice":
                 return next(choice for choice in each.choices if str(choice) == text)
             case _:
                 return text.replace("\r\n", "\n")
     except (ValueError, StopIteration) as error:
-        raise InvalidRequest(f"'{each.label}' cannot be '{text[:80]}'.", input=each.key) from error
+        raise InvalidValue(f"'{each.label}' cannot be '{text[:80]}'.", input=each.key) from error
+
+
+def _colour(each: Input, text: str) -> int | str:
+    """#rrggbb, as the graph writes its colours: a number or a text."""
+    if not _COLOUR.fullmatch(text):
+        raise ValueError(text)
+    return int(text[1:], 16) if isinstance(each.value, int) else text
 
 
 def _within(each: Input, number: float) -> float:
     if each.low is not None and number < each.low:
-        raise InvalidRequest(f"'{each.label}' must be at least {each.low:g}.", input=each.key)
+        raise InvalidValue(f"'{each.label}' must be at least {each.low:g}.", input=each.key)
     if each.high is not None and number > each.high:
-        raise InvalidRequest(f"'{each.label}' must be at most {each.high:g}.", input=each.key)
+        raise InvalidValue(f"'{each.label}' must be at most {each.high:g}.", input=each.key)
     return number
 
 
@@ -123,27 +151,37 @@ def _specs(node: Node, catalog: Catalog | None) -> dict[str, InputSpec]:
 
 
 def _input(
-    node: Node,
-    name: str,
-    value: Any,
-    spec: InputSpec | None,
-    catalog: Catalog | None,
-    own: Paths,
+    node: Node, called: str, name: str, value: Any, spec: InputSpec | None, catalog: Catalog | None, own: Paths
 ) -> Input:
-    label = f"{node.title or node.class_type}: {name.replace('_', ' ')}"
-    folder = catalog.folder(node.class_type, name) if catalog else None
-    if folder is not None and catalog is not None:
-        offered = own.offered(catalog.listings_of(node.class_type, name))
-        names = {*offered, *((spec and spec.choices) or ()), value}
-        return Input(node.id, name, label, "file", value, tuple(sorted(names, key=str)), folder=folder)
-    if spec is None:
-        return Input(node.id, name, label, _kind_of(value, {}), value)
+    plain = Input(node.id, name, called, f"{called}: {name.replace('_', ' ')}", _kind_of(value, {}), value)
+    if spec is None or catalog is None:
+        return plain
+    folder = catalog.folder(node.class_type, name)
+    if folder is not None:
+        choices = tuple(sorted(known_files(node, spec, catalog, own), key=str))
+        is_here = value != "" and check_file(node, spec, value, folder, catalog, own) is None
+        return replace(plain, kind="file", choices=choices, folder=folder, is_here=is_here)
     if spec.choices:
-        return Input(node.id, name, label, "choice", value, tuple(spec.choices))
+        return replace(plain, kind="choice", choices=tuple(spec.choices))
     options = spec.options
-    kind = {"INT": "integer", "FLOAT": "number", "BOOLEAN": "switch"}.get(str(spec.type)) or _kind_of(value, options)
     low, high, step = (options.get(bound) for bound in ("min", "max", "step"))
-    return Input(node.id, name, label, kind, value, (), low, high, step)  # type: ignore[arg-type]
+    return replace(plain, kind=_kind_as(spec, value), low=low, high=high, step=step)
+
+
+def _kind_as(spec: InputSpec, value: Any) -> Kind:
+    match spec.type:
+        case "INT" if spec.options.get("display") == "color":
+            return "colour"
+        case "COLOR" if _COLOUR.fullmatch(str(value)):
+            return "colour"
+        case "INT":
+            return "integer"
+        case "FLOAT":
+            return "number"
+        case "BOOLEAN":
+            return "switch"
+        case _:
+            return _kind_of(value, spec.options)
 
 
 def _kind_of(value: Any, options: Mapping[str, Any]) -> Kind:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import msgspec
 
@@ -29,6 +30,21 @@ _ENDS = re.compile(r"[,;:()\[\]{}<>|\"']")
 def models_of(graph: Graph) -> list[str]:
     """The model file names that a graph's inputs hold, sorted, once each."""
     return sorted({text.value for text in _names(graph) if text.value.lower().endswith(MODEL_SUFFIXES)})
+
+
+def model_urls(editor_graph: Any) -> dict[str, str]:
+    """Where models are, by file name, as whoever made a graph in the editor's format noted it there."""
+    urls: dict[str, str] = {}
+    waiting = [editor_graph]
+    while waiting:
+        match waiting.pop():
+            case {"name": str(name), "url": str(url)} if url.startswith(("https://", "http://")):
+                urls.setdefault(name, url)
+            case dict() as inner:
+                waiting.extend(inner.values())
+            case list() as inner:
+                waiting.extend(inner)
+    return urls
 
 
 def paths_named(graph: Graph, catalog: Catalog | None) -> set[str]:

@@ -7,13 +7,13 @@ own code, whose list changes while ComfyUI runs, or whose type ComfyUI interpret
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from comfyward.errors import InvalidGraph
 from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, InputSpec
-from comfyward.workflows.graph import Graph, Node, is_link
+from comfyward.workflows.graph import Graph, Node, is_link, names_of
 from comfyward.workflows.listing import Listing, Paths
 
 MAX_SHOWN = 20
@@ -46,6 +46,20 @@ class Problem:
             "extra_info": {key: value for key, value in extra.items() if value is not None},
         }
 
+    def facts(self, name: str) -> dict[str, Any]:
+        """What each surface needs to say it in its own words; the node is called by its name there."""
+        return {
+            "type": self.type,
+            "message": self.message,
+            "node_id": self.node.id,
+            "node": name,
+            "class_type": self.node.class_type,
+            "input": self.input_name,
+            "received": self.received,
+            "accepted": self.accepted,
+            "folder": self.folder,
+        }
+
     def sentence(self) -> str:
         where = f"node {self.node.id} ({self.node.class_type})"
         return f"{self.message}: {where}" + (f", input '{self.input_name}'" if self.input_name else "")
@@ -53,7 +67,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Verdict:
+    names: Mapping[str, str]  # of the nodes
     problems: list[Problem] = field(default_factory=list)
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Of each problem."""
+        return [problem.facts(self.names[problem.node.id]) for problem in self.problems]
 
     def node_errors(self) -> dict[str, Any]:
         """ComfyUI's `node_errors` object."""
@@ -80,14 +99,16 @@ class Verdict:
             received=first.received,
             accepted=first.accepted,
             node_errors=self.node_errors(),
+            problems=self.facts(),
         )
 
 
 def check(graph: Graph, catalog: Catalog, brought: Paths) -> Verdict:
     """Everything wrong with a graph. `brought` holds the files that come with the run."""
+    names = names_of(graph, catalog.display_names)
     unknown = [_unknown_class(node, catalog) for node in graph.nodes.values() if not catalog.has(node.class_type)]
     if unknown:
-        return Verdict(unknown)
+        return Verdict(names, unknown)
     outputs = [node for node in graph.nodes.values() if catalog.may_be_output(node.class_type)]
     if not outputs:
         raise InvalidGraph(
@@ -99,7 +120,7 @@ def check(graph: Graph, catalog: Catalog, brought: Paths) -> Verdict:
     problems: list[Problem] = []
     for node in _reachable(graph, outputs, catalog):
         problems.extend(_check_node(node, graph, catalog, brought))
-    return Verdict(problems)
+    return Verdict(names, problems)
 
 
 def _unknown_class(node: Node, catalog: Catalog) -> Problem:
@@ -190,7 +211,7 @@ def _check_value(node: Node, spec: InputSpec, value: Any, catalog: Catalog, brou
         return None
     folder = catalog.folder(node.class_type, spec.name)
     if folder is not None:
-        return _check_file(node, spec, value, folder, catalog, brought)
+        return check_file(node, spec, value, folder, catalog, brought)
     if catalog.checks_itself(node.class_type, spec.name):
         return None
     if spec.choices is not None:
@@ -200,12 +221,13 @@ def _check_value(node: Node, spec: InputSpec, value: Any, catalog: Catalog, brou
     return None
 
 
-def _check_file(
+def check_file(
     node: Node, spec: InputSpec, value: Any, folder: str, catalog: Catalog, brought: Paths
 ) -> Problem | None:
+    """What is wrong with the file that an input names."""
     if _is_left_to_comfyui(node, spec, value, catalog, brought):
         return None
-    known = _known_files(node, spec, catalog, brought)
+    known = known_files(node, spec, catalog, brought)
     if not isinstance(value, str | int | float):
         return Problem(node, "invalid_input_type", "A file's name must be a text", spec.name, value, "STRING", folder)
     if value in known:
@@ -253,7 +275,8 @@ def _is_compared(node: Node, spec: InputSpec, catalog: Catalog) -> bool:
     return isinstance(spec.type, list) or (spec.type == "COMBO" and catalog.checks_combos)
 
 
-def _known_files(node: Node, spec: InputSpec, catalog: Catalog, brought: Paths) -> set[Any]:
+def known_files(node: Node, spec: InputSpec, catalog: Catalog, brought: Paths) -> set[Any]:
+    """The names that an input can have."""
     own = {choice for choice in spec.choices or () if isinstance(choice, str)}
     return own | brought.offered(catalog.listings_of(node.class_type, spec.name))
 
@@ -290,7 +313,7 @@ def _number(value: Any) -> float | None:
 def _accepted(spec: InputSpec, catalog: Catalog, node: Node, brought: Paths) -> Any:
     folder = catalog.folder(node.class_type, spec.name)
     if folder is not None:
-        return _shorten(sorted(_known_files(node, spec, catalog, brought), key=str))
+        return _shorten(sorted(known_files(node, spec, catalog, brought), key=str))
     return _shorten(spec.choices) if spec.choices is not None else spec.type
 
 

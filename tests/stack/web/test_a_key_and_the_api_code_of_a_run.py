@@ -77,7 +77,7 @@ def test_each_language_makes_the_run_with_other_values(
     key, own_python = make_key(page), sys.executable
     page.goto(f"/runs/{first['id']}/api")
     page.get_by_text("Which inputs change?").click()
-    page.get_by_label("SaveImage: filename prefix").check()
+    page.get_by_label("Save Image: filename prefix").check()
 
     for language, shown, suffix, command in (
         ("curl", "curl", "sh", ["bash"]),

@@ -62,4 +62,4 @@ def test_what_cannot_be_fetched_says_why_and_can_be_tried_again(
 
     page.get_by_label("URL", exact=True).fill("http://10.0.0.1/x.safetensors")
     page.get_by_role("button", name="Fetch").click()
-    page.locator(".failure, .problem", has_text="10.0.0.1").first.wait_for()
+    page.locator("#problems", has_text="This address cannot be fetched.").wait_for()

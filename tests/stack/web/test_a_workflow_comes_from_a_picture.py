@@ -47,8 +47,8 @@ def test_videos_and_moving_pictures_carry_one_too(real: Stack, account: str) -> 
 @pytest.mark.parametrize(
     ("name", "data", "says"),
     [
-        ("a.json", b"{", "not valid JSON"),
-        ("a.json", b"{}", "no nodes"),
+        ("a.json", b"{", "This file cannot be read."),
+        ("a.json", b"{}", "holds no workflow"),
         ("a.png", b"not a picture", "carries no workflow"),
         ("a.mp4", b"\0\0\0\x18ftypmp42", "carries no workflow"),
     ],

@@ -67,7 +67,7 @@ def test_a_node_that_is_not_installed(real: Stack, enter: Enter, account: str) -
     says(page, "FaceDetailerUltra is not installed")
 
     page.get_by_role("link", name="Back to Portraits").click()
-    page.get_by_text("Cannot run yet: FaceDetailerUltra is not installed").wait_for()
+    page.get_by_label("Before it can run").get_by_text("FaceDetailerUltra is not installed here.").wait_for()
     page.get_by_role("button", name="Run", exact=True).click()
     page.locator("#problems").filter(has_text="FaceDetailerUltra is not installed").wait_for()
     refused = client.post_run({}, made)

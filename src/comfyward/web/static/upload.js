@@ -64,11 +64,11 @@ function append(address, piece, offset, onProgress) {
 }
 
 function refused(text) {
-  let message = "The server refused it.";
+  const sentences = JSON.parse(document.querySelector("meta[name=sentences]").content);
+  let message = sentences.internal;
   try {
-    const body = JSON.parse(text);
-    message = `${body.message} ${body.hint ?? ""}`;
-  } catch { /* not JSON: the message above says enough */ }
+    message = sentences[JSON.parse(text).code] ?? message;
+  } catch { /* not the API's answer: the sentence above says enough */ }
   return Object.assign(new Error(message), { isFinal: true });
 }
 
@@ -83,9 +83,10 @@ function dropZone(zone, take) {
 function filesPage(zone) {
   const list = document.querySelector("[data-uploads]");
   const root = document.querySelector("[data-upload-root]");
+  const called = document.querySelector("[data-upload-name]");
   dropZone(zone, (files) => files.forEach(async (file) => {
     const [line, name, bar] = ["li", "code", "progress"].map((tag) => document.createElement(tag));
-    const path = `${root.value}/${file.name}`;
+    const path = `${root.value}/${(files.length === 1 && called?.value) || file.name}`;
     name.textContent = path;
     bar.max = 1;
     bar.value = 0;
@@ -114,6 +115,7 @@ function formField(zone) {
       await send(file, `/input/${file.name}`, (done) => (bar.value = done));
       if (![...select.options].some((option) => option.value === file.name)) select.add(new Option(file.name, file.name));
       select.value = file.name;
+      select.querySelector("option[value='']")?.remove();
       said.textContent = `${file.name} is here.`;
     } catch (error) {
       said.textContent = error.message;

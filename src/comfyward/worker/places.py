@@ -1,0 +1,79 @@
+"""Paths of this host, as whoever sent a graph knows them: /input/a.png, /models/loras/b.safetensors, ComfyUI/nodes.py.
+
+Where a worker keeps things is its operator's affair. No message, traceback or log of a run says it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import comfyward
+from comfyward.comfy.process import EXTENSION_DIR, ComfySpec
+from comfyward.worker.protocol import Ended, FailureReport
+
+_RUNS_FOLDERS = ("input", "models", "output", "temp")
+_PACKS = "ComfyUI/custom_nodes"
+
+
+class Places:
+    """Rewrites what a run's account gets to read. `data_dir` holds all that belongs to the worker and its cache."""
+
+    def __init__(self, spec: ComfySpec, data_dir: Path) -> None:
+        self._names = dict(_spellings(_named(spec, data_dir)))
+        longest_first = sorted(self._names, key=len, reverse=True)
+        # What differs by content lies below a folder of that name, which leads back to where it stands.
+        bases = "|".join(re.escape(str(base)) for base in {spec.base_dir, spec.base_dir.resolve()})
+        self._by_content = re.compile(rf"({bases})/content/[0-9a-f]+(?=/)")
+        self._pattern = re.compile(rf"(?:{'|'.join(map(re.escape, longest_first))})(?![\w.-])")
+
+    def named(self, text: str) -> str:
+        """A text with the names in place of this host's paths."""
+        plain = self._by_content.sub(lambda found: found[1], text)
+        return self._pattern.sub(lambda found: self._names[found.group()], plain)
+
+    def told(self, ended: Ended) -> Ended:
+        """The last report of a run, as its account may read it."""
+        failure = ended.failure and msgspec.convert(self._inside(msgspec.to_builtins(ended.failure)), FailureReport)
+        return msgspec.structs.replace(
+            ended, failure=failure, shown=self._inside(ended.shown), log=self.named(ended.log)
+        )
+
+    def _inside(self, value: Any) -> Any:
+        match value:
+            case str():
+                return self.named(value)
+            case dict():
+                return {self._inside(key): self._inside(inner) for key, inner in value.items()}
+            case list():
+                return [self._inside(inner) for inner in value]
+            case _:
+                return value
+
+
+def _named(spec: ComfySpec, data_dir: Path) -> Iterable[tuple[Path, str]]:
+    """Each place with its name; the first name of a place counts."""
+    yield from ((spec.base_dir / folder, f"/{folder}") for folder in _RUNS_FOLDERS)
+    yield from ((folder, "/models") for folder in spec.model_dirs)
+    yield from ((folder, _PACKS) for folder in (*spec.custom_nodes_dirs, EXTENSION_DIR))
+    yield from ((folder, "ComfyUI") for folder in (spec.base_dir, spec.installation.source))
+    yield spec.installation.python.parent.parent, "python"
+    yield from ((folder, "python") for folder in spec.installation.folders)
+    yield Path(comfyward.__file__).parent, "comfyward"
+    yield data_dir / "cache", "cache"
+    yield data_dir, "data"
+    yield Path.home(), "~"
+
+
+def _spellings(named: Iterable[tuple[Path, str]]) -> Iterable[tuple[str, str]]:
+    """Every way in which a program may write the places down: as they were given, and without links."""
+    names: dict[str, str] = {}
+    for place, name in named:
+        for path in (place, place.resolve()):
+            if len(path.parts) > 1:  # the root is everybody's
+                names.setdefault(str(path), name)
+    return names.items()
