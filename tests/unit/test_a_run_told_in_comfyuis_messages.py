@@ -75,6 +75,8 @@ def test_a_run_from_start_to_end() -> None:
         "progress_state",
         "progress 3",
         "progress_state",
+        "progress 3",
+        "progress_state",
         "progress_state",
         "executing 9",
         "progress_state",
@@ -82,6 +84,15 @@ def test_a_run_from_start_to_end() -> None:
         "execution_success",
     ]
     assert kinds([story.last()]) == ["executing None"]
+
+
+def test_the_last_step_is_told_when_it_comes_with_the_end_of_its_node() -> None:
+    _, told = tell(progress("3", 0, 1), progress("3", 2, 4), progress("3", 4, 4, finished=True))
+
+    assert [message.data["value"] for message in told if isinstance(message, Text) and message.type == "progress"] == [
+        2,
+        4,
+    ]
 
 
 def test_a_nodes_results_lie_below_the_runs_id() -> None:
@@ -99,6 +110,7 @@ def test_the_state_of_all_nodes_goes_along() -> None:
         message.data["nodes"] for message in told if isinstance(message, Text) and message.type == "progress_state"
     ]
     assert [{node: state["state"] for node, state in nodes.items()} for nodes in states] == [
+        {"3": "running"},
         {"3": "running"},
         {"3": "running"},
         {"3": "finished"},

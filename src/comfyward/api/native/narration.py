@@ -123,15 +123,18 @@ class Narration:
     def _progress(self, data: Mapping[str, Any]) -> list[Message]:
         messages: list[Message] = []
         node, value, maximum = data["node"], data["value"], data["max"]
+        is_finished = bool(data.get("finished"))
         if node not in self.nodes:
             self.node = node
             self._know(data, "running", 0.0, 1.0)
             messages += [self._state(), self._executing(node)]
-        if (maximum > 1 or value > 0) and not data.get("finished"):
+        # Steps that come fast are told of together: the last one may come with the end of its node.
+        is_last_step = is_finished and maximum > 1 and value > self.nodes[node]["value"]
+        if is_last_step or ((maximum > 1 or value > 0) and not is_finished):
             self._know(data, "running", value, maximum)
             step = {"value": value, "max": maximum, "prompt_id": self.prompt_id, "node": node}
             messages += [self._state(), Text("progress", step)]
-        if data.get("finished"):
+        if is_finished:
             self._know(data, "finished", value, maximum)
             messages.append(self._state())
         return messages
