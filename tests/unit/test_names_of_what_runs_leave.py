@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from comfyward.worker.leavings import found_in
+from comfyward.worker.result_files import found_in
 
 
 def test_names_that_are_no_text_are_told_apart(tmp_path: Path) -> None:

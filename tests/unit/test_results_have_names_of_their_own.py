@@ -1,10 +1,10 @@
 """Texts and streamed pictures become files, whose names are made of ids of nodes."""
 
-from comfyward.worker.names import Names, texts_of
+from comfyward.worker.result_names import ResultNames, texts_of
 
 
 def test_look_alike_ids_do_not_meet() -> None:
-    names = Names()
+    names = ResultNames()
     ids = ["1:2", "1-2", "1/2", "1.2", "1-2_2", "é", "2", "../..", "", "x" * 500, "x" * 501]
 
     made = {node: names.name("text", node, suffix=".txt", of=node) for node in ids}

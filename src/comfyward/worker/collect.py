@@ -22,13 +22,13 @@ from comfyward.files.digest import Hasher
 from comfyward.ids import new_id
 from comfyward.runs.files import content_type_of
 from comfyward.runs.run import EndReason
-from comfyward.worker.course import Course, Stamp, files_of
+from comfyward.worker.graph_progress import GraphProgress, Stamp, files_of
 from comfyward.worker.job import Executed, Job
-from comfyward.worker.leavings import copy, found_in, hashed, read
 from comfyward.worker.link import ServerLink
-from comfyward.worker.names import Names, texts_of
 from comfyward.worker.protocol import Ended, FailureReport, OutputFile, OutputOffer, Produced
 from comfyward.worker.reporter import Room
+from comfyward.worker.result_files import copy, found_in, hashed, read
+from comfyward.worker.result_names import ResultNames, texts_of
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +53,13 @@ class Collect:
 
 
 class Gathering:
-    """What one run leaves. `course` says how far the run is, and so which of it is whole."""
+    """What one run leaves. `progress` says how far the run is, and so which of it is whole."""
 
     def __init__(self, link: ServerLink, job: Job, base: Path, left: Path) -> None:
         self._link, self._job, self._base, self.left = link, job, base, left
         self.prompt: dict[str, Any] = msgspec.json.decode(job.assignment.prompt)
-        self.course = Course(self.prompt)
-        self._names, self._numbers = Names(), itertools.count(1)
+        self.progress = GraphProgress(self.prompt)
+        self._names, self._numbers = ResultNames(), itertools.count(1)
         self._reported: dict[tuple[str, str], Stamp] = {}  # by folder and name
         self._shown: set[str] = set()  # nodes of which it was reported
         self._preview_bytes_left = MAX_PREVIEW_BYTES
@@ -86,7 +86,7 @@ class Gathering:
 
     async def finish(self, executed: Executed) -> Ended:
         """Uploads the rest of what a run left that has succeeded. Raises StaleLease."""
-        self.course.recall(executed.history.outputs, executed.history.meta)
+        self.progress.recall(executed.history.outputs, executed.history.meta)
         ended = Ended(0, EndReason.COMPLETED, run_time_ms=executed.run_time_ms, log=executed.log)
         return await self._with_rest(ended, is_all_whole=True)
 
@@ -101,17 +101,17 @@ class Gathering:
     async def _with_rest(self, ended: Ended, *, is_all_whole: bool) -> Ended:
         async with self._busy:  # what is being uploaded is reported before the rest
             self._keeping_up.cancel()
-        course, room = self.course, Room()
+        progress, room = self.progress, Room()
         files = [
-            file for file in found_in(self.left / "output") if is_all_whole or course.is_whole(file.name, file.stamp)
+            file for file in found_in(self.left / "output") if is_all_whole or progress.is_whole(file.name, file.stamp)
         ]
-        nodes = files_of(course.shown, "output")
+        nodes = files_of(progress.shown, "output")
         rest = [file for file in files[:MAX_OUTPUTS] if self._is_new("output", file.name, file.stamp)]
         outputs = [await self._output(_Result(file.name, nodes.get(file.name)), file.path, room) for file in rest]
         names = {file.name for file in files}
-        outputs += [await self._output(text, text.data, room) for text in self._texts(course.shown, names)]
+        outputs += [await self._output(text, text.data, room) for text in self._texts(progress.shown, names)]
         previews = [await self._output(shot, path, room) for shot, path in self._rest_of_previews()]
-        shown = _bounded(course.shown, course.meta)
+        shown = _bounded(progress.shown, progress.meta)
         ended = msgspec.structs.replace(ended, outputs=outputs, shown=shown, previews=previews)
         if is_all_whole and len(files) > MAX_OUTPUTS:
             failure = FailureReport(f"The run left {len(files)} files; at most {MAX_OUTPUTS} are kept.")
@@ -120,7 +120,7 @@ class Gathering:
 
     def _rest_of_previews(self) -> Iterator[tuple[_Result, Path]]:
         """The temporary files that nodes show, where somebody may want to see them."""
-        nodes = files_of(self.course.shown, "temp") if self._job.assignment.previews else {}
+        nodes = files_of(self.progress.shown, "temp") if self._job.assignment.previews else {}
         for file in found_in(self.left / "temp") if nodes else ():
             is_new = file.name in nodes and self._is_new("temp", file.name, file.stamp)
             if is_new and self._may_be_previewed(file.stamp):
@@ -140,10 +140,10 @@ class Gathering:
 
     async def _report_whole(self) -> None:
         """Reports what is whole by now and was not reported yet."""
-        course, room = self.course, Room()
-        shown = {node: result for node, result in course.shown.items() if node not in self._shown}
-        nodes, shots = files_of(course.shown, "output"), files_of(shown, "temp")
-        wanted = [name for name, stamp in course.whole().items() if not stamp or self._is_new("output", name, stamp)]
+        progress, room = self.progress, Room()
+        shown = {node: result for node, result in progress.shown.items() if node not in self._shown}
+        nodes, shots = files_of(progress.shown, "output"), files_of(shown, "temp")
+        wanted = [name for name, stamp in progress.whole().items() if not stamp or self._is_new("output", name, stamp)]
         taken = [await self._early("output", name, nodes.get(name), room) for name in wanted]
         if self._job.assignment.previews:
             taken += [await self._early("temp", name, node, room) for name, node in shots.items()]
@@ -154,7 +154,7 @@ class Gathering:
         outputs = [*(each.output for each in files if each.kind == "output"), *texts]
         previews = [each.output for each in files if each.kind == "temp"]
         if outputs or shown:
-            meta = {node: about for node, about in course.meta.items() if node in shown}
+            meta = {node: about for node, about in progress.meta.items() if node in shown}
             produced = Produced(0, outputs, _bounded(shown, meta), previews)
             self._job.reporter.produced(lambda _: _ready(produced))
 
@@ -173,7 +173,7 @@ class Gathering:
         self, result: _Result, source: Path | bytes, room: Room, hasher: Hasher | None = None
     ) -> OutputFile:
         """One that travels with the report while there is room, else one that is uploaded now."""
-        result = replace(result, node=self.course.real(result.node))
+        result = replace(result, node=self.progress.real(result.node))
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
         if room.takes(size):
             data = source if isinstance(source, bytes) else read(source)

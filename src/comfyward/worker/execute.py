@@ -21,8 +21,8 @@ from comfyward.runs.run import EndReason
 from comfyward.worker.collect import Gathering
 from comfyward.worker.failures import failure_of_error, failure_of_refusal, failure_of_stop
 from comfyward.worker.job import Executed, Failed, Job
+from comfyward.worker.message_handler import MessageHandler
 from comfyward.worker.protocol import FailureReport
-from comfyward.worker.story import Story
 from comfyward.worker.warm import WarmComfyUI
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Execute:
 
     async def _follow(self, job: Job, gathering: Gathering) -> History:
         """Passes on what happens until the prompt is over; then the history, and any error, tell how it went."""
-        prompt_id, queue, story = job.prompt_id, self._comfyui.messages, Story(job, gathering)
+        prompt_id, queue, handler = job.prompt_id, self._comfyui.messages, MessageHandler(job, gathering)
         while True:
             try:
                 async with asyncio.timeout(RECONCILE_S):
@@ -92,15 +92,15 @@ class Execute:
             except TimeoutError:
                 # The websocket may have stalled without closing: history and queue know the truth.
                 if (history := await self._reconcile(prompt_id)) is not None:
-                    return _judge(history, story.error, job.assignment.prompt)
+                    return _judge(history, handler.error, job.assignment.prompt)
                 continue
             match message:
                 case None:
                     raise await self._crashed()
                 case messages.Finished(finished) if finished == prompt_id:
-                    return _judge(await self._history(prompt_id), story.error, job.assignment.prompt)
+                    return _judge(await self._history(prompt_id), handler.error, job.assignment.prompt)
                 case _:
-                    await story.hear(message)
+                    await handler.handle(message)
 
     async def _history(self, prompt_id: str) -> History:
         history = await self._comfyui.client.history(prompt_id)

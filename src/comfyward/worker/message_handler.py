@@ -1,4 +1,4 @@
-"""What ComfyUI says of one run, passed on: to the course that is kept of it, and to the server."""
+"""What ComfyUI's messages mean for the run that has the GPU: for its progress, its results and its reports."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from comfyward.worker.job import Job
 from comfyward.worker.protocol import NodeProgress
 
 
-class Story:
-    """`error` is what ComfyUI said that a node failed with."""
+class MessageHandler:
+    """Handles the messages of one run. `error` is what ComfyUI said that a node failed with."""
 
     def __init__(self, job: Job, gathering: Gathering) -> None:
-        self._job, self._gathering, self._course = job, gathering, gathering.course
+        self._job, self._gathering, self._progress = job, gathering, gathering.progress
         self.error: Mapping[str, Any] | None = None
 
-    async def hear(self, message: messages.Message | None) -> None:
-        """Raises OSError when a picture cannot be kept."""
-        course, reporter, ours = self._course, self._job.reporter, self._job.prompt_id
+    async def handle(self, message: messages.Message | None) -> None:
+        """Passes over what is of other runs. Raises OSError when a picture cannot be kept."""
+        progress, reporter, ours = self._progress, self._job.reporter, self._job.prompt_id
         match message:
             case messages.Cached(which, nodes) if which == ours:
-                course.cached(nodes)
+                progress.cached(nodes)
                 reporter.cached(list(nodes))
             case messages.Executing(which) if which == ours:
-                self._tell([course.begin(message)])
+                self._report([progress.begin(message)])
                 self._gathering.more()
             case messages.NodeStates(which, states) if which == ours:
-                self._tell(course.move(states))
+                self._report(progress.move(states))
             case messages.Progress(which, node, value, maximum) if which == ours:
-                self._tell(course.step(node, value, maximum))
+                self._report(progress.step(node, value, maximum))
             case messages.Executed(which) if which == ours:
-                course.finish(message)
+                progress.finish(message)
                 self._gathering.more()
             case messages.Failed(which, error) if which == ours:
                 self.error = self.error or error
             case messages.Preview(which, node, content_type, data) if which in (None, ours):
-                await self._show(node or course.current, content_type, data)
+                await self._show(node or progress.current, content_type, data)
             case _:
                 return
 
-    def _tell(self, progress: Iterable[NodeProgress]) -> None:
-        for each in progress:
+    def _report(self, steps: Iterable[NodeProgress]) -> None:
+        for each in steps:
             self._job.reporter.progress(each)
 
     async def _show(self, node: str | None, content_type: str, data: bytes) -> None:
         """A PNG that an output node sends is its result; other pictures show work in progress."""
-        if node is not None and content_type == "image/png" and self._course.is_output.get(node):
+        if node is not None and content_type == "image/png" and self._progress.is_output.get(node):
             await self._gathering.picture(node, content_type, data)
         else:
             self._job.reporter.preview(node, content_type, data)

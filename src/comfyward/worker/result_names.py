@@ -10,7 +10,7 @@ MAX_PART = 80
 
 
 @dataclass
-class Names:
+class ResultNames:
     """Gives each result a name of its own, however alike the ids of two nodes look."""
 
     _taken: dict[str, object] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import brotli
 
-from comfyward.comfy.packing import pack
+from comfyward.comfy.compression import compress
 
 
 def test_both_forms_of_what_gets_smaller(tmp_path: Path) -> None:
@@ -16,8 +16,8 @@ def test_both_forms_of_what_gets_smaller(tmp_path: Path) -> None:
     (tmp_path / "noise.json").write_bytes(noise)
     (tmp_path / "picture.png").write_bytes(text)
 
-    pack(tmp_path)
-    pack(tmp_path)
+    compress(tmp_path)
+    compress(tmp_path)
 
     found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert found == {"assets/main.js", "assets/main.js.br", "assets/main.js.gz", "noise.json", "picture.png"}

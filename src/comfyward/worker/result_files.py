@@ -1,4 +1,4 @@
-"""Files that a run leaves in ComfyUI's folders. Whoever wrote them may write on: no link is followed."""
+"""Files that a run writes into ComfyUI's folders. Whoever wrote them may write on: no link is followed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from comfyward.files.digest import Hasher
-from comfyward.worker.course import Stamp
+from comfyward.worker.graph_progress import Stamp
 
 CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, order=True)
-class Leaving:
+class ResultFile:
     """A regular file below a folder, by its name there."""
 
     name: str
@@ -33,7 +33,7 @@ class Copy:
     hasher: Hasher
 
 
-def found_in(folder: Path) -> list[Leaving]:
+def found_in(folder: Path) -> list[ResultFile]:
     """Every regular file below a folder, in order of name. Links are left out: they may point anywhere."""
     return sorted(_walk(folder, folder)) if folder.is_dir() else []
 
@@ -68,14 +68,14 @@ def copy(folder: Path, name: str, target: Path) -> Copy | None:
     return Copy(target, _stamp(after), hasher) if is_whole else None
 
 
-def _walk(folder: Path, root: Path) -> Iterator[Leaving]:
+def _walk(folder: Path, root: Path) -> Iterator[ResultFile]:
     for entry in os.scandir(folder):
         path, status = Path(entry.path), entry.stat(follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
             yield from _walk(path, root)
         elif stat.S_ISREG(status.st_mode):
             name = path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
-            yield Leaving(name, path, _stamp(status))
+            yield ResultFile(name, path, _stamp(status))
 
 
 def _open(path: Path) -> BinaryIO:

@@ -18,16 +18,16 @@ FORMS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def pack(folder: Path) -> None:
+def compress(folder: Path) -> None:
     """Puts `name.br` and `name.gz` beside each file below a folder that is worth it. It can be done again."""
     with ThreadPoolExecutor() as threads:
-        for _ in threads.map(_pack_file, (path for path in folder.rglob("*") if path.suffix in SUFFIXES)):
+        for _ in threads.map(_compress_file, (path for path in folder.rglob("*") if path.suffix in SUFFIXES)):
             pass
 
 
-def _pack_file(path: Path) -> None:
+def _compress_file(path: Path) -> None:
     data = path.read_bytes()
-    for suffix, packed in FORMS.items():
-        smaller = packed(data)
+    for suffix, form in FORMS.items():
+        smaller = form(data)
         if len(smaller) < len(data) * GAIN:
             path.with_name(path.name + suffix).write_bytes(smaller)

@@ -19,8 +19,8 @@ Stamp = tuple[int, int]  # of a file: its size, and when it was last written (ns
 
 
 @dataclass
-class Course:
-    """`shown` and `meta` are what ComfyUI's history will say of the nodes that have finished."""
+class GraphProgress:
+    """One run's progress. `shown` and `meta` are what ComfyUI's history will say of the nodes that have finished."""
 
     graph: Collection[str]
     nodes: dict[str, NodeState] = field(default_factory=dict)
