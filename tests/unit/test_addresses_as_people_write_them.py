@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyward.runs.address import Address, parse_address, redirected, without_login
+from comfyward.runs.address import Address, origin_of, parse_address, redirected, without_login
 
 # What stands for itself in an address, and what has to be escaped.
 SEGMENT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/?#\\%\t\r\n"), max_size=20)
@@ -102,3 +102,11 @@ def test_a_redirect_may_hold_a_login_of_its_own() -> None:
 def test_a_redirect_elsewhere_is_refused(location: str) -> None:
     with pytest.raises(ValueError, match="it"):
         redirected("https://host/", location)
+
+
+def test_an_origin_is_the_same_however_it_is_written() -> None:
+    assert (
+        origin_of("https://Host.example/a") == origin_of("https://host.example:443/b?c") == "https://host.example:443"
+    )
+    assert origin_of("http://host.example") != origin_of("https://host.example")
+    assert origin_of("http://host.example") != origin_of("http://host.example:8080")

@@ -16,6 +16,7 @@ from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX
 from comfyward.api.views import find_input
 from comfyward.errors import InvalidUrl, NotFound
+from comfyward.runs.address import origin_of
 from comfyward.runs.files import Source, Stored, Url, source_from_row
 from comfyward.store import files, runs
 from comfyward.store.workflows import DEFAULT_ALIAS
@@ -23,7 +24,6 @@ from comfyward.store.workflows import DEFAULT_ALIAS
 _VIEW = re.compile(re.escape(API_PREFIX) + r"/view/workflows/([^/]+)/(input|output|run)/(.+)", re.DOTALL)
 _ASSET = re.compile(r"/api/v2/assets/([^/]+)/content")
 _NATIVE = re.compile(r"(?:/workflows/([^/]+))?/comfy(?:/api)?/view")
-_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,11 @@ async def resolve_own(context: Context, account_id: str, base_url: str, source: 
 def _asked(url: str, base_url: str) -> _Asked | None:
     """None for a URL of another server."""
     parts, base = urlsplit(url), urlsplit(base_url)
-    is_own = url.startswith("/") or _origin(url) == _origin(base_url)
+    is_own = url.startswith("/") or origin_of(url) == origin_of(base_url)
     if not is_own or not parts.path.startswith(f"{base.path}/"):
         return None
     path = parts.path.removeprefix(base.path)
     return _Asked(unquote(path), {name: values[0] for name, values in parse_qs(parts.query).items()})
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
 
 
 def _is_signed(context: Context, signed: str, asked: _Asked) -> bool:

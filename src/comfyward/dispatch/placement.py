@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 
+from comfyward.wording import plural
+
 # A run whose models some worker holds is that worker's next; it may be overtaken this many times longer.
 HELD_FACTOR = 4
 
@@ -282,7 +284,7 @@ def explain(standing: Standing) -> Explanation:
         return Explanation("warm_worker", reason, standing.waits_for_warm_ms)
     if standing.busy >= standing.workers:
         ahead = standing.place - 1
-        who = "It is next" if ahead == 0 else f"{ahead} {'run is' if ahead == 1 else 'runs are'} before it"
+        who = "It is next" if ahead == 0 else f"{plural(ahead, 'run is', 'runs are')} before it"
         pool, count = standing.pool, standing.workers
         busy = f"the one worker of {pool} is busy" if count == 1 else f"all {count} workers of {pool} are busy"
         return Explanation("queue", f"{who}, and {busy}.", expected)

@@ -31,7 +31,7 @@ from comfyward.files.digest import CHUNK_BYTES
 from comfyward.files.encoding import EncodingError, codings_of, decoded
 from comfyward.files.guard import Guard
 from comfyward.files.part import PART_BYTES, Fetched, Journal, PartFile, Progress, Validators, disk_error
-from comfyward.runs.address import Address, parse_address, password_of, redirected
+from comfyward.runs.address import Address, origin_of, parse_address, password_of, redirected
 
 MAX_REDIRECTS = 10
 MAX_TRIES = 4
@@ -279,7 +279,7 @@ class Fetch:
     def _own_headers(self, address: Address) -> dict[str, str]:
         """The caller's headers, for the host they were given for only; else what the address itself held."""
         login = {"Authorization": address.authorization} if address.authorization else {}
-        return {**login, **self.headers} if _origin(address) == _origin(self._address) else login
+        return {**login, **self.headers} if origin_of(address.url) == origin_of(self._address.url) else login
 
     def _judge(self, answer: _Answer) -> _Answer:
         """An answer that has the file or a part of it. Raises _Retry, FetchFailed."""
@@ -433,11 +433,6 @@ class _Answer:
             return (int(match[1]), int(match[3])) if match else (0, None)
         length = self.header("Content-Length")
         return 0, int(length) if length is not None and length.isdigit() else None
-
-
-def _origin(address: Address) -> tuple[str, str]:
-    parts = urlsplit(address.url)
-    return parts.scheme, parts.netloc.lower()
 
 
 def _shut(opened: socket.socket) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote, urljoin
+from urllib.parse import unquote, urljoin, urlsplit
 
 import idna
 
+OWN_PORTS = {"http": 80, "https": 443}
 _AROUND = "".join(map(chr, range(33)))
 _PARTS = re.compile(r"(https?)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?", re.IGNORECASE | re.DOTALL)
 _PORT = re.compile(r":([0-9]*)$")
@@ -52,6 +53,12 @@ def redirected(url: str, location: str) -> Address:
     except UnicodeDecodeError:  # bytes of an older character set, which the host wants to see again
         text = "".join(chr(byte) if byte < 128 else f"%{byte:02X}" for byte in raw)
     return parse_address(urljoin(url, _tidied(text)))
+
+
+def origin_of(url: str) -> str:
+    """The scheme, host and port behind a URL: the same for every way to write them. Raises ValueError."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or OWN_PORTS.get(parts.scheme)}"
 
 
 def without_login(url: str) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, select, update
 
 from comfyward.errors import NotFound
 from comfyward.ids import new_id
-from comfyward.runs.address import parse_address
+from comfyward.runs.address import origin_of, parse_address
 from comfyward.runs.run import EndReason, Run, State
 from comfyward.store.rows import text_of
 from comfyward.store.schema import accounts, webhook_deliveries
@@ -23,7 +22,6 @@ DeliveryState = Literal["pending", "delivered", "failed"]
 REFUSED_ENOUGH = 6
 DOWN_STATUSES = (429, 502, 503, 504)
 MAX_RECEIVER = 300
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -187,9 +185,7 @@ def resend(conn: Connection, account_id: str, delivery_id: str, now: int) -> Non
 
 def receiver_of(url: str) -> str:
     """The scheme, host and port behind a webhook's URL."""
-    parts = urlsplit(parse_address(url).url)
-    port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
-    return f"{parts.scheme}://{parts.hostname}:{port}"[:MAX_RECEIVER]
+    return origin_of(parse_address(url).url)[:MAX_RECEIVER]
 
 
 def _next_of_runs(in_flight: InFlight) -> list[ColumnElement[bool]]:

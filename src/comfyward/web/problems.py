@@ -51,7 +51,7 @@ OWN_WORDS = ("conflict", "invalid_value", "invalid_password")
 SENTENCES = {
     "internal": _OURS,
     "invalid_request": "That cannot be used here. Check what you typed and try again.",
-    "invalid_path": "This name or folder cannot be used. Leave out '..', backslashes and control characters.",
+    "invalid_path": "This name or folder cannot be used. Leave out '..' and empty folders, or choose a shorter name.",
     "invalid_url": "This address cannot be fetched. Use a public one that begins with https:// or http://.",
     "invalid_graph": "This workflow is not complete, so it cannot run. Open it in the editor and save it again.",
     "metadata_invalid": "These labels cannot be used.",

@@ -14,10 +14,10 @@ import nodes
 from aiohttp import web
 from comfy_api.internal import _ComfyNodeInternal, first_real_override
 
-from .probes import Probes, Reads, relative
+from .folders import NOT_MODELS
+from .probes import DescriptionReads, Probes, relative
 
 UPLOADS = ("image_upload", "video_upload", "audio_upload", "file_upload")
-NOT_MODELS = ("custom_nodes", "configs")
 NO_TYPE_OF_ANYBODY = "COMFYWARD_TYPE_OF_NOBODY"
 
 loading = sys.modules["comfyward_loading"]  # of prestartup_script.py: it has watched since before there were nodes
@@ -78,7 +78,7 @@ class _Description:
 
     def __init__(self, class_):
         self._class, self.error, self._inputs = class_, None, {}
-        with Reads() as reads:
+        with DescriptionReads() as reads:
             try:
                 self._inputs = _inputs_of(class_)
             except Exception as error:

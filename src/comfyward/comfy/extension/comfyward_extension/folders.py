@@ -10,7 +10,7 @@ import os
 
 import folder_paths
 
-NOT_MODELS = ("custom_nodes", "configs")
+NOT_MODELS = ("custom_nodes", "configs")  # kinds of folders that ComfyUI keeps beside those of models
 
 
 def link_operators_models():

@@ -147,8 +147,11 @@ def _absolute(folder):
     return os.path.join(folder_paths.models_dir if root == "models" else folder_paths.get_input_directory(), inside)
 
 
-class Reads:
-    """Which folders and files are read while it is entered: "*" for one that is neither a model nor an input."""
+class DescriptionReads:
+    """Which folders and files a class reads to describe its inputs: "*" for one that is neither a model nor an input.
+
+    Seen by Python's audit hook: the kernel (see `reads`) would have to be told beforehand where to look.
+    """
 
     _watching = None  # an audit hook cannot be taken away: there is one
 
@@ -157,16 +160,16 @@ class Reads:
         self._is_inside_list = False
 
     def __enter__(self):
-        if Reads._watching is None:
+        if DescriptionReads._watching is None:
             sys.addaudithook(_audit)
-        Reads._watching = self
+        DescriptionReads._watching = self
         self._real = folder_paths.cached_filename_list_, folder_paths.get_filename_list_
         folder_paths.cached_filename_list_, folder_paths.get_filename_list_ = self._cached, self._listed
         return self
 
     def __exit__(self, *exception):
         folder_paths.cached_filename_list_, folder_paths.get_filename_list_ = self._real
-        Reads._watching = False
+        DescriptionReads._watching = False
 
     def saw(self, path):
         if self._is_inside_list or not isinstance(path, (str, bytes, os.PathLike)):
@@ -190,5 +193,5 @@ class Reads:
 
 
 def _audit(event, arguments):
-    if Reads._watching and event in ("open", "os.listdir", "os.scandir"):
-        Reads._watching.saw(arguments[0])
+    if DescriptionReads._watching and event in ("open", "os.listdir", "os.scandir"):
+        DescriptionReads._watching.saw(arguments[0])

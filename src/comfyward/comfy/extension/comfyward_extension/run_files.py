@@ -13,6 +13,8 @@ from functools import cached_property
 
 import folder_paths
 
+from .folders import NOT_MODELS
+
 BASE = folder_paths.base_path
 MODELS = os.path.join(BASE, "models")
 CONTENT = os.path.join(os.path.dirname(BASE), "content")
@@ -20,7 +22,6 @@ MAX_NAME_LENGTH = 1024
 MAX_VALUES = 10_000
 EMBEDDING = re.compile(r"embedding:(\S+)")
 EMBEDDING_SUFFIXES = ("", ".safetensors", ".pt", ".bin")
-NOT_MODELS = ("custom_nodes", "configs")
 _ANNOTATION = re.compile(r" ?\[(input|output|temp)\]$")
 
 
