@@ -33,13 +33,20 @@ def run_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         get_input_directory=lambda: f"{tmp_path}/input",
     )
     monkeypatch.setitem(sys.modules, "folder_paths", comfyui)
-    path = process.EXTENSION_DIR / "comfyward_extension" / "run_files.py"
-    spec = importlib.util.spec_from_file_location("run_files", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+
+    def load(name: str) -> ModuleType:
+        path = process.EXTENSION_DIR / "comfyward_extension" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"extension.{name}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    monkeypatch.setitem(sys.modules, "extension", ModuleType("extension"))
+    load("folders")
+    return load("run_files")
 
 
 @pytest.mark.parametrize(
