@@ -22,7 +22,16 @@ from comfyward.store.rows import text_of as json_text
 from comfyward.web.problems import Advice, PageError, advices, on_problems
 from comfyward.web.visit import Pages, Visit, text_of
 from comfyward.workflows.graph import parse_graph, told_apart
-from comfyward.workflows.inputs import Input, chosen, inputs_of, parse, shown_by_default, with_missing, with_values
+from comfyward.workflows.inputs import (
+    Input,
+    chosen,
+    inputs_of,
+    parse,
+    refuse_unchosen,
+    shown_by_default,
+    with_missing,
+    with_values,
+)
 from comfyward.workflows.listing import Paths
 from comfyward.workflows.needs import model_urls
 from comfyward.workflows.starters import MODEL_URLS
@@ -171,10 +180,12 @@ def _labelled(workflow: Workflow, inputs: list[Input]) -> list[Input]:
 
 
 def _filled(form: FormData, graph_text: str, inputs: list[Input]) -> dict[str, Any]:
-    """The graph with what the form says. Raises InvalidValue naming the first input that cannot be so."""
+    """The graph with what the form says. Raises InvalidValue naming the first input that cannot be so,
+    InvalidGraph for files that are yet to be chosen."""
     by_key = {each.key: each for each in inputs}
     values = []
     for name in form:
         if name.startswith(CHANGED) and (each := by_key.get(name.removeprefix(CHANGED))) is not None:
             values.append((each, parse(each, text_of(form, f"{VALUE}{each.key}", 100_000, each.label))))
+    refuse_unchosen({each.key: (each, each.value) for each in inputs} | {each.key: (each, new) for each, new in values})
     return with_values(msgspec.json.decode(graph_text), values)

@@ -26,14 +26,15 @@ class Places:
     def __init__(self, spec: ComfySpec, data_dir: Path) -> None:
         self._names = dict(_spellings(_named(spec, data_dir)))
         longest_first = sorted(self._names, key=len, reverse=True)
-        # What differs by content lies below a folder of that name, which leads back to where it stands.
+        # Each file of a run has a second path, by its content, and lies where only ComfyUI can read it.
         bases = "|".join(re.escape(str(base)) for base in {spec.base_dir, spec.base_dir.resolve()})
         self._by_content = re.compile(rf"({bases})/content/[0-9a-f]+(?=/)")
+        self._stored = re.compile(rf"(?:{bases})/files/[0-9a-f]+(?=/)")
         self._pattern = re.compile(rf"(?:{'|'.join(map(re.escape, longest_first))})(?![\w.-])")
 
     def named(self, text: str) -> str:
         """A text with the names in place of this host's paths."""
-        plain = self._by_content.sub(lambda found: found[1], text)
+        plain = self._stored.sub("", self._by_content.sub(lambda found: found[1], text))
         return self._pattern.sub(lambda found: self._names[found.group()], plain)
 
     def told(self, ended: Ended) -> Ended:
@@ -57,10 +58,13 @@ class Places:
 
 def _named(spec: ComfySpec, data_dir: Path) -> Iterable[tuple[Path, str]]:
     """Each place with its name; the first name of a place counts."""
-    yield from ((spec.base_dir / folder, f"/{folder}") for folder in _RUNS_FOLDERS)
+    copy = spec.base_dir / "source"  # of ComfyUI, which runs from there
+    yield from ((root / folder, f"/{folder}") for root in (spec.base_dir, copy) for folder in _RUNS_FOLDERS)
+    packs = ("custom_nodes", *(f"custom_nodes_{number}" for number in range(1, len(spec.custom_nodes_dirs))))
+    yield from ((copy / name, _PACKS) for name in packs)
     yield from ((folder, "/models") for folder in spec.model_dirs)
     yield from ((folder, _PACKS) for folder in (*spec.custom_nodes_dirs, EXTENSION_DIR))
-    yield from ((folder, "ComfyUI") for folder in (spec.base_dir, spec.installation.source))
+    yield from ((folder, "ComfyUI") for folder in (copy, spec.base_dir, spec.installation.source))
     yield spec.installation.python.parent.parent, "python"
     yield from ((folder, "python") for folder in spec.installation.folders)
     yield Path(comfyward.__file__).parent, "comfyward"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from comfyward.errors import InvalidValue
+from comfyward.errors import InvalidGraph, InvalidValue
 from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, InputSpec
 from comfyward.workflows.graph import Graph, Node, is_link, names_of
 from comfyward.workflows.listing import Paths
@@ -134,6 +134,18 @@ def _colour(each: Input, text: str) -> int | str:
     if not _COLOUR.fullmatch(text):
         raise ValueError(text)
     return int(text[1:], 16) if isinstance(each.value, int) else text
+
+
+def refuse_unchosen(filled: Mapping[str, tuple[Input, Any]]) -> None:
+    """Raises InvalidGraph for files that are yet to be chosen: to ComfyUI no name is the name of the whole folder."""
+    about: dict[str, Any] = {"type": "value_not_in_list", "received": "", "folder": INPUT_FOLDER}
+    unchosen = [
+        about | {"node_id": each.node_id, "node": each.node, "input": each.name}
+        for each, value in filled.values()
+        if each.takes_upload and value == "" and "" not in each.choices
+    ]
+    if unchosen:
+        raise InvalidGraph("Files are to be chosen.", type=about["type"], problems=unchosen)
 
 
 def _within(each: Input, number: float) -> float:

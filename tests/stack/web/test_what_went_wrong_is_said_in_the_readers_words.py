@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from tests.api_words import api_words_in
+from tests.fakes.http import Origin
+from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, load_and_save, node, picture
 from tests.stack.stack import Client, Stack
 from tests.stack.web.conftest import Enter
@@ -172,14 +174,14 @@ def test_no_address_leads_to_the_apis_language(real: Stack, account: str, path: 
     assert api_words_in(answer.text.partition("<main")[2].partition("</main>")[0]) == []
 
 
-def test_a_file_that_cannot_be_fetched(start_fake: Any, enter: Enter, account: str) -> None:
+def test_a_file_that_cannot_be_fetched(start_fake: StartFake, enter: Enter, account: str, site: Origin) -> None:
     stack = start_fake().wait_ready()
     client = stack.client(account)
-    run = client.run(fake_save(), files={"/models/loras/a.safetensors": f"{stack.url}/nothing/here.safetensors"})
+    run = client.run(fake_save(), files={"/models/loras/a.safetensors": f"{site.url}/nothing.safetensors"})
 
     page = enter(stack, account)
     page.goto(f"/runs/{run['id']}")
 
     said = page.get_by_label("What went wrong").locator(".advice")
-    assert said.inner_text().startswith("a.safetensors could not be fetched: '127.0.0.1' answered 404.")
+    assert said.inner_text().startswith("a.safetensors could not be fetched: '127.0.0.1' answered 404")
     assert api_words_in(said.inner_text()) == []
