@@ -105,6 +105,24 @@ def test_a_model_replaced_under_the_same_name_changes_the_picture(
     assert real.comfyui_pid() == before
 
 
+def test_a_replaced_lora_that_is_not_applied_needs_no_new_process(real: Stack, site: Origin, models: Path) -> None:
+    def run(version: str, strength: float) -> bytes:
+        graph = _with_lora()
+        graph["lora"]["inputs"] |= {"strength_model": strength, "strength_clip": strength}
+        files = {
+            f"/models/checkpoints/{CHECKPOINT}": models / "one" / CHECKPOINT,
+            f"/models/loras/{LORA}": models / version / LORA,
+        }
+        urls = {path: site.put(f"/{file.parent.name}/{file.name}", file.read_bytes()) for path, file in files.items()}
+        return _pixels(real.client("alice").run(graph, files=urls))
+
+    applied = run("one", 1.0)
+    before = real.comfyui_pid()
+
+    assert run("two", 0.0) != applied
+    assert real.comfyui_pid() == before
+
+
 def test_the_operators_lora_replaced_on_disk_changes_the_picture(real: Stack, client: Client, models: Path) -> None:
     graph = text_to_image(seed=11, lora=f"house-{LORA}")
     graph["checkpoint"]["inputs"]["ckpt_name"] = f"house-{CHECKPOINT}"

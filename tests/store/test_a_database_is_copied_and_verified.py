@@ -61,7 +61,7 @@ def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, postgres: Postgres) ->
 def test_old_tables_are_upgraded_once_for_all_servers(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMFYWARD_DATABASE_URL", postgres.new_database())
 
-    assert "Upgraded from None" in _db("upgrade").output
+    assert "Made a new database" in _db("upgrade").output
     assert "are of revision" in _db("upgrade").output
 
 

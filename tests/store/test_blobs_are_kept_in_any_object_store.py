@@ -89,7 +89,8 @@ async def test_a_url_hands_a_blob_out_with_the_headers_it_was_stored_with(
     with urllib.request.urlopen(url) as answer:
         assert answer.read() == b"a picture"
         assert answer.headers["Content-Type"] == "image/png"
-        assert answer.headers["Content-Disposition"] == 'inline; filename="ComfyUI 1.png"'
+        names = """filename="ComfyUI 1.png"; filename*=UTF-8''ComfyUI%201.png"""
+        assert answer.headers["Content-Disposition"] == f"inline; {names}"
 
 
 async def test_a_worker_stores_an_output_by_itself(s3: S3, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

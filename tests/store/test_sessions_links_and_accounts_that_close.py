@@ -109,7 +109,8 @@ def test_what_changed_since_a_page_was_made(store: Store) -> None:
 
 def test_nobody_waits_for_another_accounts_imports(store: Store) -> None:
     for number in range(5):
-        wanted = Import(f"a{number}", store.alice.id, "/models/loras/a", {"url": "u"}, "waiting", None, number, None)
+        url = {"url": f"u{number}"}
+        wanted = Import(f"a{number}", store.alice.id, "/models/loras/a", url, "waiting", None, number, None)
         store.write(imports.add, wanted)
     store.write(imports.add, Import("b", store.bob.id, "/models/loras/b", {"url": "u"}, "waiting", None, 9, None))
 
