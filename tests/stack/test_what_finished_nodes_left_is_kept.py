@@ -60,6 +60,7 @@ def test_of_a_run_that_fails(start_fake: StartFake, last: dict[str, Any], more: 
         assert client.http.get(output["url"]).text in ("whole", "first", "second")
 
 
+@pytest.mark.several_servers
 def test_while_the_run_goes_on_and_when_it_is_cancelled(start_fake: StartFake) -> None:
     stack = start_fake(native_port=str(free_port()), native_open="true").wait_ready()
     client, url = stack.client(), f"{stack.native_url.replace('http', 'ws')}/ws?clientId=me"
@@ -95,6 +96,7 @@ def test_while_the_run_goes_on_and_when_it_is_cancelled(start_fake: StartFake) -
     assert sorted(told) == NAMES  # each once
 
 
+@pytest.mark.several_servers
 def test_another_attempt_leaves_it_once(start_fake: StartFake) -> None:
     stack = start_fake().wait_ready()
     client = stack.client()

@@ -25,6 +25,7 @@ from comfyward.workflows.listing import Paths
 
 REMEMBERED = 64
 MAX_REMEMBERED_WORKERS = 100
+DEVICE_MEMORY = ("vram_total", "vram_free", "torch_vram_total", "torch_vram_free")
 
 # The account's one address of what each of its workflows offers alike, so that a browser keeps it once for all of them.
 SHARED_INFO = "/comfy/api/object_info"
@@ -210,9 +211,6 @@ def _of_hosts(found: list[WorkerRow], what: str) -> int:
 
 def _device(index: int, worker: WorkerRow) -> dict[str, Any]:
     memory = _memory(worker)
-    amounts = {name: memory.get(name, 0) for name in _DEVICE_MEMORY}
+    amounts = {name: memory.get(name, 0) for name in DEVICE_MEMORY}
     kind = memory.get("device_type") or worker.pool.lower()
     return {"name": f"{worker.pool} {worker.device}", "type": kind, "index": index, **amounts}
-
-
-_DEVICE_MEMORY = ("vram_total", "vram_free", "torch_vram_total", "torch_vram_free")
