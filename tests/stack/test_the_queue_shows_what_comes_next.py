@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
-
-pytestmark = pytest.mark.several_servers
 
 
 def test_runs_put_in_front_and_runs_of_other_priorities(start_fake: StartFake) -> None:

@@ -190,7 +190,7 @@ class Agent:
 
     async def _on_gpu(self, job: Job, files: list[StagedFile], staged_ahead: contextlib.ExitStack) -> Ended:
         """Executes a run that has the GPU, gives the GPU back, and collects what the run left, however it ended."""
-        gathering = self.collect.begin(job)
+        gathering = self.collect.begin(job, self.places)
         try:
             try:
                 staged_ahead.close()  # the next run may be staged

@@ -25,6 +25,7 @@ from comfyward.runs.run import EndReason
 from comfyward.worker.graph_progress import GraphProgress, Stamp, files_of
 from comfyward.worker.job import Executed, Job
 from comfyward.worker.link import ServerLink
+from comfyward.worker.places import Places
 from comfyward.worker.protocol import Ended, FailureReport, OutputFile, OutputOffer, Produced
 from comfyward.worker.reporter import Room
 from comfyward.worker.result_files import copy, found_in, hashed, read
@@ -47,16 +48,16 @@ class Collect:
     base: Path
     kept: Path
 
-    def begin(self, job: Job) -> Gathering:
+    def begin(self, job: Job, places: Places) -> Gathering:
         """Gathers what a run leaves from now on, until `finish`."""
-        return Gathering(self.link, job, self.base, self.kept / job.lease)
+        return Gathering(self.link, job, self.base, self.kept / job.lease, places)
 
 
 class Gathering:
     """What one run leaves. `progress` says how far the run is, and so which of it is whole."""
 
-    def __init__(self, link: ServerLink, job: Job, base: Path, left: Path) -> None:
-        self._link, self._job, self._base, self.left = link, job, base, left
+    def __init__(self, link: ServerLink, job: Job, base: Path, left: Path, places: Places) -> None:
+        self._link, self._job, self._base, self.left, self._places = link, job, base, left, places
         self.prompt: dict[str, Any] = msgspec.json.decode(job.assignment.prompt)
         self.progress = GraphProgress(self.prompt)
         self._names, self._numbers = ResultNames(), itertools.count(1)
@@ -155,7 +156,7 @@ class Gathering:
         previews = [each.output for each in files if each.kind == "temp"]
         if outputs or shown:
             meta = {node: about for node, about in progress.meta.items() if node in shown}
-            produced = Produced(0, outputs, _bounded(shown, meta), previews)
+            produced = Produced(0, outputs, self._places.within(_bounded(shown, meta)), previews)
             self._job.reporter.produced(lambda _: _ready(produced))
 
     async def _early(self, kind: str, name: str, node: str | None, room: Room) -> _Early | None:

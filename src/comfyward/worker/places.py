@@ -39,19 +39,20 @@ class Places:
 
     def told(self, ended: Ended) -> Ended:
         """The last report of a run, as its account may read it."""
-        failure = ended.failure and msgspec.convert(self._inside(msgspec.to_builtins(ended.failure)), FailureReport)
+        failure = ended.failure and msgspec.convert(self.within(msgspec.to_builtins(ended.failure)), FailureReport)
         return msgspec.structs.replace(
-            ended, failure=failure, shown=self._inside(ended.shown), log=self.named(ended.log)
+            ended, failure=failure, shown=self.within(ended.shown), log=self.named(ended.log)
         )
 
-    def _inside(self, value: Any) -> Any:
+    def within(self, value: Any) -> Any:
+        """A value with the names in place of this host's paths in each of its texts."""
         match value:
             case str():
                 return self.named(value)
             case dict():
-                return {self._inside(key): self._inside(inner) for key, inner in value.items()}
+                return {self.within(key): self.within(inner) for key, inner in value.items()}
             case list():
-                return [self._inside(inner) for inner in value]
+                return [self.within(inner) for inner in value]
             case _:
                 return value
 

@@ -1,0 +1,20 @@
+"""A node that shows where a file lies shows it as the run's account knows it, while the run goes on too."""
+
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import node
+
+
+def test_while_others_go_on(start_fake: StartFake) -> None:
+    stack = start_fake().wait_ready()
+    client, path = stack.client(), stack.data_dir.resolve() / "cache" / "blobs" / "ab"
+    graph = {
+        "1": node("FakeWait", seconds=2),  # until somebody listens
+        "2": node("FakeText", text=f"from {path}"),
+        "3": node("FakeWait", seconds=60),
+    }
+
+    run_id = client.submit(graph)
+    event = client.wait_for(run_id, "shown", node="2")
+    client.cancel(run_id)
+
+    assert event["shown"] == {"text": ["from cache/blobs/ab"]}
