@@ -1,8 +1,11 @@
 """The downloader against a real server with faults: ranges, breaks, redirects, lengths, limits."""
 
+import contextlib
 import gzip
 import random
+import socket
 import threading
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -14,6 +17,7 @@ from backports import zstd
 
 from comfyward.errors import FetchFailed, FetchRefused, HostBusy, TooLarge
 from comfyward.files.digest import digests_of
+from comfyward.files.encoding import decoded
 from comfyward.files.fetch import Fetch, Limits, Stop, Stopped
 from comfyward.files.guard import Guard
 from comfyward.files.part import PART_BYTES, Fetched
@@ -204,6 +208,28 @@ def test_a_bomb_is_refused_as_soon_as_it_is_over_the_limit(site: Origin, fetch: 
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_members_are_found_wherever_the_bytes_are_cut(coding: str) -> None:
+    pack = {"gzip": gzip.compress, "zstd": zstd.compress}[coding]
+    data = b"".join(map(pack, (b"a", b"b", b"c")))
+    for size in range(1, len(data) + 1):
+        pieces = [data[start : start + size] for start in range(0, len(data), size)]
+        read = decoded([coding], lambda _, pieces=pieces: pieces.pop(0) if pieces else b"", lambda: None)
+        assert b"".join(iter(lambda read=read: read(100), b"")) == b"abc"
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_encoded_bytes_that_hold_nothing_have_the_time_limit_too(site: Origin, fetch: Start, layers: int) -> None:
+    nothing = gzip.compress(b"") * 200_000
+    for _ in range(layers - 1):
+        nothing = gzip.compress(nothing) * 10
+    url = site.put("/file", nothing, headers={"Content-Encoding": ", ".join(["gzip"] * layers)})
+    began = time.monotonic()
+    with pytest.raises(FetchFailed, match="longer than"):
+        fetch(url, limits=Limits(bytes=1 << 30, seconds=0.1)).run()
+    assert time.monotonic() - began < 2
+
+
 def brotli_fast(data: bytes) -> bytes:
     return brotli.compress(data, quality=3)
 
@@ -307,6 +333,31 @@ def test_a_refusal_says_what_the_host_said_but_no_secret(site: Origin, fetch: St
     with pytest.raises(FetchFailed, match=r"answered 401: no token \*\*\* nor \*\*\*, or") as refused:
         fetch(url.replace("//", "//bob:hunter22@"), headers={"X-Key": "s3cret-key"}).run()
     assert "s3cret-key" not in refused.value.message
+
+
+@pytest.mark.parametrize("drips", [b"HTTP/1.1 200 OK\r\nX-Drip: ", b"HTTP/1.1 403 Forbidden\r\n\r\nBecause"])
+def test_a_server_that_drips_has_the_time_limit_too(fetch: Start, drips: bytes) -> None:
+    """One byte after the other, none too late."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    opened, _ = server.accept()
+                    with opened:
+                        opened.sendall(drips)
+                        while not over.wait(0.05):
+                            opened.sendall(b".")
+
+        threading.Thread(target=drip, daemon=True).start()
+        began = time.monotonic()
+        try:
+            with pytest.raises(FetchFailed):
+                fetch(f"http://127.0.0.1:{server.getsockname()[1]}/", limits=Limits(bytes=100, seconds=1)).run()
+        finally:
+            over.set()
+    assert time.monotonic() - began < 5
 
 
 def test_a_silent_server_does_not_keep_a_stopped_download(site: Origin, fetch: Start) -> None:

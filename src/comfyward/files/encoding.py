@@ -40,10 +40,13 @@ def codings_of(header: str | None) -> tuple[str, ...]:
     return codings
 
 
-def decoded(codings: Sequence[str], read: Read) -> Read:
-    """Reads the bytes behind an encoding. Calls raise EncodingError, and EOFError where they end too early."""
+def decoded(codings: Sequence[str], read: Read, check: Callable[[], None]) -> Read:
+    """Reads the bytes behind an encoding. Calls raise EncodingError, and EOFError where they end too early.
+
+    `check` is called again and again, also while much is read that holds nothing; what it raises ends the reading.
+    """
     for coding in reversed(codings):
-        read = _Decoded(coding, read).read
+        read = _Decoded(coding, read, check).read
     return read
 
 
@@ -65,8 +68,8 @@ class _Decoder(Protocol):
 
 
 class _Decoded:
-    def __init__(self, coding: str, source: Read) -> None:
-        self._coding, self._source = coding, source
+    def __init__(self, coding: str, source: Read, check: Callable[[], None]) -> None:
+        self._coding, self._source, self._check = coding, source, check
         self._decoder: _Decoder | None = None
         self._over = b""
 
@@ -79,6 +82,7 @@ class _Decoded:
     def _decode(self, size: int) -> bytes:
         """About `size` bytes: not every decoder stops exactly there. Raises EOFError when they end inside a stream."""
         while True:
+            self._check()
             if self._decoder is None or self._decoder.is_over:
                 if not (data := self._next_member()):
                     return b""
@@ -98,12 +102,18 @@ class _Decoded:
     def _next_member(self) -> bytes:
         """The beginning of the stream, or of what comes after its first part; nothing at its end."""
         if self._decoder is None:
-            data = self._source(READ_BYTES)
-            return data + self._source(READ_BYTES) if len(data) == 1 else data  # two bytes tell kinds apart
-        data = self._decoder.rest or self._source(READ_BYTES)
-        if self._coding not in _MEMBERS or not data.startswith(_MEMBERS[self._coding]):
+            return self._at_least(2)  # two bytes tell kinds apart
+        mark = _MEMBERS.get(self._coding)
+        data = self._at_least(len(mark), self._decoder.rest) if mark else b""
+        if not mark or not data.startswith(mark):
             self._source = lambda _: b""  # what follows is filling
             return b""
+        return data
+
+    def _at_least(self, count: int, data: bytes = b"") -> bytes:
+        """What is there, with as much more as is needed; less than that at the end."""
+        while len(data) < count and (more := self._source(READ_BYTES)):
+            data += more
         return data
 
 

@@ -102,6 +102,7 @@ class Fetch:
     progress: Progress = lambda done, total: None
     make_room: Callable[[int], None] = lambda size: None
     stop: Stop = field(default_factory=Stop)
+    _late: Stop = field(init=False, default_factory=Stop)
 
     def run(self) -> Fetched | None:
         """The finished file, or None when the server says that it has not changed since `known`.
@@ -109,10 +110,21 @@ class Fetch:
         Raises FetchFailed, FetchRefused, HostBusy, TooLarge, StorageFull or Stopped.
         """
         self._deadline = time.monotonic() + self.limits.seconds
+        alarm = threading.Timer(self.limits.seconds, self._late.set)
+        alarm.daemon = True
+        alarm.start()
         try:
             return self._patiently(self._run_once)
         except _Retry as retry:
             raise retry.error from retry
+        finally:
+            alarm.cancel()
+
+    @contextlib.contextmanager
+    def _ending(self, opened: socket.socket) -> Iterator[None]:
+        """Ends what is read from a socket when the caller stops it or there is no time left."""
+        with self.stop.shutting(opened), self._late.shutting(opened):
+            yield
 
     @property
     def host(self) -> str:
@@ -242,7 +254,7 @@ class Fetch:
             self._check()
             want = CHUNK_BYTES if length is None else min(CHUNK_BYTES, length - done)
             try:
-                with self.stop.shutting(answer.socket):
+                with self._ending(answer.socket):
                     count = answer.readinto(buffer[:want])
             except (OSError, EOFError, http.client.HTTPException) as error:
                 self._check()
@@ -299,7 +311,7 @@ class Fetch:
 
     def _refused(self, answer: _Answer) -> Exception:
         """What to raise for an answer without a file: with what the host says, and with how long it wants to wait."""
-        with answer:
+        with answer, self._ending(answer.socket):
             said = refusal.sentence_of(answer.read_refusal(), self._secrets())
         message = f"'{self.host}' answered {answer.status}{f': {said}' if said else ''}"
         message += "" if message.endswith((".", "!", "?", "…")) else "."
@@ -334,9 +346,9 @@ class Fetch:
             for name, value in {**base, **self._own_headers(address), **headers}.items():
                 connection.putheader(name, value)
             connection.endheaders()
-            with self.stop.shutting(opened):
+            with self._ending(opened):
                 response = connection.getresponse()
-            return _Answer(connection, response, address, opened)
+            return _Answer(connection, response, address, opened, self._check)
         except (OSError, http.client.HTTPException, UnicodeError, ValueError) as error:
             connection.close()
             self._check()
@@ -384,12 +396,13 @@ class _Answer:
         response: http.client.HTTPResponse,
         address: Address,
         opened: socket.socket,
+        check: Callable[[], None],
     ) -> None:
         self._connection, self._response, self.address, self.socket = connection, response, address, opened
         self.status = response.status
         self.validators = Validators(response.getheader("ETag"), response.getheader("Last-Modified"))
         self._codings = codings_of(response.getheader("Content-Encoding"))
-        self._decoded = decoded(self._codings, response.read1)
+        self._decoded = decoded(self._codings, response.read1, check)
         self.start, self.total = self._extent()
 
     @property
@@ -410,9 +423,13 @@ class _Answer:
     def read_refusal(self) -> bytes:
         """The beginning of an answer that is no file, as far as it comes soon."""
         self.socket.settimeout(REFUSAL_TIMEOUT_S)
-        body = b""
+        body, ends_at = b"", time.monotonic() + REFUSAL_TIMEOUT_S
         with contextlib.suppress(OSError, EOFError, ValueError, EncodingError, http.client.HTTPException):
-            while len(body) < refusal.READ_BYTES and (piece := self._decoded(refusal.READ_BYTES - len(body))):
+            while (
+                time.monotonic() < ends_at
+                and len(body) < refusal.READ_BYTES
+                and (piece := self._decoded(refusal.READ_BYTES - len(body)))
+            ):
                 body += piece
         return body
 
