@@ -7,6 +7,7 @@ escaped or not, with a signature or without one.
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -41,8 +42,7 @@ async def resolve_own(context: Context, account_id: str, base_url: str, source: 
     if match := _VIEW.fullmatch(asked.path):
         return await _viewed(context, account_id, asked, *match.groups())
     if match := _ASSET.fullmatch(asked.path):
-        signed = f"{asked.path}?expires={asked.query.get('expires', '')}"
-        return await _asset(context, account_id, match[1], is_open=_is_signed(context, signed, asked))
+        return await _asset(context, account_id, match[1], is_open=_is_open(context, asked))
     if match := _NATIVE.fullmatch(asked.path):
         return await _seen(context, account_id, match[1] or DEFAULT_ALIAS, asked.query)
     if source.url.startswith("/"):
@@ -62,6 +62,12 @@ def _asked(url: str, base_url: str) -> _Asked | None:
 
 def _is_signed(context: Context, signed: str, asked: _Asked) -> bool:
     return context.auth.check_signature(signed, asked.query.get("sig", ""))
+
+
+def _is_open(context: Context, asked: _Asked) -> bool:
+    """Whether a link of v2 carries its own right, and still does."""
+    expires = asked.query.get("expires", "")
+    return _is_signed(context, f"{asked.path}?expires={expires}", asked) and int(expires) >= time.time()
 
 
 async def _viewed(context: Context, account_id: str, asked: _Asked, workflow_id: str, kind: str, rest: str) -> Source:

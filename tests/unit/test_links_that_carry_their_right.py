@@ -1,0 +1,60 @@
+"""A link of v2 opens another account's file for as long as it says, as a value of `files` too."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from comfyward.api.auth import Auth
+from comfyward.api.context import Context
+from comfyward.api.own_urls import resolve_own
+from comfyward.errors import NotFound
+from comfyward.runs.files import Stored, Url
+from comfyward.store import files
+from comfyward.store.db import Database
+from comfyward.store.files import new_file
+
+SERVER = "http://server"
+PATH = "/api/v2/assets/42/content"
+
+
+@dataclass(frozen=True)
+class _OfAnotherAccount:
+    """A server whose only file is another account's."""
+
+    auth: Auth = field(default_factory=lambda: Auth(cast(Database, None), "secret"))
+
+    @property
+    def db(self) -> _OfAnotherAccount:
+        return self
+
+    async def look(self, question: Callable[..., Any], *_: object) -> Any:
+        if question is files.by_id_of_any:
+            return new_file("other", "/output/a.png", "digest", 9, "image/png", 0)
+        raise NotFound("There is no such file.")
+
+
+def resolved(lasts_s: int, signed_as: int | None = None) -> object:
+    context, expires = _OfAnotherAccount(), int(time.time()) + lasts_s
+    signature = context.auth.signature(f"{PATH}?expires={expires if signed_as is None else signed_as}")
+    url = Url(f"{SERVER}{PATH}?expires={expires}&sig={signature}")
+    return asyncio.run(resolve_own(cast(Context, context), "mine", SERVER, url))
+
+
+def test_it_opens_the_file_until_then() -> None:
+    assert resolved(60) == Stored("digest", 9)
+
+
+def test_afterwards_it_does_not() -> None:
+    with pytest.raises(NotFound):
+        resolved(-1)
+
+
+def test_nobody_changes_until_when() -> None:
+    with pytest.raises(NotFound):
+        resolved(60, signed_as=int(time.time()) - 1)
