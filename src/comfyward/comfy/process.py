@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from comfyward.comfy import private_copy, sandbox
+from comfyward.comfy import private_copy, removal, sandbox
 from comfyward.comfy.install import Installation
 from comfyward.errors import SetupFailed
 from comfyward.runs.log import plain
@@ -36,8 +36,8 @@ MODEL_FOLDERS = (
 
 # Of a worker's base folder: what each start makes anew, and what stays. ComfyUI may write to all but `files`, which
 # holds the files of a run; its own folder, `source`, leads to the others.
-SCRATCH_FOLDERS = ("source", "input", "models")
-FOLDERS = ("files", "output", "temp", "user")
+SCRATCH_FOLDERS = ("source", "input", "models", "output", "temp", "files")
+FOLDERS = ("user",)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,10 @@ class ComfyProcess:
 
     async def start(self) -> None:
         """Raises SetupFailed, with the end of the log, when ComfyUI does not come up."""
-        await asyncio.to_thread(self._prepare_folders)
+        try:
+            await asyncio.to_thread(self._prepare_folders)
+        except OSError as error:
+            raise SetupFailed(f"The folders of ComfyUI cannot be made: {error}.") from error
         self.log_path.unlink(missing_ok=True)
         leash, self._leash = os.pipe()
         try:
@@ -169,7 +172,7 @@ class ComfyProcess:
         """Fresh ones: what a pack wrote into its own folder, or into ComfyUI's, is not there in its next life."""
         base = self._spec.base_dir
         for name in SCRATCH_FOLDERS:
-            shutil.rmtree(base / name, ignore_errors=True)
+            removal.remove_tree(base / name)
         for name in (*SCRATCH_FOLDERS, *FOLDERS):
             (base / name).mkdir(parents=True, exist_ok=True)
         for name in MODEL_FOLDERS:

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from comfyward.comfy import removal
+
 ROOTS = ("input", "models")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -45,11 +47,13 @@ class RunFolders:
 
     def remember(self) -> None:
         """Says that what the two folders hold now belongs there: packs made it when ComfyUI started."""
-        self._pristine = {}
+        self._pristine, self._placed = {}, []
+        for name in ("kept", "content"):
+            removal.remove_tree(self.base / name)
         for root in ROOTS:
             for folder, subfolders, names, opened in os.fwalk(self.base / root, follow_symlinks=False):
                 parts = Path(folder).relative_to(self.base).parts
-                self._pristine[parts] = (os.fstat(opened).st_mtime_ns, frozenset((*subfolders, *names)))
+                self._pristine[parts] = (os.fstat(opened).st_ctime_ns, frozenset((*subfolders, *names)))
 
     def place(self, files: Iterable[StagedFile]) -> None:
         """Gives each file its name."""
@@ -66,11 +70,11 @@ class RunFolders:
         while self._placed:
             placed = self._placed.pop()
             with contextlib.suppress(FileNotFoundError), self._opened(placed.folder) as opened:
-                _remove(placed.name, opened)
+                removal.remove(placed.name, opened)
                 if placed.kept is not None:
                     os.rename(self.base / "kept" / placed.kept, placed.name, dst_dir_fd=opened)
         for name in ("files", "content"):
-            shutil.rmtree(self.base / name, ignore_errors=True)
+            removal.remove_tree(self.base / name)
             (self.base / name).mkdir(exist_ok=True)
         for parts in self._pristine:
             self._clear_folder(parts)
@@ -93,7 +97,7 @@ class RunFolders:
         """Puts what has a name now (the operator's model, say) aside for as long as the run lasts."""
         if not _exists(name, opened):
             return None
-        kept = f"{len(self._placed)}-{name}"[:200]
+        kept = str(len(self._placed))
         (self.base / "kept").mkdir(exist_ok=True)
         os.rename(name, self.base / "kept" / kept, src_dir_fd=opened)
         return kept
@@ -101,11 +105,11 @@ class RunFolders:
     def _clear_folder(self, parts: tuple[str, ...]) -> None:
         changed_at, names = self._pristine[parts]
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), self._opened(parts) as opened:
-            if os.fstat(opened).st_mtime_ns == changed_at:
+            if os.fstat(opened).st_ctime_ns == changed_at:  # which no program can set back
                 return
             for name in set(os.listdir(opened)) - names:
-                _remove(name, opened)
-            self._pristine[parts] = (os.fstat(opened).st_mtime_ns, names)
+                removal.remove(name, opened)
+            self._pristine[parts] = (os.fstat(opened).st_ctime_ns, names)
 
     @contextlib.contextmanager
     def _opened(self, folder: Sequence[str], *, create: bool = False) -> Iterator[int]:
@@ -126,18 +130,9 @@ def _open_folder(name: str, opened: int, *, create: bool) -> int:
     except OSError:
         if not create:
             raise FileNotFoundError(name) from None
-    _remove(name, opened)  # nothing, or something that is no folder: a link would lead elsewhere
+    removal.remove(name, opened)  # nothing, or something that is no folder: a link would lead elsewhere
     os.mkdir(name, dir_fd=opened)
     return os.open(name, _FOLDER, dir_fd=opened)
-
-
-def _remove(name: str, opened: int) -> None:
-    try:
-        os.unlink(name, dir_fd=opened)
-    except FileNotFoundError:
-        return
-    except OSError:
-        shutil.rmtree(name, ignore_errors=True, dir_fd=opened)
 
 
 def _exists(name: str, opened: int) -> bool:

@@ -28,7 +28,7 @@ from comfyward.worker.link import ServerLink
 from comfyward.worker.places import Places
 from comfyward.worker.protocol import Ended, FailureReport, OutputFile, OutputOffer, Produced
 from comfyward.worker.reporter import Room
-from comfyward.worker.result_files import copy, found_in, hashed, read
+from comfyward.worker.result_files import ResultFile, copy, found_in, hashed, read, take
 from comfyward.worker.result_names import ResultNames, texts_of
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,8 @@ class Gathering:
         ]
         nodes = files_of(progress.shown, "output")
         rest = [file for file in files[:MAX_OUTPUTS] if self._is_new("output", file.name, file.stamp)]
-        outputs = [await self._output(_Result(file.name, nodes.get(file.name)), file.path, room) for file in rest]
+        taken = [(file, path) for file in rest if (path := self._taken("output", file)) is not None]
+        outputs = [await self._output(_Result(file.name, nodes.get(file.name)), path, room) for file, path in taken]
         names = {file.name for file in files}
         outputs += [await self._output(text, text.data, room) for text in self._texts(progress.shown, names)]
         previews = [await self._output(shot, path, room) for shot, path in self._rest_of_previews()]
@@ -124,8 +125,13 @@ class Gathering:
         nodes = files_of(self.progress.shown, "temp") if self._job.assignment.previews else {}
         for file in found_in(self.left / "temp") if nodes else ():
             is_new = file.name in nodes and self._is_new("temp", file.name, file.stamp)
-            if is_new and self._may_be_previewed(file.stamp):
-                yield _Result(file.name, nodes[file.name]), file.path
+            if is_new and self._may_be_previewed(file.stamp) and (path := self._taken("temp", file)) is not None:
+                yield _Result(file.name, nodes[file.name]), path
+
+    def _taken(self, kind: str, file: ResultFile) -> Path | None:
+        """The file where no node reaches it: one that still runs may have a folder open that was moved away."""
+        path = self._spool()
+        return path if take(file, self.left / kind, path) else None
 
     async def _keep_up(self) -> None:
         while True:

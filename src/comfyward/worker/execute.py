@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from comfyward.comfy import messages
+from comfyward.comfy import messages, removal
 from comfyward.comfy.client import History
 from comfyward.comfy.run_folders import StagedFile
 from comfyward.errors import ComfyUICrashed, ComfyUIError, GraphRefused, UnreadableAnswer
@@ -43,11 +43,11 @@ class Execute:
     async def execute(self, job: Job, files: list[StagedFile], gathering: Gathering) -> Executed:
         """Raises Failed when the run did not succeed, SetupFailed when ComfyUI cannot be started."""
         await self._comfyui.ensure()
-        self._comfyui.folders.place(files)
         log_start = self._comfyui.process.begin_log()
-        job.reporter.started()
         began = time.monotonic()
         try:
+            self._comfyui.folders.place(files)
+            job.reporter.started()
             history = await self._run(job, gathering, {file.path: file.digest for file in files})
             return Executed(history, _ms_since(began), self._log(log_start))
         except ComfyUIError as error:
@@ -58,8 +58,16 @@ class Execute:
             failed.ended = ended
             raise
         finally:
+            self._clear(gathering.left)
+
+    def _clear(self, left: Path) -> None:
+        """Nothing of a run reaches the next one: what cannot be taken away now goes when ComfyUI starts anew."""
+        try:
             self._comfyui.folders.clear()
-            _take_files(self._base, gathering.left)
+            _take_files(self._base, left)
+        except OSError:
+            self._comfyui.kill()
+            raise
 
     def _log(self, start: int) -> str:
         return self._comfyui.process.log_since(start)
@@ -110,7 +118,8 @@ class Execute:
 
     async def clean_up(self, job: Job) -> None:
         """What can wait until the run is reported: its collected files, and ComfyUI's memory of it."""
-        shutil.rmtree(self._collect_dir / job.lease, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(removal.remove_tree, self._collect_dir / job.lease)
         with contextlib.suppress(ComfyUIError):
             await self._comfyui.client.forget(job.prompt_id)
 
@@ -183,8 +192,13 @@ def _take_files(base: Path, left: Path) -> None:
     """Moves what is under output/ and temp/ away, so that the next run begins with none."""
     for name in ("output", "temp"):
         (left / name).mkdir(parents=True, exist_ok=True)
-        for entry in list((base / name).iterdir()):
-            entry.rename(left / name / entry.name)
+        opened = os.open(base / name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            for entry in os.listdir(opened):
+                removal.make_movable(entry, opened)
+                os.rename(entry, left / name / entry, src_dir_fd=opened)
+        finally:
+            os.close(opened)
 
 
 def _drain(queue: asyncio.Queue[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -34,8 +35,29 @@ class Copy:
 
 
 def found_in(folder: Path) -> list[ResultFile]:
-    """Every regular file below a folder, in order of name. Links are left out: they may point anywhere."""
-    return sorted(_walk(folder, folder)) if folder.is_dir() else []
+    """Every regular file below a folder, in order of name. Links are left out: they may point anywhere; and so are
+    folders that cannot be opened, or lie too deep."""
+    found, folders = list[ResultFile](), [folder]
+    while folders:
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                path, status = Path(entry.path), entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    folders.append(path)
+                elif stat.S_ISREG(status.st_mode):
+                    name = path.relative_to(folder).as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
+                    found.append(ResultFile(name, path, _stamp(status)))
+    return sorted(found)
+
+
+def take(file: ResultFile, folder: Path, target: Path) -> bool:
+    """Moves a file below a folder to where nobody else can put a link in its place; False when it is none by now."""
+    try:
+        with _opened_below(folder, file.path.relative_to(folder).as_posix()) as (here, last):
+            os.rename(last, target, src_dir_fd=here)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(target.lstat().st_mode)
 
 
 def read(path: Path) -> bytes:
@@ -68,22 +90,19 @@ def copy(folder: Path, name: str, target: Path) -> Copy | None:
     return Copy(target, _stamp(after), hasher) if is_whole else None
 
 
-def _walk(folder: Path, root: Path) -> Iterator[ResultFile]:
-    for entry in os.scandir(folder):
-        path, status = Path(entry.path), entry.stat(follow_symlinks=False)
-        if stat.S_ISDIR(status.st_mode):
-            yield from _walk(path, root)
-        elif stat.S_ISREG(status.st_mode):
-            name = path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
-            yield ResultFile(name, path, _stamp(status))
-
-
 def _open(path: Path) -> BinaryIO:
     return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
 
 
 def _open_below(folder: Path, name: str) -> BinaryIO:
     """A file below a folder, of which no part is a link. Raises FileNotFoundError."""
+    with _opened_below(folder, name) as (here, last):
+        return open(os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here), "rb")
+
+
+@contextlib.contextmanager
+def _opened_below(folder: Path, name: str) -> Iterator[tuple[int, str]]:
+    """The folder in which a name below another lies, open, and the last part of the name. Raises FileNotFoundError."""
     *folders, last = name.split("/")
     if any(part in ("", ".", "..") or "\0" in part for part in (*folders, last)):
         raise FileNotFoundError(name)
@@ -93,7 +112,7 @@ def _open_below(folder: Path, name: str) -> BinaryIO:
             there = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
             os.close(here)
             here = there
-        return open(os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here), "rb")
+        yield here, last
     except OSError as error:
         raise FileNotFoundError(name) from error
     finally:
