@@ -14,6 +14,7 @@ from starlette.requests import Request
 from comfyward.api.body import read_body
 from comfyward.errors import ComfywardError, NotFound
 from comfyward.ids import is_digest
+from comfyward.python_json import NOT_JSON, read_request
 from comfyward.store.assets import AssetFilter, Sort
 
 MAX_NAME = 512
@@ -133,9 +134,12 @@ def digest_of(text: object, code: str = "INVALID_HASH") -> str:
 async def read_object(request: Request, limit_bytes: int) -> dict[str, Any]:
     """Raises AssetError, TooLarge."""
     try:
-        return msgspec.json.decode(await read_body(request, limit_bytes), type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        body = read_request(await read_body(request, limit_bytes))
+    except NOT_JSON as error:
         raise AssetError("INVALID_JSON", "Request body must be valid JSON.") from error
+    if not isinstance(body, dict):
+        raise AssetError("INVALID_JSON", "Request body must be a JSON object.")
+    return body
 
 
 def whole_number(query: QueryParams, name: str, default: int, least: int, most: int) -> int:
