@@ -55,6 +55,8 @@ def test_a_node_that_answers_from_its_memory_is_run_in_a_new_comfyui(
     before = real.comfyui_pid()
     assert _seen(real.client("bob"), site, graph, BLUE) == {"read": BLUE}
     assert real.comfyui_pid() != before
+    without = real.client("carol").run(graph)
+    assert (without["status"], without["end_reason"]) == ("ERROR", "node_error"), without["output"]
 
 
 def _seen(client: Client, site: Origin, graph: dict[str, object], colour: tuple[int, ...]) -> dict[str, object]:

@@ -4,8 +4,8 @@ Two things follow from it:
 
 - A class that opens files which its inputs do not name (a whole folder, a name computed at run time) depends on
   everything that a run brings into that folder. It is learned when it happens; see `fingerprints`.
-- A node that opened a file before, is executed now that the file is another, and opens nothing, answers from its
-  memory: a dict of its module, an attribute of its class, an `lru_cache`. That result is refused, and the run
+- A node that opened a file before, is executed now that the file is another or gone, and opens nothing, answers from
+  its memory: a dict of its module, an attribute of its class, an `lru_cache`. That result is refused, and the run
   is tried again in a new process.
 """
 
@@ -30,7 +30,7 @@ class AnsweredFromMemory(Exception):
     """The worker knows it by this name."""
 
     def __init__(self, place):
-        super().__init__(f"{os.path.basename(place)} is another file than before, and the node did not read it.")
+        super().__init__(f"{os.path.basename(place)} is not what it was before, and the node did not read it.")
 
 
 AnsweredFromMemory.__module__ = "comfyward"
@@ -91,6 +91,7 @@ _places = defaultdict(set)  # path of a file where it really lies -> its places
 _windows = []  # of nodes that are being executed: more than one when they are asynchronous
 _unnamed = defaultdict(set)  # class -> folders in which it opened what its inputs do not name
 _seen = defaultdict(set)  # (reader, file or folder) -> what was there when it was opened
+_opened_by_name = defaultdict(set)  # name -> files and folders that were opened in any run, by each name they had
 
 
 def install():
@@ -170,7 +171,7 @@ def unnamed_by(class_):
 def _judge(node_id, class_, inputs, opened):
     """Learns from what a node opened. Raises AnsweredFromMemory when it should have opened a file and did not."""
     files, values = run_files.present, list(inputs.values())
-    named = files.named(values)
+    named = files.named(values) | _gone(values)
     if opened:
         _learn(node_id, class_, named, opened)
     within = [files.below(folder) for folder in files.folders & named.keys()]
@@ -180,6 +181,13 @@ def _judge(node_id, class_, inputs, opened):
     # What a text makes a node read (an embedding, a beginning of names), another text does not.
     unnamed = {folder: files.tree(folder) for folder in unnamed_by(class_)}
     _compare((class_, frozenset(run_files.texts_in(values))), unnamed, opened)
+
+
+def _gone(values):
+    """What these values named in an earlier run, and is not there in this one."""
+    names = run_files.names_in(values)
+    places = {place for name in names for place in _opened_by_name.get(name, ())}
+    return {place: None for place in places if run_files.present.identity(place) is None}
 
 
 def _compare(reader, targets, opened):
@@ -198,9 +206,12 @@ def _learn(node_id, class_, named, opened):
     for place in opened:
         if known.isdisjoint(_with_folders(place)):
             _unnamed[class_].update(_root_of(place))
+        if (identity := files.identity(place)) is None:
+            continue
         for reader in (class_, *_pack_of(class_)):
-            if (identity := files.identity(place)) is not None:
-                _seen[reader, place].add(identity)
+            _seen[reader, place].add(identity)
+        for name in files.names_of(place):
+            _opened_by_name[name].add(place)
 
 
 def _with_folders(place):

@@ -45,20 +45,28 @@ class RunFiles:
 
     @cached_property
     def _places(self):
-        """name -> places of what the run brought, by each name that a node may give it: from input/, from a folder of
-        models, with the folders' own names from further above, and as a whole path."""
-        roots = {os.path.normpath(folder) for folder in _folders()}
+        """name -> places of what the run brought."""
         places = defaultdict(set)
         for place in self.files.keys() | self.folders:
-            folder = place
-            while folder != os.path.dirname(folder):
-                name = os.path.relpath(place, folder)
-                if folder in roots or (folder in (BASE, MODELS) and os.sep in name):
-                    places[name].add(place)
-                folder = os.path.dirname(folder)
-            for path in (place, self.path_of(place), os.path.realpath(place)):
-                places[path.lstrip(os.sep)].add(place)
+            for name in self.names_of(place):
+                places[name].add(place)
         return places
+
+    def names_of(self, place):
+        """Each name that a node may give a place: from input/, from a folder of models, with the folders' own names
+        from further above, and as a whole path."""
+        folder = place
+        while folder != os.path.dirname(folder):
+            name = os.path.relpath(place, folder)
+            if folder in self._roots or (folder in (BASE, MODELS) and os.sep in name):
+                yield name
+            folder = os.path.dirname(folder)
+        for path in (place, self.path_of(place), os.path.realpath(place)):
+            yield path.lstrip(os.sep)
+
+    @cached_property
+    def _roots(self):
+        return {os.path.normpath(folder) for folder in _folders()}
 
     def path_of(self, path):
         """The path of a file by its content, for one that the run brought; any other path as it is."""
@@ -126,6 +134,11 @@ def _answer_by_content(name):
         return path if path is None else present.path_of(path)
 
     setattr(folder_paths, name, by_content)
+
+
+def names_in(value):
+    """Every name that the texts in a value may give."""
+    return {name for text in texts_in(value) for name in _names(text)}
 
 
 def _names(text):
