@@ -23,6 +23,8 @@ from comfyward.store import files, runs
 from comfyward.store.runs import RunFilter
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+# What a Content-Type may be made of; more than that could end the header and begin another.
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+( *;[\x20-\x7e]*)?", re.ASCII)
 FOREVER = "private, max-age=31536000, immutable"
 
 
@@ -90,6 +92,8 @@ async def serve(
     """A stored blob, or the range of it that was asked for. With `may_change` the same URL may show another one."""
     if disposition is None and (url := await _url_of(context, request, digest, content_type, name)):
         return RedirectResponse(url, 307, {"Cache-Control": "no-store", "Access-Control-Allow-Origin": "*"})
+    if not _MEDIA_TYPE.fullmatch(content_type):
+        content_type = "application/octet-stream"
     caching = "no-cache" if may_change else FOREVER
     start, end = _range(request, size)
     partial = (start, end) != (0, size)
