@@ -33,7 +33,7 @@ from comfyward.api.metrics import exposition
 from comfyward.api.native.app import native_app
 from comfyward.api.native.frontend import Frontends
 from comfyward.api.reference import reference_page
-from comfyward.errors import ComfywardError, Unauthenticated, shortened
+from comfyward.errors import ComfywardError, NotFound, Unauthenticated, shortened
 from comfyward.store import workers
 from comfyward.store.db import now_ms
 
@@ -214,7 +214,8 @@ def _handlers(page: ProblemPage) -> dict[Any, Any]:
         assert isinstance(error, HTTPException)
         if not _is_for_people(request):
             return await _http(request, error)
-        told = ComfywardError(f"There is no page at {request.scope['path'][:200]}.", hint="Check the address.")
+        kind = NotFound if error.status_code in (404, 405) else ComfywardError
+        told = kind(f"There is no page at {request.scope['path'][:200]}.", hint="Check the address.")
         told.status = error.status_code
         answered = await page(request, told)
         answered.headers.update(error.headers or {})

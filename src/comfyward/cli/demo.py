@@ -77,9 +77,12 @@ def command(out: Path, data_dir: Path | None) -> None:
     console.print("\nSaved:")
     for path in saved:
         console.print(f"  {path}", soft_wrap=True)
+    activate = Path(sys.executable).with_name("activate")
+    is_to_be_activated = shutil.which("comfyward") is None and activate.exists()
     console.print(
         "\nNext:\n"
-        "  comfyward serve                       start the service and its website at http://127.0.0.1:8600\n"
+        + (f"  source {activate}\n" if is_to_be_activated else "")
+        + "  comfyward serve                       start the service and its website at http://127.0.0.1:8600\n"
         "  comfyward keys create my-first-key    make an API key for it\n"
         "  comfyward run graph.json --out out    run a graph of your own\n"
         "  docs/quickstart.md                    your own workflow, over the API",

@@ -58,7 +58,7 @@ async def form_values(visit: Visit, workflow: Workflow) -> dict[str, Any]:
     inputs = await all_inputs(visit, workflow.graph)
     return {
         "inputs": with_missing(_labelled(workflow, inputs), inputs),
-        "lacking": await lacking(visit, workflow.graph, workflow.editor_graph),
+        "lacking": await lacking(visit, workflow.graph, workflow.editor_graph, workflow.id),
         "action": f"/workflows/{workflow.id}/run",
         "form_pools": await visit.context.offers.pools(),
         "accelerator": workflow.accelerator,
@@ -94,7 +94,12 @@ async def run(visit: Visit) -> Response:
     prompt = _filled(form, workflow.graph, await all_inputs(visit, workflow.graph))
     accelerator = text_of(form, "accelerator", 60) or workflow.accelerator
     submission = Submission(workflow.id, prompt, accelerator=accelerator, idempotency_key=_key(visit, prompt))
-    made = await visit.context.intake.submit(visit.who, submission)
+    try:
+        made = await visit.context.intake.submit(visit.who, submission)
+    except InvalidGraph as error:
+        if problems := error.details.get("problems"):
+            error.details = {**error.details, "problems": _with_urls(problems, workflow.editor_graph)}
+        raise
     return visit.to(f"/runs/{made.run_id}")
 
 
@@ -147,19 +152,27 @@ async def all_inputs(visit: Visit, graph_text: str | None, files: Iterable[str] 
     return inputs_of(parse_graph(msgspec.json.decode(graph_text)), await visit.context.offers.catalog_lately(), own)
 
 
-async def lacking(visit: Visit, graph_text: str | None, editor_text: str | None = None) -> list[Advice]:
-    """What has to be brought or mended before a graph can run. A file that is only yet to be chosen is no trouble."""
+async def lacking(
+    visit: Visit, graph_text: str | None, editor_text: str | None = None, workflow_id: str | None = None
+) -> list[Advice]:
+    """What has to be brought or mended before a graph can run. A file that is only yet to be chosen is no trouble.
+    `workflow_id` is the visitor's own workflow, whose editor they can open."""
     catalog = await visit.context.offers.catalog_lately()
     if graph_text is None or catalog is None:
         return []
     try:
         verdict = check(parse_graph(msgspec.json.decode(graph_text)), catalog, await _usable(visit))
     except InvalidGraph as error:
-        return advices(error, visit.request.path_params.get("workflow_id"))
-    urls = MODEL_URLS | model_urls(msgspec.json.decode(editor_text) if editor_text else None)
-    found = [facts | {"url": urls.get(str(facts["received"]))} for facts in verdict.facts()]
+        return advices(error, workflow_id)
+    found = _with_urls(verdict.facts(), editor_text)
     to_do = [facts for facts in found if facts["folder"] is None or facts["received"]]
-    return on_problems(to_do, visit.request.path_params.get("workflow_id"))
+    return on_problems(to_do, workflow_id)
+
+
+def _with_urls(problems: Iterable[Mapping[str, Any]], editor_text: str | None) -> list[dict[str, Any]]:
+    """Problems of a graph, those of missing models with the address where the graph or a starter says they are got."""
+    urls = MODEL_URLS | model_urls(msgspec.json.decode(editor_text) if editor_text else None)
+    return [{**facts, "url": urls.get(str(facts.get("received")))} for facts in problems]
 
 
 async def _usable(visit: Visit, files: Iterable[str] = ()) -> Paths:

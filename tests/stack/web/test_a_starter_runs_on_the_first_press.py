@@ -98,6 +98,12 @@ def test_a_starter_that_needs_a_model_says_so_before_and_leads_to_it(real: Stack
     assert page.get_by_label("Folder below /models").input_value() == "checkpoints"
     assert page.locator("input[name=name]").input_value() == "v1-5-pruned-emaonly-fp16.safetensors"
 
+    # Whoever presses Run all the same is led to the same address.
+    page.go_back()
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.locator("#problems").get_by_role("link", name="Add by URL").click()
+    assert page.get_by_label("URL", exact=True).input_value().endswith("/main/v1-5-pruned-emaonly-fp16.safetensors")
+
     # With a model that is here it runs at once.
     page.go_back()
     page.get_by_label("Model").select_option("house-tiny-sd15.safetensors")

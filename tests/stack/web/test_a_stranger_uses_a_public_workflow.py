@@ -98,6 +98,20 @@ def test_a_stranger_is_told_what_to_choose(real: Stack, enter: Enter, account: s
     page.locator("figcaption", has_text="50 \u00d7 40").first.wait_for()
 
 
+def test_a_public_page_leads_to_no_editor_but_the_visitors_own(real: Stack, account: str) -> None:
+    strange = {**graph("house-tiny-sd15.safetensors"), "9": node("FaceDetailerUltra")}
+    named = {"name": "Strange", "prompt": strange, "visibility": "PUBLIC"}
+    shared = real.client(account).http.post("/api/v1/workflows", json=named).json()["id"]
+    visitor = real.visitor(f"{account}-friend")
+
+    shown = visitor.get(f"/explore/{shared}").text
+    assert "FaceDetailerUltra is not installed here." in shown
+    assert "Open in editor" not in shown
+
+    copy = visitor.post(f"/explore/{shared}/use").headers["location"]
+    assert f'href="{copy}/edit">Open in editor</a></p>' in visitor.get(copy).text
+
+
 def test_a_file_that_both_have_by_name_stays(real: Stack, account: str) -> None:
     owner = real.client(account)
     shared = shared_by(owner, real.visitor(account), "house-tiny-sd15.safetensors")

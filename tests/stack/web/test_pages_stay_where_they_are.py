@@ -117,6 +117,7 @@ def test_a_wrong_address_is_a_page_for_people_and_json_for_programs(real: Stack)
         assert answer.status_code == status, path
         assert answer.headers["content-type"].startswith("text/html"), path
         assert "To your workflows" in answer.text, path
+        assert "This is not here." in answer.text, path
         assert "default-src 'none'" in answer.headers["content-security-policy"], path
     for path in ("/api/v1/nowhere", "/api/v2/nowhere", "/worker/v1/nowhere", "/fleet/v1/nowhere", "/api"):
         answer = visitor.get(path, headers=PEOPLE)
