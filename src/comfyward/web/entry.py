@@ -109,7 +109,7 @@ async def _link_owner(visit: Visit) -> Account:
     try:
         return await visit.context.db.look(sessions.link_owner, visit["token"], now_ms())
     except NotFound as error:
-        raise PageError("This link was used before or is too old.", "Ask an admin for another.", status=404) from error
+        raise PageError("This link was used before or has expired.", "Ask an admin for another.", status=404) from error
 
 
 async def leave(visit: Visit) -> Response:
