@@ -10,7 +10,7 @@ from tests.stack.graphs import picture
 from tests.stack.stack import Client, Stack
 
 GRAPH = picture()
-LOAD_ODD = {"class_type": "LoadImage", "inputs": {"image": {"not": "a name"}}}
+ODD = {"class_type": "EmptyImage", "inputs": {"width": {"not": "a number"}, "height": 8, "batch_size": 1, "color": 0}}
 
 
 def counts(client: Client) -> tuple[int, ...]:
@@ -40,11 +40,11 @@ def counts(client: Client) -> tuple[int, ...]:
         ({"prompt": GRAPH, "webhook": "http://[::1"}, 400, "invalid_url"),
         ({"prompt": {**GRAPH, "2": {**GRAPH["2"], "inputs": {"images": ["1", 1e300]}}}}, 400, "invalid_graph"),
         (
-            {"prompt": {**GRAPH, "3": {"class_type": "PreviewAny", "inputs": {"source": ["4", 0]}}, "4": LOAD_ODD}},
+            {"prompt": {**GRAPH, "3": {"class_type": "PreviewAny", "inputs": {"source": ["4", 0]}}, "4": ODD}},
             400,
             "invalid_graph",
         ),
-        (b'{"prompt": {"1": {"class_type": "X", "inputs": {"a": "\\ud800"}}}}', 400, "invalid_request"),
+        (b'{"prompt": {"1": {"class_type": "X", "inputs": {"a": "\\ud800"}}}}', 400, "invalid_graph"),
         (
             {"prompt": GRAPH, "files": {"/input/a": {"url": "https://h/x", "headers": {"X": "€"}}}},
             400,
