@@ -61,7 +61,8 @@ def suggesting_runs(client: Client, run_id: str) -> Iterator[None]:
         yield
     except ApiError as error:
         if error.code == "not_found":
-            error.hint = did_you_mean(run_id, [run.id for run in client.find(limit=RECENT)], error.hint)
+            recent = [run.id for run in client.find(limit=RECENT)]
+            error.hint = did_you_mean(run_id, recent, "'comfyward runs list' shows your runs.")
         raise
 
 

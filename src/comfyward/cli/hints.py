@@ -17,7 +17,6 @@ BY_CODE = {
     "unauthenticated": "Give a key with --key or in COMFYWARD_API_KEY; 'comfyward keys create NAME' makes one.",
     "insufficient_credits": "Ask the operator for more credit.",
     "queue_full": "Wait until some of your runs are over: 'comfyward runs list' shows them.",
-    "not_found": "'comfyward runs list' shows your runs.",
 }
 BY_REASON = {
     "timeout": "Give it longer with --timeout SECONDS, or make the graph do less.",
