@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Connection
 
 from comfyward.store import workers
+from comfyward.worker.protocol import PROTOCOL
 from tests.conftest import FakeSettings
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
@@ -76,14 +77,17 @@ def test_a_revoked_token_ends_its_workers(stack: Stack, fake_settings: FakeSetti
     assert json.loads(stack.cli("tokens", "list", "--json")) == []
 
 
-@pytest.mark.parametrize(("protocol", "is_welcome"), [(0, False), (1, True), (2, True), (3, True), (4, False)])
+@pytest.mark.parametrize(
+    ("protocol", "is_welcome"),
+    [(PROTOCOL - 2, False), (PROTOCOL - 1, True), (PROTOCOL, True), (PROTOCOL + 1, True), (PROTOCOL + 2, False)],
+)
 def test_versions_next_to_each_other_work_together(stack: Stack, protocol: int, is_welcome: bool) -> None:
     token = stack.cli("tokens", "create", "versions").strip()
 
     answer = stack.worker_hello(token, protocol=protocol, versions={"comfyward": "9.9"})
 
     if is_welcome:
-        assert answer.json()["protocol"] == 2
+        assert answer.json()["protocol"] == PROTOCOL
     else:
         assert answer.status_code == 426
         assert re.search(r"comfyward 9\.9, protocol \d\) and the server .* too far apart", answer.json()["message"])
