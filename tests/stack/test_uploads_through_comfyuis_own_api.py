@@ -75,7 +75,7 @@ def test_an_upload_is_a_choice_and_an_input_of_every_api(comfyui: httpx2.Client,
 def test_an_upload_through_v1_or_v2_is_a_choice_too(comfyui: httpx2.Client, client: Client) -> None:
     client.http.post("/api/v1/files", params={"path": "/input/by-v1.png"}, content=png("red"))
     form = {"content_type": "image/png", "file_path": "by-v2.png"}
-    made = client.http.post("/api/v2/assets", data=form, files={"file": ("x", png("blue"))})
+    made = client.http.post("/api/v2/assets", data=form, files={"file": ("x", png("teal"))})
     client.http.post("/api/v1/files", params={"path": "/models/loras/mine.safetensors"}, content=b"\0" * 100)
 
     info = comfyui.get("/object_info").json()
