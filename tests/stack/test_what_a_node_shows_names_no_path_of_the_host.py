@@ -16,5 +16,8 @@ def test_while_others_go_on(start_fake: StartFake) -> None:
     run_id = client.submit(graph)
     event = client.wait_for(run_id, "shown", node="2")
     client.cancel(run_id)
+    output = client.wait_for(run_id, "output", name="text_2.txt")
 
     assert event["shown"] == {"text": ["from cache/blobs/ab"]}
+    assert output["text"] == "from cache/blobs/ab"
+    assert client.http.get(client.get(run_id)["output"][0]["url"]).text == "from cache/blobs/ab"

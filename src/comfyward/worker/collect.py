@@ -196,7 +196,7 @@ class Gathering:
         texts = []
         for node, key, lines in texts_of(shown):
             name = self._names.name(key, node, suffix=".txt", of=(key, node))
-            text = "\n".join(lines)
+            text = self._places.named("\n".join(lines))
             stamp = (len(text), hash(text))
             if self._is_new("text", name, stamp) and not all(line in files for line in lines):
                 self._reported["text", name] = stamp

@@ -9,7 +9,7 @@ import numpy
 import torch
 from PIL import Image
 
-_by_name, _by_path = {}, {}
+_by_name, _by_path, _when_asked, _when_validated = {}, {}, {}, {}
 _captured = folder_paths.get_input_directory()
 
 
@@ -125,6 +125,31 @@ class TestRemembersByName(_Reads):
         if name not in _by_name:
             _by_name[name] = _load(folder_paths.get_annotated_filepath(name))
         return (_by_name[name],)
+
+
+class TestRemembersWhenAsked(_Reads):
+    """Reads when ComfyUI asks whether it changed."""
+
+    @classmethod
+    def IS_CHANGED(cls, name):
+        if name not in _when_asked:
+            _when_asked[name] = _load(_joined(name))
+
+    def run(self, name):
+        return (_when_asked[name],)
+
+
+class TestRemembersWhenValidated(_Reads):
+    """Reads when ComfyUI asks whether its inputs are valid."""
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, name):
+        if name not in _when_validated:
+            _when_validated[name] = _load(_joined(name))
+        return True
+
+    def run(self, name):
+        return (_when_validated[name],)
 
 
 class TestRemembersOnItsClass(_Reads):

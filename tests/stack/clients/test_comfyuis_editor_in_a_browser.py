@@ -84,6 +84,22 @@ def test_comfyuis_own_editor_at_the_native_port(real: Stack, page: Page) -> None
     check(queue_and_watch(page, real.native_url, 19), 19)
 
 
+def test_a_cancelled_job_is_not_called_failed(real: Stack, client: Client, page: Page) -> None:
+    page.goto(f"{real.url}/workflows/default/comfy/?token={client.key}")
+    page.wait_for_function("window.app && window.app.graph && window.app.canvas && window.app.api")
+    page.evaluate("graph => window.app.loadApiJson(graph, 'test')", graph(100_000))
+    page.evaluate(
+        """() => { const words = window.said = [];
+        new MutationObserver(() => words.push(...document.body.innerText.match(/Job \\w+/g) ?? []))
+            .observe(document.body, {childList: true, subtree: true, characterData: true});
+        window.app.api.addEventListener('progress', () => window.app.api.interrupt(null), {once: true}) }"""
+    )
+    page.evaluate("() => window.app.queuePrompt(0, 1)")
+
+    page.get_by_text("Job cancelled").wait_for()
+    assert "Job failed" not in page.evaluate("window.said")
+
+
 def test_without_a_key_the_page_says_how_to_enter(real: Stack, page: Page) -> None:
     answer = page.goto(f"{real.url}/workflows/default/comfy/")
 

@@ -111,6 +111,20 @@ function closeCommands() {
   if (help >= 0) menu.splice(help, 1);
 }
 
+// --- How a job ended -----------------------------------------------------------------------------------------------
+
+// The editor (1.58) counts a cancelled job among those that failed, and has no word of its own for it.
+function sayWhatWasCancelled() {
+  const vue = document.querySelector("#vue-app")?.__vue_app__;
+  const words = vue?._context.provides[vue.__VUE_I18N_SYMBOL__]?.global;
+  if (!words) return;
+  const failed = words.t("sideToolbar.queueProgressOverlay.jobFailed");
+  store("queue")?.$subscribe((_, { historyTasks: [newest] }) => {
+    const jobFailed = newest?.displayStatus === "Cancelled" ? "Job cancelled" : failed;
+    words.mergeLocaleMessage(words.locale.value, { sideToolbar: { queueProgressOverlay: { jobFailed } } });
+  });
+}
+
 app.registerExtension({
   name: "comfyward",
   init() {
@@ -119,5 +133,8 @@ app.registerExtension({
     const load = app.loadGraphData.bind(app);
     app.loadGraphData = (graph, ...rest) => load(graph ?? structuredClone(EMPTY), ...rest);
   },
-  setup: closeCommands,
+  setup() {
+    closeCommands();
+    sayWhatWasCancelled();
+  },
 });

@@ -92,10 +92,12 @@ _windows = []  # of nodes that are being executed: more than one when they are a
 _unnamed = defaultdict(set)  # class -> folders in which it opened what its inputs do not name
 _seen = defaultdict(set)  # (reader, file or folder) -> what was there when it was opened
 _opened_by_name = defaultdict(set)  # name -> files and folders that were opened in any run, by each name they had
+_opened_before = defaultdict(set)  # node -> places opened in this run when it was asked something before its execution
 
 
 def install():
-    """Looks on whenever ComfyUI executes a node."""
+    """Looks on whenever ComfyUI executes a node, or asks it something before."""
+    _look_on_questions()
     execute = execution.get_output_data
 
     async def get_output_data(prompt_id, unique_id, obj, input_data_all, *args, **kwargs):
@@ -112,6 +114,21 @@ def install():
         return results, ui, has_subgraph, is_pending
 
     execution.get_output_data = get_output_data
+
+
+def _look_on_questions():
+    """`VALIDATE_INPUTS`, `IS_CHANGED` and `check_lazy_status` may open a file and keep what it holds."""
+    call = execution._async_map_node_over_list
+
+    async def call_and_note(prompt_id, unique_id, obj, input_data_all, func, *args, **kwargs):
+        if not _watch.is_used or func == getattr(obj, "FUNCTION", None):
+            return await call(prompt_id, unique_id, obj, input_data_all, func, *args, **kwargs)
+        with _Window() as window:
+            answer = await call(prompt_id, unique_id, obj, input_data_all, func, *args, **kwargs)
+        _opened_before[unique_id] |= window.opened
+        return answer
+
+    execution._async_map_node_over_list = call_and_note
 
 
 class _Window:
@@ -150,6 +167,7 @@ def _judged_later(result, node_id, class_, inputs):
 def begin():
     """Called when a run's files are known."""
     _places.clear()
+    _opened_before.clear()
     for folder in run_files.present.folders:
         _watch.add(folder)
     watch(run_files.present.files)
@@ -170,6 +188,7 @@ def unnamed_by(class_):
 
 def _judge(node_id, class_, inputs, opened):
     """Learns from what a node opened. Raises AnsweredFromMemory when it should have opened a file and did not."""
+    opened = opened | _opened_before[node_id]
     files, values = run_files.present, list(inputs.values())
     named = files.named(values) | _gone(values)
     if opened:
