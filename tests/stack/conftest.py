@@ -84,10 +84,22 @@ def shared(tmp_path_factory: pytest.TempPathFactory, fake_settings: FakeSettings
 @pytest.fixture
 def start_fake(request: pytest.FixtureRequest, tmp_path: Path, fake_settings: FakeSettings) -> Iterator[StartFake]:
     """Starts servers whose workers run the fake ComfyUI; stops them at the end."""
+    yield from _starting(request, tmp_path, fake_settings)
+
+
+@pytest.fixture(scope="module")
+def start_fake_once(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, fake_settings: FakeSettings
+) -> Iterator[StartFake]:
+    """As start_fake, for a server that the scenarios of one file share, each with names of its own."""
+    yield from _starting(request, tmp_path_factory.mktemp("once"), fake_settings)
+
+
+def _starting(request: pytest.FixtureRequest, folder: Path, fake_settings: FakeSettings) -> Iterator[StartFake]:
     started: list[Stack | Beside] = []
 
     def start(**settings: str) -> Stack:
-        stack = Stack(tmp_path / f"server-{len(started)}", fake_settings(**settings))
+        stack = Stack(folder / f"server-{len(started)}", fake_settings(**settings))
         started.append(stack)
         if beside := _beside(request):
             started.append(beside)

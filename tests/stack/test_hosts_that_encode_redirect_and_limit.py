@@ -16,9 +16,9 @@ from tests.stack.stack import Stack
 SECRET = "s3cr3t-of-bob"
 
 
-@pytest.fixture
-def stack(start_fake: StartFake) -> Stack:
-    return start_fake(fetch_timeout_s="20", max_attempts="2").wait_ready()
+@pytest.fixture(scope="module")
+def stack(start_fake_once: StartFake) -> Stack:
+    return start_fake_once(fetch_timeout_s="20", max_attempts="2").wait_ready()
 
 
 def test_a_login_in_an_address_is_used_and_never_shown(stack: Stack, site: Origin, hook: Receiver) -> None:
@@ -36,7 +36,7 @@ def test_a_login_in_an_address_is_used_and_never_shown(stack: Stack, site: Origi
     basic = f"Basic {base64.b64encode(f'bob:{SECRET}'.encode()).decode()}"
     told = [hook.next() for _ in range(4)]
     asked = [*site.requests, *told]
-    assert len(site.requests) >= 5
+    assert {request.path for request in site.requests} == {"/a%20b/%C3%A9.txt", "/none"}
     assert {request.headers.get("Authorization") or request.headers.get("authorization") for request in asked} == {
         basic
     }
@@ -48,15 +48,11 @@ def test_a_login_in_an_address_is_used_and_never_shown(stack: Stack, site: Origi
     for text in shown:
         assert SECRET not in text
         assert basic not in text
-    assert not [
-        path
-        for path in _written_below(stack.data_dir)
-        if SECRET.encode() in path.read_bytes() and path.suffix != ".db" and ".db-" not in path.name
-    ]
+    assert not [path for path in _written_below(stack.data_dir) if SECRET.encode() in path.read_bytes()]
 
 
 def _written_below(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in folder.rglob("*") if path.is_file() and ".db" not in path.name]
 
 
 def test_a_pause_that_a_host_asks_for_is_kept(stack: Stack, site: Origin) -> None:

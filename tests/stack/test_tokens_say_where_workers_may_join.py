@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
@@ -20,9 +21,9 @@ from tests.stack.test_a_worker_joins_by_itself import worker
 pytestmark = pytest.mark.several_servers
 
 
-@pytest.fixture
-def stack(start_fake: StartFake) -> Stack:
-    return start_fake(fleet="none", accelerators="L4")
+@pytest.fixture(scope="module")
+def stack(start_fake_once: StartFake) -> Stack:
+    return start_fake_once(fleet="none", accelerators="L4")
 
 
 def test_a_token_for_one_pool(stack: Stack, fake_settings: FakeSettings, tmp_path: Path) -> None:
@@ -41,7 +42,7 @@ def test_a_token_for_one_pool_does_not_speak_for_workers_of_another(
     stack: Stack, fake_settings: FakeSettings, tmp_path: Path
 ) -> None:
     any_pool = stack.cli("tokens", "create", "any").strip()
-    scoped = stack.cli("tokens", "create", "for-t4", "--pool", "T4").strip()
+    scoped = stack.cli("tokens", "create", "for-t4-alone", "--pool", "T4").strip()
     client = stack.client()
     with worker(stack, any_pool, tmp_path / "l4", fake_settings()):
         client.run(fake_save("it is there"), accelerator="L4")
@@ -67,14 +68,14 @@ def test_a_revoked_token_ends_its_workers(stack: Stack, fake_settings: FakeSetti
     client = stack.client()
     with worker(stack, token, tmp_path / "gpu-box", fake_settings()) as process:
         client.run(fake_save("joined"), accelerator="L4")
-        [listed] = json.loads(stack.cli("tokens", "list", "--json"))
-        assert (listed["name"], listed["pool"], listed["revoked_at"]) == ("gpu-box", "L4", None)
+        listed = _tokens(stack)["gpu-box"]
+        assert (listed["pool"], listed["revoked_at"]) == ("L4", None)
         assert listed["last_used_at"] is not None
 
         stack.cli("tokens", "revoke", "gpu-box")
 
         process.wait(60)
-    assert json.loads(stack.cli("tokens", "list", "--json")) == []
+    assert "gpu-box" not in _tokens(stack)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_a_revoked_token_ends_its_workers(stack: Stack, fake_settings: FakeSetti
     [(PROTOCOL - 2, False), (PROTOCOL - 1, True), (PROTOCOL, True), (PROTOCOL + 1, True), (PROTOCOL + 2, False)],
 )
 def test_versions_next_to_each_other_work_together(stack: Stack, protocol: int, is_welcome: bool) -> None:
-    token = stack.cli("tokens", "create", "versions").strip()
+    token = stack.cli("tokens", "create", f"of-version-{protocol}").strip()
 
     answer = stack.worker_hello(token, protocol=protocol, versions={"comfyward": "9.9"})
 
@@ -92,6 +93,10 @@ def test_versions_next_to_each_other_work_together(stack: Stack, protocol: int, 
         assert answer.status_code == 426
         assert re.search(r"comfyward 9\.9, protocol \d\) and the server .* too far apart", answer.json()["message"])
         assert answer.json()["hint"].startswith("Install the ")
+
+
+def _tokens(stack: Stack) -> dict[str, dict[str, Any]]:
+    return {token["name"]: token for token in json.loads(stack.cli("tokens", "list", "--json"))}
 
 
 def _workers(conn: Connection) -> list[dict[str, str]]:

@@ -14,9 +14,9 @@ from tests.stack.stack import Client, Stack
 NAME = "50% é #1?a=b & \u202f\u3000.d"
 
 
-@pytest.fixture
-def stack(start_fake: StartFake) -> Stack:
-    return start_fake(max_attempts="1").wait_ready()
+@pytest.fixture(scope="module")
+def stack(start_fake_once: StartFake) -> Stack:
+    return start_fake_once(max_attempts="1").wait_ready()
 
 
 def test_the_url_of_a_file_of_ours_is_a_value_of_files(stack: Stack, subtests: pytest.Subtests) -> None:

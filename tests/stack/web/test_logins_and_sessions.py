@@ -16,9 +16,9 @@ pytestmark = pytest.mark.several_servers
 PASSWORD = "correct horse battery"
 
 
-@pytest.fixture
-def stack(start_fake: StartFake) -> Stack:
-    return start_fake()
+@pytest.fixture(scope="module")
+def stack(start_fake_once: StartFake) -> Stack:
+    return start_fake_once()
 
 
 @pytest.fixture
@@ -38,13 +38,13 @@ def set_password(stack: Stack, browser: httpx2.Client, account: str) -> None:
     browser.cookies.clear()
 
 
-def test_a_password_opens_the_door_and_nothing_else_does(stack: Stack, browser: httpx2.Client) -> None:
-    set_password(stack, browser, "alice")
+def test_a_password_opens_the_door_and_nothing_else_does(stack: Stack, account: str, browser: httpx2.Client) -> None:
+    set_password(stack, browser, account)
 
-    assert log_in(browser, "alice", "wrong password").status_code == 401
+    assert log_in(browser, account, "wrong password").status_code == 401
     assert log_in(browser, "nobody", PASSWORD).status_code == 401
     assert browser.get("/workflows").status_code == 303
-    answer = log_in(browser, "alice", PASSWORD, next="/runs?status=done")
+    answer = log_in(browser, account, PASSWORD, next="/runs?status=done")
     assert (answer.status_code, answer.headers["location"]) == (303, "/runs?status=done")
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie
@@ -55,25 +55,25 @@ def test_a_password_opens_the_door_and_nothing_else_does(stack: Stack, browser: 
 @pytest.mark.parametrize(
     "elsewhere", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)"]
 )
-def test_a_login_leads_to_no_other_site(stack: Stack, browser: httpx2.Client, elsewhere: str) -> None:
-    set_password(stack, browser, "alice")
+def test_a_login_leads_to_no_other_site(stack: Stack, account: str, browser: httpx2.Client, elsewhere: str) -> None:
+    set_password(stack, browser, account)
 
-    assert log_in(browser, "alice", PASSWORD, next=elsewhere).headers["location"] == "/workflows"
+    assert log_in(browser, account, PASSWORD, next=elsewhere).headers["location"] == "/workflows"
 
 
 @pytest.mark.one_machine
-def test_guessing_is_slowed_down(stack: Stack, browser: httpx2.Client) -> None:
-    set_password(stack, browser, "alice")
+def test_guessing_is_slowed_down(stack: Stack, account: str, browser: httpx2.Client) -> None:
+    set_password(stack, browser, account)
 
-    answers = [log_in(browser, "alice", f"guess number {number}").status_code for number in range(9)]
+    answers = [log_in(browser, account, f"guess number {number}").status_code for number in range(9)]
 
     assert answers == [401] * 8 + [429]
-    assert log_in(browser, "alice", PASSWORD).status_code == 429
-    assert browser.post(stack.login_link("alice").removeprefix(stack.url), data={"password": ""}).status_code == 303
+    assert log_in(browser, account, PASSWORD).status_code == 429
+    assert browser.post(stack.login_link(account).removeprefix(stack.url), data={"password": ""}).status_code == 303
 
 
-def test_sessions_are_listed_and_ended(stack: Stack) -> None:
-    laptop, phone = stack.visitor("alice"), stack.visitor("alice")
+def test_sessions_are_listed_and_ended(stack: Stack, account: str) -> None:
+    laptop, phone = stack.visitor(account), stack.visitor(account)
     listed = laptop.get("/account/security").text
     assert listed.count("/end") == 3  # two sessions, and all others
 
@@ -86,18 +86,18 @@ def test_sessions_are_listed_and_ended(stack: Stack) -> None:
     assert laptop.get("/workflows").status_code == 303
 
 
-def test_a_new_password_ends_the_other_sessions(stack: Stack, browser: httpx2.Client) -> None:
-    set_password(stack, browser, "alice")
-    other = stack.visitor("alice")
-    log_in(browser, "alice", PASSWORD)
+def test_a_new_password_ends_the_other_sessions(stack: Stack, account: str, browser: httpx2.Client) -> None:
+    set_password(stack, browser, account)
+    other = stack.visitor(account)
+    log_in(browser, account, PASSWORD)
 
     assert browser.post("/account/password", data={"old": "wrong", "new": "another long one"}).status_code == 403
     assert browser.post("/account/password", data={"old": PASSWORD, "new": "short"}).status_code == 400
     assert browser.post("/account/password", data={"old": PASSWORD, "new": "another long one"}).status_code == 303
     assert browser.get("/workflows").status_code == 200
     assert other.get("/workflows").status_code == 303
-    assert log_in(browser, "alice", PASSWORD).status_code == 401
-    assert log_in(browser, "alice", "another long one").status_code == 303
+    assert log_in(browser, account, PASSWORD).status_code == 401
+    assert log_in(browser, account, "another long one").status_code == 303
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_a_new_password_ends_the_other_sessions(stack: Stack, browser: httpx2.Cl
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
-def test_other_sites_cannot_act_with_a_visitors_cookie(stack: Stack, headers: dict[str, str]) -> None:
-    visitor = stack.visitor("alice")
+def test_other_sites_cannot_act_with_a_visitors_cookie(stack: Stack, account: str, headers: dict[str, str]) -> None:
+    visitor = stack.visitor(account)
 
     for path in ("/account/keys", "/logout", "/login", "/api/v1/workflows", "/api/v1/uploads"):
         answer = visitor.post(path, data={"name": "stolen"}, headers=headers)
@@ -119,8 +119,8 @@ def test_other_sites_cannot_act_with_a_visitors_cookie(stack: Stack, headers: di
     assert "stolen" not in visitor.get("/account").text
 
 
-def test_a_link_works_once_and_only_by_its_button(stack: Stack, browser: httpx2.Client) -> None:
-    link = stack.login_link("alice").removeprefix(stack.url)
+def test_a_link_works_once_and_only_by_its_button(stack: Stack, account: str, browser: httpx2.Client) -> None:
+    link = stack.login_link(account).removeprefix(stack.url)
 
     assert browser.get(link).status_code == 200
     assert browser.get(link).status_code == 200
