@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -60,11 +61,14 @@ def client(real: Stack) -> Client:
     return real.client()
 
 
+_tenants = itertools.count(1)
 ALLOWED_ORIGIN = "https://app.example.com"
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory, fake_settings: FakeSettings) -> Iterator[Stack]:
+def shared(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, fake_settings: FakeSettings
+) -> Iterator[Stack]:
     """A server with the fake ComfyUI for scenarios that leave it as it is, each with an account of its own.
 
     Pages of one other site may call it, its native port is open, and it takes uploads of 2 MiB at most.
@@ -74,11 +78,20 @@ def shared(tmp_path_factory: pytest.TempPathFactory, fake_settings: FakeSettings
         tmp_path_factory.mktemp("shared"),
         fake_settings(cors_origins=ALLOWED_ORIGIN, body_limit_bytes=str(1 << 20), **settings),
     )
+    beside = _beside(request)
     try:
-        yield stack.start().wait_ready()
+        yield (beside.start(stack) if beside else stack.start()).wait_ready()
         assert stack.stop() == 0
     finally:
         stack.close()
+        if beside:
+            beside.close()
+
+
+@pytest.fixture
+def tenant(shared: Stack) -> Client:
+    """A client of the shared server, with an account that no other test has."""
+    return shared.client(f"tenant-{next(_tenants)}")
 
 
 @pytest.fixture

@@ -8,17 +8,16 @@ from standardwebhooks import Webhook
 
 from tests.fakes.http import Receiver, receiver
 from tests.servers import free_port
-from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait, node
+from tests.stack.stack import Client
 
 pytestmark = pytest.mark.several_servers
 
 
-def test_a_run_is_announced_when_it_starts_and_when_it_completes(start_fake: StartFake, hook: Receiver) -> None:
-    client = start_fake().wait_ready().client()
-    secret = client.http.get("/api/v1/webhooks/secret").json()["secret"]
+def test_a_run_is_announced_when_it_starts_and_when_it_completes(tenant: Client, hook: Receiver) -> None:
+    secret = tenant.http.get("/api/v1/webhooks/secret").json()["secret"]
 
-    run = client.run(fake_save(), webhook=hook.url)
+    run = tenant.run(fake_save(), webhook=hook.url)
     messages = [hook.next(), hook.next()]
 
     for message in messages:
@@ -28,24 +27,22 @@ def test_a_run_is_announced_when_it_starts_and_when_it_completes(start_fake: Sta
     assert bodies[1]["output"] == run["output"]
 
 
-def test_errors_and_cancels_are_announced_too(start_fake: StartFake, hook: Receiver) -> None:
-    client = start_fake().wait_ready().client()
-    client.run({"1": node("FakeError", message="broken")}, webhook=hook.url)
+def test_errors_and_cancels_are_announced_too(tenant: Client, hook: Receiver) -> None:
+    tenant.run({"1": node("FakeError", message="broken")}, webhook=hook.url)
     reasons = [json.loads(hook.next().body)["end_reason"] for _ in range(2)]
     assert reasons == [None, "node_error"]
 
-    run_id = client.submit(fake_wait(60), webhook=hook.url)
-    client.wait_for(run_id, "progress")
-    client.cancel(run_id)
+    run_id = tenant.submit(fake_wait(60), webhook=hook.url)
+    tenant.wait_for(run_id, "progress")
+    tenant.cancel(run_id)
     reasons = [json.loads(hook.next().body)["end_reason"] for _ in range(2)]
     assert reasons == [None, "cancelled"]
 
 
-def test_a_receiver_that_was_down_gets_everything_once_it_is_up(start_fake: StartFake) -> None:
-    client = start_fake().wait_ready().client()
+def test_a_receiver_that_was_down_gets_everything_once_it_is_up(tenant: Client) -> None:
     port = free_port()
-    run = client.run(fake_save(), webhook=f"http://127.0.0.1:{port}/hook")
-    deliveries = client.http.get("/api/v1/webhooks/deliveries", params={"run": run["id"]}).json()
+    run = tenant.run(fake_save(), webhook=f"http://127.0.0.1:{port}/hook")
+    deliveries = tenant.http.get("/api/v1/webhooks/deliveries", params={"run": run["id"]}).json()
     assert [delivery["state"] for delivery in deliveries] == ["pending", "pending"]
 
     with receiver(port) as back:
@@ -55,24 +52,22 @@ def test_a_receiver_that_was_down_gets_everything_once_it_is_up(start_fake: Star
     assert statuses == ["STARTED", "STARTED", "COMPLETED"]
 
 
-def test_a_delivery_can_be_sent_again(start_fake: StartFake, hook: Receiver) -> None:
-    client = start_fake().wait_ready().client()
-    client.run(fake_save(), webhook=hook.url)
+def test_a_delivery_can_be_sent_again(tenant: Client, hook: Receiver) -> None:
+    tenant.run(fake_save(), webhook=hook.url)
     first = {hook.next().headers["webhook-id"], hook.next().headers["webhook-id"]}
 
-    answer = client.http.post(f"/api/v1/webhooks/deliveries/{min(first)}/resend")
+    answer = tenant.http.post(f"/api/v1/webhooks/deliveries/{min(first)}/resend")
 
     assert answer.status_code == 202
     assert hook.next().headers["webhook-id"] == min(first)
 
 
-def test_a_delivery_sent_again_while_it_is_on_its_way_is_made_again(start_fake: StartFake, hook: Receiver) -> None:
-    client = start_fake().wait_ready().client()
+def test_a_delivery_sent_again_while_it_is_on_its_way_is_made_again(tenant: Client, hook: Receiver) -> None:
     hook.hold = threading.Event()
-    client.run(fake_save(), webhook=hook.url)
+    tenant.run(fake_save(), webhook=hook.url)
     on_its_way = hook.next().headers["webhook-id"]
 
-    answer = client.http.post(f"/api/v1/webhooks/deliveries/{on_its_way}/resend")
+    answer = tenant.http.post(f"/api/v1/webhooks/deliveries/{on_its_way}/resend")
     hook.hold.set()
 
     assert answer.status_code == 202

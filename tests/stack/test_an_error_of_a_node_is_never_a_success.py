@@ -1,16 +1,15 @@
 """ComfyUI calls some runs a success in its history that it gave up, or of which it left a part out."""
 
-from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, node
+from tests.stack.stack import Client
 
 
-def test_whatever_the_history_says(start_fake: StartFake) -> None:
-    client = start_fake().wait_ready().client()
+def test_whatever_the_history_says(tenant: Client) -> None:
     saved = fake_save("whole")["1"]
 
-    cycle = client.run({"1": saved, "2": node("FakeCycle"), "3": node("FakeSave", text="x", prefix="never")})
-    blocked = client.run({"1": saved, "2": node("FakeBlocked")})
-    stopped = client.run({"1": saved, "2": node("FakeStops")})
+    cycle = tenant.run({"1": saved, "2": node("FakeCycle"), "3": node("FakeSave", text="x", prefix="never")})
+    blocked = tenant.run({"1": saved, "2": node("FakeBlocked")})
+    stopped = tenant.run({"1": saved, "2": node("FakeStops")})
 
     assert (cycle["status"], cycle["end_reason"], cycle["attempt"]) == ("ERROR", "node_error", 1)
     assert (cycle["error"]["message"], cycle["error"]["node_id"]) == ("Dependency cycle detected", "2")

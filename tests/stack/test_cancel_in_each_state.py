@@ -8,6 +8,7 @@ import pytest
 from tests.fakes.http import Origin
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
+from tests.stack.stack import Client
 
 pytestmark = pytest.mark.several_servers
 
@@ -22,39 +23,36 @@ def test_cancel_a_queued_run(start_fake: StartFake) -> None:
     assert cancelled["run_time"] is None
 
 
-def test_cancel_a_run_whose_files_are_being_fetched(start_fake: StartFake, site: Origin) -> None:
-    client = start_fake().wait_ready().client()
+def test_cancel_a_run_whose_files_are_being_fetched(tenant: Client, site: Origin) -> None:
     release = threading.Event()
     url = site.put("/slow", b"x" * 100, hold=release)
-    run_id = client.submit(fake_save("slow.txt"), files={"/input/slow.txt": url})
+    run_id = tenant.submit(fake_save("slow.txt"), files={"/input/slow.txt": url})
     assert site.asked.get(timeout=30) == "/slow"
 
     began = time.monotonic()
-    client.cancel(run_id)
-    run = client.finish(run_id)  # the server of the file is still silent
+    tenant.cancel(run_id)
+    run = tenant.finish(run_id)  # the server of the file is still silent
     assert time.monotonic() - began < 1.5
     release.set()
 
     assert (run["status"], run["end_reason"], run["started_at"]) == ("ERROR", "cancelled", None)
 
 
-def test_cancel_a_running_run_stops_it_at_its_next_step(start_fake: StartFake) -> None:
-    client = start_fake().wait_ready().client()
-    run_id = client.submit(fake_wait(60))
-    client.wait_for(run_id, "progress")
+def test_cancel_a_running_run_stops_it_at_its_next_step(tenant: Client) -> None:
+    run_id = tenant.submit(fake_wait(60))
+    tenant.wait_for(run_id, "progress")
 
     began = time.monotonic()
-    client.cancel(run_id)
-    run = client.finish(run_id)
+    tenant.cancel(run_id)
+    run = tenant.finish(run_id)
 
     assert (run["status"], run["end_reason"]) == ("ERROR", "cancelled")
     assert time.monotonic() - began < 1.5
     assert run["output"] == {"error": run["output"]["error"], "output": {"error": run["output"]["error"]}}
-    assert client.run(fake_save("next"))["status"] == "COMPLETED"  # the worker is free
+    assert tenant.run(fake_save("next"))["status"] == "COMPLETED"  # the worker is free
 
 
-def test_cancelling_a_finished_run_changes_nothing(start_fake: StartFake) -> None:
-    client = start_fake().wait_ready().client()
-    run = client.run(fake_save())
+def test_cancelling_a_finished_run_changes_nothing(tenant: Client) -> None:
+    run = tenant.run(fake_save())
 
-    assert client.cancel(run["id"])["status"] == "COMPLETED"
+    assert tenant.cancel(run["id"])["status"] == "COMPLETED"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, node
+from tests.stack.stack import Client
 
 
 def test_out_of_memory_is_tried_once_more_on_a_freed_gpu(start_fake: StartFake) -> None:
@@ -28,10 +29,9 @@ def test_a_gpu_fault_poisons_the_process_so_it_is_replaced(start_fake: StartFake
     assert stack.comfyui_pid() != before
 
 
-def test_a_nodes_exception_is_the_graphs_and_comes_with_its_traceback(start_fake: StartFake) -> None:
-    client = start_fake().wait_ready().client()
+def test_a_nodes_exception_is_the_graphs_and_comes_with_its_traceback(tenant: Client) -> None:
 
-    run = client.run({"7": node("FakeError", message="this is broken")})
+    run = tenant.run({"7": node("FakeError", message="this is broken")})
 
     assert (run["status"], run["end_reason"], run["retry_count"]) == ("ERROR", "node_error", 0)
     error = run["output"]["error"]
@@ -40,28 +40,25 @@ def test_a_nodes_exception_is_the_graphs_and_comes_with_its_traceback(start_fake
     assert run["error"]["traceback"]
 
 
-def test_a_graph_accepted_only_in_part_is_a_failure(start_fake: StartFake) -> None:
-    client = start_fake().wait_ready().client()
+def test_a_graph_accepted_only_in_part_is_a_failure(tenant: Client) -> None:
 
-    run = client.run({"1": node("FakePartial")})
+    run = tenant.run({"1": node("FakePartial")})
 
     assert (run["status"], run["end_reason"]) == ("ERROR", "validation")
     assert "1" in run["output"]["error"]["details"]["node_errors"]
 
 
-def test_a_websocket_that_says_nothing_does_not_lose_the_run(start_fake: StartFake) -> None:
-    client = start_fake().wait_ready().client()
+def test_a_websocket_that_says_nothing_does_not_lose_the_run(tenant: Client) -> None:
 
-    run = client.run({"1": node("FakeSilent"), "2": node("FakeSave", text="quiet")})
+    run = tenant.run({"1": node("FakeSilent"), "2": node("FakeSave", text="quiet")})
 
     assert run["status"] == "COMPLETED", run["error"]
 
 
-def test_a_link_among_the_outputs_is_not_followed(start_fake: StartFake, tmp_path: Path) -> None:
+def test_a_link_among_the_outputs_is_not_followed(tenant: Client, tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
-    client = start_fake().wait_ready().client()
 
-    run = client.run({"1": node("FakeLink", target=str(secret)), **{"2": fake_save()["1"]}})
+    run = tenant.run({"1": node("FakeLink", target=str(secret)), **{"2": fake_save()["1"]}})
 
     assert [output["filename"].rpartition("/")[2] for output in run["output"]] == ["fake_00001_.txt"]

@@ -9,27 +9,26 @@ from comfyward.files.part import PART_BYTES
 from tests.fakes.http import Origin
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
+from tests.stack.stack import Client
 
 pytestmark = pytest.mark.several_servers
 
 
-def test_a_broken_download_is_resumed(start_fake: StartFake, site: Origin) -> None:
-    client = start_fake().wait_ready().client()
+def test_a_broken_download_is_resumed(tenant: Client, site: Origin) -> None:
     data = bytes(range(256)) * (3 * PART_BYTES // 256)
     url = site.put("/big.bin", data, break_after=PART_BYTES // 2, breaks=2)
 
-    run = client.run(fake_save("x"), files={"/models/checkpoints/big.bin": {"url": url, "digest": digests_of(data)[0]}})
+    run = tenant.run(fake_save("x"), files={"/models/checkpoints/big.bin": {"url": url, "digest": digests_of(data)[0]}})
 
     assert run["status"] == "COMPLETED", run["error"]
     sent = len(site.requests_to("/big.bin")) * PART_BYTES
     assert sent < 2 * len(data)  # finished parts were not fetched again
 
 
-def test_a_web_page_instead_of_a_model_is_refused(start_fake: StartFake, site: Origin) -> None:
-    client = start_fake().wait_ready().client()
+def test_a_web_page_instead_of_a_model_is_refused(tenant: Client, site: Origin) -> None:
     url = site.put("/login", b"<!DOCTYPE html><html><body>Please log in</body></html>")
 
-    run = client.run(fake_save(), files={"/models/loras/style.safetensors": url})
+    run = tenant.run(fake_save(), files={"/models/loras/style.safetensors": url})
 
     assert (run["status"], run["end_reason"]) == ("ERROR", "download")
     assert "web page" in run["error"]["message"]
@@ -37,10 +36,9 @@ def test_a_web_page_instead_of_a_model_is_refused(start_fake: StartFake, site: O
     assert run["run_time"] is None  # no GPU time
 
 
-def test_an_unreachable_or_missing_file_names_path_and_host(start_fake: StartFake, site: Origin) -> None:
-    client = start_fake().wait_ready().client()
+def test_an_unreachable_or_missing_file_names_path_and_host(tenant: Client, site: Origin) -> None:
     for url, why in ((f"{site.url}/missing.png", "answered 404"), ("http://127.0.0.1:1/x.png", "Cannot connect")):
-        run = client.run(fake_save(), files={"/input/a.png": url})
+        run = tenant.run(fake_save(), files={"/input/a.png": url})
 
         assert (run["status"], run["end_reason"]) == ("ERROR", "download")
         details = run["error"]["details"]
@@ -49,24 +47,22 @@ def test_an_unreachable_or_missing_file_names_path_and_host(start_fake: StartFak
         assert run["output"]["error"]["exception_type"] == "download"
 
 
-def test_a_wrong_digest_is_refused(start_fake: StartFake, site: Origin) -> None:
-    client = start_fake().wait_ready().client()
+def test_a_wrong_digest_is_refused(tenant: Client, site: Origin) -> None:
     url = site.put("/a", b"not what was promised")
 
-    run = client.run(fake_save(), files={"/models/loras/a.bin": {"url": url, "digest": "0" * 64}})
+    run = tenant.run(fake_save(), files={"/models/loras/a.bin": {"url": url, "digest": "0" * 64}})
 
     assert run["end_reason"] == "download"
     assert "digest" in run["error"]["message"]
 
 
-def test_an_input_whose_content_changed_is_never_stale(start_fake: StartFake, site: Origin) -> None:
-    client = start_fake().wait_ready().client()
+def test_an_input_whose_content_changed_is_never_stale(tenant: Client, site: Origin) -> None:
     url = site.put("/text", b"first")
 
     def text() -> str:
-        run = client.run(fake_save("a.txt"), files={"/input/a.txt": url})
+        run = tenant.run(fake_save("a.txt"), files={"/input/a.txt": url})
         assert run["status"] == "COMPLETED", run["error"]
-        return client.http.get(run["output"][0]["url"]).text
+        return tenant.http.get(run["output"][0]["url"]).text
 
     assert text() == "first"
     assert text() == "first"
@@ -89,13 +85,12 @@ def test_many_waiting_runs_share_one_download(start_fake: StartFake, site: Origi
     assert len(site.requests_to("/shared")) == 1
 
 
-def test_credentials_go_to_their_own_host_only(start_fake: StartFake, site: Origin) -> None:
-    client = start_fake().wait_ready().client()
+def test_credentials_go_to_their_own_host_only(tenant: Client, site: Origin) -> None:
     target = site.put("/target", b"bytes").replace("127.0.0.1", "localhost")
     url = site.put("/redirect", b"", status=302, headers={"Location": target})
     client_files = {"/input/a.bin": {"url": url, "headers": {"Authorization": "Bearer secret"}}}
 
-    run = client.run(fake_save(), files=client_files)
+    run = tenant.run(fake_save(), files=client_files)
 
     # "localhost" is another host, and not an allowed one by name: the address is what was allowed.
     assert run["status"] == "COMPLETED", run["error"]

@@ -9,6 +9,7 @@ from websockets.sync.client import connect
 from tests.servers import free_port
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
+from tests.stack.stack import Client
 
 LARGE = 44_000_000
 SIZES = [8, 300_000, LARGE, *range(1, 61)]
@@ -51,10 +52,9 @@ def test_every_one_arrives_in_order_and_is_an_output(start_fake: StartFake) -> N
     assert [output["node_id"] for output in run["output"]][-1] == "3"
 
 
-def test_those_of_a_run_that_fails_are_kept(start_fake: StartFake) -> None:
-    client = start_fake().wait_ready().client()
+def test_those_of_a_run_that_fails_are_kept(tenant: Client) -> None:
 
-    run = client.run({"2": node("FakePictures", sizes="10,2000000"), "3": node("FakeError", message="no")})
+    run = tenant.run({"2": node("FakePictures", sizes="10,2000000"), "3": node("FakeError", message="no")})
 
     assert run["status"] == "ERROR"
     assert [(output["size"], output["partial"]) for output in run["outputs"]] == [(14, True), (2_000_004, True)]

@@ -49,9 +49,8 @@ def test_not_a_number_and_infinity(start_fake: StartFake) -> None:
     assert entry["outputs"]["1"]["values"] == [None, None, None, 1.5]
 
 
-def test_what_comfyui_cannot_say_is_not_asked_three_times(start_fake: StartFake) -> None:
-    client = start_fake().wait_ready().client()
+def test_what_comfyui_cannot_say_is_not_asked_three_times(tenant: Client) -> None:
 
-    run = client.run({"1": node("FakeDeep")})
+    run = tenant.run({"1": node("FakeDeep")})
 
     assert (run["status"], run["end_reason"], run["attempt"]) == ("ERROR", "node_error", 1)

@@ -45,19 +45,18 @@ def job(client: Client, run: dict[str, Any]) -> dict[str, Any]:
         (node("FakeOom", times=99), {}, "oom"),
     ],
 )
-def test_of_a_run_that_fails(start_fake: StartFake, last: dict[str, Any], more: dict[str, Any], reason: str) -> None:
-    client = start_fake().wait_ready().client()
+def test_of_a_run_that_fails(tenant: Client, last: dict[str, Any], more: dict[str, Any], reason: str) -> None:
 
-    run = client.run({**LEFT, "9": last}, **more)
+    run = tenant.run({**LEFT, "9": last}, **more)
 
     assert (run["status"], run["end_reason"]) == ("ERROR", reason)
     assert "error" in run["output"]
     assert names(run["outputs"]) == NAMES
     assert {output["partial"] for output in run["outputs"]} == {True}
     assert texts(run["outputs"]) == {"1:2": "first", "1-2": "second"}
-    assert names(job(client, run)["outputs"]) == NAMES
+    assert names(job(tenant, run)["outputs"]) == NAMES
     for output in run["outputs"]:
-        assert client.http.get(output["url"]).text in ("whole", "first", "second")
+        assert tenant.http.get(output["url"]).text in ("whole", "first", "second")
 
 
 @pytest.mark.several_servers
@@ -126,17 +125,16 @@ def test_of_a_run_whose_worker_is_lost(start_fake: StartFake) -> None:
     assert texts(run["outputs"]) == {"1:2": "first", "1-2": "second"}
 
 
-def test_a_file_that_is_written_again_is_what_it_was_at_last(start_fake: StartFake) -> None:
-    client = start_fake().wait_ready().client()
+def test_a_file_that_is_written_again_is_what_it_was_at_last(tenant: Client) -> None:
     again = {"1": node("FakeQuiet", name="same.bin"), "2": node("FakeWait", seconds=3)}
     again |= {"3": node("FakeSave", text="written later", prefix="same", name="same.bin")}
 
-    run_id = client.submit(again)
-    first = client.wait_for(run_id, "output", name="same.bin")
-    run = client.finish(run_id)
+    run_id = tenant.submit(again)
+    first = tenant.wait_for(run_id, "output", name="same.bin")
+    run = tenant.finish(run_id)
 
     [output] = run["output"]
-    assert client.http.get(output["url"]).text == "written later"
+    assert tenant.http.get(output["url"]).text == "written later"
     assert first["size"] == len("whole")
-    failed = client.run({"1": node("FakeQuiet", name="same.bin"), "2": node("FakeHalf", name="same.bin")})
+    failed = tenant.run({"1": node("FakeQuiet", name="same.bin"), "2": node("FakeHalf", name="same.bin")})
     assert failed["outputs"] == []  # it was whole once, and is no more
