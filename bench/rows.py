@@ -29,7 +29,8 @@ from bench.stack import report
 from comfyward.runs.run import Face, State
 from comfyward.store import accounts, queue, runs
 from comfyward.store import workflows as stored_workflows
-from comfyward.store.db import Database, now_ms, open_database
+from comfyward.store.backends import open_database
+from comfyward.store.db import Database, now_ms
 from comfyward.store.runs import NewRun, RunFilter
 from comfyward.store.schema import events as events_table
 from comfyward.store.schema import runs as runs_table

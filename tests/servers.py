@@ -57,7 +57,7 @@ class Postgres:
     def new_database_with_tables(self) -> str:
         """As `new_database`; the tables are made once and copied."""
         if self._template is None:
-            from comfyward.store.db import open_database
+            from comfyward.store.backends import open_database
 
             url = self.new_database()
             open_database(url, 4).close()

@@ -56,7 +56,8 @@ from comfyward.runs.event import Event
 from comfyward.runs.run import Run
 from comfyward.settings import SERVER_LOCK, Settings
 from comfyward.store import accounts, sessions, tokens, workers
-from comfyward.store.db import now_ms, open_database
+from comfyward.store.backends import open_database
+from comfyward.store.db import now_ms
 from comfyward.store.notices import (
     CallersChanged,
     Happened,

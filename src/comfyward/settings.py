@@ -179,7 +179,6 @@ class Settings(BaseSettings):
     # Workers
     fleet: Literal["local", "none"] = Field("local", description="local: start a worker per GPU here; none: they join.")
     lease_s: float = Field(15.0, ge=2, description="A worker silent for this long loses its runs to another.")
-    lease_wait_s: float = Field(25.0, gt=0, description="How long a worker's request for work is held open.")
     local_min_workers: int = Field(1, ge=0, description="Local workers kept up without work; 0 scales to zero.")
     local_idle_timeout_s: float = Field(300.0, ge=0, description="Stop a surplus local worker idle for this long.")
     local_accelerators: list[str] = Field(

@@ -21,7 +21,8 @@ from sqlalchemy import Connection
 
 from comfyward.accounts.account import Account
 from comfyward.store import accounts, sessions
-from comfyward.store.db import now_ms, open_database
+from comfyward.store.backends import open_database
+from comfyward.store.db import now_ms
 from comfyward.worker.protocol import PROTOCOL
 from tests.servers import free_port
 

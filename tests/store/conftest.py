@@ -14,7 +14,8 @@ from sqlalchemy import select
 from comfyward.accounts.account import Account
 from comfyward.runs.run import Face
 from comfyward.store import accounts, queue, runs
-from comfyward.store.db import Database, now_ms, open_database
+from comfyward.store.backends import open_database
+from comfyward.store.db import Database, now_ms
 from comfyward.store.schema import workflows
 from tests.servers import Postgres
 

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, text
 from comfyward.cli.db import command
 from comfyward.runs.run import Run
 from comfyward.store import accounts, runs
-from comfyward.store.db import now_ms, open_database
+from comfyward.store.backends import open_database
+from comfyward.store.db import now_ms
 from comfyward.store.runs import RunFilter
 from tests.servers import Postgres
 from tests.store.conftest import Store

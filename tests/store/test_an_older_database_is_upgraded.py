@@ -12,7 +12,8 @@ from sqlalchemy import Connection, create_engine, text
 
 from comfyward.store import accounts, runs, sessions, workflows
 from comfyward.store import db as databases
-from comfyward.store.db import now_ms, open_database
+from comfyward.store.backends import open_database
+from comfyward.store.db import now_ms
 
 
 def test_from_the_first_tables(tmp_path: Path) -> None:

@@ -117,6 +117,18 @@ def test_a_final_run_stays_final(store: Store) -> None:
     assert store.read(runs.get_any, "r").state is State.SUCCEEDED
 
 
+def test_a_transition_that_is_not_in_the_table_of_transitions_is_a_fault_of_ours(store: Store) -> None:
+    store.new_run("r")
+    store.assign("r")
+    store.write(_apply, "lease", [Ended(1, EndReason.COMPLETED, run_time_ms=1)], {})
+    over = store.read(runs.get_any, "r")
+
+    with pytest.raises(AssertionError, match="succeeded -> failed"):
+        store.write(changes.ended, over, EndReason.TIMEOUT, now_ms(), prices={})
+    with pytest.raises(AssertionError, match="succeeded -> queued"):
+        store.write(changes.given_back, over, now_ms())
+
+
 @pytest.mark.parametrize(
     "values",
     [

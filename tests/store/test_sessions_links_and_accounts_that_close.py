@@ -68,9 +68,9 @@ def test_a_former_secret_signs_for_a_day(store: Store) -> None:
 
     fresh = store.write(accounts.rotate_webhook_secret, store.alice.id, now)
 
-    assert store.read(webhooks.due, now, 10, webhooks.NOTHING_IN_FLIGHT)[0].secrets == (fresh, former)
+    assert store.read(webhooks.due, now, 10, webhooks.InFlight())[0].secrets == (fresh, former)
     later = now + accounts.FORMER_SECRET_LASTS_MS
-    assert store.read(webhooks.due, later, 10, webhooks.NOTHING_IN_FLIGHT)[0].secrets == (fresh,)
+    assert store.read(webhooks.due, later, 10, webhooks.InFlight())[0].secrets == (fresh,)
 
 
 def test_imports_and_uploads_are_their_accounts_own(store: Store) -> None:

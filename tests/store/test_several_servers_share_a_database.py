@@ -18,7 +18,8 @@ from comfyward.errors import InvalidRequest, SetupFailed, Unavailable
 from comfyward.runs.event import Event, EventType
 from comfyward.runs.run import Run
 from comfyward.store import accounts, queue, runs
-from comfyward.store.db import Database, now_ms, open_database
+from comfyward.store.backends import open_database
+from comfyward.store.db import Database, now_ms
 from comfyward.store.notices import Happened, LogCame, Notice, Wake
 from comfyward.store.postgres import WRITERS
 from tests.servers import Postgres

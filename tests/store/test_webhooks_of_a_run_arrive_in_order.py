@@ -13,12 +13,13 @@ from comfyward.files.guard import Guard
 from comfyward.runs.run import Run
 from comfyward.store import runs, webhooks
 from comfyward.store.db import Database
-from comfyward.store.webhooks import NOTHING_IN_FLIGHT, REFUSED_ENOUGH, Delivery, InFlight
+from comfyward.store.webhooks import REFUSED_ENOUGH, Delivery, InFlight
 from tests.fakes.http import receiver
 from tests.servers import free_port
 from tests.store.conftest import Store
 
 NOW = 1_000_000
+NOTHING = InFlight()
 RETRY_S = 1e10  # the times here are long ago
 
 
@@ -33,7 +34,7 @@ def _announce(store: Store, run_id: str, seq: int, event: str, now: int = NOW, u
     return store.write(add)
 
 
-def _due(store: Store, now: int = NOW, in_flight: InFlight = NOTHING_IN_FLIGHT) -> list[tuple[str, str]]:
+def _due(store: Store, now: int = NOW, in_flight: InFlight = NOTHING) -> list[tuple[str, str]]:
     found = store.read(webhooks.due, now, 100, in_flight)
     return [(each.delivery.run_id, each.delivery.event) for each in found]
 
@@ -74,7 +75,7 @@ def test_events_of_one_millisecond_are_in_order(store: Store) -> None:
         _announce(store, "r", seq, event)
 
     told = []
-    while found := store.read(webhooks.due, NOW, 100, NOTHING_IN_FLIGHT):
+    while found := store.read(webhooks.due, NOW, 100, NOTHING):
         [due] = found
         told.append((due.delivery.seq, due.delivery.event))
         _delivered(store, due.delivery)

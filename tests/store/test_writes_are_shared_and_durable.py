@@ -11,7 +11,8 @@ from sqlalchemy import Connection, create_engine
 from comfyward.errors import Conflict, IdempotencyMismatch, MissingAsset
 from comfyward.runs.event import Event, EventType
 from comfyward.store import accounts, events, files, queue, runs
-from comfyward.store.db import now_ms, open_database
+from comfyward.store.backends import open_database
+from comfyward.store.db import now_ms
 from comfyward.store.runs import RunFilter
 from comfyward.store.schema import metadata
 from tests.store.conftest import Store

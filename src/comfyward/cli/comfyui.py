@@ -7,44 +7,17 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy import make_url
 
-from comfyward.cli.options import data_dir_option, open_database, settings_from
+from comfyward.cli.comfyui_setup import ensure_installed
+from comfyward.cli.database import open_database
+from comfyward.cli.options import data_dir_option, settings_from
 from comfyward.comfy import install, sandbox
 from comfyward.comfy.install import Installation
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.settings import Settings
 from comfyward.store import workers
 from comfyward.workflows.catalog import Catalog, Failure
-
-
-def ensure_installed(settings: Settings) -> Installation:
-    """The ComfyUI that workers here will use; installed first, with a progress bar, when it is missing."""
-    if settings.comfyui is not None:
-        return install.existing(settings.comfyui, settings.comfyui_python)
-    environments = settings.derived_environments_dir()
-    found = install.installed(environments)
-    if found is not None:
-        return found
-    console = Console(stderr=True)
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("Installing ComfyUI", total=None)
-
-        def show(what: str, fraction: float | None) -> None:
-            bar.update(task, description=what, total=None if fraction is None else 1.0, completed=fraction or 0.0)
-            if not console.is_terminal and fraction in (None, 0.0):
-                console.print(what)
-
-        return install.install(environments, show)
 
 
 @click.group("comfyui")

@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Engine, create_engine, func, select
 from sqlalchemy.engine import make_url
 
 from comfyward.cli import installation
-from comfyward.cli.options import data_dir_option, open_database, settings_from
+from comfyward.cli.database import open_database
+from comfyward.cli.options import data_dir_option, settings_from
 from comfyward.store import copying, postgres, revision
 from comfyward.store.schema import metadata
 from comfyward.wording import plural

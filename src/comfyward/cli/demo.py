@@ -22,9 +22,10 @@ import click
 import httpx2
 from rich.console import Console
 
-from comfyward.cli.comfyui import ensure_installed
+from comfyward.cli.comfyui_setup import ensure_installed
+from comfyward.cli.database import open_database
 from comfyward.cli.follow import Follow
-from comfyward.cli.options import data_dir_option, open_database, settings_from
+from comfyward.cli.options import data_dir_option, settings_from
 from comfyward.cli.run import classes_of
 from comfyward.client import Client, RunFailed, Source
 from comfyward.comfy import sandbox, tiny_models

@@ -14,7 +14,8 @@ from pathlib import Path
 import click
 from sqlalchemy import Connection
 
-from comfyward.cli.options import data_dir_option, open_database, set_up_logging
+from comfyward.cli.database import open_database
+from comfyward.cli.options import data_dir_option, set_up_logging
 from comfyward.cli.tables import print_table
 from comfyward.errors import SetupFailed
 from comfyward.fleet.pools import FleetConfig, load_fleet

@@ -10,7 +10,8 @@ import click
 from sqlalchemy import Connection
 
 from comfyward.accounts.account import Account, ApiKey
-from comfyward.cli.options import data_dir_option, open_database
+from comfyward.cli.database import open_database
+from comfyward.cli.options import data_dir_option
 from comfyward.cli.tables import moment, print_table
 from comfyward.store import accounts
 from comfyward.store.db import now_ms

@@ -8,18 +8,14 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from pydantic import ValidationError
 
-from comfyward.cli import installation
 from comfyward.errors import SetupFailed
 from comfyward.settings import Settings
-from comfyward.store import db as databases
-from comfyward.store.db import Database
 from comfyward.wording import closest, did_you_mean
 
 LOG_FORMAT, LOG_TIME_FORMAT = "%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"
@@ -74,18 +70,6 @@ def mistyped(environment: Iterable[str]) -> Iterator[tuple[str, str]]:
         is_ours = variable.startswith(PREFIX) and name not in known | OTHER_VARIABLES
         if is_ours and (meant := closest(name, known, ALIKE)):
             yield variable, PREFIX + meant
-
-
-@contextmanager
-def open_database(data_dir: Path | None) -> Iterator[Database]:
-    """The installation's database, for commands that work beside a running server."""
-    settings = settings_from(data_dir=data_dir)
-    installation.check(settings)
-    db = databases.open_database(settings.derived_database_url(), settings.database_connections)
-    try:
-        yield db
-    finally:
-        db.close()
 
 
 def set_up_logging(level: str, form: str = "text") -> None:

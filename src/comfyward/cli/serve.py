@@ -12,7 +12,7 @@ import uvloop
 
 from comfyward.api.native.bundle import Bundle
 from comfyward.api.native.frontend import Frontends, static_of, templates_of
-from comfyward.cli.comfyui import ensure_installed
+from comfyward.cli.comfyui_setup import ensure_installed
 from comfyward.cli.options import Choice, data_dir_option, set_up_logging, settings_from
 from comfyward.comfy import install
 from comfyward.errors import SetupFailed

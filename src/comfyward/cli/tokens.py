@@ -11,7 +11,8 @@ from typing import Literal
 import click
 from sqlalchemy import Connection
 
-from comfyward.cli.options import data_dir_option, open_database
+from comfyward.cli.database import open_database
+from comfyward.cli.options import data_dir_option
 from comfyward.cli.tables import moment, print_table
 from comfyward.errors import NotFound
 from comfyward.store import tokens

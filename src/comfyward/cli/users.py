@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 from sqlalchemy import Connection
 
-from comfyward.cli.options import data_dir_option, open_database, settings_from
+from comfyward.cli.database import open_database
+from comfyward.cli.options import data_dir_option, settings_from
 from comfyward.cli.tables import print_table
 from comfyward.store import accounts, sessions, workers
 from comfyward.store.db import now_ms

@@ -15,7 +15,7 @@ import click
 import uvloop
 
 from comfyward import __version__
-from comfyward.cli.comfyui import ensure_installed
+from comfyward.cli.comfyui_setup import ensure_installed
 from comfyward.cli.options import data_dir_option, keep_log_tail, set_up_logging, settings_from
 from comfyward.comfy import sandbox
 from comfyward.comfy.install import Installation

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from comfyward.dispatch.blobs import Blobs
 from comfyward.files.objects import Blob
 from comfyward.runs.files import Url, key_of, source_from_row
@@ -16,13 +14,11 @@ ROOT = "/models/"
 USE_RESOLUTION_MS = 3600 * 1000
 
 
-@dataclass(frozen=True)
 class Mirrors:
     """`is_on` False keeps nothing and offers nothing: one host's own cache is enough."""
 
-    db: Database
-    blobs: Blobs
-    is_on: bool
+    def __init__(self, db: Database, blobs: Blobs, is_on: bool) -> None:
+        self._db, self._blobs, self.is_on = db, blobs, is_on
 
     async def of(self, run: Run) -> dict[str, Mirror | None]:
         """What the store has of a run's models, by path; None for one that it should have and has not."""
@@ -30,15 +26,15 @@ class Mirrors:
         if not sources:
             return {}
         keys, now = {path: key_of(source) for path, source in sources.items()}, now_ms()
-        found = await self.db.read(mirrors.find, list(keys.values()))
+        found = await self._db.read(mirrors.find, list(keys.values()))
         if outdated := [key for key, mirror in found.items() if mirror.used_at < now - USE_RESOLUTION_MS]:
-            await self.db.write(mirrors.touch, outdated, now)
+            await self._db.write(mirrors.touch, outdated, now)
         return {path: _if_wanted(source, found.get(keys[path])) for path, source in sources.items()}
 
     async def know(self, key: str, blob: Blob) -> None:
         """A worker has stored what a source has. Raises InvalidRequest when it has not."""
-        await self.blobs.know_stored(blob)
-        await self.db.write(mirrors.put, key, blob.digest, now_ms())
+        await self._blobs.know_stored(blob)
+        await self._db.write(mirrors.put, key, blob.digest, now_ms())
 
 
 def _models(run: Run) -> dict[str, Url]:

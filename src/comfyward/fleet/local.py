@@ -41,7 +41,7 @@ class LocalFleet:
         is_busy: Callable[[str], bool],
         on_exit: Callable[[str], Awaitable[None]],
     ) -> None:
-        self._is_busy, self._how, self._keep = is_busy, how, keep
+        self._is_busy, self._keep = is_busy, keep
         self._paused: frozenset[str] = frozenset()
         self._devices = {f"{prefix}{index}": device for index, device in enumerate(devices)}
         self._hosts = {

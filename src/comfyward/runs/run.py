@@ -21,6 +21,9 @@ class State(StrEnum):
     def is_final(self) -> bool:
         return self in FINAL_STATES
 
+    def may_become(self, other: State) -> bool:
+        return other in TRANSITIONS[self]
+
 
 FINAL_STATES = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
 LEASED_STATES = frozenset({State.ASSIGNED, State.RUNNING})

@@ -16,10 +16,7 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
-from comfyward.errors import SetupFailed
 from comfyward.store.notices import NoOthers, Notices
 
 P = ParamSpec("P")
@@ -65,32 +62,3 @@ class Database(ABC):
     @abstractmethod
     def close(self) -> None:
         """Finishes the writes that wait, then closes every connection."""
-
-
-def open_database(url: str, connections: int = 16) -> Database:
-    """Opens the database that a URL names. Raises SetupFailed with what to change when it cannot be used."""
-    parsed = _parse(url)
-    match parsed.get_backend_name():
-        case "sqlite":
-            from comfyward.store.sqlite import SqliteDatabase
-
-            return SqliteDatabase(url)
-        case "postgresql":
-            from comfyward.store.postgres import PostgresDatabase
-
-            return PostgresDatabase(parsed, connections)
-        case other:
-            raise SetupFailed(
-                f"'{other}' databases are not supported.",
-                hint="Set COMFYWARD_DATABASE_URL to postgresql://USER:PASSWORD@HOST/DATABASE, or leave it unset to use"
-                " SQLite in the data directory.",
-            )
-
-
-def _parse(url: str) -> URL:
-    try:
-        return make_url(url)
-    except ArgumentError as error:
-        raise SetupFailed(
-            "COMFYWARD_DATABASE_URL is not a URL.", hint="Write it as postgresql://USER:PASSWORD@HOST/DATABASE."
-        ) from error

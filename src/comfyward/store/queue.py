@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Text, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Text, bindparam, func, or_, select, update
 
 from comfyward.runs.run import EndReason, Run, State
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
@@ -55,10 +55,17 @@ _LATELY = Statement(
     .order_by(runs.c.finished_at.desc())
     .limit(bindparam("most"))
 )
+
+
+def _may_become(state: State) -> ColumnElement[bool]:
+    """The condition that a run may move to a state from the one that it is in."""
+    return or_(*(runs.c.state == before for before in State if before.may_become(state)))
+
+
 # A run that another server is handing out just now is passed over, not waited for.
 _FREE = (
     select(runs.c.id)
-    .where(runs.c.id == bindparam("run_id"), runs.c.state == State.QUEUED, runs.c.cancel_requested_at.is_(None))
+    .where(runs.c.id == bindparam("run_id"), _may_become(State.ASSIGNED), runs.c.cancel_requested_at.is_(None))
     .with_for_update(skip_locked=True)
     .scalar_subquery()
 )
@@ -90,7 +97,7 @@ _RENEW = Statement(
 )
 _START = Statement(
     update(runs)
-    .where(runs.c.lease == bindparam("held"), runs.c.state == State.ASSIGNED)
+    .where(runs.c.lease == bindparam("held"), _may_become(State.RUNNING))
     .values(
         state=State.RUNNING,
         report_seq=bindparam("seq"),
@@ -347,6 +354,7 @@ def finish(
 
     Guarded by the state and lease that the caller read: None means too late. What is None of what the run left stays.
     """
+    assert run.state.may_become(state), f"{run.state} -> {state}"
     event_seq: int | None = _FINISH(
         conn,
         run_id=run.id,
@@ -386,6 +394,7 @@ def give_back(conn: Connection, run: Run, now: int) -> int | None:
 
 
 def _back_to_queue(conn: Connection, run: Run, now: int, values: dict[str, Any]) -> int | None:
+    assert run.state.may_become(State.QUEUED), f"{run.state} -> {State.QUEUED}"
     back = (
         update(runs)
         .where(runs.c.id == run.id, *unchanged(run))

@@ -62,8 +62,6 @@ class InFlight:
     accounts: frozenset[str] = frozenset()
 
 
-NOTHING_IN_FLIGHT = InFlight()
-
 _earlier = webhook_deliveries.alias("earlier")
 _later = webhook_deliveries.alias("later")
 

@@ -28,7 +28,7 @@ class Outcome:
     failure: BaseException | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Write:
     """An operation that waits for its turn."""
 

@@ -29,6 +29,7 @@ from comfyward.web.obstacle import obstacle_of
 from comfyward.web.problems import Advice, PageError
 from comfyward.web.runs import list_values
 from comfyward.web.visit import Pages, Visit, text_of
+from comfyward.workflows import starters
 from comfyward.workflows.catalog import INPUT_FOLDER
 from comfyward.workflows.copies import Cleaner
 from comfyward.workflows.graph import is_shallow, parse_graph
@@ -37,6 +38,7 @@ from comfyward.workflows.workflow import Workflow
 
 PAGE = 24
 MAX_TAGS = 20
+SAMPLES = Path(starters.__file__).parent / "samples"
 IMPORT_LIMIT_BYTES = 256 << 20
 EXPORT = "Export it from ComfyUI anew, with File > Export."
 MEDIA_SUFFIXES = (".png", ".webp", ".mp4", ".webm", ".mkv")
@@ -103,9 +105,9 @@ async def create(visit: Visit) -> Response:
 async def _started(visit: Visit, starter: Starter, title: str) -> Workflow:
     """A workflow from a starter, whose sample becomes a file of the account unless it has one of that name."""
     if starter.sample is not None:
-        path, db = f"/input/{starter.sample.name}", visit.context.db
+        path, db = f"/input/{starter.sample}", visit.context.db
         if not await db.read(files.at, visit.account.id, [path]):
-            await visit.context.blobs.keep_file(starter.sample, visit.account.id, path)
+            await visit.context.blobs.keep_file(SAMPLES / starter.sample, visit.account.id, path)
     form = [{"key": key, "label": label} for key, label in starter.form]
     return _new(
         visit,

@@ -40,17 +40,15 @@ MAX_SHOWN_BYTES = 16 << 20
 LATER_S = 0.05  # a run that is over within it is reported in one piece
 
 
-@dataclass(frozen=True)
 class Collect:
     """`base` is ComfyUI's folder, `kept` where the files of runs lie that are being collected."""
 
-    link: ServerLink
-    base: Path
-    kept: Path
+    def __init__(self, link: ServerLink, base: Path, kept: Path) -> None:
+        self._link, self._base, self._kept = link, base, kept
 
     def begin(self, job: Job, places: Places) -> Gathering:
         """Gathers what a run leaves from now on, until `finish`."""
-        return Gathering(self.link, job, self.base, self.kept / job.lease, places)
+        return Gathering(self._link, job, self._base, self._kept / job.lease, places)
 
 
 class Gathering:

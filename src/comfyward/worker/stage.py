@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,25 +34,21 @@ STAGING_THREADS = 32
 _SERVERS_OWN = Guard.allowing(["0.0.0.0/0", "::/0"])
 
 
-@dataclass(frozen=True)
 class Stage:
     """Gets files for runs: from the internet through the guard, from the server by lease."""
 
-    cache: HostCache
-    link: ServerLink
-    worker_id: str
-    _bringing: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    # Threads of its own: a silent server must not keep the other stages from theirs.
-    _threads: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(STAGING_THREADS, thread_name_prefix="stage")
-    )
+    def __init__(self, cache: HostCache, link: ServerLink, worker_id: str) -> None:
+        self.cache, self._link, self._worker_id = cache, link, worker_id
+        self._bringing: dict[str, asyncio.Task[None]] = {}
+        # Threads of its own: a silent server must not keep the other stages from theirs.
+        self._threads = ThreadPoolExecutor(STAGING_THREADS, thread_name_prefix="stage")
 
     async def stage(self, job: Job) -> list[StagedFile]:
         """The run's files, each a link that keeps its blob in the cache. Raises Failed."""
         files = job.assignment.files
         if not files:
             return []
-        folder = self.cache.pin_folder(self.worker_id, job.lease)
+        folder = self.cache.pin_folder(self._worker_id, job.lease)
         places = asyncio.Semaphore(PARALLEL_FILES)
         tasks = [
             asyncio.create_task(self._one(job, order, folder / str(index), places)) for index, order in enumerate(files)
@@ -75,7 +70,7 @@ class Stage:
     def unstage(self, job: Job) -> None:
         """Gives the run's files back to the cache."""
         if job.assignment.files:
-            self.cache.unpin(self.cache.pin_folder(self.worker_id, job.lease))
+            self.cache.unpin(self.cache.pin_folder(self._worker_id, job.lease))
 
     async def _one(self, job: Job, order: FileOrder, pin: Path, places: asyncio.Semaphore) -> StagedFile:
         async with places:
@@ -115,7 +110,7 @@ class Stage:
         key = key_of(Url(order.url, headers=tuple(order.headers.items())))
         if key in self._bringing:
             return
-        folder = self.cache.pin_folder(self.worker_id, f"mirror-{key}")
+        folder = self.cache.pin_folder(self._worker_id, f"mirror-{key}")
         held = folder / "file"
         held.unlink(missing_ok=True)
         os.link(pin, held)
@@ -125,7 +120,7 @@ class Stage:
 
     async def _bring_now(self, key: str, offer: MirrorOffer, folder: Path) -> None:
         try:
-            await self.link.put_mirror(key, offer, folder / "file")
+            await self._link.put_mirror(key, offer, folder / "file")
         except (ComfywardError, aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning(
                 "%s could not be kept for other hosts: %s", offer.name, error, extra={"action": "mirror_failed"}
@@ -142,8 +137,8 @@ class Stage:
 
     def _stored(self, path: str, digest: str, lease: str) -> Wanted:
         """A blob of the server's, by lease."""
-        headers = (("Authorization", f"Bearer {self.link.token}"), (LEASE_HEADER, lease))
-        return Wanted(path, Url(self.link.blob_url(digest), digest, headers), immutable=True, key=f"stored-{digest}")
+        headers = (("Authorization", f"Bearer {self._link.token}"), (LEASE_HEADER, lease))
+        return Wanted(path, Url(self._link.blob_url(digest), digest, headers), immutable=True, key=f"stored-{digest}")
 
     def _wanted(self, order: FileOrder, lease: str) -> Wanted:
         immutable = order.path.startswith("/models/")

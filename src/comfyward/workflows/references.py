@@ -121,7 +121,7 @@ def _references_in(value: Any) -> Iterator[Reference]:
         case str():
             if (left := _left(value)) is not None:
                 yield left
-        case {"__type": "core/ASSET"}:
+        case {"__type": kind} if kind == ASSET:
             yield _asset(value)
         case dict():
             for inner in value.values():
@@ -136,7 +136,7 @@ def _replaced(value: Any, text_for: Callable[[Named], str], named: Mapping[Refer
         case str():
             left = _left(value)
             return text_for(named[left]) if left is not None and left in named else value
-        case {"__type": "core/ASSET"}:
+        case {"__type": kind} if kind == ASSET:
             asset = _asset(value)
             if asset not in named:
                 raise MissingAsset(f"There is no asset '{asset.asset_id}'.", asset_id=asset.asset_id)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 COLOURS = (0x1B1B3A, 0x693668, 0xA74482, 0xF84AA7, 0xFF9FB2, 0xFFD6BA)
 ORDINALS = ("First", "Second", "Third", "Fourth", "Fifth", "Sixth")
 CHECKPOINT, LORA = "tiny-sd15.safetensors", "tiny-lora.safetensors"  # the demo's
 SD15 = "v1-5-pruned-emaonly-fp16.safetensors"
-SAMPLE = Path(__file__).parent / "samples" / "lighthouse.jpg"
+SAMPLE = "lighthouse.jpg"
 # Where the models are that starters name.
 MODEL_URLS = {SD15: f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{SD15}"}
 
@@ -68,7 +67,7 @@ def text_to_image_graph() -> dict[str, Any]:
 def touched_up_graph() -> dict[str, Any]:
     """A picture, made larger and sharper."""
     return {
-        "load": _node("LoadImage", "Picture", image=SAMPLE.name),
+        "load": _node("LoadImage", "Picture", image=SAMPLE),
         "scale": _node("ImageScaleBy", "Enlarge", image=["load", 0], upscale_method="lanczos", scale_by=2.0),
         "sharpen": _node("ImageSharpen", "Sharpen", image=["scale", 0], sharpen_radius=1, sigma=1.0, alpha=1.0),
         "save": _node("SaveImage", "Save", images=["sharpen", 0], filename_prefix="sharp"),
@@ -108,13 +107,16 @@ def _node(class_type: str, title: str | None = None, /, **inputs: Any) -> dict[s
 
 @dataclass(frozen=True)
 class Starter:
-    """`form` has the inputs that it shows, in order, with their labels; `sample` becomes a file of the account."""
+    """`form` has the inputs that it shows, in order, with their labels.
+
+    `sample` is a file in samples/ and becomes one of the account.
+    """
 
     title: str
     description: str
     graph: Callable[[], dict[str, Any]]
     form: tuple[tuple[str, str], ...]
-    sample: Path | None = None
+    sample: str | None = None
     model: str | None = None
 
 
