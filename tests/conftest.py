@@ -47,7 +47,7 @@ def _keep(config: pytest.Config, items: list[pytest.Item], is_wanted: Callable[[
 
 
 def _is_for_two_servers(item: pytest.Item) -> bool:
-    is_served = {"real", "start_fake"} & set(getattr(item, "fixturenames", ()))
+    is_served = {"real", "shared", "start_fake", "start_fake_once"} & set(getattr(item, "fixturenames", ()))
     is_shared = item.get_closest_marker("several_servers") and not item.get_closest_marker("one_machine")
     return bool(is_served and is_shared)
 
