@@ -23,7 +23,6 @@ from comfyward.store.db import now_ms
 from comfyward.store.files import StoredFile
 from comfyward.store.imports import Import
 from comfyward.workflows.catalog import Catalog
-from comfyward.workflows.listing import Paths
 
 DEFAULT_USAGE_DAYS = 30
 
@@ -150,12 +149,9 @@ def _add_offer_routes(routes: APIRouter, context: Context) -> None:
     @routes.get("/models", tags=["offers"], summary="Models that graphs can name without bringing them")
     async def models(request: Request, folder: str | None = None) -> Response:
         caller = await context.auth.caller(request)
-        catalog = await context.offers.catalog()
-        own = Paths(file.path for file in await context.db.read(files.find, caller.account.id, "/models/"))
-        found = {kind: set(names) for kind, names in catalog.models.items()} if catalog else {}
-        for kind, names in (catalog or Catalog()).names(own).items():
-            found.setdefault(kind, set()).update(names)
-        return answer({kind: sorted(names) for kind, names in sorted(found.items()) if folder in (None, kind)})
+        catalog = await context.offers.catalog() or Catalog()
+        found = catalog.models_with(await context.db.read(files.usable_paths, caller.account.id))
+        return answer({kind: names for kind, names in found.items() if folder in (None, kind)})
 
     @routes.get("/nodes", tags=["offers"], summary="Node classes that graphs can use")
     async def nodes(request: Request) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import blake3
@@ -66,6 +66,25 @@ class Submission:
     face: Face = Face.ICU
     client_id: str | None = None
     prompt_id: str | None = None
+
+    @classmethod
+    def again(cls, run: Run, **changes: Any) -> Submission:
+        """All that was asked for a run, with some fields changed. What belonged to its request alone is left out: its
+        names, its Idempotency-Key, its API."""
+        submission = cls(
+            workflow_id=run.workflow_id,
+            prompt=msgspec.json.decode(run.prompt),
+            files={path: source_from_row(row) for path, row in run.files.items()},
+            accelerator=run.accelerator,
+            webhook=run.webhook,
+            extra_data=msgspec.json.decode(run.extra_data) if run.extra_data else None,
+            priority=run.priority,
+            timeout_s=run.timeout_s,
+            start_within_s=None if run.start_by is None else (run.start_by - run.created_at) / 1000,
+            tags=tuple(run.tags),
+            labels=run.labels,
+        )
+        return replace(submission, **changes)
 
 
 @dataclass(frozen=True)
@@ -165,19 +184,7 @@ class Intake:
         run = await self._db.read(runs.get, caller.account.id, run_id)
         if not run.state.is_final:
             raise Conflict("The run is not over yet.", hint="Cancel it first, or wait until it has ended.")
-        again = Submission(
-            workflow_id=run.workflow_id,
-            prompt=msgspec.json.decode(run.prompt),
-            files={path: source_from_row(row) for path, row in run.files.items()},
-            accelerator=run.accelerator,
-            webhook=run.webhook,
-            extra_data=msgspec.json.decode(run.extra_data) if run.extra_data else None,
-            priority=run.priority,
-            timeout_s=run.timeout_s,
-            tags=tuple(run.tags),
-            labels=run.labels,
-            idempotency_key=idempotency_key,
-        )
+        again = Submission.again(run, idempotency_key=idempotency_key)
         return (await self.submit(caller, again)).run_id
 
     async def _checked(self, account_id: str, submission: Submission) -> _Checked:

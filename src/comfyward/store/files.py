@@ -33,6 +33,7 @@ from comfyward.store.rows import text_of
 from comfyward.store.schema import blob_uses, blobs, files, mirrors, runs
 from comfyward.store.schema import links as linked
 from comfyward.store.statement import Statement
+from comfyward.workflows.listing import Paths
 
 # Roots of an account's own names; what runs left lies below /output/<run id>.
 MAX_NAME_LENGTH = 255
@@ -199,6 +200,11 @@ def find(conn: Connection, account_id: str, prefix: str | None = None) -> list[S
     query = select(*FILE_COLUMNS).where(files.c.account_id == account_id, files.c.run_id.is_(None), below)
     newest = {row.path: file_of(row) for row in conn.execute(query.order_by(files.c.path, files.c.named_at))}
     return list(newest.values())
+
+
+def usable_paths(conn: Connection, account_id: str) -> Paths:
+    """What the runs of an account find by its name alone: its uploads, and files that its runs brought by URL."""
+    return Paths([*(file.path for file in find(conn, account_id)), *links(conn, account_id)])
 
 
 def at(conn: Connection, account_id: str, paths: Collection[str]) -> list[StoredFile]:

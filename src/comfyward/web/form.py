@@ -12,11 +12,9 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 from starlette.routing import Route
 
-from comfyward.api.native.nodes import own_paths
 from comfyward.dispatch.intake import Submission
 from comfyward.errors import InvalidGraph
-from comfyward.runs.files import source_from_row
-from comfyward.store import runs, workflows
+from comfyward.store import files, runs, workflows
 from comfyward.store.db import now_ms
 from comfyward.store.rows import text_of as json_text
 from comfyward.web.problems import Advice, PageError, advices, on_problems
@@ -123,16 +121,8 @@ async def run_changed(visit: Visit) -> Response:
     before = await visit.context.db.look(runs.get, visit.account.id, visit["run_id"])
     form = await visit.form()
     prompt = _filled(form, before.prompt, await all_inputs(visit, before.prompt, before.files))
-    submission = Submission(
-        workflow_id=before.workflow_id,
-        prompt=prompt,
-        files={path: source_from_row(row) for path, row in before.files.items()},
-        accelerator=text_of(form, "accelerator", 60) or before.accelerator,
-        webhook=before.webhook,
-        timeout_s=before.timeout_s,
-        tags=tuple(before.tags),
-        idempotency_key=_key(visit, prompt),
-    )
+    accelerator = text_of(form, "accelerator", 60) or before.accelerator
+    submission = Submission.again(before, prompt=prompt, accelerator=accelerator, idempotency_key=_key(visit, prompt))
     made = await visit.context.intake.submit(visit.who, submission)
     return visit.to(f"/runs/{made.run_id}")
 
@@ -144,11 +134,11 @@ def _key(visit: Visit, prompt: dict[str, Any]) -> str | None:
     return hashlib.sha256(f"{visit.intent} {json_text(prompt)}".encode()).hexdigest()
 
 
-async def all_inputs(visit: Visit, graph_text: str | None, files: Iterable[str] = ()) -> list[Input]:
-    """Every input of a graph, with the names that the account can choose from; `files` come with the run."""
+async def all_inputs(visit: Visit, graph_text: str | None, brought: Iterable[str] = ()) -> list[Input]:
+    """Every input of a graph, with the names that the account can choose from; `brought` come with the run."""
     if graph_text is None:
         return []
-    own = await _usable(visit, files)
+    own = await _usable(visit, brought)
     return inputs_of(parse_graph(msgspec.json.decode(graph_text)), await visit.context.offers.catalog_lately(), own)
 
 
@@ -175,9 +165,9 @@ def _with_urls(problems: Iterable[Mapping[str, Any]], editor_text: str | None) -
     return [{**facts, "url": urls.get(str(facts.get("received")))} for facts in problems]
 
 
-async def _usable(visit: Visit, files: Iterable[str] = ()) -> Paths:
+async def _usable(visit: Visit, brought: Iterable[str] = ()) -> Paths:
     """The files that a run of the account finds by name."""
-    return Paths([*await visit.context.db.read(own_paths, visit.account.id), *files])
+    return Paths([*await visit.context.db.read(files.usable_paths, visit.account.id), *brought])
 
 
 def _labelled(workflow: Workflow, inputs: list[Input]) -> list[Input]:

@@ -13,7 +13,6 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 from starlette.routing import Route
 
-from comfyward.api.native.nodes import own_paths
 from comfyward.api.views import thumbnail_of
 from comfyward.errors import ComfywardError, InvalidGraph, NotFound
 from comfyward.files.pictures import carried_graphs
@@ -225,7 +224,8 @@ async def _shared(visit: Visit, source: Workflow) -> dict[str, str | None]:
     somebody else's."""
     if source.account_id == visit.account.id:
         return {"graph": source.graph, "editor_graph": source.editor_graph}
-    owners, own = [await visit.context.db.read(own_paths, who) for who in (source.account_id, visit.account.id)]
+    db = visit.context.db
+    owners, own = [await db.read(files.usable_paths, who) for who in (source.account_id, visit.account.id)]
     catalog = await visit.context.offers.catalog_lately()
     cleaner = Cleaner(catalog, owners.below(INPUT_FOLDER), own.below(INPUT_FOLDER))
     # The API's graph first: it tells which texts of the editor's name files.

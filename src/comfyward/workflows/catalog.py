@@ -176,6 +176,14 @@ class Catalog:
         listings[INPUT_FOLDER] = [Listing(INPUT_FOLDER)]
         return {kind: names for kind, found in listings.items() if (names := paths.offered(found))}
 
+    def models_with(self, own: Paths) -> dict[str, list[str]]:
+        """The names of models by folder: those that every worker has, and these files of an account."""
+        found = {kind: dict.fromkeys(names) for kind, names in self.models.items()}
+        for kind, names in self.names(own).items():
+            if kind != INPUT_FOLDER:
+                found.setdefault(kind, {}).update(dict.fromkeys(names))
+        return {kind: sorted(names) for kind, names in sorted(found.items())}
+
     def lists_change(self, class_type: str, brought: Paths) -> bool:
         """Whether some lists of a class may be others than the catalog's, with these files beside a run."""
         follows = self.follows.get(class_type, ())

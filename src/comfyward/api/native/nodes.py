@@ -20,7 +20,7 @@ from comfyward.api.native.socket import features
 from comfyward.store import files, workers
 from comfyward.store.db import now_ms
 from comfyward.store.workers import WorkerRow
-from comfyward.workflows.catalog import INPUT_FOLDER, Catalog
+from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.listing import Paths
 
 REMEMBERED = 64
@@ -29,8 +29,6 @@ DEVICE_MEMORY = ("vram_total", "vram_free", "torch_vram_total", "torch_vram_free
 
 # The account's one address of what each of its workflows offers alike, so that a browser keeps it once for all of them.
 SHARED_INFO = "/comfy/api/object_info"
-
-Names = dict[str, set[str]]
 
 
 class Nodes:
@@ -86,28 +84,28 @@ class Nodes:
         return Response(help_page(found, nodes[found]), media_type="text/markdown")
 
     async def folders(self, request: Request) -> Response:
-        return answer(sorted(await self._models(request)))
+        return answer(list(await self._models(request)))
 
     async def folder_paths(self, request: Request) -> Response:
         """Folders as runs and files name them. The editor adds a missing model only where it knows the folder."""
-        return answer({name: [f"/models/{name}"] for name in sorted(await self._models(request))})
+        return answer({name: [f"/models/{name}"] for name in await self._models(request)})
 
     async def models(self, request: Request) -> Response:
         found = (await self._models(request)).get(request.path_params["folder"])
-        return Response(status_code=404) if found is None else answer(sorted(found))
+        return Response(status_code=404) if found is None else answer(found)
 
     async def folders_with_paths(self, request: Request) -> Response:
-        return answer([{"name": name, "folders": [name]} for name in sorted(await self._models(request))])
+        return answer([{"name": name, "folders": [name]} for name in await self._models(request)])
 
     async def models_with_sizes(self, request: Request) -> Response:
         found = (await self._models(request)).get(request.path_params["folder"])
         if found is None:
             return Response(status_code=404)
         unknown = {"pathIndex": 0, "modified": 0, "created": 0, "size": 0}
-        return answer([{"name": name, **unknown} for name in sorted(found)])
+        return answer([{"name": name, **unknown} for name in found])
 
     async def embeddings(self, request: Request) -> Response:
-        names = (await self._models(request)).get("embeddings", set())
+        names = (await self._models(request)).get("embeddings", [])
         return answer(sorted(name.rpartition(".")[0] or name for name in names))
 
     async def features(self, request: Request) -> Response:
@@ -140,25 +138,17 @@ class Nodes:
 
     async def _offered(self, request: Request) -> tuple[Catalog | None, Paths]:
         scope = await self._scopes.of(request)
-        own = await self._db.read(own_paths, scope.account_id)
+        own = await self._db.read(files.usable_paths, scope.account_id)
         return await self._context.offers.catalog_lately(), own
 
-    async def _models(self, request: Request) -> Names:
+    async def _models(self, request: Request) -> dict[str, list[str]]:
         catalog, own = await self._offered(request)
-        catalog = catalog or Catalog()
-        own_names = catalog.names(own)
-        kinds = {*catalog.models, *own_names} - {INPUT_FOLDER}
-        return {kind: {*catalog.models.get(kind, ()), *own_names.get(kind, ())} for kind in kinds}
+        return (catalog or Catalog()).models_with(own)
 
 
 def _keeps_answers(request: Request) -> bool:
     """Whether this is a browser's own request for a page; many other clients follow no redirect."""
     return "sec-fetch-mode" in request.headers and "authorization" not in request.headers
-
-
-def own_paths(conn: Connection, account_id: str) -> Paths:
-    """What the account can name: its uploads, and files that its runs brought by URL."""
-    return Paths([*(file.path for file in files.find(conn, account_id)), *files.links(conn, account_id)])
 
 
 def extended(catalog: Catalog, class_type: str, own: Paths) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from starlette.routing import Route
 
 from comfyward.api.body import answer
 from comfyward.api.context import Context
-from comfyward.api.native.nodes import own_paths
 from comfyward.api.native.scope import Scopes
 from comfyward.errors import InvalidPath
 from comfyward.runs.files import content_type_of, parse_path
@@ -49,12 +48,10 @@ class Tooling:
         """{name: {base_model, …}}, in pages where a limit is asked for; the account's own models are among them."""
         scope, catalog = await self._scopes.of(request), await self._context.offers.catalog_lately() or Catalog()
         folder = request.path_params.get("folder", "checkpoints")
-        names = dict.fromkeys(catalog.models.get(folder, ()))
-        own = catalog.names(await self._context.db.read(own_paths, scope.account_id)).get(folder, set())
-        if not own and folder not in catalog.models:
+        found = catalog.models_with(await self._context.db.read(files.usable_paths, scope.account_id))
+        if folder not in found:
             return answer({"error": f"Model folder not found: {folder}"}, 400)
-        known = catalog.model_info.get(folder, {})
-        names |= dict.fromkeys(sorted(own))
+        names, known = found[folder], catalog.model_info.get(folder, {})
         offset, limit = _number(request, "offset", 0), _number(request, "limit", MAX_MODELS)
         page: dict[str, Any] = {name: known.get(name, UNKNOWN) for name in islice(names, offset, offset + limit)}
         if "limit" in request.query_params:
