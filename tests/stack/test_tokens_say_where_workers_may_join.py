@@ -36,6 +36,7 @@ def test_a_token_for_one_pool(stack: Stack, fake_settings: FakeSettings, tmp_pat
     assert "The worker token 'for-t4' is for pool T4, not L4." in log
     assert "--pool T4" in log
     assert "Traceback" not in log
+    assert "Unclosed" not in log
 
 
 def test_a_token_for_one_pool_does_not_speak_for_workers_of_another(

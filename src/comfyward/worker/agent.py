@@ -86,9 +86,17 @@ class Agent:
     async def run(self) -> None:
         """Works until it is drained. Raises SetupFailed when ComfyUI does not start, Unauthenticated for a bad
         token."""
-        self.stage.cache.unpin_all(self.info.id)
-        await self.comfyui.ensure()
-        await self._hello()
+        try:
+            self.stage.cache.unpin_all(self.info.id)
+            await self.comfyui.ensure()
+            await self._hello()
+            await self._serve()
+        finally:
+            await self.comfyui.stop()
+            await self.stage.close()
+            await self.link.close()
+
+    async def _serve(self) -> None:
         heartbeats = asyncio.create_task(self._heartbeat_loop(), name="heartbeat")
         try:
             await self._lease_loop()
@@ -99,9 +107,6 @@ class Agent:
         finally:
             heartbeats.cancel()
             await asyncio.gather(heartbeats, *self._tasks, return_exceptions=True)
-            await self.comfyui.stop()
-            await self.stage.close()
-            await self.link.close()
 
     async def _hello(self) -> None:
         digest, body = await self.comfyui.catalog()
