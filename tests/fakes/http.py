@@ -46,6 +46,7 @@ class Request:
     path: str
     headers: dict[str, str]
     body: bytes = b""
+    pairs: tuple[tuple[str, str], ...] = ()  # the headers as they came
 
 
 class Origin:
@@ -75,7 +76,7 @@ def origin(host: str = "127.0.0.1") -> Iterator[Origin]:
         def do_GET(self) -> None:
             site = served[0]
             path = self.path.partition("?")[0]
-            site.requests.append(Request("GET", path, dict(self.headers)))
+            site.requests.append(Request("GET", path, dict(self.headers), pairs=tuple(self.headers.items())))
             site.asked.put(path)
             content = site.files.get(path)
             if content is None:

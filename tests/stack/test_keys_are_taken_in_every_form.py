@@ -31,6 +31,7 @@ def test_http_basic(shared: Stack, client: Client, path: str) -> None:
         basic("", key),
         basic(key, ""),
         basic("ä", key),
+        {"Authorization": f"Basic {base64.b64encode(f'ä:{key}'.encode('latin-1')).decode()}"},
         {"Authorization": f"bearer {key}"},
     ):
         assert httpx2.get(shared.url + path, headers=headers).status_code == 200, headers

@@ -47,6 +47,7 @@ def test_empty_fields_count_as_absent(client: Client) -> None:
     for empty in (
         {"files": {}},
         {"files": ""},
+        {"files": [], "extra_data": [], "tags": []},
         {"files": {"": "", "/input/mask.png": None}},
         {"tags": ""},
         {"tags": [""]},
@@ -70,7 +71,8 @@ def test_text_is_read_where_a_number_a_list_or_an_object_is_meant(client: Client
     assert run["data"]["prompt"] == fake_save("as text")
     assert run["data"]["extra_data"] == {"a": "1"}
     assert (run["timeout"], run["priority"], run["tags"]) == (60.0, 5, ["sea", "night"])
-    assert client.get(client.post_run({"prompt": fake_save(), "priority": 7.0}).json()["id"])["priority"] == 7
+    for seven in (7.0, "7.0", " 7 "):
+        assert client.get(client.post_run({"prompt": fake_save(), "priority": seven}).json()["id"])["priority"] == 7
 
 
 @pytest.mark.parametrize("wrong", [{"timeout": "soon"}, {"priority": "5.5"}, {"files": "x"}, {"priority": "[1]"}])
@@ -141,9 +143,10 @@ def test_comfyuis_own_api_reads_them_too(native: Client) -> None:
     }
     made = native.http.post("/comfy/prompt", json={"prompt": fake_save(), **empty})
     assert made.status_code == 200, made.text
-    in_front = native.http.post("/comfy/prompt", json={"prompt": fake_save(), "front": "true"}).json()
-    assert in_front["number"] < 0
-    assert native.http.post("/comfy/prompt", json={"prompt": fake_save(), "front": "false"}).json()["number"] > 0
+    for yes in ("true", 1, "1"):
+        assert native.http.post("/comfy/prompt", json={"prompt": fake_save(), "front": yes}).json()["number"] < 0
+    for no in ("false", 0, None):
+        assert native.http.post("/comfy/prompt", json={"prompt": fake_save(), "front": no}).json()["number"] > 0
 
     native.finish(native.submit(fake_save()))
     before = len(native.http.get("/comfy/history").json())
@@ -186,6 +189,28 @@ def test_a_form_without_content_length_is_taken_up_to_the_limit(native: Client, 
         refused = native.http.post(path, content=form(field, bytes(size), fields), headers=headers)
         assert refused.status_code == 413, refused.text
     assert native.http.get(SEEN).content == data
+
+
+@pytest.mark.parametrize("path", ["/api/v1/files", "/api/v2/assets"])
+def test_a_file_without_a_name_of_its_own_lies_where_the_form_says(native: Client, path: str) -> None:
+    _, fields = UPLOADS[path]
+    sent = form("file", path.encode(), fields)
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+    nameless = b"".join(sent).replace(b'; filename="c.png"', b"")
+    taken = native.http.post(path, content=nameless, headers=headers)
+
+    assert taken.status_code in (200, 201), taken.text
+    assert native.http.get(SEEN).content == path.encode()
+
+
+def test_a_file_without_any_name_is_refused(native: Client) -> None:
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    for path, field in (("/api/v1/files", "file"), ("/comfy/upload/image", "image")):
+        nameless = b"".join(form(field, b"x", {})).replace(b'; filename="c.png"', b"")
+        refused = native.http.post(path, content=nameless, headers=headers)
+        assert refused.status_code == 400, refused.text
+        assert "name" in refused.text
 
 
 @pytest.mark.parametrize("path", UPLOADS)

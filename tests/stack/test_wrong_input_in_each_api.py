@@ -44,6 +44,7 @@ V2: dict[str, tuple[str, str, dict[str, Any]]] = {
     "no content type": ("POST", "/assets", {"data": {"file_path": "x.png"}, **UPLOAD}),
     "a wrong hash": ("POST", "/assets", {"data": {**FORM, "expected_hash": "md5:x"}, **UPLOAD}),
     "too short a life": ("POST", "/assets", {"data": {**FORM, "expires_in": "59"}, **UPLOAD}),
+    "a life without end": ("POST", "/assets", {"data": {**FORM, "expires_in": "000060000" + "9" * 30}, **UPLOAD}),
     "a hash that is none": ("POST", "/assets/from-hash", {"json": {"hash": "x"}}),
     "no hash": ("POST", "/assets/from-hash", {"json": {}}),
 }

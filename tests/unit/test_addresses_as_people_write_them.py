@@ -21,6 +21,7 @@ LOGIN = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=2
         ("https://host/x.png", "https://host/x.png"),
         ("HTTPS://Host:443", "https://Host:443"),
         ("  https://host/a b.png\n", "https://host/a%20b.png"),
+        ("\u00a0\ufeffhttps://host/a\u3000b \u202f\u2028", "https://host/a%E3%80%80b"),
         ("https://host/a\n/b", "https://host/a/b"),
         ("https://host/a%20b%zz%E9.png", "https://host/a%20b%zz%E9.png"),
         ("https://host/é/日本.png?q=ü x#ä", "https://host/%C3%A9/%E6%97%A5%E6%9C%AC.png?q=%C3%BC%20x#%C3%A4"),

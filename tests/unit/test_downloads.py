@@ -289,6 +289,24 @@ def test_a_login_in_a_location_is_used_there(site: Origin, fetch: Start, tmp_pat
     assert site.requests_to("/there")[0].headers["Authorization"] == "Basic dTpw"
 
 
+def test_each_header_is_sent_once_in_whatever_letters(site: Origin, fetch: Start) -> None:
+    sent: dict[str, list[str]] = {}
+    url = site.put("/file", b"there").replace("//", "//bob:secret@")
+
+    fetch(url, headers={"user-agent": "mine/1", "AUTHORIZATION": "Bearer mine"}).run()
+
+    for name, value in site.requests[0].pairs:
+        sent.setdefault(name.lower(), []).append(value)
+    assert (sent["user-agent"], sent["authorization"]) == (["mine/1"], ["Bearer mine"])
+    assert {name for name, values in sent.items() if len(values) > 1} == set()
+
+
+def test_a_redirect_to_nowhere_says_so(site: Origin, fetch: Start) -> None:
+    with pytest.raises(FetchFailed, match="answered 302 without saying where the file is"):
+        fetch(site.put("/moved", b"", status=302)).run()
+    assert len(site.requests) == 1
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_host_that_asks_for_a_pause_gets_it(site: Origin, fetch: Start, tmp_path: Path, status: int) -> None:
     site.put("/file", b"there", status=status, refusals=6, headers={"Retry-After": "0"})

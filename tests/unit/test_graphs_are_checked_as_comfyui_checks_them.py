@@ -120,6 +120,25 @@ def test_what_is_certain_is_refused(graph: dict[str, Any], type_: str) -> None:
     assert types(graph) == [type_]
 
 
+def test_nodes_that_wait_for_each_other_are_named() -> None:
+    invert = {**CATALOG.nodes["Save"], "output": ["IMAGE"], "output_node": False}
+    known = catalog(nodes={**CATALOG.nodes, "Invert": invert})
+    graph = {
+        "a": {"class_type": "Invert", "inputs": {"images": ["b", 0]}},
+        "b": {"class_type": "Invert", "inputs": {"images": ["a", 0]}},
+        "3": {"class_type": "Save", "inputs": {"images": ["a", 0]}},
+    }
+    with pytest.raises(InvalidGraph) as refused:
+        check(parse_graph(graph), known, Paths(())).raise_if_any()
+
+    errors = refused.value.details["node_errors"]
+    assert {node_id: error["errors"][0]["type"] for node_id, error in errors.items()} == dict.fromkeys(
+        "ab", "dependency_cycle"
+    )
+    assert "(Invert) -> " in str(refused.value.hint)
+    assert errors["a"]["errors"][0]["details"] in str(refused.value.hint)
+
+
 def test_a_choice_that_comfyui_does_not_compare_is_left_to_it() -> None:
     graph = {"1": ("Choose", {"mode": "a", "choice": "c", "number": 1})}
 

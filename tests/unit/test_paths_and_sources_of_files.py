@@ -132,6 +132,7 @@ def test_other_urls_are_refused(url: object) -> None:
         (" DATA:;base64,_-8", b"\xff\xef", "application/octet-stream"),
         ("data:;base64,/%2B8=", b"\xff\xef", "application/octet-stream"),
         ("data:image/png;base64,", b"", "image/png"),
+        ("data:image/png;base64,aGVsbG8=#page", b"hello", "image/png"),
         ("data:,a%20b+c", b"a b+c", "application/octet-stream"),
         ("data:text/plain,é", "é".encode(), "text/plain"),
         ("data:text/x-base64,aGVsbG8=", b"aGVsbG8=", "text/x-base64"),

@@ -29,6 +29,7 @@ NOW = datetime.datetime(2026, 11, 26, 12, 0, 0, tzinfo=datetime.UTC)
         (b"<html><body><script>x()</script><h1>No &amp; never</h1></body></html>", "No & never"),
         (b"<?xml version='1.0'?><a><b>7</b></a>", ""),
         (b"line\r\n\0\x1b[31mtwo\xff", "line [31mtwo \ufffd".replace(" \ufffd", "\ufffd")),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\1\0\0\0\1\0\x08\x06\0\0\0\x5c\x72\xa8\x66", ""),
         (b"x" * 10_000, "x" * MAX_LENGTH + "…"),
     ],
 )

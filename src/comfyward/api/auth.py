@@ -173,7 +173,7 @@ def key_of(request: HTTPConnection) -> str:
 
 def _decoded(text: str) -> str:
     try:
-        return base64.b64decode(text).decode()
+        return base64.b64decode(text).decode(errors="replace")  # a user's name may be of any character set
     except ValueError:
         return ""
 

@@ -18,6 +18,7 @@ import msgspec
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -30,6 +31,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 UPLOAD_CHUNK_BYTES = 1 << 20
 FORM_AROUND_BYTES = 1 << 20  # what a form may hold beside its file
 MAX_FORM_FIELDS = 100
+FILE_FIELDS = (b"file", b"image")
 NO_HEADERS: Mapping[str, str] = {}
 _EXACT_NAME = re.compile(rb";\s*filename\*\s*=\s*\"?([\w.-]+)'[^']*'([^;\s\"]+)", re.IGNORECASE)  # RFC 8187
 
@@ -57,11 +59,17 @@ class Kept:
 
     def answer(self, request: Request, media_type: str, headers: Mapping[str, str] = NO_HEADERS) -> Response:
         headers = {"Cache-Control": "no-cache", "ETag": self.digest, "Vary": "Accept-Encoding", **headers}
-        if request.headers.get("if-none-match") == self.digest:
+        if is_known(request, self.digest):
             return Response(status_code=304, headers=headers)
         if len(self.packed) >= len(self.content) or "gzip" not in request.headers.get("accept-encoding", ""):
             return Response(self.content, headers=headers, media_type=media_type)
         return Response(self.packed, headers={**headers, "Content-Encoding": "gzip"}, media_type=media_type)
+
+
+def is_known(request: Request, etag: str) -> bool:
+    """Whether the client has this version already; proxies that compress mark it as weak (RFC 9110)."""
+    known = {each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")}
+    return "*" in known or etag.removeprefix("W/") in known
 
 
 def streamed(request: Request, pieces: AsyncIterator[bytes], **how: Any) -> Response:
@@ -101,7 +109,7 @@ async def read_upload(
     except _TooMuch as error:
         raise _upload_too_large(limit_bytes) from error
     except (MultiPartException, KeyError, UnicodeDecodeError) as error:
-        reason = error.message if isinstance(error, MultiPartException) else "it has no boundary"
+        reason = error.message.rstrip(".") if isinstance(error, MultiPartException) else "it has no boundary"
         raise invalid(f"The form cannot be read: {reason}.", hint="Send multipart/form-data.") from error
     try:
         yield form
@@ -110,13 +118,17 @@ async def read_upload(
 
 
 class _FormParser(MultiPartParser):
-    """Reads the exact name of a file too (`filename*`), which some clients send alone and ComfyUI takes."""
+    """Reads the exact name of a file too (`filename*`), which some clients send alone and ComfyUI takes.
+
+    The file itself may come without a name: where it is to lie can be said beside it.
+    """
 
     def on_headers_finished(self) -> None:
         part = self._current_part
         found = _EXACT_NAME.search(part.content_disposition or b"")
-        if found is not None:
-            part.content_disposition = (part.content_disposition or b"") + b'; filename="file"'
+        _, options = parse_options_header(part.content_disposition)
+        if found is not None or (options.get(b"name") in FILE_FIELDS and b"filename" not in options):
+            part.content_disposition = (part.content_disposition or b"") + b'; filename=""'
         super().on_headers_finished()
         if found is not None and part.file is not None:
             part.file.filename = _exact_name(*found.groups())

@@ -32,8 +32,8 @@ class Request(BaseModel):
 
 
 def is_true(value: Any) -> bool:
-    """A flag, as JSON or as text. Anything else is false."""
-    return value is True or (isinstance(value, str) and value.strip().lower() in _TRUE)
+    """A flag, as JSON, as a number or as text. Anything else is false."""
+    return value.strip().lower() in _TRUE if isinstance(value, str) else isinstance(value, int | float) and value != 0
 
 
 def filled(value: Any) -> Any:
@@ -56,6 +56,8 @@ def _is_absent(field: FieldInfo, value: Any) -> bool:
 def _meant(field: FieldInfo, value: Any) -> Any:
     kinds = _kinds(field.annotation)
     match value:
+        case [] if dict in kinds and not field.is_required():
+            return None  # an empty object as PHP writes it
         case list():
             return [each for each in value if each not in (None, "")]
         case float() if float not in kinds and value.is_integer():
@@ -63,7 +65,8 @@ def _meant(field: FieldInfo, value: Any) -> Any:
         case str() if not value.strip() and not field.is_required():
             return None
         case str() if str not in kinds:
-            return _read(value, kinds)
+            read = _read(value, kinds)
+            return read if isinstance(read, str) else _meant(field, read)
         case _:
             return value
 

@@ -6,14 +6,13 @@ import datetime
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
-import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.datastructures import UploadFile
 
 from comfyward.api import leniency
-from comfyward.api.body import answer, check, pieces_of, read_body, read_json, read_upload, schema_of
+from comfyward.api.body import answer, pieces_of, read_json, read_upload, schema_of
 from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX, Shapes, iso
 from comfyward.errors import InvalidRequest, NotFound
@@ -251,12 +250,7 @@ _GROUPS: dict[str, accounts.UsageGroup] = {
 
 
 async def _from_digest(context: Context, request: Request, account_id: str) -> StoredFile:
-    body = await read_body(request, context.settings.body_limit_bytes)
-    try:
-        data = msgspec.json.decode(body, type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(f"The body is not a JSON object: {error}.") from error
-    known = check(KnownFile, data)
+    known = await read_json(request, KnownFile, context.settings.body_limit_bytes)
     digest = known.digest.removeprefix("blake3:")
     size = await context.db.look(files.blob_size, account_id, digest)
     if size is None:
@@ -269,7 +263,13 @@ async def _from_form(context: Context, request: Request, account_id: str, path: 
         upload, given = form.get("file"), form.get("path")
         if not isinstance(upload, UploadFile):
             raise InvalidRequest("The form has no field 'file'.", hint="curl -F file=@a.png -F path=/input/a.png …")
-        wanted = path or (given if isinstance(given, str) else None) or f"/input/{upload.filename}"
+        wanted = (
+            path
+            or (given if isinstance(given, str) else None)
+            or (f"/input/{upload.filename}" if upload.filename else None)
+        )
+        if wanted is None:
+            raise InvalidRequest("The form's file has no name.", hint="Say where it is to lie: -F path=/input/a.png.")
         return await _store(context, account_id, parse_path(wanted), pieces_of(upload))
 
 

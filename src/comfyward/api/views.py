@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from comfyward.api.body import streamed
+from comfyward.api.body import is_known, streamed
 from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX
 from comfyward.errors import NotFound, OutsideFile
@@ -22,7 +22,8 @@ from comfyward.runs.run import Run
 from comfyward.store import files, runs
 from comfyward.store.runs import RunFilter
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.IGNORECASE | re.ASCII)
+_MAX_DIGITS = 18  # of a position in a file: what has more lies behind every end
 # What a Content-Type may be made of; more than that could end the header and begin another.
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+( *;[\x20-\x7e]*)?", re.ASCII)
 FOREVER = "private, max-age=31536000, immutable"
@@ -95,23 +96,24 @@ async def serve(
     if not _MEDIA_TYPE.fullmatch(content_type):
         content_type = "application/octet-stream"
     caching = "no-cache" if may_change else FOREVER
-    start, end = _range(request, size)
-    partial = (start, end) != (0, size)
+    etag = f'"{digest}"'
+    if is_known(request, etag):
+        return Response(status_code=304, headers={"ETag": etag, "Cache-Control": caching})
+    asked = _range(request, size, etag)
+    start, end = asked or (0, size)
     headers = {
         "Accept-Ranges": "bytes",
         "Content-Length": str(end - start),
-        "ETag": f'"{digest}"',
+        "ETag": etag,
         "Cache-Control": caching,
         "Content-Disposition": disposition or disposition_of(content_type, name),
         **SAFE,
     }
-    if request.headers.get("if-none-match") == f'"{digest}"':
-        return Response(status_code=304, headers={"ETag": f'"{digest}"', "Cache-Control": caching})
-    if partial:
+    if asked:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     is_read = end > start and request.method != "HEAD"
     pieces = await context.objects.read(blob_key(digest), start, end) if is_read else _nothing()
-    status = 206 if partial else 200
+    status = 206 if asked else 200
     return streamed(request, pieces, status_code=status, headers=headers, media_type=content_type)
 
 
@@ -191,20 +193,33 @@ async def _thumbnail(context: Context, digest: str) -> bytes:
     return data
 
 
-def _range(request: Request, size: int) -> tuple[int, int]:
+def _range(request: Request, size: int, etag: str) -> tuple[int, int] | None:
+    """The part that is asked for; None for the whole, also where the part was meant of another version (If-Range).
+
+    Raises OutsideFile.
+    """
     match = _RANGE.fullmatch(request.headers.get("range", ""))
-    if match is None or size == 0:
-        return 0, size
-    first, last = match.groups()
+    if match is None or size == 0 or request.headers.get("if-range", etag) != etag:
+        return None
+    return _part_of(size, *match.groups())
+
+
+def _part_of(size: int, first: str, last: str) -> tuple[int, int] | None:
+    """From one position to another, or as much of the end as `last` says. Raises OutsideFile."""
     if first:
-        start, end = int(first), min(int(last) + 1, size) if last else size
+        start, end = _number(first), min(_number(last) + 1, size) if last else size
     elif last:
-        start, end = max(0, size - int(last)), size
+        start, end = max(0, size - _number(last)), size
     else:
-        return 0, size
+        return None
     if start >= size or start >= end:
         raise OutsideFile(f"The range lies outside the file of {size} bytes.")
     return start, end
+
+
+def _number(digits: str) -> int:
+    significant = digits.lstrip("0")
+    return int(significant or 0) if len(significant) <= _MAX_DIGITS else 10**_MAX_DIGITS
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -281,8 +281,10 @@ class Fetch:
             if answer.status not in _REDIRECTS:
                 return self._judge(answer)
             answer.close()
+            if not (location := answer.header("Location")):
+                raise FetchFailed(f"'{self.host}' answered {answer.status} without saying where the file is.")
             try:
-                address = redirected(address.url, answer.header("Location") or "")
+                address = redirected(address.url, location)
             except ValueError as error:
                 message = f"'{self.host}' redirects to something that is not http or https."
                 raise FetchFailed(message) from error
@@ -291,7 +293,7 @@ class Fetch:
     def _own_headers(self, address: Address) -> dict[str, str]:
         """The caller's headers, for the host they were given for only; else what the address itself held."""
         login = {"Authorization": address.authorization} if address.authorization else {}
-        return {**login, **self.headers} if origin_of(address.url) == origin_of(self._address.url) else login
+        return _merged(login, self.headers) if origin_of(address.url) == origin_of(self._address.url) else login
 
     def _judge(self, answer: _Answer) -> _Answer:
         """An answer that has the file or a part of it. Raises _Retry, FetchFailed."""
@@ -343,7 +345,7 @@ class Fetch:
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             base = {"Host": parts.netloc, "User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
             connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
-            for name, value in {**base, **self._own_headers(address), **headers}.items():
+            for name, value in _merged(base, self._own_headers(address), headers).items():
                 connection.putheader(name, value)
             connection.endheaders()
             with self._ending(opened):
@@ -450,6 +452,12 @@ class _Answer:
             return (int(match[1]), int(match[3])) if match else (0, None)
         length = self.header("Content-Length")
         return 0, int(length) if length is not None and length.isdigit() else None
+
+
+def _merged(*headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers of which the later ones replace the earlier ones, in whatever letters their names are written."""
+    found = {name.lower(): (name, value) for each in headers for name, value in each.items()}
+    return dict(found.values())
 
 
 def _shut(opened: socket.socket) -> None:

@@ -22,6 +22,8 @@ _KEYS = ("message", "error_description", "detail", "error", "errors", "title", "
 def sentence_of(body: bytes, secrets: Iterable[str] = ()) -> str:
     """What stands in the body of a refusal (JSON, XML, a page, plain text), cleaned and short; empty for nothing."""
     text = body.decode("utf-8", "replace").strip()
+    if not _is_text(text):
+        return ""
     found = _in_json(text)
     if found is None:
         found = _in_markup(text) if text.startswith("<") else text
@@ -42,6 +44,12 @@ def wait_of(header: str | None, now: datetime.datetime) -> float | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
     return max(0.0, (moment - now).total_seconds())
+
+
+def _is_text(text: str) -> bool:
+    """Whether it is words, and not a picture or a compressed page."""
+    odd = sum(each == "\ufffd" or not (each.isprintable() or each.isspace()) for each in text)
+    return odd <= len(text) / 3
 
 
 def _in_json(text: str) -> str | None:

@@ -13,7 +13,8 @@ from urllib.parse import unquote, urljoin, urlsplit
 import idna
 
 OWN_PORTS = {"http": 80, "https": 443}
-_AROUND = "".join(map(chr, range(33)))
+_AROUND = "".join(each for each in map(chr, range(0x3001)) if each <= " " or each.isspace())
+_BEFORE = _AROUND + "\ufeff\u200b\u2060"  # marks that nobody sees
 _PARTS = re.compile(r"(https?)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?", re.IGNORECASE | re.DOTALL)
 _PORT = re.compile(r":([0-9]*)$")
 _NOT_IN_HOSTS = re.compile(r"[\x00-\x20\x7f#/:<>?@\[\\\]^|%]")
@@ -68,7 +69,7 @@ def without_login(url: str) -> str:
 
 def _tidied(text: str) -> str:
     """Without the space and line breaks that come with copied text; backslashes separate as slashes do."""
-    head, mark, query = re.sub(r"[\t\r\n]", "", text.strip(_AROUND)).partition("?")
+    head, mark, query = re.sub(r"[\t\r\n]", "", text.lstrip(_BEFORE).rstrip(_AROUND)).partition("?")
     return head.replace("\\", "/") + mark + query
 
 

@@ -33,7 +33,7 @@ def parse_data_url(url: str) -> tuple[str, bytes]:
 
 
 def _from_base64(data: bytes) -> bytes:
-    data = data.translate(_FOR_URLS, _SPACE)
+    data = data.partition(b"#")[0].translate(_FOR_URLS, _SPACE)  # without a fragment
     data = data[: len(data) - min(2, len(data) - len(data.rstrip(b"=")))]
     try:
         return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)

@@ -167,7 +167,7 @@ def parse_source(path: str, value: object) -> Source:
 
 def parse_files(value: object) -> dict[str, Source]:
     """The whole `files` map of a request."""
-    if value is None:
+    if value is None or value == []:  # an empty object as PHP writes it
         return {}
     if not isinstance(value, dict):
         raise InvalidRequest("'files' must be an object of paths and URLs.")

@@ -141,6 +141,8 @@ def _on_problem(facts: Facts, editor: tuple[Action, ...], form: str) -> Advice:
             return Advice(f"{node}: {name} is missing. Connect it, or give it a value.", editor)
         case "return_type_mismatch":
             return Advice(f"{node}: {name} is connected to something of another kind; it takes {accepted}.", editor)
+        case "dependency_cycle":
+            return Advice(f"{node} waits for its own result. Take one of the connections of the circle away.", editor)
         case "bad_linked_input":
             return Advice(f"{node}: {name} is connected to something that is not there.", editor)
         case "value_smaller_than_min":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from comfyward.errors import InvalidGraph
@@ -38,6 +39,8 @@ class Problem:
         details = f"{self.input_name}" if self.input_name else f"Node ID '#{self.node.id}'"
         if self.type == "value_not_in_list":
             details = f"{self.input_name}: '{self.received}' not in {self.accepted}"
+        if self.type == "dependency_cycle":
+            details = str(self.received)
         extra = {"input_name": self.input_name, "received_value": self.received}
         return {
             "type": self.type,
@@ -117,8 +120,9 @@ def check(graph: Graph, catalog: Catalog, brought: Paths) -> Verdict:
             type="prompt_no_outputs",
             node_errors={},
         )
-    problems: list[Problem] = []
-    for node in _reachable(graph, outputs, catalog):
+    checked = list(_reachable(graph, outputs, catalog))
+    problems = list(_cycle_among(checked, graph, catalog))
+    for node in checked:
         problems.extend(_check_node(node, graph, catalog, brought))
     return Verdict(names, problems)
 
@@ -144,6 +148,24 @@ def _reachable(graph: Graph, outputs: list[Node], catalog: Catalog) -> Iterator[
         waiting.extend(
             value[0] for name, value in node.inputs.items() if is_link(value) and name.partition(".")[0] in declared
         )
+
+
+def _cycle_among(nodes: list[Node], graph: Graph, catalog: Catalog) -> Iterator[Problem]:
+    """A problem for each node of the first circle of nodes that wait for each other by plain inputs."""
+    try:
+        TopologicalSorter({node.id: list(_waits_for(node, catalog)) for node in nodes}).prepare()
+    except CycleError as error:
+        around = [graph.nodes[node_id] for node_id in error.args[1]]
+        told = " -> ".join(f"{node.id} ({node.class_type})" for node in around)
+        for node in around[1:]:
+            yield Problem(node, "dependency_cycle", "Dependency cycle detected", received=told)
+
+
+def _waits_for(node: Node, catalog: Catalog) -> Iterator[str]:
+    for spec in catalog.inputs(node.class_type):
+        value = node.inputs.get(spec.name)
+        if isinstance(value, list) and is_link(value) and not _is_interpreted(spec.type):
+            yield value[0]
 
 
 def _check_node(node: Node, graph: Graph, catalog: Catalog, brought: Paths) -> Iterator[Problem]:
@@ -340,6 +362,8 @@ def _hint(problem: Problem) -> str:
             return f"Accepted: {', '.join(map(str, problem.accepted))}."
         case "required_input_missing":
             return f"Give '{problem.input_name}' a value of {problem.accepted}."
+        case "dependency_cycle":
+            return f"These nodes wait for each other; take one of the links away: {problem.received}."
         case "return_type_mismatch":
             return f"Link '{problem.input_name}' to an output of type {problem.accepted}."
         case _:

@@ -28,6 +28,7 @@ from comfyward.store.files import StoredFile
 
 HASH_PREFIX = "blake3:"
 MIN_LASTS_S, MAX_LASTS_S = 60, 604_800
+MAX_DIGITS = 10
 
 
 class HashRequest(leniency.Request):
@@ -181,6 +182,7 @@ def _number(form: FormData, name: str) -> int | None:
     value = form.get(name) or None
     if value is None:
         return None
-    if not isinstance(value, str) or not value.isdecimal() or not MIN_LASTS_S <= int(value[:9]) <= MAX_LASTS_S:
+    number = int(value) if isinstance(value, str) and value.isdecimal() and len(value) <= MAX_DIGITS else 0
+    if not MIN_LASTS_S <= number <= MAX_LASTS_S:
         raise Unprocessable(f"'{name}' must be {MIN_LASTS_S} to {MAX_LASTS_S}.")
-    return int(value)
+    return number

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-import msgspec
 from starlette.datastructures import FormData, QueryParams
 from starlette.requests import Request
 
@@ -180,9 +179,12 @@ def _object(value: Any, name: str, code: str) -> dict[str, Any]:
 
 def _json(value: Any, name: str, code: str, kind: type[Any]) -> Any:
     try:
-        return msgspec.json.decode(str(value), type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise AssetError(code, f"{name} must be JSON of the right kind.") from error
+        found = read_request(str(value))
+    except NOT_JSON as error:
+        raise AssetError(code, f"{name} must be JSON.") from error
+    if not isinstance(found, kind):
+        raise AssetError(code, f"{name} must be JSON of the right kind.")
+    return found
 
 
 def _name(value: Any) -> str:

@@ -287,7 +287,7 @@ async def made(make: Callable[[Path, Path], Awaitable[bool]]) -> bytes:
 def _upload(form: FormData) -> UploadFile:
     upload = form.get("image")
     if not isinstance(upload, UploadFile) or not upload.filename:
-        raise InvalidRequest("The form has no file 'image'.")
+        raise InvalidRequest("The form has no file 'image' with a name.")
     return upload
 
 

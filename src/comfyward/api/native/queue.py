@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -54,12 +55,12 @@ class Queue:
             Route("/free", self.free, methods=["POST"]),
             Route("/history", self.history, methods=["GET"]),
             Route("/history", self.change_history, methods=["POST"]),
-            Route("/history/{prompt_id}", self.one_history, methods=["GET"]),
+            Route("/history/{prompt_id:path}", self.one_history, methods=["GET"]),
             Route("/jobs", self.jobs, methods=["GET"]),
             Route("/jobs/cancel", self.cancel_jobs, methods=["POST"]),
-            Route("/jobs/{prompt_id}", self.one_job, methods=["GET"]),
-            Route("/jobs/{prompt_id}/cancel", self.cancel_job, methods=["POST"]),
-            Route("/job/{prompt_id}/status", self.cloud_status, methods=["GET"]),
+            Route("/jobs/{prompt_id:path}", self.one_job, methods=["GET"]),
+            Route("/jobs/{prompt_id:path}/cancel", self.cancel_job, methods=["POST"]),
+            Route("/job/{prompt_id:path}/status", self.cloud_status, methods=["GET"]),
         ]
 
     async def submit(self, request: Request) -> Response:
@@ -157,17 +158,19 @@ class Queue:
 
     async def jobs(self, request: Request) -> Response:
         scope, query = await self._scopes.of(request), request.query_params
-        statuses = [status for status in query.get("status", "").split(",") if status]
+        statuses = [status.strip().lower() for status in query.get("status", "").split(",") if status.strip()]
         if unknown := set(statuses) - set(JOB_STATES):
             raise InvalidRequest(f"Unknown status '{min(unknown)}'.", hint=f"Known: {', '.join(JOB_STATES)}.")
-        limit, offset = min(_number(request, "limit", 100), MAX_LISTED), _number(request, "offset", 0)
+        limit, offset = min(_number(request, "limit", 100), MAX_LISTED), max(0, _number(request, "offset", 0))
+        if limit < 1:
+            raise InvalidRequest("'limit' must be above 0.")
         which = scope.runs(
             states=tuple(state for status in statuses or JOB_STATES for state in JOB_STATES[status]),
             in_history=True,
-            limit=max(1, limit),
+            limit=limit,
             offset=offset,
-            oldest_first=query.get("sort_order") == "asc",
-            by_run_time=query.get("sort_by") == "execution_duration",
+            oldest_first=_choice(query, "sort_order", ("desc", "asc")) == "asc",
+            by_run_time=_choice(query, "sort_by", ("created_at", "execution_duration")) == "execution_duration",
         )
         found = await self._db.read(runs.find, scope.account_id, which)
         total = await self._db.read(runs.count, scope.account_id, which)
@@ -243,7 +246,7 @@ def _text(body: Mapping[str, Any], name: str, longest: int) -> str | None:
     if value is None or value == "":
         return None
     text = str(value)
-    if not isinstance(value, str | int) or len(text) > longest or not text.isprintable():
+    if not isinstance(value, str | int) or len(text) > longest or "\0" in text:
         raise InvalidRequest(f"'{name}' must be a text of at most {longest} characters.")
     return text
 
@@ -277,6 +280,14 @@ def _is_negative(number: Any) -> bool:
         return float(number) < 0
     except (TypeError, ValueError):
         return False
+
+
+def _choice(query: QueryParams, name: str, known: Sequence[str]) -> str:
+    """One of the known values, the first by default. Raises InvalidRequest."""
+    value = query.get(name, "").lower() or known[0]
+    if value not in known:
+        raise InvalidRequest(f"'{name}' must be {' or '.join(known)}.")
+    return value
 
 
 def _number(request: Request, name: str, default: int) -> int:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,6 +15,7 @@ from comfyward.api.context import Context
 from comfyward.api.native.scope import Scopes
 from comfyward.api.views import serve
 from comfyward.errors import Conflict, InvalidRequest, NotFound
+from comfyward.python_json import NOT_JSON, read_request
 from comfyward.runs.files import check_segments
 from comfyward.store import editor, files
 from comfyward.store.db import now_ms
@@ -192,8 +192,8 @@ class Userdata:
     async def _json(self, request: Request) -> Any:
         raw = await read_body(request, self._context.settings.body_limit_bytes)
         try:
-            return msgspec.json.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return read_request(raw)
+        except NOT_JSON as error:
             raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
 
 
