@@ -93,8 +93,10 @@ def test_unknown_things_are_not_found(client: Client) -> None:
     assert client.post_run({"prompt": GRAPH}, workflow="nope").status_code == 404
     assert client.http.get("/api/v1/runs", params={"cursor": "!"}).status_code == 400
     assert client.http.get("/api/v1/runs", params={"status": "NOPE"}).status_code == 400
-    too_far = base64.urlsafe_b64encode(b"9" * 30 + b":x").decode()
+    too_far = base64.urlsafe_b64encode(b"[" + b"9" * 30 + b',"x"]').decode()
     assert client.http.get("/api/v1/runs", params={"cursor": too_far}).status_code == 400
+    assert client.http.get("/api/v2/jobs", params={"cursor": too_far}).json()["error"]["code"] == "invalid_cursor"
+    assert client.http.get("/api/v2/jobs", params={"limit": "0000000501"}).status_code == 400
 
 
 @pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer cw_wrong"}, {"Authorization": "Basic eDp5"}])

@@ -22,6 +22,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from comfyward.api.whole_numbers import whole_number
 from comfyward.errors import InvalidRequest, TooLarge
 from comfyward.python_json import NOT_JSON, read_request
 
@@ -79,8 +80,7 @@ def streamed(request: Request, pieces: AsyncIterator[bytes], **how: Any) -> Resp
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
     """The whole body. Raises TooLarge as soon as it is over the limit, without reading on."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit_bytes:
+    if _announces_more(request, limit_bytes):
         raise _too_large(limit_bytes)
     pieces, size = [], 0
     async for piece in request.stream():
@@ -100,8 +100,7 @@ async def read_upload(
     Raises TooLarge as soon as more has come (or is announced) than the limit; `invalid` for what is no form.
     """
     most = limit_bytes + FORM_AROUND_BYTES
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > most:
+    if _announces_more(request, most):
         raise _upload_too_large(limit_bytes)
     try:
         chunks = _at_most(request, most)
@@ -144,6 +143,11 @@ def _exact_name(charset: bytes, name: bytes) -> str:
 
 class _TooMuch(MultiPartException):
     """Ends the parsing of a form; as an exception of the parser's own, it closes the files that have begun."""
+
+
+def _announces_more(request: Request, limit_bytes: int) -> bool:
+    announced = request.headers.get("content-length")
+    return announced is not None and whole_number(announced, most=limit_bytes) is None
 
 
 async def _at_most(request: Request, limit_bytes: int) -> AsyncGenerator[bytes, None]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -17,7 +15,9 @@ from comfyward.api import leniency
 from comfyward.api.body import answer, read_json, schema_of, streamed
 from comfyward.api.context import Context
 from comfyward.api.own_urls import resolve_own
+from comfyward.api.paging import InvalidCursor, cursor_of, moment_of
 from comfyward.api.shapes import API_PREFIX, Shapes, iso
+from comfyward.api.whole_numbers import LARGEST, whole_number
 from comfyward.delivery.stream import stream_events, wait_until_over
 from comfyward.dispatch.intake import PRIORITIES, Submission
 from comfyward.dispatch.outlook import Outlook, outlook_of
@@ -35,7 +35,6 @@ MAX_LISTED = 300  # what ComfyICU's own list holds
 MAX_INLINE_BYTES = 8 << 20
 MAX_KEY_LENGTH = 200
 MAX_WAIT_S = 60
-MAX_NUMBER_LENGTH = 18  # what the database holds in a number
 
 _Wait = Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait until the run is over.")]
 
@@ -149,12 +148,11 @@ def _add_run_routes(routes: APIRouter, context: Context) -> None:
         workflow_id: str,
         run_id: str,
         last_event_id: Annotated[str | None, Header()] = None,
-        after: Annotated[int, Query(ge=0, le=10**MAX_NUMBER_LENGTH, description="As Last-Event-ID.")] = 0,
+        after: Annotated[int, Query(ge=0, le=LARGEST, description="As Last-Event-ID.")] = 0,
     ) -> Response:
         run = await _run(context, request, run_id, workflow_id)
-        if last_event_id is not None and last_event_id.isdecimal() and len(last_event_id) <= MAX_NUMBER_LENGTH:
-            after = int(last_event_id)
-        stream = stream_events(db, context.hub, run.account_id, run.id, after)
+        seen = whole_number(last_event_id or "")
+        stream = stream_events(db, context.hub, run.account_id, run.id, after if seen is None else seen)
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         return streamed(request, stream, media_type="text/event-stream", headers=headers)
 
@@ -218,9 +216,9 @@ def _add_workflow_routes(routes: APIRouter, context: Context) -> None:
     @routes.get("/workflows", tags=["workflows"], summary="List workflows")
     async def find(request: Request, which: Annotated[_PageQuery, Query()]) -> Response:
         caller = await context.auth.caller(request)
-        found = await db.read(workflows.find, caller.account.id, _parse_cursor(which.cursor), which.limit + 1)
+        found = await db.read(workflows.find, caller.account.id, _before(which.cursor), which.limit + 1)
         shown, shapes = found[: which.limit], _shapes(context, request)
-        headers = _next_page(found, which.limit, lambda last: (last.created_at, last.id))
+        headers = _next_page(found, which.limit)
         return answer([shapes.workflow(workflow) for workflow in shown], headers=headers)
 
     @routes.get("/workflows/{workflow_id}", tags=["workflows"], summary="Get a workflow")
@@ -367,12 +365,12 @@ async def _listed(
         states=_states(which),
         end_reason=reason,
         accelerator=which.accelerator,
-        before=_parse_cursor(which.cursor),
+        before=_before(which.cursor),
         limit=which.limit + 1,
     )
     found = await context.db.read(runs.find, account_id, filters)
     shapes = _shapes(context, request)
-    headers = _next_page(found, which.limit, lambda last: (last.created_at, last.id))
+    headers = _next_page(found, which.limit)
     return answer([shapes.run(run) for run in found[: which.limit]], headers=headers)
 
 
@@ -386,22 +384,17 @@ def _states(which: _ListQuery) -> tuple[State, ...]:
     return () if len(asked) == len(State) else tuple(asked)
 
 
-def _next_page(found: Sequence[Any], limit: int, position: Any) -> dict[str, str]:
+def _next_page(found: Sequence[Run] | Sequence[Workflow], limit: int) -> dict[str, str]:
     if len(found) <= limit:
         return {}
-    created_at, item_id = position(found[limit - 1])
-    return {"X-Next-Cursor": base64.urlsafe_b64encode(f"{created_at}:{item_id}".encode()).decode()}
+    last = found[limit - 1]
+    return {"X-Next-Cursor": cursor_of(last.created_at, last.id)}
 
 
-def _parse_cursor(cursor: str | None) -> tuple[int, str] | None:
-    if cursor is None:
-        return None
+def _before(cursor: str | None) -> tuple[int, str] | None:
     try:
-        created_at, _, item_id = base64.urlsafe_b64decode(cursor).decode().partition(":")
-        if len(created_at) > MAX_NUMBER_LENGTH:
-            raise ValueError("no time is that long")
-        return int(created_at), item_id
-    except (ValueError, binascii.Error) as error:
+        return None if cursor is None else moment_of(cursor)
+    except InvalidCursor as error:
         raise InvalidRequest("The cursor is not one that a list gave.", hint="Use the X-Next-Cursor header.") from error
 
 

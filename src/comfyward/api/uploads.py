@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX
+from comfyward.api.whole_numbers import whole_number
 from comfyward.errors import InvalidRequest
 from comfyward.runs.files import parse_path
 from comfyward.store import uploads as stored
@@ -69,10 +70,10 @@ def routes(context: Context) -> list[Route]:
 
 
 def _number(request: Request, header: str) -> int:
-    text = request.headers.get(header, "")
-    if not text.isdecimal() or len(text) > 18:
+    number = whole_number(request.headers.get(header, ""))
+    if number is None:
         raise InvalidRequest(f"The header '{header}' must be a number of bytes.")
-    return int(text)
+    return number
 
 
 def _metadata(request: Request) -> dict[str, str]:

@@ -18,6 +18,7 @@ from comfyward.accounts.usage import UsageRow
 from comfyward.api.auth import COOKIE
 from comfyward.api.body import streamed
 from comfyward.api.shapes import Shapes
+from comfyward.api.whole_numbers import whole_number
 from comfyward.errors import InvalidPassword
 from comfyward.files.objects import blob_key
 from comfyward.runs.files import disposition
@@ -70,9 +71,10 @@ async def create_key(visit: Visit) -> Response:
     name, days = text_of(form, "name", 200), text_of(form, "days", 10)
     if not name:
         raise PageError("A key needs a name, so that you know later what it is for.")
-    if days and (not days.isdecimal() or not 0 < int(days) <= 3650):
+    lasts_days = whole_number(days, least=1, most=3650)
+    if days and lasts_days is None:
         raise PageError("A key can last 1 to 3650 days.")
-    expires_at = now + int(days) * DAY_MS if days else None
+    expires_at = None if lasts_days is None else now + lasts_days * DAY_MS
     fresh = await visit.context.db.write(accounts.create_key, visit.account.id, name, now, expires_at)
     return await _keys(visit, fresh)
 

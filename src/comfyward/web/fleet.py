@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from comfyward.accounts.account import Account
+from comfyward.api.whole_numbers import whole_number
 from comfyward.runs.event import EventType, part_done
 from comfyward.runs.run import Run
 from comfyward.store import accounts, fleets, queue, sessions, tokens, workers
@@ -73,8 +74,8 @@ async def new_token(visit: Visit) -> Response:
     visit.admin()
     form, now = await visit.form(), now_ms()
     name, pool = text_of(form, "name", 200) or "worker", text_of(form, "pool", 60) or None
-    hours = text_of(form, "hours", 6)
-    expires_at = now + int(hours) * HOUR_MS if hours.isdecimal() and int(hours) else None
+    hours = whole_number(text_of(form, "hours", 6), least=1)
+    expires_at = None if hours is None else now + hours * HOUR_MS
     token = await visit.context.db.write(tokens.create, name, now, pool=pool, expires_at=expires_at)
     parts = ["comfyward worker --server", visit.context.base_url(visit.request), "--token", token]
     parts += ["--pool", shlex.quote(pool)] if pool else []

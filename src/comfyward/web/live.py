@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from comfyward.api.body import streamed
 from comfyward.api.context import Context
+from comfyward.api.whole_numbers import whole_number
 from comfyward.delivery.stream import PING, PING_S, frame
 from comfyward.runs.event import Event, EventType, part_done
 from comfyward.store import runs
@@ -29,8 +30,8 @@ async def live(visit: Visit) -> Response:
 
     `since` is when the page was made (ms since the epoch): what changed before this stream began is told first.
     """
-    since = visit.asked("since")
-    stream = _stream(visit.context, visit.account.id, int(since) if since.isdecimal() and len(since) < 16 else now_ms())
+    since = whole_number(visit.asked("since"))
+    stream = _stream(visit.context, visit.account.id, now_ms() if since is None else since)
     headers = {**HEADERS, "X-Accel-Buffering": "no"}
     return streamed(visit.request, stream, headers=headers, media_type="text/event-stream")
 

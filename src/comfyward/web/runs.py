@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from comfyward.accounts.usage import credits_for
 from comfyward.api.body import streamed
+from comfyward.api.paging import InvalidCursor, cursor_of, moment_of
 from comfyward.dispatch.outlook import outlook_of
 from comfyward.files.objects import blob_key
 from comfyward.runs.files import disposition
@@ -75,7 +76,7 @@ async def list_values(visit: Visit, workflow_id: str | None) -> dict[str, Any]:
     shown, query = found[:PAGE], _asked(visit)
     more = None
     if len(found) > PAGE:
-        more = f"?{urlencode({**query, 'before': f'{shown[-1].created_at}.{shown[-1].id}'})}"
+        more = f"?{urlencode({**query, 'before': cursor_of(shown[-1].created_at, shown[-1].id)})}"
     return {
         "made_at": made_at,
         "runs": shown,
@@ -188,12 +189,6 @@ _FILTERS = ("status", "accelerator", "workflow", "key", "since", "until")
 
 
 def _filter(visit: Visit, workflow_id: str | None) -> RunFilter:
-    before = None
-    if text := visit.asked("before"):
-        created_at, _, run_id = text.partition(".")
-        if not created_at.isdecimal() or len(created_at) > 18:
-            raise PageError("The address of this page is not complete.")
-        before = (int(created_at), run_id)
     until = _day(visit.asked("until"))
     return RunFilter(
         workflow_id=workflow_id or visit.asked("workflow") or None,
@@ -202,9 +197,16 @@ def _filter(visit: Visit, workflow_id: str | None) -> RunFilter:
         api_key_id=visit.asked("key") or None,
         since=_day(visit.asked("since")),
         until=None if until is None else until + 24 * 3600 * 1000,
-        before=before,
+        before=_before(visit.asked("before")),
         limit=PAGE + 1,
     )
+
+
+def _before(cursor: str) -> tuple[int, str] | None:
+    try:
+        return moment_of(cursor) if cursor else None
+    except InvalidCursor as error:
+        raise PageError("The address of this page is not complete.") from error
 
 
 def _day(text: str) -> int | None:

@@ -22,6 +22,7 @@ from comfyward.accounts.account import Account, Caller
 from comfyward.api.auth import SAFE_METHODS, refuse_foreign_origin
 from comfyward.api.context import Context
 from comfyward.api.native.frontend import Frontends
+from comfyward.api.whole_numbers import whole_number
 from comfyward.errors import ComfywardError, InvalidRequest
 from comfyward.ids import new_id
 from comfyward.web import words
@@ -146,8 +147,7 @@ class Visit:
 
     async def form(self) -> FormData:
         """The fields that were sent. Raises PageError."""
-        length = self.request.headers.get("content-length", "")
-        if not length.isdecimal() or int(length) > self.form_limit_bytes:
+        if whole_number(self.request.headers.get("content-length", ""), most=self.form_limit_bytes) is None:
             raise PageError(f"That is too large: at most {words.size(self.form_limit_bytes)} fit.", status=413)
         return await self.request.form(max_files=1, max_fields=2000)
 

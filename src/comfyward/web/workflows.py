@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from comfyward.api.views import thumbnail_of
+from comfyward.api.whole_numbers import whole_number
 from comfyward.errors import ComfywardError, InvalidGraph, NotFound
 from comfyward.files.pictures import carried_graphs
 from comfyward.ids import is_id, new_id
@@ -250,8 +251,7 @@ def _new(visit: Visit, name: str, **more: Any) -> Workflow:
 
 
 def _search(visit: Visit) -> Search:
-    offset = visit.asked("offset", "0")
-    start = int(offset) if offset.isdecimal() and len(offset) < 9 else 0
+    start = whole_number(visit.asked("offset")) or 0
     return Search(visit.asked("q")[:200], visit.asked("tag")[:100] or None, PAGE + 1, start)
 
 

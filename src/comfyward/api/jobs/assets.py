@@ -19,6 +19,7 @@ from comfyward.api.body import pieces_of, read_json, read_upload
 from comfyward.api.context import Context
 from comfyward.api.jobs.shapes import Shapes
 from comfyward.api.views import serve
+from comfyward.api.whole_numbers import whole_number
 from comfyward.errors import BlobNotFound, InvalidRequest, Unauthenticated
 from comfyward.ids import is_digest
 from comfyward.runs.files import content_type_of, media_type_of, parse_path
@@ -28,7 +29,6 @@ from comfyward.store.files import StoredFile
 
 HASH_PREFIX = "blake3:"
 MIN_LASTS_S, MAX_LASTS_S = 60, 604_800
-MAX_DIGITS = 10
 
 
 class HashRequest(leniency.Request):
@@ -182,7 +182,7 @@ def _number(form: FormData, name: str) -> int | None:
     value = form.get(name) or None
     if value is None:
         return None
-    number = int(value) if isinstance(value, str) and value.isdecimal() and len(value) <= MAX_DIGITS else 0
-    if not MIN_LASTS_S <= number <= MAX_LASTS_S:
+    number = whole_number(value, least=MIN_LASTS_S, most=MAX_LASTS_S) if isinstance(value, str) else None
+    if number is None:
         raise Unprocessable(f"'{name}' must be {MIN_LASTS_S} to {MAX_LASTS_S}.")
     return number

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -27,6 +25,8 @@ from comfyward.api.jobs.shapes import (
     status_of,
     status_of_state,
 )
+from comfyward.api.paging import InvalidCursor, cursor_of, moment_of
+from comfyward.api.whole_numbers import whole_number
 from comfyward.delivery.hub import Listener
 from comfyward.delivery.stream import frame
 from comfyward.dispatch.intake import Submission
@@ -102,10 +102,10 @@ class _Jobs:
     async def find(self, request: Request) -> Response:
         caller = await self._context.auth.caller(request)
         limit = _limit_of(request)
-        which = RunFilter(labels=_label_filter(request), before=_cursor_of(request), limit=limit + 1)
+        which = RunFilter(labels=_label_filter(request), before=_before(request), limit=limit + 1)
         found = await self._db.read(runs.find, caller.account.id, which)
         shown, shapes = found[:limit], self._shapes(request)
-        cursor = _cursor(shown[-1]) if len(found) > limit else None
+        cursor = cursor_of(shown[-1].created_at, shown[-1].id) if len(found) > limit else None
         return answer({"jobs": [shapes.listed(run) for run in shown], "next_cursor": cursor})
 
     async def get(self, request: Request) -> Response:
@@ -260,10 +260,10 @@ def _key_of(request: Request) -> str | None:
 
 
 def _limit_of(request: Request) -> int:
-    text = request.query_params.get("limit") or str(DEFAULT_PAGE)
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_PAGE:
+    limit = whole_number(request.query_params.get("limit") or str(DEFAULT_PAGE), least=1, most=MAX_PAGE)
+    if limit is None:
         raise InvalidRequest(f"'limit' must be 1 to {MAX_PAGE}.")
-    return int(text)
+    return limit
 
 
 def _label_filter(request: Request) -> dict[str, str]:
@@ -275,22 +275,13 @@ def _label_filter(request: Request) -> dict[str, str]:
     return check_filter(pairs)
 
 
-def _cursor(run: Run) -> str:
-    return base64.urlsafe_b64encode(f"{run.created_at}:{run.id}".encode()).decode().rstrip("=")
-
-
-class InvalidCursor(InvalidRequest):
+class _InvalidCursor(InvalidRequest):
     code = "invalid_cursor"
 
 
-def _cursor_of(request: Request) -> tuple[int, str] | None:
+def _before(request: Request) -> tuple[int, str] | None:
     cursor = request.query_params.get("cursor")
-    if not cursor:
-        return None
     try:
-        created_at, _, run_id = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(":")
-        if not created_at.isdecimal() or len(created_at) > 18:
-            raise ValueError("not a time")
-        return int(created_at), run_id
-    except (ValueError, binascii.Error) as error:
-        raise InvalidCursor("The cursor is not one that a list gave.") from error
+        return moment_of(cursor) if cursor else None
+    except InvalidCursor as error:
+        raise _InvalidCursor("The cursor is not one that a list gave.") from error

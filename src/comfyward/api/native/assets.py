@@ -6,8 +6,6 @@ with one `model_type:FOLDER`. There is nothing to scan: every file of the accoun
 
 from __future__ import annotations
 
-import base64
-import binascii
 import datetime
 import uuid
 from collections import Counter
@@ -16,7 +14,6 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
 from sqlalchemy import Connection
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
@@ -35,11 +32,12 @@ from comfyward.api.native.assets_requests import (
     digest_of,
     listing_of,
     new_asset_of,
+    number_in,
     read_object,
     tags_in,
-    whole_number,
 )
 from comfyward.api.native.scope import Scope, Scopes
+from comfyward.api.paging import InvalidCursor, cursor_of, place_of
 from comfyward.api.views import serve
 from comfyward.errors import ComfywardError, DigestMismatch, InvalidPath, NotFound, TooLarge, Unauthenticated
 from comfyward.runs.files import content_type_of, parse_path
@@ -166,7 +164,7 @@ class Assets:
 
     async def tags(self, request: Request) -> Response:
         scope, query = await self._scopes.of(request), request.query_params
-        limit, offset = whole_number(query, "limit", 100, 1, 1000), whole_number(query, "offset", 0, 0, 10_000_000)
+        limit, offset = number_in(query, "limit", 100, 1, 1000), number_in(query, "offset", 0, 0, 10_000_000)
         counts = Counter(each for tags in await self._db.read(assets.tag_lists, scope.account_id) for each in tags)
         prefix = query.get("prefix", "").strip()
         chosen = [(name, count) for name, count in _most_used(counts) if name.startswith(prefix)]
@@ -256,27 +254,20 @@ def _page(found: list[Asset], listing: Listing) -> tuple[list[Asset], str | None
     ordered = sorted(found, key=lambda asset: asset.position(listing.sort), reverse=listing.descending)
     start = listing.offset if listing.after is None else _after(ordered, listing)
     page = ordered[start : start + listing.limit]
-    return page, _cursor(page[-1], listing) if start + len(page) < len(ordered) and page else None
-
-
-def _cursor(last: Asset, listing: Listing) -> str:
-    value, file_id = last.position(listing.sort)
-    text = msgspec.json.encode([listing.sort, listing.descending, value, file_id])
-    return base64.urlsafe_b64encode(text).decode().rstrip("=")
+    if not page or start + len(page) >= len(ordered):
+        return page, None
+    return page, cursor_of(listing.sort, listing.descending, *page[-1].position(listing.sort))
 
 
 def _after(ordered: list[Asset], listing: Listing) -> int:
-    cursor = listing.after or ""
     try:
-        decoded = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        sort, descending, value, file_id = decoded
-        last = (value, file_id)
+        sort, descending, *last = place_of(listing.after or "", str, bool, str | int, str)
         if (sort, descending) != (listing.sort, listing.descending):
-            raise ValueError("of another order")
-        positions = enumerate(asset.position(listing.sort) for asset in ordered)
+            raise InvalidCursor("of another order")
+        positions = enumerate(list(asset.position(listing.sort)) for asset in ordered)
         past = (index for index, each in positions if (each < last if listing.descending else each > last))
         return next(past, len(ordered))
-    except (ValueError, TypeError, binascii.Error, msgspec.DecodeError) as error:
+    except (InvalidCursor, TypeError) as error:
         raise AssetError("INVALID_CURSOR", "The cursor is not one that such a list gave.") from error
 
 

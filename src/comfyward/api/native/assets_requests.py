@@ -11,6 +11,7 @@ from starlette.datastructures import FormData, QueryParams
 from starlette.requests import Request
 
 from comfyward.api.body import read_body
+from comfyward.api.whole_numbers import whole_number
 from comfyward.errors import ComfywardError, NotFound
 from comfyward.ids import is_digest
 from comfyward.python_json import NOT_JSON, read_request
@@ -84,7 +85,7 @@ def listing_of(request: Request, default: int = 20, most: int = 500) -> Listing:
         name_contains=query.get("name_contains") or "",
         about=_object(query.get("metadata_filter"), "metadata_filter", "INVALID_QUERY"),
     )
-    limit, offset = whole_number(query, "limit", default, 1, most), whole_number(query, "offset", 0, 0, 1 << 31)
+    limit, offset = number_in(query, "limit", default, 1, most), number_in(query, "offset", 0, 0, 1 << 31)
     return Listing(which, sort, order == "desc", limit, offset, after)  # type: ignore[arg-type]
 
 
@@ -141,12 +142,12 @@ async def read_object(request: Request, limit_bytes: int) -> dict[str, Any]:
     return body
 
 
-def whole_number(query: QueryParams, name: str, default: int, least: int, most: int) -> int:
+def number_in(query: QueryParams, name: str, default: int, least: int, most: int) -> int:
     """Raises AssetError."""
-    text = query.get(name) or str(default)
-    if not text.isdecimal() or len(text) > 12 or not least <= int(text) <= most:
+    number = whole_number(query.get(name) or str(default), least=least, most=most)
+    if number is None:
         raise AssetError("INVALID_QUERY", f"'{name}' must be {least} to {most}.")
-    return int(text)
+    return number
 
 
 def _tags(sent: Sequence[Any]) -> tuple[str, ...]:

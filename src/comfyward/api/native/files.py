@@ -26,6 +26,7 @@ from comfyward.api.context import Context
 from comfyward.api.leniency import is_true
 from comfyward.api.native.scope import Scope, Scopes
 from comfyward.api.views import SAFE, find_input, serve
+from comfyward.api.whole_numbers import whole_number
 from comfyward.errors import InvalidPath, InvalidRequest, NotFound
 from comfyward.files.objects import blob_key, view_key
 from comfyward.files.pictures import convert, put_mask
@@ -189,7 +190,8 @@ class Files:
         """The picture in the form that was asked for, made once; None when the file is no picture."""
         form, _, quality = (preview or "").partition(";")
         form = form if form in ("webp", "jpeg") else "webp" if preview is not None else "png"
-        percent = min(100, int(quality)) if quality.isdecimal() and len(quality) < 4 else DEFAULT_QUALITY
+        number = whole_number(quality)
+        percent = DEFAULT_QUALITY if number is None else min(100, number)
         channel = channel if channel in ("rgb", "a") else "rgba"
         key, objects = view_key(seen.digest, f"{form}-{percent}-{channel}"), self._context.objects
         if await objects.has(key):

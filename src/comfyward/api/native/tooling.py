@@ -15,6 +15,7 @@ from starlette.routing import Route
 from comfyward.api.body import answer
 from comfyward.api.context import Context
 from comfyward.api.native.scope import Scopes
+from comfyward.api.whole_numbers import whole_number
 from comfyward.errors import InvalidPath
 from comfyward.runs.files import content_type_of, parse_path
 from comfyward.store import files
@@ -94,5 +95,5 @@ class Tooling:
 
 
 def _number(request: Request, name: str, default: int) -> int:
-    text = request.query_params.get(name, "")
-    return int(text) if text.isdecimal() and len(text) < 10 else default
+    number = whole_number(request.query_params.get(name, ""))
+    return default if number is None else number
