@@ -23,10 +23,11 @@ class Loop(ABC):
     name = "loop"
     interval_s = 5.0
 
-    def __init__(self) -> None:
+    def __init__(self, hint: asyncio.Event | None = None) -> None:
+        """`hint` is for who wakes the loop and is made before it; others call `wake`."""
         self.leads: Leads | None = None
         """Asked before each tick, where only one of several servers may tick."""
-        self._hint = asyncio.Event()
+        self._hint = hint or asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @abstractmethod

@@ -9,7 +9,7 @@ import logging
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -19,7 +19,6 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
-from comfyward import measures
 from comfyward.api.app import create_app
 from comfyward.api.auth import Auth
 from comfyward.api.context import Context
@@ -29,8 +28,9 @@ from comfyward.api.native.frontend import Frontends
 from comfyward.api.shapes import Shapes
 from comfyward.delivery.hub import Hub
 from comfyward.delivery.relay import Relay
-from comfyward.delivery.traces import stages_of, tracer_to
-from comfyward.delivery.webhooks import Webhooks
+from comfyward.delivery.telemetry import Telemetry
+from comfyward.delivery.traces import tracer_to
+from comfyward.delivery.webhooks import Webhooks, WebhooksDue
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.intake import Intake, RunLimits
@@ -38,10 +38,12 @@ from comfyward.dispatch.leases import Leases
 from comfyward.dispatch.mirrors import Mirrors
 from comfyward.dispatch.offers import Offers
 from comfyward.dispatch.placement import Rules
+from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.recorder import Recorder
 from comfyward.dispatch.secrets import Secrets
 from comfyward.dispatch.upkeep import Deadlines, Rescue, Retention
 from comfyward.dispatch.uploads import Uploads
+from comfyward.dispatch.waiting import WaitingWorkers
 from comfyward.errors import SetupFailed
 from comfyward.files.cache import HostCache
 from comfyward.files.fetch import Limits as FetchLimits
@@ -52,7 +54,6 @@ from comfyward.fleet.fleet import Limits, Reconcile
 from comfyward.fleet.local import LocalFleet, LocalWorkers
 from comfyward.ids import new_id
 from comfyward.loop import Loop
-from comfyward.runs.event import Event
 from comfyward.runs.run import Run
 from comfyward.settings import SERVER_LOCK, Settings
 from comfyward.store import accounts, sessions, tokens, workers
@@ -112,6 +113,17 @@ class Server:
         self._hub = Hub()
         self._relay = Relay(self._db, self._hub)
         self._secrets = Secrets(self._db.notices)
+        self._fleet_hint = asyncio.Event()
+        waiting = WaitingWorkers(self._db.notices, self._fleet_hint)
+        self._webhooks_due = WebhooksDue(self._db.notices)
+        telemetry = Telemetry(tracer_to(settings.otel_endpoint) if settings.otel_endpoint else None)
+        self._publisher = Publisher(
+            self._relay.on_changes,
+            self._secrets.on_changes,
+            waiting.on_changes,
+            self._webhooks_due.on_changes,
+            telemetry.on_changes,
+        )
         self._local_prefix = f"local-{_server_id(settings.data_dir)}-" if self._db.is_shared else "local-"
         self._devices = _devices(settings) if settings.fleet == "local" else []
         self._guard = Guard.allowing(settings.fetch_allow)
@@ -129,7 +141,8 @@ class Server:
         )
         self._leases = Leases(
             self._db,
-            self._publish,
+            self._publisher,
+            waiting,
             lease_s=settings.lease_s,
             rules=Rules(
                 affinity_wait_ms=int(settings.affinity_wait_s * 1000),
@@ -144,8 +157,8 @@ class Server:
         cache = HostCache(settings.data_dir.resolve() / "cache", settings.cache_limit_bytes, self._guard, limits)
         self._imports = Imports(self._db, blobs, self._guard, cache)
         single = (
-            Rescue(self._db, self._publish, self._rescued, settings.prices),
-            Deadlines(self._db, self._publish, self._rescued, settings.prices, settings.fallback_after_s),
+            Rescue(self._db, self._publisher, settings.prices),
+            Deadlines(self._db, self._publisher, settings.prices, settings.fallback_after_s),
             Retention(self._db, blobs, self._uploads, settings.retention_days),
             self._imports,
         )
@@ -155,9 +168,7 @@ class Server:
         if self._db.is_shared:
             self._loops.append(self._relay)
         self._is_draining = False
-        self._trace = tracer_to(settings.otel_endpoint) if settings.otel_endpoint else None
         self._reconcile: Reconcile | None = None
-        self._webhooks: Webhooks | None = None
 
     async def run(self, on_started: OnStarted) -> None:
         settings = self._settings
@@ -217,23 +228,14 @@ class Server:
 
     def _context(self, auth: Auth, url: str) -> Context:
         settings = self._settings
-        recorder = Recorder(
-            self._db,
-            self._blobs,
-            self._publish,
-            self._queue_changed,
-            self._wake_webhooks,
-            self._run_over,
-            settings.prices,
-        )
+        recorder = Recorder(self._db, self._blobs, self._publisher, settings.prices)
         intake = Intake(
             self._db,
             self._offers,
             self._blobs,
             self._guard,
             self._secrets,
-            self._publish,
-            queue_changed=self._queue_changed,
+            self._publisher,
             tell_worker=self._leases.tell,
             larger_pools=settings.larger_pools,
             limits=RunLimits(
@@ -246,9 +248,9 @@ class Server:
         def render(run: Run, event: str) -> bytes:
             return shapes.run_json(run)
 
-        self._webhooks = Webhooks(self._db, self._guard, render, settings.webhook_retry_s)
-        self._webhooks.leads = self._db.leads  # one server for all, so that a run's webhooks come in order
-        self._loops.append(self._webhooks)
+        webhooks = Webhooks(self._db, self._webhooks_due, self._guard, render, settings.webhook_retry_s)
+        webhooks.leads = self._db.leads  # one server for all, so that a run's webhooks come in order
+        self._loops.append(webhooks)
         return Context(
             settings=settings,
             db=self._db,
@@ -264,8 +266,8 @@ class Server:
             imports=self._imports,
             uploads=self._uploads,
             mirrors=Mirrors(self._db, self._blobs, settings.mirrors_models),
-            webhooks_changed=self._wake_webhooks,
-            fleet_changed=lambda: self._reconcile.wake() if self._reconcile else None,
+            webhooks=webhooks,
+            fleet_changed=self._fleet_hint.set,
             fleet_slots=lambda: Counter(device.pool for device in self._devices),
             fleet_problem=lambda: self._fleet.problem() if self._fleet else None,
             is_draining=lambda: self._is_draining,
@@ -326,7 +328,7 @@ class Server:
         keep = Limits(len(self._devices), settings.local_min_workers, settings.local_idle_timeout_s)
         busy, exited = self._leases.is_busy, self._worker_exited
         self._fleet = LocalFleet(self._local_prefix, self._devices, how, keep, busy, exited)
-        self._reconcile = Reconcile(self._db, self._fleet, settings.shutdown_grace_s)
+        self._reconcile = Reconcile(self._db, self._fleet, settings.shutdown_grace_s, self._fleet_hint)
         self._loops.append(self._reconcile)
 
     async def _forget_former_life(self) -> None:
@@ -344,37 +346,6 @@ class Server:
             return None, None
         key = await self._db.write(accounts.create_key, admin.id, "first key", now_ms())
         return key, await self._db.write(sessions.offer_link, admin.id, now_ms(), sessions.LINK_LASTS_MS)
-
-    def _publish(self, events: Sequence[Event]) -> None:
-        self._relay.publish(events)
-        self._secrets.see(events)
-
-    def _run_over(self, run: Run) -> None:
-        measures.runs_ended.labels(run.pool, str(run.end_reason)).inc()
-        for stage in stages_of(run):
-            measures.stage_seconds.labels(run.pool, stage.name).observe((stage.end - stage.begin) / 1000)
-        log.info(
-            "run %s ended: %s",
-            run.id,
-            run.end_reason,
-            extra={"action": "run_ended", "run": run.id, "account": run.account_id, "worker": run.worker_id},
-        )
-        if self._trace is not None:
-            self._trace(run)
-
-    def _rescued(self) -> None:
-        self._queue_changed()
-        self._wake_webhooks()
-
-    def _queue_changed(self, pool: str | None = None) -> None:
-        self._leases.queue_changed(pool)
-        if self._reconcile is not None and not self._leases.has_waiting_workers:
-            self._reconcile.wake()
-
-    def _wake_webhooks(self) -> None:
-        if self._webhooks is not None:
-            self._webhooks.wake()
-            self._db.notices.tell(Wake(self._webhooks.name))
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -112,6 +112,7 @@ class Stack:
     port: int = 0
     clients: list[Client] = field(default_factory=list)
     front_url: str | None = None  # of a load balancer that it stands behind, with others
+    program: tuple[str, ...] = ("-m", "comfyward")  # what Python runs
 
     def start(self) -> Stack:
         self.port = self.port or free_port()
@@ -120,7 +121,7 @@ class Stack:
         environment |= {f"COMFYWARD_{name.upper()}": value for name, value in settings.items()} | self.environment
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with (self.data_dir / "server.log").open("a") as log:
-            command = [sys.executable, "-m", "comfyward", "serve"]
+            command = [sys.executable, *self.program, "serve"]
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, text=True)
         self.wait_answering("/healthz")
         return self

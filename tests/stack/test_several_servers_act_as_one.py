@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import pytest
 from tests.fakes.http import Receiver
 from tests.stack.cluster import Cluster
 from tests.stack.conftest import StartCluster
-from tests.stack.graphs import fake_save, fake_wait
+from tests.stack.graphs import fake_save, fake_wait, node
 from tests.stack.stack import Client
 
 
@@ -41,6 +42,20 @@ def test_a_run_is_followed_on_another_server(both: tuple[Client, Client]) -> Non
         ]
         assert any(kind == "progress" for kind, _, _ in events)  # which the worker told one server only
     assert both[1].get(run_id)["status"] == "COMPLETED"
+
+
+def test_a_run_that_ends_is_counted_and_logged_by_one_server_whoever_follows_it(
+    cluster: Cluster, both: tuple[Client, Client]
+) -> None:
+    before = _ended(both, "node_error")
+    run_id = both[0].submit({"1": node("FakeError", message="no")}, accelerator="L4")
+
+    with ThreadPoolExecutor(2) as threads:
+        states = list(threads.map(lambda client: [data.get("state") for _, data, _ in client.events(run_id)][-1], both))
+
+    assert states == ["failed", "failed"]
+    assert _ended(both, "node_error") == before + 1
+    assert cluster.logs().count(f"run {run_id} ended: node_error") == 1
 
 
 def test_live_progress_reaches_who_comes_late_on_either_server(both: tuple[Client, Client]) -> None:
@@ -165,6 +180,12 @@ def test_a_worker_leaves_when_any_server_is_told_so(start_cluster: StartCluster)
 
     assert worker.process is not None
     assert worker.process.wait(30) == 0
+
+
+def _ended(clients: tuple[Client, ...], reason: str) -> float:
+    """How many runs have ended so, as all servers count them."""
+    line = re.compile(rf'^comfyward_runs_ended_total{{pool="L4",reason="{reason}"}} (\S+)$', re.MULTILINE)
+    return sum(float(count) for client in clients for count in line.findall(client.http.get("/metrics").text))
 
 
 def _body() -> dict[str, object]:

@@ -43,20 +43,15 @@ def test_measures_of_the_queue_the_workers_and_the_stages(start_fake: StartFake)
     assert float(re.search(r'comfyward_queue_oldest_seconds\{pool="T4"\} (\S+)', text)[1]) >= 0  # type: ignore[index]
 
 
-def test_a_log_line_is_an_object_that_names_its_run(start_fake: StartFake) -> None:
-    stack = start_fake(log_format="json").wait_ready()
-    run = stack.client().run(fake_save("logged"))
+def test_each_run_is_a_line_of_the_log_and_a_trace_of_its_stages(start_fake: StartFake, hook: Receiver) -> None:
+    stack = start_fake(log_format="json", otel_endpoint=hook.url.removesuffix("/hook")).wait_ready()
+    run = stack.client().run(fake_save("told"))
 
     lines = [json.loads(line) for line in stack.log().splitlines() if line.startswith("{")]
 
     [ended] = [line for line in lines if line.get("action") == "run_ended"]
     assert (ended["run"], ended["level"]) == (run["id"], "info")
     assert ended["worker"].startswith("local")
-
-
-def test_each_run_is_a_trace_of_its_stages(start_fake: StartFake, hook: Receiver) -> None:
-    stack = start_fake(otel_endpoint=hook.url.removesuffix("/hook")).wait_ready()
-    run = stack.client().run(fake_save("traced"))
 
     request = hook.next()
 

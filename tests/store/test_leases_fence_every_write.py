@@ -7,10 +7,11 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from comfyward.dispatch import changes, upkeep
+from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.recorder import _apply
 from comfyward.dispatch.upkeep import Rescue
 from comfyward.errors import StaleLease
-from comfyward.runs.event import Event
+from comfyward.runs.change import Change
 from comfyward.runs.run import EndReason, State
 from comfyward.store import events, queue, runs
 from comfyward.store.db import now_ms
@@ -34,8 +35,8 @@ def test_reports_are_taken_once_and_in_order(store: Store) -> None:
     _, first = store.write(_apply, "lease", [Started(1)], {})
     _, repeated = store.write(_apply, "lease", [Started(1), ended], {})
 
-    assert [event.data["state"] for event in first[1]] == ["running"]
-    assert [event.data["state"] for event in repeated[2]] == ["succeeded"]
+    assert [event.data["state"] for event in first[1].events] == ["running"]
+    assert [event.data["state"] for event in repeated[2].events] == ["succeeded"]
     with pytest.raises(StaleLease):
         store.write(_apply, "lease", [ended], {})
     numbers = [event.seq for event in store.read(events.after, store.alice.id, "r", 0)]
@@ -56,7 +57,7 @@ def test_an_expired_lease_is_its_holders_until_the_run_is_taken_away(store: Stor
         store.write(_apply, "lease", [Started(1)], {})
 
     assert store.assign("r", "second").attempt == 2
-    assert store.write(changes.ended, expired, EndReason.WORKER_LOST, now, prices={}) == []  # a late rescue: nothing
+    assert store.write(changes.ended, expired, EndReason.WORKER_LOST, now, prices={}) is None  # a late rescue
 
 
 def test_a_server_that_stood_still_listens_before_it_calls_a_worker_lost(
@@ -64,14 +65,14 @@ def test_a_server_that_stood_still_listens_before_it_calls_a_worker_lost(
 ) -> None:
     store.new_run("r")
     store.assign("r", lease_ms=0)
-    told: list[Event] = []
-    rescue = Rescue(store.db, told.extend, lambda: None, {})
+    told: list[Change] = []
+    rescue = Rescue(store.db, Publisher(told.extend), {})
     monkeypatch.setattr(upkeep, "now_ms", lambda: now_ms() + 10_000)
 
     assert asyncio.run(rescue.tick()) == {}  # ten seconds have passed at once
     assert store.read(runs.get_any, "r").state is State.ASSIGNED
     assert asyncio.run(rescue.tick()) == {"rescued": 1}
-    assert [event.data["state"] for event in told] == ["queued"]
+    assert [event.data["state"] for change in told for event in change.events] == ["queued"]
 
 
 def test_a_run_given_back_unbegun_does_not_lose_an_attempt(store: Store) -> None:
@@ -113,7 +114,7 @@ def test_a_final_run_stays_final(store: Store) -> None:
     store.write(_apply, "lease", [Ended(1, EndReason.COMPLETED, run_time_ms=1)], {})
 
     for late in (run, dataclasses.replace(run, state=State.RUNNING)):
-        assert store.write(changes.ended, late, EndReason.WORKER_LOST, now_ms(), prices={}) == []
+        assert store.write(changes.ended, late, EndReason.WORKER_LOST, now_ms(), prices={}) is None
     assert store.read(runs.get_any, "r").state is State.SUCCEEDED
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from sqlalchemy import Connection
 
-from comfyward.delivery.webhooks import PER_RECEIVER, Webhooks
+from comfyward.delivery.webhooks import PER_RECEIVER, Webhooks, WebhooksDue
 from comfyward.files.guard import Guard
 from comfyward.runs.run import Run
 from comfyward.store import runs, webhooks
@@ -210,7 +210,7 @@ async def _delivering(db: Database) -> AsyncIterator[None]:
     def render(run: Run, event: str) -> bytes:
         return json.dumps({"run": run.id, "seq": run.event_seq}).encode()
 
-    loop = Webhooks(db, Guard.allowing(["127.0.0.1"]), render, RETRY_S)
+    loop = Webhooks(db, WebhooksDue(db.notices), Guard.allowing(["127.0.0.1"]), render, RETRY_S)
     loop.start()
     try:
         yield

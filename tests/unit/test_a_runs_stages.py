@@ -8,9 +8,9 @@ from typing import Any
 from comfyward.delivery.traces import stages_of
 
 
-def run(**times: int) -> Any:
+def run(worker_id: str | None = "worker", **times: int) -> Any:
     unknown = dict.fromkeys(("assigned_at", "staged_at", "started_at", "finished_at", "run_time_ms"))
-    return SimpleNamespace(queued_at=1000, updated_at=9999, **{**unknown, **times})
+    return SimpleNamespace(worker_id=worker_id, queued_at=1000, updated_at=9999, **{**unknown, **times})
 
 
 def told(of: Any) -> list[tuple[str, int, int]]:
@@ -35,3 +35,9 @@ def test_a_run_in_line_for_the_gpu_is_not_being_staged() -> None:
         ("collect", 7000, 8000),
     ]
     assert told(run(assigned_at=2000, staged_at=2200, finished_at=8000))[-1] == ("line", 2200, 8000)
+
+
+def test_a_run_that_ended_in_the_queue_has_only_waited() -> None:
+    times = {"assigned_at": 2000, "staged_at": 2200, "started_at": 3000}  # of an attempt that was lost
+
+    assert told(run(None, finished_at=8000)) == told(run(None, **times, finished_at=8000)) == [("queue", 1000, 8000)]

@@ -1,17 +1,24 @@
 """Who listens to a run or an account hears of it; who is slow misses progress, and nothing else."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from comfyward.delivery.hub import MAX_BEHIND, Hub
 from comfyward.dispatch.secrets import Secrets, without_secrets
+from comfyward.runs.change import RunEnded, RunStarted
 from comfyward.runs.event import Event, EventType
+from comfyward.runs.run import Run
 from comfyward.store.notices import NoOthers, Notice, SecretsGone, SecretsKept
 
 
 def event(kind: EventType = EventType.PROGRESS, run: str = "run", account: str = "account", **data: Any) -> Event:
     return Event(run, account, kind, data)
+
+
+def a_run(run_id: str) -> Run:
+    return Run(**{**dict.fromkeys(field.name for field in dataclasses.fields(Run)), "id": run_id})
 
 
 def last(run: str = "run") -> Event:
@@ -73,9 +80,9 @@ async def test_secrets_are_kept_until_their_run_is_over() -> None:
     assert without_secrets({"api_key_comfy_org": "k"})[0] is None
     assert without_secrets(None) == (None, {})
     assert secrets.of("run") == found
-    secrets.see([event(EventType.STATUS, state="running"), last("another")])
+    secrets.on_changes([RunStarted(a_run("run"), []), RunEnded(a_run("another"), [])])
     assert secrets.of("run") == found
-    secrets.see([last()])
+    secrets.on_changes([RunEnded(a_run("run"), [])])
     assert secrets.of("run") == {}
 
 
@@ -95,8 +102,8 @@ async def test_the_other_servers_forget_secrets_too() -> None:
     await secrets.keep("run", {"api_key_comfy_org": "k"})
     elsewhere.know("run", {"api_key_comfy_org": "k"})
 
-    secrets.see([last()])
-    secrets.see([last("another")])  # which came without any
+    secrets.on_changes([RunEnded(a_run("run"), [])])
+    secrets.on_changes([RunEnded(a_run("another"), [])])  # which came without any
     elsewhere.forget_here("run")
 
     assert wire.told_others == [SecretsKept("run", {"api_key_comfy_org": "k"}), SecretsGone("run")]

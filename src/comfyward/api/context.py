@@ -9,6 +9,7 @@ from fastapi import Request
 
 from comfyward.api.auth import Auth
 from comfyward.delivery.hub import Hub
+from comfyward.delivery.webhooks import Webhooks
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.intake import Intake
@@ -39,7 +40,7 @@ class Context:
     imports: Imports
     uploads: Uploads
     mirrors: Mirrors
-    webhooks_changed: Callable[[], None]
+    webhooks: Webhooks
     fleet_changed: Callable[[], None]
     fleet_slots: Callable[[], Mapping[str, int]]  # how many workers each pool can have here
     fleet_problem: Callable[[], str | None]

@@ -167,7 +167,6 @@ def _add_run_actions(routes: APIRouter, context: Context) -> None:
     async def cancel(request: Request, workflow_id: str, run_id: str) -> Response:
         run = await _run(context, request, run_id, workflow_id)
         cancelled = await context.intake.cancel(run.account_id, run.id)
-        context.webhooks_changed()
         return Response(_shapes(context, request).run_json(cancelled), media_type="application/json")
 
     @routes.post("/workflows/{workflow_id}/runs/{run_id}/retry", tags=["runs"], summary="Run it again")

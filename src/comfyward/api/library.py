@@ -230,8 +230,7 @@ def _add_account_routes(routes: APIRouter, context: Context) -> None:
     @routes.post("/webhooks/deliveries/{delivery_id}/resend", tags=["webhooks"], summary="Send a delivery again")
     async def resend(request: Request, delivery_id: str) -> Response:
         caller = await context.auth.caller(request)
-        await db.write(webhooks.resend, caller.account.id, delivery_id, now_ms())
-        context.webhooks_changed()
+        await context.webhooks.resend(caller.account.id, delivery_id)
         return answer({"id": delivery_id, "state": "pending"}, 202)
 
 

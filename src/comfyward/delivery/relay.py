@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from comfyward.delivery.hub import Hub
 from comfyward.loop import Loop
+from comfyward.runs.change import Change
 from comfyward.runs.event import Event
 from comfyward.store import events as stored_events
 from comfyward.store import runs
@@ -45,6 +46,9 @@ class Relay(Loop):
         """Asks the other servers who follows what: this one does not know yet."""
         self._db.notices.tell(ServerJoined())
         super().start()
+
+    def on_changes(self, changes: Sequence[Change]) -> None:
+        self.publish([event for change in changes for event in change.events])
 
     def publish(self, events: Sequence[Event]) -> None:
         """Events that were recorded by this server."""

@@ -27,9 +27,12 @@ class Stage:
 def stages_of(run: Run) -> list[Stage]:
     """queue → stage → line → execute → collect, as far as the run came. Pure.
 
-    A run is in line while its files are at the worker and another run has the GPU.
+    A run is in line while its files are at the worker and another run has the GPU. One that ended in the queue has only
+    waited: times of an attempt before that are no longer its own.
     """
     end = run.finished_at or run.updated_at
+    if run.worker_id is None:
+        return [Stage("queue", run.queued_at, end)]
     stages = [Stage("queue", run.queued_at, run.assigned_at or end)]
     if run.assigned_at is not None:
         stages.append(Stage("stage", run.assigned_at, run.staged_at or run.started_at or end))

@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -22,9 +22,11 @@ from comfyward.files.guard import Guard
 from comfyward.ids import sign_webhook
 from comfyward.loop import Loop
 from comfyward.runs.address import parse_address
+from comfyward.runs.change import Change, RunEnded, RunStarted
 from comfyward.runs.run import Run
 from comfyward.store import webhooks
 from comfyward.store.db import Database, now_ms
+from comfyward.store.notices import Notices, Wake
 from comfyward.store.webhooks import Delivery, DueDelivery, InFlight
 
 PARALLEL = 128
@@ -54,17 +56,39 @@ class Attempt:
         return self.status is not None and 200 <= self.status < 300
 
 
+class WebhooksDue:
+    """Wakes the loop that makes deliveries, here or at the server that makes them for all."""
+
+    def __init__(self, notices: Notices) -> None:
+        self.hint = asyncio.Event()
+        self._notices = notices
+
+    def on_changes(self, changes: Sequence[Change]) -> None:
+        """Deliveries are written with the changes that they tell of."""
+        if any(isinstance(change, RunStarted | RunEnded) and change.run.webhook is not None for change in changes):
+            self.tell()
+
+    def tell(self) -> None:
+        self.hint.set()
+        self._notices.tell(Wake(Webhooks.name))
+
+
 class Webhooks(Loop):
     """Makes the deliveries that are due: those of one run one after the other, and a few at once for each receiver."""
 
     name = "webhooks"
     interval_s = 5.0
 
-    def __init__(self, db: Database, guard: Guard, render: Render, retry_s: float) -> None:
-        super().__init__()
-        self._db, self._guard, self._render, self._retry_s = db, guard, render, retry_s
+    def __init__(self, db: Database, due: WebhooksDue, guard: Guard, render: Render, retry_s: float) -> None:
+        super().__init__(due.hint)
+        self._db, self._due, self._guard, self._render, self._retry_s = db, due, guard, render, retry_s
         self._in_flight: dict[asyncio.Task[None], Delivery] = {}
         self._alarm: asyncio.TimerHandle | None = None
+
+    async def resend(self, account_id: str, delivery_id: str) -> None:
+        """Makes a delivery of the account again. Raises NotFound."""
+        await self._db.write(webhooks.resend, account_id, delivery_id, now_ms())
+        self._due.tell()
 
     async def tick(self) -> dict[str, int]:
         begun = 0

@@ -1,10 +1,12 @@
 """The one place where a run's state changes: each change writes its event, its webhook and its usage with it.
 
-Every function runs inside a write transaction and returns what to tell the live listeners once it is committed.
+Every function runs inside a write transaction and returns what to publish once it is committed: None where the run had
+moved on, and nothing was changed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +16,15 @@ import msgspec
 from sqlalchemy import Connection
 
 from comfyward.accounts.usage import credits_for
+from comfyward.runs.change import (
+    RunAssigned,
+    RunEnded,
+    RunProduced,
+    RunQueued,
+    RunRequeued,
+    RunStarted,
+    RunWatched,
+)
 from comfyward.runs.event import Event, EventType
 from comfyward.runs.run import ENDINGS, EndReason, Run, State, next_state, public_status
 from comfyward.store import accounts, files, queue, runs, webhooks
@@ -46,37 +57,36 @@ class Left:
 NOTHING = Left()
 
 
-def queued(conn: Connection, run_id: str, account_id: str, now: int) -> Event:
+def queued(conn: Connection, new: runs.NewRun) -> RunQueued:
     """Intake wrote the row; this tells of it."""
-    return _told(conn, _status(run_id, account_id, 1, State.QUEUED, None), now)
+    event = _status(new.id, new.account_id, 1, State.QUEUED, None)
+    return RunQueued(new.pool, _stored(conn, [event], new.created_at))
 
 
-def assigned(conn: Connection, run: Run, now: int) -> Event:
+def assigned(conn: Connection, run: Run, now: int) -> RunAssigned:
     event = _status(run.id, run.account_id, run.event_seq, State.ASSIGNED, None, attempt=run.attempt, device=run.device)
-    return _told(conn, event, now)
+    return RunAssigned(run, _stored(conn, [event], now))
 
 
-def staged(conn: Connection, lease: str, now: int) -> list[Event]:
-    """The files of an assigned run are at its worker, where it waits for its turn. Nothing when it has moved on."""
+def staged(conn: Connection, lease: str, now: int) -> RunWatched | None:
+    """The files of an assigned run are at its worker, where it waits for its turn."""
     held = queue.staged(conn, lease, now)
-    return [] if held is None else [Event(*held, EventType.STAGED)]
+    return None if held is None else RunWatched([Event(*held, EventType.STAGED)])
 
 
-def started(conn: Connection, lease: str, report_seq: int, now: int) -> tuple[Run, Event] | None:
-    """assigned -> running; None when the run has moved on."""
+def started(conn: Connection, lease: str, report_seq: int, now: int) -> RunStarted | None:
+    """assigned -> running."""
     run = queue.start(conn, lease, report_seq, now)
     if run is None:
         return None
     if run.webhook is not None:
         webhooks.add(conn, run, WEBHOOK_STARTED, now)
     event = _status(run.id, run.account_id, run.event_seq, State.RUNNING, None, attempt=run.attempt, device=run.device)
-    return run, _told(conn, event, now)
+    return RunStarted(run, _stored(conn, [event], now))
 
 
-def produced(
-    conn: Connection, run: Run, left: Left, *, taken: int, report_seq: int, now: int
-) -> tuple[Run, list[Event]] | None:
-    """A run on its way has left something: it is its caller's from now on. None when the run has moved on."""
+def produced(conn: Connection, run: Run, left: Left, *, taken: int, report_seq: int, now: int) -> RunProduced | None:
+    """A run on its way has left something: it is its caller's from now on."""
     fresh = queue.produce(
         conn,
         run.lease or "",
@@ -91,15 +101,13 @@ def produced(
     if fresh is None:
         return None
     _keep_files(conn, run, left, now)
-    events = _of_outputs(run, left, fresh.event_seq)
-    stored_events.add(conn, events, now)
-    return fresh, events
+    return RunProduced(fresh, _stored(conn, _of_outputs(run, left, fresh.event_seq), now))
 
 
 def ended(
     conn: Connection, run: Run, reason: EndReason, now: int, *, prices: Mapping[str, float], left: Left = NOTHING
-) -> list[Event]:
-    """An attempt is over: the run ends, or goes back to the queue. Nothing when it has moved on."""
+) -> RunEnded | RunRequeued | None:
+    """An attempt is over: the run ends, or goes back to the queue."""
     state = next_state(reason, run.attempt, run.max_attempts, cancel_requested=run.cancel_requested_at is not None)
     if state is State.QUEUED:
         return requeued(conn, run, reason, now, log=left.log)
@@ -108,34 +116,48 @@ def ended(
     if state is State.CANCELLED:
         reason = EndReason.CANCELLED
     failure = None if state is State.SUCCEEDED else _explained(left.failure, reason)
+    outputs, previews = _with(run.outputs, left.outputs), _with(run.previews, left.previews)
     last_seq = queue.finish(
         conn,
         run,
         state=state,
         reason=reason,
         failure=failure,
-        outputs=_with(run.outputs, left.outputs) if left.outputs else None,
+        outputs=outputs if left.outputs else None,
         shown=left.shown,
-        previews=_with(run.previews, left.previews) if left.previews else None,
+        previews=previews if left.previews else None,
         run_time_ms=left.run_time_ms,
         log=left.log,
         events=len(left.outputs) + 1,
         now=now,
     )
     if last_seq is None:
-        return []
+        return None
     _keep_files(conn, run, left, now)
     _book(conn, run, reason, left.run_time_ms, now, prices)
-    events = _of_outputs(run, left, last_seq - 1)
-    events.append(_status(run.id, run.account_id, last_seq, state, reason, failure=failure))
-    stored_events.add(conn, events, now)
+    status = _status(run.id, run.account_id, last_seq, state, reason, failure=failure)
+    events = _stored(conn, [*_of_outputs(run, left, last_seq - 1), status], now)
     _announce(conn, run, _WEBHOOK_OF[state], now)
-    return events
+    over = dataclasses.replace(
+        run,
+        state=state,
+        end_reason=reason,
+        failure=failure,
+        outputs=outputs,
+        shown=left.shown or run.shown,
+        previews=previews,
+        run_time_ms=left.run_time_ms,
+        lease=None,
+        event_seq=last_seq,
+        finished_at=now,
+        updated_at=now,
+    )
+    return RunEnded(over, events)
 
 
 def requeued(
     conn: Connection, run: Run, reason: EndReason, now: int, *, log: str | None = None, pool: str | None = None
-) -> list[Event]:
+) -> RunRequeued | None:
     """Back to the queue for another attempt; a run that failed for a reason of its worker avoids that worker, and one
     that did not fit goes to a larger pool."""
     avoid = (
@@ -143,15 +165,25 @@ def requeued(
     )
     seq = queue.requeue(conn, run, avoid_worker_id=avoid, log=log, now=now, pool=pool)
     if seq is None:
-        return []
+        return None
     runs.forget_left(conn, run)
-    return [_told(conn, _status(run.id, run.account_id, seq, State.QUEUED, reason, attempt=run.attempt), now)]
+    event = _status(run.id, run.account_id, seq, State.QUEUED, reason, attempt=run.attempt)
+    return RunRequeued(_waiting(run, seq, now, pool or run.pool), _stored(conn, [event], now))
 
 
-def given_back(conn: Connection, run: Run, now: int) -> list[Event]:
+def given_back(conn: Connection, run: Run, now: int) -> RunRequeued | None:
     """Back to the queue as if it had not been handed out."""
     seq = queue.give_back(conn, run, now)
-    return [] if seq is None else [_told(conn, _status(run.id, run.account_id, seq, State.QUEUED, None), now)]
+    if seq is None:
+        return None
+    event = _status(run.id, run.account_id, seq, State.QUEUED, None)
+    return RunRequeued(_waiting(run, seq, now, run.pool), _stored(conn, [event], now))
+
+
+def _waiting(run: Run, seq: int, now: int, pool: str) -> Run:
+    return dataclasses.replace(
+        run, state=State.QUEUED, pool=pool, lease=None, worker_id=None, event_seq=seq, updated_at=now
+    )
 
 
 def _status(run_id: str, account_id: str, seq: int, state: State, reason: EndReason | None, **more: Any) -> Event:
@@ -181,9 +213,9 @@ def _merged(known: str | None, more: str | None) -> str | None:
     return msgspec.json.encode({key: {**before.get(key, {}), **after[key]} for key in after}).decode()
 
 
-def _told(conn: Connection, event: Event, now: int) -> Event:
-    stored_events.add(conn, [event], now)
-    return event
+def _stored(conn: Connection, events: list[Event], now: int) -> list[Event]:
+    stored_events.add(conn, events, now)
+    return events
 
 
 def _keep_files(conn: Connection, run: Run, left: Left, now: int) -> None:

@@ -10,16 +10,17 @@ import blake3
 import msgspec
 from sqlalchemy import Connection
 
-from comfyward import measures
 from comfyward.accounts.account import Caller
 from comfyward.dispatch import changes
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.offers import Offers
+from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.secrets import Secrets, without_secrets
 from comfyward.errors import Conflict, IdempotencyKeyUsed, InvalidRequest, NotFound
 from comfyward.files.guard import Guard
 from comfyward.ids import new_id, new_uuid
-from comfyward.runs.event import Event, EventType, Publish
+from comfyward.runs.change import Change, RunWatched
+from comfyward.runs.event import Event, EventType
 from comfyward.runs.files import Inline, Source, Stored, Url, source_from_row, source_to_row
 from comfyward.runs.run import DEFAULT_ENVIRONMENT, EndReason, Face, Run, State
 from comfyward.store import accounts, files, runs, workflows
@@ -129,17 +130,15 @@ class Intake:
         blobs: Blobs,
         guard: Guard,
         secrets: Secrets,
-        publish: Publish,
+        publisher: Publisher,
         *,
-        queue_changed: Callable[[str | None], None],
         tell_worker: Callable[[str | None], None],
         larger_pools: Mapping[str, str],
         limits: RunLimits,
         prices: Mapping[str, float],
     ) -> None:
-        self._db, self._offers, self._blobs, self._guard, self._publish = db, offers, blobs, guard, publish
-        self._secrets = secrets
-        self._queue_changed, self._tell_worker = queue_changed, tell_worker
+        self._db, self._offers, self._blobs, self._guard, self._secrets = db, offers, blobs, guard, secrets
+        self._publisher, self._tell_worker = publisher, tell_worker
         self._limits, self._prices, self._larger_pools = limits, prices, larger_pools
 
     async def submit(self, caller: Caller, submission: Submission) -> Submitted:
@@ -153,10 +152,8 @@ class Intake:
         extra_data, secrets = without_secrets(submission.extra_data)
         new = self._new_run(caller, submission, checked, files_rows, extra_data)
         has_credit_limit = caller.account.credit_limit is not None
-        run_id, events = await self._insert(new, submission.key_is_single_use, has_credit_limit, secrets)
-        self._publish(events)
-        measures.runs_submitted.labels(checked.pool).inc()
-        self._queue_changed(checked.pool)
+        run_id, made = await self._insert(new, submission.key_is_single_use, has_credit_limit, secrets)
+        self._publisher.publish(*made)
         if run_id != new.id:
             first = await self._db.look(runs.get, new.account_id, run_id)
             return Submitted(first.id, first.prompt_id, first.priority, first.created_at)
@@ -171,8 +168,8 @@ class Intake:
 
         Cancelling a run that is over changes nothing.
         """
-        run, events = await self._db.write(_cancel, account_id, run_id, self._prices)
-        self._publish(events)
+        run, change = await self._db.write(_cancel, account_id, run_id, self._prices)
+        self._publisher.publish(change)
         self._tell_worker(run.worker_id)
         return run
 
@@ -249,15 +246,15 @@ class Intake:
 
     async def _insert(
         self, new: runs.NewRun, key_is_single_use: bool, has_credit_limit: bool, secrets: Mapping[str, Any]
-    ) -> tuple[str, list[Event]]:
+    ) -> tuple[str, list[Change | None]]:
         """Writes the run. Its secrets are there before it, since a worker may be handed it at once."""
         await self._secrets.keep(new.id, secrets)
         run_id = None
         try:
-            run_id, events = await self._db.write(
+            run_id, made = await self._db.write(
                 _insert, new, key_is_single_use, has_credit_limit, self._limits.max_waiting, self._prices
             )
-            return run_id, events
+            return run_id, made
         finally:
             if run_id != new.id:
                 self._secrets.forget(new.id)
@@ -340,7 +337,7 @@ def _insert(
     has_credit_limit: bool,
     max_waiting: int,
     prices: Mapping[str, float],
-) -> tuple[str, list[Event]]:
+) -> tuple[str, list[Change | None]]:
     if new.idempotency_key is not None and key_is_single_use:
         runs.claim_key(conn, new.account_id, new.idempotency_key, new.created_at)
     run_id = runs.insert_run(conn, new, max_waiting)
@@ -349,22 +346,22 @@ def _insert(
         if key_is_single_use:  # another server wrote it since the claim
             raise IdempotencyKeyUsed("This Idempotency-Key was used before.")
         return run_id, []
-    events = [changes.queued(conn, run_id, new.account_id, new.created_at)]
+    made: list[Change | None] = [changes.queued(conn, new)]
     if has_credit_limit and accounts.out_of_credit(conn, [new.account_id]):
         run = runs.get(conn, new.account_id, run_id)
-        events += changes.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, new.created_at, prices=prices)
-    return run_id, events
+        made.append(changes.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, new.created_at, prices=prices))
+    return run_id, made
 
 
-def _cancel(conn: Connection, account_id: str, run_id: str, prices: Mapping[str, float]) -> tuple[Run, list[Event]]:
+def _cancel(conn: Connection, account_id: str, run_id: str, prices: Mapping[str, float]) -> tuple[Run, Change | None]:
     now = now_ms()
     run = runs.request_cancel(conn, account_id, run_id, now)
     if run.state.is_final:
-        return run, []
+        return run, None
     if run.state is not State.QUEUED:
-        return runs.get(conn, account_id, run_id), [Event(run_id, account_id, EventType.CANCELLING)]
-    events = changes.ended(conn, run, EndReason.CANCELLED, now, prices=prices)
-    return runs.get(conn, account_id, run_id), events
+        return runs.get(conn, account_id, run_id), RunWatched([Event(run_id, account_id, EventType.CANCELLING)])
+    change = changes.ended(conn, run, EndReason.CANCELLED, now, prices=prices)
+    return runs.get(conn, account_id, run_id), change
 
 
 def _request_digest(submission: Submission) -> str:

@@ -18,14 +18,16 @@ from sqlalchemy import Connection
 from comfyward import measures
 from comfyward.dispatch import changes
 from comfyward.dispatch.placement import Passed, Rules, WaitingRun, Worker, in_order, match, within_limits
+from comfyward.dispatch.publisher import Publisher
+from comfyward.dispatch.waiting import HAND_OUT, WaitingWorkers
 from comfyward.errors import StaleLease
 from comfyward.ids import new_secret
 from comfyward.loop import Loop
-from comfyward.runs.event import Event, Publish
+from comfyward.runs.change import Change, RunAssigned
 from comfyward.runs.run import EndReason, Run
 from comfyward.store import accounts, queue, runs, workers
 from comfyward.store.db import Database, now_ms
-from comfyward.store.notices import LogWanted, Wake, WorkerJoined, WorkerTold
+from comfyward.store.notices import LogWanted, WorkerJoined, WorkerTold
 from comfyward.worker.protocol import Ask, Heartbeat, Orders
 
 QUEUE_LOOKAHEAD = 200
@@ -45,13 +47,6 @@ class Asker:
 
 
 @dataclass
-class _Waiting:
-    worker: Worker
-    device: str
-    answer: asyncio.Future[Run | None]
-
-
-@dataclass
 class _Standing:
     """A worker between its calls: what it holds, and how its held heartbeat is woken."""
 
@@ -65,21 +60,26 @@ class _Standing:
 class Leases(Loop):
     """queued -> assigned, renewals, and cancels on their way down."""
 
-    name = "leases"
+    name = HAND_OUT
     interval_s = 0.5
 
     def __init__(
-        self, db: Database, publish: Publish, *, lease_s: float, rules: Rules, prices: Mapping[str, float]
+        self,
+        db: Database,
+        publisher: Publisher,
+        waiting: WaitingWorkers,
+        *,
+        lease_s: float,
+        rules: Rules,
+        prices: Mapping[str, float],
     ) -> None:
-        super().__init__()
-        self._db, self._publish, self._prices = db, publish, prices
+        super().__init__(waiting.hint)
+        self._db, self._publisher, self._waiting, self._prices = db, publisher, waiting, prices
         self.lease_s = lease_s
         self.rules = rules
-        self._waiting: dict[str, _Waiting] = {}
         self._known: dict[str, _Standing] = {}
         self._logs: dict[str, asyncio.Future[str]] = {}
         self._passed: Mapping[str, Passed] = {}
-        self._has_news = False
         self._had: dict[str, collections.deque[str]] = {}  # files by worker
         self._askers: dict[str, tuple[str, Asker]] = {}  # by worker, with the life that it is of
         self._forgotten = 0  # how often some were
@@ -122,20 +122,7 @@ class Leases(Loop):
         if self._draining:
             return None
         standing.worker, standing.busy = worker, bool(ask.holding)
-        answer: asyncio.Future[Run | None] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(worker, asker.device, answer)
-        if before := self._waiting.get(worker.id):
-            _answer(before, None)
-        self._waiting[worker.id] = waiting
-        self.wake()
-        try:
-            async with asyncio.timeout(ask.wait_s):
-                return await answer
-        except TimeoutError:
-            return None
-        finally:
-            if self._waiting.get(worker.id) is waiting:
-                del self._waiting[worker.id]
+        return await self._waiting.run_for(worker, asker.device, ask.wait_s)
 
     async def heartbeat(self, asker: Asker, heartbeat: Heartbeat) -> Orders:
         """Renews leases, then waits until there is an order or `wait_s` has passed."""
@@ -193,17 +180,6 @@ class Leases(Loop):
         if standing := self._known.get(worker_id):
             standing.orders.set()
 
-    def queue_changed(self, pool: str | None = None) -> None:
-        """A run has come into a pool's queue, or is back in it (None: whichever pool's)."""
-        self._has_news = True
-        if pool is None or all(waiting.worker.pool != pool for waiting in self._waiting.values()):
-            self._tell_others(is_any_left=True)
-        self.wake()
-
-    @property
-    def has_waiting_workers(self) -> bool:
-        return bool(self._waiting)
-
     def is_busy(self, worker_id: str) -> bool:
         """Whether a worker had runs when it last spoke (it holds leases, or was handed one since)."""
         standing = self._known.get(worker_id)
@@ -212,53 +188,41 @@ class Leases(Loop):
     def stop_handing_out(self) -> None:
         """The server is about to stop: nobody gets another run from it."""
         self._draining = True
-        for waiting in self._waiting.values():
-            _answer(waiting, None)
+        self._waiting.dismiss()
         for standing in self._known.values():
             standing.orders.set()
 
-    async def worker_gone(self, worker_id: str, *, said_goodbye: bool = False) -> int:
-        """A worker has ended: its runs are tried again at once. Returns how many.
+    async def worker_gone(self, worker_id: str, *, said_goodbye: bool = False) -> None:
+        """A worker has ended: its runs are tried again at once.
 
         One that said goodbye did not begin what it still holds, so the attempt does not count.
         """
         self._known.pop(worker_id, None)
         self._had.pop(worker_id, None)
         self.forget_asker(worker_id)
-        events = await self._db.write(_forget_worker, worker_id, said_goodbye, self._prices, now_ms())
-        self._publish(events)
-        self.wake()
-        return len(events)
+        self._publisher.publish(*await self._db.write(_forget_worker, worker_id, said_goodbye, self._prices, now_ms()))
+        self.wake()  # no run waits for this worker any more
 
     async def tick(self) -> dict[str, int]:
         """Matches the queue with the workers that wait, in one transaction."""
-        pools = {waiting.worker.pool for waiting in self._waiting.values()}
+        pools = self._waiting.pools
         if not pools or await self._db.look(queue.is_empty, pools):
             return {}
-        asking = [(waiting.worker, waiting.device) for waiting in self._waiting.values()]
-        others = await self._others()
+        asking, others = self._waiting.asking, await self._others()
         match_queue = _Match(asking, others, self.rules, self._passed, int(self.lease_s * 1000), self._prices)
         matched = await self._db.write(match_queue.apply)
         self._passed = matched.passed
-        self._tell_others(is_any_left=matched.is_any_left)
-        self._publish(matched.unpaid)
-        for run, event in matched.assigned:
+        self._waiting.matched(is_any_left=matched.is_any_left)
+        self._publisher.publish(*matched.unpaid)
+        for assigned in matched.assigned:
+            run = assigned.run
             measures.handed_out.labels(run.pool, _held(run, asking)).inc()
-            self._publish([event])
+            self._publisher.publish(assigned)
             self._remember_files(run)
             await self._hand_over(run)
         if matched.look_again and self._waiting:
             self.wake()
         return {"assigned": len(matched.assigned), "unpaid": len(matched.unpaid)}
-
-    def _tell_others(self, *, is_any_left: bool) -> None:
-        """Runs that came in here and that no worker here takes are for workers that wait at another server.
-
-        Only then: two servers that look at the same run at once are in each other's way.
-        """
-        if self._has_news and is_any_left:
-            self._db.notices.tell(Wake(self.name))
-        self._has_news = False
 
     async def _others(self) -> list[Worker]:
         """All workers that are known, asking or not; those that speak to other servers as they last described
@@ -281,18 +245,17 @@ class Leases(Loop):
     async def _hand_over(self, run: Run) -> None:
         """Answers the worker; one that went away in the meantime never had the run."""
         assert run.worker_id is not None
-        waiting = self._waiting.pop(run.worker_id, None)
         if standing := self._known.get(run.worker_id):
             standing.busy = True
-        if waiting is None or not _answer(waiting, run):
-            self._publish(await self._db.write(changes.given_back, run, now_ms()))
+        if not self._waiting.give(run.worker_id, run):
+            self._publisher.publish(await self._db.write(changes.given_back, run, now_ms()))
 
     async def _take_back_unheard(self, ask: Ask) -> None:
         """A worker that does not know a lease of its own never got the answer that carried it."""
         if ask.heard:
             return
         for run in await self._db.look(_unheard, ask.worker_id, ask.holding):
-            self._publish(await self._db.write(changes.given_back, run, now_ms()))
+            self._publisher.publish(await self._db.write(changes.given_back, run, now_ms()))
 
     async def _renew(self, standing: _Standing, heartbeat: Heartbeat) -> Orders:
         now = now_ms()
@@ -315,19 +278,12 @@ class Leases(Loop):
         return self._known.setdefault(worker.id, _Standing(worker))
 
 
-def _answer(waiting: _Waiting, run: Run | None) -> bool:
-    if waiting.answer.done():
-        return False
-    waiting.answer.set_result(run)
-    return True
-
-
 @dataclass(frozen=True)
 class Matched:
-    """What one round came to: `unpaid` are events of runs that ended for want of credit."""
+    """What one round came to: `unpaid` are runs that ended for want of credit."""
 
-    assigned: Sequence[tuple[Run, Event]] = ()
-    unpaid: Sequence[Event] = ()
+    assigned: Sequence[RunAssigned] = ()
+    unpaid: Sequence[Change | None] = ()
     passed: Mapping[str, Passed] = field(default_factory=dict)
     look_again: bool = False
     is_any_left: bool = False
@@ -359,20 +315,17 @@ class _Match:
         is_any_left = len(waiting) > len(found.pairs) or len(heads) >= QUEUE_LOOKAHEAD
         return Matched(assigned, ended, found.passed, bool(found.pairs) and is_any_left, is_any_left)
 
-    def _assign(self, conn: Connection, pairs: list[tuple[Worker, WaitingRun]], now: int) -> list[tuple[Run, Event]]:
+    def _assign(self, conn: Connection, pairs: list[tuple[Worker, WaitingRun]], now: int) -> list[RunAssigned]:
         devices = {worker.id: device for worker, device in self.asking}
         hand_outs = [
             queue.HandOut(waiting.id, worker.id, devices[worker.id], new_secret()) for worker, waiting in pairs
         ]
         assigned = queue.assign(conn, hand_outs, expires_at=now + self.lease_ms, now=now)
-        return [(run, changes.assigned(conn, run, now)) for run in assigned]
+        return [changes.assigned(conn, run, now) for run in assigned]
 
-    def _end(self, conn: Connection, run_ids: list[str], now: int) -> list[Event]:
-        events: list[Event] = []
-        for run_id in run_ids:
-            if run := runs.get_any(conn, run_id):
-                events += changes.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, now, prices=self.prices)
-        return events
+    def _end(self, conn: Connection, run_ids: list[str], now: int) -> list[Change | None]:
+        found = [run for run_id in run_ids if (run := runs.get_any(conn, run_id))]
+        return [changes.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, now, prices=self.prices) for run in found]
 
 
 def _waiting_run(head: queue.Candidate) -> WaitingRun:
@@ -438,12 +391,9 @@ def _unheard(conn: Connection, worker_id: str, holding: list[str]) -> list[Run]:
 
 def _forget_worker(
     conn: Connection, worker_id: str, said_goodbye: bool, prices: Mapping[str, float], now: int
-) -> list[Event]:
+) -> list[Change | None]:
     workers.leave(conn, worker_id, now)
-    events: list[Event] = []
-    for run in queue.leased_by(conn, worker_id):
-        if said_goodbye:
-            events += changes.given_back(conn, run, now)
-        else:
-            events += changes.ended(conn, run, EndReason.WORKER_LOST, now, prices=prices)
-    return events
+    held = queue.leased_by(conn, worker_id)
+    if said_goodbye:
+        return [changes.given_back(conn, run, now) for run in held]
+    return [changes.ended(conn, run, EndReason.WORKER_LOST, now, prices=prices) for run in held]

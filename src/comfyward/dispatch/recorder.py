@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,12 +13,14 @@ from sqlalchemy import Connection
 from comfyward.dispatch import changes
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.changes import Left
+from comfyward.dispatch.publisher import Publisher
 from comfyward.errors import InvalidRequest, StaleLease
 from comfyward.files.objects import Blob
 from comfyward.ids import new_uuid
-from comfyward.runs.event import Event, EventType, Publish
+from comfyward.runs.change import Change, RunEnded, RunRequeued, RunWatched
+from comfyward.runs.event import Event, EventType
 from comfyward.runs.log import plain
-from comfyward.runs.run import EndReason, Run, State
+from comfyward.runs.run import Run
 from comfyward.store import files, queue
 from comfyward.store.db import Database, now_ms
 from comfyward.worker.protocol import (
@@ -38,55 +40,40 @@ from comfyward.worker.protocol import (
 
 
 class Recorder:
-    """Reports become guarded transitions and events."""
+    """Reports become guarded changes of runs."""
 
-    def __init__(
-        self,
-        db: Database,
-        blobs: Blobs,
-        publish: Publish,
-        queue_changed: Callable[[], None],
-        announced: Callable[[], None],
-        run_over: Callable[[Run], None],
-        prices: Mapping[str, float],
-    ) -> None:
-        self._db, self._blobs, self._publish, self._prices = db, blobs, publish, prices
-        self._queue_changed, self._announced, self._run_over = queue_changed, announced, run_over
+    def __init__(self, db: Database, blobs: Blobs, publisher: Publisher, prices: Mapping[str, float]) -> None:
+        self._db, self._blobs, self._publisher, self._prices = db, blobs, publisher, prices
 
     async def record(self, message: Reports) -> None:
         """Raises StaleLease when the lease is no longer its holder's."""
         if message.staged:
-            self._publish(await self._db.write(changes.staged, message.lease, now_ms()))
+            self._publisher.publish(await self._db.write(changes.staged, message.lease, now_ms()))
         numbered = [report for report in message.reports if isinstance(report, Started | Produced | Ended | Released)]
         if not numbered:
             run_id, account_id = await self._db.look(_run_under, message.lease)
-            return self._publish(_live(run_id, account_id, message.reports))
+            return self._publisher.publish(RunWatched(_live(run_id, account_id, message.reports)))
         blobs = await self._blobs.store(_enclosed(numbered))
-        run, stored = await self._db.write(_apply, message.lease, numbered, self._prices, blobs)
-        self._publish(_in_order(run, message.reports, stored))
-        events = [event for each in stored.values() for event in each]
-        if any(event.data.get("state") == State.QUEUED for event in events):
-            self._queue_changed()
-        if run.webhook is not None and any(event.type is EventType.STATUS for event in events):
-            self._announced()
-        if run.state.is_final:
-            self._run_over(run)
+        run, taken = await self._db.write(_apply, message.lease, numbered, self._prices, blobs)
+        self._publisher.publish(*_in_order(run, message.reports, taken))
 
 
-Stored = Mapping[int, Sequence[Event]]
-"""The stored events of reports, by their numbers."""
+Taken = Mapping[int, Change]
+"""What reports that were taken have changed, by their numbers."""
 
 
-def _in_order(run: Run, reports: Sequence[Report], stored: Stored) -> list[Event]:
+def _in_order(run: Run, reports: Sequence[Report], taken: Taken) -> list[Change]:
     """What happened inside ComfyUI comes between the run's start and its end."""
-    first = [event for report in reports if isinstance(report, Started) for event in stored.get(report.seq, ())]
-    rest: list[Event] = []
+    first = [taken[report.seq] for report in reports if isinstance(report, Started) and report.seq in taken]
+    rest: list[Change] = []
     for report in reports:
-        if isinstance(report, Produced | Ended | Released):
-            rest += stored.get(report.seq, ())
-        if isinstance(report, Produced) and report.seq in stored:
-            rest += _shown(run, report)
-        rest += _live(run.id, run.account_id, [report])
+        if isinstance(report, Produced | Ended | Released) and report.seq in taken:
+            rest.append(taken[report.seq])
+            live = _shown(run, report) if isinstance(report, Produced) else []
+        else:
+            live = _live(run.id, run.account_id, [report])
+        if live:
+            rest.append(RunWatched(live))
     return [*first, *rest]
 
 
@@ -125,45 +112,39 @@ def _apply(
     reports: Sequence[Numbered],
     prices: Mapping[str, float],
     blobs: Sequence[Blob] = (),
-) -> tuple[Run, dict[int, Sequence[Event]]]:
+) -> tuple[Run, Taken]:
     now = now_ms()
-    run, taken, stored = _begun(conn, lease, reports[0], now)
+    run, last, taken = _begun(conn, lease, reports[0], now)
     for blob in blobs:
         files.add_blob(conn, blob.digest, blob.sha256, blob.size, now, blob.name)
     for report in reports:
         match report:
-            case Produced() if report.seq > taken:
+            case Produced() if report.seq > last:
                 left = _left(conn, report)
-                if produced := changes.produced(conn, run, left, taken=taken, report_seq=report.seq, now=now):
-                    run, stored[report.seq] = produced
-                    taken = report.seq
-            case Ended() | Released() if report.seq > taken:
-                events = stored[report.seq] = _over(conn, run, report, prices, now)
-                return _left_by(run, report, events, now), stored  # the lease is over
+                if produced := changes.produced(conn, run, left, taken=last, report_seq=report.seq, now=now):
+                    run, last, taken[report.seq] = produced.run, report.seq, produced
+            case Ended() | Released() if report.seq > last:
+                if over := _over(conn, run, report, prices, now):
+                    taken[report.seq] = over
+                return run, taken  # the lease is over
             case _:
                 continue
-    return run, stored
+    return run, taken
 
 
-def _begun(conn: Connection, lease: str, first: Numbered, now: int) -> tuple[Run, int, dict[int, Sequence[Event]]]:
+def _begun(conn: Connection, lease: str, first: Numbered, now: int) -> tuple[Run, int, dict[int, Change]]:
     """The run under a lease, begun when the first report says so, with the number of the last report taken."""
     if isinstance(first, Started) and (begun := changes.started(conn, lease, first.seq, now)):
-        return begun[0], first.seq, {first.seq: [begun[1]]}
+        return begun.run, first.seq, {first.seq: begun}
     found = queue.leased(conn, lease)
     if found is None:
         raise StaleLease("The lease is over or was given to another worker.")
     return *found, {}
 
 
-def _left_by(run: Run, report: Ended | Released, events: Sequence[Event], now: int) -> Run:
-    """The run as the last report leaves it, when that has ended it."""
-    if not events or not events[-1].is_last or isinstance(report, Released):
-        return run
-    state, reason = State(events[-1].data["state"]), EndReason(events[-1].data["end_reason"])
-    return dataclasses.replace(run, state=state, end_reason=reason, run_time_ms=report.run_time_ms, finished_at=now)
-
-
-def _over(conn: Connection, run: Run, report: Ended | Released, prices: Mapping[str, float], now: int) -> list[Event]:
+def _over(
+    conn: Connection, run: Run, report: Ended | Released, prices: Mapping[str, float], now: int
+) -> RunEnded | RunRequeued | None:
     match report:
         case Released():
             return changes.given_back(conn, run, now)

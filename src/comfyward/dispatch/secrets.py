@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from comfyward.runs.event import Event
+from comfyward.runs.change import Change, RunEnded
 from comfyward.store.notices import Notices, SecretsGone, SecretsKept
 
 SECRET_NAMES = ("api_key_comfy_org", "auth_token_comfy_org")
@@ -43,11 +43,12 @@ class Secrets:
     def of(self, run_id: str) -> dict[str, Any]:
         return self._kept.get(run_id, {})
 
-    def see(self, events: Sequence[Event]) -> None:
+    def on_changes(self, changes: Sequence[Change]) -> None:
         """Forgets those of runs that are over."""
-        for event in events:
-            if event.is_last:
-                self.forget(event.run_id)
+        for change in changes:
+            match change:
+                case RunEnded(run):
+                    self.forget(run.id)
 
 
 def without_secrets(extra_data: Any) -> tuple[Any, dict[str, Any]]:

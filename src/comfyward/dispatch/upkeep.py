@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from sqlalchemy import Connection
 
 from comfyward.dispatch import changes
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.changes import Left
+from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.uploads import Uploads
 from comfyward.loop import Loop
-from comfyward.runs.event import Event, Publish
+from comfyward.runs.change import Change, RunMoved
 from comfyward.runs.run import EndReason
 from comfyward.store import accounts, files, mirrors, queue, runs
 from comfyward.store.db import Database, now_ms
@@ -33,21 +34,18 @@ class Rescue(Loop):
     name = "rescue"
     interval_s = 1.0
 
-    def __init__(
-        self, db: Database, publish: Publish, changed: Callable[[], None], prices: Mapping[str, float]
-    ) -> None:
+    def __init__(self, db: Database, publisher: Publisher, prices: Mapping[str, float]) -> None:
         super().__init__()
-        self._db, self._publish, self._changed, self._prices = db, publish, changed, prices
+        self._db, self._publisher, self._prices = db, publisher, prices
         self._looked_at = now_ms()
 
     async def tick(self) -> dict[str, int]:
         since_ms, self._looked_at = now_ms() - self._looked_at, now_ms()
         if since_ms > STANDSTILL_MS or not await self._db.read(queue.expired, now_ms()):
             return {}
-        events = await self._db.write(_rescue, self._prices)
-        self._publish(events)
-        self._changed()
-        return {"rescued": len(events)}
+        rescued = await self._db.write(_rescue, self._prices)
+        self._publisher.publish(*rescued)
+        return {"rescued": len(rescued)}
 
 
 class Deadlines(Loop):
@@ -57,27 +55,20 @@ class Deadlines(Loop):
     interval_s = 1.0
 
     def __init__(
-        self,
-        db: Database,
-        publish: Publish,
-        changed: Callable[[], None],
-        prices: Mapping[str, float],
-        fallback_after_s: float,
+        self, db: Database, publisher: Publisher, prices: Mapping[str, float], fallback_after_s: float
     ) -> None:
         super().__init__()
-        self._db, self._publish, self._changed, self._prices = db, publish, changed, prices
+        self._db, self._publisher, self._prices = db, publisher, prices
         self._fallback_after_ms = int(fallback_after_s * 1000)
 
     async def tick(self) -> dict[str, int]:
-        now, moved, events = now_ms(), 0, list[Event]()
+        now, ended, moved = now_ms(), list[Change](), list[str]()
         if await self._db.read(queue.too_late, now, 1):
-            events = await self._db.write(_expire, self._prices)
+            ended = await self._db.write(_expire, self._prices)
         if self._fallback_after_ms:
             moved = await self._db.write(queue.fall_back, now - self._fallback_after_ms)
-        self._publish(events)
-        if events or moved:
-            self._changed()
-        return {"expired": len(events), "moved": moved}
+        self._publisher.publish(*ended, *map(RunMoved, set(moved)))
+        return {"expired": len(ended), "moved": len(moved)}
 
 
 class Retention(Loop):
@@ -114,17 +105,16 @@ class Retention(Loop):
         }
 
 
-def _rescue(conn: Connection, prices: Mapping[str, float]) -> list[Event]:
+def _rescue(conn: Connection, prices: Mapping[str, float]) -> list[Change]:
     now = now_ms()
-    events: list[Event] = []
-    for run in queue.expired(conn, now):
-        events += changes.ended(conn, run, EndReason.WORKER_LOST, now, prices=prices)
-    return events
+    lost = (changes.ended(conn, run, EndReason.WORKER_LOST, now, prices=prices) for run in queue.expired(conn, now))
+    return [change for change in lost if change is not None]
 
 
-def _expire(conn: Connection, prices: Mapping[str, float]) -> list[Event]:
-    now, events = now_ms(), list[Event]()
+def _expire(conn: Connection, prices: Mapping[str, float]) -> list[Change]:
+    now = now_ms()
     left = Left(failure={"message": "The run did not start by its deadline.", "hint": "Allow it more time to wait."})
-    for run in queue.too_late(conn, now):
-        events += changes.ended(conn, run, EndReason.TIMEOUT, now, prices=prices, left=left)
-    return events
+    late = (
+        changes.ended(conn, run, EndReason.TIMEOUT, now, prices=prices, left=left) for run in queue.too_late(conn, now)
+    )
+    return [change for change in late if change is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -132,8 +133,8 @@ class Reconcile(Loop):
     name = "fleet"
     interval_s = 1.0
 
-    def __init__(self, db: Database, fleet: LocalPlaces, stop_grace_s: float) -> None:
-        super().__init__()
+    def __init__(self, db: Database, fleet: LocalPlaces, stop_grace_s: float, hint: asyncio.Event) -> None:
+        super().__init__(hint)
         self._db, self._fleet, self._stop_grace_s = db, fleet, stop_grace_s
 
     async def tick(self) -> dict[str, int]:

@@ -6,7 +6,6 @@ passed on: a client that was away sees the newest of each kind when it comes bac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -54,6 +53,3 @@ def picture_of(image: str) -> tuple[str, str]:
     """(content type, base64) of the data: URL that a preview carries."""
     content_type, _, encoded = image.removeprefix("data:").partition(";base64,")
     return content_type, encoded
-
-
-Publish = Callable[[Sequence[Event]], None]

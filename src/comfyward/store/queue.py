@@ -231,11 +231,11 @@ def too_late(conn: Connection, now: int, limit: int = 500) -> list[Run]:
     return [run_of(row) for row in conn.execute(query)]
 
 
-def fall_back(conn: Connection, queued_before: int) -> int:
-    """Moves runs that have waited since before a time to the larger pool that they may use. Returns how many."""
+def fall_back(conn: Connection, queued_before: int) -> list[str]:
+    """Moves runs that have waited since before a time to the larger pool that they may use. Returns each one's."""
     waiting = (IS_QUEUED, runs.c.fallback_pool.is_not(None), runs.c.queued_at < queued_before)
-    moved = update(runs).where(*waiting).values(pool=runs.c.fallback_pool, fallback_pool=None)
-    return conn.execute(moved).rowcount
+    moved = update(runs).where(*waiting).values(pool=runs.c.fallback_pool, fallback_pool=None).returning(runs.c.pool)
+    return list(conn.scalars(moved))
 
 
 def lengths(conn: Connection) -> dict[str, int]:

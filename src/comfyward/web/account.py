@@ -109,8 +109,7 @@ async def delivery(visit: Visit) -> Response:
 
 
 async def resend(visit: Visit) -> Response:
-    await visit.context.db.write(webhooks.resend, visit.account.id, visit["delivery_id"], now_ms())
-    visit.context.webhooks_changed()
+    await visit.context.webhooks.resend(visit.account.id, visit["delivery_id"])
     return visit.to("/account/webhooks")
 
 

@@ -124,7 +124,6 @@ async def again(visit: Visit) -> Response:
 
 async def cancel(visit: Visit) -> Response:
     run = await visit.context.intake.cancel(visit.account.id, visit["run_id"])
-    visit.context.webhooks_changed()
     return visit.to(f"/runs/{run.id}")
 
 

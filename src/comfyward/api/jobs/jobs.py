@@ -119,7 +119,6 @@ class _Jobs:
     async def cancel(self, request: Request) -> Response:
         caller, run = await self._run(request)
         cancelled = await self._context.intake.cancel(caller.account.id, run.id)
-        self._context.webhooks_changed()
         return await self._answer(request, cancelled)
 
     async def events(self, request: Request) -> Response:

@@ -201,8 +201,6 @@ class Queue:
     async def _cancel(self, scope: Scope, chosen: list[Run]) -> int:
         for run in chosen:
             await self._context.intake.cancel(scope.account_id, run.id)
-        if chosen:
-            self._context.webhooks_changed()
         return sum(not run.state.is_final for run in chosen)
 
     async def _run(self, scope: Scope, request: Request) -> Run | None:

@@ -1,0 +1,41 @@
+"""What operators learn of runs: each is counted when it comes and when it is over, and then logged and traced."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from comfyward import measures
+from comfyward.delivery.traces import stages_of
+from comfyward.runs.change import Change, RunEnded, RunQueued
+from comfyward.runs.run import Run
+
+log = logging.getLogger(__name__)
+
+
+class Telemetry:
+    """`trace` tells of a run that is over, where traces go anywhere."""
+
+    def __init__(self, trace: Callable[[Run], None] | None) -> None:
+        self._trace = trace
+
+    def on_changes(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            match change:
+                case RunQueued(pool):
+                    measures.runs_submitted.labels(pool).inc()
+                case RunEnded(run):
+                    self._ended(run)
+
+    def _ended(self, run: Run) -> None:
+        measures.runs_ended.labels(run.pool, str(run.end_reason)).inc()
+        for stage in stages_of(run):
+            measures.stage_seconds.labels(run.pool, stage.name).observe((stage.end - stage.begin) / 1000)
+        log.info(
+            "run %s ended: %s",
+            run.id,
+            run.end_reason,
+            extra={"action": "run_ended", "run": run.id, "account": run.account_id, "worker": run.worker_id},
+        )
+        if self._trace is not None:
+            self._trace(run)
