@@ -326,7 +326,7 @@ class Server:
         token = await self._db.write(tokens.create, name, now_ms())
         how = LocalWorkers(url, token, settings.as_environment(), settings.data_dir / "logs")
         keep = Limits(len(self._devices), settings.local_min_workers, settings.local_idle_timeout_s)
-        busy, exited = self._leases.is_busy, self._worker_exited
+        busy, exited = self._leases.is_busy, self._leases.worker_gone
         self._fleet = LocalFleet(self._local_prefix, self._devices, how, keep, busy, exited)
         self._reconcile = Reconcile(self._db, self._fleet, settings.shutdown_grace_s, self._fleet_hint)
         self._loops.append(self._reconcile)
@@ -335,9 +335,6 @@ class Server:
         """Local workers die with their server: what they held is tried again now, not when their leases expire."""
         for worker_id in await self._db.read(workers.local_ids, self._local_prefix):
             await self._leases.worker_gone(worker_id)
-
-    async def _worker_exited(self, worker_id: str) -> None:
-        await self._leases.worker_gone(worker_id)
 
     async def _first_entry(self) -> tuple[str | None, str | None]:
         """On the first start: the admin's key and one-time link, to be shown this once."""

@@ -116,16 +116,15 @@ def ended(
     if state is State.CANCELLED:
         reason = EndReason.CANCELLED
     failure = None if state is State.SUCCEEDED else _explained(left.failure, reason)
-    outputs, previews = _with(run.outputs, left.outputs), _with(run.previews, left.previews)
     last_seq = queue.finish(
         conn,
         run,
         state=state,
         reason=reason,
         failure=failure,
-        outputs=outputs if left.outputs else None,
+        outputs=_with(run.outputs, left.outputs) if left.outputs else None,
         shown=left.shown,
-        previews=previews if left.previews else None,
+        previews=_with(run.previews, left.previews) if left.previews else None,
         run_time_ms=left.run_time_ms,
         log=left.log,
         events=len(left.outputs) + 1,
@@ -138,21 +137,23 @@ def ended(
     status = _status(run.id, run.account_id, last_seq, state, reason, failure=failure)
     events = _stored(conn, [*_of_outputs(run, left, last_seq - 1), status], now)
     _announce(conn, run, _WEBHOOK_OF[state], now)
-    over = dataclasses.replace(
+    over = _over(run, left, now, state=state, end_reason=reason, failure=failure, event_seq=last_seq)
+    return RunEnded(over, events)
+
+
+def _over(run: Run, left: Left, now: int, **how: Any) -> Run:
+    """The run as its end leaves it."""
+    return dataclasses.replace(
         run,
-        state=state,
-        end_reason=reason,
-        failure=failure,
-        outputs=outputs,
+        outputs=_with(run.outputs, left.outputs),
         shown=left.shown or run.shown,
-        previews=previews,
+        previews=_with(run.previews, left.previews),
         run_time_ms=left.run_time_ms,
         lease=None,
-        event_seq=last_seq,
         finished_at=now,
         updated_at=now,
+        **how,
     )
-    return RunEnded(over, events)
 
 
 def requeued(
@@ -168,7 +169,10 @@ def requeued(
         return None
     runs.forget_left(conn, run)
     event = _status(run.id, run.account_id, seq, State.QUEUED, reason, attempt=run.attempt)
-    return RunRequeued(_waiting(run, seq, now, pool or run.pool), _stored(conn, [event], now))
+    waiting = _waiting(run, seq, now, outputs=[], shown=None, previews=[])
+    if pool is not None:
+        waiting = dataclasses.replace(waiting, pool=pool, fallback_pool=None)
+    return RunRequeued(waiting, _stored(conn, [event], now))
 
 
 def given_back(conn: Connection, run: Run, now: int) -> RunRequeued | None:
@@ -177,12 +181,13 @@ def given_back(conn: Connection, run: Run, now: int) -> RunRequeued | None:
     if seq is None:
         return None
     event = _status(run.id, run.account_id, seq, State.QUEUED, None)
-    return RunRequeued(_waiting(run, seq, now, run.pool), _stored(conn, [event], now))
+    return RunRequeued(_waiting(run, seq, now, attempt=run.attempt - 1), _stored(conn, [event], now))
 
 
-def _waiting(run: Run, seq: int, now: int, pool: str) -> Run:
+def _waiting(run: Run, seq: int, now: int, **how: Any) -> Run:
+    """The run as it is in the queue again."""
     return dataclasses.replace(
-        run, state=State.QUEUED, pool=pool, lease=None, worker_id=None, event_seq=seq, updated_at=now
+        run, state=State.QUEUED, lease=None, worker_id=None, event_seq=seq, updated_at=now, **how
     )
 
 
