@@ -12,7 +12,7 @@ import pytest
 
 from comfyward.comfy import removal
 from comfyward.comfy.run_folders import RunFolders, StagedFile
-from comfyward.worker.result_files import found_in, take
+from comfyward.worker.result_files import copy, found_in, take
 
 NOBODY = 65534
 DEPTH = 2500  # deeper than Python calls, and longer than a path may be
@@ -69,6 +69,17 @@ def test_a_folder_that_becomes_a_link_leads_nowhere(tmp_path: Path) -> None:
     (left / "picture.png").unlink()
     (left / "picture.png").symlink_to(secrets / "link_secret")
     assert not take(picture, left, target)
+
+
+def test_a_folder_of_results_that_is_a_link_leads_nowhere(tmp_path: Path) -> None:
+    """Without a sandbox a node can put one there."""
+    secrets, output, target = tmp_path / "secrets", tmp_path / "output", tmp_path / "target"
+    secrets.mkdir()
+    (secrets / "key.pem").write_text("the host's")
+    output.symlink_to(secrets)
+
+    assert copy(output, "key.pem", target) is None
+    assert not target.exists()
 
 
 def test_folders_without_permissions(tmp_path: Path) -> None:

@@ -11,14 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from comfyward.comfy import removal
+from comfyward.comfy import beneath, removal
 
 ROOTS = ("input", "models")
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class RunFolders:
         for file in files:
             *folder, name = file.path.strip("/").split("/")
             stored = self._store(file, name)
-            with self._opened(folder, create=True) as opened:
+            with beneath.opened(self.base, folder, create=True) as opened:
                 kept = self._keep(name, opened)
                 os.symlink(os.path.join(*[".."] * len(folder), stored), name, dir_fd=opened)
             self._placed.append(_Placed(tuple(folder), name, kept))
@@ -69,7 +68,7 @@ class RunFolders:
         """Takes the run's files away, and whatever nodes left beside them."""
         while self._placed:
             placed = self._placed.pop()
-            with contextlib.suppress(FileNotFoundError), self._opened(placed.folder) as opened:
+            with contextlib.suppress(FileNotFoundError), beneath.opened(self.base, placed.folder) as opened:
                 removal.remove(placed.name, opened)
                 if placed.kept is not None:
                     os.rename(self.base / "kept" / placed.kept, placed.name, dst_dir_fd=opened)
@@ -104,35 +103,12 @@ class RunFolders:
 
     def _clear_folder(self, parts: tuple[str, ...]) -> None:
         changed_at, names = self._pristine[parts]
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), self._opened(parts) as opened:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), beneath.opened(self.base, parts) as opened:
             if os.fstat(opened).st_ctime_ns == changed_at:  # which no program can set back
                 return
             for name in set(os.listdir(opened)) - names:
                 removal.remove(name, opened)
             self._pristine[parts] = (os.fstat(opened).st_ctime_ns, names)
-
-    @contextlib.contextmanager
-    def _opened(self, folder: Sequence[str], *, create: bool = False) -> Iterator[int]:
-        opened = os.open(self.base, _FOLDER)
-        try:
-            for part in folder:
-                inner = _open_folder(part, opened, create=create)
-                os.close(opened)
-                opened = inner
-            yield opened
-        finally:
-            os.close(opened)
-
-
-def _open_folder(name: str, opened: int, *, create: bool) -> int:
-    try:
-        return os.open(name, _FOLDER, dir_fd=opened)
-    except OSError:
-        if not create:
-            raise FileNotFoundError(name) from None
-    removal.remove(name, opened)  # nothing, or something that is no folder: a link would lead elsewhere
-    os.mkdir(name, dir_fd=opened)
-    return os.open(name, _FOLDER, dir_fd=opened)
 
 
 def _exists(name: str, opened: int) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from comfyward.comfy import messages, removal
+from comfyward.comfy import beneath, messages, removal
 from comfyward.comfy.client import History
 from comfyward.comfy.run_folders import StagedFile
 from comfyward.errors import ComfyUICrashed, ComfyUIError, GraphRefused, UnreadableAnswer
@@ -192,13 +192,10 @@ def _take_files(base: Path, left: Path) -> None:
     """Moves what is under output/ and temp/ away, so that the next run begins with none."""
     for name in ("output", "temp"):
         (left / name).mkdir(parents=True, exist_ok=True)
-        opened = os.open(base / name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
+        with beneath.opened(base, [name]) as opened:
             for entry in os.listdir(opened):
                 removal.make_movable(entry, opened)
                 os.rename(entry, left / name / entry, src_dir_fd=opened)
-        finally:
-            os.close(opened)
 
 
 def _drain(queue: asyncio.Queue[Any]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from comfyward.comfy import beneath
 from comfyward.files.digest import Hasher
 from comfyward.worker.graph_progress import Stamp
 
@@ -53,7 +54,7 @@ def found_in(folder: Path) -> list[ResultFile]:
 def take(file: ResultFile, folder: Path, target: Path) -> bool:
     """Moves a file below a folder to where nobody else can put a link in its place; False when it is none by now."""
     try:
-        with _opened_below(folder, file.path.relative_to(folder).as_posix()) as (here, last):
+        with _folder_of(folder, file.path.relative_to(folder).as_posix()) as (here, last):
             os.rename(last, target, src_dir_fd=here)
     except FileNotFoundError:
         return False
@@ -96,27 +97,19 @@ def _open(path: Path) -> BinaryIO:
 
 def _open_below(folder: Path, name: str) -> BinaryIO:
     """A file below a folder, of which no part is a link. Raises FileNotFoundError."""
-    with _opened_below(folder, name) as (here, last):
+    with _folder_of(folder, name) as (here, last):
         return open(os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here), "rb")
 
 
 @contextlib.contextmanager
-def _opened_below(folder: Path, name: str) -> Iterator[tuple[int, str]]:
+def _folder_of(folder: Path, name: str) -> Iterator[tuple[int, str]]:
     """The folder in which a name below another lies, open, and the last part of the name. Raises FileNotFoundError."""
     *folders, last = name.split("/")
-    if any(part in ("", ".", "..") or "\0" in part for part in (*folders, last)):
-        raise FileNotFoundError(name)
-    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for part in folders:
-            there = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
-            os.close(here)
-            here = there
-        yield here, last
+        with beneath.opened(folder, folders) as here:
+            yield here, last
     except OSError as error:
         raise FileNotFoundError(name) from error
-    finally:
-        os.close(here)
 
 
 def _stamp(status: os.stat_result) -> Stamp:

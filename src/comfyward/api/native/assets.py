@@ -24,15 +24,15 @@ from comfyward.api.body import answer, pieces_of, read_upload
 from comfyward.api.context import Context
 from comfyward.api.native.assets_requests import (
     AssetError,
+    AssetPage,
     Description,
-    Listing,
     NewAsset,
     asset_id,
     description_of,
     digest_of,
-    listing_of,
     new_asset_of,
     number_in,
+    page_of,
     read_object,
     tags_in,
 )
@@ -77,9 +77,9 @@ class Assets:
         return [Route(path, _explained(handler), methods=[method]) for method, path, handler in table]
 
     async def find(self, request: Request) -> Response:
-        scope, listing = await self._scopes.of(request), listing_of(request)
-        found = await self._db.read(assets.find, scope.account_id, listing.which)
-        page, cursor = _page(found, listing)
+        scope, asked = await self._scopes.of(request), page_of(request)
+        found = await self._db.read(assets.find, scope.account_id, asked.which)
+        page, cursor = _page(found, asked)
         body = {
             "assets": [_shape(asset) for asset in page],
             "total": len(found),
@@ -157,10 +157,10 @@ class Assets:
 
     async def refine(self, request: Request) -> Response:
         """How many of the assets that a list would hold have each tag."""
-        scope, listing = await self._scopes.of(request), listing_of(request, default=100, most=1000)
-        found = await self._db.read(assets.find, scope.account_id, listing.which)
+        scope, asked = await self._scopes.of(request), page_of(request, default=100, most=1000)
+        found = await self._db.read(assets.find, scope.account_id, asked.which)
         counts = Counter(each for asset in found for each in asset.tags)
-        return answer({"tag_counts": dict(_most_used(counts)[: listing.limit])})
+        return answer({"tag_counts": dict(_most_used(counts)[: asked.limit])})
 
     async def tags(self, request: Request) -> Response:
         scope, query = await self._scopes.of(request), request.query_params
@@ -249,23 +249,23 @@ def _place_of(new: NewAsset, known: bool) -> str:
             raise AssetError("INVALID_BODY", "tags are required for new asset uploads")
 
 
-def _page(found: list[Asset], listing: Listing) -> tuple[list[Asset], str | None]:
+def _page(found: list[Asset], asked: AssetPage) -> tuple[list[Asset], str | None]:
     """The assets of a page, and the cursor of the next one. Raises AssetError."""
-    ordered = sorted(found, key=lambda asset: asset.position(listing.sort), reverse=listing.descending)
-    start = listing.offset if listing.after is None else _after(ordered, listing)
-    page = ordered[start : start + listing.limit]
+    ordered = sorted(found, key=lambda asset: asset.position(asked.sort), reverse=asked.descending)
+    start = asked.offset if asked.after is None else _after(ordered, asked)
+    page = ordered[start : start + asked.limit]
     if not page or start + len(page) >= len(ordered):
         return page, None
-    return page, cursor_of(listing.sort, listing.descending, *page[-1].position(listing.sort))
+    return page, cursor_of(asked.sort, asked.descending, *page[-1].position(asked.sort))
 
 
-def _after(ordered: list[Asset], listing: Listing) -> int:
+def _after(ordered: list[Asset], asked: AssetPage) -> int:
     try:
-        sort, descending, *last = place_of(listing.after or "", str, bool, str | int, str)
-        if (sort, descending) != (listing.sort, listing.descending):
+        sort, descending, *last = place_of(asked.after or "", str, bool, str | int, str)
+        if (sort, descending) != (asked.sort, asked.descending):
             raise InvalidCursor("of another order")
-        positions = enumerate(list(asset.position(listing.sort)) for asset in ordered)
-        past = (index for index, each in positions if (each < last if listing.descending else each > last))
+        positions = enumerate(list(asset.position(asked.sort)) for asset in ordered)
+        past = (index for index, each in positions if (each < last if asked.descending else each > last))
         return next(past, len(ordered))
     except (InvalidCursor, TypeError) as error:
         raise AssetError("INVALID_CURSOR", "The cursor is not one that such a list gave.") from error

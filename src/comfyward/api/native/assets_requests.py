@@ -32,7 +32,7 @@ class AssetError(ComfywardError):
 
 
 @dataclass(frozen=True)
-class Listing:
+class AssetPage:
     """A page of a list."""
 
     which: AssetFilter
@@ -69,7 +69,7 @@ class NewAsset:
         return cls(_tags([body.get("tags")]), name, digest, _text(body.get("mime_type")), about, name)
 
 
-def listing_of(request: Request, default: int = 20, most: int = 500) -> Listing:
+def page_of(request: Request, default: int = 20, most: int = 500) -> AssetPage:
     """Raises AssetError."""
     query = request.query_params
     sort = (query.get("sort") or "created_at").lower()
@@ -86,7 +86,7 @@ def listing_of(request: Request, default: int = 20, most: int = 500) -> Listing:
         about=_object(query.get("metadata_filter"), "metadata_filter", "INVALID_QUERY"),
     )
     limit, offset = number_in(query, "limit", default, 1, most), number_in(query, "offset", 0, 0, 1 << 31)
-    return Listing(which, sort, order == "desc", limit, offset, after)  # type: ignore[arg-type]
+    return AssetPage(which, sort, order == "desc", limit, offset, after)  # type: ignore[arg-type]
 
 
 def new_asset_of(form: FormData) -> NewAsset:

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 PREFIX = "/editor"
 FOREVER = "public, max-age=31536000, immutable"
-FORMS = {"br": ".br", "gzip": ".gz"}  # what a browser may accept, best first, and how such a file's name ends
+ENCODINGS = {"br": ".br", "gzip": ".gz"}  # what a browser may accept, best first, and how such a file's name ends
 _OWN_ADDRESS = re.compile(r'\b(href|src)="(?:\./)?([^":?#]+)"')
 
 
@@ -83,12 +83,12 @@ class Bundle:
 
 def _files(folder: Path) -> dict[str, _File]:
     found = {path for path in folder.rglob("*") if path.is_file() and path.suffix != ".map"}
-    originals = [path for path in sorted(found) if path.suffix not in FORMS.values()]
+    originals = [path for path in sorted(found) if path.suffix not in ENCODINGS.values()]
     return {path.relative_to(folder).as_posix(): _file(path, found) for path in originals}
 
 
 def _file(path: Path, found: set[Path]) -> _File:
-    forms = {form: path.with_name(path.name + suffix) for form, suffix in FORMS.items()}
+    forms = {form: path.with_name(path.name + suffix) for form, suffix in ENCODINGS.items()}
     content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     if path.suffix in (".js", ".mjs"):
         content_type = "text/javascript"

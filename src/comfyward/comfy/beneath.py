@@ -1,0 +1,42 @@
+"""Folders that ComfyUI and its nodes may write to, opened beneath one another and never through a link."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from comfyward.comfy import removal
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextlib.contextmanager
+def opened(base: Path, parts: Sequence[str], *, create: bool = False) -> Iterator[int]:
+    """A folder beneath a base, open. `create` makes those on the way that are none.
+
+    Raises FileNotFoundError where there is no such folder, or a part of its name leads elsewhere.
+    """
+    if any(part in ("", ".", "..") or "/" in part or "\0" in part for part in parts):
+        raise FileNotFoundError("/".join(parts))
+    here = os.open(base, FOLDER)
+    try:
+        for part in parts:
+            inner = _opened_in(here, part, create=create)
+            os.close(here)
+            here = inner
+        yield here
+    finally:
+        os.close(here)
+
+
+def _opened_in(here: int, name: str, *, create: bool) -> int:
+    try:
+        return os.open(name, FOLDER, dir_fd=here)
+    except OSError:
+        if not create:
+            raise FileNotFoundError(name) from None
+    removal.remove(name, here)  # nothing, or something that is no folder: a link would lead elsewhere
+    os.mkdir(name, dir_fd=here)
+    return os.open(name, FOLDER, dir_fd=here)
