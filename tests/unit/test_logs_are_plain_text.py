@@ -5,6 +5,7 @@ import time
 import pytest
 
 from comfyward.runs.log import plain
+from comfyward.worker.failures import failure_of_error
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,11 @@ def test_no_log_takes_long_to_read(piece: str) -> None:
     plain(piece * (1 << 18))
 
     assert time.process_time() - began < 2  # it is a matter of milliseconds, or of hours
+
+
+def test_what_a_node_says_of_its_failure_is_read_as_text_too() -> None:
+    error = {"exception_message": "\x1b[31mno key\x1b[0m 'a'\0\n", "traceback": ['\x1b[1m  File\x1b[0m "x.py"\n']}
+
+    _, failure = failure_of_error(error, {})
+
+    assert (failure.message, failure.traceback) == ("no key 'a'", ['  File "x.py"\n'])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from comfyward.errors import GraphRefused
+from comfyward.runs.log import plain
 from comfyward.runs.run import EndReason
 from comfyward.worker.protocol import FailureReport
 from comfyward.workflows.graph import is_link
@@ -32,13 +33,13 @@ MAX_INPUTS = 100
 def failure_of_error(error: Mapping[str, Any], prompt: Mapping[str, Any]) -> tuple[EndReason, FailureReport]:
     """From an `execution_error` of ComfyUI's, and the graph that it is about."""
     kind = str(error.get("exception_type", ""))
-    message = str(error.get("exception_message", "")).strip() or "A node failed."
+    message = plain(str(error.get("exception_message", ""))).strip() or "A node failed."
     report = FailureReport(
         message=message,
         exception_type=kind,
         node_id=_text(error.get("node_id")),
         node_type=_text(error.get("node_type")),
-        traceback=_texts(error.get("traceback")),
+        traceback=[plain(line) for line in _texts(error.get("traceback"))],
         details=_facts(prompt.get(str(error.get("node_id"))), message),
         executed=_texts(error.get("executed")),
         current_inputs=_inputs(error.get("current_inputs")),
