@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
@@ -61,37 +60,13 @@ HEADERS = {
 }
 
 
-@dataclass(frozen=True)
 class Site:
     """What all pages share."""
 
-    context: Context
-    frontends: Frontends
-    assets: Assets
-    intents: Intents = field(default_factory=Intents)
-
-    @functools.cached_property
-    def templates(self) -> Environment:
-        environment = Environment(
-            loader=FileSystemLoader(TEMPLATES),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        environment.filters.update(words.FILTERS)
-        environment.globals.update(
-            asset=self.assets.url,
-            advices_on=advices_on,
-            field_id=field_id,
-            new_intent=new_id,
-            noun_of=noun_of,
-            sentences=SENTENCES,
-            has_oidc=self.context.settings.oidc_issuer is not None,
-            words=words,
-        )
-        return environment
+    def __init__(self, context: Context, frontends: Frontends, assets: Assets) -> None:
+        self.context, self.frontends, self.assets = context, frontends, assets
+        self.intents = Intents()
+        self.templates = _templates(context, assets)
 
 
 @dataclass(frozen=True)
@@ -256,6 +231,29 @@ def _login_first(visit: Visit) -> Response:
         at = urlsplit(request.headers.get("hx-current-url") or request.headers.get("referer") or "")
     back = at.path + (f"?{at.query}" if at.query else "")
     return visit.to(f"/login?next={quote(back)}" if back else "/login")
+
+
+def _templates(context: Context, assets: Assets) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters.update(words.FILTERS)
+    environment.globals.update(
+        asset=assets.url,
+        advices_on=advices_on,
+        field_id=field_id,
+        new_intent=new_id,
+        noun_of=noun_of,
+        sentences=SENTENCES,
+        has_oidc=context.settings.oidc_issuer is not None,
+        words=words,
+    )
+    return environment
 
 
 def text_of(form: FormData, name: str, longest: int = 2000, label: str | None = None) -> str:
