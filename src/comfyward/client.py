@@ -445,7 +445,7 @@ async def _raise_for(answer: httpx2.Response) -> None:
 async def _pause(failures: int, error: Exception) -> None:
     """Before the next try. Raises Unreachable after the last."""
     if failures >= TRIES:
-        raise Unreachable(f"The server cannot be reached: {error or type(error).__name__}.") from error
+        raise Unreachable(f"The server cannot be reached: {str(error).rstrip('.') or type(error).__name__}.") from error
     await asyncio.sleep(FIRST_PAUSE_S * 2**failures)
 
 

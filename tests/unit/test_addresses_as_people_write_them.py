@@ -65,6 +65,16 @@ def test_a_login_leaves_the_address_and_goes_to_the_header(user: str, password: 
     assert address.authorization == f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
+@pytest.mark.parametrize("before", ["", " ", "\n\t", "\x00", "\u00a0", "\ufeff\u200b"])
+@pytest.mark.parametrize("scheme", ["https://", "HTTPS:\\\\", "ht\ntps:/\t/", "http:\\/"])
+def test_no_login_is_shown_however_the_address_was_pasted(before: str, scheme: str) -> None:
+    written = f"{before}{scheme}bob:se\ncret@host/x?a@b "
+
+    assert parse_address(written).authorization == "Basic Ym9iOnNlY3JldA=="
+    assert without_login(written).removeprefix("HTTPS").removeprefix("https").removeprefix("http") == "://host/x?a@b"
+    assert without_login(f"{before}{scheme}host/x@y ") == f"{before}{scheme}host/x@y "
+
+
 @given(st.text())
 def test_no_text_does_more_than_be_refused(text: str) -> None:
     for written in (text, f"https://{text}", f"https://host/{text}"):

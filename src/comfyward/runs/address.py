@@ -16,6 +16,7 @@ OWN_PORTS = {"http": 80, "https": 443}
 _AROUND = "".join(each for each in map(chr, range(0x3001)) if each <= " " or each.isspace())
 _BEFORE = _AROUND + "\ufeff\u200b\u2060"  # marks that nobody sees
 _PARTS = re.compile(r"(https?)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?", re.IGNORECASE | re.DOTALL)
+_LOGIN = re.compile(r"^([a-zA-Z]+://)[^/?#]*@")
 _PORT = re.compile(r":([0-9]*)$")
 _NOT_IN_HOSTS = re.compile(r"[\x00-\x20\x7f#/:<>?@\[\\\]^|%]")
 _IPV6 = re.compile(r"\[[0-9A-Fa-f:.]+\]")
@@ -63,8 +64,10 @@ def origin_of(url: str) -> str:
 
 
 def without_login(url: str) -> str:
-    """An address as it may be shown."""
-    return re.sub(r"^([a-zA-Z]+:[/\\]{2})[^/?#\\]*@", r"\1", url)
+    """An address as it may be shown: as it was written, where it holds no login."""
+    read = _tidied(url)
+    shown = _LOGIN.sub(r"\1", read)
+    return url if shown == read else shown
 
 
 def _tidied(text: str) -> str:
