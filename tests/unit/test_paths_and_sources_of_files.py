@@ -234,3 +234,12 @@ def test_what_a_file_is_saved_as(name: str, header: str) -> None:
 )
 def test_a_files_type_is_that_of_its_suffix(name: str, content_type: str) -> None:
     assert content_type_of(name) == content_type
+
+
+def test_headers_have_any_name_that_a_header_may_have() -> None:
+    named = parse_source("/input/a", {"url": "https://host/a", "headers": {"X_Api.Key": "k"}})
+    assert named == Url("https://host/a", headers=(("X_Api.Key", "k"),))
+    assert parse_source("/input/a", {"url": "https://host/a", "headers": []}) == Url("https://host/a")
+    for wrong in ("é", "", "a b", "a:", "a\n", "²"):
+        with pytest.raises(InvalidRequest):
+            parse_source("/input/a", {"url": "https://host/a", "headers": {wrong: "k"}})
