@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from comfyward.delivery.traces import stages_of
+from comfyward.runs.stages import stages_of
 
 
 def run(worker_id: str | None = "worker", **times: int) -> Any:

@@ -10,9 +10,9 @@ from comfyward.web import words
 from comfyward.web.timeline import phases
 
 
-def run(state: State, **times: int) -> Any:
+def run(state: State, worker_id: str | None = "w", **times: int) -> Any:
     unknown = dict.fromkeys(("assigned_at", "staged_at", "started_at", "finished_at", "run_time_ms"))
-    return SimpleNamespace(state=state, queued_at=1000, **{**unknown, **times})
+    return SimpleNamespace(state=state, worker_id=worker_id, queued_at=1000, **{**unknown, **times})
 
 
 def told(of: Any, now: int) -> list[tuple[str, int | None, bool]]:
@@ -32,7 +32,7 @@ def test_a_finished_run() -> None:
 
 
 def test_a_run_on_its_way() -> None:
-    assert told(run(State.QUEUED), 1500)[0] == ("queued", 500, True)
+    assert told(run(State.QUEUED, None), 1500)[0] == ("queued", 500, True)
     fetching = told(run(State.ASSIGNED, assigned_at=3000), 3700)
     assert fetching[:3] == [("queued", 2000, False), ("files", 700, True), ("executing", None, False)]
     executing = told(run(State.RUNNING, assigned_at=3000, started_at=4000), 9000)
@@ -55,8 +55,19 @@ def test_a_run_whose_files_are_there_while_another_one_has_the_gpu() -> None:
 
 
 def test_a_run_that_was_cancelled_while_it_waited() -> None:
-    assert told(run(State.CANCELLED, finished_at=1200), 9000) == [
+    assert told(run(State.CANCELLED, None, finished_at=1200), 9000) == [
         ("queued", 200, False),
+        ("files", None, False),
+        ("executing", None, False),
+        ("saving", None, False),
+    ]
+
+
+def test_a_run_that_waits_again_for_its_worker_was_lost() -> None:
+    again = run(State.QUEUED, None, assigned_at=3000, staged_at=3400, started_at=4000)
+
+    assert told(again, 9000) == [
+        ("queued", 8000, True),
         ("files", None, False),
         ("executing", None, False),
         ("saving", None, False),

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable, Sequence
 
 from comfyward import measures
-from comfyward.delivery.traces import stages_of
 from comfyward.runs.change import Change, RunEnded, RunQueued
 from comfyward.runs.run import Run
+from comfyward.runs.stages import stages_of
 
 log = logging.getLogger(__name__)
 
