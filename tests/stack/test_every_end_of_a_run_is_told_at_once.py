@@ -129,18 +129,17 @@ def lost_with_its_worker(scene: Scene) -> str:
     return run_id
 
 
-@pytest.mark.parametrize(
-    ("end", "reason", "stages"),
-    [
-        (cancelled_in_the_queue, "cancelled", ["queue"]),
-        (queued_when_its_account_is_deleted, "cancelled", ["queue"]),
-        (past_its_deadline, "timeout", ["queue"]),
-        (out_of_credit_when_it_comes, "insufficient_credit", ["queue"]),
-        (out_of_credit_when_it_is_its_turn, "insufficient_credit", ["queue"]),
-        (lost_with_its_worker, "worker_lost", ["queue", "stage"]),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
+ENDS = [
+    (cancelled_in_the_queue, "cancelled", ["queue"]),
+    (queued_when_its_account_is_deleted, "cancelled", ["queue"]),
+    (past_its_deadline, "timeout", ["queue"]),
+    (out_of_credit_when_it_comes, "insufficient_credit", ["queue"]),
+    (out_of_credit_when_it_is_its_turn, "insufficient_credit", ["queue"]),
+    (lost_with_its_worker, "worker_lost", ["queue", "stage"]),
+]
+
+
+@pytest.mark.parametrize(("end", "reason", "stages"), ENDS, ids=[end.__name__ for end, *_ in ENDS])
 def test_however_a_run_ends(
     stack: Stack, hook: Receiver, collector: Receiver, end: Callable[[Scene], str], reason: str, stages: list[str]
 ) -> None:
