@@ -345,7 +345,8 @@ def _end_leaders(conn: Connection) -> None:
 
 
 def _end(conn: Connection, pids: str) -> None:
-    conn.execute(text(f"SELECT pg_terminate_backend(pid) FROM ({pids}) AS chosen"))
+    """Ends connections, and waits until they are gone: their locks go with them."""
+    conn.execute(text(f"SELECT pg_terminate_backend(pid, 10000) FROM ({pids}) AS chosen"))
 
 
 def _set_revision(conn: Connection, revision: str) -> None:
