@@ -79,7 +79,7 @@ class RunFolders:
             self._clear_folder(parts)
 
     def _store(self, file: StagedFile, name: str) -> str:
-        stored = self.base / "files" / file.digest / name
+        stored = self.base / "files" / file.digest / name.replace("%", "_")  # FFmpeg takes "50%.png" for a pattern
         stored.parent.mkdir(parents=True, exist_ok=True)
         by_content = self.base / "content" / file.digest
         by_content.parent.mkdir(exist_ok=True)

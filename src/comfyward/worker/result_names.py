@@ -26,13 +26,12 @@ class ResultNames:
 
 
 def texts_of(shown: Mapping[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
-    """(node, key, lines) of everything that nodes show and that is text, with numbers among it or without."""
+    """(node, key, lines) of everything that nodes show and that is nothing but text."""
     for node_id, result in shown.items():
         for key, value in result.items() if isinstance(result, dict) else ():
-            lines = value if isinstance(value, list | tuple) else [value]
-            is_plain = all(isinstance(line, str | int | float) for line in lines)
-            if is_plain and any(isinstance(line, str) for line in lines):
-                yield str(node_id), str(key), [str(line) for line in lines]
+            lines = [value] if isinstance(value, str) else value
+            if isinstance(lines, list | tuple) and lines and all(isinstance(line, str) for line in lines):
+                yield str(node_id), str(key), list(lines)
 
 
 def _plain(part: str) -> str:

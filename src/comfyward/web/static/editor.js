@@ -2,6 +2,7 @@
 "use strict";
 
 const SAVE_EVERY_MS = 1500;
+const LOOK_EVERY_MS = 20; // whether the editor is there, which tells nobody
 const EMPTY = { nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4 };
 const frame = document.querySelector("[data-editor]");
 const workflow = document.body.dataset.workflow;
@@ -22,18 +23,20 @@ async function ready() {
   for (;;) {
     const inner = frame.contentWindow;
     if (inner?.app?.graph && inner.app.canvas && inner.app.api && inner.app.vueAppReady !== false) return inner.app;
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
   }
 }
 
-async function load(app) {
+async function graph() {
   const answer = await fetch(run ? `/runs/${run}/graph` : `/workflows/${workflow}/graph`);
-  const found = await answer.json();
+  return answer.json();
+}
+
+async function load(app, found) {
   const name = title.textContent;
   if (found.workflow) await app.loadGraphData(inEditor(found.workflow), true, true, name);
   else if (found.prompt) await showAll(app, () => app.loadApiJson(inEditor(numbered(found.prompt)), name));
   else await app.loadGraphData(inEditor(EMPTY), true, true, name);
-  return found;
 }
 
 // The editor asks `instanceof Array`, which holds only for what was made in its own window.
@@ -204,9 +207,9 @@ async function chooseAccelerator(select) {
 }
 
 async function main() {
-  const app = await ready();
+  const [app, found] = await Promise.all([ready(), graph()]);
   saver = new Saver(app, workflow);
-  const found = await load(app);
+  await load(app, found);
   await closeOthers(app);
   // A run's graph is looked at, and saved over the workflow only when somebody says so.
   if (!run) own(app);

@@ -71,8 +71,11 @@ class RunFiles:
     def path_of(self, path):
         """The path of a file by its content, for one that the run brought; any other path as it is."""
         place = os.path.normpath(path)
-        digest = self.files.get(place)
-        return path if digest is None else os.path.join(CONTENT, digest, os.path.relpath(place, BASE))
+        if (digest := self.files.get(place)) is None:
+            return path
+        name = os.path.relpath(place, BASE)
+        # FFmpeg takes "50%.png" for a pattern of names; where the bytes lie, no name has that sign.
+        return os.path.realpath(place) if "%" in name else os.path.join(CONTENT, digest, name)
 
     def below(self, folder):
         """place -> digest of the run's files below a folder."""
