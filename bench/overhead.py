@@ -97,7 +97,7 @@ async def measure(stack: Stack, client: Client, runs: int) -> None:
                 if number >= WARM_UP:
                     times[name].append(time.perf_counter() - began)
                 if name == "bare":  # its file would be taken for an output of the next run
-                    for path in leftovers.iterdir():
+                    for path in filter(Path.is_file, leftovers.iterdir()):
                         path.unlink()
     figures = {name: quantiles(values) for name, values in times.items()}
     bare = figures["bare"]["p50_ms"]

@@ -13,8 +13,11 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
+    Select,
+    and_,
     bindparam,
     delete,
     exists,
@@ -32,13 +35,13 @@ from comfyward.ids import new_uuid
 from comfyward.store.rows import text_of
 from comfyward.store.schema import blob_uses, blobs, files, mirrors, runs
 from comfyward.store.schema import links as linked
-from comfyward.store.statement import Statement
+from comfyward.store.statement import Statement, bytewise
 from comfyward.workflows.listing import Paths
 
 # Roots of an account's own names; what runs left lies below /output/<run id>.
 MAX_NAME_LENGTH = 255
 NAMED_ROOTS = ("/input/", "/models/")
-FEW_PATHS = 8
+FEW = 16
 PATHS_AT_ONCE = 1000
 FOLDERS_AT_ONCE = 100
 
@@ -112,6 +115,21 @@ _AT = Statement(
 )
 
 
+_EACH = select(*FILE_COLUMNS).where(files.c.account_id == bindparam("account_id"))
+_BELOW = Statement(_EACH.where(bytewise(files.c.path) >= bindparam("low"), bytewise(files.c.path) < bindparam("high")))
+_IS_REPLACED = exists().where(
+    files.c.account_id == bindparam("account_id"), files.c.path == linked.c.path, files.c.named_at >= linked.c.named_at
+)
+_EACH_LINKED = select(linked.c.path, linked.c.source).where(
+    linked.c.account_id == bindparam("account_id"), ~_IS_REPLACED
+)
+_LINKED = Statement(_EACH_LINKED)
+_LINKED_AT = Statement(_EACH_LINKED.where(linked.c.path == bindparam("path")))
+_LINKED_BELOW = Statement(
+    _EACH_LINKED.where(bytewise(linked.c.path) >= bindparam("low"), bytewise(linked.c.path) < bindparam("high"))
+)
+
+
 def add_blob(conn: Connection, digest: str, sha256: str, size: int, now: int, name: str = "") -> None:
     """Says that the object store holds a blob; a known one counts as new again, so that no sweep takes it now.
 
@@ -179,15 +197,12 @@ def links(
 ) -> dict[str, dict[str, Any]]:
     """URLs that the account's runs brought (all, or those of some paths and folders), by path; a file uploaded since
     wins."""
-    query = select(linked.c.path, linked.c.source).where(linked.c.account_id == account_id)
-    uploaded = exists().where(
-        files.c.account_id == account_id, files.c.path == linked.c.path, files.c.named_at >= linked.c.named_at
-    )
-    query = query.where(~uploaded)
-    queries = [query] if paths is None else [query.where(linked.c.path.in_(some)) for some in _parts(paths)]
-    if folders:
-        queries += [query.where(_is_below(linked.c.path, some)) for some in _parts(folders, FOLDERS_AT_ONCE)]
-    return {row.path: msgspec.json.decode(row.source) for each in queries for row in conn.execute(each)}
+    if paths is None:
+        rows = list(_LINKED(conn, account_id=account_id))
+    else:
+        rows = _at(conn, account_id, paths, _LINKED_AT, _EACH_LINKED, linked.c.path)
+        rows += _below(conn, account_id, folders, _LINKED_BELOW, _EACH_LINKED, linked.c.path)
+    return {row.path: msgspec.json.decode(row.source) for row in rows}
 
 
 def find(conn: Connection, account_id: str, prefix: str | None = None) -> list[StoredFile]:
@@ -209,24 +224,42 @@ def usable_paths(conn: Connection, account_id: str) -> Paths:
 
 def at(conn: Connection, account_id: str, paths: Collection[str]) -> list[StoredFile]:
     """Those of the account's files that have one of these paths."""
-    if len(paths) <= FEW_PATHS:
-        found = (_AT(conn, account_id=account_id, path=path).first() for path in sorted(paths))
-        return [file_of(row) for row in found if row is not None]
-    newest: dict[str, StoredFile] = {}
-    for some in _parts(paths):
-        query = select(*FILE_COLUMNS).where(files.c.account_id == account_id, files.c.path.in_(some))
-        rows = conn.execute(query.order_by(files.c.named_at, files.c.id.desc()))
-        newest |= {row.path: file_of(row) for row in rows}
-    return list(newest.values())
+    return _newest(_at(conn, account_id, paths, _AT, _EACH, files.c.path))
 
 
 def below(conn: Connection, account_id: str, folders: Collection[str]) -> list[StoredFile]:
     """The account's files that lie in one of these folders or deeper."""
-    newest: dict[str, StoredFile] = {}
-    for some in _parts(folders, FOLDERS_AT_ONCE):
-        query = select(*FILE_COLUMNS).where(files.c.account_id == account_id, _is_below(files.c.path, some))
-        newest |= {row.path: file_of(row) for row in conn.execute(query.order_by(files.c.named_at, files.c.id.desc()))}
-    return list(newest.values())
+    return _newest(_below(conn, account_id, folders, _BELOW, _EACH, files.c.path))
+
+
+def _newest(rows: list[Any]) -> list[StoredFile]:
+    """The file that each path was given to last."""
+    rows.sort(key=lambda row: row.id, reverse=True)
+    rows.sort(key=lambda row: row.named_at)
+    return list({row.path: file_of(row) for row in rows}.values())
+
+
+def _at(
+    conn: Connection, account_id: str, paths: Collection[str], one: Statement, each: Select[Any], path: Column[str]
+) -> list[Any]:
+    """Rows with one of these paths: a statement of its own for each of a few, which is compiled already."""
+    if len(paths) <= FEW:
+        return [row for name in paths for row in one(conn, account_id=account_id, path=name)]
+    of_account = {"account_id": account_id}
+    return [row for some in _parts(paths) for row in conn.execute(each.where(path.in_(some)), of_account)]
+
+
+def _below(
+    conn: Connection, account_id: str, folders: Collection[str], one: Statement, each: Select[Any], path: Column[str]
+) -> list[Any]:
+    if len(folders) <= FEW:
+        return [row for folder in folders for row in one(conn, account_id=account_id, **_bounds(folder))]
+    of_account, place = {"account_id": account_id}, bytewise(path)
+    between = [
+        [and_(place >= bounds["low"], place < bounds["high"]) for bounds in map(_bounds, some)]
+        for some in _parts(folders, FOLDERS_AT_ONCE)
+    ]
+    return [row for some in between for row in conn.execute(each.where(or_(*some)), of_account)]
 
 
 def _parts(paths: Collection[str], size: int = PATHS_AT_ONCE) -> Iterator[list[str]]:
@@ -235,8 +268,9 @@ def _parts(paths: Collection[str], size: int = PATHS_AT_ONCE) -> Iterator[list[s
     return (ordered[start : start + size] for start in range(0, len(ordered), size))
 
 
-def _is_below(path: ColumnElement[str], folders: Collection[str]) -> ColumnElement[bool]:
-    return or_(*(path.startswith(f"{folder}/", autoescape=True) for folder in folders))
+def _bounds(folder: str) -> dict[str, str]:
+    """Between which two texts the paths below a folder are: "0" follows "/"."""
+    return {"low": f"{folder}/", "high": f"{folder}0"}
 
 
 def get(conn: Connection, account_id: str, path: str) -> StoredFile:

@@ -13,12 +13,34 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, String
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 
 R = TypeVar("R")
 
 _DEFERRED = "deferred"
+
+
+class bytewise(ColumnElement[str]):
+    """A text as its bytes are ordered, whatever language a database is set up for. SQLite knows no other order."""
+
+    type = String()
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[str]) -> None:
+        self.column = column
+
+
+@compiles(bytewise)
+def _as_it_is(element: bytewise, compiler: SQLCompiler, **more: Any) -> str:
+    return compiler.process(element.column, **more)
+
+
+@compiles(bytewise, "postgresql")
+def _collated(element: bytewise, compiler: SQLCompiler, **more: Any) -> str:
+    return f'{compiler.process(element.column, **more)} COLLATE "C"'
 
 
 @dataclass(frozen=True)
