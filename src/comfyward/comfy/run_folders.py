@@ -42,6 +42,7 @@ class RunFolders:
 
     base: Path
     _placed: list[_Placed] = field(default_factory=list)
+    _has_stored: bool = False
     _pristine: dict[tuple[str, ...], tuple[int, frozenset[str]]] = field(default_factory=dict)
 
     def remember(self) -> None:
@@ -57,6 +58,7 @@ class RunFolders:
     def place(self, files: Iterable[StagedFile]) -> None:
         """Gives each file its name."""
         for file in files:
+            self._has_stored = True
             *folder, name = file.path.strip("/").split("/")
             stored = self._store(file, name)
             with beneath.opened(self.base, folder, create=True) as opened:
@@ -72,9 +74,11 @@ class RunFolders:
                 removal.remove(placed.name, opened)
                 if placed.kept is not None:
                     os.rename(self.base / "kept" / placed.kept, placed.name, dst_dir_fd=opened)
-        for name in ("files", "content"):
-            removal.remove_tree(self.base / name)
-            (self.base / name).mkdir(exist_ok=True)
+        if self._has_stored:
+            for name in ("files", "content"):
+                removal.remove_tree(self.base / name)
+                (self.base / name).mkdir(exist_ok=True)
+            self._has_stored = False
         for parts in self._pristine:
             self._clear_folder(parts)
 
@@ -103,9 +107,10 @@ class RunFolders:
 
     def _clear_folder(self, parts: tuple[str, ...]) -> None:
         changed_at, names = self._pristine[parts]
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), beneath.opened(self.base, parts) as opened:
-            if os.fstat(opened).st_ctime_ns == changed_at:  # which no program can set back
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if self.base.joinpath(*parts).lstat().st_ctime_ns == changed_at:  # which no program can set back
                 return
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), beneath.opened(self.base, parts) as opened:
             for name in set(os.listdir(opened)) - names:
                 removal.remove(name, opened)
             self._pristine[parts] = (os.fstat(opened).st_ctime_ns, names)

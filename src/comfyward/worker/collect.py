@@ -211,9 +211,8 @@ class Gathering:
 
     def _spool(self, data: bytes | None = None) -> Path:
         """A new file of our own, where no node can write."""
-        folder = self.left / "spool"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / new_id()
+        self.left.mkdir(parents=True, exist_ok=True)
+        path = self.left / new_id()
         if data is not None:
             path.write_bytes(data)
         return path

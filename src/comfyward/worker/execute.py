@@ -191,9 +191,10 @@ def _timed_out(timeout_s: float) -> Failed:
 def _take_files(base: Path, left: Path) -> None:
     """Moves what is under output/ and temp/ away, so that the next run begins with none."""
     for name in ("output", "temp"):
-        (left / name).mkdir(parents=True, exist_ok=True)
         with beneath.opened(base, [name]) as opened:
-            for entry in os.listdir(opened):
+            if entries := os.listdir(opened):
+                (left / name).mkdir(parents=True, exist_ok=True)
+            for entry in entries:
                 removal.make_movable(entry, opened)
                 os.rename(entry, left / name / entry, src_dir_fd=opened)
 
