@@ -5,7 +5,14 @@ import pytest
 from comfyward.store import files
 from tests.store.conftest import Store
 
-BESIDE = ("/input/set.png", "/input/set-2/a.png", "/input/Set/a.png", "/input/set0", "/input/s_t/a.png", "/models/set/a")
+BESIDE = (
+    "/input/set.png",
+    "/input/set-2/a.png",
+    "/input/Set/a.png",
+    "/input/set0",
+    "/input/s_t/a.png",
+    "/models/set/a",
+)
 BELOW = ("/input/set/a.png", "/input/set/é/\U0001f600.png", "/input/set/Zebra.png")
 
 
