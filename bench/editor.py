@@ -21,10 +21,8 @@ from tests.stack.stack import Stack
 
 LIMIT_MS = 120_000
 TEN_MEGABITS = 10_000_000 / 8
-IS_DRAWN = """() => {
-    const app = document.querySelector('[data-editor]')?.contentWindow?.app;
-    return app?.canvas?.visible_nodes?.length > 0 && document.body.dataset.loaded === 'true';
-}"""
+IS_DRAWN = "() => document.querySelector('[data-editor]')?.contentWindow?.app?.canvas?.visible_nodes?.length > 0"
+IS_LOADED = "() => document.body.dataset.loaded === 'true'"
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,7 @@ def open_editor(page: Page, url: str, bytes_per_s: float = -1) -> Opened:
     page.goto(url, wait_until="commit")
     page.wait_for_function(IS_DRAWN, polling="raf", timeout=LIMIT_MS)
     seconds, computed = time.perf_counter() - began, computed_by(session) - computed
+    page.wait_for_function(IS_LOADED, timeout=LIMIT_MS)
     page.wait_for_load_state("networkidle")
     session.detach()
     return Opened(int(sum(sizes)), len([size for size in sizes if size]), seconds, computed)
