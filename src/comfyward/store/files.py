@@ -7,7 +7,8 @@ reachable by their ids when they were minted as assets (Comfy API v2), and are r
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +17,9 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    Select,
-    and_,
+    Text,
     bindparam,
+    column,
     delete,
     exists,
     func,
@@ -35,15 +36,12 @@ from comfyward.ids import new_uuid
 from comfyward.store.rows import text_of
 from comfyward.store.schema import blob_uses, blobs, files, mirrors, runs
 from comfyward.store.schema import links as linked
-from comfyward.store.statement import Statement, bytewise
+from comfyward.store.statement import Statement, bytewise, each_of
 from comfyward.workflows.listing import Paths
 
 # Roots of an account's own names; what runs left lies below /output/<run id>.
 MAX_NAME_LENGTH = 255
 NAMED_ROOTS = ("/input/", "/models/")
-FEW = 16
-PATHS_AT_ONCE = 1000
-FOLDERS_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -115,8 +113,16 @@ _AT = Statement(
 )
 
 
+def _is_below(path: Column[str]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Whether a path lies in a named folder or deeper: "0" is the letter that follows "/"."""
+    place, folder = bytewise(path), _NAMED.c.value
+    return place >= folder.concat("/"), place < folder.concat("0")
+
+
+_NAMED = each_of(bindparam("names", type_=Text)).table_valued(column("value", Text), name="named")
 _EACH = select(*FILE_COLUMNS).where(files.c.account_id == bindparam("account_id"))
-_BELOW = Statement(_EACH.where(bytewise(files.c.path) >= bindparam("low"), bytewise(files.c.path) < bindparam("high")))
+_AT_EACH = Statement(_EACH.where(files.c.path == _NAMED.c.value))
+_BELOW_EACH = Statement(_EACH.where(*_is_below(files.c.path)))
 _IS_REPLACED = exists().where(
     files.c.account_id == bindparam("account_id"), files.c.path == linked.c.path, files.c.named_at >= linked.c.named_at
 )
@@ -124,10 +130,8 @@ _EACH_LINKED = select(linked.c.path, linked.c.source).where(
     linked.c.account_id == bindparam("account_id"), ~_IS_REPLACED
 )
 _LINKED = Statement(_EACH_LINKED)
-_LINKED_AT = Statement(_EACH_LINKED.where(linked.c.path == bindparam("path")))
-_LINKED_BELOW = Statement(
-    _EACH_LINKED.where(bytewise(linked.c.path) >= bindparam("low"), bytewise(linked.c.path) < bindparam("high"))
-)
+_LINKED_AT_EACH = Statement(_EACH_LINKED.where(linked.c.path == _NAMED.c.value))
+_LINKED_BELOW_EACH = Statement(_EACH_LINKED.where(*_is_below(linked.c.path)))
 
 
 def add_blob(conn: Connection, digest: str, sha256: str, size: int, now: int, name: str = "") -> None:
@@ -200,8 +204,7 @@ def links(
     if paths is None:
         rows = list(_LINKED(conn, account_id=account_id))
     else:
-        rows = _at(conn, account_id, paths, _LINKED_AT, _EACH_LINKED, linked.c.path)
-        rows += _below(conn, account_id, folders, _LINKED_BELOW, _EACH_LINKED, linked.c.path)
+        rows = _rows(conn, _LINKED_AT_EACH, account_id, paths) + _rows(conn, _LINKED_BELOW_EACH, account_id, folders)
     return {row.path: msgspec.json.decode(row.source) for row in rows}
 
 
@@ -224,12 +227,12 @@ def usable_paths(conn: Connection, account_id: str) -> Paths:
 
 def at(conn: Connection, account_id: str, paths: Collection[str]) -> list[StoredFile]:
     """Those of the account's files that have one of these paths."""
-    return _newest(_at(conn, account_id, paths, _AT, _EACH, files.c.path))
+    return _newest(_rows(conn, _AT_EACH, account_id, paths))
 
 
 def below(conn: Connection, account_id: str, folders: Collection[str]) -> list[StoredFile]:
     """The account's files that lie in one of these folders or deeper."""
-    return _newest(_below(conn, account_id, folders, _BELOW, _EACH, files.c.path))
+    return _newest(_rows(conn, _BELOW_EACH, account_id, folders))
 
 
 def _newest(rows: list[Any]) -> list[StoredFile]:
@@ -239,38 +242,10 @@ def _newest(rows: list[Any]) -> list[StoredFile]:
     return list({row.path: file_of(row) for row in rows}.values())
 
 
-def _at(
-    conn: Connection, account_id: str, paths: Collection[str], one: Statement, each: Select[Any], path: Column[str]
-) -> list[Any]:
-    """Rows with one of these paths: a statement of its own for each of a few, which is compiled already."""
-    if len(paths) <= FEW:
-        return [row for name in paths for row in one(conn, account_id=account_id, path=name)]
-    of_account = {"account_id": account_id}
-    return [row for some in _parts(paths) for row in conn.execute(each.where(path.in_(some)), of_account)]
-
-
-def _below(
-    conn: Connection, account_id: str, folders: Collection[str], one: Statement, each: Select[Any], path: Column[str]
-) -> list[Any]:
-    if len(folders) <= FEW:
-        return [row for folder in folders for row in one(conn, account_id=account_id, **_bounds(folder))]
-    of_account, place = {"account_id": account_id}, bytewise(path)
-    between = [
-        [and_(place >= bounds["low"], place < bounds["high"]) for bounds in map(_bounds, some)]
-        for some in _parts(folders, FOLDERS_AT_ONCE)
-    ]
-    return [row for some in between for row in conn.execute(each.where(or_(*some)), of_account)]
-
-
-def _parts(paths: Collection[str], size: int = PATHS_AT_ONCE) -> Iterator[list[str]]:
-    """Paths in parts that one statement can hold."""
-    ordered = sorted(paths)
-    return (ordered[start : start + size] for start in range(0, len(ordered), size))
-
-
-def _bounds(folder: str) -> dict[str, str]:
-    """Between which two texts the paths below a folder are: "0" follows "/"."""
-    return {"low": f"{folder}/", "high": f"{folder}0"}
+def _rows(conn: Connection, statement: Statement, account_id: str, names: Collection[str]) -> list[Any]:
+    """What a statement finds for a list of names. One that is no text to a database names nothing."""
+    texts = [name for name in names if "\0" not in name and name.encode(errors="ignore").decode() == name]
+    return list(statement(conn, account_id=account_id, names=json.dumps(texts))) if texts else []
 
 
 def get(conn: Connection, account_id: str, path: str) -> StoredFile:

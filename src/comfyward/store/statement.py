@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, String
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 R = TypeVar("R")
 
@@ -41,6 +42,22 @@ def _as_it_is(element: bytewise, compiler: SQLCompiler, **more: Any) -> str:
 @compiles(bytewise, "postgresql")
 def _collated(element: bytewise, compiler: SQLCompiler, **more: Any) -> str:
     return f'{compiler.process(element.column, **more)} COLLATE "C"'
+
+
+class each_of(FunctionElement[str]):
+    """The texts in a JSON list, as the rows of a table: one statement for a list of any length."""
+
+    inherit_cache = True
+
+
+@compiles(each_of)
+def _rows_of_sqlite(element: each_of, compiler: SQLCompiler, **more: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **more)})"
+
+
+@compiles(each_of, "postgresql")
+def _rows_of_postgresql(element: each_of, compiler: SQLCompiler, **more: Any) -> str:
+    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **more)} AS JSON))"
 
 
 @dataclass(frozen=True)
