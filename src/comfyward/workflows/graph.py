@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,8 +46,12 @@ class Graph:
                 if isinstance(value, str):
                     yield node, name, value
 
-    def texts(self) -> Iterator[Text]:
+    @functools.cached_property
+    def texts(self) -> Sequence[Text]:
         """Every text in the inputs, those in objects and lists too."""
+        return tuple(self._texts())
+
+    def _texts(self) -> Iterator[Text]:
         for node in self.nodes.values():
             for name, value in node.inputs.items():
                 if isinstance(value, str):

@@ -58,7 +58,7 @@ def paths_named(graph: Graph, catalog: Catalog | None) -> set[str]:
     for text, offered in _offered(graph, catalog):
         listings = offered or (directories if text.value.lower().endswith(MODEL_SUFFIXES) else directories[:1])
         paths |= places(listings, text.value.removesuffix(" [input]"))  # ComfyUI's own word for where it looks anyway
-    for text in graph.texts():
+    for text in graph.texts:
         paths |= set(_mentioned(text.value, catalog))
     return paths
 
@@ -86,7 +86,7 @@ def _offered(graph: Graph, catalog: Catalog | None) -> Iterator[tuple[Text, list
 
 def _names(graph: Graph) -> Iterator[Text]:
     """The texts of a graph that may be names; those inside JSON texts too."""
-    for text in graph.texts():
+    for text in graph.texts:
         if len(text.value) <= MAX_NAME_LENGTH:
             yield text
         for inner in _inside_json(text.value):

@@ -15,7 +15,7 @@ BACKSLASH = "\\"
 
 def with_slashes(prompt: dict[str, Any], graph: Graph, catalog: Catalog | None, brought: Paths) -> dict[str, Any]:
     """The graph with slashes in those names that are known with slashes only."""
-    if not any(BACKSLASH in text.value for text in graph.texts()):
+    if not any(BACKSLASH in text.value for text in graph.texts):
         return prompt
     catalog = catalog or Catalog()
     return {node_id: _node(node, catalog, brought) for node_id, node in prompt.items()}
