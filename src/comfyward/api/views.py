@@ -14,6 +14,7 @@ from fastapi.responses import RedirectResponse, Response
 from comfyward.api.body import is_known, streamed
 from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX
+from comfyward.api.whole_numbers import LARGEST, whole_number
 from comfyward.errors import NotFound, OutsideFile
 from comfyward.files.objects import blob_key, thumbnail_key
 from comfyward.files.pictures import has_thumbnail, make_thumbnail
@@ -23,7 +24,6 @@ from comfyward.store import files, runs
 from comfyward.store.runs import RunFilter
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.IGNORECASE | re.ASCII)
-_MAX_DIGITS = 18  # of a position in a file: what has more lies behind every end
 # What a Content-Type may be made of; more than that could end the header and begin another.
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+( *;[\x20-\x7e]*)?", re.ASCII)
 FOREVER = "private, max-age=31536000, immutable"
@@ -218,8 +218,9 @@ def _part_of(size: int, first: str, last: str) -> tuple[int, int] | None:
 
 
 def _number(digits: str) -> int:
-    significant = digits.lstrip("0")
-    return int(significant or 0) if len(significant) <= _MAX_DIGITS else 10**_MAX_DIGITS
+    """A position in a file; what is too long for one lies behind every end."""
+    number = whole_number(digits)
+    return LARGEST if number is None else number
 
 
 async def _nothing() -> AsyncIterator[bytes]:

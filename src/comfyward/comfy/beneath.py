@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from comfyward.comfy import removal
-
-FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+from comfyward.comfy.removal import FOLDER
 
 
 @contextlib.contextmanager

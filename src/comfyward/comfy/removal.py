@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 
 MAX_DEPTH = 20_000
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove(name: str, opened: int) -> None:
@@ -28,7 +28,7 @@ def remove(name: str, opened: int) -> None:
 def remove_tree(path: Path) -> None:
     """Removes a file or folder of ours with all that is in it, if it is there. Raises OSError."""
     with contextlib.suppress(FileNotFoundError):
-        opened = os.open(path.parent, _FOLDER)
+        opened = os.open(path.parent, FOLDER)
         try:
             remove(path.name, opened)
         finally:
@@ -48,7 +48,7 @@ def make_movable(name: str, opened: int) -> None:
 
 def _remove_folder(name: str, opened: int) -> None:
     make_movable(name, opened)
-    folder = os.open(name, _FOLDER, dir_fd=opened)
+    folder = os.open(name, FOLDER, dir_fd=opened)
     try:
         numbers = itertools.count()
         for _ in range(MAX_DEPTH):  # whoever still writes into it does not keep us
@@ -67,7 +67,7 @@ def _take_apart(name: str, top: int, numbers: itertools.count[int]) -> None:
     if not is_folder(name, top):
         return os.unlink(name, dir_fd=top)
     make_movable(name, top)
-    folder = os.open(name, _FOLDER, dir_fd=top)
+    folder = os.open(name, FOLDER, dir_fd=top)
     try:
         for entry in os.listdir(folder):
             if is_folder(entry, folder):
