@@ -7,7 +7,7 @@ import pytest
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.graph import describe, parse_graph
 from comfyward.workflows.listing import Listing, Paths
-from comfyward.workflows.needs import folders_named, models_of, paths_named
+from comfyward.workflows.needs import models_of, places_named
 from comfyward.workflows.separators import with_slashes
 
 CATALOG = Catalog.from_json(
@@ -73,14 +73,14 @@ def test_the_models_of_a_graph() -> None:
 
 
 def test_where_a_named_file_would_lie() -> None:
-    assert paths_named(GRAPH, CATALOG) == {
+    assert places_named(GRAPH, CATALOG).paths == {
         "/models/checkpoints/sd15.safetensors",
         "/input/photo.png",
         "/models/diffusion_models/flux.gguf",
         "/models/unet/flux.gguf",
         "/input/a cat. and\na dog.",  # a name may hold anything
     }
-    assert "/input/photo.png" in paths_named(GRAPH, None)
+    assert "/input/photo.png" in places_named(GRAPH, None).paths
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_text_may_name_a_folder() -> None:
         }
     )
 
-    assert folders_named(graph, catalog) == {"/input/mine/of today", "/input/any\\where", "/input/any/where"}
+    assert places_named(graph, catalog).folders == {"/input/mine/of today", "/input/any\\where", "/input/any/where"}
 
 
 def with_names(catalog: Catalog, brought: list[str], **inputs: Any) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def test_a_graph_stays_the_same_without_backslashes() -> None:
 
 
 def named(catalog: Catalog | None = CATALOG, class_type: str = "FancyNode", **inputs: Any) -> set[str]:
-    return paths_named(parse_graph({"1": {"class_type": class_type, "inputs": inputs}}), catalog)
+    return places_named(parse_graph({"1": {"class_type": class_type, "inputs": inputs}}), catalog).paths
 
 
 @pytest.mark.parametrize(

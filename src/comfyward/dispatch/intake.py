@@ -30,7 +30,7 @@ from comfyward.store.rows import text_of
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.graph import Graph, describe, parse_graph
 from comfyward.workflows.listing import Paths
-from comfyward.workflows.needs import folders_named, models_of, paths_named
+from comfyward.workflows.needs import models_of, places_named
 from comfyward.workflows.references import (
     AssetReference,
     LeftReference,
@@ -192,9 +192,9 @@ class Intake:
         resolved = await self._resolved(account_id, submission.prompt, catalog)
         if resolved.files:
             graph = parse_graph(resolved.prompt)
-        named = paths_named(graph, catalog) - set(resolved.files) - set(submission.files)
-        folders = folders_named(graph, catalog)
-        place, own = await self._db.look(_belongings, account_id, submission.workflow_id, named, folders)
+        named = places_named(graph, catalog)
+        paths = named.paths - set(resolved.files) - set(submission.files)
+        place, own = await self._db.look(_belongings, account_id, submission.workflow_id, paths, named.folders)
         accelerator, pool = self._offers.resolve(submission.accelerator or place.accelerator, pools)
         brought = own | {path: Stored(file.digest, file.size) for path, file in resolved.files.items()}
         brought |= submission.files

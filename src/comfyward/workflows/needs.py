@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -47,27 +48,30 @@ def model_urls(editor_graph: Any) -> dict[str, str]:
     return urls
 
 
-def paths_named(graph: Graph, catalog: Catalog | None) -> set[str]:
-    """Where files would lie for which a graph's texts stand.
+@dataclass(frozen=True)
+class PlacesNamed:
+    """Where files and folders would lie for which a graph's texts stand."""
+
+    paths: set[str]
+    folders: set[str]
+
+
+def places_named(graph: Graph, catalog: Catalog | None) -> PlacesNamed:
+    """Where to look for what a graph's texts may name.
 
     An input that offers files says in which folders. Any other text (in an object or a list, in JSON, in an input that
-    only its pack's own page fills) may name a file of the caller, or a model in any folder.
+    only its pack's own page fills) may name a file or a folder of the caller, or a model in any folder.
     """
     directories = [Listing(INPUT_FOLDER), *(Listing(directory) for directory in sorted(_directories(catalog)))]
-    paths: set[str] = set()
+    anywhere = [Listing(INPUT_FOLDER, "folder")]
+    paths, folders = set[str](), set[str]()
     for text, offered in _offered(graph, catalog):
         listings = offered or (directories if text.value.lower().endswith(MODEL_SUFFIXES) else directories[:1])
         paths |= places(listings, text.value.removesuffix(" [input]"))  # ComfyUI's own word for where it looks anyway
+        folders.update(folder for each in offered or anywhere if (folder := each.folder_of(text.value)) is not None)
     for text in graph.texts:
         paths |= set(_mentioned(text.value, catalog))
-    return paths
-
-
-def folders_named(graph: Graph, catalog: Catalog | None) -> set[str]:
-    """Where folders would lie for which a graph's texts stand: of the caller, where an input does not say otherwise."""
-    anywhere = [Listing(INPUT_FOLDER, "folder")]
-    folders = (each.folder_of(text.value) for text, found in _offered(graph, catalog) for each in found or anywhere)
-    return {folder for folder in folders if folder is not None}
+    return PlacesNamed(paths, folders)
 
 
 def _offered(graph: Graph, catalog: Catalog | None) -> Iterator[tuple[Text, list[Listing]]]:
