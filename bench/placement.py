@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from comfyward.dispatch.placement import Passed, Rules, WaitingRun, Worker, in_order, match
+from comfyward.dispatch.placement import Rules, SkippedSince, WaitingRun, Worker, in_order, match
 from comfyward.store.runs import TURN
 
 LOOKAHEAD = 200
@@ -33,7 +33,7 @@ MOST_ASKING = 64
 KEPT_MODELS = 1  # that fit on one GPU beside each other
 POOL, ENVIRONMENT = "L4", "default"
 
-_passed: dict[str, Passed] = {}
+_passed: dict[str, SkippedSince] = {}
 
 
 @dataclass(frozen=True)

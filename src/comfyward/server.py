@@ -34,14 +34,14 @@ from comfyward.delivery.webhooks import Webhooks, WebhooksDue
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.intake import Intake, RunLimits
+from comfyward.dispatch.inventory import Inventory
 from comfyward.dispatch.leases import Leases
+from comfyward.dispatch.maintenance import Deadlines, Rescue, Retention
 from comfyward.dispatch.mirrors import Mirrors
-from comfyward.dispatch.offers import Offers
 from comfyward.dispatch.placement import Rules
 from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.recorder import Recorder
 from comfyward.dispatch.secrets import Secrets
-from comfyward.dispatch.upkeep import Deadlines, Rescue, Retention
 from comfyward.dispatch.uploads import Uploads
 from comfyward.dispatch.waiting import WaitingWorkers
 from comfyward.errors import SetupFailed
@@ -61,17 +61,17 @@ from comfyward.store.backends import open_database
 from comfyward.store.db import now_ms
 from comfyward.store.notices import (
     CallersChanged,
-    Happened,
-    Listening,
-    LogCame,
+    LogUploaded,
     LogWanted,
     Notice,
+    RunEvents,
     SecretsGone,
     SecretsKept,
     ServerJoined,
+    Subscribed,
     Wake,
     WorkerJoined,
-    WorkerTold,
+    WorkerSignalled,
 )
 from comfyward.web.app import website
 
@@ -132,7 +132,7 @@ class Server:
         objects = Objects(settings.derived_objects_url(), settings.objects_endpoint, direct=direct)
         blobs = Blobs(self._db, objects)
         pools = sorted({*settings.accelerators, *(device.pool for device in self._devices)})
-        self._offers = Offers(
+        self._inventory = Inventory(
             self._db,
             pools,
             settings.accelerator_aliases,
@@ -196,7 +196,7 @@ class Server:
         """Raises SetupFailed for settings that name a pool which nobody serves and none is configured for."""
         settings = self._settings
         known = {*settings.accelerators, *(device.pool for device in self._devices)}
-        known |= {pool.name for pool in await self._offers.pools()} | set(await self._db.read(workers.known_pools))
+        known |= {pool.name for pool in await self._inventory.pools()} | set(await self._db.read(workers.known_pools))
         named = {"COMFYWARD_LARGER_POOLS": [*settings.larger_pools, *settings.larger_pools.values()]}
         named["COMFYWARD_DEFAULT_ACCELERATOR"] = [settings.default_accelerator] if settings.default_accelerator else []
         for setting, pools in named.items():
@@ -231,7 +231,7 @@ class Server:
         recorder = Recorder(self._db, self._blobs, self._publisher, settings.prices)
         intake = Intake(
             self._db,
-            self._offers,
+            self._inventory,
             self._blobs,
             self._guard,
             self._secrets,
@@ -256,7 +256,7 @@ class Server:
             db=self._db,
             auth=auth,
             intake=intake,
-            offers=self._offers,
+            inventory=self._inventory,
             leases=self._leases,
             recorder=recorder,
             blobs=self._blobs,
@@ -296,13 +296,13 @@ class Server:
                 for loop in self._loops:
                     if loop.name == name:
                         loop.wake()
-            case WorkerTold(worker_id):
+            case WorkerSignalled(worker_id):
                 self._leases.answer_heartbeat(worker_id)
             case WorkerJoined(worker_id):
                 self._leases.forget_asker(worker_id)
             case LogWanted(worker_id):
                 self._leases.want_log(worker_id)
-            case LogCame(worker_id, text):
+            case LogUploaded(worker_id, text):
                 self._leases.log_came(worker_id, text)
             case SecretsKept(run_id, secrets):
                 self._secrets.know(run_id, secrets)
@@ -310,7 +310,7 @@ class Server:
                 self._secrets.forget_here(run_id)
             case CallersChanged():
                 self._auth.forget_here()
-            case Happened() | Listening() | ServerJoined():
+            case RunEvents() | Subscribed() | ServerJoined():
                 self._relay.hear(notice)
 
     def _look_everywhere(self) -> None:

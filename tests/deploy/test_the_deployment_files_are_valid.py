@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from comfyward import measures
+from comfyward import metrics
 from comfyward.fleet.pools import load_fleet
 from comfyward.settings import Settings
 
@@ -149,5 +149,5 @@ def test_every_measure_on_the_dashboard_and_in_the_scaler_exists() -> None:
 
 
 def _source() -> str:
-    api = Path(measures.__file__).parent / "api" / "metrics.py"
-    return Path(measures.__file__).read_text() + api.read_text()
+    api = Path(metrics.__file__).parent / "api" / "metrics.py"
+    return Path(metrics.__file__).read_text() + api.read_text()

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from comfyward.dispatch import changes
-from comfyward.dispatch.changes import Left
+from comfyward.dispatch import transitions
+from comfyward.dispatch.transitions import Left
 from comfyward.runs.change import RunEnded, RunRequeued
 from comfyward.runs.run import EndReason, State
 from comfyward.store import queue, runs
@@ -33,7 +33,7 @@ def test_when_an_attempt_is_over(store: Store, reason: EndReason, kind: type[Any
     assert store.write(queue.start, "lease", 1, now_ms()).state is State.RUNNING
     produced = store.write(_produced, "r")
 
-    change = store.write(changes.ended, produced.run, reason, now_ms(), prices={}, left=LEFT)
+    change = store.write(transitions.ended, produced.run, reason, now_ms(), prices={}, left=LEFT)
 
     assert (type(change), change.run.state) == (kind, state)
     assert change.run == store.read(runs.get_any, "r")
@@ -42,7 +42,7 @@ def test_when_an_attempt_is_over(store: Store, reason: EndReason, kind: type[Any
 def test_when_a_run_goes_to_a_larger_pool(store: Store) -> None:
     store.new_run("r", max_attempts=1, fallback_pool="H100")
 
-    change = store.write(changes.ended, store.assign("r"), EndReason.OOM, now_ms(), prices={})
+    change = store.write(transitions.ended, store.assign("r"), EndReason.OOM, now_ms(), prices={})
 
     assert (type(change), change.run.pool) == (RunRequeued, "H100")
     assert change.run == store.read(runs.get_any, "r")
@@ -51,7 +51,7 @@ def test_when_a_run_goes_to_a_larger_pool(store: Store) -> None:
 def test_when_a_run_is_given_back(store: Store) -> None:
     store.new_run("r")
 
-    change = store.write(changes.given_back, store.assign("r"), now_ms())
+    change = store.write(transitions.given_back, store.assign("r"), now_ms())
 
     assert (change.run.state, change.run.attempt) == (State.QUEUED, 0)
     assert change.run == store.read(runs.get_any, "r")
@@ -60,7 +60,7 @@ def test_when_a_run_is_given_back(store: Store) -> None:
 def test_when_a_run_ends_in_the_queue(store: Store) -> None:
     store.new_run("r")
 
-    change = store.write(changes.ended, store.read(runs.get_any, "r"), EndReason.CANCELLED, now_ms(), prices={})
+    change = store.write(transitions.ended, store.read(runs.get_any, "r"), EndReason.CANCELLED, now_ms(), prices={})
 
     assert (change.run.state, change.run.end_reason) == (State.CANCELLED, EndReason.CANCELLED)
     assert change.run == store.read(runs.get_any, "r")
@@ -70,4 +70,4 @@ def _produced(conn: Any, run_id: str) -> Any:
     run = runs.get_any(conn, run_id)
     assert run is not None
     left = dataclasses.replace(LEFT, outputs=[{**OUTPUT, "id": "first"}], previews=[], run_time_ms=None)
-    return changes.produced(conn, run, left, taken=1, report_seq=2, now=now_ms())
+    return transitions.produced(conn, run, left, taken=1, report_seq=2, now=now_ms())

@@ -100,15 +100,15 @@ async def test_a_worker_stores_an_output_by_itself(s3: S3, store: Store, monkeyp
     blobs, data = Blobs(store.db, objects), b"a film"
     blob = Blob(blake3.blake3(data).hexdigest(), "s" * 64, len(data), "film.mp4")
     with pytest.raises(InvalidRequest, match="is not stored"):
-        await blobs.know_stored(blob)
+        await blobs.register(blob)
 
     url = await objects.put_url(blob_key(blob.digest), len(data))
     assert url is not None
     request = urllib.request.Request(url, data, shown_as(blob.name), method="PUT")
     assert urllib.request.urlopen(request).status == 200
-    await blobs.know_stored(blob)
+    await blobs.register(blob)
 
-    assert await blobs.keep(blob.digest)
+    assert await blobs.touch(blob.digest)
     assert await objects.read_all(blob_key(blob.digest)) == data
 
 

@@ -6,10 +6,10 @@ import dataclasses
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from comfyward.dispatch import changes, upkeep
+from comfyward.dispatch import maintenance, transitions
+from comfyward.dispatch.maintenance import Rescue
 from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.recorder import _apply
-from comfyward.dispatch.upkeep import Rescue
 from comfyward.errors import StaleLease
 from comfyward.runs.change import Change
 from comfyward.runs.run import EndReason, State
@@ -50,14 +50,14 @@ def test_an_expired_lease_is_its_holders_until_the_run_is_taken_away(store: Stor
 
     [expired] = store.read(queue.expired, now)
     assert store.write(queue.renew, ["lease", "unknown"], expires_at=now) == {"lease"}
-    store.write(changes.ended, expired, EndReason.WORKER_LOST, now, prices={})
+    store.write(transitions.ended, expired, EndReason.WORKER_LOST, now, prices={})
     assert store.read(runs.get_any, "r").state is State.QUEUED
     assert store.write(queue.renew, ["lease"], expires_at=now + 1000) == set()
     with pytest.raises(StaleLease):
         store.write(_apply, "lease", [Started(1)], {})
 
     assert store.assign("r", "second").attempt == 2
-    assert store.write(changes.ended, expired, EndReason.WORKER_LOST, now, prices={}) is None  # a late rescue
+    assert store.write(transitions.ended, expired, EndReason.WORKER_LOST, now, prices={}) is None  # a late rescue
 
 
 def test_a_server_that_stood_still_listens_before_it_calls_a_worker_lost(
@@ -67,7 +67,7 @@ def test_a_server_that_stood_still_listens_before_it_calls_a_worker_lost(
     store.assign("r", lease_ms=0)
     told: list[Change] = []
     rescue = Rescue(store.db, Publisher(told.extend), {})
-    monkeypatch.setattr(upkeep, "now_ms", lambda: now_ms() + 10_000)
+    monkeypatch.setattr(maintenance, "now_ms", lambda: now_ms() + 10_000)
 
     assert asyncio.run(rescue.tick()) == {}  # ten seconds have passed at once
     assert store.read(runs.get_any, "r").state is State.ASSIGNED
@@ -114,7 +114,7 @@ def test_a_final_run_stays_final(store: Store) -> None:
     store.write(_apply, "lease", [Ended(1, EndReason.COMPLETED, run_time_ms=1)], {})
 
     for late in (run, dataclasses.replace(run, state=State.RUNNING)):
-        assert store.write(changes.ended, late, EndReason.WORKER_LOST, now_ms(), prices={}) is None
+        assert store.write(transitions.ended, late, EndReason.WORKER_LOST, now_ms(), prices={}) is None
     assert store.read(runs.get_any, "r").state is State.SUCCEEDED
 
 
@@ -125,9 +125,9 @@ def test_a_transition_that_is_not_in_the_table_of_transitions_is_a_fault_of_ours
     over = store.read(runs.get_any, "r")
 
     with pytest.raises(AssertionError, match="succeeded -> failed"):
-        store.write(changes.ended, over, EndReason.TIMEOUT, now_ms(), prices={})
+        store.write(transitions.ended, over, EndReason.TIMEOUT, now_ms(), prices={})
     with pytest.raises(AssertionError, match="succeeded -> queued"):
-        store.write(changes.given_back, over, now_ms())
+        store.write(transitions.given_back, over, now_ms())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, Table, func, select
 
 from comfyward.accounts.account import Caller
-from comfyward.dispatch import changes
+from comfyward.dispatch import transitions
 from comfyward.errors import Conflict, NotFound
 from comfyward.runs.run import EndReason
 from comfyward.store import accounts, editor, files, imports, runs, sessions, uploads, webhooks, workflows
@@ -100,7 +100,9 @@ def test_what_changed_since_a_page_was_made(store: Store) -> None:
     store.new_run("theirs", store.bob, created_at=3000)
     store.new_run("over", created_at=1000)
     store.write(
-        lambda conn: changes.ended(conn, runs.get(conn, store.alice.id, "over"), EndReason.CANCELLED, 3000, prices={})
+        lambda conn: transitions.ended(
+            conn, runs.get(conn, store.alice.id, "over"), EndReason.CANCELLED, 3000, prices={}
+        )
     )
 
     assert set(store.read(runs.changed_since, store.alice.id, 2000, 10)) == {"new", "over"}
@@ -149,7 +151,7 @@ def test_an_account_is_erased_with_all_that_was_its_own(store: Store) -> None:
     assert store.read(sessions.caller, token, now) is None
     assert [account.name for account in store.read(accounts.find)] == ["bob"]
     assert store.read(accounts.retired) == []  # its run is still on its way
-    store.write(lambda conn: changes.ended(conn, runs.get(conn, alice, "r"), EndReason.CANCELLED, now, prices={}))
+    store.write(lambda conn: transitions.ended(conn, runs.get(conn, alice, "r"), EndReason.CANCELLED, now, prices={}))
     assert store.read(accounts.retired) == [alice]
     store.write(accounts.erase, alice)
 

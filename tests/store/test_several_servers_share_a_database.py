@@ -20,7 +20,7 @@ from comfyward.runs.run import Run
 from comfyward.store import accounts, queue, runs
 from comfyward.store.backends import open_database
 from comfyward.store.db import Database, now_ms
-from comfyward.store.notices import Happened, LogCame, Notice, Wake
+from comfyward.store.notices import LogUploaded, Notice, RunEvents, Wake
 from comfyward.store.postgres import WRITERS
 from tests.servers import Postgres
 from tests.store.conftest import Store
@@ -68,8 +68,8 @@ def test_what_both_want_to_write_first_is_written_once(servers: tuple[Database, 
 
 def test_notices_reach_the_other_server_whole_and_in_order(servers: tuple[Database, Database]) -> None:
     told: list[Notice] = [
-        LogCame("w", "é" * 20_000),
-        Happened([Event("run", "account", EventType.STATUS, {"state": "running"}, 3)]),
+        LogUploaded("w", "é" * 20_000),
+        RunEvents([Event("run", "account", EventType.STATUS, {"state": "running"}, 3)]),
         *(Wake(str(number)) for number in range(500)),
     ]
 
@@ -81,7 +81,7 @@ def test_notices_reach_the_other_server_whole_and_in_order(servers: tuple[Databa
         await other.listen(heard.put_nowait, lambda: None)
         await servers[0].write(_say_nonsense)
         for notice in told:
-            one.tell(notice)
+            one.send(notice)
         async with asyncio.timeout(10):
             found = [await heard.get() for _ in told]
         await one.close()
@@ -184,7 +184,7 @@ def test_a_server_that_starts_is_told_who_follows_what(servers: tuple[Database, 
         there = Relay(servers[1], hub)
         await servers[1].notices.listen(there.hear, lambda: None)  # type: ignore[arg-type]
         with hub.listen("account") as listener:
-            await servers[1].notices.told()
+            await servers[1].notices.flush()
             here = Relay(servers[0], Hub())
             await servers[0].notices.listen(here.hear, lambda: None)  # type: ignore[arg-type]
             here.start()
@@ -233,7 +233,7 @@ def test_a_listener_that_lost_its_connection_says_so_and_listens_again(servers: 
         async with asyncio.timeout(10):
             await missed.wait()
             await one.listen(lambda notice: None, lambda: None)
-            one.tell(Wake("after"))
+            one.send(Wake("after"))
             found = await heard.get()
         await one.close()
         await other.close()

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from comfyward.dispatch import changes
-from comfyward.dispatch.changes import Left
+from comfyward.dispatch import transitions
+from comfyward.dispatch.transitions import Left
 from comfyward.errors import NotFound
 from comfyward.runs.run import EndReason
 from comfyward.store import files, runs
@@ -29,7 +29,12 @@ def done(store: Store) -> Store:
     outputs = [left(OUTPUT, "a.png", "out-a"), left(BOTH, "sub/b.png", "out-b")]
     previews = [left(PREVIEW, "p.png", "pre-p"), left(BOTH, "q.png", "pre-q")]
     store.write(
-        changes.ended, run, EndReason.COMPLETED, 1000, prices={}, left=Left(outputs, previews, shown='{"outputs": {}}')
+        transitions.ended,
+        run,
+        EndReason.COMPLETED,
+        1000,
+        prices={},
+        left=Left(outputs, previews, shown='{"outputs": {}}'),
     )
     return store
 
@@ -71,7 +76,7 @@ def test_outdated_runs_are_purged_oldest_first(store: Store) -> None:
     for number in range(3):
         store.new_run(f"r{number}")
         run = store.assign(f"r{number}", f"lease-{number}")
-        store.write(changes.ended, run, EndReason.COMPLETED, 1000 - number, prices={})
+        store.write(transitions.ended, run, EndReason.COMPLETED, 1000 - number, prices={})
     store.new_run("waiting")
 
     assert store.write(runs.purge, deleted_before=0, finished_before=1001, limit=2) == 2

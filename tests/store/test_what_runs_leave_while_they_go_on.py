@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from comfyward.dispatch import changes
+from comfyward.dispatch import transitions
 from comfyward.dispatch.recorder import _apply
 from comfyward.errors import NotFound
 from comfyward.runs.event import EventType
@@ -101,7 +101,7 @@ def test_a_worker_that_is_lost_takes_nothing_along(begun: Store, attempts_left: 
         begun.write(runs.request_cancel, begun.alice.id, "r", now_ms())
         seen = dataclasses.replace(seen, cancel_requested_at=1)
 
-    begun.write(changes.ended, seen, EndReason.WORKER_LOST, now_ms(), prices={})
+    begun.write(transitions.ended, seen, EndReason.WORKER_LOST, now_ms(), prices={})
 
     run = run_of(begun)
     if attempts_left:

@@ -87,13 +87,13 @@ async def test_secrets_are_kept_until_their_run_is_over() -> None:
 
 
 class Wire(NoOthers):
-    """What one server tells the others."""
+    """Keeps what one server sends to the others."""
 
     def __init__(self) -> None:
-        self.told_others: list[Notice] = []
+        self.sent: list[Notice] = []
 
-    def tell(self, notice: Notice) -> None:
-        self.told_others.append(notice)
+    def send(self, notice: Notice) -> None:
+        self.sent.append(notice)
 
 
 async def test_the_other_servers_forget_secrets_too() -> None:
@@ -106,5 +106,5 @@ async def test_the_other_servers_forget_secrets_too() -> None:
     secrets.on_changes([RunEnded(a_run("another"), [])])  # which came without any
     elsewhere.forget_here("run")
 
-    assert wire.told_others == [SecretsKept("run", {"api_key_comfy_org": "k"}), SecretsGone("run")]
+    assert wire.sent == [SecretsKept("run", {"api_key_comfy_org": "k"}), SecretsGone("run")]
     assert elsewhere.of("run") == {}

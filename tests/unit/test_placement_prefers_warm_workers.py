@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyward.dispatch.placement import HELD_FACTOR, Match, Passed, Rules, WaitingRun, Worker, match
+from comfyward.dispatch.placement import HELD_FACTOR, Match, Rules, SkippedSince, WaitingRun, Worker, match
 
 WAIT_MS = 2000
 PASS_MS = 60_000
@@ -46,21 +46,21 @@ def test_a_worker_takes_the_first_run_whose_models_it_holds() -> None:
     found = match([worker("w", "a")], queue, [], WAIT_MS, RULES)
 
     assert [(each.id, chosen.id) for chosen, each in found.pairs] == [("warm", "w")]
-    assert found.passed == {"cold": Passed(WAIT_MS, WAIT_MS)}
+    assert found.skipped == {"cold": SkippedSince(WAIT_MS, WAIT_MS)}
 
 
 def test_how_long_a_run_is_overtaken_is_bounded() -> None:
     queue = [run("cold", "b"), run("warm", "a")]
 
-    def taken(now: int, passed: Passed, others: list[Worker]) -> str:
-        found: Match = match([worker("w", "a")], queue, others, now, RULES, {"cold": passed})
+    def taken(now: int, skipped: SkippedSince, others: list[Worker]) -> str:
+        found: Match = match([worker("w", "a")], queue, others, now, RULES, {"cold": skipped})
         return found.pairs[0][1].id
 
-    assert taken(PASS_MS - 1, Passed(0, 0), []) == "warm"
-    assert taken(PASS_MS, Passed(0, 0), []) == "cold"
+    assert taken(PASS_MS - 1, SkippedSince(0, 0), []) == "warm"
+    assert taken(PASS_MS, SkippedSince(0, 0), []) == "cold"
     held = [worker("other", "b", idle=False)]  # whose next it is: it may be overtaken for longer
-    assert taken(PASS_MS, Passed(0, None), held) == "warm"
-    assert taken(PASS_MS * HELD_FACTOR, Passed(0, None), held) == "cold"
+    assert taken(PASS_MS, SkippedSince(0, None), held) == "warm"
+    assert taken(PASS_MS * HELD_FACTOR, SkippedSince(0, None), held) == "cold"
 
 
 def test_nothing_overtakes_a_more_urgent_run() -> None:

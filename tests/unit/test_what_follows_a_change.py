@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from comfyward import measures
+from comfyward import metrics
 from comfyward.delivery.telemetry import Telemetry
 from comfyward.delivery.webhooks import WebhooksDue
 from comfyward.dispatch.placement import Worker
@@ -41,7 +41,7 @@ class Wire(NoOthers):
     def __init__(self) -> None:
         self.told_others: list[Notice] = []
 
-    def tell(self, notice: Notice) -> None:
+    def send(self, notice: Notice) -> None:
         self.told_others.append(notice)
 
 
@@ -142,4 +142,4 @@ def _worker(pool: str) -> Worker:
 
 
 def _counted(name: str, **labels: str) -> float | None:
-    return measures.registry.get_sample_value(name, labels)
+    return metrics.registry.get_sample_value(name, labels)

@@ -165,7 +165,7 @@ def _add_health(app: FastAPI, context: Context) -> None:
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
         return Response(
-            await exposition(context.db, await context.offers.catalog_lately()), media_type=CONTENT_TYPE_LATEST
+            await exposition(context.db, await context.inventory.catalog_lately()), media_type=CONTENT_TYPE_LATEST
         )
 
 

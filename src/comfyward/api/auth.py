@@ -63,7 +63,7 @@ class Auth:
     def forget(self) -> None:
         """Keys that have just been revoked, and accounts that have just changed, are asked for again at once."""
         self.forget_here()
-        self._db.notices.tell(CallersChanged())
+        self._db.notices.send(CallersChanged())
 
     def forget_here(self) -> None:
         """As `forget`, when another server has told so."""

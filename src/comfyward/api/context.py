@@ -13,9 +13,9 @@ from comfyward.delivery.webhooks import Webhooks
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.intake import Intake
+from comfyward.dispatch.inventory import Inventory
 from comfyward.dispatch.leases import Leases
 from comfyward.dispatch.mirrors import Mirrors
-from comfyward.dispatch.offers import Offers
 from comfyward.dispatch.recorder import Recorder
 from comfyward.dispatch.secrets import Secrets
 from comfyward.dispatch.uploads import Uploads
@@ -30,7 +30,7 @@ class Context:
     db: Database
     auth: Auth
     intake: Intake
-    offers: Offers
+    inventory: Inventory
     leases: Leases
     recorder: Recorder
     blobs: Blobs

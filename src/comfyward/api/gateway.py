@@ -27,7 +27,7 @@ from comfyward.runs.run import Face, Run
 from comfyward.store import queue, workers
 from comfyward.store.db import now_ms
 from comfyward.store.mirrors import Mirror
-from comfyward.store.notices import LogCame
+from comfyward.store.notices import LogUploaded
 from comfyward.store.workers import WorkerRow
 from comfyward.worker.protocol import (
     LEASE_HEADER,
@@ -98,7 +98,7 @@ def _life_routes(context: Context) -> list[Route]:
         text = await read_body(request, MAX_MESSAGE_BYTES)
         log = plain(text.decode("utf-8", "replace"))
         context.leases.log_came(worker_id, log)
-        db.notices.tell(LogCame(worker_id, log))
+        db.notices.send(LogUploaded(worker_id, log))
         return Response(status_code=204)
 
     return [
@@ -146,7 +146,7 @@ def _byte_routes(context: Context) -> list[Route]:
 
     async def output_stored(request: Request) -> Response:
         digest, offer = await _offer(request)
-        await context.blobs.know_stored(Blob(digest, offer.sha256, offer.size, offer.name))
+        await context.blobs.register(Blob(digest, offer.sha256, offer.size, offer.name))
         return Response(status_code=204)
 
     async def put_output(request: Request) -> Response:
@@ -210,7 +210,7 @@ def _digest(request: Request) -> str:
 
 async def _place(context: Context, digest: str, name: str, size: int) -> Response:
     """Where a worker is to take bytes of a digest."""
-    if await context.blobs.keep(digest):
+    if await context.blobs.touch(digest):
         return _answer(OutputPlace(is_there=True))
     url = await context.objects.put_url(blob_key(digest), size)
     return _answer(OutputPlace(url=url, headers=shown_as(name) if url else {}))

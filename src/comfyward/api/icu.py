@@ -19,8 +19,8 @@ from comfyward.api.paging import InvalidCursor, cursor_of, moment_of
 from comfyward.api.shapes import API_PREFIX, Shapes, iso
 from comfyward.api.whole_numbers import LARGEST, whole_number
 from comfyward.delivery.stream import stream_events, wait_until_over
+from comfyward.dispatch.forecast import QueueForecast, queue_forecast
 from comfyward.dispatch.intake import PRIORITIES, Submission
-from comfyward.dispatch.outlook import Outlook, outlook_of
 from comfyward.errors import Conflict, InvalidRequest, NotFound
 from comfyward.ids import new_id
 from comfyward.runs.files import Inline, parse_files
@@ -134,8 +134,8 @@ def _add_run_routes(routes: APIRouter, context: Context) -> None:
     async def placement(request: Request, run_id: str, workflow_id: str | None = None) -> Response:
         """Where a queued run stands, what it waits for, and when it is expected to start."""
         run = await _run(context, request, run_id, workflow_id)
-        outlook = await outlook_of(context.db, run, context.leases.rules, context.fleet_slots().keys())
-        return Response(msgspec.json.encode(_placement(run, outlook)), media_type="application/json")
+        forecast = await queue_forecast(context.db, run, context.leases.rules, context.fleet_slots().keys())
+        return Response(msgspec.json.encode(_placement(run, forecast)), media_type="application/json")
 
     @routes.get(
         "/workflows/{workflow_id}/runs/{run_id}/events",
@@ -327,15 +327,15 @@ def _checked_key(key: str | None) -> str | None:
     return key or None
 
 
-def _placement(run: Run, outlook: Outlook | None) -> dict[str, Any]:
+def _placement(run: Run, forecast: QueueForecast | None) -> dict[str, Any]:
     placed = {"id": run.id, "state": run.state, "pool": run.pool, "worker": run.worker_id, "attempt": run.attempt}
-    if outlook is None:
+    if forecast is None:
         return {**placed, "place": None, "waits_for": None, "reason": None, "expected_start_at": None}
-    found = outlook.explanation
+    found = forecast.explanation
     expected = None if found.expected_in_ms is None else iso(now_ms() + found.expected_in_ms)
     return {
         **placed,
-        "place": outlook.place,
+        "place": forecast.place,
         "waits_for": found.waits_for,
         "reason": found.reason,
         "expected_start_at": expected,

@@ -141,27 +141,27 @@ def _add_offer_routes(routes: APIRouter, context: Context) -> None:
                     "workers": pool.workers,
                     "credits_per_second": prices.get(pool.name, 0.0),
                 }
-                for pool in await context.offers.pools()
+                for pool in await context.inventory.pools()
             ]
         )
 
     @routes.get("/models", tags=["offers"], summary="Models that graphs can name without bringing them")
     async def models(request: Request, folder: str | None = None) -> Response:
         caller = await context.auth.caller(request)
-        catalog = await context.offers.catalog() or Catalog()
+        catalog = await context.inventory.catalog() or Catalog()
         found = catalog.models_with(await context.db.read(files.usable_paths, caller.account.id))
         return answer({kind: names for kind, names in found.items() if folder in (None, kind)})
 
     @routes.get("/nodes", tags=["offers"], summary="Node classes that graphs can use")
     async def nodes(request: Request) -> Response:
         await context.auth.caller(request)
-        catalog = await context.offers.catalog()
+        catalog = await context.inventory.catalog()
         return answer([] if catalog is None else [_node_summary(name, info) for name, info in catalog.nodes.items()])
 
     @routes.get("/nodes/{class_type}", tags=["offers"], summary="A node class with its inputs")
     async def node(request: Request, class_type: str) -> Response:
         await context.auth.caller(request)
-        catalog = await context.offers.catalog()
+        catalog = await context.inventory.catalog()
         if catalog is None or class_type not in catalog.nodes:
             raise NotFound(f"There is no node class '{class_type}'.", hint="See GET /api/v1/nodes.")
         return answer(catalog.nodes[class_type])

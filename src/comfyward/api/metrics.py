@@ -10,7 +10,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from sqlalchemy import Connection
 
-from comfyward import measures
+from comfyward import metrics
 from comfyward.store import queue, webhooks, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.store.workers import WorkerRow
@@ -32,7 +32,7 @@ class _Now:
 async def exposition(db: Database, catalog: Catalog | None) -> bytes:
     """In Prometheus' text format."""
     failures = catalog.failures if catalog else ()
-    return generate_latest(_of_rows(await db.read(_look), failures, now_ms())) + generate_latest(measures.registry)
+    return generate_latest(_of_rows(await db.read(_look), failures, now_ms())) + generate_latest(metrics.registry)
 
 
 def _look(conn: Connection) -> _Now:

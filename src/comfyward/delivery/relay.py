@@ -19,7 +19,7 @@ from comfyward.runs.event import Event
 from comfyward.store import events as stored_events
 from comfyward.store import runs
 from comfyward.store.db import Database, now_ms
-from comfyward.store.notices import Happened, Listening, ServerJoined
+from comfyward.store.notices import RunEvents, ServerJoined, Subscribed
 
 INTEREST_LASTS_S = 30.0
 LATELY_S = 2.0  # longer than it takes until all have heard of a new follower
@@ -44,7 +44,7 @@ class Relay(Loop):
 
     def start(self) -> None:
         """Asks the other servers who follows what: this one does not know yet."""
-        self._db.notices.tell(ServerJoined())
+        self._db.notices.send(ServerJoined())
         super().start()
 
     def on_changes(self, changes: Sequence[Change]) -> None:
@@ -56,21 +56,21 @@ class Relay(Loop):
         if not self._db.is_shared:
             return
         if wanted := [event for event in events if self._is_wanted(event)]:
-            self._db.notices.tell(Happened(wanted))
+            self._db.notices.send(RunEvents(wanted))
         self._lately.add([event for event in events if event.seq is not None])
 
-    def hear(self, notice: Happened | Listening | ServerJoined) -> None:
+    def hear(self, notice: RunEvents | Subscribed | ServerJoined) -> None:
         match notice:
             case ServerJoined():
                 self._say_what_is_followed()
-            case Happened(events):
+            case RunEvents(events):
                 self._hub.publish(events)
-            case Listening(keys):
+            case Subscribed(keys):
                 until = time.monotonic() + INTEREST_LASTS_S
                 fresh = {key for key in keys if key not in self._wanted}
                 self._wanted.update(dict.fromkeys(keys, until))
                 if known := self._known_of(fresh):
-                    self._db.notices.tell(Happened(known))
+                    self._db.notices.send(RunEvents(known))
 
     async def tick(self) -> dict[str, int]:
         self._say_what_is_followed()
@@ -80,7 +80,7 @@ class Relay(Loop):
 
     def _say_what_is_followed(self) -> None:
         if keys := self._hub.keys:
-            self._db.notices.tell(Listening(keys))
+            self._db.notices.send(Subscribed(keys))
 
     async def _look(self, keys: list[str]) -> int:
         """Publishes what happened to followed runs and was not told here."""
@@ -100,7 +100,7 @@ class Relay(Loop):
         return [event for key in keys for event in (*self._lately.of(key), *self._hub.newest(key))]
 
     def _listening(self, key: str) -> None:
-        self._db.notices.tell(Listening([key]))
+        self._db.notices.send(Subscribed([key]))
 
     def _gap(self, run_id: str, last: int) -> None:
         task = asyncio.create_task(self._fill(run_id, last))

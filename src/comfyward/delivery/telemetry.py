@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from comfyward import measures
+from comfyward import metrics
 from comfyward.runs.change import Change, RunEnded, RunQueued
 from comfyward.runs.run import Run
 from comfyward.runs.stages import stages_of
@@ -23,14 +23,14 @@ class Telemetry:
         for change in changes:
             match change:
                 case RunQueued(pool):
-                    measures.runs_submitted.labels(pool).inc()
+                    metrics.runs_submitted.labels(pool).inc()
                 case RunEnded(run):
                     self._ended(run)
 
     def _ended(self, run: Run) -> None:
-        measures.runs_ended.labels(run.pool, str(run.end_reason)).inc()
+        metrics.runs_ended.labels(run.pool, str(run.end_reason)).inc()
         for stage in stages_of(run):
-            measures.stage_seconds.labels(run.pool, stage.name).observe((stage.end - stage.begin) / 1000)
+            metrics.stage_seconds.labels(run.pool, stage.name).observe((stage.end - stage.begin) / 1000)
         log.info(
             "run %s ended: %s",
             run.id,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import aiohttp
 from yarl import URL
 
-from comfyward import measures
+from comfyward import metrics
 from comfyward.errors import FetchRefused
 from comfyward.files.guard import Guard
 from comfyward.ids import sign_webhook
@@ -70,7 +70,7 @@ class WebhooksDue:
 
     def tell(self) -> None:
         self.hint.set()
-        self._notices.tell(Wake(Webhooks.name))
+        self._notices.send(Wake(Webhooks.name))
 
 
 class Webhooks(Loop):
@@ -145,7 +145,7 @@ class Webhooks(Loop):
     async def _deliver(self, due: DueDelivery) -> None:
         attempt = await self._try(due)
         now = now_ms()
-        measures.webhook_attempts.labels("delivered" if attempt.delivered else "failed").inc()
+        metrics.webhook_attempts.labels("delivered" if attempt.delivered else "failed").inc()
         next_at = None if attempt.delivered or attempt.status == GONE else self._next_at(due, now)
         await self._db.write(
             webhooks.record,

@@ -31,7 +31,7 @@ class Blobs:
     ) -> Blob:
         """Raises TooLarge, StorageFull, and DigestMismatch when the bytes do not have the digest."""
         async with self._objects.receive(chunks, limit=limit, digest=digest, name=name) as received:
-            if not await self.keep(received.blob.digest):
+            if not await self.touch(received.blob.digest):
                 await received.keep()
                 await self._know(received.blob)
             return received.blob
@@ -56,17 +56,17 @@ class Blobs:
         """Stores small blobs (by digest, each with a name); whoever asked writes their rows. Raises DigestMismatch."""
         stored = []
         for digest, (name, data) in named.items():
-            is_there = await self.keep(digest)
+            is_there = await self.touch(digest)
             stored.append(await self._objects.put_bytes(data, digest, name, write=not is_there))
         return stored
 
-    async def know_stored(self, blob: Blob) -> None:
+    async def register(self, blob: Blob) -> None:
         """Bytes that a worker has stored by itself. Raises InvalidRequest when they are not there."""
         if await self._objects.size_of(blob_key(blob.digest)) != blob.size:
             raise InvalidRequest(f"The output '{blob.name}' was announced but is not stored.")
         await self._know(blob)
 
-    async def keep(self, digest: str) -> bool:
+    async def touch(self, digest: str) -> bool:
         """Whether a blob is here, in which case the next sweep leaves it; one that is being removed is waited out."""
         while await self._db.look(files.is_blob_known, digest):
             if await self._db.write(files.touch_blob, digest, now_ms()):

@@ -69,7 +69,7 @@ class Imports(Loop):
     def changed(self) -> None:
         """There is something to fetch, or no more: whichever server does it hears of it."""
         self.wake()
-        self._db.notices.tell(Wake(self.name))
+        self._db.notices.send(Wake(self.name))
 
     async def stop(self) -> None:
         """What is on its way goes on from there at the next start."""

@@ -11,9 +11,9 @@ import msgspec
 from sqlalchemy import Connection
 
 from comfyward.accounts.account import Caller
-from comfyward.dispatch import changes
+from comfyward.dispatch import transitions
 from comfyward.dispatch.blobs import Blobs
-from comfyward.dispatch.offers import Offers
+from comfyward.dispatch.inventory import Inventory
 from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.secrets import Secrets, without_secrets
 from comfyward.errors import Conflict, IdempotencyKeyUsed, InvalidRequest, NotFound
@@ -126,7 +126,7 @@ class Intake:
     def __init__(
         self,
         db: Database,
-        offers: Offers,
+        offers: Inventory,
         blobs: Blobs,
         guard: Guard,
         secrets: Secrets,
@@ -137,7 +137,7 @@ class Intake:
         limits: RunLimits,
         prices: Mapping[str, float],
     ) -> None:
-        self._db, self._offers, self._blobs, self._guard, self._secrets = db, offers, blobs, guard, secrets
+        self._db, self._inventory, self._blobs, self._guard, self._secrets = db, offers, blobs, guard, secrets
         self._publisher, self._tell_worker = publisher, tell_worker
         self._limits, self._prices, self._larger_pools = limits, prices, larger_pools
 
@@ -188,14 +188,14 @@ class Intake:
         """All that can be refused is refused here; what the graph names becomes files of the run."""
         self._guard_urls(submission)
         graph, timeout_s = parse_graph(submission.prompt), self._timeout(submission.timeout_s)
-        pools, catalog = await self._offers.look()
+        pools, catalog = await self._inventory.look()
         resolved = await self._resolved(account_id, submission.prompt, catalog)
         if resolved.files:
             graph = parse_graph(resolved.prompt)
         named = places_named(graph, catalog)
         paths = named.paths - set(resolved.files) - set(submission.files)
         place, own = await self._db.look(_belongings, account_id, submission.workflow_id, paths, named.folders)
-        accelerator, pool = self._offers.resolve(submission.accelerator or place.accelerator, pools)
+        accelerator, pool = self._inventory.resolve(submission.accelerator or place.accelerator, pools)
         brought = own | {path: Stored(file.digest, file.size) for path, file in resolved.files.items()}
         brought |= submission.files
         prompt = with_slashes(resolved.prompt, graph, catalog, Paths(brought))
@@ -346,10 +346,10 @@ def _insert(
         if key_is_single_use:  # another server wrote it since the claim
             raise IdempotencyKeyUsed("This Idempotency-Key was used before.")
         return run_id, []
-    made: list[Change | None] = [changes.queued(conn, new)]
+    made: list[Change | None] = [transitions.queued(conn, new)]
     if has_credit_limit and accounts.out_of_credit(conn, [new.account_id]):
         run = runs.get(conn, new.account_id, run_id)
-        made.append(changes.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, new.created_at, prices=prices))
+        made.append(transitions.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, new.created_at, prices=prices))
     return run_id, made
 
 
@@ -360,7 +360,7 @@ def _cancel(conn: Connection, account_id: str, run_id: str, prices: Mapping[str,
         return run, None
     if run.state is not State.QUEUED:
         return runs.get(conn, account_id, run_id), RunWatched([Event(run_id, account_id, EventType.CANCELLING)])
-    change = changes.ended(conn, run, EndReason.CANCELLED, now, prices=prices)
+    change = transitions.ended(conn, run, EndReason.CANCELLED, now, prices=prices)
     return runs.get(conn, account_id, run_id), change
 
 

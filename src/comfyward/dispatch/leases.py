@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
-from comfyward import measures
-from comfyward.dispatch import changes
-from comfyward.dispatch.placement import Passed, Rules, WaitingRun, Worker, in_order, match, within_limits
+from comfyward import metrics
+from comfyward.dispatch import transitions
+from comfyward.dispatch.placement import Rules, SkippedSince, WaitingRun, Worker, in_order, match, within_limits
 from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.waiting import HAND_OUT, WaitingWorkers
 from comfyward.errors import StaleLease
@@ -27,7 +27,7 @@ from comfyward.runs.change import Change, RunAssigned
 from comfyward.runs.run import EndReason, Run
 from comfyward.store import accounts, queue, runs, workers
 from comfyward.store.db import Database, now_ms
-from comfyward.store.notices import LogWanted, WorkerJoined, WorkerTold
+from comfyward.store.notices import LogWanted, WorkerJoined, WorkerSignalled
 from comfyward.worker.protocol import Ask, Heartbeat, Orders
 
 QUEUE_LOOKAHEAD = 200
@@ -79,7 +79,7 @@ class Leases(Loop):
         self.rules = rules
         self._known: dict[str, _Standing] = {}
         self._logs: dict[str, asyncio.Future[str]] = {}
-        self._passed: Mapping[str, Passed] = {}
+        self._skipped: Mapping[str, SkippedSince] = {}
         self._had: dict[str, collections.deque[str]] = {}  # files by worker
         self._askers: dict[str, tuple[str, Asker]] = {}  # by worker, with the life that it is of
         self._forgotten = 0  # how often some were
@@ -90,7 +90,7 @@ class Leases(Loop):
     def welcome(self, worker_id: str) -> None:
         """A worker has said hello here, and begun a new life: no server goes by an earlier one."""
         self.forget_asker(worker_id)
-        self._db.notices.tell(WorkerJoined(worker_id))
+        self._db.notices.send(WorkerJoined(worker_id))
 
     async def asker(self, worker_id: str, incarnation: str) -> Asker:
         """The worker behind a call. Raises StaleLease when another life of it has said hello since."""
@@ -150,7 +150,7 @@ class Leases(Loop):
         if asked is None:
             asked = self._logs[worker_id] = asyncio.get_running_loop().create_future()
         self.want_log(worker_id)
-        self._db.notices.tell(LogWanted(worker_id))
+        self._db.notices.send(LogWanted(worker_id))
         try:
             return await asyncio.wait_for(asyncio.shield(asked), timeout_s)
         except TimeoutError:
@@ -173,7 +173,7 @@ class Leases(Loop):
         """There is an order for a worker in its rows: its held heartbeat is answered, wherever it is held."""
         if worker_id is not None:
             self.answer_heartbeat(worker_id)
-            self._db.notices.tell(WorkerTold(worker_id))
+            self._db.notices.send(WorkerSignalled(worker_id))
 
     def answer_heartbeat(self, worker_id: str) -> None:
         """As `tell`, for a heartbeat that is held here."""
@@ -209,14 +209,14 @@ class Leases(Loop):
         if not pools or await self._db.look(queue.is_empty, pools):
             return {}
         asking, others = self._waiting.asking, await self._others()
-        match_queue = _Match(asking, others, self.rules, self._passed, int(self.lease_s * 1000), self._prices)
+        match_queue = _Match(asking, others, self.rules, self._skipped, int(self.lease_s * 1000), self._prices)
         matched = await self._db.write(match_queue.apply)
-        self._passed = matched.passed
+        self._skipped = matched.skipped
         self._waiting.matched(is_any_left=matched.is_any_left)
         self._publisher.publish(*matched.unpaid)
         for assigned in matched.assigned:
             run = assigned.run
-            measures.handed_out.labels(run.pool, _held(run, asking)).inc()
+            metrics.handed_out.labels(run.pool, _held(run, asking)).inc()
             self._publisher.publish(assigned)
             self._remember_files(run)
             await self._hand_over(run)
@@ -248,14 +248,14 @@ class Leases(Loop):
         if standing := self._known.get(run.worker_id):
             standing.busy = True
         if not self._waiting.give(run.worker_id, run):
-            self._publisher.publish(await self._db.write(changes.given_back, run, now_ms()))
+            self._publisher.publish(await self._db.write(transitions.given_back, run, now_ms()))
 
     async def _take_back_unheard(self, ask: Ask) -> None:
         """A worker that does not know a lease of its own never got the answer that carried it."""
         if ask.heard:
             return
         for run in await self._db.look(_unheard, ask.worker_id, ask.holding):
-            self._publisher.publish(await self._db.write(changes.given_back, run, now_ms()))
+            self._publisher.publish(await self._db.write(transitions.given_back, run, now_ms()))
 
     async def _renew(self, standing: _Standing, heartbeat: Heartbeat) -> Orders:
         now = now_ms()
@@ -284,7 +284,7 @@ class Matched:
 
     assigned: Sequence[RunAssigned] = ()
     unpaid: Sequence[Change | None] = ()
-    passed: Mapping[str, Passed] = field(default_factory=dict)
+    skipped: Mapping[str, SkippedSince] = field(default_factory=dict)
     look_again: bool = False
     is_any_left: bool = False
 
@@ -296,7 +296,7 @@ class _Match:
     asking: list[tuple[Worker, str]]
     others: list[Worker]
     rules: Rules
-    passed: Mapping[str, Passed]
+    skipped: Mapping[str, SkippedSince]
     lease_ms: int
     prices: Mapping[str, float]
 
@@ -310,10 +310,10 @@ class _Match:
         ended = self._end(conn, [head.id for head in heads if head.account_id in unpaid], now)
         waiting = [_waiting_run(head) for head in heads if head.account_id not in unpaid]
         waiting = within_limits(in_order(waiting, now, self.rules.ageing_ms), _places_left(conn, heads))
-        found = match([worker for worker, _ in self.asking], waiting, self.others, now, self.rules, self.passed)
+        found = match([worker for worker, _ in self.asking], waiting, self.others, now, self.rules, self.skipped)
         assigned = self._assign(conn, found.pairs, now)  # those that are missing, another server is handing out
         is_any_left = len(waiting) > len(found.pairs) or len(heads) >= QUEUE_LOOKAHEAD
-        return Matched(assigned, ended, found.passed, bool(found.pairs) and is_any_left, is_any_left)
+        return Matched(assigned, ended, found.skipped, bool(found.pairs) and is_any_left, is_any_left)
 
     def _assign(self, conn: Connection, pairs: list[tuple[Worker, WaitingRun]], now: int) -> list[RunAssigned]:
         devices = {worker.id: device for worker, device in self.asking}
@@ -321,11 +321,11 @@ class _Match:
             queue.HandOut(waiting.id, worker.id, devices[worker.id], new_secret()) for worker, waiting in pairs
         ]
         assigned = queue.assign(conn, hand_outs, expires_at=now + self.lease_ms, now=now)
-        return [changes.assigned(conn, run, now) for run in assigned]
+        return [transitions.assigned(conn, run, now) for run in assigned]
 
     def _end(self, conn: Connection, run_ids: list[str], now: int) -> list[Change | None]:
         found = [run for run_id in run_ids if (run := runs.get_any(conn, run_id))]
-        return [changes.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, now, prices=self.prices) for run in found]
+        return [transitions.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, now, prices=self.prices) for run in found]
 
 
 def _waiting_run(head: queue.Candidate) -> WaitingRun:
@@ -395,5 +395,5 @@ def _forget_worker(
     workers.leave(conn, worker_id, now)
     held = queue.leased_by(conn, worker_id)
     if said_goodbye:
-        return [changes.given_back(conn, run, now) for run in held]
-    return [changes.ended(conn, run, EndReason.WORKER_LOST, now, prices=prices) for run in held]
+        return [transitions.given_back(conn, run, now) for run in held]
+    return [transitions.ended(conn, run, EndReason.WORKER_LOST, now, prices=prices) for run in held]

@@ -33,7 +33,7 @@ class Mirrors:
 
     async def know(self, key: str, blob: Blob) -> None:
         """A worker has stored what a source has. Raises InvalidRequest when it has not."""
-        await self._blobs.know_stored(blob)
+        await self._blobs.register(blob)
         await self._db.write(mirrors.put, key, blob.digest, now_ms())
 
 

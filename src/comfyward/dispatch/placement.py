@@ -1,7 +1,7 @@
 """Which run for which worker: pure, decided whenever a worker asks or a run arrives.
 
 The order of runs is priority, which grows with age, then turns that are fair between accounts, then age; those whose
-account or key has as many on their way as it may are passed over. A worker takes the first run of its priority whose
+account or key has as many on their way as it may are skipped. A worker takes the first run of its priority whose
 models it holds; the others go to the worker that needs to load the least, among equals to one whose host has the files.
 That a run is overtaken by warmer ones, or waits beside an idle worker for a warm one, is bounded in time, so that
 affinity never starves it.
@@ -113,8 +113,8 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class Passed:
-    """Since when (ms) a run is passed over: at all, and while no worker holds its models (None: one does)."""
+class SkippedSince:
+    """Since when (ms) a run is skipped: at all, and while no worker holds its models (None: one does)."""
 
     since: int
     unheld_since: int | None
@@ -122,10 +122,10 @@ class Passed:
 
 @dataclass(frozen=True)
 class Match:
-    """Pairs of worker and run, at most one each, and what is passed over in their favour."""
+    """Pairs of worker and run, at most one each, and what is skipped in their favour."""
 
     pairs: list[tuple[Worker, WaitingRun]]
-    passed: dict[str, Passed]
+    skipped: dict[str, SkippedSince]
 
 
 def match(
@@ -134,23 +134,23 @@ def match(
     others: Iterable[Worker],
     now_ms: int,
     rules: Rules,
-    passed: Mapping[str, Passed] = MappingProxyType({}),
+    skipped: Mapping[str, SkippedSince] = MappingProxyType({}),
 ) -> Match:
     """One round of hand-outs. `queue` is in order, `others` are the workers known beside those that ask.
 
-    Of the runs of one priority, first come those that have been passed over for long enough, then each worker takes
+    Of the runs of one priority, first come those that have been skipped for long enough, then each worker takes
     the first one whose models it holds, then the rest go in order.
     """
     round_ = _Round(asking, others, now_ms, rules)
     for _, group in itertools.groupby(queue, lambda run: run.priority):
         equals = list(group)
-        for run in [run for run in equals if round_.is_due(run, passed.get(run.id))]:
+        for run in [run for run in equals if round_.is_due(run, skipped.get(run.id))]:
             round_.give(run, may_wait=False)
         for run in equals:
             round_.give_to_holder(run)
         for run in equals:
             round_.give(run, may_wait=now_ms - run.queued_at < rules.affinity_wait_ms)
-    return Match(round_.pairs, round_.passed_over(queue, passed))
+    return Match(round_.pairs, round_.skipped(queue, skipped))
 
 
 class _Round:
@@ -169,13 +169,13 @@ class _Round:
         self._held: dict[tuple[str, str, frozenset[str]], bool] = {}
         self.pairs: list[tuple[Worker, WaitingRun]] = []
 
-    def is_due(self, run: WaitingRun, passed: Passed | None) -> bool:
-        """Whether it has been passed over for as long as it may be."""
-        if passed is None:
+    def is_due(self, run: WaitingRun, skipped: SkippedSince | None) -> bool:
+        """Whether it has been skipped for as long as it may be."""
+        if skipped is None:
             return False
-        if passed.unheld_since is not None and not self.is_held(run):
-            return self._now_ms - passed.unheld_since >= self._rules.pass_ms
-        return self._now_ms - passed.since >= self._rules.pass_ms * HELD_FACTOR
+        if skipped.unheld_since is not None and not self.is_held(run):
+            return self._now_ms - skipped.unheld_since >= self._rules.pass_ms
+        return self._now_ms - skipped.since >= self._rules.pass_ms * HELD_FACTOR
 
     def give(self, run: WaitingRun, *, may_wait: bool) -> None:
         """To the free worker that has to load the least, unless a busy one that holds the models is waited for."""
@@ -203,10 +203,10 @@ class _Round:
             self._held[key] = any(kind.serves(run) and kind.holds(run) for kind in self._every)
         return self._held[key]
 
-    def passed_over(self, queue: Sequence[WaitingRun], before: Mapping[str, Passed]) -> dict[str, Passed]:
+    def skipped(self, queue: Sequence[WaitingRun], before: Mapping[str, SkippedSince]) -> dict[str, SkippedSince]:
         """Runs that stay although a later one was taken, each since when."""
         last = max((place for place, run in enumerate(queue) if run.id in self._taken), default=-1)
-        over: dict[str, Passed] = {}
+        over: dict[str, SkippedSince] = {}
         for place, run in enumerate(queue):
             known = before.get(run.id)
             if run.id in self._taken or (place > last and known is None):
@@ -214,7 +214,7 @@ class _Round:
             since = known.since if known else self._now_ms
             unheld = known.unheld_since if known else None
             held = self.is_held(run)
-            over[run.id] = Passed(since, None if held else (self._now_ms if unheld is None else unheld))
+            over[run.id] = SkippedSince(since, None if held else (self._now_ms if unheld is None else unheld))
         return over
 
     def _one(self, kind: Kind, run: WaitingRun) -> Worker | None:

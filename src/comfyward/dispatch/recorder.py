@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
-from comfyward.dispatch import changes
+from comfyward.dispatch import transitions
 from comfyward.dispatch.blobs import Blobs
-from comfyward.dispatch.changes import Left
 from comfyward.dispatch.publisher import Publisher
+from comfyward.dispatch.transitions import Left
 from comfyward.errors import InvalidRequest, StaleLease
 from comfyward.files.objects import Blob
 from comfyward.ids import new_uuid
@@ -48,7 +48,7 @@ class Recorder:
     async def record(self, message: Reports) -> None:
         """Raises StaleLease when the lease is no longer its holder's."""
         if message.staged:
-            self._publisher.publish(await self._db.write(changes.staged, message.lease, now_ms()))
+            self._publisher.publish(await self._db.write(transitions.staged, message.lease, now_ms()))
         numbered = [report for report in message.reports if isinstance(report, Started | Produced | Ended | Released)]
         if not numbered:
             run_id, account_id = await self._db.look(_run_under, message.lease)
@@ -121,7 +121,7 @@ def _apply(
         match report:
             case Produced() if report.seq > last:
                 left = _left(conn, report)
-                if produced := changes.produced(conn, run, left, taken=last, report_seq=report.seq, now=now):
+                if produced := transitions.produced(conn, run, left, taken=last, report_seq=report.seq, now=now):
                     run, last, taken[report.seq] = produced.run, report.seq, produced
             case Ended() | Released() if report.seq > last:
                 if over := _over(conn, run, report, prices, now):
@@ -134,7 +134,7 @@ def _apply(
 
 def _begun(conn: Connection, lease: str, first: Numbered, now: int) -> tuple[Run, int, dict[int, Change]]:
     """The run under a lease, begun when the first report says so, with the number of the last report taken."""
-    if isinstance(first, Started) and (begun := changes.started(conn, lease, first.seq, now)):
+    if isinstance(first, Started) and (begun := transitions.started(conn, lease, first.seq, now)):
         return begun.run, first.seq, {first.seq: begun}
     found = queue.leased(conn, lease)
     if found is None:
@@ -147,9 +147,9 @@ def _over(
 ) -> RunEnded | RunRequeued | None:
     match report:
         case Released():
-            return changes.given_back(conn, run, now)
+            return transitions.given_back(conn, run, now)
         case Ended():
-            return changes.ended(conn, run, report.reason, now, prices=prices, left=_left(conn, report))
+            return transitions.ended(conn, run, report.reason, now, prices=prices, left=_left(conn, report))
 
 
 def _left(conn: Connection, report: Produced | Ended) -> Left:

@@ -23,8 +23,8 @@ class Secrets:
         """Returns when the other servers have been told, any of which may hand the run out."""
         if secrets:
             self.know(run_id, secrets)
-            self._notices.tell(SecretsKept(run_id, dict(secrets)))
-            await self._notices.told()
+            self._notices.send(SecretsKept(run_id, dict(secrets)))
+            await self._notices.flush()
 
     def know(self, run_id: str, secrets: Mapping[str, Any]) -> None:
         """They came with a run, here or at another server. The oldest go when there are too many."""
@@ -35,7 +35,7 @@ class Secrets:
     def forget(self, run_id: str) -> None:
         """Here and at the other servers."""
         if self._kept.pop(run_id, None) is not None:
-            self._notices.tell(SecretsGone(run_id))
+            self._notices.send(SecretsGone(run_id))
 
     def forget_here(self, run_id: str) -> None:
         self._kept.pop(run_id, None)

@@ -92,7 +92,7 @@ class WaitingWorkers:
         Only then: two servers that look at the same run at once are in each other's way.
         """
         if self._has_news and is_any_left:
-            self._notices.tell(Wake(HAND_OUT))
+            self._notices.send(Wake(HAND_OUT))
         self._has_news = False
 
     def _came(self, pool: str) -> None:

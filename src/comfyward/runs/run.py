@@ -10,11 +10,11 @@ from typing import Any
 class State(StrEnum):
     """Where a run is. Each comment says who moves a run in."""
 
-    QUEUED = "queued"  # intake puts it here; recorder and upkeep put it back for another attempt
+    QUEUED = "queued"  # intake puts it here; recorder and maintenance put it back for another attempt
     ASSIGNED = "assigned"  # leases hands it to a worker, which fetches its files
     RUNNING = "running"  # recorder, when the worker says that ComfyUI has it
     SUCCEEDED = "succeeded"  # recorder; final
-    FAILED = "failed"  # recorder, upkeep, or intake for an account out of credit; final
+    FAILED = "failed"  # recorder, maintenance, or intake for an account out of credit; final
     CANCELLED = "cancelled"  # recorder, or intake for a run that was still queued; final
 
     @property

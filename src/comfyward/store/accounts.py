@@ -151,7 +151,7 @@ def rotate_webhook_secret(conn: Connection, account_id: str, now: int) -> str:
 
 
 def retire(conn: Connection, account_id: str, now: int) -> None:
-    """Closes an account: nobody gets in any more, and upkeep erases it once its runs are over.
+    """Closes an account: nobody gets in any more, and maintenance erases it once its runs are over.
 
     Raises Conflict for the last admin.
     """

@@ -21,7 +21,7 @@ class Wake(msgspec.Struct, frozen=True, tag="wake"):
     loop: str
 
 
-class WorkerTold(msgspec.Struct, frozen=True, tag="worker"):
+class WorkerSignalled(msgspec.Struct, frozen=True, tag="worker"):
     """There is an order for a worker in its rows: whoever holds its heartbeat answers it."""
 
     worker_id: str
@@ -39,7 +39,7 @@ class LogWanted(msgspec.Struct, frozen=True, tag="log_wanted"):
     worker_id: str
 
 
-class LogCame(msgspec.Struct, frozen=True, tag="log_came"):
+class LogUploaded(msgspec.Struct, frozen=True, tag="log_came"):
     worker_id: str
     text: str
 
@@ -61,7 +61,7 @@ class CallersChanged(msgspec.Struct, frozen=True, tag="callers"):
     """A key was revoked, or an account changed: what is remembered of callers is outdated."""
 
 
-class Happened(msgspec.Struct, frozen=True, tag="events"):
+class RunEvents(msgspec.Struct, frozen=True, tag="events"):
     """Events of runs."""
 
     events: list[Event]
@@ -71,7 +71,7 @@ class ServerJoined(msgspec.Struct, frozen=True, tag="server"):
     """A server has started: it has to be told who follows what."""
 
 
-class Listening(msgspec.Struct, frozen=True, tag="listening"):
+class Subscribed(msgspec.Struct, frozen=True, tag="listening"):
     """Somebody here follows these runs and accounts: tell what happens to them."""
 
     keys: list[str]
@@ -79,20 +79,20 @@ class Listening(msgspec.Struct, frozen=True, tag="listening"):
 
 Notice = (
     Wake
-    | WorkerTold
+    | WorkerSignalled
     | WorkerJoined
     | LogWanted
-    | LogCame
+    | LogUploaded
     | SecretsKept
     | SecretsGone
     | CallersChanged
-    | Happened
+    | RunEvents
     | ServerJoined
-    | Listening
+    | Subscribed
 )
 
 # Called on the event loop with each notice of another server; never with this server's own.
-Heard = Callable[[Notice], None]
+OnNotice = Callable[[Notice], None]
 
 
 class Notices(ABC):
@@ -101,15 +101,15 @@ class Notices(ABC):
     is_shared = True
 
     @abstractmethod
-    def tell(self, notice: Notice) -> None:
+    def send(self, notice: Notice) -> None:
         """Sends a notice soon; returns at once. Called on the event loop's thread."""
 
     @abstractmethod
-    async def told(self) -> None:
+    async def flush(self) -> None:
         """Returns when all that was told has been sent."""
 
     @abstractmethod
-    async def listen(self, heard: Heard, missed: Callable[[], None]) -> None:
+    async def listen(self, on_notice: OnNotice, missed: Callable[[], None]) -> None:
         """Begins to receive. `missed` is called when some may have been lost: look at the rows."""
 
     @abstractmethod
@@ -122,13 +122,13 @@ class NoOthers(Notices):
 
     is_shared = False
 
-    def tell(self, notice: Notice) -> None:
+    def send(self, notice: Notice) -> None:
         return
 
-    async def told(self) -> None:
+    async def flush(self) -> None:
         return
 
-    async def listen(self, heard: Heard, missed: Callable[[], None]) -> None:
+    async def listen(self, on_notice: OnNotice, missed: Callable[[], None]) -> None:
         return
 
     async def close(self) -> None:

@@ -18,7 +18,7 @@ import psycopg
 from sqlalchemy import URL
 
 from comfyward.ids import new_id
-from comfyward.store.notices import Heard, Notice, Notices
+from comfyward.store.notices import Notice, Notices, OnNotice
 
 log = logging.getLogger(__name__)
 
@@ -39,27 +39,27 @@ class PostgresNotices(Notices):
         self._conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._me = new_id()
         self._waiting: deque[Notice] = deque(maxlen=MAX_WAITING)
-        self._told = 0
-        self._more, self._all_told = asyncio.Event(), asyncio.Event()
+        self._sent = 0
+        self._more, self._all_sent = asyncio.Event(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._pieces: dict[tuple[str, str], list[str]] = {}
         self._closing = False
 
-    def tell(self, notice: Notice) -> None:
+    def send(self, notice: Notice) -> None:
         self._waiting.append(notice)
-        self._all_told.clear()
+        self._all_sent.clear()
         self._more.set()
 
-    async def told(self) -> None:
+    async def flush(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_S):
-                await self._all_told.wait()
+                await self._all_sent.wait()
 
-    async def listen(self, heard: Heard, missed: Callable[[], None]) -> None:
+    async def listen(self, on_notice: OnNotice, missed: Callable[[], None]) -> None:
         ready = asyncio.Event()
         self._tasks = [
-            asyncio.create_task(self._insist(lambda: self._listen(heard, missed, ready)), name="notices-heard"),
-            asyncio.create_task(self._insist(self._tell), name="notices-told"),
+            asyncio.create_task(self._with_retries(lambda: self._receive(on_notice, missed, ready)), name="notices-in"),
+            asyncio.create_task(self._with_retries(self._send), name="notices-out"),
         ]
         await ready.wait()
 
@@ -73,7 +73,7 @@ class PostgresNotices(Notices):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _with_retries(self, work: Callable[[], Awaitable[None]]) -> None:
         while not self._closing:
             try:
                 await work()
@@ -83,7 +83,7 @@ class PostgresNotices(Notices):
                 log.exception("notices: one failed; going on", extra={"action": "notices_failed"})
             await asyncio.sleep(0 if self._closing else RECONNECT_S)
 
-    async def _listen(self, heard: Heard, missed: Callable[[], None], ready: asyncio.Event) -> None:
+    async def _receive(self, on_notice: OnNotice, missed: Callable[[], None], ready: asyncio.Event) -> None:
         async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as conn:
             await conn.execute(f"LISTEN {CHANNEL}")
             if ready.is_set():
@@ -92,9 +92,9 @@ class PostgresNotices(Notices):
             ready.set()
             async for notice in conn.notifies():
                 for each in self._whole(notice.payload):
-                    heard(each)
+                    on_notice(each)
 
-    async def _tell(self) -> None:
+    async def _send(self) -> None:
         async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as conn:
             while self._waiting or not self._closing:
                 self._more.clear()
@@ -105,15 +105,15 @@ class PostgresNotices(Notices):
                         await conn.execute(f"SELECT pg_notify('{CHANNEL}', %s)", payload)
                     await asyncio.sleep(LINGER_S)
                 else:
-                    self._all_told.set()
+                    self._all_sent.set()
                     await self._more.wait()
 
     def _cut(self, text: str) -> list[str]:
-        self._told += 1
+        self._sent += 1
         starts = range(0, len(text), PIECE_CHARACTERS)
         last = len(starts) - 1
         return [
-            f"{self._me} {self._told} {last - index} {text[start : start + PIECE_CHARACTERS]}"
+            f"{self._me} {self._sent} {last - index} {text[start : start + PIECE_CHARACTERS]}"
             for index, start in enumerate(starts)
         ]
 

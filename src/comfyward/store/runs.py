@@ -360,7 +360,7 @@ def request_cancel(conn: Connection, account_id: str, run_id: str, now: int) -> 
 
 
 def remove(conn: Connection, account_id: str, run_id: str, now: int) -> None:
-    """Hides a final run from its account; upkeep removes it with its outputs. Raises NotFound."""
+    """Hides a final run from its account; maintenance removes it with its outputs. Raises NotFound."""
     get(conn, account_id, run_id)
     conn.execute(
         update(runs)
@@ -418,7 +418,7 @@ def log_of(conn: Connection, account_id: str, run_id: str) -> str:
 
 
 def add_blob_uses(conn: Connection, run_id: str, digests: set[str]) -> None:
-    """Says that a run needs these blobs (which it did not before), so that upkeep keeps them."""
+    """Says that a run needs these blobs (which it did not before), so that maintenance keeps them."""
     _USE_BLOB.many(conn, [{"digest": digest, "run_id": run_id} for digest in sorted(digests)])
 
 

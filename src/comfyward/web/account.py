@@ -190,7 +190,7 @@ async def export(visit: Visit) -> Response:
 
 
 async def delete(visit: Visit) -> Response:
-    """Closes the account at once; upkeep erases what is left once its runs have stopped."""
+    """Closes the account at once; maintenance erases what is left once its runs have stopped."""
     account, db = visit.account, visit.context.db
     if text_of(await visit.form(), "name") != account.name:
         raise PageError("This is not the account's name.", hint=f"Write '{account.name}' to delete it.", status=403)

@@ -29,7 +29,7 @@ def routes(pages: Pages) -> list[Route]:
 
 async def edit(visit: Visit) -> Response:
     workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
-    pools = await visit.context.offers.pools()
+    pools = await visit.context.inventory.pools()
     has_editor = visit.site.frontends.editor is not None
     return visit.page("editor.html", workflow=workflow, pools=pools, has_editor=has_editor)
 

@@ -155,13 +155,13 @@ def _limit(text: str) -> float | None:
 
 
 async def _fleet_values(visit: Visit) -> dict[str, Any]:
-    db, now, catalog = visit.context.db, now_ms(), await visit.context.offers.catalog_lately()
+    db, now, catalog = visit.context.db, now_ms(), await visit.context.inventory.catalog_lately()
     present = await db.read(workers.find, now - workers.PRESENT_MS)
     paused = [worker for worker in await db.read(workers.paused) if worker.id not in {each.id for each in present}]
     held = {worker.id: await db.read(queue.leased_by, worker.id) for worker in present}
     return {
         "now": now,
-        "pools": await visit.context.offers.pools(),
+        "pools": await visit.context.inventory.pools(),
         "slots": visit.context.fleet_slots(),
         "kept_up": visit.context.settings.local_min_workers,
         "prices": visit.context.settings.prices,

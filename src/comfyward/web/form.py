@@ -58,7 +58,7 @@ async def form_values(visit: Visit, workflow: Workflow) -> dict[str, Any]:
         "inputs": with_missing(_labelled(workflow, inputs), inputs),
         "lacking": await lacking(visit, workflow.graph, workflow.editor_graph, workflow.id),
         "action": f"/workflows/{workflow.id}/run",
-        "form_pools": await visit.context.offers.pools(),
+        "form_pools": await visit.context.inventory.pools(),
         "accelerator": workflow.accelerator,
         "made_of": workflow.updated_at,
         "max_choices": MAX_CHOICES,
@@ -111,7 +111,7 @@ async def change_run(visit: Visit) -> Response:
         inputs=inputs,
         first=[each.key for each in with_missing(shown_by_default(inputs), inputs)],
         action=f"/runs/{before.id}/change",
-        form_pools=await visit.context.offers.pools(),
+        form_pools=await visit.context.inventory.pools(),
         accelerator=before.accelerator,
         max_choices=MAX_CHOICES,
     )
@@ -139,7 +139,7 @@ async def all_inputs(visit: Visit, graph_text: str | None, brought: Iterable[str
     if graph_text is None:
         return []
     own = await _usable(visit, brought)
-    return inputs_of(parse_graph(msgspec.json.decode(graph_text)), await visit.context.offers.catalog_lately(), own)
+    return inputs_of(parse_graph(msgspec.json.decode(graph_text)), await visit.context.inventory.catalog_lately(), own)
 
 
 async def lacking(
@@ -147,7 +147,7 @@ async def lacking(
 ) -> list[Advice]:
     """What has to be brought or mended before a graph can run. A file that is only yet to be chosen is no trouble.
     `workflow_id` is the visitor's own workflow, whose editor they can open."""
-    catalog = await visit.context.offers.catalog_lately()
+    catalog = await visit.context.inventory.catalog_lately()
     if graph_text is None or catalog is None:
         return []
     try:

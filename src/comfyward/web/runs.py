@@ -14,7 +14,7 @@ from starlette.routing import Route
 from comfyward.accounts.usage import credits_for
 from comfyward.api.body import streamed
 from comfyward.api.paging import InvalidCursor, cursor_of, moment_of
-from comfyward.dispatch.outlook import outlook_of
+from comfyward.dispatch.forecast import queue_forecast
 from comfyward.files.objects import blob_key
 from comfyward.runs.files import disposition
 from comfyward.runs.run import Run, State
@@ -64,7 +64,7 @@ async def rows(visit: Visit) -> Response:
     run_ids = [run_id for run_id in visit.asked("ids").split(",") if run_id][:MAX_ROWS]
     which, names = _filter(visit, visit.asked("in") or None), await _names(visit)
     found = await visit.context.db.read(runs.among, visit.account.id, run_ids, which)
-    catalog = await visit.context.offers.catalog_lately()
+    catalog = await visit.context.inventory.catalog_lately()
     return visit.page("rows.part.html", runs=found, names=names, in_workflow=bool(visit.asked("in")), catalog=catalog)
 
 
@@ -86,10 +86,12 @@ async def list_values(visit: Visit, workflow_id: str | None) -> dict[str, Any]:
         "filters": dict.fromkeys(_FILTERS, "") | query,
         "is_filtered": bool(query),
         "states": list(STATES),
-        "pools": sorted({alias for pool in await visit.context.offers.pools() for alias in (pool.name, *pool.aliases)}),
+        "pools": sorted(
+            {alias for pool in await visit.context.inventory.pools() for alias in (pool.name, *pool.aliases)}
+        ),
         "keys": await db.read(accounts.keys, account.id),
         "in_workflow": workflow_id,
-        "catalog": await visit.context.offers.catalog_lately(),
+        "catalog": await visit.context.inventory.catalog_lately(),
     }
 
 
@@ -141,21 +143,21 @@ async def waiting_for(visit: Visit, run: Run) -> str | None:
     if run.state is not State.QUEUED:
         return None
     context = visit.context
-    outlook = await outlook_of(context.db, run, context.leases.rules, context.fleet_slots().keys())
-    if outlook is None:
+    forecast = await queue_forecast(context.db, run, context.leases.rules, context.fleet_slots().keys())
+    if forecast is None:
         return None
-    found = outlook.explanation
+    found = forecast.explanation
     if found.waits_for == "worker":
         return f"starting {words.with_article(run.pool)}…"
     soon = "" if not found.expected_in_ms else f" Expected to start in {words.span(found.expected_in_ms)}."
-    return f"place {outlook.place} in the queue of {run.pool}. {found.reason}{soon}"
+    return f"place {forecast.place} in the queue of {run.pool}. {found.reason}{soon}"
 
 
 async def _run_values(visit: Visit, run: Run) -> dict[str, Any]:
     db, account = visit.context.db, visit.account
     older, newer = await db.read(runs.neighbours, account.id, run)
     keys = {key.id: key for key in await db.read(accounts.keys, account.id)}
-    graph, catalog = parse_graph(msgspec.json.decode(run.prompt)), await visit.context.offers.catalog_lately()
+    graph, catalog = parse_graph(msgspec.json.decode(run.prompt)), await visit.context.inventory.catalog_lately()
     is_on, spent = not run.state.is_final, await db.read(accounts.cost_of, account.id, run.id) or 0.0
     gpu_ms = now_ms() - run.started_at if run.started_at is not None and run.state is State.RUNNING else run.run_time_ms
     return {

@@ -146,7 +146,7 @@ async def show(visit: Visit) -> Response:
 
 async def settings(visit: Visit) -> Response:
     workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
-    pools = await visit.context.offers.pools()
+    pools = await visit.context.inventory.pools()
     return visit.page("workflow_settings.html", workflow=workflow, pools=pools, tab="settings")
 
 
@@ -227,7 +227,7 @@ async def _shared(visit: Visit, source: Workflow) -> dict[str, str | None]:
         return {"graph": source.graph, "editor_graph": source.editor_graph}
     db = visit.context.db
     owners, own = [await db.read(files.usable_paths, who) for who in (source.account_id, visit.account.id)]
-    catalog = await visit.context.offers.catalog_lately()
+    catalog = await visit.context.inventory.catalog_lately()
     cleaner = Cleaner(catalog, owners.below(INPUT_FOLDER), own.below(INPUT_FOLDER))
     # The API's graph first: it tells which texts of the editor's name files.
     graph = source.graph and json_text(cleaner.graph(msgspec.json.decode(source.graph)))

@@ -109,7 +109,7 @@ def test_a_deleted_account_is_gone_with_all_it_had(start_fake: StartFake) -> Non
     while "busy" in admin.get("/fleet").text:
         assert time.monotonic() < deadline
     assert stack.stop() == 0
-    stack.start()  # upkeep begins with a start
+    stack.start()  # maintenance begins with a start
     again = stack.client("alice")
     assert again.http.get("/api/v1/files").json() == []
     assert again.http.get("/api/v1/runs").json() == []

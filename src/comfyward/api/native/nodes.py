@@ -139,7 +139,7 @@ class Nodes:
     async def _offered(self, request: Request) -> tuple[Catalog | None, Paths]:
         scope = await self._scopes.of(request)
         own = await self._db.read(files.usable_paths, scope.account_id)
-        return await self._context.offers.catalog_lately(), own
+        return await self._context.inventory.catalog_lately(), own
 
     async def _models(self, request: Request) -> dict[str, list[str]]:
         catalog, own = await self._offered(request)

@@ -83,7 +83,7 @@ class Queue:
         return await self._db.look(runs.count_unfinished, scope.account_id, scope.workflow_id)
 
     async def queue(self, request: Request) -> Response:
-        scope, catalog = await self._scopes.of(request), await self._context.offers.catalog_lately()
+        scope, catalog = await self._scopes.of(request), await self._context.inventory.catalog_lately()
         which = scope.runs(states=UNFINISHED, next_first=True, limit=MAX_LISTED)
         found = await self._db.read(runs.find, scope.account_id, which)
         running = [queue_item(run, catalog) for run in found if run.state is State.RUNNING]
@@ -127,7 +127,7 @@ class Queue:
         return Response()
 
     async def history(self, request: Request) -> Response:
-        scope, catalog = await self._scopes.of(request), await self._context.offers.catalog_lately()
+        scope, catalog = await self._scopes.of(request), await self._context.inventory.catalog_lately()
         limit, offset = _number(request, "max_items", MAX_LISTED), _number(request, "offset", -1)
         which = scope.runs(
             states=tuple(FINAL_STATES),
@@ -141,7 +141,7 @@ class Queue:
         return answer({run.prompt_id: history_entry(run, catalog) for run in ordered})
 
     async def one_history(self, request: Request) -> Response:
-        scope, catalog = await self._scopes.of(request), await self._context.offers.catalog_lately()
+        scope, catalog = await self._scopes.of(request), await self._context.inventory.catalog_lately()
         run = await self._run(scope, request)
         if run is None or not is_in_history(run):
             return answer({})

@@ -47,7 +47,7 @@ class Tooling:
 
     async def model_info(self, request: Request) -> Response:
         """{name: {base_model, …}}, in pages where a limit is asked for; the account's own models are among them."""
-        scope, catalog = await self._scopes.of(request), await self._context.offers.catalog_lately() or Catalog()
+        scope, catalog = await self._scopes.of(request), await self._context.inventory.catalog_lately() or Catalog()
         folder = request.path_params.get("folder", "checkpoints")
         found = catalog.models_with(await self._context.db.read(files.usable_paths, scope.account_id))
         if folder not in found:

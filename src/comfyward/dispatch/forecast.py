@@ -16,19 +16,19 @@ LATELY_MS = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True)
-class Outlook:
+class QueueForecast:
     """Where a queued run stands (`place` from 1), and why it waits."""
 
     place: int
     explanation: Explanation
 
 
-async def outlook_of(db: Database, run: Run, rules: Rules, local_pools: Collection[str]) -> Outlook | None:
+async def queue_forecast(db: Database, run: Run, rules: Rules, local_pools: Collection[str]) -> QueueForecast | None:
     """None for a run that is not queued. `local_pools` are those of this server's own workers."""
     if run.state is not State.QUEUED:
         return None
     standing = await db.read(_standing, run, rules, local_pools)
-    return Outlook(standing.place, explain(standing))
+    return QueueForecast(standing.place, explain(standing))
 
 
 def _standing(conn: Connection, run: Run, rules: Rules, local_pools: Collection[str]) -> Standing:

@@ -38,7 +38,7 @@ class Pool:
     stands_in_for: tuple[str, ...] = ()
 
 
-class Offers:
+class Inventory:
     """Pools come from the fleet's configuration and from workers that were seen; catalogs from workers."""
 
     def __init__(

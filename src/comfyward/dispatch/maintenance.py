@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection
 
-from comfyward.dispatch import changes
+from comfyward.dispatch import transitions
 from comfyward.dispatch.blobs import Blobs
-from comfyward.dispatch.changes import Left
 from comfyward.dispatch.publisher import Publisher
+from comfyward.dispatch.transitions import Left
 from comfyward.dispatch.uploads import Uploads
 from comfyward.loop import Loop
 from comfyward.runs.change import Change, RunMoved
@@ -107,14 +107,15 @@ class Retention(Loop):
 
 def _rescue(conn: Connection, prices: Mapping[str, float]) -> list[Change]:
     now = now_ms()
-    lost = (changes.ended(conn, run, EndReason.WORKER_LOST, now, prices=prices) for run in queue.expired(conn, now))
+    lost = (transitions.ended(conn, run, EndReason.WORKER_LOST, now, prices=prices) for run in queue.expired(conn, now))
     return [change for change in lost if change is not None]
 
 
 def _expire(conn: Connection, prices: Mapping[str, float]) -> list[Change]:
     now = now_ms()
     left = Left(failure={"message": "The run did not start by its deadline.", "hint": "Allow it more time to wait."})
-    late = (
-        changes.ended(conn, run, EndReason.TIMEOUT, now, prices=prices, left=left) for run in queue.too_late(conn, now)
-    )
-    return [change for change in late if change is not None]
+    ended = [
+        transitions.ended(conn, run, EndReason.TIMEOUT, now, prices=prices, left=left)
+        for run in queue.too_late(conn, now)
+    ]
+    return [change for change in ended if change is not None]
