@@ -163,7 +163,7 @@ class Server:
             self._imports,
         )
         for loop in single:
-            loop.leads = self._db.leads
+            loop.leads = self._db.is_leader
         self._loops: list[Loop] = [self._leases, *single]
         if self._db.is_shared:
             self._loops.append(self._relay)
@@ -249,7 +249,7 @@ class Server:
             return shapes.run_json(run)
 
         webhooks = Webhooks(self._db, self._webhooks_due, self._guard, render, settings.webhook_retry_s)
-        webhooks.leads = self._db.leads  # one server for all, so that a run's webhooks come in order
+        webhooks.leads = self._db.is_leader  # one server for all, so that a run's webhooks come in order
         self._loops.append(webhooks)
         return Context(
             settings=settings,
@@ -305,9 +305,9 @@ class Server:
             case LogUploaded(worker_id, text):
                 self._leases.log_came(worker_id, text)
             case SecretsKept(run_id, secrets):
-                self._secrets.know(run_id, secrets)
+                self._secrets.remember(run_id, secrets)
             case SecretsGone(run_id):
-                self._secrets.forget_here(run_id)
+                self._secrets.discard(run_id)
             case CallersChanged():
                 self._auth.forget_here()
             case RunEvents() | Subscribed() | ServerJoined():

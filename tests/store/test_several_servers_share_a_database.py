@@ -246,9 +246,9 @@ def test_one_server_leads_and_the_other_takes_over(servers: tuple[Database, Data
     one, other = servers
 
     async def lead() -> list[bool]:
-        asked = [await one.leads("webhooks"), await other.leads("webhooks"), await one.leads("webhooks")]
+        asked = [await one.is_leader("webhooks"), await other.is_leader("webhooks"), await one.is_leader("webhooks")]
         await other.write(_end_leaders)
-        return [*asked, await other.leads("webhooks"), await one.leads("webhooks")]
+        return [*asked, await other.is_leader("webhooks"), await one.is_leader("webhooks")]
 
     assert asyncio.run(lead()) == [True, False, True, True, False]
 

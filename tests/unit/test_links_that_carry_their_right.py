@@ -33,7 +33,7 @@ class _OfAnotherAccount:
     def db(self) -> _OfAnotherAccount:
         return self
 
-    async def look(self, question: Callable[..., Any], *_: object) -> Any:
+    async def lookup(self, question: Callable[..., Any], *_: object) -> Any:
         if question is files.by_id_of_any:
             return new_file("other", "/output/a.png", "digest", 9, "image/png", 0)
         raise NotFound("There is no such file.")

@@ -100,11 +100,11 @@ async def test_the_other_servers_forget_secrets_too() -> None:
     wire = Wire()
     secrets, elsewhere = Secrets(wire), Secrets(NoOthers())
     await secrets.keep("run", {"api_key_comfy_org": "k"})
-    elsewhere.know("run", {"api_key_comfy_org": "k"})
+    elsewhere.remember("run", {"api_key_comfy_org": "k"})
 
     secrets.on_changes([RunEnded(a_run("run"), [])])
     secrets.on_changes([RunEnded(a_run("another"), [])])  # which came without any
-    elsewhere.forget_here("run")
+    elsewhere.discard("run")
 
     assert wire.sent == [SecretsKept("run", {"api_key_comfy_org": "k"}), SecretsGone("run")]
     assert elsewhere.of("run") == {}

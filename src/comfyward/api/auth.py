@@ -52,7 +52,7 @@ class Auth:
             return None
         refuse_foreign_origin(request)
         now = now_ms()
-        found = await self._db.look(sessions.caller, token, now)
+        found = await self._db.lookup(sessions.caller, token, now)
         if found is None:
             return None
         caller, seen_at = found
@@ -76,7 +76,7 @@ class Auth:
         if remembered is not None and remembered[0] > time.monotonic():
             return remembered[1]
         now = now_ms()
-        found = await self._db.look(accounts.caller, key_hash, now)
+        found = await self._db.lookup(accounts.caller, key_hash, now)
         if found is None:
             raise Unauthenticated("The API key is not known, has expired or was revoked.")
         caller, last_used_at = found
@@ -93,7 +93,7 @@ class Auth:
         remembered = self._tokens.get(token_hash)
         if remembered is not None and remembered[0] > time.monotonic():
             return remembered[1]
-        token = await self._db.look(tokens.in_use, token_hash)
+        token = await self._db.lookup(tokens.in_use, token_hash)
         if token is None:
             raise Unauthenticated(
                 "The worker token is not known or was revoked.", hint="Start the worker with a new one."

@@ -35,7 +35,7 @@ def routes(context: Context) -> Mount:
         """From whoever supervises a worker's process, with the worker's own token or the fleet's."""
         token = await context.auth.worker(request)
         message = await read_message(request, Gone, MAX_MESSAGE_BYTES)
-        worker = await context.db.look(workers.get, message.worker_id)
+        worker = await context.db.lookup(workers.get, message.worker_id)
         if worker is not None:
             if not token.serves(worker.pool):
                 raise Forbidden(f"The token '{token.name}' is not for pool {worker.pool}.")

@@ -73,7 +73,7 @@ def _life_routes(context: Context) -> list[Route]:
             await context.leases.worker_gone(worker.id)
             await db.write(workers.greet, _row(worker))
         context.leases.welcome(worker.id)
-        known = await db.look(workers.catalog_digest, worker.environment)
+        known = await db.lookup(workers.catalog_digest, worker.environment)
         wants_catalog = known != message.catalog_digest
         return _answer(Welcome(context.leases.lease_s, wants_catalog, PROTOCOL))
 
@@ -180,7 +180,7 @@ def _byte_routes(context: Context) -> list[Route]:
     async def mirror_stored(request: Request) -> Response:
         offer = await _read(context, request, MirrorOffer)
         blob = Blob(offer.digest, offer.sha256, offer.size, offer.name)
-        await context.mirrors.know(request.path_params["key"], blob)
+        await context.mirrors.register(request.path_params["key"], blob)
         return Response(status_code=204)
 
     async def put_mirror(request: Request) -> Response:
@@ -252,7 +252,7 @@ def _too_far_apart(protocol: int, version: str) -> OtherVersion:
 
 async def _leased_run(context: Context, request: Request) -> Run:
     await context.auth.worker(request)
-    found = await context.db.look(queue.leased, request.headers.get(LEASE_HEADER, ""))
+    found = await context.db.lookup(queue.leased, request.headers.get(LEASE_HEADER, ""))
     if found is None:
         raise StaleLease("The lease is over or was given to another worker.")
     return found[0]

@@ -112,7 +112,7 @@ def _add_run_routes(routes: APIRouter, context: Context) -> None:
     @routes.get("/workflows/{workflow_id}/runs", tags=["runs"], summary="List the runs of a workflow")
     async def list_runs(request: Request, workflow_id: str, which: Annotated[_ListQuery, Query()]) -> Response:
         caller = await context.auth.caller(request)
-        workflow = await db.look(workflows.get, caller.account.id, workflow_id)
+        workflow = await db.lookup(workflows.get, caller.account.id, workflow_id)
         return await _listed(context, request, caller.account.id, workflow.id, which)
 
     @routes.get("/runs", tags=["runs"], summary="List all runs")
@@ -223,7 +223,7 @@ def _add_workflow_routes(routes: APIRouter, context: Context) -> None:
     @routes.get("/workflows/{workflow_id}", tags=["workflows"], summary="Get a workflow")
     async def get(request: Request, workflow_id: str) -> Response:
         caller = await context.auth.caller(request)
-        workflow = await db.look(workflows.get, caller.account.id, workflow_id)
+        workflow = await db.lookup(workflows.get, caller.account.id, workflow_id)
         return answer(_shapes(context, request).workflow(workflow))
 
     @routes.patch(
@@ -289,7 +289,7 @@ async def _submission(
 ) -> Submission:
     prompt = body.prompt
     if prompt is None:
-        workflow = await context.db.look(workflows.get, account_id, workflow_id)
+        workflow = await context.db.lookup(workflows.get, account_id, workflow_id)
         if workflow.graph is None:
             hint = "Send the graph that 'File > Export (API)' gives as 'prompt'."
             raise InvalidRequest("'prompt' is missing.", hint=hint)

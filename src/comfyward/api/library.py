@@ -82,7 +82,7 @@ def _add_file_routes(routes: APIRouter, context: Context) -> None:
     @routes.head("/files/{digest}", tags=["files"], summary="Whether the server has these bytes already")
     async def head(request: Request, digest: str) -> Response:
         caller = await context.auth.caller(request)
-        size = await db.look(files.blob_size, caller.account.id, digest)
+        size = await db.lookup(files.blob_size, caller.account.id, digest)
         if size is None:
             raise NotFound("These bytes are not here.")
         return Response(headers={"X-File-Size": str(size)})
@@ -173,7 +173,7 @@ def _add_account_routes(routes: APIRouter, context: Context) -> None:
     @routes.get("/me", tags=["account"], summary="The account behind the key")
     async def me(request: Request) -> Response:
         caller = await context.auth.caller(request)
-        account = await db.look(accounts.by_id, caller.account.id)
+        account = await db.lookup(accounts.by_id, caller.account.id)
         used = await db.read(accounts.used_credits, [account.id])
         return answer(
             {
@@ -215,7 +215,7 @@ def _add_account_routes(routes: APIRouter, context: Context) -> None:
     @routes.get("/webhooks/secret", tags=["webhooks"], summary="The secret that signs this account's webhooks")
     async def secret(request: Request) -> Response:
         caller = await context.auth.caller(request)
-        account = await db.look(accounts.by_id, caller.account.id)
+        account = await db.lookup(accounts.by_id, caller.account.id)
         return answer({"secret": account.webhook_secret})
 
     @routes.get("/webhooks/deliveries", tags=["webhooks"], summary="Webhook deliveries, newest first")
@@ -251,7 +251,7 @@ _GROUPS: dict[str, accounts.UsageGroup] = {
 async def _from_digest(context: Context, request: Request, account_id: str) -> StoredFile:
     known = await read_json(request, KnownFile, context.settings.body_limit_bytes)
     digest = known.digest.removeprefix("blake3:")
-    size = await context.db.look(files.blob_size, account_id, digest)
+    size = await context.db.lookup(files.blob_size, account_id, digest)
     if size is None:
         raise NotFound("These bytes are not here.", hint="Upload them with POST /api/v1/files?path=PATH.")
     return _named(account_id, parse_path(known.path), digest, size)

@@ -76,9 +76,9 @@ async def _viewed(context: Context, account_id: str, asked: _Asked, workflow_id:
         return await find_input(context, account_id, workflow_id, f"/input/{rest}")
     run_id, _, name = rest.partition("/")
     if _is_signed(context, asked.path, asked):
-        run = await context.db.look(runs.get_any, run_id)
+        run = await context.db.lookup(runs.get_any, run_id)
     else:
-        run = await context.db.look(runs.get, account_id, run_id)
+        run = await context.db.lookup(runs.get, account_id, run_id)
     if run is not None and kind == "run" and f"/{name}" in run.files:
         return source_from_row(run.files[f"/{name}"])
     if run is not None and kind == "output" and (output := run.left(kind, name)) is not None:
@@ -89,9 +89,9 @@ async def _viewed(context: Context, account_id: str, asked: _Asked, workflow_id:
 async def _asset(context: Context, account_id: str, asset_id: str, *, is_open: bool) -> Stored:
     """What a URL of v2 shows."""
     if is_open:
-        file = await context.db.look(files.by_id_of_any, asset_id)
+        file = await context.db.lookup(files.by_id_of_any, asset_id)
     else:
-        file = await context.db.look(files.by_id, account_id, asset_id)
+        file = await context.db.lookup(files.by_id, account_id, asset_id)
     return Stored(file.digest, file.size)
 
 
@@ -101,7 +101,7 @@ async def _seen(context: Context, account_id: str, workflow_id: str, query: dict
     kind = query.get("type", "output")
     if kind == "input":
         return await find_input(context, account_id, workflow_id, f"/input/{path}")
-    return await context.db.look(_left, account_id, kind, path)
+    return await context.db.lookup(_left, account_id, kind, path)
 
 
 def _left(conn: Connection, account_id: str, kind: str, path: str) -> Stored:

@@ -32,17 +32,17 @@ def routes(context: Context) -> list[Route]:
         path = parse_path(about.get("path") or about.get("filename"))
         upload = await uploads.begin(caller.account.id, path, _number(request, "upload-length"))
         if upload.size == 0:
-            await uploads.standing(upload.account_id, upload.id)
+            await uploads.resume(upload.account_id, upload.id)
         return Response(status_code=201, headers={**VERSION, "Location": f"{PREFIX}/{upload.id}"})
 
     async def head(request: Request) -> Response:
         caller = await context.auth.caller(request)
-        upload = await uploads.standing(caller.account.id, request.path_params["upload_id"])
+        upload = await uploads.resume(caller.account.id, request.path_params["upload_id"])
         return Response(headers={**VERSION, "Upload-Offset": str(upload.offset), "Upload-Length": str(upload.size)})
 
     async def append(request: Request) -> Response:
         caller = await context.auth.caller(request)
-        upload = await context.db.look(stored.get, caller.account.id, request.path_params["upload_id"])
+        upload = await context.db.lookup(stored.get, caller.account.id, request.path_params["upload_id"])
         try:
             offset = await uploads.append(upload, _number(request, "upload-offset"), request.stream())
         except ClientDisconnect:
@@ -51,7 +51,7 @@ def routes(context: Context) -> list[Route]:
 
     async def drop(request: Request) -> Response:
         caller = await context.auth.caller(request)
-        upload = await context.db.look(stored.get, caller.account.id, request.path_params["upload_id"])
+        upload = await context.db.lookup(stored.get, caller.account.id, request.path_params["upload_id"])
         await uploads.drop(upload)
         return Response(status_code=204, headers=VERSION)
 

@@ -69,7 +69,7 @@ def router(context: Context) -> APIRouter:
 async def find_input(context: Context, account_id: str, workflow_id: str, path: str) -> Source:
     """Where an input of a workflow comes from: the account's own file, else the newest run that brought it."""
     try:
-        file = await context.db.look(files.get, account_id, path)
+        file = await context.db.lookup(files.get, account_id, path)
         return Stored(file.digest, file.size)
     except NotFound:
         which = RunFilter(workflow_id=workflow_id, limit=50)
@@ -125,7 +125,7 @@ async def _url_of(context: Context, request: Request, digest: str, content_type:
     is_ours = request.method == "HEAD" or request.headers.get("sec-fetch-site") == "same-origin"
     if context.settings.objects_direct != "all" or is_ours:
         return None
-    stored_as = await context.db.look(files.blob_name, digest)
+    stored_as = await context.db.lookup(files.blob_name, digest)
     if stored_as != name.rpartition("/")[2] or content_type != content_type_of(stored_as):
         return None
     return await context.objects.get_url(blob_key(digest))
@@ -150,10 +150,10 @@ async def _run(context: Context, request: Request, workflow_id: str, run_id: str
     """The run behind a link: by its signature, else by the caller's key. Raises NotFound, Unauthenticated."""
     signature = request.query_params.get("sig")
     if signature is not None and context.auth.check_signature(request.scope["path"], signature):
-        run = await context.db.look(runs.get_any, run_id)
+        run = await context.db.lookup(runs.get_any, run_id)
     else:
         caller = await context.auth.caller(request)
-        run = await context.db.look(runs.get, caller.account.id, run_id)
+        run = await context.db.lookup(runs.get, caller.account.id, run_id)
     if run is None or run.workflow_id != workflow_id or run.deleted_at is not None:
         raise NotFound(f"There is no run '{run_id}'.")
     return run

@@ -42,12 +42,12 @@ async def wait_until_over(db: Database, hub: Hub, account_id: str, run_id: str, 
     """The run once it is over, or as it is after `wait_s` seconds. Raises NotFound."""
     if wait_s > 0:
         with hub.listen(run_id) as listener:
-            run = await db.look(runs.get, account_id, run_id)
+            run = await db.lookup(runs.get, account_id, run_id)
             if run.state.is_final:
                 return run
             hub.know(run_id, run.event_seq)
             await _wait_for_last(listener, wait_s)
-    return await db.look(runs.get, account_id, run_id)
+    return await db.lookup(runs.get, account_id, run_id)
 
 
 async def _wait_for_last(listener: Listener, wait_s: float) -> None:

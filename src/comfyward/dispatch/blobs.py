@@ -68,9 +68,9 @@ class Blobs:
 
     async def touch(self, digest: str) -> bool:
         """Whether a blob is here, in which case the next sweep leaves it; one that is being removed is waited out."""
-        while await self._db.look(files.is_blob_known, digest):
+        while await self._db.lookup(files.is_blob_known, digest):
             if await self._db.write(files.touch_blob, digest, now_ms()):
-                return await self._db.look(files.has_blob, digest)
+                return await self._db.lookup(files.has_blob, digest)
             await asyncio.sleep(SWEEP_LOOK_S)
         return False
 

@@ -109,7 +109,7 @@ class Imports(Loop):
                 self._cache.obtain, file, folder / "file", fetching.progress, fetching.stop, self._guard
             )
             try:
-                await self._db.look(imports.get, wanted.account_id, wanted.id)
+                await self._db.lookup(imports.get, wanted.account_id, wanted.id)
             except NotFound as error:
                 raise Stopped from error  # it was given up since, perhaps at another server
             await self._blobs.keep_file(folder / "file", wanted.account_id, wanted.path)

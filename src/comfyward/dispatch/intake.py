@@ -155,7 +155,7 @@ class Intake:
         run_id, made = await self._insert(new, submission.key_is_single_use, has_credit_limit, secrets)
         self._publisher.publish(*made)
         if run_id != new.id:
-            first = await self._db.look(runs.get, new.account_id, run_id)
+            first = await self._db.lookup(runs.get, new.account_id, run_id)
             return Submitted(first.id, first.prompt_id, first.priority, first.created_at)
         return Submitted(new.id, new.prompt_id, new.priority, new.created_at)
 
@@ -194,7 +194,7 @@ class Intake:
             graph = parse_graph(resolved.prompt)
         named = places_named(graph, catalog)
         paths = named.paths - set(resolved.files) - set(submission.files)
-        place, own = await self._db.look(_belongings, account_id, submission.workflow_id, paths, named.folders)
+        place, own = await self._db.lookup(_belongings, account_id, submission.workflow_id, paths, named.folders)
         accelerator, pool = self._inventory.resolve(submission.accelerator or place.accelerator, pools)
         brought = own | {path: Stored(file.digest, file.size) for path, file in resolved.files.items()}
         brought |= submission.files
@@ -264,7 +264,7 @@ class Intake:
         found = references(prompt)
         if not found:
             return Resolved(prompt, {})
-        return resolve(prompt, await self._db.look(_named, account_id, found), catalog)
+        return resolve(prompt, await self._db.lookup(_named, account_id, found), catalog)
 
     def _timeout(self, asked_s: float | None) -> float:
         if asked_s is None:

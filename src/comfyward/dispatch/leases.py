@@ -97,7 +97,7 @@ class Leases(Loop):
         life, asker = self._askers.get(worker_id, (None, None))
         if asker is None or life != incarnation:
             forgotten = self._forgotten
-            row = await self._db.look(workers.get, worker_id)
+            row = await self._db.lookup(workers.get, worker_id)
             if row is None or row.incarnation != incarnation:
                 raise StaleLease("This worker is not known; it must say hello first.")
             asker = Asker(row.id, row.pool, row.environment, row.device)
@@ -206,7 +206,7 @@ class Leases(Loop):
     async def tick(self) -> dict[str, int]:
         """Matches the queue with the workers that wait, in one transaction."""
         pools = self._waiting.pools
-        if not pools or await self._db.look(queue.is_empty, pools):
+        if not pools or await self._db.lookup(queue.is_empty, pools):
             return {}
         asking, others = self._waiting.asking, await self._others()
         match_queue = _Match(asking, others, self.rules, self._skipped, int(self.lease_s * 1000), self._prices)
@@ -232,7 +232,7 @@ class Leases(Loop):
         now = now_ms()
         if now - self._looked_elsewhere_at > ELSEWHERE_MS:
             self._looked_elsewhere_at = now
-            present = await self._db.look(workers.holdings, now - workers.PRESENT_MS)
+            present = await self._db.lookup(workers.holdings, now - workers.PRESENT_MS)
             self._elsewhere = [Worker(row.worker_id, row.pool, row.environment, False, row.warm) for row in present]
         return self._elsewhere
 
@@ -254,7 +254,7 @@ class Leases(Loop):
         """A worker that does not know a lease of its own never got the answer that carried it."""
         if ask.heard:
             return
-        for run in await self._db.look(_unheard, ask.worker_id, ask.holding):
+        for run in await self._db.lookup(_unheard, ask.worker_id, ask.holding):
             self._publisher.publish(await self._db.write(transitions.given_back, run, now_ms()))
 
     async def _renew(self, standing: _Standing, heartbeat: Heartbeat) -> Orders:
@@ -271,7 +271,7 @@ class Leases(Loop):
         return await self._orders(standing, heartbeat.worker_id, lost)
 
     async def _orders(self, standing: _Standing, worker_id: str, lost: list[str]) -> Orders:
-        cancelled, drain = await self._db.look(workers.orders_for, worker_id)
+        cancelled, drain = await self._db.lookup(workers.orders_for, worker_id)
         return Orders(lost, cancelled, drain, log=standing.log_wanted)
 
     def _standing(self, worker: Worker) -> _Standing:

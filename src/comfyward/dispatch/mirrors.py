@@ -31,7 +31,7 @@ class Mirrors:
             await self._db.write(mirrors.touch, outdated, now)
         return {path: _if_wanted(source, found.get(keys[path])) for path, source in sources.items()}
 
-    async def know(self, key: str, blob: Blob) -> None:
+    async def register(self, key: str, blob: Blob) -> None:
         """A worker has stored what a source has. Raises InvalidRequest when it has not."""
         await self._blobs.register(blob)
         await self._db.write(mirrors.put, key, blob.digest, now_ms())

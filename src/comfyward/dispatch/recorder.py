@@ -51,7 +51,7 @@ class Recorder:
             self._publisher.publish(await self._db.write(transitions.staged, message.lease, now_ms()))
         numbered = [report for report in message.reports if isinstance(report, Started | Produced | Ended | Released)]
         if not numbered:
-            run_id, account_id = await self._db.look(_run_under, message.lease)
+            run_id, account_id = await self._db.lookup(_run_under, message.lease)
             return self._publisher.publish(RunWatched(_live(run_id, account_id, message.reports)))
         blobs = await self._blobs.store(_enclosed(numbered))
         run, taken = await self._db.write(_apply, message.lease, numbered, self._prices, blobs)

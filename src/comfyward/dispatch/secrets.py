@@ -22,22 +22,22 @@ class Secrets:
     async def keep(self, run_id: str, secrets: Mapping[str, Any]) -> None:
         """Returns when the other servers have been told, any of which may hand the run out."""
         if secrets:
-            self.know(run_id, secrets)
+            self.remember(run_id, secrets)
             self._notices.send(SecretsKept(run_id, dict(secrets)))
             await self._notices.flush()
 
-    def know(self, run_id: str, secrets: Mapping[str, Any]) -> None:
+    def remember(self, run_id: str, secrets: Mapping[str, Any]) -> None:
         """They came with a run, here or at another server. The oldest go when there are too many."""
         self._kept[run_id] = dict(secrets)
         if len(self._kept) > MAX_KEPT:
-            self.forget_here(next(iter(self._kept)))
+            self.discard(next(iter(self._kept)))
 
     def forget(self, run_id: str) -> None:
         """Here and at the other servers."""
         if self._kept.pop(run_id, None) is not None:
             self._notices.send(SecretsGone(run_id))
 
-    def forget_here(self, run_id: str) -> None:
+    def discard(self, run_id: str) -> None:
         self._kept.pop(run_id, None)
 
     def of(self, run_id: str) -> dict[str, Any]:

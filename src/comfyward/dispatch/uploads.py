@@ -29,12 +29,12 @@ class Uploads:
         await self._db.write(uploads.add, upload)
         return upload
 
-    async def standing(self, account_id: str, upload_id: str) -> Upload:
+    async def resume(self, account_id: str, upload_id: str) -> Upload:
         """An upload, with how many of its bytes are here. Raises NotFound.
 
         One that is whole and was not stored, since its server ended just then, is stored now.
         """
-        upload = await self._db.look(uploads.get, account_id, upload_id)
+        upload = await self._db.lookup(uploads.get, account_id, upload_id)
         if upload.is_whole:
             await self._finish(upload)
         return upload

@@ -2,7 +2,7 @@
 
     run = await db.read(runs.get, account_id, run_id)
     await db.write(runs.insert, run)
-    run = await db.look(runs.get, account_id, run_id)
+    run = await db.lookup(runs.get, account_id, run_id)
 
 SQLite (one server) and PostgreSQL (any number of servers) run the same operations. What several servers must tell each
 other beside their rows goes by `notices`.
@@ -44,7 +44,7 @@ class Database(ABC):
         """Runs an operation that only reads, on a snapshot of its own."""
 
     @abstractmethod
-    async def look(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+    async def lookup(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs an operation that finds a few rows by their keys. Each of its statements sees a snapshot of its own."""
 
     @abstractmethod
@@ -56,7 +56,7 @@ class Database(ABC):
         """
 
     @abstractmethod
-    async def leads(self, name: str) -> bool:
+    async def is_leader(self, name: str) -> bool:
         """Whether this server is the one that does some work which only one may do at a time."""
 
     @abstractmethod

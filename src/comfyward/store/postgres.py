@@ -71,11 +71,11 @@ class PostgresDatabase(Database):
         event.listen(self._engine, "connect", _limit_waits)
         # Made once: SQLAlchemy sets an engine of other options up anew each time it is asked for one.
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ")
-        self._looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._lookups = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._writing = self._engine.execution_options(isolation_level="READ COMMITTED")
         self._readers = ThreadPoolExecutor(max(2, connections - WRITERS), thread_name_prefix="db-read")
         self._writers = Writers(WRITERS, self._commit)
-        self._leading = _Leading(self._engine)
+        self._leadership = _Leadership(self._engine)
         from comfyward.store.postgres_notices import PostgresNotices
 
         self.notices = PostgresNotices(url)
@@ -83,19 +83,19 @@ class PostgresDatabase(Database):
     async def read(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         return await _run(self._readers, self._reading, lambda conn: operation(conn, *args, **kwargs))
 
-    async def look(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        return await _run(self._readers, self._looking, lambda conn: operation(conn, *args, **kwargs))
+    async def lookup(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        return await _run(self._readers, self._lookups, lambda conn: operation(conn, *args, **kwargs))
 
     async def write(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         return await self._writers.write(lambda conn: operation(conn, *args, **kwargs))
 
-    async def leads(self, name: str) -> bool:
-        return await self._leading.leads(name)
+    async def is_leader(self, name: str) -> bool:
+        return await self._leadership.holds(name)
 
     def close(self) -> None:
         self._writers.close()
         self._readers.shutdown()
-        self._leading.close()
+        self._leadership.close()
         self._engine.dispose()
 
     def _commit(self, writes: Sequence[Write]) -> list[Outcome]:
@@ -256,7 +256,7 @@ def _unstorable(error: DBAPIError) -> str:
     return f"A value cannot be stored: {reason}."
 
 
-class _Leading:
+class _Leadership:
     """Leadership as advisory locks of one connection: they end with it."""
 
     def __init__(self, engine: Engine) -> None:
@@ -265,14 +265,14 @@ class _Leading:
         self._conn: Connection | None = None
         self._held: set[str] = set()
 
-    async def leads(self, name: str) -> bool:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._leads, name)
+    async def holds(self, name: str) -> bool:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._holds, name)
 
     def close(self) -> None:
         self._thread.submit(self._drop).result()
         self._thread.shutdown()
 
-    def _leads(self, name: str) -> bool:
+    def _holds(self, name: str) -> bool:
         try:
             if self._conn is None:
                 self._conn = self._engine.connect()

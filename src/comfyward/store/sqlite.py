@@ -42,7 +42,7 @@ class SqliteDatabase(Database):
         except SetupFailed:
             self._engine.dispose()
             raise
-        self._onlooker = self._engine.connect().execution_options(onlooker=True)
+        self._lookups = self._engine.connect().execution_options(lookups=True)
         self._writing = self._engine.connect()
         self._writers = Writers(1, self._commit)
 
@@ -50,21 +50,21 @@ class SqliteDatabase(Database):
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, lambda: self._read(operation, *args, **kwargs))
 
-    async def look(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        # At once: the way to a reader's thread and back takes longer than such a look, and in WAL mode nobody makes a
+    async def lookup(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        # At once: the way to a reader's thread and back takes longer than such a lookup, and in WAL mode nobody makes a
         # reader wait.
-        return operation(self._onlooker, *args, **kwargs)
+        return operation(self._lookups, *args, **kwargs)
 
     async def write(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         return await self._writers.write(lambda conn: operation(conn, *args, **kwargs))
 
-    async def leads(self, name: str) -> bool:
+    async def is_leader(self, name: str) -> bool:
         return True
 
     def close(self) -> None:
         self._writers.close()
         self._readers.shutdown()
-        for conn in (self._writing, self._onlooker):
+        for conn in (self._writing, self._lookups):
             conn.close()
         self._engine.dispose()
 
@@ -111,7 +111,7 @@ def _sqlite_engine(url: str) -> Engine:
             cursor.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
 
     def on_begin(conn: Connection) -> None:
-        if conn.get_execution_options().get("onlooker"):
+        if conn.get_execution_options().get("lookups"):
             return  # no transaction: it would hold on to its first snapshot
         # The writer takes its lock at once; readers need only a snapshot.
         conn.exec_driver_sql("BEGIN IMMEDIATE" if threading.current_thread().name == "db-write" else "BEGIN")

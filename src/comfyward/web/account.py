@@ -90,7 +90,7 @@ async def deliveries(visit: Visit) -> Response:
 
 
 async def show_secret(visit: Visit) -> Response:
-    account = await visit.context.db.look(accounts.by_id, visit.account.id)
+    account = await visit.context.db.lookup(accounts.by_id, visit.account.id)
     return await _deliveries(visit, account.webhook_secret)
 
 
@@ -114,7 +114,7 @@ async def resend(visit: Visit) -> Response:
 
 
 async def usage(visit: Visit) -> Response:
-    account = await visit.context.db.look(accounts.by_id, visit.account.id)
+    account = await visit.context.db.lookup(accounts.by_id, visit.account.id)
     used = (await visit.context.db.read(accounts.used_credits, [account.id])).get(account.id, 0.0)
     totals = {by: await _totals(visit, by) for by in GROUPS}
     return visit.page("account_usage.html", account=account, used=used, totals=totals, days=USAGE_DAYS, tab="usage")
@@ -155,7 +155,7 @@ async def security(visit: Visit) -> Response:
 
 async def change_password(visit: Visit) -> Response:
     form, db = await visit.form(), visit.context.db
-    known = await db.look(accounts.password_hash, visit.account.name)
+    known = await db.lookup(accounts.password_hash, visit.account.name)
     hashed = known[1] if known else None
     if hashed and not await asyncio.to_thread(is_password, text_of(form, "old"), hashed):
         return await _security(visit, "The present password is not right.", 403)
@@ -210,13 +210,13 @@ async def _keys(visit: Visit, fresh: str | None) -> Response:
 
 async def _deliveries(visit: Visit, secret: str | None) -> Response:
     found = await visit.context.db.read(webhooks.find, visit.account.id, visit.asked("run") or None, MAX_DELIVERIES)
-    account = await visit.context.db.look(accounts.by_id, visit.account.id)
+    account = await visit.context.db.lookup(accounts.by_id, visit.account.id)
     return visit.page("account_webhooks.html", deliveries=found, account=account, secret=secret, tab="webhooks")
 
 
 async def _security(visit: Visit, problem: str | None = None, status: int = 200) -> Response:
     db, account = visit.context.db, visit.account
-    known = await db.look(accounts.password_hash, account.name)
+    known = await db.lookup(accounts.password_hash, account.name)
     return visit.page(
         "account_security.html",
         status,

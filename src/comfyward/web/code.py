@@ -36,7 +36,7 @@ def routes(pages: Pages) -> list[Route]:
 
 async def of_workflow(visit: Visit) -> Response:
     """For the workflow's saved graph."""
-    workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
+    workflow = await visit.context.db.lookup(workflows.get, visit.account.id, visit["workflow_id"])
     if workflow.graph is None:
         raise PageError("There is nothing to run yet.", hint="Open it in the editor: it saves by itself.")
     values = await _values(visit, workflow.id, workflow.graph, accelerator=workflow.accelerator)
@@ -47,7 +47,7 @@ async def of_workflow(visit: Visit) -> Response:
 
 async def of_run(visit: Visit) -> Response:
     """For a run that was made: with its files, accelerator and webhook."""
-    run = await visit.context.db.look(runs.get, visit.account.id, visit["run_id"])
+    run = await visit.context.db.lookup(runs.get, visit.account.id, visit["run_id"])
     own = {file.path: file.digest for file in await visit.context.db.read(files.at, run.account_id, list(run.files))}
     stored = {path: source["blob"] for path, source in run.files.items() if "blob" in source}
     values = await _values(

@@ -28,7 +28,7 @@ def routes(pages: Pages) -> list[Route]:
 
 
 async def edit(visit: Visit) -> Response:
-    workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
+    workflow = await visit.context.db.lookup(workflows.get, visit.account.id, visit["workflow_id"])
     pools = await visit.context.inventory.pools()
     has_editor = visit.site.frontends.editor is not None
     return visit.page("editor.html", workflow=workflow, pools=pools, has_editor=has_editor)
@@ -36,13 +36,13 @@ async def edit(visit: Visit) -> Response:
 
 async def graph(visit: Visit) -> Response:
     """What the editor loads: its own form of the graph, else the API's."""
-    workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
+    workflow = await visit.context.db.lookup(workflows.get, visit.account.id, visit["workflow_id"])
     return _graphs(workflow.editor_graph, workflow.graph)
 
 
 async def graph_of_run(visit: Visit) -> Response:
     """A run's graph as the editor that made it had it, else as it was sent."""
-    run = await visit.context.db.look(runs.get, visit.account.id, visit["run_id"])
+    run = await visit.context.db.lookup(runs.get, visit.account.id, visit["run_id"])
     extra = msgspec.json.decode(run.extra_data) if run.extra_data else {}
     about = extra.get("extra_pnginfo") if isinstance(extra, dict) else None
     editors = about.get("workflow") if isinstance(about, dict) else None
@@ -57,7 +57,7 @@ def _graphs(editors: str | None, prompt: str | None) -> Response:
 
 async def obstacle(visit: Visit) -> Response:
     """The bar's word on what keeps the workflow, as it was saved, from running."""
-    workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
+    workflow = await visit.context.db.lookup(workflows.get, visit.account.id, visit["workflow_id"])
     return visit.page("obstacle.part.html", obstacle=await obstacle_of(visit, workflow))
 
 
@@ -67,5 +67,5 @@ async def in_flight(visit: Visit) -> Response:
     which = RunFilter(workflow_id=visit["workflow_id"], states=unfinished, oldest_first=True, limit=MAX_SHOWN)
     found = await visit.context.db.read(runs.find, visit.account.id, which)
     waiting = await waiting_for(visit, found[0]) if found else None
-    count = await visit.context.db.look(runs.count_unfinished, visit.account.id, visit["workflow_id"])
+    count = await visit.context.db.lookup(runs.count_unfinished, visit.account.id, visit["workflow_id"])
     return visit.page("flight.part.html", first=found[0] if found else None, count=count, waiting=waiting)

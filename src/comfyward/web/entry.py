@@ -107,7 +107,7 @@ async def use_link(visit: Visit) -> Response:
 async def _link_owner(visit: Visit) -> Account:
     """Whom the address's link lets in. Raises PageError."""
     try:
-        return await visit.context.db.look(sessions.link_owner, visit["token"], now_ms())
+        return await visit.context.db.lookup(sessions.link_owner, visit["token"], now_ms())
     except NotFound as error:
         raise PageError("This link was used before or has expired.", "Ask an admin for another.", status=404) from error
 
@@ -133,11 +133,11 @@ async def let_in(visit: Visit, account: Account, back: str) -> Response:
 
 
 async def _account_with(visit: Visit, name: str, password: str) -> Account | None:
-    known = await visit.context.db.look(accounts.password_hash, name)
+    known = await visit.context.db.lookup(accounts.password_hash, name)
     account_id, hashed = known or (None, None)
     if not await asyncio.to_thread(is_password, password, hashed) or account_id is None:
         return None
-    return await visit.context.db.look(accounts.by_id, account_id)
+    return await visit.context.db.lookup(accounts.by_id, account_id)
 
 
 def _take_link(conn: Connection, token: str, hashed: str | None) -> Account:

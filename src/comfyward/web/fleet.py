@@ -128,7 +128,7 @@ async def change_user(visit: Visit) -> Response:
 
 async def new_link(visit: Visit) -> Response:
     visit.admin()
-    account = await visit.context.db.look(accounts.by_id, visit["account_id"])
+    account = await visit.context.db.lookup(accounts.by_id, visit["account_id"])
     token = await visit.context.db.write(sessions.offer_link, account.id, now_ms(), sessions.LINK_LASTS_MS)
     return await _users(visit, account, token)
 

@@ -67,7 +67,7 @@ async def form_values(visit: Visit, workflow: Workflow) -> dict[str, Any]:
 
 async def edit(visit: Visit) -> Response:
     """Which inputs the form shows."""
-    workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
+    workflow = await visit.context.db.lookup(workflows.get, visit.account.id, visit["workflow_id"])
     inputs = await all_inputs(visit, workflow.graph)
     shown = {each.key: each.label for each in _labelled(workflow, inputs)}
     return visit.page("form_edit.html", workflow=workflow, all_inputs=inputs, shown=shown, tab="run")
@@ -85,7 +85,7 @@ async def save(visit: Visit) -> Response:
 
 
 async def run(visit: Visit) -> Response:
-    workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
+    workflow = await visit.context.db.lookup(workflows.get, visit.account.id, visit["workflow_id"])
     if workflow.graph is None:
         raise PageError("There is nothing to run yet.", hint="Open it in the editor: it saves by itself.")
     form = await visit.form()
@@ -103,7 +103,7 @@ async def run(visit: Visit) -> Response:
 
 async def change_run(visit: Visit) -> Response:
     """The form with a run's own values, for a run with some of them changed."""
-    before = await visit.context.db.look(runs.get, visit.account.id, visit["run_id"])
+    before = await visit.context.db.lookup(runs.get, visit.account.id, visit["run_id"])
     inputs = await all_inputs(visit, before.prompt, before.files)
     return visit.page(
         "change.html",
@@ -118,7 +118,7 @@ async def change_run(visit: Visit) -> Response:
 
 
 async def run_changed(visit: Visit) -> Response:
-    before = await visit.context.db.look(runs.get, visit.account.id, visit["run_id"])
+    before = await visit.context.db.lookup(runs.get, visit.account.id, visit["run_id"])
     form = await visit.form()
     prompt = _filled(form, before.prompt, await all_inputs(visit, before.prompt, before.files))
     accelerator = text_of(form, "accelerator", 60) or before.accelerator

@@ -96,7 +96,7 @@ async def list_values(visit: Visit, workflow_id: str | None) -> dict[str, Any]:
 
 
 async def show(visit: Visit) -> Response:
-    run = await visit.context.db.look(runs.get, visit.account.id, visit["run_id"])
+    run = await visit.context.db.lookup(runs.get, visit.account.id, visit["run_id"])
     values = await _run_values(visit, run)
     return visit.page("run.part.html" if visit.is_partial else "run.html", **values)
 
@@ -107,7 +107,7 @@ async def log(visit: Visit) -> Response:
 
 
 async def download_all(visit: Visit) -> Response:
-    run = await visit.context.db.look(runs.get, visit.account.id, visit["run_id"])
+    run = await visit.context.db.lookup(runs.get, visit.account.id, visit["run_id"])
     if not run.outputs:
         raise PageError("The run has left no files.", status=409)
 
@@ -131,7 +131,7 @@ async def cancel(visit: Visit) -> Response:
 
 async def delete(visit: Visit) -> Response:
     db, account = visit.context.db, visit.account
-    run = await db.look(runs.get, account.id, visit["run_id"])
+    run = await db.lookup(runs.get, account.id, visit["run_id"])
     if not run.state.is_final:
         raise PageError("The run is not over yet.", hint="Cancel it first.", status=409)
     await db.write(runs.remove, account.id, run.id, now_ms())

@@ -134,7 +134,7 @@ async def bring(visit: Visit) -> Response:
 
 
 async def show(visit: Visit) -> Response:
-    workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
+    workflow = await visit.context.db.lookup(workflows.get, visit.account.id, visit["workflow_id"])
     values = await list_values(visit, workflow.id)
     if visit.is_partial:
         return visit.page("runs.part.html", **values)
@@ -145,7 +145,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def settings(visit: Visit) -> Response:
-    workflow = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
+    workflow = await visit.context.db.lookup(workflows.get, visit.account.id, visit["workflow_id"])
     pools = await visit.context.inventory.pools()
     return visit.page("workflow_settings.html", workflow=workflow, pools=pools, tab="settings")
 
@@ -168,7 +168,7 @@ async def change(visit: Visit) -> Response:
 
 
 async def duplicate(visit: Visit) -> Response:
-    source = await visit.context.db.look(workflows.get, visit.account.id, visit["workflow_id"])
+    source = await visit.context.db.lookup(workflows.get, visit.account.id, visit["workflow_id"])
     return await _copy(visit, source, f"{source.name} (copy)"[:200])
 
 
@@ -190,7 +190,7 @@ async def explore(visit: Visit) -> Response:
 
 
 async def explore_one(visit: Visit) -> Response:
-    workflow = await visit.context.db.look(workflows.visible, visit.account.id, visit["workflow_id"])
+    workflow = await visit.context.db.lookup(workflows.visible, visit.account.id, visit["workflow_id"])
     shared = await _shared(visit, workflow)
     graph = parse_graph(msgspec.json.decode(workflow.graph)) if workflow.graph else None
     needed = await lacking(visit, shared["graph"], shared["editor_graph"])
@@ -199,7 +199,7 @@ async def explore_one(visit: Visit) -> Response:
 
 async def picture(visit: Visit) -> Response:
     """The newest result of a workflow that its owner shows."""
-    workflow = await visit.context.db.look(workflows.visible, visit.account.id, visit["workflow_id"])
+    workflow = await visit.context.db.lookup(workflows.visible, visit.account.id, visit["workflow_id"])
     output = words.cover(await visit.context.db.read(workflows.newest_result, workflow.id))
     if output is None:
         raise PageError("This workflow has no picture yet.", status=404)
@@ -209,7 +209,7 @@ async def picture(visit: Visit) -> Response:
 
 
 async def use(visit: Visit) -> Response:
-    source = await visit.context.db.look(workflows.visible, visit.account.id, visit["workflow_id"])
+    source = await visit.context.db.lookup(workflows.visible, visit.account.id, visit["workflow_id"])
     return await _copy(visit, source, source.name)
 
 
@@ -240,7 +240,7 @@ async def _parent(visit: Visit, workflow: Workflow) -> Workflow | None:
     if workflow.parent_workflow_id is None:
         return None
     try:
-        return await visit.context.db.look(workflows.visible, visit.account.id, workflow.parent_workflow_id)
+        return await visit.context.db.lookup(workflows.visible, visit.account.id, workflow.parent_workflow_id)
     except NotFound:
         return None
 

@@ -120,21 +120,21 @@ class _Assets:
             raise Unauthenticated("The link is not valid.")
         if int(expires) < time.time():
             raise Unauthenticated("The link has expired; get the asset again for a fresh one.")
-        return await self._db.look(files.by_id_of_any, request.path_params["asset_id"])
+        return await self._db.lookup(files.by_id_of_any, request.path_params["asset_id"])
 
     async def _file(self, request: Request) -> StoredFile:
         caller = await self._context.auth.caller(request)
-        return await self._db.look(files.by_id, caller.account.id, request.path_params["asset_id"])
+        return await self._db.lookup(files.by_id, caller.account.id, request.path_params["asset_id"])
 
     async def _size_of(self, account_id: str, digest: str) -> int | None:
-        return await self._db.look(files.blob_size, account_id, digest)
+        return await self._db.lookup(files.blob_size, account_id, digest)
 
     async def _answer(
         self, request: Request, file: StoredFile, status: int = 200, *, created_new: bool | None = None
     ) -> Response:
         context = self._context
         shapes = Shapes(context.auth, context.base_url(request), context.settings.retention_days)
-        job_id = await self._db.look(_job_id, file)
+        job_id = await self._db.lookup(_job_id, file)
         body = msgspec.json.encode(shapes.asset(file, job_id, created_new=created_new))
         return Response(body, status, media_type="application/json")
 

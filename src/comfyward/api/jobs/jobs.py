@@ -92,11 +92,11 @@ class _Jobs:
         caller = await self._context.auth.caller(request)
         submission = await self._submission(request)
         if caller.account.credit_limit is not None:
-            spent = await self._db.look(accounts.out_of_credit, [caller.account.id])
+            spent = await self._db.lookup(accounts.out_of_credit, [caller.account.id])
             if spent:
                 raise OutOfCredit("The account has used up its credit.")
         submitted = await self._context.intake.submit(caller, submission)
-        run = await self._db.look(runs.get, caller.account.id, submitted.run_id)
+        run = await self._db.lookup(runs.get, caller.account.id, submitted.run_id)
         return await self._answer(request, run, 201)
 
     async def find(self, request: Request) -> Response:
@@ -149,13 +149,13 @@ class _Jobs:
         caller = await self._context.auth.caller(request)
         job_id = request.path_params["job_id"]
         try:
-            return caller, await self._db.look(runs.by_prompt_id, caller.account.id, job_id)
+            return caller, await self._db.lookup(runs.by_prompt_id, caller.account.id, job_id)
         except NotFound as error:
             raise NotFound(f"There is no job '{job_id[:100]}'.") from error
 
     async def _answer(self, request: Request, run: Run, status: int = 200) -> Response:
         live = self._context.hub.newest(run.id)
-        position = await self._db.look(runs.queue_position, run) if run.state is State.QUEUED else None
+        position = await self._db.lookup(runs.queue_position, run) if run.state is State.QUEUED else None
         return answer(self._shapes(request).job(run, progress_of(run, live), position), status)
 
     def _shapes(self, request: Request) -> Shapes:
@@ -175,7 +175,7 @@ class _Stream:
 
     async def frames(self) -> AsyncIterator[bytes]:
         with self._context.hub.listen(self._run.id) as listener:
-            run, self._position = await self._context.db.look(_look, self._run.account_id, self._run.id)
+            run, self._position = await self._context.db.lookup(_look, self._run.account_id, self._run.id)
             self._seen = run.event_seq
             self._context.hub.know(run.id, run.event_seq)
             chunks = [frame("output", self._shapes.output(run.prompt_id, output)) for output in run.outputs]
@@ -212,7 +212,7 @@ class _Stream:
 
     async def _moved_up(self) -> list[bytes]:
         """A new place in the queue, if it has changed."""
-        run, position = await self._context.db.look(_look, self._run.account_id, self._run.id)
+        run, position = await self._context.db.lookup(_look, self._run.account_id, self._run.id)
         if position is None or position == self._position:
             return []
         self._position = position

@@ -101,7 +101,7 @@ class Assets:
 
     async def has(self, request: Request) -> Response:
         scope, digest = await self._scopes.of(request), digest_of(request.path_params["hash"])
-        size = await self._db.look(files.blob_size, scope.account_id, digest)
+        size = await self._db.lookup(files.blob_size, scope.account_id, digest)
         return Response(status_code=404 if size is None else 200)
 
     async def upload(self, request: Request) -> Response:
@@ -196,10 +196,10 @@ class Assets:
 
     async def _asset(self, request: Request) -> Asset:
         scope = await self._scopes.of(request)
-        return await self._db.look(assets.get, scope.account_id, asset_id(request))
+        return await self._db.lookup(assets.get, scope.account_id, asset_id(request))
 
     async def _size_of(self, scope: Scope, digest: str) -> int | None:
-        return await self._db.look(files.blob_size, scope.account_id, digest)
+        return await self._db.lookup(files.blob_size, scope.account_id, digest)
 
     async def _made(self, scope: Scope, new: NewAsset, size: int, status: int | None = None) -> Response:
         digest = new.digest or ""

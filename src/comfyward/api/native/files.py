@@ -138,7 +138,7 @@ class Files:
         scope = await self._scopes.of(request)
         path = f"/models/{request.path_params['folder']}/{request.query_params.get('filename', '')}"
         try:
-            file = await self._db.look(files.get, scope.account_id, path)
+            file = await self._db.lookup(files.get, scope.account_id, path)
             header = await self.safetensors_header(file)
         except NotFound:
             return Response(status_code=404)
@@ -155,7 +155,7 @@ class Files:
     async def _find(self, scope: Scope, kind: str, path: str) -> Seen | Url:
         """Raises NotFound."""
         if kind != "input":
-            return await self._db.look(_left, scope.account_id, kind, path)
+            return await self._db.lookup(_left, scope.account_id, kind, path)
         source = await find_input(self._context, scope.account_id, scope.workflow_id or DEFAULT_ALIAS, f"/input/{path}")
         match source:
             case Url():

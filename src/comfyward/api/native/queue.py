@@ -80,7 +80,7 @@ class Queue:
 
     async def count_unfinished(self, scope: Scope) -> int:
         """Runs that wait or are on their way."""
-        return await self._db.look(runs.count_unfinished, scope.account_id, scope.workflow_id)
+        return await self._db.lookup(runs.count_unfinished, scope.account_id, scope.workflow_id)
 
     async def queue(self, request: Request) -> Response:
         scope, catalog = await self._scopes.of(request), await self._context.inventory.catalog_lately()
@@ -205,7 +205,7 @@ class Queue:
 
     async def _run(self, scope: Scope, request: Request) -> Run | None:
         try:
-            run = await self._db.look(runs.by_prompt_id, scope.account_id, request.path_params["prompt_id"])
+            run = await self._db.lookup(runs.by_prompt_id, scope.account_id, request.path_params["prompt_id"])
         except NotFound:
             return None
         return run if scope.workflow_id in (None, run.workflow_id) else None

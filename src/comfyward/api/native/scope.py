@@ -52,7 +52,7 @@ class Scopes:
         workflow_id = request.path_params.get("workflow_id")
         if workflow_id is None:
             return Scope(caller, None)
-        place = await self._context.db.look(workflows.place, caller.account.id, workflow_id)
+        place = await self._context.db.lookup(workflows.place, caller.account.id, workflow_id)
         return Scope(caller, place.id)
 
     async def _caller(self, request: HTTPConnection) -> Caller:
@@ -75,7 +75,7 @@ class Scopes:
         if not (_is_loopback(host) and _is_loopback(client)):
             raise Unauthenticated("Without a key this port answers requests from its own machine only.")
         refuse_foreign_origin(request, self._context.settings.cors_origins)
-        return Caller(await self._context.db.look(accounts.admin), None)
+        return Caller(await self._context.db.lookup(accounts.admin), None)
 
 
 def _key_of(request: HTTPConnection, is_open: bool) -> str | None:

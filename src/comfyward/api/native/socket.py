@@ -145,7 +145,7 @@ class _Socket:
         if not event.is_last:
             await self._send(story.tell(event))
             return False
-        run = await self._context.db.look(runs.get_any, event.run_id)
+        run = await self._context.db.lookup(runs.get_any, event.run_id)
         if run is None:
             return False
         await self._send([*story.end(run), await self._status(), story.last()])
@@ -160,7 +160,7 @@ class _Socket:
     async def _story(self, run_id: str) -> Narration | None:
         """The narration of a run that this client submitted, None for other runs."""
         if run_id not in self._stories:
-            owner = await self._context.db.look(runs.owner_of, run_id)
+            owner = await self._context.db.lookup(runs.owner_of, run_id)
             self._stories[run_id] = Narration(owner.prompt_id) if owner and self._is_own(owner) else None
         return self._stories[run_id]
 
@@ -182,7 +182,7 @@ class _Socket:
 
     async def _status(self, **more: Any) -> Text:
         scope = self._scope
-        remaining = await self._context.db.look(runs.count_unfinished, scope.account_id, scope.workflow_id)
+        remaining = await self._context.db.lookup(runs.count_unfinished, scope.account_id, scope.workflow_id)
         return Text("status", {"status": {"exec_info": {"queue_remaining": remaining}}, **more})
 
     async def _send(self, messages: Sequence[Message]) -> None:

@@ -116,7 +116,7 @@ class Userdata:
     async def get(self, request: Request) -> Response:
         scope = await self._scopes.of(request)
         try:
-            file = await self._db.look(files.get, scope.account_id, _path(request, "name"))
+            file = await self._db.lookup(files.get, scope.account_id, _path(request, "name"))
         except NotFound:
             first = FIRST_FILES.get(request.path_params["name"])
             return Response(first[0], media_type=first[1]) if first else Response(status_code=404)
@@ -173,14 +173,14 @@ class Userdata:
 
     async def _refuse_taken(self, account_id: str, path: str, overwrite: str | None) -> None:
         if overwrite == "false":
-            taken = await self._db.look(files.at, account_id, [path])
+            taken = await self._db.lookup(files.at, account_id, [path])
             if taken:
                 raise Conflict("There is a file of this name already.")
 
     async def _settings(self, request: Request) -> dict[str, Any]:
         scope = await self._scopes.of(request)
         own = WORKFLOW_SETTINGS if scope.workflow_id else {}
-        return DEFAULT_SETTINGS | own | await self._db.look(editor.settings, scope.account_id)
+        return DEFAULT_SETTINGS | own | await self._db.lookup(editor.settings, scope.account_id)
 
     async def _change(self, request: Request, changes: dict[str, Any]) -> Response:
         scope = await self._scopes.of(request)
