@@ -157,8 +157,8 @@ class Server:
         cache = HostCache(settings.data_dir.resolve() / "cache", settings.cache_limit_bytes, self._guard, limits)
         self._imports = Imports(self._db, blobs, self._guard, cache)
         single = (
-            Rescue(self._db, self._publisher, settings.prices),
-            Deadlines(self._db, self._publisher, settings.prices, settings.fallback_after_s),
+            Rescue(self._db, self._publisher),
+            Deadlines(self._db, self._publisher, settings.fallback_after_s),
             Retention(self._db, blobs, self._uploads, settings.retention_days),
             self._imports,
         )
@@ -228,7 +228,7 @@ class Server:
 
     def _context(self, auth: Auth, url: str) -> Context:
         settings = self._settings
-        recorder = Recorder(self._db, self._blobs, self._publisher, settings.prices)
+        recorder = Recorder(self._db, self._blobs, self._publisher)
         intake = Intake(
             self._db,
             self._inventory,
@@ -241,7 +241,6 @@ class Server:
             limits=RunLimits(
                 settings.run_timeout_s, settings.max_run_timeout_s, settings.max_attempts, settings.max_waiting_runs
             ),
-            prices=settings.prices,
         )
         shapes = Shapes(auth, (settings.public_url or url).rstrip("/"))
 

@@ -69,9 +69,11 @@ class Store:
         }
         return str(self.write(runs.insert_run, runs.NewRun(**(values | changes))))
 
-    def assign(self, run_id: str, lease: str = "lease", worker_id: str = "w", lease_ms: int = 10_000) -> Any:
+    def assign(
+        self, run_id: str, lease: str = "lease", worker_id: str = "w", lease_ms: int = 10_000, price: float = 0.0
+    ) -> Any:
         now = now_ms()
-        hand_out = queue.HandOut(run_id, worker_id, "d", lease)
+        hand_out = queue.HandOut(run_id, worker_id, "d", lease, price)
         return next(iter(self.write(queue.assign, [hand_out], expires_at=now + lease_ms, now=now)), None)
 
 

@@ -33,7 +33,7 @@ def test_when_an_attempt_is_over(store: Store, reason: EndReason, kind: type[Any
     assert store.write(queue.start, "lease", 1, now_ms()).state is State.RUNNING
     produced = store.write(_produced, "r")
 
-    change = store.write(transitions.ended, produced.run, reason, now_ms(), prices={}, left=LEFT)
+    change = store.write(transitions.ended, produced.run, reason, now_ms(), left=LEFT)
 
     assert (type(change), change.run.state) == (kind, state)
     assert change.run == store.read(runs.get_any, "r")
@@ -42,7 +42,7 @@ def test_when_an_attempt_is_over(store: Store, reason: EndReason, kind: type[Any
 def test_when_a_run_goes_to_a_larger_pool(store: Store) -> None:
     store.new_run("r", max_attempts=1, fallback_pool="H100")
 
-    change = store.write(transitions.ended, store.assign("r"), EndReason.OOM, now_ms(), prices={})
+    change = store.write(transitions.ended, store.assign("r"), EndReason.OOM, now_ms())
 
     assert (type(change), change.run.pool) == (RunRequeued, "H100")
     assert change.run == store.read(runs.get_any, "r")
@@ -60,7 +60,7 @@ def test_when_a_run_is_given_back(store: Store) -> None:
 def test_when_a_run_ends_in_the_queue(store: Store) -> None:
     store.new_run("r")
 
-    change = store.write(transitions.ended, store.read(runs.get_any, "r"), EndReason.CANCELLED, now_ms(), prices={})
+    change = store.write(transitions.ended, store.read(runs.get_any, "r"), EndReason.CANCELLED, now_ms())
 
     assert (change.run.state, change.run.end_reason) == (State.CANCELLED, EndReason.CANCELLED)
     assert change.run == store.read(runs.get_any, "r")

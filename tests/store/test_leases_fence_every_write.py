@@ -50,14 +50,14 @@ def test_an_expired_lease_is_its_holders_until_the_run_is_taken_away(store: Stor
 
     [expired] = store.read(queue.expired, now)
     assert store.write(queue.renew, ["lease", "unknown"], expires_at=now) == {"lease"}
-    store.write(transitions.ended, expired, EndReason.WORKER_LOST, now, prices={})
+    store.write(transitions.ended, expired, EndReason.WORKER_LOST, now)
     assert store.read(runs.get_any, "r").state is State.QUEUED
     assert store.write(queue.renew, ["lease"], expires_at=now + 1000) == set()
     with pytest.raises(StaleLease):
         store.write(_apply, "lease", [Started(1)], {})
 
     assert store.assign("r", "second").attempt == 2
-    assert store.write(transitions.ended, expired, EndReason.WORKER_LOST, now, prices={}) is None  # a late rescue
+    assert store.write(transitions.ended, expired, EndReason.WORKER_LOST, now) is None  # a late rescue
 
 
 def test_a_server_that_stood_still_listens_before_it_calls_a_worker_lost(
@@ -66,7 +66,7 @@ def test_a_server_that_stood_still_listens_before_it_calls_a_worker_lost(
     store.new_run("r")
     store.assign("r", lease_ms=0)
     told: list[Change] = []
-    rescue = Rescue(store.db, Publisher(told.extend), {})
+    rescue = Rescue(store.db, Publisher(told.extend))
     monkeypatch.setattr(maintenance, "now_ms", lambda: now_ms() + 10_000)
 
     assert asyncio.run(rescue.tick()) == {}  # ten seconds have passed at once
@@ -114,7 +114,7 @@ def test_a_final_run_stays_final(store: Store) -> None:
     store.write(_apply, "lease", [Ended(1, EndReason.COMPLETED, run_time_ms=1)], {})
 
     for late in (run, dataclasses.replace(run, state=State.RUNNING)):
-        assert store.write(transitions.ended, late, EndReason.WORKER_LOST, now_ms(), prices={}) is None
+        assert store.write(transitions.ended, late, EndReason.WORKER_LOST, now_ms()) is None
     assert store.read(runs.get_any, "r").state is State.SUCCEEDED
 
 
@@ -125,7 +125,7 @@ def test_a_transition_that_is_not_in_the_table_of_transitions_is_a_fault_of_ours
     over = store.read(runs.get_any, "r")
 
     with pytest.raises(AssertionError, match="succeeded -> failed"):
-        store.write(transitions.ended, over, EndReason.TIMEOUT, now_ms(), prices={})
+        store.write(transitions.ended, over, EndReason.TIMEOUT, now_ms())
     with pytest.raises(AssertionError, match="succeeded -> queued"):
         store.write(transitions.given_back, over, now_ms())
 

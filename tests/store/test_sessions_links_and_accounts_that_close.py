@@ -99,11 +99,7 @@ def test_what_changed_since_a_page_was_made(store: Store) -> None:
         store.new_run(run_id, created_at=at)
     store.new_run("theirs", store.bob, created_at=3000)
     store.new_run("over", created_at=1000)
-    store.write(
-        lambda conn: transitions.ended(
-            conn, runs.get(conn, store.alice.id, "over"), EndReason.CANCELLED, 3000, prices={}
-        )
-    )
+    store.write(lambda conn: transitions.ended(conn, runs.get(conn, store.alice.id, "over"), EndReason.CANCELLED, 3000))
 
     assert set(store.read(runs.changed_since, store.alice.id, 2000, 10)) == {"new", "over"}
     assert len(store.read(runs.changed_since, store.alice.id, 0, 2)) == 2
@@ -151,7 +147,7 @@ def test_an_account_is_erased_with_all_that_was_its_own(store: Store) -> None:
     assert store.read(sessions.caller, token, now) is None
     assert [account.name for account in store.read(accounts.find)] == ["bob"]
     assert store.read(accounts.retired) == []  # its run is still on its way
-    store.write(lambda conn: transitions.ended(conn, runs.get(conn, alice, "r"), EndReason.CANCELLED, now, prices={}))
+    store.write(lambda conn: transitions.ended(conn, runs.get(conn, alice, "r"), EndReason.CANCELLED, now))
     assert store.read(accounts.retired) == [alice]
     store.write(accounts.erase, alice)
 

@@ -33,7 +33,6 @@ def done(store: Store) -> Store:
         run,
         EndReason.COMPLETED,
         1000,
-        prices={},
         left=Left(outputs, previews, shown='{"outputs": {}}'),
     )
     return store
@@ -76,7 +75,7 @@ def test_outdated_runs_are_purged_oldest_first(store: Store) -> None:
     for number in range(3):
         store.new_run(f"r{number}")
         run = store.assign(f"r{number}", f"lease-{number}")
-        store.write(transitions.ended, run, EndReason.COMPLETED, 1000 - number, prices={})
+        store.write(transitions.ended, run, EndReason.COMPLETED, 1000 - number)
     store.new_run("waiting")
 
     assert store.write(runs.purge, deleted_before=0, finished_before=1001, limit=2) == 2

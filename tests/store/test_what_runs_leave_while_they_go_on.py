@@ -101,7 +101,7 @@ def test_a_worker_that_is_lost_takes_nothing_along(begun: Store, attempts_left: 
         begun.write(runs.request_cancel, begun.alice.id, "r", now_ms())
         seen = dataclasses.replace(seen, cancel_requested_at=1)
 
-    begun.write(transitions.ended, seen, EndReason.WORKER_LOST, now_ms(), prices={})
+    begun.write(transitions.ended, seen, EndReason.WORKER_LOST, now_ms())
 
     run = run_of(begun)
     if attempts_left:

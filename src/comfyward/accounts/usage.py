@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 
-def credits_for(gpu_ms: int, accelerator: str, prices: Mapping[str, float]) -> float:
-    """Credits for GPU time in the execute stage; an accelerator without a price is free."""
-    return gpu_ms / 1000 * prices.get(accelerator, 0.0)
+def credits_for(gpu_ms: int, credits_per_s: float) -> float:
+    """The price of GPU time in the execute stage, at the rate that the run's attempt began with."""
+    return gpu_ms / 1000 * credits_per_s
 
 
 @dataclass(frozen=True)

@@ -135,11 +135,10 @@ class Intake:
         tell_worker: Callable[[str | None], None],
         larger_pools: Mapping[str, str],
         limits: RunLimits,
-        prices: Mapping[str, float],
     ) -> None:
         self._db, self._inventory, self._blobs, self._guard, self._secrets = db, offers, blobs, guard, secrets
         self._publisher, self._tell_worker = publisher, tell_worker
-        self._limits, self._prices, self._larger_pools = limits, prices, larger_pools
+        self._limits, self._larger_pools = limits, larger_pools
 
     async def submit(self, caller: Caller, submission: Submission) -> Submitted:
         """The new run, or the one that the same Idempotency-Key made before.
@@ -168,7 +167,7 @@ class Intake:
 
         Cancelling a run that is over changes nothing.
         """
-        run, change = await self._db.write(_cancel, account_id, run_id, self._prices)
+        run, change = await self._db.write(_cancel, account_id, run_id)
         self._publisher.publish(change)
         self._tell_worker(run.worker_id)
         return run
@@ -252,7 +251,7 @@ class Intake:
         run_id = None
         try:
             run_id, made = await self._db.write(
-                _insert, new, key_is_single_use, has_credit_limit, self._limits.max_waiting, self._prices
+                _insert, new, key_is_single_use, has_credit_limit, self._limits.max_waiting
             )
             return run_id, made
         finally:
@@ -336,7 +335,6 @@ def _insert(
     key_is_single_use: bool,
     has_credit_limit: bool,
     max_waiting: int,
-    prices: Mapping[str, float],
 ) -> tuple[str, list[Change | None]]:
     if new.idempotency_key is not None and key_is_single_use:
         runs.claim_key(conn, new.account_id, new.idempotency_key, new.created_at)
@@ -349,18 +347,18 @@ def _insert(
     made: list[Change | None] = [transitions.queued(conn, new)]
     if has_credit_limit and accounts.out_of_credit(conn, [new.account_id]):
         run = runs.get(conn, new.account_id, run_id)
-        made.append(transitions.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, new.created_at, prices=prices))
+        made.append(transitions.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, new.created_at))
     return run_id, made
 
 
-def _cancel(conn: Connection, account_id: str, run_id: str, prices: Mapping[str, float]) -> tuple[Run, Change | None]:
+def _cancel(conn: Connection, account_id: str, run_id: str) -> tuple[Run, Change | None]:
     now = now_ms()
     run = runs.request_cancel(conn, account_id, run_id, now)
     if run.state.is_final:
         return run, None
     if run.state is not State.QUEUED:
         return runs.get(conn, account_id, run_id), RunWatched([Event(run_id, account_id, EventType.CANCELLING)])
-    change = transitions.ended(conn, run, EndReason.CANCELLED, now, prices=prices)
+    change = transitions.ended(conn, run, EndReason.CANCELLED, now)
     return runs.get(conn, account_id, run_id), change
 
 

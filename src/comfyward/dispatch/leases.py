@@ -200,7 +200,7 @@ class Leases(Loop):
         self._known.pop(worker_id, None)
         self._had.pop(worker_id, None)
         self.forget_asker(worker_id)
-        self._publisher.publish(*await self._db.write(_forget_worker, worker_id, said_goodbye, self._prices, now_ms()))
+        self._publisher.publish(*await self._db.write(_forget_worker, worker_id, said_goodbye, now_ms()))
         self.wake()  # no run waits for this worker any more
 
     async def tick(self) -> dict[str, int]:
@@ -318,14 +318,15 @@ class _Match:
     def _assign(self, conn: Connection, pairs: list[tuple[Worker, WaitingRun]], now: int) -> list[RunAssigned]:
         devices = {worker.id: device for worker, device in self.asking}
         hand_outs = [
-            queue.HandOut(waiting.id, worker.id, devices[worker.id], new_secret()) for worker, waiting in pairs
+            queue.HandOut(waiting.id, worker.id, devices[worker.id], new_secret(), self.prices.get(worker.pool, 0.0))
+            for worker, waiting in pairs
         ]
         assigned = queue.assign(conn, hand_outs, expires_at=now + self.lease_ms, now=now)
         return [transitions.assigned(conn, run, now) for run in assigned]
 
     def _end(self, conn: Connection, run_ids: list[str], now: int) -> list[Change | None]:
         found = [run for run_id in run_ids if (run := runs.get_any(conn, run_id))]
-        return [transitions.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, now, prices=self.prices) for run in found]
+        return [transitions.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, now) for run in found]
 
 
 def _waiting_run(head: queue.Candidate) -> WaitingRun:
@@ -389,11 +390,9 @@ def _unheard(conn: Connection, worker_id: str, holding: list[str]) -> list[Run]:
     return [run for run in queue.leased_by(conn, worker_id) if run.lease not in holding]
 
 
-def _forget_worker(
-    conn: Connection, worker_id: str, said_goodbye: bool, prices: Mapping[str, float], now: int
-) -> list[Change | None]:
+def _forget_worker(conn: Connection, worker_id: str, said_goodbye: bool, now: int) -> list[Change | None]:
     workers.leave(conn, worker_id, now)
     held = queue.leased_by(conn, worker_id)
     if said_goodbye:
         return [transitions.given_back(conn, run, now) for run in held]
-    return [transitions.ended(conn, run, EndReason.WORKER_LOST, now, prices=prices) for run in held]
+    return [transitions.ended(conn, run, EndReason.WORKER_LOST, now) for run in held]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from sqlalchemy import Connection
 
 from comfyward.dispatch import transitions
@@ -34,16 +32,16 @@ class Rescue(Loop):
     name = "rescue"
     interval_s = 1.0
 
-    def __init__(self, db: Database, publisher: Publisher, prices: Mapping[str, float]) -> None:
+    def __init__(self, db: Database, publisher: Publisher) -> None:
         super().__init__()
-        self._db, self._publisher, self._prices = db, publisher, prices
+        self._db, self._publisher = db, publisher
         self._looked_at = now_ms()
 
     async def tick(self) -> dict[str, int]:
         since_ms, self._looked_at = now_ms() - self._looked_at, now_ms()
         if since_ms > STANDSTILL_MS or not await self._db.read(queue.expired, now_ms()):
             return {}
-        rescued = await self._db.write(_rescue, self._prices)
+        rescued = await self._db.write(_rescue)
         self._publisher.publish(*rescued)
         return {"rescued": len(rescued)}
 
@@ -54,17 +52,15 @@ class Deadlines(Loop):
     name = "deadlines"
     interval_s = 1.0
 
-    def __init__(
-        self, db: Database, publisher: Publisher, prices: Mapping[str, float], fallback_after_s: float
-    ) -> None:
+    def __init__(self, db: Database, publisher: Publisher, fallback_after_s: float) -> None:
         super().__init__()
-        self._db, self._publisher, self._prices = db, publisher, prices
+        self._db, self._publisher = db, publisher
         self._fallback_after_ms = int(fallback_after_s * 1000)
 
     async def tick(self) -> dict[str, int]:
         now, ended, moved = now_ms(), list[Change](), list[str]()
         if await self._db.read(queue.too_late, now, 1):
-            ended = await self._db.write(_expire, self._prices)
+            ended = await self._db.write(_expire)
         if self._fallback_after_ms:
             moved = await self._db.write(queue.fall_back, now - self._fallback_after_ms)
         self._publisher.publish(*ended, *map(RunMoved, set(moved)))
@@ -105,17 +101,14 @@ class Retention(Loop):
         }
 
 
-def _rescue(conn: Connection, prices: Mapping[str, float]) -> list[Change]:
+def _rescue(conn: Connection) -> list[Change]:
     now = now_ms()
-    lost = (transitions.ended(conn, run, EndReason.WORKER_LOST, now, prices=prices) for run in queue.expired(conn, now))
+    lost = (transitions.ended(conn, run, EndReason.WORKER_LOST, now) for run in queue.expired(conn, now))
     return [change for change in lost if change is not None]
 
 
-def _expire(conn: Connection, prices: Mapping[str, float]) -> list[Change]:
+def _expire(conn: Connection) -> list[Change]:
     now = now_ms()
     left = Left(failure={"message": "The run did not start by its deadline.", "hint": "Allow it more time to wait."})
-    ended = [
-        transitions.ended(conn, run, EndReason.TIMEOUT, now, prices=prices, left=left)
-        for run in queue.too_late(conn, now)
-    ]
+    ended = [transitions.ended(conn, run, EndReason.TIMEOUT, now, left=left) for run in queue.too_late(conn, now)]
     return [change for change in ended if change is not None]

@@ -42,8 +42,8 @@ from comfyward.worker.protocol import (
 class Recorder:
     """Reports become guarded changes of runs."""
 
-    def __init__(self, db: Database, blobs: Blobs, publisher: Publisher, prices: Mapping[str, float]) -> None:
-        self._db, self._blobs, self._publisher, self._prices = db, blobs, publisher, prices
+    def __init__(self, db: Database, blobs: Blobs, publisher: Publisher) -> None:
+        self._db, self._blobs, self._publisher = db, blobs, publisher
 
     async def record(self, message: Reports) -> None:
         """Raises StaleLease when the lease is no longer its holder's."""
@@ -54,7 +54,7 @@ class Recorder:
             run_id, account_id = await self._db.lookup(_run_under, message.lease)
             return self._publisher.publish(RunWatched(_live(run_id, account_id, message.reports)))
         blobs = await self._blobs.store(_enclosed(numbered))
-        run, taken = await self._db.write(_apply, message.lease, numbered, self._prices, blobs)
+        run, taken = await self._db.write(_apply, message.lease, numbered, blobs)
         self._publisher.publish(*_in_order(run, message.reports, taken))
 
 
@@ -110,7 +110,6 @@ def _apply(
     conn: Connection,
     lease: str,
     reports: Sequence[Numbered],
-    prices: Mapping[str, float],
     blobs: Sequence[Blob] = (),
 ) -> tuple[Run, Taken]:
     now = now_ms()
@@ -124,7 +123,7 @@ def _apply(
                 if produced := transitions.produced(conn, run, left, taken=last, report_seq=report.seq, now=now):
                     run, last, taken[report.seq] = produced.run, report.seq, produced
             case Ended() | Released() if report.seq > last:
-                if over := _over(conn, run, report, prices, now):
+                if over := _over(conn, run, report, now):
                     taken[report.seq] = over
                 return run, taken  # the lease is over
             case _:
@@ -142,14 +141,12 @@ def _begun(conn: Connection, lease: str, first: Numbered, now: int) -> tuple[Run
     return *found, {}
 
 
-def _over(
-    conn: Connection, run: Run, report: Ended | Released, prices: Mapping[str, float], now: int
-) -> RunEnded | RunRequeued | None:
+def _over(conn: Connection, run: Run, report: Ended | Released, now: int) -> RunEnded | RunRequeued | None:
     match report:
         case Released():
             return transitions.given_back(conn, run, now)
         case Ended():
-            return transitions.ended(conn, run, report.reason, now, prices=prices, left=_left(conn, report))
+            return transitions.ended(conn, run, report.reason, now, left=_left(conn, report))
 
 
 def _left(conn: Connection, report: Produced | Ended) -> Left:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +105,7 @@ def produced(conn: Connection, run: Run, left: Left, *, taken: int, report_seq: 
 
 
 def ended(
-    conn: Connection, run: Run, reason: EndReason, now: int, *, prices: Mapping[str, float], left: Left = NOTHING
+    conn: Connection, run: Run, reason: EndReason, now: int, *, left: Left = NOTHING
 ) -> RunEnded | RunRequeued | None:
     """An attempt is over: the run ends, or goes back to the queue."""
     state = next_state(reason, run.attempt, run.max_attempts, cancel_requested=run.cancel_requested_at is not None)
@@ -133,7 +133,7 @@ def ended(
     if last_seq is None:
         return None
     _keep_files(conn, run, left, now)
-    _book(conn, run, reason, left.run_time_ms, now, prices)
+    _book(conn, run, reason, left.run_time_ms, now)
     status = _status(run.id, run.account_id, last_seq, state, reason, failure=failure)
     events = _stored(conn, [*_of_outputs(run, left, last_seq - 1), status], now)
     _announce(conn, run, _WEBHOOK_OF[state], now)
@@ -265,9 +265,7 @@ def _explained(failure: dict[str, Any] | None, reason: EndReason) -> dict[str, A
     return failure
 
 
-def _book(
-    conn: Connection, run: Run, reason: EndReason, run_time_ms: int | None, now: int, prices: Mapping[str, float]
-) -> None:
+def _book(conn: Connection, run: Run, reason: EndReason, run_time_ms: int | None, now: int) -> None:
     """GPU time is charged for what the caller's graph did, not for what broke on our side."""
     ending = ENDINGS[reason]
     if not run_time_ms or not (ending.state is State.SUCCEEDED or ending.callers_fault):
@@ -282,5 +280,5 @@ def _book(
         accelerator=run.pool,
         day=datetime.datetime.fromtimestamp(now / 1000, datetime.UTC).date().isoformat(),
         gpu_ms=run_time_ms,
-        credits=credits_for(run_time_ms, run.pool, prices),
+        credits=credits_for(run_time_ms, run.credits_per_s),
     )

@@ -229,6 +229,7 @@ class Run:
     fallback_pool: str | None = None  # a larger one, for a run that did not fit into the memory of its own
     staged_at: int | None = None  # its files are at the worker, where another run has the GPU
     start_by: int | None = None  # it is not worth anything when it starts later
+    credits_per_s: float = 0.0  # the price of its GPU time, fixed when its worker got it
 
     @property
     def status(self) -> PublicStatus:

@@ -62,6 +62,7 @@ def _may_become(state: State) -> ColumnElement[bool]:
     return or_(*(runs.c.state == before for before in State if before.may_become(state)))
 
 
+_HANDED_OUT = ("lease", "lease_expires_at", "worker_id", "device", "assigned_at", "credits_per_s")
 # A run that another server is handing out just now is passed over, not waited for.
 _FREE = (
     select(runs.c.id)
@@ -79,7 +80,7 @@ _ASSIGN = Statement(
         report_seq=0,
         staged_at=None,
         started_at=None,
-        **{name: bindparam(name) for name in ("lease", "lease_expires_at", "worker_id", "device", "assigned_at")},
+        **{name: bindparam(name) for name in _HANDED_OUT},
         updated_at=bindparam("assigned_at"),
     )
     .returning(*RUN_COLUMNS)
@@ -252,12 +253,13 @@ def oldest(conn: Connection) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class HandOut:
-    """Which run goes to which worker, under which lease."""
+    """Which run goes to which worker, under which lease, at which price."""
 
     run_id: str
     worker_id: str
     device: str
     lease: str
+    credits_per_s: float = 0.0
 
 
 def assign(conn: Connection, hand_outs: Sequence[HandOut], *, expires_at: int, now: int) -> list[Run]:

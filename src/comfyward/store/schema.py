@@ -152,6 +152,7 @@ runs = Table(
     Column("queued_at", BigInteger, nullable=False),
     Column("assigned_at", BigInteger),
     Column("staged_at", BigInteger),
+    Column("credits_per_s", Float, nullable=False, server_default="0"),
     Column("started_at", BigInteger),
     Column("finished_at", BigInteger),
     Column("updated_at", BigInteger, nullable=False),

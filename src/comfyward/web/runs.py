@@ -168,7 +168,7 @@ async def _run_values(visit: Visit, run: Run) -> dict[str, Any]:
         "older": older,
         "newer": newer,
         "key": keys.get(run.api_key_id or ""),
-        "cost": spent + credits_for(gpu_ms or 0, run.pool, visit.context.settings.prices) if is_on else spent,
+        "cost": spent + credits_for(gpu_ms or 0, run.credits_per_s) if is_on else spent,
         "gpu_ms": gpu_ms,
         "nodes": list(graph.nodes.values()),
         "inputs": await all_inputs(visit, run.prompt),
