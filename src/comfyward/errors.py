@@ -15,6 +15,7 @@ ComfywardError                     code, status, hint, details
 ├── OutOfCredit          402       the account has used up its credit
 ├── NotFound             404       absent, or another account's (the caller cannot tell which)
 │   └── BlobNotFound     404       no bytes of this digest that the caller may use
+├── MethodNotAllowed     405       the path exists, but not for this method
 ├── Conflict             409       the state does not allow it
 │   ├── StaleLease       409       a worker speaks for a lease it no longer holds
 │   └── DigestMismatch   409       bytes do not have the digest that was announced
@@ -141,6 +142,11 @@ class NotFound(ComfywardError):
 class BlobNotFound(NotFound):
     code = "blob_not_found"
     hint = "Upload the bytes."
+
+
+class MethodNotAllowed(ComfywardError):
+    code = "method_not_allowed"
+    status = 405
 
 
 class Conflict(ComfywardError):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
-import msgspec
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -18,8 +15,7 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.convertors import PathConvertor, register_url_convertor
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -27,20 +23,19 @@ from comfyward import __version__
 from comfyward.api import fleet, gateway, icu, library, uploads, views
 from comfyward.api.context import Context
 from comfyward.api.cors import Cors
+from comfyward.api.errors import ErrorFormat
 from comfyward.api.jobs import app as jobs
 from comfyward.api.leniency import parameters
 from comfyward.api.metrics import exposition
 from comfyward.api.native.app import native_app
 from comfyward.api.native.frontend import Frontends
 from comfyward.api.reference import reference_page
-from comfyward.errors import ComfywardError, NotFound, Unauthenticated, shortened
+from comfyward.api.v1 import errors as v1
+from comfyward.errors import ComfywardError, InvalidRequest
 from comfyward.store import workers
 from comfyward.store.db import now_ms
 
-log = logging.getLogger(__name__)
-
 READY_SEEN_MS = 30_000
-CLIENT_CLOSED_REQUEST = 499  # nginx's code, seen in no answer
 
 DESCRIPTION = """Run ComfyUI workflows on your own machines. Compatible with ComfyICU's API: change the host name.
 
@@ -68,7 +63,7 @@ class Website:
 
 def create_app(context: Context, frontends: Frontends, site: Website, lifespan: Lifespan | None = None) -> ASGIApp:
     """The server's application: plain routes for what is on every run's way, FastAPI for the documented rest."""
-    handlers = _handlers(site.problem)
+    handlers = PagesForPeople(v1.ERRORS, site.problem).handlers() | {RequestValidationError: _invalid}
     register_url_convertor("path", _AnyPath())
     native = native_app(context, frontends)
     app = Starlette(
@@ -173,91 +168,26 @@ def _not_ready(status: str, message: str) -> Response:
     return JSONResponse({"status": status, "message": message}, 503, headers={"Retry-After": "2"})
 
 
-async def _ours(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ComfywardError)
-    if error.status >= 500:
-        log.error("%s: %s", error.code, error.message, extra={"action": "request_failed"})
-    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
-    return envelope(error.status, error.code, error.message, error.hint, error.details, headers)
-
-
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    problems = shortened([{name: each[name] for name in ("loc", "msg", "type")} for each in error.errors()])
+    problems = [{name: each[name] for name in ("loc", "msg", "type")} for each in error.errors()]
     field = ".".join(str(part) for part in problems[0]["loc"])
-    return envelope(400, "invalid_request", f"'{field}': {problems[0]['msg']}.", None, {"fields": problems})
+    return await v1.ERRORS.answer(request, InvalidRequest(f"'{field}': {problems[0]['msg']}.", fields=problems))
 
 
-async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    code = HTTPStatus(error.status_code).name.lower()
-    message = f"There is nothing at {request.method} {request.scope['path'][:200]}."
-    hint = "See /docs for what there is." if error.status_code in (404, 405) else None
-    text = message if error.status_code == 404 else str(error.detail)
-    return envelope(error.status_code, code, text, hint, {}, dict(error.headers or {}))
+class PagesForPeople(ErrorFormat):
+    """Errors as JSON to programs, as a page to a person's browser."""
 
+    def __init__(self, programs: ErrorFormat, page: ProblemPage) -> None:
+        super().__init__(programs.spell, programs.model)
+        self._page = page
 
-async def _gone(request: Request, error: Exception) -> Response:
-    """Nobody reads the answer to a request whose sender has hung up."""
-    return Response(status_code=CLIENT_CLOSED_REQUEST)
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("unexpected error", exc_info=error, extra={"action": "request_failed"})
-    return envelope(500, "internal", "Something went wrong in the server; its log has the details.", None, {})
-
-
-def _handlers(page: ProblemPage) -> dict[Any, Any]:
-    """How errors are answered: to programs as JSON, to a person's browser as a page."""
-
-    async def http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        if not _is_for_people(request):
-            return await _http(request, error)
-        kind = NotFound if error.status_code in (404, 405) else ComfywardError
-        told = kind(f"There is no page at {request.scope['path'][:200]}.", hint="Check the address.")
-        told.status = error.status_code
-        answered = await page(request, told)
-        answered.headers.update(error.headers or {})
-        return answered
-
-    async def unexpected(request: Request, error: Exception) -> Response:
-        answered = await _unexpected(request, error)
-        if not _is_for_people(request):
-            return answered
-        return await page(request, ComfywardError("Something went wrong in the server; its log has the details."))
-
-    return {
-        ComfywardError: _ours,
-        RequestValidationError: _invalid,
-        HTTPException: http,
-        ClientDisconnect: _gone,
-        Exception: unexpected,
-    }
+    async def answer(self, request: Request, error: ComfywardError) -> Response:
+        if _is_for_people(request):
+            return await self._page(request, error)
+        return await super().answer(request, error)
 
 
 def _is_for_people(request: Request) -> bool:
     is_browser = "text/html" in request.headers.get("accept", "") or "hx-request" in request.headers
     return is_browser and NOT_FOR_PEOPLE.match(request.scope["path"]) is None
-
-
-def envelope(
-    status: int,
-    code: str,
-    message: str,
-    hint: str | None,
-    details: dict[str, Any],
-    headers: dict[str, str] | None = None,
-) -> Response:
-    """Every error of the API: a stable code, and a sentence (twice, for clients that read `error`)."""
-    details = dict(details)
-    body = {
-        "status": "error",
-        "code": code,
-        "message": message,
-        "error": message,
-        "hint": hint,
-        "node_errors": details.pop("node_errors", {}),
-        "details": details,
-    }
-    return Response(msgspec.json.encode(body, enc_hook=str), status, headers, media_type="application/json")

@@ -61,6 +61,7 @@ SENTENCES = {
     "forbidden": "You may not do this.",
     "insufficient_credits": "Your credit is used up. Ask an admin for more.",
     "not_found": "This is not here. It may have been deleted, or belong to somebody else.",
+    "method_not_allowed": "There is no page at this address.",
     "blob_not_found": "This file is no longer here.",
     "stale_lease": _OURS,
     "hash_mismatch": "The file arrived damaged. Try again.",
