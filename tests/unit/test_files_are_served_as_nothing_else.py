@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from starlette.requests import Request
 
-from comfyward.api.context import Context
-from comfyward.api.views import serve
+from comfyward.api.contents import Content, Contents
+from comfyward.files.objects import Objects
+from comfyward.store.db import Database
 
 
 def served_as(content_type: str) -> str:
-    context = cast(Context, SimpleNamespace(settings=SimpleNamespace(objects_direct="none")))
+    contents = Contents(cast(Database, None), cast(Objects, None), direct=False)
     scope: dict[str, Any] = {"type": "http", "method": "HEAD", "path": "/", "headers": [], "query_string": b""}
-    answered = asyncio.run(serve(context, Request(scope), "digest", 9, content_type, "a.png"))
+    answered = asyncio.run(contents.serve(Request(scope), Content("digest", 9, content_type, "a.png")))
     return answered.headers["content-type"]
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyward.api.context import Context
-from comfyward.api.views import serve
+from comfyward.api.contents import Content, Contents
 from comfyward.errors import OutsideFile
+from comfyward.files.objects import Objects
+from comfyward.store.db import Database
 
 DATA = b"0123456789"
 MANY = "9" * 5000
@@ -28,10 +28,10 @@ class Blobs:
 
 
 def asked(**headers: str) -> Response:
-    context = cast(Context, SimpleNamespace(settings=SimpleNamespace(objects_direct="none"), objects=Blobs()))
+    contents = Contents(cast(Database, None), cast(Objects, Blobs()), direct=False)
     sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/", "headers": sent, "query_string": b""}
-    return asyncio.run(serve(context, Request(scope), "new", len(DATA), "text/plain", "a.txt"))
+    return asyncio.run(contents.serve(Request(scope), Content("new", len(DATA), "text/plain", "a.txt")))
 
 
 def body(answered: Any) -> bytes:

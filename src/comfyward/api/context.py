@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from comfyward.api.auth import Auth
+from comfyward.api.contents import Contents
+from comfyward.api.public_url import PublicUrl
 from comfyward.delivery.hub import Hub
 from comfyward.delivery.webhooks import Webhooks
 from comfyward.dispatch.blobs import Blobs
@@ -46,7 +48,14 @@ class Context:
     fleet_problem: Callable[[], str | None]
     is_draining: Callable[[], bool]
 
+    @property
+    def contents(self) -> Contents:
+        return Contents(self.db, self.objects, direct=self.settings.objects_direct == "all")
+
+    @property
+    def public_url(self) -> PublicUrl:
+        return PublicUrl(self.settings.public_url)
+
     def base_url(self, request: Request) -> str:
         """How this client reaches this server, without a slash at the end."""
-        own = self.settings.public_url or f"{request.url.scheme}://{request.url.netloc}"
-        return own.rstrip("/")
+        return self.public_url.of(request)

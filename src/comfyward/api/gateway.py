@@ -15,8 +15,8 @@ from starlette.routing import Mount, Route
 from comfyward import __version__
 from comfyward.api.auth import refuse_foreign_pool
 from comfyward.api.body import read_body, read_message
+from comfyward.api.contents import OCTET_STREAM, Content
 from comfyward.api.context import Context
-from comfyward.api.views import serve
 from comfyward.dispatch.leases import Asker
 from comfyward.errors import InvalidRequest, NotFound, OtherVersion, StaleLease, TooLarge
 from comfyward.files.objects import Blob, blob_key, shown_as
@@ -169,7 +169,7 @@ def _byte_routes(context: Context) -> list[Route]:
         size = await _size_for(context, run, digest)
         if url := await context.objects.get_url(blob_key(digest)):
             return RedirectResponse(url, 307)
-        return await serve(context, request, digest, size, "application/octet-stream", digest)
+        return await context.contents.serve(request, Content(digest, size, OCTET_STREAM, digest))
 
     async def place_mirror(request: Request) -> Response:
         offer = await _read(context, request, MirrorOffer)

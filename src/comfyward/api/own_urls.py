@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from sqlalchemy import Connection
 
+from comfyward.api.contents import find_input
 from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX
-from comfyward.api.views import find_input
 from comfyward.errors import InvalidUrl, NotFound
 from comfyward.runs.address import origin_of
 from comfyward.runs.files import Source, Stored, Url, source_from_row
@@ -73,7 +73,7 @@ def _is_open(context: Context, asked: _Asked) -> bool:
 async def _viewed(context: Context, account_id: str, asked: _Asked, workflow_id: str, kind: str, rest: str) -> Source:
     """What a URL of v1 shows."""
     if kind == "input":
-        return await find_input(context, account_id, workflow_id, f"/input/{rest}")
+        return await find_input(context.db, account_id, workflow_id, f"/input/{rest}")
     run_id, _, name = rest.partition("/")
     if _is_signed(context, asked.path, asked):
         run = await context.db.lookup(runs.get_any, run_id)
@@ -100,7 +100,7 @@ async def _seen(context: Context, account_id: str, workflow_id: str, query: dict
     path = "/".join(part for part in (query.get("subfolder", "").strip("/"), query.get("filename", "")) if part)
     kind = query.get("type", "output")
     if kind == "input":
-        return await find_input(context, account_id, workflow_id, f"/input/{path}")
+        return await find_input(context.db, account_id, workflow_id, f"/input/{path}")
     return await context.db.lookup(_left, account_id, kind, path)
 
 

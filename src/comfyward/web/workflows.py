@@ -13,7 +13,6 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 from starlette.routing import Route
 
-from comfyward.api.views import thumbnail_of
 from comfyward.api.whole_numbers import whole_number
 from comfyward.errors import ComfywardError, InvalidGraph, NotFound
 from comfyward.files.pictures import carried_graphs
@@ -203,7 +202,7 @@ async def picture(visit: Visit) -> Response:
     output = words.cover(await visit.context.db.read(workflows.newest_result, workflow.id))
     if output is None:
         raise PageError("This workflow has no picture yet.", status=404)
-    answered = await thumbnail_of(visit.context, output["digest"])
+    answered = await visit.context.contents.thumbnail(output["digest"])
     answered.headers["Cache-Control"] = "private, max-age=60"  # the next run has another one
     return answered
 

@@ -16,9 +16,9 @@ from starlette.routing import Route
 
 from comfyward.api import leniency
 from comfyward.api.body import pieces_of, read_json, read_upload
+from comfyward.api.contents import Content
 from comfyward.api.context import Context
 from comfyward.api.jobs.shapes import Shapes
-from comfyward.api.views import serve
 from comfyward.api.whole_numbers import whole_number
 from comfyward.errors import BlobNotFound, InvalidRequest, Unauthenticated
 from comfyward.ids import is_digest
@@ -109,7 +109,8 @@ class _Assets:
     async def content(self, request: Request) -> Response:
         file = await self._linked(request) or await self._file(request)
         name = file.path.rpartition("/")[2]
-        return await serve(self._context, request, file.digest, file.size, file.content_type, name)
+        content = Content(file.digest, file.size, file.content_type, name)
+        return await self._context.contents.serve(request, content)
 
     async def _linked(self, request: Request) -> StoredFile | None:
         """The asset of a link that carries its own right, None for other requests."""

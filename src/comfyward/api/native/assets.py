@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from comfyward.api.body import answer, pieces_of, read_upload
+from comfyward.api.contents import Content
 from comfyward.api.context import Context
 from comfyward.api.native.assets_requests import (
     AssetError,
@@ -38,7 +39,6 @@ from comfyward.api.native.assets_requests import (
 )
 from comfyward.api.native.scope import Scope, Scopes
 from comfyward.api.paging import InvalidCursor, cursor_of, place_of
-from comfyward.api.views import serve
 from comfyward.errors import ComfywardError, DigestMismatch, InvalidPath, NotFound, TooLarge, Unauthenticated
 from comfyward.runs.files import content_type_of, parse_path
 from comfyward.store import assets, files
@@ -95,9 +95,8 @@ class Assets:
         file = (await self._asset(request)).file
         kind = "inline" if request.query_params.get("disposition", "").strip().lower() == "inline" else "attachment"
         disposition = f"{kind}; filename*=UTF-8''{quote(file.name, safe='')}"
-        return await serve(
-            self._context, request, file.digest, file.size, file.content_type, file.name, disposition=disposition
-        )
+        content = Content(file.digest, file.size, file.content_type, file.name)
+        return await self._context.contents.serve(request, content, disposition=disposition)
 
     async def has(self, request: Request) -> Response:
         scope, digest = await self._scopes.of(request), digest_of(request.path_params["hash"])

@@ -22,10 +22,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from comfyward.api.body import answer, pieces_of, read_upload
+from comfyward.api.contents import SAFE, Content, find_input
 from comfyward.api.context import Context
 from comfyward.api.leniency import is_true
 from comfyward.api.native.scope import Scope, Scopes
-from comfyward.api.views import SAFE, find_input, serve
 from comfyward.api.whole_numbers import whole_number
 from comfyward.errors import InvalidPath, InvalidRequest, NotFound
 from comfyward.files.objects import blob_key, view_key
@@ -49,16 +49,6 @@ HEADER_LIMIT_BYTES = 64 << 20
 DEFAULT_QUALITY = 90
 _ANNOTATED = re.compile(r"(.+) \[(input|output|temp)\]", re.DOTALL)
 _ACTIVE_TYPES = ("text/html", "text/javascript", "application/javascript", "text/css", "application/xhtml+xml")
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A file that may be viewed."""
-
-    digest: str
-    size: int
-    content_type: str
-    name: str
 
 
 @dataclass(frozen=True)
@@ -94,13 +84,9 @@ class Files:
             converted = await self.converted(seen, query.get("preview"), query.get("channel", "rgba"))
             if converted is not None:
                 return Response(converted.data, media_type=converted.content_type, headers=headers | SAFE)
-        return await serve(
-            self._context,
+        return await self._context.contents.serve(
             request,
-            seen.digest,
-            seen.size,
-            content_type,
-            seen.name,
+            replace(seen, content_type=content_type),
             may_change=kind == "input",
             disposition=headers["Content-Disposition"],
         )
@@ -124,7 +110,7 @@ class Files:
                 raise NotFound(f"There is no picture '{asked[0][1]}'.")
 
             async def put(folder: Path, target: Path) -> bool:
-                await self._copy(original, folder / "original")
+                await self._context.contents.copy(original.digest, folder / "original")
                 with (folder / "mask").open("wb") as mask:
                     async for piece in pieces_of(upload):
                         mask.write(piece)
@@ -144,7 +130,7 @@ class Files:
             return Response(status_code=404)
         return answer(header["__metadata__"]) if "__metadata__" in header else Response(status_code=404)
 
-    async def _find_any(self, scope: Scope, asked: list[tuple[str, str]]) -> tuple[str, Seen | Url]:
+    async def _find_any(self, scope: Scope, asked: list[tuple[str, str]]) -> tuple[str, Content | Url]:
         """The first that is there, with its kind. Raises NotFound."""
         for kind, path in asked[:-1]:
             with contextlib.suppress(NotFound):
@@ -152,16 +138,16 @@ class Files:
         kind, path = asked[-1]
         return kind, await self._find(scope, kind, path)
 
-    async def _find(self, scope: Scope, kind: str, path: str) -> Seen | Url:
+    async def _find(self, scope: Scope, kind: str, path: str) -> Content | Url:
         """Raises NotFound."""
         if kind != "input":
             return await self._db.lookup(_left, scope.account_id, kind, path)
-        source = await find_input(self._context, scope.account_id, scope.workflow_id or DEFAULT_ALIAS, f"/input/{path}")
+        source = await find_input(self._db, scope.account_id, scope.workflow_id or DEFAULT_ALIAS, f"/input/{path}")
         match source:
             case Url():
                 return source
             case Stored(digest, size):
-                return Seen(digest, size, content_type_of(path), path.rpartition("/")[2])
+                return Content(digest, size, content_type_of(path), path.rpartition("/")[2])
             case _:
                 raise NotFound(f"There is no file '{path}'.")
 
@@ -186,7 +172,7 @@ class Files:
         inside = f"/{kind}/{subfolder}/" if subfolder else f"/{kind}/"
         return answer({"name": stored.path.removeprefix(inside), "subfolder": subfolder, "type": kind})
 
-    async def converted(self, seen: Seen, preview: str | None, channel: str) -> Converted | None:
+    async def converted(self, seen: Content, preview: str | None, channel: str) -> Converted | None:
         """The picture in the form that was asked for, made once; None when the file is no picture."""
         form, _, quality = (preview or "").partition(";")
         form = form if form in ("webp", "jpeg") else "webp" if preview is not None else "png"
@@ -198,7 +184,7 @@ class Files:
             return Converted(await objects.read_all(key), f"image/{form}")
 
         async def make(folder: Path, target: Path) -> bool:
-            await self._copy(seen, folder / "source")
+            await self._context.contents.copy(seen.digest, folder / "source")
             return await convert(folder / "source", target, form=form, quality=percent, channel=channel)
 
         try:
@@ -207,11 +193,6 @@ class Files:
             return None
         await objects.put_derived(key, data)
         return Converted(data, f"image/{form}")
-
-    async def _copy(self, seen: Seen, target: Path) -> None:
-        with target.open("wb") as file:
-            async for piece in await self._context.objects.read(blob_key(seen.digest)):
-                file.write(piece)
 
     async def safetensors_header(self, file: StoredFile) -> dict[str, Any]:
         """Raises NotFound for a file of another kind."""
@@ -250,10 +231,10 @@ def _located(filename: str, subfolder: str, kind: str) -> tuple[str, str]:
     return kind, path
 
 
-def _left(conn: Connection, account_id: str, kind: str, path: str) -> Seen:
+def _left(conn: Connection, account_id: str, kind: str, path: str) -> Content:
     """What a run left or showed. Raises NotFound."""
     left = runs.left(conn, account_id, kind, path)
-    return Seen(left.digest, left.size, left.content_type, path.rpartition("/")[2])
+    return Content(left.digest, left.size, left.content_type, path.rpartition("/")[2])
 
 
 def _put_beside(conn: Connection, file: StoredFile, overwrite: bool) -> StoredFile:

@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from comfyward.api.contents import SAFE, Content
 from comfyward.api.context import Context
-from comfyward.api.native.files import Files, Seen, made
+from comfyward.api.native.files import Files, made
 from comfyward.api.native.scope import Scopes
-from comfyward.api.views import SAFE
 from comfyward.errors import InvalidPath, InvalidRequest, NotFound
 from comfyward.files.pictures import convert
 from comfyward.runs.files import check_segments, content_type_of
@@ -57,7 +57,7 @@ class Previews:
         """Raises NotFound, InvalidRequest."""
         for path, file in sorted(beside.items()):
             if path.rpartition(".")[0] in (stem, f"{stem}.preview") and content_type_of(path).startswith("image/"):
-                seen = Seen(file.digest, file.size, file.content_type, path)
+                seen = Content(file.digest, file.size, file.content_type, path)
                 if converted := await self._files.converted(seen, f"webp;{QUALITY}", "rgba"):
                     return converted.data
         if model := beside.get(f"{stem}.safetensors"):

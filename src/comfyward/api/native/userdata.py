@@ -11,9 +11,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from comfyward.api.body import answer, read_body
+from comfyward.api.contents import Content
 from comfyward.api.context import Context
 from comfyward.api.native.scope import Scopes
-from comfyward.api.views import serve
 from comfyward.errors import Conflict, InvalidRequest, NotFound
 from comfyward.python_json import NOT_JSON, read_request
 from comfyward.runs.files import check_segments
@@ -120,9 +120,8 @@ class Userdata:
         except NotFound:
             first = FIRST_FILES.get(request.path_params["name"])
             return Response(first[0], media_type=first[1]) if first else Response(status_code=404)
-        return await serve(
-            self._context, request, file.digest, file.size, file.content_type, file.path, may_change=True
-        )
+        content = Content(file.digest, file.size, file.content_type, file.path)
+        return await self._context.contents.serve(request, content, may_change=True)
 
     async def put(self, request: Request) -> Response:
         scope, query = await self._scopes.of(request), request.query_params
