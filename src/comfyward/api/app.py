@@ -24,13 +24,13 @@ from comfyward.api import fleet, gateway, icu, library, uploads, views
 from comfyward.api.context import Context
 from comfyward.api.cors import Cors
 from comfyward.api.errors import ErrorFormat
-from comfyward.api.jobs import app as jobs
 from comfyward.api.leniency import parameters
 from comfyward.api.metrics import exposition
 from comfyward.api.native.app import native_app
 from comfyward.api.native.frontend import Frontends
 from comfyward.api.reference import reference_page
 from comfyward.api.v1 import errors as v1
+from comfyward.api.v2 import app as v2
 from comfyward.errors import ComfywardError, InvalidRequest
 from comfyward.store import workers
 from comfyward.store.db import now_ms
@@ -70,7 +70,7 @@ def create_app(context: Context, frontends: Frontends, site: Website, lifespan: 
         routes=[
             gateway.routes(context),
             *icu.hot_routes(context),
-            jobs.mount(context),
+            v2.mount(context),
             fleet.routes(context),
             *frontends.routes(),
             Mount("/comfy", native),

@@ -18,7 +18,7 @@ from comfyward.api import leniency
 from comfyward.api.body import pieces_of, read_json, read_upload
 from comfyward.api.contents import Content
 from comfyward.api.context import Context
-from comfyward.api.jobs.shapes import Shapes
+from comfyward.api.v2.shapes import Shapes
 from comfyward.api.whole_numbers import whole_number
 from comfyward.errors import BlobNotFound, InvalidRequest, Unauthenticated
 from comfyward.ids import is_digest

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from comfyward import __version__
 from comfyward.api.context import Context
-from comfyward.api.jobs import assets, jobs
+from comfyward.api.v2 import assets, jobs
 from comfyward.errors import (
     ComfywardError,
     InvalidGraph,

@@ -17,7 +17,8 @@ from comfyward.accounts.account import Caller
 from comfyward.api import leniency
 from comfyward.api.body import answer, read_json, streamed
 from comfyward.api.context import Context
-from comfyward.api.jobs.shapes import (
+from comfyward.api.paging import InvalidCursor, cursor_of, moment_of
+from comfyward.api.v2.shapes import (
     Shapes,
     classes_of,
     progress_of,
@@ -25,7 +26,6 @@ from comfyward.api.jobs.shapes import (
     status_of,
     status_of_state,
 )
-from comfyward.api.paging import InvalidCursor, cursor_of, moment_of
 from comfyward.api.whole_numbers import whole_number
 from comfyward.delivery.hub import Listener
 from comfyward.delivery.stream import frame
