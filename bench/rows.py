@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import asyncio
 
 from bench.stack import report
-from comfyward.runs.run import Face, State
+from comfyward.runs.run import Api, State
 from comfyward.store import accounts, queue, runs
 from comfyward.store import workflows as stored_workflows
 from comfyward.store.backends import open_database
@@ -117,7 +117,7 @@ def _new_run(account_id: str, workflow_id: str) -> NewRun:
         workflow_id=workflow_id,
         api_key_id=None,
         prompt_id=name,
-        face=Face.ICU,
+        submitted_via=Api.ICU,
         client_id=None,
         accelerator="L4",
         pool="L4",
@@ -153,7 +153,7 @@ def _add_finished(conn: Connection, owners: list[tuple[str, str]], numbers: rang
                 "account_id": account_id,
                 "workflow_id": workflow_id,
                 "prompt_id": run_id,
-                "face": "icu",
+                "submitted_via": "icu",
                 "state": "failed" if failed else "succeeded",
                 "end_reason": "node_error" if failed else "completed",
                 "accelerator": "L4",

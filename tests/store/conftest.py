@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from comfyward.accounts.account import Account
-from comfyward.runs.run import Face
+from comfyward.runs.run import Api
 from comfyward.store import accounts, queue, runs
 from comfyward.store.backends import open_database
 from comfyward.store.db import Database, now_ms
@@ -47,7 +47,7 @@ class Store:
             "workflow_id": self.default_workflow(owner),
             "api_key_id": None,
             "prompt_id": f"prompt-{run_id}",
-            "face": Face.ICU,
+            "submitted_via": Api.ICU,
             "client_id": None,
             "accelerator": "L4",
             "pool": "L4",

@@ -12,7 +12,7 @@ from comfyward.store import runs
 from tests.store.conftest import Store
 
 DIGEST = "ab" * 32
-OF_ONE_REQUEST = {"idempotency_key", "key_is_single_use", "face", "client_id", "prompt_id"}
+OF_ONE_REQUEST = {"idempotency_key", "key_is_single_use", "submitted_via", "client_id", "prompt_id"}
 
 
 def asked_for(workflow_id: str) -> Submission:

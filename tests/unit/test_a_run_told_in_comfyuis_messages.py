@@ -10,7 +10,7 @@ import msgspec
 
 from comfyward.api.native.narration import Message, Narration, Picture, Text
 from comfyward.runs.event import Event, EventType
-from comfyward.runs.run import EndReason, Face, Run, State
+from comfyward.runs.run import Api, EndReason, Run, State
 
 SHOWN = {"outputs": {"9": {"images": [{"filename": "a.png", "subfolder": "sub", "type": "output"}]}}, "meta": {}}
 RUN = Run(
@@ -18,7 +18,7 @@ RUN = Run(
         **{field.name: None for field in dataclasses.fields(Run)},
         "id": "run1",
         "prompt_id": "p",
-        "face": Face.NATIVE,
+        "submitted_via": Api.NATIVE,
         "state": State.SUCCEEDED,
         "end_reason": EndReason.COMPLETED,
         "shown": msgspec.json.encode(SHOWN).decode(),

@@ -10,7 +10,7 @@ import pytest
 
 from comfyward.api.native.jobs import job, job_detail
 from comfyward.api.native.shapes import history_entry
-from comfyward.runs.run import EndReason, Face, Run, State
+from comfyward.runs.run import Api, EndReason, Run, State
 
 
 def run_with(outputs: dict[str, Any], left: tuple[str, ...] = (), previews: tuple[str, ...] = (), **more: Any) -> Run:
@@ -24,7 +24,7 @@ def run_with(outputs: dict[str, Any], left: tuple[str, ...] = (), previews: tupl
         "created_at": 1,
         "started_at": 5,
         "finished_at": 9,
-        "face": Face.NATIVE,
+        "submitted_via": Api.NATIVE,
         "state": State.SUCCEEDED,
         "end_reason": EndReason.COMPLETED,
         "shown": msgspec.json.encode({"outputs": outputs, "meta": {}}).decode(),

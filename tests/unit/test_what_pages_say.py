@@ -14,7 +14,7 @@ import pytest
 import comfyward
 from comfyward import errors
 from comfyward.errors import ComfywardError, InvalidGraph
-from comfyward.runs.run import ENDINGS, EndReason, Face, Run
+from comfyward.runs.run import ENDINGS, Api, EndReason, Run
 from comfyward.web import failures, problems
 from comfyward.web.problems import Action, Advice, PageError, advices, on_problems
 from comfyward.workflows.catalog import Catalog
@@ -174,7 +174,7 @@ def run(reason: EndReason, **failure: Any) -> Run:
     blank: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(Run))
     failure = {"message": "The run ended.", "hint": ENDINGS[reason].hint, **failure}
     known = {"id": "r1", "workflow_id": "w1", "state": state, "end_reason": reason, "failure": failure, "started_at": 5}
-    known |= {"face": Face.ICU, "prompt": msgspec.json.encode(PROMPT).decode(), "timeout_s": 60.0}
+    known |= {"submitted_via": Api.ICU, "prompt": msgspec.json.encode(PROMPT).decode(), "timeout_s": 60.0}
     return Run(**(blank | known))
 
 

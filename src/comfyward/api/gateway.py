@@ -23,7 +23,7 @@ from comfyward.files.objects import Blob, blob_key, shown_as
 from comfyward.ids import is_digest
 from comfyward.runs.files import Stored, source_from_row
 from comfyward.runs.log import plain
-from comfyward.runs.run import Face, Run
+from comfyward.runs.run import Api, Run
 from comfyward.store import queue, workers
 from comfyward.store.db import now_ms
 from comfyward.store.mirrors import Mirror
@@ -285,7 +285,7 @@ def _assignment(run: Run, secrets: dict[str, Any], mirrors: Mapping[str, Mirror 
         files=[_order(path, row, mirrors) for path, row in run.files.items()],
         models=run.models,
         timeout_s=run.timeout_s,
-        previews=run.face is Face.NATIVE,
+        previews=run.submitted_via is Api.NATIVE,
     )
 
 

@@ -22,7 +22,7 @@ from comfyward.ids import new_id, new_uuid
 from comfyward.runs.change import Change, RunWatched
 from comfyward.runs.event import Event, EventType
 from comfyward.runs.files import Inline, Source, Stored, Url, source_from_row, source_to_row
-from comfyward.runs.run import DEFAULT_ENVIRONMENT, EndReason, Face, Run, State
+from comfyward.runs.run import DEFAULT_ENVIRONMENT, Api, EndReason, Run, State
 from comfyward.store import accounts, files, runs, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.files import file_path_of
@@ -64,7 +64,7 @@ class Submission:
     labels: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
     key_is_single_use: bool = False
-    face: Face = Face.ICU
+    submitted_via: Api = Api.ICU
     client_id: str | None = None
     prompt_id: str | None = None
 
@@ -220,7 +220,7 @@ class Intake:
             workflow_id=checked.workflow_id,
             api_key_id=caller.api_key_id,
             prompt_id=submission.prompt_id or new_uuid(),
-            face=submission.face,
+            submitted_via=submission.submitted_via,
             client_id=submission.client_id,
             accelerator=checked.accelerator,
             pool=checked.pool,

@@ -166,7 +166,7 @@ def states_of(status: PublicStatus) -> frozenset[State]:
 DEFAULT_ENVIRONMENT = "default"
 
 
-class Face(StrEnum):
+class Api(StrEnum):
     """The API through which a run came in."""
 
     ICU = "icu"  # /api/v1, ComfyICU's
@@ -188,7 +188,7 @@ class Run:
     workflow_id: str
     api_key_id: str | None
     prompt_id: str
-    face: Face
+    submitted_via: Api
     client_id: str | None
     state: State
     end_reason: EndReason | None

@@ -80,7 +80,7 @@ def _batches(conn: Connection, table: Table) -> Iterator[list[dict[str, Any]]]:
     query = select(table).order_by(*table.primary_key.columns)
     result = conn.execution_options(stream_results=True).execute(query)
     for rows in result.partitions(BATCH_ROWS):
-        yield [{name: _storable(value) for name, value in row._mapping.items()} for row in rows]
+        yield [dict(zip(table.c.keys(), map(_storable, row), strict=True)) for row in rows]
 
 
 def _storable(value: Any) -> Any:

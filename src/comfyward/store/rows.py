@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row
 
-from comfyward.runs.run import EndReason, Face, Run, State
+from comfyward.runs.run import Api, EndReason, Run, State
 from comfyward.store.schema import runs
 
 RUN_COLUMNS = [runs.c[name] for name in Run.__dataclass_fields__]
@@ -15,9 +15,9 @@ RUN_COLUMNS = [runs.c[name] for name in Run.__dataclass_fields__]
 _NAMES = list(Run.__dataclass_fields__)
 _JSON = [_NAMES.index(name) for name in ("files", "models", "metadata", "tags", "labels", "failure", "outputs")]
 _JSON.append(_NAMES.index("previews"))
-_STATE, _FACE, _END_REASON = (_NAMES.index(name) for name in ("state", "face", "end_reason"))
+_STATE, _SUBMITTED_VIA, _END_REASON = (_NAMES.index(name) for name in ("state", "submitted_via", "end_reason"))
 _STATES = {str(state): state for state in State}
-_FACES = {str(face): face for face in Face}
+_APIS = {str(api): api for api in Api}
 _decode = msgspec.json.decode
 
 
@@ -27,7 +27,7 @@ def run_of(row: Row[*tuple[Any, ...]]) -> Run:
     for index in _JSON:
         if values[index] is not None:
             values[index] = _decode(values[index])
-    values[_STATE], values[_FACE] = _STATES[values[_STATE]], _FACES[values[_FACE]]
+    values[_STATE], values[_SUBMITTED_VIA] = _STATES[values[_STATE]], _APIS[values[_SUBMITTED_VIA]]
     if values[_END_REASON] is not None:
         values[_END_REASON] = EndReason(values[_END_REASON])
     return Run(*values)

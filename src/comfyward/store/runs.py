@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, MissingAsset, NotFound, QueueFull
-from comfyward.runs.run import FINAL_STATES, LEASED_STATES, EndReason, Face, Run, State
+from comfyward.runs.run import FINAL_STATES, LEASED_STATES, Api, EndReason, Run, State
 from comfyward.store import files as files_of
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
 from comfyward.store.schema import HAS_PREVIEWS, IS_HANDED_OUT, IS_QUEUED, accounts, blob_uses, events, files, runs
@@ -89,7 +89,7 @@ class NewRun:
     workflow_id: str
     api_key_id: str | None
     prompt_id: str
-    face: Face
+    submitted_via: Api
     client_id: str | None
     accelerator: str
     pool: str
@@ -125,7 +125,7 @@ class RunFilter:
     states: Sequence[State] = ()
     end_reason: EndReason | None = None
     accelerator: str | None = None
-    face: Face | None = None
+    submitted_via: Api | None = None
     client_id: str | None = None
     api_key_id: str | None = None
     since: int | None = None  # created at or after
@@ -151,7 +151,7 @@ def insert_run(conn: Connection, new: NewRun, max_waiting: int = UNLIMITED) -> s
         if found.request_digest != new.request_digest:
             raise IdempotencyMismatch("This Idempotency-Key was used with a different request.")
         return found.run_id
-    if new.face is Face.NATIVE and is_prompt_id_taken(conn, new.account_id, new.prompt_id):
+    if new.submitted_via is Api.NATIVE and is_prompt_id_taken(conn, new.account_id, new.prompt_id):
         raise Conflict(f"There is a run with the prompt id '{new.prompt_id}' already.", hint="Leave prompt_id out.")
     values = {
         **new.__dict__,
@@ -428,7 +428,7 @@ def _conditions(account_id: str, which: RunFilter) -> list[Any]:
         (runs.c.workflow_id, which.workflow_id),
         (runs.c.end_reason, which.end_reason),
         (runs.c.accelerator, which.accelerator),
-        (runs.c.face, which.face),
+        (runs.c.submitted_via, which.submitted_via),
         (runs.c.client_id, which.client_id),
         (runs.c.api_key_id, which.api_key_id),
     ):

@@ -112,7 +112,7 @@ runs = Table(
     Column("workflow_id", ForeignKey("workflows.id"), nullable=False),
     Column("api_key_id", String(21)),
     Column("prompt_id", String(100), nullable=False),
-    Column("face", String(20), nullable=False),
+    Column("face", String(20), key="submitted_via", nullable=False),
     Column("client_id", String(200)),
     Column("state", String(20), nullable=False),
     Column("end_reason", String(40)),

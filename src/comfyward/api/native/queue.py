@@ -29,7 +29,7 @@ from comfyward.dispatch.intake import Submission
 from comfyward.dispatch.placement import WaitingRun, in_order
 from comfyward.errors import InvalidGraph, InvalidRequest, NotFound
 from comfyward.python_json import NOT_JSON, read_request
-from comfyward.runs.run import FINAL_STATES, LEASED_STATES, Face, Run, State
+from comfyward.runs.run import FINAL_STATES, LEASED_STATES, Api, Run, State
 from comfyward.store import runs
 from comfyward.store.db import now_ms
 from comfyward.workflows.graph import only_for
@@ -233,7 +233,7 @@ def _submission(scope: Scope, body: Mapping[str, Any]) -> Submission:
         prompt=prompt,
         extra_data=extra_data if isinstance(extra_data, dict) and extra_data else None,
         priority=IN_FRONT if in_front else 0,
-        face=Face.NATIVE,
+        submitted_via=Api.NATIVE,
         client_id=_text(body, "client_id", MAX_CLIENT_ID),
         prompt_id=_text(body, "prompt_id", MAX_PROMPT_ID),
     )

@@ -33,7 +33,7 @@ from comfyward.dispatch.intake import Submission
 from comfyward.errors import InvalidRequest, NotFound, OutOfCredit
 from comfyward.runs.event import Event, EventType, picture_of
 from comfyward.runs.labels import check_filter, check_labels
-from comfyward.runs.run import Face, Run, State
+from comfyward.runs.run import Api, Run, State
 from comfyward.store import accounts, runs
 from comfyward.store.runs import RunFilter
 from comfyward.store.workflows import DEFAULT_ALIAS
@@ -142,7 +142,7 @@ class _Jobs:
             labels=check_labels(body.metadata),
             idempotency_key=_key_of(request),
             key_is_single_use=True,
-            face=Face.JOBS,
+            submitted_via=Api.JOBS,
         )
 
     async def _run(self, request: Request) -> tuple[Caller, Run]:
