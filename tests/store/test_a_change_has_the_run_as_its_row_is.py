@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from comfyward.dispatch import transitions
-from comfyward.dispatch.transitions import Left
+from comfyward.dispatch.transitions import AttemptResult
 from comfyward.runs.change import RunEnded, RunRequeued
 from comfyward.runs.run import EndReason, State
 from comfyward.store import queue, runs
@@ -15,7 +15,7 @@ from tests.store.conftest import Store
 
 OUTPUT = {"id": "f", "name": "a.png", "digest": "d", "size": 1, "content_type": "image/png"}
 PREVIEW = {**OUTPUT, "id": "g", "name": "b.png"}
-LEFT = Left([OUTPUT], [PREVIEW], shown='{"outputs": {}}', run_time_ms=7, log="log")
+RESULT = AttemptResult([OUTPUT], [PREVIEW], node_results='{"outputs": {}}', run_time_ms=7, log="log")
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_when_an_attempt_is_over(store: Store, reason: EndReason, kind: type[Any
     assert store.write(queue.start, "lease", 1, now_ms()).state is State.RUNNING
     produced = store.write(_produced, "r")
 
-    change = store.write(transitions.ended, produced.run, reason, now_ms(), left=LEFT)
+    change = store.write(transitions.ended, produced.run, reason, now_ms(), result=RESULT)
 
     assert (type(change), change.run.state) == (kind, state)
     assert change.run == store.read(runs.get_any, "r")
@@ -69,5 +69,5 @@ def test_when_a_run_ends_in_the_queue(store: Store) -> None:
 def _produced(conn: Any, run_id: str) -> Any:
     run = runs.get_any(conn, run_id)
     assert run is not None
-    left = dataclasses.replace(LEFT, outputs=[{**OUTPUT, "id": "first"}], previews=[], run_time_ms=None)
+    left = dataclasses.replace(RESULT, outputs=[{**OUTPUT, "id": "first"}], previews=[], run_time_ms=None)
     return transitions.produced(conn, run, left, taken=1, report_seq=2, now=now_ms())

@@ -43,7 +43,7 @@ BY_ID: dict[str, Callable[[Store, str], Any]] = {
     "files.remove": lambda s, me: s.write(files.remove, me, "/input/a"),
     "files.by_id": lambda s, me: s.read(files.by_id, me, "file"),
     "files.remove_by_id": lambda s, me: s.write(files.remove_by_id, me, "file"),
-    "files.newest_left": lambda s, me: s.read(files.newest_left, me, "input", "a"),
+    "files.newest_result": lambda s, me: s.read(files.newest_result, me, "input", "a"),
     "files.rename": lambda s, me: s.write(files.rename, me, "/input/a", "/input/b", 1),
     "webhooks.resend": lambda s, me: s.write(
         webhooks.resend, me, s.read(webhooks.find, s.alice.id, None, 1)[0].id, now_ms()

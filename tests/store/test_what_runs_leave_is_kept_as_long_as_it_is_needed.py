@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from comfyward.dispatch import transitions
-from comfyward.dispatch.transitions import Left
+from comfyward.dispatch.transitions import AttemptResult
 from comfyward.errors import NotFound
 from comfyward.runs.run import EndReason
 from comfyward.store import files, runs
@@ -33,7 +33,7 @@ def done(store: Store) -> Store:
         run,
         EndReason.COMPLETED,
         1000,
-        left=Left(outputs, previews, shown='{"outputs": {}}'),
+        result=AttemptResult(outputs, previews, node_results='{"outputs": {}}'),
     )
     return store
 
@@ -42,7 +42,7 @@ def test_outputs_have_ids_and_are_in_no_list_of_uploads(done: Store) -> None:
     alice = done.alice.id
 
     assert done.read(files.by_id, alice, "out-b").path == "/output/r/sub/b.png"
-    assert done.read(files.newest_left, alice, "output", "sub/b.png").id == "out-b"
+    assert done.read(files.newest_result, alice, "output", "sub/b.png").id == "out-b"
     assert done.read(files.find, alice) == []
     with pytest.raises(NotFound):
         done.read(files.by_id, alice, "pre-p")

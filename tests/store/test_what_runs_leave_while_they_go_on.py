@@ -51,7 +51,7 @@ def test_each_report_is_taken_once_and_the_last_adds_the_rest(begun: Store) -> N
         begun.write(_apply, "lease", [Started(1), produced(2)], {})
     begun.write(_apply, "lease", [produced(2), produced(3, SECOND, "b.png", "2")], {})
     assert (run_of(begun).state, outputs(begun)) == (State.RUNNING, [("a.png", FIRST), ("b.png", SECOND)])
-    assert run_of(begun).shown == '{"outputs":{"1":{"text":["a.png"]},"2":{"text":["b.png"]}},"meta":{}}'
+    assert run_of(begun).node_results == '{"outputs":{"1":{"text":["a.png"]},"2":{"text":["b.png"]}},"meta":{}}'
 
     rest = [OutputFile("c.png", AGAIN, 1, "image/png")]
     begun.write(_apply, "lease", [produced(3), Ended(4, EndReason.NODE_ERROR, rest)], {})
@@ -71,7 +71,7 @@ def test_a_file_that_was_written_again_takes_the_place_of_what_it_was(begun: Sto
     assert outputs(begun) == [("a.png", AGAIN), ("b.png", SECOND)]
     with pytest.raises(NotFound):
         begun.read(files.by_id, begun.alice.id, old["id"])
-    assert begun.read(files.newest_left, begun.alice.id, "output", "a.png").digest == AGAIN
+    assert begun.read(files.newest_result, begun.alice.id, "output", "a.png").digest == AGAIN
 
 
 def test_another_attempt_begins_with_nothing(begun: Store) -> None:
@@ -81,7 +81,7 @@ def test_another_attempt_begins_with_nothing(begun: Store) -> None:
         _apply, "lease", [Ended(3, EndReason.COMFYUI_CRASHED, [OutputFile("b.png", SECOND, 1, "image/png")])], {}
     )
     run = run_of(begun)
-    assert (run.state, run.outputs, run.previews, run.shown) == (State.QUEUED, [], [], None)
+    assert (run.state, run.outputs, run.previews, run.node_results) == (State.QUEUED, [], [], None)
     with pytest.raises(NotFound):
         begun.read(files.by_id, begun.alice.id, old["id"])
     assert begun.read(files.orphans, now_ms()) == [FIRST, SECOND, AGAIN]

@@ -21,7 +21,7 @@ RUN = Run(
         "submitted_via": Api.NATIVE,
         "state": State.SUCCEEDED,
         "end_reason": EndReason.COMPLETED,
-        "shown": msgspec.json.encode(SHOWN).decode(),
+        "node_results": msgspec.json.encode(SHOWN).decode(),
         "outputs": [{"name": "sub/a.png"}],
         "previews": [],
         "started_at": 5,
@@ -148,7 +148,9 @@ def test_what_a_node_shows_is_told_once() -> None:
 def test_what_finished_nodes_of_a_failed_run_show_is_told() -> None:
     meta = {"9": {"node_id": "9", "display_node": "5", "parent_node": "5", "real_node_id": "5"}}
     shown = msgspec.json.encode({**SHOWN, "meta": meta}).decode()
-    failed = dataclasses.replace(RUN, state=State.FAILED, end_reason=EndReason.NODE_ERROR, failure={}, shown=shown)
+    failed = dataclasses.replace(
+        RUN, state=State.FAILED, end_reason=EndReason.NODE_ERROR, failure={}, node_results=shown
+    )
 
     executed, error = Narration("p", began=True).end(failed)
 
@@ -176,9 +178,11 @@ def test_a_second_attempt_is_told_anew() -> None:
 def test_failures_and_cancels_end_in_their_own_messages() -> None:
     failure = {"message": "m", "node_id": "3", "node_type": "K", "exception_type": "ValueError", "traceback": ["t"]}
     failure |= {"executed": ["1"], "current_inputs": {"seed": [1]}, "current_outputs": ["1", "2"]}
-    failed = dataclasses.replace(RUN, state=State.FAILED, end_reason=EndReason.NODE_ERROR, failure=failure, shown=None)
+    failed = dataclasses.replace(
+        RUN, state=State.FAILED, end_reason=EndReason.NODE_ERROR, failure=failure, node_results=None
+    )
     cancelled = dataclasses.replace(
-        RUN, state=State.CANCELLED, end_reason=EndReason.CANCELLED, failure=failure, shown=None
+        RUN, state=State.CANCELLED, end_reason=EndReason.CANCELLED, failure=failure, node_results=None
     )
 
     error, interrupt = Narration("p", began=True).end(failed), Narration("p", began=True).end(cancelled)

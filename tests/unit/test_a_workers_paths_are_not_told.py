@@ -68,7 +68,7 @@ def test_every_part_of_the_last_report_is_told_without_them() -> None:
         path, hint=path, node_id="1", traceback=[path], details={"node_errors": {"1": [{"details": path}]}}
     )
 
-    told = PLACES.told(Ended(3, EndReason.NODE_ERROR, failure=failure, shown={"1": {"text": [path]}}, log=path))
+    told = PLACES.told(Ended(3, EndReason.NODE_ERROR, failure=failure, node_results={"1": {"text": [path]}}, log=path))
 
     assert told == Ended(
         3,
@@ -80,6 +80,6 @@ def test_every_part_of_the_last_report_is_told_without_them() -> None:
             traceback=["/input/bad.png"],
             details={"node_errors": {"1": [{"details": "/input/bad.png"}]}},
         ),
-        shown={"1": {"text": ["/input/bad.png"]}},
+        node_results={"1": {"text": ["/input/bad.png"]}},
         log="/input/bad.png",
     )

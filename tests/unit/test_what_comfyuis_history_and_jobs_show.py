@@ -27,7 +27,7 @@ def run_with(outputs: dict[str, Any], left: tuple[str, ...] = (), previews: tupl
         "submitted_via": Api.NATIVE,
         "state": State.SUCCEEDED,
         "end_reason": EndReason.COMPLETED,
-        "shown": msgspec.json.encode({"outputs": outputs, "meta": {}}).decode(),
+        "node_results": msgspec.json.encode({"outputs": outputs, "meta": {}}).decode(),
         "outputs": [{"name": name} for name in left],
         "previews": [{"name": name} for name in previews],
     }

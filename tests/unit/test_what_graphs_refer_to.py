@@ -6,7 +6,7 @@ import pytest
 
 from comfyward.errors import MissingAsset
 from comfyward.workflows.catalog import Catalog
-from comfyward.workflows.references import AssetReference, LeftReference, Named, references, resolve
+from comfyward.workflows.references import AssetReference, Named, ResultReference, references, resolve
 
 CATALOG = Catalog(folders={"LoadImage": {"image": "input"}, "Loader": {"ckpt": "checkpoints"}})
 CAT, DOG = Named("c" * 64, 1, "cat.png"), Named("d" * 64, 2, "cat.png")
@@ -77,12 +77,12 @@ def test_an_unknown_asset_is_refused() -> None:
 
 
 def test_a_file_of_an_earlier_run_is_brought_under_its_name() -> None:
-    left = LeftReference("run1/sub/a.png", "output")
+    left = ResultReference("run1/sub/a.png", "output")
     prompt = graph(image="run1/sub/a.png [output]", other="run2/gone.png [temp]", plain="x.png [input]")
 
     resolved = resolve(prompt, {left: Named("a" * 64, 1, "run1/sub/a.png")}, CATALOG)
 
-    assert references(prompt) == {left, LeftReference("run2/gone.png", "temp")}
+    assert references(prompt) == {left, ResultReference("run2/gone.png", "temp")}
     assert resolved.prompt["1"]["inputs"] == {
         "image": "run1/sub/a.png",
         "other": "run2/gone.png [temp]",

@@ -81,7 +81,7 @@ async def _viewed(context: Context, account_id: str, asked: _Asked, workflow_id:
         run = await context.db.lookup(runs.get, account_id, run_id)
     if run is not None and kind == "run" and f"/{name}" in run.files:
         return source_from_row(run.files[f"/{name}"])
-    if run is not None and kind == "output" and (output := run.left(kind, name)) is not None:
+    if run is not None and kind == "output" and (output := run.file(kind, name)) is not None:
         return Stored(output["digest"], output["size"])
     raise NotFound(f"Run '{run_id}' has no file '{name}'.")
 
@@ -105,5 +105,5 @@ async def _seen(context: Context, account_id: str, workflow_id: str, query: dict
 
 
 def _left(conn: Connection, account_id: str, kind: str, path: str) -> Stored:
-    left = runs.left(conn, account_id, kind, path)
+    left = runs.file(conn, account_id, kind, path)
     return Stored(left.digest, left.size)

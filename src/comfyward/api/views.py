@@ -70,7 +70,7 @@ async def _run(context: Context, request: Request, workflow_id: str, run_id: str
 
 async def _output(context: Context, request: Request, workflow_id: str, run_id: str, name: str) -> dict[str, Any]:
     run = await _run(context, request, workflow_id, run_id)
-    found = run.left("output", name)
+    found = run.file("output", name)
     if found is None:
         raise NotFound(f"Run '{run_id}' has no output '{name}'.")
     return found

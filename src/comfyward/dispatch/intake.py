@@ -33,10 +33,10 @@ from comfyward.workflows.listing import Paths
 from comfyward.workflows.needs import models_of, places_named
 from comfyward.workflows.references import (
     AssetReference,
-    LeftReference,
     Named,
     Reference,
     Resolved,
+    ResultReference,
     references,
     resolve,
 )
@@ -323,10 +323,12 @@ def _one_named(conn: Connection, account_id: str, reference: Reference) -> Named
         case AssetReference(asset_id):
             file = files.by_id(conn, account_id, asset_id)
             return Named(file.digest, file.size, file_path_of(file))
-        case LeftReference(path, kind):
-            left = runs.left(conn, account_id, kind, path)
-            folder = "" if left.is_of_run else f"{left.digest[:12]}/"  # apart from the caller's own file of that name
-            return Named(left.digest, left.size, f"{folder}{path}")
+        case ResultReference(path, kind):
+            result = runs.file(conn, account_id, kind, path)
+            folder = (
+                "" if result.is_of_run else f"{result.digest[:12]}/"
+            )  # apart from the caller's own file of that name
+            return Named(result.digest, result.size, f"{folder}{path}")
 
 
 def _insert(

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from comfyward.dispatch import transitions
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.publisher import Publisher
-from comfyward.dispatch.transitions import Left
+from comfyward.dispatch.transitions import AttemptResult
 from comfyward.dispatch.uploads import Uploads
 from comfyward.loop import Loop
 from comfyward.runs.change import Change, RunMoved
@@ -109,6 +109,8 @@ def _rescue(conn: Connection) -> list[Change]:
 
 def _expire(conn: Connection) -> list[Change]:
     now = now_ms()
-    left = Left(failure={"message": "The run did not start by its deadline.", "hint": "Allow it more time to wait."})
-    ended = [transitions.ended(conn, run, EndReason.TIMEOUT, now, left=left) for run in queue.too_late(conn, now)]
+    result = AttemptResult(
+        failure={"message": "The run did not start by its deadline.", "hint": "Allow it more time to wait."}
+    )
+    ended = [transitions.ended(conn, run, EndReason.TIMEOUT, now, result=result) for run in queue.too_late(conn, now)]
     return [change for change in ended if change is not None]

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from comfyward.dispatch import transitions
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.publisher import Publisher
-from comfyward.dispatch.transitions import Left
+from comfyward.dispatch.transitions import AttemptResult
 from comfyward.errors import InvalidRequest, StaleLease
 from comfyward.files.objects import Blob
 from comfyward.ids import new_uuid
@@ -79,8 +79,8 @@ def _in_order(run: Run, reports: Sequence[Report], taken: Taken) -> list[Change]
 
 def _shown(run: Run, report: Produced) -> list[Event]:
     """What nodes show is told when its files can be fetched."""
-    shown = report.shown.get("outputs") or {}
-    meta = report.shown.get("meta") or {}
+    shown = report.node_results.get("outputs") or {}
+    meta = report.node_results.get("meta") or {}
     return [
         Event(
             run.id,
@@ -119,8 +119,8 @@ def _apply(
     for report in reports:
         match report:
             case Produced() if report.seq > last:
-                left = _left(conn, report)
-                if produced := transitions.produced(conn, run, left, taken=last, report_seq=report.seq, now=now):
+                result = _result(conn, report)
+                if produced := transitions.produced(conn, run, result, taken=last, report_seq=report.seq, now=now):
                     run, last, taken[report.seq] = produced.run, report.seq, produced
             case Ended() | Released() if report.seq > last:
                 if over := _over(conn, run, report, now):
@@ -146,19 +146,19 @@ def _over(conn: Connection, run: Run, report: Ended | Released, now: int) -> Run
         case Released():
             return transitions.given_back(conn, run, now)
         case Ended():
-            return transitions.ended(conn, run, report.reason, now, left=_left(conn, report))
+            return transitions.ended(conn, run, report.reason, now, result=_result(conn, report))
 
 
-def _left(conn: Connection, report: Produced | Ended) -> Left:
-    left = Left(
+def _result(conn: Connection, report: Produced | Ended) -> AttemptResult:
+    result = AttemptResult(
         outputs=_kept(conn, report.outputs),
         previews=_kept(conn, report.previews),
-        shown=msgspec.json.encode(report.shown).decode() if report.shown else None,
+        node_results=msgspec.json.encode(report.node_results).decode() if report.node_results else None,
     )
     if isinstance(report, Produced):
-        return left
+        return result
     return dataclasses.replace(
-        left,
+        result,
         failure=msgspec.to_builtins(report.failure) if report.failure else None,
         run_time_ms=report.run_time_ms,
         log=plain(report.log),

@@ -43,18 +43,18 @@ _WEBHOOK_OF = {
 
 
 @dataclass(frozen=True)
-class Left:
-    """What an attempt left behind. Outputs and previews are in the form that the run's row keeps."""
+class AttemptResult:
+    """The result of an attempt. Outputs and previews are in the form that the run's row keeps."""
 
     outputs: Sequence[dict[str, Any]] = ()
     previews: Sequence[dict[str, Any]] = ()
-    shown: str | None = None
+    node_results: str | None = None
     failure: dict[str, Any] | None = None
     run_time_ms: int | None = None
     log: str | None = None
 
 
-NOTHING = Left()
+NOTHING = AttemptResult()
 
 
 def queued(conn: Connection, new: runs.NewRun) -> RunQueued:
@@ -85,70 +85,72 @@ def started(conn: Connection, lease: str, report_seq: int, now: int) -> RunStart
     return RunStarted(run, _stored(conn, [event], now))
 
 
-def produced(conn: Connection, run: Run, left: Left, *, taken: int, report_seq: int, now: int) -> RunProduced | None:
-    """A run on its way has left something: it is its caller's from now on."""
+def produced(
+    conn: Connection, run: Run, result: AttemptResult, *, taken: int, report_seq: int, now: int
+) -> RunProduced | None:
+    """Results of a run that goes on: its caller has them from now on."""
     fresh = queue.produce(
         conn,
         run.lease or "",
         taken=taken,
         seq=report_seq,
-        outputs=_with(run.outputs, left.outputs),
-        shown=_merged(run.shown, left.shown),
-        previews=_with(run.previews, left.previews),
-        events=len(left.outputs),
+        outputs=_with(run.outputs, result.outputs),
+        node_results=_merged(run.node_results, result.node_results),
+        previews=_with(run.previews, result.previews),
+        events=len(result.outputs),
         now=now,
     )
     if fresh is None:
         return None
-    _keep_files(conn, run, left, now)
-    return RunProduced(fresh, _stored(conn, _of_outputs(run, left, fresh.event_seq), now))
+    _keep_files(conn, run, result, now)
+    return RunProduced(fresh, _stored(conn, _of_outputs(run, result, fresh.event_seq), now))
 
 
 def ended(
-    conn: Connection, run: Run, reason: EndReason, now: int, *, left: Left = NOTHING
+    conn: Connection, run: Run, reason: EndReason, now: int, *, result: AttemptResult = NOTHING
 ) -> RunEnded | RunRequeued | None:
     """An attempt is over: the run ends, or goes back to the queue."""
     state = next_state(reason, run.attempt, run.max_attempts, cancel_requested=run.cancel_requested_at is not None)
     if state is State.QUEUED:
-        return requeued(conn, run, reason, now, log=left.log)
+        return requeued(conn, run, reason, now, log=result.log)
     if state is State.FAILED and reason is EndReason.OOM and run.fallback_pool is not None:
-        return requeued(conn, run, reason, now, log=left.log, pool=run.fallback_pool)
+        return requeued(conn, run, reason, now, log=result.log, pool=run.fallback_pool)
     if state is State.CANCELLED:
         reason = EndReason.CANCELLED
-    failure = None if state is State.SUCCEEDED else _explained(left.failure, reason)
+    failure = None if state is State.SUCCEEDED else _explained(result.failure, reason)
     last_seq = queue.finish(
         conn,
         run,
         state=state,
         reason=reason,
         failure=failure,
-        outputs=_with(run.outputs, left.outputs) if left.outputs else None,
-        shown=left.shown,
-        previews=_with(run.previews, left.previews) if left.previews else None,
-        run_time_ms=left.run_time_ms,
-        log=left.log,
-        events=len(left.outputs) + 1,
+        outputs=_with(run.outputs, result.outputs) if result.outputs else None,
+        node_results=result.node_results,
+        previews=_with(run.previews, result.previews) if result.previews else None,
+        run_time_ms=result.run_time_ms,
+        log=result.log,
+        events=len(result.outputs) + 1,
         now=now,
     )
     if last_seq is None:
         return None
-    _keep_files(conn, run, left, now)
-    _book(conn, run, reason, left.run_time_ms, now)
+    _keep_files(conn, run, result, now)
+    _book(conn, run, reason, result.run_time_ms, now)
     status = _status(run.id, run.account_id, last_seq, state, reason, failure=failure)
-    events = _stored(conn, [*_of_outputs(run, left, last_seq - 1), status], now)
+    events = _stored(conn, [*_of_outputs(run, result, last_seq - 1), status], now)
     _announce(conn, run, _WEBHOOK_OF[state], now)
-    over = _over(run, left, now, state=state, end_reason=reason, failure=failure, event_seq=last_seq)
+    over = _over(run, result, now, state=state, end_reason=reason, failure=failure, event_seq=last_seq)
     return RunEnded(over, events)
 
 
-def _over(run: Run, left: Left, now: int, **how: Any) -> Run:
+def _over(run: Run, result: AttemptResult, now: int, **how: Any) -> Run:
     """The run as its end leaves it."""
     return dataclasses.replace(
         run,
-        outputs=_with(run.outputs, left.outputs),
-        shown=left.shown or run.shown,
-        previews=_with(run.previews, left.previews),
-        run_time_ms=left.run_time_ms,
+        outputs=_with(run.outputs, result.outputs),
+        node_results=result.node_results or run.node_results,
+        previews=_with(run.previews, result.previews),
+        run_time_ms=result.run_time_ms,
         lease=None,
         finished_at=now,
         updated_at=now,
@@ -167,9 +169,9 @@ def requeued(
     seq = queue.requeue(conn, run, avoid_worker_id=avoid, log=log, now=now, pool=pool)
     if seq is None:
         return None
-    runs.forget_left(conn, run)
+    runs.forget_results(conn, run)
     event = _status(run.id, run.account_id, seq, State.QUEUED, reason, attempt=run.attempt)
-    waiting = _waiting(run, seq, now, outputs=[], shown=None, previews=[])
+    waiting = _waiting(run, seq, now, outputs=[], node_results=None, previews=[])
     if pool is not None:
         waiting = dataclasses.replace(waiting, pool=pool, fallback_pool=None)
     return RunRequeued(waiting, _stored(conn, [event], now))
@@ -197,11 +199,11 @@ def _status(run_id: str, account_id: str, seq: int, state: State, reason: EndRea
     return Event(run_id, account_id, EventType.STATUS, data, seq)
 
 
-def _of_outputs(run: Run, left: Left, last_seq: int) -> list[Event]:
-    first_seq = last_seq - len(left.outputs) + 1
+def _of_outputs(run: Run, result: AttemptResult, last_seq: int) -> list[Event]:
+    first_seq = last_seq - len(result.outputs) + 1
     return [
         Event(run.id, run.account_id, EventType.OUTPUT, dict(output), seq)
-        for seq, output in enumerate(left.outputs, first_seq)
+        for seq, output in enumerate(result.outputs, first_seq)
     ]
 
 
@@ -223,13 +225,13 @@ def _stored(conn: Connection, events: list[Event], now: int) -> list[Event]:
     return events
 
 
-def _keep_files(conn: Connection, run: Run, left: Left, now: int) -> None:
+def _keep_files(conn: Connection, run: Run, result: AttemptResult, now: int) -> None:
     """The run's outputs become files of its account, usable by id; its previews are only kept from the sweep."""
-    written_again = {output["name"] for output in left.outputs}
+    written_again = {output["name"] for output in result.outputs}
     files.forget(conn, [output["id"] for output in run.outputs if output["name"] in written_again])
     held = {source.get("blob") for source in run.files.values()}
     held |= {each["digest"] for each in (*run.outputs, *run.previews)}
-    runs.add_blob_uses(conn, run.id, {each["digest"] for each in (*left.outputs, *left.previews)} - held)
+    runs.add_blob_uses(conn, run.id, {each["digest"] for each in (*result.outputs, *result.previews)} - held)
     files.add_outputs(
         conn,
         [
@@ -246,7 +248,7 @@ def _keep_files(conn: Connection, run: Run, left: Left, now: int) -> None:
                 named_at=now,
                 expires_at=None,
             )
-            for output in left.outputs
+            for output in result.outputs
         ],
     )
 

@@ -179,8 +179,8 @@ class Run:
     """A run as the rows hold it. Times are milliseconds since the epoch (UTC); JSON texts are kept as they came.
 
     `prompt_id` is its name in Comfy API v2 and in ComfyUI's own API, unique in the account. `turn` is its place in the
-    fair order of the queue. `shown` is what ComfyUI's history says of each node's results, `previews` the temporary
-    files among them, which are kept for a short time and are no outputs.
+    fair order of the queue. `node_results` is what ComfyUI's history has of each node, `previews` the temporary files
+    among it, which are kept for a short time and are no outputs.
     """
 
     id: str
@@ -211,7 +211,7 @@ class Run:
     labels: dict[str, str]
     failure: dict[str, Any] | None
     outputs: list[dict[str, Any]]
-    shown: str | None
+    node_results: str | None
     previews: list[dict[str, Any]]
     device: str | None
     run_time_ms: int | None
@@ -235,7 +235,7 @@ class Run:
     def status(self) -> PublicStatus:
         return public_status(self.state, self.end_reason)
 
-    def left(self, kind: str, name: str) -> dict[str, Any] | None:
+    def file(self, kind: str, name: str) -> dict[str, Any] | None:
         """An output, or with another kind than "output" a temporary file, by its name in the run."""
-        left = self.outputs if kind == "output" else self.previews
-        return next((each for each in left if each["name"] == name), None)
+        files = self.outputs if kind == "output" else self.previews
+        return next((each for each in files if each["name"] == name), None)

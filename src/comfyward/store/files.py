@@ -272,7 +272,7 @@ def by_id_of_any(conn: Connection, file_id: str) -> StoredFile:
     return file_of(row)
 
 
-def newest_left(conn: Connection, account_id: str, kind: str, path: str) -> StoredFile:
+def newest_result(conn: Connection, account_id: str, kind: str, path: str) -> StoredFile:
     """The newest output (or temporary upload) of a path, whichever run left it. Raises NotFound."""
     own = files.c.account_id == account_id
     exact = files.c.path == f"/{kind}/{path}"

@@ -121,12 +121,12 @@ _PRODUCE = Statement(
         report_seq=bindparam("seq"),
         event_seq=runs.c.event_seq + bindparam("events"),
         updated_at=bindparam("now"),
-        **{name: bindparam(name) for name in ("outputs", "shown", "previews")},
+        **{name: bindparam(name) for name in ("outputs", "node_results", "previews")},
     )
     .returning(*RUN_COLUMNS)
 )
 _FINISHED = ("end_reason", "failure", "run_time_ms", "log")
-_LEFT = ("outputs", "shown", "previews")  # of which nothing new says that they stay
+_RESULTS = ("outputs", "node_results", "previews")  # of which nothing new says that they stay
 _FINISH = Statement(
     update(runs)
     .where(runs.c.id == bindparam("run_id"), runs.c.state == bindparam("was"))
@@ -139,7 +139,7 @@ _FINISH = Statement(
         finished_at=bindparam("now"),
         updated_at=bindparam("now"),
         **{name: bindparam(name) for name in _FINISHED},
-        **{name: func.coalesce(bindparam(name, type_=Text), runs.c[name]) for name in _LEFT},
+        **{name: func.coalesce(bindparam(name, type_=Text), runs.c[name]) for name in _RESULTS},
     )
     .returning(runs.c.event_seq)
 )
@@ -323,7 +323,7 @@ def produce(
     taken: int,
     seq: int,
     outputs: list[dict[str, Any]],
-    shown: str | None,
+    node_results: str | None,
     previews: list[dict[str, Any]],
     events: int,
     now: int,
@@ -332,8 +332,8 @@ def produce(
 
     Takes numbers for `events` events. The run as it is then; None when the lease is over or the report was taken.
     """
-    left = {"outputs": text_of(outputs), "shown": shown, "previews": text_of(previews)}
-    row = _PRODUCE(conn, held=lease, taken=taken, seq=seq, events=events, now=now, **left).first()
+    results = {"outputs": text_of(outputs), "node_results": node_results, "previews": text_of(previews)}
+    row = _PRODUCE(conn, held=lease, taken=taken, seq=seq, events=events, now=now, **results).first()
     return run_of(row) if row else None
 
 
@@ -345,7 +345,7 @@ def finish(
     reason: EndReason,
     failure: dict[str, Any] | None,
     outputs: list[dict[str, Any]] | None,
-    shown: str | None,
+    node_results: str | None,
     previews: list[dict[str, Any]] | None,
     run_time_ms: int | None,
     log: str | None,
@@ -366,7 +366,7 @@ def finish(
         end_reason=reason,
         failure=text_of(failure) if failure else None,
         outputs=None if outputs is None else text_of(outputs),
-        shown=shown,
+        node_results=node_results,
         previews=None if previews is None else text_of(previews),
         run_time_ms=run_time_ms,
         log=log,
@@ -384,7 +384,7 @@ def requeue(
     What this attempt left is no longer the run's. The number of its event; None when too late.
     """
     values: dict[str, Any] = {"avoid_worker_id": avoid_worker_id, "log": log}
-    values |= {"outputs": "[]", "shown": None, "previews": "[]"}
+    values |= {"outputs": "[]", "node_results": None, "previews": "[]"}
     if pool is not None:
         values |= {"pool": pool, "fallback_pool": None}
     return _back_to_queue(conn, run, now, values)

@@ -224,7 +224,7 @@ def get(conn: Connection, account_id: str, run_id: str) -> Run:
 
 
 @dataclass(frozen=True)
-class LeftFile:
+class ResultFile:
     """The bytes of an output, or of a temporary file. `is_of_run` where the path began with the run's id."""
 
     digest: str
@@ -233,15 +233,15 @@ class LeftFile:
     is_of_run: bool
 
 
-def left(conn: Connection, account_id: str, kind: str, path: str) -> LeftFile:
+def file(conn: Connection, account_id: str, kind: str, path: str) -> ResultFile:
     """What a run left or showed: by its id as first folder, else the newest of the name. Raises NotFound."""
     run_id, _, name = path.partition("/")
     run = _GET(conn, run_id=run_id, account_id=account_id).first() if name else None
-    of_run = run_of(run).left(kind, name) if run is not None else None
+    of_run = run_of(run).file(kind, name) if run is not None else None
     if of_run is not None:
-        return LeftFile(of_run["digest"], of_run["size"], of_run["content_type"], True)
-    newest = files_of.newest_left(conn, account_id, kind, path)
-    return LeftFile(newest.digest, newest.size, newest.content_type, False)
+        return ResultFile(of_run["digest"], of_run["size"], of_run["content_type"], True)
+    newest = files_of.newest_result(conn, account_id, kind, path)
+    return ResultFile(newest.digest, newest.size, newest.content_type, False)
 
 
 def by_prompt_id(conn: Connection, account_id: str, prompt_id: str) -> Run:
@@ -404,8 +404,8 @@ def drop_previews(conn: Connection, finished_before: int, limit: int = 500) -> i
     return len(found)
 
 
-def forget_left(conn: Connection, run: Run) -> None:
-    """Forgets what an attempt left that is tried again: its next attempt leaves it anew."""
+def forget_results(conn: Connection, run: Run) -> None:
+    """Removes the results of an attempt that is tried again."""
     held = [source["blob"] for source in run.files.values() if "blob" in source]
     conn.execute(delete(blob_uses).where(blob_uses.c.run_id == run.id, blob_uses.c.digest.not_in(held)))
     conn.execute(delete(files).where(files.c.run_id == run.id))

@@ -135,7 +135,7 @@ runs = Table(
     Column("labels", Text, nullable=False, server_default="{}"),
     Column("failure", Text),
     Column("outputs", Text, nullable=False, server_default="[]"),
-    Column("shown", Text),
+    Column("shown", Text, key="node_results"),
     Column("previews", Text, nullable=False, server_default="[]"),
     Column("device", String(200)),
     Column("run_time_ms", BigInteger),

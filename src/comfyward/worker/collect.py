@@ -104,15 +104,15 @@ class Gathering:
         files = [
             file for file in found_in(self.left / "output") if is_all_whole or progress.is_whole(file.name, file.stamp)
         ]
-        nodes = files_of(progress.shown, "output")
+        nodes = files_of(progress.node_results, "output")
         rest = [file for file in files[:MAX_OUTPUTS] if self._is_new("output", file.name, file.stamp)]
         taken = [(file, path) for file in rest if (path := self._taken("output", file)) is not None]
         outputs = [await self._output(_Result(file.name, nodes.get(file.name)), path, room) for file, path in taken]
         names = {file.name for file in files}
-        outputs += [await self._output(text, text.data, room) for text in self._texts(progress.shown, names)]
+        outputs += [await self._output(text, text.data, room) for text in self._texts(progress.node_results, names)]
         previews = [await self._output(shot, path, room) for shot, path in self._rest_of_previews()]
-        shown = _bounded(progress.shown, progress.meta)
-        ended = msgspec.structs.replace(ended, outputs=outputs, shown=shown, previews=previews)
+        node_results = _bounded(progress.node_results, progress.meta)
+        ended = msgspec.structs.replace(ended, outputs=outputs, node_results=node_results, previews=previews)
         if is_all_whole and len(files) > MAX_OUTPUTS:
             failure = FailureReport(f"The run left {len(files)} files; at most {MAX_OUTPUTS} are kept.")
             return msgspec.structs.replace(ended, reason=EndReason.OVER_LIMIT, failure=failure)
@@ -120,7 +120,7 @@ class Gathering:
 
     def _rest_of_previews(self) -> Iterator[tuple[_Result, Path]]:
         """The temporary files that nodes show, where somebody may want to see them."""
-        nodes = files_of(self.progress.shown, "temp") if self._job.assignment.previews else {}
+        nodes = files_of(self.progress.node_results, "temp") if self._job.assignment.previews else {}
         for file in found_in(self.left / "temp") if nodes else ():
             is_new = file.name in nodes and self._is_new("temp", file.name, file.stamp)
             if is_new and self._may_be_previewed(file.stamp) and (path := self._taken("temp", file)) is not None:
@@ -146,21 +146,21 @@ class Gathering:
     async def _report_whole(self) -> None:
         """Reports what is whole by now and was not reported yet."""
         progress, room = self.progress, Room()
-        shown = {node: result for node, result in progress.shown.items() if node not in self._shown}
-        nodes, shots = files_of(progress.shown, "output"), files_of(shown, "temp")
+        node_results = {node: result for node, result in progress.node_results.items() if node not in self._shown}
+        nodes, shots = files_of(progress.node_results, "output"), files_of(node_results, "temp")
         wanted = [name for name, stamp in progress.whole().items() if not stamp or self._is_new("output", name, stamp)]
         taken = [await self._early("output", name, nodes.get(name), room) for name in wanted]
         if self._job.assignment.previews:
             taken += [await self._early("temp", name, node, room) for name, node in shots.items()]
-        texts = [await self._output(text, text.data, room) for text in self._texts(shown, nodes)]
+        texts = [await self._output(text, text.data, room) for text in self._texts(node_results, nodes)]
         files = [each for each in taken if each is not None]
-        self._shown.update(shown)
+        self._shown.update(node_results)
         self._reported.update({(each.kind, each.output.name): each.stamp for each in files})
         outputs = [*(each.output for each in files if each.kind == "output"), *texts]
         previews = [each.output for each in files if each.kind == "temp"]
-        if outputs or shown:
-            meta = {node: about for node, about in progress.meta.items() if node in shown}
-            produced = Produced(0, outputs, self._places.within(_bounded(shown, meta)), previews)
+        if outputs or node_results:
+            meta = {node: about for node, about in progress.meta.items() if node in node_results}
+            produced = Produced(0, outputs, self._places.within(_bounded(node_results, meta)), previews)
             self._job.reporter.produced(lambda _: _ready(produced))
 
     async def _early(self, kind: str, name: str, node: str | None, room: Room) -> _Early | None:
@@ -189,10 +189,10 @@ class Gathering:
         await self._link.put_output(self._job.lease, digests.blake3, offer, path)
         return result.reported(digests.blake3, size)
 
-    def _texts(self, shown: Mapping[str, Any], files: Collection[str]) -> list[_Result]:
+    def _texts(self, node_results: Mapping[str, Any], files: Collection[str]) -> list[_Result]:
         """The texts that nodes show become files like any other output, where they are not the names of files."""
         texts = []
-        for node, key, lines in texts_of(shown):
+        for node, key, lines in texts_of(node_results):
             name = self._names.name(key, node, suffix=".txt", of=(key, node))
             text = self._places.named("\n".join(lines))
             stamp = (len(text), hash(text))
@@ -232,9 +232,9 @@ class _Result:
         return (self.text or "").encode()
 
     def reported(self, digest: str, size: int, data: bytes | None = None) -> OutputFile:
-        shown = self.text if self.text is not None and len(self.text) <= MAX_INLINE_TEXT else None
+        text = self.text if self.text is not None and len(self.text) <= MAX_INLINE_TEXT else None
         kind = content_type_of(self.name)
-        return OutputFile(self.name, digest, size, kind, self.node, shown, streamed=self.streamed, data=data)
+        return OutputFile(self.name, digest, size, kind, self.node, text, streamed=self.streamed, data=data)
 
 
 @dataclass(frozen=True)
@@ -248,10 +248,10 @@ async def _ready(produced: Produced) -> Produced:
     return produced
 
 
-def _bounded(shown: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
+def _bounded(node_results: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
     """What the history is to keep: of a node that shows too much only its files."""
     room, outputs = Room(MAX_SHOWN_BYTES), dict[str, Any]()
-    for node, result in shown.items():
+    for node, result in node_results.items():
         outputs[node] = result if room.takes(len(msgspec.json.encode(result))) else _only_files(result)
     return {"outputs": outputs, "meta": dict(meta)}
 

@@ -20,11 +20,11 @@ Stamp = tuple[int, int]  # of a file: its size, and when it was last written (ns
 
 @dataclass
 class GraphProgress:
-    """One run's progress. `shown` and `meta` are what ComfyUI's history will say of the nodes that have finished."""
+    """The progress of one run. `node_results` and `meta` are for ComfyUI's history, of the nodes that have finished."""
 
     graph: Collection[str]
     nodes: dict[str, NodeState] = field(default_factory=dict)
-    shown: dict[str, Any] = field(default_factory=dict)
+    node_results: dict[str, Any] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
     is_output: dict[str, bool] = field(default_factory=dict)
     current: str | None = None
@@ -71,7 +71,7 @@ class GraphProgress:
         if not executed.output:
             return
         state = self.nodes.get(executed.node)
-        self.shown[executed.node] = dict(executed.output)
+        self.node_results[executed.node] = dict(executed.output)
         self.meta[executed.node] = {
             "node_id": executed.node,
             "display_node": executed.display,
@@ -85,10 +85,10 @@ class GraphProgress:
         state = None if node is None else self.nodes.get(node)
         return node if state is None else state.real
 
-    def recall(self, shown: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    def recall(self, node_results: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
         """Takes what ComfyUI's history says instead of what was heard."""
-        self.shown, self.meta = dict(shown), dict(meta)
-        self._listed.update(files_of(shown, "output"))
+        self.node_results, self.meta = dict(node_results), dict(meta)
+        self._listed.update(files_of(node_results, "output"))
 
     def is_whole(self, name: str, stamp: Stamp) -> bool:
         """Whether a file below output/ is one of a node that has finished: another may have left half a file."""

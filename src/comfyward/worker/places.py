@@ -41,7 +41,7 @@ class Places:
         """The last report of a run, as its account may read it."""
         failure = ended.failure and msgspec.convert(self.within(msgspec.to_builtins(ended.failure)), FailureReport)
         return msgspec.structs.replace(
-            ended, failure=failure, shown=self.within(ended.shown), log=self.named(ended.log)
+            ended, failure=failure, node_results=self.within(ended.node_results), log=self.named(ended.log)
         )
 
     def within(self, value: Any) -> Any:

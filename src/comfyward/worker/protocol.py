@@ -265,21 +265,21 @@ class Produced(msgspec.Struct, frozen=True, tag="produced", omit_defaults=True):
 
     seq: int
     outputs: list[OutputFile] = []
-    shown: dict[str, Any] = {}
+    node_results: dict[str, Any] = msgspec.field(name="shown", default_factory=dict)
     previews: list[OutputFile] = []
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
     """The attempt is over, and with it the lease. Numbered.
 
-    `outputs` are those that were not reported before. `shown` is what ComfyUI's history says of each node's results;
-    `previews` are the temporary files among them, where the assignment asked for them.
+    `outputs` are those that were not reported before. `node_results` is what ComfyUI's history has of each node,
+    `previews` are the temporary files among it, where the assignment asked for them.
     """
 
     seq: int
     reason: EndReason
     outputs: list[OutputFile] = []
-    shown: dict[str, Any] = {}
+    node_results: dict[str, Any] = msgspec.field(name="shown", default_factory=dict)
     previews: list[OutputFile] = []
     failure: FailureReport | None = None
     run_time_ms: int | None = None

@@ -25,9 +25,9 @@ class ResultNames:
         return name
 
 
-def texts_of(shown: Mapping[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
+def texts_of(node_results: Mapping[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
     """(node, key, lines) of everything that nodes show and that is nothing but text."""
-    for node_id, result in shown.items():
+    for node_id, result in node_results.items():
         for key, value in result.items() if isinstance(result, dict) else ():
             lines = [value] if isinstance(value, str) else value
             if isinstance(lines, list | tuple) and lines and all(isinstance(line, str) for line in lines):

@@ -34,14 +34,14 @@ class AssetReference:
 
 
 @dataclass(frozen=True)
-class LeftReference:
+class ResultReference:
     """A file that a run left: `kind` is "output" or "temp", the first folder of `path` may be the run's id."""
 
     path: str
     kind: str
 
 
-Reference = AssetReference | LeftReference
+Reference = AssetReference | ResultReference
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _place(file_path: str, listings: Sequence[Listing]) -> tuple[Listing, str]:
 def _references_in(value: Any) -> Iterator[Reference]:
     match value:
         case str():
-            if (left := _left(value)) is not None:
+            if (left := _result(value)) is not None:
                 yield left
         case {"__type": kind} if kind == ASSET:
             yield _asset(value)
@@ -134,7 +134,7 @@ def _references_in(value: Any) -> Iterator[Reference]:
 def _replaced(value: Any, text_for: Callable[[Named], str], named: Mapping[Reference, Named]) -> Any:
     match value:
         case str():
-            left = _left(value)
+            left = _result(value)
             return text_for(named[left]) if left is not None and left in named else value
         case {"__type": kind} if kind == ASSET:
             asset = _asset(value)
@@ -159,6 +159,6 @@ def _asset(value: dict[str, Any]) -> AssetReference:
     return AssetReference(asset_id)
 
 
-def _left(text: str) -> LeftReference | None:
+def _result(text: str) -> ResultReference | None:
     match = _LEFT.fullmatch(text) if text.endswith("]") and len(text) <= MAX_LEFT_LENGTH else None
-    return LeftReference(*match.groups()) if match else None
+    return ResultReference(*match.groups()) if match else None

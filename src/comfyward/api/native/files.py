@@ -233,7 +233,7 @@ def _located(filename: str, subfolder: str, kind: str) -> tuple[str, str]:
 
 def _left(conn: Connection, account_id: str, kind: str, path: str) -> Content:
     """What a run left or showed. Raises NotFound."""
-    left = runs.left(conn, account_id, kind, path)
+    left = runs.file(conn, account_id, kind, path)
     return Content(left.digest, left.size, left.content_type, path.rpartition("/")[2])
 
 

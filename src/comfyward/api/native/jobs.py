@@ -95,7 +95,7 @@ def _shown(run: Run, media: str, item: Any) -> Mapping[str, Any] | None:
             return dict(item)
         case str() if media == "text":
             return {"content": item[:MAX_TEXT], **({"truncated": True} if len(item) > MAX_TEXT else {})}
-        case str() if item.lower().endswith(MODEL_ENDINGS) and run.left("output", item) is not None:
+        case str() if item.lower().endswith(MODEL_ENDINGS) and run.file("output", item) is not None:
             folder, _, name = item.rpartition("/")
             return {"filename": name, "subfolder": subfolder_of(run.id, folder), "type": "output", "mediaType": "3d"}
         case _:

@@ -113,7 +113,7 @@ def ending_of(run: Run) -> tuple[str, dict[str, Any]]:
 
 def shown_of(run: Run) -> dict[str, Any]:
     """What ComfyUI's history holds of the run's results: files that can be viewed, by names unique in the account."""
-    shown = msgspec.json.decode(run.shown) if run.shown else {}
+    shown = msgspec.json.decode(run.node_results) if run.node_results else {}
     kept = {node: _kept(result, run) for node, result in (shown.get("outputs") or {}).items()}
     outputs = {node: placed(result, run.id) for node, result in kept.items()}
     return {"outputs": outputs, "meta": shown.get("meta") or {}}
@@ -167,7 +167,7 @@ def _was_kept(run: Run, item: Mapping[str, Any]) -> bool:
     """Previews are kept for a day, and only for clients of ComfyUI's own API."""
     folder = str(item.get("subfolder") or "").strip("/")
     name = f"{folder}/{item['filename']}" if folder else str(item["filename"])
-    return run.left(item["type"], name) is not None
+    return run.file(item["type"], name) is not None
 
 
 def _outputs_of(run: Run, catalog: Catalog | None) -> list[str]:
