@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx2
-
+from tests import loopback
 from tests.servers import S3, Postgres, free_port
 from tests.stack.stack import Client, Stack
 
@@ -129,7 +128,7 @@ class Cluster:
 
     def at(self, key: str, url: str) -> Client:
         """A client of one server, or of the balancer."""
-        client = Client(httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
+        client = Client(loopback.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
         self.servers[0].clients.append(client)
         return client
 

@@ -22,8 +22,10 @@ from sqlalchemy import Connection
 from comfyward.accounts.account import Account
 from comfyward.store import accounts, sessions
 from comfyward.store.backends import open_database
-from comfyward.store.db import now_ms
+from comfyward.store.db import Database, now_ms
 from comfyward.worker.protocol import PROTOCOL
+from tests import loopback
+from tests.command_line import comfyward
 from tests.servers import free_port
 
 R = TypeVar("R")
@@ -111,6 +113,7 @@ class Stack:
     process: subprocess.Popen[str] | None = None
     port: int = 0
     clients: list[Client] = field(default_factory=list)
+    database: Database | None = None  # the server's, once a test has written to it
     front_url: str | None = None  # of a load balancer that it stands behind, with others
     program: tuple[str, ...] = ("-m", "comfyward")  # what Python runs
 
@@ -132,16 +135,17 @@ class Stack:
 
     def wait_answering(self, path: str) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
-            assert self.process is not None
-            if self.process.poll() is not None:
-                raise AssertionError(f"the server ended: {self.log()}")
-            try:
-                if httpx2.get(f"{self.own_url}{path}").status_code == 200:
-                    return
-            except httpx2.TransportError:
-                pass
-            time.sleep(0.05)
+        with loopback.Client(base_url=self.own_url) as http:
+            while time.monotonic() < deadline:
+                assert self.process is not None
+                if self.process.poll() is not None:
+                    raise AssertionError(f"the server ended: {self.log()}")
+                try:
+                    if http.get(path).status_code == 200:
+                        return
+                except httpx2.TransportError:
+                    pass
+                time.sleep(0.02)
         raise AssertionError(f"{path} is not 200:\n{self.log()}\n{self.worker_log()}")
 
     @property
@@ -161,14 +165,14 @@ class Stack:
     def client(self, account: str | None = None) -> Client:
         """A client with a new key of an account, which is made when it is new."""
         key = self.write(_new_key, account)
-        client = Client(httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
+        client = Client(loopback.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
         self.clients.append(client)
         return client
 
     def worker_call(self, token: str, path: str, message: dict[str, Any]) -> httpx2.Response:
         """A call as workers make it."""
         headers = {"Authorization": f"Bearer {token}"}
-        return httpx2.post(f"{self.url}/worker/v1/{path}", json=message, headers=headers, timeout=60)
+        return loopback.post(f"{self.url}/worker/v1/{path}", json=message, headers=headers, timeout=60)
 
     def worker_hello(self, token: str, *, protocol: int = PROTOCOL, **about: Any) -> httpx2.Response:
         """Greets the server as a worker; it is of pool L4 and says `x` of itself where nothing else is given."""
@@ -184,7 +188,7 @@ class Stack:
     def visitor(self, account: str | None = None) -> httpx2.Client:
         """A browser without its window: logged in, and saying where its requests come from."""
         link = self.login_link(account)
-        http = httpx2.Client(base_url=self.url, headers={"Origin": self.url}, timeout=60)
+        http = loopback.Client(base_url=self.url, headers={"Origin": self.url}, timeout=60)
         assert http.post(link.removeprefix(self.url), data={"password": ""}).status_code == 303
         self.clients.append(Client(http))
         return http
@@ -192,26 +196,24 @@ class Stack:
     def write(self, operation: Callable[..., R], *args: Any) -> R:
         """A store operation, run in a thread: a test that drives a browser has an event loop of its own in this one."""
 
-        async def write() -> R:
-            db = open_database(self.settings.get("database_url", f"sqlite:///{self.data_dir / 'comfyward.db'}"), 4)
-            try:
-                return await db.write(operation, *args)
-            finally:
-                db.close()
-
+        if self.database is None:
+            sqlite = f"sqlite:///{self.data_dir / 'comfyward.db'}"
+            self.database = open_database(self.settings.get("database_url", sqlite), 4)
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, write()).result()
+            return thread.submit(asyncio.run, self.database.write(operation, *args)).result()
 
-    def cli(self, *arguments: str, check: bool = True) -> str:
-        command = [sys.executable, "-m", "comfyward", *arguments, "--data-dir", str(self.data_dir)]
+    def cli(self, *arguments: str) -> str:
+        """What a command with this server's settings prints."""
         settings = {f"COMFYWARD_{name.upper()}": value for name, value in self.settings.items()}
-        environment = {**os.environ, **settings, **self.environment}
-        return subprocess.run(command, capture_output=True, text=True, check=check, env=environment).stdout
+        done = comfyward(
+            *arguments, "--data-dir", str(self.data_dir), environment={**os.environ, **settings, **self.environment}
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def cli_error(self, *arguments: str) -> str:
         """What a command that fails says."""
-        command = [sys.executable, "-m", "comfyward", *arguments, "--data-dir", str(self.data_dir)]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        ended = comfyward(*arguments, "--data-dir", str(self.data_dir), environment=os.environ)
         assert ended.returncode != 0
         return ended.stderr
 
@@ -225,6 +227,8 @@ class Stack:
         """Ends whatever is left of it."""
         for client in self.clients:
             client.http.close()
+        if self.database is not None:
+            self.database.close()
         if self.process is not None and self.process.poll() is None:
             self.kill()
 

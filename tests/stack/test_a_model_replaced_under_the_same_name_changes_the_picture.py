@@ -7,11 +7,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from PIL import Image
 
 from comfyward.comfy import install
+from tests import loopback
 from tests.fakes.http import Origin
 from tests.stack.graphs import node, text_to_image
 from tests.stack.stack import Client, Stack
@@ -143,4 +143,4 @@ def test_the_operators_lora_replaced_on_disk_changes_the_picture(real: Stack, cl
 
 def _pixels(run: dict[str, Any]) -> bytes:
     assert run["status"] == "COMPLETED", run["error"]
-    return Image.open(io.BytesIO(httpx2.get(run["output"][0]["url"]).content)).convert("RGB").tobytes()
+    return Image.open(io.BytesIO(loopback.get(run["output"][0]["url"]).content)).convert("RGB").tobytes()

@@ -1,8 +1,8 @@
 """The shortest way: POST a graph, get a picture."""
 
-import httpx2
 import pytest
 
+from tests import loopback
 from tests.stack.graphs import picture
 from tests.stack.stack import Client
 
@@ -24,5 +24,5 @@ def test_a_picture_from_a_graph(client: Client) -> None:
     [output] = run["output"]
     assert output["filename"] == f"/workflows/{run['workflow_id']}/output/{run['id']}/ComfyICU_00001_.png"
     assert output["node_id"] == "2"
-    assert httpx2.get(output["url"]).content.startswith(PNG)  # the link works without a key
-    assert httpx2.get(output["thumbnail_url"]).headers["content-type"] == "image/webp"
+    assert loopback.get(output["url"]).content.startswith(PNG)  # the link works without a key
+    assert loopback.get(output["thumbnail_url"]).headers["content-type"] == "image/webp"

@@ -3,9 +3,9 @@
 import base64
 import json
 
-import httpx2
 import pytest
 
+from tests import loopback
 from tests.stack.graphs import picture
 from tests.stack.stack import Client, Stack
 
@@ -102,9 +102,9 @@ def test_unknown_things_are_not_found(client: Client) -> None:
 @pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer cw_wrong"}, {"Authorization": "Basic eDp5"}])
 def test_without_a_known_key_nothing_is_answered(real: Stack, header: dict[str, str]) -> None:
     for method, path in [("GET", "/api/v1/runs"), ("POST", "/api/v1/workflows/default/runs"), ("GET", "/api/v1/me")]:
-        answer = httpx2.request(method, real.url + path, headers=header)
+        answer = loopback.request(method, real.url + path, headers=header)
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
-    assert httpx2.post(f"{real.url}/worker/v1/lease", headers=header, content=b"{}").status_code == 401
+    assert loopback.post(f"{real.url}/worker/v1/lease", headers=header, content=b"{}").status_code == 401
 
 
 def test_json_is_taken_whatever_its_content_type(client: Client) -> None:
@@ -122,5 +122,5 @@ def test_a_revoked_key_is_refused(real: Stack) -> None:
     headers = {"Authorization": f"Bearer {key}"}
     real.cli("keys", "revoke", "short-lived")
 
-    assert httpx2.get(f"{real.url}/api/v1/me", headers=headers).status_code == 401
+    assert loopback.get(f"{real.url}/api/v1/me", headers=headers).status_code == 401
     assert key not in (real.data_dir / "comfyward.db").read_bytes().decode("latin-1")

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
+from tests import loopback
 from tests.stack.graphs import node, picture, slow
 from tests.stack.stack import Client, Stack
 
@@ -28,7 +29,7 @@ def client(real: Stack) -> Client:
 @pytest.fixture
 def comfyui(real: Stack, client: Client) -> Iterator[httpx2.Client]:
     """An account's ComfyUI, below /comfy, with the key as X-API-Key."""
-    with httpx2.Client(base_url=f"{real.url}/comfy", headers={"X-API-Key": client.key}, timeout=LIMIT_S) as http:
+    with loopback.Client(base_url=f"{real.url}/comfy", headers={"X-API-Key": client.key}, timeout=LIMIT_S) as http:
         yield http
 
 
@@ -203,13 +204,13 @@ def test_the_history_is_cleared_and_the_runs_stay(comfyui: httpx2.Client, client
 def test_a_workflows_path_shows_that_workflow_only(real: Stack, client: Client) -> None:
     ids = [client.http.post("/api/v1/workflows", json={"name": name}).json()["id"] for name in ("one", "two")]
     headers = {"Authorization": f"Bearer {client.key}"}
-    with httpx2.Client(base_url=f"{real.url}/workflows/{ids[0]}/comfy", headers=headers, timeout=LIMIT_S) as one:
+    with loopback.Client(base_url=f"{real.url}/workflows/{ids[0]}/comfy", headers=headers, timeout=LIMIT_S) as one:
         prompt_id = one.post("/prompt", json={"prompt": picture()}).json()["prompt_id"]
         run = client.finish(_run_id(client, prompt_id))
 
         assert run["workflow_id"] == ids[0]
         assert list(one.get("/history").json()) == [prompt_id]
-    with httpx2.Client(base_url=f"{real.url}/workflows/{ids[1]}/comfy", headers=headers) as two:
+    with loopback.Client(base_url=f"{real.url}/workflows/{ids[1]}/comfy", headers=headers) as two:
         assert two.get("/history").json() == {}
         assert two.get(f"/history/{prompt_id}").json() == {}
         assert two.get("/object_info/SaveImage").json()["SaveImage"]["output_node"] is True

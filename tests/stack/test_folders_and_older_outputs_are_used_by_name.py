@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from PIL import Image
 
+from tests import loopback
 from tests.fakes.http import Origin
 from tests.stack.graphs import load_and_save, node, picture, text_to_image
 from tests.stack.stack import Client, Stack
@@ -23,7 +24,7 @@ NO_SUCH_FOLDER = {"0.3.75": "node_error"}  # which does not compare what such a 
 
 @pytest.fixture
 def comfyui(real: Stack, client: Client) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=f"{real.url}/comfy", headers={"X-API-Key": client.key}, timeout=60) as http:
+    with loopback.Client(base_url=f"{real.url}/comfy", headers={"X-API-Key": client.key}, timeout=60) as http:
         yield http
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from tests import loopback
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
 from tests.stack.stack import Client, Stack
@@ -53,7 +54,7 @@ def stack(start_fake: StartFake) -> Stack:
 
 @pytest.fixture
 def native(stack: Stack, client: Client) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=f"{stack.url}/comfy", headers={"X-API-Key": client.key}, timeout=60) as http:
+    with loopback.Client(base_url=f"{stack.url}/comfy", headers={"X-API-Key": client.key}, timeout=60) as http:
         yield http
 
 

@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-import httpx2
 import pytest
 from websockets.sync.client import connect
 
+from tests import loopback
 from tests.servers import free_port
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
@@ -27,7 +27,7 @@ def said(start_fake: StartFake) -> dict[str, Any]:
     stack = start_fake(native_port=str(free_port()), native_open="true").wait_ready()
     told: dict[str, Any] = {"client": stack.client()}
     url = f"{stack.native_url.replace('http', 'ws')}/ws?clientId=me"
-    with connect(url) as socket, httpx2.Client(base_url=stack.native_url) as comfyui:
+    with connect(url) as socket, loopback.Client(base_url=stack.native_url) as comfyui:
         for name, fails in (("good", False), ("bad", True)):
             graph = {**GRAPH, "5": node("FakeExpands", nodes=30, fails=fails)}
             prompt_id = comfyui.post("/prompt", json={"prompt": graph, "client_id": "me"}).json()["prompt_id"]

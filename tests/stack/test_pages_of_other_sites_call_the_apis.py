@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
+from tests import loopback
 from tests.stack.conftest import ALLOWED_ORIGIN, StartFake
 from tests.stack.graphs import fake_save
 from tests.stack.stack import Client, Stack
@@ -40,14 +41,14 @@ def allowed(answer: httpx2.Response) -> str | None:
 def test_preflights_are_answered(shared: Stack, method: str, path: str) -> None:
     asked = {**PREFLIGHT, "Access-Control-Request-Method": method}
     for url in (shared.url + path, shared.native_url + "/prompt"):
-        answer = httpx2.options(url, headers={**asked, "Origin": ALLOWED_ORIGIN})
+        answer = loopback.options(url, headers={**asked, "Origin": ALLOWED_ORIGIN})
         assert answer.status_code == 204, answer.text
         assert allowed(answer) == ALLOWED_ORIGIN
         assert method in answer.headers["access-control-allow-methods"].split(", ")
         assert answer.headers["access-control-allow-headers"] == "authorization,content-type"
         assert "Origin" in answer.headers["vary"]
 
-        refused = httpx2.options(url, headers={**asked, "Origin": EVIL})
+        refused = loopback.options(url, headers={**asked, "Origin": EVIL})
         assert (refused.status_code, allowed(refused)) == (403, None)
         assert "COMFYWARD_CORS_ORIGINS" in refused.text
 
@@ -85,7 +86,7 @@ def test_answers_can_be_read_by_listed_pages_alone(client: Client) -> None:
 def test_refusals_can_be_read_too(shared: Stack, client: Client) -> None:
     origin = {"Origin": ALLOWED_ORIGIN}
     for path in ("/api/v1/me", "/api/v2/jobs", "/comfy/queue"):
-        refused = httpx2.get(shared.url + path, headers=origin)
+        refused = loopback.get(shared.url + path, headers=origin)
         assert (refused.status_code, allowed(refused)) == (401, ALLOWED_ORIGIN)
     for path in ("/api/v1/workflows/default/runs", "/api/v2/jobs", "/comfy/prompt"):
         too_large = client.http.post(path, content=bytes(2 << 20), headers=origin)
@@ -106,9 +107,9 @@ def test_a_session_is_of_no_use_to_another_site(shared: Stack) -> None:
 
 
 def test_the_open_port_serves_listed_pages_without_a_key(shared: Stack) -> None:
-    answer = httpx2.post(f"{shared.native_url}/prompt", json={}, headers={"Origin": ALLOWED_ORIGIN})
+    answer = loopback.post(f"{shared.native_url}/prompt", json={}, headers={"Origin": ALLOWED_ORIGIN})
     assert (answer.status_code, allowed(answer)) == (400, ALLOWED_ORIGIN)
-    refused = httpx2.post(f"{shared.native_url}/prompt", json={}, headers={"Origin": EVIL})
+    refused = loopback.post(f"{shared.native_url}/prompt", json={}, headers={"Origin": EVIL})
     assert (refused.status_code, allowed(refused)) == (403, None)
 
 
@@ -117,7 +118,7 @@ def test_any_origin_and_none(start_fake: StartFake) -> None:
     client = stack.client()
     answer = client.http.get("/api/v1/me", headers={"Origin": EVIL})
     assert (answer.status_code, allowed(answer)) == (200, "*")
-    assert allowed(httpx2.options(f"{stack.url}/api/v1/me", headers={"Origin": EVIL, **PREFLIGHT})) == "*"
+    assert allowed(loopback.options(f"{stack.url}/api/v1/me", headers={"Origin": EVIL, **PREFLIGHT})) == "*"
     visitor = stack.visitor()
     assert visitor.get("/api/v1/me", headers={"Origin": EVIL}).status_code == 403
 

@@ -3,9 +3,9 @@
 import json
 import struct
 
-import httpx2
 from websockets.sync.client import connect
 
+from tests import loopback
 from tests.servers import free_port
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
@@ -26,7 +26,7 @@ def test_every_one_arrives_in_order_and_is_an_output(start_fake: StartFake) -> N
     client, url = stack.client(), f"{stack.native_url.replace('http', 'ws')}/ws?clientId=me"
 
     heard: dict[str, list[bytes]] = {}
-    with connect(url, max_size=None) as socket, httpx2.Client(base_url=stack.native_url) as comfyui:
+    with connect(url, max_size=None) as socket, loopback.Client(base_url=stack.native_url) as comfyui:
         comfyui.post("/prompt", json={"prompt": GRAPH, "client_id": "me"})
         executing, order = "", []
         while executing is not None:

@@ -2,10 +2,10 @@
 
 import io
 
-import httpx2
 import pytest
 from PIL import Image
 
+from tests import loopback
 from tests.fakes.http import Origin
 from tests.stack.graphs import node
 from tests.stack.stack import Client, Stack
@@ -72,7 +72,7 @@ def _seen(client: Client, site: Origin, graph: dict[str, object], colour: tuple[
     run = client.run(graph, files={f"/input/{name}": url for name in names})
     assert run["status"] == "COMPLETED", run["error"]
     pictures = {each["filename"].rpartition("/")[2].rpartition("_00001_")[0]: each["url"] for each in run["output"]}
-    return {name: _colour(httpx2.get(url).content) for name, url in pictures.items()}
+    return {name: _colour(loopback.get(url).content) for name, url in pictures.items()}
 
 
 def _cached(client: Client, site: Origin, graph: dict[str, object], *names: str) -> set[str]:

@@ -4,6 +4,7 @@ import json
 
 import httpx2
 
+from tests import loopback
 from tests.servers import free_port
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
@@ -28,7 +29,7 @@ def run_of(client: Client, prompt_id: str) -> str:
 def test_not_a_number_and_infinity(start_fake: StartFake) -> None:
     stack = start_fake(native_port=str(free_port()), native_open="true").wait_ready()
     client = stack.client()
-    comfyui = httpx2.Client(base_url=stack.native_url)
+    comfyui = loopback.Client(base_url=stack.native_url)
     stack.clients.append(Client(comfyui))
     body = '{"prompt": {"1": {"class_type": "FakeNumbers", "inputs": {"value": %s}}}}'
     url = "/api/v1/workflows/default/runs"

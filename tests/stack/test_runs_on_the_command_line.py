@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests import command_line
 from tests.stack.graphs import load_and_save, node, picture, slow
 from tests.stack.stack import Client, Stack
 
@@ -28,10 +29,8 @@ def client(real: Stack, request: pytest.FixtureRequest) -> Client:
 def comfyward(real: Stack, client: Client) -> Comfyward:
     connection = {"COMFYWARD_URL": real.url, "COMFYWARD_API_KEY": client.key}
 
-    def run(*arguments: str, text: str | None = None, **more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "comfyward", *arguments]
-        environment = {**os.environ, **connection, **more}
-        return subprocess.run(command, env=environment, input=text, capture_output=True, text=True, timeout=120)
+    def run(*arguments: str, text: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+        return command_line.comfyward(*arguments, environment={**os.environ, **connection, **more}, text=text)
 
     return run
 
@@ -59,9 +58,7 @@ def test_scripts_read_json_and_exit_codes(comfyward: Comfyward) -> None:
     told = comfyward("run", "-", text=json.dumps(fails))
     refused = comfyward("run", "-", text=json.dumps({"1": node("Nothing")}))
     no_json = comfyward("run", "-", text="{")
-    no_key = subprocess.run(
-        [sys.executable, "-m", "comfyward", "run", "-", "--key", ""], input="{}", capture_output=True, text=True
-    )
+    no_key = command_line.comfyward("run", "-", "--key", "", environment=os.environ, text="{}")
 
     assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "COMPLETED")
     assert (failed.returncode, json.loads(failed.stdout)["end_reason"]) == (3, "node_error")

@@ -4,9 +4,9 @@ import json
 import struct
 from typing import Any
 
-import httpx2
 import pytest
 
+from tests import loopback
 from tests.fakes.http import Origin
 from tests.stack.graphs import node
 from tests.stack.stack import Client
@@ -44,7 +44,7 @@ def test_saved_files_carry_the_graph_that_was_sent(client: Client, site: Origin)
     for _ in range(2):  # the second time, ComfyUI has results to keep
         run = client.run(GRAPH, files=files, extra_data={"extra_pnginfo": {"workflow": WORKFLOW}})
         assert run["status"] == "COMPLETED", run["error"]
-        saved = {_name(each["filename"]): httpx2.get(each["url"]).content for each in run["output"]}
+        saved = {_name(each["filename"]): loopback.get(each["url"]).content for each in run["output"]}
 
         embedded = {
             name: sent in data and json.dumps(WORKFLOW).encode() in data

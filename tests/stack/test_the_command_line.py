@@ -5,18 +5,23 @@ import os
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from comfyward.cli.main import COMMANDS
+from tests import command_line
 from tests.stack.conftest import StartFake
 
 Run = subprocess.CompletedProcess[str]
 
 
 def comfyward(data_dir: Path, *arguments: str, **environment: str) -> Run:
-    command = [sys.executable, "-m", "comfyward", *arguments, "--data-dir", str(data_dir)]
+    return command_line.comfyward(*arguments, "--data-dir", str(data_dir), environment={**os.environ, **environment})
+
+
+def serve(data_dir: Path, *arguments: str, **environment: str) -> Run:
+    command = [sys.executable, "-m", "comfyward", "serve", *arguments, "--data-dir", str(data_dir)]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)
 
 
@@ -66,11 +71,11 @@ def test_no_command_begins_an_installation_by_mistake(start_fake: StartFake, tmp
     stack = start_fake()
     other = tmp_path / "other"
 
-    with ThreadPoolExecutor(4) as pool:
-        for refused in pool.map(lambda arguments: comfyward(other, *arguments), NEED_A_DATABASE):
-            assert refused.returncode == 1, refused
-            assert f"There is no comfyward in {other}" in refused.stderr
-            assert str(stack.data_dir) in refused.stderr, "the server that runs is named"
+    for arguments in NEED_A_DATABASE:
+        refused = comfyward(other, *arguments)
+        assert refused.returncode == 1, refused
+        assert f"There is no comfyward in {other}" in refused.stderr
+        assert str(stack.data_dir) in refused.stderr, "the server that runs is named"
     assert not other.exists()
 
     # A second installation, made on purpose: what is done in it while the server runs elsewhere is done with a warning.
@@ -100,9 +105,8 @@ def test_a_mistyped_name_gets_a_suggestion(tmp_path: Path) -> None:
         (("serve", "--fleet", "lcoal"), "local"),
     ]
 
-    with ThreadPoolExecutor(4) as pool:
-        told = list(pool.map(lambda each: comfyward(tmp_path, *each[0]), mistyped))
-    for answer, (_, meant) in zip(told, mistyped, strict=True):
+    for arguments, meant in mistyped:
+        answer = comfyward(tmp_path, *arguments)
         assert answer.returncode != 0
         assert re.search(rf"Did you mean[^?]*'{meant}'", answer.stderr), answer.stderr
 
@@ -127,13 +131,18 @@ def test_numbers_of_things_are_said_as_people_say_them(tmp_path: Path) -> None:
     [
         (("keys", "create", "x", "--account", "nobody"), "There is no account named 'nobody'"),
         (("keys", "revoke", "nothing"), "There is no key 'nothing'"),
-        (("serve", "--comfyui", "/tmp"), "There is no ComfyUI in /tmp"),
     ],
 )
 def test_errors_are_one_line_and_a_hint(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
     begin(tmp_path)
-    failed = comfyward(tmp_path, *arguments)
+    check_error(comfyward(tmp_path, *arguments), message)
 
+
+def test_errors_of_a_server_are_one_line_and_a_hint(tmp_path: Path) -> None:
+    check_error(serve(tmp_path, "--comfyui", "/tmp"), "There is no ComfyUI in /tmp")
+
+
+def check_error(failed: Run, message: str) -> None:
     assert failed.returncode == 1
     assert message in failed.stderr
     assert "Hint: " in failed.stderr
@@ -141,15 +150,16 @@ def test_errors_are_one_line_and_a_hint(tmp_path: Path, arguments: tuple[str, ..
 
 
 def test_a_bad_setting_is_named(tmp_path: Path) -> None:
-    failed = comfyward(tmp_path, "serve", COMFYWARD_PORT="a lot")
+    failed = serve(tmp_path, COMFYWARD_PORT="a lot")
 
     assert failed.returncode == 1
     assert "'port'" in failed.stderr
 
 
 def test_help_is_there_for_every_command() -> None:
-    shown = subprocess.run([sys.executable, "-m", "comfyward", "--help"], capture_output=True, text=True, check=True)
-    for name in ("comfyui", "demo", "keys", "serve", "tokens", "users", "worker"):
-        assert name in shown.stdout
-        command = [sys.executable, "-m", "comfyward", name, "--help"]
-        assert "comfyward" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    command = [sys.executable, "-m", "comfyward", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for name in COMMANDS:
+        assert name in shown
+        help_of_one = command_line.comfyward(name, "--help", environment=os.environ)
+        assert (help_of_one.returncode, "comfyward" in help_of_one.stdout) == (0, True)

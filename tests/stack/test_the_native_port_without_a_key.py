@@ -7,16 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx2
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from tests import loopback
 from tests.stack.stack import Client, Stack
 
 
 def test_this_machine_needs_no_key(real: Stack) -> None:
-    with httpx2.Client(base_url=real.native_url) as http:
+    with loopback.Client(base_url=real.native_url) as http:
         assert http.get("/queue").status_code == 200
         assert http.get("/api/queue").status_code == 200
         assert http.get("/queue", headers={"X-API-Key": "cw_guess"}).status_code == 401
@@ -33,7 +33,7 @@ def test_this_machine_needs_no_key(real: Stack) -> None:
     ],
 )
 def test_a_foreign_name_or_page_is_refused(real: Stack, headers: dict[str, str]) -> None:
-    answer = httpx2.post(f"{real.native_url}/prompt", content=b"{}", headers=headers)
+    answer = loopback.post(f"{real.native_url}/prompt", content=b"{}", headers=headers)
 
     assert answer.status_code in (401, 403)
     assert answer.json()["error"]["message"]
@@ -49,7 +49,7 @@ def test_a_foreign_pages_websocket_is_closed(real: Stack) -> None:
 
 
 def test_a_session_acts_for_pages_of_its_own_site_only(real: Stack, client: Client) -> None:
-    with httpx2.Client(base_url=real.url) as browser:
+    with loopback.Client(base_url=real.url) as browser:
         entered = browser.get("/comfy/", params={"token": client.key})
         assert (entered.status_code, entered.headers["location"]) == (303, "/comfy/")
         cookie = entered.headers["set-cookie"]

@@ -1,8 +1,8 @@
 """An output node always executes again; what it depends on is taken from ComfyUI's cache."""
 
-import httpx2
 import pytest
 
+from tests import loopback
 from tests.stack.graphs import node
 from tests.stack.stack import Client
 
@@ -24,4 +24,4 @@ def test_the_same_graph_twice_gives_its_files_twice_and_is_cached_upstream(clien
     assert one["filename"].endswith("/twice_00001_.png")
     assert two["filename"].endswith("/twice_00001_.png")
     assert one["url"] != two["url"]
-    assert httpx2.get(one["url"]).content == httpx2.get(two["url"]).content
+    assert loopback.get(one["url"]).content == loopback.get(two["url"]).content

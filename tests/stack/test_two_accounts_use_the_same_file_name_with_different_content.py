@@ -3,10 +3,10 @@
 import io
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx2
 import pytest
 from PIL import Image
 
+from tests import loopback
 from tests.fakes.http import Origin
 from tests.stack.graphs import load_and_save
 from tests.stack.stack import Client, Stack
@@ -52,14 +52,14 @@ def test_another_accounts_runs_files_and_links_do_not_exist(real: Stack) -> None
 
     unknown = bob.post_run({"prompt": load_and_save("secret.png")})
     assert unknown.status_code == 400
-    unsigned = httpx2.get(f"{real.url}/api/v1/view{run['output'][0]['filename']}")
+    unsigned = loopback.get(f"{real.url}/api/v1/view{run['output'][0]['filename']}")
     assert unsigned.status_code == 401
 
 
 def _pixel(client: Client, url: str) -> tuple[int, ...]:
     run = client.run(load_and_save("image1.jpg"), files={"/input/image1.jpg": url})
     assert run["status"] == "COMPLETED", run["error"]
-    picture = Image.open(io.BytesIO(httpx2.get(run["output"][0]["url"]).content))
+    picture = Image.open(io.BytesIO(loopback.get(run["output"][0]["url"]).content))
     return tuple(picture.convert("RGB").getpixel((0, 0)))
 
 

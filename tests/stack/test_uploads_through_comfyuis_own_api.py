@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from PIL import Image
 
+from tests import loopback
 from tests.fakes.http import Origin
 from tests.stack.graphs import load_and_save, text_to_image
 from tests.stack.stack import Client, Stack
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.several_servers]
 
 @pytest.fixture
 def comfyui(real: Stack, client: Client) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=f"{real.url}/comfy", headers={"X-API-Key": client.key}, timeout=60) as http:
+    with loopback.Client(base_url=f"{real.url}/comfy", headers={"X-API-Key": client.key}, timeout=60) as http:
         yield http
 
 
@@ -117,7 +118,7 @@ def test_models_brought_by_url_can_be_chosen_by_name_afterwards(
     assert newcomer.post_run({"prompt": text_to_image()}).status_code == 400  # nobody has these models
 
     first = newcomer.run(text_to_image(), files=files)
-    with httpx2.Client(base_url=f"{real.url}/comfy", headers={"X-API-Key": newcomer.key}, timeout=60) as comfyui:
+    with loopback.Client(base_url=f"{real.url}/comfy", headers={"X-API-Key": newcomer.key}, timeout=60) as comfyui:
         choices = comfyui.get("/object_info/LoraLoader").json()["LoraLoader"]["input"]["required"]["lora_name"][0]
         prompt_id = comfyui.post("/prompt", json={"prompt": text_to_image(seed=2)}).json()["prompt_id"]
     [second] = [run for run in newcomer.http.get("/api/v1/runs").json() if run["prompt_id"] == prompt_id]

@@ -1,8 +1,8 @@
 """Everything under output/ is an output, whatever its type and folder; so are text results."""
 
-import httpx2
 import pytest
 
+from tests import loopback
 from tests.stack.graphs import node
 from tests.stack.stack import Client
 
@@ -39,6 +39,6 @@ def test_video_audio_text_and_subfolder_outputs(client: Client, engine_version: 
 
     video = outputs["video/clip_00001_.mp4"]
     assert video["content_type"] == "video/mp4"
-    part = httpx2.get(video["url"], headers={"Range": "bytes=4-7"})
+    part = loopback.get(video["url"], headers={"Range": "bytes=4-7"})
     assert (part.status_code, part.content) == (206, b"ftyp")
-    assert httpx2.get(video["thumbnail_url"]).headers["content-type"] == "image/webp"  # its first frame
+    assert loopback.get(video["thumbnail_url"]).headers["content-type"] == "image/webp"  # its first frame

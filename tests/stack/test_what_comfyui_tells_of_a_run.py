@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from websockets.sync.client import ClientConnection, connect
 
+from tests import loopback
 from tests.stack.graphs import node
 from tests.stack.stack import Client, Stack
 
@@ -20,7 +21,7 @@ LIMIT_S = 60
 
 @pytest.fixture
 def comfyui(real: Stack) -> Any:
-    with httpx2.Client(base_url=real.native_url, timeout=60) as comfyui:
+    with loopback.Client(base_url=real.native_url, timeout=60) as comfyui:
         yield comfyui
 
 
@@ -112,7 +113,7 @@ def test_pictures_on_the_websocket(comfyui: httpx2.Client, socket: ClientConnect
     assert [(picture.size, picture.getpixel((39, 19))) for picture in pictures] == [((40, 20), (0, 255, 0))] * 5
     job = client.http.get(f"/api/v2/jobs/{prompt_id}").json()
     assert [(output["node_id"], output["type"]) for output in job["outputs"]] == [("2", "image")] * 5
-    assert Image.open(io.BytesIO(httpx2.get(job["outputs"][4]["url"]).content)).size == (40, 20)
+    assert Image.open(io.BytesIO(loopback.get(job["outputs"][4]["url"]).content)).size == (40, 20)
 
 
 def test_odd_results_and_a_node_that_leaves(client: Client) -> None:

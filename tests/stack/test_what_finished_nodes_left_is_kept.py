@@ -5,10 +5,10 @@ import os
 import signal
 from typing import Any
 
-import httpx2
 import pytest
 from websockets.sync.client import connect
 
+from tests import loopback
 from tests.servers import free_port
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
@@ -63,7 +63,7 @@ def test_of_a_run_that_fails(tenant: Client, last: dict[str, Any], more: dict[st
 def test_while_the_run_goes_on_and_when_it_is_cancelled(start_fake: StartFake) -> None:
     stack = start_fake(native_port=str(free_port()), native_open="true").wait_ready()
     client, url = stack.client(), f"{stack.native_url.replace('http', 'ws')}/ws?clientId=me"
-    with connect(url) as socket, httpx2.Client(base_url=stack.native_url) as comfyui:
+    with connect(url) as socket, loopback.Client(base_url=stack.native_url) as comfyui:
         graph = {
             **LEFT,
             "3": node("FakeSave", text="temporary", prefix="shot", kind="temp"),

@@ -17,6 +17,7 @@ import jsonschema
 import pytest
 import yaml
 
+from tests import loopback
 from tests.stack.graphs import picture, slow
 from tests.stack.stack import Client, Stack
 
@@ -79,7 +80,7 @@ def spec(sdk_source: Path) -> Spec:
 @pytest.fixture
 def v2(real: Stack, client: Client) -> Iterator[httpx2.Client]:
     headers = {"Authorization": f"Bearer {client.key}"}
-    with httpx2.Client(base_url=f"{real.url}/api/v2", headers=headers, timeout=60) as http:
+    with loopback.Client(base_url=f"{real.url}/api/v2", headers=headers, timeout=60) as http:
         yield http
 
 
@@ -106,7 +107,7 @@ def test_every_route_in_success_and_error(real: Stack, v2: httpx2.Client, spec: 
     assert (whole.content, spec.check(ranged, "get", "/assets/{id}/content").content) == (BYTES, b"PNG")
     assert ranged.headers["content-range"] == f"bytes 1-3/{len(BYTES)}"
     assert spec.check(beyond, "get", "/assets/{id}/content").status_code == 416
-    with httpx2.Client() as stranger:
+    with loopback.Client() as stranger:
         assert stranger.get(asset["url"]).content == BYTES  # the link carries its own right
         assert stranger.get(asset["url"].replace("sig=", "sig=0")).status_code == 401
         assert spec.check(stranger.get(f"{v2.base_url}assets/x"), "get", "/assets/{id}").status_code == 401

@@ -1,8 +1,8 @@
 """Two accounts on one website: whatever the first one has is not there for the second."""
 
-import httpx2
 import pytest
 
+from tests import loopback
 from tests.stack.graphs import picture
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import Enter
@@ -88,7 +88,7 @@ def test_lists_are_empty_and_live_events_are_ones_own(real: Stack, enter: Enter,
 
 
 def test_whoever_is_not_logged_in_is_asked_to(real: Stack, firsts: dict[str, str]) -> None:
-    with httpx2.Client(base_url=real.url) as stranger:
+    with loopback.Client(base_url=real.url) as stranger:
         for path in (*PAGES[:6], "/account", "/fleet", "/files", "/live"):
             answer = stranger.get(path.format(**firsts))
             assert answer.status_code == 303, path

@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests import loopback
 from tests.fakes.identity import Provider, provider
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
@@ -27,12 +28,12 @@ def stack(start_fake: StartFake, identity: Provider) -> Stack:
 
 
 def log_in(stack: Stack) -> tuple[httpx2.Client, httpx2.Response]:
-    browser = httpx2.Client(base_url=stack.url, follow_redirects=True, headers={"Origin": stack.url})
+    browser = loopback.Client(base_url=stack.url, follow_redirects=True, headers={"Origin": stack.url})
     return browser, browser.get("/login/oidc")
 
 
 def test_the_same_user_comes_back_to_the_same_account(stack: Stack, identity: Provider) -> None:
-    assert "/login/oidc" in httpx2.get(f"{stack.url}/login").text
+    assert "/login/oidc" in loopback.get(f"{stack.url}/login").text
 
     browser, answer = log_in(stack)
     assert answer.url.path == "/workflows"
@@ -70,7 +71,7 @@ def test_a_token_of_somebody_elses_key_is_refused(stack: Stack, identity: Provid
 
 
 def test_an_answer_that_this_browser_did_not_ask_for_is_refused(stack: Stack) -> None:
-    answer = httpx2.get(f"{stack.url}/login/oidc/back", params={"code": "code", "state": "guess"})
+    answer = loopback.get(f"{stack.url}/login/oidc/back", params={"code": "code", "state": "guess"})
 
     assert answer.status_code == 403
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from tests import loopback
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
 
@@ -23,7 +24,7 @@ def stack(start_fake_once: StartFake) -> Stack:
 
 @pytest.fixture
 def browser(stack: Stack) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=stack.url, headers={"Origin": stack.url}) as http:
+    with loopback.Client(base_url=stack.url, headers={"Origin": stack.url}) as http:
         yield http
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
+from tests import loopback
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
 from tests.stack.stack import Stack
@@ -104,7 +105,7 @@ def test_users_are_invited_limited_and_made_admins(start_fake: StartFake) -> Non
 
     page = admin.post("/fleet/users", data={"name": "dora", "credit_limit": "50", "role": "member"}).text
     [link] = re.findall(r'id="invite-link"[^>]*>([^<]+)<', page)
-    with httpx2.Client(base_url=stack.url, headers={"Origin": stack.url}) as dora:
+    with loopback.Client(base_url=stack.url, headers={"Origin": stack.url}) as dora:
         assert dora.post(link.removeprefix(stack.url), data={"password": "a long password"}).status_code == 303
         about = dora.get("/api/v1/me").json()
         assert (about["name"], about["credit_limit"], about["role"]) == ("dora", 50.0, "member")
