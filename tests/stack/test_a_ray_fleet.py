@@ -97,10 +97,21 @@ def cluster() -> Iterator[RayCluster]:
         yield running
 
 
-@pytest.fixture
-def fleet(start_fake: StartFake, fake_settings: FakeSettings, cluster: RayCluster, tmp_path: Path) -> Iterator[Fleet]:
-    stack = start_fake(fleet="none", lease_s="4", max_attempts="5")
-    with Fleet(stack, cluster, tmp_path, fake_settings()) as fleet:
+@pytest.fixture(scope="module")
+def t4_nodes(cluster: RayCluster) -> list[Any]:
+    return [cluster.add("T4"), cluster.add("T4")]
+
+
+@pytest.fixture(scope="module")
+def fleet(
+    start_fake_once: StartFake,
+    fake_settings: FakeSettings,
+    cluster: RayCluster,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Fleet]:
+    """One for the scenarios that leave a fleet behind which works."""
+    stack = start_fake_once(fleet="none", lease_s="4", max_attempts="5")
+    with Fleet(stack, cluster, tmp_path_factory.mktemp("fleet"), fake_settings()) as fleet:
         _until(lambda: fleet.status().get("A100_80GB"), fleet)
         yield fleet
 
@@ -187,30 +198,30 @@ def test_no_worker_sees_what_opens_the_cluster(fleet: Fleet) -> None:
     client.finish(run_id)
 
 
-def test_a_lost_node(fleet: Fleet, cluster: RayCluster) -> None:
-    nodes = [cluster.add("T4"), cluster.add("T4")]
+def test_a_frozen_node_finishes_its_run(fleet: Fleet, cluster: RayCluster, t4_nodes: list[Any]) -> None:
     client = fleet.stack.client()
-    run_id = client.submit(fake_wait(8), accelerator="T4")
+    run_id = client.submit(fake_wait(4), accelerator="T4")
     client.wait_for(run_id, "progress")
     [worker] = _workers(fleet)
-    on = next(node for node in nodes if _is_below(worker, node))
+    on = next(node for node in t4_nodes if _is_below(worker, node))
+
+    with cluster.frozen(on):
+        run = client.finish(run_id)
+
+    assert (run["status"], run["retry_count"]) == ("COMPLETED", 0), fleet.log()
+
+
+def test_a_lost_node(fleet: Fleet, cluster: RayCluster, t4_nodes: list[Any]) -> None:
+    client = fleet.stack.client()
+    run_id = client.submit(fake_wait(3), accelerator="T4")
+    client.wait_for(run_id, "progress")
+    [worker] = _workers(fleet)
+    on = next(node for node in t4_nodes if _is_below(worker, node))
 
     cluster.kill(on)
 
     run = client.finish(run_id)
     assert (run["status"], run["retry_count"], len(run["output"])) == ("COMPLETED", 1, 1), fleet.log()
-
-
-def test_a_frozen_node_finishes_its_run(fleet: Fleet, cluster: RayCluster) -> None:
-    node = cluster.add("T4")
-    client = fleet.stack.client()
-    run_id = client.submit(fake_wait(4), accelerator="T4")
-    client.wait_for(run_id, "progress")
-
-    with cluster.frozen(node):
-        run = client.finish(run_id)
-
-    assert (run["status"], run["retry_count"]) == ("COMPLETED", 0), fleet.log()
 
 
 def test_a_lost_head(start_fake: StartFake, fake_settings: FakeSettings, tmp_path: Path) -> None:

@@ -41,12 +41,16 @@ def cluster() -> Iterator[RayCluster]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def stack(start_fake_once: StartFake) -> Stack:
+    return start_fake_once(fleet="none", accelerators=POOL, lease_s="4")
+
+
 @pytest.fixture(params=["local", "ray"])
 async def made(
-    request: pytest.FixtureRequest, start_fake: StartFake, fake_settings: FakeSettings, tmp_path: Path
+    request: pytest.FixtureRequest, stack: Stack, fake_settings: FakeSettings, tmp_path: Path
 ) -> AsyncIterator[Made]:
     """A server, and a fleet that has no worker yet."""
-    stack = start_fake(fleet="none", accelerators=POOL, lease_s="4")
     environment = {f"COMFYWARD_{name.upper()}": value for name, value in fake_settings().items()}
     environment["COMFYWARD_DATA_DIR"] = str(tmp_path / "workers")
     fleet = _local(stack, environment, tmp_path) if request.param == "local" else _ray(request, stack, environment)
@@ -111,7 +115,7 @@ async def test_a_worker_that_dies_comes_back(made: Made) -> None:
     assert len(await fleet.list()) == 1
 
 
-async def test_what_is_not_there_may_be_stopped(made: Made) -> None:
+async def test_stopping_an_unknown_worker_is_a_no_op(made: Made) -> None:
     _, fleet = made
 
     await fleet.stop("nobody", 1)

@@ -25,8 +25,9 @@ _numbers = count(1)
 Enter = Callable[..., Page]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """Launched once. Playwright runs an event loop in this thread, so no test of this folder may be asynchronous."""
     if BROWSER is None:
         pytest.skip("Chromium is not installed: the website is not tried in a browser")
     with sync_playwright() as playwright:
