@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 
 log = logging.getLogger(__name__)
 
-Leads = Callable[[str], Awaitable[bool]]
+IsLeader = Callable[[str], Awaitable[bool]]
+"""True where this server is the one that runs the loop of a name."""
 
 
 class Loop(ABC):
@@ -23,11 +24,11 @@ class Loop(ABC):
     name = "loop"
     interval_s = 5.0
 
-    def __init__(self, hint: asyncio.Event | None = None) -> None:
-        """`hint` is for who wakes the loop and is made before it; others call `wake`."""
-        self.leads: Leads | None = None
-        """Asked before each tick, where only one of several servers may tick."""
+    def __init__(self, hint: asyncio.Event | None = None, is_leader: IsLeader | None = None) -> None:
+        """Setting `hint` wakes the loop, as `wake` does. `is_leader` is asked before each tick of a loop that only one
+        of several servers may run."""
         self._hint = hint or asyncio.Event()
+        self._is_leader = is_leader
         self._task: asyncio.Task[None] | None = None
 
     @abstractmethod
@@ -52,7 +53,7 @@ class Loop(ABC):
         while True:
             self._hint.clear()
             try:
-                ticks = self.leads is None or await self.leads(self.name)
+                ticks = self._is_leader is None or await self._is_leader(self.name)
                 if ticks and (counts := {what: count for what, count in (await self.tick()).items() if count}):
                     log.debug("%s: %s", self.name, counts, extra={"action": f"{self.name}_tick"})
             except Exception:

@@ -63,12 +63,12 @@ async def made(
 
 def _local(stack: Stack, environment: dict[str, str], folder: Path) -> Fleet:
     token = stack.cli("tokens", "create", "local").strip()
-    how = LocalWorkers(stack.url, token, environment, folder / "logs")
+    how = LocalWorkers("local-", stack.url, token, environment, folder / "logs")
 
     async def ended(worker_id: str) -> None:
         return
 
-    return LocalFleet("local-", [Device(POOL, "cpu", (), ())], how, Limits(1), lambda worker_id: False, ended)
+    return LocalFleet([Device(POOL, "cpu", (), ())], how, Limits(1), lambda worker_id: False, ended, asyncio.Event())
 
 
 def _ray(request: pytest.FixtureRequest, stack: Stack, environment: dict[str, str]) -> Fleet:

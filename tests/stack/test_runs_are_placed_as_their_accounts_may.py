@@ -26,7 +26,7 @@ def test_an_account_has_no_more_runs_on_their_way_than_it_may(start_fake: StartF
 
     assert other.run(fake_save("not held up"), accelerator="L4")["status"] == "COMPLETED"
     assert (placed["waits_for"], placed["state"]) == ("account", "queued")
-    assert "as many runs on their way" in placed["reason"]
+    assert "limit of concurrent runs" in placed["reason"]
     runs = [capped.finish(run_id) for run_id in (first, second)]
     assert [run["status"] for run in runs] == ["COMPLETED", "COMPLETED"]
     assert runs[0]["completed_at"] <= runs[1]["started_at"]

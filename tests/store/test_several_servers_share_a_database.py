@@ -77,8 +77,10 @@ def test_notices_reach_the_other_server_whole_and_in_order(servers: tuple[Databa
         one, other = (db.notices for db in servers)
         heard: asyncio.Queue[Notice] = asyncio.Queue()
         own: list[Notice] = []
-        await one.listen(own.append, lambda: None)
-        await other.listen(heard.put_nowait, lambda: None)
+        one.subscribe(own.append, lambda: None)
+        await one.listen()
+        other.subscribe(heard.put_nowait, lambda: None)
+        await other.listen()
         await servers[0].write(_say_nonsense)
         for notice in told:
             one.send(notice)
@@ -160,10 +162,10 @@ def test_what_was_stored_before_it_was_heard_who_follows_is_told_then(servers: t
     followed = Event("run", "account", EventType.STATUS, {"state": "succeeded"}, 3)
 
     async def follow() -> list[Event]:
-        hub = Hub()
-        here, there = Relay(servers[0], Hub()), Relay(servers[1], hub)
-        for db, relay in zip(servers, (here, there), strict=True):
-            await db.notices.listen(relay.hear, lambda: None)  # type: ignore[arg-type]
+        hub = Hub(servers[1].notices)
+        here, _ = Relay(servers[0], Hub(servers[0].notices)), Relay(servers[1], hub)
+        for db in servers:
+            await db.notices.listen()
         here.publish([unheard, other_run])
         with hub.listen("account") as listener:
             found = [await listener.next(10)]
@@ -180,13 +182,13 @@ def test_a_server_that_starts_is_told_who_follows_what(servers: tuple[Database, 
     event = Event("run", "account", EventType.STATUS, {"state": "succeeded"}, 3)
 
     async def join() -> Event | None:
-        hub = Hub()
-        there = Relay(servers[1], hub)
-        await servers[1].notices.listen(there.hear, lambda: None)  # type: ignore[arg-type]
+        hub = Hub(servers[1].notices)
+        Relay(servers[1], hub)
+        await servers[1].notices.listen()
         with hub.listen("account") as listener:
             await servers[1].notices.flush()
-            here = Relay(servers[0], Hub())
-            await servers[0].notices.listen(here.hear, lambda: None)  # type: ignore[arg-type]
+            here = Relay(servers[0], Hub(servers[0].notices))
+            await servers[0].notices.listen()
             here.start()
             here.publish([event])
             found = await listener.next(10)
@@ -228,11 +230,12 @@ def test_a_listener_that_lost_its_connection_says_so_and_listens_again(servers: 
         one, other = (db.notices for db in servers)
         heard: asyncio.Queue[Notice] = asyncio.Queue()
         missed = asyncio.Event()
-        await other.listen(heard.put_nowait, missed.set)
+        other.subscribe(heard.put_nowait, missed.set)
+        await other.listen()
         await servers[0].write(_end_listeners)
         async with asyncio.timeout(10):
             await missed.wait()
-            await one.listen(lambda notice: None, lambda: None)
+            await one.listen()
             one.send(Wake("after"))
             found = await heard.get()
         await one.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
@@ -18,16 +17,18 @@ from comfyward.runs.files import Stored, Url
 from comfyward.store import files
 from comfyward.store.db import Database
 from comfyward.store.files import new_file
+from comfyward.store.notices import NoOthers
 
 SERVER = "http://server"
 PATH = "/api/v2/assets/42/content"
 
 
-@dataclass(frozen=True)
 class _OfAnotherAccount:
     """A server whose only file is another account's."""
 
-    auth: Auth = field(default_factory=lambda: Auth(cast(Database, None), "secret"))
+    def __init__(self) -> None:
+        self.notices = NoOthers()
+        self.auth = Auth(cast(Database, self), "secret")
 
     @property
     def db(self) -> _OfAnotherAccount:

@@ -1,5 +1,7 @@
 """Who listens to a run or an account hears of it; who is slow misses progress, and nothing else."""
 
+from __future__ import annotations
+
 import dataclasses
 from typing import Any
 
@@ -10,7 +12,7 @@ from comfyward.dispatch.secrets import Secrets, without_secrets
 from comfyward.runs.change import RunEnded, RunStarted
 from comfyward.runs.event import Event, EventType
 from comfyward.runs.run import Run
-from comfyward.store.notices import NoOthers, Notice, SecretsGone, SecretsKept
+from comfyward.store.notices import NoOthers, Notice, Notices, SecretsGone, SecretsKept
 
 
 def event(kind: EventType = EventType.PROGRESS, run: str = "run", account: str = "account", **data: Any) -> Event:
@@ -26,7 +28,7 @@ def last(run: str = "run") -> Event:
 
 
 async def test_by_run_and_by_account() -> None:
-    hub = Hub()
+    hub = Hub(NoOthers())
     with hub.listen("run") as of_run, hub.listen("account") as of_account, hub.listen("other") as other:
         hub.publish([event(node="1"), event(run="second", node="2")])
 
@@ -37,7 +39,7 @@ async def test_by_run_and_by_account() -> None:
 
 
 async def test_a_slow_listener_misses_progress_but_no_result_and_no_status() -> None:
-    hub = Hub()
+    hub = Hub(NoOthers())
     preview = event(EventType.PREVIEW, image="data:image/png;base64,")
     with hub.listen("run") as listener:
         hub.publish([event(node=str(number)) for number in range(MAX_BEHIND + 50)])
@@ -50,7 +52,7 @@ async def test_a_slow_listener_misses_progress_but_no_result_and_no_status() -> 
 
 
 async def test_the_newest_progress_is_there_for_who_comes_late_until_the_run_is_over() -> None:
-    hub = Hub()
+    hub = Hub(NoOthers())
     hub.publish(
         [event(node="1"), event(node="2"), event(EventType.DOWNLOAD, path="/a"), event(EventType.DOWNLOAD, path="/b")]
     )
@@ -61,7 +63,7 @@ async def test_the_newest_progress_is_there_for_who_comes_late_until_the_run_is_
 
 
 async def test_a_hub_that_closes_ends_all_listening() -> None:
-    hub = Hub()
+    hub = Hub(NoOthers())
     with hub.listen("run") as one, hub.listen("account") as two:
         hub.publish([event(node="1")])
         hub.close()
@@ -86,25 +88,38 @@ async def test_secrets_are_kept_until_their_run_is_over() -> None:
     assert secrets.of("run") == {}
 
 
-class Wire(NoOthers):
-    """Keeps what one server sends to the others."""
+class Wire(Notices):
+    """Keeps the notices of one server, and delivers them to another one."""
 
-    def __init__(self) -> None:
+    def __init__(self, other: Wire | None = None) -> None:
+        super().__init__()
         self.sent: list[Notice] = []
+        self._other = other
 
     def send(self, notice: Notice) -> None:
         self.sent.append(notice)
+        if self._other is not None:
+            self._other._deliver(notice)
+
+    async def flush(self) -> None:
+        return
+
+    async def listen(self) -> None:
+        return
+
+    async def close(self) -> None:
+        return
 
 
 async def test_the_other_servers_forget_secrets_too() -> None:
-    wire = Wire()
-    secrets, elsewhere = Secrets(wire), Secrets(NoOthers())
+    other_wire = Wire()
+    wire = Wire(other_wire)
+    secrets, elsewhere = Secrets(wire), Secrets(other_wire)
     await secrets.keep("run", {"api_key_comfy_org": "k"})
-    elsewhere.remember("run", {"api_key_comfy_org": "k"})
+    assert elsewhere.of("run") == {"api_key_comfy_org": "k"}
 
     secrets.on_changes([RunEnded(a_run("run"), [])])
     secrets.on_changes([RunEnded(a_run("another"), [])])  # which came without any
-    elsewhere.discard("run")
 
     assert wire.sent == [SecretsKept("run", {"api_key_comfy_org": "k"}), SecretsGone("run")]
     assert elsewhere.of("run") == {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from comfyward.dispatch.placement import Rules, Standing, WaitingRun, Worker, explain, in_order, match, within_limits
+from comfyward.dispatch.placement import QueueStatus, Rules, WaitingRun, Worker, explain, in_order, match, within_limits
 
 AGEING_MS = 60_000
 
@@ -55,7 +55,7 @@ def test_among_equal_workers_one_whose_host_has_the_files() -> None:
     assert worker.id == "b"
 
 
-def standing(**changes: Any) -> Standing:
+def standing(**changes: Any) -> QueueStatus:
     values: dict[str, Any] = {
         "pool": "L4",
         "place": 3,
@@ -70,7 +70,7 @@ def standing(**changes: Any) -> Standing:
         "waits_for_warm_ms": 0,
         "pool_problem": None,
     }
-    return Standing(**(values | changes))
+    return QueueStatus(**(values | changes))
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,14 @@ def standing(**changes: Any) -> Standing:
         ({"place": 1}, "queue", "It is next", 5_000),
         ({"place": 1, "workers": 1, "busy": 1}, "queue", "and the one worker of L4 is busy.", 10_000),
         ({"place": 2, "recent_ms": []}, "queue", "1 run is before it", None),
-        ({"account_is_full": True}, "account", "as many runs on their way", None),
+        ({"account_is_full": True}, "account", "limit of concurrent runs", None),
         ({"workers": 0, "busy": 0}, "worker", "A worker of L4 has to start first.", None),
-        ({"workers": 0, "is_served": False}, "pool", "No worker of L4 has ever joined, and no fleet starts one.", None),
+        (
+            {"workers": 0, "is_served": False},
+            "pool",
+            "No worker has ever joined pool L4, and no fleet is",
+            None,
+        ),
         ({"workers": 0, "pool_problem": "No node has an L4."}, "pool", "No node has an L4.", None),
         ({"workers": 0, "limit": 0}, "pool", "is allowed to run now", None),
         ({"place": 1, "busy": 1, "warm_workers": 1, "waits_for_warm_ms": 900}, "warm_worker", "models loaded", 900),

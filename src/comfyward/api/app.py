@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,14 +27,11 @@ from comfyward.api.leniency import parameters
 from comfyward.api.metrics import exposition
 from comfyward.api.native.app import native_app
 from comfyward.api.native.frontend import Frontends
+from comfyward.api.readiness import NotReady, Ready
 from comfyward.api.reference import reference_page
 from comfyward.api.v1 import errors as v1
 from comfyward.api.v2 import app as v2
 from comfyward.errors import ComfywardError, InvalidRequest
-from comfyward.store import workers
-from comfyward.store.db import now_ms
-
-READY_SEEN_MS = 30_000
 
 DESCRIPTION = """Run ComfyUI workflows on your own machines. Compatible with ComfyICU's API: change the host name.
 
@@ -46,7 +42,6 @@ Send your key as `Authorization: Bearer KEY`, or as the password of HTTP Basic. 
 `{"status": "error", "code", "message", "error", "hint", "details"}`; `code` is stable.
 """
 
-Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 ProblemPage = Callable[[Request, ComfywardError], Awaitable[Response]]
 
 # Programs ask here, whatever they accept.
@@ -61,7 +56,7 @@ class Website:
     problem: ProblemPage
 
 
-def create_app(context: Context, frontends: Frontends, site: Website, lifespan: Lifespan | None = None) -> ASGIApp:
+def create_app(context: Context, frontends: Frontends, site: Website) -> ASGIApp:
     """The server's application: plain routes for what is on every run's way, FastAPI for the documented rest."""
     handlers = PagesForPeople(v1.ERRORS, site.problem).handlers() | {RequestValidationError: _invalid}
     register_url_convertor("path", _AnyPath())
@@ -80,7 +75,6 @@ def create_app(context: Context, frontends: Frontends, site: Website, lifespan: 
             Mount("/", WithoutEmptyParameters(_documented(context, handlers))),
         ],
         exception_handlers=handlers,
-        lifespan=lifespan,
     )
     return Cors(app, context.settings.cors_origins)
 
@@ -145,12 +139,11 @@ def _add_health(app: FastAPI, context: Context) -> None:
     @app.get("/readyz", tags=["health"], summary="200 while requests should be sent here")
     async def readyz() -> Response:
         """With local workers, once one of them is ready; otherwise once the database answers. 503 while stopping."""
-        present = await context.db.read(workers.find, now_ms() - READY_SEEN_MS)
-        if context.is_draining():
-            return _not_ready("stopping", "The server is about to stop.")
-        if not present and context.settings.fleet == "local":
-            return _not_ready("waiting", context.fleet_problem() or "No worker is ready yet.")
-        return JSONResponse({"status": "ready", "workers": len(present)})
+        match await context.readiness.check():
+            case Ready(present):
+                return JSONResponse({"status": "ready", "workers": present})
+            case NotReady(status, message):
+                return _not_ready(status, message)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:

@@ -20,7 +20,7 @@ from comfyward.ids import hash_secret
 from comfyward.store import accounts, sessions, tokens
 from comfyward.store.accounts import KEY_USE_RESOLUTION_MS
 from comfyward.store.db import Database, now_ms
-from comfyward.store.notices import CallersChanged
+from comfyward.store.notices import CallersChanged, Notice
 from comfyward.store.tokens import WorkerToken
 
 REMEMBER_S = 2.0
@@ -38,6 +38,7 @@ class Auth:
         self._callers: dict[str, tuple[float, Caller]] = {}
         self._tokens: dict[str, tuple[float, WorkerToken]] = {}
         self._touching: set[asyncio.Task[None]] = set()
+        db.notices.subscribe(self._on_notice, self._callers.clear)
 
     async def caller(self, request: Request) -> Caller:
         """The account behind a request, by its key or its browser's session. Raises Unauthenticated, Forbidden."""
@@ -62,12 +63,8 @@ class Auth:
 
     def forget(self) -> None:
         """Keys that have just been revoked, and accounts that have just changed, are asked for again at once."""
-        self.forget_here()
-        self._db.notices.send(CallersChanged())
-
-    def forget_here(self) -> None:
-        """As `forget`, when another server has told so."""
         self._callers.clear()
+        self._db.notices.send(CallersChanged())
 
     async def caller_of(self, key: str) -> Caller:
         """The account of an API key. Raises Unauthenticated."""
@@ -119,6 +116,11 @@ class Auth:
 
     def check_signature(self, path: str, signature: str) -> bool:
         return hmac.compare_digest(self.signature(path).encode(), signature.encode())
+
+    def _on_notice(self, notice: Notice) -> None:
+        match notice:
+            case CallersChanged():
+                self._callers.clear()
 
     def _later(self, write: Coroutine[Any, Any, None]) -> None:
         """Nobody waits for a time of last use to be written down."""

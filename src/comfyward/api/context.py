@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -10,18 +9,24 @@ from fastapi import Request
 from comfyward.api.auth import Auth
 from comfyward.api.contents import Contents
 from comfyward.api.public_url import PublicUrl
+from comfyward.api.readiness import Readiness
 from comfyward.delivery.hub import Hub
 from comfyward.delivery.webhooks import Webhooks
+from comfyward.dispatch.assigner import Assigner
 from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.forecast import QueueForecasts
 from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.intake import Intake
 from comfyward.dispatch.inventory import Inventory
-from comfyward.dispatch.leases import Leases
 from comfyward.dispatch.mirrors import Mirrors
+from comfyward.dispatch.placement import Rules
 from comfyward.dispatch.recorder import Recorder
 from comfyward.dispatch.secrets import Secrets
 from comfyward.dispatch.uploads import Uploads
+from comfyward.dispatch.worker_logs import WorkerLogs
+from comfyward.dispatch.worker_sessions import WorkerSessions
 from comfyward.files.objects import Objects
+from comfyward.fleet.fleet import OwnFleet
 from comfyward.settings import Settings
 from comfyward.store.db import Database
 
@@ -33,7 +38,13 @@ class Context:
     auth: Auth
     intake: Intake
     inventory: Inventory
-    leases: Leases
+    sessions: WorkerSessions
+    logs: WorkerLogs
+    assigner: Assigner
+    rules: Rules
+    forecasts: QueueForecasts
+    fleet: OwnFleet
+    readiness: Readiness
     recorder: Recorder
     blobs: Blobs
     objects: Objects
@@ -43,10 +54,6 @@ class Context:
     uploads: Uploads
     mirrors: Mirrors
     webhooks: Webhooks
-    fleet_changed: Callable[[], None]
-    fleet_slots: Callable[[], Mapping[str, int]]  # how many workers each pool can have here
-    fleet_problem: Callable[[], str | None]
-    is_draining: Callable[[], bool]
 
     @property
     def contents(self) -> Contents:

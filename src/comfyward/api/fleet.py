@@ -28,7 +28,7 @@ def routes(context: Context) -> Mount:
         report = await read_message(request, FleetReport, MAX_MESSAGE_BYTES)
         orders, strangers = await context.db.write(_sync, report, now_ms())
         for worker_id in strangers:
-            await context.leases.drain(worker_id)
+            await context.sessions.drain(worker_id)
         return Response(msgspec.json.encode(orders), media_type="application/json")
 
     async def gone(request: Request) -> Response:
@@ -39,7 +39,7 @@ def routes(context: Context) -> Mount:
         if worker is not None:
             if not token.serves(worker.pool):
                 raise Forbidden(f"The token '{token.name}' is not for pool {worker.pool}.")
-            await context.leases.worker_gone(worker.id)
+            await context.sessions.end(worker.id)
         return Response(status_code=204)
 
     return Mount(PREFIX, routes=[Route("/sync", sync, methods=["POST"]), Route("/gone", gone, methods=["POST"])])

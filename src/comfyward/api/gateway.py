@@ -17,7 +17,7 @@ from comfyward.api.auth import refuse_foreign_pool
 from comfyward.api.body import read_body, read_message
 from comfyward.api.contents import OCTET_STREAM, Content
 from comfyward.api.context import Context
-from comfyward.dispatch.leases import Asker
+from comfyward.dispatch.worker_sessions import WorkerRef
 from comfyward.errors import InvalidRequest, NotFound, OtherVersion, StaleLease, TooLarge
 from comfyward.files.objects import Blob, blob_key, shown_as
 from comfyward.ids import is_digest
@@ -27,7 +27,6 @@ from comfyward.runs.run import Api, Run
 from comfyward.store import queue, workers
 from comfyward.store.db import now_ms
 from comfyward.store.mirrors import Mirror
-from comfyward.store.notices import LogUploaded
 from comfyward.store.workers import WorkerRow
 from comfyward.worker.protocol import (
     LEASE_HEADER,
@@ -70,12 +69,12 @@ def _life_routes(context: Context) -> list[Route]:
             raise _too_far_apart(message.protocol, worker.versions.get("comfyward", "unknown"))
         replaced = await db.write(workers.greet, _row(worker))
         if replaced:
-            await context.leases.worker_gone(worker.id)
+            await context.sessions.end(worker.id)
             await db.write(workers.greet, _row(worker))
-        context.leases.welcome(worker.id)
+        context.sessions.registered(worker.id)
         known = await db.lookup(workers.catalog_digest, worker.environment)
         wants_catalog = known != message.catalog_digest
-        return _answer(Welcome(context.leases.lease_s, wants_catalog, PROTOCOL))
+        return _answer(Welcome(context.sessions.lease_s, wants_catalog, PROTOCOL))
 
     async def put_catalog(request: Request) -> Response:
         await context.auth.worker(request)
@@ -88,17 +87,16 @@ def _life_routes(context: Context) -> list[Route]:
 
     async def goodbye(request: Request) -> Response:
         message = await _read(context, request, Goodbye)
-        await _asker(context, request, message.worker_id, message.incarnation)
-        await context.leases.worker_gone(message.worker_id, said_goodbye=True)
+        await _worker_ref(context, request, message.worker_id, message.incarnation)
+        await context.sessions.end(message.worker_id, said_goodbye=True)
         return Response(status_code=204)
 
     async def put_log(request: Request) -> Response:
         worker_id, incarnation = request.path_params["worker_id"], request.path_params["incarnation"]
-        await _asker(context, request, worker_id, incarnation)
+        await _worker_ref(context, request, worker_id, incarnation)
         text = await read_body(request, MAX_MESSAGE_BYTES)
         log = plain(text.decode("utf-8", "replace"))
-        context.leases.log_came(worker_id, log)
-        db.notices.send(LogUploaded(worker_id, log))
+        context.logs.uploaded(worker_id, log)
         return Response(status_code=204)
 
     return [
@@ -112,16 +110,16 @@ def _life_routes(context: Context) -> list[Route]:
 def _work_routes(context: Context) -> list[Route]:
     async def lease(request: Request) -> Response:
         ask = await _read(context, request, Ask)
-        asker = await _asker(context, request, ask.worker_id, ask.incarnation)
-        run = await _while_connected(request, context.leases.ask(asker, ask))
+        ref = await _worker_ref(context, request, ask.worker_id, ask.incarnation)
+        run = await _while_connected(request, context.assigner.ask(ref, ask))
         if run is None:
             return Response(status_code=204)
         return _answer(_assignment(run, context.secrets.of(run.id), await context.mirrors.of(run)))
 
     async def heartbeat(request: Request) -> Response:
         message = await _read(context, request, Heartbeat)
-        asker = await _asker(context, request, message.worker_id, message.incarnation)
-        orders = await _while_connected(request, context.leases.heartbeat(asker, message))
+        ref = await _worker_ref(context, request, message.worker_id, message.incarnation)
+        orders = await _while_connected(request, context.sessions.heartbeat(ref, message))
         return Response(status_code=204) if orders is None else _answer(orders)
 
     async def reports(request: Request) -> Response:
@@ -232,13 +230,13 @@ async def _read(context: Context, request: Request, kind: type[S]) -> S:
     return await read_message(request, kind, MAX_MESSAGE_BYTES)
 
 
-async def _asker(context: Context, request: Request, worker_id: str, incarnation: str) -> Asker:
+async def _worker_ref(context: Context, request: Request, worker_id: str, incarnation: str) -> WorkerRef:
     """The worker behind a call. Raises StaleLease when another life of it has said hello since, Forbidden for a worker
     of a pool that the caller's token is not for."""
     token = await context.auth.worker(request)
-    asker = await context.leases.asker(worker_id, incarnation)
-    refuse_foreign_pool(token, asker.pool)
-    return asker
+    ref = await context.sessions.identify(worker_id, incarnation)
+    refuse_foreign_pool(token, ref.pool)
+    return ref
 
 
 def _too_far_apart(protocol: int, version: str) -> OtherVersion:

@@ -19,7 +19,7 @@ from comfyward.api.paging import InvalidCursor, cursor_of, moment_of
 from comfyward.api.shapes import API_PREFIX, Shapes, iso
 from comfyward.api.whole_numbers import LARGEST, whole_number
 from comfyward.delivery.stream import stream_events, wait_until_over
-from comfyward.dispatch.forecast import QueueForecast, queue_forecast
+from comfyward.dispatch.forecast import QueueForecast
 from comfyward.dispatch.intake import PRIORITIES, Submission
 from comfyward.errors import Conflict, InvalidRequest, NotFound
 from comfyward.ids import new_id
@@ -134,7 +134,7 @@ def _add_run_routes(routes: APIRouter, context: Context) -> None:
     async def placement(request: Request, run_id: str, workflow_id: str | None = None) -> Response:
         """Where a queued run stands, what it waits for, and when it is expected to start."""
         run = await _run(context, request, run_id, workflow_id)
-        forecast = await queue_forecast(context.db, run, context.leases.rules, context.fleet_slots().keys())
+        forecast = await context.forecasts.of(run)
         return Response(msgspec.json.encode(_placement(run, forecast)), media_type="application/json")
 
     @routes.get(

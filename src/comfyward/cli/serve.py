@@ -16,7 +16,7 @@ from comfyward.cli.comfyui_setup import ensure_installed
 from comfyward.cli.options import Choice, data_dir_option, set_up_logging, settings_from
 from comfyward.comfy import install
 from comfyward.errors import SetupFailed
-from comfyward.server import Started, serve
+from comfyward.server.running import Started, serve
 from comfyward.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from comfyward.runs.event import STORED, Event, EventType
+from comfyward.store.notices import Notices, Subscribed
 
 MAX_BEHIND = 256
 MAX_REMEMBERED_RUNS = 20_000
+
+ReadMissed = Callable[[Mapping[str, int]], Awaitable[Sequence[Event]]]
+"""Reads the stored events of runs, by id, that came after the ones of these numbers."""
 
 
 class Listener:
@@ -43,21 +47,21 @@ class Listener:
 
 
 class Hub:
-    """Passes events on by run and by account; keeps the newest live event of each kind for those who come late.
+    """Passes events on by run and by account; keeps the newest live event of each kind for listeners that come late.
 
-    A run's stored events are passed on in their order and once each, also when several servers tell of them: one that
-    comes too early waits, `on_gap` is called, and whoever has read the rows publishes all that is missing.
+    A run's stored events are passed on in their order and once each, also when several servers send them: before one
+    that comes too early, those that are missing are read from the rows. The other servers are told of each run and
+    account that somebody begins to listen to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, notices: Notices, read_missed: ReadMissed | None = None) -> None:
+        """`read_missed` is None where events come from this server alone, and so never too early."""
+        self._notices, self._read_missed = notices, read_missed
         self._listeners: dict[str, set[Listener]] = {}
         self._newest: dict[str, dict[tuple[EventType, str], Event]] = {}
         self._last: OrderedDict[str, int] = OrderedDict()
         self._over: set[str] = set()
-        self.on_listen: Callable[[str], None] = lambda key: None
-        """Told of a run or account that somebody begins to listen to."""
-        self.on_gap: Callable[[str, int], None] | None = None
-        """Told of a run, and of the last event of it that was passed on; None where events cannot come too early."""
+        self._reading: set[asyncio.Task[None]] = set()
 
     def publish(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -94,7 +98,7 @@ class Hub:
         listener = Listener()
         if key not in self._listeners:
             self._listeners[key] = set()
-            self.on_listen(key)
+            self._notices.send(Subscribed([key]))
         self._listeners[key].add(listener)
         try:
             yield listener
@@ -116,8 +120,8 @@ class Hub:
         last = self._last.get(event.run_id)
         if last is not None and event.seq <= last:
             return False
-        if last is not None and event.seq > last + 1 and self.on_gap is not None:
-            self.on_gap(event.run_id, last)
+        if last is not None and event.seq > last + 1 and self._read_missed is not None:
+            self._fill_gap(self._read_missed({event.run_id: last}))
             return False
         self._last[event.run_id] = event.seq
         if event.is_last:
@@ -125,6 +129,14 @@ class Hub:
         if len(self._last) > MAX_REMEMBERED_RUNS:
             self._over.discard(self._last.popitem(last=False)[0])
         return True
+
+    def _fill_gap(self, missed: Awaitable[Sequence[Event]]) -> None:
+        async def fill() -> None:
+            self.publish(await missed)
+
+        task = asyncio.create_task(fill(), name="hub-gap")
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
 
     def _remember(self, event: Event) -> None:
         if event.type in STORED:

@@ -7,7 +7,6 @@ runs that somebody follows are also looked at every few seconds.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from comfyward.runs.event import Event
 from comfyward.store import events as stored_events
 from comfyward.store import runs
 from comfyward.store.db import Database, now_ms
-from comfyward.store.notices import RunEvents, ServerJoined, Subscribed
+from comfyward.store.notices import Notice, RunEvents, ServerJoined, Subscribed
 
 INTEREST_LASTS_S = 30.0
 LATELY_S = 2.0  # longer than it takes until all have heard of a new follower
@@ -38,9 +37,7 @@ class Relay(Loop):
         self._db, self._hub = db, hub
         self._wanted: dict[str, float] = {}  # runs and accounts followed elsewhere, until when
         self._lately = _Lately()
-        self._filling: set[asyncio.Task[None]] = set()
-        if db.is_shared:
-            hub.on_listen, hub.on_gap = self._listening, self._gap
+        db.notices.subscribe(self.on_notice, self.wake)
 
     def start(self) -> None:
         """Asks the other servers who follows what: this one does not know yet."""
@@ -59,7 +56,7 @@ class Relay(Loop):
             self._db.notices.send(RunEvents(wanted))
         self._lately.add([event for event in events if event.seq is not None])
 
-    def hear(self, notice: RunEvents | Subscribed | ServerJoined) -> None:
+    def on_notice(self, notice: Notice) -> None:
         match notice:
             case ServerJoined():
                 self._say_what_is_followed()
@@ -98,17 +95,6 @@ class Relay(Loop):
     def _known_of(self, keys: set[str]) -> list[Event]:
         """What runs and accounts that somebody begins to follow elsewhere have had here lately."""
         return [event for key in keys for event in (*self._lately.of(key), *self._hub.newest(key))]
-
-    def _listening(self, key: str) -> None:
-        self._db.notices.send(Subscribed([key]))
-
-    def _gap(self, run_id: str, last: int) -> None:
-        task = asyncio.create_task(self._fill(run_id, last))
-        self._filling.add(task)
-        task.add_done_callback(self._filling.discard)
-
-    async def _fill(self, run_id: str, last: int) -> None:
-        self._hub.publish(await self._db.read(stored_events.missed, {run_id: last}))
 
 
 class _Lately:

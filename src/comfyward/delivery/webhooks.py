@@ -29,6 +29,7 @@ from comfyward.store.db import Database, now_ms
 from comfyward.store.notices import Notices, Wake
 from comfyward.store.webhooks import Delivery, DueDelivery, InFlight
 
+LOOP_NAME = "webhooks"
 PARALLEL = 128
 PER_ACCOUNT = 32
 PER_RECEIVER = 8
@@ -40,8 +41,8 @@ GONE = 410
 
 log = logging.getLogger(__name__)
 
-# (run as it was, event name) -> body; the API's form of a run is not ours to know.
-Render = Callable[[Run, str], bytes]
+# The body of a delivery; the form of a run is the API's to know.
+Render = Callable[[Run], bytes]
 
 
 @dataclass(frozen=True)
@@ -62,25 +63,27 @@ class WebhooksDue:
     def __init__(self, notices: Notices) -> None:
         self.hint = asyncio.Event()
         self._notices = notices
+        notices.wake(LOOP_NAME, self.hint)
 
     def on_changes(self, changes: Sequence[Change]) -> None:
         """Deliveries are written with the changes that they tell of."""
         if any(isinstance(change, RunStarted | RunEnded) and change.run.webhook is not None for change in changes):
-            self.tell()
+            self.send()
 
-    def tell(self) -> None:
+    def send(self) -> None:
+        """A delivery may be due."""
         self.hint.set()
-        self._notices.send(Wake(Webhooks.name))
+        self._notices.send(Wake(LOOP_NAME))
 
 
 class Webhooks(Loop):
     """Makes the deliveries that are due: those of one run one after the other, and a few at once for each receiver."""
 
-    name = "webhooks"
+    name = LOOP_NAME
     interval_s = 5.0
 
     def __init__(self, db: Database, due: WebhooksDue, guard: Guard, render: Render, retry_s: float) -> None:
-        super().__init__(due.hint)
+        super().__init__(due.hint, db.is_leader)  # one server for all, so that a run's webhooks come in order
         self._db, self._due, self._guard, self._render, self._retry_s = db, due, guard, render, retry_s
         self._in_flight: dict[asyncio.Task[None], Delivery] = {}
         self._alarm: asyncio.TimerHandle | None = None
@@ -88,7 +91,7 @@ class Webhooks(Loop):
     async def resend(self, account_id: str, delivery_id: str) -> None:
         """Makes a delivery of the account again. Raises NotFound."""
         await self._db.write(webhooks.resend, account_id, delivery_id, now_ms())
-        self._due.tell()
+        self._due.send()
 
     async def tick(self) -> dict[str, int]:
         begun = 0
@@ -163,7 +166,7 @@ class Webhooks(Loop):
         return next_at if next_at < due.delivery.created_at + self._retry_s * 1000 else None
 
     async def _try(self, due: DueDelivery) -> Attempt:
-        body = self._render(due.run, due.delivery.event)
+        body = self._render(due.run)
         headers = {"Content-Type": "application/json", "User-Agent": "comfyward-webhooks"}
         headers |= sign_webhook(due.secrets, due.delivery.id, int(time.time()), body)
         address = parse_address(due.delivery.url)

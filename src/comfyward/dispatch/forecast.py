@@ -1,4 +1,4 @@
-"""What a queued run waits for, from the rows."""
+"""Forecasts of queued runs: their place in the queue, why they wait, and when they are expected to start."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from comfyward.dispatch.placement import Explanation, Rules, Standing, explain
+from comfyward.dispatch.placement import Explanation, QueueStatus, Rules, explain
 from comfyward.runs.run import Run, State
 from comfyward.store import fleets, queue, runs, workers
 from comfyward.store.db import Database, now_ms
@@ -17,26 +17,32 @@ LATELY_MS = 24 * 3600 * 1000
 
 @dataclass(frozen=True)
 class QueueForecast:
-    """Where a queued run stands (`place` from 1), and why it waits."""
+    """The place of a queued run (from 1), and why it waits."""
 
     place: int
     explanation: Explanation
 
 
-async def queue_forecast(db: Database, run: Run, rules: Rules, local_pools: Collection[str]) -> QueueForecast | None:
-    """None for a run that is not queued. `local_pools` are those of this server's own workers."""
-    if run.state is not State.QUEUED:
-        return None
-    standing = await db.read(_standing, run, rules, local_pools)
-    return QueueForecast(standing.place, explain(standing))
+class QueueForecasts:
+    """Forecasts from the rows and the rules of placement. `local_pools` are those of this server's own workers."""
+
+    def __init__(self, db: Database, rules: Rules, local_pools: Collection[str]) -> None:
+        self._db, self._rules, self._local_pools = db, rules, local_pools
+
+    async def of(self, run: Run) -> QueueForecast | None:
+        """None for a run that is not queued."""
+        if run.state is not State.QUEUED:
+            return None
+        status = await self._db.read(_queue_status, run, self._rules, self._local_pools)
+        return QueueForecast(status.place, explain(status))
 
 
-def _standing(conn: Connection, run: Run, rules: Rules, local_pools: Collection[str]) -> Standing:
+def _queue_status(conn: Connection, run: Run, rules: Rules, local_pools: Collection[str]) -> QueueStatus:
     now = now_ms()
     present = [worker for worker in workers.find(conn, now - workers.PRESENT_MS) if worker.pool == run.pool]
     pools = [fleet.pools[run.pool] for fleet in fleets.find(conn, now - workers.PRESENT_MS) if run.pool in fleet.pools]
     models, (_, busy) = set(run.models), queue.leases(conn)
-    return Standing(
+    return QueueStatus(
         pool=run.pool,
         place=runs.queue_position(conn, run),
         workers=len(present),
@@ -53,7 +59,7 @@ def _standing(conn: Connection, run: Run, rules: Rules, local_pools: Collection[
 
 
 def _is_full(conn: Connection, run: Run) -> bool:
-    """Whether the run's account or key has as many runs on their way as it may."""
+    """True if the run's account or key has reached its limit of concurrent runs."""
     held = queue.on_their_way(conn, run.account_id)
     limits = queue.limits_of(conn, run)
     of_pool, of_key = [pool for pool, _ in held if pool == run.pool], [key for _, key in held if key == run.api_key_id]

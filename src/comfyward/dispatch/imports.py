@@ -41,7 +41,8 @@ class Imports(Loop):
     interval_s = 5.0
 
     def __init__(self, db: Database, blobs: Blobs, guard: Guard, cache: HostCache) -> None:
-        super().__init__()
+        super().__init__(is_leader=db.is_leader)
+        db.notices.wake(self.name, self._hint)
         self._db, self._blobs, self._guard, self._cache = db, blobs, guard, cache
         self._fetching: dict[str, _Fetching] = {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from comfyward.dispatch.secrets import Secrets, without_secrets
 from comfyward.errors import Conflict, IdempotencyKeyUsed, InvalidRequest, NotFound
 from comfyward.files.guard import Guard
 from comfyward.ids import new_id, new_uuid
-from comfyward.runs.change import Change, RunWatched
+from comfyward.runs.change import Change, RunCancelling
 from comfyward.runs.event import Event, EventType
 from comfyward.runs.files import Inline, Source, Stored, Url, source_from_row, source_to_row
 from comfyward.runs.run import DEFAULT_ENVIRONMENT, Api, EndReason, Run, State
@@ -99,11 +99,34 @@ class Submitted:
 
 
 @dataclass(frozen=True)
-class RunLimits:
+class RunRules:
+    """The operator's rules for all runs.
+
+    `max_waiting` bounds the queue of an account; `larger_pools` names, by pool, one that a run may use instead.
+    """
+
+    guard: Guard
     timeout_s: float
     max_timeout_s: float
     max_attempts: int
     max_waiting: int
+    larger_pools: Mapping[str, str]
+
+    def timeout(self, asked_s: float | None) -> float:
+        """The longest execution in seconds. Raises InvalidRequest."""
+        if asked_s is None:
+            return self.timeout_s
+        if not 0 < asked_s <= self.max_timeout_s:
+            raise InvalidRequest(f"'timeout' must be above 0 and at most {self.max_timeout_s:g} seconds.")
+        return asked_s
+
+    def check_urls(self, submission: Submission) -> None:
+        """Raises InvalidUrl for an address that the guard refuses."""
+        if submission.webhook is not None:
+            self.guard.check_url(submission.webhook, "The webhook")
+        for path, source in submission.files.items():
+            if isinstance(source, Url):
+                self.guard.check_url(source.url, f"The URL of '{path}'")
 
 
 @dataclass(frozen=True)
@@ -126,19 +149,14 @@ class Intake:
     def __init__(
         self,
         db: Database,
-        offers: Inventory,
+        inventory: Inventory,
         blobs: Blobs,
-        guard: Guard,
         secrets: Secrets,
         publisher: Publisher,
-        *,
-        tell_worker: Callable[[str | None], None],
-        larger_pools: Mapping[str, str],
-        limits: RunLimits,
+        rules: RunRules,
     ) -> None:
-        self._db, self._inventory, self._blobs, self._guard, self._secrets = db, offers, blobs, guard, secrets
-        self._publisher, self._tell_worker = publisher, tell_worker
-        self._limits, self._larger_pools = limits, larger_pools
+        self._db, self._inventory, self._blobs, self._secrets = db, inventory, blobs, secrets
+        self._publisher, self._rules = publisher, rules
 
     async def submit(self, caller: Caller, submission: Submission) -> Submitted:
         """The new run, or the one that the same Idempotency-Key made before.
@@ -169,7 +187,6 @@ class Intake:
         """
         run, change = await self._db.write(_cancel, account_id, run_id)
         self._publisher.publish(change)
-        self._tell_worker(run.worker_id)
         return run
 
     async def retry(self, caller: Caller, run_id: str, idempotency_key: str | None = None) -> str:
@@ -185,8 +202,8 @@ class Intake:
 
     async def _checked(self, account_id: str, submission: Submission) -> _Checked:
         """All that can be refused is refused here; what the graph names becomes files of the run."""
-        self._guard_urls(submission)
-        graph, timeout_s = parse_graph(submission.prompt), self._timeout(submission.timeout_s)
+        self._rules.check_urls(submission)
+        graph, timeout_s = parse_graph(submission.prompt), self._rules.timeout(submission.timeout_s)
         pools, catalog = await self._inventory.look()
         resolved = await self._resolved(account_id, submission.prompt, catalog)
         if resolved.files:
@@ -227,7 +244,7 @@ class Intake:
             environment=DEFAULT_ENVIRONMENT,
             priority=submission.priority,
             timeout_s=checked.timeout_s,
-            max_attempts=self._limits.max_attempts,
+            max_attempts=self._rules.max_attempts,
             prompt=text_of(checked.prompt),
             extra_data=None if extra_data is None else text_of(extra_data),
             files=files_rows,
@@ -239,7 +256,7 @@ class Intake:
             idempotency_key=submission.idempotency_key,
             request_digest=_request_digest(submission) if submission.idempotency_key else None,
             created_at=now,
-            fallback_pool=self._larger_pools.get(checked.pool),
+            fallback_pool=self._rules.larger_pools.get(checked.pool),
             start_by=None if within_s is None else now + int(within_s * 1000),
         )
 
@@ -251,12 +268,12 @@ class Intake:
         run_id = None
         try:
             run_id, made = await self._db.write(
-                _insert, new, key_is_single_use, has_credit_limit, self._limits.max_waiting
+                _insert, new, key_is_single_use, has_credit_limit, self._rules.max_waiting
             )
             return run_id, made
         finally:
             if run_id != new.id:
-                self._secrets.forget(new.id)
+                self._secrets.discard(new.id)
 
     async def _resolved(self, account_id: str, prompt: dict[str, Any], catalog: Catalog | None) -> Resolved:
         """The graph with names in place of what it refers to. Raises MissingAsset."""
@@ -264,20 +281,6 @@ class Intake:
         if not found:
             return Resolved(prompt, {})
         return resolve(prompt, await self._db.lookup(_named, account_id, found), catalog)
-
-    def _timeout(self, asked_s: float | None) -> float:
-        if asked_s is None:
-            return self._limits.timeout_s
-        if not 0 < asked_s <= self._limits.max_timeout_s:
-            raise InvalidRequest(f"'timeout' must be above 0 and at most {self._limits.max_timeout_s:g} seconds.")
-        return asked_s
-
-    def _guard_urls(self, submission: Submission) -> None:
-        if submission.webhook is not None:
-            self._guard.check_url(submission.webhook, "The webhook")
-        for path, source in submission.files.items():
-            if isinstance(source, Url):
-                self._guard.check_url(source.url, f"The URL of '{path}'")
 
     async def _stored_rows(self, brought: Mapping[str, Source]) -> dict[str, dict[str, Any]]:
         """The files as the row keeps them; inline bytes become blobs."""
@@ -359,7 +362,8 @@ def _cancel(conn: Connection, account_id: str, run_id: str) -> tuple[Run, Change
     if run.state.is_final:
         return run, None
     if run.state is not State.QUEUED:
-        return runs.get(conn, account_id, run_id), RunWatched([Event(run_id, account_id, EventType.CANCELLING)])
+        cancelling = runs.get(conn, account_id, run_id)
+        return cancelling, RunCancelling(cancelling, [Event(run_id, account_id, EventType.CANCELLING)])
     change = transitions.ended(conn, run, EndReason.CANCELLED, now)
     return runs.get(conn, account_id, run_id), change
 

@@ -33,7 +33,7 @@ class Rescue(Loop):
     interval_s = 1.0
 
     def __init__(self, db: Database, publisher: Publisher) -> None:
-        super().__init__()
+        super().__init__(is_leader=db.is_leader)
         self._db, self._publisher = db, publisher
         self._looked_at = now_ms()
 
@@ -53,7 +53,7 @@ class Deadlines(Loop):
     interval_s = 1.0
 
     def __init__(self, db: Database, publisher: Publisher, fallback_after_s: float) -> None:
-        super().__init__()
+        super().__init__(is_leader=db.is_leader)
         self._db, self._publisher = db, publisher
         self._fallback_after_ms = int(fallback_after_s * 1000)
 
@@ -74,7 +74,7 @@ class Retention(Loop):
     interval_s = 300.0
 
     def __init__(self, db: Database, blobs: Blobs, uploads: Uploads, retention_days: float) -> None:
-        super().__init__()
+        super().__init__(is_leader=db.is_leader)
         self._db, self._blobs, self._uploads, self._retention_days = db, blobs, uploads, retention_days
 
     async def tick(self) -> dict[str, int]:

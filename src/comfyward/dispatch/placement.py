@@ -10,10 +10,11 @@ affinity never starves it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 from comfyward.wording import plural
 
@@ -49,6 +50,12 @@ class WaitingRun:
     priority: int = 0
     turn: int = 0
     files: frozenset[str] = frozenset()
+
+
+def names_of(files: Mapping[str, Any]) -> Iterator[str]:
+    """Names for the files of a run, the same for all runs that bring the same."""
+    for source in files.values():
+        yield source.get("blob") or source["url"]
 
 
 def in_order(runs: Iterable[WaitingRun], now_ms: int, ageing_ms: int) -> list[WaitingRun]:
@@ -239,7 +246,7 @@ class _Round:
 
 
 @dataclass(frozen=True)
-class Standing:
+class QueueStatus:
     """All that says when a queued run starts. Times in ms; `recent_ms` is how long the pool's last runs took each, and
     `is_served` says whether a fleet starts workers of the pool, or one has ever joined."""
 
@@ -266,34 +273,35 @@ class Explanation:
     expected_in_ms: int | None
 
 
-def explain(standing: Standing) -> Explanation:
+def explain(status: QueueStatus) -> Explanation:
     """What a queued run waits for."""
-    expected = _expected_ms(standing)
-    if standing.account_is_full:
-        return Explanation("account", "Your account or key has as many runs on their way as it may have at once.", None)
-    if standing.workers == 0:
-        if standing.pool_problem:
-            return Explanation("pool", standing.pool_problem, None)
-        if standing.limit == 0:
-            return Explanation("pool", f"No worker of {standing.pool} is allowed to run now.", None)
-        if not standing.is_served:
-            return Explanation("pool", f"No worker of {standing.pool} has ever joined, and no fleet starts one.", None)
-        return Explanation("worker", f"A worker of {standing.pool} has to start first.", None)
-    if standing.place == 1 and standing.has_models and standing.warm_workers and standing.waits_for_warm_ms > 0:
+    expected = _expected_ms(status)
+    if status.account_is_full:
+        return Explanation("account", "Your account or key has reached its limit of concurrent runs.", None)
+    if status.workers == 0:
+        if status.pool_problem:
+            return Explanation("pool", status.pool_problem, None)
+        if status.limit == 0:
+            return Explanation("pool", f"No worker of {status.pool} is allowed to run now.", None)
+        if not status.is_served:
+            reason = f"No worker has ever joined pool {status.pool}, and no fleet is configured to start one."
+            return Explanation("pool", reason, None)
+        return Explanation("worker", f"A worker of {status.pool} has to start first.", None)
+    if status.place == 1 and status.has_models and status.warm_workers and status.waits_for_warm_ms > 0:
         reason = "A worker that has its models loaded is expected to be free within moments."
-        return Explanation("warm_worker", reason, standing.waits_for_warm_ms)
-    if standing.busy >= standing.workers:
-        ahead = standing.place - 1
+        return Explanation("warm_worker", reason, status.waits_for_warm_ms)
+    if status.busy >= status.workers:
+        ahead = status.place - 1
         who = "It is next" if ahead == 0 else f"{plural(ahead, 'run is', 'runs are')} before it"
-        pool, count = standing.pool, standing.workers
+        pool, count = status.pool, status.workers
         busy = f"the one worker of {pool} is busy" if count == 1 else f"all {count} workers of {pool} are busy"
         return Explanation("queue", f"{who}, and {busy}.", expected)
     return Explanation("hand_out", "It is about to be handed out.", 0)
 
 
-def _expected_ms(standing: Standing) -> int | None:
+def _expected_ms(status: QueueStatus) -> int | None:
     """As many rounds of the pool's usual run as it takes until it is this one's turn."""
-    if not standing.recent_ms or not standing.workers:
+    if not status.recent_ms or not status.workers:
         return None
-    usual = sorted(standing.recent_ms)[len(standing.recent_ms) // 2]
-    return round(usual * standing.place / standing.workers)
+    usual = sorted(status.recent_ms)[len(status.recent_ms) // 2]
+    return round(usual * status.place / status.workers)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comfyward.runs.change import Change, RunEnded
-from comfyward.store.notices import Notices, SecretsGone, SecretsKept
+from comfyward.store.notices import Notice, Notices, SecretsGone, SecretsKept
 
 SECRET_NAMES = ("api_key_comfy_org", "auth_token_comfy_org")
 MAX_KEPT = 10_000
@@ -18,27 +18,19 @@ class Secrets:
     def __init__(self, notices: Notices) -> None:
         self._notices = notices
         self._kept: dict[str, dict[str, Any]] = {}
+        notices.subscribe(self._on_notice, lambda: None)
 
     async def keep(self, run_id: str, secrets: Mapping[str, Any]) -> None:
         """Returns when the other servers have been told, any of which may hand the run out."""
         if secrets:
-            self.remember(run_id, secrets)
+            self._remember(run_id, secrets)
             self._notices.send(SecretsKept(run_id, dict(secrets)))
             await self._notices.flush()
 
-    def remember(self, run_id: str, secrets: Mapping[str, Any]) -> None:
-        """They came with a run, here or at another server. The oldest go when there are too many."""
-        self._kept[run_id] = dict(secrets)
-        if len(self._kept) > MAX_KEPT:
-            self.discard(next(iter(self._kept)))
-
-    def forget(self, run_id: str) -> None:
-        """Here and at the other servers."""
+    def discard(self, run_id: str) -> None:
+        """Forgets them, here and at the other servers."""
         if self._kept.pop(run_id, None) is not None:
             self._notices.send(SecretsGone(run_id))
-
-    def discard(self, run_id: str) -> None:
-        self._kept.pop(run_id, None)
 
     def of(self, run_id: str) -> dict[str, Any]:
         return self._kept.get(run_id, {})
@@ -48,7 +40,20 @@ class Secrets:
         for change in changes:
             match change:
                 case RunEnded(run):
-                    self.forget(run.id)
+                    self.discard(run.id)
+
+    def _on_notice(self, notice: Notice) -> None:
+        match notice:
+            case SecretsKept(run_id, secrets):
+                self._remember(run_id, secrets)
+            case SecretsGone(run_id):
+                self._kept.pop(run_id, None)
+
+    def _remember(self, run_id: str, secrets: Mapping[str, Any]) -> None:
+        """The oldest go when there are too many."""
+        self._kept[run_id] = dict(secrets)
+        if len(self._kept) > MAX_KEPT:
+            self._kept.pop(next(iter(self._kept)))
 
 
 def without_secrets(extra_data: Any) -> tuple[Any, dict[str, Any]]:

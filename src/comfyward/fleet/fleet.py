@@ -85,6 +85,42 @@ class LocalPlaces(Fleet, Protocol):
         ...
 
 
+class OwnFleet(Protocol):
+    """A server's own workers, as its pages, forecasts and health checks ask for them."""
+
+    def slots(self) -> Mapping[str, int]:
+        """The number of workers that each pool can have here."""
+        ...
+
+    def problem(self) -> str | None:
+        """Why no worker is ready, as far as the fleet knows."""
+        ...
+
+    def changed(self) -> None:
+        """An operator has paused or resumed workers: the fleet looks at once."""
+        ...
+
+    async def close(self, grace_s: float) -> None:
+        """Stops the workers: drained first, killed after the grace."""
+        ...
+
+
+class NoFleet:
+    """The fleet of a server that starts no workers of its own."""
+
+    def slots(self) -> Mapping[str, int]:
+        return {}
+
+    def problem(self) -> str | None:
+        return None
+
+    def changed(self) -> None:
+        return
+
+    async def close(self, grace_s: float) -> None:
+        return
+
+
 @dataclass(frozen=True)
 class Plan:
     """Pools in which to start a worker (as often as they stand here), and workers to stop."""

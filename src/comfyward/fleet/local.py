@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
@@ -21,8 +22,12 @@ SERVERS_OWN = ("AWS_", "AZURE_", "GOOGLE_", "COMFYWARD_DATABASE", "COMFYWARD_OBJ
 
 @dataclass(frozen=True)
 class LocalWorkers:
-    """How local workers are started. The token reaches them by their environment, which no other user can read."""
+    """How local workers are started. The token reaches them by their environment, which no other user can read.
 
+    Their ids are `id_prefix` and the number of their device.
+    """
+
+    id_prefix: str
     server_url: str
     token: str
     environment: Mapping[str, str]
@@ -30,20 +35,21 @@ class LocalWorkers:
 
 
 class LocalFleet:
-    """Implements `fleet.Fleet` with child processes."""
+    """Implements `fleet.LocalPlaces` and `fleet.OwnFleet` with child processes."""
 
     def __init__(
         self,
-        prefix: str,
         devices: Sequence[Device],
         how: LocalWorkers,
         keep: Limits,
         is_busy: Callable[[str], bool],
         on_exit: Callable[[str], Awaitable[None]],
+        hint: asyncio.Event,
     ) -> None:
-        self._is_busy, self._keep = is_busy, keep
+        """`hint` wakes the loop that reconciles the fleet."""
+        self._is_busy, self._keep, self._hint = is_busy, keep, hint
         self._paused: frozenset[str] = frozenset()
-        self._devices = {f"{prefix}{index}": device for index, device in enumerate(devices)}
+        self._devices = {f"{how.id_prefix}{index}": device for index, device in enumerate(devices)}
         self._hosts = {
             worker_id: WorkerHost(
                 worker_id,
@@ -95,6 +101,12 @@ class LocalFleet:
     async def close(self, grace_s: float) -> None:
         for host in self._hosts.values():
             await host.stop(grace_s)
+
+    def slots(self) -> Mapping[str, int]:
+        return Counter(device.pool for device in self._devices.values())
+
+    def changed(self) -> None:
+        self._hint.set()
 
     def problem(self) -> str | None:
         """Why no worker is ready, as far as the fleet knows."""

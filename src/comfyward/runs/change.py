@@ -69,13 +69,23 @@ class RunMoved:
 
 
 @dataclass(frozen=True)
+class RunCancelling:
+    """A cancel is on its way to the worker that has the run."""
+
+    run: Run
+    events: Sequence[Event]
+
+
+@dataclass(frozen=True)
 class RunWatched:
-    """What only followers care for: progress, previews, files that have come, a cancel on its way to the worker."""
+    """For followers alone: progress, previews, files that have come."""
 
     events: Sequence[Event]
 
 
-Change = RunQueued | RunAssigned | RunStarted | RunProduced | RunRequeued | RunEnded | RunMoved | RunWatched
+Change = (
+    RunQueued | RunAssigned | RunStarted | RunProduced | RunRequeued | RunEnded | RunMoved | RunCancelling | RunWatched
+)
 
 Subscriber = Callable[[Sequence[Change]], None]
 """Told of changes in their order, on the event loop's thread. It returns at once."""

@@ -57,7 +57,7 @@ class Database(ABC):
 
     @abstractmethod
     async def is_leader(self, name: str) -> bool:
-        """Whether this server is the one that does some work which only one may do at a time."""
+        """True if this server is the one that does the work of this name, which only one may do at a time."""
 
     @abstractmethod
     def close(self) -> None:

@@ -6,6 +6,8 @@ looks from time to time.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 import msgspec
 
 from comfyward.runs.event import Event
+
+log = logging.getLogger(__name__)
 
 
 class Wake(msgspec.Struct, frozen=True, tag="wake"):
@@ -91,14 +95,33 @@ Notice = (
     | Subscribed
 )
 
-# Called on the event loop with each notice of another server; never with this server's own.
 OnNotice = Callable[[Notice], None]
+"""Called on the event loop with each notice of another server, never with this server's own. It returns at once."""
+
+OnLost = Callable[[], None]
+"""Called on the event loop when notices may have been lost: look at the rows."""
 
 
 class Notices(ABC):
-    """Sends and receives notices."""
+    """Sends notices to the other servers, and passes theirs on to subscribers."""
 
     is_shared = True
+
+    def __init__(self) -> None:
+        self._subscribers: list[tuple[OnNotice, OnLost]] = []
+
+    def subscribe(self, on_notice: OnNotice, on_lost: OnLost) -> None:
+        """Subscribes to all notices; call it before `listen`. A subscriber skips the kinds that it does not match."""
+        self._subscribers.append((on_notice, on_lost))
+
+    def wake(self, name: str, hint: asyncio.Event) -> None:
+        """Sets a loop's hint whenever another server sends `Wake(name)`, and when notices may have been lost."""
+
+        def on_notice(notice: Notice) -> None:
+            if notice == Wake(name):
+                hint.set()
+
+        self.subscribe(on_notice, hint.set)
 
     @abstractmethod
     def send(self, notice: Notice) -> None:
@@ -106,21 +129,35 @@ class Notices(ABC):
 
     @abstractmethod
     async def flush(self) -> None:
-        """Returns when all that was told has been sent."""
+        """Returns when all notices so far have been sent."""
 
     @abstractmethod
-    async def listen(self, on_notice: OnNotice, missed: Callable[[], None]) -> None:
-        """Begins to receive. `missed` is called when some may have been lost: look at the rows."""
+    async def listen(self) -> None:
+        """Begins to receive; returns once it does."""
 
     @abstractmethod
     async def close(self) -> None:
         """Sends what waits, then stops."""
 
+    def _deliver(self, notice: Notice) -> None:
+        for on_notice, _ in self._subscribers:
+            try:
+                on_notice(notice)
+            except Exception:
+                log.exception("notices: a subscriber failed; going on", extra={"action": "notices_failed"})
+
+    def _deliver_loss(self) -> None:
+        for _, on_lost in self._subscribers:
+            on_lost()
+
 
 class NoOthers(Notices):
-    """The notices of a server that is alone."""
+    """The notices of a server that is alone: none are sent, none come."""
 
     is_shared = False
+
+    def subscribe(self, on_notice: OnNotice, on_lost: OnLost) -> None:
+        return
 
     def send(self, notice: Notice) -> None:
         return
@@ -128,7 +165,7 @@ class NoOthers(Notices):
     async def flush(self) -> None:
         return
 
-    async def listen(self, on_notice: OnNotice, missed: Callable[[], None]) -> None:
+    async def listen(self) -> None:
         return
 
     async def close(self) -> None:

@@ -18,7 +18,7 @@ import psycopg
 from sqlalchemy import URL
 
 from comfyward.ids import new_id
-from comfyward.store.notices import Notice, Notices, OnNotice
+from comfyward.store.notices import Notice, Notices
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class PostgresNotices(Notices):
     """One connection that listens and one that tells."""
 
     def __init__(self, url: URL) -> None:
+        super().__init__()
         self._conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._me = new_id()
         self._waiting: deque[Notice] = deque(maxlen=MAX_WAITING)
@@ -55,10 +56,10 @@ class PostgresNotices(Notices):
             async with asyncio.timeout(PATIENCE_S):
                 await self._all_sent.wait()
 
-    async def listen(self, on_notice: OnNotice, missed: Callable[[], None]) -> None:
+    async def listen(self) -> None:
         ready = asyncio.Event()
         self._tasks = [
-            asyncio.create_task(self._with_retries(lambda: self._receive(on_notice, missed, ready)), name="notices-in"),
+            asyncio.create_task(self._with_retries(lambda: self._receive(ready)), name="notices-in"),
             asyncio.create_task(self._with_retries(self._send), name="notices-out"),
         ]
         await ready.wait()
@@ -83,16 +84,16 @@ class PostgresNotices(Notices):
                 log.exception("notices: one failed; going on", extra={"action": "notices_failed"})
             await asyncio.sleep(0 if self._closing else RECONNECT_S)
 
-    async def _receive(self, on_notice: OnNotice, missed: Callable[[], None], ready: asyncio.Event) -> None:
+    async def _receive(self, ready: asyncio.Event) -> None:
         async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as conn:
             await conn.execute(f"LISTEN {CHANNEL}")
             if ready.is_set():
                 self._pieces.clear()
-                missed()
+                self._deliver_loss()
             ready.set()
             async for notice in conn.notifies():
                 for each in self._whole(notice.payload):
-                    on_notice(each)
+                    self._deliver(each)
 
     async def _send(self) -> None:
         async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as conn:

@@ -47,7 +47,7 @@ async def show(visit: Visit) -> Response:
 
 async def log(visit: Visit) -> Response:
     visit.admin()
-    text = await visit.context.leases.log_of(visit["worker_id"], LOG_TIMEOUT_S)
+    text = await visit.context.logs.get(visit["worker_id"], LOG_TIMEOUT_S)
     if text is None:
         raise PageError("The worker did not send its log.", "It may be starting, or gone: try again.", status=404)
     return visit.page("log.part.html", text=text)
@@ -57,15 +57,15 @@ async def drain(visit: Visit) -> Response:
     """The worker finishes what it has, leaves, and stays away until it is resumed."""
     visit.admin()
     await visit.context.db.write(workers.pause, visit["worker_id"], now_ms())
-    await visit.context.leases.drain(visit["worker_id"])
-    visit.context.fleet_changed()
+    await visit.context.sessions.drain(visit["worker_id"])
+    visit.context.fleet.changed()
     return visit.to("/fleet")
 
 
 async def restart(visit: Visit) -> Response:
     """The worker finishes what it has and leaves; whoever started it starts it again."""
     visit.admin()
-    await visit.context.leases.drain(visit["worker_id"])
+    await visit.context.sessions.drain(visit["worker_id"])
     return visit.to("/fleet")
 
 
@@ -85,7 +85,7 @@ async def new_token(visit: Visit) -> Response:
 async def resume(visit: Visit) -> Response:
     visit.admin()
     await visit.context.db.write(workers.pause, visit["worker_id"], None)
-    visit.context.fleet_changed()
+    visit.context.fleet.changed()
     return visit.to("/fleet")
 
 
@@ -162,7 +162,7 @@ async def _fleet_values(visit: Visit) -> dict[str, Any]:
     return {
         "now": now,
         "pools": await visit.context.inventory.pools(),
-        "slots": visit.context.fleet_slots(),
+        "slots": visit.context.fleet.slots(),
         "kept_up": visit.context.settings.local_min_workers,
         "prices": visit.context.settings.prices,
         "waiting": await db.read(queue.lengths),
@@ -170,7 +170,7 @@ async def _fleet_values(visit: Visit) -> dict[str, Any]:
         "workers": [(worker, _doing(visit, worker, held[worker.id])) for worker in present],
         "paused": paused,
         "fleets": _of_fleets(await db.read(fleets.find, now - workers.PRESENT_MS)),
-        "problem": visit.context.fleet_problem(),
+        "problem": visit.context.fleet.problem(),
         "failures": catalog.failures if catalog else (),
     }
 

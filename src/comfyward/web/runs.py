@@ -14,7 +14,6 @@ from starlette.routing import Route
 from comfyward.accounts.usage import credits_for
 from comfyward.api.body import streamed
 from comfyward.api.paging import InvalidCursor, cursor_of, moment_of
-from comfyward.dispatch.forecast import queue_forecast
 from comfyward.files.objects import blob_key
 from comfyward.runs.files import disposition
 from comfyward.runs.run import Run, State
@@ -143,7 +142,7 @@ async def waiting_for(visit: Visit, run: Run) -> str | None:
     if run.state is not State.QUEUED:
         return None
     context = visit.context
-    forecast = await queue_forecast(context.db, run, context.leases.rules, context.fleet_slots().keys())
+    forecast = await context.forecasts.of(run)
     if forecast is None:
         return None
     found = forecast.explanation

@@ -55,7 +55,7 @@ def test_a_run_before_any_gpu_is_up_says_what_it_waits_for(start_fake: StartFake
     first, second = (client.submit(fake_save(), accelerator=name) for name in ("L4", "CPU"))
     client.finish(second)
 
-    nobody = "No worker of L4 has ever joined, and no fleet starts one."
+    nobody = "No worker has ever joined pool L4, and no fleet is configured to start one."
     assert nobody in visitor.get(f"/workflows/{workflow}/flight").text
     assert nobody in visitor.get(f"/runs/{first}").text
     come_and_go(stack, "L4")

@@ -102,7 +102,7 @@ class Queue:
             )
             for run in queued.values()
         )
-        ordered = in_order(waiting, now_ms(), self._context.leases.rules.ageing_ms)
+        ordered = in_order(waiting, now_ms(), self._context.rules.ageing_ms)
         return [*handed_out, *(queued[each.id] for each in ordered)]
 
     async def change_queue(self, request: Request) -> Response:

@@ -1,0 +1,143 @@
+"""Assigns queued runs to workers that ask.
+
+Workers wait here; one loop matches them with the queue, so a thousand waiting workers cost one query, not a thousand.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import Connection
+
+from comfyward import metrics
+from comfyward.dispatch import transitions
+from comfyward.dispatch.assignment import AssignmentRound
+from comfyward.dispatch.placement import Rules, SkippedSince, Worker, names_of
+from comfyward.dispatch.publisher import Publisher
+from comfyward.dispatch.waiting import HAND_OUT, WaitingWorkers
+from comfyward.dispatch.worker_sessions import WorkerRef, WorkerSessions
+from comfyward.loop import Loop
+from comfyward.runs.run import Run
+from comfyward.store import queue, workers
+from comfyward.store.db import Database, now_ms
+from comfyward.worker.protocol import Ask
+
+REMEMBERED_FILES = 200
+ELSEWHERE_MS = 2_000  # how old the rows of workers that speak to other servers may be
+
+
+class Assigner(Loop):
+    """queued → assigned."""
+
+    name = HAND_OUT
+    interval_s = 0.5
+
+    def __init__(
+        self,
+        db: Database,
+        publisher: Publisher,
+        waiting: WaitingWorkers,
+        sessions: WorkerSessions,
+        rules: Rules,
+        prices: Mapping[str, float],
+    ) -> None:
+        """`prices` are those of a second on each pool's accelerator."""
+        super().__init__(waiting.hint)
+        db.notices.wake(self.name, waiting.hint)
+        self._db, self._publisher, self._waiting, self._sessions = db, publisher, waiting, sessions
+        self._rules, self._prices = rules, prices
+        self._skipped: Mapping[str, SkippedSince] = {}
+        self._files = _FilesOfHosts()
+        self._elsewhere: list[Worker] = []
+        self._read_elsewhere_at = 0
+        self._is_draining = False
+
+    async def ask(self, ref: WorkerRef, ask: Ask) -> Run | None:
+        """A run for this worker; None when there is none for `ask.wait_s` seconds."""
+        cached = self._files.of(ref.worker_id)
+        worker = Worker(ref.worker_id, ref.pool, ref.environment, ask.idle, frozenset(ask.warm), cached)
+        await self._take_back_unheard(ask)
+        if self._is_draining:
+            return None
+        self._sessions.update(worker, busy=bool(ask.holding))
+        return await self._waiting.run_for(worker, ref.device, ask.wait_s)
+
+    def stop_assigning(self) -> None:
+        """The server is about to stop: no worker gets another run from it."""
+        self._is_draining = True
+        self._waiting.dismiss()
+
+    async def tick(self) -> dict[str, int]:
+        """Matches the queue with the workers that wait, in one transaction."""
+        pools = self._waiting.pools
+        if not pools or await self._db.lookup(queue.is_empty, pools):
+            return {}
+        asking, others = self._waiting.asking, await self._others()
+        lease_ms = int(self._sessions.lease_s * 1000)
+        assignment_round = AssignmentRound(asking, others, self._rules, self._skipped, lease_ms, self._prices)
+        outcome = await self._db.write(assignment_round.apply)
+        self._skipped = outcome.skipped
+        self._waiting.matched(is_any_left=outcome.is_any_left)
+        self._publisher.publish(*outcome.unpaid)
+        for assigned in outcome.assigned:
+            run = assigned.run
+            metrics.handed_out.labels(run.pool, _held(run, asking)).inc()
+            self._publisher.publish(assigned)
+            self._files.add(run)
+            await self._hand_over(run)
+        if outcome.look_again and self._waiting:
+            self.wake()
+        return {"assigned": len(outcome.assigned), "unpaid": len(outcome.unpaid)}
+
+    async def _others(self) -> Collection[Worker]:
+        """All known workers, whether they ask or not; those that speak to other servers as their rows say."""
+        if not self._db.is_shared:
+            return self._sessions.workers
+        now = now_ms()
+        if now - self._read_elsewhere_at > ELSEWHERE_MS:
+            self._read_elsewhere_at = now
+            present = await self._db.lookup(workers.holdings, now - workers.PRESENT_MS)
+            self._elsewhere = [Worker(row.worker_id, row.pool, row.environment, False, row.warm) for row in present]
+        return self._elsewhere
+
+    async def _hand_over(self, run: Run) -> None:
+        """Answers the worker; one that went away in the meantime never had the run."""
+        assert run.worker_id is not None
+        self._sessions.handed_run(run.worker_id)
+        if not self._waiting.give(run.worker_id, run):
+            self._publisher.publish(await self._db.write(transitions.given_back, run, now_ms()))
+
+    async def _take_back_unheard(self, ask: Ask) -> None:
+        """A worker that does not know a lease of its own never got the answer that carried it."""
+        if ask.heard:
+            return
+        for run in await self._db.lookup(_unheard, ask.worker_id, ask.holding):
+            self._publisher.publish(await self._db.write(transitions.given_back, run, now_ms()))
+
+
+class _FilesOfHosts:
+    """The files that a worker's runs brought are in its host's cache for a while: similar runs are best off there."""
+
+    def __init__(self) -> None:
+        self._by_worker: dict[str, collections.deque[str]] = {}
+
+    def of(self, worker_id: str) -> frozenset[str]:
+        return frozenset(self._by_worker.get(worker_id, ()))
+
+    def add(self, run: Run) -> None:
+        if run.files and run.worker_id is not None:
+            had = self._by_worker.setdefault(run.worker_id, collections.deque(maxlen=REMEMBERED_FILES))
+            had.extend(name for name in names_of(run.files) if name not in had)
+
+
+def _held(run: Run, asking: Sequence[tuple[Worker, str]]) -> str:
+    """The metric's label: if the worker that got a run held its models."""
+    if not run.models:
+        return "none"
+    warm = next(worker.warm for worker, _ in asking if worker.id == run.worker_id)
+    return "held" if warm.issuperset(run.models) else "to load"
+
+
+def _unheard(conn: Connection, worker_id: str, holding: list[str]) -> list[Run]:
+    return [run for run in queue.leased_by(conn, worker_id) if run.lease not in holding]

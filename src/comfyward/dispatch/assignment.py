@@ -1,0 +1,123 @@
+"""One round of assignments, inside one transaction: the queue that is read is the one that is changed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from comfyward.dispatch import transitions
+from comfyward.dispatch.placement import (
+    Rules,
+    SkippedSince,
+    WaitingRun,
+    Worker,
+    in_order,
+    match,
+    names_of,
+    within_limits,
+)
+from comfyward.ids import new_secret
+from comfyward.runs.change import Change, RunAssigned
+from comfyward.runs.run import EndReason
+from comfyward.store import accounts, queue, runs
+from comfyward.store.db import now_ms
+
+QUEUE_LOOKAHEAD = 200
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The changes that a round made: `unpaid` are runs that ended for want of credit."""
+
+    assigned: Sequence[RunAssigned] = ()
+    unpaid: Sequence[Change | None] = ()
+    skipped: Mapping[str, SkippedSince] = field(default_factory=dict)
+    look_again: bool = False
+    is_any_left: bool = False
+
+
+@dataclass(frozen=True)
+class AssignmentRound:
+    """The workers that ask, each with the name of its accelerator, beside all other workers that are known."""
+
+    asking: Sequence[tuple[Worker, str]]
+    others: Collection[Worker]
+    rules: Rules
+    skipped: Mapping[str, SkippedSince]
+    lease_ms: int
+    prices: Mapping[str, float]  # by pool
+
+    def apply(self, conn: Connection) -> Outcome:
+        now = now_ms()
+        pools, aged_before = {worker.pool for worker, _ in self.asking}, now - self.rules.ageing_ms
+        heads = queue.heads(conn, pools, QUEUE_LOOKAHEAD, aged_before=aged_before if self.rules.ageing_ms else 0)
+        if not heads:
+            return Outcome()
+        unpaid = accounts.out_of_credit(conn, {head.account_id for head in heads if head.has_credit_limit})
+        ended = _end_unpaid(conn, [head.id for head in heads if head.account_id in unpaid], now)
+        waiting = [_waiting_run(head) for head in heads if head.account_id not in unpaid]
+        waiting = within_limits(in_order(waiting, now, self.rules.ageing_ms), _places_left(conn, heads))
+        found = match([worker for worker, _ in self.asking], waiting, self.others, now, self.rules, self.skipped)
+        assigned = self._assign(conn, found.pairs, now)  # those that are missing, another server is handing out
+        is_any_left = len(waiting) > len(found.pairs) or len(heads) >= QUEUE_LOOKAHEAD
+        return Outcome(assigned, ended, found.skipped, bool(found.pairs) and is_any_left, is_any_left)
+
+    def _assign(self, conn: Connection, pairs: list[tuple[Worker, WaitingRun]], now: int) -> list[RunAssigned]:
+        devices = {worker.id: device for worker, device in self.asking}
+        hand_outs = [
+            queue.HandOut(waiting.id, worker.id, devices[worker.id], new_secret(), self.prices.get(worker.pool, 0.0))
+            for worker, waiting in pairs
+        ]
+        assigned = queue.assign(conn, hand_outs, expires_at=now + self.lease_ms, now=now)
+        return [transitions.assigned(conn, run, now) for run in assigned]
+
+
+def _end_unpaid(conn: Connection, run_ids: list[str], now: int) -> list[Change | None]:
+    found = [run for run_id in run_ids if (run := runs.get_any(conn, run_id))]
+    return [transitions.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, now) for run in found]
+
+
+def _waiting_run(head: queue.Candidate) -> WaitingRun:
+    return WaitingRun(
+        id=head.id,
+        pool=head.pool,
+        environment=head.environment,
+        queued_at=head.queued_at,
+        models=frozenset(head.models),
+        avoid_worker_id=head.avoid_worker_id,
+        limited_by=tuple(limits_of(head)),
+        priority=head.priority,
+        turn=head.turn,
+        files=frozenset(names_of(head.files)),
+    )
+
+
+def limits_of(head: queue.Candidate) -> dict[str, int]:
+    """The limits that count a run, by name, with how many runs each allows at once."""
+    named = zip(
+        _limit_names(head.account_id, head.pool, head.api_key_id), dataclasses.astuple(head.limits), strict=True
+    )
+    return {name: most for name, most in named if most is not None}
+
+
+def _limit_names(account_id: str, pool: str, key: str | None) -> tuple[str, str, str]:
+    """The names of a run's limits, in the order of RunningLimits."""
+    return f"account {account_id}", f"account {account_id} in {pool}", f"key {key}"
+
+
+def _places_left(conn: Connection, heads: Sequence[queue.Candidate]) -> dict[str, int]:
+    """The number of further runs that may start, by limit."""
+    left: dict[str, int] = {}
+    for head in heads:
+        left.update(limits_of(head))
+    if not left:
+        return left
+    for account_id in {head.account_id for head in heads if limits_of(head)}:
+        for pool, key in queue.on_their_way(conn, account_id):
+            for name in _limit_names(account_id, pool, key):
+                if name in left:
+                    left[name] -= 1
+    return left

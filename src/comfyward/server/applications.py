@@ -1,0 +1,55 @@
+"""The HTTP applications of a server, made of its core."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from comfyward.api.app import create_app
+from comfyward.api.context import Context
+from comfyward.api.cors import Cors
+from comfyward.api.native.app import native_app
+from comfyward.api.native.frontend import Frontends
+from comfyward.server.construction import Core
+from comfyward.server.listening import HttpServer, Listeners
+from comfyward.web.app import website
+
+
+def http_servers(core: Core, frontends: Frontends, listeners: Listeners) -> Sequence[HttpServer]:
+    """The server of all APIs and the website and, by setting, one with ComfyUI's own API at the root of its port."""
+    context = _context(core)
+    main = HttpServer(create_app(context, frontends, website(context, frontends)), listeners.main)
+    if listeners.native is None:
+        return [main]
+    at_root = frontends.at_root()
+    native = native_app(context, at_root, is_open=core.settings.native_open)
+    root = Starlette(routes=[*at_root.routes(), Mount("/", native)])
+    return [main, HttpServer(Cors(root, core.settings.cors_origins, paths=None), listeners.native)]
+
+
+def _context(core: Core) -> Context:
+    return Context(
+        settings=core.settings,
+        db=core.db,
+        auth=core.auth,
+        intake=core.intake,
+        inventory=core.inventory,
+        sessions=core.sessions,
+        logs=core.logs,
+        assigner=core.assigner,
+        recorder=core.recorder,
+        rules=core.rules,
+        forecasts=core.forecasts,
+        fleet=core.fleet,
+        readiness=core.readiness,
+        blobs=core.blobs,
+        objects=core.objects,
+        hub=core.hub,
+        secrets=core.secrets,
+        imports=core.imports,
+        uploads=core.uploads,
+        mirrors=core.mirrors,
+        webhooks=core.webhooks,
+    )

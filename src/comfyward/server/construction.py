@@ -1,0 +1,200 @@
+"""The composition root: settings and a database become the objects of a server, each made of those before it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from comfyward.api.auth import Auth
+from comfyward.api.readiness import Readiness
+from comfyward.api.shapes import Shapes
+from comfyward.delivery.hub import Hub, ReadMissed
+from comfyward.delivery.relay import Relay
+from comfyward.delivery.telemetry import Telemetry
+from comfyward.delivery.traces import tracer_to
+from comfyward.delivery.webhooks import Webhooks, WebhooksDue
+from comfyward.dispatch.assigner import Assigner
+from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.forecast import QueueForecasts
+from comfyward.dispatch.imports import Imports
+from comfyward.dispatch.intake import Intake, RunRules
+from comfyward.dispatch.inventory import Inventory
+from comfyward.dispatch.maintenance import Deadlines, Rescue, Retention
+from comfyward.dispatch.mirrors import Mirrors
+from comfyward.dispatch.placement import Rules
+from comfyward.dispatch.publisher import Publisher
+from comfyward.dispatch.recorder import Recorder
+from comfyward.dispatch.secrets import Secrets
+from comfyward.dispatch.uploads import Uploads
+from comfyward.dispatch.waiting import WaitingWorkers
+from comfyward.dispatch.worker_logs import WorkerLogs
+from comfyward.dispatch.worker_sessions import WorkerSessions
+from comfyward.dispatch.worker_signals import WorkerSignals
+from comfyward.errors import SetupFailed
+from comfyward.files.cache import HostCache
+from comfyward.files.fetch import Limits as FetchLimits
+from comfyward.files.guard import Guard
+from comfyward.files.objects import Objects
+from comfyward.fleet.devices import Device, find_devices
+from comfyward.fleet.fleet import Limits, NoFleet, OwnFleet, Reconcile
+from comfyward.fleet.local import LocalFleet, LocalWorkers
+from comfyward.loop import Loop
+from comfyward.runs.event import Event
+from comfyward.server.identity import Identity
+from comfyward.settings import Settings
+from comfyward.store import events, workers
+from comfyward.store.db import Database
+
+
+class Core:
+    """The objects behind the APIs of one server process, and its loops, which are not started yet."""
+
+    def __init__(self, settings: Settings, db: Database, identity: Identity, url: str) -> None:
+        """`url` is this server's address for its own workers."""
+        self.settings, self.db = settings, db
+        self.auth = Auth(db, identity.link_secret)
+        self.shapes = Shapes(self.auth, (settings.public_url or url).rstrip("/"))
+
+        # All that follows a change of a run.
+        self.hub = Hub(db.notices, _missed_events(db) if db.is_shared else None)
+        self.secrets = Secrets(db.notices)
+        self.signals = WorkerSignals(db.notices)
+        fleet_hint = asyncio.Event()
+        waiting = WaitingWorkers(db.notices, fleet_hint)
+        relay, webhooks_due = Relay(db, self.hub), WebhooksDue(db.notices)
+        telemetry = Telemetry(tracer_to(settings.otel_endpoint) if settings.otel_endpoint else None)
+        self.publisher = Publisher(
+            relay.on_changes,
+            self.secrets.on_changes,
+            self.signals.on_changes,
+            waiting.on_changes,
+            webhooks_due.on_changes,
+            telemetry.on_changes,
+        )
+
+        # Files.
+        self.guard = Guard.allowing(settings.fetch_allow)
+        direct = settings.objects_direct != "none"
+        self.objects = Objects(settings.derived_objects_url(), settings.objects_endpoint, direct=direct)
+        self.blobs = Blobs(db, self.objects)
+        self.uploads = Uploads(db, self.blobs, self.objects, settings.upload_limit_bytes)
+        self.mirrors = Mirrors(db, self.blobs, settings.mirrors_models)
+        self.imports = Imports(db, self.blobs, self.guard, _host_cache(settings, self.guard))
+
+        # Workers, and the runs that they get.
+        self.logs = WorkerLogs(db.notices, self.signals)
+        self.sessions = WorkerSessions(db, self.publisher, self.signals, self.logs, settings.lease_s)
+        self.rules = _placement_rules(settings)
+        self.assigner = Assigner(db, self.publisher, waiting, self.sessions, self.rules, settings.prices)
+        self.recorder = Recorder(db, self.blobs, self.publisher)
+        devices = _devices(settings)
+        self.fleet: OwnFleet = NoFleet()
+        self.fleet_loops: list[Loop] = []
+        if settings.fleet == "local":
+            local = _local_fleet(settings, devices, identity, url, self.sessions, fleet_hint)
+            self.fleet = local
+            self.fleet_loops = [Reconcile(db, local, settings.shutdown_grace_s, fleet_hint)]
+        self.local_pools = tuple(device.pool for device in devices)
+        self.forecasts = QueueForecasts(db, self.rules, self.local_pools)
+        self.readiness = Readiness(db, self.fleet, needs_worker=settings.fleet == "local")
+
+        # Runs as they come in.
+        self.inventory = Inventory(
+            db,
+            sorted({*settings.accelerators, *self.local_pools}),
+            settings.accelerator_aliases,
+            settings.default_accelerator,
+            stand_in=settings.stand_in if devices or settings.stand_in else False,
+        )
+        self.intake = Intake(
+            db, self.inventory, self.blobs, self.secrets, self.publisher, _run_rules(settings, self.guard)
+        )
+
+        self.webhooks = Webhooks(db, webhooks_due, self.guard, self.shapes.run_json, settings.webhook_retry_s)
+        self.loops: list[Loop] = [
+            self.assigner,
+            Rescue(db, self.publisher),
+            Deadlines(db, self.publisher, settings.fallback_after_s),
+            Retention(db, self.blobs, self.uploads, settings.retention_days),
+            self.imports,
+            self.webhooks,
+            *([relay] if db.is_shared else []),
+            *self.fleet_loops,
+        ]
+
+    async def check(self) -> None:
+        """Raises SetupFailed for a store that cannot be reached, and for settings that name an unknown pool."""
+        settings = self.settings
+        await self.objects.check()
+        known = {*settings.accelerators, *self.local_pools}
+        known |= {pool.name for pool in await self.inventory.pools()} | set(await self.db.read(workers.known_pools))
+        named = {"COMFYWARD_LARGER_POOLS": [*settings.larger_pools, *settings.larger_pools.values()]}
+        named["COMFYWARD_DEFAULT_ACCELERATOR"] = [settings.default_accelerator] if settings.default_accelerator else []
+        for setting, pools in named.items():
+            for pool in pools:
+                if settings.accelerator_aliases.get(pool, pool) not in known:
+                    there = ", ".join(sorted(known)) or "none yet"
+                    raise SetupFailed(
+                        f"{setting} names pool '{pool}', which no worker serves and none is configured for.",
+                        hint=f"Add it to COMFYWARD_ACCELERATORS, or use one that is there: {there}.",
+                    )
+
+
+def _missed_events(db: Database) -> ReadMissed:
+    async def read(after: Mapping[str, int]) -> Sequence[Event]:
+        return await db.read(events.missed, after)
+
+    return read
+
+
+def _host_cache(settings: Settings, guard: Guard) -> HostCache:
+    limits = FetchLimits(settings.fetch_limit_bytes, settings.fetch_timeout_s, settings.fetch_connections)
+    return HostCache(settings.data_dir.resolve() / "cache", settings.cache_limit_bytes, guard, limits)
+
+
+def _placement_rules(settings: Settings) -> Rules:
+    return Rules(
+        affinity_wait_ms=int(settings.affinity_wait_s * 1000),
+        ageing_ms=int(settings.priority_ageing_s * 1000),
+        pass_ms=int(settings.affinity_pass_s * 1000),
+    )
+
+
+def _run_rules(settings: Settings, guard: Guard) -> RunRules:
+    return RunRules(
+        guard=guard,
+        timeout_s=settings.run_timeout_s,
+        max_timeout_s=settings.max_run_timeout_s,
+        max_attempts=settings.max_attempts,
+        max_waiting=settings.max_waiting_runs,
+        larger_pools=settings.larger_pools,
+    )
+
+
+def _local_fleet(
+    settings: Settings,
+    devices: list[Device],
+    identity: Identity,
+    url: str,
+    sessions: WorkerSessions,
+    hint: asyncio.Event,
+) -> LocalFleet:
+    how = LocalWorkers(
+        identity.worker_id_prefix, url, identity.worker_token, settings.as_environment(), settings.data_dir / "logs"
+    )
+    keep = Limits(len(devices), settings.local_min_workers, settings.local_idle_timeout_s)
+    return LocalFleet(devices, how, keep, sessions.is_busy, sessions.end, hint)
+
+
+def _devices(settings: Settings) -> list[Device]:
+    """The machine's devices, named by the settings if they name any; none without a fleet of its own."""
+    if settings.fleet != "local":
+        return []
+    found = find_devices()
+    if not settings.local_accelerators:
+        return found
+    named = [found[index % len(found)] for index in range(len(settings.local_accelerators))]
+    return [
+        Device(pool, device.name, device.comfyui_args, device.environment)
+        for pool, device in zip(settings.local_accelerators, named, strict=True)
+    ]

@@ -1,0 +1,91 @@
+"""Sockets, and the HTTP servers on them."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from comfyward.errors import SetupFailed
+from comfyward.settings import Settings
+
+STREAM_END_S = 2
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+WEBSOCKET_LIMIT_BYTES = 1 << 20  # clients of ComfyUI send small messages only
+
+
+class Listeners:
+    """The bound sockets of a server: one for everything and, by setting, one with ComfyUI's own API at its root."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises SetupFailed for an address that is taken, and for an open native port that others could reach."""
+        if settings.native_port is not None and settings.native_open and settings.host not in LOOPBACK:
+            raise SetupFailed(
+                f"The native port cannot be open without a key on {settings.host}.",
+                hint="Listen on 127.0.0.1, or leave out --native-open and let clients send a key.",
+            )
+        self.main = _bind(settings.host, settings.port)
+        self.url = _url_of(settings.host, self.main)
+        self.native = None if settings.native_port is None else _bind(settings.host, settings.native_port)
+        self.native_url = None if self.native is None else _url_of(settings.host, self.native)
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn on one socket, without signal handlers of its own: the server drains first."""
+
+    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=STREAM_END_S,
+                timeout_keep_alive=75,
+                server_header=False,
+                proxy_headers=False,  # anybody could send them; set COMFYWARD_PUBLIC_URL behind a proxy
+                lifespan="off",
+                ws="websockets-sansio",
+                ws_max_size=WEBSOCKET_LIMIT_BYTES,
+            )
+        )
+        self._listener = listener
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def run_until_stopped(self) -> None:
+        await self.serve(sockets=[self._listener])
+
+    def stop(self) -> None:
+        """Lets requests finish, for as long as streams have to end."""
+        self.should_exit = True
+
+    def stop_now(self) -> None:
+        self.force_exit = self.should_exit = True
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Accepted sockets inherit it; without it small answers wait 40 ms for a delayed acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise SetupFailed(
+            f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Choose another --port."
+        ) from error
+    return listener
+
+
+def _url_of(host: str, listener: socket.socket) -> str:
+    """The address of the server for processes on this machine."""
+    port = listener.getsockname()[1]
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{reachable}:{port}"
