@@ -98,7 +98,7 @@ def test_what_no_run_left_is_refused_before_the_queue(client: Client, comfyui: h
 
     assert (v1.status_code, native.status_code) == (400, 400)
     assert 400 <= v2.status_code < 500
-    assert "None of your runs has left a file of this name" in v1.json()["hint"]
+    assert "None of your runs has an output of this name" in v1.json()["hint"]
     assert native.json()["node_errors"]["1"]["errors"][0]["type"] == "value_not_in_list"
 
 

@@ -130,7 +130,7 @@ def test_servers_that_want_the_same_rows_in_another_order_do_not_hold_each_other
 def test_a_row_that_somebody_holds_is_waited_for_but_not_for_ever(
     servers: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("comfyward.store.postgres.PATIENCE_S", 1.0)
+    monkeypatch.setattr("comfyward.store.postgres.RETRY_FOR_S", 1.0)
     alice = asyncio.run(servers[0].write(accounts.create, "alice", "member", None, now_ms()))
     held, let_go = threading.Event(), threading.Event()
 
@@ -203,7 +203,7 @@ def test_a_server_that_starts_is_told_who_follows_what(servers: tuple[Database, 
 def test_writes_that_wait_give_up_together_when_the_database_stays_away(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("comfyward.store.postgres.PATIENCE_S", 1.0)
+    monkeypatch.setattr("comfyward.store.postgres.RETRY_FOR_S", 1.0)
     db = open_database(postgres.new_database_with_tables(), 6)
 
     async def write_meanwhile() -> list[object]:

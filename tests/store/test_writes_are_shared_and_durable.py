@@ -138,13 +138,13 @@ def test_a_blob_is_swept_only_when_nothing_needs_it(store: Store) -> None:
 
     assert store.read(files.orphans, 50) == [unused]
     store.write(files.add_blob, unused, "s" * 64, 1, 100)  # stored again meanwhile
-    assert store.write(files.condemn_orphan, unused, 50, 200) is False
+    assert store.write(files.begin_removal, unused, 50, 200) is False
 
 
 def test_nobody_uses_a_blob_that_is_being_removed(store: Store) -> None:
     digest = "a" * 64
     store.write(files.add_blob, digest, "s" * 64, 1, 1)
-    assert store.write(files.condemn_orphan, digest, 50, 200) is True
+    assert store.write(files.begin_removal, digest, 50, 200) is True
 
     assert store.read(files.has_blob, digest) is False
     assert store.write(files.touch_blob, digest, 300) is False
@@ -152,5 +152,5 @@ def test_nobody_uses_a_blob_that_is_being_removed(store: Store) -> None:
         store.new_run("r", files={"/input/a": {"blob": digest, "size": 1}})
     assert store.read(files.orphans, 50) == [digest]  # if the sweep dies here, the next one goes on
 
-    store.write(files.forget_condemned, digest)
+    store.write(files.finish_removal, digest)
     assert store.write(files.touch_blob, digest, 300) is True  # nothing is in the way of storing it again

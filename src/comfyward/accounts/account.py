@@ -1,4 +1,4 @@
-"""Who owns keys, workflows, runs, files and usage."""
+"""Accounts: the owners of keys, workflows, runs, files and usage."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Account:
     credit_limit: float | None
     webhook_secret: str
     created_at: int
-    former_webhook_secret: str | None = None  # signs beside the present one for a while after a rotation
+    former_webhook_secret: str | None = None  # signs beside the current one for a while after a rotation
     former_webhook_secret_until: int | None = None
-    weight: float = 1.0  # its share of a pool beside other accounts'
-    max_running: int | None = None  # how many runs of it workers may have at once
-    max_running_by_pool: str = "{}"  # the same for single pools, as JSON
+    weight: float = 1.0  # its share of a pool, relative to other accounts
+    max_running: int | None = None  # limit of concurrent runs
+    max_running_by_pool: str = "{}"  # limits by pool, as JSON
 
     @property
     def is_admin(self) -> bool:
@@ -26,7 +26,7 @@ class Account:
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A key as it may be shown: its hash never leaves the store."""
+    """A key without its secret, of which the store keeps only a hash."""
 
     id: str
     account_id: str
@@ -36,12 +36,12 @@ class ApiKey:
     last_used_at: int | None
     expires_at: int | None
     revoked_at: int | None
-    max_running: int | None = None  # how many runs made with it workers may have at once
+    max_running: int | None = None  # limit of concurrent runs made with this key
 
 
 @dataclass(frozen=True)
 class Caller:
-    """The account behind a request, and the key or the browser's session that it used."""
+    """The account behind a request, and the key or browser session that it used."""
 
     account: Account
     api_key_id: str | None

@@ -1,4 +1,4 @@
-"""What GPU time costs."""
+"""Usage of GPU time and its price in credits."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ class UsageRow:
 
 
 def is_spent(used: float, limit: float | None) -> bool:
-    """Whether an account has used up its credit; no limit is never used up."""
+    """True if an account has used up its credit limit; never without a limit."""
     return limit is not None and used >= limit

@@ -67,10 +67,10 @@ def _life_routes(context: Context) -> list[Route]:
         await context.auth.joining_worker(request, worker.pool)
         if not OLDEST_PROTOCOL <= message.protocol <= PROTOCOL + 1:
             raise _too_far_apart(message.protocol, worker.versions.get("comfyward", "unknown"))
-        replaced = await db.write(workers.greet, _row(worker))
+        replaced = await db.write(workers.register, _row(worker))
         if replaced:
             await context.sessions.end(worker.id)
-            await db.write(workers.greet, _row(worker))
+            await db.write(workers.register, _row(worker))
         context.sessions.registered(worker.id)
         known = await db.lookup(workers.catalog_digest, worker.environment)
         wants_catalog = known != message.catalog_digest

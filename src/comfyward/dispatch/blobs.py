@@ -78,9 +78,9 @@ class Blobs:
         """Removes the blobs that nothing needs. Returns how many."""
         removed = 0
         for digest in await self._db.read(files.orphans, before):
-            if await self._db.write(files.condemn_orphan, digest, before, now_ms()):
+            if await self._db.write(files.begin_removal, digest, before, now_ms()):
                 await self._objects.remove_blob(digest)
-                await self._db.write(files.forget_condemned, digest)
+                await self._db.write(files.finish_removal, digest)
                 removed += 1
         return removed
 

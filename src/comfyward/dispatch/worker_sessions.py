@@ -150,7 +150,7 @@ class WorkerSessions:
         if heartbeat.vitals is not None or now - session.seen_at > SEEN_RESOLUTION_MS:
             session.seen_at = now
             vitals = None if heartbeat.vitals is None else msgspec.to_builtins(heartbeat.vitals)
-            await self._db.write(workers.see, heartbeat.worker_id, now, vitals)
+            await self._db.write(workers.touch, heartbeat.worker_id, now, vitals)
 
     async def _orders(self, worker_id: str, lost: list[str]) -> Orders:
         cancelled, drain = await self._db.lookup(workers.orders_for, worker_id)

@@ -1,4 +1,4 @@
-"""Operations on accounts, their keys and what they used."""
+"""Operations on accounts, their keys and their usage."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ FORMER_SECRET_LASTS_MS = 24 * 3600 * 1000
 def create(
     conn: Connection, name: str, role: Literal["admin", "member"], credit_limit: float | None, now: int
 ) -> Account:
-    """A new account with its default workflow. Raises Conflict when the name is taken."""
+    """Creates an account and its default workflow. Raises Conflict if the name is taken."""
     if conn.scalar(select(accounts.c.id).where(accounts.c.name == name)):
-        raise Conflict(f"There is an account named '{name}' already.")
+        raise Conflict(f"An account named '{name}' already exists.")
     account = Account(new_id(), name, role, credit_limit, new_webhook_secret(), now)
     conn.execute(insert(accounts).values(**account.__dict__))
     conn.execute(
@@ -67,7 +67,7 @@ def create(
 
 
 def ensure_admin(conn: Connection, now: int) -> tuple[Account, bool]:
-    """The first admin account, and whether it was made just now."""
+    """The first admin account, and True if it was created by this call."""
     try:
         return admin(conn), False
     except NotFound:
@@ -75,7 +75,7 @@ def ensure_admin(conn: Connection, now: int) -> tuple[Account, bool]:
 
 
 def admin(conn: Connection) -> Account:
-    """The first admin account. Raises NotFound before the server's first start."""
+    """The oldest admin account. Raises NotFound before the server's first start."""
     query = select(*_ACCOUNT).where(accounts.c.role == "admin", accounts.c.deleted_at.is_(None))
     row = conn.execute(query.order_by(accounts.c.created_at)).first()
     if row is None:
@@ -100,11 +100,11 @@ def by_id(conn: Connection, account_id: str) -> Account:
 
 
 def by_identity(conn: Connection, identity: str) -> Account:
-    """The account that an identity provider's user has. Raises NotFound."""
+    """The account linked to an identity provider's user. Raises NotFound."""
     query = select(*_ACCOUNT).where(accounts.c.identity == identity, accounts.c.deleted_at.is_(None))
     row = conn.execute(query).first()
     if row is None:
-        raise NotFound("Nobody here has this identity.")
+        raise NotFound("No account is linked to this identity.")
     return _account(row)
 
 
@@ -114,7 +114,7 @@ def find(conn: Connection) -> list[Account]:
 
 
 def password_hash(conn: Connection, name: str) -> tuple[str, str | None] | None:
-    """(account id, hash of its password) of a name, None when there is no such account."""
+    """(account id, password hash) by name, or None if there is no such account."""
     query = select(accounts.c.id, accounts.c.password_hash)
     row = conn.execute(query.where(accounts.c.name == name, accounts.c.deleted_at.is_(None))).first()
     return (row[0], row[1]) if row else None
@@ -136,7 +136,7 @@ def set_role(conn: Connection, account_id: str, role: Literal["admin", "member"]
 
 
 def rotate_webhook_secret(conn: Connection, account_id: str, now: int) -> str:
-    """A new signing secret; the former one signs beside it for a day, so that receivers can change over."""
+    """Creates a signing secret. The previous one stays valid for a day, so receivers can switch over."""
     account, fresh = by_id(conn, account_id), new_webhook_secret()
     conn.execute(
         update(accounts)
@@ -151,7 +151,7 @@ def rotate_webhook_secret(conn: Connection, account_id: str, now: int) -> str:
 
 
 def retire(conn: Connection, account_id: str, now: int) -> None:
-    """Closes an account: nobody gets in any more, and maintenance erases it once its runs are over.
+    """Closes an account: all access ends now, and maintenance erases it once its runs have finished.
 
     Raises Conflict for the last admin.
     """
@@ -165,13 +165,13 @@ def retire(conn: Connection, account_id: str, now: int) -> None:
 
 
 def retired(conn: Connection) -> list[str]:
-    """Closed accounts of which nothing is on its way any more."""
+    """The ids of closed accounts with no unfinished runs."""
     unfinished = select(runs.c.id).where(runs.c.account_id == accounts.c.id, runs.c.finished_at.is_(None)).exists()
     return list(conn.scalars(select(accounts.c.id).where(accounts.c.deleted_at.is_not(None), ~unfinished)))
 
 
 def erase(conn: Connection, account_id: str) -> None:
-    """Removes an account with all that is its own; blobs that nobody else uses go with the next sweep."""
+    """Deletes an account and everything it owns; the next sweep removes blobs that nobody else uses."""
     own_runs = select(runs.c.id).where(runs.c.account_id == account_id)
     for of_runs in (events, blob_uses):
         conn.execute(delete(of_runs).where(of_runs.c.run_id.in_(own_runs)))
@@ -184,7 +184,7 @@ def erase(conn: Connection, account_id: str) -> None:
 def _refuse_last_admin(conn: Connection, account_id: str) -> None:
     admins = [account.id for account in find(conn) if account.is_admin]
     if admins == [account_id]:
-        raise Conflict("This is the last admin.", hint="Make somebody else an admin first.")
+        raise Conflict("This is the last admin.", hint="Make another account an admin first.")
 
 
 def set_credit_limit(conn: Connection, account_id: str, credit_limit: float | None) -> None:
@@ -194,8 +194,7 @@ def set_credit_limit(conn: Connection, account_id: str, credit_limit: float | No
 def set_share(
     conn: Connection, account_id: str, weight: float, max_running: int | None, by_pool: Mapping[str, int]
 ) -> None:
-    """How much of a pool an account gets beside others, and how many runs of it workers may have at once, in all and
-    in single pools."""
+    """Sets an account's weight among others in each pool, and its limits of concurrent runs (in total, by pool)."""
     values = {"weight": weight, "max_running": max_running, "max_running_by_pool": text_of(dict(by_pool))}
     conn.execute(update(accounts).where(accounts.c.id == account_id).values(**values))
 
@@ -208,7 +207,7 @@ def create_key(
     expires_at: int | None = None,
     max_running: int | None = None,
 ) -> str:
-    """A new key, returned this once; only its hash is kept. `max_running` is how many of its runs workers may have."""
+    """Creates a key and returns it; only its hash is stored. `max_running` limits its concurrent runs."""
     key = new_api_key()
     conn.execute(
         insert(api_keys).values(
@@ -231,7 +230,7 @@ def keys(conn: Connection, account_id: str) -> list[ApiKey]:
 
 
 def revoke_key(conn: Connection, account_id: str, key: str, now: int) -> ApiKey:
-    """Revokes a key by id, name or prefix. Raises NotFound, or Conflict when several match."""
+    """Revokes a key by id, name or prefix. Raises NotFound, or Conflict if several match."""
     in_use = [each for each in keys(conn, account_id) if each.revoked_at is None]
     found = [each for each in in_use if key in (each.id, each.name, each.prefix)]
     if not found:
@@ -245,7 +244,7 @@ def revoke_key(conn: Connection, account_id: str, key: str, now: int) -> ApiKey:
 
 
 def caller(conn: Connection, key_hash: str, now: int) -> tuple[Caller, int | None] | None:
-    """Who a key belongs to, and when it was last used; None for an unknown, expired or revoked one."""
+    """(caller, last use in ms) of a key by its hash; None if it is unknown, expired or revoked."""
     query = (
         select(*_ACCOUNT, api_keys.c.id.label("key_id"), api_keys.c.last_used_at, api_keys.c.expires_at)
         .join(accounts, accounts.c.id == api_keys.c.account_id)
@@ -262,7 +261,7 @@ def touch_key(conn: Connection, key_id: str, now: int) -> None:
 
 
 def secret(conn: Connection, name: str) -> str:
-    """The installation's secret of a name, made when it is first asked for."""
+    """The installation's secret of this name, created on first use."""
     value = conn.scalar(select(secrets.c.value).where(secrets.c.name == name))
     if value is None:
         value = new_secret()
@@ -283,7 +282,7 @@ def add_usage(
     gpu_ms: int,
     credits: float,
 ) -> None:
-    """Books the GPU time of one attempt; the primary key refuses to book it twice."""
+    """Records the GPU time of one attempt. The primary key refuses to record it twice."""
     values = {
         "run_id": run_id,
         "attempt": attempt,
@@ -299,7 +298,7 @@ def add_usage(
 
 
 def used_credits(conn: Connection, account_ids: Iterable[str]) -> dict[str, float]:
-    """Credits used so far, by account."""
+    """Credits used so far, by account id."""
     query = (
         select(usage.c.account_id, func.sum(usage.c.credits))
         .where(usage.c.account_id.in_(list(account_ids)))
@@ -309,7 +308,7 @@ def used_credits(conn: Connection, account_ids: Iterable[str]) -> dict[str, floa
 
 
 def out_of_credit(conn: Connection, account_ids: Iterable[str]) -> set[str]:
-    """Those of the accounts that have a credit limit and have used it up."""
+    """The ids of those accounts that have used up their credit limit."""
     limits = {account_id: _CREDIT_LIMIT(conn, account_id=account_id).scalar() for account_id in account_ids}
     limited = {account_id: limit for account_id, limit in limits.items() if limit is not None}
     used = used_credits(conn, limited) if limited else {}
@@ -318,7 +317,7 @@ def out_of_credit(conn: Connection, account_ids: Iterable[str]) -> set[str]:
 
 @dataclass(frozen=True)
 class DailyUsage:
-    """What one group used on one day (YYYY-MM-DD)."""
+    """Usage of one group on one day (YYYY-MM-DD)."""
 
     day: str
     group: str
@@ -328,7 +327,7 @@ class DailyUsage:
 
 
 def daily_usage(conn: Connection, account_id: str, group: UsageGroup, since: str) -> list[DailyUsage]:
-    """An account's usage from a day on, for each day and group."""
+    """An account's usage since a day, by day and group."""
     column = usage.c[group]
     query = (
         select(usage.c.day, column, func.count(), func.sum(usage.c.gpu_ms), func.sum(usage.c.credits))
@@ -343,14 +342,14 @@ def daily_usage(conn: Connection, account_id: str, group: UsageGroup, since: str
 
 
 def cost_of(conn: Connection, account_id: str, run_id: str) -> float | None:
-    """Credits that a run of the account was charged, None when it was charged nothing."""
+    """The credits charged for a run of the account; None if nothing was."""
     query = select(func.sum(usage.c.credits)).where(usage.c.run_id == run_id, usage.c.account_id == account_id)
     cost = conn.scalar(query)
     return None if cost is None else float(cost)
 
 
 def usage_by(conn: Connection, account_id: str, group: UsageGroup, since: str, until: str) -> list[UsageRow]:
-    """An account's usage from one day to another (both included, YYYY-MM-DD), grouped."""
+    """An account's usage between two days (inclusive, YYYY-MM-DD), by group."""
     column = usage.c[group]
     query = (
         select(column, func.count(), func.sum(usage.c.gpu_ms), func.sum(usage.c.credits))

@@ -1,6 +1,6 @@
-"""Operations on files as ComfyUI's assets: lists by tag, name and what is said of them; labels, tags, descriptions.
+"""Operations on files as ComfyUI's assets: lists by tag, name and metadata; labels, tags and descriptions.
 
-What a file is (`input`, `models` with `model_type:loras`, `output`) follows from its path; other tags are its own.
+A file's first tags (`input`, `output`, or `models` with `model_type:loras`) follow from its path; others are stored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Sort = Literal["name", "created_at", "updated_at", "size", "last_access_time"]
 
 @dataclass(frozen=True)
 class Asset:
-    """A file with the prompt of the run that left it."""
+    """A file, with the prompt id of the run that produced it."""
 
     file: StoredFile
     prompt_id: str | None
@@ -39,7 +39,7 @@ class Asset:
         return int(self.file.about.get("updated_at") or self.file.named_at)
 
     def position(self, sort: Sort) -> tuple[Any, str]:
-        """Where it stands in a sorted list."""
+        """Its sort key, unique by its id."""
         key: Any = {"name": self.file.name, "created_at": self.file.created_at, "size": self.file.size}.get(
             sort, self.updated_at
         )
@@ -48,7 +48,7 @@ class Asset:
 
 @dataclass(frozen=True)
 class AssetFilter:
-    """Which assets a list holds; a value of `about` is met by itself, or by one of a list."""
+    """Selects assets. A value in `about` matches an equal value or a member of a list."""
 
     include: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
@@ -66,7 +66,7 @@ class AssetFilter:
 
 
 def path_tags(path: str) -> tuple[str, ...]:
-    """What a file is, by where it lies.
+    """The tags that follow from a file's path.
 
     >>> path_tags("/models/loras/deep/a.safetensors")
     ('models', 'model_type:loras')
@@ -78,7 +78,7 @@ def path_tags(path: str) -> tuple[str, ...]:
 
 
 def find(conn: Connection, account_id: str, which: AssetFilter) -> list[Asset]:
-    """The account's assets that a filter holds, in no order."""
+    """The account's assets that match a filter, unordered."""
     return [asset for asset in map(_asset, conn.execute(_of(account_id))) if which.holds(asset)]
 
 
@@ -92,7 +92,7 @@ def get(conn: Connection, account_id: str, file_id: str) -> Asset:
 def describe(
     conn: Connection, account_id: str, file_id: str, *, label: str | None, about: Mapping[str, Any], now: int
 ) -> Asset:
-    """Changes what is said of a file: its label, and those parts of `about` that are given. Raises NotFound."""
+    """Updates a file's label, and the given keys of `about`. Raises NotFound."""
     asset = get(conn, account_id, file_id)
     said = {**asset.file.about, **about, "updated_at": now}
     file = dataclasses.replace(asset.file, label=asset.file.label if label is None else label, about=said)
@@ -104,7 +104,7 @@ def describe(
 def tag(
     conn: Connection, account_id: str, file_id: str, add: Iterable[str] = (), remove: Iterable[str] = ()
 ) -> tuple[Asset, Asset]:
-    """(before, after) of an asset whose own tags change. Raises NotFound."""
+    """Adds and removes tags of an asset. Returns it before and after. Raises NotFound."""
     before, gone = get(conn, account_id, file_id), set(remove)
     new = [each for each in add if each not in before.tags]
     tags = tuple(each for each in (*before.file.tags, *new) if each not in gone)

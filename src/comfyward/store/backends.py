@@ -1,4 +1,4 @@
-"""The databases that can be used, by the URL that names one."""
+"""Opens a database by its URL: SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from comfyward.store.sqlite import SqliteDatabase
 
 
 def open_database(url: str, connections: int = 16) -> Database:
-    """Opens the database that a URL names. Raises SetupFailed with what to change when it cannot be used."""
+    """Opens the database at a URL. Raises SetupFailed, with advice, if it cannot be used."""
     parsed = _parse(url)
     match parsed.get_backend_name():
         case "sqlite":

@@ -1,4 +1,4 @@
-"""Everything of one database into another, verified."""
+"""Copies a whole database into another one and verifies the copy."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class TableContent:
-    """How many rows a table has, and a digest of them all."""
+    """A table's row count, and a digest of all its rows."""
 
     rows: int
     digest: str
 
 
 def copy_database(source: Connection, target: Connection, progress: Progress) -> dict[str, TableContent]:
-    """Copies all rows into tables that are empty; returns what was copied, by table.
+    """Copies all rows into empty tables; returns their content by table name.
 
-    Runs in one transaction of the target, so that a copy that fails leaves nothing. Raises Conflict when the target has
-    rows, SetupFailed when the two are of different versions or what arrived is not what was sent.
+    Runs in one transaction of the target, so a failed copy leaves nothing behind. Raises Conflict if the target has
+    rows, and SetupFailed if the versions differ or the copy does not match its source.
     """
     for conn in (source, target):
         revision.check(conn)
     for table in metadata.sorted_tables:
         if _has_rows(target, table):
-            raise Conflict(f"The target has rows in '{table.name}' already.", hint="Copy into a new, empty database.")
+            raise Conflict(f"The target already has rows in '{table.name}'.", hint="Copy into a new, empty database.")
     copied = {table.name: _copy_table(source, target, table, progress) for table in metadata.sorted_tables}
     for table in metadata.sorted_tables:
         if content_of(target, table) != copied[table.name]:
-            raise SetupFailed(f"The copy of '{table.name}' differs from what was sent; nothing was kept.")
+            raise SetupFailed(f"The copy of '{table.name}' does not match its source. Nothing was copied.")
     return copied
 
 
@@ -69,7 +69,7 @@ def _copy_table(source: Connection, target: Connection, table: Table, progress: 
             target.execute(insert(table), batch)
         except DBAPIError as error:
             reason = " ".join(str(error.orig).split())
-            raise SetupFailed(f"The target refused rows of '{table.name}': {reason}. Nothing was kept.") from error
+            raise SetupFailed(f"The target refused rows of '{table.name}': {reason}. Nothing was copied.") from error
         _digest(hasher, batch)
         rows += len(batch)
         progress(table.name, rows, total)
@@ -84,7 +84,7 @@ def _batches(conn: Connection, table: Table) -> Iterator[list[dict[str, Any]]]:
 
 
 def _storable(value: Any) -> Any:
-    """PostgreSQL keeps no NUL in a text; SQLite did, in logs and names."""
+    """PostgreSQL refuses NUL in text; SQLite stored it, in logs and names."""
     return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
 
 

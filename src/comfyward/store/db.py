@@ -4,8 +4,8 @@
     await db.write(runs.insert, run)
     run = await db.lookup(runs.get, account_id, run_id)
 
-SQLite (one server) and PostgreSQL (any number of servers) run the same operations. What several servers must tell each
-other beside their rows goes by `notices`.
+SQLite (one server) and PostgreSQL (any number of servers) run the same operations. Servers on one database also send
+each other `notices`.
 """
 
 from __future__ import annotations
@@ -29,30 +29,33 @@ def now_ms() -> int:
 
 
 class Database(ABC):
-    """Runs operations; durable at every write's return."""
+    """Runs operations. A write is durable when it returns."""
 
     notices: Notices = NoOthers()
-    """How servers on the same database tell each other something."""
+    """Messages between the servers on this database."""
 
     @property
     def is_shared(self) -> bool:
-        """Whether other servers may use it at the same time."""
+        """True if other servers may use it at the same time."""
         return self.notices.is_shared
 
     @abstractmethod
     async def read(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Runs an operation that only reads, on a snapshot of its own."""
+        """Runs an operation that only reads: all its statements see one snapshot. For lists and joins."""
 
     @abstractmethod
     async def lookup(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Runs an operation that finds a few rows by their keys. Each of its statements sees a snapshot of its own."""
+        """Runs an operation that reads a few rows by key, at the lowest cost: no transaction, a snapshot per statement.
+
+        On SQLite it runs on the event loop, so it must not scan.
+        """
 
     @abstractmethod
     async def write(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Runs an operation in a transaction; returns when it is durable. What it raises is undone and raised here.
+        """Runs an operation in a transaction and returns its result once durable. If it raises, it is rolled back.
 
-        It may be run more than once, where another server was in its way, so it must do nothing but what it does to
-        rows.
+        An operation may run more than once (after a conflict with another server), so it must have no effect other
+        than on rows.
         """
 
     @abstractmethod
@@ -61,4 +64,4 @@ class Database(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Finishes the writes that wait, then closes every connection."""
+        """Finishes the pending writes, then closes every connection."""

@@ -1,4 +1,4 @@
-"""Operations on what ComfyUI's editor keeps for its user."""
+"""Operations on the settings that ComfyUI's editor stores for an account."""
 
 from __future__ import annotations
 

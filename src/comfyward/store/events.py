@@ -1,4 +1,4 @@
-"""Operations on the stored events of runs. Their numbers are taken with the change of the run's row, under its lock."""
+"""Operations on the stored events of runs. An event's number is assigned by the update of its run's row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ADD = Statement(
 
 
 def add(conn: Connection, new: Sequence[Event], now: int) -> None:
-    """Stores events; each has its number."""
+    """Stores numbered events."""
     _ADD.defer(
         conn,
         [
@@ -37,7 +37,7 @@ def add(conn: Connection, new: Sequence[Event], now: int) -> None:
 
 
 def after(conn: Connection, account_id: str, run_id: str, seq: int) -> list[Event]:
-    """The stored events of a run with a number above `seq`, in order. Raises NotFound."""
+    """A run's stored events after number `seq`, in order. Raises NotFound."""
     runs.state_of(conn, account_id, run_id)
     query = select(events).where(events.c.run_id == run_id, events.c.seq > seq).order_by(events.c.seq)
     return [
@@ -47,7 +47,7 @@ def after(conn: Connection, account_id: str, run_id: str, seq: int) -> list[Even
 
 
 def missed(conn: Connection, known: Mapping[str, int]) -> list[Event]:
-    """The stored events of some runs (by id, with the number of the last one known), in order."""
+    """The stored events of runs after the last known number of each (`known`, by run id), in order."""
     query = select(events, runs_table.c.account_id).join(runs_table, runs_table.c.id == events.c.run_id)
     query = query.where(events.c.run_id.in_(list(known))).order_by(events.c.run_id, events.c.seq)
     return [

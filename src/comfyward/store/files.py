@@ -1,7 +1,7 @@
-"""Operations on stored blobs and on the files of an account, which are names for blobs.
+"""Operations on blobs, and on the files of an account, which are names for blobs.
 
-A path may have had several contents. The file *at* a path is the one that was given the name last; older ones stay
-reachable by their ids when they were minted as assets (Comfy API v2), and are replaced otherwise.
+A path may have had several contents. The file *at* a path is the newest one; older ones stay reachable by id if they
+are assets (Comfy API v2), and are deleted otherwise.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from comfyward.store.schema import links as linked
 from comfyward.store.statement import Statement, bytewise, each_of
 from comfyward.workflows.listing import Paths
 
-# Roots of an account's own names; what runs left lies below /output/<run id>.
 MAX_NAME_LENGTH = 255
+# Roots of the names that an account gives; outputs of runs are below /output/<run id>.
 NAMED_ROOTS = ("/input/", "/models/")
 
 
@@ -48,8 +48,8 @@ NAMED_ROOTS = ("/input/", "/models/")
 class StoredFile:
     """A name for a blob: an upload (usable in runs by name or id), or an output of a run (usable by id).
 
-    `named_at` is when the path was last given to this content; `expires_at` None keeps the file. `label`, `tags` and
-    `about` are what its account says of it through ComfyUI's assets.
+    `named_at` is when the path last got this content; without `expires_at` the file is kept. `label`, `tags` and
+    `about` are its account's metadata (ComfyUI's assets).
     """
 
     id: str
@@ -69,17 +69,17 @@ class StoredFile:
 
     @property
     def name(self) -> str:
-        """What lists call it: its label, else the last part of its path."""
+        """Its name in lists: the label, or else the last part of its path."""
         return self.label or self.path.rpartition("/")[2]
 
 
 def new_file(account_id: str, path: str, digest: str, size: int, content_type: str, now: int) -> StoredFile:
-    """An upload, not stored yet."""
+    """An upload without a row yet."""
     return StoredFile(new_uuid(), account_id, path, digest, size, content_type, False, None, now, now, None)
 
 
 def file_path_of(file: StoredFile) -> str:
-    """A file's path as Comfy API v2 writes it: below ComfyUI's input folder, or `models/…`; an output's own name."""
+    """A file's path in Comfy API v2: relative to ComfyUI's input folder, `models/…`, or an output's name."""
     if file.run_id is not None:
         return file.path.removeprefix(f"/output/{file.run_id}/")
     return file.path.removeprefix("/input/").removeprefix("/")
@@ -114,7 +114,7 @@ _AT = Statement(
 
 
 def _is_below(path: Column[str]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """Whether a path lies in a named folder or deeper: "0" is the letter that follows "/"."""
+    """The condition that a path is below a named folder ("0" is the character after "/")."""
     place, folder = bytewise(path), _NAMED.c.value
     return place >= folder.concat("/"), place < folder.concat("0")
 
@@ -135,15 +135,15 @@ _LINKED_BELOW_EACH = Statement(_EACH_LINKED.where(*_is_below(linked.c.path)))
 
 
 def add_blob(conn: Connection, digest: str, sha256: str, size: int, now: int, name: str = "") -> None:
-    """Says that the object store holds a blob; a known one counts as new again, so that no sweep takes it now.
+    """Registers a blob that is in the object store. One that is known counts as new again, so no sweep removes it now.
 
-    `name` is what it was stored as: its headers in the object store speak of that.
+    `name` is the file name in its headers in the object store.
     """
     _ADD_BLOB(conn, digest=digest, sha256=sha256, size=size, now=now, name=name.rpartition("/")[2][-MAX_NAME_LENGTH:])
 
 
 def blob_name(conn: Connection, digest: str) -> str | None:
-    """What a blob was stored as."""
+    """The file name that a blob was stored under; None for an unknown blob."""
     row = _BLOB_NAME(conn, digest=digest).first()
     return None if row is None else row[0]
 
@@ -153,16 +153,16 @@ def has_blob(conn: Connection, digest: str) -> bool:
 
 
 def put(conn: Connection, file: StoredFile) -> StoredFile:
-    """Gives a path to a blob; what had the path before is replaced, but for assets, which stay reachable by id."""
+    """Points a path at a blob. Its previous content is deleted, except assets, which stay reachable by id."""
     own = (files.c.account_id == file.account_id, files.c.path == file.path)
     conn.execute(delete(files).where(*own, files.c.is_asset == 0, files.c.digest != file.digest))
     return mint(conn, file)[0]
 
 
 def mint(conn: Connection, file: StoredFile) -> tuple[StoredFile, bool]:
-    """A file of this path and content, and whether it is new: one that exists already has its name again.
+    """Finds or creates the file with this path and content. Returns it, and True if it was created.
 
-    A known one is kept at least as long as asked, and is an asset when either is.
+    An existing file becomes the newest of its path, is kept at least as long as asked, and is an asset if either is.
     """
     same = (files.c.account_id == file.account_id, files.c.path == file.path, files.c.digest == file.digest)
     row = conn.execute(select(*FILE_COLUMNS).where(*same)).first()
@@ -180,18 +180,18 @@ def mint(conn: Connection, file: StoredFile) -> tuple[StoredFile, bool]:
 
 
 def forget(conn: Connection, file_ids: Sequence[str]) -> None:
-    """Removes files by id; their blobs are the sweep's."""
+    """Deletes files by id; a sweep removes their blobs."""
     if file_ids:
         conn.execute(delete(files).where(files.c.id.in_(file_ids)))
 
 
 def add_outputs(conn: Connection, outputs: Sequence[StoredFile]) -> None:
-    """The files that a run left."""
+    """Adds a run's outputs."""
     _INSERT.many(conn, [_row(output) for output in outputs])
 
 
 def link(conn: Connection, account_id: str, sources: Mapping[str, Mapping[str, Any]], now: int) -> None:
-    """Remembers which URL a run brought for a path, so that the name alone is enough for the next run."""
+    """Stores the URLs that a run brought, by path, so the path alone is enough for the next run."""
     for path, source in sources.items():
         _LINK(conn, account_id=account_id, path=path, source=text_of(source), now=now)
 
@@ -199,8 +199,7 @@ def link(conn: Connection, account_id: str, sources: Mapping[str, Mapping[str, A
 def links(
     conn: Connection, account_id: str, paths: Collection[str] | None = None, folders: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """URLs that the account's runs brought (all, or those of some paths and folders), by path; a file uploaded since
-    wins."""
+    """URLs that the account's runs brought, by path: all, or those of these paths and folders. Newer uploads win."""
     if paths is None:
         rows = list(_LINKED(conn, account_id=account_id))
     else:
@@ -209,7 +208,7 @@ def links(
 
 
 def find(conn: Connection, account_id: str, prefix: str | None = None) -> list[StoredFile]:
-    """The account's files below a path (default: all that it named itself), by path."""
+    """The account's files below a path, sorted by path; by default all but outputs."""
     below: Any = (
         or_(*(files.c.path.startswith(root) for root in NAMED_ROOTS))
         if prefix is None
@@ -221,29 +220,29 @@ def find(conn: Connection, account_id: str, prefix: str | None = None) -> list[S
 
 
 def usable_paths(conn: Connection, account_id: str) -> Paths:
-    """What the runs of an account find by its name alone: its uploads, and files that its runs brought by URL."""
+    """All paths that a run can use by name alone: uploads, and files that earlier runs brought by URL."""
     return Paths([*(file.path for file in find(conn, account_id)), *links(conn, account_id)])
 
 
 def at(conn: Connection, account_id: str, paths: Collection[str]) -> list[StoredFile]:
-    """Those of the account's files that have one of these paths."""
+    """The account's files at these paths."""
     return _newest(_rows(conn, _AT_EACH, account_id, paths))
 
 
 def below(conn: Connection, account_id: str, folders: Collection[str]) -> list[StoredFile]:
-    """The account's files that lie in one of these folders or deeper."""
+    """The account's files below these folders."""
     return _newest(_rows(conn, _BELOW_EACH, account_id, folders))
 
 
 def _newest(rows: list[Any]) -> list[StoredFile]:
-    """The file that each path was given to last."""
+    """The newest file of each path."""
     rows.sort(key=lambda row: row.id, reverse=True)
     rows.sort(key=lambda row: row.named_at)
     return list({row.path: file_of(row) for row in rows}.values())
 
 
 def _rows(conn: Connection, statement: Statement, account_id: str, names: Collection[str]) -> list[Any]:
-    """What a statement finds for a list of names. One that is no text to a database names nothing."""
+    """A statement's rows for a list of names. Names that a database cannot store match nothing."""
     texts = [name for name in names if "\0" not in name and name.encode(errors="ignore").decode() == name]
     return list(statement(conn, account_id=account_id, names=json.dumps(texts))) if texts else []
 
@@ -257,7 +256,7 @@ def get(conn: Connection, account_id: str, path: str) -> StoredFile:
 
 
 def by_id(conn: Connection, account_id: str, file_id: str) -> StoredFile:
-    """Raises NotFound, also for another account's file."""
+    """A file by id. Raises NotFound, also for another account's file."""
     row = conn.execute(select(*FILE_COLUMNS).where(files.c.account_id == account_id, files.c.id == file_id)).first()
     if row is None:
         raise NotFound(f"There is no asset '{file_id}'.")
@@ -265,7 +264,7 @@ def by_id(conn: Connection, account_id: str, file_id: str) -> StoredFile:
 
 
 def by_id_of_any(conn: Connection, file_id: str) -> StoredFile:
-    """A file by id alone, for signed links. Raises NotFound."""
+    """A file of any account, for share links. Raises NotFound."""
     row = conn.execute(select(*FILE_COLUMNS).where(files.c.id == file_id)).first()
     if row is None:
         raise NotFound(f"There is no asset '{file_id}'.")
@@ -273,7 +272,7 @@ def by_id_of_any(conn: Connection, file_id: str) -> StoredFile:
 
 
 def newest_result(conn: Connection, account_id: str, kind: str, path: str) -> StoredFile:
-    """The newest output (or temporary upload) of a path, whichever run left it. Raises NotFound."""
+    """The newest output (or temporary upload) with this path, of any run. Raises NotFound."""
     own = files.c.account_id == account_id
     exact = files.c.path == f"/{kind}/{path}"
     of_a_run = files.c.path == literal("/output/") + files.c.run_id + literal(f"/{path}")
@@ -285,32 +284,32 @@ def newest_result(conn: Connection, account_id: str, kind: str, path: str) -> St
 
 
 def remove(conn: Connection, account_id: str, path: str) -> StoredFile:
-    """Forgets all files of a path; runs that use one keep its bytes. Raises NotFound."""
+    """Deletes all files at a path and returns the newest. Runs that use them keep the bytes. Raises NotFound."""
     file = get(conn, account_id, path)
     conn.execute(delete(files).where(files.c.account_id == account_id, files.c.path == path))
     return file
 
 
 def remove_by_id(conn: Connection, account_id: str, file_id: str) -> None:
-    """Forgets one file; runs that use it keep its bytes. Raises NotFound."""
+    """Deletes one file. Runs that use it keep the bytes. Raises NotFound."""
     by_id(conn, account_id, file_id)
     conn.execute(delete(files).where(files.c.account_id == account_id, files.c.id == file_id))
 
 
 def rename(conn: Connection, account_id: str, path: str, target: str, now: int) -> StoredFile:
-    """Gives a file another path. Raises NotFound."""
+    """Moves a file to another path. Raises NotFound."""
     file = remove(conn, account_id, path)
     moved = dataclasses.replace(file, id=new_uuid(), path=target, created_at=now, named_at=now)
     return put(conn, moved)
 
 
 def expire(conn: Connection, now: int) -> int:
-    """Forgets the files whose time is over. Returns how many."""
+    """Deletes expired files. Returns how many."""
     return conn.execute(delete(files).where(files.c.expires_at < now)).rowcount
 
 
 def blob_size(conn: Connection, account_id: str, digest: str) -> int | None:
-    """The size of a blob that one of the account's files or runs holds, else None: other accounts' do not exist."""
+    """The size of a blob that a file or run of the account uses; None for any other."""
     own_file = exists().where(files.c.digest == digest, files.c.account_id == account_id)
     own_run = exists().where(
         blob_uses.c.digest == digest, blob_uses.c.run_id == runs.c.id, runs.c.account_id == account_id
@@ -320,7 +319,7 @@ def blob_size(conn: Connection, account_id: str, digest: str) -> int | None:
 
 @dataclass(frozen=True)
 class Uses:
-    """Which runs used a blob: how many, when last, and of which workflow that one was."""
+    """The use of a blob by an account's runs. `last_used_at` is in ms since the epoch."""
 
     run_count: int
     last_used_at: int
@@ -328,7 +327,7 @@ class Uses:
 
 
 def uses(conn: Connection, account_id: str, digests: Collection[str]) -> dict[str, Uses]:
-    """How the account's runs used blobs, by digest; those that none used are left out."""
+    """The use of blobs by the account's runs, by digest; unused blobs are left out."""
     query = (
         select(blob_uses.c.digest, runs.c.workflow_id, func.count(), func.max(runs.c.created_at))
         .join(runs, runs.c.id == blob_uses.c.run_id)
@@ -345,29 +344,29 @@ def uses(conn: Connection, account_id: str, digests: Collection[str]) -> dict[st
 
 
 def touch_blob(conn: Connection, digest: str, now: int) -> bool:
-    """Keeps a blob from the next sweep: somebody is told that it is here. False while one is removing it."""
+    """Protects a blob from the next sweep. False while a sweep is removing it."""
     kept = update(blobs).where(blobs.c.digest == digest, blobs.c.removing_at.is_(None)).values(created_at=now)
     return conn.execute(kept).rowcount == 1 or not is_blob_known(conn, digest)
 
 
 def is_blob_known(conn: Connection, digest: str) -> bool:
-    """Whether there is a row for a blob, be it one that is being removed."""
+    """True if a blob has a row, even while it is being removed."""
     return _BLOB_ROW(conn, digest=digest).first() is not None
 
 
 def orphans(conn: Connection, before: int, limit: int = 500) -> list[str]:
-    """Blobs stored before a time that no file and no run uses, and those that a sweep which died was removing."""
+    """Unused blobs stored before a time, including those that an interrupted sweep was removing."""
     return list(conn.scalars(select(blobs.c.digest).where(blobs.c.created_at < before, _unused()).limit(limit)))
 
 
-def condemn_orphan(conn: Connection, digest: str, before: int, now: int) -> bool:
-    """Says that a blob is being removed, if it still is an orphan: from now on nobody may use it."""
+def begin_removal(conn: Connection, digest: str, before: int, now: int) -> bool:
+    """Marks a blob as being removed if it is still an orphan; from then on nobody may use it."""
     orphan = (blobs.c.digest == digest, blobs.c.created_at < before, _unused())
     return conn.execute(update(blobs).where(*orphan).values(removing_at=now)).rowcount == 1
 
 
-def forget_condemned(conn: Connection, digest: str) -> None:
-    """Forgets a blob whose bytes have been removed."""
+def finish_removal(conn: Connection, digest: str) -> None:
+    """Deletes the row of a blob whose bytes have been removed."""
     conn.execute(delete(blobs).where(blobs.c.digest == digest, blobs.c.removing_at.is_not(None)))
 
 

@@ -1,4 +1,4 @@
-"""Operations on fleets: what those who start workers elsewhere last said of their pools."""
+"""Operations on remote fleets: the last report of each about its pools."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from comfyward.store.schema import fleets
 
 @dataclass(frozen=True)
 class FleetRow:
-    """A fleet as it last described itself; `pools` as fleet.protocol.PoolReport, by pool."""
+    """A fleet's last report. `pools` holds a fleet.protocol.PoolReport by pool name."""
 
     name: str
     pools: dict[str, dict[str, Any]]
@@ -27,6 +27,6 @@ def put(conn: Connection, fleet: FleetRow) -> None:
 
 
 def find(conn: Connection, seen_after: int) -> list[FleetRow]:
-    """Fleets that were heard of lately, by name."""
+    """Fleets that have reported since a time, by name."""
     query = select(fleets).where(fleets.c.seen_at >= seen_after).order_by(fleets.c.name)
     return [FleetRow(row.name, msgspec.json.decode(row.pools), row.seen_at) for row in conn.execute(query)]

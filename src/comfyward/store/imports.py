@@ -15,7 +15,7 @@ from comfyward.store.schema import imports
 
 @dataclass(frozen=True)
 class Import:
-    """A file to fetch. `source` is in the form of a run's files; `failure` says why it could not be had."""
+    """A file to fetch. `source` has the form of an entry in a run's files; `failure` is a message for its account."""
 
     id: str
     account_id: str
@@ -33,7 +33,7 @@ _COLUMNS = [imports.c[name] for name in Import.__dataclass_fields__]
 
 
 def add(conn: Connection, new: Import) -> str:
-    """Writes an import and returns its id; what is being fetched to the same place already is not fetched twice."""
+    """Adds an import and returns its id. If the same one is already waiting, returns that one's id."""
     source = text_of(new.source)
     same = and_(imports.c.account_id == new.account_id, imports.c.path == new.path, imports.c.source == source)
     waiting = conn.scalar(select(imports.c.id).where(same, imports.c.state == "waiting").limit(1))
@@ -44,7 +44,7 @@ def add(conn: Connection, new: Import) -> str:
 
 
 def waiting(conn: Connection, limit: int, each: int) -> list[Import]:
-    """What is to be fetched, oldest first, at most `each` of one account."""
+    """Imports to fetch, oldest first, at most `each` per account."""
     place = func.row_number().over(partition_by=imports.c.account_id, order_by=(imports.c.created_at, imports.c.id))
     placed = select(*_COLUMNS, place.label("place")).where(imports.c.state == "waiting").subquery()
     columns = [placed.c[name] for name in Import.__dataclass_fields__]
@@ -53,7 +53,7 @@ def waiting(conn: Connection, limit: int, each: int) -> list[Import]:
 
 
 def find(conn: Connection, account_id: str, limit: int = 50) -> list[Import]:
-    """The account's imports that are not done, newest first."""
+    """The account's waiting and failed imports, newest first."""
     query = select(*_COLUMNS).where(imports.c.account_id == account_id, imports.c.state != "done")
     return [_import(row) for row in conn.execute(query.order_by(imports.c.created_at.desc()).limit(limit))]
 
@@ -68,14 +68,14 @@ def get(conn: Connection, account_id: str, import_id: str) -> Import:
 
 
 def finish(conn: Connection, import_id: str, failure: str | None, now: int) -> bool:
-    """Says how a fetch ended; False when the import was removed meanwhile."""
+    """Records the end of a fetch. False if the import was removed meanwhile."""
     state = "done" if failure is None else "failed"
     own = (imports.c.id == import_id, imports.c.state == "waiting")
     return conn.execute(update(imports).where(*own).values(state=state, failure=failure, finished_at=now)).rowcount == 1
 
 
 def progress(conn: Connection, import_id: str, done_bytes: int, total_bytes: int | None) -> None:
-    """Says how far a fetch has come."""
+    """Records the progress of a fetch."""
     conn.execute(
         update(imports).where(imports.c.id == import_id).values(done_bytes=done_bytes, total_bytes=total_bytes)
     )
@@ -89,7 +89,7 @@ def again(conn: Connection, account_id: str, import_id: str) -> None:
 
 
 def remove(conn: Connection, account_id: str, import_id: str) -> None:
-    """Forgets an import; one that is being fetched is stopped. Raises NotFound."""
+    """Deletes an import, which stops its fetch. Raises NotFound."""
     get(conn, account_id, import_id)
     conn.execute(delete(imports).where(imports.c.id == import_id))
 

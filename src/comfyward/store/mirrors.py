@@ -1,4 +1,4 @@
-"""Operations on mirrors: models that a worker has fetched from a URL, kept in the object store for other hosts."""
+"""Operations on mirrors: copies in the object store of models that a worker fetched from a URL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from comfyward.store.schema import blobs, mirrors
 
 @dataclass(frozen=True)
 class Mirror:
-    """What a source (a URL with its headers, by its key) had, as a blob."""
+    """The content of a source as a blob. `key` stands for the URL and its headers."""
 
     key: str
     digest: str
@@ -22,13 +22,13 @@ class Mirror:
 
 
 def put(conn: Connection, key: str, digest: str, now: int) -> None:
-    """Says that the object store has what a source has; a newer content replaces an older one."""
+    """Registers a source's content; it replaces an older one."""
     conn.execute(delete(mirrors).where(mirrors.c.key == key))
     conn.execute(insert(mirrors).values(key=key, digest=digest, created_at=now, used_at=now))
 
 
 def find(conn: Connection, keys: Collection[str]) -> dict[str, Mirror]:
-    """The mirrors of some sources, by key."""
+    """The mirrors of these sources, by key."""
     query = select(mirrors.c.key, blobs.c.digest, blobs.c.sha256, blobs.c.size, mirrors.c.used_at)
     query = query.join(blobs, blobs.c.digest == mirrors.c.digest)
     found = conn.execute(query.where(mirrors.c.key.in_(list(keys)), blobs.c.removing_at.is_(None)))
@@ -36,10 +36,10 @@ def find(conn: Connection, keys: Collection[str]) -> dict[str, Mirror]:
 
 
 def touch(conn: Connection, keys: Collection[str], now: int) -> None:
-    """Says that mirrors are in use."""
+    """Marks mirrors as used now."""
     conn.execute(update(mirrors).where(mirrors.c.key.in_(list(keys))).values(used_at=now))
 
 
 def drop_unused(conn: Connection, before: int) -> int:
-    """Forgets the mirrors that nobody has used since a time; their bytes go with the next sweep. Returns how many."""
+    """Deletes mirrors unused since a time; a sweep removes their blobs. Returns how many."""
     return conn.execute(delete(mirrors).where(mirrors.c.used_at < before)).rowcount

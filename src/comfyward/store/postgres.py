@@ -1,8 +1,8 @@
 """PostgreSQL: the database of any number of servers.
 
-Operations run in threads, on connections of their own; writes that wait share a transaction. Those that another server
-was in the way of (a deadlock, a row that both wanted to write first) run again; while the database is away (a restart,
-a failover, no free connection) they wait for it for a while.
+Operations run in threads, each on its own connection; pending writes share a transaction. An operation that conflicts
+with another server (a deadlock, two inserts of the same key) runs again. While the database is unreachable (a restart,
+a failover, no free connection), operations wait for it, up to RETRY_FOR_S.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PATIENCE_S = 10.0
+RETRY_FOR_S = 10.0
 MAX_TRIES = 8
-WRITERS = 2  # of more, each commit is shared by fewer writes; one alone would make all wait for a slow one
-SPARE_CONNECTIONS = 2  # beside those that operations use: leadership, and one for a start or a check
-# Two shared transactions can each wait for a row of the other's; PostgreSQL looks for that after a second only.
-LOCK_PATIENCE_MS = 150
+WRITERS = 2  # with more, each commit is shared by fewer writes; with one, a slow write holds up all others
+SPARE_CONNECTIONS = 2  # beside those for operations: leadership, and startup or checks
+# Two shared transactions can deadlock; PostgreSQL checks for deadlocks only after a second.
+LOCK_TIMEOUT_MS = 150
 UPGRADING = number_of("upgrading")
 # TCP gives up on a vanished host after minutes; a failover should take seconds.
 CONNECT_ARGUMENTS = {
@@ -50,26 +50,26 @@ CONNECT_ARGUMENTS = {
 }
 
 
-class _Trouble(Enum):
-    AWAY = "away"
-    IN_THE_WAY = "in the way"
-    HELD_UP = "held up"
-    UNSTORABLE = "unstorable"
+class _Fault(Enum):
+    UNREACHABLE = "unreachable"
+    CONFLICT = "conflict"
+    LOCKED = "locked"
+    INVALID_VALUE = "invalid value"
     OTHER = "other"
 
 
-class _Away(Unavailable):
-    """The database is, for longer than anybody should wait."""
+class _Unreachable(Unavailable):
+    """The database is unreachable, and has been for RETRY_FOR_S."""
 
 
 class PostgresDatabase(Database):
-    """A pool of connections and the threads that use them. An empty database gets its tables at once."""
+    """A pool of connections and threads that use them. Creates the tables in an empty database."""
 
     def __init__(self, url: URL, connections: int) -> None:
         _prepare(url)
         self._engine = open_engine(url, connections)
         event.listen(self._engine, "connect", _limit_waits)
-        # Made once: SQLAlchemy sets an engine of other options up anew each time it is asked for one.
+        # Created once: SQLAlchemy sets up an engine anew each time it is asked for one with other options.
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ")
         self._lookups = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._writing = self._engine.execution_options(isolation_level="READ COMMITTED")
@@ -99,30 +99,30 @@ class PostgresDatabase(Database):
         self._engine.dispose()
 
     def _commit(self, writes: Sequence[Write]) -> list[Outcome]:
-        """All in one transaction; when one of them raises, each in its own."""
-        patient_until = max(write.asked_at_s for write in writes) + PATIENCE_S
+        """Runs all writes in one transaction; if one raises, each in its own."""
+        retry_until = max(write.asked_at_s for write in writes) + RETRY_FOR_S
         if len(writes) == 1:
-            return [self._commit_alone(writes[0], patient_until)]
+            return [self._commit_alone(writes[0], retry_until)]
 
         def all_of_them(conn: Connection) -> list[Any]:
             return [write.call(conn) for write in writes]
 
         try:
-            return [Outcome(result) for result in _insist(self._writing, all_of_them, patient_until, shared=True)]
-        except _Away as error:
+            return [Outcome(result) for result in _with_retries(self._writing, all_of_them, retry_until, shared=True)]
+        except _Unreachable as error:
             return [Outcome(failure=error)] * len(writes)
         except Exception as error:
-            log.debug("%d writes are not shared, since one fails: %r", len(writes), error)
+            log.debug("running %d writes separately: %r", len(writes), error)
         outcomes: list[Outcome] = []
         for write in writes:
-            outcomes.append(self._commit_alone(write, patient_until))
-            if isinstance(outcomes[-1].failure, _Away):  # the others need not wait for that one after the other
+            outcomes.append(self._commit_alone(write, retry_until))
+            if isinstance(outcomes[-1].failure, _Unreachable):  # the others need not wait for it in turn
                 break
         return outcomes + outcomes[-1:] * (len(writes) - len(outcomes))
 
-    def _commit_alone(self, write: Write, patient_until: float) -> Outcome:
+    def _commit_alone(self, write: Write, retry_until: float) -> Outcome:
         try:
-            return Outcome(_insist(self._writing, write.call, patient_until))
+            return Outcome(_with_retries(self._writing, write.call, retry_until))
         except Exception as error:
             return Outcome(failure=error)
 
@@ -144,7 +144,7 @@ def open_engine(url: URL, connections: int) -> Engine:
 
 
 def reach(engine: Engine) -> Connection:
-    """A connection. Raises SetupFailed, saying which part of the URL to look at."""
+    """Connects. Raises SetupFailed, naming the part of the URL to check."""
     try:
         return engine.connect()
     except OperationalError as error:
@@ -156,14 +156,14 @@ def reach(engine: Engine) -> Connection:
 
 
 def upgrade(engine: Engine) -> None:
-    """Makes or renews the tables; of several servers that begin at once, one does it and the others wait."""
+    """Creates or upgrades the tables. If several servers start at once, one does it and the others wait."""
     with reach(engine) as conn, conn.begin():
         conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADING})
         revision.upgrade(engine)
 
 
 def _prepare(url: URL) -> None:
-    """Tables for an empty database; raises SetupFailed when it cannot be used as it is."""
+    """Creates the tables in an empty database. Raises SetupFailed if the database cannot be used as it is."""
     engine = open_engine(url, 1)
     try:
         with reach(engine) as conn:
@@ -179,8 +179,8 @@ def _prepare(url: URL) -> None:
 def _limit_waits(connection: Any, _record: object) -> None:
     import psycopg
 
-    with contextlib.suppress(psycopg.Error):  # it fails again at its first use, where that is dealt with
-        connection.execute(f"SET lock_timeout = {LOCK_PATIENCE_MS}")
+    with contextlib.suppress(psycopg.Error):  # its first use fails again, and is handled there
+        connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
         connection.commit()
 
 
@@ -193,31 +193,34 @@ def _advice(reason: str) -> str:
 
 
 async def _run(threads: ThreadPoolExecutor, engine: Engine, call: Callable[[Connection], R]) -> R:
-    patient_until = time.monotonic() + PATIENCE_S
-    return await asyncio.get_running_loop().run_in_executor(threads, _insist, engine, call, patient_until)
+    retry_until = time.monotonic() + RETRY_FOR_S
+    return await asyncio.get_running_loop().run_in_executor(threads, _with_retries, engine, call, retry_until)
 
 
-def _insist(engine: Engine, call: Callable[[Connection], R], patient_until: float, *, shared: bool = False) -> R:
-    """What the operation returns; tried again while that may help. A shared one is not: alone, its parts may do."""
+def _with_retries(engine: Engine, call: Callable[[Connection], R], retry_until: float, *, shared: bool = False) -> R:
+    """Runs an operation, again while that may help, and returns its result.
+
+    With `shared` it gives up at the first conflict: the caller then runs each write separately.
+    """
     for tries in range(1, 1_000_000):
         try:
             return _once(engine, call)
         except DBAPIError as error:
-            match _trouble(error):
-                case _Trouble.AWAY if time.monotonic() < patient_until:
+            match _fault_of(error):
+                case _Fault.UNREACHABLE if time.monotonic() < retry_until:
                     time.sleep(random.uniform(0.05, 0.3))  # noqa: S311  spreads servers apart
-                case _Trouble.AWAY:
-                    raise _Away("The database cannot be reached.") from error
+                case _Fault.UNREACHABLE:
+                    raise _Unreachable("The database cannot be reached.") from error
                 case _ if shared:
                     raise
-                case _Trouble.IN_THE_WAY if tries < MAX_TRIES:
+                case _Fault.CONFLICT if tries < MAX_TRIES:
                     time.sleep(random.uniform(0, 0.01 * tries))  # noqa: S311
-                case _Trouble.HELD_UP if time.monotonic() < patient_until:
+                case _Fault.LOCKED if time.monotonic() < retry_until:
                     continue
-                case _Trouble.HELD_UP:
-                    raise Unavailable("Somebody else holds on to what is to be changed.") from error
-                case _Trouble.UNSTORABLE:
-                    raise InvalidRequest(_unstorable(error)) from error
+                case _Fault.LOCKED:
+                    raise Unavailable("The row is locked by another transaction.") from error
+                case _Fault.INVALID_VALUE:
+                    raise InvalidRequest(_invalid_value(error)) from error
                 case _:
                     raise
     raise AssertionError("unreachable")
@@ -229,35 +232,35 @@ def _once(engine: Engine, call: Callable[[Connection], R]) -> R:
         try:
             conn.commit()
         except DBAPIError as error:
-            if _trouble(error) is _Trouble.AWAY:
-                # Whether it was committed is not known: running it again could do it twice.
-                raise _Away("The database went away in the middle of a change.") from error
+            if _fault_of(error) is _Fault.UNREACHABLE:
+                # It may or may not be committed: running it again could do it twice.
+                raise _Unreachable("The connection to the database was lost during a commit.") from error
             raise
     return result
 
 
-def _trouble(error: DBAPIError) -> _Trouble:
+def _fault_of(error: DBAPIError) -> _Fault:
     state = getattr(error.orig, "sqlstate", None) or ""
     if state in ("40001", "40P01", "23505"):
-        return _Trouble.IN_THE_WAY
+        return _Fault.CONFLICT
     if state == "55P03":
-        return _Trouble.HELD_UP
+        return _Fault.LOCKED
     if state.startswith("22"):
-        return _Trouble.UNSTORABLE
+        return _Fault.INVALID_VALUE
     if error.connection_invalidated or state.startswith(("08", "57P", "53300")):
-        return _Trouble.AWAY
+        return _Fault.UNREACHABLE
     if isinstance(error, OperationalError) and not state:
-        return _Trouble.AWAY
-    return _Trouble.UNSTORABLE if "NUL" in str(error.orig) else _Trouble.OTHER
+        return _Fault.UNREACHABLE
+    return _Fault.INVALID_VALUE if "NUL" in str(error.orig) else _Fault.OTHER
 
 
-def _unstorable(error: DBAPIError) -> str:
+def _invalid_value(error: DBAPIError) -> str:
     reason = " ".join(str(error.orig).split("\n")[0].split())
     return f"A value cannot be stored: {reason}."
 
 
 class _Leadership:
-    """Leadership as advisory locks of one connection: they end with it."""
+    """Leadership by advisory locks, held by one connection: when it closes, another server may lead."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -292,5 +295,5 @@ class _Leadership:
         conn, self._conn = self._conn, None
         if conn is not None:
             with contextlib.suppress(DBAPIError):
-                conn.invalidate()  # closed, not returned to the pool with its locks
+                conn.invalidate()  # closed, rather than returned to the pool with its locks
                 conn.close()

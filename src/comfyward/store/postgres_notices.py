@@ -1,7 +1,7 @@
 """Notices by LISTEN and NOTIFY.
 
-A message of PostgreSQL holds 8,000 bytes and costs a transaction, so what is told within one round trip goes in one
-statement, and longer texts go in pieces: `<server> <text's number> <pieces left> <piece>`.
+A PostgreSQL notification holds 8,000 bytes and costs a transaction. So notices sent within one round trip share a
+statement, and long ones are split into pieces: `<server> <message number> <pieces left> <piece>`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ CHANNEL = "comfyward"
 PIECE_CHARACTERS = 7_800
 MAX_WAITING = 20_000
 RECONNECT_S = 0.5
-LINGER_S = 0.005  # what is told meanwhile goes together: each message is a transaction here and a wake-up everywhere
-PATIENCE_S = 2.0
+LINGER_S = 0.005  # notices sent meanwhile go together: each message is a transaction here and a wake-up everywhere
+FLUSH_TIMEOUT_S = 2.0
 
 
 class PostgresNotices(Notices):
-    """One connection that listens and one that tells."""
+    """Listens on one connection and sends on another."""
 
     def __init__(self, url: URL) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class PostgresNotices(Notices):
 
     async def flush(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(FLUSH_TIMEOUT_S):
                 await self._all_sent.wait()
 
     async def listen(self) -> None:
@@ -69,7 +69,7 @@ class PostgresNotices(Notices):
         self._more.set()
         for task in self._tasks[1:]:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(task), PATIENCE_S)
+                await asyncio.wait_for(asyncio.shield(task), FLUSH_TIMEOUT_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -79,9 +79,11 @@ class PostgresNotices(Notices):
             try:
                 await work()
             except (psycopg.Error, OSError) as error:
-                log.warning("notices: the database is away (%s)", type(error).__name__, extra={"action": "notices"})
+                log.warning(
+                    "notices: the database is unreachable (%s)", type(error).__name__, extra={"action": "notices"}
+                )
             except Exception:
-                log.exception("notices: one failed; going on", extra={"action": "notices_failed"})
+                log.exception("notices: failed; reconnecting", extra={"action": "notices_failed"})
             await asyncio.sleep(0 if self._closing else RECONNECT_S)
 
     async def _receive(self, ready: asyncio.Event) -> None:
@@ -102,7 +104,7 @@ class PostgresNotices(Notices):
                 if self._waiting:
                     payloads = [[piece] for piece in self._cut(ascii_json(list(self._waiting)))]
                     self._waiting.clear()
-                    for payload in payloads:  # one, but for long texts
+                    for payload in payloads:  # one, except for long texts
                         await conn.execute(f"SELECT pg_notify('{CHANNEL}', %s)", payload)
                     await asyncio.sleep(LINGER_S)
                 else:
@@ -119,7 +121,7 @@ class PostgresNotices(Notices):
         ]
 
     def _whole(self, payload: str) -> list[Notice]:
-        """The notices that a payload completes; none while pieces are missing, or for this server's own."""
+        """The notices that a payload completes: none while pieces are missing, and none of this server's own."""
         sender, *rest = payload.split(" ", 3)
         if sender == self._me or len(rest) != 3:
             return []
@@ -132,10 +134,10 @@ class PostgresNotices(Notices):
         try:
             return _decoder.decode(text)
         except msgspec.DecodeError as error:
-            log.warning("notices: a server of another version says %s", error, extra={"action": "notices"})
+            log.warning("notices: a message of another version: %s", error, extra={"action": "notices"})
             return []
 
 
 def ascii_json(notices: list[Notice]) -> str:
-    """As JSON in which each character is one byte, so that it can be cut anywhere."""
+    """ASCII JSON: one byte per character, so it can be split anywhere."""
     return json.dumps(msgspec.to_builtins(notices))

@@ -1,4 +1,4 @@
-"""Operations on the queue and on leases: what dispatch does to runs, for no account."""
+"""Operations on the queue and on leases, across accounts: dispatch uses them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _may_become(state: State) -> ColumnElement[bool]:
 
 
 _HANDED_OUT = ("lease", "lease_expires_at", "worker_id", "device", "assigned_at", "credits_per_s")
-# A run that another server is handing out just now is passed over, not waited for.
+# A run that another server is assigning right now is left out, not waited for.
 _FREE = (
     select(runs.c.id)
     .where(runs.c.id == bindparam("run_id"), _may_become(State.ASSIGNED), runs.c.cancel_requested_at.is_(None))
@@ -126,7 +126,7 @@ _PRODUCE = Statement(
     .returning(*RUN_COLUMNS)
 )
 _FINISHED = ("end_reason", "failure", "run_time_ms", "log")
-_RESULTS = ("outputs", "node_results", "previews")  # of which nothing new says that they stay
+_RESULTS = ("outputs", "node_results", "previews")  # a null keeps the old value
 _FINISH = Statement(
     update(runs)
     .where(runs.c.id == bindparam("run_id"), runs.c.state == bindparam("was"))
@@ -145,12 +145,12 @@ _FINISH = Statement(
 )
 
 
-AGED = 50  # of the longest waiting runs, beside the first ones of the queue
+AGED = 50  # longest-waiting runs, considered beside the head of the queue
 
 
 @dataclass(frozen=True)
 class RunningLimits:
-    """How many runs may be on their way at once: of the account, of it in this pool, of its key."""
+    """Limits of concurrent (leased) runs: of an account, of it in one pool, of one key."""
 
     account: int | None = None
     pool: int | None = None
@@ -158,13 +158,13 @@ class RunningLimits:
 
     @classmethod
     def of(cls, account: int | None, by_pool: str, pool: str, key: int | None) -> RunningLimits:
-        """From what the account's and the key's rows say; `by_pool` is JSON."""
+        """The limits in an account's and a key's row; `by_pool` is JSON."""
         return cls(account, None if by_pool == "{}" else msgspec.json.decode(by_pool).get(pool), key)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A queued run, as placement sees it."""
+    """A queued run, with the columns that placement needs."""
 
     id: str
     account_id: str
@@ -182,7 +182,7 @@ class Candidate:
 
 
 def heads(conn: Connection, pools: Iterable[str], limit: int, *, aged_before: int = 0) -> list[Candidate]:
-    """Queued runs of some pools: the first of the queue's index, and the oldest of those queued before a time."""
+    """The first queued runs of some pools, and the oldest of those queued before `aged_before`."""
     found: dict[str, Candidate] = {}
     for pool in pools:
         rows = [*_HEADS(conn, pool=pool, most=limit)]
@@ -193,7 +193,7 @@ def heads(conn: Connection, pools: Iterable[str], limit: int, *, aged_before: in
 
 
 def leases(conn: Connection) -> tuple[dict[str, int], set[str]]:
-    """(how many runs workers have by pool, the workers that have some)."""
+    """(number of leased runs by pool, ids of the workers that hold them)."""
     by_pool: dict[str, int] = {}
     busy: set[str] = set()
     for pool, worker_id in conn.execute(select(runs.c.pool, runs.c.worker_id).where(runs.c.lease.is_not(None))):
@@ -203,7 +203,7 @@ def leases(conn: Connection) -> tuple[dict[str, int], set[str]]:
 
 
 def limits_of(conn: Connection, run: Run) -> RunningLimits:
-    """What limits how many runs like this one may be on their way at once."""
+    """The limits of concurrent runs that apply to a run."""
     query = select(accounts.c.max_running, accounts.c.max_running_by_pool).where(accounts.c.id == run.account_id)
     of_account, by_pool = conn.execute(query).one()
     of_key = conn.scalar(select(api_keys.c.max_running).where(api_keys.c.id == (run.api_key_id or "")))
@@ -211,49 +211,49 @@ def limits_of(conn: Connection, run: Run) -> RunningLimits:
 
 
 def is_empty(conn: Connection, pools: Iterable[str]) -> bool:
-    """Whether no run waits in these pools."""
+    """True if no run is queued in these pools."""
     return all(_ANY_WAITING(conn, pool=pool).first() is None for pool in pools)
 
 
 def on_their_way(conn: Connection, account_id: str) -> list[tuple[str, str | None]]:
-    """(pool, key) of each run of an account that a worker has now."""
+    """(pool, key) of each leased run of an account."""
     return [(row[0], row[1]) for row in _ON_THEIR_WAY(conn, account_id=account_id)]
 
 
 def lately(conn: Connection, pool: str, since: int, most: int = 500) -> list[int]:
-    """How long (ms) the pool's last runs were with their workers, newest first."""
+    """The durations in ms, from assigned to finished, of a pool's recent runs, newest first."""
     rows = _LATELY(conn, since=since, most=most)
     return [row.finished_at - row.assigned_at for row in rows if row.pool == pool and row.assigned_at is not None]
 
 
 def too_late(conn: Connection, now: int, limit: int = 500) -> list[Run]:
-    """Queued runs that were to start by a time that has passed."""
+    """Queued runs whose deadline has passed."""
     query = select(*RUN_COLUMNS).where(IS_QUEUED, runs.c.start_by < now).limit(limit)
     return [run_of(row) for row in conn.execute(query)]
 
 
 def fall_back(conn: Connection, queued_before: int) -> list[str]:
-    """Moves runs that have waited since before a time to the larger pool that they may use. Returns each one's."""
+    """Moves runs queued before a time to their fallback pool. Returns the pool of each."""
     waiting = (IS_QUEUED, runs.c.fallback_pool.is_not(None), runs.c.queued_at < queued_before)
     moved = update(runs).where(*waiting).values(pool=runs.c.fallback_pool, fallback_pool=None).returning(runs.c.pool)
     return list(conn.scalars(moved))
 
 
 def lengths(conn: Connection) -> dict[str, int]:
-    """How many runs wait, by pool."""
+    """The number of queued runs by pool."""
     query = select(runs.c.pool, func.count()).where(IS_QUEUED).group_by(runs.c.pool)
     return {row.pool: int(row[1]) for row in conn.execute(query)}
 
 
 def oldest(conn: Connection) -> dict[str, int]:
-    """Since when the run that has waited longest waits (ms since the epoch), by pool."""
+    """The time at which the oldest queued run was queued (ms since the epoch), by pool."""
     query = select(runs.c.pool, func.min(runs.c.queued_at)).where(IS_QUEUED).group_by(runs.c.pool)
     return {row.pool: int(row[1]) for row in conn.execute(query)}
 
 
 @dataclass(frozen=True)
 class HandOut:
-    """Which run goes to which worker, under which lease, at which price."""
+    """A run, the worker it goes to, its lease and its price."""
 
     run_id: str
     worker_id: str
@@ -263,55 +263,55 @@ class HandOut:
 
 
 def assign(conn: Connection, hand_outs: Sequence[HandOut], *, expires_at: int, now: int) -> list[Run]:
-    """Hands queued runs to workers as new attempts: those that are still queued and that no other server has."""
+    """Assigns queued runs to workers as new attempts. Leaves out runs that another server has claimed."""
     values = [{**hand_out.__dict__, "lease_expires_at": expires_at, "assigned_at": now} for hand_out in hand_outs]
     return [run_of(row) for answer in _ASSIGN.each(conn, values) for row in answer]
 
 
 def staged(conn: Connection, lease: str, now: int) -> tuple[str, str] | None:
-    """Notes that the files of an assigned run are there: (run, account), None when it is not assigned any more."""
+    """Records that an assigned run's files are at its worker. Returns (run id, account id); None if it has moved on."""
     row = _STAGED(conn, held=lease, now=now).first()
     return (row[0], row[1]) if row else None
 
 
 def leased(conn: Connection, lease: str) -> tuple[Run, int] | None:
-    """The run under a lease, and the number of the last report taken from its holder."""
+    """The run under a lease, and the number of the last report taken for it."""
     row: Any = _LEASED(conn, held=lease).first()
     return (run_of(row), row[-1]) if row else None
 
 
 def run_under(conn: Connection, lease: str) -> tuple[str, str] | None:
-    """(run, account) of a lease: all that passing progress on needs."""
+    """(run id, account id) under a lease; cheaper than `leased`, for progress."""
     row = _HOLDER(conn, held=lease).first()
     return (row[0], row[1]) if row else None
 
 
 def leased_by(conn: Connection, worker_id: str) -> list[Run]:
-    """The runs that a worker has."""
+    """The runs that a worker holds."""
     return [run_of(row) for row in _LEASED_BY(conn, worker=worker_id)]
 
 
 def cancelled_leases(conn: Connection, worker_id: str) -> list[str]:
-    """The leases of a worker whose runs somebody asked to cancel."""
+    """The leases of a worker whose runs are to be cancelled."""
     return [row[0] for row in _CANCELLED(conn, worker=worker_id)]
 
 
 def renew(conn: Connection, leases: Sequence[str], *, expires_at: int) -> set[str]:
-    """Renews leases and returns those that were; the others are lost.
+    """Renews leases and returns those that still exist; the others are lost.
 
-    A lease is its holder's until the run is taken away, even past its expiry: nobody else has it.
+    A lease can be renewed even past its expiry, until its run is taken away: nobody else has it before.
     """
     return {lease for lease in leases if _RENEW(conn, held=lease, expires_at=expires_at).rowcount == 1}
 
 
 def expired(conn: Connection, now: int) -> list[Run]:
-    """Runs whose worker has not renewed in time."""
+    """Runs whose lease has expired."""
     query = select(*RUN_COLUMNS).where(runs.c.lease.is_not(None), runs.c.lease_expires_at <= now)
     return [run_of(row) for row in conn.execute(query)]
 
 
 def start(conn: Connection, lease: str, seq: int, now: int) -> Run | None:
-    """assigned -> running, by report `seq` of the lease's holder. The run as it is then; None when too late."""
+    """assigned -> running, by report number `seq`. Returns the updated run; None if the lease is stale."""
     row = _START(conn, held=lease, seq=seq, now=now).first()
     return run_of(row) if row else None
 
@@ -328,9 +328,9 @@ def produce(
     events: int,
     now: int,
 ) -> Run | None:
-    """Writes down what a run has left so far, by report `seq` of the lease's holder, the one after `taken`.
+    """Stores a run's outputs so far, by report number `seq`, which must follow `taken`, the last one taken.
 
-    Takes numbers for `events` events. The run as it is then; None when the lease is over or the report was taken.
+    Reserves numbers for `events` events. Returns the updated run; None if the lease is stale or the report was taken.
     """
     results = {"outputs": text_of(outputs), "node_results": node_results, "previews": text_of(previews)}
     row = _PRODUCE(conn, held=lease, taken=taken, seq=seq, events=events, now=now, **results).first()
@@ -352,9 +352,10 @@ def finish(
     events: int,
     now: int,
 ) -> int | None:
-    """Moves a run to a final state and takes numbers for its last `events` events: returns the last of them.
+    """Moves a run to a final state and reserves numbers for its last `events` events. Returns the last number.
 
-    Guarded by the state and lease that the caller read: None means too late. What is None of what the run left stays.
+    Returns None if the run's state or lease has changed since it was read. Outputs, node results and previews that are
+    None keep their value.
     """
     assert run.state.may_become(state), f"{run.state} -> {state}"
     event_seq: int | None = _FINISH(
@@ -379,9 +380,9 @@ def finish(
 def requeue(
     conn: Connection, run: Run, *, avoid_worker_id: str | None, log: str | None, now: int, pool: str | None = None
 ) -> int | None:
-    """Puts a leased run back in the queue for another attempt, in its old place, or in another pool's queue.
+    """Puts a leased run back into the queue for another attempt, at its old place, or into another pool's queue.
 
-    What this attempt left is no longer the run's. The number of its event; None when too late.
+    Clears the outputs of this attempt. Returns the number of the run's event; None if it has changed since it was read.
     """
     values: dict[str, Any] = {"avoid_worker_id": avoid_worker_id, "log": log}
     values |= {"outputs": "[]", "node_results": None, "previews": "[]"}
@@ -391,7 +392,7 @@ def requeue(
 
 
 def give_back(conn: Connection, run: Run, now: int) -> int | None:
-    """Puts a run that its worker has not begun back in the queue; the attempt does not count."""
+    """Puts a run back into the queue that its worker has not begun. The attempt does not count."""
     return _back_to_queue(conn, run, now, {"attempt": runs.c.attempt - 1})
 
 

@@ -1,4 +1,4 @@
-"""Which form the tables have, and bringing them to the newest."""
+"""The revision of the tables, and upgrades to the newest."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ UPGRADE = "comfyward db upgrade"
 
 
 def newest() -> str:
-    """The revision that this version of comfyward works with."""
+    """The revision that this version of comfyward needs."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()
     assert revision is not None
     return revision
 
 
 def present(conn: Connection) -> str | None:
-    """The revision of a database's tables; None when it has none yet."""
+    """The revision of a database's tables; None if it has no tables."""
     return MigrationContext.configure(conn).get_current_revision()
 
 
 def upgrade(engine: Engine) -> None:
-    """Brings the tables to the newest revision; may be called on every start.
+    """Upgrades the tables to the newest revision; does nothing if they have it.
 
-    Raises SetupFailed when they come from a newer version.
+    Raises SetupFailed if they come from a newer version.
     """
     config = _config()
     with engine.connect() as conn, _tables_may_be_copied(conn):
@@ -47,11 +47,11 @@ def upgrade(engine: Engine) -> None:
 
 @contextlib.contextmanager
 def _tables_may_be_copied(conn: Connection) -> Iterator[None]:
-    """SQLite changes a table by making it anew, and dropping the old one must not take along what points at it."""
+    """Turns SQLite's foreign keys off: it alters a table by copying it, and dropping the old one must not cascade."""
     if conn.dialect.name != "sqlite":
         yield
         return
-    driver: Any = conn.connection.driver_connection  # outside of a transaction, in which the setting would do nothing
+    driver: Any = conn.connection.driver_connection  # outside a transaction, where the pragma would have no effect
     driver.execute("PRAGMA foreign_keys = OFF")
     try:
         yield
@@ -60,27 +60,27 @@ def _tables_may_be_copied(conn: Connection) -> Iterator[None]:
 
 
 def check(conn: Connection) -> None:
-    """Raises SetupFailed unless the tables are of the newest revision."""
+    """Raises SetupFailed unless the tables have the newest revision."""
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     match present(conn):
         case revision if revision == newest():
             return
         case None:
-            raise SetupFailed("The database has no tables yet.", hint=f"Make them with '{UPGRADE}'.")
+            raise SetupFailed("The database has no tables yet.", hint=f"Create them with '{UPGRADE}'.")
         case revision if revision in known:
             raise SetupFailed(
-                f"The database's tables are of an older version ({revision}; this one needs {newest()}).",
-                hint=f"Bring them up to date with '{UPGRADE}', once for all servers.",
+                f"The database is at revision {revision}, but this version needs {newest()}.",
+                hint=f"Upgrade it with '{UPGRADE}', once for all servers.",
             )
         case revision:
             raise newer(revision)
 
 
 def newer(revision: str | None) -> SetupFailed:
-    """The refusal of tables that only a newer version understands."""
+    """The error for tables that only a newer version can use."""
     return SetupFailed(
-        f"The database's tables ({revision}) are of a newer version of comfyward than this one ({newest()}).",
-        hint="Install the newer version.",
+        f"The database is at revision {revision}, which is newer than this version's ({newest()}).",
+        hint="Install a newer version of comfyward.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Rows of the table `runs` as the values that the rest of the service works with."""
+"""Conversion between rows of the table `runs` and `Run`."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ def run_of(row: Row[*tuple[Any, ...]]) -> Run:
 
 
 def text_of(value: Any) -> str:
-    """A value as the JSON text that a column keeps."""
+    """A value as JSON text, for a column."""
     return msgspec.json.encode(value).decode("utf-8")

@@ -1,4 +1,4 @@
-"""Operations on runs, as their accounts see them. Whoever asks passes the account: there is no other way."""
+"""Operations on an account's runs. Every one takes the account id, except `get_any` and `owner_of`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
 from comfyward.store.schema import HAS_PREVIEWS, IS_HANDED_OUT, IS_QUEUED, accounts, blob_uses, events, files, runs
 from comfyward.store.statement import Statement
 
-TURN = 1000  # how far an account's run of weight 1 stands behind the one before
+TURN = 1000  # distance between two runs of an account of weight 1
 UNLIMITED = 2**31
 RETRY_AFTER_S = 5
-KEY_LASTS_MS = 24 * 3600 * 1000  # of a key that may be used once (Comfy API v2)
+KEY_LASTS_MS = 24 * 3600 * 1000  # lifetime of an Idempotency-Key in Comfy API v2
 
 _own = (runs.c.account_id == bindparam("account_id"), runs.c.deleted_at.is_(None))
 _GET = Statement(select(*RUN_COLUMNS).where(runs.c.id == bindparam("run_id"), *_own))
@@ -64,7 +64,7 @@ _COUNT_BEFORE = Statement(
         )
     )
 )
-# Not max(): where PostgreSQL takes the table for small, it reads all of the index for that.
+# Not max(): on a table that it believes to be small, PostgreSQL reads the whole index for it.
 _LAST_TURN = select(runs.c.turn).where(runs.c.pool == bindparam("pool")).order_by(runs.c.turn.desc()).limit(1)
 _TURNS = Statement(
     select(
@@ -82,7 +82,7 @@ _TURNS = Statement(
 
 @dataclass(frozen=True)
 class NewRun:
-    """A run as intake writes it."""
+    """The columns of a run that intake writes."""
 
     id: str
     account_id: str
@@ -119,7 +119,7 @@ _USE_BLOB = Statement(insert(blob_uses).values({name: bindparam(name) for name i
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Which runs a list holds. `before` is the (created_at, id) of the last one seen."""
+    """Selects runs for a list. `before` is the (created_at, id) of the last run of the previous page."""
 
     workflow_id: str | None = None
     states: Sequence[State] = ()
@@ -141,18 +141,18 @@ class RunFilter:
 
 
 def insert_run(conn: Connection, new: NewRun, max_waiting: int = UNLIMITED) -> str:
-    """Writes a queued run, with its first event's number taken, and returns its id.
+    """Inserts a queued run, reserves its first event's number, and returns its id.
 
     A repeated Idempotency-Key returns the first run's id instead.
-    Raises IdempotencyMismatch when the key came with another request, Conflict when the prompt id is taken, QueueFull
-    when the account has `max_waiting` runs waiting, MissingAsset when a file was given up just now.
+    Raises IdempotencyMismatch if the key came with another request, Conflict if the prompt id is taken, QueueFull if
+    the account has `max_waiting` queued runs, and MissingAsset if a file is being removed.
     """
     if new.idempotency_key is not None and (found := with_key(conn, new.account_id, new.idempotency_key)):
         if found.request_digest != new.request_digest:
             raise IdempotencyMismatch("This Idempotency-Key was used with a different request.")
         return found.run_id
     if new.submitted_via is Api.NATIVE and is_prompt_id_taken(conn, new.account_id, new.prompt_id):
-        raise Conflict(f"There is a run with the prompt id '{new.prompt_id}' already.", hint="Leave prompt_id out.")
+        raise Conflict(f"A run with the prompt id '{new.prompt_id}' already exists.", hint="Leave prompt_id out.")
     values = {
         **new.__dict__,
         **{name: text_of(getattr(new, name)) for name in ("files", "models", "metadata", "tags", "labels")},
@@ -166,14 +166,14 @@ def insert_run(conn: Connection, new: NewRun, max_waiting: int = UNLIMITED) -> s
     used = {source["blob"] for source in new.files.values() if "blob" in source}
     for digest in sorted(used):
         if not files_of.touch_blob(conn, digest, new.created_at):
-            raise MissingAsset("A file of the run is being removed.")
+            raise MissingAsset("A file of the run is being deleted.")
     add_blob_uses(conn, new.id, used)
     return new.id
 
 
 @dataclass(frozen=True)
 class KeyUse:
-    """The run that an Idempotency-Key made."""
+    """The run created with an Idempotency-Key."""
 
     run_id: str
     request_digest: str | None
@@ -187,7 +187,7 @@ def with_key(conn: Connection, account_id: str, key: str) -> KeyUse | None:
 
 
 def claim_key(conn: Connection, account_id: str, key: str, now: int) -> None:
-    """Frees an Idempotency-Key that was used long ago. Raises IdempotencyKeyUsed when that was lately."""
+    """Frees an Idempotency-Key whose lifetime is over. Raises IdempotencyKeyUsed if it is not."""
     found = with_key(conn, account_id, key)
     if found is None:
         return
@@ -203,15 +203,14 @@ def is_prompt_id_taken(conn: Connection, account_id: str, prompt_id: str) -> boo
 
 
 def _next_turn(conn: Connection, new: NewRun, max_waiting: int) -> int:
-    """A new run's place in the fair order of a pool: behind the account's own, beside whoever is served now.
+    """A new run's turn in its pool: after the account's last one, and not before the one served now.
 
-    (Start-time fair queueing: of two accounts that always have runs waiting, each gets every second turn, however many
-    runs one of them has, or as many more as its weight says; an account that comes back after a pause has no turns
-    saved up.)
+    This is start-time fair queueing. Accounts with queued runs take turns in proportion to their weights, however many
+    runs each has queued; an account earns no turns while it has none. Raises QueueFull.
     """
     own, served, weight, is_full = _TURNS(conn, account_id=new.account_id, pool=new.pool, others=max_waiting - 1).one()
     if is_full:
-        raise QueueFull(f"{max_waiting} of your runs are waiting already.", retry_after_s=RETRY_AFTER_S)
+        raise QueueFull(f"You already have {max_waiting} queued runs.", retry_after_s=RETRY_AFTER_S)
     return max(served or 0, 0 if own is None else own + round(TURN / weight))
 
 
@@ -225,7 +224,7 @@ def get(conn: Connection, account_id: str, run_id: str) -> Run:
 
 @dataclass(frozen=True)
 class ResultFile:
-    """The bytes of an output, or of a temporary file. `is_of_run` where the path began with the run's id."""
+    """The blob of an output or temporary file. `is_of_run`: the path began with the run's id."""
 
     digest: str
     size: int
@@ -234,7 +233,10 @@ class ResultFile:
 
 
 def file(conn: Connection, account_id: str, kind: str, path: str) -> ResultFile:
-    """What a run left or showed: by its id as first folder, else the newest of the name. Raises NotFound."""
+    """An output or temporary file: of the run whose id is the first folder, else the newest of that name.
+
+    Raises NotFound.
+    """
     run_id, _, name = path.partition("/")
     run = _GET(conn, run_id=run_id, account_id=account_id).first() if name else None
     of_run = run_of(run).file(kind, name) if run is not None else None
@@ -261,14 +263,14 @@ def state_of(conn: Connection, account_id: str, run_id: str) -> State:
 
 
 def get_any(conn: Connection, run_id: str) -> Run | None:
-    """A run by id alone, for the parts of the service that act for no account (recorder, signed output links)."""
+    """A run of any account, for the parts of the server that act for none (recorder, share links)."""
     row = _ANY(conn, run_id=run_id).first()
     return run_of(row) if row else None
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a run is: all that its events need to find their way."""
+    """The names that route a run's events to its clients."""
 
     prompt_id: str
     account_id: str
@@ -282,7 +284,7 @@ def owner_of(conn: Connection, run_id: str) -> Owner | None:
 
 
 def find(conn: Connection, account_id: str, which: RunFilter) -> list[Run]:
-    """The account's runs, newest first."""
+    """The account's runs that match a filter, newest first unless it says otherwise."""
     query = select(*RUN_COLUMNS).where(*_conditions(account_id, which)).order_by(*_order(which))
     return [run_of(row) for row in conn.execute(query.limit(which.limit).offset(which.offset))]
 
@@ -295,13 +297,13 @@ def _order(which: RunFilter) -> list[ColumnElement[Any]]:
 
 
 def among(conn: Connection, account_id: str, run_ids: Sequence[str], which: RunFilter) -> list[Run]:
-    """Those of some runs that a filter holds, newest first."""
+    """Those of the given runs that match a filter, newest first."""
     query = select(*RUN_COLUMNS).where(runs.c.id.in_(list(run_ids)), *_conditions(account_id, which))
     return [run_of(row) for row in conn.execute(query.order_by(runs.c.created_at.desc(), runs.c.id.desc()))]
 
 
 def neighbours(conn: Connection, account_id: str, run: Run) -> tuple[str | None, str | None]:
-    """The ids of the runs of the same workflow that were made right before and right after a run."""
+    """The ids of the previous and next run of the same workflow, by creation."""
     own = (runs.c.account_id == account_id, runs.c.workflow_id == run.workflow_id, runs.c.deleted_at.is_(None))
     place, here = tuple_(runs.c.created_at, runs.c.id), (run.created_at, run.id)
     older = select(runs.c.id).where(*own, place < here).order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(1)
@@ -310,7 +312,7 @@ def neighbours(conn: Connection, account_id: str, run: Run) -> tuple[str | None,
 
 
 def changed_since(conn: Connection, account_id: str, since: int, limit: int) -> list[str]:
-    """The ids of the account's runs that changed at or after a time (ms since the epoch)."""
+    """The ids of the account's runs updated at or after a time (ms since the epoch)."""
     own = (runs.c.account_id == account_id, runs.c.updated_at >= since)
     on_their_way = select(runs.c.id).where(*own, runs.c.finished_at.is_(None)).limit(limit)
     over = select(runs.c.id).where(*own, runs.c.finished_at >= since).limit(limit)
@@ -318,7 +320,7 @@ def changed_since(conn: Connection, account_id: str, since: int, limit: int) -> 
 
 
 def changed_among(conn: Connection, keys: Sequence[str], since: int, limit: int) -> dict[str, int]:
-    """Which of some runs, and of some accounts' runs, changed at or after a time; each with its last event's number."""
+    """Runs updated at or after a time, of these ids or of accounts with these ids: last event's number by run id."""
     numbered = select(runs.c.id, runs.c.event_seq).limit(limit)
     lately = runs.c.updated_at >= since
     asked = (
@@ -330,18 +332,18 @@ def changed_among(conn: Connection, keys: Sequence[str], since: int, limit: int)
 
 
 def unfinished(conn: Connection, account_id: str) -> list[str]:
-    """The ids of the account's runs that wait or are on their way."""
+    """The ids of the account's runs that are not final."""
     query = select(runs.c.id).where(runs.c.account_id == account_id, runs.c.finished_at.is_(None))
     return list(conn.scalars(query))
 
 
 def count(conn: Connection, account_id: str, which: RunFilter) -> int:
-    """How many runs a filter holds, whatever its limit."""
+    """The number of runs that match a filter, ignoring its limit."""
     return int(conn.scalar(select(func.count()).select_from(runs).where(*_conditions(account_id, which))) or 0)
 
 
 def count_unfinished(conn: Connection, account_id: str, workflow_id: str | None = None) -> int:
-    """How many of an account's runs (of one workflow) wait or are on their way."""
+    """The number of an account's runs that are not final, of one workflow or of all."""
     return int(_COUNT_UNFINISHED(conn, account_id=account_id, workflow_id=workflow_id or "").scalar() or 0)
 
 
@@ -352,7 +354,7 @@ def queue_position(conn: Connection, run: Run) -> int:
 
 
 def request_cancel(conn: Connection, account_id: str, run_id: str, now: int) -> Run:
-    """Writes down that the caller no longer wants the run, and returns it as it was. Final runs stay as they are."""
+    """Stores the request to cancel a run that is not final, and returns the run as it was before."""
     run = get(conn, account_id, run_id)
     if not run.state.is_final and run.cancel_requested_at is None:
         conn.execute(update(runs).where(runs.c.id == run_id).values(cancel_requested_at=now, updated_at=now))
@@ -360,7 +362,7 @@ def request_cancel(conn: Connection, account_id: str, run_id: str, now: int) -> 
 
 
 def remove(conn: Connection, account_id: str, run_id: str, now: int) -> None:
-    """Hides a final run from its account; maintenance removes it with its outputs. Raises NotFound."""
+    """Hides a final run from its account; maintenance deletes it with its outputs. Raises NotFound."""
     get(conn, account_id, run_id)
     conn.execute(
         update(runs)
@@ -372,7 +374,7 @@ def remove(conn: Connection, account_id: str, run_id: str, now: int) -> None:
 def clear_history(
     conn: Connection, account_id: str, which: RunFilter, prompt_ids: Sequence[str] | None, now: int
 ) -> None:
-    """Takes final runs (all that a filter holds, or those named) out of ComfyUI's history; the runs stay."""
+    """Hides final runs from ComfyUI's history: those that match a filter, and have one of `prompt_ids` if given."""
     chosen = [*_conditions(account_id, which), runs.c.state.in_(FINAL_STATES)]
     if prompt_ids is not None:
         chosen.append(runs.c.prompt_id.in_(prompt_ids))
@@ -380,7 +382,7 @@ def clear_history(
 
 
 def purge(conn: Connection, *, deleted_before: int, finished_before: int | None, limit: int = 500) -> int:
-    """Removes deleted and outdated runs for good, with all that belongs to them. Returns how many."""
+    """Deletes hidden and outdated runs with everything that belongs to them. Returns how many."""
     doomed = list(conn.scalars(select(runs.c.id).where(runs.c.deleted_at < deleted_before).limit(limit)))
     if finished_before is not None:
         outdated = select(runs.c.id).where(runs.c.finished_at < finished_before).order_by(runs.c.finished_at)
@@ -392,7 +394,7 @@ def purge(conn: Connection, *, deleted_before: int, finished_before: int | None,
 
 
 def drop_previews(conn: Connection, finished_before: int, limit: int = 500) -> int:
-    """Forgets the temporary files of runs that ended before a time. Returns how many runs had some."""
+    """Deletes the temporary files of runs that finished before a time. Returns how many runs had any."""
     old = select(*RUN_COLUMNS).where(HAS_PREVIEWS, runs.c.finished_at < finished_before).limit(limit)
     found = [run_of(row) for row in conn.execute(old)]
     for run in found:
@@ -418,7 +420,7 @@ def log_of(conn: Connection, account_id: str, run_id: str) -> str:
 
 
 def add_blob_uses(conn: Connection, run_id: str, digests: set[str]) -> None:
-    """Says that a run needs these blobs (which it did not before), so that maintenance keeps them."""
+    """Records that a run uses these blobs, so no sweep removes them. It must not have used them before."""
     _USE_BLOB.many(conn, [{"digest": digest, "run_id": run_id} for digest in sorted(digests)])
 
 
@@ -436,7 +438,7 @@ def _conditions(account_id: str, which: RunFilter) -> list[Any]:
             conditions.append(column == wanted)
     if which.states:
         conditions.append(runs.c.state.in_(which.states))
-    # Labels are written by one encoder, so a pair is found in the text as that encoder writes it.
+    # One encoder writes all labels, so a pair can be found by its encoded text.
     conditions += [
         runs.c.labels.contains(text_of({key: value})[1:-1], autoescape=True) for key, value in which.labels.items()
     ]
@@ -453,7 +455,7 @@ def _conditions(account_id: str, which: RunFilter) -> list[Any]:
 
 
 def unchanged(run: Run) -> list[Any]:
-    """The condition that a run is still as it was read."""
+    """The condition that a run's state and lease are as they were read."""
     if run.state in LEASED_STATES:
         return [runs.c.lease == run.lease, runs.c.state == run.state]
     return [runs.c.state == run.state]

@@ -1,4 +1,4 @@
-"""The tables. CHECKs refuse what the code must not do; times are milliseconds since the epoch."""
+"""The tables. CHECKs refuse what the code must not do. Times are milliseconds since the epoch."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ workflows = Table(
     ),
 )
 
-# Conditions of partial indexes: a database sees that a query fits an index only when both say it in the same words.
+# Conditions of partial indexes. A database uses such an index only for a query with the same condition.
 IS_QUEUED = text("runs.state = 'queued'")
 IS_HANDED_OUT = text("runs.state <> 'queued'")
 HAS_PREVIEWS = text("runs.previews <> '[]'")

@@ -1,6 +1,6 @@
-"""Operations on browser sessions and on the one-time links that begin them.
+"""Operations on browser sessions, and on the one-time links that start them.
 
-A session that was begun with an API key lives no longer than the key.
+A session started with an API key ends with the key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_DEVICE_LENGTH = 300
 
 @dataclass(frozen=True)
 class Session:
-    """A browser that is logged in. `device` is what it says of itself (its User-Agent)."""
+    """A browser that is logged in. `device` is its User-Agent."""
 
     id: str
     account_id: str
@@ -37,7 +37,7 @@ _COLUMNS = [sessions.c[name] for name in Session.__dataclass_fields__]
 
 
 def begin(conn: Connection, caller: Caller, now: int, device: str = "") -> str:
-    """A new session's token, returned this once; outdated sessions are removed on the way."""
+    """Starts a session and returns its token, of which only a hash is stored. Also deletes expired sessions."""
     conn.execute(delete(sessions).where(sessions.c.expires_at < now))
     token = new_secret()
     conn.execute(
@@ -56,7 +56,7 @@ def begin(conn: Connection, caller: Caller, now: int, device: str = "") -> str:
 
 
 def caller(conn: Connection, token: str, now: int) -> tuple[Caller, int] | None:
-    """Who a session belongs to and when it was last seen; None once it is over, or its key was revoked."""
+    """(caller, last use in ms) of a session by its token; None if it, or its key, has ended."""
     key_is_good = and_(
         api_keys.c.revoked_at.is_(None), or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now)
     )
@@ -71,12 +71,12 @@ def caller(conn: Connection, token: str, now: int) -> tuple[Caller, int] | None:
 
 
 def touch(conn: Connection, session_id: str, now: int) -> None:
-    """Says that a session is in use, which prolongs it."""
+    """Marks a session as used now, which extends it."""
     conn.execute(update(sessions).where(sessions.c.id == session_id).values(seen_at=now, expires_at=now + LASTS_MS))
 
 
 def find(conn: Connection, account_id: str, now: int) -> list[Session]:
-    """The account's sessions, the one seen last first."""
+    """The account's sessions, most recently used first."""
     query = select(*_COLUMNS).where(sessions.c.account_id == account_id, sessions.c.expires_at > now)
     return [Session(*row) for row in conn.execute(query.order_by(sessions.c.seen_at.desc()))]
 
@@ -89,12 +89,12 @@ def end(conn: Connection, account_id: str, session_id: str) -> None:
 
 
 def end_others(conn: Connection, account_id: str, session_id: str | None) -> None:
-    """Ends every session of the account but one."""
+    """Ends every session of the account except one."""
     conn.execute(delete(sessions).where(sessions.c.account_id == account_id, sessions.c.id != (session_id or "")))
 
 
 def offer_link(conn: Connection, account_id: str, now: int, lasts_ms: int) -> str:
-    """A token that lets its holder in once; it replaces the account's former ones. Returned this once."""
+    """Creates a one-time login token, replacing the account's earlier ones, and returns it. Only a hash is stored."""
     conn.execute(delete(login_links).where(login_links.c.account_id == account_id))
     token = new_secret()
     conn.execute(
@@ -106,19 +106,19 @@ def offer_link(conn: Connection, account_id: str, now: int, lasts_ms: int) -> st
 
 
 def link_owner(conn: Connection, token: str, now: int) -> Account:
-    """Whom a one-time link lets in. Raises NotFound for one that was used or has expired."""
+    """The account that a one-time link logs in. Raises NotFound for a used or expired link."""
     query = select(login_links.c.account_id).where(
         login_links.c.hash == hash_secret(token), login_links.c.expires_at > now
     )
     account_id = conn.scalar(query)
     if account_id is None:
-        hint = "Ask an admin for another, or make one on the server with 'comfyward users link NAME'."
-        raise NotFound("This link was used before or has expired.", hint=hint)
+        hint = "Ask an admin for another one, or create one on the server with 'comfyward users link NAME'."
+        raise NotFound("This link has been used or has expired.", hint=hint)
     return accounts.by_id(conn, account_id)
 
 
 def use_link(conn: Connection, token: str, now: int) -> Account:
-    """Takes a one-time link. Raises NotFound as `link_owner`."""
+    """Uses up a one-time link and returns its account. Raises NotFound like `link_owner`."""
     owner = link_owner(conn, token, now)
     conn.execute(delete(login_links).where(login_links.c.hash == hash_secret(token)))
     return owner

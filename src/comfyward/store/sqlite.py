@@ -1,7 +1,7 @@
 """SQLite: the database of one server, in WAL mode.
 
-There is one writer thread. Writes that wait while a commit is on its way share the next one, each under a savepoint of
-its own, so an operation that raises undoes only itself.
+There is one writer thread. Writes that arrive during a commit share the next one, each under its own savepoint, so an
+operation that raises rolls back only itself.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 READERS = 4
-WAL_PAGES = 10_000  # 40 MB: a checkpoint holds the writer up, and graphs are long
+WAL_PAGES = 10_000  # 40 MB: a checkpoint blocks the writer, and graphs are long
 
 
 class SqliteDatabase(Database):
@@ -51,8 +51,8 @@ class SqliteDatabase(Database):
         return await loop.run_in_executor(self._readers, lambda: self._read(operation, *args, **kwargs))
 
     async def lookup(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        # At once: the way to a reader's thread and back takes longer than such a lookup, and in WAL mode nobody makes a
-        # reader wait.
+        # On the event loop: a lookup takes less time than a trip to a reader thread and back, and in WAL mode readers
+        # never wait.
         return operation(self._lookups, *args, **kwargs)
 
     async def write(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -100,19 +100,19 @@ def _sqlite_engine(url: str) -> Engine:
     engine = create_engine(url, connect_args={"check_same_thread": False}, pool_size=READERS + 3)
 
     def on_connect(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # our own BEGIN below, not the driver's late one
+        connection.isolation_level = None  # BEGIN is issued below, earlier than the driver would
         with contextlib.closing(connection.cursor()) as cursor:
             cursor.execute("PRAGMA busy_timeout = 10000")
             cursor.execute("PRAGMA journal_mode = WAL").fetchall()
             cursor.execute("PRAGMA synchronous = FULL")
             cursor.execute("PRAGMA foreign_keys = ON")
-            cursor.execute("PRAGMA case_sensitive_like = ON")  # as PostgreSQL has it
+            cursor.execute("PRAGMA case_sensitive_like = ON")  # like PostgreSQL
             cursor.execute("PRAGMA cache_size = -32000")
             cursor.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
 
     def on_begin(conn: Connection) -> None:
         if conn.get_execution_options().get("lookups"):
-            return  # no transaction: it would hold on to its first snapshot
+            return  # no transaction: it would keep its first snapshot
         # The writer takes its lock at once; readers need only a snapshot.
         conn.exec_driver_sql("BEGIN IMMEDIATE" if threading.current_thread().name == "db-write" else "BEGIN")
 

@@ -1,8 +1,8 @@
-"""Statements that are compiled once, and run by the driver itself.
+"""Statements that are compiled once and run by the driver directly.
 
-On every run's way SQLAlchemy's own work for each call (cache key, compiled form, result types, the result's metadata)
-costs several times what the database does. A `Statement` keeps the text that the dialect made of it, hands text and
-values to the driver, and keeps the names of the columns that come back.
+For the statements of every run, SQLAlchemy's work per call (cache key, compiled form, result types and metadata) costs
+several times as much as the database's. A `Statement` keeps its compiled text, passes text and values to the driver,
+and keeps the names of the result's columns.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DEFERRED = "deferred"
 
 
 class bytewise(ColumnElement[str]):
-    """A text as its bytes are ordered, whatever language a database is set up for. SQLite knows no other order."""
+    """Text compared byte by byte, whatever the database's collation. SQLite always does so."""
 
     type = String()
     inherit_cache = True
@@ -45,7 +45,7 @@ def _collated(element: bytewise, compiler: SQLCompiler, **more: Any) -> str:
 
 
 class each_of(FunctionElement[str]):
-    """The texts in a JSON list, as the rows of a table: one statement for a list of any length."""
+    """The strings in a JSON list as rows of a table: one statement serves a list of any length."""
 
     inherit_cache = True
 
@@ -62,7 +62,7 @@ def _rows_of_postgresql(element: each_of, compiler: SQLCompiler, **more: Any) ->
 
 @dataclass(frozen=True)
 class Answer:
-    """The rows that came back (read by index or by the column's name), or how many rows were changed."""
+    """The rows of a result (read by index or column name), or the number of rows changed."""
 
     rows: Sequence[Any]
     rowcount: int
@@ -71,7 +71,7 @@ class Answer:
         return iter(self.rows)
 
     def first(self) -> Any:
-        """The first row, None when there is none."""
+        """The first row; None if there is none."""
         return self.rows[0] if self.rows else None
 
     def one(self) -> Any:
@@ -79,19 +79,19 @@ class Answer:
         return row
 
     def scalar(self) -> Any:
-        """The first column of the first row, None when there is no row."""
+        """The first column of the first row; None if there is no row."""
         return self.rows[0][0] if self.rows else None
 
 
 class _Compiled:
-    """A statement's text in one dialect, the order of its values, and those that the statement brings itself."""
+    """A statement's text in one dialect, the order of its parameters, and its constants."""
 
     def __init__(self, made: Any) -> None:
         self.text = str(made)
         self.order = tuple(made.positiontup) if made.positional else None  # None where the driver takes names
-        self.brought = dict(made.params)
+        self.constants = dict(made.params)
         self._row: Callable[[Sequence[Any]], Any] | None = None
-        self._is_known = False  # what comes back: a driver describes it column by column, each time it is asked
+        self._is_described = False  # once only: a driver builds the description column by column each time
 
     def run(self, conn: Connection, values: dict[str, Any]) -> Answer:
         arguments = self._arguments(values)
@@ -121,23 +121,23 @@ class _Compiled:
                 cursor.executemany(self.text, arguments)
 
     def _answer(self, cursor: Any) -> Answer:
-        if not self._is_known:
+        if not self._is_described:
             described = cursor.description
             self._row = None if described is None else _row_of([column[0] for column in described])
-            self._is_known = True
+            self._is_described = True
         if self._row is None:
             return Answer((), cursor.rowcount)
         return Answer([self._row(each) for each in cursor.fetchall()], cursor.rowcount)
 
     def _arguments(self, values: dict[str, Any]) -> Any:
-        values = {**self.brought, **values}
+        values = {**self.constants, **values}
         return values if self.order is None else tuple(values[name] for name in self.order)
 
 
 class Statement:
-    """A Core statement with named parameters, to be called: `statement(conn, name=value, …)`.
+    """A Core statement with named parameters, called as `statement(conn, name=value, …)`.
 
-    Values reach the driver as they are: texts, numbers and None. It takes no lists (`IN` of any length).
+    Values reach the driver unconverted: strings, numbers and None. Lists (`IN` of any length) are not supported.
     """
 
     def __init__(self, clause: Any) -> None:
@@ -148,17 +148,17 @@ class Statement:
         return self._for(conn).run(conn, values)
 
     def each(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> list[Answer]:
-        """The answer for each row of values; on PostgreSQL they are asked for in one trip."""
+        """Runs once for each row of values and returns the answers; on PostgreSQL in one round trip."""
         return self._for(conn).run_each(conn, rows)
 
     def many(self, conn: Connection, rows: Iterable[dict[str, Any]]) -> None:
-        """Once for each row of values; nothing for none."""
+        """Runs once for each row of values."""
         self._for(conn).run_many(conn, rows)
 
     def defer(self, conn: Connection, rows: Iterable[dict[str, Any]]) -> None:
-        """As `many`, at the end of the transaction: with the rows of every write that shares it, in one trip.
+        """Runs like `many`, at the end of the transaction: one round trip for all writes that share it.
 
-        For rows that no write reads.
+        Only for rows that no write reads.
         """
         conn.info.setdefault(_DEFERRED, {}).setdefault(self, []).extend(rows)
 
@@ -170,8 +170,8 @@ class Statement:
 
 
 def run_whole(conn: Connection, operation: Callable[[Connection], R]) -> R:
-    """Runs an operation, and after it what it deferred."""
-    conn.info.pop(_DEFERRED, None)  # of one that was undone
+    """Runs an operation, then the statements that it deferred."""
+    conn.info.pop(_DEFERRED, None)  # left by one that was rolled back
     result = operation(conn)
     for statement, rows in conn.info.pop(_DEFERRED, {}).items():
         statement.many(conn, rows)
@@ -186,7 +186,7 @@ def _row_of(names: list[str]) -> Callable[[Sequence[Any]], Any]:
 
 @contextlib.contextmanager
 def _cursor(conn: Connection, text: str, arguments: Any) -> Iterator[Any]:
-    """The driver's cursor, in the connection's transaction; its errors are those that SQLAlchemy raises."""
+    """The driver's cursor, in the connection's transaction, with its errors translated to SQLAlchemy's."""
     if not conn.in_transaction():
         conn.begin()
     cursor = conn.connection.cursor()

@@ -1,4 +1,4 @@
-"""Operations on tokens with which workers join: for any pool or for one, for a while or until they are revoked."""
+"""Operations on worker tokens: for one pool or any, until they expire or are revoked."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from comfyward.store.statement import Statement
 
 @dataclass(frozen=True)
 class WorkerToken:
-    """A token without its secret. After `expires_at` nobody joins with it; who has joined stays until it is revoked."""
+    """A token without its secret. After `expires_at` no worker can join with it; workers that joined before stay."""
 
     name: str
     pool: str | None
-    role: str  # worker, or fleet: which may say what workers there are, and have tokens for them
+    role: str  # worker, or fleet: may report workers and create tokens for them
     created_at: int
     expires_at: int | None
     last_used_at: int | None
@@ -50,7 +50,7 @@ def create(
     role: Literal["worker", "fleet"] = "worker",
     expires_at: int | None = None,
 ) -> str:
-    """A token, returned this once."""
+    """Creates a token and returns it; only its hash is stored."""
     token = new_secret()
     values = {"hash": hash_secret(token), "name": name, "pool": pool, "role": role}
     conn.execute(insert(worker_tokens).values(**values, created_at=now, expires_at=expires_at))
@@ -58,30 +58,30 @@ def create(
 
 
 def ensure(conn: Connection, token_hash: str, name: str, pool: str, now: int) -> None:
-    """Lets a pool's workers join with a token that a fleet has made. One that was revoked stays so."""
+    """Adds a token that a fleet has created for a pool, unless it is known. A revoked one stays revoked."""
     if conn.execute(select(worker_tokens.c.hash).where(worker_tokens.c.hash == token_hash)).first() is None:
         conn.execute(insert(worker_tokens).values(hash=token_hash, name=name, pool=pool, created_at=now))
 
 
 def in_use(conn: Connection, token_hash: str) -> WorkerToken | None:
-    """The token of a hash; None when it is unknown or was revoked."""
+    """A token by its hash; None if it is unknown or revoked."""
     row = _IN_USE(conn, token_hash=token_hash).first()
     return _token(row) if row else None
 
 
 def find(conn: Connection) -> list[WorkerToken]:
-    """All tokens that were not revoked, oldest first."""
+    """All tokens that are not revoked, oldest first."""
     query = select(*_COLUMNS).where(worker_tokens.c.revoked_at.is_(None)).order_by(worker_tokens.c.created_at)
     return [_token(row) for row in conn.execute(query)]
 
 
 def touch(conn: Connection, token_hash: str, now: int) -> None:
-    """Says that a worker has joined with it."""
+    """Marks a token as used now."""
     conn.execute(update(worker_tokens).where(worker_tokens.c.hash == token_hash).values(last_used_at=now))
 
 
 def revoke(conn: Connection, name: str, now: int) -> int:
-    """Revokes the tokens of a name and returns how many there were."""
+    """Revokes the tokens with a name. Returns how many."""
     named = (worker_tokens.c.name == name, worker_tokens.c.revoked_at.is_(None))
     return conn.execute(update(worker_tokens).where(*named).values(revoked_at=now)).rowcount
 

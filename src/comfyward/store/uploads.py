@@ -1,4 +1,4 @@
-"""Operations on uploads that come in pieces: what is being uploaded, and where it will lie."""
+"""Operations on unfinished uploads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from comfyward.store.schema import uploads
 
 @dataclass(frozen=True)
 class Upload:
-    """A file on its way in. `size` is what it will have in the end, `offset` what has come, as objects (`pieces`)."""
+    """An unfinished upload: `offset` of `size` bytes are stored, as objects with the keys `pieces`."""
 
     id: str
     account_id: str
@@ -43,12 +43,12 @@ def get(conn: Connection, account_id: str, upload_id: str) -> Upload:
     query = select(*_COLUMNS).where(uploads.c.id == upload_id, uploads.c.account_id == account_id)
     row = conn.execute(query).first()
     if row is None:
-        raise NotFound("There is no such upload.", hint="Begin it again with POST.")
+        raise NotFound("There is no such upload.", hint="Start again with POST.")
     return _upload(row)
 
 
 def grow(conn: Connection, upload: Upload, piece: str, size: int) -> Upload | None:
-    """Adds a piece behind the others; None when another piece came first."""
+    """Appends a piece and returns the upload; None if another piece was appended first."""
     grown = dataclasses.replace(upload, offset=upload.offset + size, pieces=(*upload.pieces, piece))
     stands = (uploads.c.id == upload.id, uploads.c.offset == upload.offset)
     values = {"offset": grown.offset, "pieces": text_of(grown.pieces)}
@@ -60,7 +60,7 @@ def remove(conn: Connection, upload_id: str) -> None:
 
 
 def outdated(conn: Connection, before: int) -> list[Upload]:
-    """Uploads begun before a time."""
+    """Uploads started before a time."""
     return [_upload(row) for row in conn.execute(select(*_COLUMNS).where(uploads.c.created_at < before))]
 
 

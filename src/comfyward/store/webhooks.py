@@ -1,4 +1,4 @@
-"""Operations on webhook deliveries: rows written with the change they tell of, and worked off by delivery."""
+"""Operations on webhook deliveries: rows written in the transaction of a change, and sent afterwards."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from comfyward.store.schema import accounts, webhook_deliveries
 
 DeliveryState = Literal["pending", "delivered", "failed"]
 
-# A receiver that answers one message with an error this often (about two minutes) has a fault that concerns it:
-# the message no longer holds up the later ones of its run. One that is down is waited for.
+# After this many error responses (about two minutes) a delivery no longer holds up the later ones of its run. Responses
+# of a receiver that is down do not count.
 REFUSED_ENOUGH = 6
 DOWN_STATUSES = (429, 502, 503, 504)
 MAX_RECEIVER = 300
@@ -26,12 +26,12 @@ MAX_RECEIVER = 300
 
 @dataclass(frozen=True)
 class Delivery:
-    """One message to one URL, until it is delivered or given up."""
+    """A message to a URL."""
 
     id: str
     account_id: str
     run_id: str
-    seq: int  # of the run's events: its deliveries are made in this order
+    seq: int  # the number of the run's event: its deliveries are sent in this order
     event: str
     url: str
     receiver: str  # the host behind the URL
@@ -55,7 +55,7 @@ class DueDelivery:
 
 @dataclass(frozen=True)
 class InFlight:
-    """What is left out because of deliveries that are being made: their runs, and whoever has enough of them."""
+    """Exclusions due to deliveries being sent now: their runs, and receivers and accounts at their limits."""
 
     runs: frozenset[str] = frozenset()
     receivers: frozenset[str] = frozenset()
@@ -73,7 +73,7 @@ _WITH_RUN = select(*_COLUMNS, webhook_deliveries.c.snapshot, *_SECRETS).join(
 
 
 def add(conn: Connection, run: Run, event: str, now: int) -> None:
-    """Queues a delivery of the run as it is now, if its caller asked for webhooks."""
+    """Adds a delivery of the run as it is now, if it has a webhook."""
     if run.webhook is None:
         return
     conn.execute(
@@ -95,7 +95,7 @@ def add(conn: Connection, run: Run, event: str, now: int) -> None:
 
 
 def due(conn: Connection, now: int, limit: int, in_flight: InFlight) -> list[DueDelivery]:
-    """Deliveries whose time has come, oldest first; of each run the earliest that is not made yet."""
+    """Deliveries that are due, oldest first; only the earliest pending one of each run."""
     query = (
         _WITH_RUN.where(*_next_of_runs(in_flight), webhook_deliveries.c.next_attempt_at <= now)
         .order_by(webhook_deliveries.c.next_attempt_at)
@@ -105,7 +105,7 @@ def due(conn: Connection, now: int, limit: int, in_flight: InFlight) -> list[Due
 
 
 def get(conn: Connection, account_id: str, delivery_id: str, now: int) -> DueDelivery:
-    """A delivery of the account, with what it sends. Raises NotFound."""
+    """A delivery of the account, with its content. Raises NotFound."""
     own = (webhook_deliveries.c.id == delivery_id, webhook_deliveries.c.account_id == account_id)
     row = conn.execute(_WITH_RUN.where(*own)).first()
     if row is None:
@@ -114,13 +114,13 @@ def get(conn: Connection, account_id: str, delivery_id: str, now: int) -> DueDel
 
 
 def count_waiting(conn: Connection) -> int:
-    """How many deliveries are not made yet."""
+    """The number of pending deliveries."""
     query = select(func.count()).select_from(webhook_deliveries).where(webhook_deliveries.c.state == "pending")
     return int(conn.scalar(query) or 0)
 
 
 def next_due(conn: Connection, in_flight: InFlight) -> int | None:
-    """When the next delivery is due, of those that `due` would give."""
+    """The time at which the next delivery that `due` would return is due (ms since the epoch)."""
     query = select(webhook_deliveries.c.next_attempt_at).where(*_next_of_runs(in_flight))
     return conn.scalar(query.order_by(webhook_deliveries.c.next_attempt_at).limit(1))
 
@@ -135,7 +135,7 @@ def record(
     next_attempt_at: int | None,
     now: int,
 ) -> None:
-    """Writes down how an attempt went, unless the delivery was made due again while it was tried."""
+    """Records an attempt's result, unless the delivery was resent meanwhile."""
     as_it_was = (webhook_deliveries.c[name] == getattr(tried, name) for name in ("id", "attempts", "created_at"))
     conn.execute(
         update(webhook_deliveries)
@@ -163,10 +163,7 @@ def find(conn: Connection, account_id: str, run_id: str | None, limit: int) -> l
 
 
 def resend(conn: Connection, account_id: str, delivery_id: str, now: int) -> None:
-    """Makes a delivery due again, with a fresh day of attempts, and with it those that it waits for.
-
-    Raises NotFound.
-    """
+    """Makes a delivery due now, with a fresh day of attempts, together with those it waits for. Raises NotFound."""
     own = (webhook_deliveries.c.id == delivery_id, webhook_deliveries.c.account_id == account_id)
     again = {"state": "pending", "next_attempt_at": now, "finished_at": None, "attempts": 0, "created_at": now}
     query = update(webhook_deliveries).where(*own).values(again)
@@ -182,12 +179,12 @@ def resend(conn: Connection, account_id: str, delivery_id: str, now: int) -> Non
 
 
 def receiver_of(url: str) -> str:
-    """The scheme, host and port behind a webhook's URL."""
+    """The scheme, host and port of a webhook's URL."""
     return origin_of(parse_address(url).url)[:MAX_RECEIVER]
 
 
 def _next_of_runs(in_flight: InFlight) -> list[ColumnElement[bool]]:
-    """The earliest delivery of each run that waits, save for what is in flight."""
+    """The conditions for the earliest pending delivery of each run, without those excluded."""
     earlier = (_earlier.c.run_id == webhook_deliveries.c.run_id, _earlier.c.seq < webhook_deliveries.c.seq)
     return [
         webhook_deliveries.c.state == "pending",
@@ -199,7 +196,7 @@ def _next_of_runs(in_flight: InFlight) -> list[ColumnElement[bool]]:
 
 
 def _give_up_refused(conn: Connection, run_id: str, now: int) -> None:
-    """Gives up what the receiver has refused often enough, where a later event of the run waits behind it."""
+    """Gives up deliveries refused REFUSED_ENOUGH times, if a later one of the run waits for them."""
     later = (_later.c.run_id == run_id, _later.c.seq > webhook_deliveries.c.seq, _later.c.state == "pending")
     conn.execute(
         update(webhook_deliveries)

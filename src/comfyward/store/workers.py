@@ -1,4 +1,4 @@
-"""Operations on workers and on the catalogs they report."""
+"""Operations on workers and their catalogs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from comfyward.store.rows import text_of
 from comfyward.store.schema import catalogs, workers
 from comfyward.store.statement import Statement
 
-PRESENT_MS = 60_000  # a worker, or a fleet, that was not heard of for this long is not there
+PRESENT_MS = 60_000  # a worker or fleet that has been silent for this long is absent
 
 _DRAIN = Statement(select(workers.c.drain_at).where(workers.c.id == bindparam("worker_id")))
 _HOLDINGS = Statement(
@@ -25,7 +25,7 @@ _HOLDINGS = Statement(
 
 @dataclass(frozen=True)
 class Holding:
-    """A worker that is there, and the models that it holds."""
+    """A present worker and the models it holds."""
 
     worker_id: str
     pool: str
@@ -35,7 +35,7 @@ class Holding:
 
 @dataclass(frozen=True)
 class WorkerRow:
-    """A worker as it last described itself."""
+    """A worker's own description, with what the server knows of it."""
 
     id: str
     incarnation: str
@@ -54,8 +54,8 @@ class WorkerRow:
     drain_at: int | None = None
 
 
-def greet(conn: Connection, worker: WorkerRow) -> str | None:
-    """Writes a worker down; returns the incarnation it replaces when that was another one."""
+def register(conn: Connection, worker: WorkerRow) -> str | None:
+    """Stores a worker. Returns the incarnation that it replaces, if that is another one."""
     before = conn.execute(select(workers.c.incarnation, workers.c.gone_at).where(workers.c.id == worker.id)).first()
     conn.execute(delete(workers).where(workers.c.id == worker.id))
     values = {
@@ -68,36 +68,36 @@ def greet(conn: Connection, worker: WorkerRow) -> str | None:
     return before.incarnation if before and before.incarnation != worker.incarnation else None
 
 
-def see(conn: Connection, worker_id: str, now: int, vitals: dict[str, Any] | None = None) -> None:
-    """Says that a worker is there, and how it is."""
+def touch(conn: Connection, worker_id: str, now: int, vitals: dict[str, Any] | None = None) -> None:
+    """Marks a worker as present, and stores its vitals."""
     values = {} if vitals is None else {"vitals": text_of(vitals)}
     conn.execute(update(workers).where(workers.c.id == worker_id).values(seen_at=now, gone_at=None, **values))
 
 
 def pause(conn: Connection, worker_id: str, now: int | None) -> None:
-    """Says that a worker is to stay away once it has left (None: that it may come back)."""
+    """Keeps a worker from being started again once it has left; None lifts that."""
     conn.execute(update(workers).where(workers.c.id == worker_id).values(paused_at=now))
 
 
 def drain(conn: Connection, worker_id: str, now: int) -> None:
-    """Says that a worker is to finish what it has begun and to leave; in its next life it may stay."""
+    """Orders a worker to finish its runs and leave. Holds for this incarnation only."""
     conn.execute(update(workers).where(workers.c.id == worker_id).values(drain_at=now))
 
 
 def orders_for(conn: Connection, worker_id: str) -> tuple[list[str], bool]:
-    """(leases whose runs somebody asked to cancel, whether the worker is to leave)."""
+    """(leases whose runs are to be cancelled, True if the worker is to drain)."""
     row = _DRAIN(conn, worker_id=worker_id).first()
     return queue.cancelled_leases(conn, worker_id), row is not None and row[0] is not None
 
 
 def paused(conn: Connection) -> list[WorkerRow]:
-    """Workers that are to stay away."""
+    """Workers that are not to be started again."""
     query = select(workers).where(workers.c.paused_at.is_not(None)).order_by(workers.c.id)
     return [_worker(row._mapping) for row in conn.execute(query)]
 
 
 def leave(conn: Connection, worker_id: str, now: int) -> None:
-    """Says that a worker has gone."""
+    """Marks a worker as gone."""
     conn.execute(update(workers).where(workers.c.id == worker_id, workers.c.gone_at.is_(None)).values(gone_at=now))
 
 
@@ -107,13 +107,13 @@ def get(conn: Connection, worker_id: str) -> WorkerRow | None:
 
 
 def find(conn: Connection, seen_after: int) -> list[WorkerRow]:
-    """Workers that are there: seen lately and not gone."""
+    """Present workers: seen since a time and not gone."""
     query = select(workers).where(workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None)).order_by(workers.c.id)
     return [_worker(row._mapping) for row in conn.execute(query)]
 
 
 def holdings(conn: Connection, seen_after: int) -> list[Holding]:
-    """What placement knows of the workers that are there: read by every server, of all of them, again and again."""
+    """The models of each present worker. Every server reads this every few seconds, so it selects few columns."""
     return [
         Holding(worker_id, pool, environment, frozenset(_warm.decode(vitals).warm))
         for worker_id, pool, environment, vitals in _HOLDINGS(conn, seen_after=seen_after)
@@ -121,32 +121,32 @@ def holdings(conn: Connection, seen_after: int) -> list[Holding]:
 
 
 def local_ids(conn: Connection, prefix: str) -> list[str]:
-    """A server's local workers not known to have gone: one that starts has none left of its former life."""
+    """The local workers of a server (by id prefix) that are not marked as gone."""
     own = (workers.c.local == 1, workers.c.id.startswith(prefix, autoescape=True))
     return list(conn.scalars(select(workers.c.id).where(*own, workers.c.gone_at.is_(None))))
 
 
 def last_seen(conn: Connection, limit: int) -> list[WorkerRow]:
-    """Workers whether they are there or not, the one that was seen last at the end."""
+    """The workers seen last, present or not, most recent last."""
     newest = conn.execute(select(workers).order_by(workers.c.seen_at.desc()).limit(limit)).all()
     return [_worker(row._mapping) for row in reversed(newest)]
 
 
 def known_pools(conn: Connection) -> dict[str, str]:
-    """Every pool that a worker has ever served, with the device it had last."""
+    """Every pool that a worker has ever served, with its last device."""
     last = func.max(workers.c.seen_at)
     query = select(workers.c.pool, workers.c.device).group_by(workers.c.pool, workers.c.device).order_by(last)
     return {row.pool: row.device for row in conn.execute(query)}
 
 
 def local_pools(conn: Connection, seen_after: int) -> set[str]:
-    """The pools that servers' own workers have served lately: they are started again when a run asks for one."""
+    """The pools that local workers of any server have served since a time. Their servers can start workers again."""
     query = select(workers.c.pool).where(workers.c.local == 1, workers.c.seen_at >= seen_after).distinct()
     return set(conn.scalars(query))
 
 
 def count_present(conn: Connection, seen_after: int) -> dict[str, int]:
-    """How many workers are there, by pool."""
+    """The number of present workers by pool."""
     query = select(workers.c.pool, func.count()).where(workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None))
     return {row.pool: int(row[1]) for row in conn.execute(query.group_by(workers.c.pool))}
 
@@ -161,12 +161,12 @@ def catalog_digest(conn: Connection, environment: str) -> str | None:
 
 
 def catalog(conn: Connection, environment: str) -> str | None:
-    """The catalog's JSON text, None before any worker has reported one."""
+    """An environment's catalog as JSON text; None before a worker has sent one."""
     return conn.scalar(select(catalogs.c.body).where(catalogs.c.environment == environment))
 
 
 class _Warm(msgspec.Struct):
-    """The part of a worker's vitals that says which models it holds."""
+    """The part of a worker's vitals that placement reads."""
 
     warm: list[str] = []
 

@@ -52,7 +52,7 @@ _DEFAULT_PLACE = Statement(_place.where(workflows.c.is_default == 1))
 
 @dataclass(frozen=True)
 class Place:
-    """What a run needs to know of the workflow that it lands in."""
+    """The columns of a workflow that a new run needs."""
 
     id: str
     accelerator: str | None
@@ -65,7 +65,7 @@ def create(conn: Connection, workflow: Workflow) -> None:
 
 
 def get(conn: Connection, account_id: str, workflow_id: str) -> Workflow:
-    """A workflow of the account; the id "default" means its default one. Raises NotFound."""
+    """A workflow of the account; "default" is its default one. Raises NotFound."""
     query = _DEFAULT if workflow_id == DEFAULT_ALIAS else _BY_ID
     row = conn.execute(query, {"account_id": account_id, "workflow_id": workflow_id}).first()
     if row is None:
@@ -74,7 +74,7 @@ def get(conn: Connection, account_id: str, workflow_id: str) -> Workflow:
 
 
 def place(conn: Connection, account_id: str, workflow_id: str) -> Place:
-    """Where a run of the account lands. Raises NotFound."""
+    """The workflow that a new run goes to; "default" is the account's default one. Raises NotFound."""
     row = (
         _DEFAULT_PLACE(conn, account_id=account_id)
         if workflow_id == DEFAULT_ALIAS
@@ -96,7 +96,7 @@ def find(conn: Connection, account_id: str, before: tuple[int, str] | None, limi
 
 @dataclass(frozen=True)
 class Card:
-    """A workflow in a list: with how many runs it has, its newest run that succeeded, and its owner's name."""
+    """A workflow in a list, with its number of runs, newest successful run, and owner's name."""
 
     workflow: Workflow
     run_count: int
@@ -106,7 +106,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Search:
-    """Which workflows a page shows: words that name, description or tags hold; a tag; newest change first."""
+    """Selects workflows for a page: words in name, description or tags; a tag. Most recently changed first."""
 
     words: str = ""
     tag: str | None = None
@@ -115,12 +115,12 @@ class Search:
 
 
 def cards(conn: Connection, account_id: str, search: Search) -> list[Card]:
-    """The account's workflows."""
+    """The account's workflows that match a search."""
     return _cards(conn, [workflows.c.account_id == account_id], search)
 
 
 def public_cards(conn: Connection, search: Search) -> list[Card]:
-    """Everybody's public workflows."""
+    """Public workflows of all accounts that match a search."""
     return _cards(conn, [_IS_PUBLIC, accounts.c.deleted_at.is_(None)], search)
 
 
@@ -140,7 +140,7 @@ def _cards(conn: Connection, which: list[Any], search: Search) -> list[Card]:
 
 
 def _matches(search: Search) -> list[Any]:
-    """Each word in the name, the description or a tag, whatever its case."""
+    """The conditions of a search: each word in the name, description or tags, ignoring case."""
     places = (workflows.c.name, func.coalesce(workflows.c.description, ""), workflows.c.tags)
     found: list[Any] = [
         or_(*(func.lower(place).contains(word.lower(), autoescape=True) for place in places))
@@ -152,7 +152,7 @@ def _matches(search: Search) -> list[Any]:
 
 
 def newest_result(conn: Connection, workflow_id: str) -> Run | None:
-    """The newest run of a workflow that succeeded."""
+    """The newest successful run of a workflow."""
     own = (runs.c.workflow_id == workflow_id, runs.c.deleted_at.is_(None), runs.c.state == State.SUCCEEDED)
     query = select(*RUN_COLUMNS).where(*own).order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(1)
     row = conn.execute(query).first()
@@ -160,20 +160,20 @@ def newest_result(conn: Connection, workflow_id: str) -> Run | None:
 
 
 def tags(conn: Connection, account_id: str) -> list[str]:
-    """The tags that the account's workflows have, sorted."""
+    """All tags of the account's workflows, sorted."""
     own = (workflows.c.account_id == account_id, workflows.c.deleted_at.is_(None), workflows.c.tags != "[]")
     rows = conn.scalars(select(workflows.c.tags).where(*own))
     return sorted({tag for row in rows for tag in msgspec.json.decode(row)})
 
 
 def names(conn: Connection, account_id: str) -> dict[str, str]:
-    """The names of the account's workflows by id, deleted ones too: their runs are still listed."""
+    """The names of the account's workflows by id, including deleted ones, whose runs are still listed."""
     query = select(workflows.c.id, workflows.c.name).where(workflows.c.account_id == account_id)
     return {row.id: row.name for row in conn.execute(query)}
 
 
 def visible(conn: Connection, account_id: str, workflow_id: str) -> Workflow:
-    """A workflow that the account may look at: its own, or a public one. Raises NotFound."""
+    """A workflow that the account may see: its own, or a public one. Raises NotFound."""
     try:
         return get(conn, account_id, workflow_id)
     except NotFound:
@@ -185,14 +185,14 @@ def visible(conn: Connection, account_id: str, workflow_id: str) -> Workflow:
 
 
 def restore(conn: Connection, account_id: str, workflow_id: str, now: int) -> Workflow:
-    """Takes a deletion back. Raises NotFound."""
+    """Undoes a deletion. Raises NotFound."""
     own = (workflows.c.id == workflow_id, workflows.c.account_id == account_id)
     conn.execute(update(workflows).where(*own).values(deleted_at=None, updated_at=now))
     return get(conn, account_id, workflow_id)
 
 
 def change(conn: Connection, account_id: str, workflow_id: str, values: dict[str, Any], now: int) -> Workflow:
-    """Changes the given columns and returns the workflow. Raises NotFound."""
+    """Updates the given columns and returns the workflow. Raises NotFound."""
     workflow = get(conn, account_id, workflow_id)
     if "tags" in values:
         values = {**values, "tags": text_of(values["tags"])}
@@ -201,7 +201,7 @@ def change(conn: Connection, account_id: str, workflow_id: str, values: dict[str
 
 
 def remove(conn: Connection, account_id: str, workflow_id: str, now: int) -> Workflow:
-    """Hides a workflow; its runs stay readable by their ids. Raises NotFound, and Conflict for the default one."""
+    """Hides a workflow; its runs stay readable by id. Raises NotFound, or Conflict for the default one."""
     workflow = get(conn, account_id, workflow_id)
     if workflow.is_default:
         raise Conflict("The default workflow cannot be deleted.")

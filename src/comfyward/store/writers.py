@@ -1,4 +1,4 @@
-"""Writes that wait share a commit: the price of one is a round trip and a disk that says it is durable."""
+"""Group commit: pending writes share one commit, which costs a round trip and a disk sync."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_SHARED = 64
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a write came to: what it returned, or what it raised."""
+    """A write's result, or the exception that it raised."""
 
     result: Any = None
     failure: BaseException | None = None
@@ -30,7 +30,7 @@ class Outcome:
 
 @dataclass(eq=False)
 class Write:
-    """An operation that waits for its turn."""
+    """A pending operation."""
 
     call: Callable[[Connection], Any]
     answer: asyncio.Future[Any]
@@ -38,9 +38,9 @@ class Write:
 
 
 class Writers:
-    """Threads that each take all writes that wait (at most MAX_SHARED) and hand them to `commit`.
+    """Threads that each take all pending writes (at most MAX_SHARED) and pass them to `commit`.
 
-    `commit` returns an outcome for each, none before it is durable; it may not raise.
+    `commit` returns an outcome for each write once all are durable; it must not raise.
     """
 
     def __init__(self, threads: int, commit: Callable[[Sequence[Write]], Sequence[Outcome]]) -> None:
@@ -51,16 +51,16 @@ class Writers:
             thread.start()
 
     async def write(self, call: Callable[[Connection], R]) -> R:
-        """What the operation returned, once that is durable. Raises what it raised, and Unavailable after `close`."""
+        """Runs an operation and returns its result once durable. Raises its exception, or Unavailable after `close`."""
         if self._is_closed:
             raise Unavailable("The database is closed.")
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.put(Write(call, answer))
-        # A caller that goes away must not take a write back that others share.
+        # A caller that is cancelled must not cancel a write that shares a commit with others.
         return await asyncio.shield(answer)
 
     def close(self) -> None:
-        """Returns when every write that waits is done."""
+        """Finishes the pending writes."""
         self._is_closed = True
         for _ in self._threads:
             self._waiting.put(None)
@@ -72,7 +72,7 @@ class Writers:
         while not closing and (first := self._waiting.get()) is not None:
             shared, closing = self._shared(first)
             for write, outcome in zip(shared, self._commit(shared), strict=True):
-                _tell(write.answer, outcome)
+                _resolve(write.answer, outcome)
 
     def _shared(self, first: Write) -> tuple[list[Write], bool]:
         shared = [first]
@@ -87,8 +87,8 @@ class Writers:
         return shared, False
 
 
-def _tell(answer: asyncio.Future[Any], outcome: Outcome) -> None:
-    with contextlib.suppress(RuntimeError):  # its event loop has ended, and whoever waited with it
+def _resolve(answer: asyncio.Future[Any], outcome: Outcome) -> None:
+    with contextlib.suppress(RuntimeError):  # its event loop has ended
         answer.get_loop().call_soon_threadsafe(_settle, answer, outcome)
 
 

@@ -1,19 +1,19 @@
-"""What a ComfyUI installation offers, as its extension exports it and the server keeps it.
+"""The catalog of a ComfyUI installation, as its extension exports it and the server stores it.
 
-The wire form is JSON; the last six came later, and a worker of before does not send them:
+The wire form is JSON. An older worker does not send the last six keys:
 
     {"comfyui_version": "0.3.75",
      "nodes":     {class: entry of ComfyUI's /object_info},
      "folders":   {class: {input: model folder, or "input" for files of the caller}},
-     "unchecked": {class: [inputs that the class checks itself], or ["*"] for all},
+     "unchecked": {class: [inputs that the class validates itself], or ["*"] for all},
      "models":    {folder: [file names that every worker has]},
-     "kinds":     {folder: [Listing]}: which files ComfyUI finds in a model folder,
-     "listings":  {class: {input: [Listing]}}: which files an input offers,
-     "follows":   {class: [directories on which its lists depend in a way that does not show; "*" when anything may]},
-     "open_types": {class: {"inputs": [names], "outputs": whether}}: types that meet others than their names say,
-     "checks_combos": whether ComfyUI compares a value with the choices of a COMBO,
+     "kinds":     {folder: [Listing]}: the files that ComfyUI finds in a model folder,
+     "listings":  {class: {input: [Listing]}}: the files that an input offers,
+     "follows":   {class: [directories on which its lists depend in an unknown way; "*" for any]},
+     "open_types": {class: {"inputs": [names], "outputs": bool}}: types that also accept other types,
+     "checks_combos": true if ComfyUI checks a value against the choices of a COMBO,
      "failures":  [Failure]: packs, and files of ComfyUI's own, that did not load,
-     "model_info": {folder: {file name: what comfyui-tooling-nodes says of it}}, where that pack is installed}
+     "model_info": {folder: {file name: metadata from comfyui-tooling-nodes}}, if that pack is installed}
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MODELS = "models"
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One input of a node class, as /object_info describes it."""
+    """An input of a node class, as in /object_info."""
 
     name: str
     type: Any  # a type name, or the list of a combo's options
@@ -50,7 +50,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Failure:
-    """A pack (or a file of ComfyUI's own nodes, or a single class) that did not load. `classes` may be incomplete."""
+    """A pack, a file of ComfyUI's own nodes, or a class that did not load. `classes` may be incomplete."""
 
     name: str
     error: str
@@ -104,7 +104,7 @@ class Catalog:
         )
 
     def inputs(self, class_type: str) -> Iterator[InputSpec]:
-        """The required and optional inputs of a class, in its own order."""
+        """The required and optional inputs of a class, in their declared order."""
         sections = self.nodes.get(class_type, {}).get("input") or {}
         is_open = self.open_types.get(class_type, {}).get("inputs", ())
         for section in ("required", "optional"):
@@ -115,35 +115,35 @@ class Catalog:
                 yield InputSpec(name, "*" if name in is_open else spec[0], options, required=section == "required")
 
     def is_choice(self, class_type: str, input_name: str) -> bool:
-        """Whether an input takes one of some words that are no files."""
+        """True if an input takes one of several words that are not files."""
         sections = self.nodes.get(class_type, {}).get("input") or {}
         specs = [(sections.get(section) or {}).get(input_name) for section in ("required", "optional")]
         is_list = any(isinstance(spec, list) and spec and isinstance(spec[0], list) for spec in specs)
         return is_list and not self.listings_of(class_type, input_name)
 
     def outputs(self, class_type: str) -> list[Any] | None:
-        """The types of a class's outputs; None when only ComfyUI knows them."""
+        """The types of a class's outputs; None if only ComfyUI knows them."""
         if class_type not in self.nodes or self.open_types.get(class_type, {}).get("outputs"):
             return None
         return list(self.nodes[class_type].get("output") or ())
 
     def has(self, class_type: str) -> bool:
-        """Whether ComfyUI has a class, one that could not describe itself included."""
+        """True if ComfyUI has a class, even one that failed to describe itself."""
         return class_type in self.nodes or class_type in self._undescribed
 
     def may_be_output(self, class_type: str) -> bool:
         return class_type in self._undescribed or bool(self.nodes[class_type].get("output_node"))
 
     def is_core(self, class_type: str) -> bool:
-        """Whether a class comes with ComfyUI."""
+        """True if a class is part of ComfyUI itself."""
         return class_type not in self.packs
 
     def folder(self, class_type: str, input_name: str) -> str | None:
-        """The model folder (or "input") whose file names an input takes."""
+        """The model folder (or "input") whose file names an input takes; None for other inputs."""
         return self.folders.get(class_type, {}).get(input_name)
 
     def listings_of(self, class_type: str, input_name: str) -> list[Listing]:
-        """Which files an input offers; none when it offers no files."""
+        """The files that an input offers; empty if it offers none."""
         found = self.listings.get(class_type, {}).get(input_name)
         if found is not None:
             return found
@@ -153,15 +153,15 @@ class Catalog:
         return [Listing(INPUT_FOLDER)] if folder == INPUT_FOLDER else self.listings_of_kind(folder)
 
     def listings_of_kind(self, kind: str) -> list[Listing]:
-        """Which files ComfyUI finds in a model folder."""
+        """The files that ComfyUI finds in a model folder."""
         return self.kinds.get(kind) or [Listing(f"{MODELS}/{kind}")]
 
     def places(self, class_type: str, input_name: str, text: str) -> set[str]:
-        """Where a file may lie for which an input's text stands."""
+        """The paths at which the file named by an input's text may be."""
         return places(self.listings_of(class_type, input_name), text)
 
     def names(self, paths: Paths) -> dict[str, set[str]]:
-        """The names of some files by the model folder in which ComfyUI finds them; "input" for the caller's own.
+        """The names of files by the model folder in which ComfyUI finds them; "input" for input files.
 
         >>> catalog = Catalog(kinds={"text_encoders": [Listing("models/text_encoders"), Listing("models/clip")]})
         >>> catalog.names(Paths(["/models/clip/a.safetensors"]))["text_encoders"]
@@ -177,7 +177,7 @@ class Catalog:
         return {kind: names for kind, found in listings.items() if (names := paths.offered(found))}
 
     def models_with(self, own: Paths) -> dict[str, list[str]]:
-        """The names of models by folder: those that every worker has, and these files of an account."""
+        """Model names by folder: those that every worker has, and those among an account's files."""
         found = {kind: dict.fromkeys(names) for kind, names in self.models.items()}
         for kind, names in self.names(own).items():
             if kind != INPUT_FOLDER:
@@ -185,22 +185,22 @@ class Catalog:
         return {kind: sorted(names) for kind, names in sorted(found.items())}
 
     def lists_change(self, class_type: str, brought: Paths) -> bool:
-        """Whether some lists of a class may be others than the catalog's, with these files beside a run."""
+        """True if the files of a run may change a class's lists, so that the catalog's do not hold."""
         follows = self.follows.get(class_type, ())
         return "*" in follows or any(brought.below(directory) for directory in follows)
 
     @cached_property
     def display_names(self) -> dict[str, str]:
-        """What ComfyUI calls each class where people see it."""
+        """Display names by class."""
         return {name: str(info.get("display_name") or name) for name, info in self.nodes.items()}
 
     def checks_itself(self, class_type: str, input_name: str) -> bool:
-        """Whether the class validates an input by its own code, so that nobody else can."""
+        """True if the class validates an input with its own code, so that nobody else can."""
         names = self.unchecked.get(class_type, ())
         return "*" in names or input_name in names
 
     def why_missing(self, class_type: str) -> str | None:
-        """What is known of a class that is not there: which pack has it and why that did not load."""
+        """The reason why a class is missing, such as a pack that did not load; None if it is unknown."""
         for failure in self.failures:
             if class_type in failure.classes:
                 return f"it comes from {failure.name}, which did not load: {failure.error}"
@@ -209,7 +209,7 @@ class Catalog:
 
     @cached_property
     def directories(self) -> set[str]:
-        """Every model folder that ComfyUI or a node reads."""
+        """All model folders that ComfyUI or a node reads."""
         of_inputs = (listing for inputs in self.listings.values() for found in inputs.values() for listing in found)
         of_kinds = (listing for found in self.kinds.values() for listing in found)
         found = {listing.directory for listing in (*of_inputs, *of_kinds)} | {
@@ -219,7 +219,7 @@ class Catalog:
 
     @cached_property
     def packs(self) -> dict[str, str]:
-        """The pack of each class that does not come with ComfyUI."""
+        """Packs by class, for classes that are not part of ComfyUI itself."""
         packs = {}
         for name, info in self.nodes.items():
             module = str(info.get("python_module", ""))

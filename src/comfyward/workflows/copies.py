@@ -1,7 +1,7 @@
-"""What a copy of somebody else's workflow holds: all that makes it work, and no name of a file of its owner's. Pure.
+"""Removes private names from the copy of another account's workflow. Pure.
 
-Inputs that take a file are emptied unless the new account can use that name. Names of models stay: without them nobody
-could tell which to bring.
+Inputs that take a file are emptied unless the new account has a file of that name. Names of models stay: the new owner
+has to know which ones to bring.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from comfyward.workflows.references import ASSET
 
 EMPTY = ""
 _WIDGETS = "widgets_values"
-_LEFT = (" [output]", " [temp]")  # by a run of the owner's
+_OUTPUTS = (" [output]", " [temp]")  # of the owner's runs
 _FILE = re.compile(r"[^\n]+\.\w{1,5}( \[\w+\])?")
 
 
 class Cleaner:
-    """Cleans one workflow: its API graph first, which tells which of its texts name files.
+    """Cleans one workflow. `graph` must come first: it finds out which texts name files.
 
-    `owners` are the names of the owner's files below input/, `usable` those of whoever gets the copy.
+    `owners` are the names of the owner's files below input/, `usable` those of the new account.
     """
 
     def __init__(self, catalog: Catalog | None, owners: Iterable[str], usable: Iterable[str]) -> None:
@@ -31,11 +31,11 @@ class Cleaner:
         self._emptied, self._kept = set[str](), set[str]()
 
     def graph(self, prompt: Mapping[str, Any]) -> dict[str, Any]:
-        """A graph in the API's format, for the new account."""
+        """The API-format graph for the new account."""
         return {node_id: self._node(node) for node_id, node in prompt.items()}
 
     def editor_graph(self, value: Any) -> Any:
-        """A graph in the editor's format, or a part of one, for the new account."""
+        """The editor-format graph, or a part of it, for the new account."""
         match value:
             case {"widgets_values": widgets}:
                 class_type = str(value.get("type"))
@@ -78,7 +78,7 @@ class Cleaner:
                 return value
 
     def _is_private(self, text: str, class_type: str) -> bool:
-        if text.endswith(_LEFT):
+        if text.endswith(_OUTPUTS):
             return True
         name = _plain(text)
         if not name or name in self._usable or text in self._choices(class_type):
@@ -86,13 +86,13 @@ class Cleaner:
         return text in self._emptied or name in self._owners
 
     def _may_be_a_file(self, text: str, class_type: str) -> bool:
-        """Whether a node of the editor that is not in the API graph, such as a muted one, has a file's name here."""
+        """True if a text may name a file in a node that is not in the API graph, such as a muted one."""
         folders = self._catalog.folders.get(class_type, {}).values()
         known = self._kept | self._usable | self._choices(class_type)
         return INPUT_FOLDER in folders and _FILE.fullmatch(text) is not None and _plain(text) not in known
 
     def _choices(self, class_type: str) -> set[Any]:
-        """What the class itself offers, which is no name of a file of the owner's."""
+        """The class's own choices, which are not names of the owner's files."""
         if class_type not in self._catalog.nodes:
             return set()
         folders = self._catalog.folders.get(class_type, {})
@@ -101,7 +101,7 @@ class Cleaner:
 
 
 def _with_folders(names: Iterable[str]) -> set[str]:
-    """File names, and the folders that they lie in: nodes read whole folders by their name too."""
+    """File names and the folders above them, since nodes can also read whole folders."""
     found = set(names)
     for name in list(found):
         parts = name.split("/")[:-1]

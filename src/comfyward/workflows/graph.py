@@ -1,4 +1,4 @@
-"""What a graph is: ComfyUI's API format, parsed, walked and described."""
+"""A graph in ComfyUI's API format: parsing, walking, description."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Text:
-    """A text somewhere in an input of a node; `is_nested` when it stands in an object or a list there."""
+    """A string in an input of a node; `is_nested` if it is inside an object or a list."""
 
     node: Node
     input_name: str
@@ -40,7 +40,7 @@ class Graph:
     nodes: dict[str, Node]
 
     def strings(self) -> Iterator[tuple[Node, str, str]]:
-        """Every (node, input name, text) with a plain text value."""
+        """Every (node, input name, value) with a plain string value."""
         for node in self.nodes.values():
             for name, value in node.inputs.items():
                 if isinstance(value, str):
@@ -48,7 +48,7 @@ class Graph:
 
     @functools.cached_property
     def texts(self) -> Sequence[Text]:
-        """Every text in the inputs, those in objects and lists too."""
+        """All strings in the inputs, including those in objects and lists."""
         return tuple(self._texts())
 
     def _texts(self) -> Iterator[Text]:
@@ -65,7 +65,7 @@ class Graph:
 
 
 def names_of(graph: Graph, classes: Mapping[str, str]) -> dict[str, str]:
-    """What people call each node: its title, else its class's name in `classes`, with a number where others share it.
+    """Display names by node id: the title or the class's name in `classes`, numbered where several nodes share one.
 
     >>> names_of(parse_graph({"1": {"class_type": "Load"}, "2": {"class_type": "Load"}}), {"Load": "Load Image"})
     {'1': 'Load Image 1', '2': 'Load Image 2'}
@@ -76,7 +76,7 @@ def names_of(graph: Graph, classes: Mapping[str, str]) -> dict[str, str]:
 
 
 def told_apart(names: Sequence[str]) -> list[str]:
-    """The names, with a number after each that is not the only one of its kind."""
+    """The names, with a number added to each that occurs more than once."""
     counts, numbers = Counter(names), Counter[str]()
     taken = {name for name, count in counts.items() if count == 1}
     found = []
@@ -91,7 +91,7 @@ def told_apart(names: Sequence[str]) -> list[str]:
 
 
 def is_link(value: object) -> bool:
-    """Whether an input's value points at another node's output: [node id, slot]."""
+    """True if an input's value is a link to another node's output: [node id, slot]."""
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str):
         return False
     return isinstance(value[1], int) or (isinstance(value[1], float) and value[1].is_integer())
@@ -110,13 +110,13 @@ def _texts_in(value: Any) -> Iterator[str]:
 
 
 def parse_graph(prompt: object) -> Graph:
-    """The graph of a request's `prompt`. Raises InvalidGraph when it is not an API-format graph."""
+    """Parses the graph in a request's `prompt`. Raises InvalidGraph if it is not in the API format."""
     if not isinstance(prompt, dict):
         raise InvalidGraph("'prompt' must be an object of nodes.", hint=EXPORT)
     if isinstance(prompt.get("nodes"), list) and "links" in prompt:
         raise InvalidGraph(
             "'prompt' is a workflow in the editor's format, which cannot be run.",
-            hint="In ComfyUI choose File > Export (API) and send that file's content as 'prompt'.",
+            hint="In ComfyUI, choose File > Export (API) and send the content of that file as 'prompt'.",
             type="workflow_format_ui",
         )
     if not prompt:
@@ -129,7 +129,7 @@ def parse_graph(prompt: object) -> Graph:
 
 
 def is_shallow(graph: Any) -> bool:
-    """Whether whatever walks a graph may do so by recursion."""
+    """True if a graph is shallow enough to be walked by recursion."""
     level: list[Any] = [graph] if isinstance(graph, dict | list) else []
     for _ in range(MAX_DEPTH):
         level = [
@@ -157,7 +157,7 @@ def _parse_node(node_id: str, node: object) -> Node:
 
 
 def only_for(prompt: dict[str, Any], targets: Sequence[str]) -> dict[str, Any]:
-    """The part of a graph on which some of its nodes depend, those nodes included."""
+    """The part of a graph that some of its nodes depend on, including those nodes."""
     waiting, kept = [target for target in targets if target in prompt], dict[str, Any]()
     while waiting:
         node_id = waiting.pop()
@@ -171,9 +171,9 @@ def only_for(prompt: dict[str, Any], targets: Sequence[str]) -> dict[str, Any]:
 
 
 def describe(graph: Graph, extra_data: object, packs: dict[str, str]) -> dict[str, Any]:
-    """The run object's `metadata`: packs, node classes, checkpoints, note texts and groups (shape: ComfyICU's).
+    """A run's `metadata`, in ComfyICU's shape: packs, node classes, checkpoints, notes and groups.
 
-    `packs` gives the pack of a class; notes and groups come from the editor's graph in `extra_data`, when it is there.
+    `packs` holds packs by class. Notes and groups come from the editor's graph in `extra_data`, if any.
     """
     editor = _editor_graph(extra_data)
     checkpoints = {text for _, name, text in graph.strings() if name == "ckpt_name"}

@@ -1,4 +1,4 @@
-"""The inputs of a graph by name: what a form shows of them, and the graph with other values in them. Pure."""
+"""The named inputs of a graph: their types for forms, and the graph with other values. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from comfyward.workflows.validation import check_file, known_files
 
 Kind = Literal["text", "long text", "integer", "number", "switch", "choice", "colour", "file"]
 
-# What somebody who never saw the graph wants to change, in the order in which a form shows it.
+# The inputs that somebody who has never seen the graph wants to change, in the order of a form.
 _WANTED = ("text", "prompt", "image", "video", "audio", "seed", "noise_seed", "steps", "cfg", "width", "height")
-# Texts that name places in ComfyUI rather than what to make.
+# Strings that concern ComfyUI rather than the result.
 _PLUMBING = ("filename_prefix",)
 MAX_SHOWN = 8
 _COLOUR = re.compile("#[0-9a-fA-F]{6}")
@@ -25,14 +25,14 @@ _COLOUR = re.compile("#[0-9a-fA-F]{6}")
 
 @dataclass(frozen=True)
 class Input:
-    """A plain value in a graph. `folder` is where a file's name comes from: "input", or a model folder.
+    """A plain value in a graph. `folder` is the folder of a file's name: "input", or a model folder.
 
     `is_here` is False for a file that a run would not find.
     """
 
     node_id: str
     name: str
-    node: str  # what people call it
+    node: str  # its display name
     label: str
     kind: Kind
     value: Any
@@ -45,12 +45,12 @@ class Input:
 
     @property
     def key(self) -> str:
-        """How a form and a command line name it: `3.seed`."""
+        """Its name in forms and on the command line: `3.seed`."""
         return f"{self.node_id}.{self.name}"
 
     @property
     def shown(self) -> Any:
-        """The value as a form's field has it."""
+        """The value of its field in a form."""
         return f"#{self.value & 0xFFFFFF:06x}" if self.kind == "colour" and isinstance(self.value, int) else self.value
 
     @property
@@ -59,7 +59,7 @@ class Input:
 
 
 def inputs_of(graph: Graph, catalog: Catalog | None, own: Paths | None = None) -> list[Input]:
-    """Every plain value of a graph, typed as the catalog says, else as the value itself looks.
+    """All plain values of a graph, typed by the catalog, or by their value if it does not know them.
 
     `own` holds the files that the account can use by name.
     """
@@ -89,19 +89,19 @@ def shown_by_default(inputs: list[Input]) -> list[Input]:
 
 
 def with_missing(shown: list[Input], inputs: list[Input]) -> list[Input]:
-    """What a form shows, and every input whose file is not here: it has to be chosen before a run."""
+    """The inputs of a form, plus those whose file is missing: one has to be chosen before a run."""
     keys = {each.key for each in shown}
     return [*shown, *(each for each in inputs if not each.is_here and each.key not in keys)]
 
 
 def chosen(inputs: list[Input], keys: Iterable[str]) -> list[Input]:
-    """Those inputs that some keys name, in the keys' order; keys of inputs that are gone are left out."""
+    """The inputs with these keys, in the keys' order; unknown keys are left out."""
     by_key = {each.key: each for each in inputs}
     return [by_key[key] for key in keys if key in by_key]
 
 
 def with_values(prompt: Mapping[str, Any], values: Iterable[tuple[Input, Any]]) -> dict[str, Any]:
-    """The graph with other values in some of its inputs."""
+    """The graph with new values in some inputs."""
     changed = {node_id: dict(node) for node_id, node in prompt.items()}
     for each, value in values:
         node = changed[each.node_id]
@@ -110,7 +110,7 @@ def with_values(prompt: Mapping[str, Any], values: Iterable[tuple[Input, Any]]) 
 
 
 def parse(each: Input, text: str) -> Any:
-    """What somebody typed, as the input's own type. Raises InvalidValue naming the input."""
+    """Parses a form's text as the input's type. Raises InvalidValue, naming the input."""
     try:
         match each.kind:
             case "integer":
@@ -130,14 +130,14 @@ def parse(each: Input, text: str) -> Any:
 
 
 def _colour(each: Input, text: str) -> int | str:
-    """#rrggbb, as the graph writes its colours: a number or a text."""
+    """A #rrggbb colour in the type that the graph uses: an integer or a string."""
     if not _COLOUR.fullmatch(text):
         raise ValueError(text)
     return int(text[1:], 16) if isinstance(each.value, int) else text
 
 
 def refuse_unchosen(filled: Mapping[str, tuple[Input, Any]]) -> None:
-    """Raises InvalidGraph for files that are yet to be chosen: to ComfyUI no name is the name of the whole folder."""
+    """Raises InvalidGraph if a file is not chosen: ComfyUI would read an empty name as the whole folder."""
     about: dict[str, Any] = {"type": "value_not_in_list", "received": "", "folder": INPUT_FOLDER}
     unchosen = [
         about | {"node_id": each.node_id, "node": each.node, "input": each.name}
@@ -145,7 +145,7 @@ def refuse_unchosen(filled: Mapping[str, tuple[Input, Any]]) -> None:
         if each.takes_upload and value == "" and "" not in each.choices
     ]
     if unchosen:
-        raise InvalidGraph("Files are to be chosen.", type=about["type"], problems=unchosen)
+        raise InvalidGraph("Choose a file for each empty input.", type=about["type"], problems=unchosen)
 
 
 def _within(each: Input, number: float) -> float:

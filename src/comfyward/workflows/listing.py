@@ -1,7 +1,7 @@
-"""Which files an input offers, and under which texts: what ComfyUI itself showed of it (extension, `probes.py`).
+"""The files that an input offers, and the strings that stand for them, as found by our extension (`probes.py`). Pure.
 
-A loader's list is what its pack makes of a folder: names with a prefix, without their suffix, of certain suffixes only,
-of several folders together. Pure.
+A pack may list a folder in its own way: names with a prefix, without a suffix, of some suffixes only, or of several
+folders together.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# What of a file's name, relative to the folder, is in the text: all of it, without its suffix, the last part, or the
-# folder that holds the file.
+# The part of a file's name, relative to the folder, that is in the string: all of it, all but its suffix, the last
+# part, or the folder that contains the file.
 Part = Literal["name", "stem", "base", "base stem", "folder"]
 
 
 @dataclass(frozen=True)
 class Listing:
-    """One folder (`models/loras`, `input`) as an input offers it. `suffixes` is None where any will do."""
+    """One folder (`models/loras`, `input`) as an input offers it. `suffixes` None accepts all."""
 
     directory: str
     part: Part = "name"
@@ -32,7 +32,7 @@ class Listing:
         return cls(directory, part, before, after, None if suffixes is None else frozenset(suffixes))
 
     def texts_of(self, name: str) -> list[str]:
-        """What stands for a file in the input's list; nothing when the file is not offered."""
+        """The strings for a file in the input's list; none if the file is not offered."""
         stem, suffix = posixpath.splitext(name)
         if self.suffixes is not None and suffix.lower() not in self.suffixes:
             return []
@@ -51,7 +51,7 @@ class Listing:
         return [f"{self.before}{text}{self.after}" for text in inner]
 
     def paths_of(self, text: str) -> set[str]:
-        """Where a file may lie for which a text stands."""
+        """The paths at which the file for a string may be."""
         if not text.startswith(self.before) or not text.endswith(self.after) or self.part == "folder":
             return set()
         inner = text[len(self.before) : len(text) - len(self.after)]
@@ -59,14 +59,14 @@ class Listing:
         return {path for suffix in suffixes if (path := _beneath(self.directory, inner + suffix)) is not None}
 
     def folder_of(self, text: str) -> str | None:
-        """The folder for which a text stands where an input offers folders."""
+        """The folder for a string, if the input offers folders; else None."""
         if self.part != "folder" or not text.startswith(self.before) or not text.endswith(self.after):
             return None
         return _beneath(self.directory, text[len(self.before) : len(text) - len(self.after)])
 
 
 class Paths:
-    """The paths of some files (`/models/loras/a.safetensors`), to be asked by folder again and again."""
+    """A set of file paths (`/models/loras/a.safetensors`), indexed by folder on demand."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._set = set(paths)
@@ -87,17 +87,17 @@ class Paths:
         return self._below[directory]
 
     def offered(self, listings: Iterable[Listing]) -> set[str]:
-        """What stands for these files in the list of an input."""
+        """The strings for these files in an input's list."""
         return {text for each in listings for name in self.below(each.directory) for text in each.texts_of(name)}
 
 
 def places(listings: Collection[Listing], text: str) -> set[str]:
-    """Where a file may lie for which a text stands in an input."""
+    """The paths at which the file for an input's string may be."""
     return {path for listing in listings for path in listing.paths_of(text)}
 
 
 def _beneath(directory: str, name: str) -> str | None:
-    """The path of a name below a folder as ComfyUI reads it (`./a//b` is `a/b`); None when it leads out."""
+    """The path of a name below a folder, normalized like in ComfyUI (`./a//b` is `a/b`); None if it leads out."""
     if not name or name.startswith("/") or "\0" in name:
         return None
     normal = posixpath.normpath(name)

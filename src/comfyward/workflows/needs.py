@@ -1,4 +1,4 @@
-"""The models and files that a graph needs: for placement, and to attach what an account has under a plain name."""
+"""The models and files that a graph needs: for placement, and to attach files that the account has by name."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from comfyward.workflows.separators import BACKSLASH
 MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".sft", ".pkl", ".gguf", ".onnx")
 MAX_NAME_LENGTH = 512
 
-# Files that a text mentions: (how, the model folder, the suffixes that may be left out). The first is ComfyUI's own
+# Files mentioned inside a string: (pattern, model folder, optional suffixes). The first is ComfyUI's own
 # (source: comfy/sd1_clip.py, load_embed); the second is what prompt nodes of many packs read.
 _MENTIONS = (
     (re.compile(r"embedding:\s*(\S+)"), "embeddings", ("", ".safetensors", ".pt", ".bin")),
     (re.compile(r"<lora:([^:>\n]+)"), "loras", ("", ".safetensors", ".pt", ".ckpt", ".bin")),
 )
-# What may follow a name without a space: a comma, the end of a bracket, a weight.
+# Characters that may follow a name without a space: a comma, a closing bracket, a weight.
 _ENDS = re.compile(r"[,;:()\[\]{}<>|\"']")
 
 
 def models_of(graph: Graph) -> list[str]:
-    """The model file names that a graph's inputs hold, sorted, once each."""
+    """The distinct model file names in a graph's inputs, sorted."""
     return sorted({text.value for text in _names(graph) if text.value.lower().endswith(MODEL_SUFFIXES)})
 
 
 def model_urls(editor_graph: Any) -> dict[str, str]:
-    """Where models are, by file name, as whoever made a graph in the editor's format noted it there."""
+    """Download URLs of models by file name, as noted in a graph in the editor's format."""
     urls: dict[str, str] = {}
     waiting = [editor_graph]
     while waiting:
@@ -50,24 +50,26 @@ def model_urls(editor_graph: Any) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class PlacesNamed:
-    """Where files and folders would lie for which a graph's texts stand."""
+    """The paths of the files and folders that a graph may name."""
 
     paths: set[str]
     folders: set[str]
 
 
 def places_named(graph: Graph, catalog: Catalog | None) -> PlacesNamed:
-    """Where to look for what a graph's texts may name.
+    """The paths at which to look for the files that a graph may name.
 
-    An input that offers files says in which folders. Any other text (in an object or a list, in JSON, in an input that
-    only its pack's own page fills) may name a file or a folder of the caller, or a model in any folder.
+    An input that offers files has known folders. Any other string (in an object or list, in JSON, in an input that
+    only a pack's own page fills) may name an input file or folder, or a model in any folder.
     """
     directories = [Listing(INPUT_FOLDER), *(Listing(directory) for directory in sorted(_directories(catalog)))]
     anywhere = [Listing(INPUT_FOLDER, "folder")]
     paths, folders = set[str](), set[str]()
     for text, offered in _offered(graph, catalog):
         listings = offered or (directories if text.value.lower().endswith(MODEL_SUFFIXES) else directories[:1])
-        paths |= places(listings, text.value.removesuffix(" [input]"))  # ComfyUI's own word for where it looks anyway
+        paths |= places(
+            listings, text.value.removesuffix(" [input]")
+        )  # ComfyUI's mark for the folder that is its default
         folders.update(folder for each in offered or anywhere if (folder := each.folder_of(text.value)) is not None)
     for text in graph.texts:
         paths |= set(_mentioned(text.value, catalog))
@@ -75,7 +77,7 @@ def places_named(graph: Graph, catalog: Catalog | None) -> PlacesNamed:
 
 
 def _offered(graph: Graph, catalog: Catalog | None) -> Iterator[tuple[Text, list[Listing]]]:
-    """The texts that may be names, each with what its input offers; words that are chosen from a list are none."""
+    """The strings that may be file names, with the listings of their inputs; without choices from word lists."""
     for text in _names(graph):
         if catalog is None or text.is_nested:
             listings: list[Listing] = []
@@ -89,7 +91,7 @@ def _offered(graph: Graph, catalog: Catalog | None) -> Iterator[tuple[Text, list
 
 
 def _names(graph: Graph) -> Iterator[Text]:
-    """The texts of a graph that may be names; those inside JSON texts too."""
+    """The strings of a graph that may be file names, including those inside JSON strings."""
     for text in graph.texts:
         if len(text.value) <= MAX_NAME_LENGTH:
             yield text
@@ -125,7 +127,7 @@ def _mentioned(text: str, catalog: Catalog | None) -> Iterator[str]:
 
 
 def _as_written(mention: str) -> Iterable[str]:
-    """What a mention may name: all of it, or its beginning up to what may follow a name; brackets may be escaped."""
+    """The names that a mention may stand for: all of it, or its beginning up to an end character, unescaped."""
     plain = mention.strip().replace("\\(", "(").replace("\\)", ")")
     ends = [match.start() for match in _ENDS.finditer(plain)]
     return {plain, *(plain[:end] for end in ends)} - {""}

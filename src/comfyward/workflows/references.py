@@ -1,12 +1,11 @@
-"""What a graph names that is not a plain file of the run: assets by id, and files that earlier runs left.
+"""References in a graph to assets by id, and to outputs of earlier runs.
 
-An asset stands where a file's name would (source: Comfy API v2, `AssetReference`):
+An asset takes the place of a file's name (source: Comfy API v2, `AssetReference`):
 
     {"__type": "core/ASSET", "info": {"id": "<uuid>", "hash": "blake3:…", "file_path": "photo.png"}}
 
-A file that an earlier run left is a text as ComfyUI writes it: `<run id>/picture_00001_.png [output]`, or `[temp]` for
-what a node only showed; without a run the newest of the name is meant. Both are replaced by the name under which the
-file is placed for the run.
+An output is a string in ComfyUI's form: `<run id>/picture_00001_.png [output]`, or `[temp]` for a temporary file;
+without a run id it means the newest of that name. Both are replaced by the name of the file in the new run.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from comfyward.workflows.catalog import INPUT_FOLDER, Catalog
 from comfyward.workflows.listing import Listing
 
 ASSET = "core/ASSET"
-MAX_LEFT_LENGTH = 1024
-_LEFT = re.compile(r"(.+) \[(output|temp)\]", re.DOTALL)
+MAX_OUTPUT_LENGTH = 1024
+_OUTPUT = re.compile(r"(.+) \[(output|temp)\]", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class AssetReference:
 
 @dataclass(frozen=True)
 class ResultReference:
-    """A file that a run left: `kind` is "output" or "temp", the first folder of `path` may be the run's id."""
+    """A file of an earlier run. `kind` is "output" or "temp"; the first folder of `path` may be the run's id."""
 
     path: str
     kind: str
@@ -46,7 +45,7 @@ Reference = AssetReference | ResultReference
 
 @dataclass(frozen=True)
 class Named:
-    """What stands behind a reference: a blob, and the path that its owner gave it (relative, `models/…` or a name)."""
+    """The target of a reference: a blob, and its owner's path for it (relative, `models/…` or a name)."""
 
     digest: str
     size: int
@@ -55,14 +54,14 @@ class Named:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A graph without references, and the blobs that its names now stand for, by their place in the run."""
+    """A graph without references, and the blobs that its names stand for, by path in the run."""
 
     prompt: dict[str, Any]
     files: dict[str, Named]
 
 
 def references(prompt: Mapping[str, Any]) -> set[Reference]:
-    """All that a graph refers to. Raises MissingAsset for a reference that is malformed."""
+    """The references in a graph. Raises MissingAsset for a malformed one."""
     found: set[Reference] = set()
     for node in prompt.values():
         inputs = node.get("inputs") if isinstance(node, dict) else None
@@ -72,7 +71,7 @@ def references(prompt: Mapping[str, Any]) -> set[Reference]:
 
 
 def resolve(prompt: Mapping[str, Any], named: Mapping[Reference, Named], catalog: Catalog | None) -> Resolved:
-    """The graph with each reference in `named` replaced by a name; others that files of runs have stay as they are.
+    """Replaces the references that are in `named` by names; other references to outputs stay as they are.
 
     Raises MissingAsset for an asset that is not in `named`.
     """
@@ -92,7 +91,7 @@ def resolve(prompt: Mapping[str, Any], named: Mapping[Reference, Named], catalog
 
 
 class _Places:
-    """Gives each blob a place in the run under its own name, or a folder of its own when that name is taken."""
+    """Gives each blob a path in the run: its own name, or in a folder of its own if the name is taken."""
 
     def __init__(self) -> None:
         self.files: dict[str, Named] = {}
@@ -107,7 +106,7 @@ class _Places:
 
 
 def _place(file_path: str, listings: Sequence[Listing]) -> tuple[Listing, str]:
-    """(folder, name in it) for a file and what its input offers: the file's own folder where the input reads that."""
+    """(listing, name in it) for a file and the listings of its input: the file's own folder if the input reads it."""
     if not listings or listings[0].directory == INPUT_FOLDER:
         return Listing(INPUT_FOLDER), file_path
     for listing in listings:
@@ -119,8 +118,8 @@ def _place(file_path: str, listings: Sequence[Listing]) -> tuple[Listing, str]:
 def _references_in(value: Any) -> Iterator[Reference]:
     match value:
         case str():
-            if (left := _result(value)) is not None:
-                yield left
+            if (output := _result(value)) is not None:
+                yield output
         case {"__type": kind} if kind == ASSET:
             yield _asset(value)
         case dict():
@@ -134,8 +133,8 @@ def _references_in(value: Any) -> Iterator[Reference]:
 def _replaced(value: Any, text_for: Callable[[Named], str], named: Mapping[Reference, Named]) -> Any:
     match value:
         case str():
-            left = _result(value)
-            return text_for(named[left]) if left is not None and left in named else value
+            output = _result(value)
+            return text_for(named[output]) if output is not None and output in named else value
         case {"__type": kind} if kind == ASSET:
             asset = _asset(value)
             if asset not in named:
@@ -160,5 +159,5 @@ def _asset(value: dict[str, Any]) -> AssetReference:
 
 
 def _result(text: str) -> ResultReference | None:
-    match = _LEFT.fullmatch(text) if text.endswith("]") and len(text) <= MAX_LEFT_LENGTH else None
+    match = _OUTPUT.fullmatch(text) if text.endswith("]") and len(text) <= MAX_OUTPUT_LENGTH else None
     return ResultReference(*match.groups()) if match else None

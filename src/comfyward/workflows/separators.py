@@ -1,4 +1,4 @@
-"""Names of files as ComfyUI on Windows writes them, `SDXL\\model.safetensors`: here the folder ends with a slash."""
+"""Converts file names with Windows separators, `SDXL\\model.safetensors`, to slashes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BACKSLASH = "\\"
 
 
 def with_slashes(prompt: dict[str, Any], graph: Graph, catalog: Catalog | None, brought: Paths) -> dict[str, Any]:
-    """The graph with slashes in those names that are known with slashes only."""
+    """The graph with slashes in the names that exist only with slashes."""
     if not any(BACKSLASH in text.value for text in graph.texts):
         return prompt
     catalog = catalog or Catalog()
@@ -30,7 +30,7 @@ def _node(node: dict[str, Any], catalog: Catalog, brought: Paths) -> dict[str, A
 
 
 def _is_known(text: str, *, class_type: str, input_name: str, catalog: Catalog, brought: Paths) -> bool:
-    """Whether an input's text names something that is there: one of its choices, or a file that comes with the run."""
+    """True if an input's string names one of its choices or a file of the run."""
     listings = catalog.listings_of(class_type, input_name)
     if listings and any(
         spec.name == input_name and text in (spec.choices or ()) for spec in catalog.inputs(class_type)

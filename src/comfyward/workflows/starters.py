@@ -1,4 +1,4 @@
-"""Graphs to begin with, each with the inputs that its form shows. What a starter needs comes with it, or is named."""
+"""Starter workflows, each with its form. A starter brings the files that it needs, or names the model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ORDINALS = ("First", "Second", "Third", "Fourth", "Fifth", "Sixth")
 CHECKPOINT, LORA = "tiny-sd15.safetensors", "tiny-lora.safetensors"  # the demo's
 SD15 = "v1-5-pruned-emaonly-fp16.safetensors"
 SAMPLE = "lighthouse.jpg"
-# Where the models are that starters name.
+# Download URLs of the models that starters name.
 MODEL_URLS = {SD15: f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{SD15}"}
 
 
@@ -107,9 +107,9 @@ def _node(class_type: str, title: str | None = None, /, **inputs: Any) -> dict[s
 
 @dataclass(frozen=True)
 class Starter:
-    """`form` has the inputs that it shows, in order, with their labels.
+    """A starter workflow. `form` lists (input key, label) in order.
 
-    `sample` is a file in samples/ and becomes one of the account.
+    `sample` is a file in samples/, copied to the account.
     """
 
     title: str

@@ -1,7 +1,7 @@
-"""Whether a graph can run, decided before it is queued, in the words and shapes of ComfyUI's own answer.
+"""Validation of a graph before it is queued, with ComfyUI's own codes and shapes.
 
-Only what is certain is refused, so that a graph which ComfyUI takes is taken here: an input that a class checks by its
-own code, whose list changes while ComfyUI runs, or whose type ComfyUI interprets (`COMFY_*`, `*`), is left to ComfyUI.
+A graph is refused only if ComfyUI is certain to refuse it. An input is left to ComfyUI if its class validates it with
+its own code, if its list changes while ComfyUI runs, or if ComfyUI interprets its type (`COMFY_*`, `*`).
 (Source of codes and messages: ComfyUI's execution.py, validate_prompt and validate_inputs.)
 """
 
@@ -18,12 +18,12 @@ from comfyward.workflows.graph import Graph, Node, is_link, names_of
 from comfyward.workflows.listing import Listing, Paths
 
 MAX_SHOWN = 20
-LEFT_MARKS = ("[output]", "[temp]")  # of files that runs left; those that are here have become plain names before
+OUTPUT_MARKS = ("[output]", "[temp]")  # of unresolved references: those that exist have been replaced by names
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with one input of one node."""
+    """A problem with a node, or with one of its inputs."""
 
     node: Node
     type: str  # ComfyUI's code, e.g. value_not_in_list
@@ -32,10 +32,10 @@ class Problem:
     received: Any = None
     accepted: Any = None
     folder: str | None = None
-    place: str | None = None  # where a file would have to be that has this name
+    place: str | None = None  # the path that a file of this name should have
 
     def as_comfyui(self) -> dict[str, Any]:
-        """The entry of `node_errors[...]["errors"]` that ComfyUI would give."""
+        """The problem as an entry of ComfyUI's `node_errors[...]["errors"]`."""
         details = f"{self.input_name}" if self.input_name else f"Node ID '#{self.node.id}'"
         if self.type == "value_not_in_list":
             details = f"{self.input_name}: '{self.received}' not in {self.accepted}"
@@ -50,7 +50,7 @@ class Problem:
         }
 
     def facts(self, name: str) -> dict[str, Any]:
-        """What each surface needs to say it in its own words; the node is called by its name there."""
+        """The problem as data, from which each interface makes its own message. `name` is the node's display name."""
         return {
             "type": self.type,
             "message": self.message,
@@ -70,11 +70,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Verdict:
-    names: Mapping[str, str]  # of the nodes
+    names: Mapping[str, str]  # display names by node id
     problems: list[Problem] = field(default_factory=list)
 
     def facts(self) -> list[dict[str, Any]]:
-        """Of each problem."""
+        """The facts of each problem."""
         return [problem.facts(self.names[problem.node.id]) for problem in self.problems]
 
     def node_errors(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class Verdict:
         return errors
 
     def raise_if_any(self) -> None:
-        """Raises InvalidGraph naming the first problem, with all of them in its details."""
+        """Raises InvalidGraph if there are problems: it names the first one, its details hold all."""
         if not self.problems:
             return
         first, more = self.problems[0], len(self.problems) - 1
@@ -107,7 +107,7 @@ class Verdict:
 
 
 def check(graph: Graph, catalog: Catalog, brought: Paths) -> Verdict:
-    """Everything wrong with a graph. `brought` holds the files that come with the run."""
+    """Validates a graph. `brought` holds the files of the run. Raises InvalidGraph if it has no output node."""
     names = names_of(graph, catalog.display_names)
     unknown = [_unknown_class(node, catalog) for node in graph.nodes.values() if not catalog.has(node.class_type)]
     if unknown:
@@ -134,7 +134,7 @@ def _unknown_class(node: Node, catalog: Catalog) -> Problem:
 
 
 def _reachable(graph: Graph, outputs: list[Node], catalog: Catalog) -> Iterator[Node]:
-    """The nodes that an output depends on by inputs that are declared: ComfyUI checks no others."""
+    """The nodes that an output node depends on by declared inputs: ComfyUI checks no others."""
     waiting, seen = [node.id for node in outputs], set[str]()
     while waiting:
         node_id = waiting.pop()
@@ -151,14 +151,14 @@ def _reachable(graph: Graph, outputs: list[Node], catalog: Catalog) -> Iterator[
 
 
 def _cycle_among(nodes: list[Node], graph: Graph, catalog: Catalog) -> Iterator[Problem]:
-    """A problem for each node of the first circle of nodes that wait for each other by plain inputs."""
+    """A problem for each node of the first dependency cycle over plain inputs."""
     try:
         TopologicalSorter({node.id: list(_waits_for(node, catalog)) for node in nodes}).prepare()
     except CycleError as error:
         around = [graph.nodes[node_id] for node_id in error.args[1]]
-        told = " -> ".join(f"{node.id} ({node.class_type})" for node in around)
+        path = " -> ".join(f"{node.id} ({node.class_type})" for node in around)
         for node in around[1:]:
-            yield Problem(node, "dependency_cycle", "Dependency cycle detected", received=told)
+            yield Problem(node, "dependency_cycle", "Dependency cycle detected", received=path)
 
 
 def _waits_for(node: Node, catalog: Catalog) -> Iterator[str]:
@@ -215,12 +215,12 @@ def _types_meet(given: Any, wanted: Any) -> bool:
 
 
 def _is_open(type_: Any) -> bool:
-    """Whether a type may meet others than its name says."""
+    """True if a type also accepts types with other names."""
     return isinstance(type_, str) and (type_ in ("*", "COMBO", "") or _is_interpreted(type_))
 
 
 def _is_interpreted(type_: Any) -> bool:
-    """Whether ComfyUI makes other inputs of an input of this type: it may grow, or have more by what is chosen."""
+    """True if ComfyUI expands an input of this type into others: a growing list, or one that depends on a choice."""
     return isinstance(type_, str) and type_.startswith("COMFY_")
 
 
@@ -246,12 +246,12 @@ def _check_value(node: Node, spec: InputSpec, value: Any, catalog: Catalog, brou
 def check_file(
     node: Node, spec: InputSpec, value: Any, folder: str, catalog: Catalog, brought: Paths
 ) -> Problem | None:
-    """What is wrong with the file that an input names."""
+    """The problem with the file that an input names; None if it is valid."""
     if _is_left_to_comfyui(node, spec, value, catalog, brought):
         return None
     known = known_files(node, spec, catalog, brought)
     if not isinstance(value, str | int | float):
-        return Problem(node, "invalid_input_type", "A file's name must be a text", spec.name, value, "STRING", folder)
+        return Problem(node, "invalid_input_type", "A file name must be a string", spec.name, value, "STRING", folder)
     if value in known:
         return None
     if folder == INPUT_FOLDER and isinstance(value, str) and _is_brought(value.removesuffix(" [input]"), brought):
@@ -261,14 +261,14 @@ def check_file(
 
 
 def _is_brought(name: str, brought: Paths) -> bool:
-    """Whether there is a file or, for ComfyUI alike, a folder of this name below input/."""
+    """True if a file of this name is below input/, or a folder, which ComfyUI accepts too."""
     place = next(iter(Listing(INPUT_FOLDER).paths_of(name)), f"/{INPUT_FOLDER}")
     is_root = place == f"/{INPUT_FOLDER}" and not name.strip("./")
     return is_root or place in brought or bool(place.count("/") > 1 and brought.below(place.strip("/")))
 
 
 def _usual_place(node: Node, spec: InputSpec, value: Any, folder: str, catalog: Catalog) -> str | None:
-    """Where most would put a file of this name."""
+    """The most usual path for a file of this name."""
     places = catalog.places(node.class_type, spec.name, str(value))
     return min(
         places,
@@ -278,27 +278,27 @@ def _usual_place(node: Node, spec: InputSpec, value: Any, folder: str, catalog: 
 
 
 def _is_left_to_comfyui(node: Node, spec: InputSpec, value: Any, catalog: Catalog, brought: Paths) -> bool:
-    """Whether only ComfyUI knows if a file's name is good: a pack's own check may take anything, a list may change."""
+    """True if only ComfyUI can tell whether a file name is valid: the class checks it, or its list may change."""
     if catalog.lists_change(node.class_type, brought):
         return True
     if catalog.checks_itself(node.class_type, spec.name):
-        # ComfyUI's own nodes ask whether there is a file of this name.
+        # ComfyUI's own nodes check only that the file exists.
         if not catalog.is_core(node.class_type) or not isinstance(value, str):
             return True
     elif not _is_compared(node, spec, catalog):
         return True
-    return isinstance(value, str) and value.startswith("/")  # a path of the worker's
+    return isinstance(value, str) and value.startswith("/")  # a path on the worker
 
 
 def _is_compared(node: Node, spec: InputSpec, catalog: Catalog) -> bool:
-    """Whether ComfyUI compares a value with the input's choices."""
+    """True if ComfyUI checks a value against the input's choices."""
     if catalog.checks_itself(node.class_type, spec.name) or spec.options.get("remote"):
         return False
     return isinstance(spec.type, list) or (spec.type == "COMBO" and catalog.checks_combos)
 
 
 def known_files(node: Node, spec: InputSpec, catalog: Catalog, brought: Paths) -> set[Any]:
-    """The names that an input can have."""
+    """The file names that an input accepts."""
     own = {choice for choice in spec.choices or () if isinstance(choice, str)}
     return own | brought.offered(catalog.listings_of(node.class_type, spec.name))
 
@@ -346,24 +346,22 @@ def _shorten(values: list[Any]) -> list[Any]:
 def _hint(problem: Problem) -> str:
     match problem.type:
         case "missing_node_type" if "did not load" in problem.message:
-            return "The operator has to make the pack load: the fleet page and 'comfyward comfyui show' say more."
+            return "The operator has to fix the pack: see the fleet page or 'comfyward comfyui show'."
         case "missing_node_type":
             return "Use a class that GET /api/v1/nodes lists, or ask the operator to install the custom node."
-        case "value_not_in_list" if str(problem.received).endswith(LEFT_MARKS):
-            return (
-                "None of your runs has left a file of this name that is still here. Name it as the run's page shows it."
-            )
+        case "value_not_in_list" if str(problem.received).endswith(OUTPUT_MARKS):
+            return "None of your runs has an output of this name. Use the name that the run's page shows."
         case "value_not_in_list" if problem.folder == INPUT_FOLDER:
             return f'Bring the file with the run: "files": {{"/input/{problem.received}": "https://…"}}.'
         case "value_not_in_list" if problem.folder is not None:
             path = problem.place or f"/models/{problem.folder}/{problem.received}"
-            return f'Nobody has this model. Bring it with the run: "files": {{"{path}": "https://…"}}.'
+            return f'No worker has this model. Bring it with the run: "files": {{"{path}": "https://…"}}.'
         case "value_not_in_list":
             return f"Accepted: {', '.join(map(str, problem.accepted))}."
         case "required_input_missing":
-            return f"Give '{problem.input_name}' a value of {problem.accepted}."
+            return f"Set '{problem.input_name}' to a value of {problem.accepted}."
         case "dependency_cycle":
-            return f"These nodes wait for each other; take one of the links away: {problem.received}."
+            return f"These nodes depend on each other: {problem.received}. Remove one of the links."
         case "return_type_mismatch":
             return f"Link '{problem.input_name}' to an output of type {problem.accepted}."
         case _:

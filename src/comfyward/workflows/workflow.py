@@ -1,4 +1,4 @@
-"""What a workflow is: a saved, named graph, and the place where its runs live."""
+"""A workflow: a saved, named graph, and the place of its runs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Workflow:
-    """A workflow as the rows hold it; graphs are kept as the JSON text they came in.
+    """A workflow's row. Graphs are JSON text, exactly as they were sent.
 
-    `form` is the JSON list of the inputs that its form shows, None for those that a form shows by itself.
-    `parent_workflow_id` is the workflow that it was copied from.
+    `form` is the JSON list of the inputs in its form; None for the default ones. `parent_workflow_id` is the workflow
+    that it was copied from.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Alembic's entry: the caller hands in the connection, the schema module the target."""
+"""Alembic's entry point: the caller passes the connection."""
 
 from __future__ import annotations
 

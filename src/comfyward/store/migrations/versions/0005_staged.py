@@ -1,4 +1,4 @@
-"""when a run's files were at its worker"""
+"""the time at which a run's files were at its worker"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""what accounts say of files"""
+"""labels, tags and metadata of files"""
 
 from __future__ import annotations
 

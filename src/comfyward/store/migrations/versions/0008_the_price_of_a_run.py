@@ -1,4 +1,4 @@
-"""what a run's GPU time costs, fixed when a worker gets it"""
+"""the price of a run's GPU time, fixed when the run is assigned"""
 
 from __future__ import annotations
 
