@@ -181,7 +181,7 @@ def _add_run_actions(routes: APIRouter, context: Context) -> None:
     async def delete(request: Request, workflow_id: str, run_id: str) -> Response:
         run = await _run(context, request, run_id, workflow_id)
         if not run.state.is_final:
-            raise Conflict("The run is not over yet.", hint="Cancel it first.")
+            raise Conflict("The run has not finished yet.", hint="Cancel it first.")
         await context.db.write(runs.remove, run.account_id, run.id, now_ms())
         return Response(status_code=204)
 

@@ -1,4 +1,4 @@
-"""Bytes and the rows that know of them, kept in step: nobody is told of a blob before both are there."""
+"""Blobs and their rows, kept consistent: a blob is used only once both exist."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from comfyward.store import files
 from comfyward.store.db import Database, now_ms
 
 CHUNK_BYTES = 1 << 20
-SWEEP_LOOK_S = 0.05
+REMOVAL_POLL_S = 0.05
 
 
 class Blobs:
-    """Puts and sweeps blobs.
+    """Stores and sweeps blobs.
 
-    A sweep says first, in the blob's row, that it is removing it, and removes the row last; whoever wants to store the
-    same bytes looks at the row first. So no server takes away what another one is storing.
+    A sweep marks a blob's row first and deletes the row last; whoever stores the same bytes checks the row first. So no
+    server removes a blob that another one is storing.
     """
 
     def __init__(self, db: Database, objects: Objects) -> None:
@@ -29,19 +29,19 @@ class Blobs:
     async def put_stream(
         self, chunks: AsyncIterator[bytes], *, limit: int, digest: str | None = None, name: str = ""
     ) -> Blob:
-        """Raises TooLarge, StorageFull, and DigestMismatch when the bytes do not have the digest."""
+        """Stores a stream as a blob. Raises TooLarge, StorageFull, or DigestMismatch for another digest than given."""
         async with self._objects.receive(chunks, limit=limit, digest=digest, name=name) as received:
             if not await self.touch(received.blob.digest):
                 await received.keep()
-                await self._know(received.blob)
+                await self._add_row(received.blob)
             return received.blob
 
     async def keep_file(self, source: Path, account_id: str, path: str) -> None:
-        """A file on this machine's disk becomes a file of an account."""
+        """Stores a file of this machine's disk as a file of an account."""
         await self.keep_stream(_pieces_of(source), source.stat().st_size, account_id, path)
 
     async def keep_stream(self, chunks: AsyncIterator[bytes], size: int, account_id: str, path: str) -> None:
-        """So many bytes become a file of an account."""
+        """Stores `size` bytes as a file of an account."""
         blob = await self.put_stream(chunks, limit=size, name=path)
         file = files.new_file(account_id, path, blob.digest, blob.size, content_type_of(path), now_ms())
         await self._db.write(files.put, file)
@@ -53,7 +53,7 @@ class Blobs:
         return await self.put_stream(once(), limit=len(data), name=name)
 
     async def store(self, named: Mapping[str, tuple[str, bytes]]) -> list[Blob]:
-        """Stores small blobs (by digest, each with a name); whoever asked writes their rows. Raises DigestMismatch."""
+        """Stores small blobs, given as {digest: (name, bytes)}; the caller writes their rows. Raises DigestMismatch."""
         stored = []
         for digest, (name, data) in named.items():
             is_there = await self.touch(digest)
@@ -61,21 +61,21 @@ class Blobs:
         return stored
 
     async def register(self, blob: Blob) -> None:
-        """Bytes that a worker has stored by itself. Raises InvalidRequest when they are not there."""
+        """Writes the row of a blob that a worker has stored itself. Raises InvalidRequest if it is not stored."""
         if await self._objects.size_of(blob_key(blob.digest)) != blob.size:
             raise InvalidRequest(f"The output '{blob.name}' was announced but is not stored.")
-        await self._know(blob)
+        await self._add_row(blob)
 
     async def touch(self, digest: str) -> bool:
-        """Whether a blob is here, in which case the next sweep leaves it; one that is being removed is waited out."""
+        """True if a blob is stored; the next sweep then leaves it. Waits for the end of a removal."""
         while await self._db.lookup(files.is_blob_known, digest):
             if await self._db.write(files.touch_blob, digest, now_ms()):
                 return await self._db.lookup(files.has_blob, digest)
-            await asyncio.sleep(SWEEP_LOOK_S)
+            await asyncio.sleep(REMOVAL_POLL_S)
         return False
 
     async def sweep(self, before: int) -> int:
-        """Removes the blobs that nothing needs. Returns how many."""
+        """Removes blobs that nothing uses and that were stored before a time. Returns how many."""
         removed = 0
         for digest in await self._db.read(files.orphans, before):
             if await self._db.write(files.begin_removal, digest, before, now_ms()):
@@ -84,7 +84,7 @@ class Blobs:
                 removed += 1
         return removed
 
-    async def _know(self, blob: Blob) -> None:
+    async def _add_row(self, blob: Blob) -> None:
         await self._db.write(files.add_blob, blob.digest, blob.sha256, blob.size, now_ms(), blob.name)
 
 

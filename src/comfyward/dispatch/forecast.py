@@ -12,7 +12,7 @@ from comfyward.runs.run import Run, State
 from comfyward.store import fleets, queue, runs, workers
 from comfyward.store.db import Database, now_ms
 
-LATELY_MS = 24 * 3600 * 1000
+RECENT_MS = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class QueueForecasts:
         self._db, self._rules, self._local_pools = db, rules, local_pools
 
     async def of(self, run: Run) -> QueueForecast | None:
-        """None for a run that is not queued."""
+        """The forecast of a run; None if it is not queued."""
         if run.state is not State.QUEUED:
             return None
         status = await self._db.read(_queue_status, run, self._rules, self._local_pools)
@@ -49,7 +49,7 @@ def _queue_status(conn: Connection, run: Run, rules: Rules, local_pools: Collect
         busy=sum(worker.id in busy for worker in present),
         is_served=bool(present or pools) or run.pool in local_pools or run.pool in workers.known_pools(conn),
         limit=sum(int(pool["max"]) for pool in pools) if pools else None,
-        recent_ms=queue.lately(conn, run.pool, now - LATELY_MS),
+        recent_ms=queue.lately(conn, run.pool, now - RECENT_MS),
         account_is_full=_is_full(conn, run),
         warm_workers=sum(models <= set(worker.vitals.get("warm", ())) for worker in present),
         has_models=bool(models),

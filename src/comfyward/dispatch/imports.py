@@ -1,4 +1,4 @@
-"""Files that the server fetches for an account, to keep: a URL becomes a file of the account under a path."""
+"""Imports: the server fetches a URL for an account and keeps it as a file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from comfyward.store.db import Database, now_ms
 from comfyward.store.imports import Import
 from comfyward.store.notices import Wake
 
-PARALLEL, PARALLEL_EACH = 6, 2  # in all, and of one account: nobody waits for another one's slow hosts
-SOON_S = 1.0  # between looks while something is on its way: how far it has come is told that often
-OWNER = "imports"  # of the cache's pins, where a worker's id stands otherwise
+PARALLEL, PARALLEL_EACH = 6, 2  # in total, and per account: no account waits for another one's slow hosts
+SOON_S = 1.0  # interval while something is being fetched, which is also how often progress is stored
+OWNER = "imports"  # of the cache's pins, in place of a worker id
 
 
 @dataclass
@@ -35,7 +35,7 @@ class _Fetching:
 
 
 class Imports(Loop):
-    """Works off the imports that wait. What was fetched stays in the host's cache, where local workers find it."""
+    """Fetches waiting imports. The files stay in the host's cache, for local workers."""
 
     name = "imports"
     interval_s = 5.0
@@ -47,7 +47,7 @@ class Imports(Loop):
         self._fetching: dict[str, _Fetching] = {}
 
     async def add(self, account_id: str, path: str, source: Url) -> str:
-        """Asks for a file; returns the import's id. Raises InvalidUrl for a URL that may not be fetched."""
+        """Adds an import and returns its id. Raises InvalidUrl for a URL that the guard refuses."""
         self._guard.check_url(source.url, f"The URL of '{path}'")
         new = Import(new_id(), account_id, path, source_to_row(source), "waiting", None, now_ms(), None)
         import_id = await self._db.write(imports.add, new)
@@ -68,12 +68,12 @@ class Imports(Loop):
         return {"begun": len(begun)}
 
     def changed(self) -> None:
-        """There is something to fetch, or no more: whichever server does it hears of it."""
+        """Wakes this loop on every server, after an import was added or removed."""
         self.wake()
         self._db.notices.send(Wake(self.name))
 
     async def stop(self) -> None:
-        """What is on its way goes on from there at the next start."""
+        """Interrupts the fetches; they resume at the next start."""
         await super().stop()
         for fetching in self._fetching.values():
             fetching.stop.set()
@@ -88,10 +88,12 @@ class Imports(Loop):
         except Stopped:
             return
         finally:
-            del self._fetching[wanted.id]  # only now: as long as the row waits, a tick must see that it is on its way
+            del self._fetching[
+                wanted.id
+            ]  # only now: while the row is waiting, a tick must see that it is being fetched
 
     async def _failure_of(self, wanted: Import, fetching: _Fetching) -> str | None:
-        """Why a file cannot be had; None once it is there. Raises Stopped."""
+        """Fetches a file. Returns None, or a message if that failed. Raises Stopped."""
         try:
             await self._fetch(wanted, fetching)
         except ComfywardError as error:
@@ -112,7 +114,7 @@ class Imports(Loop):
             try:
                 await self._db.lookup(imports.get, wanted.account_id, wanted.id)
             except NotFound as error:
-                raise Stopped from error  # it was given up since, perhaps at another server
+                raise Stopped from error  # removed meanwhile, perhaps by another server
             await self._blobs.keep_file(folder / "file", wanted.account_id, wanted.path)
         finally:
             self._cache.unpin(folder)

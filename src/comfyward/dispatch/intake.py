@@ -1,4 +1,4 @@
-"""A request becomes a run: everything that can be known to be wrong is refused here, before the queue."""
+"""Intake: checks a submission and writes the run. Everything that is certainly wrong is refused here."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ MAX_OWN_FILES = 5000  # that come with a run because its graph names them
 
 @dataclass(frozen=True)
 class Submission:
-    """What a caller asks for."""
+    """A request for a run."""
 
     workflow_id: str
     prompt: Any
@@ -70,8 +70,10 @@ class Submission:
 
     @classmethod
     def again(cls, run: Run, **changes: Any) -> Submission:
-        """All that was asked for a run, with some fields changed. What belonged to its request alone is left out: its
-        names, its Idempotency-Key, its API."""
+        """The submission of a run, with some fields changed.
+
+        Leaves out what belonged to its request alone: prompt and client id, Idempotency-Key, and API.
+        """
         submission = cls(
             workflow_id=run.workflow_id,
             prompt=msgspec.json.decode(run.prompt),
@@ -90,7 +92,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class Submitted:
-    """The run that a submission made (or that its Idempotency-Key had made before)."""
+    """The run of a submission: a new one, or the one made earlier with the same Idempotency-Key."""
 
     run_id: str
     prompt_id: str
@@ -100,9 +102,9 @@ class Submitted:
 
 @dataclass(frozen=True)
 class RunRules:
-    """The operator's rules for all runs.
+    """The operator's rules for runs.
 
-    `max_waiting` bounds the queue of an account; `larger_pools` names, by pool, one that a run may use instead.
+    `max_waiting` limits an account's queued runs. `larger_pools` holds, by pool, the fallback pool of its runs.
     """
 
     guard: Guard
@@ -113,7 +115,7 @@ class RunRules:
     larger_pools: Mapping[str, str]
 
     def timeout(self, asked_s: float | None) -> float:
-        """The longest execution in seconds. Raises InvalidRequest."""
+        """The timeout of a run in seconds. Raises InvalidRequest."""
         if asked_s is None:
             return self.timeout_s
         if not 0 < asked_s <= self.max_timeout_s:
@@ -121,7 +123,7 @@ class RunRules:
         return asked_s
 
     def check_urls(self, submission: Submission) -> None:
-        """Raises InvalidUrl for an address that the guard refuses."""
+        """Raises InvalidUrl for a URL that the guard refuses."""
         if submission.webhook is not None:
             self.guard.check_url(submission.webhook, "The webhook")
         for path, source in submission.files.items():
@@ -131,7 +133,7 @@ class RunRules:
 
 @dataclass(frozen=True)
 class _Checked:
-    """A submission that nothing is known to be wrong with."""
+    """A submission that has passed all checks."""
 
     graph: Graph
     prompt: dict[str, Any]
@@ -159,10 +161,10 @@ class Intake:
         self._publisher, self._rules = publisher, rules
 
     async def submit(self, caller: Caller, submission: Submission) -> Submitted:
-        """The new run, or the one that the same Idempotency-Key made before.
+        """Queues a new run, or returns the one made earlier with the same Idempotency-Key.
 
         Raises NotFound, InvalidGraph, MissingAsset, UnknownAccelerator, InvalidRequest, QueueFull,
-        IdempotencyMismatch, and IdempotencyKeyUsed for a key that may be used once.
+        IdempotencyMismatch, and IdempotencyKeyUsed for a single-use key.
         """
         checked = await self._checked(caller.account.id, submission)
         files_rows = await self._stored_rows(checked.brought)
@@ -177,31 +179,31 @@ class Intake:
         return Submitted(new.id, new.prompt_id, new.priority, new.created_at)
 
     async def check(self, account_id: str, submission: Submission) -> None:
-        """Raises what `submit` would raise for it."""
+        """Checks a submission without queueing it. Raises like `submit`."""
         await self._checked(account_id, submission)
 
     async def cancel(self, account_id: str, run_id: str) -> Run:
         """Cancels a run: a queued one ends at once, a running one at its next step. Raises NotFound.
 
-        Cancelling a run that is over changes nothing.
+        Does nothing for a final run.
         """
         run, change = await self._db.write(_cancel, account_id, run_id)
         self._publisher.publish(change)
         return run
 
     async def retry(self, caller: Caller, run_id: str, idempotency_key: str | None = None) -> str:
-        """A new run with the same graph, files and settings, or the one that the same Idempotency-Key made before.
+        """Submits a final run again and returns the new run's id. Idempotent like `submit`.
 
-        Raises NotFound, and Conflict before the old one ended.
+        Raises NotFound, or Conflict if the run is not final.
         """
         run = await self._db.read(runs.get, caller.account.id, run_id)
         if not run.state.is_final:
-            raise Conflict("The run is not over yet.", hint="Cancel it first, or wait until it has ended.")
+            raise Conflict("The run has not finished yet.", hint="Cancel it first, or wait until it has finished.")
         again = Submission.again(run, idempotency_key=idempotency_key)
         return (await self.submit(caller, again)).run_id
 
     async def _checked(self, account_id: str, submission: Submission) -> _Checked:
-        """All that can be refused is refused here; what the graph names becomes files of the run."""
+        """Checks a submission, and adds the files that its graph names."""
         self._rules.check_urls(submission)
         graph, timeout_s = parse_graph(submission.prompt), self._rules.timeout(submission.timeout_s)
         pools, catalog = await self._inventory.look()
@@ -210,7 +212,7 @@ class Intake:
             graph = parse_graph(resolved.prompt)
         named = places_named(graph, catalog)
         paths = named.paths - set(resolved.files) - set(submission.files)
-        place, own = await self._db.lookup(_belongings, account_id, submission.workflow_id, paths, named.folders)
+        place, own = await self._db.lookup(_place_and_files, account_id, submission.workflow_id, paths, named.folders)
         accelerator, pool = self._inventory.resolve(submission.accelerator or place.accelerator, pools)
         brought = own | {path: Stored(file.digest, file.size) for path, file in resolved.files.items()}
         brought |= submission.files
@@ -263,7 +265,7 @@ class Intake:
     async def _insert(
         self, new: runs.NewRun, key_is_single_use: bool, has_credit_limit: bool, secrets: Mapping[str, Any]
     ) -> tuple[str, list[Change | None]]:
-        """Writes the run. Its secrets are there before it, since a worker may be handed it at once."""
+        """Writes the run. Its secrets are stored first, since it may be assigned at once."""
         await self._secrets.keep(new.id, secrets)
         run_id = None
         try:
@@ -276,14 +278,14 @@ class Intake:
                 self._secrets.discard(new.id)
 
     async def _resolved(self, account_id: str, prompt: dict[str, Any], catalog: Catalog | None) -> Resolved:
-        """The graph with names in place of what it refers to. Raises MissingAsset."""
+        """Replaces the references in a graph by file names. Raises MissingAsset."""
         found = references(prompt)
         if not found:
             return Resolved(prompt, {})
         return resolve(prompt, await self._db.lookup(_named, account_id, found), catalog)
 
     async def _stored_rows(self, brought: Mapping[str, Source]) -> dict[str, dict[str, Any]]:
-        """The files as the row keeps them; inline bytes become blobs."""
+        """The files in the form of the run's row; inline bytes become blobs."""
         rows = {}
         for path, source in brought.items():
             match source:
@@ -295,23 +297,23 @@ class Intake:
         return rows
 
 
-def _belongings(
+def _place_and_files(
     conn: Connection, account_id: str, workflow_id: str, named: set[str], folders: set[str]
 ) -> tuple[workflows.Place, dict[str, Source]]:
-    """Where the run lands, and what its plain names stand for: the account's own files, and URLs it brought before."""
+    """The workflow of a run, and the account's files and links at the paths that its graph names."""
     place = workflows.place(conn, account_id, workflow_id)
     linked = files.links(conn, account_id, named, folders)
     own: dict[str, Source] = {path: source_from_row(row) for path, row in linked.items()}
     for file in (*files.at(conn, account_id, named), *files.below(conn, account_id, folders)):
         own.setdefault(file.path, Stored(file.digest, file.size))
     if len(own) > MAX_OWN_FILES:
-        message = f"The graph names folders of yours with {len(own)} files; a run takes at most {MAX_OWN_FILES}."
+        message = f"The graph names folders with {len(own)} of your files; a run can have at most {MAX_OWN_FILES}."
         raise InvalidRequest(message, hint="Name folders with fewer files.")
     return place, own
 
 
 def _named(conn: Connection, account_id: str, found: set[Reference]) -> dict[Reference, Named]:
-    """What the account's own assets and runs have behind references; others do not exist for it."""
+    """The targets of references, among the account's own assets and outputs."""
     named = {}
     for reference in found:
         try:
@@ -369,7 +371,7 @@ def _cancel(conn: Connection, account_id: str, run_id: str) -> tuple[Run, Change
 
 
 def _request_digest(submission: Submission) -> str:
-    """What makes two requests the same, for Idempotency-Key."""
+    """A digest that is equal for equal requests, for Idempotency-Key."""
     files_part = {
         path: source.data.hex() if isinstance(source, Inline) else source_to_row(source)
         for path, source in submission.files.items()

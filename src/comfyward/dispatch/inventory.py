@@ -1,4 +1,4 @@
-"""What can be run here: the pools that exist, and the catalog of each environment."""
+"""The inventory: the pools that exist, and the catalog of each environment."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from comfyward.store.db import Database, now_ms
 from comfyward.wording import did_you_mean
 from comfyward.workflows.catalog import Catalog
 
-# What clients of ComfyICU ask for, whose machines have these and no others.
+# The accelerators of ComfyICU, which its clients ask for.
 COMFYICU_NAMES = ("T4", "L4", "L40S", "A10", "A100", "A100_40GB", "A100_80GB", "H100")
-FLEET_REMEMBERED_MS = 24 * 3600 * 1000  # a fleet that is restarted takes no pools away
+FLEET_REMEMBERED_MS = 24 * 3600 * 1000  # restarting a fleet must not remove its pools
 REMEMBER_S = 1.0
 
 
 @dataclass(frozen=True)
 class Pool:
-    """All workers of one accelerator and one environment, and the other names that ask for it.
+    """All workers of one accelerator and one environment, with the aliases of the accelerator.
 
-    `stands_in_for` are accelerators that are not here, and whose runs it takes since there is no other pool.
+    `stands_in_for` lists accelerators that do not exist here, whose runs it takes as the only pool.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Pool:
 
 
 class Inventory:
-    """Pools come from the fleet's configuration and from workers that were seen; catalogs from workers."""
+    """Pools come from settings, fleets and workers; catalogs come from workers."""
 
     def __init__(
         self,
@@ -50,21 +50,21 @@ class Inventory:
         *,
         stand_in: bool | None = False,
     ) -> None:
-        """`stand_in`: whether the only pool takes what is asked of others; None: unless others have been here."""
+        """`stand_in`: if the only pool takes the runs of others; None: only if there has never been another one."""
         self._db, self._configured, self._aliases, self._default = db, configured, dict(aliases), default
         self._stand_in = stand_in
         self._catalogs: dict[str, tuple[str, Catalog]] = {}
-        self._looked_at = float("-inf")
-        self._looking = asyncio.Lock()  # one looks for all that ask meanwhile
+        self._read_at = float("-inf")
+        self._reading = asyncio.Lock()  # one caller reads for all that ask meanwhile
         self._pools: list[Pool] = []
         self._catalog: Catalog | None = None
 
     async def look(self) -> tuple[list[Pool], Catalog | None]:
         """The pools and the default environment's catalog, at most a second old: every submission asks."""
-        async with self._looking:
-            if time.monotonic() - self._looked_at > REMEMBER_S:
+        async with self._reading:
+            if time.monotonic() - self._read_at > REMEMBER_S:
                 self._pools, self._catalog = await self.pools(), await self.catalog()
-                self._looked_at = time.monotonic()
+                self._read_at = time.monotonic()
         return self._pools, self._catalog
 
     async def catalog_lately(self) -> Catalog | None:
@@ -72,7 +72,7 @@ class Inventory:
         return (await self.look())[1]
 
     async def pools(self) -> list[Pool]:
-        """Every pool that is served or configured, by name."""
+        """All pools that are served or configured, sorted by name."""
         known, present, of_fleets = await self._db.read(_seen, now_ms())
         names = sorted({*self._configured, *present, *of_fleets})
         stands_in = len(names) == 1 and (self._stand_in or (self._stand_in is None and set(known) <= set(names)))
@@ -88,12 +88,12 @@ class Inventory:
         ]
 
     def resolve(self, accelerator: str | None, offered: Sequence[Pool]) -> tuple[str, str]:
-        """(name asked for, pool that serves it). Raises UnknownAccelerator with the list of what exists."""
+        """(requested name, pool that serves it). Raises UnknownAccelerator, listing the accelerators that exist."""
         pools = {pool.name for pool in offered}
         asked = accelerator or self._default or next(iter(sorted(pools)), None)
         if asked is None:
             raise UnknownAccelerator(
-                "There is no accelerator yet: no worker has joined and none is configured.",
+                "There is no accelerator yet: no worker has joined, and none is configured.",
                 hint="Start a worker with 'comfyward worker --server URL --token TOKEN'.",
                 available=[],
             )
@@ -104,14 +104,14 @@ class Inventory:
             available = sorted(pools | {alias for alias, target in self._aliases.items() if target in pools})
             meant = f"{hint} " if (hint := did_you_mean(asked, available)) else ""
             raise UnknownAccelerator(
-                f"No worker serves accelerator '{asked}' and none is configured for it.",
+                f"No worker serves accelerator '{asked}', and none is configured.",
                 hint=f"{meant}Available: {', '.join(available) or 'none'}.",
                 available=available,
             )
         return asked, pool
 
     async def catalog(self, environment: str = DEFAULT_ENVIRONMENT) -> Catalog | None:
-        """What the environment offers, None before any of its workers has been seen."""
+        """An environment's catalog; None before one of its workers has joined."""
         digest = await self._db.read(workers.catalog_digest, environment)
         if digest is None:
             return None
@@ -125,7 +125,7 @@ class Inventory:
 
 
 def _seen(conn: Connection, now: int) -> tuple[dict[str, str], dict[str, int], set[str]]:
-    """(devices by pool, workers that are there by pool, pools that fleets can start workers in)."""
+    """(devices by pool, number of present workers by pool, pools in which fleets can start workers)."""
     present = workers.count_present(conn, now - workers.PRESENT_MS)
     of_fleets = {pool for fleet in fleets.find(conn, now - FLEET_REMEMBERED_MS) for pool in fleet.pools}
     of_fleets |= workers.local_pools(conn, now - FLEET_REMEMBERED_MS)

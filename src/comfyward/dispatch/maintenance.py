@@ -1,4 +1,4 @@
-"""What must happen although nobody asks: expired leases, old runs, orphaned blobs."""
+"""Background work on rows: expired leases, deadlines, and the retention of runs, files and blobs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ MIRRORS_KEPT_MS = 30 * DAY_MS
 
 
 class Rescue(Loop):
-    """Runs whose worker has been silent for longer than its lease go back to the queue.
+    """Requeues runs whose lease has expired.
 
-    A server that stood still itself (a paused machine, a stalled disk) has heard nobody: it listens for one more
-    interval before it calls a worker lost.
+    A server that was itself suspended (a paused machine, a stalled disk) could not receive heartbeats, so it waits for
+    one more interval before it declares a worker lost.
     """
 
     name = "rescue"
@@ -35,10 +35,10 @@ class Rescue(Loop):
     def __init__(self, db: Database, publisher: Publisher) -> None:
         super().__init__(is_leader=db.is_leader)
         self._db, self._publisher = db, publisher
-        self._looked_at = now_ms()
+        self._ticked_at = now_ms()
 
     async def tick(self) -> dict[str, int]:
-        since_ms, self._looked_at = now_ms() - self._looked_at, now_ms()
+        since_ms, self._ticked_at = now_ms() - self._ticked_at, now_ms()
         if since_ms > STANDSTILL_MS or not await self._db.read(queue.expired, now_ms()):
             return {}
         rescued = await self._db.write(_rescue)
@@ -47,7 +47,7 @@ class Rescue(Loop):
 
 
 class Deadlines(Loop):
-    """Runs that were to start by now end, and those that have waited too long may use a larger pool."""
+    """Ends queued runs past their deadline, and moves those that have waited too long to a larger pool."""
 
     name = "deadlines"
     interval_s = 1.0
@@ -68,7 +68,7 @@ class Deadlines(Loop):
 
 
 class Retention(Loop):
-    """Deleted and outdated runs, files and previews are removed, then the blobs that nothing needs any more."""
+    """Deletes outdated runs, files, previews, uploads, mirrors and accounts, then the blobs that nothing uses."""
 
     name = "retention"
     interval_s = 300.0
@@ -88,7 +88,7 @@ class Retention(Loop):
         closed = await self._db.read(accounts.retired)
         for account_id in closed:
             await self._db.write(accounts.erase, account_id)
-        # An hour's grace: a blob is stored before the row that needs it is written.
+        # An hour of grace: a blob is stored before the row that uses it is written.
         blobs = await self._blobs.sweep(before=now - HOUR_MS)
         return {
             "runs": purged,

@@ -1,4 +1,4 @@
-"""Models go from their origin to the object store once, and from there to every host that needs them."""
+"""Mirrors: a model is fetched from its origin once, and from the object store by all other hosts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ USE_RESOLUTION_MS = 3600 * 1000
 
 
 class Mirrors:
-    """`is_on` False keeps nothing and offers nothing: one host's own cache is enough."""
+    """Does nothing if `is_on` is False, where the cache of the only host is enough."""
 
     def __init__(self, db: Database, blobs: Blobs, is_on: bool) -> None:
         self._db, self._blobs, self.is_on = db, blobs, is_on
 
     async def of(self, run: Run) -> dict[str, Mirror | None]:
-        """What the store has of a run's models, by path; None for one that it should have and has not."""
+        """The mirrors of a run's models by path; None for a model that is not mirrored yet."""
         sources = _models(run) if self.is_on else {}
         if not sources:
             return {}
@@ -32,7 +32,7 @@ class Mirrors:
         return {path: _if_wanted(source, found.get(keys[path])) for path, source in sources.items()}
 
     async def register(self, key: str, blob: Blob) -> None:
-        """A worker has stored what a source has. Raises InvalidRequest when it has not."""
+        """Registers a blob that a worker has stored for a source. Raises InvalidRequest if it is not stored."""
         await self._blobs.register(blob)
         await self._db.write(mirrors.put, key, blob.digest, now_ms())
 
@@ -43,6 +43,6 @@ def _models(run: Run) -> dict[str, Url]:
 
 
 def _if_wanted(source: Url, mirror: Mirror | None) -> Mirror | None:
-    """A mirror, where it is what the source asks for: if that names a digest, of this one."""
+    """The mirror, unless the source asks for another digest."""
     is_wanted = mirror is not None and source.digest in (None, mirror.digest, mirror.sha256)
     return mirror if is_wanted else None

@@ -1,10 +1,9 @@
-"""Which run for which worker: pure, decided whenever a worker asks or a run arrives.
+"""Placement: the choice of a run for each waiting worker. Pure; decided when a worker asks or a run arrives.
 
-The order of runs is priority, which grows with age, then turns that are fair between accounts, then age; those whose
-account or key has as many on their way as it may are skipped. A worker takes the first run of its priority whose
-models it holds; the others go to the worker that needs to load the least, among equals to one whose host has the files.
-That a run is overtaken by warmer ones, or waits beside an idle worker for a warm one, is bounded in time, so that
-affinity never starves it.
+Runs are ordered by priority, which grows with age, then by turns that are fair between accounts, then by age. Runs of
+an account or key at its limit are left out. A worker takes the first run of the highest priority whose models it holds;
+the other runs go to the worker that has to load the least, and among equals to one whose host has the files. A run may
+be overtaken by runs with warm models, or wait for a warm worker beside an idle one, but only for a bounded time.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from typing import Any
 
 from comfyward.wording import plural
 
-# A run whose models some worker holds is that worker's next; it may be overtaken this many times longer.
+# A run whose models some worker holds will be that worker's next, so it may be overtaken this many times longer.
 HELD_FACTOR = 4
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What placement may do, all in milliseconds.
+    """Bounds of placement, in milliseconds.
 
-    affinity_wait_ms   how long a run waits for a busy worker that holds its models while others have nothing to do
-    pass_ms            how long runs whose models are loaded may overtake one whose models nobody has loaded
-    ageing_ms          after how long of waiting a run's priority grows by one; 0: never
+    affinity_wait_ms   a run waits this long for a busy worker that holds its models while others are idle
+    pass_ms            runs with loaded models may overtake one whose models no worker holds for this long
+    ageing_ms          a waiting run's priority grows by one in this time; 0: never
     """
 
     affinity_wait_ms: int
@@ -38,7 +37,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class WaitingRun:
-    """A queued run, as far as placement cares."""
+    """A queued run, with the fields that placement needs."""
 
     id: str
     pool: str
@@ -46,20 +45,20 @@ class WaitingRun:
     queued_at: int
     models: frozenset[str]
     avoid_worker_id: str | None = None
-    limited_by: tuple[str, ...] = ()  # what counts it, of accounts and keys that have a limit
+    limited_by: tuple[str, ...] = ()  # names of the limits that it counts toward
     priority: int = 0
     turn: int = 0
     files: frozenset[str] = frozenset()
 
 
 def names_of(files: Mapping[str, Any]) -> Iterator[str]:
-    """Names for the files of a run, the same for all runs that bring the same."""
+    """Names for the files of a run: runs that bring the same file have the same name for it."""
     for source in files.values():
         yield source.get("blob") or source["url"]
 
 
 def in_order(runs: Iterable[WaitingRun], now_ms: int, ageing_ms: int) -> list[WaitingRun]:
-    """Runs as they are to be served: for each `ageing_ms` of waiting a step of priority more, so that none starves."""
+    """The runs in the order in which to assign them. Priority grows by one for each `ageing_ms` of waiting."""
     if ageing_ms:
         steps = ((run, (now_ms - run.queued_at) // ageing_ms) for run in runs)
         runs = [replace(run, priority=run.priority + step) if step > 0 else run for run, step in steps]
@@ -67,7 +66,7 @@ def in_order(runs: Iterable[WaitingRun], now_ms: int, ageing_ms: int) -> list[Wa
 
 
 def within_limits(runs: Iterable[WaitingRun], left: Mapping[str, int]) -> list[WaitingRun]:
-    """The runs, in their order, of which no more may start than is left of each limit that counts them."""
+    """The runs that may start without exceeding a limit, in order. `left` holds what is left of each limit."""
     places, kept = dict(left), []
     for run in runs:
         if all(places[limit] > 0 for limit in run.limited_by):
@@ -79,7 +78,7 @@ def within_limits(runs: Iterable[WaitingRun], left: Mapping[str, int]) -> list[W
 
 @dataclass(frozen=True)
 class Kind:
-    """Workers that are alike to every run; of a thousand workers there are few kinds."""
+    """Workers that no run can tell apart: of a thousand workers there are few kinds."""
 
     pool: str
     environment: str
@@ -93,20 +92,20 @@ class Kind:
         return run.models <= self.warm
 
     def cost(self, run: WaitingRun) -> tuple[bool, bool, int]:
-        """Smaller is better: holds all models, is idle, holds many of them."""
+        """A sort key, smaller is better: holds all models, is idle, holds many of them."""
         return not self.holds(run), not self.idle, -len(run.models & self.warm)
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker that asks (or, among `others`, one that is known)."""
+    """A worker that waits for a run or, in `others`, any known worker."""
 
     id: str
     pool: str
     environment: str
     idle: bool
     warm: frozenset[str]
-    cached: frozenset[str] = frozenset()  # files that its host had lately
+    cached: frozenset[str] = frozenset()  # files recently on its host
 
     @cached_property
     def kind(self) -> Kind:
@@ -121,7 +120,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class SkippedSince:
-    """Since when (ms) a run is skipped: at all, and while no worker holds its models (None: one does)."""
+    """Times (ms) since which a run has been skipped: at all, and while no worker held its models (None: one does)."""
 
     since: int
     unheld_since: int | None
@@ -129,7 +128,7 @@ class SkippedSince:
 
 @dataclass(frozen=True)
 class Match:
-    """Pairs of worker and run, at most one each, and what is skipped in their favour."""
+    """Pairs of worker and run, each at most once, and the runs skipped in their favour."""
 
     pairs: list[tuple[Worker, WaitingRun]]
     skipped: dict[str, SkippedSince]
@@ -143,10 +142,10 @@ def match(
     rules: Rules,
     skipped: Mapping[str, SkippedSince] = MappingProxyType({}),
 ) -> Match:
-    """One round of hand-outs. `queue` is in order, `others` are the workers known beside those that ask.
+    """Matches workers with runs. `queue` is in order; `others` are the known workers that do not ask.
 
-    Of the runs of one priority, first come those that have been skipped for long enough, then each worker takes
-    the first one whose models it holds, then the rest go in order.
+    Within one priority, runs that have been skipped for too long come first; then each worker takes the first run
+    whose models it holds; then the rest are assigned in order.
     """
     round_ = _Round(asking, others, now_ms, rules)
     for _, group in itertools.groupby(queue, lambda run: run.priority):
@@ -177,7 +176,7 @@ class _Round:
         self.pairs: list[tuple[Worker, WaitingRun]] = []
 
     def is_due(self, run: WaitingRun, skipped: SkippedSince | None) -> bool:
-        """Whether it has been skipped for as long as it may be."""
+        """True if a run has been skipped for as long as it may be."""
         if skipped is None:
             return False
         if skipped.unheld_since is not None and not self.is_held(run):
@@ -185,18 +184,18 @@ class _Round:
         return self._now_ms - skipped.since >= self._rules.pass_ms * HELD_FACTOR
 
     def give(self, run: WaitingRun, *, may_wait: bool) -> None:
-        """To the free worker that has to load the least, unless a busy one that holds the models is waited for."""
+        """Gives a run to the free worker that has to load the least, unless it waits for a busy one that is warm."""
         if run.id in self._taken or not self._free:
             return
         able = sorted((kind for kind in self._free if kind.serves(run)), key=lambda kind: kind.cost(run))
         worker = next((found for kind in able if (found := self._one(kind, run))), None)
         if worker is None and able and not (may_wait and any(kind.serves(run) for kind in self._busy)):
-            worker = next(iter(self._free[able[0]].values()))  # it failed there, but there is no other
+            worker = next(iter(self._free[able[0]].values()))  # the run failed on it before, but there is no other
         if worker is not None and not (may_wait and not worker.holds(run) and self._is_warm_elsewhere(run)):
             self._take(worker, run)
 
     def give_to_holder(self, run: WaitingRun) -> None:
-        """To a free worker that holds all its models."""
+        """Gives a run to a free worker that holds all its models, if there is one."""
         if run.id in self._taken or not run.models:
             return
         for kind in self._free:
@@ -204,14 +203,14 @@ class _Round:
                 return self._take(worker, run)
 
     def is_held(self, run: WaitingRun) -> bool:
-        """Whether any worker holds its models."""
+        """True if any worker holds all models of a run."""
         key = (run.pool, run.environment, run.models)
         if key not in self._held:
             self._held[key] = any(kind.serves(run) and kind.holds(run) for kind in self._every)
         return self._held[key]
 
     def skipped(self, queue: Sequence[WaitingRun], before: Mapping[str, SkippedSince]) -> dict[str, SkippedSince]:
-        """Runs that stay although a later one was taken, each since when."""
+        """The runs left in the queue although a later one was taken."""
         last = max((place for place, run in enumerate(queue) if run.id in self._taken), default=-1)
         over: dict[str, SkippedSince] = {}
         for place, run in enumerate(queue):
@@ -225,7 +224,7 @@ class _Round:
         return over
 
     def _one(self, kind: Kind, run: WaitingRun) -> Worker | None:
-        """A free worker of a kind on which the run has not failed; best one whose host has its files."""
+        """A free worker of a kind, preferably one whose host has the run's files; never the one that it avoids."""
         able = (worker for worker in self._free[kind].values() if worker.id != run.avoid_worker_id)
         if not run.files:
             return next(able, None)
@@ -247,8 +246,11 @@ class _Round:
 
 @dataclass(frozen=True)
 class QueueStatus:
-    """All that says when a queued run starts. Times in ms; `recent_ms` is how long the pool's last runs took each, and
-    `is_served` says whether a fleet starts workers of the pool, or one has ever joined."""
+    """The facts that decide when a queued run starts; times in ms.
+
+    `recent_ms` are the durations of the pool's last runs. `is_served`: a fleet starts workers of the pool, or one has
+    joined before.
+    """
 
     pool: str
     place: int
@@ -266,7 +268,7 @@ class QueueStatus:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a run waits, in words, and in how many ms it is expected to start (None: that cannot be told)."""
+    """The reason why a run waits, as a code and a sentence, and the expected time until it starts (None: unknown)."""
 
     waits_for: str
     reason: str
@@ -274,7 +276,7 @@ class Explanation:
 
 
 def explain(status: QueueStatus) -> Explanation:
-    """What a queued run waits for."""
+    """Explains why a queued run waits."""
     expected = _expected_ms(status)
     if status.account_is_full:
         return Explanation("account", "Your account or key has reached its limit of concurrent runs.", None)
@@ -300,7 +302,7 @@ def explain(status: QueueStatus) -> Explanation:
 
 
 def _expected_ms(status: QueueStatus) -> int | None:
-    """As many rounds of the pool's usual run as it takes until it is this one's turn."""
+    """The median duration of the pool's recent runs, times the run's place divided by the number of workers."""
     if not status.recent_ms or not status.workers:
         return None
     usual = sorted(status.recent_ms)[len(status.recent_ms) // 2]

@@ -1,4 +1,4 @@
-"""The one channel for what follows a change of a run."""
+"""The one channel by which the rest of the server learns of changes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ log = logging.getLogger(__name__)
 
 
 class Publisher:
-    """Tells its subscribers, one after the other in the order given, what committed transactions have done to runs.
+    """Passes the changes of committed transactions to its subscribers, one after the other, in the given order.
 
-    The server whose transaction it was publishes, and no other: what servers tell each other reaches followers only, so
-    nothing is counted or logged twice.
+    Only the server that ran the transaction publishes. Notices of other servers reach the hub only, so nothing is
+    counted or logged twice.
     """
 
     def __init__(self, *subscribers: Subscriber) -> None:
         self._subscribers = subscribers
 
     def publish(self, *changes: Change | None) -> None:
-        """Call it once the transaction is committed. None stands for a change that came too late to be made.
+        """Passes on changes; to be called after the commit. None stands for a change that came too late.
 
-        The change is a fact, so a subscriber that fails keeps nobody else from hearing of it.
+        The changes are facts, so if one subscriber fails, the others are still called.
         """
         made = [change for change in changes if change is not None]
         if not made:

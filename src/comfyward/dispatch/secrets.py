@@ -1,4 +1,4 @@
-"""Keys for partner nodes that come with a run: handed to its worker, never written down or shown."""
+"""Partner-node keys that come with a run: passed to its worker, never stored or shown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_KEPT = 10_000
 
 
 class Secrets:
-    """In the memory of the servers only: one that starts anew does not know those of runs that still wait."""
+    """Secrets by run, in the memory of all servers. A server that starts does not have those of earlier runs."""
 
     def __init__(self, notices: Notices) -> None:
         self._notices = notices
@@ -21,14 +21,14 @@ class Secrets:
         notices.subscribe(self._on_notice, lambda: None)
 
     async def keep(self, run_id: str, secrets: Mapping[str, Any]) -> None:
-        """Returns when the other servers have been told, any of which may hand the run out."""
+        """Remembers a run's secrets here and, before it returns, on the other servers: any may assign the run."""
         if secrets:
             self._remember(run_id, secrets)
             self._notices.send(SecretsKept(run_id, dict(secrets)))
             await self._notices.flush()
 
     def discard(self, run_id: str) -> None:
-        """Forgets them, here and at the other servers."""
+        """Forgets a run's secrets, here and on the other servers."""
         if self._kept.pop(run_id, None) is not None:
             self._notices.send(SecretsGone(run_id))
 
@@ -36,7 +36,7 @@ class Secrets:
         return self._kept.get(run_id, {})
 
     def on_changes(self, changes: Sequence[Change]) -> None:
-        """Forgets those of runs that are over."""
+        """Discards the secrets of runs that have ended."""
         for change in changes:
             match change:
                 case RunEnded(run):
@@ -50,14 +50,14 @@ class Secrets:
                 self._kept.pop(run_id, None)
 
     def _remember(self, run_id: str, secrets: Mapping[str, Any]) -> None:
-        """The oldest go when there are too many."""
+        """Remembers a run's secrets; discards the oldest if there are more than MAX_KEPT."""
         self._kept[run_id] = dict(secrets)
         if len(self._kept) > MAX_KEPT:
             self._kept.pop(next(iter(self._kept)))
 
 
 def without_secrets(extra_data: Any) -> tuple[Any, dict[str, Any]]:
-    """(extra_data as it may be stored, the secrets that it held)."""
+    """Splits `extra_data` into (what may be stored, the secrets)."""
     if not isinstance(extra_data, dict):
         return extra_data, {}
     secrets = {name: extra_data[name] for name in SECRET_NAMES if name in extra_data}

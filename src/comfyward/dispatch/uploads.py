@@ -1,4 +1,4 @@
-"""Uploads in pieces: what has come is kept as objects, so that a broken one goes on from there, on any server."""
+"""Resumable uploads: received pieces are stored as objects, so an upload can go on at any server."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ PIECE_BYTES = 16 << 20
 
 
 class Uploads:
-    """Takes files in pieces and stores them once they are whole."""
+    """Receives files in pieces and stores each once it is complete."""
 
     def __init__(self, db: Database, blobs: Blobs, objects: Objects, limit_bytes: int) -> None:
         self._db, self._blobs, self._objects, self._limit_bytes = db, blobs, objects, limit_bytes
 
     async def begin(self, account_id: str, path: str, size: int) -> Upload:
-        """Raises TooLarge."""
+        """Starts an upload. Raises TooLarge."""
         if size > self._limit_bytes:
             raise TooLarge(f"The file is larger than {self._limit_bytes} bytes.", limit=self._limit_bytes)
         upload = Upload(new_id(), account_id, path, size, now_ms())
@@ -30,9 +30,9 @@ class Uploads:
         return upload
 
     async def resume(self, account_id: str, upload_id: str) -> Upload:
-        """An upload, with how many of its bytes are here. Raises NotFound.
+        """An upload with its current offset. Raises NotFound.
 
-        One that is whole and was not stored, since its server ended just then, is stored now.
+        A complete one that was not stored, because its server stopped before it could, is stored now.
         """
         upload = await self._db.lookup(uploads.get, account_id, upload_id)
         if upload.is_whole:
@@ -40,49 +40,49 @@ class Uploads:
         return upload
 
     async def append(self, upload: Upload, offset: int, chunks: AsyncIterator[bytes]) -> int:
-        """Adds bytes at an offset, which must be where the last ones ended; returns where the new ones end.
+        """Appends bytes at an offset, which must be the upload's current one. Returns the new offset.
 
-        What came of a piece that breaks off is kept; with the last piece the file is stored. Raises Conflict for
-        another offset, or when another piece of the same upload came first; TooLarge when there is more than announced.
+        The received part of an interrupted request is kept. The last piece stores the file. Raises Conflict for another
+        offset, or if another request appended first, and TooLarge for more bytes than announced.
         """
         if offset != upload.offset:
-            raise _elsewhere()
-        came = bytearray()
+            raise _wrong_offset()
+        received = bytearray()
         try:
             async for chunk in chunks:
-                if upload.offset + len(came) + len(chunk) > upload.size:
-                    raise TooLarge("There are more bytes than were announced.", limit=upload.size)
-                came += chunk
-                if len(came) >= PIECE_BYTES:
-                    upload = await self._keep(upload, bytes(came))
-                    came.clear()
+                if upload.offset + len(received) + len(chunk) > upload.size:
+                    raise TooLarge("More bytes were sent than announced.", limit=upload.size)
+                received += chunk
+                if len(received) >= PIECE_BYTES:
+                    upload = await self._append_piece(upload, bytes(received))
+                    received.clear()
         finally:
-            if came:
-                upload = await self._keep(upload, bytes(came))
+            if received:
+                upload = await self._append_piece(upload, bytes(received))
         if upload.is_whole:
             await self._finish(upload)
         return upload.offset
 
     async def drop(self, upload: Upload) -> None:
-        """Forgets an upload, whole or not."""
+        """Deletes an upload and its pieces."""
         await self._db.write(uploads.remove, upload.id)
         for piece in upload.pieces:
             await self._objects.remove(piece)
 
     async def drop_outdated(self, before: int) -> int:
-        """Forgets the uploads that were begun before a time and never came to an end. Returns how many."""
+        """Deletes unfinished uploads started before a time. Returns how many."""
         outdated = await self._db.read(uploads.outdated, before)
         for upload in outdated:
             await self.drop(upload)
         return len(outdated)
 
-    async def _keep(self, upload: Upload, data: bytes) -> Upload:
+    async def _append_piece(self, upload: Upload, data: bytes) -> Upload:
         piece = upload_key(upload.id, upload.offset)
         await self._objects.put_derived(piece, data)
         grown = await self._db.write(uploads.grow, upload, piece, len(data))
         if grown is None:
             await self._objects.remove(piece)
-            raise _elsewhere()
+            raise _wrong_offset()
         return grown
 
     async def _finish(self, upload: Upload) -> None:
@@ -95,5 +95,5 @@ class Uploads:
                 yield data
 
 
-def _elsewhere() -> Conflict:
-    return Conflict("The offset is not where this upload stands.", hint="Ask for it with HEAD.")
+def _wrong_offset() -> Conflict:
+    return Conflict("The offset is not this upload's current offset.", hint="Get it with HEAD.")

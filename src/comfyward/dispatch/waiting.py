@@ -1,4 +1,4 @@
-"""Workers that wait for a run at this server, and news of the queue for them, for other servers and for the fleet."""
+"""Workers that wait for a run at this server, and the wake-ups of the assigner and the fleet."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from comfyward.runs.run import Run
 from comfyward.store.notices import Notices, Wake
 
 HAND_OUT = "leases"
-"""The name of the loop that gives them runs."""
+"""The name of the loop that assigns runs to them, in notices too."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A worker, what its accelerator is called, and where its run is put."""
+    """A waiting worker, the name of its device, and the future that gets its run."""
 
     worker: Worker
     device: str
     answer: asyncio.Future[Run | None]
 
     def give(self, run: Run | None) -> bool:
-        """Ends its waiting; False when it no longer waits."""
+        """Answers the worker; False if it no longer waits."""
         if self.answer.done():
             return False
         self.answer.set_result(run)
@@ -32,7 +32,7 @@ class Waiting:
 
 
 class WaitingWorkers:
-    """`hint` wakes the loop that gives them runs; `fleet` the one that starts workers, when none waits here."""
+    """`hint` wakes the assigner; `fleet` wakes the loop that starts workers, set when no worker waits here."""
 
     def __init__(self, notices: Notices, fleet: asyncio.Event) -> None:
         self.hint = asyncio.Event()
@@ -49,11 +49,11 @@ class WaitingWorkers:
 
     @property
     def asking(self) -> list[tuple[Worker, str]]:
-        """Each worker with what its accelerator is called."""
+        """The waiting workers, each with the name of its device."""
         return [(waiting.worker, waiting.device) for waiting in self._by_id.values()]
 
     async def run_for(self, worker: Worker, device: str, wait_s: float) -> Run | None:
-        """What `give` gives the worker; None after `wait_s` seconds, or as soon as it asks anew."""
+        """Waits for a run. Returns None after `wait_s` seconds, or when the worker asks again."""
         waiting = Waiting(worker, device, asyncio.get_running_loop().create_future())
         if before := self._by_id.get(worker.id):
             before.give(None)
@@ -69,12 +69,12 @@ class WaitingWorkers:
                 del self._by_id[worker.id]
 
     def give(self, worker_id: str, run: Run) -> bool:
-        """Gives a worker its run; False when it no longer waits."""
+        """Gives a worker its run; False if it no longer waits."""
         waiting = self._by_id.pop(worker_id, None)
         return waiting is not None and waiting.give(run)
 
     def dismiss(self) -> None:
-        """Nobody gets another run here."""
+        """Answers all waiting workers that there is no run."""
         for waiting in self._by_id.values():
             waiting.give(None)
 
@@ -82,20 +82,20 @@ class WaitingWorkers:
         for change in changes:
             match change:
                 case RunQueued(pool) | RunMoved(pool):
-                    self._came(pool)
+                    self._on_queued(pool)
                 case RunRequeued(run):
-                    self._came(run.pool)
+                    self._on_queued(run.pool)
 
     def matched(self, *, is_any_left: bool) -> None:
-        """Runs that came in here and that no worker here takes are for workers that wait at another server.
+        """Called after a round. Wakes the other servers if new runs of this server are left.
 
-        Only then: two servers that look at the same run at once are in each other's way.
+        Only then: two servers that try to assign the same run at once slow each other down.
         """
         if self._has_news and is_any_left:
             self._notices.send(Wake(HAND_OUT))
         self._has_news = False
 
-    def _came(self, pool: str) -> None:
+    def _on_queued(self, pool: str) -> None:
         self._has_news = True
         if all(waiting.worker.pool != pool for waiting in self._by_id.values()):
             self.matched(is_any_left=True)

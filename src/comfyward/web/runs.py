@@ -132,7 +132,7 @@ async def delete(visit: Visit) -> Response:
     db, account = visit.context.db, visit.account
     run = await db.lookup(runs.get, account.id, visit["run_id"])
     if not run.state.is_final:
-        raise PageError("The run is not over yet.", hint="Cancel it first.", status=409)
+        raise PageError("The run has not finished yet.", hint="Cancel it first.", status=409)
     await db.write(runs.remove, account.id, run.id, now_ms())
     return visit.to(f"/workflows/{run.workflow_id}")
 
