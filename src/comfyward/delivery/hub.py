@@ -1,4 +1,4 @@
-"""Events of runs, from whoever records them to whoever listens, inside one server process."""
+"""Live events of runs inside one server process: published once, passed on to every listener."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Listener:
             return await self._events.get()
 
     async def all(self, timeout_s: float) -> list[Event]:
-        """All events that have come, at least one; none when the hub closes. Raises TimeoutError as `next`."""
+        """All events that wait, at least one; none when the hub closes. Raises TimeoutError as `next` does."""
         found = [await self.next(timeout_s)]
         while found[-1] is not None and not self._events.empty():
             found.append(self._events.get_nowait())
         events = [event for event in found if event is not None]
         if events and found[-1] is None:
-            self.close()  # said again, to the next call
+            self.close()  # again, for the next call
         return events
 
 
@@ -82,14 +82,14 @@ class Hub:
         return list(self._listeners)
 
     def behind(self, newest: Mapping[str, int]) -> dict[str, int]:
-        """Those of some runs (by id, with the number of their newest event) of which not all events were passed on.
+        """The runs with events that were not passed on, each with the number of the last one that was.
 
-        Each with the number of the last one that was.
+        `newest` has the number of each run's newest event in the rows.
         """
         return {run_id: last for run_id, seq in newest.items() if (last := self._last.get(run_id, 0)) < seq}
 
-    def know(self, run_id: str, seq: int) -> None:
-        """Says where a run stands, which nobody here has told of yet."""
+    def start_after(self, run_id: str, seq: int) -> None:
+        """The last stored event of a run that has had none here yet: the next one passed on comes after it."""
         self._last.setdefault(run_id, seq)
 
     @contextmanager
@@ -145,11 +145,11 @@ class Hub:
                 self._newest.pop(event.run_id, None)
             return
         if event.type is EventType.SHOWN:
-            return  # who comes late hears of it at the end
+            return  # a late listener gets it with the outputs at the end
         key = (event.type, str(event.data.get("path", "")))
         self._newest.setdefault(event.run_id, {})[key] = event
 
 
 def _may_be_missed(event: Event) -> bool:
-    """Progress goes on with the next one; what a node shows comes once."""
+    """True for progress, which the next event supersedes; what a node shows comes once."""
     return event.type not in STORED and event.type is not EventType.SHOWN

@@ -16,7 +16,7 @@ from comfyward.store.db import Database
 
 PING_S = 15.0
 PING = b": ping\n\n"
-LINE_ENDS = "\x85\u2028\u2029"  # not in this format, but for programs that split text into lines as Unicode does
+LINE_ENDS = "\x85\u2028\u2029"  # line ends for programs that split text as Unicode does
 
 
 async def stream_events(db: Database, hub: Hub, account_id: str, run_id: str, after: int) -> AsyncIterator[bytes]:
@@ -31,7 +31,7 @@ async def stream_events(db: Database, hub: Hub, account_id: str, run_id: str, af
             after = event.seq or after
         if any(event.is_last for event in replay):
             return
-        hub.know(run_id, after)
+        hub.start_after(run_id, after)
         for event in hub.newest(run_id):
             yield frame(event.type, event.data, event.seq)
         async for chunk in _live(listener, after):
@@ -45,7 +45,7 @@ async def wait_until_over(db: Database, hub: Hub, account_id: str, run_id: str, 
             run = await db.lookup(runs.get, account_id, run_id)
             if run.state.is_final:
                 return run
-            hub.know(run_id, run.event_seq)
+            hub.start_after(run_id, run.event_seq)
             await _wait_for_last(listener, wait_s)
     return await db.lookup(runs.get, account_id, run_id)
 

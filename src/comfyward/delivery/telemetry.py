@@ -1,4 +1,4 @@
-"""What operators learn of runs: each is counted when it comes and when it is over, and then logged and traced."""
+"""Metrics, log lines and traces of runs: each is counted when it is queued and when it ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Telemetry:
-    """`trace` tells of a run that is over, where traces go anywhere."""
+    """`trace` exports a run that has ended; None where traces are off."""
 
     def __init__(self, trace: Callable[[Run], None] | None) -> None:
         self._trace = trace

@@ -1,7 +1,7 @@
-"""Runs as OpenTelemetry traces: one for each attempt's way, told when the run is over (extra `otel`).
+"""Runs as OpenTelemetry traces: a span for each stage, exported when the run has ended (extra `otel`).
 
-A run's times are facts of its row, so nothing has to be carried from process to process: the server that records the
-end tells of all stages. The trace's id is made of the run's id, so a client can know it.
+A run's times are in its row, so no context travels between processes: the server that records the end exports all
+stages. The trace id is derived from the run's id, so clients can compute it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def trace_id_of(run_id: str) -> int:
 
 
 def tracer_to(endpoint: str) -> Callable[[Run], None]:
-    """What tells of runs to an OTLP/HTTP endpoint, in the background. Raises SetupFailed without the extra."""
+    """A function that exports runs to an OTLP/HTTP endpoint in the background. Raises SetupFailed without the extra."""
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
@@ -45,7 +45,7 @@ def tracer_to(endpoint: str) -> Callable[[Run], None]:
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
     tracer = provider.get_tracer("comfyward")
 
-    def tell(run: Run) -> None:
+    def export(run: Run) -> None:
         ids.next_trace_id = trace_id_of(run.id)
         root = tracer.start_span("run", start_time=_ns(run.created_at), attributes=_attributes(run))
         if run.state is not State.SUCCEEDED:
@@ -56,7 +56,7 @@ def tracer_to(endpoint: str) -> Callable[[Run], None]:
             span.end(_ns(stage.end))
         root.end(_ns(run.finished_at or run.updated_at))
 
-    return tell
+    return export
 
 
 def _ns(milliseconds: int) -> int:

@@ -1,4 +1,4 @@
-"""Webhooks: signed, delivered from rows, tried again for a day.
+"""Webhooks: signed, delivered from rows, retried for a day.
 
 Signed as Standard Webhooks says (webhook-id, webhook-timestamp, webhook-signature: v1 and an HMAC-SHA256).
 """
@@ -47,7 +47,7 @@ Render = Callable[[Run], bytes]
 
 @dataclass(frozen=True)
 class Attempt:
-    """How one try went."""
+    """The result of one attempt to deliver. `status` is None when no HTTP answer came."""
 
     status: int | None
     answer: str
@@ -66,7 +66,7 @@ class WebhooksDue:
         notices.wake(LOOP_NAME, self.hint)
 
     def on_changes(self, changes: Sequence[Change]) -> None:
-        """Deliveries are written with the changes that they tell of."""
+        """Their deliveries were written in the same transactions."""
         if any(isinstance(change, RunStarted | RunEnded) and change.run.webhook is not None for change in changes):
             self.send()
 
@@ -96,7 +96,7 @@ class Webhooks(Loop):
     async def tick(self) -> dict[str, int]:
         begun = 0
         while (room := PARALLEL - len(self._in_flight)) > 0:
-            due = await self._db.read(webhooks.due, now_ms(), room, self._left_out())
+            due = await self._db.read(webhooks.due, now_ms(), room, self._excluded())
             if not due:
                 break
             begun += sum(self._begin(delivery) for delivery in due)
@@ -111,7 +111,7 @@ class Webhooks(Loop):
             task.cancel()
         await asyncio.gather(*self._in_flight, return_exceptions=True)
 
-    def _left_out(self) -> InFlight:
+    def _excluded(self) -> InFlight:
         flying = self._in_flight.values()
         return InFlight(
             runs=frozenset(each.run_id for each in flying),
@@ -120,9 +120,9 @@ class Webhooks(Loop):
         )
 
     def _begin(self, due: DueDelivery) -> bool:
-        """Starts a delivery, unless its receiver or account has got its share since it was looked up."""
-        delivery, left_out = due.delivery, self._left_out()
-        if delivery.receiver in left_out.receivers or delivery.account_id in left_out.accounts:
+        """Starts a delivery, unless its receiver or account has reached its share since the rows were read."""
+        delivery, excluded = due.delivery, self._excluded()
+        if delivery.receiver in excluded.receivers or delivery.account_id in excluded.accounts:
             return False
         task = asyncio.create_task(self._deliver(due))
         self._in_flight[task] = delivery
@@ -135,11 +135,11 @@ class Webhooks(Loop):
             return
         if error := task.exception():
             log.error("delivery %s failed", delivery.id, exc_info=error, extra={"action": "webhook_failed"})
-            return  # tried again at the next tick, not at once
+            return  # retried at the next tick, not at once
         self.wake()
 
     async def _wake_when_due(self) -> None:
-        next_at = await self._db.read(webhooks.next_due, self._left_out())
+        next_at = await self._db.read(webhooks.next_due, self._excluded())
         if self._alarm is not None:
             self._alarm.cancel()
         if next_at is not None and (wait_ms := next_at - now_ms()) < self.interval_s * 1000:

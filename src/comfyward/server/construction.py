@@ -46,33 +46,32 @@ from comfyward.store import events, workers
 from comfyward.store.db import Database
 
 
-class Core:
-    """The objects behind the APIs of one server process, and its loops, which are not started yet."""
+class Changes:
+    """The publisher of what happens to runs, after its subscribers."""
 
-    def __init__(self, settings: Settings, db: Database, identity: Identity, url: str) -> None:
-        """`url` is this server's address for its own workers."""
-        self.settings, self.db = settings, db
-        self.auth = Auth(db, identity.link_secret)
-        self.shapes = Shapes(self.auth, (settings.public_url or url).rstrip("/"))
-
-        # All that follows a change of a run.
+    def __init__(self, settings: Settings, db: Database) -> None:
         self.hub = Hub(db.notices, _missed_events(db) if db.is_shared else None)
+        self.relay = Relay(db, self.hub)
         self.secrets = Secrets(db.notices)
         self.signals = WorkerSignals(db.notices)
-        fleet_hint = asyncio.Event()
-        waiting = WaitingWorkers(db.notices, fleet_hint)
-        relay, webhooks_due = Relay(db, self.hub), WebhooksDue(db.notices)
+        self.fleet_hint = asyncio.Event()
+        self.waiting = WaitingWorkers(db.notices, self.fleet_hint)
+        self.webhooks_due = WebhooksDue(db.notices)
         telemetry = Telemetry(tracer_to(settings.otel_endpoint) if settings.otel_endpoint else None)
         self.publisher = Publisher(
-            relay.on_changes,
+            self.relay.on_changes,
             self.secrets.on_changes,
             self.signals.on_changes,
-            waiting.on_changes,
-            webhooks_due.on_changes,
+            self.waiting.on_changes,
+            self.webhooks_due.on_changes,
             telemetry.on_changes,
         )
 
-        # Files.
+
+class Storage:
+    """Bytes: how they come in, and where they are kept."""
+
+    def __init__(self, settings: Settings, db: Database) -> None:
         self.guard = Guard.allowing(settings.fetch_allow)
         direct = settings.objects_direct != "none"
         self.objects = Objects(settings.derived_objects_url(), settings.objects_endpoint, direct=direct)
@@ -81,52 +80,63 @@ class Core:
         self.mirrors = Mirrors(db, self.blobs, settings.mirrors_models)
         self.imports = Imports(db, self.blobs, self.guard, _host_cache(settings, self.guard))
 
-        # Workers, and the runs that they get.
-        self.logs = WorkerLogs(db.notices, self.signals)
-        self.sessions = WorkerSessions(db, self.publisher, self.signals, self.logs, settings.lease_s)
+
+class Workforce:
+    """Workers, the runs that they get, and this server's own fleet."""
+
+    def __init__(
+        self, settings: Settings, db: Database, changes: Changes, storage: Storage, identity: Identity, url: str
+    ) -> None:
+        publisher = changes.publisher
+        self.logs = WorkerLogs(db.notices, changes.signals)
+        self.sessions = WorkerSessions(db, publisher, changes.signals, self.logs, settings.lease_s)
         self.rules = _placement_rules(settings)
-        self.assigner = Assigner(db, self.publisher, waiting, self.sessions, self.rules, settings.prices)
-        self.recorder = Recorder(db, self.blobs, self.publisher)
+        self.assigner = Assigner(db, publisher, changes.waiting, self.sessions, self.rules, settings.prices)
+        self.recorder = Recorder(db, storage.blobs, publisher)
         devices = _devices(settings)
+        self.local_pools = tuple(device.pool for device in devices)
         self.fleet: OwnFleet = NoFleet()
         self.fleet_loops: list[Loop] = []
         if settings.fleet == "local":
-            local = _local_fleet(settings, devices, identity, url, self.sessions, fleet_hint)
+            local = _local_fleet(settings, devices, identity, url, self.sessions, changes.fleet_hint)
             self.fleet = local
-            self.fleet_loops = [Reconcile(db, local, settings.shutdown_grace_s, fleet_hint)]
-        self.local_pools = tuple(device.pool for device in devices)
+            self.fleet_loops = [Reconcile(db, local, settings.shutdown_grace_s, changes.fleet_hint)]
         self.forecasts = QueueForecasts(db, self.rules, self.local_pools)
         self.readiness = Readiness(db, self.fleet, needs_worker=settings.fleet == "local")
 
-        # Runs as they come in.
-        self.inventory = Inventory(
-            db,
-            sorted({*settings.accelerators, *self.local_pools}),
-            settings.accelerator_aliases,
-            settings.default_accelerator,
-            stand_in=settings.stand_in if devices or settings.stand_in else False,
-        )
-        self.intake = Intake(
-            db, self.inventory, self.blobs, self.secrets, self.publisher, _run_rules(settings, self.guard)
-        )
 
-        self.webhooks = Webhooks(db, webhooks_due, self.guard, self.shapes.run_json, settings.webhook_retry_s)
+class Core:
+    """The objects behind the APIs of one server process, and its loops, which are not started yet."""
+
+    def __init__(self, settings: Settings, db: Database, identity: Identity, url: str) -> None:
+        """`url` is this server's address for its own workers."""
+        self.settings, self.db = settings, db
+        self.auth = Auth(db, identity.link_secret)
+        self.shapes = Shapes(self.auth, (settings.public_url or url).rstrip("/"))
+        self.changes = changes = Changes(settings, db)
+        self.storage = storage = Storage(settings, db)
+        self.workforce = workforce = Workforce(settings, db, changes, storage, identity, url)
+        self.inventory = _inventory(settings, db, workforce.local_pools)
+        rules = _run_rules(settings, storage.guard)
+        self.intake = Intake(db, self.inventory, storage.blobs, changes.secrets, changes.publisher, rules)
+        render, retry_s = self.shapes.run_json, settings.webhook_retry_s
+        self.webhooks = Webhooks(db, changes.webhooks_due, storage.guard, render, retry_s)
         self.loops: list[Loop] = [
-            self.assigner,
-            Rescue(db, self.publisher),
-            Deadlines(db, self.publisher, settings.fallback_after_s),
-            Retention(db, self.blobs, self.uploads, settings.retention_days),
-            self.imports,
+            workforce.assigner,
+            Rescue(db, changes.publisher),
+            Deadlines(db, changes.publisher, settings.fallback_after_s),
+            Retention(db, storage.blobs, storage.uploads, settings.retention_days),
+            storage.imports,
             self.webhooks,
-            *([relay] if db.is_shared else []),
-            *self.fleet_loops,
+            *([changes.relay] if db.is_shared else []),
+            *workforce.fleet_loops,
         ]
 
     async def check(self) -> None:
         """Raises SetupFailed for a store that cannot be reached, and for settings that name an unknown pool."""
         settings = self.settings
-        await self.objects.check()
-        known = {*settings.accelerators, *self.local_pools}
+        await self.storage.objects.check()
+        known = {*settings.accelerators, *self.workforce.local_pools}
         known |= {pool.name for pool in await self.inventory.pools()} | set(await self.db.read(workers.known_pools))
         named = {"COMFYWARD_LARGER_POOLS": [*settings.larger_pools, *settings.larger_pools.values()]}
         named["COMFYWARD_DEFAULT_ACCELERATOR"] = [settings.default_accelerator] if settings.default_accelerator else []
@@ -145,6 +155,16 @@ def _missed_events(db: Database) -> ReadMissed:
         return await db.read(events.missed, after)
 
     return read
+
+
+def _inventory(settings: Settings, db: Database, local_pools: Sequence[str]) -> Inventory:
+    return Inventory(
+        db,
+        sorted({*settings.accelerators, *local_pools}),
+        settings.accelerator_aliases,
+        settings.default_accelerator,
+        stand_in=settings.stand_in if local_pools or settings.stand_in else False,
+    )
 
 
 def _host_cache(settings: Settings, guard: Guard) -> HostCache:

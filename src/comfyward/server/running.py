@@ -50,7 +50,7 @@ async def serve(settings: Settings, frontends: Frontends, on_started: OnStarted)
             server = Server(core, identity, http_servers(core, frontends, listeners))
             entry = await first_entry(db)
             login_url = entry.login_url(settings.public_url or listeners.url)
-            on_started(Started(listeners.url, listeners.native_url, entry.key, login_url, core.local_pools))
+            on_started(Started(listeners.url, listeners.native_url, entry.key, login_url, core.workforce.local_pools))
             await server.run()
         finally:
             db.close()
@@ -79,7 +79,7 @@ class Server:
         await core.db.notices.listen()
         # Local workers die with their server: what they held is tried again now, not when their leases expire.
         for worker_id in await core.db.read(workers.local_ids, self._worker_id_prefix):
-            await core.sessions.end(worker_id)
+            await core.workforce.sessions.end(worker_id)
         for loop in core.loops:
             loop.start()
 
@@ -103,14 +103,14 @@ class Server:
         """
         log.info("draining", extra={"action": "drain"})
         core = self._core
-        core.readiness.withdraw()
+        core.workforce.readiness.withdraw()
         await asyncio.sleep(core.settings.drain_delay_s)
-        core.assigner.stop_assigning()
-        core.sessions.end_heartbeats()
-        for loop in core.fleet_loops:
+        core.workforce.assigner.stop_assigning()
+        core.workforce.sessions.end_heartbeats()
+        for loop in core.workforce.fleet_loops:
             await loop.stop()
-        await core.fleet.close(core.settings.shutdown_grace_s)
-        core.hub.close()
+        await core.workforce.fleet.close(core.settings.shutdown_grace_s)
+        core.changes.hub.close()
         for server in reversed(self._http_servers):
             server.stop()
 

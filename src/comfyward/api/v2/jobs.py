@@ -177,7 +177,7 @@ class _Stream:
         with self._context.hub.listen(self._run.id) as listener:
             run, self._position = await self._context.db.lookup(_look, self._run.account_id, self._run.id)
             self._seen = run.event_seq
-            self._context.hub.know(run.id, run.event_seq)
+            self._context.hub.start_after(run.id, run.event_seq)
             chunks = [frame("output", self._shapes.output(run.prompt_id, output)) for output in run.outputs]
             chunks.append(frame("status", {"status": status_of(run), "queue_position": self._position}))
             if run.state.is_final:
