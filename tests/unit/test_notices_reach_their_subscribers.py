@@ -1,0 +1,120 @@
+"""Each part of a server subscribes to its own notices: those of other servers, and the news that some may be lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from comfyward.dispatch.worker_logs import WorkerLogs
+from comfyward.dispatch.worker_signals import WorkerSignals
+from comfyward.runs.change import RunCancelling
+from comfyward.store.notices import LogWanted, Notice, Notices, Wake, WorkerSignalled
+from tests.unit.test_what_follows_a_change import run
+
+
+class Wire(Notices):
+    """The notices of one of several servers, delivered to the others by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[Notice] = []
+
+    def send(self, notice: Notice) -> None:
+        self.sent.append(notice)
+
+    def come(self, notice: Notice) -> None:
+        self._deliver(notice)
+
+    def get_lost(self) -> None:
+        self._deliver_loss()
+
+    async def flush(self) -> None:
+        return
+
+    async def listen(self) -> None:
+        return
+
+    async def close(self) -> None:
+        return
+
+
+def test_a_subscriber_that_fails_keeps_no_other_from_hearing(caplog: pytest.LogCaptureFixture) -> None:
+    wire, heard = Wire(), list[Notice]()
+
+    def fails(notice: Notice) -> None:
+        raise ZeroDivisionError
+
+    wire.subscribe(fails, lambda: None)
+    wire.subscribe(heard.append, lambda: None)
+    wire.come(Wake("imports"))
+
+    assert heard == [Wake("imports")]
+    assert [record.action for record in caplog.records] == ["notices_failed"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("happens", "wakes"),
+    [
+        (lambda wire: wire.come(Wake("imports")), True),
+        (lambda wire: wire.come(Wake("webhooks")), False),
+        (lambda wire: wire.get_lost(), True),
+    ],
+    ids=["its own", "another loop's", "a loss"],
+)
+async def test_a_loop_is_woken_by_its_own_name_and_by_a_loss(happens: Callable[[Wire], None], wakes: bool) -> None:
+    wire, hint = Wire(), asyncio.Event()
+    wire.wake("imports", hint)
+
+    happens(wire)
+
+    assert hint.is_set() is wakes
+
+
+@pytest.mark.parametrize(
+    ("happens", "answered"),
+    [
+        (lambda signals, wire: signals.on_changes([RunCancelling(run(worker_id="w"), [])]), True),
+        (lambda signals, wire: signals.on_changes([RunCancelling(run(worker_id="other"), [])]), False),
+        (lambda signals, wire: wire.come(WorkerSignalled("w")), True),
+        (lambda signals, wire: wire.get_lost(), True),
+    ],
+    ids=["a cancel", "a cancel of another worker's run", "an order from another server", "a loss"],
+)
+async def test_a_held_heartbeat_is_answered(happens: Callable[[WorkerSignals, Wire], None], answered: bool) -> None:
+    wire = Wire()
+    signals = WorkerSignals(wire)
+    signal = signals.expect("w")
+
+    happens(signals, wire)
+
+    assert signal.is_set() is answered
+
+
+async def test_a_cancel_is_signalled_to_the_server_that_holds_the_heartbeat() -> None:
+    wire = Wire()
+
+    WorkerSignals(wire).on_changes([RunCancelling(run(worker_id="w"), [])])
+
+    assert wire.sent == [WorkerSignalled("w")]
+
+
+async def test_a_log_is_asked_of_the_worker_at_every_server_and_comes_from_any() -> None:
+    wire, elsewhere = Wire(), Wire()
+    signals = WorkerSignals(elsewhere)
+    here, there = WorkerLogs(wire, WorkerSignals(wire)), WorkerLogs(elsewhere, signals)
+    signal = signals.expect("w")
+
+    asked = asyncio.create_task(here.get("w", timeout_s=30))
+    await asyncio.sleep(0)
+    for notice in wire.sent:
+        elsewhere.come(notice)
+    assert (wire.sent, there.is_wanted("w"), signal.is_set()) == ([LogWanted("w")], True, True)
+
+    there.uploaded("w", "the end of its log")
+    for notice in elsewhere.sent:
+        wire.come(notice)
+
+    assert await asked == "the end of its log"
+    assert (here.is_wanted("w"), there.is_wanted("w")) == (False, False)
