@@ -19,10 +19,11 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from comfyward import __version__
-from comfyward.api import fleet, gateway, icu, library, uploads, views
+from comfyward.api import fleet, icu, library, uploads, views
 from comfyward.api.context import Context
 from comfyward.api.cors import Cors
 from comfyward.api.errors import ErrorFormat
+from comfyward.api.gateway import app as gateway
 from comfyward.api.leniency import parameters
 from comfyward.api.metrics import exposition
 from comfyward.api.native.app import native_app
@@ -63,10 +64,10 @@ def create_app(context: Context, frontends: Frontends, site: Website) -> ASGIApp
     native = native_app(context, frontends)
     app = Starlette(
         routes=[
-            gateway.routes(context),
+            gateway.mount(gateway.gateway_parts(context)),
             *icu.hot_routes(context),
             v2.mount(context),
-            fleet.routes(context),
+            fleet.mount(fleet.fleet_parts(context)),
             *frontends.routes(),
             Mount("/comfy", native),
             Mount("/workflows/{workflow_id}/comfy", native),

@@ -1,4 +1,4 @@
-"""The fleets' side: see fleet/protocol.py for the wire."""
+"""The fleets' API (fleet/protocol.py describes the wire)."""
 
 from __future__ import annotations
 
@@ -6,47 +6,66 @@ import msgspec
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount
 
+from comfyward.api.auth import Auth
 from comfyward.api.body import read_message
 from comfyward.api.context import Context
+from comfyward.api.endpoint import Endpoint, Models, routes
+from comfyward.dispatch.worker_sessions import WorkerSessions
 from comfyward.errors import Forbidden
 from comfyward.fleet.protocol import PREFIX, FleetOrders, FleetReport, Gone
 from comfyward.store import fleets, queue, tokens, workers
-from comfyward.store.db import now_ms
+from comfyward.store.db import Database, now_ms
 from comfyward.store.fleets import FleetRow
 
 MAX_MESSAGE_BYTES = 4 << 20
 
 
-def routes(context: Context) -> Mount:
-    async def sync(request: Request) -> Response:
-        token = await context.auth.worker(request)
+def mount(parts: list[Endpoint]) -> Mount:
+    return Mount(PREFIX, routes=routes(parts))
+
+
+def fleet_parts(context: Context) -> list[Endpoint]:
+    """The table of the fleets' API, below `PREFIX`."""
+    return Fleets(context.db, context.auth, context.sessions).endpoints()
+
+
+class Fleets:
+    def __init__(self, db: Database, auth: Auth, sessions: WorkerSessions) -> None:
+        self._db, self._auth, self._sessions = db, auth, sessions
+
+    def endpoints(self) -> list[Endpoint]:
+        return [
+            Endpoint("POST", "/sync", self.sync, "Report a fleet", Models(body=FleetReport, answer=FleetOrders)),
+            Endpoint("POST", "/gone", self.gone, "Report a worker's end", Models(body=Gone, status=204)),
+        ]
+
+    async def sync(self, request: Request) -> Response:
+        token = await self._auth.worker(request)
         if not token.is_for_fleets:
             hint = "Create one with 'comfyward tokens create NAME --fleet'."
-            raise Forbidden(f"The token '{token.name}' is for workers.", hint=hint)
+            raise Forbidden(f"The token '{token.name}' is for workers, not for fleets.", hint=hint)
         report = await read_message(request, FleetReport, MAX_MESSAGE_BYTES)
-        orders, strangers = await context.db.write(_sync, report, now_ms())
+        orders, strangers = await self._db.write(_sync, report, now_ms())
         for worker_id in strangers:
-            await context.sessions.drain(worker_id)
+            await self._sessions.drain(worker_id)
         return Response(msgspec.json.encode(orders), media_type="application/json")
 
-    async def gone(request: Request) -> Response:
-        """From whoever supervises a worker's process, with the worker's own token or the fleet's."""
-        token = await context.auth.worker(request)
-        message = await read_message(request, Gone, MAX_MESSAGE_BYTES)
-        worker = await context.db.lookup(workers.get, message.worker_id)
+    async def gone(self, request: Request) -> Response:
+        """Sent by the supervisor of a worker's process, with the worker's own token or the fleet's."""
+        token = await self._auth.worker(request)
+        gone = await read_message(request, Gone, MAX_MESSAGE_BYTES)
+        worker = await self._db.lookup(workers.get, gone.worker_id)
         if worker is not None:
             if not token.serves(worker.pool):
                 raise Forbidden(f"The token '{token.name}' is not for pool {worker.pool}.")
-            await context.sessions.end(worker.id)
+            await self._sessions.end(worker.id)
         return Response(status_code=204)
-
-    return Mount(PREFIX, routes=[Route("/sync", sync, methods=["POST"]), Route("/gone", gone, methods=["POST"])])
 
 
 def _sync(conn: Connection, report: FleetReport, now: int) -> tuple[FleetOrders, list[str]]:
-    """(what the fleet wants to know, workers that bear its name and are not its own)."""
+    """(the answer to the fleet, workers that are named as its own but that it does not know)."""
     fleets.put(
         conn, FleetRow(report.name, {pool: msgspec.to_builtins(each) for pool, each in report.pools.items()}, now)
     )

@@ -1,0 +1,76 @@
+"""Assignments of runs: a worker asks for one, and reports what happens to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from comfyward.api.endpoint import Endpoint, Models
+from comfyward.api.gateway.calls import Calls, message, while_connected
+from comfyward.dispatch.assigner import Assigner
+from comfyward.dispatch.mirrors import Mirrors
+from comfyward.dispatch.recorder import Recorder
+from comfyward.dispatch.secrets import Secrets
+from comfyward.runs.files import Stored, source_from_row
+from comfyward.runs.run import Api, Run
+from comfyward.store.mirrors import Mirror
+from comfyward.worker.protocol import Ask, Assignment, FileOrder, Reports
+
+
+class Assignments:
+    def __init__(
+        self, calls: Calls, assigner: Assigner, recorder: Recorder, secrets: Secrets, mirrors: Mirrors
+    ) -> None:
+        self._calls, self._assigner, self._recorder = calls, assigner, recorder
+        self._secrets, self._mirrors = secrets, mirrors
+
+    def endpoints(self) -> list[Endpoint]:
+        return [
+            Endpoint("POST", "/lease", self.lease, "Ask for a run", Models(body=Ask, answer=Assignment)),
+            Endpoint("POST", "/reports", self.report, "Report on runs", Models(body=Reports, status=204)),
+        ]
+
+    async def lease(self, request: Request) -> Response:
+        """Held open until there is a run; 204 when there is none in the time that the worker waits."""
+        ask = await self._calls.read(request, Ask)
+        worker = await self._calls.worker(request, ask.worker_id, ask.incarnation)
+        run = await while_connected(request, self._assigner.ask(worker, ask))
+        if run is None:
+            return Response(status_code=204)
+        return message(_assignment(run, self._secrets.of(run.id), await self._mirrors.of(run)))
+
+    async def report(self, request: Request) -> Response:
+        await self._recorder.record(await self._calls.read(request, Reports))
+        return Response(status_code=204)
+
+
+def _assignment(run: Run, secrets: dict[str, Any], mirrors: Mapping[str, Mirror | None]) -> Assignment:
+    assert run.lease is not None
+    extra_data = run.extra_data.encode() if run.extra_data else b"null"
+    if secrets:
+        extra_data = msgspec.json.encode({**(msgspec.json.decode(extra_data) or {}), **secrets})
+    return Assignment(
+        run_id=run.id,
+        lease=run.lease,
+        attempt=run.attempt,
+        prompt=msgspec.Raw(run.prompt.encode()),
+        extra_data=msgspec.Raw(extra_data),
+        files=[_order(path, row, mirrors) for path, row in run.files.items()],
+        models=run.models,
+        timeout_s=run.timeout_s,
+        previews=run.submitted_via is Api.NATIVE,
+    )
+
+
+def _order(path: str, row: dict[str, Any], mirrors: Mapping[str, Mirror | None]) -> FileOrder:
+    match source_from_row(row):
+        case Stored(digest):
+            return FileOrder(path, blob=digest)
+        case url:
+            mirror = mirrors.get(path)
+            mirrored, keep = mirror.digest if mirror else None, path in mirrors and mirror is None
+            return FileOrder(path, url.url, url.digest, dict(url.headers), mirror=mirrored, keep=keep)
