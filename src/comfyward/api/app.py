@@ -66,7 +66,7 @@ def create_app(context: Context, frontends: Frontends, site: Website) -> ASGIApp
         routes=[
             gateway.mount(gateway.gateway_parts(context)),
             *icu.hot_routes(context),
-            v2.mount(context),
+            v2.mount(v2.v2_parts(context)),
             fleet.mount(fleet.fleet_parts(context)),
             *frontends.routes(),
             Mount("/comfy", native),

@@ -5,49 +5,46 @@ It translates: a job is a run under its prompt id, an asset is a file of the acc
 
 from __future__ import annotations
 
-import logging
-from typing import Any
+from collections.abc import Sequence
 
-import msgspec
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from comfyward import __version__
+from comfyward.api.body import answer
 from comfyward.api.context import Context
-from comfyward.api.v2 import assets, jobs
-from comfyward.errors import (
-    ComfywardError,
-    InvalidGraph,
-    QueueFull,
-    TooLarge,
-    Unauthenticated,
-    UnknownAccelerator,
-)
+from comfyward.api.endpoint import Endpoint, Models, routes
+from comfyward.api.limits import RequestLimits
+from comfyward.api.v2.assets import Assets
+from comfyward.api.v2.errors import ERRORS
+from comfyward.api.v2.jobs import Jobs
+from comfyward.api.v2.models import Health
+from comfyward.api.v2.shapes import Rendering
 from comfyward.ids import new_id
 
-log = logging.getLogger(__name__)
-
 PREFIX = "/api/v2"
-RETRY_AFTER_S = 5
 
 
-def mount(context: Context) -> Mount:
-    """The whole of Comfy API v2; what is not there answers in its own form too."""
-    app = Starlette(
-        routes=[Route("/health", _health, methods=["GET"]), *jobs.routes(context), *assets.routes(context)],
-        exception_handlers={
-            ComfywardError: _refused,
-            HTTPException: _http,
-            ClientDisconnect: _gone,
-            Exception: _unexpected,
-        },
-        middleware=[Middleware(RequestIds)],
-    )
+def v2_parts(context: Context) -> list[Endpoint]:
+    """The table of Comfy API v2, below `PREFIX`."""
+    settings, db, auth = context.settings, context.db, context.auth
+    rendering = Rendering(auth, context.public_url, settings.retention_days)
+    limits = RequestLimits(settings.body_limit_bytes, settings.upload_limit_bytes)
+    return [
+        Endpoint("GET", "/health", _health, "The server is up", Models(answer=Health)),
+        *Jobs(db, auth, context.intake, context.hub, rendering, limits.body).endpoints(),
+        *Assets(db, auth, context.blobs, context.contents, rendering, limits).endpoints(),
+    ]
+
+
+def mount(table: Sequence[Endpoint]) -> Mount:
+    """All paths below `PREFIX`; unknown ones are answered in the API's own form too."""
+    middleware = [Middleware(RequestIds)]
+    app = Starlette(routes=routes(table), exception_handlers=ERRORS.handlers(), middleware=middleware)
     return Mount(PREFIX, app)
 
 
@@ -69,61 +66,4 @@ class RequestIds:
 
 
 async def _health(request: Request) -> Response:
-    return Response(msgspec.json.encode({"status": "healthy", "version": __version__}), media_type="application/json")
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ComfywardError)
-    match error:
-        case Unauthenticated():
-            return envelope(401, "unauthorized", error.message, headers={"WWW-Authenticate": "Bearer"})
-        case InvalidGraph():
-            is_editors = error.details.get("type") == "workflow_format_ui"
-            code = "workflow_format_ui" if is_editors else "invalid_workflow"
-            return envelope(422, code, _sentence(error), {"node_errors": error.details.get("node_errors", {})})
-        case UnknownAccelerator():
-            return envelope(429, "deployment_not_ready", _sentence(error), retry_after_s=RETRY_AFTER_S)
-        case QueueFull():
-            return envelope(429, error.code, _sentence(error), retry_after_s=RETRY_AFTER_S)
-        case TooLarge():
-            return envelope(413, "payload_too_large", _sentence(error))
-        case _ if error.status >= 500:
-            return await _unexpected(request, error)
-        case _:
-            return envelope(error.status, error.code, _sentence(error), error.details or None)
-
-
-async def _http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    nothing = f"There is nothing at {request.method} {request.scope['path'][:200]}."
-    message = nothing if error.status_code in (404, 405) else str(error.detail)
-    return envelope(error.status_code, code, message, headers=dict(error.headers or {}))
-
-
-async def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("unexpected error", exc_info=error, extra={"action": "request_failed"})
-    return envelope(500, "upstream_error", "Something went wrong in the server; its log has the details.")
-
-
-def _sentence(error: ComfywardError) -> str:
-    return f"{error.message} {error.hint}" if error.hint else error.message
-
-
-def envelope(
-    status: int,
-    code: str,
-    message: str,
-    details: dict[str, Any] | None = None,
-    *,
-    retry_after_s: int | None = None,
-    headers: dict[str, str] | None = None,
-) -> Response:
-    """`{"error": {"code", "message", "details"}}`, the form of every error."""
-    headers = {**(headers or {}), **({"Retry-After": str(retry_after_s)} if retry_after_s else {})}
-    body = msgspec.json.encode({"error": {"code": code, "message": message, "details": details}}, enc_hook=str)
-    return Response(body, status, headers, media_type="application/json")
+    return answer({"status": "healthy", "version": __version__})

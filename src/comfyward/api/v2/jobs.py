@@ -2,68 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
-
 import msgspec
-from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from comfyward.accounts.account import Caller
-from comfyward.api import leniency
+from comfyward.api.auth import Auth
 from comfyward.api.body import answer, read_json, streamed
-from comfyward.api.context import Context
+from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.paging import InvalidCursor, cursor_of, moment_of
-from comfyward.api.v2.shapes import (
-    Shapes,
-    classes_of,
-    progress_of,
-    progress_shape,
-    status_of,
-    status_of_state,
-)
+from comfyward.api.v2.models import DEFAULT_PAGE, MAX_PAGE, Job, JobList, JobQuery, JobRequest, JobWorkflow
+from comfyward.api.v2.shapes import Rendering, progress_of
+from comfyward.api.v2.stream import JobStream
 from comfyward.api.whole_numbers import whole_number
-from comfyward.delivery.hub import Listener
-from comfyward.delivery.stream import frame
-from comfyward.dispatch.intake import Submission
+from comfyward.delivery.hub import Hub
+from comfyward.dispatch.intake import Intake, Submission
 from comfyward.errors import InvalidRequest, NotFound, OutOfCredit
-from comfyward.runs.event import Event, EventType, picture_of
 from comfyward.runs.labels import check_filter, check_labels
 from comfyward.runs.run import Api, Run, State
 from comfyward.store import accounts, runs
+from comfyward.store.db import Database
 from comfyward.store.runs import RunFilter
 from comfyward.store.workflows import DEFAULT_ALIAS
 
 MAX_KEY_LENGTH = 255
-MAX_PAGE = 100
-DEFAULT_PAGE = 50
-KEEPALIVE_S = 10.0
-POSITION_S = 1.0
-KEEPALIVE = b": keepalive\n\n"
+EVENT_STREAM = "text/event-stream"
+STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+EVENTS = """Server-Sent Events: `output`, `status`, `progress`, `preview`. First the present state, then what happens,
+until the last `status`. Nothing is replayed."""
 
 
-class ExtraData(BaseModel):
-    """A closed object: partner nodes' credentials, nothing else."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    api_key_comfy_org: str = ""
-    auth_token_comfy_org: str = ""
-
-
-class JobRequest(leniency.Request):
-    workflow: Any = None
-    extra_data: ExtraData | None = None
-    metadata: Any = None
-    webhook_url: Any = None
-    inputs: Any = None
-
-
-class Reserved(InvalidRequest):
+class ReservedField(InvalidRequest):
     status = 422
 
 
@@ -72,41 +41,48 @@ class NoWorkflow(InvalidRequest):
     status = 422
 
 
-def routes(context: Context) -> list[Route]:
-    handlers = _Jobs(context)
-    return [
-        Route("/jobs", handlers.create, methods=["POST"]),
-        Route("/jobs", handlers.find, methods=["GET"]),
-        Route("/jobs/{job_id}", handlers.get, methods=["GET"]),
-        Route("/jobs/{job_id}/workflow", handlers.workflow, methods=["GET"]),
-        Route("/jobs/{job_id}/cancel", handlers.cancel, methods=["POST"]),
-        Route("/jobs/{job_id}/events", handlers.events, methods=["GET"]),
-    ]
+class _InvalidCursor(InvalidRequest):
+    code = "invalid_cursor"
 
 
-class _Jobs:
-    def __init__(self, context: Context) -> None:
-        self._context, self._db = context, context.db
+class Jobs:
+    def __init__(
+        self, db: Database, auth: Auth, intake: Intake, hub: Hub, rendering: Rendering, body_limit_bytes: int
+    ) -> None:
+        self._db, self._auth, self._intake, self._hub, self._rendering = db, auth, intake, hub, rendering
+        self._body_limit_bytes = body_limit_bytes
+
+    def endpoints(self) -> list[Endpoint]:
+        job, created = Models(answer=Job), Models(body=JobRequest, answer=Job, status=201)
+        listed, stream = Models(query=JobQuery, answer=JobList), Models(answer=EVENT_STREAM, description=EVENTS)
+        return [
+            Endpoint("POST", "/jobs", self.create, "Submit a workflow", created),
+            Endpoint("GET", "/jobs", self.find, "List jobs", listed),
+            Endpoint("GET", "/jobs/{job_id}", self.get, "Get a job", job),
+            Endpoint("GET", "/jobs/{job_id}/workflow", self.workflow, "A job's graph", Models(answer=JobWorkflow)),
+            Endpoint("POST", "/jobs/{job_id}/cancel", self.cancel, "Cancel a job", job),
+            Endpoint("GET", "/jobs/{job_id}/events", self.events, "Follow a job", stream),
+        ]
 
     async def create(self, request: Request) -> Response:
-        caller = await self._context.auth.caller(request)
+        caller = await self._auth.caller(request)
         submission = await self._submission(request)
         if caller.account.credit_limit is not None:
             spent = await self._db.lookup(accounts.out_of_credit, [caller.account.id])
             if spent:
                 raise OutOfCredit("The account has used up its credit.")
-        submitted = await self._context.intake.submit(caller, submission)
+        submitted = await self._intake.submit(caller, submission)
         run = await self._db.lookup(runs.get, caller.account.id, submitted.run_id)
         return await self._answer(request, run, 201)
 
     async def find(self, request: Request) -> Response:
-        caller = await self._context.auth.caller(request)
-        limit = _limit_of(request)
+        caller = await self._auth.caller(request)
+        limit = _limit(request)
         which = RunFilter(labels=_label_filter(request), before=_before(request), limit=limit + 1)
         found = await self._db.read(runs.find, caller.account.id, which)
-        shown, shapes = found[:limit], self._shapes(request)
-        cursor = cursor_of(shown[-1].created_at, shown[-1].id) if len(found) > limit else None
-        return answer({"jobs": [shapes.listed(run) for run in shown], "next_cursor": cursor})
+        page, shapes = found[:limit], self._rendering.of(request)
+        cursor = cursor_of(page[-1].created_at, page[-1].id) if len(found) > limit else None
+        return answer({"jobs": [shapes.listed(run) for run in page], "next_cursor": cursor})
 
     async def get(self, request: Request) -> Response:
         _, run = await self._run(request)
@@ -118,35 +94,33 @@ class _Jobs:
 
     async def cancel(self, request: Request) -> Response:
         caller, run = await self._run(request)
-        cancelled = await self._context.intake.cancel(caller.account.id, run.id)
-        return await self._answer(request, cancelled)
+        return await self._answer(request, await self._intake.cancel(caller.account.id, run.id))
 
     async def events(self, request: Request) -> Response:
         _, run = await self._run(request)
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        stream = _Stream(self._context, self._shapes(request), run).frames()
-        return streamed(request, stream, media_type="text/event-stream", headers=headers)
+        stream = JobStream(self._db, self._hub, self._rendering.of(request), run)
+        return streamed(request, stream.frames(), media_type=EVENT_STREAM, headers=STREAM_HEADERS)
 
     async def _submission(self, request: Request) -> Submission:
-        body = await read_json(request, JobRequest, self._context.settings.body_limit_bytes)
+        body = await read_json(request, JobRequest, self._body_limit_bytes)
         for name in ("webhook_url", "inputs"):
             if getattr(body, name) is not None:
-                raise Reserved(f"'{name}' is reserved and cannot be used yet.")
+                raise ReservedField(f"'{name}' is reserved and cannot be used yet.")
         if not isinstance(body.workflow, dict):
-            raise NoWorkflow("'workflow' is missing: send a graph in ComfyUI's API format.")
+            raise NoWorkflow("'workflow' must be a graph in ComfyUI's API format.")
         extra_data = body.extra_data.model_dump(exclude_unset=True) if body.extra_data else None
         return Submission(
             workflow_id=DEFAULT_ALIAS,
             prompt=body.workflow,
             extra_data=extra_data,
             labels=check_labels(body.metadata),
-            idempotency_key=_key_of(request),
+            idempotency_key=_idempotency_key(request),
             key_is_single_use=True,
             submitted_via=Api.JOBS,
         )
 
     async def _run(self, request: Request) -> tuple[Caller, Run]:
-        caller = await self._context.auth.caller(request)
+        caller = await self._auth.caller(request)
         job_id = request.path_params["job_id"]
         try:
             return caller, await self._db.lookup(runs.by_prompt_id, caller.account.id, job_id)
@@ -154,102 +128,12 @@ class _Jobs:
             raise NotFound(f"There is no job '{job_id[:100]}'.") from error
 
     async def _answer(self, request: Request, run: Run, status: int = 200) -> Response:
-        live = self._context.hub.newest(run.id)
+        progress = progress_of(run, self._hub.newest(run.id))
         position = await self._db.lookup(runs.queue_position, run) if run.state is State.QUEUED else None
-        return answer(self._shapes(request).job(run, progress_of(run, live), position), status)
-
-    def _shapes(self, request: Request) -> Shapes:
-        context = self._context
-        return Shapes(context.auth, context.base_url(request), context.settings.retention_days)
+        return answer(self._rendering.of(request).job(run, progress, position), status)
 
 
-class _Stream:
-    """The events of one job: where it stands now, then what happens, to its end. Nothing is replayed."""
-
-    def __init__(self, context: Context, shapes: Shapes, run: Run) -> None:
-        self._context, self._shapes, self._run = context, shapes, run
-        self._classes = classes_of(run)
-        self._position: int | None = None
-        self._value = 0.0
-        self._seen = 0
-
-    async def frames(self) -> AsyncIterator[bytes]:
-        with self._context.hub.listen(self._run.id) as listener:
-            run, self._position = await self._context.db.lookup(_look, self._run.account_id, self._run.id)
-            self._seen = run.event_seq
-            self._context.hub.start_after(run.id, run.event_seq)
-            chunks = [frame("output", self._shapes.output(run.prompt_id, output)) for output in run.outputs]
-            chunks.append(frame("status", {"status": status_of(run), "queue_position": self._position}))
-            if run.state.is_final:
-                yield b"".join(chunks)
-                return
-            yield b"".join(
-                chunks + [each for event in self._context.hub.newest(run.id) for each in self._chunks(event)]
-            )
-            async for chunk in self._live(listener):
-                yield chunk
-
-    async def _live(self, listener: Listener) -> AsyncIterator[bytes]:
-        """What has happened meanwhile is sent together: each piece costs the same, however long it is."""
-        last_sent = asyncio.get_running_loop().time()
-        while True:
-            events: list[Event] = []
-            try:
-                events = await listener.all(POSITION_S if self._position is not None else KEEPALIVE_S)
-                chunks = [chunk for event in events for chunk in self._chunks(event)]
-            except TimeoutError:
-                chunks = await self._moved_up() if self._position is not None else []
-                if not chunks and asyncio.get_running_loop().time() - last_sent >= KEEPALIVE_S:
-                    chunks = [KEEPALIVE]
-            else:
-                if not events:
-                    return
-            if chunks:
-                last_sent = asyncio.get_running_loop().time()
-                yield b"".join(chunks)
-            if any(event.is_last for event in events):
-                return
-
-    async def _moved_up(self) -> list[bytes]:
-        """A new place in the queue, if it has changed."""
-        run, position = await self._context.db.lookup(_look, self._run.account_id, self._run.id)
-        if position is None or position == self._position:
-            return []
-        self._position = position
-        return [frame("status", {"status": status_of(run), "queue_position": position})]
-
-    def _chunks(self, event: Event) -> list[bytes]:
-        """The frames of an event; none for one that happened before the state that was told first."""
-        data = event.data
-        if event.seq is not None and event.seq <= self._seen:
-            return []
-        match event.type:
-            case EventType.STATUS:
-                self._position = None if data["state"] != State.QUEUED else self._position or 1
-                return [frame("status", {"status": status_of_state(data["state"]), "queue_position": self._position})]
-            case EventType.CANCELLING:
-                return [frame("status", {"status": "canceling", "queue_position": None})]
-            case EventType.OUTPUT:
-                return [frame("output", self._shapes.output(self._run.prompt_id, data))]
-            case EventType.PROGRESS:
-                progress = progress_shape(data, self._classes)
-                self._value = progress["value"] = max(self._value, progress["value"])
-                return [frame("progress", progress)]
-            case EventType.PREVIEW:
-                content_type, encoded = picture_of(data["image"])
-                preview = {"node_id": data["node"] or "", "content_type": content_type, "data_base64": encoded}
-                return [frame("preview", preview)]
-            case _:
-                return []
-
-
-def _look(conn: Connection, account_id: str, run_id: str) -> tuple[Run, int | None]:
-    """A run, and its place in the queue while it has one."""
-    run = runs.get(conn, account_id, run_id)
-    return run, runs.queue_position(conn, run) if run.state is State.QUEUED else None
-
-
-def _key_of(request: Request) -> str | None:
+def _idempotency_key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
@@ -258,7 +142,7 @@ def _key_of(request: Request) -> str | None:
     return key
 
 
-def _limit_of(request: Request) -> int:
+def _limit(request: Request) -> int:
     limit = whole_number(request.query_params.get("limit") or str(DEFAULT_PAGE), least=1, most=MAX_PAGE)
     if limit is None:
         raise InvalidRequest(f"'limit' must be 1 to {MAX_PAGE}.")
@@ -274,13 +158,9 @@ def _label_filter(request: Request) -> dict[str, str]:
     return check_filter(pairs)
 
 
-class _InvalidCursor(InvalidRequest):
-    code = "invalid_cursor"
-
-
 def _before(request: Request) -> tuple[int, str] | None:
     cursor = request.query_params.get("cursor")
     try:
         return moment_of(cursor) if cursor else None
     except InvalidCursor as error:
-        raise _InvalidCursor("The cursor is not one that a list gave.") from error
+        raise _InvalidCursor("Invalid cursor.") from error

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from starlette.requests import Request
 
 from comfyward.api.auth import Auth
+from comfyward.api.public_url import PublicUrl
 from comfyward.api.shapes import iso
 from comfyward.runs.event import Event, EventType
 from comfyward.runs.run import EndReason, Run, State
@@ -30,8 +33,20 @@ _ERROR_CODES = {EndReason.NODE_ERROR: "node_execution_error", EndReason.INSUFFIC
 _KINDS = ("image", "video", "audio", "text")
 
 
+@dataclass(frozen=True)
+class Rendering:
+    """Renders rows for the client of each request."""
+
+    auth: Auth
+    public_url: PublicUrl
+    retention_days: float
+
+    def of(self, request: Request) -> Shapes:
+        return Shapes(self.auth, self.public_url.of(request), self.retention_days)
+
+
 class Shapes:
-    """Renders rows for one client: URLs are absolute, and those of contents carry their own right for an hour."""
+    """Renders rows for one client: URLs are absolute, and those of contents open without a key for an hour."""
 
     def __init__(self, auth: Auth, base_url: str, retention_days: float) -> None:
         self._auth, self._base_url, self._retention_days = auth, base_url, retention_days

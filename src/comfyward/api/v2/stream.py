@@ -1,0 +1,108 @@
+"""The events of a job of Comfy API v2, as Server-Sent Events: its present state, then what happens, to its end.
+
+Nothing is replayed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from sqlalchemy import Connection
+
+from comfyward.api.v2.shapes import Shapes, classes_of, progress_shape, status_of, status_of_state
+from comfyward.delivery.hub import Hub, Listener
+from comfyward.delivery.stream import frame
+from comfyward.runs.event import Event, EventType, picture_of
+from comfyward.runs.run import Run, State
+from comfyward.store import runs
+from comfyward.store.db import Database
+
+KEEPALIVE_S = 10.0
+POSITION_S = 1.0
+KEEPALIVE = b": keepalive\n\n"
+
+
+class JobStream:
+    """The stream of one job for one client."""
+
+    def __init__(self, db: Database, hub: Hub, shapes: Shapes, run: Run) -> None:
+        self._db, self._hub, self._shapes, self._run = db, hub, shapes, run
+        self._classes = classes_of(run)
+        self._position: int | None = None
+        self._progress = 0.0
+        self._first_seq = 0  # the number of the last stored event that the first frames include
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        with self._hub.listen(self._run.id) as listener:
+            run, self._position = await self._db.lookup(_with_position, self._run.account_id, self._run.id)
+            self._first_seq = run.event_seq
+            self._hub.start_after(run.id, run.event_seq)
+            frames = [frame("output", self._shapes.output(run.prompt_id, output)) for output in run.outputs]
+            frames.append(self._status(status_of(run)))
+            if not run.state.is_final:
+                frames += [each for event in self._hub.newest(run.id) for each in self._frames_of(event)]
+            yield b"".join(frames)
+            if not run.state.is_final:
+                async for piece in self._live(listener):
+                    yield piece
+
+    async def _live(self, listener: Listener) -> AsyncIterator[bytes]:
+        """Events that came together are sent together: each piece costs the same, however long it is."""
+        clock, is_over = asyncio.get_running_loop().time, False
+        last_sent = clock()
+        while not is_over:
+            try:
+                events = await listener.all(KEEPALIVE_S if self._position is None else POSITION_S)
+                frames = [each for event in events for each in self._frames_of(event)]
+                is_over = not events or any(event.is_last for event in events)
+            except TimeoutError:
+                frames = await self._new_position()
+                if not frames and clock() - last_sent >= KEEPALIVE_S:
+                    frames = [KEEPALIVE]
+            if frames:
+                last_sent = clock()
+                yield b"".join(frames)
+
+    async def _new_position(self) -> list[bytes]:
+        """A frame with the job's place in the queue, if that has changed."""
+        if self._position is None:
+            return []
+        run, position = await self._db.lookup(_with_position, self._run.account_id, self._run.id)
+        if position is None or position == self._position:
+            return []
+        self._position = position
+        return [self._status(status_of(run))]
+
+    def _frames_of(self, event: Event) -> list[bytes]:
+        """The frames of an event; none for one that the first frames include."""
+        data = event.data
+        if event.seq is not None and event.seq <= self._first_seq:
+            return []
+        match event.type:
+            case EventType.STATUS:
+                self._position = None if data["state"] != State.QUEUED else self._position or 1
+                return [self._status(status_of_state(data["state"]))]
+            case EventType.CANCELLING:
+                return [frame("status", {"status": "canceling", "queue_position": None})]
+            case EventType.OUTPUT:
+                return [frame("output", self._shapes.output(self._run.prompt_id, data))]
+            case EventType.PROGRESS:
+                progress = progress_shape(data, self._classes)
+                self._progress = progress["value"] = max(self._progress, progress["value"])
+                return [frame("progress", progress)]
+            case EventType.PREVIEW:
+                content_type, encoded = picture_of(data["image"])
+                preview = {"node_id": data["node"] or "", "content_type": content_type, "data_base64": encoded}
+                return [frame("preview", preview)]
+            case _:
+                return []
+
+    def _status(self, status: str) -> bytes:
+        return frame("status", {"status": status, "queue_position": self._position})
+
+
+def _with_position(conn: Connection, account_id: str, run_id: str) -> tuple[Run, int | None]:
+    """A run, and its place in the queue while it has one."""
+    run = runs.get(conn, account_id, run_id)
+    return run, runs.queue_position(conn, run) if run.state is State.QUEUED else None
