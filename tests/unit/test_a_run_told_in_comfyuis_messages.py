@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from comfyward.api.native.narration import Message, Narration, Picture, Text
+from comfyward.api.native.prompt_messages import Message, Picture, PromptMessages, Text
 from comfyward.runs.event import Event, EventType
 from comfyward.runs.run import Api, EndReason, Run, State
 
@@ -49,13 +49,13 @@ def kinds(messages: list[Message]) -> list[str]:
     ]
 
 
-def tell(*events: Event) -> tuple[Narration, list[Message]]:
-    story = Narration("p")
-    return story, [message for each in events for message in story.tell(each)]
+def translate(*events: Event) -> tuple[PromptMessages, list[Message]]:
+    prompt = PromptMessages("p")
+    return prompt, [message for each in events for message in prompt.translate(each)]
 
 
 def test_a_run_from_start_to_end() -> None:
-    story, told = tell(
+    prompt, messages = translate(
         event(EventType.STATUS, state="queued"),
         event(EventType.STATUS, state="assigned"),
         event(EventType.STATUS, state="running"),
@@ -65,9 +65,9 @@ def test_a_run_from_start_to_end() -> None:
         progress("3", 4, 4, finished=True),
         progress("9", 0, 1),
     )
-    told += story.end(RUN)
+    messages += prompt.end(RUN)
 
-    assert kinds(told) == [
+    assert kinds(messages) == [
         "execution_start",
         "execution_cached",
         "progress_state",
@@ -83,20 +83,18 @@ def test_a_run_from_start_to_end() -> None:
         "executed 9",
         "execution_success",
     ]
-    assert kinds([story.last()]) == ["executing None"]
+    assert kinds([prompt.last()]) == ["executing None"]
 
 
-def test_the_last_step_is_told_when_it_comes_with_the_end_of_its_node() -> None:
-    _, told = tell(progress("3", 0, 1), progress("3", 2, 4), progress("3", 4, 4, finished=True))
+def test_the_last_step_is_sent_when_it_comes_with_the_end_of_its_node() -> None:
+    _, messages = translate(progress("3", 0, 1), progress("3", 2, 4), progress("3", 4, 4, finished=True))
 
-    assert [message.data["value"] for message in told if isinstance(message, Text) and message.type == "progress"] == [
-        2,
-        4,
-    ]
+    steps = [message.data for message in messages if isinstance(message, Text) and message.type == "progress"]
+    assert [step["value"] for step in steps] == [2, 4]
 
 
 def test_a_nodes_results_lie_below_the_runs_id() -> None:
-    _, (*_, executed, _) = (story := Narration("p")), story.end(RUN)
+    _, (*_, executed, _) = (prompt := PromptMessages("p")), prompt.end(RUN)
 
     assert isinstance(executed, Text)
     assert executed.data["output"]["images"] == [{"filename": "a.png", "subfolder": "run1/sub", "type": "output"}]
@@ -104,10 +102,10 @@ def test_a_nodes_results_lie_below_the_runs_id() -> None:
 
 def test_the_state_of_all_nodes_goes_along() -> None:
     done = progress("3", 4, 4, finished=True)
-    _, told = tell(event(EventType.CACHED, nodes=[]), progress("3", 2, 4), done, progress("9", 0, 1))
+    _, messages = translate(event(EventType.CACHED, nodes=[]), progress("3", 2, 4), done, progress("9", 0, 1))
 
     states = [
-        message.data["nodes"] for message in told if isinstance(message, Text) and message.type == "progress_state"
+        message.data["nodes"] for message in messages if isinstance(message, Text) and message.type == "progress_state"
     ]
     assert [{node: state["state"] for node, state in nodes.items()} for nodes in states] == [
         {"3": "running"},
@@ -119,9 +117,9 @@ def test_the_state_of_all_nodes_goes_along() -> None:
 
 
 def test_nodes_made_at_run_time_keep_their_parents() -> None:
-    _, told = tell(progress("5", 0, 1), progress("5.0.0.2", 1, 2, **MADE), progress("5", 1, 1, finished=True))
+    _, messages = translate(progress("5", 0, 1), progress("5.0.0.2", 1, 2, **MADE), progress("5", 1, 1, finished=True))
 
-    *_, executing, _, step, last = [message.data for message in told if isinstance(message, Text)]
+    *_, executing, _, step, last = [message.data for message in messages if isinstance(message, Text)]
     assert executing == {"node": "5.0.0.2", "display_node": "5", "prompt_id": "p"}
     assert step == {"value": 1, "max": 2, "prompt_id": "p", "node": "5.0.0.2"}
     made = last["nodes"]["5.0.0.2"]
@@ -134,25 +132,25 @@ def test_nodes_made_at_run_time_keep_their_parents() -> None:
     assert (made["state"], last["nodes"]["5"]["state"]) == ("running", "finished")
 
 
-def test_what_a_node_shows_is_told_once() -> None:
-    story, told = tell(event(EventType.SHOWN, node="9", display_node="5", shown=SHOWN["outputs"]["9"]))
+def test_what_a_node_shows_is_messages_once() -> None:
+    prompt, messages = translate(event(EventType.SHOWN, node="9", display_node="5", shown=SHOWN["outputs"]["9"]))
 
-    [executed] = told
+    [executed] = messages
     assert isinstance(executed, Text)
     assert executed.type == "executed"
     assert (executed.data["node"], executed.data["display_node"]) == ("9", "5")
     assert executed.data["output"]["images"] == [{"filename": "a.png", "subfolder": "run1/sub", "type": "output"}]
-    assert kinds(list(story.end(RUN))) == ["execution_cached", "execution_success"]
+    assert kinds(list(prompt.end(RUN))) == ["execution_cached", "execution_success"]
 
 
-def test_what_finished_nodes_of_a_failed_run_show_is_told() -> None:
+def test_what_finished_nodes_of_a_failed_run_show_is_messages() -> None:
     meta = {"9": {"node_id": "9", "display_node": "5", "parent_node": "5", "real_node_id": "5"}}
     shown = msgspec.json.encode({**SHOWN, "meta": meta}).decode()
     failed = dataclasses.replace(
         RUN, state=State.FAILED, end_reason=EndReason.NODE_ERROR, failure={}, node_results=shown
     )
 
-    executed, error = Narration("p", began=True).end(failed)
+    executed, error = PromptMessages("p", has_begun=True).end(failed)
 
     assert isinstance(executed, Text)
     assert isinstance(error, Text)
@@ -160,19 +158,24 @@ def test_what_finished_nodes_of_a_failed_run_show_is_told() -> None:
 
 
 def test_execution_cached_comes_even_when_nothing_was() -> None:
-    _, told = tell(event(EventType.STATUS, state="running"), progress("3", 0, 1))
+    _, messages = translate(event(EventType.STATUS, state="running"), progress("3", 0, 1))
 
-    assert kinds(told)[:2] == ["execution_start", "execution_cached"]
-    assert kinds(list(Narration("p").end(RUN)))[0] == "execution_cached"
+    assert kinds(messages)[:2] == ["execution_start", "execution_cached"]
+    assert kinds(list(PromptMessages("p").end(RUN)))[0] == "execution_cached"
 
 
-def test_a_second_attempt_is_told_anew() -> None:
-    story, _ = tell(event(EventType.STATUS, state="running"), event(EventType.CACHED, nodes=[]), progress("3", 0, 1))
+def test_a_second_attempt_begins_anew() -> None:
+    prompt, _ = translate(
+        event(EventType.STATUS, state="running"), event(EventType.CACHED, nodes=[]), progress("3", 0, 1)
+    )
 
-    again = [*story.tell(event(EventType.STATUS, state="running")), *story.tell(event(EventType.CACHED, nodes=["3"]))]
+    again = [
+        *prompt.translate(event(EventType.STATUS, state="running")),
+        *prompt.translate(event(EventType.CACHED, nodes=["3"])),
+    ]
 
     assert kinds(again) == ["execution_start", "execution_cached"]
-    assert story.nodes == {}
+    assert prompt.nodes == {}
 
 
 def test_failures_and_cancels_end_in_their_own_messages() -> None:
@@ -185,7 +188,10 @@ def test_failures_and_cancels_end_in_their_own_messages() -> None:
         RUN, state=State.CANCELLED, end_reason=EndReason.CANCELLED, failure=failure, node_results=None
     )
 
-    error, interrupt = Narration("p", began=True).end(failed), Narration("p", began=True).end(cancelled)
+    error, interrupt = (
+        PromptMessages("p", has_begun=True).end(failed),
+        PromptMessages("p", has_begun=True).end(cancelled),
+    )
 
     assert kinds(list(error)) == ["execution_error"]
     assert isinstance(error[0], Text)
@@ -206,8 +212,8 @@ def test_failures_and_cancels_end_in_their_own_messages() -> None:
 
 def test_previews_in_both_binary_forms() -> None:
     image = "data:image/png;base64," + base64.b64encode(b"png").decode()
-    _, told = tell(progress("3", 0, 1), event(EventType.PREVIEW, node=None, image=image))
-    [picture] = [message for message in told if isinstance(message, Picture)]
+    _, messages = translate(progress("3", 0, 1), event(EventType.PREVIEW, node=None, image=image))
+    [picture] = [message for message in messages if isinstance(message, Picture)]
 
     assert picture.encode(with_metadata=False) == struct.pack(">II", 1, 2) + b"png"
     encoded = picture.encode(with_metadata=True)

@@ -5,7 +5,8 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.types import Message
 
-from comfyward.api.native.assets_requests import AssetError, new_asset_of, read_object
+from comfyward.api.native.asset_errors import AssetError
+from comfyward.api.native.asset_requests import new_asset_of, read_object
 
 
 def request(body: bytes) -> Request:

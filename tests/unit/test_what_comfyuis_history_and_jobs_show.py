@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from comfyward.api.native.jobs import job, job_detail
+from comfyward.api.native.job_shapes import job, job_detail
 from comfyward.api.native.shapes import history_entry
 from comfyward.runs.run import Api, EndReason, Run, State
 

@@ -26,7 +26,7 @@ from comfyward.api.errors import ErrorFormat
 from comfyward.api.gateway import app as gateway
 from comfyward.api.leniency import parameters
 from comfyward.api.metrics import exposition
-from comfyward.api.native.app import native_app
+from comfyward.api.native.app import native_app, native_parts
 from comfyward.api.native.frontend import Frontends
 from comfyward.api.readiness import NotReady, Ready
 from comfyward.api.reference import reference_page
@@ -61,7 +61,7 @@ def create_app(context: Context, frontends: Frontends, site: Website) -> ASGIApp
     """The server's application: plain routes for what is on every run's way, FastAPI for the documented rest."""
     handlers = PagesForPeople(v1.ERRORS, site.problem).handlers() | {RequestValidationError: _invalid}
     register_url_convertor("path", _AnyPath())
-    native = native_app(context, frontends)
+    native = native_app(native_parts(context, frontends))
     app = Starlette(
         routes=[
             gateway.mount(gateway.gateway_parts(context)),

@@ -10,7 +10,7 @@ from starlette.routing import Mount
 from comfyward.api.app import create_app
 from comfyward.api.context import Context
 from comfyward.api.cors import Cors
-from comfyward.api.native.app import native_app
+from comfyward.api.native.app import native_app, native_parts
 from comfyward.api.native.frontend import Frontends
 from comfyward.server.construction import Core
 from comfyward.server.listening import HttpServer, Listeners
@@ -24,7 +24,7 @@ def http_servers(core: Core, frontends: Frontends, listeners: Listeners) -> Sequ
     if listeners.native is None:
         return [main]
     at_root = frontends.at_root()
-    native = native_app(context, at_root, is_open=core.settings.native_open)
+    native = native_app(native_parts(context, at_root, is_open=core.settings.native_open))
     root = Starlette(routes=[*at_root.routes(), Mount("/", native)])
     return [main, HttpServer(Cors(root, core.settings.cors_origins, paths=None), listeners.native)]
 

@@ -2,105 +2,90 @@
 
 from __future__ import annotations
 
-import logging
+from dataclasses import dataclass
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import Mount
 
-from comfyward.api.body import answer, read_body
 from comfyward.api.context import Context
+from comfyward.api.endpoint import Endpoint, routes
+from comfyward.api.limits import RequestLimits
+from comfyward.api.native.account_catalog import AccountCatalogs
 from comfyward.api.native.assets import Assets
-from comfyward.api.native.errors import error
-from comfyward.api.native.files import Files
+from comfyward.api.native.cancels import Cancels
+from comfyward.api.native.editor_settings import EditorSettings
+from comfyward.api.native.errors import ERRORS
+from comfyward.api.native.fixed_answers import FixedAnswers
 from comfyward.api.native.frontend import Frontend, Frontends
+from comfyward.api.native.history import History
 from comfyward.api.native.imports import Imports
+from comfyward.api.native.jobs import Jobs
+from comfyward.api.native.model_files import ModelFiles
+from comfyward.api.native.named_files import NamedFiles
 from comfyward.api.native.nodes import Nodes
+from comfyward.api.native.pictures import Pictures
 from comfyward.api.native.previews import Previews
+from comfyward.api.native.prompts import Prompts
 from comfyward.api.native.queue import Queue
 from comfyward.api.native.scope import Scopes
 from comfyward.api.native.socket import Sockets
+from comfyward.api.native.system import System
 from comfyward.api.native.tooling import Tooling
+from comfyward.api.native.uploads import Uploads
 from comfyward.api.native.userdata import Userdata
-from comfyward.errors import ComfywardError, Unauthenticated
-
-log = logging.getLogger(__name__)
+from comfyward.api.native.views import Views
 
 
-def native_app(context: Context, frontends: Frontends, *, is_open: bool = False) -> Starlette:
-    """An application with ComfyUI's routes, to be mounted anywhere, or served at the root of a port of its own."""
-    scopes = Scopes(context, is_open=is_open)
-    parts = (Queue, Files, Previews, Nodes, Userdata, Imports, Tooling)
-    routes: list[BaseRoute] = [route for part in parts for route in part(context, scopes).routes()]
-    routes += Sockets(context, scopes).routes()
-    return Starlette(
-        routes=[
-            *routes,
-            Mount("/api", routes=[*routes, *Assets(context, scopes).routes()]),
-            *_internal_routes(scopes),
-            *Frontend(context, scopes, frontends).routes(),
-        ],
-        exception_handlers={
-            ComfywardError: _refused,
-            HTTPException: _http,
-            ClientDisconnect: _gone,
-            Exception: _unexpected,
-        },
+@dataclass(frozen=True)
+class NativeParts:
+    """The tables of ComfyUI's API: `shared` at /X and at /api/X, the others at one of both."""
+
+    shared: list[Endpoint]
+    below_api: list[Endpoint]
+    at_root: list[Endpoint]
+    sockets: Sockets
+
+
+def native_parts(context: Context, frontends: Frontends, *, is_open: bool = False) -> NativeParts:
+    """With `is_open` requests from this machine need no key."""
+    settings, db, auth, objects = context.settings, context.db, context.auth, context.objects
+    scopes = Scopes(db, auth, settings.cors_origins, is_open=is_open)
+    limits = RequestLimits(settings.body_limit_bytes, settings.upload_limit_bytes)
+    intake, inventory, blobs, contents = context.intake, context.inventory, context.blobs, context.contents
+    pictures, names = Pictures(objects, contents), NamedFiles(db)
+    catalogs, fixed = AccountCatalogs(db, scopes, inventory), FixedAnswers(scopes)
+    shared = [
+        *Prompts(db, scopes, intake, limits.body).endpoints(),
+        *Queue(db, scopes, inventory, context.rules.ageing_ms).endpoints(),
+        *Cancels(db, scopes, intake, limits.body).endpoints(),
+        *History(db, scopes, inventory, limits.body).endpoints(),
+        *Jobs(db, scopes).endpoints(),
+        *Views(db, scopes, names, contents, pictures, objects).endpoints(),
+        *Uploads(db, scopes, names, contents, blobs, limits.upload).endpoints(),
+        *Previews(db, scopes, pictures, objects).endpoints(),
+        *Nodes(scopes, catalogs).endpoints(),
+        *ModelFiles(catalogs).endpoints(),
+        *System(db, scopes, inventory, limits.upload).endpoints(),
+        *EditorSettings(db, scopes, limits.body).endpoints(),
+        *Userdata(db, scopes, blobs, contents, limits.body).endpoints(),
+        *fixed.endpoints(),
+        *Imports(db, scopes, context.imports).endpoints(),
+        *Tooling(db, scopes, catalogs, blobs, limits.upload).endpoints(),
+    ]
+    frontend = Frontend(db, scopes, context.public_url, frontends)
+    return NativeParts(
+        shared=shared,
+        below_api=Assets(db, scopes, blobs, contents, limits).endpoints(),
+        at_root=[*fixed.internal(), *frontend.endpoints()],
+        sockets=Sockets(db, scopes, context.hub, objects, limits.upload),
     )
 
 
-def _internal_routes(scopes: Scopes) -> list[Route]:
-    """What the editor and some clients ask of ComfyUI's insides; there is no log or folder of this server to show."""
-
-    async def logs(request: Request) -> Response:
-        await scopes.of(request)
-        return answer({"entries": [], "size": {"cols": 80, "rows": 24}})
-
-    async def text_logs(request: Request) -> Response:
-        await scopes.of(request)
-        return answer("")
-
-    async def nothing(request: Request) -> Response:
-        await scopes.of(request)
-        await read_body(request, 1 << 20)
-        return Response()
-
-    async def no_files(request: Request) -> Response:
-        await scopes.of(request)
-        return answer([])
-
-    return [
-        Route("/internal/logs", text_logs, methods=["GET"]),
-        Route("/internal/logs/raw", logs, methods=["GET"]),
-        Route("/internal/logs/subscribe", nothing, methods=["PATCH"]),
-        Route("/internal/files/{kind}", no_files, methods=["GET"]),
-    ]
-
-
-async def _refused(request: Request, problem: Exception) -> Response:
-    assert isinstance(problem, ComfywardError)
-    if problem.status >= 500:
-        log.error("%s: %s", problem.code, problem.message, extra={"action": "request_failed"})
-    answered = error(problem.code, problem.message, problem.hint or "", status=problem.status)
-    if isinstance(problem, Unauthenticated):
-        answered.headers["WWW-Authenticate"] = "Bearer"
-    return answered
-
-
-async def _http(request: Request, problem: Exception) -> Response:
-    assert isinstance(problem, HTTPException)
-    nothing = f"There is nothing at {request.method} {request.scope['path'][:200]}."
-    message = nothing if problem.status_code in (404, 405) else str(problem.detail)
-    kind = "not_found" if problem.status_code == 404 else "invalid_request"
-    return error(kind, message, "", status=problem.status_code)
-
-
-async def _gone(request: Request, problem: Exception) -> Response:
-    return Response(status_code=499)
-
-
-async def _unexpected(request: Request, problem: Exception) -> Response:
-    log.error("unexpected error", exc_info=problem, extra={"action": "request_failed"})
-    return error("internal", "Something went wrong in the server; its log has the details.", "", status=500)
+def native_app(parts: NativeParts) -> Starlette:
+    """An application with ComfyUI's routes, to be mounted anywhere, or served at the root of a port of its own."""
+    shared = [*routes(parts.shared), *parts.sockets.routes()]
+    below_api = Mount("/api", routes=[*shared, *routes(parts.below_api)])
+    return Starlette(
+        routes=[*shared, below_api, *routes(parts.at_root)],
+        exception_handlers=ERRORS.handlers(),
+    )

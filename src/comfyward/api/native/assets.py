@@ -6,28 +6,39 @@ with one `model_type:FOLDER`. There is nothing to scan: every file of the accoun
 
 from __future__ import annotations
 
-import datetime
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Connection
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from comfyward.api.body import answer, pieces_of, read_upload
-from comfyward.api.contents import Content
-from comfyward.api.context import Context
-from comfyward.api.native.assets_requests import (
-    AssetError,
-    AssetPage,
-    Description,
+from comfyward.api.contents import OCTET_STREAM, Content, Contents
+from comfyward.api.endpoint import Endpoint, Models
+from comfyward.api.limits import RequestLimits
+from comfyward.api.native.asset_errors import AssetError, with_asset_errors
+from comfyward.api.native.asset_models import (
+    Asset,
+    AssetChange,
+    AssetList,
+    AssetQuery,
+    AssetUpload,
+    ContentQuery,
+    Counts,
+    HashRequest,
     NewAsset,
+    TagList,
+    TagQuery,
+    Tags,
+    TagsAdded,
+    TagsRemoved,
+)
+from comfyward.api.native.asset_requests import (
+    AssetSpec,
     asset_id,
     description_of,
     digest_of,
@@ -37,51 +48,59 @@ from comfyward.api.native.assets_requests import (
     read_object,
     tags_in,
 )
+from comfyward.api.native.asset_shapes import asset_shape, page_of_assets
+from comfyward.api.native.models import AnyObject
 from comfyward.api.native.scope import Scope, Scopes
-from comfyward.api.paging import InvalidCursor, cursor_of, place_of
-from comfyward.errors import ComfywardError, DigestMismatch, InvalidPath, NotFound, TooLarge, Unauthenticated
+from comfyward.dispatch.blobs import Blobs
+from comfyward.errors import InvalidPath, NotFound
 from comfyward.runs.files import content_type_of, parse_path
 from comfyward.store import assets, files
-from comfyward.store.assets import MODEL_TYPE, ROLES, Asset
-from comfyward.store.db import now_ms
+from comfyward.store.assets import MODEL_TYPE, ROLES
+from comfyward.store.db import Database, now_ms
 from comfyward.store.files import StoredFile
 
+FROM_HASH = Models(body=HashRequest, answer=NewAsset, status=201)
 MAX_SUFFIX = 16
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Assets:
-    def __init__(self, context: Context, scopes: Scopes) -> None:
-        self._context, self._db, self._scopes = context, context.db, scopes
+    """`limits` are those of a body and of a file."""
 
-    def routes(self) -> list[Route]:
+    def __init__(self, db: Database, scopes: Scopes, blobs: Blobs, contents: Contents, limits: RequestLimits) -> None:
+        self._db, self._scopes, self._blobs, self._contents, self._limits = db, scopes, blobs, contents, limits
+
+    def endpoints(self) -> list[Endpoint]:
         """Below /api only: /assets holds the editor's own files."""
-        table: list[tuple[str, str, Handler]] = [
-            ("GET", "/assets", self.find),
-            ("POST", "/assets", self.upload),
-            ("POST", "/assets/from-hash", self.from_hash),
-            ("HEAD", "/assets/hash/{hash}", self.has),
-            ("GET", "/assets/tags/refine", self.refine),
-            ("POST", "/assets/seed", self.scan),
-            ("GET", "/assets/seed/status", self.scan_status),
-            ("POST", "/assets/seed/cancel", self.stop_scan),
-            ("POST", "/assets/prune", self.prune),
-            ("GET", "/assets/{id}", self.get),
-            ("PUT", "/assets/{id}", self.describe),
-            ("DELETE", "/assets/{id}", self.delete),
-            ("GET", "/assets/{id}/content", self.content),
-            ("POST", "/assets/{id}/tags", self.add_tags),
-            ("DELETE", "/assets/{id}/tags", self.remove_tags),
-            ("GET", "/tags", self.tags),
+        one, each = "/assets/{id}", Models(answer=Asset)
+        tags, scan = "/assets/{id}/tags", "/assets/seed"
+        added, removed = Models(body=Tags, answer=TagsAdded), Models(body=Tags, answer=TagsRemoved)
+        content = Models(query=ContentQuery, answer=OCTET_STREAM)
+        table = [
+            Endpoint("GET", "/assets", self.find, "List assets", Models(query=AssetQuery, answer=AssetList)),
+            Endpoint("POST", "/assets", self.upload, "Upload an asset", Models(body=AssetUpload, answer=NewAsset)),
+            Endpoint("POST", "/assets/from-hash", self.from_hash, "Create an asset of known bytes", FROM_HASH),
+            Endpoint("HEAD", "/assets/hash/{hash}", self.head, "Check if bytes are known"),
+            Endpoint("GET", "/assets/tags/refine", self.refine, "Count tags", Models(query=AssetQuery, answer=Counts)),
+            Endpoint("POST", scan, self.scan, "Scan for files: done", Models(answer=AnyObject)),
+            Endpoint("GET", f"{scan}/status", self.scan_status, "State of the scan", Models(answer=AnyObject)),
+            Endpoint("POST", f"{scan}/cancel", self.stop_scan, "Stop the scan", Models(answer=AnyObject)),
+            Endpoint("POST", "/assets/prune", self.prune, "Prune: nothing to do", Models(answer=AnyObject)),
+            Endpoint("GET", one, self.get, "Get an asset", each),
+            Endpoint("PUT", one, self.describe, "Change an asset", Models(body=AssetChange, answer=Asset)),
+            Endpoint("DELETE", one, self.delete, "Delete an asset", Models(status=204)),
+            Endpoint("GET", f"{one}/content", self.content, "An asset's bytes", content),
+            Endpoint("POST", tags, self.add_tags, "Add tags", added),
+            Endpoint("DELETE", tags, self.remove_tags, "Remove tags", removed),
+            Endpoint("GET", "/tags", self.tags, "List tags", Models(query=TagQuery, answer=TagList)),
         ]
-        return [Route(path, _explained(handler), methods=[method]) for method, path, handler in table]
+        return [replace(endpoint, handler=with_asset_errors(endpoint.handler)) for endpoint in table]
 
     async def find(self, request: Request) -> Response:
         scope, asked = await self._scopes.of(request), page_of(request)
         found = await self._db.read(assets.find, scope.account_id, asked.which)
-        page, cursor = _page(found, asked)
+        page, cursor = page_of_assets(found, asked)
         body = {
-            "assets": [_shape(asset) for asset in page],
+            "assets": [asset_shape(asset) for asset in page],
             "total": len(found),
             "has_more": cursor is not None,
             **({"next_cursor": cursor} if cursor else {}),
@@ -89,73 +108,72 @@ class Assets:
         return answer(body)
 
     async def get(self, request: Request) -> Response:
-        return answer(_shape(await self._asset(request)))
+        return answer(asset_shape(await self._asset(request)))
 
     async def content(self, request: Request) -> Response:
         file = (await self._asset(request)).file
         kind = "inline" if request.query_params.get("disposition", "").strip().lower() == "inline" else "attachment"
         disposition = f"{kind}; filename*=UTF-8''{quote(file.name, safe='')}"
         content = Content(file.digest, file.size, file.content_type, file.name)
-        return await self._context.contents.serve(request, content, disposition=disposition)
+        return await self._contents.serve(request, content, disposition=disposition)
 
-    async def has(self, request: Request) -> Response:
+    async def head(self, request: Request) -> Response:
         scope, digest = await self._scopes.of(request), digest_of(request.path_params["hash"])
         size = await self._db.lookup(files.blob_size, scope.account_id, digest)
         return Response(status_code=404 if size is None else 200)
 
     async def upload(self, request: Request) -> Response:
-        """Bytes, or the hash of bytes that the account has."""
-        scope, limit = await self._scopes.of(request), self._context.settings.upload_limit_bytes
+        """Takes bytes, or the hash of bytes that the account has."""
+        scope, limit = await self._scopes.of(request), self._limits.upload
         async with read_upload(request, limit) as form:
             new, upload = new_asset_of(form), form.get("file")
             if isinstance(upload, UploadFile):
                 new = replace(new, filename=(upload.filename or "").rpartition("/")[2])
                 chunks = pieces_of(upload)
-                blob = await self._context.blobs.put_stream(chunks, limit=limit, digest=new.digest, name=new.filename)
-                return await self._made(scope, replace(new, digest=blob.digest), blob.size)
+                blob = await self._blobs.put_stream(chunks, limit=limit, digest=new.digest, name=new.filename)
+                return await self._create(scope, replace(new, digest=blob.digest), blob.size)
         if new.digest is None or (size := await self._size_of(scope, new.digest)) is None:
             raise AssetError("MISSING_INPUT", "Provided hash not found and no file uploaded.")
-        return await self._made(scope, new, size)
+        return await self._create(scope, new, size)
 
     async def from_hash(self, request: Request) -> Response:
-        scope, body = await self._scopes.of(request), await read_object(request, self._limit)
-        new = NewAsset.of_json(body)
+        scope, body = await self._scopes.of(request), await read_object(request, self._limits.body)
+        new = AssetSpec.of_json(body)
         size = await self._size_of(scope, new.digest or "")
         if size is None:
             raise NotFound(f"Asset content blake3:{new.digest} does not exist")
-        return await self._made(scope, new, size, status=201)
+        return await self._create(scope, new, size, status=201)
 
     async def describe(self, request: Request) -> Response:
         scope = await self._scopes.of(request)
-        said: Description = description_of(await read_object(request, self._limit))
-        wanted = asset_id(request)
+        change = description_of(await read_object(request, self._limits.body))
         asset = await self._db.write(
-            assets.describe, scope.account_id, wanted, label=said.name, about=said.about, now=now_ms()
+            assets.describe, scope.account_id, asset_id(request), label=change.name, about=change.about, now=now_ms()
         )
-        return answer(_shape(asset))
+        return answer(asset_shape(asset))
 
     async def delete(self, request: Request) -> Response:
-        """Forgets the file; the bytes stay while something else has them."""
+        """Deletes the file; its bytes stay as long as something else uses them."""
         scope = await self._scopes.of(request)
         await self._db.write(files.remove_by_id, scope.account_id, asset_id(request))
         return Response(status_code=204)
 
     async def add_tags(self, request: Request) -> Response:
-        scope, wanted = await self._scopes.of(request), tags_in(await read_object(request, self._limit))
+        scope, wanted = await self._scopes.of(request), tags_in(await read_object(request, self._limits.body))
         before, after = await self._db.write(assets.tag, scope.account_id, asset_id(request), wanted)
         there = [each for each in wanted if each in before.tags]
         added = [each for each in wanted if each not in before.tags]
         return answer({"added": added, "already_present": there, "total_tags": sorted(after.tags)})
 
     async def remove_tags(self, request: Request) -> Response:
-        scope, wanted = await self._scopes.of(request), tags_in(await read_object(request, self._limit))
+        scope, wanted = await self._scopes.of(request), tags_in(await read_object(request, self._limits.body))
         before, after = await self._db.write(assets.tag, scope.account_id, asset_id(request), remove=wanted)
         gone = [each for each in wanted if each in before.file.tags]
         absent = [each for each in wanted if each not in before.file.tags]
         return answer({"removed": gone, "not_present": absent, "total_tags": sorted(after.tags)})
 
     async def refine(self, request: Request) -> Response:
-        """How many of the assets that a list would hold have each tag."""
+        """The number of assets with each tag, among those that a list would hold."""
         scope, asked = await self._scopes.of(request), page_of(request, default=100, most=1000)
         found = await self._db.read(assets.find, scope.account_id, asked.which)
         counts = Counter(each for asset in found for each in asset.tags)
@@ -189,30 +207,26 @@ class Assets:
         await self._scopes.of(request)
         return answer({"status": "completed", "marked": 0})
 
-    @property
-    def _limit(self) -> int:
-        return self._context.settings.body_limit_bytes
-
-    async def _asset(self, request: Request) -> Asset:
+    async def _asset(self, request: Request) -> assets.Asset:
         scope = await self._scopes.of(request)
         return await self._db.lookup(assets.get, scope.account_id, asset_id(request))
 
     async def _size_of(self, scope: Scope, digest: str) -> int | None:
         return await self._db.lookup(files.blob_size, scope.account_id, digest)
 
-    async def _made(self, scope: Scope, new: NewAsset, size: int, status: int | None = None) -> Response:
+    async def _create(self, scope: Scope, new: AssetSpec, size: int, status: int | None = None) -> Response:
         digest = new.digest or ""
         known = await self._size_of(scope, digest) is not None
-        path = _place_of(new, known)
+        path = _path_of(new, known)
         content_type = new.mime_type or content_type_of(new.filename or new.name or path)
         file = files.new_file(scope.account_id, path, digest, size, content_type, now_ms())
         own = tuple(each for each in new.tags if each not in assets.path_tags(path))
         file = replace(file, is_asset=True, label=new.name or new.filename, tags=own, about=new.about)
         asset = await self._db.write(_mint, file)
-        return answer({**_shape(asset), "created_new": not known}, status or (200 if known else 201))
+        return answer({**asset_shape(asset), "created_new": not known}, status or (200 if known else 201))
 
 
-def _mint(conn: Connection, file: StoredFile) -> Asset:
+def _mint(conn: Connection, file: StoredFile) -> assets.Asset:
     """The asset of a file; one that the account has already gets the new tags and description too."""
     if not files.touch_blob(conn, file.digest, file.created_at):
         raise NotFound(f"Asset content blake3:{file.digest} does not exist")
@@ -225,8 +239,8 @@ def _mint(conn: Connection, file: StoredFile) -> Asset:
     return assets.get(conn, file.account_id, minted.id)
 
 
-def _place_of(new: NewAsset, known: bool) -> str:
-    """Where its bytes lie. Without a place among its tags, known bytes have a name in no folder. Raises AssetError."""
+def _path_of(new: AssetSpec, known: bool) -> str:
+    """The path of an asset's file. Known bytes without a destination tag lie in no folder. Raises AssetError."""
     roles, types = [tag for tag in new.tags if tag in ROLES], [tag for tag in new.tags if tag.startswith(MODEL_TYPE)]
     suffix = f".{new.filename.rpartition('.')[2]}" if "." in new.filename else ""
     name = f"{new.digest}{suffix if len(suffix) <= MAX_SUFFIX else ''}"
@@ -248,103 +262,5 @@ def _place_of(new: NewAsset, known: bool) -> str:
             raise AssetError("INVALID_BODY", "tags are required for new asset uploads")
 
 
-def _page(found: list[Asset], asked: AssetPage) -> tuple[list[Asset], str | None]:
-    """The assets of a page, and the cursor of the next one. Raises AssetError."""
-    ordered = sorted(found, key=lambda asset: asset.position(asked.sort), reverse=asked.descending)
-    start = asked.offset if asked.after is None else _after(ordered, asked)
-    page = ordered[start : start + asked.limit]
-    if not page or start + len(page) >= len(ordered):
-        return page, None
-    return page, cursor_of(asked.sort, asked.descending, *page[-1].position(asked.sort))
-
-
-def _after(ordered: list[Asset], asked: AssetPage) -> int:
-    try:
-        sort, descending, *last = place_of(asked.after or "", str, bool, str | int, str)
-        if (sort, descending) != (asked.sort, asked.descending):
-            raise InvalidCursor("of another order")
-        positions = enumerate(list(asset.position(asked.sort)) for asset in ordered)
-        past = (index for index, each in positions if (each < last if asked.descending else each > last))
-        return next(past, len(ordered))
-    except (InvalidCursor, TypeError) as error:
-        raise AssetError("INVALID_CURSOR", "The cursor is not one that such a list gave.") from error
-
-
 def _most_used(counts: Counter[str]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-
-
-def _shape(asset: Asset) -> dict[str, Any]:
-    file = asset.file
-    digest = f"blake3:{file.digest}"
-    shape = {
-        "id": file.id,
-        "name": file.name,
-        "hash": digest,
-        "asset_hash": digest,
-        "loader_path": _loader_path(file),
-        "display_name": file.path.partition("/")[2].partition("/")[2] if assets.path_tags(file.path) else None,
-        "size": file.size,
-        "mime_type": file.content_type,
-        "tags": sorted(asset.tags),
-        "preview_url": _preview_url(file),
-        "preview_id": file.about.get("preview_id"),
-        "user_metadata": file.about.get("user_metadata") or {},
-        "is_immutable": False,
-        "job_id": asset.prompt_id,
-        "prompt_id": asset.prompt_id,
-        "created_at": _time(file.created_at),
-        "updated_at": _time(asset.updated_at),
-        "last_access_time": _time(asset.updated_at),
-    }
-    return {name: value for name, value in shape.items() if value is not None}
-
-
-def _loader_path(file: StoredFile) -> str | None:
-    """What a loader takes: the path below the folder that it lists."""
-    match assets.path_tags(file.path):
-        case ("models", _):
-            return file.path.split("/", 3)[3]
-        case (_,):
-            return file.path.split("/", 2)[2]
-        case _:
-            return None
-
-
-def _preview_url(file: StoredFile) -> str | None:
-    kind, _, rest = file.path.removeprefix("/").partition("/")
-    if kind not in ("input", "output"):
-        return None
-    subfolder, _, name = rest.rpartition("/")
-    below = f"&subfolder={quote(subfolder, safe='')}" if subfolder else ""
-    return f"/api/view?type={kind}&filename={quote(name, safe='')}{below}"
-
-
-def _time(time_ms: int) -> str:
-    return datetime.datetime.fromtimestamp(time_ms / 1000, datetime.UTC).isoformat()
-
-
-def _explained(handler: Handler) -> Handler:
-    """Errors in the form of ComfyUI's assets."""
-
-    async def explained(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except AssetError as error:
-            return _refusal(error.status, error.code, error.message)
-        except NotFound as error:
-            return _refusal(404, "ASSET_NOT_FOUND", error.message)
-        except DigestMismatch:
-            return _refusal(400, "HASH_MISMATCH", "Uploaded file hash does not match provided hash.")
-        except (TooLarge, Unauthenticated) as error:
-            return _refusal(error.status, error.code.upper(), error.message)
-        except ComfywardError as error:
-            if error.status >= 500:
-                raise
-            return _refusal(error.status, "INVALID_BODY", error.message)
-
-    return explained
-
-
-def _refusal(status: int, code: str, message: str) -> Response:
-    return answer({"error": {"code": code, "message": message, "details": {}}}, status)

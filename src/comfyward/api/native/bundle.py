@@ -1,6 +1,6 @@
 """The files of one of ComfyUI's packages for browsers, under an address that names their content.
 
-All workflows share that address, so a browser fetches each file once, in its compressed form, and keeps it for good.
+All workflows share that address, so a browser fetches each file once, compressed, and caches it forever.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import blake3
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
+
+from comfyward.api.endpoint import Endpoint
 
 PREFIX = "/editor"
 FOREVER = "public, max-age=31536000, immutable"
-ENCODINGS = {"br": ".br", "gzip": ".gz"}  # what a browser may accept, best first, and how such a file's name ends
+ENCODINGS = {"br": ".br", "gzip": ".gz"}  # best first, with the suffix of such a file
 _OWN_ADDRESS = re.compile(r'\b(href|src)="(?:\./)?([^":?#]+)"')
 
 
@@ -32,7 +33,7 @@ class _File:
 
 
 class Bundle:
-    """A folder that does not change while the server runs. What was asked for once stays in memory, compressed."""
+    """A folder that does not change while the server runs. Files that were asked for stay in memory, compressed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,14 +41,14 @@ class Bundle:
         self._read: dict[Path, bytes] = {}
         self.address = f"{PREFIX}/{_digest(self._files)}"
 
-    def route(self) -> Route:
-        return Route(f"{self.address}/{{name:path}}", self.serve, methods=["GET"])
+    def endpoint(self) -> Endpoint:
+        return Endpoint("GET", f"{self.address}/{{name:path}}", self.serve, "A file of the editor")
 
     def has(self, name: str) -> bool:
         return name in self._files
 
     def page(self, name: str, head: str = "") -> str:
-        """An HTML file whose own addresses are the shared ones, with more in its head."""
+        """An HTML file that refers to the shared address, with `head` added to its head."""
 
         def shared(match: re.Match[str]) -> str:
             attribute, target = match.groups()
@@ -68,8 +69,8 @@ class Bundle:
         content = await self._content(file.forms[form] if form else file.path)
         return Response(content, headers=headers, media_type=file.content_type)
 
-    def lead(self, request: Request) -> Response:
-        """To the shared address, for what the editor asks for beside its page."""
+    async def redirect(self, request: Request) -> Response:
+        """Redirects to the shared address: the editor also asks for files beside its page."""
         name = request.path_params["name"]
         if name not in self._files:
             raise HTTPException(404)  # answered in ComfyUI's form: clients read JSON

@@ -1,34 +1,38 @@
-"""ComfyUI's own editor: its page, its files and templates, and the way in for a browser with a key."""
+"""ComfyUI's own editor: its page, its files and templates, and a session for a browser that comes with a key."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from comfyward.api.auth import enter
 from comfyward.api.body import Kept, answer
-from comfyward.api.context import Context
+from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.native.bundle import Bundle
 from comfyward.api.native.scope import Scopes
+from comfyward.api.public_url import PublicUrl
 from comfyward.errors import Unauthenticated
 from comfyward.store import sessions
-from comfyward.store.db import now_ms
+from comfyward.store.db import Database, now_ms
 
-OURS = Path(__file__).parent / "editor"  # what we add to the editor
+OURS = Path(__file__).parent / "editor"  # our additions to the editor
 NO_FRONTEND = "ComfyUI's editor is not installed on this server; its API answers here all the same."
 PAGE = "index.html"
+JAVASCRIPT = "text/javascript"
 PICTURES = (".webp", ".png", ".jpg", ".gif")
 
 
 @dataclass(frozen=True)
 class Frontends:
-    """ComfyUI's packages for browsers, None for those that are not here: the newest editor, which works below any path;
-    the one that ComfyUI's own version asks for, which works at the root of a port only; and its workflow templates."""
+    """ComfyUI's packages for browsers; None for those that are not installed.
+
+    `editor` is the newest one, which works below any path, `engine` the one that ComfyUI's own version asks for, which
+    works at the root of a port only.
+    """
 
     editor: Bundle | None = None
     engine: Bundle | None = None
@@ -39,46 +43,46 @@ class Frontends:
         return self.templates.folder if self.templates else None
 
     def at_root(self) -> Frontends:
-        """The ones to serve at the root of a port."""
+        """The packages to serve at the root of a port."""
         return replace(self, editor=self.engine or self.editor)
 
     def routes(self) -> list[BaseRoute]:
         """The addresses that all pages of a port share."""
-        return [bundle.route() for bundle in (self.editor, self.templates) if bundle]
+        return [bundle.endpoint().route() for bundle in (self.editor, self.templates) if bundle]
 
 
 class Frontend:
-    """Serves the editor and the templates that it offers."""
+    """Serves the editor and its templates."""
 
-    def __init__(self, context: Context, scopes: Scopes, frontends: Frontends) -> None:
-        self._context, self._scopes = context, scopes
+    def __init__(self, db: Database, scopes: Scopes, public_url: PublicUrl, frontends: Frontends) -> None:
+        self._db, self._scopes, self._public_url = db, scopes, public_url
         self._editor, self._templates = frontends.editor, frontends.templates
         guard = (OURS / "guard.js").read_text()
         self._page = Kept.of(self._editor.page(PAGE, f"<script>{guard}</script>").encode()) if self._editor else None
         self._ours = {path.name: Kept.of(path.read_bytes()) for path in OURS.glob("*.*s")}
 
-    def routes(self) -> Sequence[BaseRoute]:
-        routes: list[BaseRoute] = [
-            Route("/", self.index, methods=["GET"]),
-            Route("/user.css", self.css, methods=["GET"]),
-            Route("/favicon.ico", self.icon, methods=["GET"]),
-            Route("/extensions/comfyward/{name}", self.ours, methods=["GET"]),
+    def endpoints(self) -> list[Endpoint]:
+        table = [
+            Endpoint("GET", "/", self.index, "The editor", Models(answer="text/html")),
+            Endpoint("GET", "/user.css", self.css, "Styles of the editor", Models(answer="text/css")),
+            Endpoint("GET", "/favicon.ico", self.icon, "No icon", Models(status=204)),
+            Endpoint("GET", "/extensions/comfyward/{name}", self.ours, "Our script", Models(answer=JAVASCRIPT)),
         ]
         if self._templates is not None:
-            routes.append(Route("/templates/{name:path}", self.template, methods=["GET"]))
+            table.append(Endpoint("GET", "/templates/{name:path}", self.template, "A template"))
         if self._editor is not None:
-            routes.append(Route("/{name:path}", self._editor.lead, methods=["GET"]))
-        return routes
+            table.append(Endpoint("GET", "/{name:path}", self._editor.redirect, "A file of the editor"))
+        return table
 
     async def index(self, request: Request) -> Response:
         """The page; with `?token=KEY` the browser gets a session and comes back without the key in its address."""
         if "token" in request.query_params:
             scope = await self._scopes.of(request)
             device = request.headers.get("user-agent", "")
-            token = await self._context.db.write(sessions.begin, scope.caller, now_ms(), device)
+            token = await self._db.write(sessions.begin, scope.caller, now_ms(), device)
             url = request.url.remove_query_params("token")
             answered: Response = RedirectResponse(url.path + (f"?{url.query}" if url.query else ""), 303)
-            enter(answered, token, secure=self._context.base_url(request).startswith("https://"))
+            enter(answered, token, secure=self._public_url.of(request).startswith("https://"))
             return answered
         if self._page is None:
             return answer({"message": NO_FRONTEND})
@@ -89,26 +93,26 @@ class Frontend:
         return self._page.answer(request, "text/html", {"X-Frame-Options": "SAMEORIGIN"})
 
     async def icon(self, request: Request) -> Response:
-        """Browsers ask for one where a page names none."""
+        """Browsers ask for one if a page names none."""
         return Response(status_code=204, headers={"Cache-Control": "max-age=86400"})
 
     async def css(self, request: Request) -> Response:
-        """The editor's own place for styles of whoever serves it."""
+        """The editor's own place for the styles of its server."""
         return self._ours["ours.css"].answer(request, "text/css")
 
     async def ours(self, request: Request) -> Response:
         """The editor's own place for extensions."""
         found = self._ours.get(request.path_params["name"])
-        return found.answer(request, "text/javascript") if found else Response("There is no such file.", 404)
+        return found.answer(request, JAVASCRIPT) if found else Response("There is no such file.", 404)
 
     async def template(self, request: Request) -> Response:
-        """A template. Their pictures are hundreds of megabytes in other packages: here one stands for them all."""
+        """A template. Their pictures, hundreds of megabytes in other packages, are replaced by one."""
         assert self._templates is not None
         name = request.path_params["name"]
         if name.endswith(PICTURES) and not self._templates.has(name):
             picture = (OURS / "template.svg").read_bytes()
             return Response(picture, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
-        return self._templates.lead(request)
+        return await self._templates.redirect(request)
 
 
 def templates_of(package_dir: Path) -> Path | None:

@@ -1,4 +1,4 @@
-"""What the editor asks of us alone: models that a graph names are fetched into the account's files."""
+"""A route of our own for the editor: models that a graph names are fetched into the account's files."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from comfyward.api.body import answer, read_json
-from comfyward.api.context import Context
+from comfyward.api.endpoint import Endpoint, Models
+from comfyward.api.native.models import Import, ImportBegun
 from comfyward.api.native.scope import Scopes
+from comfyward.dispatch import imports as dispatch
 from comfyward.runs.files import parse_import
 from comfyward.store import imports
+from comfyward.store.db import Database
 
 BODY_LIMIT_BYTES = 1 << 16
 
 
-class _Wanted(BaseModel):
+class ImportRequest(BaseModel):
     model_config = ConfigDict(strict=True)
 
     url: str = Field(max_length=4000)
@@ -26,24 +28,25 @@ class _Wanted(BaseModel):
 
 
 class Imports:
-    def __init__(self, context: Context, scopes: Scopes) -> None:
-        self._context, self._scopes = context, scopes
+    def __init__(self, db: Database, scopes: Scopes, fetcher: dispatch.Imports) -> None:
+        self._db, self._scopes, self._fetcher = db, scopes, fetcher
 
-    def routes(self) -> list[Route]:
+    def endpoints(self) -> list[Endpoint]:
+        begun = Models(body=ImportRequest, answer=ImportBegun, status=202)
         return [
-            Route("/comfyward/imports", self.add, methods=["POST"]),
-            Route("/comfyward/imports", self.find, methods=["GET"]),
+            Endpoint("POST", "/comfyward/imports", self.add, "Fetch a model", begun),
+            Endpoint("GET", "/comfyward/imports", self.find, "List fetches", Models(answer=list[Import])),
         ]
 
     async def add(self, request: Request) -> Response:
         scope = await self._scopes.of(request)
-        body = await read_json(request, _Wanted, BODY_LIMIT_BYTES)
+        body = await read_json(request, ImportRequest, BODY_LIMIT_BYTES)
         path, url = parse_import(body.path, {"url": body.url})
-        return answer({"id": await self._context.imports.add(scope.account_id, path, url)}, 202)
+        return answer({"id": await self._fetcher.add(scope.account_id, path, url)}, 202)
 
     async def find(self, request: Request) -> Response:
         scope = await self._scopes.of(request)
-        found = await self._context.db.read(imports.find, scope.account_id)
+        found = await self._db.read(imports.find, scope.account_id)
         return answer([_shape(each) for each in found])
 
 

@@ -1,102 +1,77 @@
-"""ComfyUI's newer /api/jobs: runs as jobs, each with one result that a gallery can show.
-
-(Source: ComfyUI's comfy_execution/jobs.py.)
-"""
+"""ComfyUI's /api/jobs: runs as lists and galleries show them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
-import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
 
-from comfyward.api.native.shapes import JOB_STATUS, ending_of, execution_status, number_of, shown_of, subfolder_of
-from comfyward.runs.run import Run, State
+from comfyward.api.body import Kept, answer, encoded
+from comfyward.api.endpoint import Endpoint, Models
+from comfyward.api.native.job_shapes import job, job_detail
+from comfyward.api.native.models import CloudStatus, JobDetail, JobList, JobQuery
+from comfyward.api.native.requests import choice_in, number_in
+from comfyward.api.native.scope import Scopes, find_run
+from comfyward.api.native.shapes import JOB_STATES, cloud_status
+from comfyward.errors import InvalidRequest
+from comfyward.runs.run import State
+from comfyward.store import runs
+from comfyward.store.db import Database
+from comfyward.store.runs import RunFilter
 
-PREVIEWABLE = ("images", "video", "audio", "3d", "text")
-MODEL_ENDINGS = (".obj", ".fbx", ".gltf", ".glb", ".usdz")
-TEXT_ENDINGS = (".txt", ".md", ".json")
-MAX_TEXT = 1024
-
-
-@dataclass(frozen=True)
-class _Result:
-    """One result of a node: a file, or a text, which shows something and counts as nothing."""
-
-    node_id: str
-    media: str
-    item: Mapping[str, Any]
-
-    @property
-    def is_file(self) -> bool:
-        return "filename" in self.item
-
-    @property
-    def rank(self) -> int | None:
-        """Which result is shown: the lowest. None for what no gallery can show."""
-        name = str(self.item.get("filename", "")).lower()
-        if self.media == "text" or name.endswith(TEXT_ENDINGS):
-            return 2 if self.is_file else 3
-        media_type = str(self.item.get("format") or "").partition("/")[0]
-        if self.media in PREVIEWABLE or media_type in ("video", "audio") or name.endswith(MODEL_ENDINGS):
-            return 0 if self.item.get("type") == "output" else 1
-        return None
-
-    def as_preview(self) -> dict[str, Any]:
-        return {"mediaType": self.media, **self.item, "nodeId": self.node_id}
+MAX_LISTED = 1000
+DEFAULT_PAGE = 100
+NOT_FOUND = {"error": "Job not found"}
 
 
-def job(run: Run) -> dict[str, Any]:
-    """A run as lists show it. What is not known is left out."""
-    results = list(_results(run))
-    shown = [result for result in results if result.rank is not None]
-    preview = min(shown, key=lambda result: result.rank or 0, default=None)
-    about = {
-        "id": run.prompt_id,
-        "status": JOB_STATUS[run.state],
-        "priority": number_of(run),
-        "create_time": run.created_at,
-        "execution_start_time": run.started_at,
-        "execution_end_time": run.finished_at,
-        "execution_error": ending_of(run)[1] if run.state is State.FAILED else None,
-        "outputs_count": sum(result.is_file for result in results),
-        "previewable_outputs_count": sum(result.is_file for result in shown),
-        "preview_output": preview.as_preview() if preview else None,
-        "workflow_id": run.workflow_id,
-    }
-    return {name: value for name, value in about.items() if value is not None}
+class Jobs:
+    def __init__(self, db: Database, scopes: Scopes) -> None:
+        self._db, self._scopes = db, scopes
+
+    def endpoints(self) -> list[Endpoint]:
+        status = "/job/{prompt_id:path}/status"
+        return [
+            Endpoint("GET", "/jobs", self.find, "List jobs", Models(query=JobQuery, answer=JobList)),
+            Endpoint("GET", "/jobs/{prompt_id:path}", self.get, "Get a job", Models(answer=JobDetail)),
+            Endpoint("GET", status, self.cloud_status, "The status of a job", Models(answer=CloudStatus)),
+        ]
+
+    async def find(self, request: Request) -> Response:
+        scope = await self._scopes.of(request)
+        limit, offset = min(number_in(request, "limit", DEFAULT_PAGE), MAX_LISTED), number_in(request, "offset", 0)
+        if limit < 1:
+            raise InvalidRequest("'limit' must be above 0.")
+        which = scope.runs(states=_states(request), in_history=True, limit=limit, offset=max(0, offset))
+        which = _ordered(request, which)
+        found = await self._db.read(runs.find, scope.account_id, which)
+        total = await self._db.read(runs.count, scope.account_id, which)
+        has_more = which.offset + len(found) < total
+        pagination = {"offset": which.offset, "limit": limit, "total": total, "has_more": has_more}
+        listed = Kept.of(encoded({"jobs": [job(run) for run in found], "pagination": pagination}))
+        return listed.answer(request, "application/json", {"Cache-Control": "private, no-cache"})
+
+    async def get(self, request: Request) -> Response:
+        run = await find_run(self._db, await self._scopes.of(request), request.path_params["prompt_id"])
+        return answer(NOT_FOUND, 404) if run is None else answer(job_detail(run))
+
+    async def cloud_status(self, request: Request) -> Response:
+        """Comfy Cloud's older API has it, which some clients still poll."""
+        run = await find_run(self._db, await self._scopes.of(request), request.path_params["prompt_id"])
+        return answer(NOT_FOUND, 404) if run is None else answer(cloud_status(run))
 
 
-def job_detail(run: Run) -> dict[str, Any]:
-    return {
-        **job(run),
-        "outputs": shown_of(run)["outputs"],
-        "execution_status": execution_status(run) if run.state.is_final else None,
-        "workflow": {
-            "prompt": msgspec.Raw(run.prompt.encode()),
-            "extra_data": msgspec.json.decode(run.extra_data) if run.extra_data else {},
-        },
-    }
+def _states(request: Request) -> tuple[State, ...]:
+    """The states of `status`, a list with commas; all by default. Raises InvalidRequest."""
+    sent = request.query_params.get("status", "").split(",")
+    statuses = [status.strip().lower() for status in sent if status.strip()]
+    if unknown := set(statuses) - set(JOB_STATES):
+        raise InvalidRequest(f"Unknown status '{min(unknown)}'.", hint=f"Known: {', '.join(JOB_STATES)}.")
+    return tuple(state for status in statuses or JOB_STATES for state in JOB_STATES[status])
 
 
-def _results(run: Run) -> Iterator[_Result]:
-    for node_id, result in shown_of(run)["outputs"].items():
-        for media, items in result.items() if isinstance(result, Mapping) else ():
-            for item in items if isinstance(items, list) else ():
-                if (found := _shown(run, media, item)) is not None:
-                    yield _Result(node_id, media, found)
-
-
-def _shown(run: Run, media: str, item: Any) -> Mapping[str, Any] | None:
-    """A result in the one form that clients can show; None for settings, numbers and names of nothing that is here."""
-    match item:
-        case {"filename": str()}:
-            return dict(item)
-        case str() if media == "text":
-            return {"content": item[:MAX_TEXT], **({"truncated": True} if len(item) > MAX_TEXT else {})}
-        case str() if item.lower().endswith(MODEL_ENDINGS) and run.file("output", item) is not None:
-            folder, _, name = item.rpartition("/")
-            return {"filename": name, "subfolder": subfolder_of(run.id, folder), "type": "output", "mediaType": "3d"}
-        case _:
-            return None
+def _ordered(request: Request, which: RunFilter) -> RunFilter:
+    """Raises InvalidRequest."""
+    sort_by = choice_in(request, "sort_by", ("created_at", "execution_duration"))
+    order = choice_in(request, "sort_order", ("desc", "asc"))
+    return replace(which, oldest_first=order == "asc", by_run_time=sort_by == "execution_duration")

@@ -1,6 +1,6 @@
 """ComfyUI's pictures of models: the one that lies beside a model, or the cover in its own metadata.
 
-Of models that the account has; those that workers alone have lie on their hosts.
+Only of models that the account has; those of workers lie on their hosts.
 """
 
 from __future__ import annotations
@@ -13,31 +13,34 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from comfyward.api.contents import SAFE, Content
-from comfyward.api.context import Context
-from comfyward.api.native.files import Files, made
+from comfyward.api.endpoint import Endpoint, Models
+from comfyward.api.native.pictures import Pictures, written_by
+from comfyward.api.native.safetensors import read_header
 from comfyward.api.native.scope import Scopes
 from comfyward.errors import InvalidPath, InvalidRequest, NotFound
+from comfyward.files.objects import Objects
 from comfyward.files.pictures import convert
 from comfyward.runs.files import check_segments, content_type_of
 from comfyward.store import files
+from comfyward.store.db import Database
 from comfyward.store.files import StoredFile
 
 QUALITY = 80
+WEBP = "image/webp"
 
 
 class Previews:
-    def __init__(self, context: Context, scopes: Scopes) -> None:
-        self._db, self._scopes, self._files = context.db, scopes, Files(context, scopes)
+    def __init__(self, db: Database, scopes: Scopes, pictures: Pictures, objects: Objects) -> None:
+        self._db, self._scopes, self._pictures, self._objects = db, scopes, pictures, objects
 
-    def routes(self) -> list[Route]:
+    def endpoints(self) -> list[Endpoint]:
         path = "/experiment/models/preview/{folder}/{index}/{filename:path}"
-        return [Route(path, self.preview, methods=["GET"])]
+        return [Endpoint("GET", path, self.preview, "A model's picture", Models(answer=WEBP))]
 
     async def preview(self, request: Request) -> Response:
-        """Statuses are ComfyUI's: 400 for what is no index, 403 for a name that leads out, 404 for no picture."""
+        """Statuses are ComfyUI's: 400 for an index that is no number, 403 for a name that leads out, 404 for none."""
         scope, asked = await self._scopes.of(request), request.path_params
         if not asked["filename"] or not asked["index"].isdecimal():
             return Response(status_code=400)
@@ -51,22 +54,22 @@ class Previews:
             picture = await self._picture(stem, beside)
         except (NotFound, InvalidRequest):
             return Response(status_code=404)
-        return Response(picture, media_type="image/webp", headers=SAFE)
+        return Response(picture, media_type=WEBP, headers=SAFE)
 
     async def _picture(self, stem: str, beside: dict[str, StoredFile]) -> bytes:
         """Raises NotFound, InvalidRequest."""
         for path, file in sorted(beside.items()):
             if path.rpartition(".")[0] in (stem, f"{stem}.preview") and content_type_of(path).startswith("image/"):
-                seen = Content(file.digest, file.size, file.content_type, path)
-                if converted := await self._files.converted(seen, f"webp;{QUALITY}", "rgba"):
+                content = Content(file.digest, file.size, file.content_type, path)
+                if converted := await self._pictures.converted(content, f"webp;{QUALITY}", "rgba"):
                     return converted.data
         if model := beside.get(f"{stem}.safetensors"):
-            return await _as_webp(_cover(await self._files.safetensors_header(model)))
+            return await _as_webp(_cover(await read_header(self._objects, model)))
         raise NotFound("The model has no picture.")
 
 
 def _cover(header: dict[str, Any]) -> bytes:
-    """The first of the pictures that a model carries. Raises NotFound."""
+    """The first of the pictures inside a model. Raises NotFound."""
     try:
         return base64.b64decode(json.loads(header["__metadata__"]["ssmd_cover_images"])[0])
     except (KeyError, IndexError, TypeError, ValueError, binascii.Error) as error:
@@ -74,8 +77,8 @@ def _cover(header: dict[str, Any]) -> bytes:
 
 
 async def _as_webp(picture: bytes) -> bytes:
-    async def make(folder: Path, target: Path) -> bool:
+    async def write(folder: Path, target: Path) -> bool:
         (folder / "source").write_bytes(picture)
         return await convert(folder / "source", target, form="webp", quality=QUALITY, channel="rgba")
 
-    return await made(make)
+    return await written_by(write)

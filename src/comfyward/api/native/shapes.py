@@ -1,4 +1,4 @@
-"""ComfyUI's JSON for runs: queue items, history entries, jobs (source: ComfyUI's server.py and execution.py).
+"""ComfyUI's JSON for runs: queue items and history entries (source: ComfyUI's server.py and execution.py).
 
 A run's files are named inside the run, as in ComfyUI; its id is the subfolder that keeps names of two runs apart.
 """
@@ -11,16 +11,17 @@ from typing import Any
 import msgspec
 
 from comfyward.dispatch.intake import Submitted
-from comfyward.runs.run import Run, State
+from comfyward.runs.run import LEASED_STATES, Run, State
 from comfyward.workflows.catalog import Catalog
 
 JOB_STATES = {
-    "pending": (State.QUEUED, State.ASSIGNED),  # one whose files are being fetched has not begun
+    "pending": (State.QUEUED, State.ASSIGNED),  # a run whose files are being fetched is not executed yet
     "in_progress": (State.RUNNING,),
     "completed": (State.SUCCEEDED,),
     "failed": (State.FAILED,),
     "cancelled": (State.CANCELLED,),
 }
+UNFINISHED_STATES = (State.QUEUED, *LEASED_STATES)
 JOB_STATUS = {state: status for status, states in JOB_STATES.items() for state in states}
 
 
@@ -49,14 +50,14 @@ def number_of(run: Run | Submitted) -> int:
 
 
 def is_in_history(run: Run) -> bool:
-    """Whether ComfyUI's history holds a run: it is over, it began (or failed), and nobody has cleared it."""
+    """True if ComfyUI's history holds a run: it has ended, it was executed (or failed), and nobody has cleared it."""
     if not run.state.is_final or run.history_cleared_at is not None:
         return False
     return run.state is not State.CANCELLED or run.started_at is not None
 
 
 def history_entry(run: Run, catalog: Catalog | None) -> dict[str, Any]:
-    shown = shown_of(run)
+    shown = node_results_of(run)
     return {
         "prompt": queue_item(run, catalog),
         "outputs": shown["outputs"],
@@ -66,7 +67,7 @@ def history_entry(run: Run, catalog: Catalog | None) -> dict[str, Any]:
 
 
 def execution_status(run: Run) -> dict[str, Any]:
-    """How ComfyUI's history says that a prompt ended."""
+    """The end of a prompt as ComfyUI's history describes it."""
     succeeded = run.state is State.SUCCEEDED
     return {
         "status_str": "success" if succeeded else "error",
@@ -76,7 +77,7 @@ def execution_status(run: Run) -> dict[str, Any]:
 
 
 def messages_of(run: Run) -> list[tuple[str, dict[str, Any]]]:
-    """The messages that ComfyUI's history keeps of a prompt."""
+    """The messages about a prompt in ComfyUI's history."""
     began = run.started_at or run.created_at
     messages: list[tuple[str, dict[str, Any]]] = [
         ("execution_start", {"prompt_id": run.prompt_id, "timestamp": began}),
@@ -111,16 +112,16 @@ def ending_of(run: Run) -> tuple[str, dict[str, Any]]:
             }
 
 
-def shown_of(run: Run) -> dict[str, Any]:
-    """What ComfyUI's history holds of the run's results: files that can be viewed, by names unique in the account."""
+def node_results_of(run: Run) -> dict[str, Any]:
+    """{outputs, meta} of nodes in ComfyUI's history: files that exist, under names that are unique in the account."""
     shown = msgspec.json.decode(run.node_results) if run.node_results else {}
-    kept = {node: _kept(result, run) for node, result in (shown.get("outputs") or {}).items()}
-    outputs = {node: placed(result, run.id) for node, result in kept.items()}
+    kept = {node: _stored(result, run) for node, result in (shown.get("outputs") or {}).items()}
+    outputs = {node: in_run_folder(result, run.id) for node, result in kept.items()}
     return {"outputs": outputs, "meta": shown.get("meta") or {}}
 
 
 def subfolder_of(run_id: str, subfolder: object) -> str:
-    """The subfolder by which a client finds a file that lies in a subfolder of the run."""
+    """A subfolder of the run, as a subfolder of the account."""
     return "/".join(part for part in (run_id, str(subfolder or "").strip("/")) if part)
 
 
@@ -136,35 +137,35 @@ def cloud_status(run: Run) -> dict[str, Any]:
     }
 
 
-def placed(result: Any, run_id: str) -> Any:
-    """A node's results, with the run's id in front of the subfolder of each file."""
+def in_run_folder(result: Any, run_id: str) -> Any:
+    """A node's results, with the run's id prefixed to the subfolder of each file."""
     return _with_items(result, lambda item: [{**item, "subfolder": subfolder_of(run_id, item.get("subfolder"))}])
 
 
-def _kept(result: Any, run: Run) -> Any:
-    """A node's results without the files that are not kept."""
-    return _with_items(result, lambda item: [item] if _was_kept(run, item) else [])
+def _stored(result: Any, run: Run) -> Any:
+    """A node's results without the files that are not stored."""
+    return _with_items(result, lambda item: [item] if _is_stored(run, item) else [])
 
 
 def _with_items(result: Any, change: Callable[[dict[str, Any]], list[Any]]) -> Any:
-    """A node's results, with something else in place of each file that the run left or showed."""
+    """A node's results, with each of its files replaced."""
     if not isinstance(result, Mapping):
         return result
     return {
-        key: [each for value in values for each in (change(value) if _is_left(value) else [value])]
+        key: [each for value in values for each in (change(value) if _is_file(value) else [value])]
         if isinstance(values, list)
         else values
         for key, values in result.items()
     }
 
 
-def _is_left(item: Any) -> bool:
-    """Whether a result is a file that the run left or showed."""
+def _is_file(item: Any) -> bool:
+    """True for a file of the run, an output or a preview."""
     return isinstance(item, dict) and "filename" in item and item.get("type") in ("output", "temp")
 
 
-def _was_kept(run: Run, item: Mapping[str, Any]) -> bool:
-    """Previews are kept for a day, and only for clients of ComfyUI's own API."""
+def _is_stored(run: Run, item: Mapping[str, Any]) -> bool:
+    """False for a preview that is gone: they are stored for a day, and only for clients of ComfyUI's own API."""
     folder = str(item.get("subfolder") or "").strip("/")
     name = f"{folder}/{item['filename']}" if folder else str(item["filename"])
     return run.file(item["type"], name) is not None

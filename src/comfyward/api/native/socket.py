@@ -1,4 +1,5 @@
-"""ComfyUI's websocket: a client hears of the runs that it submitted under its client id, and of the queue's length."""
+"""ComfyUI's websocket: a client gets the messages of the runs that it submitted under its client id, and the length of
+the queue."""
 
 from __future__ import annotations
 
@@ -6,24 +7,27 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from comfyward.api.context import Context
-from comfyward.api.native.narration import Message, Narration, Picture, Text
+from comfyward.api.native.prompt_messages import Message, Picture, PromptMessages, Text
+from comfyward.api.native.prompts import count_unfinished
 from comfyward.api.native.scope import Scope, Scopes
-from comfyward.delivery.hub import Listener
+from comfyward.api.native.system import features
+from comfyward.delivery.hub import Hub, Listener
 from comfyward.errors import ComfywardError
-from comfyward.files.objects import blob_key
+from comfyward.files.objects import Objects, blob_key
 from comfyward.ids import new_uuid
 from comfyward.runs.event import Event, EventType
 from comfyward.runs.run import State
 from comfyward.store import runs
+from comfyward.store.db import Database
 
-# A client of ComfyUI gives up on a socket that said nothing for ten seconds; pings do not count.
+# A client of ComfyUI gives up on a socket that is silent for ten seconds; pings do not count.
 SILENCE_S = 5.0
 REFUSED = 4401
 REPLACED = 4409
@@ -34,10 +38,12 @@ _Key = tuple[str, str | None, str]
 
 
 class Sockets:
-    """The open sockets of this server. A client that comes again under its id replaces its former socket."""
+    """The open sockets of this server. A client that connects again under its id replaces its former socket."""
 
-    def __init__(self, context: Context, scopes: Scopes) -> None:
-        self._context, self._scopes = context, scopes
+    def __init__(self, db: Database, scopes: Scopes, hub: Hub, objects: Objects, upload_limit_bytes: int) -> None:
+        self._scopes, self._hub = scopes, hub
+        self._runs = _Runs(db, hub, objects)
+        self._features = Text("feature_flags", features(upload_limit_bytes))
         self._open: dict[_Key, _Socket] = {}
 
     def routes(self) -> list[WebSocketRoute]:
@@ -55,137 +61,40 @@ class Sockets:
         await websocket.accept()
         if before := self._open.pop(key, None):
             await before.close(REPLACED)
-        socket = self._open[key] = _Socket(self._context, self._scopes, websocket, scope, client_id)
+        connection = _Connection(websocket, self._scopes, self._features)
+        socket = self._open[key] = _Socket(connection, self._runs, Client(scope, client_id))
         try:
-            await socket.serve()
+            with self._hub.listen(scope.account_id) as listener:
+                await socket.serve(listener)
         finally:
             if self._open.get(key) is socket:
                 del self._open[key]
 
 
-class _Socket:
-    def __init__(self, context: Context, scopes: Scopes, websocket: WebSocket, scope: Scope, client_id: str) -> None:
-        self._context, self._scopes, self._websocket = context, scopes, websocket
-        self._scope, self._client_id = scope, client_id
-        self._checked_at = time.monotonic()
-        self._with_metadata = False
-        self._stories: dict[str, Narration | None] = {}  # by run; None for another client's
+@dataclass(frozen=True)
+class Client:
+    """A client of ComfyUI, by the id that it gave itself."""
 
-    async def serve(self) -> None:
-        """Until either side hangs up, or the server stops."""
-        with self._context.hub.listen(self._scope.account_id) as listener:
-            await self._send([await self._status(sid=self._client_id)])
-            await self._resume()
-            talking = {asyncio.create_task(self._listen()), asyncio.create_task(self._speak(listener))}
-            _, left = await asyncio.wait(talking, return_when=asyncio.FIRST_COMPLETED)
-            for task in left:
-                task.cancel()
-            for outcome in await asyncio.gather(*talking, return_exceptions=True):
-                if isinstance(outcome, ComfywardError):
-                    await self.close(REFUSED)
-                elif isinstance(outcome, Exception) and not isinstance(outcome, WebSocketDisconnect | RuntimeError):
-                    raise outcome
-        await self.close(GOING_AWAY)
+    scope: Scope
+    id: str
 
-    async def close(self, code: int) -> None:
-        if self._websocket.application_state is WebSocketState.CONNECTED:
-            with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-                await self._websocket.close(code)
-
-    async def _listen(self) -> None:
-        """A client says at most what it understands."""
-        while True:
-            message = await self._websocket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            await self._hear(message.get("text") or message.get("bytes") or b"")
-
-    async def _hear(self, said: str | bytes) -> None:
-        try:
-            message = msgspec.json.decode(said)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return
-        if not isinstance(message, dict) or message.get("type") != "feature_flags":
-            return
-        flags = message.get("data")
-        self._with_metadata = isinstance(flags, dict) and bool(flags.get("supports_preview_metadata"))
-        await self._send([Text("feature_flags", features(self._context.settings.upload_limit_bytes))])
-
-    async def _speak(self, listener: Listener) -> None:
-        while True:
-            try:
-                events = await listener.all(SILENCE_S)
-            except TimeoutError:
-                await self._check_scope()
-                await self._send([await self._status()])
-                continue
-            await self._check_scope()
-            if not events:
-                return
-            told = [await self._tell(event) for event in events]
-            if any(_changes_the_queue(event) and not said for event, said in zip(events, told, strict=True)):
-                await self._send([await self._status()])
-
-    async def _check_scope(self) -> None:
-        """A socket lives no longer than its key. Raises Unauthenticated."""
-        if time.monotonic() - self._checked_at >= SILENCE_S:
-            self._checked_at = time.monotonic()
-            await self._scopes.of(self._websocket)
-
-    async def _tell(self, event: Event) -> bool:
-        """Tells of an event; True when it has said how long the queue is now."""
-        story = await self._story(event.run_id)
-        if event.is_last:
-            del self._stories[event.run_id]
-        if story is None:
-            return False
-        if event.type is EventType.OUTPUT and event.data.get("streamed"):
-            await self._send([await self._streamed(story, event)])
-            return False
-        if not event.is_last:
-            await self._send(story.tell(event))
-            return False
-        run = await self._context.db.lookup(runs.get_any, event.run_id)
-        if run is None:
-            return False
-        await self._send([*story.end(run), await self._status(), story.last()])
-        return True
-
-    async def _streamed(self, story: Narration, event: Event) -> Picture:
-        """A result that its node sent as a picture, as it sent it."""
-        output = event.data
-        data = await self._context.objects.read_all(blob_key(output["digest"]))
-        return story.picture(output["node_id"], output["content_type"], data)
-
-    async def _story(self, run_id: str) -> Narration | None:
-        """The narration of a run that this client submitted, None for other runs."""
-        if run_id not in self._stories:
-            owner = await self._context.db.lookup(runs.owner_of, run_id)
-            self._stories[run_id] = Narration(owner.prompt_id) if owner and self._is_own(owner) else None
-        return self._stories[run_id]
-
-    def _is_own(self, run: runs.Owner) -> bool:
+    def has_submitted(self, run: runs.Owner) -> bool:
         return (
-            run.account_id == self._scope.account_id
-            and run.client_id == self._client_id
-            and self._scope.workflow_id in (None, run.workflow_id)
+            run.account_id == self.scope.account_id
+            and run.client_id == self.id
+            and self.scope.workflow_id in (None, run.workflow_id)
         )
 
-    async def _resume(self) -> None:
-        """Tells a client that comes back where its run is."""
-        which = self._scope.runs(states=(State.RUNNING,), client_id=self._client_id)
-        for run in await self._context.db.read(runs.find, self._scope.account_id, which):
-            story = self._stories[run.id] = Narration(run.prompt_id, began=True)
-            for event in self._context.hub.newest(run.id):
-                story.tell(event)
-            await self._send(story.resume())
 
-    async def _status(self, **more: Any) -> Text:
-        scope = self._scope
-        remaining = await self._context.db.lookup(runs.count_unfinished, scope.account_id, scope.workflow_id)
-        return Text("status", {"status": {"exec_info": {"queue_remaining": remaining}}, **more})
+class _Connection:
+    """A websocket, and the choice of its client between ComfyUI's two forms of pictures."""
 
-    async def _send(self, messages: Sequence[Message]) -> None:
+    def __init__(self, websocket: WebSocket, scopes: Scopes, own_features: Text) -> None:
+        self._websocket, self._scopes, self._own_features = websocket, scopes, own_features
+        self._checked_at = time.monotonic()
+        self._with_metadata = False
+
+    async def send(self, messages: Sequence[Message]) -> None:
         for message in messages:
             match message:
                 case Text():
@@ -193,11 +102,147 @@ class _Socket:
                 case Picture():
                     await self._websocket.send_bytes(message.encode(with_metadata=self._with_metadata))
 
+    async def receive(self) -> None:
+        """Reads until the client hangs up; the only message with a meaning is its features."""
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            if (flags := _features_in(message.get("text") or message.get("bytes") or b"")) is not None:
+                self._with_metadata = bool(flags.get("supports_preview_metadata"))
+                await self.send([self._own_features])
+
+    async def check(self) -> None:
+        """A socket lives no longer than its key. Raises Unauthenticated."""
+        if time.monotonic() - self._checked_at >= SILENCE_S:
+            self._checked_at = time.monotonic()
+            await self._scopes.of(self._websocket)
+
+    async def close(self, code: int) -> None:
+        if self._websocket.application_state is WebSocketState.CONNECTED:
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+                await self._websocket.close(code)
+
+
+class _Runs:
+    """The reads that messages about runs need."""
+
+    def __init__(self, db: Database, hub: Hub, objects: Objects) -> None:
+        self._db, self._hub, self._objects = db, hub, objects
+
+    async def messages_of(self, run_id: str, client: Client) -> PromptMessages | None:
+        """None for a run that another client submitted."""
+        owner = await self._db.lookup(runs.owner_of, run_id)
+        return PromptMessages(owner.prompt_id) if owner and client.has_submitted(owner) else None
+
+    async def running(self, client: Client) -> list[tuple[str, PromptMessages]]:
+        """(run id, its messages so far) of the client's running runs."""
+        which = client.scope.runs(states=(State.RUNNING,), client_id=client.id)
+        found = []
+        for run in await self._db.read(runs.find, client.scope.account_id, which):
+            messages = PromptMessages(run.prompt_id, has_begun=True)
+            for event in self._hub.newest(run.id):
+                messages.translate(event)
+            found.append((run.id, messages))
+        return found
+
+    async def ending(self, run_id: str, messages: PromptMessages) -> Sequence[Message]:
+        """The messages up to the one that says how a run ended; none for a run that has been deleted."""
+        run = await self._db.lookup(runs.get_any, run_id)
+        return messages.end(run) if run else []
+
+    async def streamed(self, messages: PromptMessages, event: Event) -> Picture:
+        """An output that its node sent as a picture, as it sent it."""
+        output = event.data
+        data = await self._objects.read_all(blob_key(output["digest"]))
+        return messages.picture(output["node_id"], output["content_type"], data)
+
+    async def status(self, scope: Scope, **more: Any) -> Text:
+        remaining = await count_unfinished(self._db, scope)
+        return Text("status", {"status": {"exec_info": {"queue_remaining": remaining}}, **more})
+
+
+class _Socket:
+    def __init__(self, connection: _Connection, runs_of: _Runs, client: Client) -> None:
+        self._connection, self._runs, self._client = connection, runs_of, client
+        self._messages: dict[str, PromptMessages | None] = {}  # by run; None for another client's
+
+    async def serve(self, listener: Listener) -> None:
+        """Returns when either side hangs up, or the server stops."""
+        await self._send([await self._status(sid=self._client.id)])
+        await self._resume()
+        tasks = {asyncio.create_task(self._connection.receive()), asyncio.create_task(self._follow(listener))}
+        _, unfinished = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in unfinished:
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, ComfywardError):
+                await self.close(REFUSED)
+            elif isinstance(outcome, Exception) and not isinstance(outcome, WebSocketDisconnect | RuntimeError):
+                raise outcome
+        await self.close(GOING_AWAY)
+
+    async def close(self, code: int) -> None:
+        await self._connection.close(code)
+
+    async def _resume(self) -> None:
+        """For a client that reconnects during its run."""
+        for run_id, messages in await self._runs.running(self._client):
+            self._messages[run_id] = messages
+            await self._send(messages.resume())
+
+    async def _follow(self, listener: Listener) -> None:
+        """Sends the messages of events, and the length of the queue after silence and when it may have changed."""
+        while True:
+            try:
+                events = await listener.all(SILENCE_S)
+            except TimeoutError:
+                await self._connection.check()
+                await self._send([await self._status()])
+                continue
+            await self._connection.check()
+            if not events:
+                return
+            has_status = [await self._pass_on(event) for event in events]
+            if any(_changes_the_queue(event) and not sent for event, sent in zip(events, has_status, strict=True)):
+                await self._send([await self._status()])
+
+    async def _pass_on(self, event: Event) -> bool:
+        """Sends the messages of an event; returns True if the length of the queue was among them."""
+        if event.run_id not in self._messages:
+            self._messages[event.run_id] = await self._runs.messages_of(event.run_id, self._client)
+        messages = self._messages.pop(event.run_id) if event.is_last else self._messages[event.run_id]
+        if messages is None:
+            return False
+        if event.type is EventType.OUTPUT and event.data.get("streamed"):
+            await self._send([await self._runs.streamed(messages, event)])
+            return False
+        if not event.is_last:
+            await self._send(messages.translate(event))
+            return False
+        if not (ending := await self._runs.ending(event.run_id, messages)):
+            return False
+        await self._send([*ending, await self._status(), messages.last()])
+        return True
+
+    async def _status(self, **more: Any) -> Text:
+        return await self._runs.status(self._client.scope, **more)
+
+    async def _send(self, messages: Sequence[Message]) -> None:
+        await self._connection.send(messages)
+
 
 def _changes_the_queue(event: Event) -> bool:
     return event.is_last or (event.type is EventType.STATUS and event.data["state"] == State.QUEUED)
 
 
-def features(upload_limit_bytes: int) -> dict[str, Any]:
-    """What this side understands, as ComfyUI names it."""
-    return {"supports_preview_metadata": True, "max_upload_size": upload_limit_bytes}
+def _features_in(received: str | bytes) -> dict[str, Any] | None:
+    """The features that a client's message declares; None for any other message."""
+    try:
+        message = msgspec.json.decode(received)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(message, dict) or message.get("type") != "feature_flags":
+        return None
+    flags = message.get("data")
+    return flags if isinstance(flags, dict) else {}

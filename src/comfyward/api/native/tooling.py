@@ -1,6 +1,7 @@
-"""Routes of the pack comfyui-tooling-nodes (`/api/etn/…`) for krita-ai-diffusion, which asks for them to connect.
+"""Routes of the pack comfyui-tooling-nodes (`/api/etn/…`) that krita-ai-diffusion needs to connect.
 
-What a model is, workers say that have the pack; nothing is translated; pictures go in by upload and out by history.
+Facts about models come from workers that have the pack; nothing is translated; pictures go in by upload and out by
+history.
 """
 
 from __future__ import annotations
@@ -10,49 +11,59 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from comfyward.api.body import answer
-from comfyward.api.context import Context
+from comfyward.api.contents import OCTET_STREAM
+from comfyward.api.endpoint import Endpoint, Models
+from comfyward.api.native.account_catalog import AccountCatalogs
+from comfyward.api.native.models import AnyObject, EtnStatus, PageQuery
 from comfyward.api.native.scope import Scopes
 from comfyward.api.whole_numbers import whole_number
+from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import InvalidPath
 from comfyward.runs.files import content_type_of, parse_path
 from comfyward.store import files
-from comfyward.store.db import now_ms
-from comfyward.workflows.catalog import Catalog
+from comfyward.store.db import Database, now_ms
 
 UNKNOWN = {"base_model": "unknown"}
 MODEL_SUFFIXES = (".safetensors", ".sft")
 MAX_MODELS = 1000
-NOT_SERVED = "comfyward hands no pictures to nodes by this route: its workers' ComfyUI cannot be reached from outside."
+NOT_SERVED = "This route is not served: a worker's ComfyUI cannot be reached from outside."
+
+
+NOT_IMPLEMENTED = Models(answer=AnyObject, status=501)
 
 
 class Tooling:
-    def __init__(self, context: Context, scopes: Scopes) -> None:
-        self._context, self._scopes = context, scopes
+    def __init__(
+        self, db: Database, scopes: Scopes, catalogs: AccountCatalogs, blobs: Blobs, upload_limit_bytes: int
+    ) -> None:
+        self._db, self._scopes, self._catalogs, self._blobs = db, scopes, catalogs, blobs
+        self._upload_limit_bytes = upload_limit_bytes
 
-    def routes(self) -> list[Route]:
+    def endpoints(self) -> list[Endpoint]:
+        info, image, changed = Models(query=PageQuery, answer=AnyObject), "/etn/image/{id}", Models(answer=EtnStatus)
+        translate, uploaded = "/etn/translate/{language}/{text:path}", Models(body=OCTET_STREAM, answer=EtnStatus)
         return [
-            Route("/etn/model_info", self.model_info, methods=["GET"]),
-            Route("/etn/model_info/{folder}", self.model_info, methods=["GET"]),
-            Route("/etn/languages", self.languages, methods=["GET"]),
-            Route("/etn/translate/{language}/{text:path}", self.translate, methods=["GET"]),
-            Route("/etn/upload/{folder}/{filename}", self.upload, methods=["PUT"]),
-            Route("/etn/workflow/subscribe", self.subscribe, methods=["POST"]),
-            Route("/etn/workflow/unsubscribe", self.subscribe, methods=["POST"]),
-            Route("/etn/workflow/publish", self.not_served, methods=["POST"]),
-            Route("/etn/image/{id}", self.not_served, methods=["GET", "PUT"]),
+            Endpoint("GET", "/etn/model_info", self.model_info, "Facts about checkpoints", info),
+            Endpoint("GET", "/etn/model_info/{folder}", self.model_info, "Facts about models", info),
+            Endpoint("GET", "/etn/languages", self.languages, "Languages: none", Models(answer=list[str])),
+            Endpoint("GET", translate, self.translate, "A text as it is", Models(answer=str)),
+            Endpoint("PUT", "/etn/upload/{folder}/{filename}", self.upload, "Upload a model", uploaded),
+            Endpoint("POST", "/etn/workflow/subscribe", self.subscribe, "Subscribe to graphs", changed),
+            Endpoint("POST", "/etn/workflow/unsubscribe", self.subscribe, "Unsubscribe from graphs", changed),
+            Endpoint("POST", "/etn/workflow/publish", self.not_served, "Not served", NOT_IMPLEMENTED),
+            Endpoint("GET", image, self.not_served, "Not served", NOT_IMPLEMENTED),
+            Endpoint("PUT", image, self.not_served, "Not served", NOT_IMPLEMENTED),
         ]
 
     async def model_info(self, request: Request) -> Response:
-        """{name: {base_model, …}}, in pages where a limit is asked for; the account's own models are among them."""
-        scope, catalog = await self._scopes.of(request), await self._context.inventory.catalog_lately() or Catalog()
-        folder = request.path_params.get("folder", "checkpoints")
-        found = catalog.models_with(await self._context.db.read(files.usable_paths, scope.account_id))
-        if folder not in found:
+        """{name: {base_model, …}}, in pages if a limit is asked for, with the account's own models."""
+        found = await self._catalogs.of(request)
+        folder, models = request.path_params.get("folder", "checkpoints"), found.models
+        if folder not in models:
             return answer({"error": f"Model folder not found: {folder}"}, 400)
-        names, known = found[folder], catalog.model_info.get(folder, {})
+        names, known = models[folder], found.catalog.model_info.get(folder, {}) if found.catalog else {}
         offset, limit = _number(request, "offset", 0), _number(request, "limit", MAX_MODELS)
         page: dict[str, Any] = {name: known.get(name, UNKNOWN) for name in islice(names, offset, offset + limit)}
         if "limit" in request.query_params:
@@ -68,7 +79,7 @@ class Tooling:
         return answer(request.path_params["text"])
 
     async def upload(self, request: Request) -> Response:
-        """A model becomes a file of the account, unless it has one of the name."""
+        """Stores a model as a file of the account, unless it has one of the name."""
         scope, asked = await self._scopes.of(request), request.path_params
         if not asked["filename"].lower().endswith(MODEL_SUFFIXES):
             return answer({"error": "File extension must be .safetensors"}, 400)
@@ -76,12 +87,12 @@ class Tooling:
             path = parse_path(f"/models/{asked['folder']}/{asked['filename']}")
         except InvalidPath as error:
             return answer({"error": error.message}, 400)
-        if await self._context.db.read(files.at, scope.account_id, [path]):
+        if await self._db.read(files.at, scope.account_id, [path]):
             return answer({"status": "cached"})
-        limit = self._context.settings.upload_limit_bytes
-        blob = await self._context.blobs.put_stream(request.stream(), limit=limit, name=path)
+        limit = self._upload_limit_bytes
+        blob = await self._blobs.put_stream(request.stream(), limit=limit, name=path)
         file = files.new_file(scope.account_id, path, blob.digest, blob.size, content_type_of(path), now_ms())
-        await self._context.db.write(files.put, file)
+        await self._db.write(files.put, file)
         return answer({"status": "success"}, 201)
 
     async def subscribe(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""What requests to ComfyUI's assets ask for, checked as ComfyUI checks it."""
+"""Requests to ComfyUI's assets, checked as ComfyUI checks them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,15 @@ from starlette.datastructures import FormData, QueryParams
 from starlette.requests import Request
 
 from comfyward.api.body import read_body
+from comfyward.api.native.asset_errors import AssetError
 from comfyward.api.whole_numbers import whole_number
-from comfyward.errors import ComfywardError, NotFound
+from comfyward.errors import NotFound
 from comfyward.ids import is_digest
 from comfyward.python_json import NOT_JSON, read_request
 from comfyward.store.assets import AssetFilter, Sort
 
 MAX_NAME = 512
 MAX_TAGS = 200
-
-
-class AssetError(ComfywardError):
-    """A refusal with one of ComfyUI's codes."""
-
-    status = 400
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(frozen=True)
@@ -45,14 +36,14 @@ class AssetPage:
 
 @dataclass(frozen=True)
 class Description:
-    """What is to be said of an asset: None and absent parts stay as they are."""
+    """A change of an asset's description: None and absent parts stay as they are."""
 
     name: str | None
     about: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class NewAsset:
+class AssetSpec:
     tags: tuple[str, ...]
     name: str
     digest: str | None
@@ -61,7 +52,7 @@ class NewAsset:
     filename: str = ""
 
     @classmethod
-    def of_json(cls, body: Mapping[str, Any]) -> NewAsset:
+    def of_json(cls, body: Mapping[str, Any]) -> AssetSpec:
         """Raises AssetError."""
         digest = digest_of(body.get("hash"), "INVALID_BODY")
         name = _name(body.get("name")) or digest
@@ -89,13 +80,13 @@ def page_of(request: Request, default: int = 20, most: int = 500) -> AssetPage:
     return AssetPage(which, sort, order == "desc", limit, offset, after)  # type: ignore[arg-type]
 
 
-def new_asset_of(form: FormData) -> NewAsset:
+def new_asset_of(form: FormData) -> AssetSpec:
     """Raises AssetError."""
     sent = form.get("hash")
     digest = digest_of(sent, "INVALID_BODY") if isinstance(sent, str) and sent.strip() else None
     about = _about(form.get("user_metadata"), form.get("preview_id"))
     tags = _tags([each for each in form.getlist("tags") if isinstance(each, str)])
-    return NewAsset(tags, _name(form.get("name")), digest, _text(form.get("mime_type")), about)
+    return AssetSpec(tags, _name(form.get("name")), digest, _text(form.get("mime_type")), about)
 
 
 def description_of(body: Mapping[str, Any]) -> Description:
@@ -115,7 +106,7 @@ def tags_in(body: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def asset_id(request: Request) -> str:
-    """Raises NotFound for what is no id."""
+    """Raises NotFound for a text that is no id."""
     text = request.path_params["id"]
     try:
         return str(uuid.UUID(text))

@@ -1,4 +1,4 @@
-"""What happens to a run, told in ComfyUI's websocket messages and in their order. Pure.
+"""The events of a run, translated into ComfyUI's websocket messages, in its order. Pure.
 
     execution_start · execution_cached · per node: progress_state · executing · progress* · executed
     · execution_success | execution_error | execution_interrupted · (status) · executing of no node
@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from comfyward.api.native.shapes import ending_of, placed, shown_of
+from comfyward.api.native.shapes import ending_of, in_run_folder, node_results_of
 from comfyward.runs.event import Event, EventType, picture_of
 from comfyward.runs.run import Run, State
 from comfyward.store.db import now_ms
@@ -39,7 +39,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that a node sends, in one of ComfyUI's two binary forms; `about` says which node."""
+    """A picture that a node sends, in one of ComfyUI's two binary forms; `about` names the node."""
 
     about: dict[str, Any]
     content_type: str
@@ -56,29 +56,29 @@ Message = Text | Picture
 
 
 @dataclass
-class Narration:
-    """One run's story so far."""
+class PromptMessages:
+    """The messages of one prompt, and what they have said so far."""
 
     prompt_id: str
-    node: str | None = None
-    began: bool = False
-    nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    shown: set[str] = field(default_factory=set)
+    node: str | None = None  # the one that executes
+    has_begun: bool = False
+    nodes: dict[str, dict[str, Any]] = field(default_factory=dict)  # their progress
+    executed: set[str] = field(default_factory=set)
 
-    def tell(self, event: Event) -> Sequence[Message]:
+    def translate(self, event: Event) -> Sequence[Message]:
         """The messages of an event that is not the last."""
         data = event.data
         match event.type:
             case EventType.STATUS if data["state"] == State.RUNNING:
-                self.node, self.began, self.nodes, self.shown = None, False, {}, set()
+                self.node, self.has_begun, self.nodes, self.executed = None, False, {}, set()
                 return [Text("execution_start", self._about())]
             case EventType.CACHED:
                 return self._begin(data["nodes"])
             case EventType.PROGRESS:
                 return [*self._begin([]), *self._progress(data)]
             case EventType.SHOWN:
-                self.shown.add(data["node"])
-                output = placed(data["shown"], event.run_id)
+                self.executed.add(data["node"])
+                output = in_run_folder(data["shown"], event.run_id)
                 return [self._executed(data["node"], data["display_node"], output)]
             case EventType.PREVIEW:
                 content_type, encoded = picture_of(data["image"])
@@ -87,37 +87,37 @@ class Narration:
                 return []
 
     def picture(self, node: str | None, content_type: str, data: bytes) -> Picture:
-        """One that a node sends, whether it shows work in progress or is a result."""
+        """A picture that a node sends: of work in progress, or a result."""
         return Picture({**self._ids(node or ""), "prompt_id": self.prompt_id}, content_type, data)
 
     def end(self, run: Run) -> Sequence[Message]:
-        """The messages of a final run, up to the one that says how it went."""
+        """The messages of a final run, up to the one that says how it ended."""
         messages: list[Message] = []
-        if not self.began and run.started_at is not None:
+        if not self.has_begun and run.started_at is not None:
             messages += self._begin([])
         if run.state is State.SUCCEEDED and self.nodes:
             self.nodes = {node: _finished(known) for node, known in self.nodes.items()}
             messages.append(self._state())
-        shown = shown_of(run)
+        shown = node_results_of(run)
         messages += [
             self._executed(node, (shown["meta"].get(node) or {}).get("display_node") or node, output)
             for node, output in shown["outputs"].items()
-            if node not in self.shown
+            if node not in self.executed
         ]
         return [*messages, Text(*ending_of(run))]
 
     def resume(self) -> Sequence[Message]:
-        """For a client that comes back while the run is on its way."""
+        """The messages for a client that reconnects during the run."""
         return [self._executing(self.node)] if self.node is not None else []
 
     def last(self) -> Text:
-        """The sign of completion, after the history is written."""
+        """The message of completion, which follows when the history is written."""
         return Text("executing", {"node": None, "display_node": None, "prompt_id": self.prompt_id})
 
     def _begin(self, cached: Sequence[str]) -> list[Message]:
-        if self.began:
+        if self.has_begun:
             return []
-        self.began = True
+        self.has_begun = True
         return [Text("execution_cached", {"nodes": list(cached), **self._about()})]
 
     def _progress(self, data: Mapping[str, Any]) -> list[Message]:
@@ -126,20 +126,20 @@ class Narration:
         is_finished = bool(data.get("finished"))
         if node not in self.nodes:
             self.node = node
-            self._know(data, "running", 0.0, 1.0)
+            self._update(data, "running", 0.0, 1.0)
             messages += [self._state(), self._executing(node)]
-        # Steps that come fast are told of together: the last one may come with the end of its node.
+        # Fast steps are reported together: the last one may come with the end of its node.
         is_last_step = is_finished and maximum > 1 and value > self.nodes[node]["value"]
         if is_last_step or ((maximum > 1 or value > 0) and not is_finished):
-            self._know(data, "running", value, maximum)
+            self._update(data, "running", value, maximum)
             step = {"value": value, "max": maximum, "prompt_id": self.prompt_id, "node": node}
             messages += [self._state(), Text("progress", step)]
         if is_finished:
-            self._know(data, "finished", value, maximum)
+            self._update(data, "finished", value, maximum)
             messages.append(self._state())
         return messages
 
-    def _know(self, data: Mapping[str, Any], state: str, value: float, maximum: float) -> None:
+    def _update(self, data: Mapping[str, Any], state: str, value: float, maximum: float) -> None:
         node = data["node"]
         self.nodes[node] = {
             "value": value,

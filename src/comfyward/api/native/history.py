@@ -1,0 +1,67 @@
+"""The history of ComfyUI's API: runs that have ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from comfyward.api.body import answer
+from comfyward.api.endpoint import Endpoint, Models
+from comfyward.api.leniency import is_true
+from comfyward.api.native.models import HistoryChange, HistoryEntry, HistoryQuery
+from comfyward.api.native.requests import list_of, number_in, read_object
+from comfyward.api.native.scope import Scopes, find_run
+from comfyward.api.native.shapes import history_entry, is_in_history
+from comfyward.dispatch.inventory import Inventory
+from comfyward.runs.run import FINAL_STATES
+from comfyward.store import runs
+from comfyward.store.db import Database, now_ms
+
+MAX_LISTED = 1000
+
+
+class History:
+    def __init__(self, db: Database, scopes: Scopes, inventory: Inventory, body_limit_bytes: int) -> None:
+        self._db, self._scopes, self._inventory, self._body_limit_bytes = db, scopes, inventory, body_limit_bytes
+
+    def endpoints(self) -> list[Endpoint]:
+        entries: Any = dict[str, HistoryEntry]
+        listed, one = Models(query=HistoryQuery, answer=entries), Models(answer=entries)
+        return [
+            Endpoint("GET", "/history", self.find, "The history", listed),
+            Endpoint("POST", "/history", self.change, "Remove runs from the history", Models(body=HistoryChange)),
+            Endpoint("GET", "/history/{prompt_id:path}", self.get, "A run in the history, if it has ended", one),
+        ]
+
+    async def find(self, request: Request) -> Response:
+        """The newest, oldest of them first; with an offset, counted from the oldest of all."""
+        scope, catalog = await self._scopes.of(request), await self._inventory.catalog_lately()
+        limit, offset = number_in(request, "max_items", MAX_LISTED), number_in(request, "offset", -1)
+        which = scope.runs(
+            states=tuple(FINAL_STATES),
+            in_history=True,
+            limit=min(limit, MAX_LISTED),
+            offset=max(0, offset),
+            oldest_first=offset >= 0,
+        )
+        found = await self._db.read(runs.find, scope.account_id, which)
+        ordered = found if offset >= 0 else reversed(found)
+        return answer({run.prompt_id: history_entry(run, catalog) for run in ordered})
+
+    async def get(self, request: Request) -> Response:
+        scope, catalog = await self._scopes.of(request), await self._inventory.catalog_lately()
+        run = await find_run(self._db, scope, request.path_params["prompt_id"])
+        if run is None or not is_in_history(run):
+            return answer({})
+        return answer({run.prompt_id: history_entry(run, catalog)})
+
+    async def change(self, request: Request) -> Response:
+        """Removes runs from ComfyUI's history only: they stay in the account's lists, with their outputs."""
+        scope, body = await self._scopes.of(request), await read_object(request, self._body_limit_bytes)
+        is_all = is_true(body.get("clear"))
+        if is_all or body.get("delete"):
+            named = None if is_all else [str(each) for each in list_of(body.get("delete"))]
+            await self._db.write(runs.clear_history, scope.account_id, scope.runs(), named, now_ms())
+        return Response()

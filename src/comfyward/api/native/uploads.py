@@ -1,0 +1,137 @@
+"""ComfyUI's routes for uploads: pictures, and masks that are put into one."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+from starlette.responses import Response
+
+from comfyward.api.body import answer, pieces_of, read_upload
+from comfyward.api.contents import Contents
+from comfyward.api.endpoint import Endpoint, Models
+from comfyward.api.leniency import is_true
+from comfyward.api.native.models import ImageUpload, MaskUpload, UploadedFile
+from comfyward.api.native.named_files import NamedFiles, check_kind, normalized
+from comfyward.api.native.pictures import written_by
+from comfyward.api.native.scope import Scope, Scopes
+from comfyward.dispatch.blobs import Blobs
+from comfyward.errors import InvalidRequest, NotFound
+from comfyward.files.pictures import put_mask
+from comfyward.runs.files import MAX_SEGMENT_BYTES, Url, check_segments, content_type_of
+from comfyward.store import files
+from comfyward.store.db import Database, now_ms
+from comfyward.store.files import StoredFile
+
+TEMP_LIFETIME_MS = 24 * 3600 * 1000
+
+
+class Uploads:
+    def __init__(
+        self, db: Database, scopes: Scopes, names: NamedFiles, contents: Contents, blobs: Blobs, limit_bytes: int
+    ) -> None:
+        self._db, self._scopes, self._names, self._contents = db, scopes, names, contents
+        self._blobs, self._limit_bytes = blobs, limit_bytes
+
+    def endpoints(self) -> list[Endpoint]:
+        image, mask = (Models(body=form, answer=UploadedFile) for form in (ImageUpload, MaskUpload))
+        return [
+            Endpoint("POST", "/upload/image", self.image, "Upload a file", image),
+            Endpoint("POST", "/upload/mask", self.mask, "Upload a mask of a picture", mask),
+        ]
+
+    async def image(self, request: Request) -> Response:
+        scope = await self._scopes.of(request)
+        async with read_upload(request, self._limit_bytes) as form:
+            upload = _upload(form)
+            return await self._store(scope, form, upload.filename, pieces_of(upload))
+
+    async def mask(self, request: Request) -> Response:
+        """Stores the picture that `original_ref` names, with the alpha channel of the uploaded one."""
+        scope = await self._scopes.of(request)
+        async with read_upload(request, self._limit_bytes) as form:
+            upload, reference = _upload(form), _reference(form)
+            name, subfolder = reference.get("filename", ""), reference.get("subfolder", "")
+            _, original = await self._names.find(scope, name, subfolder, reference.get("type", "output"))
+            if isinstance(original, Url):
+                raise NotFound(f"There is no picture '{name}'.")
+
+            async def write(folder: Path, target: Path) -> bool:
+                await self._contents.copy(original.digest, folder / "original")
+                with (folder / "mask").open("wb") as mask:
+                    async for piece in pieces_of(upload):
+                        mask.write(piece)
+                return await put_mask(folder / "original", folder / "mask", target)
+
+            return await self._store(scope, form, upload.filename, _once(await written_by(write)))
+
+    async def _store(
+        self, scope: Scope, form: FormData, filename: str | None, pieces: AsyncIterator[bytes]
+    ) -> Response:
+        kind, subfolder = _field(form, "type") or "input", normalized(_field(form, "subfolder") or "")
+        check_kind(kind)
+        name = (filename or "").strip("/")
+        path = "/".join(part for part in (subfolder, name) if part)
+        check_segments(path)
+        blob = await self._blobs.put_stream(pieces, limit=self._limit_bytes, name=path)
+        content_type, now = content_type_of(name), now_ms()
+        file = files.new_file(scope.account_id, f"/{kind}/{path}", blob.digest, blob.size, content_type, now)
+        if kind != "input":
+            file = replace(file, expires_at=now + TEMP_LIFETIME_MS)
+        stored = await self._db.write(_put, file, is_true(_field(form, "overwrite")))
+        folder = f"/{kind}/{subfolder}/" if subfolder else f"/{kind}/"
+        return answer({"name": stored.path.removeprefix(folder), "subfolder": subfolder, "type": kind})
+
+
+def _put(conn: Connection, file: StoredFile, overwrite: bool) -> StoredFile:
+    """Stores an upload under its name, or beside a file of other content as `name (1).png`, as ComfyUI does."""
+    folder, _, name = file.path.rpartition("/")
+    number, path = 0, file.path
+    while not overwrite:
+        taken = files.at(conn, file.account_id, [path])
+        if not taken or taken[0].digest == file.digest:
+            break
+        number += 1
+        path = f"{folder}/{_numbered(name, number)}"
+    return files.put(conn, replace(file, path=path))
+
+
+def _numbered(name: str, number: int) -> str:
+    """`name (1).png`, cut to the length that a file system takes."""
+    stem, suffix = posixpath.splitext(name)
+    tail = f" ({number}){suffix}"
+    room = MAX_SEGMENT_BYTES - len(tail.encode())
+    return stem.encode()[:room].decode(errors="ignore") + tail
+
+
+def _upload(form: FormData) -> UploadFile:
+    upload = form.get("image")
+    if not isinstance(upload, UploadFile) or not upload.filename:
+        raise InvalidRequest("The form has no file 'image' with a name.")
+    return upload
+
+
+def _reference(form: FormData) -> dict[str, Any]:
+    try:
+        reference = json.loads(_field(form, "original_ref") or "")
+    except ValueError as error:
+        raise InvalidRequest("'original_ref' must be a JSON object of filename, subfolder and type.") from error
+    if not isinstance(reference, dict) or not all(isinstance(value, str) for value in reference.values()):
+        raise InvalidRequest("'original_ref' must be a JSON object of filename, subfolder and type.")
+    return reference
+
+
+def _field(form: FormData, name: str) -> str | None:
+    value = form.get(name)
+    return value if isinstance(value, str) else None
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
