@@ -108,7 +108,7 @@ def test_a_text_may_name_a_folder() -> None:
 
 def with_names(catalog: Catalog, brought: list[str], **inputs: Any) -> dict[str, Any]:
     prompt = {"1": {"class_type": "Loader", "inputs": inputs, "_meta": {}}}
-    return with_slashes(prompt, parse_graph(prompt), catalog, Paths(brought))["1"]["inputs"]  # type: ignore[no-any-return]
+    return with_slashes(parse_graph(prompt), catalog, Paths(brought)).nodes["1"].inputs
 
 
 def test_names_with_backslashes_are_those_with_slashes_where_only_these_are_known() -> None:
@@ -140,7 +140,9 @@ def test_names_with_backslashes_are_those_with_slashes_where_only_these_are_know
 
 def test_a_graph_stays_the_same_without_backslashes() -> None:
     prompt = {"1": {"class_type": "Loader", "inputs": {"text": "plain"}}}
-    assert with_slashes(prompt, parse_graph(prompt), None, Paths([])) is prompt
+    graph = parse_graph(prompt)
+
+    assert with_slashes(graph, None, Paths([])) is graph
 
 
 def named(catalog: Catalog | None = CATALOG, class_type: str = "FancyNode", **inputs: Any) -> set[str]:

@@ -6,6 +6,7 @@ import pytest
 
 from comfyward.errors import MissingAsset
 from comfyward.workflows.catalog import Catalog
+from comfyward.workflows.graph import parse_graph
 from comfyward.workflows.references import AssetReference, Named, ResultReference, references, resolve
 
 CATALOG = Catalog(folders={"LoadImage": {"image": "input"}, "Loader": {"ckpt": "checkpoints"}})
@@ -23,17 +24,17 @@ def graph(**inputs: Any) -> dict[str, Any]:
 def test_an_asset_becomes_the_name_of_its_file() -> None:
     prompt = graph(image=asset("cat"), width=8)
 
-    resolved = resolve(prompt, {AssetReference("cat"): CAT}, CATALOG)
+    resolved = resolve(parse_graph(prompt), {AssetReference("cat"): CAT}, CATALOG)
 
-    assert references(prompt) == {AssetReference("cat")}
-    assert resolved.prompt == graph(image="cat.png", width=8)
+    assert references(parse_graph(prompt)) == {AssetReference("cat")}
+    assert resolved.graph.prompt == graph(image="cat.png", width=8)
     assert resolved.files == {"/input/cat.png": CAT}
 
 
 def test_assets_are_found_in_nested_lists_and_objects() -> None:
     prompt = graph(image=[[asset("cat")], {"deep": asset("cat")}])
 
-    assert resolve(prompt, {AssetReference("cat"): CAT}, CATALOG).prompt == graph(
+    assert resolve(parse_graph(prompt), {AssetReference("cat"): CAT}, CATALOG).graph.prompt == graph(
         image=[["cat.png"], {"deep": "cat.png"}]
     )
 
@@ -41,10 +42,10 @@ def test_assets_are_found_in_nested_lists_and_objects() -> None:
 def test_two_assets_of_one_name_do_not_meet() -> None:
     named = {AssetReference("cat"): CAT, AssetReference("dog"): DOG}
 
-    resolved = resolve(graph(image=asset("cat"), mask=asset("dog"), again=asset("cat")), named, CATALOG)
+    resolved = resolve(parse_graph(graph(image=asset("cat"), mask=asset("dog"), again=asset("cat"))), named, CATALOG)
 
     other = "d" * 12 + "/cat.png"
-    assert resolved.prompt["1"]["inputs"] == {"image": "cat.png", "mask": other, "again": "cat.png"}
+    assert resolved.graph.prompt["1"]["inputs"] == {"image": "cat.png", "mask": other, "again": "cat.png"}
     assert resolved.files == {"/input/cat.png": CAT, f"/input/{other}": DOG}
 
 
@@ -59,31 +60,31 @@ def test_two_assets_of_one_name_do_not_meet() -> None:
 def test_a_model_is_placed_where_its_loader_looks(file_path: str, text: str, place: str) -> None:
     prompt = {"1": {"class_type": "Loader", "inputs": {"ckpt": asset("model")}}}
 
-    resolved = resolve(prompt, {AssetReference("model"): Named("e" * 64, 1, file_path)}, CATALOG)
+    resolved = resolve(parse_graph(prompt), {AssetReference("model"): Named("e" * 64, 1, file_path)}, CATALOG)
 
-    assert resolved.prompt["1"]["inputs"] == {"ckpt": text}
+    assert resolved.graph.prompt["1"]["inputs"] == {"ckpt": text}
     assert list(resolved.files) == [place]
 
 
 @pytest.mark.parametrize("info", [None, {}, {"id": 7}, {"id": ""}, "id"])
 def test_a_malformed_asset_is_never_passed_on(info: Any) -> None:
     with pytest.raises(MissingAsset):
-        references(graph(image={"__type": "core/ASSET", "info": info}))
+        references(parse_graph(graph(image={"__type": "core/ASSET", "info": info})))
 
 
 def test_an_unknown_asset_is_refused() -> None:
     with pytest.raises(MissingAsset, match="cat"):
-        resolve(graph(image=asset("cat")), {}, CATALOG)
+        resolve(parse_graph(graph(image=asset("cat"))), {}, CATALOG)
 
 
 def test_a_file_of_an_earlier_run_is_brought_under_its_name() -> None:
     left = ResultReference("run1/sub/a.png", "output")
     prompt = graph(image="run1/sub/a.png [output]", other="run2/gone.png [temp]", plain="x.png [input]")
 
-    resolved = resolve(prompt, {left: Named("a" * 64, 1, "run1/sub/a.png")}, CATALOG)
+    resolved = resolve(parse_graph(prompt), {left: Named("a" * 64, 1, "run1/sub/a.png")}, CATALOG)
 
-    assert references(prompt) == {left, ResultReference("run2/gone.png", "temp")}
-    assert resolved.prompt["1"]["inputs"] == {
+    assert references(parse_graph(prompt)) == {left, ResultReference("run2/gone.png", "temp")}
+    assert resolved.graph.prompt["1"]["inputs"] == {
         "image": "run1/sub/a.png",
         "other": "run2/gone.png [temp]",
         "plain": "x.png [input]",

@@ -79,15 +79,15 @@ class ComfyClient:
         except (ComfyUIError, TimeoutError):
             return {}
 
-    async def submit(self, prompt_id: str, prompt: Any, extra_data: Any, files: dict[str, str]) -> None:
-        """Queues a prompt under our id, with the digests of the files that were linked for it.
+    async def submit(self, prompt_id: str, prompt: msgspec.Raw, extra_data: msgspec.Raw, files: dict[str, str]) -> None:
+        """Queues a prompt, as the JSON that it is, under our id, with the digests of the files that were linked for it.
 
         Raises GraphRefused, also when ComfyUI accepts only a part of it.
         """
-        body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": self._client_id}
+        body: dict[str, object] = {"prompt": prompt, "prompt_id": prompt_id, "client_id": self._client_id}
         if files:
             body["comfyward_files"] = files  # for our extension, which takes it out
-        if extra_data is not None:
+        if bytes(extra_data) != b"null":
             body["extra_data"] = extra_data
         async with self._request("POST", "/prompt", json=body) as answer:
             data = await _json(answer)

@@ -136,7 +136,6 @@ class _Checked:
     """A submission that has passed all checks."""
 
     graph: Graph
-    prompt: dict[str, Any]
     workflow_id: str
     accelerator: str
     pool: str
@@ -207,22 +206,18 @@ class Intake:
         self._rules.check_urls(submission)
         graph, timeout_s = parse_graph(submission.prompt), self._rules.timeout(submission.timeout_s)
         pools, catalog = await self._inventory.look()
-        resolved = await self._resolved(account_id, submission.prompt, catalog)
-        if resolved.files:
-            graph = parse_graph(resolved.prompt)
-        named = places_named(graph, catalog)
+        resolved = await self._resolved(account_id, graph, catalog)
+        named = places_named(resolved.graph, catalog)
         paths = named.paths - set(resolved.files) - set(submission.files)
         place, own = await self._db.lookup(_place_and_files, account_id, submission.workflow_id, paths, named.folders)
         accelerator, pool = self._inventory.resolve(submission.accelerator or place.accelerator, pools)
         brought = own | {path: Stored(file.digest, file.size) for path, file in resolved.files.items()}
         brought |= submission.files
-        prompt = with_slashes(resolved.prompt, graph, catalog, Paths(brought))
-        if prompt is not resolved.prompt:
-            graph = parse_graph(prompt)
+        graph = with_slashes(resolved.graph, catalog, Paths(brought))
         if catalog is not None:
             check(graph, catalog, Paths(brought)).raise_if_any()
         packs = catalog.packs if catalog else {}
-        return _Checked(graph, prompt, place.id, accelerator, pool, timeout_s, brought, packs)
+        return _Checked(graph, place.id, accelerator, pool, timeout_s, brought, packs)
 
     def _new_run(
         self,
@@ -247,7 +242,7 @@ class Intake:
             priority=submission.priority,
             timeout_s=checked.timeout_s,
             max_attempts=self._rules.max_attempts,
-            prompt=text_of(checked.prompt),
+            prompt=text_of(checked.graph.prompt),
             extra_data=None if extra_data is None else text_of(extra_data),
             files=files_rows,
             models=models_of(checked.graph),
@@ -277,12 +272,12 @@ class Intake:
             if run_id != new.id:
                 self._secrets.discard(new.id)
 
-    async def _resolved(self, account_id: str, prompt: dict[str, Any], catalog: Catalog | None) -> Resolved:
+    async def _resolved(self, account_id: str, graph: Graph, catalog: Catalog | None) -> Resolved:
         """Replaces the references in a graph by file names. Raises MissingAsset."""
-        found = references(prompt)
+        found = references(graph)
         if not found:
-            return Resolved(prompt, {})
-        return resolve(prompt, await self._db.lookup(_named, account_id, found), catalog)
+            return Resolved(graph, {})
+        return resolve(graph, await self._db.lookup(_named, account_id, found), catalog)
 
     async def _stored_rows(self, brought: Mapping[str, Source]) -> dict[str, dict[str, Any]]:
         """The files in the form of the run's row; inline bytes become blobs."""

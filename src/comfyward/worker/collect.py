@@ -52,12 +52,13 @@ class Collect:
 
 
 class Gathering:
-    """What one run leaves. `progress` says how far the run is, and so which of it is whole."""
+    """The results of one run. `progress` is how far the run is, and so which of them are whole. Of its graph,
+    `nodes`, only the ids are read."""
 
     def __init__(self, link: ServerLink, job: Job, base: Path, left: Path, places: Places) -> None:
         self._link, self._job, self._base, self.left, self._places = link, job, base, left, places
-        self.prompt: dict[str, Any] = msgspec.json.decode(job.assignment.prompt)
-        self.progress = GraphProgress(self.prompt)
+        self.nodes = msgspec.json.decode(job.assignment.prompt, type=dict[str, msgspec.Raw])
+        self.progress = GraphProgress(self.nodes)
         self._names, self._numbers = ResultNames(), itertools.count(1)
         self._reported: dict[tuple[str, str], Stamp] = {}  # by folder and name
         self._shown: set[str] = set()  # nodes of which it was reported

@@ -75,8 +75,7 @@ class Execute:
     async def _run(self, job: Job, gathering: Gathering, digests: dict[str, str]) -> History:
         assignment, client = job.assignment, self._comfyui.client
         _drain(self._comfyui.messages)
-        extra_data = msgspec.json.decode(assignment.extra_data)
-        await client.submit(job.prompt_id, gathering.prompt, extra_data, digests)
+        await client.submit(job.prompt_id, assignment.prompt, assignment.extra_data, digests)
         following = asyncio.create_task(self._follow(job, gathering))
         halting = asyncio.create_task(job.halt())
         try:
@@ -93,6 +92,7 @@ class Execute:
     async def _follow(self, job: Job, gathering: Gathering) -> History:
         """Passes on what happens until the prompt is over; then the history, and any error, tell how it went."""
         prompt_id, queue, handler = job.prompt_id, self._comfyui.messages, MessageHandler(job, gathering)
+        nodes = gathering.nodes
         while True:
             try:
                 async with asyncio.timeout(RECONCILE_S):
@@ -100,13 +100,13 @@ class Execute:
             except TimeoutError:
                 # The websocket may have stalled without closing: history and queue know the truth.
                 if (history := await self._reconcile(prompt_id)) is not None:
-                    return _judge(history, handler.error, job.assignment.prompt)
+                    return _judge(history, handler.error, nodes)
                 continue
             match message:
                 case None:
                     raise await self._crashed()
                 case messages.Finished(finished) if finished == prompt_id:
-                    return _judge(await self._history(prompt_id), handler.error, job.assignment.prompt)
+                    return _judge(await self._history(prompt_id), handler.error, nodes)
                 case _:
                     await handler.handle(message)
 
@@ -159,10 +159,10 @@ class Execute:
         self._comfyui.kill()
 
 
-def _judge(history: History, error: Mapping[str, Any] | None, prompt: msgspec.Raw) -> History:
+def _judge(history: History, error: Mapping[str, Any] | None, nodes: Mapping[str, msgspec.Raw]) -> History:
     """Only ComfyUI's own word is success, and an error of any node is none, whatever the history says beside it."""
     if error := error or history.message("execution_error"):
-        raise Failed(*failure_of_error(error, msgspec.json.decode(prompt)))
+        raise Failed(*failure_of_error(error, nodes))
     if history.succeeded:
         return history
     interrupted = history.message("execution_interrupted")

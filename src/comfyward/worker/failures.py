@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from comfyward.errors import GraphRefused
 from comfyward.runs.log import plain
 from comfyward.runs.run import EndReason
@@ -30,7 +32,7 @@ MAX_INPUT_LENGTH = 10_000  # of what is kept of one input of a node that failed
 MAX_INPUTS = 100
 
 
-def failure_of_error(error: Mapping[str, Any], prompt: Mapping[str, Any]) -> tuple[EndReason, FailureReport]:
+def failure_of_error(error: Mapping[str, Any], nodes: Mapping[str, msgspec.Raw]) -> tuple[EndReason, FailureReport]:
     """From an `execution_error` of ComfyUI's, and the graph that it is about."""
     kind = str(error.get("exception_type", ""))
     message = plain(str(error.get("exception_message", ""))).strip() or "A node failed."
@@ -40,7 +42,7 @@ def failure_of_error(error: Mapping[str, Any], prompt: Mapping[str, Any]) -> tup
         node_id=_text(error.get("node_id")),
         node_type=_text(error.get("node_type")),
         traceback=[plain(line) for line in _texts(error.get("traceback"))],
-        details=_facts(prompt.get(str(error.get("node_id"))), message),
+        details=_facts(nodes.get(str(error.get("node_id"))), message),
         executed=_texts(error.get("executed")),
         current_inputs=_inputs(error.get("current_inputs")),
         current_outputs=_texts(error.get("current_outputs")),
@@ -59,9 +61,10 @@ def failure_of_stop(interrupted: Mapping[str, Any]) -> tuple[EndReason, FailureR
     return EndReason.NODE_ERROR, report
 
 
-def _facts(node: Any, message: str) -> dict[str, Any]:
+def _facts(sent: msgspec.Raw | None, message: str) -> dict[str, Any]:
     """What the node is called in the graph, and the file that it was about: the one that the message names, else the
     only one of a node that makes all it makes from a file."""
+    node = None if sent is None else msgspec.json.decode(sent)
     if not isinstance(node, dict):
         return {}
     meta, inputs = node.get("_meta"), node.get("inputs") or {}

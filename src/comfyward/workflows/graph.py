@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from comfyward.errors import InvalidGraph
 
 MAX_NODES = 20_000
 MAX_DEPTH = 64
+CONTAINERS = (dict, list)
 EXPORT = "Export the workflow with 'File > Export (API)'."
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     id: str
     class_type: str
     inputs: dict[str, Any]
     title: str | None = None
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     """A string in an input of a node; `is_nested` if it is inside an object or a list."""
 
     node: Node
@@ -33,11 +32,27 @@ class Text:
     is_nested: bool = False
 
 
-@dataclass(frozen=True)
-class Graph:
-    """A graph in ComfyUI's API format: {"node id": {"class_type", "inputs"}}."""
+class Graph(msgspec.Struct, frozen=True):
+    """A graph in ComfyUI's API format: {"node id": {"class_type", "inputs"}}.
 
+    `prompt` is the graph as it was sent; `texts` are all texts in the inputs, those in objects and lists too.
+    """
+
+    prompt: dict[str, Any]
     nodes: dict[str, Node]
+    texts: tuple[Text, ...]
+
+    @classmethod
+    def of(cls, prompt: dict[str, Any], nodes: dict[str, Node]) -> Graph:
+        return cls(prompt, nodes, tuple(_texts_of(nodes.values())))
+
+    def with_inputs(self, changed: Mapping[str, dict[str, Any]]) -> Graph:
+        """The graph with other inputs of some nodes; itself when there are none."""
+        if not changed:
+            return self
+        prompt = self.prompt | {node_id: {**self.prompt[node_id], "inputs": changed[node_id]} for node_id in changed}
+        nodes = {node_id: msgspec.structs.replace(self.nodes[node_id], inputs=changed[node_id]) for node_id in changed}
+        return Graph.of(prompt, self.nodes | nodes)
 
     def strings(self) -> Iterator[tuple[Node, str, str]]:
         """Every (node, input name, value) with a plain string value."""
@@ -46,18 +61,12 @@ class Graph:
                 if isinstance(value, str):
                     yield node, name, value
 
-    @functools.cached_property
-    def texts(self) -> Sequence[Text]:
-        """All strings in the inputs, including those in objects and lists."""
-        return tuple(self._texts())
-
-    def _texts(self) -> Iterator[Text]:
+    def nested(self) -> Iterator[tuple[Node, str, Any]]:
+        """Every (node, input name, value) whose value is an object or a list, but no link."""
         for node in self.nodes.values():
             for name, value in node.inputs.items():
-                if isinstance(value, str):
-                    yield Text(node, name, value)
-                elif isinstance(value, dict | list) and not is_link(value):
-                    yield from (Text(node, name, inner, is_nested=True) for inner in _texts_in(value))
+                if isinstance(value, CONTAINERS) and not is_link(value):
+                    yield node, name, value
 
     def classes(self) -> list[str]:
         """The class names used, once each, sorted."""
@@ -97,6 +106,16 @@ def is_link(value: object) -> bool:
     return isinstance(value[1], int) or (isinstance(value[1], float) and value[1].is_integer())
 
 
+def _texts_of(nodes: Iterable[Node]) -> Iterator[Text]:
+    for node in nodes:
+        for name, value in node.inputs.items():
+            if isinstance(value, str):
+                yield Text(node, name, value)
+            elif isinstance(value, CONTAINERS) and not is_link(value):
+                for inner in _texts_in(value):
+                    yield Text(node, name, inner, is_nested=True)
+
+
 def _texts_in(value: Any) -> Iterator[str]:
     match value:
         case str():
@@ -125,18 +144,18 @@ def parse_graph(prompt: object) -> Graph:
         raise InvalidGraph(f"The graph has more than {MAX_NODES} nodes.")
     if not is_shallow(prompt):
         raise InvalidGraph(f"The graph is nested deeper than {MAX_DEPTH} levels.")
-    return Graph({node_id: _parse_node(node_id, node) for node_id, node in prompt.items()})
+    return Graph.of(prompt, {node_id: _parse_node(node_id, node) for node_id, node in prompt.items()})
 
 
 def is_shallow(graph: Any) -> bool:
     """True if a graph is shallow enough to be walked by recursion."""
-    level: list[Any] = [graph] if isinstance(graph, dict | list) else []
+    level: list[Any] = [graph] if isinstance(graph, CONTAINERS) else []
     for _ in range(MAX_DEPTH):
         level = [
             inner
             for value in level
             for inner in (value.values() if isinstance(value, dict) else value)
-            if isinstance(inner, dict | list)
+            if isinstance(inner, CONTAINERS)
         ]
         if not level:
             return True

@@ -56,13 +56,13 @@ class Listing:
             return set()
         inner = text[len(self.before) : len(text) - len(self.after)]
         suffixes = (self.suffixes or ()) if self.part in ("stem", "base stem") else ("",)
-        return {path for suffix in suffixes if (path := _beneath(self.directory, inner + suffix)) is not None}
+        return {path for suffix in suffixes if (path := beneath(self.directory, inner + suffix)) is not None}
 
     def folder_of(self, text: str) -> str | None:
         """The folder for a string, if the input offers folders; else None."""
         if self.part != "folder" or not text.startswith(self.before) or not text.endswith(self.after):
             return None
-        return _beneath(self.directory, text[len(self.before) : len(text) - len(self.after)])
+        return beneath(self.directory, text[len(self.before) : len(text) - len(self.after)])
 
 
 class Paths:
@@ -96,7 +96,7 @@ def places(listings: Collection[Listing], text: str) -> set[str]:
     return {path for listing in listings for path in listing.paths_of(text)}
 
 
-def _beneath(directory: str, name: str) -> str | None:
+def beneath(directory: str, name: str) -> str | None:
     """The path of a name below a folder, normalized like in ComfyUI (`./a//b` is `a/b`); None if it leads out."""
     if not name or name.startswith("/") or "\0" in name:
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import msgspec
 
 from comfyward.workflows.catalog import INPUT_FOLDER, MODELS, Catalog
 from comfyward.workflows.graph import Graph, Text
-from comfyward.workflows.listing import Listing, places
+from comfyward.workflows.listing import Listing, beneath, places
 from comfyward.workflows.separators import BACKSLASH
 
 MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".sft", ".pkl", ".gguf", ".onnx")
@@ -63,17 +62,22 @@ def places_named(graph: Graph, catalog: Catalog | None) -> PlacesNamed:
     only a pack's own page fills) may name an input file or folder, or a model in any folder.
     """
     directories = [Listing(INPUT_FOLDER), *(Listing(directory) for directory in sorted(_directories(catalog)))]
-    anywhere = [Listing(INPUT_FOLDER, "folder")]
     paths, folders = set[str](), set[str]()
     for text, offered in _offered(graph, catalog):
-        listings = offered or (directories if text.value.lower().endswith(MODEL_SUFFIXES) else directories[:1])
-        paths |= places(
-            listings, text.value.removesuffix(" [input]")
-        )  # ComfyUI's mark for the folder that is its default
-        folders.update(folder for each in offered or anywhere if (folder := each.folder_of(text.value)) is not None)
+        name = text.value.removesuffix(" [input]")  # ComfyUI's mark for the folder that is its default
+        if offered or text.value.lower().endswith(MODEL_SUFFIXES):
+            paths |= places(offered or directories, name)
+        elif (path := beneath(INPUT_FOLDER, name)) is not None:
+            paths.add(path)
+        folders |= _folders_named(text.value, offered)
     for text in graph.texts:
-        paths |= set(_mentioned(text.value, catalog))
+        paths.update(_mentioned(text.value, catalog))
     return PlacesNamed(paths, folders)
+
+
+def _folders_named(text: str, offered: list[Listing]) -> set[str]:
+    found = [each.folder_of(text) for each in offered] if offered else [beneath(INPUT_FOLDER, text)]
+    return {folder for folder in found if folder is not None}
 
 
 def _offered(graph: Graph, catalog: Catalog | None) -> Iterator[tuple[Text, list[Listing]]]:
@@ -87,7 +91,7 @@ def _offered(graph: Graph, catalog: Catalog | None) -> Iterator[tuple[Text, list
             listings = catalog.listings_of(text.node.class_type, text.input_name)
         yield text, listings
         if BACKSLASH in text.value:
-            yield dataclasses.replace(text, value=text.value.replace(BACKSLASH, "/")), listings
+            yield msgspec.structs.replace(text, value=text.value.replace(BACKSLASH, "/")), listings
 
 
 def _names(graph: Graph) -> Iterator[Text]:
@@ -117,6 +121,8 @@ def _inside_json(text: str) -> Iterator[str]:
 
 
 def _mentioned(text: str, catalog: Catalog | None) -> Iterator[str]:
+    if ":" not in text:
+        return
     for pattern, kind, suffixes in _MENTIONS:
         if found := pattern.findall(text):
             folders = (catalog or Catalog()).listings_of_kind(kind)

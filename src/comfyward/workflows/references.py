@@ -18,6 +18,7 @@ from typing import Any
 
 from comfyward.errors import MissingAsset
 from comfyward.workflows.catalog import INPUT_FOLDER, Catalog
+from comfyward.workflows.graph import Graph
 from comfyward.workflows.listing import Listing
 
 ASSET = "core/ASSET"
@@ -56,38 +57,30 @@ class Named:
 class Resolved:
     """A graph without references, and the blobs that its names stand for, by path in the run."""
 
-    prompt: dict[str, Any]
+    graph: Graph
     files: dict[str, Named]
 
 
-def references(prompt: Mapping[str, Any]) -> set[Reference]:
+def references(graph: Graph) -> set[Reference]:
     """The references in a graph. Raises MissingAsset for a malformed one."""
-    found: set[Reference] = set()
-    for node in prompt.values():
-        inputs = node.get("inputs") if isinstance(node, dict) else None
-        for value in inputs.values() if isinstance(inputs, dict) else ():
-            found.update(_references_in(value))
-    return found
+    results: set[Reference] = {found for text in graph.texts if (found := _result(text.value)) is not None}
+    return results.union(*(_assets_in(value) for _, _, value in graph.nested()))
 
 
-def resolve(prompt: Mapping[str, Any], named: Mapping[Reference, Named], catalog: Catalog | None) -> Resolved:
+def resolve(graph: Graph, named: Mapping[Reference, Named], catalog: Catalog | None) -> Resolved:
     """Replaces the references that are in `named` by names; other references to outputs stay as they are.
 
     Raises MissingAsset for an asset that is not in `named`.
     """
-    places = _Places()
-    nodes = {}
-    for node_id, node in prompt.items():
-        inputs = node.get("inputs") if isinstance(node, dict) else None
-        if not isinstance(inputs, dict):
-            nodes[node_id] = node
-            continue
-        resolved = {}
-        for name, value in inputs.items():
-            listings = catalog.listings_of(str(node.get("class_type")), name) if catalog else []
-            resolved[name] = _replaced(value, partial(places.text_for, listings=listings), named)
-        nodes[node_id] = {**node, "inputs": resolved}
-    return Resolved(nodes, places.files)
+    places, changed = _Places(), {}
+    for node in graph.nodes.values():
+        inputs = {}
+        for name, value in node.inputs.items():
+            listings = catalog.listings_of(node.class_type, name) if catalog else []
+            inputs[name] = _replaced(value, partial(places.text_for, listings=listings), named)
+        if inputs != node.inputs:
+            changed[node.id] = inputs
+    return Resolved(graph.with_inputs(changed), places.files)
 
 
 class _Places:
@@ -115,26 +108,23 @@ def _place(file_path: str, listings: Sequence[Listing]) -> tuple[Listing, str]:
     return listings[0], file_path.rpartition("/")[2]
 
 
-def _references_in(value: Any) -> Iterator[Reference]:
+def _assets_in(value: Any) -> Iterator[AssetReference]:
     match value:
-        case str():
-            if (output := _result(value)) is not None:
-                yield output
         case {"__type": kind} if kind == ASSET:
             yield _asset(value)
         case dict():
             for inner in value.values():
-                yield from _references_in(inner)
+                yield from _assets_in(inner)
         case list():
             for inner in value:
-                yield from _references_in(inner)
+                yield from _assets_in(inner)
 
 
 def _replaced(value: Any, text_for: Callable[[Named], str], named: Mapping[Reference, Named]) -> Any:
     match value:
         case str():
-            output = _result(value)
-            return text_for(named[output]) if output is not None and output in named else value
+            result = _result(value)
+            return text_for(named[result]) if result is not None and result in named else value
         case {"__type": kind} if kind == ASSET:
             asset = _asset(value)
             if asset not in named:

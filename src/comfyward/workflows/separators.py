@@ -7,26 +7,29 @@ from functools import partial
 from typing import Any
 
 from comfyward.workflows.catalog import INPUT_FOLDER, Catalog
-from comfyward.workflows.graph import Graph
+from comfyward.workflows.graph import Graph, Node
 from comfyward.workflows.listing import Listing, Paths, places
 
 BACKSLASH = "\\"
 
 
-def with_slashes(prompt: dict[str, Any], graph: Graph, catalog: Catalog | None, brought: Paths) -> dict[str, Any]:
+def with_slashes(graph: Graph, catalog: Catalog | None, brought: Paths) -> Graph:
     """The graph with slashes in the names that exist only with slashes."""
-    if not any(BACKSLASH in text.value for text in graph.texts):
-        return prompt
-    catalog = catalog or Catalog()
-    return {node_id: _node(node, catalog, brought) for node_id, node in prompt.items()}
+    concerned = {text.node.id: text.node for text in graph.texts if BACKSLASH in text.value}
+    changed = {
+        node_id: inputs
+        for node_id, node in concerned.items()
+        if (inputs := _inputs(node, catalog or Catalog(), brought)) != node.inputs
+    }
+    return graph.with_inputs(changed)
 
 
-def _node(node: dict[str, Any], catalog: Catalog, brought: Paths) -> dict[str, Any]:
+def _inputs(node: Node, catalog: Catalog, brought: Paths) -> dict[str, Any]:
     inputs = {}
-    for name, value in node.get("inputs", {}).items():
-        is_known = partial(_is_known, class_type=node["class_type"], input_name=name, catalog=catalog, brought=brought)
+    for name, value in node.inputs.items():
+        is_known = partial(_is_known, class_type=node.class_type, input_name=name, catalog=catalog, brought=brought)
         inputs[name] = _replaced(value, is_known)
-    return {**node, "inputs": inputs}
+    return inputs
 
 
 def _is_known(text: str, *, class_type: str, input_name: str, catalog: Catalog, brought: Paths) -> bool:
