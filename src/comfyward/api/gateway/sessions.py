@@ -49,9 +49,8 @@ class Sessions:
         worker = hello.worker
         await self._auth.joining_worker(request, worker.pool)
         _check_protocol(hello)
-        if await self._db.write(
-            workers.register, _row(worker)
-        ):  # it replaces an incarnation whose runs are tried again
+        replaced = await self._db.write(workers.register, _row(worker))
+        if replaced is not None:
             await self._sessions.end(worker.id)
             await self._db.write(workers.register, _row(worker))
         self._sessions.registered(worker.id)

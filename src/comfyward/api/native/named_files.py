@@ -17,7 +17,6 @@ from comfyward.errors import InvalidPath, InvalidRequest, NotFound
 from comfyward.runs.files import Stored, Url, check_segments, content_type_of
 from comfyward.store import runs
 from comfyward.store.db import Database
-from comfyward.store.workflows import DEFAULT_ALIAS
 
 KINDS = ("input", "output", "temp")
 _ANNOTATED = re.compile(r"(.+) \[(input|output|temp)\]", re.DOTALL)
@@ -41,7 +40,7 @@ class NamedFiles:
         """Raises NotFound."""
         if kind != "input":
             return await self._db.lookup(_run_file, scope.account_id, kind, path)
-        source = await find_input(self._db, scope.account_id, scope.workflow_id or DEFAULT_ALIAS, f"/input/{path}")
+        source = await find_input(self._db, scope.account_id, scope.target_workflow_id, f"/input/{path}")
         match source:
             case Url():
                 return source

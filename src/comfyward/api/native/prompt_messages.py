@@ -98,10 +98,10 @@ class PromptMessages:
         if run.state is State.SUCCEEDED and self.nodes:
             self.nodes = {node: _finished(known) for node, known in self.nodes.items()}
             messages.append(self._state())
-        shown = node_results_of(run)
+        results = node_results_of(run)
         messages += [
-            self._executed(node, (shown["meta"].get(node) or {}).get("display_node") or node, output)
-            for node, output in shown["outputs"].items()
+            self._executed(node, (results["meta"].get(node) or {}).get("display_node") or node, output)
+            for node, output in results["outputs"].items()
             if node not in self.executed
         ]
         return [*messages, Text(*ending_of(run))]

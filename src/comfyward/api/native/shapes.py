@@ -57,12 +57,12 @@ def is_in_history(run: Run) -> bool:
 
 
 def history_entry(run: Run, catalog: Catalog | None) -> dict[str, Any]:
-    shown = node_results_of(run)
+    results = node_results_of(run)
     return {
         "prompt": queue_item(run, catalog),
-        "outputs": shown["outputs"],
+        "outputs": results["outputs"],
         "status": execution_status(run),
-        "meta": shown["meta"],
+        "meta": results["meta"],
     }
 
 
@@ -114,10 +114,10 @@ def ending_of(run: Run) -> tuple[str, dict[str, Any]]:
 
 def node_results_of(run: Run) -> dict[str, Any]:
     """{outputs, meta} of nodes in ComfyUI's history: files that exist, under names that are unique in the account."""
-    shown = msgspec.json.decode(run.node_results) if run.node_results else {}
-    kept = {node: _stored(result, run) for node, result in (shown.get("outputs") or {}).items()}
-    outputs = {node: in_run_folder(result, run.id) for node, result in kept.items()}
-    return {"outputs": outputs, "meta": shown.get("meta") or {}}
+    results = msgspec.json.decode(run.node_results) if run.node_results else {}
+    stored = {node: _stored(result, run) for node, result in (results.get("outputs") or {}).items()}
+    outputs = {node: in_run_folder(result, run.id) for node, result in stored.items()}
+    return {"outputs": outputs, "meta": results.get("meta") or {}}
 
 
 def subfolder_of(run_id: str, subfolder: object) -> str:
