@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from comfyward.runs.run import State
-from comfyward.web import words
+from comfyward.web import formatting
 from comfyward.web.timeline import phases
 
 
@@ -75,7 +75,7 @@ def test_a_run_that_waits_again_for_its_worker_was_lost() -> None:
 
 
 def test_words_for_accelerators() -> None:
-    assert [words.with_article(name) for name in ("L4", "T4", "H100", "RTX_4090", "CPU")] == [
+    assert [formatting.with_article(name) for name in ("L4", "T4", "H100", "RTX_4090", "CPU")] == [
         "an L4",
         "a T4",
         "an H100",
@@ -85,14 +85,14 @@ def test_words_for_accelerators() -> None:
 
 
 def test_words_for_sizes_and_durations() -> None:
-    assert [words.size(count) for count in (0, 999, 1000, 12_345_678, 5e15)] == [
+    assert [formatting.size(count) for count in (0, 999, 1000, 12_345_678, 5e15)] == [
         "0 B",
         "999 B",
         "1.0 KB",
         "12.3 MB",
         "5000 TB",
     ]
-    assert [words.span(ms) for ms in (None, 0, 830, 4200, 185_000, 7_800_000)] == [
+    assert [formatting.span(ms) for ms in (None, 0, 830, 4200, 185_000, 7_800_000)] == [
         "-",
         "0 ms",
         "830 ms",

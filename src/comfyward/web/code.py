@@ -1,4 +1,4 @@
-"""View API code: programs that make exactly this run, with chosen inputs as variables."""
+"""API code: programs that submit a workflow or a run again, with chosen inputs as variables."""
 
 from __future__ import annotations
 
@@ -11,83 +11,85 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from starlette.responses import Response
-from starlette.routing import Route
 
 from comfyward.api.shapes import API_PREFIX
 from comfyward.runs.address import without_login
 from comfyward.runs.run import Run
 from comfyward.store import files, runs, workflows
-from comfyward.web.form import all_inputs
+from comfyward.store.db import Database
+from comfyward.web.graph_inputs import GraphInputs
+from comfyward.web.page import Page
+from comfyward.web.page_request import PageRequest
 from comfyward.web.problems import PageError
 from comfyward.web.snippets import Recipe, Snippet, Variable, snippets, variable_names
-from comfyward.web.visit import Pages, Visit
 from comfyward.workflows.inputs import chosen, with_values
 
 _FORMAT = HtmlFormatter(nowrap=True)
 DEFAULT_LANGUAGE = "curl"
 
 
-def routes(pages: Pages) -> list[Route]:
-    return [
-        pages.get("/workflows/{workflow_id}/api", of_workflow),
-        pages.get("/runs/{run_id}/api", of_run),
-    ]
+class ApiCode:
+    def __init__(self, db: Database, inputs: GraphInputs) -> None:
+        self._db, self._inputs = db, inputs
+
+    def pages(self) -> list[Page]:
+        return [
+            Page("GET", "/workflows/{workflow_id}/api", self.show_of_workflow, "API code of a workflow"),
+            Page("GET", "/runs/{run_id}/api", self.show_of_run, "API code of a run, with its files and webhook"),
+        ]
+
+    async def show_of_workflow(self, request: PageRequest) -> Response:
+        workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
+        if workflow.graph is None:
+            raise PageError("There is nothing to run yet.", hint="Open it in the editor: it saves by itself.")
+        values = await self._values(request, workflow.id, workflow.graph, accelerator=workflow.accelerator)
+        if request.is_partial:
+            return request.render("code.part.html", **values)
+        return request.render("code.html", **values, workflow=workflow, run=None, tab="api")
+
+    async def show_of_run(self, request: PageRequest) -> Response:
+        run = await self._db.lookup(runs.get, request.account.id, request["run_id"])
+        own = {file.path: file.digest for file in await self._db.read(files.at, run.account_id, list(run.files))}
+        stored = {path: source["blob"] for path, source in run.files.items() if "blob" in source}
+        values = await self._values(
+            request,
+            run.workflow_id,
+            run.prompt,
+            files=_files(run, own, request.base_url),
+            stored={path: digest for path, digest in stored.items() if own.get(path) != digest},
+            accelerator=run.accelerator,
+            webhook=without_login(run.webhook) if run.webhook else None,
+        )
+        if request.is_partial:
+            return request.render("code.part.html", **values)
+        name = (await self._db.read(workflows.names, request.account.id)).get(run.workflow_id, "")
+        return request.render("code.html", **values, workflow=None, run=run, name=name)
+
+    async def _values(self, request: PageRequest, workflow_id: str, graph: str, **recipe: Any) -> dict[str, Any]:
+        inputs = await self._inputs.of(request.account.id, graph)
+        varied = chosen(inputs, request.http.query_params.getlist("vary"))
+        names = variable_names([(each.key, each.name, each.node) for each in varied])
+        prompt = with_values(msgspec.json.decode(graph), [(each, Variable(names[each.key])) for each in varied])
+        values = {names[each.key]: each.value for each in varied}
+        all_snippets = snippets(Recipe(request.base_url, workflow_id, prompt, values, **recipe))
+        language = request.query("language", DEFAULT_LANGUAGE)
+        shown = next((snippet for snippet in all_snippets if snippet.id == language), all_snippets[0])
+        return {
+            "snippets": all_snippets,
+            "shown": shown,
+            "highlighted": _highlighted(shown),
+            "all_inputs": inputs,
+            "varied": {each.key for each in varied},
+            "address": request.http.url.path,
+        }
 
 
-async def of_workflow(visit: Visit) -> Response:
-    """For the workflow's saved graph."""
-    workflow = await visit.context.db.lookup(workflows.get, visit.account.id, visit["workflow_id"])
-    if workflow.graph is None:
-        raise PageError("There is nothing to run yet.", hint="Open it in the editor: it saves by itself.")
-    values = await _values(visit, workflow.id, workflow.graph, accelerator=workflow.accelerator)
-    if visit.is_partial:
-        return visit.page("code.part.html", **values)
-    return visit.page("code.html", **values, workflow=workflow, run=None, tab="api")
+def _files(run: Run, own: Mapping[str, str], base_url: str) -> dict[str, Any]:
+    """A run's files as a program submits them: by URL, with values of headers from the environment.
 
-
-async def of_run(visit: Visit) -> Response:
-    """For a run that was made: with its files, accelerator and webhook."""
-    run = await visit.context.db.lookup(runs.get, visit.account.id, visit["run_id"])
-    own = {file.path: file.digest for file in await visit.context.db.read(files.at, run.account_id, list(run.files))}
-    stored = {path: source["blob"] for path, source in run.files.items() if "blob" in source}
-    values = await _values(
-        visit,
-        run.workflow_id,
-        run.prompt,
-        files=_files(visit, run, own),
-        stored={path: digest for path, digest in stored.items() if own.get(path) != digest},
-        accelerator=run.accelerator,
-        webhook=without_login(run.webhook) if run.webhook else None,
-    )
-    if visit.is_partial:
-        return visit.page("code.part.html", **values)
-    name = (await visit.context.db.read(workflows.names, visit.account.id)).get(run.workflow_id, "")
-    return visit.page("code.html", **values, workflow=None, run=run, name=name)
-
-
-async def _values(visit: Visit, workflow_id: str, graph_text: str, **more: Any) -> dict[str, Any]:
-    inputs = await all_inputs(visit, graph_text)
-    varied = chosen(inputs, visit.request.query_params.getlist("vary"))
-    names = variable_names([(each.key, each.name, each.node) for each in varied])
-    prompt = with_values(msgspec.json.decode(graph_text), [(each, Variable(names[each.key])) for each in varied])
-    values = {names[each.key]: each.value for each in varied}
-    made = snippets(Recipe(visit.context.base_url(visit.request), workflow_id, prompt, values, **more))
-    wanted = visit.asked("language", DEFAULT_LANGUAGE)
-    shown = next((snippet for snippet in made if snippet.id == wanted), made[0])
-    return {
-        "snippets": made,
-        "shown": shown,
-        "highlighted": _highlighted(shown),
-        "all_inputs": inputs,
-        "varied": {each.key for each in varied},
-        "address": visit.request.url.path,
-    }
-
-
-def _files(visit: Visit, run: Run, own: Mapping[str, str]) -> dict[str, Any]:
-    """A run's files as a program names them: URLs as they were sent, values of headers from the environment; stored
-    ones only where the account's own file of that name is not the same."""
-    base_url, found = visit.context.base_url(visit.request), dict[str, Any]()
+    Stored files are left out if the account (`own`: digests by path) has the same file under the same name.
+    """
+    found = dict[str, Any]()
     for path, source in run.files.items():
         if "blob" in source:
             if own.get(path) != source["blob"]:
@@ -105,4 +107,4 @@ def _environment_name(header: str) -> str:
 
 
 def _highlighted(snippet: Snippet) -> Markup:
-    return Markup(highlight(snippet.text, get_lexer_by_name(snippet.language), _FORMAT))  # noqa: S704  escaped by it
+    return Markup(highlight(snippet.text, get_lexer_by_name(snippet.language), _FORMAT))  # noqa: S704  Pygments escapes it

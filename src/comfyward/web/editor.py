@@ -1,71 +1,74 @@
-"""ComfyUI's own editor on a workflow: a bar of ours above it, and what the editor saves."""
+"""ComfyUI's own editor on a workflow: the page around it, and the graphs that it loads."""
 
 from __future__ import annotations
 
 import msgspec
 from starlette.responses import Response
-from starlette.routing import Route
 
+from comfyward.dispatch.forecast import QueueForecasts
+from comfyward.dispatch.intake import Intake
+from comfyward.dispatch.inventory import Inventory
 from comfyward.runs.run import State
 from comfyward.store import runs, workflows
+from comfyward.store.db import Database
 from comfyward.store.rows import text_of
 from comfyward.store.runs import RunFilter
 from comfyward.web.obstacle import obstacle_of
-from comfyward.web.runs import waiting_for
-from comfyward.web.visit import Pages, Visit
+from comfyward.web.page import Page
+from comfyward.web.page_request import PageRequest
+from comfyward.web.waiting import waiting_text
 
 MAX_SHOWN = 5
+UNFINISHED = (State.QUEUED, State.ASSIGNED, State.RUNNING)
 
 
-def routes(pages: Pages) -> list[Route]:
-    return [
-        pages.get("/workflows/{workflow_id}/edit", edit),
-        pages.get("/workflows/{workflow_id}/flight", in_flight),
-        pages.get("/workflows/{workflow_id}/graph", graph),
-        pages.get("/workflows/{workflow_id}/obstacle", obstacle),
-        pages.get("/runs/{run_id}/graph", graph_of_run),
-    ]
+class Editor:
+    def __init__(
+        self, db: Database, intake: Intake, inventory: Inventory, forecasts: QueueForecasts, *, is_installed: bool
+    ) -> None:
+        self._db, self._intake, self._inventory, self._forecasts = db, intake, inventory, forecasts
+        self._is_installed = is_installed
+
+    def pages(self) -> list[Page]:
+        return [
+            Page("GET", "/workflows/{workflow_id}/edit", self.show, "ComfyUI's editor on a workflow"),
+            Page("GET", "/workflows/{workflow_id}/flight", self.show_unfinished, "The bar's text on unfinished runs"),
+            Page("GET", "/workflows/{workflow_id}/graph", self.graph, "Both forms of a workflow's graph, as JSON"),
+            Page("GET", "/workflows/{workflow_id}/obstacle", self.show_obstacle, "The bar's text on what cannot run"),
+            Page("GET", "/runs/{run_id}/graph", self.graph_of_run, "Both forms of a run's graph, as JSON"),
+        ]
+
+    async def show(self, request: PageRequest) -> Response:
+        workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
+        pools = await self._inventory.pools()
+        return request.render("editor.html", workflow=workflow, pools=pools, has_editor=self._is_installed)
+
+    async def graph(self, request: PageRequest) -> Response:
+        workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
+        return _graphs(workflow.editor_graph, workflow.graph)
+
+    async def graph_of_run(self, request: PageRequest) -> Response:
+        """The editor's form is there if the run was submitted by an editor."""
+        run = await self._db.lookup(runs.get, request.account.id, request["run_id"])
+        extra = msgspec.json.decode(run.extra_data) if run.extra_data else {}
+        info = extra.get("extra_pnginfo") if isinstance(extra, dict) else None
+        editor_graph = info.get("workflow") if isinstance(info, dict) else None
+        is_graph = isinstance(editor_graph, dict) and bool(editor_graph.get("nodes"))
+        return _graphs(text_of(editor_graph) if is_graph else None, run.prompt)
+
+    async def show_obstacle(self, request: PageRequest) -> Response:
+        workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
+        return request.render("obstacle.part.html", obstacle=await obstacle_of(self._intake, workflow))
+
+    async def show_unfinished(self, request: PageRequest) -> Response:
+        account_id, workflow_id = request.account.id, request["workflow_id"]
+        which = RunFilter(workflow_id=workflow_id, states=UNFINISHED, oldest_first=True, limit=MAX_SHOWN)
+        found = await self._db.read(runs.find, account_id, which)
+        waiting = waiting_text(found[0].pool, await self._forecasts.of(found[0])) if found else None
+        count = await self._db.lookup(runs.count_unfinished, account_id, workflow_id)
+        return request.render("flight.part.html", first=found[0] if found else None, count=count, waiting=waiting)
 
 
-async def edit(visit: Visit) -> Response:
-    workflow = await visit.context.db.lookup(workflows.get, visit.account.id, visit["workflow_id"])
-    pools = await visit.context.inventory.pools()
-    has_editor = visit.site.frontends.editor is not None
-    return visit.page("editor.html", workflow=workflow, pools=pools, has_editor=has_editor)
-
-
-async def graph(visit: Visit) -> Response:
-    """What the editor loads: its own form of the graph, else the API's."""
-    workflow = await visit.context.db.lookup(workflows.get, visit.account.id, visit["workflow_id"])
-    return _graphs(workflow.editor_graph, workflow.graph)
-
-
-async def graph_of_run(visit: Visit) -> Response:
-    """A run's graph as the editor that made it had it, else as it was sent."""
-    run = await visit.context.db.lookup(runs.get, visit.account.id, visit["run_id"])
-    extra = msgspec.json.decode(run.extra_data) if run.extra_data else {}
-    about = extra.get("extra_pnginfo") if isinstance(extra, dict) else None
-    editors = about.get("workflow") if isinstance(about, dict) else None
-    is_graph = isinstance(editors, dict) and bool(editors.get("nodes"))
-    return _graphs(text_of(editors) if is_graph else None, run.prompt)
-
-
-def _graphs(editors: str | None, prompt: str | None) -> Response:
-    text = f'{{"workflow":{editors or "null"},"prompt":{prompt or "null"}}}'
+def _graphs(editor_graph: str | None, prompt: str | None) -> Response:
+    text = f'{{"workflow":{editor_graph or "null"},"prompt":{prompt or "null"}}}'
     return Response(text, media_type="application/json", headers={"Cache-Control": "no-store"})
-
-
-async def obstacle(visit: Visit) -> Response:
-    """The bar's word on what keeps the workflow, as it was saved, from running."""
-    workflow = await visit.context.db.lookup(workflows.get, visit.account.id, visit["workflow_id"])
-    return visit.page("obstacle.part.html", obstacle=await obstacle_of(visit, workflow))
-
-
-async def in_flight(visit: Visit) -> Response:
-    """The bar's word on the workflow's runs that are on their way."""
-    unfinished = (State.QUEUED, State.ASSIGNED, State.RUNNING)
-    which = RunFilter(workflow_id=visit["workflow_id"], states=unfinished, oldest_first=True, limit=MAX_SHOWN)
-    found = await visit.context.db.read(runs.find, visit.account.id, which)
-    waiting = await waiting_for(visit, found[0]) if found else None
-    count = await visit.context.db.lookup(runs.count_unfinished, visit.account.id, visit["workflow_id"])
-    return visit.page("flight.part.html", first=found[0] if found else None, count=count, waiting=waiting)

@@ -1,18 +1,20 @@
-"""Files and models of an account: what is there, where it is used, uploads and imports, deletion."""
+"""The files and models of an account: list, uploads, imports by URL, deletion."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from starlette.responses import Response
-from starlette.routing import Route
 
+from comfyward.dispatch.imports import Imports
 from comfyward.runs.files import parse_import, parse_path
 from comfyward.store import files, imports
-from comfyward.web.visit import Pages, Visit, text_of
+from comfyward.store.db import Database
+from comfyward.web.page import Page
+from comfyward.web.page_request import PageRequest, text_of
 
 KINDS = ("all", "input", "models")
-# Folders that ComfyUI itself has; custom nodes bring more, and any name is taken.
+# ComfyUI's own folders; custom nodes add more, and any name is accepted.
 FOLDERS = (
     "checkpoints",
     "clip_vision",
@@ -28,87 +30,80 @@ FOLDERS = (
 )
 
 
-def routes(pages: Pages) -> list[Route]:
-    return [
-        pages.get("/files", show),
-        pages.get("/files/imports", show_imports),
-        pages.post("/files/import", begin_import),
-        pages.post("/files/imports/{import_id}/again", import_again),
-        pages.post("/files/imports/{import_id}/delete", forget_import),
-        pages.post("/files/delete", delete),
-    ]
+class FilesAndModels:
+    def __init__(self, db: Database, imports: Imports) -> None:
+        self._db, self._imports = db, imports
+
+    def pages(self) -> list[Page]:
+        return [
+            Page("GET", "/files", self.show, "Files and models"),
+            Page("GET", "/files/imports", self.show_imports, "Imports and their progress"),
+            Page("POST", "/files/import", self.begin_import, "Import a model by URL"),
+            Page("POST", "/files/imports/{import_id}/again", self.retry_import, "Retry a failed import"),
+            Page("POST", "/files/imports/{import_id}/delete", self.remove_import, "Stop or dismiss an import"),
+            Page("POST", "/files/delete", self.delete, "Delete a file"),
+        ]
+
+    async def show(self, request: PageRequest) -> Response:
+        values = await self._files(request)
+        if request.is_partial:
+            return request.render("files.part.html", **values)
+        values |= await self._import_list(request)
+        return request.render("files.html", **values, **_prefilled(request), folders=FOLDERS)
+
+    async def show_imports(self, request: PageRequest) -> Response:
+        """Requested every second during an import; reloads the list of files once it has finished."""
+        response = request.render("imports.part.html", **await self._import_list(request))
+        response.headers["HX-Trigger"] = "files-changed"
+        return response
+
+    async def begin_import(self, request: PageRequest) -> Response:
+        form = await request.form()
+        folder, url = text_of(form, "folder", 200), text_of(form, "url", 8000)
+        name = text_of(form, "name", 255) or url.partition("?")[0].rpartition("/")[2]
+        path, source = parse_import(f"/models/{folder}/{name}", {"url": url})
+        await self._imports.add(request.account.id, path, source)
+        return request.render("imports.part.html", **await self._import_list(request))
+
+    async def retry_import(self, request: PageRequest) -> Response:
+        await self._db.write(imports.again, request.account.id, request["import_id"])
+        self._imports.changed()
+        return request.render("imports.part.html", **await self._import_list(request))
+
+    async def remove_import(self, request: PageRequest) -> Response:
+        await self._db.write(imports.remove, request.account.id, request["import_id"])
+        self._imports.changed()
+        return request.render("imports.part.html", **await self._import_list(request))
+
+    async def delete(self, request: PageRequest) -> Response:
+        path = parse_path((await request.form()).get("path"))  # not stripped: a name may end with a space
+        await self._db.write(files.remove, request.account.id, path)
+        return request.render("files.part.html", **await self._files(request))
+
+    async def _files(self, request: PageRequest) -> dict[str, Any]:
+        account_id, words = request.account.id, request.query("q").lower().split()
+        kind = request.query("kind", "all") if request.query("kind", "all") in KINDS else "all"
+        found = await self._db.read(files.find, account_id, None if kind == "all" else f"/{kind}/")
+        shown = [file for file in found if all(word in file.path.lower() for word in words)]
+        links = await self._db.read(files.links, account_id)
+        return {
+            "files": shown,
+            "uses": await self._db.read(files.uses, account_id, [file.digest for file in shown]),
+            "links": {path: source for path, source in sorted(links.items()) if kind == "all" or kind in path},
+            "total": sum(file.size for file in shown),
+            "kind": kind,
+            "q": request.query("q"),
+        }
+
+    async def _import_list(self, request: PageRequest) -> dict[str, Any]:
+        found = await self._db.read(imports.find, request.account.id)
+        return {"imports": found, "is_importing": any(each.state == "waiting" for each in found)}
 
 
-async def show(visit: Visit) -> Response:
-    values = await _values(visit)
-    if visit.is_partial:
-        return visit.page("files.part.html", **values)
-    return visit.page("files.html", **values, **await _import_values(visit), **_asked_for(visit), folders=FOLDERS)
-
-
-def _asked_for(visit: Visit) -> dict[str, Any]:
-    """What the address fills in: a page that misses a file leads here."""
+def _prefilled(request: PageRequest) -> dict[str, Any]:
+    """Values of the forms: links to this page from a missing file fill them in."""
     return {
-        "into": visit.asked("into", "/input"),
-        "upload_name": visit.asked("as"),
-        "wanted": {name: visit.asked(name) for name in ("url", "folder", "name")},
-    }
-
-
-async def show_imports(visit: Visit) -> Response:
-    """Asked again every second while something comes in; the list of files comes anew once it is there."""
-    values = await _import_values(visit)
-    answered = visit.page("imports.part.html", **values)
-    answered.headers["HX-Trigger"] = "files-changed"
-    return answered
-
-
-async def begin_import(visit: Visit) -> Response:
-    form = await visit.form()
-    folder, url = text_of(form, "folder", 200), text_of(form, "url", 8000)
-    name = text_of(form, "name", 255) or url.partition("?")[0].rpartition("/")[2]
-    path, source = parse_import(f"/models/{folder}/{name}", {"url": url})
-    await visit.context.imports.add(visit.account.id, path, source)
-    return visit.page("imports.part.html", **await _import_values(visit))
-
-
-async def import_again(visit: Visit) -> Response:
-    await visit.context.db.write(imports.again, visit.account.id, visit["import_id"])
-    visit.context.imports.changed()
-    return visit.page("imports.part.html", **await _import_values(visit))
-
-
-async def forget_import(visit: Visit) -> Response:
-    await visit.context.db.write(imports.remove, visit.account.id, visit["import_id"])
-    visit.context.imports.changed()
-    return visit.page("imports.part.html", **await _import_values(visit))
-
-
-async def delete(visit: Visit) -> Response:
-    path = parse_path((await visit.form()).get("path"))  # as it is: a name may end with a space
-    await visit.context.db.write(files.remove, visit.account.id, path)
-    return visit.page("files.part.html", **await _values(visit))
-
-
-async def _values(visit: Visit) -> dict[str, Any]:
-    db, account, words = visit.context.db, visit.account, visit.asked("q").lower().split()
-    kind = visit.asked("kind", "all") if visit.asked("kind", "all") in KINDS else "all"
-    found = await db.read(files.find, account.id, None if kind == "all" else f"/{kind}/")
-    shown = [file for file in found if all(word in file.path.lower() for word in words)]
-    brought = await db.read(files.links, account.id)
-    return {
-        "files": shown,
-        "uses": await db.read(files.uses, account.id, [file.digest for file in shown]),
-        "brought": {path: source for path, source in sorted(brought.items()) if kind == "all" or kind in path},
-        "total": sum(file.size for file in shown),
-        "kind": kind,
-        "q": visit.asked("q"),
-    }
-
-
-async def _import_values(visit: Visit) -> dict[str, Any]:
-    found = await visit.context.db.read(imports.find, visit.account.id)
-    return {
-        "imports": found,
-        "is_importing": any(each.state == "waiting" for each in found),
+        "into": request.query("into", "/input"),
+        "upload_name": request.query("as"),
+        "wanted": {name: request.query(name) for name in ("url", "folder", "name")},
     }

@@ -1,4 +1,4 @@
-"""What keeps a saved workflow from running, in one sentence for whoever made it."""
+"""The first obstacle that keeps a saved workflow from running, in one sentence."""
 
 from __future__ import annotations
 
@@ -8,40 +8,39 @@ from typing import Any
 
 import msgspec
 
-from comfyward.dispatch.intake import Submission
+from comfyward.dispatch.intake import Intake, Submission
 from comfyward.errors import ComfywardError
 from comfyward.web.problems import advices
-from comfyward.web.visit import Visit
 from comfyward.workflows.workflow import Workflow
 
 MAX_NAMED = 3
-RUNS = (0, None)  # modes of the editor's nodes: all others are muted or bypassed
+ACTIVE_MODES = (0, None)  # modes of the editor's nodes; all others are muted or bypassed
 
 
 @dataclass(frozen=True)
 class Obstacle:
-    sentence: str  # without its full stop
+    sentence: str  # without a full stop
     node_id: str | None = None
 
 
-async def obstacle_of(visit: Visit, workflow: Workflow) -> Obstacle | None:
-    """What a run of the workflow as it is saved would be refused for; None when nothing is known to be in its way."""
+async def obstacle_of(intake: Intake, workflow: Workflow) -> Obstacle | None:
+    """The reason to refuse a run of the workflow as it is saved; None if there is none."""
     if workflow.graph is None:
         return _without_graph(workflow.editor_graph)
     try:
         prompt = msgspec.json.decode(workflow.graph)
-        await visit.context.intake.check(visit.account.id, Submission(workflow.id, prompt))
+        await intake.check(workflow.account_id, Submission(workflow.id, prompt))
     except ComfywardError as error:
         return _refused(error)
     return None
 
 
 def _without_graph(editor_graph: str | None) -> Obstacle | None:
-    """The editor saved its own form alone: it found nothing in it that could be run."""
+    """The editor saved only its own form of the graph, since there was nothing to run in it."""
     nodes = msgspec.json.decode(editor_graph).get("nodes") if editor_graph else None
     if not nodes:
         return None
-    if all(node.get("mode") not in RUNS for node in nodes if isinstance(node, dict)):
+    if all(node.get("mode") not in ACTIVE_MODES for node in nodes if isinstance(node, dict)):
         return Obstacle("every node is muted or bypassed")
     return Obstacle("the editor finds nothing in it to run")
 
@@ -73,6 +72,6 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _within_sentence(message: str) -> str:
-    """A sentence after a colon; a name that it begins with keeps its letters."""
+    """A message as it continues a sentence; a name at its beginning keeps its capitals."""
     starts_plainly = message[:1].isupper() and message[1:2].islower() and message.split(" ")[0].isalpha()
     return message[0].lower() + message[1:] if starts_plainly else message

@@ -1,6 +1,6 @@
 """Login by an identity provider (OpenID Connect, authorization code with PKCE). Needs `pip install comfyward[oidc]`.
 
-A user of the provider whom nobody here knows gets an account of their own (COMFYWARD_OIDC_SIGNUP), else is refused.
+A user of the provider without an account gets one if COMFYWARD_OIDC_SIGNUP is set, and is refused otherwise.
 """
 
 from __future__ import annotations
@@ -10,21 +10,23 @@ import hashlib
 import json
 import logging
 import secrets
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
 from sqlalchemy import Connection
 from starlette.responses import Response
-from starlette.routing import Route
 
 from comfyward.accounts.account import Account
 from comfyward.errors import Conflict, NotFound, SetupFailed
+from comfyward.settings import Settings
 from comfyward.store import accounts
-from comfyward.store.db import now_ms
-from comfyward.web.entry import HOME, let_in
+from comfyward.store.db import Database, now_ms
+from comfyward.web.login import HOME, begin_session
+from comfyward.web.page import Access, Page
+from comfyward.web.page_request import PageRequest
 from comfyward.web.problems import PageError
-from comfyward.web.visit import Pages, Visit
 
 try:
     from joserfc import jwt
@@ -35,92 +37,114 @@ except ImportError:  # the extra is not installed: the routes say so
 
 log = logging.getLogger(__name__)
 
+CALLBACK = "/login/oidc/back"
 COOKIE = "comfyward_oidc"
 COOKIE_LASTS_S = 600
 TIMEOUT = aiohttp.ClientTimeout(total=15)
 ALGORITHMS = ["RS256", "RS384", "RS512", "ES256", "ES384", "PS256", "EdDSA"]
 
 
-def routes(pages: Pages) -> list[Route]:
-    return [
-        pages.get("/login/oidc", begin, for_strangers=True),
-        pages.get("/login/oidc/back", back, for_strangers=True),
-    ]
+@dataclass(frozen=True)
+class Provider:
+    """An OpenID Connect provider and this server's registration with it."""
+
+    issuer: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    signup: bool  # users without an account get one
+
+    @classmethod
+    def of(cls, settings: Settings) -> Provider | None:
+        """The provider of the settings, if one is set."""
+        if settings.oidc_issuer is None:
+            return None
+        client_id, client_secret = settings.oidc_client_id or "", settings.oidc_client_secret or ""
+        return cls(settings.oidc_issuer.rstrip("/"), client_id, client_secret, settings.oidc_signup)
 
 
-async def begin(visit: Visit) -> Response:
-    """Sends the browser to the provider; what its answer must match is kept in a cookie of this browser."""
-    settings, found = visit.context.settings, await _provider(visit)
-    kept = {name: secrets.token_urlsafe(32) for name in ("state", "nonce", "verifier")}
-    query = {
-        "response_type": "code",
-        "client_id": settings.oidc_client_id or "",
-        "redirect_uri": _back_url(visit),
-        "scope": "openid profile email",
-        "state": kept["state"],
-        "nonce": kept["nonce"],
-        "code_challenge": _challenge(kept["verifier"]),
-        "code_challenge_method": "S256",
-    }
-    endpoint = str(found["authorization_endpoint"])
-    answered = visit.to(f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}")
-    secure = _back_url(visit).startswith("https://")
-    answered.set_cookie(COOKIE, json.dumps(kept), COOKIE_LASTS_S, httponly=True, samesite="lax", secure=secure)
-    return answered
+class OidcLogin:
+    def __init__(self, db: Database, provider: Provider | None) -> None:
+        self._db, self._configured = db, provider
 
+    def pages(self) -> list[Page]:
+        return [
+            Page("GET", "/login/oidc", self.begin, "Log in at the identity provider", Access.EVERYONE),
+            Page("GET", CALLBACK, self.finish, "The identity provider's response", Access.EVERYONE),
+        ]
 
-async def back(visit: Visit) -> Response:
-    """The provider's answer becomes a session. Raises PageError for one that is not to be trusted."""
-    try:
-        kept = json.loads(visit.request.cookies.get(COOKIE, ""))
-        is_ours = secrets.compare_digest(str(kept["state"]), visit.asked("state"))
-    except (ValueError, KeyError, TypeError):
-        is_ours = False
-    if not is_ours or not visit.asked("code"):
-        hint = visit.asked("error_description") or "Begin again at the login page."
-        raise PageError("Your organization did not let you in.", hint=hint[:300], status=403)
-    claims = await _claims(visit, kept)
-    account = await visit.context.db.write(_account_of, claims, visit.context.settings.oidc_signup)
-    answered = await let_in(visit, account, HOME)
-    answered.delete_cookie(COOKIE)
-    return answered
+    async def begin(self, request: PageRequest) -> Response:
+        """A redirect to the provider; a cookie holds what its response must match."""
+        endpoint = str((await self._discovery())["authorization_endpoint"])
+        flow = {name: secrets.token_urlsafe(32) for name in ("state", "nonce", "verifier")}
+        query = {
+            "response_type": "code",
+            "client_id": self._provider.client_id,
+            "redirect_uri": _callback_url(request),
+            "scope": "openid profile email",
+            "state": flow["state"],
+            "nonce": flow["nonce"],
+            "code_challenge": _challenge(flow["verifier"]),
+            "code_challenge_method": "S256",
+        }
+        response = request.redirect(f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}")
+        secure = request.base_url.startswith("https://")
+        response.set_cookie(COOKIE, json.dumps(flow), COOKIE_LASTS_S, httponly=True, samesite="lax", secure=secure)
+        return response
 
+    async def finish(self, request: PageRequest) -> Response:
+        """Begins a session. Raises PageError unless the response is the provider's and belongs to this browser."""
+        try:
+            flow = json.loads(request.http.cookies.get(COOKIE, ""))
+            is_ours = secrets.compare_digest(str(flow["state"]), request.query("state"))
+        except (ValueError, KeyError, TypeError):
+            is_ours = False
+        if not is_ours or not request.query("code"):
+            hint = request.query("error_description") or "Begin again at the login page."
+            raise PageError("Your organization did not let you in.", hint=hint[:300], status=403)
+        claims = await self._claims(request, flow)
+        account = await self._db.write(_account_of, claims, self._provider.signup)
+        response = await begin_session(self._db, request, account, HOME)
+        response.delete_cookie(COOKIE)
+        return response
 
-async def _provider(visit: Visit) -> dict[str, Any]:
-    issuer = visit.context.settings.oidc_issuer
-    if issuer is None:
-        raise PageError("Login with your organization is not set up here.", status=404)
-    if KeySet is None:
-        raise SetupFailed("Login by OpenID Connect is not installed.", hint="pip install 'comfyward[oidc]'")
-    return await _json("GET", f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+    @property
+    def _provider(self) -> Provider:
+        """Raises PageError if none is configured, SetupFailed if the extra is not installed."""
+        if self._configured is None:
+            raise PageError("Login with your organization is not set up here.", status=404)
+        if KeySet is None:
+            raise SetupFailed("Login by OpenID Connect is not installed.", hint="pip install 'comfyward[oidc]'")
+        return self._configured
 
+    async def _discovery(self) -> dict[str, Any]:
+        return await _json("GET", f"{self._provider.issuer}/.well-known/openid-configuration")
 
-async def _claims(visit: Visit, kept: dict[str, str]) -> dict[str, Any]:
-    """What the provider says of the user, its signature, audience, time and nonce checked. Raises PageError."""
-    settings, found = visit.context.settings, await _provider(visit)
-    form = {
-        "grant_type": "authorization_code",
-        "code": visit.asked("code"),
-        "redirect_uri": _back_url(visit),
-        "client_id": settings.oidc_client_id or "",
-        "client_secret": settings.oidc_client_secret or "",
-        "code_verifier": kept["verifier"],
-    }
-    answer = await _json("POST", found["token_endpoint"], data=form)
-    keys = KeySet.import_key_set(await _json("GET", found["jwks_uri"]))  # type: ignore[arg-type]
-    rules = jwt.JWTClaimsRegistry(
-        iss={"essential": True, "value": found["issuer"]},
-        aud={"essential": True, "value": settings.oidc_client_id or ""},
-        nonce={"essential": True, "value": kept["nonce"]},
-        sub={"essential": True},
-        exp={"essential": True},
-    )
-    try:
-        claims = jwt.decode(answer["id_token"], keys, ALGORITHMS).claims
-        rules.validate(claims)
-    except (JoseError, KeyError, ValueError) as error:
-        raise _distrusted(f"its answer is not valid: {error}") from error
-    return dict(claims)
+    async def _claims(self, request: PageRequest, flow: dict[str, str]) -> dict[str, Any]:
+        """The user's claims, after a check of signature, issuer, audience, time and nonce. Raises PageError."""
+        provider, found = self._provider, await self._discovery()
+        form = {
+            "grant_type": "authorization_code",
+            "code": request.query("code"),
+            "redirect_uri": _callback_url(request),
+            "client_id": provider.client_id,
+            "client_secret": provider.client_secret,
+            "code_verifier": flow["verifier"],
+        }
+        answer = await _json("POST", found["token_endpoint"], data=form)
+        keys = KeySet.import_key_set(await _json("GET", found["jwks_uri"]))  # type: ignore[arg-type]
+        rules = jwt.JWTClaimsRegistry(
+            iss={"essential": True, "value": found["issuer"]},
+            aud={"essential": True, "value": provider.client_id},
+            nonce={"essential": True, "value": flow["nonce"]},
+            sub={"essential": True},
+            exp={"essential": True},
+        )
+        try:
+            claims = jwt.decode(answer["id_token"], keys, ALGORITHMS).claims
+            rules.validate(claims)
+        except (JoseError, KeyError, ValueError) as error:
+            raise _rejected(f"its answer is not valid: {error}") from error
+        return dict(claims)
 
 
 def _account_of(conn: Connection, claims: dict[str, Any], signup: bool) -> Account:
@@ -142,18 +166,18 @@ def _account_of(conn: Connection, claims: dict[str, Any], signup: bool) -> Accou
     return made
 
 
-def _back_url(visit: Visit) -> str:
-    return f"{visit.context.base_url(visit.request)}/login/oidc/back"
+def _callback_url(request: PageRequest) -> str:
+    return f"{request.base_url}{CALLBACK}"
 
 
 def _challenge(verifier: str) -> str:
-    """What the provider keeps of the verifier (RFC 7636, S256)."""
+    """The code challenge of a verifier (RFC 7636, S256)."""
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
 
-def _distrusted(why: str) -> PageError:
-    """The reasons are for the log: whoever logs in can only try again."""
-    log.warning("the identity provider is not believed: %s", why, extra={"action": "oidc_refused"})
+def _rejected(why: str) -> PageError:
+    """Logs the reason; the user can only try again."""
+    log.warning("the identity provider's response was rejected: %s", why, extra={"action": "oidc_refused"})
     return PageError("Login with your organization did not work. Try again, or ask an admin.", status=403)
 
 
@@ -167,5 +191,5 @@ async def _json(method: str, url: str, **more: Any) -> dict[str, Any]:
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise SetupFailed(f"The identity provider cannot be reached: {error}.") from error
     if answer.status != 200 or not isinstance(found, dict):
-        raise _distrusted(f"it answered {answer.status} to {method} {url}")
+        raise _rejected(f"it answered {answer.status} to {method} {url}")
     return found

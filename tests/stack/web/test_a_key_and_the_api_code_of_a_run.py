@@ -22,7 +22,7 @@ def make_key(page: Page) -> str:
     page.goto("/account")
     page.get_by_label("Name").fill("production")
     page.get_by_role("button", name="Create a key").click()
-    key = page.locator("#fresh-key").inner_text()
+    key = page.locator("#new-key").inner_text()
     page.reload()
     return key
 

@@ -21,7 +21,7 @@ def test_keys_are_shown_once_and_end(real: Stack, account: str) -> None:
     visitor = real.visitor(account)
 
     page = visitor.post("/account/keys", data={"name": "production", "days": "30"}).text
-    [key] = re.findall(r'id="fresh-key"[^>]*>(cw_[^<]+)<', page)
+    [key] = re.findall(r'id="new-key"[^>]*>(cw_[^<]+)<', page)
     later = visitor.get("/account").text
     [key_id] = re.findall(r"/account/keys/([^/]+)/revoke", later)
     bearer = {"Authorization": f"Bearer {key}"}

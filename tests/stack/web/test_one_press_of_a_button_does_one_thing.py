@@ -139,10 +139,10 @@ def test_what_else_is_made_and_deleted(page: Page, client: Client, workflow: str
     page.goto("/account")
     page.get_by_label("Name").fill("laptop")
     press(page, "Create a key").evaluate(DOUBLE)
-    page.locator("#fresh-key").wait_for()
-    key = page.locator("#fresh-key").inner_text()
+    page.locator("#new-key").wait_for()
+    key = page.locator("#new-key").inner_text()
     page.reload()
-    assert page.locator("#fresh-key").inner_text() == key
+    assert page.locator("#new-key").inner_text() == key
     assert page.get_by_role("cell", name="laptop", exact=True).count() == 1
 
     # Copies and imports.

@@ -168,7 +168,7 @@ function downloadLine(path) {
   return line;
 }
 
-// As the server writes durations (words.py).
+// The same format as formatting.py.
 function span(milliseconds) {
   const seconds = milliseconds / 1000;
   if (seconds < 60) return `${seconds.toFixed(1)} s`;

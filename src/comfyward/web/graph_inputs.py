@@ -1,0 +1,88 @@
+"""The inputs of graphs, with what an account can choose for them, and what a graph still lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from comfyward.dispatch.inventory import Inventory
+from comfyward.errors import InvalidGraph
+from comfyward.store import files
+from comfyward.store.db import Database
+from comfyward.web.problems import Advice, advices, on_problems
+from comfyward.workflows.graph import parse_graph, told_apart
+from comfyward.workflows.inputs import Input, chosen, inputs_of, shown_by_default, with_missing
+from comfyward.workflows.listing import Paths
+from comfyward.workflows.needs import model_urls
+from comfyward.workflows.starters import MODEL_URLS
+from comfyward.workflows.validation import check
+from comfyward.workflows.workflow import Workflow
+
+MAX_CHOICES = 2000
+
+
+class GraphInputs:
+    def __init__(self, db: Database, inventory: Inventory) -> None:
+        self._db, self._inventory = db, inventory
+
+    async def of(self, account_id: str, graph: str | None, run_files: Iterable[str] = ()) -> list[Input]:
+        """Every input of a graph. `run_files` are paths that can be chosen besides the account's files."""
+        if graph is None:
+            return []
+        catalog = await self._inventory.catalog_lately()
+        return inputs_of(parse_graph(msgspec.json.decode(graph)), catalog, await self._usable(account_id, run_files))
+
+    async def lacking(
+        self, account_id: str, graph: str | None, editor_graph: str | None = None, workflow_id: str | None = None
+    ) -> list[Advice]:
+        """What has to be added or fixed before a graph can run. Files that are yet to be chosen do not count.
+
+        `workflow_id` is the workflow whose editor the account can open, if there is one.
+        """
+        catalog = await self._inventory.catalog_lately()
+        if graph is None or catalog is None:
+            return []
+        try:
+            verdict = check(parse_graph(msgspec.json.decode(graph)), catalog, await self._usable(account_id))
+        except InvalidGraph as error:
+            return advices(error, workflow_id)
+        found = with_urls(verdict.facts(), editor_graph)
+        return on_problems([facts for facts in found if facts["folder"] is None or facts["received"]], workflow_id)
+
+    async def form(self, workflow: Workflow) -> dict[str, Any]:
+        """The values of the form's template for a workflow."""
+        inputs = await self.of(workflow.account_id, workflow.graph)
+        lacking = await self.lacking(workflow.account_id, workflow.graph, workflow.editor_graph, workflow.id)
+        return {
+            "inputs": with_missing(form_inputs(workflow, inputs), inputs),
+            "lacking": lacking,
+            "action": f"/workflows/{workflow.id}/run",
+            "form_pools": await self._inventory.pools(),
+            "accelerator": workflow.accelerator,
+            "made_of": workflow.updated_at,
+            "max_choices": MAX_CHOICES,
+        }
+
+    async def _usable(self, account_id: str, run_files: Iterable[str] = ()) -> Paths:
+        return Paths([*await self._db.read(files.usable_paths, account_id), *run_files])
+
+
+def form_inputs(workflow: Workflow, inputs: list[Input]) -> list[Input]:
+    """The inputs that a workflow's form shows, with the labels that its owner chose."""
+    if workflow.form is None:
+        return shown_by_default(inputs)
+    labels: Mapping[str, str] = {each["key"]: each["label"] for each in msgspec.json.decode(workflow.form)}
+    found = chosen(inputs, labels)
+    if not found:  # the graph has changed since
+        return shown_by_default(inputs)
+    shown = told_apart([labels[each.key] or each.label for each in found])
+    return [replace(each, label=label) for each, label in zip(found, shown, strict=True)]
+
+
+def with_urls(problems: Iterable[Mapping[str, Any]], editor_graph: str | None) -> list[dict[str, Any]]:
+    """Adds `url` to problems of a graph: where to download a missing model, if the graph or a starter says so."""
+    urls = MODEL_URLS | model_urls(msgspec.json.decode(editor_graph) if editor_graph else None)
+    return [{**facts, "url": urls.get(str(facts.get("received")))} for facts in problems]

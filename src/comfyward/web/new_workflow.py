@@ -1,0 +1,111 @@
+"""New workflows: empty, from a starter, from one of ComfyUI's templates, or from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from starlette.datastructures import UploadFile
+from starlette.responses import Response
+
+from comfyward.dispatch.blobs import Blobs
+from comfyward.ids import new_id
+from comfyward.store import files, workflows
+from comfyward.store.db import Database, now_ms
+from comfyward.store.rows import text_of as json_text
+from comfyward.web.comfyui_templates import ComfyUITemplates
+from comfyward.web.graph_inputs import GraphInputs
+from comfyward.web.page import Page
+from comfyward.web.page_request import PageRequest, text_of
+from comfyward.web.problems import Advice, PageError
+from comfyward.web.workflow_file import graphs_in
+from comfyward.workflows import starters
+from comfyward.workflows.starters import STARTERS, Starter
+from comfyward.workflows.workflow import Workflow
+
+SAMPLES = Path(starters.__file__).parent / "samples"
+IMPORT_LIMIT_BYTES = 256 << 20
+
+
+class NewWorkflows:
+    def __init__(self, db: Database, blobs: Blobs, inputs: GraphInputs, templates: ComfyUITemplates) -> None:
+        self._db, self._blobs, self._inputs, self._templates = db, blobs, inputs, templates
+
+    def pages(self) -> list[Page]:
+        return [
+            Page("GET", "/workflows/new", self.choose, "Starters and templates"),
+            Page("POST", "/workflows/new", self.create, "Create a workflow"),
+            Page(
+                "POST",
+                "/workflows/import",
+                self.import_file,
+                "Create a workflow from a file",
+                form_limit_bytes=IMPORT_LIMIT_BYTES,
+            ),
+        ]
+
+    async def choose(self, request: PageRequest) -> Response:
+        query = request.query("q")
+        templates = self._templates.search(query)
+        if request.is_partial:
+            return request.render("templates.part.html", templates=templates)
+        return request.render(
+            "new.html",
+            templates=templates,
+            has_templates=self._templates.are_installed,
+            starters=STARTERS,
+            needs=await self._lacking_models(request.account.id),
+            q=query,
+        )
+
+    async def create(self, request: PageRequest) -> Response:
+        form, account_id = await request.form(), request.account.id
+        kind, _, name = text_of(form, "from").partition(":")
+        title = text_of(form, "name", 200)
+        if kind == "starter" and name in STARTERS:
+            workflow = await self._from_starter(account_id, STARTERS[name], title)
+            await self._db.write(workflows.create, workflow)
+            return request.redirect(f"/workflows/{workflow.id}")
+        if kind == "template":
+            title = title or name.replace("_", " ").capitalize()
+            workflow = new_workflow(account_id, title, editor_graph=self._templates.graph(name))
+        else:
+            workflow = new_workflow(account_id, title or "Untitled")
+        await self._db.write(workflows.create, workflow)
+        return request.redirect(f"/workflows/{workflow.id}/edit")
+
+    async def import_file(self, request: PageRequest) -> Response:
+        upload = (await request.form()).get("file")
+        if not isinstance(upload, UploadFile) or not upload.filename:
+            raise PageError(
+                "There is no file.", hint="Drop a workflow that ComfyUI exported, or a PNG, WEBP or MP4 that it made."
+            )
+        name = Path(upload.filename)
+        graphs = await graphs_in(name, await upload.read())
+        workflow = new_workflow(request.account.id, name.stem.replace("_", " ")[:200] or "Imported", **graphs)
+        await self._db.write(workflows.create, workflow)
+        return request.redirect(f"/workflows/{workflow.id}")
+
+    async def _lacking_models(self, account_id: str) -> dict[str, list[Advice]]:
+        """What has to be added before each starter with a model can run."""
+        graphs = {key: json_text(starter.graph()) for key, starter in STARTERS.items() if starter.model}
+        return {key: await self._inputs.lacking(account_id, graph) for key, graph in graphs.items()}
+
+    async def _from_starter(self, account_id: str, starter: Starter, title: str) -> Workflow:
+        """Adds the starter's sample to the account's files, too, unless it has a file of that name."""
+        if starter.sample is not None:
+            path = f"/input/{starter.sample}"
+            if not await self._db.read(files.at, account_id, [path]):
+                await self._blobs.keep_file(SAMPLES / starter.sample, account_id, path)
+        return new_workflow(
+            account_id,
+            title or starter.title,
+            graph=json_text(starter.graph()),
+            description=starter.description,
+            form=json_text([{"key": key, "label": label} for key, label in starter.form]),
+        )
+
+
+def new_workflow(account_id: str, name: str, **fields: Any) -> Workflow:
+    now = now_ms()
+    return Workflow(id=new_id(), account_id=account_id, name=name, created_at=now, updated_at=now, **fields)

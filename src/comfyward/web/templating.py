@@ -1,0 +1,38 @@
+"""The environment of the page templates: their filters and the functions that they call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from comfyward.ids import new_id
+from comfyward.web import formatting
+from comfyward.web.assets import Assets
+from comfyward.web.failures import advices_on
+from comfyward.web.problems import SENTENCES, field_id, noun_of
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def page_templates(assets: Assets, *, has_oidc: bool) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters.update(formatting.FILTERS)
+    environment.globals.update(
+        asset=assets.url,
+        advices_on=advices_on,
+        field_id=field_id,
+        formatting=formatting,
+        has_oidc=has_oidc,
+        new_intent=new_id,
+        noun_of=noun_of,
+        sentences=SENTENCES,
+    )
+    return environment
