@@ -92,7 +92,7 @@ def measure(stack: Stack) -> None:
 def entered(context: BrowserContext, stack: Stack, account: str = "bench") -> Page:
     page = context.new_page()
     page.goto(stack.login_link(account))
-    page.get_by_role("button", name="Enter").click()
+    page.get_by_role("button", name="Continue").click()
     page.wait_for_url("**/workflows")
     return page
 

@@ -43,13 +43,13 @@ def test_a_run_whose_files_are_there_while_another_one_has_the_gpu() -> None:
     in_line = run(State.ASSIGNED, assigned_at=3000, staged_at=3400)
     assert told(in_line, 4000)[1:4] == [
         ("files", 400, False),
-        ("next in line", 600, True),
+        ("waiting for GPU", 600, True),
         ("executing", None, False),
     ]
     executing = run(State.RUNNING, assigned_at=3000, staged_at=3400, started_at=9000)
     assert told(executing, 9500)[1:4] == [
         ("files", 400, False),
-        ("next in line", 5600, False),
+        ("waiting for GPU", 5600, False),
         ("executing", 500, True),
     ]
 

@@ -76,22 +76,22 @@ def standing(**changes: Any) -> QueueStatus:
 @pytest.mark.parametrize(
     ("changes", "waits_for", "says", "expected_ms"),
     [
-        ({}, "queue", "2 runs are before it, and all 2 workers of L4 are busy.", 15_000),
+        ({}, "queue", "2 runs are ahead of it, and all 2 workers of pool L4 are busy.", 15_000),
         ({"place": 1}, "queue", "It is next", 5_000),
-        ({"place": 1, "workers": 1, "busy": 1}, "queue", "and the one worker of L4 is busy.", 10_000),
-        ({"place": 2, "recent_ms": []}, "queue", "1 run is before it", None),
+        ({"place": 1, "workers": 1, "busy": 1}, "queue", "and the only worker of pool L4 is busy.", 10_000),
+        ({"place": 2, "recent_ms": []}, "queue", "1 run is ahead of it", None),
         ({"account_is_full": True}, "account", "limit of concurrent runs", None),
-        ({"workers": 0, "busy": 0}, "worker", "A worker of L4 has to start first.", None),
+        ({"workers": 0, "busy": 0}, "worker", "A worker of pool L4 has to start first.", None),
         (
             {"workers": 0, "is_served": False},
             "pool",
-            "No worker has ever joined pool L4, and no fleet is",
+            "No worker has ever joined pool L4, and no fleet is configured to start one.",
             None,
         ),
         ({"workers": 0, "pool_problem": "No node has an L4."}, "pool", "No node has an L4.", None),
-        ({"workers": 0, "limit": 0}, "pool", "is allowed to run now", None),
+        ({"workers": 0, "limit": 0}, "pool", "is limited to 0 workers", None),
         ({"place": 1, "busy": 1, "warm_workers": 1, "waits_for_warm_ms": 900}, "warm_worker", "models loaded", 900),
-        ({"place": 1, "busy": 1}, "hand_out", "about to be handed out", 0),
+        ({"place": 1, "busy": 1}, "hand_out", "about to be assigned", 0),
     ],
 )
 def test_a_waiting_run_is_told_what_it_waits_for(

@@ -88,8 +88,8 @@ def test_pages_raise_errors_in_their_readers_words() -> None:
 
 
 def test_an_error_of_a_page_is_shown_as_it_is() -> None:
-    assert advices(PageError("A key needs a name.", "Call it after its program.")) == [
-        Advice("A key needs a name. Call it after its program.")
+    assert advices(PageError("Enter a name.", "Use the name of its program.")) == [
+        Advice("Enter a name. Use the name of its program.")
     ]
 
 
@@ -101,36 +101,36 @@ def facts(kind: str, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("problem", "sentence", "labels"),
     [
-        (facts("missing_node_type", class_type="Fancy"), "Fancy is not installed here.", ["Open in editor"]),
+        (facts("missing_node_type", class_type="Fancy"), "Fancy is not installed.", ["Open in editor"]),
         (
             facts("value_not_in_list", folder="input", received=""),
-            "Choose a picture for Load Image.",
-            ["Choose a picture"],
+            "Choose an image for Load Image.",
+            ["Choose an image"],
         ),
         (
             facts("value_not_in_list", folder="input", received="bad.png"),
-            "bad.png is not here. Choose another picture for Load Image.",
-            ["Choose a picture"],
+            "bad.png was not found. Choose another image for Load Image.",
+            ["Choose an image"],
         ),
         (
             facts("value_not_in_list", folder="input", received="a.mp4", input="video", node="Clip"),
-            "a.mp4 is not here. Choose another video for Clip.",
+            "a.mp4 was not found. Choose another video for Clip.",
             ["Choose a video"],
         ),
         (
             facts("value_not_in_list", folder="checkpoints", received="v1-5-pruned.safetensors"),
-            "v1-5-pruned.safetensors is not here.",
+            "v1-5-pruned.safetensors was not found.",
             ["Add by URL", "Upload"],
         ),
         (facts("value_not_in_list", folder="loras", received=""), "Choose a model for Load Image.", ["Open in editor"]),
         (
             facts("value_not_in_list", input="sampler_name", received="x", accepted=["euler", "ddim"]),
-            "Load Image: sampler name cannot be x. Choose euler, ddim.",
+            "Load Image: x is not a valid sampler name. Choose euler, ddim.",
             ["Open in editor"],
         ),
         (facts("required_input_missing"), "Load Image: image is missing.", ["Open in editor"]),
-        (facts("return_type_mismatch", accepted="MODEL"), "it takes MODEL.", ["Open in editor"]),
-        (facts("bad_linked_input"), "connected to something that is not there.", ["Open in editor"]),
+        (facts("return_type_mismatch", accepted="MODEL"), "it accepts MODEL.", ["Open in editor"]),
+        (facts("bad_linked_input"), "connected to a node that does not exist.", ["Open in editor"]),
         (
             facts("value_smaller_than_min", input="width", accepted={"min": 1}),
             "width must be at least 1.",
@@ -141,8 +141,8 @@ def facts(kind: str, **more: Any) -> dict[str, Any]:
             "width must be at most 9.",
             ["Open in editor"],
         ),
-        (facts("invalid_input_type", received="wide"), "cannot be wide.", ["Open in editor"]),
-        (facts("something_newer"), "Load Image: image cannot be used as it is.", ["Open in editor"]),
+        (facts("invalid_input_type", received="wide"), "wide is not valid for image.", ["Open in editor"]),
+        (facts("something_newer"), "Load Image: image is not valid.", ["Open in editor"]),
     ],
 )
 def test_what_is_wrong_with_a_graph(problem: dict[str, Any], sentence: str, labels: list[str]) -> None:
@@ -208,7 +208,7 @@ def test_a_failed_run_says_which_node_and_which_file() -> None:
         "Load Image 1 could not read bad.png. Choose another file."
     )
     assert said(EndReason.NODE_ERROR, **model, details={"input": "ckpt_name", "value": "m.safetensors"}) == (
-        "Load Checkpoint could not read m.safetensors. Choose another model, or bring it again."
+        "Load Checkpoint could not read m.safetensors. Choose another model, or add it again."
     )
     assert said(EndReason.NODE_ERROR, node_id="4", node_type="Blend", message="sizes differ\nmore") == (
         "My blend failed: sizes differ"
@@ -217,7 +217,7 @@ def test_a_failed_run_says_which_node_and_which_file() -> None:
         "The accelerator ran out of memory in My blend."
     )
     assert said(EndReason.DOWNLOAD, details=fetched).startswith(
-        "a.safetensors could not be fetched: 'example.com' answered 404. Check its address"
+        "a.safetensors could not be downloaded: 'example.com' answered 404. Check its URL"
     )
 
 
@@ -226,5 +226,5 @@ def test_comfyuis_own_refusal_is_said_as_ours_is() -> None:
     refused = {"node_errors": {"2": {"class_type": "LoadImage", "errors": [missing]}}, "error": {}}
 
     assert (
-        said(EndReason.VALIDATION, details=refused) == "bad.png is not here. Choose another picture for Load Image 2."
+        said(EndReason.VALIDATION, details=refused) == "bad.png was not found. Choose another image for Load Image 2."
     )

@@ -279,26 +279,26 @@ def explain(status: QueueStatus) -> Explanation:
     """Explains why a queued run waits."""
     expected = _expected_ms(status)
     if status.account_is_full:
-        return Explanation("account", "Your account or key has reached its limit of concurrent runs.", None)
+        return Explanation("account", "Your account or API key has reached its limit of concurrent runs.", None)
     if status.workers == 0:
         if status.pool_problem:
             return Explanation("pool", status.pool_problem, None)
         if status.limit == 0:
-            return Explanation("pool", f"No worker of {status.pool} is allowed to run now.", None)
+            return Explanation("pool", f"Pool {status.pool} is limited to 0 workers.", None)
         if not status.is_served:
             reason = f"No worker has ever joined pool {status.pool}, and no fleet is configured to start one."
             return Explanation("pool", reason, None)
-        return Explanation("worker", f"A worker of {status.pool} has to start first.", None)
+        return Explanation("worker", f"A worker of pool {status.pool} has to start first.", None)
     if status.place == 1 and status.has_models and status.warm_workers and status.waits_for_warm_ms > 0:
-        reason = "A worker that has its models loaded is expected to be free within moments."
+        reason = "A worker with its models loaded is expected to be free soon."
         return Explanation("warm_worker", reason, status.waits_for_warm_ms)
     if status.busy >= status.workers:
         ahead = status.place - 1
-        who = "It is next" if ahead == 0 else f"{plural(ahead, 'run is', 'runs are')} before it"
-        pool, count = status.pool, status.workers
-        busy = f"the one worker of {pool} is busy" if count == 1 else f"all {count} workers of {pool} are busy"
-        return Explanation("queue", f"{who}, and {busy}.", expected)
-    return Explanation("hand_out", "It is about to be handed out.", 0)
+        who = "It is next" if ahead == 0 else f"{plural(ahead, 'run is', 'runs are')} ahead of it"
+        busy = "the only worker" if status.workers == 1 else f"all {status.workers} workers"
+        verb = "is" if status.workers == 1 else "are"
+        return Explanation("queue", f"{who}, and {busy} of pool {status.pool} {verb} busy.", expected)
+    return Explanation("hand_out", "It is about to be assigned to a worker.", 0)
 
 
 def _expected_ms(status: QueueStatus) -> int | None:

@@ -53,7 +53,9 @@ class AccountData:
         """Retires the account at once; maintenance erases its data once its runs have stopped."""
         account = request.account
         if text_of(await request.form(), "name") != account.name:
-            raise PageError("This is not the account's name.", hint=f"Write '{account.name}' to delete it.", status=403)
+            raise PageError(
+                "The name does not match.", hint=f"Enter '{account.name}' to delete the account.", status=403
+            )
         await self._db.write(accounts.retire, account.id, now_ms())
         self._auth.forget()
         for run_id in await self._db.read(runs.unfinished, account.id):

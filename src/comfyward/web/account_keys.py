@@ -35,10 +35,10 @@ class AccountKeys:
         form, now = await request.form(), now_ms()
         name, days = text_of(form, "name", 200), text_of(form, "days", 10)
         if not name:
-            raise PageError("A key needs a name, so that you know later what it is for.")
+            raise PageError("Enter a name for the key.")
         lasts_days = whole_number(days, least=1, most=MAX_DAYS)
         if days and lasts_days is None:
-            raise PageError("A key can last 1 to 3650 days.")
+            raise PageError(f"A key can be valid for 1 to {MAX_DAYS} days.")
         expires_at = None if lasts_days is None else now + lasts_days * DAY_MS
         created = await self._db.write(accounts.create_key, request.account.id, name, now, expires_at)
         return await self._page(request, created)

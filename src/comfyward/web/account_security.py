@@ -34,7 +34,7 @@ class AccountSecurity:
         form, account = await request.form(), request.account
         current = await self._password_hash(account.name)
         if current and not await asyncio.to_thread(is_password, text_of(form, "old"), current):
-            return await self._page(request, "The present password is not right.", 403)
+            return await self._page(request, "The current password is incorrect.", 403)
         try:
             hashed = await asyncio.to_thread(hash_password, text_of(form, "new"))
         except InvalidPassword as error:

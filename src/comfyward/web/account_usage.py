@@ -89,7 +89,7 @@ class AccountUsage:
 def _group(request: PageRequest) -> str:
     by = request.query("by", "accelerator")
     if by not in GROUPS:
-        raise PageError(f"Usage is grouped by {', '.join(GROUPS)}.")
+        raise PageError(f"Usage can be grouped by {', '.join(GROUPS)}.")
     return by
 
 

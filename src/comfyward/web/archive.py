@@ -1,4 +1,4 @@
-"""Files as one ZIP, made while it is sent: nothing of it lies on disk or whole in memory."""
+"""ZIP files, written as they are sent: neither on disk nor in memory as a whole."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Member = tuple[str, AsyncIterator[bytes]]
 
 
 class _Outgoing(io.RawIOBase):
-    """What the ZIP writer has written and nobody has taken yet."""
+    """The bytes that the ZIP writer has written and that have not been sent yet."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -30,11 +30,11 @@ class _Outgoing(io.RawIOBase):
 
 
 async def zip_of(members: AsyncIterator[Member]) -> AsyncIterator[bytes]:
-    """The pieces of a ZIP with these members, stored as they are: pictures and videos are packed already."""
+    """The chunks of a ZIP with these members, uncompressed: images and videos are compressed already."""
     outgoing = _Outgoing()
     with zipfile.ZipFile(outgoing, "w", zipfile.ZIP_STORED) as archive:
         async for name, pieces in members:
-            about = zipfile.ZipInfo(name.replace("\\", "_"), time.gmtime()[:6])  # which Windows takes for a folder
+            about = zipfile.ZipInfo(name.replace("\\", "_"), time.gmtime()[:6])  # Windows reads a backslash as a folder
             with archive.open(about, "w", force_zip64=True) as member:
                 async for piece in pieces:
                     member.write(piece)
@@ -43,5 +43,5 @@ async def zip_of(members: AsyncIterator[Member]) -> AsyncIterator[bytes]:
 
 
 async def whole(data: bytes) -> AsyncIterator[bytes]:
-    """Bytes that are here already, as the pieces of a member."""
+    """Bytes as the only chunk of a member."""
     yield data

@@ -1,4 +1,4 @@
-"""The website's own files: scripts, styles and pictures, in memory, each under an address that names its content."""
+"""The website's scripts, styles and icons, in memory. Their URLs contain a digest of their content."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Asset:
 
 
 class Assets:
-    """Reads everything below static/ once."""
+    """Reads all files below static/ once."""
 
     def __init__(self) -> None:
         files = (path for path in STATIC.rglob("*") if path.is_file() and path.suffix in (".js", ".css", ".svg"))
         self._assets = {path.relative_to(STATIC).as_posix(): _asset(path) for path in files}
 
     def url(self, name: str) -> str:
-        """Where a browser gets a file; it keeps it until the file changes."""
+        """The URL of a file, which browsers cache until the file changes."""
         return f"/static/{self._assets[name].digest}/{name}"
 
     def routes(self) -> list[Route]:

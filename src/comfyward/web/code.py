@@ -41,7 +41,9 @@ class ApiCode:
     async def show_of_workflow(self, request: PageRequest) -> Response:
         workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
         if workflow.graph is None:
-            raise PageError("There is nothing to run yet.", hint="Open it in the editor: it saves by itself.")
+            raise PageError(
+                "This workflow has nothing to run yet.", hint="Open it in the editor; changes are saved automatically."
+            )
         values = await self._values(request, workflow.id, workflow.graph, accelerator=workflow.accelerator)
         if request.is_partial:
             return request.render("code.part.html", **values)

@@ -38,7 +38,7 @@ class ComfyUITemplates:
         """The editor's graph of a template, as JSON. Raises PageError."""
         path = self._folder / f"{name}.json" if self._folder is not None else None
         if path is None or path.parent != self._folder or not path.is_file():
-            raise PageError(f"There is no template '{name}'.", status=404)
+            raise PageError(f"Template '{name}' was not found.", status=404)
         return path.read_text()
 
     @functools.cached_property

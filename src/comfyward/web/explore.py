@@ -48,7 +48,7 @@ class Explore:
         workflow = await self._db.lookup(workflows.visible, request.account.id, request["workflow_id"])
         output = formatting.cover(await self._db.read(workflows.newest_result, workflow.id))
         if output is None:
-            raise PageError("This workflow has no picture yet.", status=404)
+            raise PageError("This workflow has no image yet.", status=404)
         response = await self._contents.thumbnail(output["digest"])
         response.headers["Cache-Control"] = "private, max-age=60"  # the next run has another one
         return response

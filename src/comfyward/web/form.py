@@ -55,7 +55,9 @@ class Forms:
     async def run(self, request: PageRequest) -> Response:
         workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
         if workflow.graph is None:
-            raise PageError("There is nothing to run yet.", hint="Open it in the editor: it saves by itself.")
+            raise PageError(
+                "This workflow has nothing to run yet.", hint="Open it in the editor; changes are saved automatically."
+            )
         form = await request.form()
         prompt = _filled(form, workflow.graph, await self._inputs.of(request.account.id, workflow.graph))
         accelerator = text_of(form, "accelerator", 60) or workflow.accelerator

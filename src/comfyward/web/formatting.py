@@ -1,4 +1,4 @@
-"""How pages say things: sizes, times, durations, states. All are filters of the templates."""
+"""Display formats of sizes, times, durations and states; the filters of the templates."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def span(milliseconds: float | None) -> str:
 
 
 def time(time_ms: int | None) -> Markup:
-    """A moment; the browser shows it in its reader's zone."""
+    """A time in UTC; a script shows it in the browser's time zone."""
     if time_ms is None:
         return Markup("never")
     text = iso(time_ms) or ""
@@ -52,14 +52,14 @@ def time(time_ms: int | None) -> Markup:
 def credits(amount: float | None) -> str:
     if amount == 1:
         return "1 credit"
-    return "nothing" if not amount else f"{amount:,.2f} credits" if amount < 100 else f"{amount:,.0f} credits"
+    return "0 credits" if not amount else f"{amount:,.2f} credits" if amount < 100 else f"{amount:,.0f} credits"
 
 
 def state(run: Run) -> str:
-    """What a person calls the state of a run."""
+    """The display name of a run's state."""
     match run.state:
         case State.ASSIGNED:
-            return "fetching files" if run.files and run.staged_at is None else "next in line"
+            return "fetching files" if run.files and run.staged_at is None else "waiting for GPU"
         case State.SUCCEEDED:
             return "done"
         case State.FAILED:
@@ -76,7 +76,7 @@ _FAILED = {
 
 
 def output_url(run: Run, name: str) -> str:
-    """Where an output is, for a browser that is logged in."""
+    """The path of an output, for a browser that is logged in."""
     return quote(f"{API_PREFIX}/view/workflows/{run.workflow_id}/output/{run.id}/{name}")
 
 
@@ -85,13 +85,13 @@ def thumbnail_url(run: Run, name: str) -> str:
 
 
 def cover(run: Run | None) -> dict[str, Any] | None:
-    """The output that stands for a run: its first picture, else its first video."""
+    """The output shown for a run in lists: its first image, else its first video."""
     outputs = [output for output in (run.outputs if run else ()) if has_thumbnail(output["content_type"])]
     return min(outputs, key=lambda output: medium(output["content_type"]) != "image", default=None)
 
 
 def medium(content_type: str) -> str:
-    """How an output is shown in place: image, video, audio, text, or file (a download)."""
+    """The way to show an output: image, video, audio, text, or file (a download)."""
     kind = content_type.partition("/")[0]
     if kind == "image" and "svg" not in content_type:
         return "image"
@@ -101,8 +101,8 @@ def medium(content_type: str) -> str:
 
 
 def with_article(name: str) -> str:
-    """an L4, a T4: as an abbreviation is spoken."""
-    return f"{'an' if name[:1] in 'AEFHILMNORSX' else 'a'} {name}"
+    """an image, an L4, a T4: abbreviations as they are spoken."""
+    return f"{'an' if name[:1] in 'aeioAEFHILMNORSX' else 'a'} {name}"
 
 
 FILTERS: dict[str, Callable[..., Any]] = {

@@ -1,8 +1,8 @@
-"""What somebody means by one press of a button is done once.
+"""Idempotent forms: one press of a button acts once.
 
-Each form of the website carries an intent: a random text that stays the same while the form does (static/intent.js). A
-double click, a page that is loaded again and a request repeated after its connection broke bring the same intent with
-the same contents, and get the first one's answer. Runs carry the intent into their row, where it outlives this server.
+Each form carries an intent: a random text that stays the same as long as the form does (static/intent.js). A double
+click, a reload and a retry after a lost connection send the same intent with the same contents, and get the response to
+the first request. Runs store the intent as their idempotency key, so it survives a restart of the server.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Act = Callable[[], Coroutine[Any, Any, Response]]
 
 
 def intent_of(form: FormData, owner: str, address: str) -> str | None:
-    """A name for what a form asks for, from its intent and all it holds; None for one that carries no intent."""
+    """A hash of a form's intent, owner, URL and fields; None for a form without an intent."""
     intent = form.get(FIELD)
     if not isinstance(intent, str) or not 0 < len(intent) <= LONGEST:
         return None
@@ -35,13 +35,13 @@ def intent_of(form: FormData, owner: str, address: str) -> str | None:
 
 
 class Intents:
-    """The answers to intents, for a while. What failed is forgotten: it may be tried again."""
+    """The responses to recent intents. Failed ones are forgotten, so that they can be retried."""
 
     def __init__(self) -> None:
         self._answers: OrderedDict[str, tuple[float, asyncio.Task[Response]]] = OrderedDict()
 
     async def once(self, intent: str, act: Act) -> Response:
-        """The answer of the first act with this intent. It goes on when whoever asked first has hung up."""
+        """The response of the first act with this intent. The act continues if its first client disconnects."""
         self._forget_old()
         known = self._answers.get(intent)
         if known is None:
@@ -65,7 +65,7 @@ class Intents:
             if began_at > since and len(self._answers) < MAX_REMEMBERED:
                 return
             if not task.done():
-                return  # it is somebody's answer yet
+                return  # a client still waits for it
             del self._answers[intent]
 
 

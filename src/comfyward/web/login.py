@@ -36,8 +36,8 @@ class FailedLogins:
         since = time.monotonic() - WITHIN_S
         recent = [at for at in self.times.get(origin, ()) if at > since]
         if len(recent) >= TRIES:
-            hint = "Wait a quarter of an hour, or ask an admin for a one-time link."
-            raise PageError("There were too many failed logins with this name.", hint, status=429)
+            hint = "Try again in 15 minutes, or ask an admin for a one-time link."
+            raise PageError("Too many failed login attempts.", hint, status=429)
 
     def add(self, origin: str) -> None:
         if len(self.times) >= MAX_REMEMBERED:
@@ -78,7 +78,7 @@ class Login:
             account = await self._account(name, password)
         if account is None:
             self._failed.add(origin)
-            problem = "Name or password is not right."
+            problem = "Incorrect name or password."
             return request.render("login.html", 401, next=_own_path(back), name=name, problem=problem)
         self._failed.clear(origin)
         return await begin_session(self._db, request, account, _own_path(back))
@@ -114,7 +114,7 @@ class Login:
             return await self._db.lookup(sessions.link_owner, request["token"], now_ms())
         except NotFound as error:
             raise PageError(
-                "This link was used before or has expired.", "Ask an admin for another.", status=404
+                "This link has already been used or has expired.", "Ask an admin for a new one.", status=404
             ) from error
 
     async def _account(self, name: str, password: str) -> Account | None:

@@ -78,7 +78,8 @@ class NewWorkflows:
         upload = (await request.form()).get("file")
         if not isinstance(upload, UploadFile) or not upload.filename:
             raise PageError(
-                "There is no file.", hint="Drop a workflow that ComfyUI exported, or a PNG, WEBP or MP4 that it made."
+                "No file was selected.",
+                hint="Choose a workflow exported from ComfyUI, or a PNG, WEBP or MP4 that it saved.",
             )
         name = Path(upload.filename)
         graphs = await graphs_in(name, await upload.read())
@@ -87,7 +88,7 @@ class NewWorkflows:
         return request.redirect(f"/workflows/{workflow.id}")
 
     async def _lacking_models(self, account_id: str) -> dict[str, list[Advice]]:
-        """What has to be added before each starter with a model can run."""
+        """The missing models of each starter."""
         graphs = {key: json_text(starter.graph()) for key, starter in STARTERS.items() if starter.model}
         return {key: await self._inputs.lacking(account_id, graph) for key, graph in graphs.items()}
 

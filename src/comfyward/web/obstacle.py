@@ -42,7 +42,7 @@ def _without_graph(editor_graph: str | None) -> Obstacle | None:
         return None
     if all(node.get("mode") not in ACTIVE_MODES for node in nodes if isinstance(node, dict)):
         return Obstacle("every node is muted or bypassed")
-    return Obstacle("the editor finds nothing in it to run")
+    return Obstacle("the editor found nothing to run")
 
 
 def _refused(error: ComfywardError) -> Obstacle:

@@ -32,7 +32,7 @@ try:
     from joserfc import jwt
     from joserfc.errors import JoseError
     from joserfc.jwk import KeySet
-except ImportError:  # the extra is not installed: the routes say so
+except ImportError:  # the extra is not installed
     KeySet = None  # type: ignore[assignment,misc]
 
 log = logging.getLogger(__name__)
@@ -99,8 +99,8 @@ class OidcLogin:
         except (ValueError, KeyError, TypeError):
             is_ours = False
         if not is_ours or not request.query("code"):
-            hint = request.query("error_description") or "Begin again at the login page."
-            raise PageError("Your organization did not let you in.", hint=hint[:300], status=403)
+            hint = request.query("error_description") or "Start again from the login page."
+            raise PageError("Your organization refused the login.", hint=hint[:300], status=403)
         claims = await self._claims(request, flow)
         account = await self._db.write(_account_of, claims, self._provider.signup)
         response = await begin_session(self._db, request, account, HOME)
@@ -111,9 +111,9 @@ class OidcLogin:
     def _provider(self) -> Provider:
         """Raises PageError if none is configured, SetupFailed if the extra is not installed."""
         if self._configured is None:
-            raise PageError("Login with your organization is not set up here.", status=404)
+            raise PageError("Login with your organization is not configured.", status=404)
         if KeySet is None:
-            raise SetupFailed("Login by OpenID Connect is not installed.", hint="pip install 'comfyward[oidc]'")
+            raise SetupFailed("OpenID Connect support is not installed.", hint="pip install 'comfyward[oidc]'")
         return self._configured
 
     async def _discovery(self) -> dict[str, Any]:
@@ -154,14 +154,12 @@ def _account_of(conn: Connection, claims: dict[str, Any], signup: bool) -> Accou
         return accounts.by_identity(conn, identity)
     except NotFound:
         if not signup:
-            raise PageError("You have no account here.", hint="Ask an admin for one.", status=403) from None
+            raise PageError("You do not have an account.", hint="Ask an admin for one.", status=403) from None
     name = str(claims.get("email") or claims.get("preferred_username") or claims["sub"])[:200]
     try:
         made = accounts.create(conn, name, "member", None, now_ms())
     except Conflict as error:
-        raise PageError(
-            f"There is an account named '{name}' already, which is not yours.", hint="Ask an admin.", status=409
-        ) from error
+        raise PageError(f"The name '{name}' is taken by another account.", hint="Ask an admin.", status=409) from error
     accounts.set_identity(conn, made.id, identity)
     return made
 
@@ -178,7 +176,7 @@ def _challenge(verifier: str) -> str:
 def _rejected(why: str) -> PageError:
     """Logs the reason; the user can only try again."""
     log.warning("the identity provider's response was rejected: %s", why, extra={"action": "oidc_refused"})
-    return PageError("Login with your organization did not work. Try again, or ask an admin.", status=403)
+    return PageError("Login with your organization failed. Try again, or contact an admin.", status=403)
 
 
 async def _json(method: str, url: str, **more: Any) -> dict[str, Any]:

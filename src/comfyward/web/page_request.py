@@ -94,7 +94,7 @@ class PageRequest:
     async def form(self) -> FormData:
         """The submitted fields. Raises PageError if the form is too large."""
         if whole_number(self.http.headers.get("content-length", ""), most=self.form_limit_bytes) is None:
-            raise PageError(f"That is too large: at most {formatting.size(self.form_limit_bytes)} fit.", status=413)
+            raise PageError(f"This is too large. The limit is {formatting.size(self.form_limit_bytes)}.", status=413)
         return await self.http.form(max_files=1, max_fields=2000)
 
     def render(self, template: str, status: int = 200, **values: Any) -> Response:
@@ -118,5 +118,5 @@ def text_of(form: FormData, name: str, longest: int = 2000, label: str | None = 
     """A text field, stripped of surrounding whitespace. Raises PageError naming the field by its label."""
     value = form.get(name, "")
     if not isinstance(value, str) or len(value) > longest:
-        raise PageError(f"{(label or name).capitalize()} is too long: at most {longest:,} characters fit.")
+        raise PageError(f"{(label or name).capitalize()} must be at most {longest:,} characters.")
     return value.strip()

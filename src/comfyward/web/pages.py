@@ -56,7 +56,7 @@ class Pages:
             if request.session_caller is None and page.access is not Access.EVERYONE:
                 return _login_first(request)
             if page.access is Access.ADMINS and not request.account.is_admin:
-                raise PageError("This page is for admins.", status=403)
+                raise PageError("Only admins can open this page.", status=403)
             return await (self._once(page, request) if page.method == "POST" else page.handler(request))
         except ClientDisconnect:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -66,7 +66,7 @@ class Pages:
             return _problem(request, InvalidRequest(str(error.detail)))
         except Exception:
             log.exception("a page failed", extra={"action": "request_failed"})
-            return _problem(request, ComfywardError("A page failed."))
+            return _problem(request, ComfywardError("Internal error."))
 
     async def _once(self, page: Page, request: PageRequest) -> Response:
         """Performs what one press of a button asks for, once."""

@@ -105,7 +105,7 @@ def _before(cursor: str) -> tuple[int, str] | None:
     try:
         return moment_of(cursor) if cursor else None
     except InvalidCursor as error:
-        raise PageError("The address of this page is not complete.") from error
+        raise PageError("The link to this page is invalid.") from error
 
 
 def _day(text: str) -> int | None:
@@ -115,5 +115,5 @@ def _day(text: str) -> int | None:
     try:
         day = datetime.date.fromisoformat(text)
     except ValueError as error:
-        raise PageError(f"'{text[:40]}' is not a date.", hint="Write it as 2026-11-30.") from error
+        raise PageError(f"'{text[:40]}' is not a valid date.", hint="Use the format YYYY-MM-DD.") from error
     return int(datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp() * 1000)

@@ -98,7 +98,7 @@ class RunActions:
     async def download(self, request: PageRequest) -> Response:
         run = await self._db.lookup(runs.get, request.account.id, request["run_id"])
         if not run.outputs:
-            raise PageError("The run has left no files.", status=409)
+            raise PageError("This run has no outputs.", status=409)
         headers = {**HEADERS, "Content-Disposition": disposition("attachment", f"{run.id}.zip")}
         return streamed(request.http, zip_of(self._outputs(run)), headers=headers, media_type="application/zip")
 
@@ -113,7 +113,7 @@ class RunActions:
     async def delete(self, request: PageRequest) -> Response:
         run = await self._db.lookup(runs.get, request.account.id, request["run_id"])
         if not run.state.is_final:
-            raise PageError("The run is not over yet.", hint="Cancel it first.", status=409)
+            raise PageError("This run has not finished.", hint="Cancel it first.", status=409)
         await self._db.write(runs.remove, request.account.id, run.id, now_ms())
         return request.redirect(f"/workflows/{run.workflow_id}")
 

@@ -1,6 +1,6 @@
-"""Programs that make exactly one run, in each way to call the API. Pure.
+"""Programs that submit one run, for each way to call the API. Pure.
 
-Inputs that change from run to run become variables at a program's top; secrets are read from the environment.
+Inputs that change from run to run are variables at the top; secrets are read from the environment.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Language = Literal["bash", "javascript", "python"]
 
 @dataclass(frozen=True)
 class Variable:
-    """A value that a program names instead of writing it down; `secret` ones come from the environment."""
+    """A value that a program refers to by name; `secret` ones come from the environment."""
 
     name: str
     secret: bool = False
@@ -26,26 +26,26 @@ class Variable:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a program needs to make a run: `prompt` and `files` with Variables where values change."""
+    """The submission of a run: `prompt` and `files` contain Variables where values change."""
 
     base_url: str
     workflow_id: str
     prompt: Mapping[str, Any]
-    variables: Mapping[str, Any] = field(default_factory=dict)  # by name, with the values that they have now
+    variables: Mapping[str, Any] = field(default_factory=dict)  # current values by name
     files: Mapping[str, Any] = field(default_factory=dict)
-    stored: Mapping[str, str] = field(default_factory=dict)  # digests of those of the files that the server has
+    stored: Mapping[str, str] = field(default_factory=dict)  # digests of the files that are on the server, by path
     accelerator: str | None = None
     webhook: str | None = None
 
     def body(self) -> dict[str, Any]:
-        """The request's body."""
+        """The body of the request."""
         optional = {"files": self.files, "accelerator": self.accelerator, "webhook": self.webhook}
         return {"prompt": self.prompt, **{name: value for name, value in optional.items() if value}}
 
 
 @dataclass(frozen=True)
 class Snippet:
-    """A program. `needs` says what has to be installed for it."""
+    """A program. `needs` is what has to be installed."""
 
     id: str
     title: str
@@ -55,7 +55,7 @@ class Snippet:
 
 
 def snippets(recipe: Recipe) -> list[Snippet]:
-    """The same run in every way."""
+    """The same submission in every language."""
     return [
         Snippet("curl", "curl", "bash", "curl", _curl(recipe)),
         Snippet("javascript", "JavaScript", "javascript", "Node.js 18 or newer, as an ES module", _javascript(recipe)),
@@ -66,8 +66,8 @@ def snippets(recipe: Recipe) -> list[Snippet]:
 
 
 def variable_names(inputs: Sequence[tuple[str, str, str]]) -> dict[str, str]:
-    """A name that is good in every language for each (key, input name, node's name): `seed`, or `seed_second` where two
-    share one.
+    """A variable name, valid in every language, for each (key, input name, node's name); the node's name is added where
+    two inputs share a name.
 
     >>> variable_names([("3.seed", "seed", "KSampler"), ("6.text", "text", "Positive"), ("7.text", "text", "Negative")])
     {'3.seed': 'seed', '6.text': 'text_positive', '7.text': 'text_negative'}
@@ -99,12 +99,12 @@ _RESERVED = (
     "in",
     "is",
     "lambda",
-    "answer",
+    "response",
 )
 
 
 def literal(value: Any, names: Callable[[Variable], str], python: bool = False, indent: int = 0) -> str:
-    """A value as JavaScript (which is JSON) or Python, with variables by name; short lists stay on one line."""
+    """A value as JavaScript (that is, JSON) or Python, with variables by name and lists on one line."""
     match value:
         case Variable():
             return names(value)
@@ -125,7 +125,7 @@ def literal(value: Any, names: Callable[[Variable], str], python: bool = False, 
 
 
 def _curl(recipe: Recipe) -> str:
-    """Variables hold JSON; the body is a here-document in which the shell puts them."""
+    """Variables contain JSON, which the shell expands in a here-document."""
     names: dict[Variable, str] = {}
 
     def name(variable: Variable) -> str:
@@ -169,9 +169,9 @@ const headers = {{
 const body = {literal(recipe.body(), name)};
 
 async function call(address, options) {{
-  const answer = await fetch(address, {{ headers, ...options }});
-  const data = await answer.json();
-  if (!answer.ok) throw new Error(`${{data.message}} ${{data.hint ?? ""}}`);
+  const response = await fetch(address, {{ headers, ...options }});
+  const data = await response.json();
+  if (!response.ok) throw new Error(`${{data.message}} ${{data.hint ?? ""}}`);
   return data;
 }}
 
@@ -194,13 +194,13 @@ import requests
 headers = {{"Authorization": f"Bearer {{os.environ['COMFYWARD_API_KEY']}}"}}
 body = {literal(recipe.body(), _python_name, python=True)}
 
-answer = requests.post(url, json=body, headers=headers, timeout=60)
-answer.raise_for_status()
-run = answer.json()
+response = requests.post(url, json=body, headers=headers, timeout=60)
+response.raise_for_status()
+run = response.json()
 while run.get("status") not in ("COMPLETED", "ERROR", "INSUFFICIENT_CREDIT"):
-    answer = requests.get(f"{{url}}/{{run['id']}}", params={{"wait": 60}}, headers=headers, timeout=90)
-    answer.raise_for_status()
-    run = answer.json()
+    response = requests.get(f"{{url}}/{{run['id']}}", params={{"wait": 60}}, headers=headers, timeout=90)
+    response.raise_for_status()
+    run = response.json()
 
 if run["status"] != "COMPLETED":
     raise SystemExit(run["error"]["message"])
@@ -234,14 +234,14 @@ with Client("{recipe.base_url}", os.environ["COMFYWARD_API_KEY"]) as comfyward:
 
 
 def _sdk(recipe: Recipe) -> str:
-    """Comfy API v2 has no field for files or an accelerator: files that a run brought by URL are found by their names
-    from then on, stored ones once they are files of the account, and its runs go to the default workflow."""
-    note = "# Files that an earlier run brought by URL are found by their names.\n" if recipe.files else ""
+    """Comfy API v2 has no field for files or an accelerator, and its runs belong to the default workflow. Graphs find
+    files that an earlier run brought by URL by name, and stored files once they belong to the account."""
+    note = "# Files that an earlier run downloaded are found by name.\n" if recipe.files else ""
     naming, imports = "", ""
     if recipe.stored:
         imports = "import json\n"
         naming = f"""
-# The run's own files become files of your account, which graphs find by their names.
+# Add the run's own files to your account, so that graphs find them by name.
 headers = {{"Authorization": f"Bearer {{os.environ['COMFYWARD_API_KEY']}}", "Content-Type": "application/json"}}
 for path, digest in {literal(dict(recipe.stored), _python_name, python=True)}.items():
     named = json.dumps({{"path": path, "digest": digest}}).encode()

@@ -10,7 +10,7 @@ from comfyward.ids import new_id
 from comfyward.web import formatting
 from comfyward.web.assets import Assets
 from comfyward.web.failures import advices_on
-from comfyward.web.problems import SENTENCES, field_id, noun_of
+from comfyward.web.problems import SENTENCES, field_id, file_kind
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -32,7 +32,8 @@ def page_templates(assets: Assets, *, has_oidc: bool) -> Environment:
         formatting=formatting,
         has_oidc=has_oidc,
         new_intent=new_id,
-        noun_of=noun_of,
+        file_kind=file_kind,
+        with_article=formatting.with_article,
         sentences=SENTENCES,
     )
     return environment

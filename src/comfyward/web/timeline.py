@@ -1,4 +1,4 @@
-"""A run's way as phases with durations. Pure."""
+"""The timeline of a run: its stages with durations. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from comfyward.runs.run import Run
 from comfyward.runs.stages import stages_of
 
-SHOWN = {"queue": "queued", "stage": "files", "line": "next in line", "execute": "executing", "collect": "saving"}
+SHOWN = {"queue": "queued", "stage": "files", "line": "waiting for GPU", "execute": "executing", "collect": "saving"}
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of a run. `duration_ms` is None for what has not begun; `part` is its share in percent."""
+    """One stage of a run. `duration_ms` is None before it begins; `part` is its share of the time in percent."""
 
     name: str
     duration_ms: int | None
@@ -21,13 +21,13 @@ class Phase:
 
 
 def phases(run: Run, now: int) -> list[Phase]:
-    """queued, files, next in line, executing, saving: of the last attempt, up to now for a run that is on its way.
+    """The stages of the last attempt, up to now for a run that has not finished.
 
-    A run that found the GPU free was not in line.
+    A run that did not wait for its GPU has no stage for that.
     """
     begun = {stage.name: max(0, stage.end - stage.begin) for stage in stages_of(run, now)}
     if run.run_time_ms is None:
-        begun.pop("collect", None)  # nobody knows yet when it begins, or whether it ever did
+        begun.pop("collect", None)  # unknown until the worker reports the end of execution
     current = None if run.state.is_final else list(begun)[-1]
     whole = sum(begun.values()) or 1
     return [

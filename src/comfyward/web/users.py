@@ -38,7 +38,7 @@ class Users:
         form = await request.form()
         name = text_of(form, "name", 200)
         if not name:
-            raise PageError("A user needs a name.")
+            raise PageError("Enter a name for the user.")
         account, token = await self._db.write(_invite, name, _role(form), _credit_limit(form))
         return await self._page(request, account, token)
 
@@ -90,5 +90,5 @@ def _credit_limit(form: FormData) -> float | None:
     except ValueError:
         limit = -1
     if not 0 <= limit < 1e15:
-        raise PageError(f"'{text}' is not a number of credits.", hint="Leave it empty for no limit.")
+        raise PageError(f"'{text}' is not a valid credit limit.", hint="Leave it empty for no limit.")
     return limit

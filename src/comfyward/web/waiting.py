@@ -12,6 +12,6 @@ def waiting_text(pool: str, forecast: QueueForecast | None) -> str | None:
         return None
     found = forecast.explanation
     if found.waits_for == "worker":
-        return f"starting {formatting.with_article(pool)}…"
+        return f"Starting {formatting.with_article(pool)}…"
     soon = f" Expected to start in {formatting.span(found.expected_in_ms)}." if found.expected_in_ms else ""
-    return f"place {forecast.place} in the queue of {pool}. {found.reason}{soon}"
+    return f"Position {forecast.place} in the queue of {pool}. {found.reason}{soon}"

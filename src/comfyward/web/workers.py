@@ -36,7 +36,7 @@ class Workers:
     async def show_log(self, request: PageRequest) -> Response:
         text = await self._logs.get(request["worker_id"], LOG_TIMEOUT_S)
         if text is None:
-            raise PageError("The worker did not send its log.", "It may be starting, or gone: try again.", status=404)
+            raise PageError("The worker did not send its log.", "It may be starting or offline. Try again.", status=404)
         return request.render("log.part.html", text=text)
 
     async def create_token(self, request: PageRequest) -> Response:

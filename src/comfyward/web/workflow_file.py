@@ -15,7 +15,7 @@ from comfyward.store.rows import text_of as json_text
 from comfyward.web.problems import PageError
 from comfyward.workflows.graph import parse_graph
 
-EXPORT = "Export it from ComfyUI anew, with File > Export."
+EXPORT = "Export it from ComfyUI again with File > Export."
 MEDIA_SUFFIXES = (".png", ".webp", ".mp4", ".webm", ".mkv")
 
 
@@ -28,7 +28,7 @@ def _in_json(data: bytes) -> dict[str, str]:
     try:
         found = read_answer(data)
     except NOT_JSON as error:
-        raise PageError("This file cannot be read.", hint=EXPORT) from error
+        raise PageError("This file could not be read.", hint=EXPORT) from error
     if isinstance(found, dict) and isinstance(found.get("nodes"), list):
         return {"editor_graph": json_text(found)}
     if isinstance(found, dict) and isinstance(found.get("prompt"), dict):
@@ -36,7 +36,7 @@ def _in_json(data: bytes) -> dict[str, str]:
     try:
         parse_graph(found)
     except InvalidGraph as error:
-        raise PageError("This file holds no workflow of ComfyUI's.", hint=EXPORT) from error
+        raise PageError("This file does not contain a ComfyUI workflow.", hint=EXPORT) from error
     return {"graph": json_text({node_id: _node(node) for node_id, node in found.items()})}
 
 
@@ -57,6 +57,6 @@ async def _in_media(name: Path, data: bytes) -> dict[str, str]:
         except ComfywardError:
             continue  # another program's metadata under the same name
     if not graphs:
-        hint = "Pictures keep their workflow only when they are saved by ComfyUI and not changed since."
-        raise PageError(f"'{name.name}' carries no workflow of ComfyUI's.", hint=hint)
+        hint = "ComfyUI embeds the workflow in images it saves; editing or converting an image removes it."
+        raise PageError(f"'{name.name}' does not contain a ComfyUI workflow.", hint=hint)
     return graphs

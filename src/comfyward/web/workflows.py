@@ -74,7 +74,7 @@ class Workflows:
         form = await request.form()
         name = text_of(form, "name", 200)
         if not name:
-            raise PageError("A workflow needs a name.")
+            raise PageError("Enter a name for the workflow.")
         tags = [tag.strip() for tag in text_of(form, "tags").split(",") if tag.strip()]
         values = {
             "name": name,

@@ -63,7 +63,7 @@ def enter(browser: Browser) -> Iterator[Enter]:
         page.on("console", heard)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(stack.login_link(account))
-        page.get_by_role("button", name="Enter").click()
+        page.get_by_role("button", name="Continue").click()
         page.wait_for_url("**/workflows")
         return page
 

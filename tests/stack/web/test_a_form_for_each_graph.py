@@ -16,10 +16,10 @@ def test_the_owner_chooses_inputs_and_a_visitor_fills_them_in(real: Stack, enter
     made = client.http.post("/api/v1/workflows", json={"name": "Poster", "prompt": picture()}).json()["id"]
     page.goto(f"/workflows/{made}")
 
-    page.get_by_role("link", name="Choose inputs").click()
+    page.get_by_role("link", name="Edit form").click()
     page.get_by_label("Show EmptyImage: height").uncheck()
     page.get_by_label("Show EmptyImage: batch size").check()
-    page.get_by_label("Name of EmptyImage: width").fill("How wide?")
+    page.get_by_label("Label of EmptyImage: width").fill("How wide?")
     page.get_by_role("button", name="Save").click()
 
     page.get_by_label("How wide?").fill("80")
@@ -47,7 +47,7 @@ def test_a_picture_of_ones_own(real: Stack, enter: Enter, account: str, tmp_path
 
     page.goto(f"/workflows/{made}")
     page.locator(".drop.small input[type=file]").set_input_files(tmp_path / "my photo.png")
-    page.get_by_role("status").get_by_text("my photo.png is here.").wait_for()
+    page.get_by_role("status").get_by_text("my photo.png was uploaded.").wait_for()
     page.get_by_role("button", name="Run", exact=True).click()
 
     page.locator("figcaption", has_text="50 \u00d7 30").wait_for()
@@ -62,8 +62,8 @@ def test_what_cannot_be_is_said_and_nothing_typed_is_lost(real: Stack, enter: En
     page.goto(f"/workflows/{made}")
     page.get_by_role("button", name="Run", exact=True).click()
 
-    page.locator("#problems", has_text="gone.png is not here. Choose another picture for Load Image.").wait_for()
-    page.locator("#problems").get_by_role("link", name="Choose a picture").click()
+    page.locator("#problems", has_text="gone.png was not found. Choose another image for Load Image.").wait_for()
+    page.locator("#problems").get_by_role("link", name="Choose an image").click()
     assert page.evaluate("document.querySelector(':target').name") == "value:1.image"
     assert page.url.partition("#")[0].endswith(f"/workflows/{made}")
     assert client.http.get("/api/v1/runs").json() == []
@@ -90,7 +90,7 @@ def test_a_picture_is_pasted(real: Stack, enter: Enter, account: str) -> None:
             document.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
         }"""
     )
-    page.get_by_role("status").get_by_text("pasted.png is here.").wait_for()
+    page.get_by_role("status").get_by_text("pasted.png was uploaded.").wait_for()
     page.get_by_role("button", name="Run", exact=True).click()
 
     page.locator("figcaption", has_text="20 \u00d7 10").wait_for()

@@ -21,7 +21,7 @@ PNG = bytes.fromhex(
 def make_key(page: Page) -> str:
     page.goto("/account")
     page.get_by_label("Name").fill("production")
-    page.get_by_role("button", name="Create a key").click()
+    page.get_by_role("button", name="Create key").click()
     key = page.locator("#new-key").inner_text()
     page.reload()
     return key
@@ -76,7 +76,7 @@ def test_each_language_makes_the_run_with_other_values(
     assert first["status"] == "COMPLETED", first
     key, own_python = make_key(page), sys.executable
     page.goto(f"/runs/{first['id']}/api")
-    page.get_by_text("Which inputs change?").click()
+    page.get_by_text("Inputs as variables").click()
     page.get_by_label("Save Image: filename prefix").check()
 
     for language, shown, suffix, command in (

@@ -24,8 +24,8 @@ def test_a_model_by_url(real: Stack, enter: Enter, account: str, site: Origin, t
     page.goto("/files")
     for name, folder in (("sd15", "checkpoints"), ("lora", "loras")):
         page.get_by_label("URL", exact=True).fill(f"{site.url}/mine-{name}.safetensors")
-        page.get_by_label("Folder below /models").fill(folder)
-        page.get_by_role("button", name="Fetch").click()
+        page.get_by_label("Folder in /models").fill(folder)
+        page.get_by_role("button", name="Import").click()
         page.locator("#files tr", has_text=f"/models/{folder}/mine-{name}.safetensors").wait_for()
 
     page.goto(f"/workflows/{workflow}/edit")
@@ -52,14 +52,14 @@ def test_what_cannot_be_fetched_says_why_and_can_be_tried_again(
 
     page.goto("/files")
     page.get_by_label("URL", exact=True).fill(f"{site.url}/login.safetensors")
-    page.get_by_label("Folder below /models").fill("loras")
-    page.get_by_role("button", name="Fetch").click()
+    page.get_by_label("Folder in /models").fill("loras")
+    page.get_by_role("button", name="Import").click()
     page.locator("#imports .failure", has_text="a web page instead of the file").wait_for()
     site.put("/login.safetensors", (8).to_bytes(8, "little") + b'{"a": 1}')
-    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("button", name="Retry").click()
 
     page.locator("#files tr", has_text="/models/loras/login.safetensors").wait_for()
 
     page.get_by_label("URL", exact=True).fill("http://10.0.0.1/x.safetensors")
-    page.get_by_role("button", name="Fetch").click()
-    page.locator("#problems", has_text="This address cannot be fetched.").wait_for()
+    page.get_by_role("button", name="Import").click()
+    page.locator("#problems", has_text="Invalid URL.").wait_for()

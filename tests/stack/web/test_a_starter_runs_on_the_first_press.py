@@ -15,7 +15,7 @@ from tests.stack.web.conftest import Enter
 
 def take(page: Page, title: str) -> None:
     page.goto("/workflows/new")
-    page.locator("form", has_text=title).get_by_role("button", name="Use it").click()
+    page.locator("form", has_text=title).get_by_role("button", name="Use starter").click()
     page.get_by_role("heading", name=title).wait_for()
 
 
@@ -71,7 +71,7 @@ def test_larger_and_sharper_with_its_sample_and_with_a_picture_of_ones_own(
     page.locator(".drop.small input[type=file]").set_input_files(
         {"name": "lighthouse.jpg", "mimeType": "image/png", "buffer": own.getvalue()}
     )
-    page.get_by_role("status").get_by_text("lighthouse.jpg is here.").wait_for()
+    page.get_by_role("status").get_by_text("lighthouse.jpg was uploaded.").wait_for()
     press_run(page)
     page.locator("figcaption", has_text="40 \u00d7 20").wait_for()
     take(page, "Larger and sharper")  # the sample does not take the place of one's own file
@@ -83,19 +83,19 @@ def test_a_starter_that_needs_a_model_says_so_before_and_leads_to_it(real: Stack
     page = enter(real, account)
     page.goto("/workflows/new")
     card = page.locator("form", has_text="Picture from words")
-    assert "v1-5-pruned-emaonly-fp16.safetensors is not here." in card.inner_text()
+    assert "v1-5-pruned-emaonly-fp16.safetensors was not found." in card.inner_text()
 
     take(page, "Picture from words")
     assert labels(page)[:2] == ["What to paint", "What to avoid"]
-    first = page.get_by_label("Before it can run")
-    assert "v1-5-pruned-emaonly-fp16.safetensors is not here." in first.inner_text()
+    first = page.get_by_label("Required before running")
+    assert "v1-5-pruned-emaonly-fp16.safetensors was not found." in first.inner_text()
     first.get_by_role("link", name="Upload").click()
-    assert page.get_by_label("Into").input_value() == "/models/checkpoints"
-    assert page.get_by_label("Under the name").input_value() == "v1-5-pruned-emaonly-fp16.safetensors"
+    assert page.get_by_label("Folder", exact=True).input_value() == "/models/checkpoints"
+    assert page.get_by_label("Name", exact=True).input_value() == "v1-5-pruned-emaonly-fp16.safetensors"
     page.go_back()
     first.get_by_role("link", name="Add by URL").click()
     assert page.get_by_label("URL", exact=True).input_value().endswith("/main/v1-5-pruned-emaonly-fp16.safetensors")
-    assert page.get_by_label("Folder below /models").input_value() == "checkpoints"
+    assert page.get_by_label("Folder in /models").input_value() == "checkpoints"
     assert page.locator("input[name=name]").input_value() == "v1-5-pruned-emaonly-fp16.safetensors"
 
     # Whoever presses Run all the same is led to the same address.
@@ -130,7 +130,7 @@ def test_equal_nodes_are_told_apart(real: Stack, enter: Enter, account: str, vie
     for name in ("EmptyImage 1: color", "EmptyImage 2: color", "Sky: color"):
         assert (page.get_by_text(name).first.text_content() or "").strip().startswith(name)
     if view == "api":
-        page.get_by_text("Which inputs change?").click()
+        page.get_by_text("Inputs as variables").click()
         for key in ("1.color", "2.color", "3.color"):
             page.locator(f"input[name=vary][value='{key}']").check()
         page.get_by_text("Python: requests").click()

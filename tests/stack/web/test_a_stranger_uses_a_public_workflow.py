@@ -58,8 +58,8 @@ def test_a_stranger_is_told_what_to_choose(real: Stack, enter: Enter, account: s
     page, browser = enter(real, friend), real.visitor(friend)
 
     page.goto(f"/explore/{shared}")
-    assert "rare-model.safetensors is not here." in page.get_by_label("Before it can run").inner_text()
-    page.get_by_role("button", name="Use this").click()
+    assert "rare-model.safetensors was not found." in page.get_by_label("Required before running").inner_text()
+    page.get_by_role("button", name="Use workflow").click()
     page.wait_for_url("**/workflows/*")
     copy = page.url.rpartition("/")[2]
 
@@ -72,18 +72,18 @@ def test_a_stranger_is_told_what_to_choose(real: Stack, enter: Enter, account: s
     assert copied["5"]["inputs"]["ckpt_name"] == "rare-model.safetensors"
     assert copied["1"]["inputs"]["image"] == copied["2"]["inputs"]["image"] == ""
 
-    first = page.get_by_label("Before it can run")
-    assert "rare-model.safetensors is not here." in first.inner_text()
+    first = page.get_by_label("Required before running")
+    assert "rare-model.safetensors was not found." in first.inner_text()
     assert first.get_by_role("link", name="Add by URL").is_visible()
     assert first.get_by_role("link", name="Upload").is_visible()
     picture = page.get_by_label("Load Image 1: image")
-    assert picture.evaluate("each => each.selectedOptions[0].textContent") == "Choose a picture"
+    assert picture.evaluate("each => each.selectedOptions[0].textContent") == "Choose an image"
     page.get_by_label("Load Checkpoint: ckpt name").select_option("house-tiny-sd15.safetensors")
     page.get_by_role("button", name="Run", exact=True).click()
 
     problems = page.locator("#problems")
-    problems.get_by_text("Choose a picture for Load Image 1.").wait_for()
-    assert "Choose a picture for Load Image 2." in problems.inner_text()
+    problems.get_by_text("Choose an image for Load Image 1.").wait_for()
+    assert "Choose an image for Load Image 2." in problems.inner_text()
     assert '"files"' not in problems.inner_text()
     assert browser.get("/api/v1/runs").json() == []
 
@@ -93,7 +93,7 @@ def test_a_stranger_is_told_what_to_choose(real: Stack, enter: Enter, account: s
         zone = page.locator(".drop.small").nth(field)
         mine = {"name": f"mine-{field}.png", "mimeType": "image/png", "buffer": data.getvalue()}
         zone.locator("input[type=file]").set_input_files(mine)
-        zone.get_by_text(f"mine-{field}.png is here.").wait_for()
+        zone.get_by_text(f"mine-{field}.png was uploaded.").wait_for()
     page.get_by_role("button", name="Run", exact=True).click()
     page.locator("figcaption", has_text="50 \u00d7 40").first.wait_for()
 
@@ -105,7 +105,7 @@ def test_a_public_page_leads_to_no_editor_but_the_visitors_own(real: Stack, acco
     visitor = real.visitor(f"{account}-friend")
 
     shown = visitor.get(f"/explore/{shared}").text
-    assert "FaceDetailerUltra is not installed here." in shown
+    assert "FaceDetailerUltra is not installed." in shown
     assert "Open in editor" not in shown
 
     copy = visitor.post(f"/explore/{shared}/use").headers["location"]

@@ -47,10 +47,10 @@ def test_videos_and_moving_pictures_carry_one_too(real: Stack, account: str) -> 
 @pytest.mark.parametrize(
     ("name", "data", "says"),
     [
-        ("a.json", b"{", "This file cannot be read."),
-        ("a.json", b"{}", "holds no workflow"),
-        ("a.png", b"not a picture", "carries no workflow"),
-        ("a.mp4", b"\0\0\0\x18ftypmp42", "carries no workflow"),
+        ("a.json", b"{", "This file could not be read."),
+        ("a.json", b"{}", "does not contain a ComfyUI workflow"),
+        ("a.png", b"not a picture", "does not contain a ComfyUI workflow"),
+        ("a.mp4", b"\0\0\0\x18ftypmp42", "does not contain a ComfyUI workflow"),
     ],
 )
 def test_a_file_without_a_workflow_is_refused_with_a_hint(

@@ -24,10 +24,10 @@ def test_an_error_on_its_node_and_on_the_runs_page(real: Stack, enter: Enter, ac
 
     page.goto(f"/workflows/{workflow}")
     page.locator(".rows .row", has_text="this node always fails").click()
-    problem = page.get_by_label("What went wrong")
+    problem = page.get_by_label("Error")
     assert "TestFails failed: this node always fails" in problem.inner_text()
     problem.get_by_text("Details", exact=True).click()
     assert "Node 7" in problem.inner_text()
     assert "ValueError" in problem.locator("pre").inner_text() or "raise" in problem.locator("pre").inner_text()
-    page.get_by_text("ComfyUI's log").click()
+    page.get_by_text("ComfyUI log").click()
     page.locator("#log pre", has_text="this node always fails").wait_for()

@@ -28,15 +28,15 @@ def test_from_the_first_link_to_a_picture(fresh: Stack, browser: Browser) -> Non
     page.set_default_timeout(LIMIT_MS)
 
     page.goto(link[0])
-    page.get_by_label("A password for later").fill("correct horse battery")
-    page.get_by_role("button", name="Enter").click()
+    page.get_by_label("Choose a password").fill("correct horse battery")
+    page.get_by_role("button", name="Continue").click()
     page.get_by_role("link", name="New workflow").click()
     page.get_by_label("Name").fill("First evening")
-    page.get_by_role("button", name="Create and open the editor").click()
+    page.get_by_role("button", name="Create workflow").click()
 
     editor = editor_of(page)
     editor.evaluate("graph => window.app.loadApiJson(graph, 'test')", picture(0x3366FF, size=96))
-    page.get_by_role("button", name="Save this tab here").click()
+    page.get_by_role("button", name="Save to this workflow").click()
     editor.evaluate("() => window.app.queuePrompt(0, 1)")
     editor.wait_for_function(
         "window.app.graph.nodes.some(node => node.imgs?.length && node.imgs[0].naturalWidth === 96)"
@@ -58,7 +58,7 @@ def test_from_the_first_link_to_a_picture(fresh: Stack, browser: Browser) -> Non
 
     # The link worked once; the password lets the admin in from now on.
     page.goto(link[0])
-    assert "used before or has expired" in page.content()
+    assert "has already been used or has expired" in page.content()
     page.goto("/workflows")
     page.get_by_role("button", name="Log out").click()
     page.get_by_label("Name").fill("admin")

@@ -77,7 +77,7 @@ def test_run_is_off_while_it_is_on_its_way_and_on_again_after_an_error(
     # The server did it, and its answer is lost on the way.
     assert held[0].fetch(max_redirects=0).ok
     held[0].abort("connectionreset")
-    page.get_by_text("The server cannot be reached").wait_for()
+    page.get_by_text("Could not reach the server").wait_for()
     assert press(page, "Run").is_enabled()
     page.unroute("**/run")
     press(page, "Run").click()
@@ -92,7 +92,7 @@ def test_an_intent_outlives_the_server(start_fake: StartFake, enter: Enter) -> N
     page.goto(f"/workflows/{made}")
     page.route("**/run", lambda route: (route.fetch(max_redirects=0), route.abort("connectionreset")))
     press(page, "Run").click()
-    page.get_by_text("The server cannot be reached").wait_for()
+    page.get_by_text("Could not reach the server").wait_for()
     page.unroute("**/run")
     stack.kill()
     stack.start()
@@ -138,7 +138,7 @@ def test_what_else_is_made_and_deleted(page: Page, client: Client, workflow: str
     # A key, seen by whoever clicked twice, and the same one after a reload.
     page.goto("/account")
     page.get_by_label("Name").fill("laptop")
-    press(page, "Create a key").evaluate(DOUBLE)
+    press(page, "Create key").evaluate(DOUBLE)
     page.locator("#new-key").wait_for()
     key = page.locator("#new-key").inner_text()
     page.reload()
@@ -152,7 +152,7 @@ def test_what_else_is_made_and_deleted(page: Page, client: Client, workflow: str
     assert [each["name"] for each in client.http.get("/api/v1/workflows").json()].count("Hello (copy)") == 1
     page.goto("/files")
     page.get_by_label("URL", exact=True).fill("http://127.0.0.1:9/style.safetensors")
-    press(page, "Fetch").evaluate(DOUBLE)
+    press(page, "Import").evaluate(DOUBLE)
     page.locator(".imports li").wait_for()
     page.reload()
     assert page.locator(".imports li").count() == 1
@@ -171,6 +171,6 @@ def test_what_else_is_made_and_deleted(page: Page, client: Client, workflow: str
 def test_a_one_time_link_lets_in_whoever_presses_twice(real: Stack, page: Page) -> None:
     page.context.clear_cookies()
     page.goto(real.login_link("newcomer"))
-    press(page, "Enter").dblclick()
+    press(page, "Continue").dblclick()
     page.wait_for_url("**/workflows")
     page.locator(".who .name", has_text="newcomer").wait_for()

@@ -22,5 +22,5 @@ def test_without_a_reload(start_fake: StartFake, enter: Enter, account: str) -> 
     expect(page.locator("[data-node-title]")).to_be_visible()  # and the progress is still shown
     assert page.evaluate("document.body.dataset.same") == "yes"
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("The run did not finish.")).to_be_visible()
+    expect(page.get_by_text("The run did not succeed.")).to_be_visible()
     expect(page.get_by_role("link", name="fake_00001_.txt")).to_be_visible()

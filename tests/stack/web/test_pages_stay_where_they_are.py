@@ -58,7 +58,7 @@ def test_the_navigation_is_whole_and_stays(real: Stack, enter: Enter, pages: lis
             if selector == "nav[aria-label=Main] a" or path.startswith("/account"):
                 places.append(here)
     for selector, places in seen.items():
-        assert [name for name, *_ in places[0]][-1] in ("Account", "Your data")
+        assert [name for name, *_ in places[0]][-1] in ("Account", "Data")
         assert all(each == places[0] for each in places), (selector, places)
 
 
@@ -120,15 +120,15 @@ def test_a_wrong_address_is_a_page_for_people_and_json_for_programs(real: Stack)
         answer = visitor.request(method, path, headers=PEOPLE)
         assert answer.status_code == status, path
         assert answer.headers["content-type"].startswith("text/html"), path
-        assert "To your workflows" in answer.text, path
-        assert "This is not here." in answer.text, path
+        assert "Go to workflows" in answer.text, path
+        assert "It does not exist" in answer.text, path
         assert "default-src 'none'" in answer.headers["content-security-policy"], path
     for path in ("/api/v1/nowhere", "/api/v2/nowhere", "/worker/v1/nowhere", "/fleet/v1/nowhere", "/api"):
         answer = visitor.get(path, headers=PEOPLE)
         assert answer.headers["content-type"].startswith("application/json"), path
     assert visitor.get("/nowhere").json()["code"] == "not_found"
     visitor.cookies.clear()
-    assert "To the login" in visitor.get("/nowhere", headers=PEOPLE).text
+    assert "Go to login" in visitor.get("/nowhere", headers=PEOPLE).text
 
 
 def test_a_session_that_ends_leads_to_the_login_and_back(real: Stack, enter: Enter, account: str) -> None:
@@ -160,5 +160,5 @@ def test_a_session_that_ends_leads_to_the_login_and_back(real: Stack, enter: Ent
 
 def _enter_again(page: Page, real: Stack, account: str) -> None:
     page.goto(real.login_link(account))
-    page.get_by_role("button", name="Enter").click()
+    page.get_by_role("button", name="Continue").click()
     page.wait_for_url("**/workflows")

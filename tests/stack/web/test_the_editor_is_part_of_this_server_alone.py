@@ -36,7 +36,7 @@ def page(real: Stack, browser: Browser, account: str) -> Iterator[Page]:
     page = context.new_page()
     page.set_default_timeout(60_000)
     page.goto(real.login_link(account))
-    page.get_by_role("button", name="Enter").click()
+    page.get_by_role("button", name="Continue").click()
     page.wait_for_url("**/workflows")
     yield page
     context.close()

@@ -14,7 +14,7 @@ def test_saving(real: Stack, enter: Enter, account: str) -> None:
     saved.filter(has_text="Saved").wait_for()
 
     editor.evaluate("() => window.app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
-    saved.filter(has_text="Not this workflow's tab").wait_for()
+    saved.filter(has_text="Other tab (not saved)").wait_for()
     assert client.http.get(f"/api/v1/workflows/{made}").json()["prompt"]["1"]["class_type"] == "EmptyImage"
 
     editor.get_by_text("Mine", exact=True).first.click()
@@ -33,7 +33,7 @@ def test_a_file_dropped_on_the_editor_becomes_the_workflow_when_asked(real: Stac
 
     editor_of(page).evaluate("graph => window.app.loadApiJson(graph, 'dropped')", picture())
     with page.expect_response(lambda answer: answer.request.method == "PATCH" and answer.ok):
-        page.get_by_role("button", name="Save this tab here").click()
+        page.get_by_role("button", name="Save to this workflow").click()
 
     assert client.http.get(f"/api/v1/workflows/{made}").json()["prompt"]["1"]["class_type"] == "EmptyImage"
 
@@ -50,11 +50,11 @@ def test_looking_changes_nothing(real: Stack, enter: Enter, account: str) -> Non
     page.locator("[data-saved]").filter(has_text="Saved").wait_for()
     page.goto(f"/workflows/{made}/edit?run={run}")
     assert editor_of(page).evaluate("window.app.graph.nodes[0].widgets[3].value") == 0xABCDEF
-    page.locator("[data-saved]").filter(has_text="A run's graph").wait_for()
+    page.locator("[data-saved]").filter(has_text="Run's graph (not saved)").wait_for()
     assert client.http.get(f"/api/v1/workflows/{made}").json()["prompt"] == named
 
     with page.expect_response(lambda answer: answer.request.method == "PATCH" and answer.ok):
-        page.get_by_role("button", name="Save this tab here").click()
+        page.get_by_role("button", name="Save to this workflow").click()
     assert client.http.get(f"/api/v1/workflows/{made}").json()["prompt"]["1"]["inputs"]["color"] == 0xABCDEF
 
 

@@ -59,8 +59,8 @@ def test_a_run_before_any_gpu_is_up_says_what_it_waits_for(start_fake: StartFake
     assert nobody in visitor.get(f"/workflows/{workflow}/flight").text
     assert nobody in visitor.get(f"/runs/{first}").text
     come_and_go(stack, "L4")
-    assert "starting an L4…" in visitor.get(f"/workflows/{workflow}/flight").text
-    assert "starting an L4…" in visitor.get(f"/runs/{first}").text
+    assert "Starting an L4…" in visitor.get(f"/workflows/{workflow}/flight").text
+    assert "Starting an L4…" in visitor.get(f"/runs/{first}").text
     assert "starting" not in visitor.get(f"/runs/{second}").text
 
 

@@ -3,6 +3,7 @@ nothing so far; a cancelled one was cancelled, which is no failure."""
 
 from __future__ import annotations
 
+import re
 import threading
 
 from tests.fakes.http import Origin
@@ -23,13 +24,13 @@ def test_a_run_behind_another_one(start_fake: StartFake, site: Origin, enter: En
     second = client.submit(LONG)
     client.wait_for(second, "status", state="assigned")
     page.goto(f"/runs/{second}")
-    page.locator("h1 .badge", has_text="next in line").wait_for()
-    page.locator(".phases .now", has_text="next in line").wait_for()
+    page.locator("h1 .badge", has_text="waiting for GPU").wait_for()
+    page.locator(".phases .now", has_text="waiting for GPU").wait_for()
     assert page.get_by_text("fetching").count() == 0
     facts = page.locator("dl.facts").first.inner_text()
-    assert "nothing so far" in facts
+    assert "\n0 credits so far" in facts
     page.goto("/runs")
-    page.locator(f"#run-{second} .badge", has_text="next in line").wait_for()
+    page.locator(f"#run-{second} .badge", has_text="waiting for GPU").wait_for()
 
     # Cancelled, it is neither red nor a failure.
     client.cancel(second)
@@ -37,7 +38,7 @@ def test_a_run_behind_another_one(start_fake: StartFake, site: Origin, enter: En
     badge.wait_for()
     page.goto(f"/runs/{second}")
     assert page.locator(".problem").count() == 0
-    page.get_by_text("before it began").wait_for()
+    page.get_by_text("before it started").wait_for()
     red = page.get_by_role("button", name="Delete").evaluate("(button) => getComputedStyle(button).color")
     colours = page.evaluate("[...document.querySelectorAll('main *')].map((each) => getComputedStyle(each).color)")
     assert colours.count(red) == 1, "only the button that deletes is red"
@@ -49,10 +50,10 @@ def test_a_run_behind_another_one(start_fake: StartFake, site: Origin, enter: En
     page.goto(f"/runs/{third}")
     page.locator("h1 .badge", has_text="fetching files").wait_for()
     held.set()
-    page.locator("h1 .badge", has_text="next in line").wait_for()
+    page.locator("h1 .badge", has_text="waiting for GPU").wait_for()
     names = page.locator(".phases .phase-name").all_inner_texts()
-    assert names == ["queued", "files", "next in line", "executing", "saving"]
+    assert names == ["queued", "files", "waiting for GPU", "executing", "saving"]
 
     # What executes costs something already.
     page.goto(f"/runs/{first}")
-    assert "credits so far" in page.locator("dl.facts").first.inner_text()
+    assert re.search(r"\d\.\d\d credits so far", page.locator("dl.facts").first.inner_text())

@@ -56,7 +56,7 @@ def test_a_node_that_is_not_installed(real: Stack, enter: Enter, account: str) -
 
     with page.expect_response(lambda answer: answer.request.method == "PATCH" and answer.ok):
         editor.evaluate("() => { window.app.graph.getNodeById(3).widgets[0].value = 'better' }")
-    page.get_by_role("button", name="Show it").click()
+    page.get_by_role("button", name="Show node").click()
     assert editor.evaluate("Object.values(window.app.canvas.selected_nodes).map(node => node.type)") == [
         "FaceDetailerUltra"
     ]
@@ -67,7 +67,7 @@ def test_a_node_that_is_not_installed(real: Stack, enter: Enter, account: str) -
     says(page, "FaceDetailerUltra is not installed")
 
     page.get_by_role("link", name="Back to Portraits").click()
-    page.get_by_label("Before it can run").get_by_text("FaceDetailerUltra is not installed here.").wait_for()
+    page.get_by_label("Required before running").get_by_text("FaceDetailerUltra is not installed.").wait_for()
     page.get_by_role("button", name="Run", exact=True).click()
     page.locator("#problems").filter(has_text="FaceDetailerUltra is not installed").wait_for()
     refused = client.post_run({}, made)
@@ -106,7 +106,7 @@ def test_the_line_breaks_while_it_saves(real: Stack, enter: Enter, account: str)
 
     page.context.set_offline(True)
     editor.evaluate("() => { window.app.graph.nodes[0].widgets[0].value = 200 }")
-    saved.filter(has_text="Not saved: the server does not answer. Trying again…").wait_for()
+    saved.filter(has_text="Not saved: the server is not responding. Retrying…").wait_for()
     page.context.set_offline(False)
     saved.filter(has_text=SAVED).wait_for()
 

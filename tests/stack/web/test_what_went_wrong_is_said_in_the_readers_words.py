@@ -33,11 +33,11 @@ def test_a_picture_that_cannot_be_read(real: Stack, enter: Enter, account: str) 
 
     page.goto(f"/workflows/{made}")
     page.get_by_role("button", name="Run", exact=True).click()
-    problem = page.get_by_label("What went wrong")
+    problem = page.get_by_label("Error")
     problem.get_by_text("Load Image could not read bad.png. Choose another file.").wait_for()
     problem.get_by_text("Details").click()
     assert "'/input/bad.png'" in problem.inner_text()
-    page.get_by_text("ComfyUI's log").click()
+    page.get_by_text("ComfyUI log").click()
     page.locator("#log pre", has_text="/input/bad.png").wait_for()
     assert 'File "ComfyUI/nodes.py"' in problem.inner_text()
 
@@ -65,27 +65,27 @@ def test_a_model_that_is_not_here(real: Stack, enter: Enter, account: str) -> No
     made = workflow(client, "Model", graph)
 
     page.goto(f"/workflows/{made}")
-    assert f"{MODEL} is not here." in page.get_by_label("Before it can run").inner_text()
+    assert f"{MODEL} was not found." in page.get_by_label("Required before running").inner_text()
     page.get_by_role("button", name="Run", exact=True).click()
     said = page.locator("#problems .problem")
-    said.get_by_text(f"{MODEL} is not here.").wait_for()
+    said.get_by_text(f"{MODEL} was not found.").wait_for()
     assert said.get_by_role("link").all_inner_texts() == ["Add by URL", "Upload"]
     assert api_words_in(said.inner_text()) == []
 
     said.get_by_role("link", name="Add by URL").click()
     page.get_by_label("URL", exact=True).fill("ftp://models.example/x")
-    page.get_by_role("button", name="Fetch").click()
-    page.locator("#problems", has_text="This address cannot be fetched.").wait_for()
+    page.get_by_role("button", name="Import").click()
+    page.locator("#problems", has_text="Invalid URL.").wait_for()
     page.get_by_label("URL", exact=True).fill("https://10.0.0.1/x")
-    page.get_by_role("button", name="Fetch").click()
-    page.locator("#problems", has_text="This address cannot be fetched.").wait_for()
+    page.get_by_role("button", name="Import").click()
+    page.locator("#problems", has_text="Invalid URL.").wait_for()
     assert api_words_in(page.locator("#problems").inner_text()) == []
     zone, data = page.locator("[data-upload-drop] input"), {"name": "x", "mimeType": "", "buffer": b"1"}
-    page.get_by_label("Into").fill("/models/../etc")
+    page.get_by_label("Folder", exact=True).fill("/models/../etc")
     zone.set_input_files(data)
     failure = page.locator(".uploads .failure")
     failure.wait_for()
-    assert failure.inner_text().startswith("This name or folder cannot be used.")
+    assert failure.inner_text().startswith("Invalid name or folder.")
 
 
 def test_a_node_that_fails_and_one_that_is_not_installed(real: Stack, enter: Enter, account: str) -> None:
@@ -94,7 +94,7 @@ def test_a_node_that_fails_and_one_that_is_not_installed(real: Stack, enter: Ent
     run = client.run(failing)
 
     page.goto(f"/runs/{run['id']}")
-    said = page.get_by_label("What went wrong")
+    said = page.get_by_label("Error")
     assert said.locator(".advice").inner_text().startswith("TestFails failed: this node always fails")
     assert said.locator(".advice a").all_inner_texts() == ["Run with changes", "Open in editor"]
     page.goto("/runs")
@@ -102,10 +102,10 @@ def test_a_node_that_fails_and_one_that_is_not_installed(real: Stack, enter: Ent
 
     made = workflow(client, "Strange", {**picture(), "8": node("FaceDetailerUltra")})
     page.goto(f"/workflows/{made}")
-    assert "FaceDetailerUltra is not installed here." in page.get_by_label("Before it can run").inner_text()
+    assert "FaceDetailerUltra is not installed." in page.get_by_label("Required before running").inner_text()
     page.get_by_role("button", name="Run", exact=True).click()
     said = page.locator("#problems .problem")
-    said.get_by_text("FaceDetailerUltra is not installed here.").wait_for()
+    said.get_by_text("FaceDetailerUltra is not installed.").wait_for()
     assert said.get_by_role("link").all_inner_texts() == ["Open in editor"]
     assert api_words_in(said.inner_text()) == []
 
@@ -182,6 +182,6 @@ def test_a_file_that_cannot_be_fetched(start_fake: StartFake, enter: Enter, acco
     page = enter(stack, account)
     page.goto(f"/runs/{run['id']}")
 
-    said = page.get_by_label("What went wrong").locator(".advice")
-    assert said.inner_text().startswith("a.safetensors could not be fetched: '127.0.0.1' answered 404")
+    said = page.get_by_label("Error").locator(".advice")
+    assert said.inner_text().startswith("a.safetensors could not be downloaded: '127.0.0.1' answered 404")
     assert api_words_in(said.inner_text()) == []

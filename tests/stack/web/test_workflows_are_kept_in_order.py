@@ -24,7 +24,7 @@ def test_from_a_starter_to_a_run_and_its_card(real: Stack, enter: Enter, account
     page = enter(real, account)
 
     page.get_by_role("link", name="New workflow").click()
-    page.locator("form", has_text="Colours").get_by_role("button", name="Use it").click()
+    page.locator("form", has_text="Colours").get_by_role("button", name="Use starter").click()
     page.get_by_role("button", name="Run", exact=True).click()
     page.locator("h1 .badge", has_text="done").wait_for()
     assert page.locator("figure").count() == 3
@@ -46,7 +46,7 @@ def test_from_a_template_of_comfyuis(real: Stack, enter: Enter, account: str) ->
     page.goto("/workflows/new")
     page.get_by_label("Search templates").fill("z-image-turbo text")
     form = page.locator("#templates form", has_text="Z-Image-Turbo: Text to Image").first
-    form.get_by_role("button", name="Use it").click()
+    form.get_by_role("button", name="Use template").click()
     page.wait_for_url("**/edit")
     page.wait_for_selector("body[data-loaded]", timeout=90_000)
 
@@ -78,7 +78,7 @@ def test_search_tags_settings_delete_and_undo(real: Stack, enter: Enter, account
     page.locator(".card", has_text="Lighthouse").wait_for(state="detached")
     page.locator(".card", has_text="Two").click()
     page.get_by_role("link", name="Settings").click()
-    page.get_by_role("button", name="Delete this workflow").click()
+    page.get_by_role("button", name="Delete workflow").click()
     page.get_by_role("status").get_by_text("was deleted").wait_for()
     assert visitor.get(f"/api/v1/workflows/{two}").status_code == 404
     page.get_by_role("button", name="Undo").click()

@@ -1,8 +1,8 @@
-// ComfyUI's editor below our bar: loads the workflow's graph, saves it by itself, tells how its runs go.
+// ComfyUI's editor below our bar: loads the workflow's graph, saves it automatically, and shows its unfinished runs.
 "use strict";
 
 const SAVE_EVERY_MS = 1500;
-const LOOK_EVERY_MS = 20; // whether the editor is there, which tells nobody
+const POLL_EVERY_MS = 20; // for the editor, which sends no event when it is ready
 const EMPTY = { nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4 };
 const frame = document.querySelector("[data-editor]");
 const workflow = document.body.dataset.workflow;
@@ -15,7 +15,7 @@ let saver = null;
 let ownTab = null;
 let ownGraph = null;
 
-function say(text) {
+function showStatus(text) {
   if (saved.textContent !== text) saved.textContent = text;
 }
 
@@ -23,7 +23,7 @@ async function ready() {
   for (;;) {
     const inner = frame.contentWindow;
     if (inner?.app?.graph && inner.app.canvas && inner.app.api && inner.app.vueAppReady !== false) return inner.app;
-    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+    await new Promise((resolve) => setTimeout(resolve, POLL_EVERY_MS));
   }
 }
 
@@ -39,12 +39,12 @@ async function load(app, found) {
   else await app.loadGraphData(inEditor(EMPTY), true, true, name);
 }
 
-// The editor asks `instanceof Array`, which holds only for what was made in its own window.
+// The editor uses `instanceof Array`, which is true only for arrays of its own window.
 function inEditor(value) {
   return frame.contentWindow.JSON.parse(JSON.stringify(value));
 }
 
-// The editor shows results in nodes whose ids are numbers; the API takes any text for an id.
+// The editor shows results only in nodes with numeric ids; the API accepts any string.
 function numbered(prompt) {
   const ids = Object.keys(prompt);
   if (ids.every((id) => /^\d+$/.test(id))) return prompt;
@@ -56,14 +56,14 @@ function numbered(prompt) {
   );
 }
 
-// A graph from the API has no places for its nodes: the editor lays them out, wherever it looks. Sizes come with drawing.
+// A graph from the API has no node positions. The editor chooses some, outside the view, and sizes once it has drawn.
 async function showAll(app, load) {
   await load();
   for (let drawn = 0; drawn < 3; drawn++) await new Promise((resolve) => frame.contentWindow.requestAnimationFrame(resolve));
   await app.extensionManager?.command?.execute("Comfy.Canvas.FitView");
 }
 
-// The editor begins with an empty graph of its own; here there is one workflow.
+// The editor opens with an empty graph in a tab of its own.
 async function closeOthers(app) {
   const tabs = app.extensionManager?.workflow;
   for (const tab of [...(tabs?.openWorkflows ?? [])]) {
@@ -71,20 +71,20 @@ async function closeOthers(app) {
   }
 }
 
-// In the editor's other tabs are other graphs: they must not be saved over this one unasked. While it changes from one
-// tab to another the tab is ahead of its graph, so both are looked at.
-function own(app) {
+// Graphs of the editor's other tabs must not be saved to this workflow. The editor switches to a tab before it loads the
+// tab's graph, so both have to match.
+function adoptTab(app) {
   const tab = app.extensionManager?.workflow?.activeWorkflow;
   ownTab = tab?.path;
   ownGraph = app.graph.id;
-  if (tab) keptHere(app, tab);
+  if (tab) markPersisted(app, tab);
 }
 
-// The editor takes a tab that is no file of its own for one that was never saved. This one is kept by us, and whatever
-// would ask for a name to save it under saves it here.
-function keptHere(app, tab) {
+// To the editor, a tab without a file of its own has never been saved. Marks this one as saved, and replaces the dialog
+// that asks for a file name.
+function markPersisted(app, tab) {
   Object.defineProperty(tab, "isPersisted", { value: true, configurable: true });
-  for (const size of [tab.size - 1, tab.size]) tab.size = size; // what it shows goes by this, and is looked at again
+  for (const size of [tab.size - 1, tab.size]) tab.size = size; // a reactive property: makes the editor render the tab again
   tab.promptSave = async () => {
     await save(app);
     return null;
@@ -95,11 +95,11 @@ function isOwn(app) {
   const tabs = app.extensionManager?.workflow;
   if (app.graph.id !== ownGraph) return false;
   const isRenamed = !tabs?.openWorkflows.some((tab) => tab.path === ownTab);
-  if (isRenamed) own(app);
+  if (isRenamed) adoptTab(app);
   return tabs?.activeWorkflow?.path === ownTab;
 }
 
-// The editor's own mark of what is not saved yet, which its warning on leaving goes by.
+// Clears the editor's own mark of unsaved changes, which makes it warn before the page closes.
 function unmark(app) {
   const tab = app.extensionManager?.workflow?.activeWorkflow;
   if (!tab?.isModified || !saver.isSaved) return;
@@ -108,52 +108,52 @@ function unmark(app) {
   tab.isModified = false;
 }
 
-// Saves what is there to save, and says how that went.
+// Saves any changes and shows the result.
 async function save(app) {
   adopt.hidden = isOwn(app);
-  if (!isOwn(app)) return say(run ? "A run's graph, not saved" : "Not this workflow's tab");
+  if (!isOwn(app)) return showStatus(run ? "Run's graph (not saved)" : "Other tab (not saved)");
   try {
-    if (!saver.isSaved) say("Saving…");
+    if (!saver.isSaved) showStatus("Saving…");
     if (await saver.save()) htmx.trigger(obstacle, "saved");
     unmark(app);
-    say("Saved");
+    showStatus("Saved");
   } catch (error) {
-    say(`Not saved: ${error.message}`);
+    showStatus(`Not saved: ${error.message}`);
   }
 }
 
-async function keepSaved(app) {
+async function autosave(app) {
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, SAVE_EVERY_MS));
     await save(app);
   }
 }
 
-// The editor's Save and Save As, in its menu, by its keys and wherever else it offers them.
-function takeCommands(app) {
+// The editor's Save and Save As commands, from its menu and shortcuts.
+function replaceCommands(app) {
   const commands = app.extensionManager?.command?.commands ?? [];
-  const take = (id, action) => {
+  const replace = (id, action) => {
     const command = commands.find((each) => each.id === id);
     if (!command) return;
     const before = command.function;
     command.function = (...given) => (isOwn(app) ? action() : before(...given));
   };
-  take("Comfy.SaveWorkflow", () => save(app));
-  take("Comfy.SaveWorkflowAs", () => saveAs(app));
+  replace("Comfy.SaveWorkflow", () => save(app));
+  replace("Comfy.SaveWorkflowAs", () => saveAs(app));
 }
 
-// Another workflow of the graph that is open; this one stays as it was saved.
+// Saves the open graph as a new workflow.
 async function saveAs(app) {
-  const name = await app.extensionManager.dialog.prompt({ title: "Save as a new workflow", message: "Name:", defaultValue: `${title.textContent} (copy)` });
+  const name = await app.extensionManager.dialog.prompt({ title: "Save as new workflow", message: "Name:", defaultValue: `${title.textContent} (copy)` });
   if (!name?.trim()) return;
   await save(app);
   const body = { name: name.trim().slice(0, 200), workflow: app.graph.serialize(), prompt: await runnable(app) };
   const answer = await fetch("/api/v1/workflows", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-  if (!answer.ok) return say(`Not saved as "${name}": ${(await answer.json()).message}`);
+  if (!answer.ok) return showStatus(`Not saved as "${name}": ${(await answer.json()).message}`);
   location.assign(`/workflows/${(await answer.json()).id}/edit`);
 }
 
-function saveOnKeys(app) {
+function saveOnShortcut(app) {
   frame.contentWindow.addEventListener("keydown", (event) => {
     if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "s" || event.shiftKey) return;
     event.preventDefault();
@@ -162,7 +162,7 @@ function saveOnKeys(app) {
   }, true);
 }
 
-// A click on a link of the bar waits for the edit before it.
+// Links of the bar open once the last change is saved.
 function saveBeforeLeaving(app) {
   document.querySelector(".editor-bar").addEventListener("click", async (event) => {
     const link = event.target.closest("a[href]");
@@ -171,7 +171,7 @@ function saveBeforeLeaving(app) {
     await save(app);
     location.assign(link.href);
   });
-  // This page is asked before the editor in it, which goes by its mark.
+  // Runs before the editor's own handler.
   addEventListener("beforeunload", (event) => {
     if (!isOwn(app)) return;
     if (saver.isSaved) return unmark(app);
@@ -180,7 +180,7 @@ function saveBeforeLeaving(app) {
   });
 }
 
-// The bar's "Show it": the node that keeps the graph from running.
+// The bar's "Show node": the node that keeps the graph from running.
 function showNodes(app) {
   obstacle.addEventListener("click", (event) => {
     const id = event.target.closest("[data-node]")?.dataset.node;
@@ -203,7 +203,7 @@ async function chooseAccelerator(select) {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ accelerator: select.value || null }),
   });
-  say(answer.ok ? "Saved" : "The accelerator could not be set");
+  showStatus(answer.ok ? "Saved" : "Could not set the accelerator");
 }
 
 async function main() {
@@ -211,23 +211,23 @@ async function main() {
   saver = new Saver(app, workflow);
   await load(app, found);
   await closeOthers(app);
-  // A run's graph is looked at, and saved over the workflow only when somebody says so.
-  if (!run) own(app);
-  // What has only the editor's form is saved at once, for that makes the form that can be run.
-  if (found.prompt) saver.consider(app.graph.serialize());
+  // A run's graph is saved to the workflow only on request.
+  if (!run) adoptTab(app);
+  // A workflow with only the editor's form of the graph is saved at once, which adds the form that can run.
+  if (found.prompt) saver.markSaved(app.graph.serialize());
   listen(app);
   adopt.addEventListener("click", () => {
-    own(app);
-    saver.consider(null);
+    adoptTab(app);
+    saver.markSaved(null);
     save(app);
   });
   for (const kind of ["pointerdown", "keydown"]) frame.contentWindow.addEventListener(kind, () => saver.touch(), { capture: true });
-  takeCommands(app);
-  saveOnKeys(app);
+  replaceCommands(app);
+  saveOnShortcut(app);
   saveBeforeLeaving(app);
   showNodes(app);
   document.body.dataset.loaded = "true";
-  await keepSaved(app);
+  await autosave(app);
 }
 
 document.querySelector("[data-accelerator]").addEventListener("change", (event) => chooseAccelerator(event.target));

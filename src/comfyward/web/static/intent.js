@@ -1,9 +1,8 @@
-// One press of a button does one thing. Each form carries an intent: a random text that stays the same while the form
-// does, so that the server answers a repeated request with its first answer. What is on its way is off until it is
-// answered.
+// Idempotent forms. Each form carries an intent: a random text that stays the same as long as the form does, so that the
+// server answers a repeated request with its first response. Buttons are disabled until their request is answered.
 "use strict";
 
-const HELD_MS = 8000; // a page that does not leave after all (somebody pressed Stop) can be used again
+const HELD_MS = 8000; // buttons work again after this, in case the navigation was stopped
 const view = random();
 const isReturn = performance.getEntriesByType("navigation")[0]?.type === "back_forward";
 
@@ -13,8 +12,8 @@ function random() {
 
 const memoryOf = (element) => `intent:${element.getAttribute("action") ?? element.getAttribute("hx-post") ?? location.pathname}`;
 
-// The intent with which the same contents were sent from here before, else a new one. Back leads to the page of a run's
-// form again: there it is the same press, too.
+// The intent with which the same contents were sent from this page before, else a new one. Going back to a run's form
+// keeps its intent, too.
 function intentOf(element, contents) {
   const [memory, what] = [memoryOf(element), digest(contents)];
   const before = JSON.parse(sessionStorage.getItem(memory));
@@ -24,7 +23,7 @@ function intentOf(element, contents) {
   return intent;
 }
 
-// Two prompts are told apart by less than their text, which a browser does not keep for every form.
+// A digest of a form's contents: sessionStorage is too small for many prompts.
 function digest(text) {
   let [first, second] = [0x811c9dc5, 0x01000193];
   for (let index = 0; index < text.length; index++) {
@@ -76,6 +75,6 @@ document.addEventListener("htmx:afterRequest", ({ detail }) => {
   const leaves = detail.successful && detail.xhr.getResponseHeader("HX-Redirect");
   if (leaves) return;
   release(detail.elt);
-  if (detail.successful) sessionStorage.removeItem(memoryOf(detail.elt)); // the next press is another
+  if (detail.successful) sessionStorage.removeItem(memoryOf(detail.elt)); // the next press is a new request
 });
 addEventListener("pageshow", ({ persisted }) => persisted && release(document));

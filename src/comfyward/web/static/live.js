@@ -1,19 +1,19 @@
-// Runs as they go: rows of a list, and a run's own page. After a break (a server that restarts) both catch up.
+// Live updates of runs, in lists and on a run's own page. Both catch up after a lost connection.
 "use strict";
 
 const ROWS_EVERY_MS = 250;
 const OUTPUTS_EVERY_MS = 300;
-const OVER = ["succeeded", "failed", "cancelled"];
+const FINAL = ["succeeded", "failed", "cancelled"];
 
 const REOPEN_MS = 3000;
 
-// A browser opens six connections to a server for all its tabs: one that nobody looks at gives its own back.
-// It opens a stream again that broke, but not one that was refused: then the page asks what became of it, and where the
-// session has ended is led to the login.
+// Browsers allow six connections to a server for all tabs, so hidden tabs close theirs. Browsers reconnect by themselves
+// after an error, except when the server refuses the stream: then the page is requested again, which leads to the login if
+// the session has ended.
 function listen(address, handlers, catchUp) {
   let events = null;
   let isBehind = false;
-  let isOver = false;
+  let isStopped = false;
 
   function open() {
     events = new EventSource(address());
@@ -29,7 +29,7 @@ function listen(address, handlers, catchUp) {
   }
 
   function reopen() {
-    if (isOver || document.hidden) return;
+    if (isStopped || document.hidden) return;
     close();
     catchUp();
     isBehind = false;
@@ -45,11 +45,11 @@ function listen(address, handlers, catchUp) {
     if (document.hidden) {
       isBehind = true;
       close();
-    } else if (!events && !isOver) open();
+    } else if (!events && !isStopped) open();
   });
   open();
   return () => {
-    isOver = true;
+    isStopped = true;
     close();
   };
 }
@@ -82,7 +82,7 @@ function follow(list) {
       else if (row) ol.insertBefore(row, [...ol.children].find((other) => Number(other.dataset.created) < Number(row.dataset.created)) ?? (ol.querySelector("li.more") || null));
     }
     if (ol.querySelector(".row")) list.querySelector(".empty")?.remove();
-    dress(list);
+    enhance(list);
   }
 
   function keepFocus(old, row) {
@@ -107,7 +107,7 @@ function follow(list) {
 function watch(page) {
   const find = (name) => page.querySelector(`[data-${name}]`);
   const timeline = () => page.querySelector(".timeline");
-  if (OVER.includes(timeline().dataset.state)) return;
+  if (FINAL.includes(timeline().dataset.state)) return;
   let shownAt = performance.now();
   let drawing = null;
 
@@ -117,7 +117,7 @@ function watch(page) {
   }
 
   async function status({ state }) {
-    if (OVER.includes(state)) stop();
+    if (FINAL.includes(state)) stop();
     if (state !== timeline().dataset.state) await refresh();
   }
 
@@ -163,7 +163,7 @@ function downloadLine(path) {
   const [line, name, bar] = ["div", "span", "progress"].map((tag) => document.createElement(tag));
   line.dataset.path = path;
   name.textContent = path;
-  bar.setAttribute("aria-label", `Fetching ${path}`);
+  bar.setAttribute("aria-label", `Downloading ${path}`);
   line.append(name, bar);
   return line;
 }

@@ -1,10 +1,10 @@
-// Keeps the graph of ComfyUI's editor saved as a workflow: what somebody made is saved whatever can be run of it.
+// Saves the graph of ComfyUI's editor as a workflow, whether or not it can run.
 "use strict";
 
-const MAY_PASS = [0, 401, 408, 429]; // the same may be taken later: no answer, logged out, too slow, too many
+const RETRYABLE = [0, 401, 408, 429]; // no response, logged out, too slow, too many requests
 
-// What somebody made of a graph: without where the editor looks, and, as long as nobody touched it, without the sizes
-// that nodes get when they are drawn.
+// The parts of a graph that users edit: not the editor's view, nor, before the first interaction, the sizes that nodes
+// get when they are drawn.
 function essence(graph, isTouched) {
   const nodes = graph.nodes.map((node) => [
     [node.id, node.type, node.pos, node.mode, node.title, node.color, node.bgcolor, node.shape, node.flags],
@@ -14,14 +14,14 @@ function essence(graph, isTouched) {
   return JSON.stringify([nodes, graph.links, graph.groups, graph.reroutes, graph.definitions]);
 }
 
-// The node behind an id of the API's form: "7", or "3:7" for what lies inside a subgraph.
+// The node with an id of the API's form: "7", or "3:7" inside a subgraph.
 function nodeAt(graph, id) {
   const [first, ...rest] = String(id).split(":");
   const node = graph?.getNodeById(first);
   return rest.length ? nodeAt(node?.subgraph, rest.join(":")) : node;
 }
 
-// The API's form of the graph, or null where there is none. A node that is not installed has only the name of its type.
+// The API's form of the graph, or null if it cannot run. Nodes that are not installed only have the name of their type.
 async function runnable(app) {
   try {
     const { output } = await app.graphToPrompt();
@@ -46,15 +46,15 @@ async function patch(workflow, body) {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
   }).catch(() => {
-    throw new Refusal(0, "the server does not answer. Trying again…");
+    throw new Refusal(0, "the server is not responding. Retrying…");
   });
-  if (answer.status === 401) throw new Refusal(401, "you are logged out. Log in in another tab, and it is saved.");
-  if (!answer.ok) throw new Refusal(answer.status, (await answer.json().catch(() => ({}))).message ?? "the server had a fault. Trying again…");
+  if (answer.status === 401) throw new Refusal(401, "you are logged out. Log in in another tab to save.");
+  if (!answer.ok) throw new Refusal(answer.status, (await answer.json().catch(() => ({}))).message ?? "server error. Retrying…");
   return answer.json();
 }
 
-// Saves one graph, one save at a time. What changes while it saves is saved after it; what was refused is not sent again
-// until it has changed.
+// Saves one graph, one request at a time. Changes during a save are saved after it; a refused graph is not sent again
+// until it changes.
 class Saver {
   #app;
   #workflow;
@@ -72,20 +72,20 @@ class Saver {
     return this.#essence() === this.#known;
   }
 
-  // Takes a graph for saved, or none.
-  consider(graph) {
+  // Marks a graph as saved; null marks none.
+  markSaved(graph) {
     this.#known = graph && this.#essence(graph);
   }
 
-  // From now on somebody works on the graph: sizes are theirs.
+  // Called when the user interacts with the graph; from then on sizes count as changes.
   touch() {
     if (this.#isTouched) return;
     const wasSaved = this.isSaved;
     this.#isTouched = true;
-    if (wasSaved) this.consider(this.#app.graph.serialize());
+    if (wasSaved) this.markSaved(this.#app.graph.serialize());
   }
 
-  // Resolves once the graph as it is now is saved; whether there was anything to save.
+  // Resolves once the current graph is saved, to true if there were changes.
   async save() {
     while (this.#now) await this.#now.catch(() => {});
     if (this.isSaved) return false;
@@ -103,11 +103,11 @@ class Saver {
     const workflow = this.#app.graph.serialize();
     const text = this.#essence(workflow);
     const prompt = await runnable(this.#app);
-    if (this.#app.graph.id !== workflow.id) return; // another tab was opened meanwhile: the two are not of one graph
+    if (this.#app.graph.id !== workflow.id) return; // another tab was opened meanwhile: the two forms are of different graphs
     try {
       await this.#send(workflow, prompt);
     } catch (error) {
-      this.#refused = MAY_PASS.includes(error.status) || error.status >= 500 ? null : { text, error };
+      this.#refused = RETRYABLE.includes(error.status) || error.status >= 500 ? null : { text, error };
       throw error;
     }
     this.#known = text;

@@ -1,4 +1,4 @@
-// What every page does: times in the reader's zone, copy, confirm, zoom, keys, light and dark.
+// On every page: times in the user's time zone, copy buttons, confirmations, zoom, shortcuts, dark mode.
 "use strict";
 
 function localize(root) {
@@ -12,14 +12,14 @@ function localize(root) {
 
 function measure(root) {
   for (const media of root.querySelectorAll("[data-measure]")) {
-    const say = () => {
+    const show = () => {
       const [width, height] = media.videoWidth ? [media.videoWidth, media.videoHeight] : [media.naturalWidth, media.naturalHeight];
       const place = media.closest("figure")?.querySelector("[data-dimensions]");
       if (width && place) place.textContent = `· ${width} × ${height}` + (media.duration ? ` · ${media.duration.toFixed(1)} s` : "");
     };
-    if (media.complete || media.readyState) say();
-    media.addEventListener("load", say);
-    media.addEventListener("loadedmetadata", say);
+    if (media.complete || media.readyState) show();
+    media.addEventListener("load", show);
+    media.addEventListener("loadedmetadata", show);
   }
   for (const image of root.querySelectorAll("[data-hide-if-missing]")) {
     const hide = () => (image.hidden = true);
@@ -28,7 +28,7 @@ function measure(root) {
   }
 }
 
-function dress(root) {
+function enhance(root) {
   localize(root);
   measure(root);
 }
@@ -37,12 +37,12 @@ async function copy(button) {
   const place = document.querySelector(button.dataset.copy);
   if (navigator.clipboard) await navigator.clipboard.writeText(place.textContent);
   else {
-    // Browsers keep the clipboard from sites without https: what is selected can be copied all the same.
+    // The Clipboard API requires https; copying a selection does not.
     getSelection().selectAllChildren(place);
     document.execCommand("copy");
   }
   const before = button.textContent;
-  button.style.minWidth = `${button.offsetWidth}px`; // what stands beside it stays where it is
+  button.style.minWidth = `${button.offsetWidth}px`; // keeps the layout stable
   button.textContent = "Copied";
   setTimeout(() => (button.textContent = before), 1500);
 }
@@ -71,7 +71,7 @@ function switchTheme() {
   localStorage.setItem("theme", root.dataset.theme);
 }
 
-function pressed(event) {
+function onKeydown(event) {
   if (event.target.closest("input, textarea, select, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
   const link = document.querySelector(`[data-key="${CSS.escape(event.key)}"]:not([aria-disabled])`);
   if (link) return link.click();
@@ -93,13 +93,13 @@ document.addEventListener("submit", (event) => {
   const question = event.target.dataset.confirm;
   if (question && !confirm(question)) event.preventDefault();
 });
-document.addEventListener("keydown", pressed);
-document.addEventListener("htmx:afterSwap", (event) => dress(event.detail.target.parentElement ?? document));
+document.addEventListener("keydown", onKeydown);
+document.addEventListener("htmx:afterSwap", (event) => enhance(event.detail.target.parentElement ?? document));
 document.addEventListener("htmx:beforeRequest", () => document.getElementById("problems")?.replaceChildren());
 document.addEventListener("htmx:sendError", () => {
   const problem = document.createElement("div");
   problem.className = "problem";
-  problem.textContent = "The server cannot be reached. Try again in a moment.";
+  problem.textContent = "Could not reach the server. Try again.";
   document.getElementById("problems")?.replaceChildren(problem);
 });
-dress(document);
+enhance(document);

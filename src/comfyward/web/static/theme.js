@@ -1,3 +1,3 @@
-// Before anything is painted: the reader's own choice of light or dark, where there is one.
+// Applies the user's choice of theme before the first paint.
 const theme = localStorage.getItem("theme");
 if (theme) document.documentElement.dataset.theme = theme;

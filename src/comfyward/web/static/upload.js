@@ -1,4 +1,4 @@
-// Files: dropped, pasted or chosen; sent in pieces (tus 1.0.0) that go on after a break.
+// Uploads of dropped, pasted or chosen files, in chunks (tus 1.0.0) so that they can be resumed.
 "use strict";
 
 const PIECE_BYTES = 8 << 20;
@@ -7,7 +7,7 @@ const TRIES = 6;
 async function send(file, path, onProgress) {
   const memory = `upload:${path}:${file.size}:${file.lastModified}`;
   let address = localStorage.getItem(memory);
-  let offset = address ? await standing(address) : null;
+  let offset = address ? await offsetOf(address) : null;
   if (offset === null) {
     address = await begin(file, path);
     localStorage.setItem(memory, address);
@@ -21,14 +21,14 @@ async function send(file, path, onProgress) {
     } catch (error) {
       if (error.isFinal || ++tries === TRIES) throw error;
       await new Promise((resolve) => setTimeout(resolve, 500 * 2 ** tries));
-      offset = (await standing(address)) ?? offset;
+      offset = (await offsetOf(address)) ?? offset;
     }
     onProgress(offset / file.size);
   }
   localStorage.removeItem(memory);
 }
 
-async function standing(address) {
+async function offsetOf(address) {
   try {
     const answer = await fetch(address, { method: "HEAD", headers: { "Tus-Resumable": "1.0.0" } });
     return answer.ok ? Number(answer.headers.get("Upload-Offset")) : null;
@@ -53,10 +53,10 @@ function append(address, piece, offset, onProgress) {
     request.setRequestHeader("Upload-Offset", String(offset));
     request.setRequestHeader("Content-Type", "application/offset+octet-stream");
     request.upload.onprogress = (event) => onProgress(event.loaded);
-    request.onerror = () => reject(new Error("The connection broke."));
+    request.onerror = () => reject(new Error("The connection was lost."));
     request.onload = () => {
       if (request.status === 204) resolve(Number(request.getResponseHeader("Upload-Offset")));
-      else if (request.status === 409 || request.status >= 500) reject(new Error("The server did not take it."));
+      else if (request.status === 409 || request.status >= 500) reject(new Error("The server did not accept the upload."));
       else reject(refused(request.responseText));
     };
     request.send(piece);
@@ -68,7 +68,7 @@ function refused(text) {
   let message = sentences.internal;
   try {
     message = sentences[JSON.parse(text).code] ?? message;
-  } catch { /* not the API's answer: the sentence above says enough */ }
+  } catch { /* not an error of the API */ }
   return Object.assign(new Error(message), { isFinal: true });
 }
 
@@ -116,7 +116,7 @@ function formField(zone) {
       if (![...select.options].some((option) => option.value === file.name)) select.add(new Option(file.name, file.name));
       select.value = file.name;
       select.querySelector("option[value='']")?.remove();
-      said.textContent = `${file.name} is here.`;
+      said.textContent = `${file.name} was uploaded.`;
     } catch (error) {
       said.textContent = error.message;
     }

@@ -1,4 +1,4 @@
-// Credits per day, stacked side by side: one line for each group.
+// Credits per day, one line for each group.
 "use strict";
 
 const COLOURS = ["#7a6bf0", "#1fa36a", "#d9822b", "#c2417c", "#2b8fd9", "#9a9a2b", "#8a5a3c", "#5b5b6b"];
