@@ -26,7 +26,7 @@ class Explore:
         return [
             Page("GET", "/explore", self.list_all, "All public workflows"),
             Page("GET", "/explore/{workflow_id}", self.show, "A public workflow"),
-            Page("GET", "/explore/{workflow_id}/picture", self.picture, "The newest result of a public workflow"),
+            Page("GET", "/explore/{workflow_id}/picture", self.picture, "The latest output of a public workflow"),
             Page("POST", "/explore/{workflow_id}/use", self.use, "Copy a public workflow"),
         ]
 

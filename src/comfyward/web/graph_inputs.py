@@ -62,7 +62,7 @@ class GraphInputs:
             "action": f"/workflows/{workflow.id}/run",
             "form_pools": await self._inventory.pools(),
             "accelerator": workflow.accelerator,
-            "made_of": workflow.updated_at,
+            "version": workflow.updated_at,
             "max_choices": MAX_CHOICES,
         }
 

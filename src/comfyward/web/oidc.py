@@ -157,11 +157,11 @@ def _account_of(conn: Connection, claims: dict[str, Any], signup: bool) -> Accou
             raise PageError("You do not have an account.", hint="Ask an admin for one.", status=403) from None
     name = str(claims.get("email") or claims.get("preferred_username") or claims["sub"])[:200]
     try:
-        made = accounts.create(conn, name, "member", None, now_ms())
+        account = accounts.create(conn, name, "member", None, now_ms())
     except Conflict as error:
         raise PageError(f"The name '{name}' is taken by another account.", hint="Ask an admin.", status=409) from error
-    accounts.set_identity(conn, made.id, identity)
-    return made
+    accounts.set_identity(conn, account.id, identity)
+    return account
 
 
 def _callback_url(request: PageRequest) -> str:

@@ -235,7 +235,7 @@ with Client("{recipe.base_url}", os.environ["COMFYWARD_API_KEY"]) as comfyward:
 
 def _sdk(recipe: Recipe) -> str:
     """Comfy API v2 has no field for files or an accelerator, and its runs belong to the default workflow. Graphs find
-    files that an earlier run brought by URL by name, and stored files once they belong to the account."""
+    files that an earlier run downloaded by name, and stored files once they belong to the account."""
     note = "# Files that an earlier run downloaded are found by name.\n" if recipe.files else ""
     naming, imports = "", ""
     if recipe.stored:

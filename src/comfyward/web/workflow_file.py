@@ -1,4 +1,4 @@
-"""Graphs in files: JSON in the editor's form or the API's, and pictures and videos with ComfyUI's metadata."""
+"""Graphs in files: JSON in the editor's form or the API's, and images and videos with ComfyUI's metadata."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _in_json(data: bytes) -> dict[str, str]:
 
 
 def _node(node: dict[str, Any]) -> dict[str, Any]:
-    """A node without what ComfyUI adds to it while it runs (`is_changed`) and saves in pictures, too."""
+    """A node without what ComfyUI adds to it while it runs (`is_changed`) and saves in images, too."""
     return {name: value for name, value in node.items() if name in ("class_type", "inputs", "_meta")}
 
 
