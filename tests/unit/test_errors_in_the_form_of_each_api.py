@@ -10,10 +10,12 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from comfyward.api.errors import ErrorFormat
-from comfyward.api.v1.errors import ERRORS
+from comfyward.api.native import errors as native
+from comfyward.api.v1 import errors as v1
+from comfyward.api.v2 import errors as v2
 from comfyward.errors import ComfywardError, TooLarge, Unauthenticated
 
-FORMATS = {"v1": ERRORS}
+FORMATS = {"v1": v1.ERRORS, "v2": v2.ERRORS, "native": native.ERRORS}
 
 
 def tree(kind: type[ComfywardError] = ComfywardError) -> list[type[ComfywardError]]:

@@ -10,8 +10,7 @@ from typing import Any, cast
 import pytest
 
 from comfyward.api.auth import Auth
-from comfyward.api.context import Context
-from comfyward.api.own_urls import resolve_own
+from comfyward.api.own_urls import OwnUrls
 from comfyward.errors import NotFound
 from comfyward.runs.files import Stored, Url
 from comfyward.store import files
@@ -24,15 +23,9 @@ PATH = "/api/v2/assets/42/content"
 
 
 class _OfAnotherAccount:
-    """A server whose only file is another account's."""
+    """A database whose only file is another account's."""
 
-    def __init__(self) -> None:
-        self.notices = NoOthers()
-        self.auth = Auth(cast(Database, self), "secret")
-
-    @property
-    def db(self) -> _OfAnotherAccount:
-        return self
+    notices = NoOthers()
 
     async def lookup(self, question: Callable[..., Any], *_: object) -> Any:
         if question is files.by_id_of_any:
@@ -41,10 +34,11 @@ class _OfAnotherAccount:
 
 
 def resolved(lasts_s: int, signed_as: int | None = None) -> object:
-    context, expires = _OfAnotherAccount(), int(time.time()) + lasts_s
-    signature = context.auth.signature(f"{PATH}?expires={expires if signed_as is None else signed_as}")
+    db, expires = cast(Database, _OfAnotherAccount()), int(time.time()) + lasts_s
+    auth = Auth(db, "secret")
+    signature = auth.signature(f"{PATH}?expires={expires if signed_as is None else signed_as}")
     url = Url(f"{SERVER}{PATH}?expires={expires}&sig={signature}")
-    return asyncio.run(resolve_own(cast(Context, context), "mine", SERVER, url))
+    return asyncio.run(OwnUrls(auth, db).resolve("mine", SERVER, url))
 
 
 def test_it_opens_the_file_until_then() -> None:

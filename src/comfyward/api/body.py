@@ -15,12 +15,12 @@ from urllib.parse import unquote_to_bytes
 
 import blake3
 import msgspec
-from fastapi import Request
-from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
 from comfyward.api.whole_numbers import whole_number
 from comfyward.errors import InvalidRequest, TooLarge
@@ -188,25 +188,20 @@ async def read_message(request: Request, kind: type[S], limit_bytes: int) -> S:
 
 
 def check(model: type[M], data: dict[str, Any]) -> M:
+    """Raises InvalidRequest."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False, include_input=False)
-        first = problems[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InvalidRequest(f"'{field}': {first['msg']}.", fields=problems) from error
+        raise refused(error) from error
 
 
-def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """The OpenAPI description of a body that a route reads by itself."""
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": model.model_json_schema(ref_template="#/components/schemas/{model}")}
-            },
-        }
-    }
+def refused(error: ValidationError, *where: str) -> InvalidRequest:
+    """The error of an API for values that a model refuses; `where` comes before the names of their fields."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    for problem in problems:
+        problem["loc"] = (*where, *problem["loc"])
+    field = ".".join(str(part) for part in problems[0]["loc"])
+    return InvalidRequest(f"'{field}': {problems[0]['msg']}.", fields=problems)
 
 
 def _upload_too_large(limit_bytes: int) -> TooLarge:

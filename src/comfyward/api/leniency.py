@@ -43,11 +43,6 @@ def filled(value: Any) -> Any:
     return {name: filled(each) for name, each in value.items() if each not in (None, "")}
 
 
-def parameters(query: bytes) -> bytes:
-    """A query without the parameters that are empty."""
-    return b"&".join(pair for pair in query.split(b"&") if pair.partition(b"=")[2])
-
-
 def _is_absent(field: FieldInfo, value: Any) -> bool:
     """Null counts as absent where it is no value of the field; a field that takes it may be cleared with it."""
     return value is None and not field.is_required() and type(None) not in _kinds(field.annotation)

@@ -7,10 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import Response
 
 from comfyward import metrics
+from comfyward.api.endpoint import TEXT, Endpoint, Models
+from comfyward.dispatch.inventory import Inventory
 from comfyward.store import queue, webhooks, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.store.workers import WorkerRow
@@ -27,6 +31,19 @@ class _Now:
     present: list[WorkerRow]
     busy: set[str]
     webhooks_waiting: int
+
+
+class Metrics:
+    def __init__(self, db: Database, inventory: Inventory) -> None:
+        self._db, self._inventory = db, inventory
+
+    def endpoints(self) -> list[Endpoint]:
+        metrics = Models(answer=TEXT, needs_key=False)
+        return [Endpoint("GET", "/metrics", self.get, "Metrics for Prometheus", metrics)]
+
+    async def get(self, request: Request) -> Response:
+        text = await exposition(self._db, await self._inventory.catalog_lately())
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 async def exposition(db: Database, catalog: Catalog | None) -> bytes:

@@ -1,6 +1,6 @@
 """URLs of this server as values of `files`: the stored bytes that they show, without a fetch.
 
-A client gives what it was given: the URL of an output or input in any of the three APIs, absolute or without the host,
+Clients pass on any URL that they got: of an output or input in any of the three APIs, absolute or without the host,
 escaped or not, with a signature or without one.
 """
 
@@ -13,13 +13,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from sqlalchemy import Connection
 
+from comfyward.api.auth import Auth
 from comfyward.api.contents import find_input
-from comfyward.api.context import Context
 from comfyward.api.shapes import API_PREFIX
 from comfyward.errors import InvalidUrl, NotFound
 from comfyward.runs.address import origin_of
 from comfyward.runs.files import Source, Stored, Url, source_from_row
 from comfyward.store import files, runs
+from comfyward.store.db import Database
 from comfyward.store.workflows import DEFAULT_ALIAS
 
 _VIEW = re.compile(re.escape(API_PREFIX) + r"/view/workflows/([^/]+)/(input|output|run)/(.+)", re.DOTALL)
@@ -29,25 +30,68 @@ _NATIVE = re.compile(r"(?:/workflows/([^/]+))?/comfy(?:/api)?/view")
 
 @dataclass(frozen=True)
 class _Asked:
-    """A path of ours, unescaped, and what is asked for in its query."""
+    """A path of this server, unescaped, with its query."""
 
     path: str
     query: dict[str, str]
 
 
-async def resolve_own(context: Context, account_id: str, base_url: str, source: Source) -> Source:
-    """A URL of this server becomes the stored blob that it shows. Raises NotFound, InvalidUrl."""
-    if not isinstance(source, Url) or (asked := _asked(source.url, base_url)) is None:
+class OwnUrls:
+    """Finds the stored bytes behind URLs of this server."""
+
+    def __init__(self, auth: Auth, db: Database) -> None:
+        self._auth, self._db = auth, db
+
+    async def resolve(self, account_id: str, base_url: str, source: Source) -> Source:
+        """The stored blob that a URL of this server shows; any other source as it is. Raises NotFound, InvalidUrl."""
+        if not isinstance(source, Url) or (asked := _asked(source.url, base_url)) is None:
+            return source
+        if match := _VIEW.fullmatch(asked.path):
+            return await self._of_v1(account_id, asked, *match.groups())
+        if match := _ASSET.fullmatch(asked.path):
+            return await self._of_v2(account_id, asked, match[1])
+        if match := _NATIVE.fullmatch(asked.path):
+            return await self._of_comfyui(account_id, match[1] or DEFAULT_ALIAS, asked.query)
+        if source.url.startswith("/"):
+            hint = "Without a host it must be the URL of an output here."
+            raise InvalidUrl("A URL in 'files' has no host.", hint=hint)
         return source
-    if match := _VIEW.fullmatch(asked.path):
-        return await _viewed(context, account_id, asked, *match.groups())
-    if match := _ASSET.fullmatch(asked.path):
-        return await _asset(context, account_id, match[1], is_open=_is_open(context, asked))
-    if match := _NATIVE.fullmatch(asked.path):
-        return await _seen(context, account_id, match[1] or DEFAULT_ALIAS, asked.query)
-    if source.url.startswith("/"):
-        raise InvalidUrl("A URL in 'files' has no host.", hint="Without a host it must be the URL of an output here.")
-    return source
+
+    async def _of_v1(self, account_id: str, asked: _Asked, workflow_id: str, kind: str, rest: str) -> Source:
+        if kind == "input":
+            return await find_input(self._db, account_id, workflow_id, f"/input/{rest}")
+        run_id, _, name = rest.partition("/")
+        if self._is_signed(asked.path, asked):
+            run = await self._db.lookup(runs.get_any, run_id)
+        else:
+            run = await self._db.lookup(runs.get, account_id, run_id)
+        if run is not None and kind == "run" and f"/{name}" in run.files:
+            return source_from_row(run.files[f"/{name}"])
+        if run is not None and kind == "output" and (output := run.file(kind, name)) is not None:
+            return Stored(output["digest"], output["size"])
+        raise NotFound(f"Run '{run_id}' has no file '{name}'.")
+
+    async def _of_v2(self, account_id: str, asked: _Asked, asset_id: str) -> Stored:
+        if self._is_open(asked):
+            file = await self._db.lookup(files.by_id_of_any, asset_id)
+        else:
+            file = await self._db.lookup(files.by_id, account_id, asset_id)
+        return Stored(file.digest, file.size)
+
+    async def _of_comfyui(self, account_id: str, workflow_id: str, query: dict[str, str]) -> Source:
+        path = "/".join(part for part in (query.get("subfolder", "").strip("/"), query.get("filename", "")) if part)
+        kind = query.get("type", "output")
+        if kind == "input":
+            return await find_input(self._db, account_id, workflow_id, f"/input/{path}")
+        return await self._db.lookup(_result, account_id, kind, path)
+
+    def _is_signed(self, signed: str, asked: _Asked) -> bool:
+        return self._auth.check_signature(signed, asked.query.get("sig", ""))
+
+    def _is_open(self, asked: _Asked) -> bool:
+        """True for a link of v2 with a signature that has not expired."""
+        expires = asked.query.get("expires", "")
+        return self._is_signed(f"{asked.path}?expires={expires}", asked) and int(expires) >= time.time()
 
 
 def _asked(url: str, base_url: str) -> _Asked | None:
@@ -60,50 +104,6 @@ def _asked(url: str, base_url: str) -> _Asked | None:
     return _Asked(unquote(path), {name: values[0] for name, values in parse_qs(parts.query).items()})
 
 
-def _is_signed(context: Context, signed: str, asked: _Asked) -> bool:
-    return context.auth.check_signature(signed, asked.query.get("sig", ""))
-
-
-def _is_open(context: Context, asked: _Asked) -> bool:
-    """Whether a link of v2 carries its own right, and still does."""
-    expires = asked.query.get("expires", "")
-    return _is_signed(context, f"{asked.path}?expires={expires}", asked) and int(expires) >= time.time()
-
-
-async def _viewed(context: Context, account_id: str, asked: _Asked, workflow_id: str, kind: str, rest: str) -> Source:
-    """What a URL of v1 shows."""
-    if kind == "input":
-        return await find_input(context.db, account_id, workflow_id, f"/input/{rest}")
-    run_id, _, name = rest.partition("/")
-    if _is_signed(context, asked.path, asked):
-        run = await context.db.lookup(runs.get_any, run_id)
-    else:
-        run = await context.db.lookup(runs.get, account_id, run_id)
-    if run is not None and kind == "run" and f"/{name}" in run.files:
-        return source_from_row(run.files[f"/{name}"])
-    if run is not None and kind == "output" and (output := run.file(kind, name)) is not None:
-        return Stored(output["digest"], output["size"])
-    raise NotFound(f"Run '{run_id}' has no file '{name}'.")
-
-
-async def _asset(context: Context, account_id: str, asset_id: str, *, is_open: bool) -> Stored:
-    """What a URL of v2 shows."""
-    if is_open:
-        file = await context.db.lookup(files.by_id_of_any, asset_id)
-    else:
-        file = await context.db.lookup(files.by_id, account_id, asset_id)
+def _result(conn: Connection, account_id: str, kind: str, path: str) -> Stored:
+    file = runs.file(conn, account_id, kind, path)
     return Stored(file.digest, file.size)
-
-
-async def _seen(context: Context, account_id: str, workflow_id: str, query: dict[str, str]) -> Source:
-    """What a URL of ComfyUI's own API shows."""
-    path = "/".join(part for part in (query.get("subfolder", "").strip("/"), query.get("filename", "")) if part)
-    kind = query.get("type", "output")
-    if kind == "input":
-        return await find_input(context.db, account_id, workflow_id, f"/input/{path}")
-    return await context.db.lookup(_left, account_id, kind, path)
-
-
-def _left(conn: Connection, account_id: str, kind: str, path: str) -> Stored:
-    left = runs.file(conn, account_id, kind, path)
-    return Stored(left.digest, left.size)

@@ -1,11 +1,20 @@
-"""The API reference for people, at /docs: one page, made from the OpenAPI description, with nothing from elsewhere."""
+"""The API reference: the OpenAPI description for programs, and one page made from it for people, at /docs."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from html import escape
 from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from comfyward.api.body import answer
+from comfyward.api.endpoint import Endpoint, Models, Tables
+from comfyward.api.errors import ErrorFormat
+from comfyward.api.openapi import Schema, openapi
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
@@ -20,13 +29,41 @@ td { border-top: 1px solid var(--soft); padding: .25rem .5rem; vertical-align: t
 h2 { margin-top: 2rem; text-transform: capitalize; }
 """
 
-METHODS = ("get", "post", "put", "patch", "delete", "head")
+METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
+POLICY = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 
-def reference_page(openapi: dict[str, Any]) -> str:
+class Reference:
+    """The description of some APIs, and of itself."""
+
+    def __init__(self, apis: Sequence[Tables], errors: ErrorFormat) -> None:
+        itself = Tables("", errors, {"reference": self.endpoints()})
+        self._apis = [*apis, itself]
+
+    def endpoints(self) -> list[Endpoint]:
+        description = Models(answer=dict[str, Any], needs_key=False)
+        page = Models(answer="text/html", needs_key=False)
+        return [
+            Endpoint("GET", "/openapi.json", self.openapi, "This description", description),
+            Endpoint("GET", "/docs", self.docs, "This description as a page", page),
+        ]
+
+    async def openapi(self, request: Request) -> Response:
+        return answer(self.description)
+
+    async def docs(self, request: Request) -> Response:
+        return Response(reference_page(self.description), media_type="text/html", headers=POLICY)
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        return openapi(self._apis)
+
+
+def reference_page(description: dict[str, Any]) -> str:
     """The whole page as HTML."""
-    info = openapi["info"]
-    sections = "".join(_section(tag, operations) for tag, operations in _by_tag(openapi).items())
+    info = description["info"]
+    schemas = description["components"]["schemas"]
+    sections = "".join(_section(tag, operations, schemas) for tag, operations in _by_tag(description).items())
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{escape(info['title'])} API</title><style>{STYLE}</style>"
@@ -41,23 +78,23 @@ def _prose(text: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text)).replace("\n\n", "<p>")
 
 
-def _by_tag(openapi: dict[str, Any]) -> dict[str, list[tuple[str, str, dict[str, Any]]]]:
-    found: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
-    for path, methods in openapi["paths"].items():
+def _by_tag(description: dict[str, Any]) -> dict[str, list[tuple[str, str, Schema]]]:
+    found: dict[str, list[tuple[str, str, Schema]]] = {}
+    for path, methods in description["paths"].items():
         for method in METHODS:
             if operation := methods.get(method):
                 found.setdefault((operation.get("tags") or ["other"])[0], []).append((method, path, operation))
     return found
 
 
-def _section(tag: str, operations: list[tuple[str, str, dict[str, Any]]]) -> str:
-    return f"<h2>{escape(tag)}</h2>" + "".join(_operation(*operation) for operation in operations)
+def _section(tag: str, operations: list[tuple[str, str, Schema]], schemas: Mapping[str, Schema]) -> str:
+    return f"<h2>{escape(tag)}</h2>" + "".join(_operation(*operation, schemas) for operation in operations)
 
 
-def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
+def _operation(method: str, path: str, operation: Schema, schemas: Mapping[str, Schema]) -> str:
     rows = "".join(
         f"<tr><td><code>{escape(name)}</code><td>{escape(where)}<td>{escape(text)}"
-        for name, where, text in _inputs(operation)
+        for name, where, text in _inputs(operation, schemas)
     )
     table = f"<table>{rows}</table>" if rows else ""
     description = f"<p>{_prose(operation['description'])}" if operation.get("description") else ""
@@ -67,11 +104,11 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     )
 
 
-def _inputs(operation: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(name, where it goes, what it is) of parameters and body fields."""
+def _inputs(operation: Schema, schemas: Mapping[str, Schema]) -> Iterator[tuple[str, str, str]]:
+    """(name, place, description) of parameters and of the fields of bodies."""
     for parameter in operation.get("parameters", []):
-        text = parameter.get("description") or parameter.get("schema", {}).get("description", "")
-        yield parameter["name"], parameter["in"], text
-    content = operation.get("requestBody", {}).get("content", {})
-    for name, field in content.get("application/json", {}).get("schema", {}).get("properties", {}).items():
-        yield name, "body", field.get("description", "")
+        yield parameter["name"], parameter["in"], parameter.get("description", "")
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+        for field, about in schemas.get(name, {}).get("properties", {}).items():
+            yield field, "body", about.get("description", "")

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
+from starlette.requests import Request
 
 from comfyward.api.auth import Auth
+from comfyward.api.public_url import PublicUrl
 from comfyward.files.pictures import has_thumbnail
 from comfyward.runs.address import without_login
 from comfyward.runs.run import Run, State
@@ -20,6 +23,17 @@ from comfyward.workflows.workflow import Workflow
 
 NULL = msgspec.Raw(b"null")
 API_PREFIX = "/api/v1"
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Makes the shapes for the client behind a request."""
+
+    auth: Auth
+    public_url: PublicUrl
+
+    def of(self, request: Request) -> Shapes:
+        return Shapes(self.auth, self.public_url.of(request))
 
 
 class Shapes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from comfyward.api.context import Context
-from comfyward.api.endpoint import Endpoint, routes
+from comfyward.api.endpoint import Endpoint, Tables, routes
 from comfyward.api.limits import RequestLimits
 from comfyward.api.native.account_catalog import AccountCatalogs
 from comfyward.api.native.assets import Assets
@@ -44,6 +44,11 @@ class NativeParts:
     below_api: list[Endpoint]
     at_root: list[Endpoint]
     sockets: Sockets
+
+    def tables(self, prefix: str) -> Tables:
+        """The endpoints for their description, each once: the shared ones at /X."""
+        below_api = [replace(endpoint, path=f"/api{endpoint.path}") for endpoint in self.below_api]
+        return Tables(prefix, ERRORS, {"ComfyUI's API": [*self.shared, *below_api, *self.at_root]})
 
 
 def native_parts(context: Context, frontends: Frontends, *, is_open: bool = False) -> NativeParts:

@@ -1,0 +1,24 @@
+"""The query of an address, read by a model."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from comfyward.api.body import refused
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_query(request: Request, model: type[M]) -> M:
+    """The query as a model. An empty parameter counts as absent; of a repeated one the last counts.
+
+    Raises InvalidRequest naming the parameter and what it should be.
+    """
+    sent = {name: value for name, value in request.query_params.multi_items() if value}
+    try:
+        return model.model_validate(sent)
+    except ValidationError as error:
+        raise refused(error, "query") from error

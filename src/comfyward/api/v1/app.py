@@ -1,0 +1,45 @@
+"""/api/v1: ComfyICU's API, extended. Its clients work when only the host name is changed."""
+
+from __future__ import annotations
+
+from comfyward.api.context import Context
+from comfyward.api.endpoint import Tables
+from comfyward.api.own_urls import OwnUrls
+from comfyward.api.shapes import API_PREFIX, Rendering
+from comfyward.api.v1.account import Account
+from comfyward.api.v1.errors import ERRORS
+from comfyward.api.v1.files import Files
+from comfyward.api.v1.imports import Imports
+from comfyward.api.v1.inventory import Inventory
+from comfyward.api.v1.placement import Placement
+from comfyward.api.v1.runs import Runs
+from comfyward.api.v1.submissions import Submissions
+from comfyward.api.v1.uploads import Uploads
+from comfyward.api.v1.view import View
+from comfyward.api.v1.webhooks import Webhooks
+from comfyward.api.v1.workflows import Workflows
+
+
+def v1_tables(context: Context) -> Tables:
+    """All of v1. Creating a run and reading it come first: they are on every run's way."""
+    auth, db, settings = context.auth, context.db, context.settings
+    rendering, own_urls = Rendering(auth, context.public_url), OwnUrls(auth, db)
+    body, upload = settings.body_limit_bytes, settings.upload_limit_bytes
+    subjects = {
+        "runs": [
+            *Submissions(auth, db, context.intake, own_urls, context.public_url, body).endpoints(),
+            *Runs(auth, db, context.hub, context.intake, rendering).endpoints(),
+            *Placement(auth, db, context.forecasts).endpoints(),
+        ],
+        "workflows": Workflows(auth, db, rendering, body).endpoints(),
+        "files": [
+            *Files(auth, db, context.blobs, body, upload).endpoints(),
+            *Imports(auth, db, context.imports, body).endpoints(),
+            *Uploads(auth, db, context.uploads, upload).endpoints(),
+        ],
+        "view": View(auth, db, context.contents).endpoints(),
+        "inventory": Inventory(auth, db, context.inventory, settings.prices).endpoints(),
+        "account": Account(auth, db).endpoints(),
+        "webhooks": Webhooks(auth, db, context.webhooks, rendering).endpoints(),
+    }
+    return Tables(API_PREFIX, ERRORS, subjects)

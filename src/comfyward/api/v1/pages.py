@@ -1,0 +1,34 @@
+"""Lists of v1 page by page: `limit` and `cursor` of the request, `X-Next-Cursor` of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, Field
+
+from comfyward.api.paging import InvalidCursor, cursor_of, moment_of
+from comfyward.errors import InvalidRequest
+from comfyward.runs.run import Run
+from comfyward.workflows.workflow import Workflow
+
+MAX_LISTED = 300  # as many as ComfyICU lists
+NEXT_CURSOR = "X-Next-Cursor"
+
+
+class PageQuery(BaseModel):
+    limit: int = Field(MAX_LISTED, ge=1, le=1000)
+    cursor: str | None = Field(None, description=f"The {NEXT_CURSOR} header of the page before.")
+
+    def before(self) -> tuple[int, str] | None:
+        """The place in the list after which this page begins. Raises InvalidRequest."""
+        try:
+            return None if self.cursor is None else moment_of(self.cursor)
+        except InvalidCursor as error:
+            raise InvalidRequest("Invalid cursor.", hint=f"Use the {NEXT_CURSOR} header of a list.") from error
+
+    def headers(self, found: Sequence[Run] | Sequence[Workflow]) -> dict[str, str]:
+        """The cursor of the next page, where more items were found than this page holds."""
+        if len(found) <= self.limit:
+            return {}
+        last = found[self.limit - 1]
+        return {NEXT_CURSOR: cursor_of(last.created_at, last.id)}

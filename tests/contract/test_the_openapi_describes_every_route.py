@@ -1,0 +1,81 @@
+"""The OpenAPI is a valid document, and describes every route of the APIs and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+from unittest.mock import MagicMock
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Mount, Route
+
+from comfyward.api.app import Website, create_app
+from comfyward.api.context import Context
+from comfyward.api.native.frontend import Frontends
+from comfyward.api.reference import Reference
+
+# The wires of workers and fleets, which no other programs use.
+UNDESCRIBED = ("/worker/", "/fleet/")
+# ComfyUI's API is there several times, and described once.
+SAME = {"/workflows/{workflow_id}/comfy/": "/comfy/", "/comfy/api/": "/comfy/"}
+
+
+@pytest.fixture(scope="module")
+def app() -> Starlette:
+    context = cast(Context, MagicMock())
+    website = Website([], MagicMock())
+    return cast(Any, create_app(context, Frontends(), website))._app
+
+
+@pytest.fixture(scope="module")
+def description(app: Starlette) -> dict[str, Any]:
+    reference = next(route.endpoint.__self__ for route in app.routes if getattr(route, "path", "") == "/openapi.json")
+    assert isinstance(reference, Reference)
+    return reference.description
+
+
+def served(routes: list[BaseRoute], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(method, path) of all routes; HEAD where there is GET is understood."""
+    for route in routes:
+        match route:
+            case Mount():
+                yield from served(list(route.routes), f"{prefix}{route.path_format.removesuffix('/{path}')}")
+            case Route():
+                methods = set(route.methods or ())
+                for method in methods - ({"HEAD"} if "GET" in methods else set()):
+                    yield method.lower(), f"{prefix}{route.path_format}"
+
+
+def described(description: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(method, path) for path, methods in description["paths"].items() for method in methods}
+
+
+def test_the_document_is_valid(description: dict[str, Any]) -> None:
+    OpenAPIV31SpecValidator(description).validate()
+
+
+def test_every_route_is_described_and_nothing_else(app: Starlette, description: dict[str, Any]) -> None:
+    routes = {(method, path) for method, path in served(app.routes) if not path.startswith(UNDESCRIBED)}
+    found = described(description)
+
+    assert found <= routes
+    assert {(method, path) for method, path in routes if not {(method, each) for each in same(path)} & found} == set()
+
+
+def same(path: str) -> Iterator[str]:
+    """The paths at which the same route is described."""
+    yield path
+    for prefix, described_as in SAME.items():
+        if path.startswith(prefix):
+            yield from same(path.replace(prefix, described_as, 1))
+
+
+def test_every_operation_has_a_name_of_its_own_a_summary_and_an_error(description: dict[str, Any]) -> None:
+    operations = [operation for methods in description["paths"].values() for operation in methods.values()]
+
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    for operation in operations:
+        assert operation["summary"]
+        assert operation["responses"]["default"]["content"]["application/json"]["schema"]
