@@ -71,7 +71,7 @@ def test_a_host_that_stays_busy_ends_the_run_after_its_attempts(stack: Stack, si
     run = stack.client().run(fake_save("a"), files={"/input/a": url})
 
     assert (run["status"], run["end_reason"], run["attempt"]) == ("ERROR", "host_busy", 2)
-    assert "answered 503: Too many requests from here. It asks to come again in 3600 s." in run["error"]["message"]
+    assert "answered 503: Too many requests from here. It asks to retry in 3600 s." in run["error"]["message"]
     assert run["run_time"] is None
 
 

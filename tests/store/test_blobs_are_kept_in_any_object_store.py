@@ -11,7 +11,7 @@ import pytest
 
 from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import DigestMismatch, InvalidRequest, NotFound, SetupFailed, TooLarge
-from comfyward.files.objects import IN_MEMORY_BYTES, Blob, Objects, blob_key, shown_as, view_key
+from comfyward.files.objects import IN_MEMORY_BYTES, Blob, Objects, blob_key, response_headers, view_key
 from comfyward.store import files
 from comfyward.store.db import now_ms
 from tests.servers import S3
@@ -104,7 +104,7 @@ async def test_a_worker_stores_an_output_by_itself(s3: S3, store: Store, monkeyp
 
     url = await objects.put_url(blob_key(blob.digest), len(data))
     assert url is not None
-    request = urllib.request.Request(url, data, shown_as(blob.name), method="PUT")
+    request = urllib.request.Request(url, data, response_headers(blob.name), method="PUT")
     assert urllib.request.urlopen(request).status == 200
     await blobs.register(blob)
 
@@ -146,7 +146,7 @@ async def _store(
             yield data[start : start + (1 << 20)]
 
     async with objects.receive(pieces(), limit=limit, digest=digest, name=name) as received:
-        await received.keep()
+        await received.store()
         return received.blob
 
 

@@ -8,8 +8,9 @@ import threading
 import time
 import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import brotli
 import pytest
@@ -18,25 +19,37 @@ from backports import zstd
 from comfyward.errors import FetchFailed, FetchRefused, HostBusy, TooLarge
 from comfyward.files.digest import digests_of
 from comfyward.files.encoding import decoded
-from comfyward.files.fetch import Fetch, Limits, Stop, Stopped
+from comfyward.files.fetch import Fetch, Limits
 from comfyward.files.guard import Guard
-from comfyward.files.part import PART_BYTES, Fetched
+from comfyward.files.part import PART_BYTES, Fetched, Validators
+from comfyward.files.remote_file import RemoteFile
+from comfyward.files.stop import Stop, Stopped
+from comfyward.runs.files import Url
 from tests.fakes.http import Origin
 
 LIMITS = Limits(bytes=1 << 30, seconds=60, connections=4)
 BIG = bytes(range(251)) * (PART_BYTES * 5 // 2 // 251)  # two parts and a half
 
-Start = Callable[..., Fetch]
+Download = Callable[..., Fetched | None]
 
 
 @pytest.fixture
-def fetch(tmp_path: Path) -> Start:
-    def start(url: str, **how: object) -> Fetch:
-        how.setdefault("guard", Guard.allowing(["127.0.0.1"]))
-        how.setdefault("limits", LIMITS)
-        return Fetch(url, tmp_path / "part", **how)  # type: ignore[arg-type]
+def fetch(tmp_path: Path) -> Download:
+    def download(
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        guard: Guard | None = None,
+        limits: Limits = LIMITS,
+        stop: Stop | None = None,
+        known: Validators | None = None,
+        **options: Any,
+    ) -> Fetched | None:
+        source = Url(url, headers=tuple((headers or {}).items()))
+        remote = RemoteFile(source, guard or Guard.allowing(["127.0.0.1"]), limits.seconds, stop or Stop())
+        return Fetch(remote, tmp_path / "part", limits, **options).run(known)
 
-    return start
+    return download
 
 
 def check(fetched: Fetched | None, path: Path, data: bytes) -> None:
@@ -49,25 +62,25 @@ def check(fetched: Fetched | None, path: Path, data: bytes) -> None:
 @pytest.mark.parametrize("data", [b"", b"x", BIG[:PART_BYTES], BIG[: PART_BYTES + 1], BIG])
 @pytest.mark.parametrize("ranges", [True, False])
 def test_files_of_any_size_arrive_whole_and_hashed(
-    site: Origin, fetch: Start, tmp_path: Path, data: bytes, ranges: bool
+    site: Origin, fetch: Download, tmp_path: Path, data: bytes, ranges: bool
 ) -> None:
     url = site.put("/file", data, ranges=ranges)
     progress: list[tuple[int, int | None]] = []
 
-    fetched = fetch(url, progress=lambda done, total: progress.append((done, total))).run()
+    fetched = fetch(url, progress=lambda done, total: progress.append((done, total)))
 
     check(fetched, tmp_path / "part", data)
     if data:
         assert progress[-1] == (len(data), len(data))
 
 
-def test_a_connection_that_breaks_is_taken_up_again(site: Origin, fetch: Start, tmp_path: Path) -> None:
+def test_a_connection_that_breaks_is_taken_up_again(site: Origin, fetch: Download, tmp_path: Path) -> None:
     url = site.put("/file", BIG, break_after=PART_BYTES // 3, breaks=3)
 
-    check(fetch(url).run(), tmp_path / "part", BIG)
+    check(fetch(url), tmp_path / "part", BIG)
 
 
-def test_a_later_try_goes_on_where_the_first_one_stopped(site: Origin, fetch: Start, tmp_path: Path) -> None:
+def test_a_later_try_goes_on_where_the_first_one_stopped(site: Origin, fetch: Download, tmp_path: Path) -> None:
     url = site.put("/file", BIG)
     stop = Stop()
 
@@ -76,79 +89,79 @@ def test_a_later_try_goes_on_where_the_first_one_stopped(site: Origin, fetch: St
             stop.set()
 
     with pytest.raises(Stopped):
-        fetch(url, stop=stop, progress=stop_after_the_first_part, limits=Limits(1 << 30, 60, connections=1)).run()
+        fetch(url, stop=stop, progress=stop_after_the_first_part, limits=Limits(1 << 30, 60, connections=1))
     before = len(site.requests)
-    check(fetch(url).run(), tmp_path / "part", BIG)
+    check(fetch(url), tmp_path / "part", BIG)
 
     ranges = [request.headers["Range"] for request in site.requests[before + 1 :]]
     assert f"bytes=0-{PART_BYTES - 1}" not in ranges, "the finished part was not fetched again"
 
 
-def test_a_file_that_changed_in_between_is_begun_anew(site: Origin, fetch: Start, tmp_path: Path) -> None:
+def test_a_file_that_changed_in_between_is_begun_anew(site: Origin, fetch: Download, tmp_path: Path) -> None:
     url = site.put("/file", BIG, break_after=10, breaks=99)
     with pytest.raises(FetchFailed):
-        fetch(url).run()
+        fetch(url)
     changed = BIG[::-1]
     site.put("/file", changed)
 
-    check(fetch(url).run(), tmp_path / "part", changed)
+    check(fetch(url), tmp_path / "part", changed)
 
 
-def test_an_unchanged_file_is_not_sent_again(site: Origin, fetch: Start) -> None:
+def test_an_unchanged_file_is_not_sent_again(site: Origin, fetch: Download) -> None:
     url = site.put("/file", b"same")
-    first = fetch(url).run()
+    first = fetch(url)
     assert first is not None
 
-    assert fetch(url, known=first.validators).run() is None
+    assert fetch(url, known=first.validators) is None
     site.put("/file", b"other")
-    again = fetch(url, known=first.validators).run()
+    again = fetch(url, known=first.validators)
     assert again is not None
     assert again.blake3 == digests_of(b"other")[0]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_a_refusal_is_final(site: Origin, fetch: Start, status: int) -> None:
+def test_a_refusal_is_final(site: Origin, fetch: Download, status: int) -> None:
     with pytest.raises(FetchFailed, match=str(status)):
-        fetch(site.put("/file", b"", status=status)).run()
+        fetch(site.put("/file", b"", status=status))
     assert len(site.requests) == 1
 
 
-def test_a_busy_server_is_asked_again(site: Origin, fetch: Start) -> None:
+def test_a_busy_server_is_asked_again(site: Origin, fetch: Download) -> None:
     with pytest.raises(FetchFailed, match="503"):
-        fetch(site.put("/file", b"", status=503)).run()
+        fetch(site.put("/file", b"", status=503))
     assert len(site.requests) > 1
 
 
-def test_redirects_are_followed_but_not_for_ever_nor_anywhere(site: Origin, fetch: Start, tmp_path: Path) -> None:
+def test_redirects_are_followed_but_not_for_ever_nor_anywhere(site: Origin, fetch: Download, tmp_path: Path) -> None:
     site.put("/target", b"there")
     url = site.put("/once", b"", status=302, headers={"Location": "/target"})
-    check(fetch(url).run(), tmp_path / "part", b"there")
+    check(fetch(url), tmp_path / "part", b"there")
 
     url = site.put("/loop", b"", status=302, headers={"Location": "/loop"})
     with pytest.raises(FetchFailed, match="redirects more than"):
-        fetch(url).run()
+        fetch(url)
     url = site.put("/file", b"", status=302, headers={"Location": "file:///etc/passwd"})
     with pytest.raises(FetchFailed, match="not http"):
-        fetch(url).run()
+        fetch(url)
 
 
-def test_a_redirect_into_the_private_network_is_refused(site: Origin, fetch: Start) -> None:
+def test_a_redirect_into_the_private_network_is_refused(site: Origin, fetch: Download) -> None:
     url = site.put("/evil", b"", status=302, headers={"Location": "http://127.0.0.2:1/secret"})
     with pytest.raises(FetchRefused):
-        fetch(url).run()
+        fetch(url)
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_file_over_the_limit_is_refused(site: Origin, fetch: Start, ranges: bool) -> None:
+def test_a_file_over_the_limit_is_refused(site: Origin, fetch: Download, ranges: bool) -> None:
     url = site.put("/file", b"x" * 101, ranges=ranges)
     with pytest.raises(TooLarge):
-        fetch(url, limits=Limits(bytes=100, seconds=10)).run()
+        fetch(url, limits=Limits(bytes=100, seconds=10))
 
 
-def test_a_download_has_a_time_limit(site: Origin, fetch: Start) -> None:
+def test_a_download_has_a_time_limit(site: Origin, fetch: Download) -> None:
     url = site.put("/file", b"", status=503)
     with pytest.raises(FetchFailed, match="longer than"):
-        fetch(url, limits=Limits(bytes=100, seconds=0.2)).run()
+        fetch(url, limits=Limits(bytes=100, seconds=0.2))
 
 
 def gzipped(data: bytes) -> bytes:
@@ -181,20 +194,20 @@ NOISE = random.Random(5).randbytes(300_000) + bytes(1_200_000)
 @pytest.mark.parametrize("data", [b"", b"x", NOISE], ids=["empty", "small", "large"])
 @pytest.mark.parametrize("ranges", [True, False])
 def test_encoded_bytes_are_decoded(
-    site: Origin, fetch: Start, tmp_path: Path, coding: str, data: bytes, ranges: bool
+    site: Origin, fetch: Download, tmp_path: Path, coding: str, data: bytes, ranges: bool
 ) -> None:
     url = site.put("/file", ENCODERS[coding](data), headers={"Content-Encoding": coding}, ranges=ranges)
 
-    check(fetch(url).run(), tmp_path / "part", data)
+    check(fetch(url), tmp_path / "part", data)
     assert site.requests[0].headers["Accept-Encoding"] == "identity"
 
 
-def test_nothing_at_all_is_an_empty_file_in_any_encoding(site: Origin, fetch: Start, tmp_path: Path) -> None:
-    check(fetch(site.put("/file", b"", headers={"Content-Encoding": "gzip"})).run(), tmp_path / "part", b"")
+def test_nothing_at_all_is_an_empty_file_in_any_encoding(site: Origin, fetch: Download, tmp_path: Path) -> None:
+    check(fetch(site.put("/file", b"", headers={"Content-Encoding": "gzip"})), tmp_path / "part", b"")
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "gzip, gzip, gzip"])
-def test_a_bomb_is_refused_as_soon_as_it_is_over_the_limit(site: Origin, fetch: Start, coding: str) -> None:
+def test_a_bomb_is_refused_as_soon_as_it_is_over_the_limit(site: Origin, fetch: Download, coding: str) -> None:
     bomb = bytes(64 << 20)
     for each in coding.split(", "):
         bomb = {"gzip": gzip.compress, "deflate": zlib.compress, "br": brotli_fast, "zstd": zstd.compress}[each](bomb)
@@ -202,7 +215,7 @@ def test_a_bomb_is_refused_as_soon_as_it_is_over_the_limit(site: Origin, fetch: 
     tracemalloc.start()
     try:
         with pytest.raises(TooLarge):
-            fetch(url, limits=Limits(bytes=4 << 20, seconds=60)).run()
+            fetch(url, limits=Limits(bytes=4 << 20, seconds=60))
         assert tracemalloc.get_traced_memory()[1] < 20 << 20
     finally:
         tracemalloc.stop()
@@ -219,14 +232,14 @@ def test_members_are_found_wherever_the_bytes_are_cut(coding: str) -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-def test_encoded_bytes_that_hold_nothing_have_the_time_limit_too(site: Origin, fetch: Start, layers: int) -> None:
+def test_encoded_bytes_that_hold_nothing_have_the_time_limit_too(site: Origin, fetch: Download, layers: int) -> None:
     nothing = gzip.compress(b"") * 200_000
     for _ in range(layers - 1):
         nothing = gzip.compress(nothing) * 10
     url = site.put("/file", nothing, headers={"Content-Encoding": ", ".join(["gzip"] * layers)})
     began = time.monotonic()
     with pytest.raises(FetchFailed, match="longer than"):
-        fetch(url, limits=Limits(bytes=1 << 30, seconds=0.1)).run()
+        fetch(url, limits=Limits(bytes=1 << 30, seconds=0.1))
     assert time.monotonic() - began < 2
 
 
@@ -235,65 +248,65 @@ def brotli_fast(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
-def test_encoded_bytes_that_end_early_are_no_file(site: Origin, fetch: Start, coding: str) -> None:
+def test_encoded_bytes_that_end_early_are_no_file(site: Origin, fetch: Download, coding: str) -> None:
     data = ENCODERS[coding](NOISE[:100_000])
     url = site.put("/file", data[: len(data) // 4], headers={"Content-Encoding": coding})
 
     with pytest.raises(FetchFailed, match="ended too early"):
-        fetch(url).run()
+        fetch(url)
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "compress", "gzip, gzip, gzip, gzip, gzip"])
-def test_what_cannot_be_decoded_is_refused_at_once(site: Origin, fetch: Start, coding: str) -> None:
+def test_what_cannot_be_decoded_is_refused_at_once(site: Origin, fetch: Download, coding: str) -> None:
     url = site.put("/file", b"this is not what it says", headers={"Content-Encoding": coding})
 
     with pytest.raises(FetchFailed, match="cannot be decoded"):
-        fetch(url).run()
+        fetch(url)
     assert len(site.requests) <= 2
 
 
-def test_spaces_and_letters_of_any_script_are_escaped(site: Origin, fetch: Start, tmp_path: Path) -> None:
+def test_spaces_and_letters_of_any_script_are_escaped(site: Origin, fetch: Download, tmp_path: Path) -> None:
     site.put("/a%20b/%E6%97%A5.png", b"here")
-    check(fetch(f"{site.url}/a b/日.png").run(), tmp_path / "part", b"here")
-    check(fetch(f"{site.url}/a%20b/%E6%97%A5.png").run(), tmp_path / "part", b"here")
+    check(fetch(f"{site.url}/a b/日.png"), tmp_path / "part", b"here")
+    check(fetch(f"{site.url}/a%20b/%E6%97%A5.png"), tmp_path / "part", b"here")
 
 
 @pytest.mark.parametrize(
     ("location", "path"),
     [("/a b.png", "/a%20b.png"), ("/é.png", "/%E9.png"), ("/é.png".encode().decode("latin-1"), "/%C3%A9.png")],
 )
-def test_a_location_is_escaped_too(site: Origin, fetch: Start, tmp_path: Path, location: str, path: str) -> None:
+def test_a_location_is_escaped_too(site: Origin, fetch: Download, tmp_path: Path, location: str, path: str) -> None:
     site.put(path, b"there")
     url = site.put("/moved", b"", status=302, headers={"Location": location})
 
-    check(fetch(url).run(), tmp_path / "part", b"there")
+    check(fetch(url), tmp_path / "part", b"there")
 
 
-def test_a_login_in_an_address_is_sent_to_its_host_alone(site: Origin, fetch: Start, tmp_path: Path) -> None:
+def test_a_login_in_an_address_is_sent_to_its_host_alone(site: Origin, fetch: Download, tmp_path: Path) -> None:
     elsewhere = site.put("/there", b"there").replace("127.0.0.1", "localhost")
     site.put("/moved", b"", status=302, headers={"Location": elsewhere})
 
-    check(fetch(f"{site.url}/moved".replace("//", "//bob:p%40ss@")).run(), tmp_path / "part", b"there")
+    check(fetch(f"{site.url}/moved".replace("//", "//bob:p%40ss@")), tmp_path / "part", b"there")
 
     assert site.requests_to("/moved")[0].headers["Authorization"] == "Basic Ym9iOnBAc3M="
     assert site.requests_to("/moved")[0].headers["Host"] == site.url.removeprefix("http://")
     assert "Authorization" not in site.requests_to("/there")[0].headers
 
 
-def test_a_login_in_a_location_is_used_there(site: Origin, fetch: Start, tmp_path: Path) -> None:
+def test_a_login_in_a_location_is_used_there(site: Origin, fetch: Download, tmp_path: Path) -> None:
     there = site.put("/there", b"there").replace("127.0.0.1", "u:p@localhost")
     url = site.put("/moved", b"", status=302, headers={"Location": there})
 
-    check(fetch(url, headers={"Authorization": "Bearer mine"}).run(), tmp_path / "part", b"there")
+    check(fetch(url, headers={"Authorization": "Bearer mine"}), tmp_path / "part", b"there")
 
     assert site.requests_to("/there")[0].headers["Authorization"] == "Basic dTpw"
 
 
-def test_each_header_is_sent_once_in_whatever_letters(site: Origin, fetch: Start) -> None:
+def test_each_header_is_sent_once_in_whatever_letters(site: Origin, fetch: Download) -> None:
     sent: dict[str, list[str]] = {}
     url = site.put("/file", b"there").replace("//", "//bob:secret@")
 
-    fetch(url, headers={"user-agent": "mine/1", "AUTHORIZATION": "Bearer mine"}).run()
+    fetch(url, headers={"user-agent": "mine/1", "AUTHORIZATION": "Bearer mine"})
 
     for name, value in site.requests[0].pairs:
         sent.setdefault(name.lower(), []).append(value)
@@ -301,21 +314,21 @@ def test_each_header_is_sent_once_in_whatever_letters(site: Origin, fetch: Start
     assert {name for name, values in sent.items() if len(values) > 1} == set()
 
 
-def test_a_redirect_to_nowhere_says_so(site: Origin, fetch: Start) -> None:
-    with pytest.raises(FetchFailed, match="answered 302 without saying where the file is"):
-        fetch(site.put("/moved", b"", status=302)).run()
+def test_a_redirect_to_nowhere_says_so(site: Origin, fetch: Download) -> None:
+    with pytest.raises(FetchFailed, match="answered 302 without a Location"):
+        fetch(site.put("/moved", b"", status=302))
     assert len(site.requests) == 1
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_host_that_asks_for_a_pause_gets_it(site: Origin, fetch: Start, tmp_path: Path, status: int) -> None:
+def test_a_host_that_asks_for_a_pause_gets_it(site: Origin, fetch: Download, tmp_path: Path, status: int) -> None:
     site.put("/file", b"there", status=status, refusals=6, headers={"Retry-After": "0"})
-    check(fetch(f"{site.url}/file", stop=Unhurried()).run(), tmp_path / "part", b"there")
+    check(fetch(f"{site.url}/file", stop=Unhurried()), tmp_path / "part", b"there")
     assert len(site.requests) == 7
 
     stop = Unhurried()
     site.put("/file", b"there", status=status, refusals=1, headers={"Retry-After": "45"})
-    check(fetch(f"{site.url}/file", stop=stop).run(), tmp_path / "part", b"there")
+    check(fetch(f"{site.url}/file", stop=stop), tmp_path / "part", b"there")
     assert stop.waited == [45]
 
 
@@ -331,30 +344,30 @@ class Unhurried(Stop):
         return self.is_set()
 
 
-def test_a_pause_longer_than_there_is_time_ends_it_at_once(site: Origin, fetch: Start) -> None:
+def test_a_pause_longer_than_there_is_time_ends_it_at_once(site: Origin, fetch: Download) -> None:
     url = site.put(
         "/file", b"", status=429, refusal=b'{"error": {"message": "Slow down"}}', headers={"Retry-After": "99"}
     )
 
-    with pytest.raises(HostBusy, match=r"answered 429: Slow down\. It asks to come again in 99 s\."):
-        fetch(url, stop=Unhurried()).run()
+    with pytest.raises(HostBusy, match=r"answered 429: Slow down\. It asks to retry in 99 s\."):
+        fetch(url, stop=Unhurried())
     assert len(site.requests) == 1
 
 
-def test_a_refusal_says_what_the_host_said_but_no_secret(site: Origin, fetch: Start) -> None:
+def test_a_refusal_says_what_the_host_said_but_no_secret(site: Origin, fetch: Download) -> None:
     said = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
     with pytest.raises(FetchFailed, match=r"answered 403: Request has expired\.$"):
-        fetch(site.put("/file", b"", status=403, refusal=said)).run()
+        fetch(site.put("/file", b"", status=403, refusal=said))
 
     packed = gzip.compress(b"no token hunter22 nor Basic Ym9iOmh1bnRlcjIy, or Bearer s3cret-key")
     url = site.put("/file", b"", status=401, refusal=packed, headers={"Content-Encoding": "gzip"})
     with pytest.raises(FetchFailed, match=r"answered 401: no token \*\*\* nor \*\*\*, or") as refused:
-        fetch(url.replace("//", "//bob:hunter22@"), headers={"X-Key": "s3cret-key"}).run()
+        fetch(url.replace("//", "//bob:hunter22@"), headers={"X-Key": "s3cret-key"})
     assert "s3cret-key" not in refused.value.message
 
 
 @pytest.mark.parametrize("drips", [b"HTTP/1.1 200 OK\r\nX-Drip: ", b"HTTP/1.1 403 Forbidden\r\n\r\nBecause"])
-def test_a_server_that_drips_has_the_time_limit_too(fetch: Start, drips: bytes) -> None:
+def test_a_server_that_drips_has_the_time_limit_too(fetch: Download, drips: bytes) -> None:
     """One byte after the other, none too late."""
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -372,20 +385,20 @@ def test_a_server_that_drips_has_the_time_limit_too(fetch: Start, drips: bytes) 
         began = time.monotonic()
         try:
             with pytest.raises(FetchFailed):
-                fetch(f"http://127.0.0.1:{server.getsockname()[1]}/", limits=Limits(bytes=100, seconds=1)).run()
+                fetch(f"http://127.0.0.1:{server.getsockname()[1]}/", limits=Limits(bytes=100, seconds=1))
         finally:
             over.set()
     assert time.monotonic() - began < 5
 
 
-def test_a_silent_server_does_not_keep_a_stopped_download(site: Origin, fetch: Start) -> None:
+def test_a_silent_server_does_not_keep_a_stopped_download(site: Origin, fetch: Download) -> None:
     release, stop = threading.Event(), Stop()
-    started = fetch(site.put("/file", b"x", hold=release), stop=stop)
+    url = site.put("/file", b"x", hold=release)
     ended = threading.Event()
 
     def run() -> None:
         with pytest.raises(Stopped):
-            started.run()
+            fetch(url, stop=stop)
         ended.set()
 
     threading.Thread(target=run).start()

@@ -79,6 +79,6 @@ def test_what_an_operator_allows_is_permitted() -> None:
 
 
 def test_a_webhooks_socket_is_guarded_too() -> None:
-    open_socket = Guard().open_for("example.com")
+    open_socket = Guard().socket_factory("example.com")
     with pytest.raises(FetchRefused):
         open_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80)))

@@ -9,8 +9,9 @@ import pytest
 from comfyward.errors import FetchFailed, StorageFull
 from comfyward.files.cache import HostCache, Wanted
 from comfyward.files.digest import digests_of
-from comfyward.files.fetch import Limits, Stop, Stopped
+from comfyward.files.fetch import Limits
 from comfyward.files.guard import Guard
+from comfyward.files.stop import Stop, Stopped
 from comfyward.runs.files import Url
 from tests.fakes.http import Origin
 

@@ -174,7 +174,7 @@ class Webhooks(Loop):
         if address.authorization is not None:
             headers["Authorization"] = address.authorization
         host = url.raw_host or ""
-        connector = aiohttp.TCPConnector(socket_factory=self._guard.open_for(host), force_close=True)
+        connector = aiohttp.TCPConnector(socket_factory=self._guard.socket_factory(host), force_close=True)
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         try:
             async with (

@@ -32,7 +32,7 @@ class Blobs:
         """Stores a stream as a blob. Raises TooLarge, StorageFull, or DigestMismatch for another digest than given."""
         async with self._objects.receive(chunks, limit=limit, digest=digest, name=name) as received:
             if not await self.touch(received.blob.digest):
-                await received.keep()
+                await received.store()
                 await self._add_row(received.blob)
             return received.blob
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import ComfywardError, NotFound
 from comfyward.files.cache import HostCache, Wanted
-from comfyward.files.fetch import Stop, Stopped
 from comfyward.files.guard import Guard
+from comfyward.files.stop import Stop, Stopped
 from comfyward.ids import new_id
 from comfyward.loop import Loop
 from comfyward.runs.files import Url, source_from_row, source_to_row

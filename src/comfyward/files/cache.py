@@ -1,14 +1,14 @@
-"""The host's blob cache: every file that runs bring, once, shared by all workers of the host.
+"""The host's blob cache: each file that runs bring, stored once and shared by all workers of the host.
 
     blobs/ab/<digest>      the bytes, read-only, named by their blake3
-    index/<key>.json       what a URL gave last: digest, validators, when
-    parts/<key>            a download on its way (and its journal)
+    index/<key>.json       the last answer of a URL: digest, validators, time
+    parts/<key>            a download in progress, and its journal
     pins/<worker>/<lease>/ hard links to the blobs that a run needs: a linked blob is never evicted
-    locks/<key>            one download at a time for a URL, over all processes of the host
+    locks/<key>            one download of a URL at a time, across all processes of the host
 
-A URL below /models is taken as immutable. One below /input is asked again every time (conditionally, so an unchanged
-file costs one round trip), so a changed picture is never served stale. The key covers the request headers: a file that
-one caller may read with its token is not handed to a caller without it.
+A URL below /models is treated as immutable. One below /input is revalidated every time (an unchanged file costs one
+round trip), so a changed picture is never served stale. The key covers the request headers: a file that one caller may
+read with its token is not given to a caller without it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from comfyward.errors import FetchFailed, StorageFull
-from comfyward.files.fetch import Fetch, Limits, Stop, Stopped
+from comfyward.files.fetch import Fetch, Limits
 from comfyward.files.guard import Guard
 from comfyward.files.part import Fetched, Progress, Validators
+from comfyward.files.remote_file import RemoteFile
+from comfyward.files.stop import Stop, Stopped
 from comfyward.runs.files import Url, key_of
 
 LOCK_POLL_S = 0.02
@@ -37,7 +39,7 @@ MARKUP_SUFFIXES = (".html", ".htm", ".xml", ".svg", ".txt", ".md")
 
 @dataclass(frozen=True)
 class Entry:
-    """What a URL gave last."""
+    """The file that a URL led to when it was last fetched. `checked_at` is in seconds since the epoch."""
 
     digest: str
     sha256: str
@@ -53,16 +55,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One file of a run: what to get, and whether what was fetched before may be used unasked."""
+    """One file of a run. An immutable one that is cached is used without asking its host again."""
 
     path: str
     source: Url
     immutable: bool
-    key: str | None = None  # a name for the content that outlives the URL and headers it is fetched with
+    key: str | None = None  # a name for the content that is stable when its URL and headers change
 
 
 class HostCache:
-    """All calls block: they are made from threads, and may run in many processes of the host at once."""
+    """The cache in one folder. Calls block: they are made from threads, in any number of processes of the host."""
 
     def __init__(self, root: Path, limit_bytes: int, guard: Guard, limits: Limits) -> None:
         self._root, self._limit_bytes, self._guard, self._limits = root, limit_bytes, guard, limits
@@ -72,22 +74,22 @@ class HostCache:
             (root / folder).mkdir(parents=True, exist_ok=True)
 
     def obtain(self, wanted: Wanted, pin: Path, progress: Progress, stop: Stop, guard: Guard | None = None) -> Entry:
-        """Gets a file into the cache if it is not there (or may be stale) and links it to `pin`.
+        """Fetches a file into the cache unless it is there and fresh, and links it to `pin`.
 
-        `guard` takes the place of the cache's own for this file.
+        `guard` replaces the cache's own for this file.
         Raises FetchFailed, FetchRefused, TooLarge, StorageFull or Stopped.
         """
-        asked_at = time.time()
+        requested_at = time.time()
         key = wanted.key or key_of(wanted.source)
         guard = guard or self._guard
         with self._locked(key, stop):
             entry = self._entry(key)
-            is_hit = entry is not None and self._usable(entry, wanted, asked_at)
+            is_hit = entry is not None and self._is_fresh(entry, wanted, requested_at)
             self._count(is_hit)
             if entry is None or not is_hit:
                 entry = self._fetch(key, wanted, entry, progress, stop, guard)
             self._verify(key, entry, wanted)
-            if not self._link(entry.digest, pin):
+            if not self._link(entry.digest, pin):  # evicted since
                 entry = self._fetch(key, wanted, None, progress, stop, guard)
                 self._verify(key, entry, wanted)
                 if not self._link(entry.digest, pin):
@@ -95,7 +97,7 @@ class HostCache:
             return entry
 
     def pin_folder(self, worker_id: str, lease: str) -> Path:
-        """Where the links of one run go; `unpin` gives them back."""
+        """The folder for the links of one run; `unpin` removes it."""
         folder = self._root / "pins" / worker_id / lease
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -104,7 +106,7 @@ class HostCache:
         shutil.rmtree(folder, ignore_errors=True)
 
     def unpin_all(self, worker_id: str) -> None:
-        """Gives back what a former life of this worker held."""
+        """Removes the links that an earlier process of this worker left behind."""
         shutil.rmtree(self._root / "pins" / worker_id, ignore_errors=True)
 
     def _count(self, is_hit: bool) -> None:
@@ -117,18 +119,18 @@ class HostCache:
         return self._limit_bytes
 
     def size_bytes(self) -> int:
-        """What the blobs take up."""
+        """The total size of the blobs."""
         sizes = (blob.stat().st_size for blob in self._root.glob("blobs/*/*") if blob.exists())
         return sum(sizes)
 
     def digests(self) -> set[str]:
-        """The blobs that are here."""
+        """The digests of all blobs."""
         return {path.name for path in self._root.glob("blobs/*/*")}
 
-    def _usable(self, entry: Entry, wanted: Wanted, asked_at: float) -> bool:
+    def _is_fresh(self, entry: Entry, wanted: Wanted, requested_at: float) -> bool:
         if not self._blob(entry.digest).exists():
             return False
-        return wanted.immutable or entry.checked_at >= asked_at
+        return wanted.immutable or entry.checked_at >= requested_at
 
     def _fetch(
         self,
@@ -141,24 +143,14 @@ class HostCache:
     ) -> Entry:
         known = before.validators if before and self._blob(before.digest).exists() else Validators()
         part = self._root / "parts" / key
-        fetch = Fetch(
-            wanted.source.url,
-            part,
-            guard,
-            self._limits,
-            headers=dict(wanted.source.headers),
-            known=known,
-            progress=progress,
-            make_room=self._make_room,
-            stop=stop,
-        )
         checked_at = time.time()
-        fetched = fetch.run()
+        remote = RemoteFile(wanted.source, guard, self._limits.seconds, stop)
+        fetched = Fetch(remote, part, self._limits, progress=progress, make_room=self._make_room).run(known)
         if fetched is None:
             assert before is not None, "a server may answer 304 only to a conditional request"
             entry = Entry(**{**asdict(before), "checked_at": checked_at})
         else:
-            _refuse_page(part, wanted, fetch.host)
+            _refuse_page(part, wanted, remote.host)
             entry = self._publish(part, fetched, checked_at)
         self._write_entry(key, entry)
         return entry
@@ -167,7 +159,7 @@ class HostCache:
         blob = self._blob(fetched.blake3)
         blob.parent.mkdir(parents=True, exist_ok=True)
         part.chmod(0o444)
-        with contextlib.suppress(FileExistsError):  # the same bytes from another URL: the blob in use stays
+        with contextlib.suppress(FileExistsError):  # the same bytes came from another URL
             os.link(part, blob)
         part.unlink()
         _sync_folder(blob.parent)
@@ -179,17 +171,17 @@ class HostCache:
     def _verify(self, key: str, entry: Entry, wanted: Wanted) -> None:
         digest = wanted.source.digest
         if digest is not None and digest not in (entry.digest, entry.sha256):
-            (self._root / "index" / f"{key}.json").unlink(missing_ok=True)  # the next try asks again
+            (self._root / "index" / f"{key}.json").unlink(missing_ok=True)  # the next attempt fetches it again
             raise FetchFailed(
-                f"The file for '{wanted.path}' does not have the digest that was given.",
-                hint="The URL serves another file than expected, or the digest is mistyped.",
+                f"The file for '{wanted.path}' does not have the expected digest.",
+                hint="The URL serves a different file, or the digest is mistyped.",
                 expected=digest,
                 blake3=entry.digest,
                 sha256=entry.sha256,
             )
 
     def _link(self, digest: str, pin: Path) -> bool:
-        """Links a blob; False when it was evicted in between."""
+        """Links a blob; False if it has been evicted."""
         blob = self._blob(digest)
         try:
             pin.unlink(missing_ok=True)
@@ -200,7 +192,7 @@ class HostCache:
         return True
 
     def _make_room(self, size: int) -> None:
-        """Evicts the least recently used unpinned blobs until `size` more bytes fit under the cap."""
+        """Evicts the least recently used unpinned blobs until `size` more bytes fit into the limit."""
         with self._locked("eviction", Stop()):
             blobs = [(path, path.stat()) for path in self._root.glob("blobs/*/*")]
             used = sum(stat.st_size for _, stat in blobs)
@@ -242,7 +234,7 @@ class HostCache:
 
 
 def _refuse_page(part: Path, wanted: Wanted, host: str) -> None:
-    """A login or error page saved under a model's name is the commonest broken download: say so at once."""
+    """Raises FetchFailed for a web page under a model's name: the commonest broken download."""
     with part.open("rb") as file:
         head = file.read(SNIFF_BYTES)
     name = wanted.path.lower()
@@ -256,7 +248,7 @@ def _refuse_page(part: Path, wanted: Wanted, host: str) -> None:
     if name.endswith((".safetensors", ".sft")) and not _is_safetensors(head, part.stat().st_size):
         part.unlink(missing_ok=True)
         raise FetchFailed(
-            f"What '{host}' sent for '{wanted.path}' is not a safetensors file.",
+            f"The file that '{host}' sent for '{wanted.path}' is not a safetensors file.",
             hint="Check that the URL is a direct download link of a .safetensors file.",
         )
 

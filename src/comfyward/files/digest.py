@@ -1,9 +1,8 @@
-"""Digests of bytes: blake3 names a blob, sha256 is what the rest of the world checks."""
+"""Digests of bytes: blake3 names a blob, sha256 is the one that other systems publish."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from typing import Any
 
 import blake3
@@ -11,12 +10,12 @@ import blake3
 CHUNK_BYTES = 1 << 20
 
 
-@dataclass
 class Hasher:
-    """Both digests of a stream of bytes."""
+    """Both digests of a stream of bytes, as lower-case hex."""
 
-    _blake3: Any = field(default_factory=blake3.blake3)
-    _sha256: Any = field(default_factory=hashlib.sha256)
+    def __init__(self) -> None:
+        self._blake3: Any = blake3.blake3()
+        self._sha256 = hashlib.sha256()
 
     def update(self, data: bytes | bytearray | memoryview) -> None:
         self._blake3.update(data)
@@ -28,7 +27,7 @@ class Hasher:
 
     @property
     def sha256(self) -> str:
-        return str(self._sha256.hexdigest())
+        return self._sha256.hexdigest()
 
 
 def digests_of(data: bytes) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Content-Encoding, undone while an answer is read: never more at once than was asked for, so no bomb goes off."""
+"""Streaming decoders of Content-Encoding. They never decode more than was asked for, so no bomb goes off."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ else:
 
 READ_BYTES = 64 << 10
 MAX_CODINGS = 4
-# What senders write who encode nothing, or tell of what was undone on the way (aws-chunked) or of letters (utf-8).
+# Values that some servers send although the bytes are plain; aws-chunked was decoded on the way, utf-8 is a charset.
 _NONE = frozenset({"", "identity", "none", "binary", "aws-chunked", "utf-8", "utf8"})
 
 Read = Callable[[int], bytes]
 
 
 class EncodingError(Exception):
-    """Bytes that are not encoded as they are said to be."""
+    """The bytes do not match their Content-Encoding."""
 
 
 def codings_of(header: str | None) -> tuple[str, ...]:
-    """The codings of a Content-Encoding, in the order in which they were applied; empty for plain bytes.
+    """The codings of a Content-Encoding header, in the order in which they were applied; empty for plain bytes.
 
-    Raises EncodingError for one that is not known.
+    Raises EncodingError for an unknown coding.
     """
     names = [name.strip().lower() for name in (header or "").split(",")]
     codings = tuple(name for name in names if name not in _NONE)
@@ -41,9 +41,10 @@ def codings_of(header: str | None) -> tuple[str, ...]:
 
 
 def decoded(codings: Sequence[str], read: Read, check: Callable[[], None]) -> Read:
-    """Reads the bytes behind an encoding. Calls raise EncodingError, and EOFError where they end too early.
+    """A `read` for the decoded bytes. It raises EncodingError, and EOFError if the encoded bytes end too early.
 
-    `check` is called again and again, also while much is read that holds nothing; what it raises ends the reading.
+    `check` is called before each piece of input, also while the input decodes to nothing; an exception that it raises
+    ends the reading.
     """
     for coding in reversed(codings):
         read = _Decoded(coding, read, check).read
@@ -51,67 +52,67 @@ def decoded(codings: Sequence[str], read: Read, check: Callable[[], None]) -> Re
 
 
 class _Decoder(Protocol):
-    """One stream, or one member of a stream of several."""
+    """A decoder of one stream, or of one member of a stream of several."""
 
     def decode(self, data: bytes, size: int) -> bytes:
-        """About `size` bytes of what is there, with new input when it is hungry."""
+        """About `size` decoded bytes; `data` is new input if it needs any."""
 
     @property
-    def is_hungry(self) -> bool: ...
+    def needs_input(self) -> bool: ...
 
     @property
-    def is_over(self) -> bool: ...
+    def is_finished(self) -> bool: ...
 
     @property
-    def rest(self) -> bytes:
-        """What came after its end."""
+    def unused(self) -> bytes:
+        """The input after the end of the stream."""
 
 
 class _Decoded:
     def __init__(self, coding: str, source: Read, check: Callable[[], None]) -> None:
         self._coding, self._source, self._check = coding, source, check
         self._decoder: _Decoder | None = None
-        self._over = b""
+        self._surplus = b""
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes; none at the end."""
-        found = self._over or self._decode(size)
-        self._over = found[size:]
+        found = self._surplus or self._decode(size)
+        self._surplus = found[size:]
         return found[:size]
 
     def _decode(self, size: int) -> bytes:
-        """About `size` bytes: not every decoder stops exactly there. Raises EOFError when they end inside a stream."""
+        """About `size` bytes: not every decoder stops exactly there. Raises EOFError if the input ends in a stream."""
         while True:
             self._check()
-            if self._decoder is None or self._decoder.is_over:
+            if self._decoder is None or self._decoder.is_finished:
                 if not (data := self._next_member()):
                     return b""
                 self._decoder = _DECODERS[self._coding](data)
             else:
-                data = self._source(READ_BYTES) if self._decoder.is_hungry else b""
-            was_hungry = self._decoder.is_hungry
+                data = self._source(READ_BYTES) if self._decoder.needs_input else b""
+            needed_input = self._decoder.needs_input
             try:
                 found = self._decoder.decode(data, size)
             except (zlib.error, brotli.error, zstd.ZstdError) as error:
                 raise EncodingError(f"the bytes are not {self._coding}") from error
             if found:
                 return found
-            if was_hungry and not data:
+            if needed_input and not data:
                 raise EOFError
 
     def _next_member(self) -> bytes:
-        """The beginning of the stream, or of what comes after its first part; nothing at its end."""
+        """The first bytes of the next member of the stream, none after the last one."""
         if self._decoder is None:
-            return self._at_least(2)  # two bytes tell kinds apart
-        mark = _MEMBERS.get(self._coding)
-        data = self._at_least(len(mark), self._decoder.rest) if mark else b""
-        if not mark or not data.startswith(mark):
-            self._source = lambda _: b""  # what follows is filling
+            return self._at_least(2)  # two bytes distinguish the kinds of deflate
+        magic = _MEMBER_MAGIC.get(self._coding)
+        data = self._at_least(len(magic), self._decoder.unused) if magic else b""
+        if not magic or not data.startswith(magic):
+            self._source = lambda _: b""  # trailing bytes are padding
             return b""
         return data
 
     def _at_least(self, count: int, data: bytes = b"") -> bytes:
-        """What is there, with as much more as is needed; less than that at the end."""
+        """`data` and more input, `count` bytes at least; less at the end of the input."""
         while len(data) < count and (more := self._source(READ_BYTES)):
             data += more
         return data
@@ -120,28 +121,28 @@ class _Decoded:
 class _Zlib:
     def __init__(self, window: int) -> None:
         self._stream: Any = zlib.decompressobj(window)
-        self._is_hungry = True
+        self._needs_input = True
 
     def decode(self, data: bytes, size: int) -> bytes:
         found: bytes = self._stream.decompress(self._stream.unconsumed_tail + data, size)
-        self._is_hungry = len(found) < size and not self._stream.unconsumed_tail
+        self._needs_input = len(found) < size and not self._stream.unconsumed_tail
         return found
 
     @property
-    def is_hungry(self) -> bool:
-        return self._is_hungry
+    def needs_input(self) -> bool:
+        return self._needs_input
 
     @property
-    def is_over(self) -> bool:
+    def is_finished(self) -> bool:
         return bool(self._stream.eof)
 
     @property
-    def rest(self) -> bytes:
+    def unused(self) -> bytes:
         return bytes(self._stream.unused_data)
 
 
 class _Brotli:
-    rest = b""
+    unused = b""
 
     def __init__(self) -> None:
         self._stream = brotli.Decompressor()
@@ -150,11 +151,11 @@ class _Brotli:
         return bytes(self._stream.process(data, output_buffer_limit=size))
 
     @property
-    def is_hungry(self) -> bool:
+    def needs_input(self) -> bool:
         return bool(self._stream.can_accept_more_data())
 
     @property
-    def is_over(self) -> bool:
+    def is_finished(self) -> bool:
         return bool(self._stream.is_finished())
 
 
@@ -166,15 +167,15 @@ class _Zstd:
         return self._stream.decompress(data, size)
 
     @property
-    def is_hungry(self) -> bool:
+    def needs_input(self) -> bool:
         return self._stream.needs_input
 
     @property
-    def is_over(self) -> bool:
+    def is_finished(self) -> bool:
         return self._stream.eof
 
     @property
-    def rest(self) -> bytes:
+    def unused(self) -> bytes:
         return self._stream.unused_data
 
 
@@ -183,7 +184,7 @@ def _gzip(head: bytes) -> _Decoder:
 
 
 def _deflate(head: bytes) -> _Decoder:
-    """With zlib's header, as it should be, or without, as some send it."""
+    """With zlib's header, as the standard asks, or without, as some servers send it."""
     has_header = len(head) > 1 and head[0] & 0x0F == 8 and int.from_bytes(head[:2]) % 31 == 0
     return _Zlib(15 if has_header else -15)
 
@@ -195,5 +196,5 @@ _DECODERS: dict[str, Callable[[bytes], _Decoder]] = {
     "br": lambda head: _Brotli(),
     "zstd": lambda head: _Zstd(),
 }
-# How a further member of a stream begins, where one may follow.
-_MEMBERS = {"gzip": b"\x1f\x8b", "x-gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
+# The first bytes of a further member, for codings whose streams may have several.
+_MEMBER_MAGIC = {"gzip": b"\x1f\x8b", "x-gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}

@@ -1,7 +1,7 @@
-"""The guard against requests to places that only this machine or its network can reach (SSRF).
+"""The guard against requests to addresses that only this machine or its network can reach (SSRF).
 
 It decides at the socket: whatever a URL, a redirect or a name server says, a connection is opened only to an address
-that is public or that the operator allowed. One rule for downloads and for webhooks.
+that is public or that the operator has allowed. Downloads and webhooks share this rule.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:
 
 @dataclass(frozen=True)
 class Guard:
-    """Says which addresses may be connected to. `allow` holds what an operator permits although it is private."""
+    """The addresses that may be connected to: public ones, and the private networks and hosts that are allowed."""
 
     networks: tuple[Network, ...] = ()
     hosts: frozenset[str] = field(default_factory=frozenset)
@@ -42,16 +42,16 @@ class Guard:
         return cls(tuple(networks), frozenset(hosts))
 
     def permits(self, address: str) -> bool:
-        """Whether a literal address may be connected to."""
+        """True if a literal address may be connected to."""
         ip = innermost(ipaddress.ip_address(address.partition("%")[0]))
         if any(ip in network for network in self.networks if network.version == ip.version):
             return True
         return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
     def check_url(self, url: str, what: str) -> None:
-        """Refuses at once what can be refused without asking a name server: other schemes, and private literals.
+        """Raises InvalidUrl for another scheme or a literal private address, naming the URL `what`.
 
-        Raises InvalidUrl. A name that turns out to be private is refused when it is connected to.
+        No name server is asked: a name with a private address is refused when it is connected to.
         """
         try:
             host = urlsplit(parse_address(url).url).hostname or ""
@@ -62,7 +62,7 @@ class Guard:
             raise InvalidUrl(f"{what} points to {address}, which is private or reserved.", hint=FetchRefused.hint)
 
     def connect(self, host: str, port: int, timeout_s: float) -> socket.socket:
-        """A connected socket. Raises FetchRefused when no address of the host is permitted, else FetchFailed."""
+        """A connected socket. Raises FetchRefused if no address of the host is permitted, else FetchFailed."""
         refused: str | None = None
         failure: OSError | None = None
         for family, kind, protocol, _, target in self._resolve(host, port):
@@ -77,8 +77,8 @@ class Guard:
             raise FetchRefused(f"The address of '{host}' ({refused}) is private or reserved.", host=host)
         raise FetchFailed(f"Cannot connect to '{host}': {failure or 'no address'}.", host=host)
 
-    def open_for(self, host: str) -> Any:
-        """A socket factory for aiohttp's connector, for requests to one host that are never redirected."""
+    def socket_factory(self, host: str) -> Any:
+        """A socket factory for aiohttp's connector, for requests to one host without redirects."""
 
         def open_socket(info: tuple[Any, ...]) -> socket.socket:
             family, kind, protocol, _, target = info
@@ -99,7 +99,7 @@ class Guard:
 
 
 def innermost(ip: Address) -> Address:
-    """The address that a packet finally reaches: IPv4 inside mapped, 6to4, Teredo or NAT64 IPv6 is unwrapped."""
+    """The address that a packet finally reaches: IPv4 embedded in mapped, 6to4, Teredo or NAT64 IPv6 is unwrapped."""
     if isinstance(ip, ipaddress.IPv4Address) or ip.is_loopback or ip.is_unspecified:
         return ip
     if ip.ipv4_mapped is not None:
@@ -114,7 +114,7 @@ def innermost(ip: Address) -> Address:
 
 
 def _literal(host: str) -> str | None:
-    """The address that a host spells in any form (0x7f.1, 2130706433, 017700000001, localhost), None for a name."""
+    """The address that a host spells in any form (0x7f.1, 2130706433, 017700000001, localhost), or None for a name."""
     if host.lower().rstrip(".") == "localhost" or host.lower().endswith(".localhost"):
         return "127.0.0.1"
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -30,28 +30,19 @@ STREAM_CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Blob:
+    """Stored bytes; `digest` is their blake3, `size` in bytes."""
+
     digest: str
     sha256: str
     size: int
     name: str = ""
 
 
-@dataclass(frozen=True)
-class Received:
-    """A stream that was taken in, not stored yet."""
-
-    blob: Blob
-    keep: Callable[[], Awaitable[None]]
-
-
 class Objects:
     """Blobs at `blobs/<digest>`, and derived data (thumbnails) beside them."""
 
     def __init__(self, url: str, endpoint: str | None = None, *, direct: bool = True) -> None:
-        """`direct` lets others be sent to the store itself, with URLs that are good for an hour.
-
-        Raises SetupFailed for a URL that no store has.
-        """
+        """`direct` allows signed URLs of the store, valid for an hour. Raises SetupFailed for an unsupported URL."""
         self._url = url
         self._is_remote = "://" in url
         self._direct = direct and self._is_remote
@@ -62,22 +53,22 @@ class Objects:
             self._store = LocalStore(url)
 
     async def check(self) -> None:
-        """Raises SetupFailed when the store cannot be written to and read from."""
+        """Raises SetupFailed if the store cannot be written to and read from."""
         try:
             await obstore.put_async(self._store, CHECK_KEY, b"comfyward")
             await obstore.head_async(self._store, CHECK_KEY)
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise SetupFailed(
-                f"The object store at {self._url} cannot be used: {reason}.", hint=_advice(reason)
+                f"The object store at {self._url} cannot be used: {reason}.", hint=_hint(reason)
             ) from error
 
     async def get_url(self, key: str) -> str | None:
-        """A URL from which anybody can fetch an object for an hour; None where the server hands it out itself."""
+        """A URL from which anybody can download an object for an hour; None if the server must send it itself."""
         return str(await obstore.sign_async(self._store, "GET", key, URL_LASTS)) if self._direct else None
 
     async def put_url(self, key: str, size: int) -> str | None:
-        """A URL to which anybody can put an object for an hour; None where it has to come by the server."""
+        """A URL to which anybody can upload an object for an hour; None if it must pass through the server."""
         if not self._direct or size > MAX_SINGLE_PUT_BYTES:
             return None
         return str(await obstore.sign_async(self._store, "PUT", key, URL_LASTS))
@@ -86,9 +77,9 @@ class Objects:
     async def receive(
         self, chunks: AsyncIterator[bytes], *, limit: int, digest: str | None = None, name: str = ""
     ) -> AsyncIterator[Received]:
-        """Takes a stream in and hashes it; `keep` of what is given then stores it under its digest.
+        """Receives and hashes a stream; `Received.store` then stores it under its digest.
 
-        Raises TooLarge, StorageFull, and DigestMismatch when the bytes do not have the promised digest.
+        Raises TooLarge, StorageFull, and DigestMismatch if the bytes do not have `digest` (blake3 or sha256).
         """
         hasher, size = Hasher(), 0
         with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as spool:
@@ -97,37 +88,36 @@ class Objects:
                 if size > limit:
                     raise TooLarge(f"The file is larger than {limit} bytes.", limit=limit)
                 if size > IN_MEMORY_BYTES:
-                    await asyncio.to_thread(_take, spool, hasher, chunk)
+                    await asyncio.to_thread(_append, spool, hasher, chunk)
                 else:
-                    _take(spool, hasher, chunk)
+                    _append(spool, hasher, chunk)
             blob = Blob(hasher.blake3, hasher.sha256, size, name)
             if digest is not None and digest not in (blob.digest, blob.sha256):
-                raise DigestMismatch("The bytes do not have the digest that was announced.", digest=blob.digest)
+                raise DigestMismatch("The bytes do not have the expected digest.", digest=blob.digest)
             spool.seek(0)
-            data = spool.read() if size <= IN_MEMORY_BYTES else spool
-            yield Received(blob, lambda: self._put(blob_key(blob.digest), data, name))
+            yield Received(self, blob, spool.read() if size <= IN_MEMORY_BYTES else spool)
 
     async def put_bytes(self, data: bytes, digest: str, name: str, *, write: bool) -> Blob:
-        """Stores some bytes (`write` False: they are there). Raises DigestMismatch when they do not have the digest."""
+        """Stores some bytes, unless `write` is False because they are stored. Raises DigestMismatch."""
         blake3_digest, sha256 = digests_of(data)
         if blake3_digest != digest:
-            raise DigestMismatch("The bytes do not have the digest that was announced.", digest=blake3_digest)
+            raise DigestMismatch("The bytes do not have the expected digest.", digest=blake3_digest)
         if write:
-            await self._put(blob_key(digest), data, name)
+            await self.put(blob_key(digest), data, name)
         return Blob(digest, sha256, len(data), name)
 
     async def has(self, key: str) -> bool:
         return await self.size_of(key) is not None
 
     async def size_of(self, key: str) -> int | None:
-        """An object's size in bytes; None when there is none."""
+        """An object's size in bytes, None if there is no such object."""
         try:
             return int((await obstore.head_async(self._store, key))["size"])
         except FileNotFoundError:
             return None
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes [start, end) of an object, in pieces. Raises NotFound before the first piece."""
+        """The bytes [start, end) of an object, in chunks. Raises NotFound before the first chunk."""
         wanted: Any = (start, end) if end is not None else {"offset": start}
         try:
             answer = await obstore.get_async(self._store, key, options={"range": wanted} if start or end else {})
@@ -135,16 +125,16 @@ class Objects:
             raise NotFound(
                 "The stored file is gone.", hint="It may have been removed by the retention setting."
             ) from error
-        return _pieces(answer)
+        return _chunks(answer)
 
     async def read_all(self, key: str) -> bytes:
-        return b"".join([piece async for piece in await self.read(key)])
+        return b"".join([chunk async for chunk in await self.read(key)])
 
     async def put_derived(self, key: str, data: bytes) -> None:
-        await self._put(key, data)
+        await self.put(key, data)
 
     async def remove_blob(self, digest: str) -> None:
-        """Removes a blob and all that was derived from it."""
+        """Removes a blob and everything derived from it."""
         views = view_key(digest, "").rstrip("/")
         derived = [item["path"] async for page in obstore.list(self._store, prefix=views) for item in page]
         for key in (blob_key(digest), thumbnail_key(digest), *derived):
@@ -156,17 +146,29 @@ class Objects:
         except FileNotFoundError:
             return
 
-    async def _put(self, key: str, data: bytes | IO[bytes], name: str = "") -> None:
-        # A directory keeps no headers: the server makes them when it hands a file out.
-        attributes: Any = shown_as(name) if name and self._is_remote else None
+    async def put(self, key: str, data: bytes | IO[bytes], name: str = "") -> None:
+        """Stores an object, to be downloaded as a file of this name. Raises StorageFull."""
+        # A directory stores no headers: the server makes them when it sends a file.
+        attributes: Any = response_headers(name) if name and self._is_remote else None
         try:
             await obstore.put_async(self._store, key, data, attributes=attributes)
         except (OSError, obstore.exceptions.BaseError) as error:
             raise StorageFull(f"The object store refused a file: {error}.") from error
 
 
-def shown_as(name: str) -> dict[str, str]:
-    """The headers that an object is handed out with."""
+class Received:
+    """A stream that was received and hashed, but is not stored yet."""
+
+    def __init__(self, objects: Objects, blob: Blob, data: bytes | IO[bytes]) -> None:
+        self._objects, self.blob, self._data = objects, blob, data
+
+    async def store(self) -> None:
+        """Stores the bytes under their digest. Raises StorageFull."""
+        await self._objects.put(blob_key(self.blob.digest), self._data, self.blob.name)
+
+
+def response_headers(name: str) -> dict[str, str]:
+    """The headers with which an object of this file name is sent."""
     content_type = content_type_of(name)
     return {"Content-Type": content_type, "Content-Disposition": disposition_of(content_type, name)}
 
@@ -183,14 +185,14 @@ def _remote(url: str, endpoint: str | None) -> Any:
         ) from error
 
 
-def _advice(reason: str) -> str:
+def _hint(reason: str) -> str:
     lower = reason.lower()
     if "nosuchbucket" in lower or "not found" in lower or "404" in lower:
         return "Create the bucket, or check its name (COMFYWARD_OBJECTS_URL)."
     if any(
         word in lower for word in ("accessdenied", "forbidden", "403", "credential", "signature", "invalidaccesskey")
     ):
-        return "Check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for S3) and what they may do."
+        return "Check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for S3) and their permissions."
     return "Check that it can be reached from here (COMFYWARD_OBJECTS_URL, COMFYWARD_OBJECTS_ENDPOINT)."
 
 
@@ -203,16 +205,16 @@ def thumbnail_key(digest: str) -> str:
 
 
 def view_key(digest: str, form: str) -> str:
-    """A blob's picture in another form; all of them lie below one folder."""
+    """The key of a blob's picture in another form; all forms share one prefix."""
     return f"views/{digest[:2]}/{digest}/{form}"
 
 
 def upload_key(upload_id: str, offset: int) -> str:
-    """A piece of an upload; two that begin at the same place do not meet."""
+    """A new key for a part of an upload, unique even among parts with the same offset."""
     return f"uploads/{upload_id}/{offset:015d}-{new_id()}"
 
 
-def _take(spool: IO[bytes], hasher: Hasher, chunk: bytes) -> None:
+def _append(spool: IO[bytes], hasher: Hasher, chunk: bytes) -> None:
     try:
         spool.write(chunk)
     except OSError as error:
@@ -220,6 +222,6 @@ def _take(spool: IO[bytes], hasher: Hasher, chunk: bytes) -> None:
     hasher.update(chunk)
 
 
-async def _pieces(answer: Any) -> AsyncIterator[bytes]:
-    async for piece in answer.stream(min_chunk_size=STREAM_CHUNK_BYTES):
-        yield bytes(piece)
+async def _chunks(answer: Any) -> AsyncIterator[bytes]:
+    async for chunk in answer.stream(min_chunk_size=STREAM_CHUNK_BYTES):
+        yield bytes(chunk)

@@ -1,14 +1,15 @@
-"""A file while it is downloaded: written at any place by many threads, hashed in order by one.
+"""A file while it is downloaded: written at any offset by many threads, hashed in order by one.
 
-What is finished is kept in a journal beside it, so that a later try goes on from there.
+A journal beside it lists the finished parts, so that a later attempt continues from there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ PART_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Validators:
-    """What a server gave to ask again whether a file has changed."""
+    """The headers with which a server is asked whether a file has changed."""
 
     etag: str | None = None
     last_modified: str | None = None
@@ -30,7 +31,7 @@ class Validators:
 
     @property
     def strong(self) -> str | None:
-        """The value for If-Range, which takes no weak ETag."""
+        """The value for If-Range, which accepts no weak ETag."""
         if self.etag and not self.etag.startswith("W/"):
             return self.etag
         return self.last_modified
@@ -38,7 +39,7 @@ class Validators:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A finished download, still at the path it was written to."""
+    """A finished download, at the path that it was written to."""
 
     size: int
     blake3: str
@@ -51,7 +52,7 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass
 class Journal:
-    """Which parts of a file are there, and of which version of it."""
+    """The finished parts of one version of a file. `total` is its size in bytes, None if unknown."""
 
     total: int | None
     validators: Validators
@@ -69,6 +70,10 @@ class Journal:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def continues(self, total: int | None, validators: Validators) -> bool:
+        """True if the finished parts belong to the version of the file with this size and these validators."""
+        return bool(validators) and (self.total, self.validators) == (total, validators)
+
     def save(self, target: Path) -> None:
         data = {
             "total": self.total,
@@ -83,10 +88,10 @@ class Journal:
 
 
 class PartFile:
-    """The `.part` file: written at any place by many threads, hashed in order by one."""
+    """The open `.part` file."""
 
-    def __init__(self, path: Path, journal: Journal, progress: Progress) -> None:
-        self._path, self._journal, self._progress = path, journal, progress
+    def __init__(self, path: Path, descriptor: int, journal: Journal, progress: Progress) -> None:
+        self._path, self._descriptor, self._journal, self._progress = path, descriptor, journal, progress
         self._ready = threading.Condition()
         self._size = journal.total
         self._streamed = 0
@@ -94,27 +99,27 @@ class PartFile:
         self._closed = False
         self._hasher = Hasher()
         self._thread = threading.Thread(target=self._hash, name="fetch-hash")
-
-    def __enter__(self) -> PartFile:
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if self._size:
-                os.posix_fallocate(self._file, 0, self._size)
-            self._journal.save(self._path)
-        except OSError:
-            os.close(self._file)
-            raise
         self._thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        with self._ready:
-            self._closed = True
-            self._ready.notify()
-        self._thread.join()
-        os.close(self._file)
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls, path: Path, journal: Journal, progress: Progress) -> Iterator[PartFile]:
+        """The file with its space allocated and its journal written; closed after the block. Raises OSError."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if journal.total:
+                os.posix_fallocate(descriptor, 0, journal.total)
+            journal.save(path)
+            file = cls(path, descriptor, journal, progress)
+            try:
+                yield file
+            finally:
+                file.end_hashing()
+        finally:
+            os.close(descriptor)
 
     def bounds(self, part: int) -> tuple[int, int]:
+        """[start, end) of a part in bytes."""
         start = part * PART_BYTES
         return start, min(start + PART_BYTES, self._journal.total or 0)
 
@@ -124,7 +129,7 @@ class PartFile:
 
     def write(self, data: memoryview, offset: int) -> None:
         while data:
-            count = os.pwrite(self._file, data, offset)
+            count = os.pwrite(self._descriptor, data, offset)
             data, offset = data[count:], offset + count
             with self._ready:
                 self._written += count
@@ -145,33 +150,37 @@ class PartFile:
         self._size = size
 
     def finish(self) -> Fetched:
-        """Waits for the hash, makes the bytes durable, and forgets the journal."""
+        """Waits for the hash, makes the bytes durable, and removes the journal."""
+        self.end_hashing()
+        size = self._size or 0
+        os.ftruncate(self._descriptor, size)
+        os.fsync(self._descriptor)
+        Journal.path(self._path).unlink(missing_ok=True)
+        return Fetched(size, self._hasher.blake3, self._hasher.sha256, self._journal.validators)
+
+    def end_hashing(self) -> None:
+        """Waits until every byte before the first gap is hashed. May be called twice."""
         with self._ready:
             self._closed = True
             self._ready.notify()
         self._thread.join()
-        size = self._size or 0
-        os.ftruncate(self._file, size)
-        os.fsync(self._file)
-        Journal.path(self._path).unlink(missing_ok=True)
-        return Fetched(size, self._hasher.blake3, self._hasher.sha256, self._journal.validators)
 
     def _hash(self) -> None:
         hashed = 0
         while (prefix := self._wait_beyond(hashed)) > hashed:
             while hashed < prefix:
-                chunk = os.pread(self._file, min(CHUNK_BYTES, prefix - hashed), hashed)
+                chunk = os.pread(self._descriptor, min(CHUNK_BYTES, prefix - hashed), hashed)
                 self._hasher.update(chunk)
                 hashed += len(chunk)
 
     def _wait_beyond(self, hashed: int) -> int:
-        """How far the file is there without a gap, once that is more than `hashed` or no more will come."""
+        """The length of the prefix, once it is longer than `hashed` or nothing more is written."""
         with self._ready:
             self._ready.wait_for(lambda: self._closed or self._prefix() > hashed)
             return self._prefix()
 
     def _prefix(self) -> int:
-        """How many bytes from the start are there without a gap."""
+        """The number of bytes before the first gap."""
         if self._streamed:
             return self._streamed
         part = 0
@@ -181,6 +190,7 @@ class PartFile:
 
 
 def disk_error(error: OSError) -> Exception:
+    """StorageFull for a full disk or quota, any other error as it is."""
     if error.errno in (28, 122):  # ENOSPC, EDQUOT
         return StorageFull(f"No space left to store the file: {error.strerror}.")
     return error

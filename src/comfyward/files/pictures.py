@@ -1,4 +1,4 @@
-"""Pictures made from files: thumbnails (of a video its first frame), other forms, masks; and the graphs they carry.
+"""Pictures derived from files: thumbnails (of a video's first frame), other forms, masks; and graphs embedded in them.
 
 Media are hostile input: they are decoded in a process of their own, with limits on memory and time
 (`python -m comfyward.files.pictures thumbnail SOURCE TARGET`).
@@ -27,33 +27,37 @@ PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "
 
 
 def has_thumbnail(content_type: str) -> bool:
-    """Whether a file of this type gets one."""
+    """True if files of this type have thumbnails."""
     return content_type in PICTURES or content_type.startswith("video/")
 
 
 async def make_thumbnail(source: Path, target: Path) -> bool:
-    """Writes a WebP thumbnail of a media file; False when the file cannot be read as one."""
-    return await _apart("thumbnail", str(source), str(target))
+    """Writes a WebP thumbnail of a media file; False if the file cannot be read as one."""
+    return await _in_subprocess("thumbnail", str(source), str(target))
 
 
 async def convert(source: Path, target: Path, *, form: str, quality: int, channel: str) -> bool:
-    """Writes a picture in another form ("webp", "jpeg", "png"), of all its channels ("rgba"), without its alpha
-    ("rgb"), or of its alpha alone ("a"). False when the file is no picture."""
-    return await _apart("convert", str(source), str(target), form, str(quality), channel)
+    """Writes a picture as `form` ("webp", "jpeg" or "png"); False if the file is not a picture.
+
+    `channel` selects all channels ("rgba"), all but the alpha ("rgb"), or the alpha alone ("a").
+    """
+    return await _in_subprocess("convert", str(source), str(target), form, str(quality), channel)
 
 
 async def put_mask(original: Path, mask: Path, target: Path) -> bool:
-    """Writes the original as PNG with the alpha of the mask. False when one of them is no picture."""
-    return await _apart("mask", str(original), str(target), str(mask))
+    """Writes the original as PNG with the alpha of the mask; False if one of them is not a picture."""
+    return await _in_subprocess("mask", str(original), str(target), str(mask))
 
 
-async def carried_graphs(source: Path, target: Path) -> bool:
-    """Writes the graphs that ComfyUI left in a picture or video as JSON: {"workflow": text, "prompt": text}, each
-    where it is there. False when the file cannot be read."""
-    return await _apart("graphs", str(source), str(target))
+async def extract_graphs(source: Path, target: Path) -> bool:
+    """Writes the graphs that ComfyUI embedded in a picture or video as JSON; False if the file cannot be read.
+
+    The JSON is {"workflow": text, "prompt": text}, without those that are missing.
+    """
+    return await _in_subprocess("graphs", str(source), str(target))
 
 
-async def _apart(*arguments: str) -> bool:
+async def _in_subprocess(*arguments: str) -> bool:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", "-m", "comfyward.files.pictures", *arguments, stderr=asyncio.subprocess.DEVNULL
     )
@@ -108,16 +112,16 @@ def _convert(source: str, target: str, form: str, quality: int, channel: str) ->
 def _mask(source: str, target: str, mask: str) -> None:
     original: Image.Image = Image.open(source)
     alpha = Image.open(mask).convert("RGBA").getchannel("A").resize(original.size)
-    about = PngInfo()
+    texts = PngInfo()
     for key, value in getattr(original, "text", {}).items():
-        about.add_text(key, value)
+        texts.add_text(key, value)
     picture = original.convert("RGBA")
     picture.putalpha(alpha)
-    picture.save(target, "PNG", pnginfo=about, compress_level=4)
+    picture.save(target, "PNG", pnginfo=texts, compress_level=4)
 
 
 def _graphs(source: str) -> dict[str, str]:
-    """ComfyUI writes them as texts of a PNG, as EXIF texts "workflow:{…}" of a WEBP, and as metadata of a video.
+    """The graphs in the text chunks of a PNG, the EXIF texts ("workflow:{…}") of a WEBP, or the metadata of a video.
 
     (Source: ComfyUI's SaveImage, SaveAnimatedWEBP and SaveVideo.)
     """
@@ -136,7 +140,7 @@ def _graphs(source: str) -> dict[str, str]:
 
 
 def _first_frame(source: str) -> Image.Image:
-    """Only containers that cannot name other files or URLs are opened, and only as what they are."""
+    """Opens only containers that cannot refer to other files or URLs, as the format that their first bytes show."""
     with open(source, "rb") as file:
         container_format = _container_format(file.read(16))
         file.seek(0)
@@ -152,7 +156,7 @@ def _container_format(head: bytes) -> str:
         return "matroska"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return "avi"
-    raise ValueError("not a video that gets a thumbnail")
+    raise ValueError("not a container that is supported")
 
 
 if __name__ == "__main__":

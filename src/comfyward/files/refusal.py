@@ -1,4 +1,4 @@
-"""What a host says when it does not hand out a file: the one sentence in its answer that a person should see."""
+"""The message of a host that refuses to send a file: the one sentence of its answer that a person should see."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _KEYS = ("message", "error_description", "detail", "error", "errors", "title", "
 
 
 def sentence_of(body: bytes, secrets: Iterable[str] = ()) -> str:
-    """What stands in the body of a refusal (JSON, XML, a page, plain text), cleaned and short; empty for nothing."""
+    """The message in the body of a refusal (JSON, XML, HTML or plain text), cleaned and shortened; "" if none.
+
+    `secrets` are replaced by ***.
+    """
     text = body.decode("utf-8", "replace").strip()
     if not _is_text(text):
         return ""
@@ -33,7 +36,7 @@ def sentence_of(body: bytes, secrets: Iterable[str] = ()) -> str:
 
 
 def wait_of(header: str | None, now: datetime.datetime) -> float | None:
-    """The seconds that a Retry-After asks for, as a number or as a date; None when it asks for nothing."""
+    """The seconds that a Retry-After header asks to wait, given as a number or a date; None without one."""
     text = (header or "").strip()
     if re.fullmatch(r"\d{1,9}(\.\d*)?", text, re.ASCII):
         return float(text)
@@ -47,7 +50,7 @@ def wait_of(header: str | None, now: datetime.datetime) -> float | None:
 
 
 def _is_text(text: str) -> bool:
-    """Whether it is words, and not a picture or a compressed page."""
+    """True if most of it is printable: not an image or a compressed page."""
     odd = sum(each == "\ufffd" or not (each.isprintable() or each.isspace()) for each in text)
     return odd <= len(text) / 3
 
@@ -63,7 +66,7 @@ def _in_json(text: str) -> str | None:
 
 
 def _first_text(value: Any, depth: int) -> str | None:
-    """The text under the likeliest key, be it in an object below or the first of a list."""
+    """The text under the likeliest key, also in nested objects and first items of lists."""
     match value:
         case str():
             return value

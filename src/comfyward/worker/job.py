@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from comfyward.comfy.client import History
-from comfyward.files.fetch import Stop
+from comfyward.files.stop import Stop
 from comfyward.ids import new_uuid
 from comfyward.runs.run import EndReason
 from comfyward.worker.protocol import Assignment, Ended, FailureReport

@@ -17,8 +17,8 @@ import aiohttp
 from comfyward.comfy.run_folders import StagedFile
 from comfyward.errors import ComfywardError, FetchFailed, HostBusy, StorageFull, TooLarge
 from comfyward.files.cache import Entry, HostCache, Wanted
-from comfyward.files.fetch import Stopped
 from comfyward.files.guard import Guard
+from comfyward.files.stop import Stopped
 from comfyward.runs.files import Url, key_of
 from comfyward.runs.run import EndReason
 from comfyward.worker.job import Failed, Job

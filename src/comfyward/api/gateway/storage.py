@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from comfyward.api.gateway.calls import digest_in, message
 from comfyward.dispatch.blobs import Blobs
-from comfyward.files.objects import Objects, blob_key, shown_as
+from comfyward.files.objects import Objects, blob_key, response_headers
 from comfyward.worker.protocol import OutputPlace
 
 
@@ -22,7 +22,7 @@ class Storage:
         if await self._blobs.touch(digest):
             return message(OutputPlace(is_there=True))
         url = await self._objects.put_url(blob_key(digest), size)
-        return message(OutputPlace(url=url, headers=shown_as(name) if url else {}))
+        return message(OutputPlace(url=url, headers=response_headers(name) if url else {}))
 
     async def store(self, request: Request) -> Response:
         """Stores the bytes of the body. Raises TooLarge, DigestMismatch, InvalidRequest."""
