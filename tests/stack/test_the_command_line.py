@@ -45,7 +45,7 @@ def test_accounts_and_keys(tmp_path: Path) -> None:
 
 def begin(data_dir: Path) -> None:
     """An installation, without a server yet."""
-    assert "Made a new database" in comfyward(data_dir, "db", "upgrade").stdout
+    assert "Created a new database" in comfyward(data_dir, "db", "upgrade").stdout
 
 
 NEED_A_DATABASE = [
@@ -74,7 +74,7 @@ def test_no_command_begins_an_installation_by_mistake(start_fake: StartFake, tmp
     for arguments in NEED_A_DATABASE:
         refused = comfyward(other, *arguments)
         assert refused.returncode == 1, refused
-        assert f"There is no comfyward in {other}" in refused.stderr
+        assert f"There is no comfyward installation in {other}" in refused.stderr
         assert str(stack.data_dir) in refused.stderr, "the server that runs is named"
     assert not other.exists()
 

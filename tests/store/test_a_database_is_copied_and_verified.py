@@ -62,8 +62,8 @@ def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, postgres: Postgres) ->
 def test_old_tables_are_upgraded_once_for_all_servers(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMFYWARD_DATABASE_URL", postgres.new_database())
 
-    assert "Made a new database" in _db("upgrade").output
-    assert "are of revision" in _db("upgrade").output
+    assert "Created a new database" in _db("upgrade").output
+    assert "is at revision" in _db("upgrade").output
 
 
 def _db(*arguments: str) -> Result:

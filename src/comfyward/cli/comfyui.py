@@ -22,13 +22,13 @@ from comfyward.workflows.catalog import Catalog, Failure
 
 @click.group("comfyui")
 def command() -> None:
-    """Install ComfyUI and see what is installed."""
+    """Install ComfyUI, or show what is installed."""
 
 
 @command.command("install")
 @data_dir_option
 def install_command(data_dir: Path | None) -> None:
-    """Install the pinned ComfyUI now, instead of at the first start.
+    """Install the pinned ComfyUI now instead of at the first start.
 
     \b
     comfyward comfyui install
@@ -40,7 +40,7 @@ def install_command(data_dir: Path | None) -> None:
 @command.command("show")
 @data_dir_option
 def show_command(data_dir: Path | None) -> None:
-    """Show which ComfyUI workers here use, how it is sandboxed, and what did not load in it."""
+    """Show the ComfyUI that workers on this machine use, its sandbox, and the packs that failed to load."""
     settings = settings_from(data_dir=data_dir)
     if settings.comfyui is not None:
         found: Installation | None = install.existing(settings.comfyui, settings.comfyui_python)
@@ -50,20 +50,20 @@ def show_command(data_dir: Path | None) -> None:
     click.echo(f"Sandbox: {sandbox.choose(settings.sandbox)}")
     failures = _failures(settings)
     if failures is None:
-        click.echo("Nodes: known when a worker has started")
+        click.echo("Nodes: unknown until a worker has started")
     elif not failures:
         click.echo("Nodes: all packs loaded")
     else:
-        click.echo("Did not load:")
+        click.echo("Failed to load:")
         for failure in failures:
             click.echo(f"  {failure.name}: {failure.error}")
 
 
 def _failures(settings: Settings) -> tuple[Failure, ...] | None:
-    """What did not load in the ComfyUI of the worker that joined last; None before one has."""
+    """The packs and nodes that failed to load in the worker that joined last; None before any worker has joined."""
     url = make_url(settings.derived_database_url())
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-        return None  # nothing is made by looking
+        return None  # opening it would create it
     with open_database(settings.data_dir) as db:
         body = asyncio.run(db.read(workers.catalog, DEFAULT_ENVIRONMENT))
     return None if body is None else Catalog.from_json(msgspec.json.decode(body)).failures

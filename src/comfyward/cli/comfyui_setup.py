@@ -1,4 +1,4 @@
-"""The ComfyUI of this machine's workers, installed at the first start of one."""
+"""The ComfyUI of this machine's workers, installed when the first one starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from comfyward.settings import Settings
 
 
 def ensure_installed(settings: Settings) -> Installation:
-    """The ComfyUI that workers here will use; installed first, with a progress bar, when it is missing."""
+    """The ComfyUI that workers on this machine use, installed with a progress bar if it is missing.
+
+    Raises SetupFailed.
+    """
     if settings.comfyui is not None:
         return install.existing(settings.comfyui, settings.comfyui_python)
     environments = settings.derived_environments_dir()
@@ -29,9 +32,9 @@ def ensure_installed(settings: Settings) -> Installation:
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("Installing ComfyUI", total=None)
 
-        def show(what: str, fraction: float | None) -> None:
-            bar.update(task, description=what, total=None if fraction is None else 1.0, completed=fraction or 0.0)
+        def show(step: str, fraction: float | None) -> None:
+            bar.update(task, description=step, total=None if fraction is None else 1.0, completed=fraction or 0.0)
             if not console.is_terminal and fraction in (None, 0.0):
-                console.print(what)
+                console.print(step)
 
         return install.install(environments, show)

@@ -1,4 +1,4 @@
-"""How commands reach a server: address and key, and the exit codes by which scripts tell how a run went."""
+"""The connection of commands to a server: its options, and the exit codes that tell scripts how a run ended."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from comfyward.wording import did_you_mean, plural
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-RECENT = 200  # runs among which a mistyped one is looked for
+RECENT = 200  # runs that are searched for a mistyped id
 EXIT_FAILED = 3
 EXIT_CANCELLED = 4
 EXIT_OUT_OF_CREDIT = 5
 
 
 def connection_options(command: F) -> F:
-    """--url and --key, also from the environment."""
+    """Adds --url and --key, which can also be set in the environment."""
     key = click.option("--key", envvar="COMFYWARD_API_KEY", help="An API key.  [env: COMFYWARD_API_KEY]")
     url = click.option(
         "--url",
@@ -36,12 +36,12 @@ def connection_options(command: F) -> F:
 
 def connect(url: str, key: str | None) -> Client:
     if not key:
-        raise click.UsageError("No API key: give --key, or set COMFYWARD_API_KEY (see 'comfyward keys create').")
+        raise click.UsageError("No API key: pass --key, or set COMFYWARD_API_KEY (see 'comfyward keys create').")
     return Client(url, key)
 
 
 def workflow_of(client: Client, text: str) -> str:
-    """The id of the workflow that is named by its id or by its name. Raises a usage error."""
+    """The id of a workflow given by id or name. Raises a usage error if there is none, or more than one."""
     if text == "default" or is_id(text):
         return text
     known = client.workflows()
@@ -49,14 +49,14 @@ def workflow_of(client: Client, text: str) -> str:
     if len(named) == 1:
         return named[0]
     if named:
-        raise click.BadParameter(f"{plural(len(named), 'workflow')} are called '{text}': {', '.join(named)}.")
+        raise click.BadParameter(f"{plural(len(named), 'workflow')} are named '{text}': {', '.join(named)}.")
     hint = did_you_mean(text, [str(each["name"]) for each in known], "")
     raise click.BadParameter(f"There is no workflow '{text}'. {hint}".rstrip(), param_hint="--workflow")
 
 
 @contextlib.contextmanager
 def suggesting_runs(client: Client, run_id: str) -> Iterator[None]:
-    """Where there is no such run, the error names the one that may have been meant."""
+    """Adds the closest recent run id to a "not found" error raised in the block."""
     try:
         yield
     except ApiError as error:
@@ -67,7 +67,7 @@ def suggesting_runs(client: Client, run_id: str) -> Iterator[None]:
 
 
 def exit_code(run: Run) -> int:
-    """0 when a run succeeded."""
+    """0 if the run succeeded, otherwise one of the EXIT_… codes."""
     if run.succeeded:
         return 0
     return {"cancelled": EXIT_CANCELLED, "insufficient_credit": EXIT_OUT_OF_CREDIT}.get(

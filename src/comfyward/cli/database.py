@@ -1,4 +1,4 @@
-"""The database of an installation, for commands that work beside a running server."""
+"""Opens the database for commands that run beside a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from comfyward.store.db import Database
 
 @contextmanager
 def open_database(data_dir: Path | None) -> Iterator[Database]:
-    """The installation's database, for commands that work beside a running server."""
+    """The installation's database, closed after the block. Raises SetupFailed."""
     settings = settings_from(data_dir=data_dir)
     installation.check(settings)
     db = backends.open_database(settings.derived_database_url(), settings.database_connections)

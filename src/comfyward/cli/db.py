@@ -26,14 +26,14 @@ from comfyward.wording import plural
 def command() -> None:
     """Upgrade, check and copy the database.
 
-    The database is the one of COMFYWARD_DATABASE_URL, or SQLite in the data directory.
+    The database is that of COMFYWARD_DATABASE_URL, or else SQLite in the data directory.
     """
 
 
 @command.command("upgrade")
 @data_dir_option
 def upgrade(data_dir: Path | None) -> None:
-    """Bring the tables to this version, once for all servers. A database that has none gets them.
+    """Migrate the tables to this version, once for all servers. An empty database gets new tables.
 
     \b
     comfyward db upgrade
@@ -45,16 +45,18 @@ def upgrade(data_dir: Path | None) -> None:
         _upgrade(engine)
         after = _revision(engine)
     if before is None:
-        click.echo(f"Made a new database, with tables of revision {after}.")
+        click.echo(f"Created a new database at revision {after}.")
+    elif before == after:
+        click.echo(f"The database is at revision {after} already.")
     else:
-        click.echo(f"The tables are of revision {after}." if before == after else f"Upgraded from {before} to {after}.")
+        click.echo(f"Upgraded the database from revision {before} to {after}.")
 
 
 @command.command("check")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 @data_dir_option
 def check(as_json: bool, data_dir: Path | None) -> None:
-    """See that the database can be used: reachable, of this version, and how many rows it has.
+    """Check that the database is reachable and of this version, and count its rows.
 
     \b
     comfyward db check
@@ -65,7 +67,7 @@ def check(as_json: bool, data_dir: Path | None) -> None:
     if as_json:
         click.echo(json.dumps(answer, indent=2))
         return
-    click.echo(f"The database can be used; its tables are of revision {answer['revision']}.")
+    click.echo(f"The database is reachable and at revision {answer['revision']}.")
     for table, count in rows.items():
         click.echo(f"  {table:22} {count:>12,}")
 
@@ -74,10 +76,10 @@ def check(as_json: bool, data_dir: Path | None) -> None:
 @click.argument("target")
 @data_dir_option
 def copy(target: str, data_dir: Path | None) -> None:
-    """Copy everything into another, empty database, and verify that it arrived.
+    """Copy everything into another, empty database, and verify the copy.
 
-    Stop the servers first: what they write meanwhile is not copied. Stored files are not in the database; copy the
-    folder `objects` of the data directory into the bucket with any tool that knows S3, names unchanged.
+    Stop the servers first: rows written during the copy are missed. Stored files are not in the database; copy the
+    folder `objects` of the data directory into the bucket with any S3 tool, with unchanged names.
 
     \b
     comfyward db copy postgresql://user:password@host/comfyward

@@ -44,7 +44,7 @@ POLL_S = 0.2
 @click.option("--out", type=click.Path(path_type=Path), default=Path("comfyward-demo"), show_default=True)
 @data_dir_option
 def command(out: Path, data_dir: Path | None) -> None:
-    """See it work: a server, a real ComfyUI, two workflows, pictures and a video on disk.
+    """Try it: a server, a real ComfyUI, two workflows, pictures and a video on disk.
 
     \b
     comfyward demo --out pictures
@@ -53,7 +53,7 @@ def command(out: Path, data_dir: Path | None) -> None:
     home = settings_from(data_dir=data_dir)
     environments = home.derived_environments_dir()
     settings = settings_from(data_dir=home.data_dir / "demo", environments_dir=environments, fetch_allow=["127.0.0.1"])
-    _offer_bubblewrap(console)
+    _install_bubblewrap(console)
     installation = ensure_installed(settings)
     models = _make_models(console, installation, settings.data_dir / "models")
     with _file_server(models) as files_url, _server(settings.data_dir, settings.as_environment()) as url:
@@ -64,31 +64,49 @@ def command(out: Path, data_dir: Path | None) -> None:
             f"Server at {url}, a worker with ComfyUI {installation.version}, sandbox: {level}\n", soft_wrap=True
         )
         with Client(url, _key(settings.data_dir)) as client:
-            saved = [
-                *_run(console, client, out, "A picture and a video, without any model", colours_graph(), {}),
-                *_run(
-                    console,
-                    client,
-                    out,
-                    "Text to image, with a checkpoint and a LoRA by URL",
-                    text_to_image_graph(),
-                    _model_urls(files_url),
-                ),
-            ]
-    console.print("\nSaved:")
-    for path in saved:
-        console.print(f"  {path}", soft_wrap=True)
-    activate = Path(sys.executable).with_name("activate")
-    is_to_be_activated = shutil.which("comfyward") is None and activate.exists()
-    console.print(
-        "\nNext:\n"
-        + (f"  source {activate}\n" if is_to_be_activated else "")
-        + "  comfyward serve                       start the service and its website at http://127.0.0.1:8600\n"
-        "  comfyward keys create my-first-key    make an API key for it\n"
-        "  comfyward run graph.json --out out    run a graph of your own\n"
-        "  docs/quickstart.md                    your own workflow, over the API",
-        soft_wrap=True,
-    )
+            demo = _Demo(console, client, out)
+            demo.run("A picture and a video, without any model", colours_graph(), {})
+            title = "Text to image, with a checkpoint and a LoRA by URL"
+            demo.run(title, text_to_image_graph(), _model_urls(files_url))
+    demo.print_results()
+
+
+class _Demo:
+    """The runs of a demo, shown live, and their saved outputs."""
+
+    def __init__(self, console: Console, client: Client, out: Path) -> None:
+        self._console, self._client, self._out = console, client, out
+        self._saved: list[Path] = []
+
+    def run(self, title: str, graph: dict[str, Any], files: dict[str, Source]) -> None:
+        """Submits a run, shows its progress, and saves its outputs. Raises RunFailed."""
+        self._console.print(f"[bold]{title}[/bold]")
+        follow = Follow(self._console, shows_pictures=False)
+        run = follow.run(self._client, self._client.submit(graph, files=files).id, classes_of(graph))
+        if not run.succeeded:
+            raise RunFailed(run)
+        saved = [path.absolute() for path in follow.download(self._client, run, self._out)]
+        self._saved += saved
+        self._console.print(
+            f"  {run.status} in {run.data['run_time']} ms on {run.data['device']}: {plural(len(saved), 'file')}\n"
+        )
+
+    def print_results(self) -> None:
+        """Prints the saved files and the next steps."""
+        self._console.print("\nSaved:")
+        for path in self._saved:
+            self._console.print(f"  {path}", soft_wrap=True)
+        activate = Path(sys.executable).with_name("activate")
+        needs_activation = shutil.which("comfyward") is None and activate.exists()
+        self._console.print(
+            "\nNext:\n"
+            + (f"  source {activate}\n" if needs_activation else "")
+            + "  comfyward serve                       start the service and its website at http://127.0.0.1:8600\n"
+            "  comfyward keys create my-first-key    create an API key\n"
+            "  comfyward run graph.json --out out    run your own graph\n"
+            "  docs/quickstart.md                    run your own workflow over the API",
+            soft_wrap=True,
+        )
 
 
 def _model_urls(files_url: str) -> dict[str, Source]:
@@ -98,8 +116,8 @@ def _model_urls(files_url: str) -> dict[str, Source]:
     }
 
 
-def _offer_bubblewrap(console: Console) -> None:
-    """The strongest sandbox, where this user may install it; without it a weaker level is used, and said."""
+def _install_bubblewrap(console: Console) -> None:
+    """Installs the strongest sandbox if this user may; otherwise a weaker one is used, and shown."""
     if sandbox.choose("auto") is sandbox.Level.BUBBLEWRAP or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     with console.status("Installing bubblewrap, for the sandbox"):
@@ -111,17 +129,17 @@ def _make_models(console: Console, installation: Installation, folder: Path) -> 
     if (folder / LORA).exists():
         return folder
     script = tiny_models.__file__
-    with console.status("Making a tiny checkpoint and LoRA with random weights"):
+    with console.status("Creating a tiny checkpoint and LoRA with random weights"):
         command = [str(installation.python), str(script), str(installation.source), str(folder)]
         made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
-        raise SetupFailed(f"The demo's models could not be made:\n{made.stderr[-2000:]}")
+        raise SetupFailed(f"The demo's models could not be created:\n{made.stderr[-2000:]}")
     return folder
 
 
 @contextmanager
 def _file_server(folder: Path) -> Iterator[str]:
-    """The models over HTTP, as any host of models would serve them."""
+    """The URL of a folder served over HTTP, as a host of models serves it."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -161,22 +179,6 @@ def _wait_ready(url: str) -> None:
             pass
         time.sleep(POLL_S)
     raise SetupFailed(f"No worker became ready: {message}")
-
-
-def _run(
-    console: Console, client: Client, out: Path, title: str, graph: dict[str, Any], files: dict[str, Source]
-) -> list[Path]:
-    """Submits one run, shows it live, and saves its outputs."""
-    console.print(f"[bold]{title}[/bold]")
-    follow = Follow(console, shows_pictures=False)
-    run = follow.run(client, client.submit(graph, files=files).id, classes_of(graph))
-    if not run.succeeded:
-        raise RunFailed(run)
-    saved = [path.absolute() for path in follow.download(client, run, out)]
-    console.print(
-        f"  {run.status} in {run.data['run_time']} ms on {run.data['device']}: {plural(len(saved), 'file')}\n"
-    )
-    return saved
 
 
 def _key(data_dir: Path) -> str:

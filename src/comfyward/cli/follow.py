@@ -1,4 +1,4 @@
-"""A run on a terminal while it goes on: a bar for each download, one for the nodes, previews where they can be seen."""
+"""The progress of a run on a terminal: a bar for each download and node, and previews if the terminal shows pictures."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TaskProgr
 from comfyward.client import Client, Event, Run
 from comfyward.runs.event import picture_of
 
-# Terminals that show iTerm2's inline pictures, by what they say of themselves.
+# Values of TERM_PROGRAM of the terminals that show iTerm2's inline pictures.
 PICTURE_TERMINALS = ("iTerm.app", "WezTerm", "vscode", "mintty")
 PREVIEW_COLUMNS = 24
 
 
 class Follow:
-    """Follows runs on a console."""
+    """Shows runs on a console."""
 
     def __init__(self, console: Console, *, shows_pictures: bool) -> None:
         self._console, self._shows_pictures = console, shows_pictures
 
     def run(self, client: Client, run_id: str, classes: Mapping[str, str]) -> Run:
-        """The run when it is over. `classes` names the nodes."""
+        """The run when it has finished. `classes` names the nodes, by their ids."""
         with self._progress() as progress:
             bars = _Bars(progress, classes)
             for event in client.follow(run_id):
@@ -35,7 +35,7 @@ class Follow:
         return client.get(run_id)
 
     def download(self, client: Client, run: Run, folder: Path) -> list[Path]:
-        """Saves the outputs, with a bar for each."""
+        """Saves the outputs with a bar for each, and returns their paths."""
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
         with Progress(*columns, console=self._console, transient=True) as progress:
             tasks: dict[str, TaskID] = {}
@@ -53,7 +53,7 @@ class Follow:
 
 
 class _Bars:
-    """One bar for the run, one for each download, and one for each node: it stays when the node took steps."""
+    """One bar for the run, one for each download, and one for each node, hidden at its end if it had a single step."""
 
     def __init__(self, progress: Progress, classes: Mapping[str, str]) -> None:
         self._progress, self._classes = progress, classes
@@ -81,10 +81,10 @@ class _Bars:
                 return
 
     def _status(self, data: Mapping[str, Any]) -> None:
-        words = {"QUEUED": "waiting", "INIT": "starting", "STARTED": "running", "COMPLETED": "done"}
-        description = words.get(data["status"], str(data.get("end_reason") or data["status"]).replace("_", " "))
-        again = data["status"] == "QUEUED" and data.get("attempt")
-        self._progress.update(self._run, description="trying again" if again else description)
+        labels = {"QUEUED": "waiting", "INIT": "starting", "STARTED": "running", "COMPLETED": "done"}
+        label = labels.get(data["status"], str(data.get("end_reason") or data["status"]).replace("_", " "))
+        is_retry = data["status"] == "QUEUED" and data.get("attempt")
+        self._progress.update(self._run, description="retrying" if is_retry else label)
         if data["status"] == "COMPLETED":
             self._finish_node()
             self._progress.update(self._run, total=1, completed=1)
@@ -111,7 +111,7 @@ class _Bars:
 
 
 def picture(data_url: str) -> str:
-    """The escape sequence that shows a picture in the terminals named above."""
+    """The escape sequence that shows a picture in one of PICTURE_TERMINALS."""
     data = base64.b64decode(picture_of(data_url)[1])
     encoded = base64.b64encode(data).decode()
     return f"\x1b]1337;File=inline=1;size={len(data)};width={PREVIEW_COLUMNS}:{encoded}\a\n"

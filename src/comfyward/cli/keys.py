@@ -29,13 +29,13 @@ def command() -> None:
 @command.command("create")
 @click.argument("name")
 @account_option
-@click.option("--max-running", type=click.IntRange(min=1), help="Runs made with it that workers may have at once.")
-@click.option("--expires-in-days", type=click.FloatRange(min=0, min_open=True), help="When the key ends.")
+@click.option("--max-running", type=click.IntRange(min=1), help="The limit of concurrent runs made with the key.")
+@click.option("--expires-in-days", type=click.FloatRange(min=0, min_open=True), help="Days until the key expires.")
 @data_dir_option
 def create(
     name: str, account: str | None, max_running: int | None, expires_in_days: float | None, data_dir: Path | None
 ) -> None:
-    """Create a key and print it. It is shown this once.
+    """Create a key and print it. It is not shown again.
 
     \b
     export COMFYWARD_API_KEY=$(comfyward keys create production)
@@ -52,7 +52,7 @@ def create(
 
 @command.command("list")
 @account_option
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 @data_dir_option
 def list_keys(account: str | None, as_json: bool, data_dir: Path | None) -> None:
     """List an account's keys."""
@@ -72,7 +72,7 @@ def list_keys(account: str | None, as_json: bool, data_dir: Path | None) -> None
 @account_option
 @data_dir_option
 def revoke(key: str, account: str | None, data_dir: Path | None) -> None:
-    """Revoke a key by its id, name or first characters. Requests with it are refused within two seconds."""
+    """Revoke a key by its id, name or first characters. It stops working within two seconds."""
 
     def work(conn: Connection) -> ApiKey:
         return accounts.revoke_key(conn, _account(conn, account).id, key, now_ms())

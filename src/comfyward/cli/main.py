@@ -1,4 +1,4 @@
-"""The `comfyward` command. Each command is a file of its own, imported only when it is called."""
+"""The `comfyward` command. Each subcommand is a module, imported only when it is called."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from comfyward import __version__
 from comfyward.errors import ComfywardError
 
 COMMANDS = {
-    "comfyui": "Install ComfyUI and see what is installed.",
+    "comfyui": "Install ComfyUI, or show what is installed.",
     "db": "Upgrade, check and copy the database.",
-    "demo": "See it work: two real workflows, from nothing to pictures.",
-    "fleet": "Start workers on a Ray cluster; see what fleets there are.",
+    "demo": "Try it: two real workflows, from nothing to pictures.",
+    "fleet": "Run workers on a Ray cluster, and show the fleets.",
     "keys": "Create, list and revoke API keys.",
-    "run": "Run a graph, follow it, save what it makes.",
-    "runs": "List runs, show, cancel, retry and fetch them.",
+    "run": "Run a graph, show its progress, and save its outputs.",
+    "runs": "List, show, cancel and retry runs; get their logs and outputs.",
     "serve": "Start the server and its local workers.",
-    "tokens": "Create, list and revoke tokens with which workers join.",
-    "users": "Create and list accounts, set credit limits.",
+    "tokens": "Create, list and revoke the tokens that workers join with.",
+    "users": "Create and list accounts, and set their limits.",
     "worker": "Join a server as a worker.",
 }
 
@@ -57,19 +57,19 @@ def cli() -> None:
     """Run ComfyUI workflows in production, on your own machines.
 
     \b
-    comfyward demo                      see it work
+    comfyward demo                      try it
     comfyward serve                     start the service on http://127.0.0.1:8600
-    comfyward keys create production    make an API key
-    comfyward run graph.json --out out  run a graph and save its pictures
+    comfyward keys create production    create an API key
+    comfyward run graph.json --out out  run a graph and save its outputs
     """
 
 
 def main() -> None:
-    """Runs the command; errors of ours are one line and a hint, not a traceback."""
+    """Runs the command. A ComfywardError is printed as one line and a hint, without a traceback."""
     try:
         cli.main(standalone_mode=True)
     except ComfywardError as error:
-        from comfyward.cli.hints import hint_on  # only now: it brings the whole client with it
+        from comfyward.cli.hints import hint_on  # imports the whole client
 
         click.secho(f"Error: {error.message}", fg="red", err=True)
         if hint := hint_on(error):

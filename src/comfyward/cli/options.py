@@ -1,4 +1,4 @@
-"""Options that several commands share, and how flags become settings."""
+"""Shared options, settings from flags, and logging."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from comfyward.wording import closest, did_you_mean
 LOG_FORMAT, LOG_TIME_FORMAT = "%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"
 LOG_TAIL_LINES = 500
 PREFIX = "COMFYWARD_"
-# What commands read beside the settings.
+# Variables that commands read in addition to the settings.
 OTHER_VARIABLES = {"API_KEY", "FLEET_SUPERVISED", "FLEET_TOKEN", "URL", "WORKER_DEVICE", "WORKER_TOKEN"}
-ALIKE = 0.8  # somebody else's variable under the same prefix is no mistyped setting
+TYPO_SIMILARITY = 0.8  # a less similar variable with our prefix may be another program's
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,12 +32,12 @@ def data_dir_option(command: F) -> F:
     return click.option(
         "--data-dir",
         type=click.Path(path_type=Path, file_okay=False),
-        help="Where database, files and ComfyUI live.  [default: ~/.local/share/comfyward]",
+        help="Folder of the database, files and ComfyUI.  [default: ~/.local/share/comfyward]",
     )(command)
 
 
 class Choice(click.Choice[str]):
-    """One of some words, in any case; for another it says which may have been meant."""
+    """A choice that ignores case and suggests the closest word for an unknown one."""
 
     def __init__(self, words: Iterable[str]) -> None:
         super().__init__(list(words), case_sensitive=False)
@@ -49,7 +49,7 @@ class Choice(click.Choice[str]):
 
 
 def settings_from(**flags: Any) -> Settings:
-    """Settings from flags (those that were given), environment and comfyward.toml. Raises SetupFailed."""
+    """Settings from flags (except those that are None), environment and comfyward.toml. Raises SetupFailed."""
     for name, meant in mistyped(os.environ):
         click.secho(f"Warning: there is no setting {name}. Did you mean {meant}?", fg="yellow", err=True)
     try:
@@ -63,17 +63,17 @@ def settings_from(**flags: Any) -> Settings:
 
 
 def mistyped(environment: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Variables that nothing reads and that look like a setting's, each with that."""
+    """(variable, setting's variable) for each unknown variable that resembles a setting's."""
     known = {name.upper() for name in Settings.model_fields}
     for variable in sorted(environment):
         name = variable.removeprefix(PREFIX)
         is_ours = variable.startswith(PREFIX) and name not in known | OTHER_VARIABLES
-        if is_ours and (meant := closest(name, known, ALIKE)):
+        if is_ours and (meant := closest(name, known, TYPO_SIMILARITY)):
             yield variable, PREFIX + meant
 
 
 def set_up_logging(level: str, form: str = "text") -> None:
-    """`form` is text, for people, or json: an object a line with what the message is about."""
+    """Logs to standard error. `form` is "text", or "json" for one object a line."""
     logging.basicConfig(level=level.upper(), format=LOG_FORMAT, datefmt=LOG_TIME_FORMAT)
     if form == "json":
         for handler in logging.getLogger().handlers:
@@ -82,7 +82,7 @@ def set_up_logging(level: str, form: str = "text") -> None:
 
 
 class _Json(logging.Formatter):
-    """Everything that a message was given with `extra` stands beside it."""
+    """A message as a JSON object, with the fields of `extra`."""
 
     _own = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -99,8 +99,8 @@ class _Json(logging.Formatter):
         return json.dumps(values, default=str)
 
 
-def keep_log_tail() -> Callable[[], str]:
-    """Remembers the newest lines of this process's log from now on; the function returned gives them."""
+def capture_log_tail() -> Callable[[], str]:
+    """Captures this process's log from now on; the returned function gives its newest LOG_TAIL_LINES lines."""
     lines: collections.deque[str] = collections.deque(maxlen=LOG_TAIL_LINES)
 
     class Tail(logging.Handler):

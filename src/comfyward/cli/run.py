@@ -13,7 +13,7 @@ from rich.console import Console
 from comfyward.cli.connection import connect, connection_options, exit_code, print_json, workflow_of
 from comfyward.cli.follow import PICTURE_TERMINALS, Follow
 from comfyward.cli.hints import hint_on_run
-from comfyward.cli.options import ALIKE
+from comfyward.cli.options import TYPO_SIMILARITY
 from comfyward.client import Client, Run
 from comfyward.wording import closest
 from comfyward.workflows.graph import names_of, parse_graph
@@ -28,17 +28,17 @@ from comfyward.workflows.graph import names_of, parse_graph
     metavar="PATH=SOURCE",
     help="A file for the run: /input/… or /models/…, from a URL or a local file.",
 )
-@click.option("--set", "changes", multiple=True, metavar="NODE.INPUT=VALUE", help="Change an input; JSON or a text.")
+@click.option("--set", "changes", multiple=True, metavar="NODE.INPUT=VALUE", help="Change an input; JSON or a string.")
 @click.option("--workflow", default="default", show_default=True, help="The run's workflow: its id or name.")
 @click.option("--accelerator", help="The accelerator to run on.")
-@click.option("--priority", type=click.IntRange(-100, 100), help="Higher runs first.")
+@click.option("--priority", type=click.IntRange(-100, 100), help="Runs with higher priority go first.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Longest execution in seconds.")
-@click.option("--webhook", help="A URL that is told when the run starts and ends.")
+@click.option("--webhook", help="A URL to notify when the run starts and finishes.")
 @click.option("--tag", "tags", multiple=True, help="A tag to find the run by.")
-@click.option("--idempotency-key", metavar="KEY", help="The same key makes one run, however often this is repeated.")
-@click.option("--follow/--no-follow", default=True, show_default=True, help="Wait for the end, with progress.")
+@click.option("--idempotency-key", metavar="KEY", help="Repeating the command with the same key makes no second run.")
+@click.option("--follow/--no-follow", default=True, show_default=True, help="Wait for the end and show progress.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Save the outputs in this folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print the run as JSON when it is over (or made), nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the finished (with --no-follow: new) run, as JSON.")
 @click.option("--terminal", envvar="TERM_PROGRAM", default="", hidden=True)
 @connection_options
 def command(
@@ -46,27 +46,23 @@ def command(
     files: tuple[str, ...],
     changes: tuple[str, ...],
     workflow: str,
-    accelerator: str | None,
-    priority: int | None,
-    timeout: float | None,
-    webhook: str | None,
     tags: tuple[str, ...],
-    idempotency_key: str | None,
     follow: bool,
     out: Path | None,
     as_json: bool,
     terminal: str,
     url: str,
     key: str | None,
+    **request: Any,
 ) -> None:
-    """Run a graph (in API format; - reads it from standard input), follow it and save what it makes.
+    """Run a graph (in API format; - reads it from standard input), show its progress and save its outputs.
 
     \b
     comfyward run graph.json --out pictures
     comfyward run graph.json --file /input/a.png=./a.png --set 3.seed=7 --accelerator L4
     comfyward run graph.json --json | jq -r '.output[].url'
 
-    Exit codes: 0 done, 3 the run failed, 4 it was cancelled, 5 out of credit, 1 anything else.
+    Exit codes: 0 succeeded, 3 the run failed, 4 the run was cancelled, 5 out of credit, 1 any other error.
     """
     prompt = changed(read_graph(graph), changes)
     with connect(url, key) as client:
@@ -74,12 +70,8 @@ def command(
             prompt,
             workflow=workflow_of(client, workflow),
             files=dict(map(parse_file, files)),
-            accelerator=accelerator,
-            priority=priority,
-            timeout=timeout,
-            webhook=webhook,
             tags=list(tags) or None,
-            idempotency_key=idempotency_key,
+            **request,
         )
         if not follow and out is None:
             return print_json(run.data) if as_json else click.echo(run.id)
@@ -93,13 +85,13 @@ def command(
 def finish(
     client: Client, run: Run, prompt: dict[str, Any], out: Path | None, *, quiet: bool, shows_pictures: bool
 ) -> Run:
-    """Follows a run to its end and saves its outputs."""
+    """Waits for the run, prints its error or outputs unless `quiet`, and saves the outputs in `out`."""
     console = Console(stderr=True, quiet=quiet)
     follow = Follow(console, shows_pictures=shows_pictures)
     try:
         run = client.wait(run.id) if quiet else follow.run(client, run.id, classes_of(prompt))
     except KeyboardInterrupt:
-        click.echo(f"\nThe run goes on. Cancel it with: comfyward runs cancel {run.id}", err=True)
+        click.echo(f"\nThe run continues. Cancel it with: comfyward runs cancel {run.id}", err=True)
         raise
     if run.end_reason == "cancelled" and not quiet:
         click.echo("Cancelled.", err=True)
@@ -120,7 +112,7 @@ def classes_of(prompt: dict[str, Any]) -> dict[str, str]:
 
 
 def read_graph(path: Path) -> dict[str, Any]:
-    """The graph of a file. Raises InvalidGraph, and a usage error for what is not JSON."""
+    """The graph in a file, or from standard input for "-". Raises InvalidGraph, or a usage error if it is not JSON."""
     try:
         graph: Any = json.load(sys.stdin) if str(path) == "-" else json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
@@ -130,7 +122,7 @@ def read_graph(path: Path) -> dict[str, Any]:
 
 
 def changed(prompt: dict[str, Any], changes: tuple[str, ...]) -> dict[str, Any]:
-    """The graph with some inputs changed: `3.seed=7`. A value is JSON where it can be, else a text."""
+    """The graph with inputs changed by NODE.INPUT=VALUE. A value that is not JSON is a string."""
     for change in changes:
         target, equals, text = change.partition("=")
         node_id, dot, name = target.rpartition(".")
@@ -140,15 +132,16 @@ def changed(prompt: dict[str, Any], changes: tuple[str, ...]) -> dict[str, Any]:
             raise click.BadParameter(
                 f"The graph has no node '{node_id}' (it has {', '.join(sorted(prompt)[:20])}).", param_hint="--set"
             )
-        meant = closest(name, prompt[node_id].get("inputs", {}), ALIKE)
+        meant = closest(name, prompt[node_id].get("inputs", {}), TYPO_SIMILARITY)
         if meant and meant != name and name not in prompt[node_id]["inputs"]:
-            click.secho(f"Warning: node {node_id} has no '{name}' yet. Did you mean '{meant}'?", fg="yellow", err=True)
+            message = f"Warning: node {node_id} has no input '{name}'. Did you mean '{meant}'?"
+            click.secho(message, fg="yellow", err=True)
         prompt = {**prompt, node_id: _with_input(prompt[node_id], name, _value(text))}
     return prompt
 
 
 def parse_file(text: str) -> tuple[str, str | Path]:
-    """(path in the run, URL or local file) of PATH=SOURCE."""
+    """(path in the run, URL or local file) of PATH=SOURCE. Raises a usage error."""
     path, equals, source = text.partition("=")
     if not equals or not path or not source:
         raise click.BadParameter(f"'{text}' is not PATH=SOURCE.", param_hint="--file")

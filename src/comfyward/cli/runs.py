@@ -19,18 +19,18 @@ from comfyward.wording import plural
 
 CANCELLED = "CANCELLED"
 STATUSES = [*map(str, PublicStatus), CANCELLED]
-# The API's ERROR holds cancelled runs too, for the clients that know no other end.
+# In the API, ERROR includes cancelled runs, for clients that know no other failure.
 _STATUSES: dict[str, dict[str, str]] = {
     PublicStatus.ERROR: {"state": State.FAILED, "status": PublicStatus.ERROR},
     CANCELLED: {"state": State.CANCELLED},
 }
 
-json_option = click.option("--json", "as_json", is_flag=True, help="For machines.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 
 
 @click.group("runs")
 def command() -> None:
-    """List runs, look at one, cancel it, run it again, read its log, fetch its outputs."""
+    """List, show, cancel and retry runs; get their logs and outputs."""
 
 
 @command.command("list")
@@ -64,7 +64,7 @@ def list_runs(status: str | None, workflow: str | None, limit: int, as_json: boo
         )
         for run in found
     ]
-    return print_table(("id", "status", "workflow", "accelerator", "created", "took", "made"), rows)
+    return print_table(("id", "status", "workflow", "accelerator", "created", "took", "outputs"), rows)
 
 
 @command.command("show")
@@ -72,7 +72,7 @@ def list_runs(status: str | None, workflow: str | None, limit: int, as_json: boo
 @json_option
 @connection_options
 def show(run_id: str, as_json: bool, url: str, key: str | None) -> None:
-    """Show a run: how it went, what it made, what went wrong."""
+    """Show a run: its status, outputs and error."""
     with connect(url, key) as client, suggesting_runs(client, run_id):
         run = client.get(run_id)
     if as_json:
@@ -93,7 +93,7 @@ def show(run_id: str, as_json: bool, url: str, key: str | None) -> None:
 @click.argument("run_ids", nargs=-1, required=True)
 @connection_options
 def cancel(run_ids: tuple[str, ...], url: str, key: str | None) -> None:
-    """Cancel runs: waiting ones at once, running ones at their next step."""
+    """Cancel runs: waiting ones immediately, running ones at their next step."""
     with connect(url, key) as client:
         for run_id in run_ids:
             with suggesting_runs(client, run_id):
@@ -103,10 +103,10 @@ def cancel(run_ids: tuple[str, ...], url: str, key: str | None) -> None:
 
 @command.command("retry")
 @click.argument("run_id")
-@click.option("--idempotency-key", metavar="KEY", help="The same key makes one run, however often this is repeated.")
+@click.option("--idempotency-key", metavar="KEY", help="Repeating the command with the same key makes no second run.")
 @connection_options
 def retry(run_id: str, idempotency_key: str | None, url: str, key: str | None) -> None:
-    """Run it again with the same graph, files and settings; prints the new run's id."""
+    """Start a new run with the same graph, files and settings, and print its id."""
     with connect(url, key) as client, suggesting_runs(client, run_id):
         click.echo(client.retry(run_id, idempotency_key=idempotency_key).id)
 
@@ -138,7 +138,7 @@ def download(run_id: str, out: Path, as_json: bool, url: str, key: str | None) -
 
 
 def _status(run: Run) -> str:
-    """As the API says it; but what somebody cancelled is no error."""
+    """The API's status, except that a cancelled run is CANCELLED and an error has its reason."""
     match run.end_reason:
         case None | "completed" | "insufficient_credit":
             return run.status

@@ -32,7 +32,10 @@ log = logging.getLogger(__name__)
 @click.option("--fleet", type=Choice(["local", "none"]), help="local: a worker per GPU here; none: they join.")
 @click.option("--native-port", type=int, help="Serve ComfyUI's own API and editor at the root of this port too.")
 @click.option(
-    "--native-open", is_flag=True, default=None, help="Let this machine use the native port without a key, as admin."
+    "--native-open",
+    is_flag=True,
+    default=None,
+    help="Let this machine use the native port as the admin, without a key.",
 )
 @click.option("--log-level", type=Choice(["debug", "info", "warning", "error"]))
 def command(**flags: Any) -> None:
@@ -44,7 +47,7 @@ def command(**flags: Any) -> None:
     comfyward serve --comfyui ~/ComfyUI
     comfyward serve --native-port 8188 --native-open     # ComfyUI's own API and editor, for this machine
 
-    Every setting has an environment variable COMFYWARD_NAME: see docs/configuration.md.
+    Every setting has an environment variable COMFYWARD_<NAME>: see docs/configuration.md.
     """
     settings = settings_from(**flags)
     set_up_logging(settings.log_level, settings.log_format)
@@ -54,7 +57,7 @@ def command(**flags: Any) -> None:
 
 
 def _frontends(settings: Settings) -> Frontends:
-    """ComfyUI's editors and templates; a server that cannot fetch one of them goes without it."""
+    """ComfyUI's editors and templates, without those that cannot be fetched."""
     if not settings.editor:
         return Frontends()
 
@@ -73,14 +76,14 @@ def _frontends(settings: Settings) -> Frontends:
 
 
 def _greet(started: Started) -> None:
-    click.echo(f"comfyward is at {started.url} (API docs: {started.url}/docs)")
+    click.echo(f"comfyward is listening at {started.url} (API docs: {started.url}/docs)")
     if started.native_url:
         click.echo(f"ComfyUI's own API: {started.native_url}")
     if started.pools:
         click.echo(f"Local workers: {', '.join(started.pools)}; GET /readyz answers 200 when one is ready.")
     if started.login_url:
-        click.echo("\nOpen this link to enter the website as the admin. It works once, within a week:\n")
+        click.echo("\nOpen this link to log in to the website as the admin. It works once, within a week:\n")
         click.echo(f"    {started.login_url}\n")
     if started.first_key:
-        click.echo("\nThis is the admin's API key. It is shown this once:\n")
+        click.echo("\nThis is the admin's API key. It is not shown again:\n")
         click.echo(f"    {started.first_key}\n")

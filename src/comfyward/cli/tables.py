@@ -1,4 +1,4 @@
-"""Tables and times, for people on a terminal and for programs behind a pipe."""
+"""Tables and times, for terminals and pipes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rich.text import Text
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Each row begins with the name by which other commands take it, which is never cut.
+    """Prints a table whose first column, the name that other commands accept, is never cut.
 
-    A terminal's width folds other cells; for a pipe nothing is folded, cut or coloured.
+    On a terminal the other cells are folded to its width; in a pipe nothing is folded, cut or coloured.
     """
     if not sys.stdout.isatty():
         return _print_plain([columns, *rows])
@@ -29,14 +29,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def moment(time_ms: int | None) -> str:
-    """In this machine's zone."""
+    """A time in milliseconds since the epoch as text in this machine's zone, - for None."""
     if time_ms is None:
         return "-"
     return datetime.datetime.fromtimestamp(time_ms / 1000).strftime("%Y-%m-%d %H:%M")
 
 
 def moment_of(text: str) -> str:
-    """As `moment`, of a time as the API writes it."""
+    """The same for a time in the API's format."""
     return moment(int(datetime.datetime.fromisoformat(text).timestamp() * 1000))
 
 

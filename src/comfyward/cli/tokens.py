@@ -24,19 +24,19 @@ HOUR_MS = 3600 * 1000
 
 @click.group("tokens")
 def command() -> None:
-    """Create, list and revoke tokens with which workers join."""
+    """Create, list and revoke the tokens that workers join with."""
 
 
 @command.command("create")
 @click.argument("name")
-@click.option("--pool", help="Let workers join this pool only.")
-@click.option("--fleet", "is_fleet", is_flag=True, help="For 'comfyward fleet', which has tokens for its workers.")
-@click.option("--expires-in-hours", type=click.FloatRange(min=0, min_open=True), help="Until when workers may join.")
+@click.option("--pool", help="Let workers join only this pool.")
+@click.option("--fleet", "is_fleet", is_flag=True, help="A token for 'comfyward fleet', which makes its workers' own.")
+@click.option("--expires-in-hours", type=click.FloatRange(min=0, min_open=True), help="How long workers may join.")
 @data_dir_option
 def create(name: str, pool: str | None, is_fleet: bool, expires_in_hours: float | None, data_dir: Path | None) -> None:
-    """Create a worker token and print it. It is shown this once.
+    """Create a worker token and print it. It is not shown again.
 
-    Workers that have joined stay when it expires; revoking it ends them.
+    Workers that have joined stay when it expires, but stop when it is revoked.
 
     \b
     comfyward tokens create gpu-box
@@ -54,7 +54,7 @@ def create(name: str, pool: str | None, is_fleet: bool, expires_in_hours: float 
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 @data_dir_option
 def list_tokens(as_json: bool, data_dir: Path | None) -> None:
-    """List the tokens that were not revoked."""
+    """List the tokens that are not revoked."""
     with open_database(data_dir) as db:
         found = asyncio.run(db.read(tokens.find))
     if as_json:
@@ -75,7 +75,7 @@ def list_tokens(as_json: bool, data_dir: Path | None) -> None:
 @click.argument("name")
 @data_dir_option
 def revoke(name: str, data_dir: Path | None) -> None:
-    """Revoke the tokens of a name; workers that use them stop within seconds.
+    """Revoke the tokens with a name; their workers stop within seconds.
 
     \b
     comfyward tokens revoke gpu-box
@@ -85,7 +85,7 @@ def revoke(name: str, data_dir: Path | None) -> None:
         known = {token.name for token in tokens.find(conn)}
         if name not in known:
             hint = did_you_mean(name, known, "See 'comfyward tokens list'.")
-            raise NotFound(f"There is no token named '{name}' in use.", hint=hint)
+            raise NotFound(f"There is no active token named '{name}'.", hint=hint)
         return tokens.revoke(conn, name, now_ms())
 
     with open_database(data_dir) as db:

@@ -19,13 +19,13 @@ from comfyward.wording import did_you_mean, plural
 
 @click.group("users")
 def command() -> None:
-    """Create and list accounts, set credit limits."""
+    """Create and list accounts, and set their limits."""
 
 
 @command.command("create")
 @click.argument("name")
-@click.option("--admin", is_flag=True, help="Make it an admin.")
-@click.option("--credit-limit", type=click.FloatRange(min=0), help="Credits it may use; none by default.")
+@click.option("--admin", is_flag=True, help="Make the account an admin.")
+@click.option("--credit-limit", type=click.FloatRange(min=0), help="Credits the account may use.  [default: no limit]")
 @data_dir_option
 def create(name: str, admin: bool, credit_limit: float | None, data_dir: Path | None) -> None:
     """Create an account.
@@ -37,14 +37,14 @@ def create(name: str, admin: bool, credit_limit: float | None, data_dir: Path | 
     with open_database(data_dir) as db:
         role = "admin" if admin else "member"
         account = asyncio.run(db.write(accounts.create, name, role, credit_limit, now_ms()))  # type: ignore[arg-type]
-    click.echo(f"Created {account.name}. Make it a key with: comfyward keys create NAME --account {account.name}")
+    click.echo(f"Created {account.name}. Create a key for it: comfyward keys create NAME --account {account.name}")
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 @data_dir_option
 def list_users(as_json: bool, data_dir: Path | None) -> None:
-    """List accounts with what they have used."""
+    """List accounts and their usage."""
     with open_database(data_dir) as db:
         found = asyncio.run(db.read(accounts.find))
         used = asyncio.run(db.read(accounts.used_credits, [account.id for account in found]))
@@ -74,7 +74,7 @@ def _limit(credit_limit: float | None) -> str:
 @click.argument("name")
 @data_dir_option
 def link(name: str, data_dir: Path | None) -> None:
-    """Make a one-time link to the website for an account: its first way in, or a forgotten password's.
+    """Print a one-time login link to the website, for a new account or a forgotten password.
 
     \b
     comfyward users link alice
@@ -94,18 +94,18 @@ def link(name: str, data_dir: Path | None) -> None:
 @command.command("share")
 @click.argument("name")
 @click.option("--weight", type=click.FloatRange(min=0.01, max=100), default=1.0, show_default=True, help="Its share.")
-@click.option("--max-running", type=click.IntRange(min=1), help="Runs that workers may have at once.  [default: any]")
-@click.option("--max-in", "by_pool", multiple=True, metavar="POOL=N", help="The same in one pool; may be repeated.")
+@click.option("--max-running", type=click.IntRange(min=1), help="The limit of concurrent runs.  [default: no limit]")
+@click.option("--max-in", "by_pool", multiple=True, metavar="POOL=N", help="The limit in one pool; may be repeated.")
 @data_dir_option
 def set_share(
     name: str, weight: float, max_running: int | None, by_pool: tuple[str, ...], data_dir: Path | None
 ) -> None:
-    """Set how much of the GPUs an account gets while others wait too.
+    """Set an account's share of the GPUs while other accounts are waiting too, and its concurrent runs.
 
     \b
-    comfyward users share alice --weight 3         # three runs of hers for each of another account
+    comfyward users share alice --weight 3         # three runs for each run of another account
     comfyward users share batch --max-running 2    # never more than two at once
-    comfyward users share batch --max-in H100=1    # and only one on an H100
+    comfyward users share batch --max-in H100=1    # at most one on an H100
     """
     pools = _numbers(by_pool)
 
@@ -124,12 +124,12 @@ def set_share(
 
 
 def _numbers(by_pool: tuple[str, ...]) -> dict[str, int]:
-    """POOL=N, as often as it was given. Raises click's error for anything else."""
+    """The limits of POOL=N options. Raises a usage error for anything else."""
     found = {}
     for text in by_pool:
         pool, _, number = text.partition("=")
         if not pool or not number.isdecimal() or int(number) < 1:
-            raise click.BadParameter(f"'{text}' is not POOL=N with N of 1 or more.", param_hint="--max-in")
+            raise click.BadParameter(f"'{text}' is not POOL=N with N of at least 1.", param_hint="--max-in")
         found[pool] = int(number)
     return found
 
@@ -139,7 +139,7 @@ def _numbers(by_pool: tuple[str, ...]) -> dict[str, int]:
 @click.argument("credits", required=False, type=click.FloatRange(min=0))
 @data_dir_option
 def set_limit(name: str, credits: float | None, data_dir: Path | None) -> None:
-    """Set the credits that an account may use; without CREDITS there is no limit.
+    """Set the credits that an account may use, or remove the limit if CREDITS is omitted.
 
     \b
     comfyward users limit alice 50000

@@ -16,7 +16,7 @@ import uvloop
 
 from comfyward import __version__
 from comfyward.cli.comfyui_setup import ensure_installed
-from comfyward.cli.options import data_dir_option, keep_log_tail, set_up_logging, settings_from
+from comfyward.cli.options import capture_log_tail, data_dir_option, set_up_logging, settings_from
 from comfyward.comfy import sandbox
 from comfyward.comfy.install import Installation
 from comfyward.comfy.process import ComfySpec
@@ -41,7 +41,7 @@ from comfyward.worker.warm import WarmComfyUI
 @click.option("--server", required=True, help="The server's URL.")
 @click.option("--token", required=True, envvar="COMFYWARD_WORKER_TOKEN", help="A worker token of that server.")
 @click.option("--pool", help="The pool to serve.  [default: named after the device]")
-@click.option("--id", "worker_id", help="A name for this worker.  [default: the host's name and pool]")
+@click.option("--id", "worker_id", help="A name for this worker.  [default: made of the host's name and the pool]")
 @data_dir_option
 @click.option("--device", envvar="COMFYWARD_WORKER_DEVICE", hidden=True)
 @click.option("--local", is_flag=True, hidden=True)
@@ -54,10 +54,10 @@ def command(
     device: str | None,
     local: bool,
 ) -> None:
-    """Join a server as a worker; it needs the server's URL and a token, nothing else.
+    """Join a server as a worker. It needs only the server's URL and a token.
 
     \b
-    comfyward tokens create gpu-box                                     # where the server's data is
+    comfyward tokens create gpu-box                                     # on the server's machine
     comfyward worker --server https://comfy.example.com --token TOKEN   # on the GPU machine
     """
     settings = settings_from(data_dir=data_dir)
@@ -65,30 +65,30 @@ def command(
     installation = ensure_installed(settings)
     owned = _device(device, pool)
     name = worker_id or f"{socket.gethostname()}-{owned.pool}"
-    uvloop.run(_work(settings, installation, owned, server, token, name, local))
-
-
-async def _work(
-    settings: Settings, installation: Installation, device: Device, server: str, token: str, name: str, local: bool
-) -> None:
     level = sandbox.choose(settings.sandbox)
+    info = _info(installation, owned, name, level, local)
     base_dir = (settings.data_dir / "workers" / name).resolve()
+    spec = _spec(settings, installation, owned, base_dir / "comfyui", level)
     _empty(base_dir)
+    uvloop.run(_work(settings, info, spec, server, token, base_dir))
+
+
+async def _work(settings: Settings, info: WorkerInfo, spec: ComfySpec, server: str, token: str, base_dir: Path) -> None:
     link = ServerLink(server, token)
     guard = Guard.allowing(settings.fetch_allow)
     limits = Limits(settings.fetch_limit_bytes, settings.fetch_timeout_s, settings.fetch_connections)
     cache = HostCache(settings.data_dir.resolve() / "cache", settings.cache_limit_bytes, guard, limits)
-    comfyui = WarmComfyUI(_spec(settings, installation, device, base_dir / "comfyui", level), f"comfyward-{new_id()}")
+    comfyui = WarmComfyUI(spec, f"comfyward-{new_id()}")
     agent = Agent(
-        info=_info(installation, device, name, level, local),
+        info=info,
         link=link,
         comfyui=comfyui,
-        stage=Stage(cache, link, name),
+        stage=Stage(cache, link, info.id),
         execute=Execute(comfyui, base_dir / "collect"),
         collect=Collect(link, base_dir / "comfyui", base_dir / "collect"),
-        places=Places(comfyui.spec, settings.data_dir.resolve()),
+        places=Places(spec, settings.data_dir.resolve()),
         memory_limit_bytes=settings.comfyui_memory_limit_bytes,
-        log_tail=keep_log_tail(),
+        log_tail=capture_log_tail(),
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -142,6 +142,6 @@ def _device(description: str | None, pool: str | None) -> Device:
 
 
 def _empty(base_dir: Path) -> None:
-    """A worker begins without what a former life left behind: half a run's files belong to nobody."""
+    """Makes the folder anew: an earlier process of this worker may have left half of a run's files in it."""
     shutil.rmtree(base_dir, ignore_errors=True)
     base_dir.mkdir(parents=True)
