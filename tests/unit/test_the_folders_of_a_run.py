@@ -18,7 +18,7 @@ def folders(tmp_path: Path) -> RunFolders:
     (base / "models" / "loras" / "house.pt").symlink_to("/operators/house.pt")
     (base / "models" / "notes.txt").write_text("a pack's own")
     made = RunFolders(base)
-    made.remember()
+    made.take_baseline()
     return made
 
 

@@ -126,7 +126,7 @@ def test_a_runs_folders_are_cleared_of_them(deep: Path, tmp_path: Path) -> None:
         (base / name).mkdir(parents=True)
     blob.write_text("bytes")
     folders = RunFolders(base)
-    folders.remember()
+    folders.take_baseline()
     folders.place([StagedFile("/input/a.png", blob, "digest")])
     (base / "input" / "a.png").unlink()
     deep.rename(base / "input" / "a.png")
@@ -140,7 +140,7 @@ def test_a_file_whose_folder_says_that_nothing_changed_is_cleared(tmp_path: Path
     for name in ("input", "models", "files"):
         (tmp_path / name).mkdir()
     folders = RunFolders(tmp_path)
-    folders.remember()
+    folders.take_baseline()
     before = (tmp_path / "input").stat()
     (tmp_path / "input" / "left.png").write_text("of the last account")
     os.utime(tmp_path / "input", ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -1,4 +1,4 @@
-"""The progress of a run on a terminal: a bar for each download and node, and previews if the terminal shows pictures."""
+"""The progress of a run on a terminal: bars for downloads and nodes, and previews if the terminal shows pictures."""
 
 from __future__ import annotations
 

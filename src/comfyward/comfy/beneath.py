@@ -1,4 +1,4 @@
-"""Folders that ComfyUI and its nodes may write to, opened beneath one another and never through a link."""
+"""Opens folders that ComfyUI and its nodes may write to: each beneath the last one, and never through a link."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from comfyward.comfy.removal import FOLDER
 
 @contextlib.contextmanager
 def opened(base: Path, parts: Sequence[str], *, create: bool = False) -> Iterator[int]:
-    """A folder beneath a base, open. `create` makes those on the way that are none.
+    """The descriptor of the folder `base/parts…`, closed after the block. `create` makes missing folders.
 
-    Raises FileNotFoundError where there is no such folder, or a part of its name leads elsewhere.
+    Raises FileNotFoundError if there is no such folder, or if a part of its path is a link or leads out of the base.
     """
     if any(part in ("", ".", "..") or "/" in part or "\0" in part for part in parts):
         raise FileNotFoundError("/".join(parts))
@@ -36,6 +36,6 @@ def _opened_in(here: int, name: str, *, create: bool) -> int:
     except OSError:
         if not create:
             raise FileNotFoundError(name) from None
-    removal.remove(name, here)  # nothing, or something that is no folder: a link would lead elsewhere
+    removal.remove(name, here)  # a file, or a link that may lead elsewhere
     os.mkdir(name, dir_fd=here)
     return os.open(name, FOLDER, dir_fd=here)

@@ -1,4 +1,4 @@
-"""The catalog of a running ComfyUI: /object_info joined with what our extension knows of it."""
+"""The catalog of a running ComfyUI: /object_info joined with the catalog of our extension."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ INSPECTED = ("checkpoints", "diffusion_models", "unet_gguf")
 
 
 async def read_catalog(client: ComfyClient) -> tuple[str, bytes]:
-    """(digest, JSON) in the form of workflows/catalog.py."""
+    """(blake3 digest, JSON) in the format of workflows/catalog.py. Raises ComfyUIError."""
     catalog: dict[str, Any] = await client.extension_catalog()
     catalog["nodes"] = await client.object_info()
     catalog["model_info"] = {
-        folder: about
+        folder: info
         for folder in INSPECTED
-        if folder in catalog["models"] and (about := await client.model_info(folder))
+        if folder in catalog["models"] and (info := await client.model_info(folder))
     }
-    body = msgspec.json.encode(catalog)  # in ComfyUI's own order, which clients show
+    body = msgspec.json.encode(catalog)  # keeps ComfyUI's order, which clients show
     return blake3.blake3(body).hexdigest(), body

@@ -1,4 +1,4 @@
-"""A client of one ComfyUI, over its Unix socket: HTTP for orders and truth, the websocket for speed."""
+"""A client of one ComfyUI over its Unix socket: HTTP for commands and results, the websocket for early news."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from comfyward.comfy.messages import Message, parse_binary, parse_text
 from comfyward.errors import ComfyUICrashed, ComfyUIError, GraphRefused, UnreadableAnswer
 from comfyward.python_json import NOT_JSON, read_answer
 
-ORDER_TIMEOUT_S = 60.0
-MAX_MESSAGE_BYTES = 2 << 30  # pictures come as messages, of any size that ComfyUI can make
+REPLY_TIMEOUT_S = 60.0
+MAX_MESSAGE_BYTES = 2 << 30  # pictures arrive as messages, as large as ComfyUI can make them
 
 
 @dataclass(frozen=True)
 class History:
-    """What ComfyUI remembers of a finished prompt."""
+    """ComfyUI's history entry of a finished prompt."""
 
     status: str
     outputs: dict[str, Any]
@@ -31,7 +31,7 @@ class History:
 
     @property
     def succeeded(self) -> bool:
-        """Whether ComfyUI came to the end of the graph: `status` alone also says so of some that it gave up."""
+        """True if the whole graph was executed: `status` alone is "success" for some prompts that were given up."""
         return self.status == "success" and self.message("execution_success") is not None
 
     def message(self, kind: str) -> dict[str, Any] | None:
@@ -39,14 +39,14 @@ class History:
 
 
 class ComfyClient:
-    """Every call raises ComfyUICrashed when ComfyUI cannot be reached, UnreadableAnswer when it answers nonsense."""
+    """Every call raises ComfyUICrashed if ComfyUI cannot be reached, UnreadableAnswer if its answer is malformed."""
 
     def __init__(self, socket: Path, client_id: str) -> None:
         self._client_id = client_id
         self._session = aiohttp.ClientSession(
             "http://comfyui",
             connector=aiohttp.UnixConnector(str(socket), limit=0),
-            timeout=aiohttp.ClientTimeout(total=ORDER_TIMEOUT_S),
+            timeout=aiohttp.ClientTimeout(total=REPLY_TIMEOUT_S),
             json_serialize=lambda value: msgspec.json.encode(value).decode(),
         )
 
@@ -71,8 +71,10 @@ class ComfyClient:
         return await self._get("/comfyward/catalog")
 
     async def model_info(self, folder: str) -> dict[str, Any]:
-        """What the pack comfyui-tooling-nodes says of the models in a folder; nothing where it is not installed, or
-        takes too long."""
+        """The description of a folder's models by the pack comfyui-tooling-nodes.
+
+        Empty if the pack is not installed or takes too long.
+        """
         try:
             async with self._request("GET", f"/api/etn/model_info/{folder}") as answer:
                 return await _json(answer) if answer.status == 200 else {}
@@ -80,13 +82,13 @@ class ComfyClient:
             return {}
 
     async def submit(self, prompt_id: str, prompt: msgspec.Raw, extra_data: msgspec.Raw, files: dict[str, str]) -> None:
-        """Queues a prompt, as the JSON that it is, under our id, with the digests of the files that were linked for it.
+        """Queues a prompt, already encoded as JSON, under our id, with the digests of its files by their paths.
 
-        Raises GraphRefused, also when ComfyUI accepts only a part of it.
+        Raises GraphRefused, also if ComfyUI accepts only a part of the graph.
         """
         body: dict[str, object] = {"prompt": prompt, "prompt_id": prompt_id, "client_id": self._client_id}
         if files:
-            body["comfyward_files"] = files  # for our extension, which takes it out
+            body["comfyward_files"] = files  # read and removed by our extension
         if bytes(extra_data) != b"null":
             body["extra_data"] = extra_data
         async with self._request("POST", "/prompt", json=body) as answer:
@@ -96,7 +98,7 @@ class ComfyClient:
             raise _refusal(data)
 
     async def history(self, prompt_id: str) -> History | None:
-        """None while the prompt is not finished (or unknown)."""
+        """The history entry of a prompt, None if it is unfinished or unknown."""
         entry = (await self._get(f"/history/{prompt_id}")).get(prompt_id)
         if entry is None:
             return None
@@ -105,30 +107,30 @@ class ComfyClient:
             messages = [(str(name), dict(data)) for name, data in status.get("messages", [])]
             outputs, meta = dict(entry.get("outputs") or {}), dict(entry.get("meta") or {})
         except (AttributeError, TypeError, ValueError) as error:
-            raise UnreadableAnswer(f"ComfyUI's history of the run is not what it should be: {error}.") from error
+            raise UnreadableAnswer(f"ComfyUI's history entry of the run is malformed: {error}.") from error
         return History(str(status.get("status_str")), outputs, messages, meta)
 
     async def is_queued(self, prompt_id: str) -> bool:
-        """Whether ComfyUI still has the prompt, running or waiting."""
+        """True if the prompt is running or waiting in ComfyUI."""
         queue = await self._get("/queue")
         items = [*queue.get("queue_running", []), *queue.get("queue_pending", [])]
         return any(item[1] == prompt_id for item in items)
 
-    async def forget(self, prompt_id: str) -> None:
+    async def delete_history(self, prompt_id: str) -> None:
         await self._post("/history", {"delete": [prompt_id]})
 
     async def interrupt(self, prompt_id: str) -> None:
-        """Stops a prompt at its next step, and takes it out of the queue when it has not started."""
+        """Stops a prompt at its next step, or removes it from the queue if it has not started."""
         await self._post("/queue", {"delete": [prompt_id]})
         await self._post("/interrupt", {"prompt_id": prompt_id})
 
     async def free(self) -> None:
-        """Asks ComfyUI to unload its models before the next prompt."""
+        """Makes ComfyUI unload its models before the next prompt."""
         await self._post("/free", {"unload_models": True, "free_memory": True})
 
     @contextlib.asynccontextmanager
     async def messages(self) -> AsyncIterator[AsyncIterator[Message]]:
-        """The websocket's messages; the stream ends when ComfyUI closes it."""
+        """The websocket's messages, until ComfyUI closes it."""
         timeout = aiohttp.ClientWSTimeout(ws_receive=None, ws_close=1.0)
         try:
             async with self._session.ws_connect(
@@ -158,7 +160,7 @@ class ComfyClient:
         except (aiohttp.ClientError, OSError) as error:
             raise ComfyUICrashed(f"ComfyUI does not answer: {error or type(error).__name__}.") from error
         except TimeoutError as error:
-            raise ComfyUIError(f"ComfyUI did not answer {method} {path} within {ORDER_TIMEOUT_S:g} s.") from error
+            raise ComfyUIError(f"ComfyUI did not answer {method} {path} within {REPLY_TIMEOUT_S:g} s.") from error
 
 
 async def _parsed(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[Message]:
@@ -177,9 +179,9 @@ async def _json(answer: aiohttp.ClientResponse) -> dict[str, Any]:
     try:
         data = read_answer(body)
     except RecursionError as error:
-        raise UnreadableAnswer("What a node shows is nested too deeply to be read.") from error
+        raise UnreadableAnswer("The result of a node is nested too deeply to be read.") from error
     except NOT_JSON as error:
-        raise UnreadableAnswer(f"ComfyUI answered {answer.status} with something that is not JSON.") from error
+        raise UnreadableAnswer(f"ComfyUI answered {answer.status} with a body that is not JSON.") from error
     if not isinstance(data, dict):
         raise UnreadableAnswer("ComfyUI answered with JSON that is not an object.")
     return data

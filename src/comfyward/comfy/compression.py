@@ -1,4 +1,4 @@
-"""Files in their compressed forms, made once, so that no request waits for a compressor."""
+"""Compresses static files ahead of time, so that no request waits for a compressor."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 
 import brotli
 
-GAIN = 0.9  # a form that is not smaller than this is not worth its place
+MAX_RATIO = 0.9  # a compressed form is stored only if it is smaller than this share of the file
 SUFFIXES = (".css", ".html", ".js", ".json", ".mjs", ".svg", ".ttf", ".eot", ".txt")
 
 FORMS: dict[str, Callable[[bytes], bytes]] = {
-    ".br": lambda data: brotli.compress(data, quality=9),  # better ones take ten times as long for a tenth less
-    ".gz": lambda data: gzip.compress(data, 9, mtime=0),  # over plain HTTP browsers take no other
+    ".br": lambda data: brotli.compress(data, quality=9),  # higher qualities save a tenth for ten times the time
+    ".gz": lambda data: gzip.compress(data, 9, mtime=0),  # the only form that browsers accept over plain HTTP
 }
 
 
 def compress(folder: Path) -> None:
-    """Puts `name.br` and `name.gz` beside each file below a folder that is worth it. It can be done again."""
+    """Writes `name.br` and `name.gz` beside each text file below a folder that shrinks enough. May be repeated."""
     with ThreadPoolExecutor() as threads:
         for _ in threads.map(_compress_file, (path for path in folder.rglob("*") if path.suffix in SUFFIXES)):
             pass
@@ -29,5 +29,5 @@ def _compress_file(path: Path) -> None:
     data = path.read_bytes()
     for suffix, form in FORMS.items():
         smaller = form(data)
-        if len(smaller) < len(data) * GAIN:
+        if len(smaller) < len(data) * MAX_RATIO:
             path.with_name(path.name + suffix).write_bytes(smaller)

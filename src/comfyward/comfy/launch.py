@@ -1,9 +1,9 @@
-"""Starts ComfyUI's main.py in this process, confined. Run by ComfyUI's own python; standard library only.
+"""Runs ComfyUI's main.py in this process, confined. Run by ComfyUI's own Python; standard library only.
 
     python launch.py '{"leash": 3, "death_signal": true, "landlock": {"read": [...], "write": [...]}}' main.py …
 
-Landlock is the sandbox for hosts that allow no namespaces: files outside the given folders cannot be opened, and TCP
-connections cannot be made. (Source of the numbers: linux/landlock.h; the calls have no C library wrappers.)
+Landlock is the sandbox for hosts that do not allow namespaces: it blocks files outside the given folders, and TCP
+connections. (Constants: linux/landlock.h; the calls have no C library wrappers.)
 """
 
 from __future__ import annotations
@@ -40,12 +40,15 @@ class _PathAttr(ctypes.Structure):
 
 
 def landlock_abi() -> int:
-    """The kernel's Landlock version, 0 where there is none."""
+    """The kernel's Landlock version, 0 if it has none."""
     return max(0, int(libc.syscall(SYS_CREATE_RULESET, None, 0, 1)))
 
 
 def restrict(read: list[str], write: list[str], network: bool) -> None:
-    """From here on only `read` can be read and only `write` written; without network no TCP connection can be made."""
+    """Confines this process: it can read only `read`, write only `write`, and without `network` make no TCP connection.
+
+    Raises OSError.
+    """
     abi = landlock_abi()
     handled = ALL_OF_ABI[max(version for version in ALL_OF_ABI if version <= abi)]
     attr = _RulesetAttr(handled, 0 if network or abi < 4 else CONNECT_TCP, 0)
@@ -76,13 +79,13 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
 
 
 def hold_leash(leash: int) -> None:
-    """Ends this process group once nobody holds the other end of the pipe `leash`.
+    """Kills this process group once no process holds the other end of the pipe `leash`.
 
-    A death signal is lost when the parent dies before it was asked for; the end of a pipe is not.
+    A parent that dies before PR_SET_PDEATHSIG is set sends no signal; the end of a pipe is never missed.
     """
 
     def wait() -> None:
-        os.read(leash, 1)  # nobody writes: it returns when the last writer is gone
+        os.read(leash, 1)  # nothing is ever written: it returns when the last writer is gone
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=wait, name="leash", daemon=True).start()

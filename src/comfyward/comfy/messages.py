@@ -1,7 +1,7 @@
-"""What ComfyUI says on its websocket, as a closed union. Unknown messages are passed over.
+"""The messages of ComfyUI's websocket, as a closed union. Unknown messages are ignored.
 
-(Source: ComfyUI's server.py, execution.py, protocol.py and comfy_execution/progress.py; binary events 1 and 4. What our
-extension adds is under `comfyward`, see extension/messages.py.)
+(Source: ComfyUI's server.py, execution.py, protocol.py and comfy_execution/progress.py; binary events 1 and 4. Our
+extension adds the key `comfyward`, see extension/messages.py.)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _IMAGE_TYPES = {1: "image/jpeg", 2: "image/png"}
 
 @dataclass(frozen=True)
 class Cached:
-    """These nodes keep their results from an earlier prompt."""
+    """The results of these nodes are reused from an earlier prompt."""
 
     prompt_id: str
     nodes: tuple[str, ...]
@@ -27,7 +27,7 @@ class Cached:
 
 @dataclass(frozen=True)
 class Executing:
-    """A node starts. `files` are those below output/ at that moment, by name with (size, time); None when untold."""
+    """A node starts. `files` maps the files below output/ at that moment to (size, mtime in ns); None if not sent."""
 
     prompt_id: str
     node: str
@@ -38,8 +38,8 @@ class Executing:
 
 @dataclass(frozen=True)
 class NodeState:
-    """How far a node is. One that was made at run time is shown as `display`, and is a part of `real`, a node of the
-    graph."""
+    """The progress of a node. One that was created at run time is displayed as `display`, and belongs to the graph's
+    node `real`."""
 
     node: str
     state: str  # running, finished or error
@@ -52,7 +52,7 @@ class NodeState:
 
 @dataclass(frozen=True)
 class NodeStates:
-    """How far all nodes are that have begun."""
+    """The progress of all nodes that have started."""
 
     prompt_id: str
     nodes: tuple[NodeState, ...]
@@ -70,7 +70,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Executed:
-    """A node has finished, with what it shows."""
+    """A node has finished, with its result for the user interface."""
 
     prompt_id: str
     node: str
@@ -80,7 +80,7 @@ class Executed:
 
 @dataclass(frozen=True)
 class Failed:
-    """A node failed, with what ComfyUI says of it. The history may not know."""
+    """A node failed, with ComfyUI's error, which may be missing in the history."""
 
     prompt_id: str
     error: Mapping[str, Any]
@@ -88,7 +88,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Preview:
-    """A picture. Only the newer form says which prompt and node it belongs to."""
+    """A picture. `prompt_id` and `node` are None in the older of the two binary formats."""
 
     prompt_id: str | None
     node: str | None
@@ -98,7 +98,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class Finished:
-    """The prompt is over and its history is written: read it to know how it went."""
+    """The prompt has ended and its history, which says how, is written."""
 
     prompt_id: str
 
@@ -107,7 +107,7 @@ Message = Cached | Executing | NodeStates | Progress | Executed | Failed | Previ
 
 
 def parse_text(text: str | bytes) -> Message | None:
-    """A text message, None for one that is of no interest."""
+    """The message in a text frame, None for any other kind."""
     try:
         envelope = read_answer(text)
         return _parse(envelope["type"], envelope["data"])
@@ -124,7 +124,7 @@ def _parse(kind: str, data: dict[str, Any]) -> Message | None:
         case "executing":
             return _executing(data, str(data["node"]))
         case "progress_state":
-            return NodeStates(data["prompt_id"], tuple(_state(node, about) for node, about in data["nodes"].items()))
+            return NodeStates(data["prompt_id"], tuple(_state(node, state) for node, state in data["nodes"].items()))
         case "progress":
             return Progress(data["prompt_id"], str(data["node"]), float(data["value"]), float(data["max"]))
         case "executed":
@@ -137,32 +137,32 @@ def _parse(kind: str, data: dict[str, Any]) -> Message | None:
 
 
 def _executing(data: dict[str, Any], node: str) -> Executing:
-    ours = data.get("comfyward") or {}
-    files = ours.get("files")
+    extra = data.get("comfyward") or {}
+    files = extra.get("files")
     return Executing(
         data["prompt_id"],
         node,
         str(data.get("display_node") or node),
-        bool(ours.get("is_output")),
+        bool(extra.get("is_output")),
         None if files is None else {str(name): (int(size), int(time)) for name, size, time in files},
     )
 
 
-def _state(node: str, about: dict[str, Any]) -> NodeState:
-    parent = about.get("parent_node_id")
+def _state(node: str, state: dict[str, Any]) -> NodeState:
+    parent = state.get("parent_node_id")
     return NodeState(
         node,
-        str(about["state"]),
-        float(about["value"]),
-        float(about["max"]),
-        str(about.get("display_node_id") or node),
+        str(state["state"]),
+        float(state["value"]),
+        float(state["max"]),
+        str(state.get("display_node_id") or node),
         None if parent is None else str(parent),
-        str(about.get("real_node_id") or node),
+        str(state.get("real_node_id") or node),
     )
 
 
 def parse_binary(data: bytes) -> Preview | None:
-    """A preview in either binary form, None for anything else."""
+    """A preview in either binary format, None for anything else."""
     if len(data) < 8:
         return None
     event, second = struct.unpack_from(">II", data)
@@ -170,11 +170,11 @@ def parse_binary(data: bytes) -> Preview | None:
         return Preview(None, None, _IMAGE_TYPES.get(second, "image/jpeg"), data[8:])
     if event == PREVIEW_WITH_METADATA and len(data) >= 8 + second:
         try:
-            about = read_answer(data[8 : 8 + second])
+            metadata = read_answer(data[8 : 8 + second])
             return Preview(
-                about.get("prompt_id"),
-                about.get("node_id"),
-                about.get("image_type", "image/jpeg"),
+                metadata.get("prompt_id"),
+                metadata.get("node_id"),
+                metadata.get("image_type", "image/jpeg"),
                 data[8 + second :],
             )
         except (*NOT_JSON, AttributeError):

@@ -1,6 +1,6 @@
-"""Copies of ComfyUI's source and of packs, which they may write into: many packs do so when they are imported.
+"""Writable copies of ComfyUI's source and of packs: many packs write into their folder when they are imported.
 
-What is copied is private to one ComfyUI process; the originals are shared, and read-only for it.
+A copy is private to one ComfyUI process; the originals are shared and read-only.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-# Larger files are not copied but linked to: weights that a pack keeps in its folder.
+# Larger files, such as weights in a pack's folder, are linked.
 COPY_LIMIT_BYTES = 16 << 20
 
-# Of a ComfyUI folder: data and environments, which ComfyUI is given elsewhere, and what it does not run.
+# Entries of a ComfyUI folder that are not copied: data and environments, which have other places, and unused files.
 _NOT_SOURCE = {
     *("models", "input", "output", "temp", "user", "files", "custom_nodes"),
     *(
@@ -34,14 +34,14 @@ _NOT_SOURCE = {
 
 
 def of_source(source: Path, target: Path) -> None:
-    """ComfyUI without models, inputs, outputs, packs and environments."""
+    """Copies ComfyUI without models, inputs, outputs, packs and environments."""
     for entry in source.iterdir():
         if entry.name not in _NOT_SOURCE:
             _copy(entry, target / entry.name)
 
 
 def of_packs(packs: Path, target: Path) -> None:
-    """The packs of a folder that ComfyUI would load."""
+    """Copies the packs in a folder that ComfyUI would load."""
     target.mkdir(parents=True, exist_ok=True)
     for entry in sorted(packs.iterdir()) if packs.is_dir() else ():
         is_pack = entry.is_dir() or entry.suffix == ".py"
@@ -50,7 +50,7 @@ def of_packs(packs: Path, target: Path) -> None:
 
 
 def _copy(entry: Path, target: Path) -> None:
-    """With times, so that bytecode stays valid. What cannot be read is left out: ComfyUI could not read it either."""
+    """Copies with times, so that bytecode stays valid, and skips unreadable files, useless to ComfyUI as well."""
     try:
         if entry.is_dir():
             ignored = shutil.ignore_patterns(".git", "node_modules")
@@ -58,7 +58,7 @@ def _copy(entry: Path, target: Path) -> None:
         else:
             _copy_file(entry, target)
     except OSError as error:
-        log.warning("%s could not be copied whole: %s", entry, error, extra={"action": "not_copied"})
+        log.warning("%s could not be copied completely: %s", entry, error, extra={"action": "not_copied"})
 
 
 def _copy_file(source: str | Path, target: str | Path) -> str:

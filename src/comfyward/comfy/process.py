@@ -1,4 +1,4 @@
-"""One ComfyUI process: its folders, its arguments, its walls, its log, its life."""
+"""One ComfyUI process: its folders, command line, sandbox and log."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ READY_TIMEOUT_S = 300.0
 READY_POLL_S = 0.02
 STOP_GRACE_S = 5.0
 LOG_TAIL_LENGTH = 256 << 10
-LOG_READ_BYTES = 4 << 20  # progress bars write much and leave little
+LOG_READ_BYTES = 4 << 20  # most of a log may be progress bars that overwrite themselves
 LOG_LIMIT_BYTES = 64 << 20
 
-# Model folders that ComfyUI knows: they exist from the start, since a folder made later is not always noticed.
+# ComfyUI's own kinds of models. Their folders exist from the start: one created later is not always noticed.
 MODEL_FOLDERS = (
     *("checkpoints", "configs", "loras", "vae", "text_encoders", "clip", "diffusion_models", "unet", "clip_vision"),
     *("style_models", "embeddings", "diffusers", "vae_approx", "controlnet", "t2i_adapter", "gligen", "upscale_models"),
     *("latent_upscale_models", "hypernetworks", "photomaker", "classifiers", "model_patches", "audio_encoders"),
 )
 
-# Of a worker's base folder: what each start makes anew, and what stays. ComfyUI may write to all but `files`, which
-# holds the files of a run; its own folder, `source`, leads to the others.
+# Folders in a worker's base folder: those that each start empties, and those that persist. ComfyUI may write to all of
+# them except `files`, which holds the files of a run. Its own folder, `source`, links to the others.
 SCRATCH_FOLDERS = ("source", "input", "models", "output", "temp", "files")
 FOLDERS = ("user",)
 
 
 @dataclass(frozen=True)
 class ComfySpec:
-    """How a worker's ComfyUI is to be run."""
+    """The installation, folders and options of a worker's ComfyUI."""
 
     installation: Installation
     base_dir: Path
@@ -56,17 +56,19 @@ class ComfySpec:
 
 
 class ComfyProcess:
-    """ComfyUI, running. `start` returns when its socket answers; `exited` completes when it is gone."""
+    """A ComfyUI process, started once."""
 
     def __init__(self, spec: ComfySpec) -> None:
         self._spec = spec
-        # Unix socket paths are short (108 bytes), data directories may not be.
+        # The path of a Unix socket is limited to 108 bytes; a data directory's may be longer.
         self._run_dir = Path(tempfile.mkdtemp(prefix="cw-"))
         self.socket = self._run_dir / "comfyui.sock"
         self.log_path = spec.base_dir / "comfyui.log"
         self._source = spec.base_dir / "source"
         self._process: asyncio.subprocess.Process | None = None
-        self._leash: int | None = None  # ComfyUI ends when this end of a pipe is closed, however this process goes
+        self._leash: int | None = (
+            None  # our end of a pipe: ComfyUI ends when it closes, also when this process is killed
+        )
 
     @property
     def pid(self) -> int | None:
@@ -77,11 +79,11 @@ class ComfyProcess:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Raises SetupFailed, with the end of the log, when ComfyUI does not come up."""
+        """Returns when ComfyUI's socket accepts connections. Raises SetupFailed with the end of the log."""
         try:
             await asyncio.to_thread(self._prepare_folders)
         except OSError as error:
-            raise SetupFailed(f"The folders of ComfyUI cannot be made: {error}.") from error
+            raise SetupFailed(f"The folders of ComfyUI cannot be created: {error}.") from error
         self.log_path.unlink(missing_ok=True)
         leash, self._leash = os.pipe()
         try:
@@ -93,7 +95,7 @@ class ComfyProcess:
     async def _spawn(self, leash: int) -> asyncio.subprocess.Process:
         with self.log_path.open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                *sandbox.wrap(self._spec.level, self._walls(), self._command(), leash),
+                *sandbox.wrap(self._spec.level, self._access(), self._command(), leash),
                 env=self._environment(),
                 cwd=self._spec.base_dir / "user",
                 stdin=asyncio.subprocess.DEVNULL,
@@ -104,11 +106,12 @@ class ComfyProcess:
             )
 
     async def exited(self) -> int:
+        """The exit status, once the process has ended."""
         assert self._process is not None
         return await self._process.wait()
 
     async def stop(self) -> None:
-        """Ends ComfyUI and everything it started; gently first."""
+        """Stops ComfyUI and everything it started, with SIGTERM and after STOP_GRACE_S with SIGKILL."""
         process = self._process
         if process is not None and process.returncode is None:
             _signal_group(process.pid, signal.SIGTERM)
@@ -126,18 +129,18 @@ class ComfyProcess:
         shutil.rmtree(self._run_dir, ignore_errors=True)
 
     def kill(self) -> None:
-        """Ends ComfyUI at once."""
+        """Kills ComfyUI and everything it started."""
         if self._process is not None:
             _signal_group(self._process.pid, signal.SIGKILL)
 
     def memory_bytes(self) -> int:
-        """The resident memory of ComfyUI and everything that it started; 0 where /proc does not tell."""
+        """The resident memory of ComfyUI and everything that it started; 0 if unknown."""
         if not self.is_running or self.pid is None:
             return 0
         return sum(_resident_bytes(pid) for pid in _with_descendants(self.pid))
 
     def begin_log(self) -> int:
-        """Where the next run's log begins; a log that has grown large is emptied first."""
+        """The offset at which the next run's log begins. A log over LOG_LIMIT_BYTES is emptied first."""
         size = self.log_path.stat().st_size if self.log_path.exists() else 0
         if size < LOG_LIMIT_BYTES:
             return size
@@ -145,7 +148,7 @@ class ComfyProcess:
         return 0
 
     def log_since(self, offset: int) -> str:
-        """What was logged after an offset, as plain text; its end when it is long."""
+        """The log after an offset as plain text, its last LOG_TAIL_LENGTH characters at most."""
         with contextlib.suppress(FileNotFoundError), self.log_path.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
             log.seek(max(offset, size - LOG_READ_BYTES))
@@ -169,7 +172,7 @@ class ComfyProcess:
             return probe.connect_ex(str(self.socket)) == 0
 
     def _prepare_folders(self) -> None:
-        """Fresh ones: what a pack wrote into its own folder, or into ComfyUI's, is not there in its next life."""
+        """Recreates the folders: files that packs wrote into their own or ComfyUI's folder do not survive a restart."""
         base = self._spec.base_dir
         for name in SCRATCH_FOLDERS:
             removal.remove_tree(base / name)
@@ -180,13 +183,13 @@ class ComfyProcess:
         private_copy.of_source(self._spec.installation.source, self._source)
         for name in (*FOLDERS, *SCRATCH_FOLDERS[1:]):
             (self._source / name).symlink_to(Path("..") / name)
-        (self._source / "custom_nodes").mkdir()  # ComfyUI lists it, also where there are no packs
+        (self._source / "custom_nodes").mkdir()  # ComfyUI lists it even if there are no packs
         for packs, copy in self._packs():
             private_copy.of_packs(packs, copy)
         (base / "extra_paths.yaml").write_text(json.dumps(self._extra_paths()))  # JSON is YAML
 
     def _packs(self) -> list[tuple[Path, Path]]:
-        """Each folder of packs and its copy, which lies where packs expect to be: two folders below ComfyUI."""
+        """Each folder of packs with its copy, two levels below ComfyUI, where packs expect to be."""
         names = ["custom_nodes", *(f"custom_nodes_{number}" for number in range(1, 100))]
         return list(zip(self._spec.custom_nodes_dirs, (self._source / name for name in names), strict=False))
 
@@ -195,7 +198,7 @@ class ComfyProcess:
         paths: dict[str, dict[str, Any]] = {
             f"custom_nodes_{index}": {"custom_nodes": str(path)} for index, path in enumerate(nodes)
         }
-        paths["custom_nodes_0"]["is_default"] = True  # ours is loaded first: it sees how the others fare
+        paths["custom_nodes_0"]["is_default"] = True  # our extension is loaded first, to watch the others load
         for index, models in enumerate(self._spec.model_dirs):
             folders = sorted(folder for folder in models.iterdir() if folder.is_dir()) if models.is_dir() else []
             paths[f"models_{index}"] = {folder.name: str(folder) for folder in folders}
@@ -208,7 +211,7 @@ class ComfyProcess:
             str(self._source / "main.py"),
             *("--listen", "127.0.0.1", "--port", str(_free_port())),
             *("--base-directory", str(self._source)),
-            *("--extra-model-paths-config", str(base / "extra_paths.yaml"), *self._operators_paths()),
+            *("--extra-model-paths-config", str(base / "extra_paths.yaml"), *self._operator_paths()),
             *("--database-url", f"sqlite:///{base / 'user' / 'comfyui.db'}"),
             *("--front-end-root", str(EXTENSION_DIR)),
             *("--preview-method", "auto"),
@@ -218,21 +221,21 @@ class ComfyProcess:
             *spec.extra_args,
         ]
 
-    def _operators_paths(self) -> list[str]:
-        """An installation's own list of model folders, read where it is: what it says is relative to that."""
+    def _operator_paths(self) -> list[str]:
+        """An installation's own list of model folders, read in place because its paths are relative to it."""
         path = self._spec.installation.source / "extra_model_paths.yaml"
         return [str(path)] if path.is_file() else []
 
-    def _walls(self) -> sandbox.Walls:
+    def _access(self) -> sandbox.Access:
         spec, base = self._spec, self._spec.base_dir
-        return sandbox.Walls(
+        return sandbox.Access(
             read_only=(*spec.installation.folders, EXTENSION_DIR, *spec.custom_nodes_dirs, *spec.model_dirs, base),
             writable=(*(base / name for name in (*SCRATCH_FOLDERS, *FOLDERS) if name != "files"), self._run_dir),
             network=spec.network,
         )
 
     def _environment(self) -> dict[str, str]:
-        """A clean environment: nothing of ours is inherited."""
+        """A clean environment, without this process's variables."""
         return {
             "PATH": f"{self._spec.installation.python.parent}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self._spec.base_dir / "user"),
@@ -251,11 +254,11 @@ class ComfyProcess:
 
 
 def _with_descendants(root: int) -> set[int]:
-    """A process, its children, and theirs."""
+    """The ids of a process and all its descendants."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            # The name in brackets may hold anything; the parent is the second field after it.
+            # The name in parentheses may contain anything; the parent is the second field after it.
             parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
     found, size = {root}, 0
     while len(found) > size:
@@ -271,7 +274,7 @@ def _resident_bytes(pid: int) -> int:
 
 
 def _free_port() -> int:
-    """A port for ComfyUI's own listener, which nobody uses; in its own network namespace any number is free."""
+    """A port for ComfyUI's own listener, which is not used. (In its own network namespace every port is free.)"""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,7 +1,7 @@
-"""Takes away what nodes leave, whatever it is: folders without permissions, and folders in folders without end.
+"""Removes the files and folders that nodes leave behind, even without permissions or nested without end.
 
-Neither depth nor the length of a path matters: what lies in a folder is moved up before the folder is removed. No link
-is followed.
+The entries of a folder are moved up before it is removed, so that depth and path length do not matter. No link is
+followed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove(name: str, opened: int) -> None:
-    """Removes what has a name in an open folder, if anything has. Raises OSError."""
+    """Removes an entry of an open folder, if it exists. Raises OSError."""
     with contextlib.suppress(FileNotFoundError):
         if is_folder(name, opened):
             _remove_folder(name, opened)
@@ -26,7 +26,7 @@ def remove(name: str, opened: int) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Removes a file or folder of ours with all that is in it, if it is there. Raises OSError."""
+    """Removes a file, or a folder with its contents, if it exists. Raises OSError."""
     with contextlib.suppress(FileNotFoundError):
         opened = os.open(path.parent, FOLDER)
         try:
@@ -36,12 +36,12 @@ def remove_tree(path: Path) -> None:
 
 
 def is_folder(name: str, opened: int) -> bool:
-    """Raises FileNotFoundError."""
+    """True for a folder, False for a file or a link. Raises FileNotFoundError."""
     return stat.S_ISDIR(os.stat(name, dir_fd=opened, follow_symlinks=False).st_mode)
 
 
 def make_movable(name: str, opened: int) -> None:
-    """A folder without permission to write can neither be emptied nor moved."""
+    """Makes a folder writable, without which it can be neither emptied nor moved."""
     if is_folder(name, opened):
         os.chmod(name, stat.S_IRWXU, dir_fd=opened)
 
@@ -51,10 +51,10 @@ def _remove_folder(name: str, opened: int) -> None:
     folder = os.open(name, FOLDER, dir_fd=opened)
     try:
         numbers = itertools.count()
-        for _ in range(MAX_DEPTH):  # whoever still writes into it does not keep us
+        for _ in range(MAX_DEPTH):  # a bound, in case a process still writes into it
             entries = os.listdir(folder)
             for entry in entries:
-                _take_apart(entry, folder, numbers)
+                _flatten(entry, folder, numbers)
             if not entries:
                 break
     finally:
@@ -62,8 +62,8 @@ def _remove_folder(name: str, opened: int) -> None:
     os.rmdir(name, dir_fd=opened)
 
 
-def _take_apart(name: str, top: int, numbers: itertools.count[int]) -> None:
-    """Removes a file; of a folder what lies in it moves up, and the folder goes."""
+def _flatten(name: str, top: int, numbers: itertools.count[int]) -> None:
+    """Removes a file; moves the folders in a folder up to `top`, and removes it with its files."""
     if not is_folder(name, top):
         return os.unlink(name, dir_fd=top)
     make_movable(name, top)

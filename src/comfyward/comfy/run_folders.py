@@ -1,9 +1,9 @@
-"""`input/` and `models/` of a ComfyUI: a run's files come there as links, and go again.
+"""The folders `input/` and `models/` of a ComfyUI, where the files of a run are linked for its duration.
 
-ComfyUI and its nodes may write to both folders, so whatever lies in them is hostile: each folder on the way is opened
-beneath the last one and never through a link. The bytes themselves are hard links to the host's cache; they lie in
-`files/<digest>/`, which ComfyUI can only read. So does `content/<digest>`, a link to ComfyUI's folder: another path to
-each file, which differs when its content does.
+ComfyUI and its nodes may write to both folders, so their contents are hostile: each folder of a path is opened beneath
+the last one and never through a link. The bytes are hard links to the host's cache in `files/<digest>/`, which ComfyUI
+can only read. `content/<digest>` is a link to ComfyUI's folder: a second path to each file, different for different
+content.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from comfyward.comfy import beneath, removal
@@ -22,7 +22,7 @@ ROOTS = ("input", "models")
 
 @dataclass(frozen=True)
 class StagedFile:
-    """A blob linked for one run, waiting to get its name among ComfyUI's folders."""
+    """A blob linked for one run, to be placed at `path` in ComfyUI's folders."""
 
     path: str  # /input/… or /models/…
     link: Path
@@ -33,57 +33,57 @@ class StagedFile:
 class _Placed:
     folder: tuple[str, ...]
     name: str
-    kept: str | None  # what had the name before, in `kept/`
+    replaced: str | None  # the name in `replaced/` of the entry that was there before
 
 
-@dataclass
 class RunFolders:
-    """Below a worker's base folder."""
+    """The two folders below a worker's base folder."""
 
-    base: Path
-    _placed: list[_Placed] = field(default_factory=list)
-    _has_stored: bool = False
-    _pristine: dict[tuple[str, ...], tuple[int, frozenset[str]]] = field(default_factory=dict)
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self._placed: list[_Placed] = []
+        self._has_stored = False
+        self._baseline: dict[tuple[str, ...], tuple[int, frozenset[str]]] = {}  # folder -> (ctime, entries)
 
-    def remember(self) -> None:
-        """Says that what the two folders hold now belongs there: packs made it when ComfyUI started."""
-        self._pristine, self._placed = {}, []
-        for name in ("kept", "content"):
+    def take_baseline(self) -> None:
+        """Records the present entries of both folders, made by packs when ComfyUI started; `clear` leaves them."""
+        self._baseline, self._placed = {}, []
+        for name in ("replaced", "content"):
             removal.remove_tree(self.base / name)
         for root in ROOTS:
             for folder, subfolders, names, opened in os.fwalk(self.base / root, follow_symlinks=False):
                 parts = Path(folder).relative_to(self.base).parts
-                self._pristine[parts] = (os.fstat(opened).st_ctime_ns, frozenset((*subfolders, *names)))
+                self._baseline[parts] = (os.fstat(opened).st_ctime_ns, frozenset((*subfolders, *names)))
 
     def place(self, files: Iterable[StagedFile]) -> None:
-        """Gives each file its name."""
+        """Links each file at its path. Raises OSError."""
         for file in files:
             self._has_stored = True
             *folder, name = file.path.strip("/").split("/")
             stored = self._store(file, name)
             with beneath.opened(self.base, folder, create=True) as opened:
-                kept = self._keep(name, opened)
+                replaced = self._set_aside(name, opened)
                 os.symlink(os.path.join(*[".."] * len(folder), stored), name, dir_fd=opened)
-            self._placed.append(_Placed(tuple(folder), name, kept))
+            self._placed.append(_Placed(tuple(folder), name, replaced))
 
     def clear(self) -> None:
-        """Takes the run's files away, and whatever nodes left beside them."""
+        """Restores the baseline: removes the run's files, and everything that nodes left beside them."""
         while self._placed:
             placed = self._placed.pop()
             with contextlib.suppress(FileNotFoundError), beneath.opened(self.base, placed.folder) as opened:
                 removal.remove(placed.name, opened)
-                if placed.kept is not None:
-                    os.rename(self.base / "kept" / placed.kept, placed.name, dst_dir_fd=opened)
+                if placed.replaced is not None:
+                    os.rename(self.base / "replaced" / placed.replaced, placed.name, dst_dir_fd=opened)
         if self._has_stored:
             for name in ("files", "content"):
                 removal.remove_tree(self.base / name)
                 (self.base / name).mkdir(exist_ok=True)
             self._has_stored = False
-        for parts in self._pristine:
+        for parts in self._baseline:
             self._clear_folder(parts)
 
     def _store(self, file: StagedFile, name: str) -> str:
-        stored = self.base / "files" / file.digest / name.replace("%", "_")  # FFmpeg takes "50%.png" for a pattern
+        stored = self.base / "files" / file.digest / name.replace("%", "_")  # FFmpeg reads "50%.png" as a pattern
         stored.parent.mkdir(parents=True, exist_ok=True)
         by_content = self.base / "content" / file.digest
         by_content.parent.mkdir(exist_ok=True)
@@ -92,28 +92,28 @@ class RunFolders:
         if not stored.exists():
             try:
                 os.link(file.link, stored)
-            except OSError:  # another file system: a copy is slow but right; a symlink would lead out of the sandbox
+            except OSError:  # another file system; a symlink would lead out of the sandbox
                 shutil.copyfile(file.link, stored)
         return str(stored.relative_to(self.base))
 
-    def _keep(self, name: str, opened: int) -> str | None:
-        """Puts what has a name now (the operator's model, say) aside for as long as the run lasts."""
+    def _set_aside(self, name: str, opened: int) -> str | None:
+        """Moves an entry with this name (an operator's model, say) to `replaced/` and returns its name there."""
         if not _exists(name, opened):
             return None
-        kept = str(len(self._placed))
-        (self.base / "kept").mkdir(exist_ok=True)
-        os.rename(name, self.base / "kept" / kept, src_dir_fd=opened)
-        return kept
+        replaced = str(len(self._placed))
+        (self.base / "replaced").mkdir(exist_ok=True)
+        os.rename(name, self.base / "replaced" / replaced, src_dir_fd=opened)
+        return replaced
 
     def _clear_folder(self, parts: tuple[str, ...]) -> None:
-        changed_at, names = self._pristine[parts]
+        changed_at, names = self._baseline[parts]
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            if self.base.joinpath(*parts).lstat().st_ctime_ns == changed_at:  # which no program can set back
+            if self.base.joinpath(*parts).lstat().st_ctime_ns == changed_at:  # no program can set it back
                 return
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), beneath.opened(self.base, parts) as opened:
             for name in set(os.listdir(opened)) - names:
                 removal.remove(name, opened)
-            self._pristine[parts] = (os.fstat(opened).st_ctime_ns, names)
+            self._baseline[parts] = (os.fstat(opened).st_ctime_ns, names)
 
 
 def _exists(name: str, opened: int) -> bool:

@@ -1,10 +1,10 @@
-"""The walls around ComfyUI: custom nodes and pickled models are somebody else's code.
+"""The sandbox around ComfyUI: custom nodes and pickled models are other people's code.
 
-Three levels, the strongest that the host allows:
+It has the strongest of three levels that the host allows:
 
-- bubblewrap: namespaces of its own for files, processes, IPC and network. Only what it needs exists.
-- landlock: the same file system, where other folders cannot be opened, and no TCP connection can be made (kernel 6.7).
-- none: a separate process with a clean environment, nothing more.
+- bubblewrap: separate namespaces for files, processes, IPC and network. Only the files that ComfyUI needs exist.
+- landlock: other folders cannot be opened, and no TCP connection can be made (kernel 6.7).
+- none: only a separate process with a clean environment.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from comfyward.errors import SetupFailed
 
 LAUNCHER = Path(launch.__file__)
 
-# What a program needs of the system: no home folders, no /var, no /run, no /root.
+# The parts of the system that a program needs: no home folders, no /var, no /run, no /root.
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32")
 _ETC = (
     "/etc/alternatives",
@@ -49,8 +49,8 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True)
-class Walls:
-    """What the program inside may see. A writable folder may lie inside a read-only one."""
+class Access:
+    """The folders, and the network, that the program inside may use. A writable folder may be in a read-only one."""
 
     read_only: tuple[Path, ...]
     writable: tuple[Path, ...]
@@ -58,7 +58,7 @@ class Walls:
 
 
 def choose(wanted: str) -> Level:
-    """The level to use: a named one, or the strongest for "auto". Raises SetupFailed when a named one cannot be had."""
+    """The named level, or for "auto" the strongest that works. Raises SetupFailed if a named one does not work."""
     if wanted == "none" or platform.system() != "Linux":
         return Level.NONE
     if wanted in ("auto", "bubblewrap") and bubblewrap_works():
@@ -69,12 +69,12 @@ def choose(wanted: str) -> Level:
         return Level.NONE
     raise SetupFailed(
         f"The sandbox '{wanted}' does not work on this host.",
-        hint="Install Debian's 'bubblewrap' and allow user namespaces, or use COMFYWARD_SANDBOX=auto.",
+        hint="Install the package 'bubblewrap' and allow user namespaces, or set COMFYWARD_SANDBOX=auto.",
     )
 
 
 def bubblewrap_works() -> bool:
-    """Whether bubblewrap is installed and this host lets it make namespaces."""
+    """True if bubblewrap is installed and this host allows it to create namespaces."""
     binary = shutil.which("bwrap")
     if binary is None:
         return False
@@ -82,29 +82,29 @@ def bubblewrap_works() -> bool:
     return subprocess.run(probe, capture_output=True, timeout=10, check=False).returncode == 0
 
 
-def wrap(level: Level, walls: Walls, command: list[str], leash: int) -> list[str]:
-    """The command line that runs `command` (python, main.py, arguments) inside the walls.
+def wrap(level: Level, access: Access, command: list[str], leash: int) -> list[str]:
+    """The command line that runs `command` (python, main.py, arguments) in the sandbox.
 
-    It inherits `leash`, the reading end of a pipe, and ends when the other end is closed.
+    The process must inherit `leash`, the read end of a pipe; it ends when the other end closes.
     """
     python, *arguments = command
     outside: list[str] = []
     options: dict[str, object] = {"leash": leash}
     match level:
         case Level.BUBBLEWRAP:
-            outside = _bubblewrap(walls)
+            outside = _bubblewrap(access)
         case Level.LANDLOCK:
-            options |= {"death_signal": True, "landlock": _landlock(walls)}
+            options |= {"death_signal": True, "landlock": _landlock(access)}
         case Level.NONE:
             options |= {"death_signal": True}
     return [*outside, python, str(LAUNCHER), json.dumps(options), *arguments]
 
 
-def _bubblewrap(walls: Walls) -> list[str]:
-    etc = _ETC + (_NETWORK_ETC if walls.network else ())
+def _bubblewrap(access: Access) -> list[str]:
+    etc = _ETC + (_NETWORK_ETC if access.network else ())
     return [
         shutil.which("bwrap") or "bwrap",
-        *_namespaces(network=walls.network),
+        *_namespaces(network=access.network),
         *_binds("--ro-bind-try", (*_SYSTEM, *etc)),
         "--proc",
         "/proc",
@@ -114,8 +114,8 @@ def _bubblewrap(walls: Walls) -> list[str]:
         *_binds("--ro-bind-try", ("/sys",)),
         "--tmpfs",
         "/tmp",  # noqa: S108  the sandbox's own
-        *_binds("--ro-bind-try", (*map(str, walls.read_only), str(LAUNCHER))),
-        *_binds("--bind", map(str, walls.writable)),
+        *_binds("--ro-bind-try", (*map(str, access.read_only), str(LAUNCHER))),
+        *_binds("--bind", map(str, access.writable)),
     ]
 
 
@@ -134,12 +134,12 @@ def _devices() -> list[str]:
     return sorted({str(path) for pattern in _GPU_DEVICES for path in Path("/dev").glob(pattern)})
 
 
-def _landlock(walls: Walls) -> dict[str, object]:
-    etc = _ETC + (_NETWORK_ETC if walls.network else ())
+def _landlock(access: Access) -> dict[str, object]:
+    etc = _ETC + (_NETWORK_ETC if access.network else ())
     proc = ("/proc/self", *(f"/proc/{name}" for name in _PROC_FILES))
     devices = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/shm", "/dev/tty", *_devices())  # noqa: S108
     return {
-        "read": [*_SYSTEM, *etc, *proc, "/sys", *map(str, walls.read_only), str(LAUNCHER)],
-        "write": [*devices, *map(str, walls.writable)],
-        "network": walls.network,
+        "read": [*_SYSTEM, *etc, *proc, "/sys", *map(str, access.read_only), str(LAUNCHER)],
+        "write": [*devices, *map(str, access.writable)],
+        "network": access.network,
     }

@@ -1,8 +1,8 @@
-"""Makes a tiny checkpoint and LoRA of SD1.5's type, with seeded random weights. Run by ComfyUI's own python.
+"""Writes a tiny checkpoint and LoRA of SD1.5's type, with seeded random weights. Run by ComfyUI's own Python.
 
     python tiny_models.py COMFYUI_SOURCE FOLDER [SEED]
 
-What they draw is noise; that they are loaded, patched and sampled by ComfyUI like any model is the point.
+They draw noise, but ComfyUI loads, patches and samples them like any other model.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ UNET = {
 LORA_LAYER = "lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q"
 LORA_RANK = 4
 LORA_STRENGTH = 0.5
-MIDDLE_GREY = "taesd_decoder.19.bias"  # what the decoder adds to its noise
+MIDDLE_GREY = "taesd_decoder.19.bias"  # added by the decoder to its noise
 
 
 def main(source: str, folder: str, seed: int = 7) -> None:
@@ -77,7 +77,7 @@ def _checkpoint(torch):
 
 
 def _random_like(torch, name, tensor):
-    """Small and steady: nothing explodes on the way through the layers."""
+    """Random weights, scaled so that activations stay in range through all layers."""
     if not tensor.is_floating_point():
         return tensor.contiguous()
     if name == MIDDLE_GREY:

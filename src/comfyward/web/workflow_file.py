@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from comfyward.errors import ComfywardError, InvalidGraph
-from comfyward.files.pictures import carried_graphs
+from comfyward.files.pictures import extract_graphs
 from comfyward.python_json import NOT_JSON, read_answer
 from comfyward.store.rows import text_of as json_text
 from comfyward.web.problems import PageError
@@ -49,7 +49,7 @@ async def _in_media(name: Path, data: bytes) -> dict[str, str]:
     with tempfile.TemporaryDirectory(prefix="cw-import-") as folder:
         source, target = Path(folder) / f"source{name.suffix.lower()}", Path(folder) / "graphs.json"
         source.write_bytes(data)
-        texts = msgspec.json.decode(target.read_bytes()) if await carried_graphs(source, target) else {}
+        texts = msgspec.json.decode(target.read_bytes()) if await extract_graphs(source, target) else {}
     graphs: dict[str, str] = {}
     for text in texts.values():
         try:

@@ -121,7 +121,7 @@ class Execute:
         with contextlib.suppress(OSError):
             await asyncio.to_thread(removal.remove_tree, self._collect_dir / job.lease)
         with contextlib.suppress(ComfyUIError):
-            await self._comfyui.client.forget(job.prompt_id)
+            await self._comfyui.client.delete_history(job.prompt_id)
 
     async def _reconcile(self, prompt_id: str) -> History | None:
         client = self._comfyui.client

@@ -95,7 +95,7 @@ class WarmComfyUI:
         self._suspect = False
         self._process = ComfyProcess(self.spec)
         await self._process.start()
-        await asyncio.to_thread(self.folders.remember)
+        await asyncio.to_thread(self.folders.take_baseline)
         self._client = ComfyClient(self._process.socket, self._client_id)
         self.messages = asyncio.Queue()
         connected = asyncio.Event()

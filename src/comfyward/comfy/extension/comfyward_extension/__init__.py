@@ -1,13 +1,13 @@
-"""comfyward's extension of ComfyUI, loaded as a custom node. Uses the standard library and ComfyUI only.
+"""comfyward's extension of ComfyUI, loaded as a custom node. It uses only the standard library and ComfyUI.
 
-It opens a Unix socket on ComfyUI's own application, exports the catalog, makes ComfyUI's folders what packs expect
-(`folders`), adds what its messages lack, and has one node that clients expect. And it makes a long-lived ComfyUI right
-for a service, where one name stands for other bytes in each run:
+It opens a Unix socket for ComfyUI's application, exports the catalog, gives ComfyUI the folders that packs expect
+(`folders`), extends its messages, and adds one node that clients expect. It also makes a long-lived ComfyUI correct for
+a service, where a name stands for different bytes in each run:
 
-- `run_files`: the files of the present run, found at paths that differ whenever their bytes differ;
-- `fingerprints`: a node's result, and the object of a node, are kept only while what they read is unchanged;
-- `reads`: what nodes really open, so that a node that answers from its memory is caught;
-- `sent_graph`: nodes that save a graph get it as it was sent.
+- `run_files`: gives nodes the files of the current run at paths that differ whenever their bytes differ;
+- `fingerprints`: lets ComfyUI reuse a node's result, or its object, only while the files that it read are unchanged;
+- `reads`: observes the files that nodes open, to catch a node that answers from its memory;
+- `sent_graph`: gives nodes that save the graph the graph that was sent.
 """
 
 import nodes
@@ -30,7 +30,7 @@ NODE_CLASS_MAPPINGS = {pictures.NAME: nodes.NODE_CLASS_MAPPINGS.get(pictures.NAM
 
 _server = PromptServer.instance
 catalog.add_route(_server)
-folders.let_inputs_be_links()
+folders.allow_linked_inputs()
 messages.add_to(_server)
 executor.guard()
 run_files.install()
@@ -48,8 +48,8 @@ def _on_prompt(data):
 
 
 def _on_ready():
-    folders.give_each_kind_a_folder()
-    # After every pack's own handler: what these change belongs to the graph.
+    folders.add_model_folders()
+    # After every pack's own handler, whose changes belong to the graph.
     _server.add_on_prompt_handler(_on_prompt)
 
 

@@ -1,6 +1,6 @@
-"""The catalog: what ComfyUI's /object_info does not tell, in the form of workflows/catalog.py.
+"""The catalog: facts that ComfyUI's /object_info lacks, in the format of workflows/catalog.py.
 
-It is made once, before the first graph: afterwards the folders hold somebody's files.
+It is made once, before the first graph: afterwards the folders hold the files of runs.
 """
 
 import inspect
@@ -18,9 +18,9 @@ from .folders import NOT_MODELS
 from .probes import DescriptionReads, Probes, relative
 
 UPLOADS = ("image_upload", "video_upload", "audio_upload", "file_upload")
-NO_TYPE_OF_ANYBODY = "COMFYWARD_TYPE_OF_NOBODY"
+UNUSED_TYPE = "COMFYWARD_UNUSED_TYPE"
 
-loading = sys.modules["comfyward_loading"]  # of prestartup_script.py: it has watched since before there were nodes
+loading = sys.modules["comfyward_loading"]  # loaded by prestartup_script.py, before any node
 
 _made = None
 
@@ -60,7 +60,7 @@ def _filled(found):
 
 
 def _kinds():
-    """Which files ComfyUI finds in each of its model folders."""
+    """kind of models -> the listings of its folders."""
     return {
         kind: [[folder, "name", "", "", _suffixes(suffixes)] for folder in filter(None, map(relative, paths))]
         for kind, (paths, suffixes) in folder_paths.folder_names_and_paths.items()
@@ -69,12 +69,12 @@ def _kinds():
 
 
 def _suffixes(suffixes):
-    """None where ComfyUI filters by none, or by something that is no suffix."""
+    """None if ComfyUI does not filter by suffix."""
     return sorted(suffixes) if suffixes and all(each.startswith(".") for each in suffixes) else None
 
 
 class _Description:
-    """A node class as it describes itself."""
+    """A node class's description of itself."""
 
     def __init__(self, class_):
         self._class, self.error, self._inputs = class_, None, {}
@@ -86,22 +86,22 @@ class _Description:
         self._reads = reads.directories
 
     def listings(self, probes):
-        """What its inputs offer, by input; those of a choice's own inputs as `choice.input`."""
+        """input -> the listings of files that it offers; an input of a choice is `choice.input`."""
         try:
             inputs = _inputs_of(self._class)
         except Exception:
-            return {}  # it reads the files that it lists: what it follows is known
+            return {}  # it fails to read a probe that it lists; the folders that it reads are known
         found = {name: probes.listings(texts) for spec in inputs.items() for name, texts in _choices(*spec)}
         return _filled(found)
 
     def folders(self, listings, kinds):
-        """The name of the folder behind each input that offers files."""
+        """input -> the name of the folder whose files it offers."""
         found = {name: _name_of([each[0] for each in listed], kinds) for name, listed in listings.items()}
         uploads = (name for name, spec in self._inputs.items() if any(_options(spec).get(each) for each in UPLOADS))
         return {**found, **dict.fromkeys(uploads, "input")}
 
     def follows(self, listings):
-        """The folders that it reads for its inputs without showing what for."""
+        """The folders that it reads for its inputs, but whose files it does not list."""
         shown = {each[0] for listed in listings.values() for each in listed}
         return sorted(
             folder
@@ -110,8 +110,8 @@ class _Description:
         )
 
     def unchecked(self):
-        """The inputs that it checks by its own code, where ComfyUI skips its checks; lists that ComfyUI does not read
-        as such, or that have a mind of their own."""
+        """The inputs that ComfyUI does not check: those checked by the class itself, and those whose list of choices is
+        not a plain list."""
         if issubclass(self._class, _ComfyNodeInternal):
             check = first_real_override(self._class, "validate_inputs")
         else:
@@ -123,7 +123,7 @@ class _Description:
         return ["*"] if spec.varkw else [name for name in spec.args if name not in ("cls", "self", "s")] + odd
 
     def open_types(self):
-        """Types that say of themselves that they meet any other; outputs without end."""
+        """Inputs and outputs whose type equals any other; an endless tuple of outputs counts as one."""
         inputs = [name for name, spec in self._inputs.items() if _meets_any(spec[0])]
         outputs = getattr(self._class, "RETURN_TYPES", ())
         is_open = any(_meets_any(each) for each in outputs) or _has_any_slot(outputs)
@@ -144,7 +144,7 @@ def _options(spec):
 
 
 def _choices(name, spec):
-    """(input, texts in its description), the inputs of a choice apart."""
+    """(input, strings in its description) for an input and for the inputs of its choices."""
     texts, waiting = [], list(spec)
     while waiting:
         value = waiting.pop()
@@ -161,7 +161,7 @@ def _choices(name, spec):
 
 
 def _name_of(folders, kinds):
-    """ComfyUI's own name for some folders together: the one that is called like a folder among them, if any."""
+    """ComfyUI's kind for a set of folders, preferably one named like a folder among them; else a folder's own name."""
     if "input" in folders:
         return "input"
     short = [folder.partition("/")[2] for folder in folders]
@@ -176,10 +176,10 @@ def _is_str(type_):
 
 
 def _meets_any(type_):
-    """Whether ComfyUI's comparison finds a type equal to whatever it is compared with."""
+    """True if ComfyUI's comparison finds the type equal to any other."""
     if isinstance(type_, (list, tuple)):
         return False
-    return not operator.ne(type_, NO_TYPE_OF_ANYBODY) or not operator.ne(NO_TYPE_OF_ANYBODY, type_)
+    return not operator.ne(type_, UNUSED_TYPE) or not operator.ne(UNUSED_TYPE, type_)
 
 
 def _has_any_slot(outputs):
@@ -190,23 +190,23 @@ def _has_any_slot(outputs):
 
 
 async def _checks_combos():
-    """Whether this ComfyUI compares a value with the choices of a COMBO: asked with a class that has one."""
+    """True if this ComfyUI compares values with the choices of a COMBO, tried with a class that has one."""
 
-    class Asked:
+    class HasCombo:
         FUNCTION, RETURN_TYPES, CATEGORY = "run", (), ""
 
         @classmethod
         def INPUT_TYPES(cls):
             return {"required": {"choice": ("COMBO", {"options": ["yes"]})}}
 
-    nodes.NODE_CLASS_MAPPINGS["comfyward-asked"] = Asked
-    prompt = {"1": {"class_type": "comfyward-asked", "inputs": {"choice": "no"}}}
+    nodes.NODE_CLASS_MAPPINGS["comfyward-combo"] = HasCombo
+    prompt = {"1": {"class_type": "comfyward-combo", "inputs": {"choice": "no"}}}
     try:
         return (await execution.validate_inputs("comfyward", prompt, "1", {}))[0] is False
     except Exception:
         return False
     finally:
-        del nodes.NODE_CLASS_MAPPINGS["comfyward-asked"]
+        del nodes.NODE_CLASS_MAPPINGS["comfyward-combo"]
 
 
 def _loading_failures():

@@ -1,5 +1,8 @@
-"""ComfyUI runs prompts on one thread, which ends for good with an error that is none of a node's, such as a node that
-calls sys.exit(). The prompt then seems to run for ever. Such an error becomes one of the prompt's."""
+"""Turns an error outside of a node's code into an error of the prompt.
+
+ComfyUI runs all prompts on one thread. An error that it does not expect, such as the SystemExit of a node that calls
+sys.exit(), ends that thread, and the prompt would seem to run for ever.
+"""
 
 import logging
 import traceback
@@ -14,15 +17,15 @@ def guard():
         try:
             return execute(self, prompt, prompt_id, *arguments, **named)
         except BaseException as error:
-            logging.exception("the prompt was given up")
+            logging.exception("the prompt failed outside of a node")
             self.success = False
             self.history_result = {"outputs": {}, "meta": {}}
-            self.add_message("execution_error", _about(error, prompt_id), broadcast=False)
+            self.add_message("execution_error", _described(error, prompt_id), broadcast=False)
 
     execution.PromptExecutor.execute = guarded
 
 
-def _about(error, prompt_id):
+def _described(error, prompt_id):
     kind = type(error)
     return {
         "prompt_id": prompt_id,

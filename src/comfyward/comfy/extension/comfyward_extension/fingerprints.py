@@ -1,15 +1,15 @@
-"""What ComfyUI's caches must know that names do not tell.
+"""Fingerprints of the files behind names, as a part of ComfyUI's cache keys.
 
-ComfyUI keeps a node's result while its inputs stay equal, and a node's object while its id and class do. Three things
-are wrong with that for a service, and each is mended where ComfyUI makes the key of what it keeps:
+ComfyUI reuses a node's result while its inputs stay equal, and a node's object while its id and class do. That is wrong
+for a service in three ways, each corrected where ComfyUI makes the key:
 
-- An output node that is cached writes no file: its key never equals itself.
-- A name stays equal when the bytes behind it are others: the fingerprint of all files that a node's inputs name is part
-  of its key, beside whatever the class says of itself (`IS_CHANGED`, `fingerprint_inputs`).
-- The object of a node remembers what it loaded: its key holds the fingerprint of what it, and every node before it,
-  names.
+- A cached output node writes no file: the key of an output node never equals itself.
+- A name stays the same when its bytes change: the key of a node includes the fingerprint of all files that its inputs
+  name, beside the class's own answer (`IS_CHANGED`, `fingerprint_inputs`).
+- The object of a node remembers what it loaded: its key includes the fingerprint of the files named by it and by every
+  node upstream.
 
-ComfyUI writes what it learns into the graph that nodes save into their files; here it is taken out again.
+ComfyUI writes the answers into the graph that nodes save in their files; they are removed from it here.
 """
 
 import execution
@@ -20,9 +20,9 @@ from . import reads, run_files
 
 
 class Fingerprint(str):
-    """The files that a node names, and, compared only when it is known to read them, those that it does not name.
+    """The files that a node names, compared together with unnamed ones that its class is known to read.
 
-    A text for ComfyUI, which makes keys of plain values only.
+    It is a str because ComfyUI makes keys of plain values only.
     """
 
     def __new__(cls, class_, named, files):
@@ -43,7 +43,7 @@ class Fingerprint(str):
 
 
 class FileAwareIsChangedCache(execution.IsChangedCache):
-    """Asks a class as ComfyUI does, and adds the fingerprint."""
+    """Adds the fingerprint to a class's own answer."""
 
     async def get(self, node_id):
         if node_id not in self.is_changed:
@@ -53,18 +53,18 @@ class FileAwareIsChangedCache(execution.IsChangedCache):
         return self.is_changed[node_id]
 
     async def _answer(self, node_id, node, class_):
-        node.pop("is_changed", None)  # a graph out of a file of an earlier ComfyUI holds an answer of then
+        node.pop("is_changed", None)  # left by an earlier ComfyUI in a graph that was loaded from a file
         if getattr(class_, "OUTPUT_NODE", False) is True:
             return float("NaN")
         answer = await super().get(node_id)
         node.pop("is_changed", None)
-        named = run_files.present.named(_constants(node))
+        named = run_files.current.named(_constants(node))
         reads.watch(named)
-        return [answer, Fingerprint(class_, named, run_files.present)]
+        return [answer, Fingerprint(class_, named, run_files.current)]
 
 
 class FileAwareObjectKeys(execution.CacheKeySetID):
-    """Keys of node objects: they do not outlive a change of the files that they may have read."""
+    """Keys of node objects, which differ when files change that the objects may have read."""
 
     def __init__(self, dynprompt, node_ids, is_changed_cache):
         super().__init__(dynprompt, node_ids, is_changed_cache)
@@ -76,12 +76,12 @@ class FileAwareObjectKeys(execution.CacheKeySetID):
         for node_id in new:
             if node_id in self.keys:
                 class_ = nodes.NODE_CLASS_MAPPINGS[self.dynprompt.get_node(node_id)["class_type"]]
-                fingerprint = Fingerprint(class_, self._upstream.named(node_id), run_files.present)
+                fingerprint = Fingerprint(class_, self._upstream.named(node_id), run_files.current)
                 self.keys[node_id] = (*self.keys[node_id], fingerprint)
 
 
 class Upstream:
-    """What a node names and what the nodes before it name, since a name may come over a link."""
+    """The files named by a node or by nodes upstream, since a name may arrive over a link."""
 
     def __init__(self, dynprompt):
         self._dynprompt, self._found = dynprompt, {}
@@ -90,12 +90,12 @@ class Upstream:
         """place -> identity."""
         waiting = [(node_id, False)]
         while waiting:
-            current, is_left = waiting.pop()
-            if is_left:
+            current, is_expanded = waiting.pop()
+            if is_expanded:
                 for source in self._sources(current):
                     self._found[current].update(self._found.get(source, {}))
             elif current not in self._found:
-                self._found[current] = dict(run_files.present.named(_constants(self._node(current))))
+                self._found[current] = dict(run_files.current.named(_constants(self._node(current))))
                 waiting.append((current, True))
                 waiting.extend((source, False) for source in self._sources(current))
         return self._found[node_id]
@@ -108,7 +108,7 @@ class Upstream:
 
 
 def install():
-    """Puts ours in the place of ComfyUI's, where its executor looks for them."""
+    """Replaces ComfyUI's classes in its executor."""
     execution.IsChangedCache = FileAwareIsChangedCache
     execution.CacheKeySetID = FileAwareObjectKeys
 

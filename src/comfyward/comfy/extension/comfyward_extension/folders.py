@@ -1,8 +1,8 @@
-"""ComfyUI's folders as packs expect them, although the files of a run and of the operator lie elsewhere.
+"""Gives ComfyUI the folders that packs expect, although the files of runs and of the operator are elsewhere.
 
-- Packs that read `models/` by themselves find the operator's models there, as links.
-- Every kind of models, those that packs add included, is searched below `models/` too: a run's files come there.
-- A run's files are links below `input/` to a folder that nobody here can write to.
+- Packs that read `models/` directly find the operator's models there, as links.
+- Every kind of models, also those that packs add, is searched below `models/` too, where a run's files are linked.
+- A run's files below `input/` are links to a read-only folder.
 """
 
 import contextlib
@@ -10,18 +10,18 @@ import os
 
 import folder_paths
 
-NOT_MODELS = ("custom_nodes", "configs")  # kinds of folders that ComfyUI keeps beside those of models
+NOT_MODELS = ("custom_nodes", "configs")  # kinds that ComfyUI lists together with those of models
 
 
-def link_operators_models():
-    """Links what the operator's model folders hold into models/; before packs are imported, which may look at once."""
+def link_operator_models():
+    """Links the contents of the operator's model folders into models/, before packs are imported and read it."""
     for folder in filter(None, os.environ.get("COMFYWARD_MODEL_DIRS", "").split(os.pathsep)):
         _link_tree(folder, folder_paths.models_dir, set())
 
 
 def _link_tree(source, target, above):
     real = os.path.realpath(source)
-    if real in above:  # a link that leads back up
+    if real in above:  # a link to a parent folder
         return
     os.makedirs(target, exist_ok=True)
     with contextlib.suppress(OSError), os.scandir(source) as entries:
@@ -33,8 +33,8 @@ def _link_tree(source, target, above):
                 os.symlink(os.path.abspath(entry.path), place)
 
 
-def give_each_kind_a_folder():
-    """Called when every pack is loaded: packs add kinds whose only folder is their own, where no run's file can be."""
+def add_model_folders():
+    """Gives each kind of models a folder below models/. Called after all packs, which add kinds, are loaded."""
     for kind, (paths, _) in list(folder_paths.folder_names_and_paths.items()):
         root = os.path.abspath(folder_paths.models_dir) + os.sep
         if kind not in NOT_MODELS and not any(os.path.abspath(path).startswith(root) for path in paths):
@@ -45,8 +45,8 @@ def give_each_kind_a_folder():
                 os.makedirs(path, exist_ok=True)
 
 
-def let_inputs_be_links():
-    """Newer ComfyUI refuses an input that leads out of input/; those of a run lead to `files/`, which is read-only."""
+def allow_linked_inputs():
+    """Lets inputs be links to `files/`, as those of a run are. Newer ComfyUI refuses inputs that lead out of input/."""
     is_within = getattr(folder_paths, "is_within_directory", None)
     if is_within is None:
         return

@@ -1,6 +1,6 @@
-"""Which packs, and which files of ComfyUI's own nodes, did not load. ComfyUI logs that and goes on.
+"""Records the packs, and the files of ComfyUI's own nodes, that fail to load. ComfyUI logs the failure and continues.
 
-`nodes.load_custom_node` loads packs and ComfyUI's own extra nodes alike, and answers whether that succeeded; the reason
+`nodes.load_custom_node` loads packs and ComfyUI's own extra nodes, and returns True on success; the reason of a failure
 is the exception that is being handled while it logs.
 """
 
@@ -15,12 +15,12 @@ failures = []  # {"name", "kind", "error", "traceback", "classes"}
 
 MAX_FILES, MAX_FILE_BYTES, MAX_CLASSES = 400, 4 << 20, 4000
 MAX_TRACEBACK = 4000
-# Where a pack names its classes: the keys of its mapping, or the ids of the newer API.
+# Names of classes in the source of a pack: the keys of its mapping, or the ids of the newer API.
 _CLASS = re.compile(r"""(?:["']([^"'\n]{1,120})["']\s*:|node_id\s*=\s*["']([^"'\n]{1,120})["'])""")
 
 
-def note_failures():
-    """Begins to watch; called before ComfyUI imports `nodes`."""
+def record_failures():
+    """Starts recording; called before ComfyUI imports `nodes`."""
     logging.getLogger().addHandler(_startup_scripts)
     sys.meta_path.insert(0, _WhenNodesAreImported())
 
@@ -53,14 +53,14 @@ def _watch(nodes):
             logging.getLogger().removeHandler(reasons)
         if not loaded:
             kind = "pack" if named.get("module_parent", "custom_nodes") == "custom_nodes" else "core"
-            _note(module_path, kind, reasons.error, reasons.message)
+            _record(module_path, kind, reasons.error, reasons.message)
         return loaded
 
     nodes.load_custom_node = load_custom_node
 
 
 class _Reasons(logging.Handler):
-    """Keeps what is being handled while something is logged as a warning: the last is why a pack did not load."""
+    """Remembers the exception being handled at each warning: the last one is the reason of the failure."""
 
     error, message = None, ""
 
@@ -71,25 +71,25 @@ class _Reasons(logging.Handler):
 
 
 class _StartupScripts(logging.Handler):
-    """Notes the `prestartup_script.py` that failed; ComfyUI goes on to load its pack."""
+    """Records a `prestartup_script.py` that fails; ComfyUI still loads its pack."""
 
     def emit(self, record):
         if record.funcName == "execute_script" and record.levelno >= logging.ERROR:
             path = record.getMessage().partition(": ")[2].partition(" / ")[0]
-            _note(os.path.dirname(path), "pack", sys.exc_info()[1], record.getMessage())
+            _record(os.path.dirname(path), "pack", sys.exc_info()[1], record.getMessage())
 
 
 _startup_scripts = _StartupScripts()
 
 
-def _note(path, kind, error, message):
-    told = {"error": _without_root(message), "traceback": ""} if error is None else described(error)
+def _record(path, kind, error, message):
+    reason = {"error": _without_root(message), "traceback": ""} if error is None else described(error)
     name = os.path.basename(path.rstrip("/"))
-    failures.append({"name": name, "kind": kind, **told, "classes": _classes_in(path)})
+    failures.append({"name": name, "kind": kind, **reason, "classes": _classes_in(path)})
 
 
 def described(error):
-    """An exception in one line, and where it came from; paths as they are in any ComfyUI, not as on this machine."""
+    """An exception as one line and its traceback, with paths relative to ComfyUI's folder."""
     line = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
     shown = "".join(traceback.format_exception(error))[-MAX_TRACEBACK:]
     return {"error": _without_root(line), "traceback": _without_root(shown)}
@@ -100,7 +100,8 @@ def _without_root(text):
 
 
 def _classes_in(path):
-    """The names that a pack's source gives to classes, among others: it is asked for names that nobody else has."""
+    """Strings in a pack's source that may name its classes. Others do no harm: only names of unknown classes are looked
+    up in them."""
     found = set()
     for file in _sources(path):
         try:

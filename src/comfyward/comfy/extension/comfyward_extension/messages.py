@@ -1,9 +1,9 @@
-"""What ComfyUI's messages lack for a service, added where they are sent.
+"""Extends ComfyUI's messages for a service, where they are sent.
 
-- `executing` also says whether the node is an output node, and which files lie in output/ when it starts: those are
-  whole, whatever the node then does. They are listed when they are others than in the message before.
-- What a node shows may hold things that JSON cannot (a tensor, a set): ComfyUI's sender would die of them, and its
-  history could not be read. They are shown as texts.
+- `executing` also tells whether the node is an output node, and which files are in output/ when it starts: those are
+  complete, whatever the node does next. The files are sent only if they differ from those in the message before.
+- A node's result may contain values that JSON cannot represent (a tensor, a set): ComfyUI's sender would fail, and its
+  history would be unreadable. Such values are replaced by strings.
 """
 
 import json
@@ -18,7 +18,7 @@ MAX_FILES = 1000
 MAX_DEPTH = 64
 KEY = "comfyward"
 
-_told = {}
+_last_files = {}  # prompt id -> files in its last message; of one prompt only
 
 
 def add_to(server):
@@ -27,24 +27,24 @@ def add_to(server):
     def send_sync(event, data, sid=None):
         try:
             if event == "executing" and data.get("node") is not None:
-                data = {**data, KEY: _about(data)}
+                data = {**data, KEY: _extra(data)}
             elif event == "executed":
-                _make_plain(data.get("output"))
+                _make_serializable(data.get("output"))
         except Exception:
-            logging.exception("comfyward could not add to a message")
+            logging.exception("comfyward could not extend a message")
         return send(event, data, sid)
 
     server.send_sync = send_sync
 
 
-def _about(data):
-    about = {"is_output": _is_output(data["node"])}
+def _extra(data):
+    extra = {"is_output": _is_output(data["node"])}
     files = list(_files(folder_paths.get_output_directory()))
-    if _told.get(data["prompt_id"]) != files:
-        _told.clear()
-        _told[data["prompt_id"]] = files
-        about["files"] = files if len(files) <= MAX_FILES else []
-    return about
+    if _last_files.get(data["prompt_id"]) != files:
+        _last_files.clear()
+        _last_files[data["prompt_id"]] = files
+        extra["files"] = files if len(files) <= MAX_FILES else []
+    return extra
 
 
 def _is_output(node_id):
@@ -53,7 +53,7 @@ def _is_output(node_id):
 
 
 def _files(folder, prefix=""):
-    """[name, size, time] of each file below a folder, of a few more than will be told."""
+    """[name, size in bytes, mtime in ns] of the files below a folder, or of a few more than MAX_FILES."""
     found = 0
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
@@ -68,22 +68,22 @@ def _files(folder, prefix=""):
             return
 
 
-def _make_plain(shown):
-    """Changes it in place: ComfyUI's history holds the same object."""
+def _make_serializable(result):
+    """Changes the result in place, because ComfyUI's history holds the same object."""
     try:
-        json.dumps(shown)
+        json.dumps(result)
     except (TypeError, ValueError, RecursionError):
-        if isinstance(shown, dict):
-            plain = _plain(shown)
-            shown.clear()
-            shown.update(plain)
+        if isinstance(result, dict):
+            plain = _plain(result)
+            result.clear()
+            result.update(plain)
 
 
 def _plain(value, inside=()):
     if value is None or isinstance(value, (str, int, float)):
         return value
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        return value.item()  # a number of numpy's or torch's
+        return value.item()  # a number of NumPy or PyTorch
     if len(inside) < MAX_DEPTH and id(value) not in inside:
         inside = (*inside, id(value))
         if isinstance(value, dict):

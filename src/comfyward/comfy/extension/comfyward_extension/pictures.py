@@ -1,6 +1,6 @@
-"""SaveImageWebsocket, which ComfyUI ships as an example among its custom nodes, and clients take for granted.
+"""The node SaveImageWebsocket, which ComfyUI ships as an example custom node and clients rely on.
 
-It sends pictures on the websocket instead of writing files.
+It sends pictures over the websocket instead of writing files.
 """
 
 import comfy.utils

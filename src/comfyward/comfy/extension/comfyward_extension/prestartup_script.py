@@ -1,4 +1,4 @@
-"""Run by ComfyUI before it imports nodes: what does not load is noted, and models/ holds what packs look for there."""
+"""Run by ComfyUI before it imports nodes: starts recording load failures, and links the operator's models."""
 
 import importlib.util
 import os
@@ -13,5 +13,5 @@ def _load(name):
     return module
 
 
-_load("loading").note_failures()
-_load("folders").link_operators_models()
+_load("loading").record_failures()
+_load("folders").link_operator_models()

@@ -1,9 +1,9 @@
-"""Which files each input offers, and under which texts: seen, not guessed.
+"""Finds the files that each input offers, and how its choices are spelled, by observation.
 
-ComfyUI does not say which folder a list of names was read from, and packs make lists of their own: of several folders,
-of names without their suffix, of `os.listdir`. So files that hold nothing are put into every folder below `models/` and
-`input/`, each class is asked for its inputs, and a choice that holds the name of such a probe tells its folder and how
-the text is made of the name. The probes are gone before anybody runs a graph.
+ComfyUI does not tell which folder a list of names was read from, and packs make lists of their own: from several
+folders, from names without suffixes, from `os.listdir`. So empty files, the probes, are created in every folder below
+`models/` and `input/`, and each class is asked for its inputs. A choice that contains the name of a probe reveals its
+folder, and how the choice is spelled. The probes are removed before the first graph runs.
 """
 
 import contextlib
@@ -15,8 +15,8 @@ import folder_paths
 
 PROBE = "cwprobe"
 MAX_FOLDERS = 500
-# Suffixes that lists are filtered by, beside those that ComfyUI's folders have. A list that passes only others is not
-# recognised, and left to ComfyUI when a run brings files there.
+# Suffixes that lists are filtered by, in addition to those of ComfyUI's folders. A list of only other suffixes is not
+# recognised, and ComfyUI alone checks its values when a run brings files there.
 MODEL_SUFFIXES = (
     *(".gguf", ".onnx", ".engine", ".torchscript", ".model", ".npz", ".json", ".yaml", ".txt", ".tflite", ".task"),
     *(".h5", ".zip", ".cube", ".ttf", ".otf"),
@@ -29,13 +29,13 @@ INPUT_SUFFIXES = (
     *(".txt", ".json", ".md", ".pkl", ".pt", ".npy", ".npz", ".safetensors", ".zip", ".srt", ".cube", ".yaml"),
 )
 USUAL_SUFFIXES = (".safetensors", ".png")
-# Folder, suffix; q: a file in the folder itself, i: a file in a folder below it.
+# Indexes of the folder and suffix; q: a file in the folder itself, i: a file in a subfolder.
 _FOUND = re.compile(PROBE + r"(\d+)s(\d+)([qi])", re.IGNORECASE)
 _FOLDER_FOUND = re.compile(PROBE + r"(\d+)f(?![\w/\\])", re.IGNORECASE)
 
 
 class Probes:
-    """The probes, while they lie there."""
+    """The probes, which exist during the block."""
 
     def __init__(self):
         self.folders = _folders()
@@ -52,7 +52,7 @@ class Probes:
                 self._made.append(below)
                 for number, suffix in enumerate(self.suffixes[folder]):
                     self._make(os.path.join(_absolute(folder), f"{PROBE}{index}s{number}q{suffix}"))
-                    if suffix in USUAL_SUFFIXES:  # one tells whether a list goes down into folders
+                    if suffix in USUAL_SUFFIXES:  # one is enough to see whether a list is recursive
                         self._make(os.path.join(below, f"{PROBE}{index}s{number}i{suffix}"))
         folder_paths.filename_list_cache.clear()
         return self
@@ -68,18 +68,21 @@ class Probes:
         folder_paths.filename_list_cache.clear()
 
     def listings(self, texts):
-        """What the choices of an input tell: [[folder, part, before, after, suffixes]], as workflows/listing.py."""
-        ways, recursive = {}, {}
+        """The listings that the choices of an input reveal: [[folder, part, before, after, suffixes]].
+
+        (See workflows/listing.py.)
+        """
+        spellings, recursive = {}, {}
         for text in texts:
             if match := _FOLDER_FOUND.search(text):
                 folder = self.folders[int(match[1])]
-                ways.setdefault((folder, "folder", text[: match.start()], text[match.end() :]), set())
+                spellings.setdefault((folder, "folder", text[: match.start()], text[match.end() :]), set())
             elif match := _FOUND.search(text):
-                folder, part, before, after, suffix = self._way(text, match)
+                folder, part, before, after, suffix = self._spelling(text, match)
                 if match[3].lower() == "i":
                     recursive[folder] = "base" not in part
                 else:
-                    ways.setdefault((folder, part, before, after), set()).add(suffix)
+                    spellings.setdefault((folder, part, before, after), set()).add(suffix)
         return self._without_repetitions(
             [
                 folder,
@@ -88,10 +91,10 @@ class Probes:
                 after,
                 self._filter(folder, part, suffixes),
             ]
-            for (folder, part, before, after), suffixes in sorted(ways.items())
+            for (folder, part, before, after), suffixes in sorted(spellings.items())
         )
 
-    def _way(self, text, match):
+    def _spelling(self, text, match):
         folder = self.folders[int(match[1])]
         suffix = self.suffixes[folder][int(match[2])]
         before, after = text[: match.start()], text[match.end() :]
@@ -105,13 +108,13 @@ class Probes:
         return None if is_any else sorted(suffixes)
 
     def _without_repetitions(self, listings):
-        """A list that goes down into folders shows the folders below too."""
+        """The listings without those that a recursive listing of a parent folder includes."""
         found = sorted(listings, key=lambda each: each[0].count("/"))
         return [each for each in found if not any(_is_below(each, other) for other in found if other is not each)]
 
 
 def _part(part, is_recursive):
-    """A list of names without their folders is told by a file below."""
+    """`part`, or its variant for names without folders."""
     if is_recursive or part == "folder":
         return part
     return {"name": "base", "stem": "base stem"}[part]
@@ -131,7 +134,7 @@ def _folders():
 
 
 def relative(path):
-    """A path below models/ or input/ as `models/loras`; None for another."""
+    """A path below models/ or input/ as in `models/loras`; None for any other."""
     path = os.path.abspath(path)
     for name, root in (("models", folder_paths.models_dir), ("input", folder_paths.get_input_directory())):
         root = os.path.abspath(root)
@@ -148,30 +151,30 @@ def _absolute(folder):
 
 
 class DescriptionReads:
-    """Which folders and files a class reads to describe its inputs: "*" for one that is neither a model nor an input.
+    """The folders and files that a class reads in the block to describe its inputs; "*" stands for all others.
 
-    Seen by Python's audit hook: the kernel (see `reads`) would have to be told beforehand where to look.
+    Observed by Python's audit hook: for inotify (see `reads`) the folders would have to be known beforehand.
     """
 
-    _watching = None  # an audit hook cannot be taken away: there is one
+    _active = None  # False between blocks: an audit hook cannot be removed, so it is added once
 
     def __init__(self):
         self.directories = set()
         self._is_inside_list = False
+        self._original = folder_paths.cached_filename_list_, folder_paths.get_filename_list_
 
     def __enter__(self):
-        if DescriptionReads._watching is None:
+        if DescriptionReads._active is None:
             sys.addaudithook(_audit)
-        DescriptionReads._watching = self
-        self._real = folder_paths.cached_filename_list_, folder_paths.get_filename_list_
+        DescriptionReads._active = self
         folder_paths.cached_filename_list_, folder_paths.get_filename_list_ = self._cached, self._listed
         return self
 
     def __exit__(self, *exception):
-        folder_paths.cached_filename_list_, folder_paths.get_filename_list_ = self._real
-        DescriptionReads._watching = False
+        folder_paths.cached_filename_list_, folder_paths.get_filename_list_ = self._original
+        DescriptionReads._active = False
 
-    def saw(self, path):
+    def record(self, path):
         if self._is_inside_list or not isinstance(path, (str, bytes, os.PathLike)):
             return
         path = os.fsdecode(path)
@@ -182,16 +185,16 @@ class DescriptionReads:
     def _cached(self, kind):
         paths, _ = folder_paths.folder_names_and_paths.get(folder_paths.map_legacy(kind), ((), ()))
         self.directories.update(filter(None, map(relative, paths)))
-        return self._real[0](kind)
+        return self._original[0](kind)
 
     def _listed(self, kind):
         self._is_inside_list = True
         try:
-            return self._real[1](kind)
+            return self._original[1](kind)
         finally:
             self._is_inside_list = False
 
 
 def _audit(event, arguments):
-    if DescriptionReads._watching and event in ("open", "os.listdir", "os.scandir"):
-        DescriptionReads._watching.saw(arguments[0])
+    if DescriptionReads._active and event in ("open", "os.listdir", "os.scandir"):
+        DescriptionReads._active.record(arguments[0])

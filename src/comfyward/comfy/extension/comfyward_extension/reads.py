@@ -1,12 +1,12 @@
-"""What nodes really open among the files of runs, seen by the kernel (inotify): also what C code and programs open.
+"""Observes which files of runs the nodes open, by inotify, which also sees C code and subprocesses.
 
-Two things follow from it:
+It serves two purposes:
 
-- A class that opens files which its inputs do not name (a whole folder, a name computed at run time) depends on
-  everything that a run brings into that folder. It is learned when it happens; see `fingerprints`.
-- A node that opened a file before, is executed now that the file is another or gone, and opens nothing, answers from
-  its memory: a dict of its module, an attribute of its class, an `lru_cache`. That result is refused, and the run
-  is tried again in a new process.
+- A class that opens files which its inputs do not name (a whole folder, a name computed at run time) depends on all
+  files that a run brings into that folder. This is learned when it happens; see `fingerprints`.
+- A node that opened a file before, and opens nothing although that file has changed or gone, answers from its memory: a
+  dict of its module, an attribute of its class, an `lru_cache`. Its result is refused, and the run is retried in a new
+  process.
 """
 
 import asyncio
@@ -27,29 +27,27 @@ BUFFER_BYTES = 1 << 16
 
 
 class AnsweredFromMemory(Exception):
-    """The worker knows it by this name."""
+    """The node did not read a file that has changed since it read it last. The worker recognises the error by name."""
 
     def __init__(self, place):
-        super().__init__(f"{os.path.basename(place)} is not what it was before, and the node did not read it.")
+        super().__init__(f"{os.path.basename(place)} has changed since the node read it, but the node did not read it.")
 
 
 AnsweredFromMemory.__module__ = "comfyward"
 
 
 class Watch:
-    """The folders that are watched; what was opened in them since the last question."""
+    """Watches folders for opened files."""
 
     def __init__(self):
         self._folders = {}
         self._libc = ctypes.CDLL(None, use_errno=True)
         try:
             self._fd = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        except AttributeError:  # another system than Linux
+        except AttributeError:  # not Linux
             self._fd = -1
         if self._fd < 0:
-            logging.error(
-                "The files that nodes open cannot be watched (inotify): what a node remembers is not noticed."
-            )
+            logging.error("inotify is not available: nodes that answer from their memory are not noticed.")
 
     @property
     def is_used(self):
@@ -63,7 +61,7 @@ class Watch:
             self._folders[number] = folder
 
     def opened(self):
-        """Paths opened since the last call; every watched folder when too many were."""
+        """The paths opened since the last call; all watched folders if the kernel dropped events."""
         found = set()
         while data := self._read():
             offset = 0
@@ -87,94 +85,96 @@ class Watch:
 
 
 _watch = Watch()
-_places = defaultdict(set)  # path of a file where it really lies -> its places
-_windows = []  # of nodes that are being executed: more than one when they are asynchronous
-_unnamed = defaultdict(set)  # class -> folders in which it opened what its inputs do not name
-_seen = defaultdict(set)  # (reader, file or folder) -> what was there when it was opened
-_opened_by_name = defaultdict(set)  # name -> files and folders that were opened in any run, by each name they had
-_opened_before = defaultdict(set)  # node -> places opened in this run when it was asked something before its execution
+_places = defaultdict(set)  # resolved path of a file -> its places
+_observations = []  # of the nodes being executed: several if they are asynchronous
+_unnamed = defaultdict(set)  # class -> folders in which it opened files that its inputs do not name
+_seen = defaultdict(set)  # (reader, file or folder) -> its identities when it was opened
+_opened_by_name = defaultdict(set)  # name -> files and folders with this name that were opened in any run
+_opened_before = defaultdict(set)  # node -> places that it opened in this run before its execution
 
 
 def install():
-    """Looks on whenever ComfyUI executes a node, or asks it something before."""
-    _look_on_questions()
+    """Observes each execution of a node, and the calls of its methods before it."""
+    _observe_calls_before_execution()
     execute = execution.get_output_data
 
     async def get_output_data(prompt_id, unique_id, obj, input_data_all, *args, **kwargs):
         if not _watch.is_used:
             return await execute(prompt_id, unique_id, obj, input_data_all, *args, **kwargs)
-        with _Window() as window:
+        with _Observation() as observation:
             results, ui, has_subgraph, is_pending = await execute(
                 prompt_id, unique_id, obj, input_data_all, *args, **kwargs
             )
         if is_pending:
-            results = [_judged_later(each, unique_id, type(obj), input_data_all) for each in results]
+            results = [_checked_later(each, unique_id, type(obj), input_data_all) for each in results]
         else:
-            _judge(unique_id, type(obj), input_data_all, window.opened)
+            _check(unique_id, type(obj), input_data_all, observation.opened)
         return results, ui, has_subgraph, is_pending
 
     execution.get_output_data = get_output_data
 
 
-def _look_on_questions():
-    """`VALIDATE_INPUTS`, `IS_CHANGED` and `check_lazy_status` may open a file and keep what it holds."""
+def _observe_calls_before_execution():
+    """`VALIDATE_INPUTS`, `IS_CHANGED` and `check_lazy_status` may open a file and cache its contents."""
     call = execution._async_map_node_over_list
 
-    async def call_and_note(prompt_id, unique_id, obj, input_data_all, func, *args, **kwargs):
+    async def observed_call(prompt_id, unique_id, obj, input_data_all, func, *args, **kwargs):
         if not _watch.is_used or func == getattr(obj, "FUNCTION", None):
             return await call(prompt_id, unique_id, obj, input_data_all, func, *args, **kwargs)
-        with _Window() as window:
+        with _Observation() as observation:
             answer = await call(prompt_id, unique_id, obj, input_data_all, func, *args, **kwargs)
-        _opened_before[unique_id] |= window.opened
+        _opened_before[unique_id] |= observation.opened
         return answer
 
-    execution._async_map_node_over_list = call_and_note
+    execution._async_map_node_over_list = observed_call
 
 
-class _Window:
-    """What is opened while a node is executed."""
+class _Observation:
+    """The places opened during the block."""
+
+    def __init__(self):
+        self.opened = set()
 
     def __enter__(self):
-        _note_opened()  # by others, before
-        self.opened = set()
-        _windows.append(self)
+        _record_opened()  # before this block
+        _observations.append(self)
         return self
 
     def __exit__(self, *exception):
-        _note_opened()
-        _windows.remove(self)
+        _record_opened()
+        _observations.remove(self)
 
 
-def _note_opened():
+def _record_opened():
     opened = {place for path in _watch.opened() for place in _places.get(path, (path,))}
-    for window in _windows:
-        window.opened |= opened
+    for observation in _observations:
+        observation.opened |= opened
 
 
-def _judged_later(result, node_id, class_, inputs):
+def _checked_later(result, node_id, class_, inputs):
     if not isinstance(result, asyncio.Task):
         return result
 
-    async def judged():
-        with _Window() as window:
+    async def checked():
+        with _Observation() as observation:
             answer = await result
-        _judge(node_id, class_, inputs, window.opened)
+        _check(node_id, class_, inputs, observation.opened)
         return answer
 
-    return asyncio.create_task(judged())
+    return asyncio.create_task(checked())
 
 
 def begin():
-    """Called when a run's files are known."""
+    """Starts a run, whose files are known."""
     _places.clear()
     _opened_before.clear()
-    for folder in run_files.present.folders:
+    for folder in run_files.current.folders:
         _watch.add(folder)
-    watch(run_files.present.files)
+    watch(run_files.current.files)
 
 
 def watch(places):
-    """Follows files that may be opened to where they really lie: their places are links."""
+    """Watches files at their resolved paths, because their places are links."""
     for place in places:
         real = os.path.realpath(place)
         _places[real].add(place)
@@ -182,31 +182,31 @@ def watch(places):
 
 
 def unnamed_by(class_):
-    """The folders in which a class reads what its inputs do not name."""
+    """The folders in which a class has opened files that its inputs do not name."""
     return _unnamed.get(class_, ())
 
 
-def _judge(node_id, class_, inputs, opened):
-    """Learns from what a node opened. Raises AnsweredFromMemory when it should have opened a file and did not."""
+def _check(node_id, class_, inputs, opened):
+    """Learns from the files that a node opened. Raises AnsweredFromMemory if it did not open one that has changed."""
     opened = opened | _opened_before[node_id]
-    files, values = run_files.present, list(inputs.values())
-    named = files.named(values) | _gone(values)
+    files, values = run_files.current, list(inputs.values())
+    named = files.named(values) | _missing(values)
     if opened:
         _learn(node_id, class_, named, opened)
     within = [files.below(folder) for folder in files.folders & named.keys()]
     for reader in (class_, *_pack_of(class_)):
         for targets in (named, *within):
             _compare(reader, targets, opened)
-    # What a text makes a node read (an embedding, a beginning of names), another text does not.
+    # A string may make a node read other files (an embedding, a prefix of names) than another string.
     unnamed = {folder: files.tree(folder) for folder in unnamed_by(class_)}
     _compare((class_, frozenset(run_files.texts_in(values))), unnamed, opened)
 
 
-def _gone(values):
-    """What these values named in an earlier run, and is not there in this one."""
+def _missing(values):
+    """place -> None for the files that these values named in an earlier run and that do not exist in this one."""
     names = run_files.names_in(values)
     places = {place for name in names for place in _opened_by_name.get(name, ())}
-    return {place: None for place in places if run_files.present.identity(place) is None}
+    return {place: None for place in places if run_files.current.identity(place) is None}
 
 
 def _compare(reader, targets, opened):
@@ -220,7 +220,7 @@ def _compare(reader, targets, opened):
 
 
 def _learn(node_id, class_, named, opened):
-    files = run_files.present
+    files = run_files.current
     known = {*named, *fingerprints.Upstream(get_progress_state().dynprompt).named(node_id)}
     for place in opened:
         if known.isdisjoint(_with_folders(place)):
@@ -240,7 +240,7 @@ def _with_folders(place):
 
 
 def _root_of(place):
-    """input/, or the folder of a kind of models below models/; nothing for what is not below the base folder."""
+    """[the folder of a place: input/, or models/<kind>/]; [] for any other place."""
     match os.path.relpath(place, run_files.BASE).split(os.sep):
         case ["input", *_]:
             return [os.path.join(run_files.BASE, "input")]
@@ -250,6 +250,6 @@ def _root_of(place):
 
 
 def _pack_of(class_):
-    """The pack that a class belongs to, since its classes share a memory; ComfyUI's own do not."""
+    """[the pack of a class], since the classes of a pack share a memory; [] for ComfyUI's own classes."""
     module = getattr(class_, "RELATIVE_PYTHON_MODULE", "")
     return [module] if module.startswith("custom_nodes.") else []

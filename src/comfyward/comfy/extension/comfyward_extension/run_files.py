@@ -1,9 +1,9 @@
-"""The files of the present run: what they hold, which of them a value names, and the paths at which nodes find them.
+"""The files of the current run: their digests, the values that name them, and the paths that nodes get for them.
 
-The worker gives a run's files their plain names (`input/face.png`), and tells the digest of each. A node that asks
-ComfyUI where a file is gets a path that differs whenever the bytes differ: `content/<digest>/input/face.png`, where
-`content/<digest>` is a link to ComfyUI's folder. What lies beside the file is beside it there, too, and whatever
-remembers by path is right. A node that joins a folder and a name finds the file at its plain place.
+The worker links a run's files under their plain names (`input/face.png`) and sends the digest of each. A node that asks
+ComfyUI for the path of a file gets one that differs whenever the bytes differ: `content/<digest>/input/face.png`, where
+`content/<digest>` is a link to ComfyUI's folder. So the files beside it are found there too, and a cache keyed by paths
+is correct. A node that joins a folder and a name itself finds the file at its plain place.
 """
 
 import os
@@ -26,7 +26,7 @@ _ANNOTATION = re.compile(r" ?\[(input|output|temp)\]$")
 
 
 class RunFiles:
-    """Files by their place (an absolute path below the base folder), and their digests."""
+    """The files of a run: `files` maps a place (an absolute path below the base folder) to a digest."""
 
     def __init__(self, files):
         self.files = {os.path.join(BASE, path.lstrip("/")): digest for path, digest in files.items()}
@@ -45,7 +45,7 @@ class RunFiles:
 
     @cached_property
     def _places(self):
-        """name -> places of what the run brought."""
+        """name -> places of the run's files and folders."""
         places = defaultdict(set)
         for place in self.files.keys() | self.folders:
             for name in self.names_of(place):
@@ -53,8 +53,8 @@ class RunFiles:
         return places
 
     def names_of(self, place):
-        """Each name that a node may give a place: from input/, from a folder of models, with the folders' own names
-        from further above, and as a whole path."""
+        """The names by which a value may refer to a place: relative to input/ or a folder of models, relative to the
+        folders above them, and as a whole path."""
         folder = place
         while folder != os.path.dirname(folder):
             name = os.path.relpath(place, folder)
@@ -69,12 +69,12 @@ class RunFiles:
         return {os.path.normpath(folder) for folder in _folders()}
 
     def path_of(self, path):
-        """The path of a file by its content, for one that the run brought; any other path as it is."""
+        """The path by content of a file of the run; any other path unchanged."""
         place = os.path.normpath(path)
         if (digest := self.files.get(place)) is None:
             return path
         name = os.path.relpath(place, BASE)
-        # FFmpeg takes "50%.png" for a pattern of names; where the bytes lie, no name has that sign.
+        # FFmpeg reads "50%.png" as a pattern; the resolved path has no percent sign.
         return os.path.realpath(place) if "%" in name else os.path.join(CONTENT, digest, name)
 
     def below(self, folder):
@@ -82,13 +82,13 @@ class RunFiles:
         return {place: digest for place, digest in self.files.items() if place.startswith(folder + os.sep)}
 
     def tree(self, folder):
-        """The identity of everything that the run brought below a folder."""
+        """The identity of all files of the run below a folder."""
         if folder not in self._trees:
             self._trees[folder] = hash(frozenset(self.below(folder).items()))
         return self._trees[folder]
 
     def identity(self, place):
-        """What is at a place now, in a form that differs when it is something else; None when nothing is."""
+        """A value that changes with the contents of a place; None if there is no file or folder."""
         if place in self.files:
             return self.files[place]
         if place in self.folders:
@@ -96,7 +96,7 @@ class RunFiles:
         return _stat(place)
 
     def named(self, value):
-        """place -> identity of every file and folder that a value names, however deep in objects and lists."""
+        """place -> identity of every file and folder that a value names, also in nested dicts and lists."""
         found = {}
         for text in texts_in(value):
             if text not in self._named:
@@ -107,45 +107,45 @@ class RunFiles:
     def _named_by(self, text):
         brought = {place for name in _names(text) for place in self._places.get(name, ())} if self.files else set()
         found = {place: self.identity(place) for place in brought}
-        # Files that are there in every run, the operator's models above all.
-        stats = {path: _stat(path) for path in set(_standing_paths(text)) - brought}
+        # Files of every run, above all the operator's models.
+        stats = {path: _stat(path) for path in set(_permanent_paths(text)) - brought}
         return found | {path: stat for path, stat in stats.items() if stat is not None}
 
 
-present = RunFiles({})
+current = RunFiles({})
 
 
 def install():
-    """Makes ComfyUI answer with paths by content."""
+    """Makes ComfyUI return paths by content."""
     for name in ("get_full_path", "get_annotated_filepath"):
-        _answer_by_content(name)
+        _return_path_by_content(name)
 
 
 def begin(files):
-    """Called with the files of a run, path -> digest, before its graph is validated."""
-    global present
-    present = RunFiles(files)
-    # Lists of files are cached by the folder's time, which two changes within one clock tick do not move.
+    """Starts a run with these files, path -> digest, before its graph is validated."""
+    global current
+    current = RunFiles(files)
+    # ComfyUI caches lists of files by the mtime of their folder, which does not change twice within one clock tick.
     folder_paths.filename_list_cache.clear()
 
 
-def _answer_by_content(name):
+def _return_path_by_content(name):
     original = getattr(folder_paths, name)
 
     def by_content(*args, **kwargs):
         path = original(*args, **kwargs)
-        return path if path is None else present.path_of(path)
+        return path if path is None else current.path_of(path)
 
     setattr(folder_paths, name, by_content)
 
 
 def names_in(value):
-    """Every name that the texts in a value may give."""
+    """All names that the strings in a value may refer to."""
     return {name for text in texts_in(value) for name in _names(text)}
 
 
 def _names(text):
-    """What a text names, as it is or as an embedding that it mentions."""
+    """The names in a string: the string itself, and the embeddings that it mentions."""
     yield os.path.normpath(_ANNOTATION.sub("", text).replace("\\", "/").lstrip("/"))
     yield from _embeddings(text)
 
@@ -156,7 +156,7 @@ def _embeddings(text):
         yield from (stem + suffix for suffix in EMBEDDING_SUFFIXES)
 
 
-def _standing_paths(text):
+def _permanent_paths(text):
     for name in _embeddings(text):
         yield from (os.path.join(folder, name) for folder in folder_paths.get_folder_paths("embeddings"))
     if len(text) <= MAX_NAME_LENGTH and "\n" not in text:
@@ -165,7 +165,7 @@ def _standing_paths(text):
 
 
 def _folders(*, with_suffix=True):
-    """The folders whose files have names with a suffix, or only those that may hold one without."""
+    """All folders, or without `with_suffix` those that list files without a suffix."""
     yield folder_paths.get_input_directory()
     for kind, (folders, suffixes) in list(folder_paths.folder_names_and_paths.items()):
         if kind not in NOT_MODELS and (with_suffix or not suffixes or {"", "folder"} & {*suffixes}):
@@ -173,7 +173,7 @@ def _folders(*, with_suffix=True):
 
 
 def texts_in(value):
-    """The texts in a value, and in the objects and lists that it is made of."""
+    """The strings in a value and in its nested dicts and lists, MAX_VALUES at most."""
     found, waiting = [], [value]
     while waiting and len(found) < MAX_VALUES:
         match waiting.pop():

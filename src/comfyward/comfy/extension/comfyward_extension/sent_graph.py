@@ -1,7 +1,7 @@
-"""Nodes that save the graph into a file get it as it was sent.
+"""Gives nodes that save the graph the graph that was sent.
 
-ComfyUI changes a graph in place while it validates it: numbers are cast, wrapped lists unwrapped. What nodes are given
-as `PROMPT` is the graph that it was before, unless nothing has changed.
+ComfyUI changes a graph in place while it validates it: it casts numbers and unwraps wrapped lists. The `PROMPT` of a
+node is the graph from before, unless nothing has changed.
 """
 
 import json
@@ -12,18 +12,18 @@ _prompt, _sent, _given = None, "", None
 
 
 def install():
-    """Makes every way to ask for the graph answer with the one that was sent."""
+    """Makes every access to the original prompt return the graph that was sent."""
     DynamicPrompt.get_original_prompt = lambda self: _graph_for_nodes(self.original_prompt)
 
 
 def begin(prompt):
-    """Called with each submitted graph before it is validated."""
+    """Starts a run with this graph, before it is validated."""
     global _prompt, _sent, _given
     _prompt, _sent, _given = prompt, json.dumps(prompt), None
 
 
 def _graph_for_nodes(prompt):
-    """One object for all nodes of a run: what a node writes into it, on purpose, the next one finds."""
+    """The same object for all nodes of a run, since nodes may pass data to each other in it."""
     global _given
     if prompt is not _prompt:
         return prompt
