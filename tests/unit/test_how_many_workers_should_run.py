@@ -69,4 +69,4 @@ def test_a_paused_worker_is_stopped_when_it_is_idle_and_does_not_count() -> None
 
 @pytest.mark.parametrize(("work", "wanted"), [(0, 1), (1, 1), (3, 3), (9, 4)])
 def test_limits(work: int, wanted: int) -> None:
-    assert Limits(max=4, min=1).wanted(work) == wanted
+    assert Limits(max=4, min=1).desired(work) == wanted

@@ -140,14 +140,16 @@ async def _run_fleet(config: FleetConfig, address: str, server: str, token: str,
     except ModuleNotFoundError as error:
         raise SetupFailed("Ray is not installed.", hint="pip install 'comfyward[ray]'") from error
     fleet = RayFleet(config, server, token, grace_s)
-    sync = Sync(fleet, server, token, grace_s)
     await asyncio.to_thread(fleet.connect, address)
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    await sync.tick()  # wrong settings fail the command, not a tick
-    sync.start()
-    click.echo(f"Fleet '{config.name}' is running: {', '.join(config.pools)}.")
-    await ended.wait()
-    await sync.stop()
+    sync = Sync(fleet, server, token, grace_s)
+    try:
+        await sync.tick()  # so that wrong settings end the command
+        sync.start()
+        click.echo(f"Fleet '{config.name}' is running: {', '.join(config.pools)}.")
+        await ended.wait()
+    finally:
+        await sync.stop()
     await fleet.close(grace_s)

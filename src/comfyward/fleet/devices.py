@@ -22,7 +22,7 @@ class Device:
 
 
 def find_devices() -> list[Device]:
-    """One device per NVIDIA GPU; else Apple's; else the CPU."""
+    """One device per NVIDIA GPU, or else Apple's GPU, or else the CPU."""
     gpus = [
         Device(pool_name(name, memory), name, (), (("CUDA_VISIBLE_DEVICES", uuid),))
         for name, memory, uuid in _nvidia_gpus()
@@ -35,7 +35,7 @@ def find_devices() -> list[Device]:
 
 
 def pool_name(device: str, memory_bytes: int) -> str:
-    """ComfyICU's name of a GPU where it has one, else the model's own.
+    """ComfyICU's name for a GPU if it has one, otherwise the model's.
 
     >>> pool_name("NVIDIA A100-SXM4-40GB", 42_949_672_960)
     'A100_40GB'
@@ -53,7 +53,7 @@ def pool_name(device: str, memory_bytes: int) -> str:
 
 
 def _nvidia_gpus() -> list[tuple[str, int, str]]:
-    """(name, memory in bytes, uuid) of each GPU, from the driver's own library (NVML)."""
+    """(name, memory in bytes, uuid) of each GPU, from the driver's library (NVML)."""
     try:
         nvml = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:

@@ -1,4 +1,4 @@
-"""What workers should exist (pure), the protocol of whoever makes them exist, and the loop of a server's own fleet."""
+"""The desired workers (a pure function), the protocol of a fleet that runs them, and the server's reconcile loop."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Phase = Literal["pending", "unschedulable", "running", "stopping"]
 
 @dataclass(frozen=True)
 class WorkerState:
-    """A worker as the fleet sees it. *Ready* is never the fleet's word: a ready worker asks for a lease.
+    """A worker as its fleet knows it. A fleet never reports workers as ready: a ready worker asks for a lease itself.
 
-    `pending` waits for a place, `unschedulable` for one that there is not; `problem` says why.
+    A `pending` worker waits for a place, an `unschedulable` one for a place that does not exist; `problem` says why.
     """
 
     worker_id: str
@@ -37,10 +37,10 @@ class WorkerState:
 
 @dataclass(frozen=True)
 class Limits:
-    """How many workers a pool has: `min` always, up to `max` for its work.
+    """The number of workers in a pool: `min` always, up to `max` as its runs need them.
 
-    `prewarm` more than its work needs are kept while it has work, so that the next run finds one ready. One that has
-    had nothing to do for `idle_timeout_s` goes.
+    While a pool has runs, it has `prewarm` workers more than they need, so that the next run finds one ready. A surplus
+    worker that has been idle for `idle_timeout_s` is stopped.
     """
 
     max: int
@@ -48,60 +48,60 @@ class Limits:
     idle_timeout_s: float = 300.0
     prewarm: int = 0
 
-    def wanted(self, work: int) -> int:
-        """How many workers a pool needs for so many runs (waiting or being worked on)."""
-        return max(self.min, min(self.max, work + (self.prewarm if work else 0)))
+    def desired(self, runs: int) -> int:
+        """The number of workers that a pool needs for this number of runs (queued or assigned)."""
+        return max(self.min, min(self.max, runs + (self.prewarm if runs else 0)))
 
 
 class Fleet(Protocol):
-    """Places worker processes. Every call may be repeated."""
+    """Starts and stops worker processes. Every call may be repeated."""
 
     def limits(self) -> Mapping[str, Limits]:
-        """The pools that it can have workers in."""
+        """The limits of each pool that it can run workers in."""
         ...
 
     async def list(self) -> Sequence[WorkerState]:
-        """What is there, also what this process did not start."""
+        """All workers, including those that another process of the fleet started."""
         ...
 
     async def start(self, pool: str) -> None:
-        """Starts one more worker; returns before it is ready."""
+        """Starts one more worker, and returns before it is ready."""
         ...
 
     async def stop(self, worker_id: str, grace_s: float) -> None:
-        """Stops a worker: drained first, killed after the grace."""
+        """Drains a worker, and kills it after the grace period."""
         ...
 
     async def close(self, grace_s: float) -> None:
-        """Ends the fleet's own part."""
+        """Ends the fleet in this process."""
         ...
 
 
-class LocalPlaces(Fleet, Protocol):
-    """A fleet whose workers have fixed places, of which an operator can close some."""
+class PausableFleet(Fleet, Protocol):
+    """A fleet with a fixed set of workers, some of which an operator may have paused."""
 
     def pause(self, worker_ids: Collection[str]) -> None:
-        """These are not started until they are left out again."""
+        """Replaces the set of paused workers, which are not started."""
         ...
 
 
 class OwnFleet(Protocol):
-    """A server's own workers, as its pages, forecasts and health checks ask for them."""
+    """The fleet of a server's own workers, for its pages, forecasts and health checks."""
 
     def slots(self) -> Mapping[str, int]:
-        """The number of workers that each pool can have here."""
+        """The number of workers that each pool can have on this machine."""
         ...
 
     def problem(self) -> str | None:
-        """Why no worker is ready, as far as the fleet knows."""
+        """The reason why no worker is ready, as far as the fleet knows."""
         ...
 
     def changed(self) -> None:
-        """An operator has paused or resumed workers: the fleet looks at once."""
+        """Reconciles the fleet soon, because an operator has paused or resumed workers."""
         ...
 
     async def close(self, grace_s: float) -> None:
-        """Stops the workers: drained first, killed after the grace."""
+        """Drains the workers, and kills them after the grace period."""
         ...
 
 
@@ -123,7 +123,7 @@ class NoFleet:
 
 @dataclass(frozen=True)
 class Plan:
-    """Pools in which to start a worker (as often as they stand here), and workers to stop."""
+    """Pools in which to start a worker, listed once for each worker, and ids of workers to stop."""
 
     start: tuple[str, ...]
     stop: tuple[str, ...]
@@ -135,24 +135,24 @@ def plan(
     queued: Mapping[str, int],
     paused: Collection[str] = (),
 ) -> Plan:
-    """What to start and stop: one worker for each queued run and one for each busy one, within the pool's limits.
+    """The workers to start and stop, so that each queued run and each busy worker has one, within the pool's limits.
 
-    A worker with nothing to do is stopped once it has been idle for the timeout, down to what is wanted; one that still
-    waits for a place goes at once. Those that an operator has paused are stopped and not counted.
+    Surplus workers are stopped once they have been idle for the timeout, those without a place immediately. Paused
+    workers are stopped and not counted.
     """
     start: list[str] = []
     stop = [state.worker_id for state in states if not state.busy and state.worker_id in paused]
     for pool, limit in sorted(limits.items()):
         present = [state for state in states if state.pool == pool and state.worker_id not in paused]
         present = [state for state in present if state.phase != "stopping"]
-        wanted = limit.wanted(sum(state.busy for state in present) + queued.get(pool, 0))
-        start += [pool] * max(0, wanted - len(present))
-        stop += [state.worker_id for state in _dispensable(present, limit, len(present) - wanted)]
+        desired = limit.desired(sum(state.busy for state in present) + queued.get(pool, 0))
+        start += [pool] * max(0, desired - len(present))
+        stop += [state.worker_id for state in _stoppable(present, limit, len(present) - desired)]
     stop += [state.worker_id for state in states if state.pool not in limits and not state.busy]
     return Plan(tuple(start), tuple(dict.fromkeys(stop)))
 
 
-def _dispensable(present: Sequence[WorkerState], limit: Limits, surplus: int) -> Sequence[WorkerState]:
+def _stoppable(present: Sequence[WorkerState], limit: Limits, surplus: int) -> Sequence[WorkerState]:
     if surplus <= 0:
         return []
     idle = sorted((state for state in present if not state.busy), key=_idle_s, reverse=True)
@@ -164,12 +164,12 @@ def _idle_s(state: WorkerState) -> float:
 
 
 class Reconcile(Loop):
-    """Makes what exists what should exist, beside the database."""
+    """Makes the workers of a server's own fleet match its queue."""
 
     name = "fleet"
     interval_s = 1.0
 
-    def __init__(self, db: Database, fleet: LocalPlaces, stop_grace_s: float, hint: asyncio.Event) -> None:
+    def __init__(self, db: Database, fleet: PausableFleet, stop_grace_s: float, hint: asyncio.Event) -> None:
         super().__init__(hint)
         self._db, self._fleet, self._stop_grace_s = db, fleet, stop_grace_s
 
@@ -183,14 +183,14 @@ class Reconcile(Loop):
 async def converge(
     fleet: Fleet, states: Sequence[WorkerState], queued: Mapping[str, int], paused: Collection[str], grace_s: float
 ) -> dict[str, int]:
-    """One step of a fleet from what is there towards what its queue needs."""
-    wanted = plan(fleet.limits(), states, queued, paused)
-    for pool in wanted.start:
+    """Starts and stops workers as `plan` says. Returns counts of both."""
+    changes = plan(fleet.limits(), states, queued, paused)
+    for pool in changes.start:
         try:
             await fleet.start(pool)
         except (ComfywardError, OSError) as error:
             log.error("a worker of %s cannot be started: %s", pool, error, extra={"action": "worker_start_failed"})
-    for worker_id in wanted.stop:
+    for worker_id in changes.stop:
         log.info("worker %s is not needed; stopping it", worker_id, extra={"action": "worker_idle_stop"})
         await fleet.stop(worker_id, grace_s)
-    return {"started": len(wanted.start), "stopped": len(wanted.stop)}
+    return {"started": len(changes.start), "stopped": len(changes.stop)}

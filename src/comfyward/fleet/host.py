@@ -1,4 +1,4 @@
-"""Spawns one worker process and watches over it: started again when it dies, with growing pauses."""
+"""Supervises one worker process: spawns it, and restarts it with growing pauses when it ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.2
-LONGEST_PAUSE_S = 30.0
+MAX_PAUSE_S = 30.0
 HEALTHY_AFTER_S = 30.0
 PR_SET_PDEATHSIG = 1
 
@@ -37,7 +37,7 @@ class WorkerHost:
         *,
         without: tuple[str, ...] = (),
     ) -> None:
-        """Of this process's own variables the worker gets those that do not begin like one of `without`."""
+        """The worker inherits this process's variables, except those whose names start with one of `without`."""
         self._without = without
         self.worker_id = worker_id
         self._command, self._environment, self._log_path, self._on_exit = command, environment, log_path, on_exit
@@ -58,10 +58,10 @@ class WorkerHost:
     def start(self) -> None:
         self._stopping = False
         if not self.is_running:
-            self._task = asyncio.create_task(self._keep_running(), name=f"host-{self.worker_id}")
+            self._task = asyncio.create_task(self._supervise(), name=f"host-{self.worker_id}")
 
     async def stop(self, grace_s: float) -> None:
-        """Asks the worker to drain, and kills it after the grace."""
+        """Drains the worker with SIGTERM, and kills it after the grace period."""
         self._stopping = True
         task = self._task
         if task is None:
@@ -76,23 +76,24 @@ class WorkerHost:
         await asyncio.gather(task, return_exceptions=True)
 
     def log_tail(self, lines: int) -> str:
+        """The last lines of the worker's log, "" if there is none."""
         try:
             with self._log_path.open(encoding="utf-8", errors="replace") as file:
                 return "".join(deque(file, maxlen=lines))
         except FileNotFoundError:
             return ""
 
-    async def _keep_running(self) -> None:
+    async def _supervise(self) -> None:
         while not self._stopping:
-            began = time.monotonic()
+            started_at = time.monotonic()
             status = await self._run_once()
             await self._on_exit(self.worker_id)
             if self._stopping:
                 return
-            self.failures = 0 if time.monotonic() - began > HEALTHY_AFTER_S else self.failures + 1
-            pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 4 ** max(0, self.failures - 1))
+            self.failures = 0 if time.monotonic() - started_at > HEALTHY_AFTER_S else self.failures + 1
+            pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 4 ** max(0, self.failures - 1))
             log.warning(
-                "worker %s ended (status %s); starting it again in %.1f s\n%s",
+                "worker %s ended (status %s); restarting it in %.1f s\n%s",
                 self.worker_id,
                 status,
                 pause_s,
@@ -126,7 +127,7 @@ def _inherited(without: tuple[str, ...]) -> dict[str, str]:
 
 
 def _die_with(parent: int) -> None:
-    """A local worker must not outlive its server: two workers would share one GPU."""
+    """Ends this process with its parent: a worker that outlived its server would share its GPU with a new worker."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the kernel was asked
+    if os.getppid() != parent:  # the parent died before the call
         os._exit(1)

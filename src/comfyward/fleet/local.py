@@ -1,4 +1,4 @@
-"""The fleet of one machine: workers are child processes of the server, one for each device."""
+"""The fleet of one machine: its workers are child processes of the server, one for each device."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from comfyward.fleet.fleet import Limits, WorkerState
 from comfyward.fleet.host import WorkerHost
 
 LOG_TAIL_LINES = 20
-# Keys to the server's database and object store, which workers do not need.
-SERVERS_OWN = ("AWS_", "AZURE_", "GOOGLE_", "COMFYWARD_DATABASE", "COMFYWARD_OBJECTS", "COMFYWARD_OIDC")
+# Prefixes of variables with the server's credentials, which workers do not need.
+SERVER_ONLY = ("AWS_", "AZURE_", "GOOGLE_", "COMFYWARD_DATABASE", "COMFYWARD_OBJECTS", "COMFYWARD_OIDC")
 
 
 @dataclass(frozen=True)
 class LocalWorkers:
-    """How local workers are started. The token reaches them by their environment, which no other user can read.
+    """The settings of local workers. They get the token in their environment, which no other user can read.
 
-    Their ids are `id_prefix` and the number of their device.
+    The id of a worker is `id_prefix` and the index of its device.
     """
 
     id_prefix: str
@@ -35,45 +35,48 @@ class LocalWorkers:
 
 
 class LocalFleet:
-    """Implements `fleet.LocalPlaces` and `fleet.OwnFleet` with child processes."""
+    """Implements `fleet.PausableFleet` and `fleet.OwnFleet` with child processes."""
 
     def __init__(
         self,
         devices: Sequence[Device],
-        how: LocalWorkers,
-        keep: Limits,
+        workers: LocalWorkers,
+        limits: Limits,
         is_busy: Callable[[str], bool],
         on_exit: Callable[[str], Awaitable[None]],
         hint: asyncio.Event,
     ) -> None:
-        """`hint` wakes the loop that reconciles the fleet."""
-        self._is_busy, self._keep, self._hint = is_busy, keep, hint
+        """`limits` apply to each pool, `is_busy` takes a worker id, `on_exit` is awaited when a worker ends.
+
+        `hint` wakes the loop that reconciles the fleet.
+        """
+        self._is_busy, self._limits, self._hint = is_busy, limits, hint
         self._paused: frozenset[str] = frozenset()
-        self._devices = {f"{how.id_prefix}{index}": device for index, device in enumerate(devices)}
+        self._devices = {f"{workers.id_prefix}{index}": device for index, device in enumerate(devices)}
         self._hosts = {
             worker_id: WorkerHost(
                 worker_id,
-                *_command(worker_id, device, how),
-                how.logs_dir / f"{worker_id}.log",
+                *_command(worker_id, device, workers),
+                workers.logs_dir / f"{worker_id}.log",
                 on_exit,
-                without=SERVERS_OWN,
+                without=SERVER_ONLY,
             )
             for worker_id, device in self._devices.items()
         }
         self._active_at = dict.fromkeys(self._devices, time.monotonic())
 
     def limits(self) -> Mapping[str, Limits]:
-        """One worker for each device; a pool's minimum is kept up in each."""
-        places = Counter(device.pool for worker_id, device in self._devices.items() if worker_id not in self._paused)
+        """The limits of each pool: at most one worker for each of its devices that is not paused."""
+        devices = Counter(device.pool for worker_id, device in self._devices.items() if worker_id not in self._paused)
         return {
             device.pool: Limits(
-                places[device.pool], min(self._keep.min, places[device.pool]), self._keep.idle_timeout_s
+                devices[device.pool], min(self._limits.min, devices[device.pool]), self._limits.idle_timeout_s
             )
             for device in self._devices.values()
         }
 
     def pause(self, worker_ids: Collection[str]) -> None:
-        """These are not started until they are left out again."""
+        """Replaces the set of paused workers, which are not started."""
         self._paused = frozenset(worker_ids)
 
     async def start(self, pool: str) -> None:
@@ -109,21 +112,23 @@ class LocalFleet:
         self._hint.set()
 
     def problem(self) -> str | None:
-        """Why no worker is ready, as far as the fleet knows."""
+        """The reason why no worker is ready, as far as the fleet knows."""
         for host in self._hosts.values():
             if host.failures > 1:
-                return f"Worker {host.worker_id} keeps ending:\n{host.log_tail(LOG_TAIL_LINES)}"
+                return f"Worker {host.worker_id} keeps crashing:\n{host.log_tail(LOG_TAIL_LINES)}"
         return None
 
 
-def _command(worker_id: str, device: Device, how: LocalWorkers) -> tuple[list[str], dict[str, str]]:
+def _command(worker_id: str, device: Device, workers: LocalWorkers) -> tuple[list[str], dict[str, str]]:
+    """(command line, environment) of a worker."""
     description = json.dumps(
         {"pool": device.pool, "name": device.name, "args": device.comfyui_args, "environment": device.environment}
     )
-    command = [sys.executable, "-m", "comfyward", "worker", "--server", how.server_url, "--id", worker_id, "--local"]
+    command = [sys.executable, "-m", "comfyward", "worker", "--server", workers.server_url]
+    command += ["--id", worker_id, "--local"]
     environment = {
-        "COMFYWARD_WORKER_TOKEN": how.token,
+        "COMFYWARD_WORKER_TOKEN": workers.token,
         "COMFYWARD_WORKER_DEVICE": description,
-        **how.environment,
+        **workers.environment,
     }
     return command, environment

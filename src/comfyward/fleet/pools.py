@@ -1,4 +1,4 @@
-"""The pools of a fleet that runs by itself, as its file says (fleet.toml)."""
+"""The pools of a standalone fleet, configured by fleet.toml."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from comfyward.fleet.fleet import Limits
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MAX_NAME_LENGTH = 20
-# What Ray calls accelerators that carry another name here: its nodes advertise an A100 without its memory, so nodes are
-# set up with a resource of their own for each (docs/scale.md).
+# Ray's names of accelerators with other names here. Ray detects an A100 without its memory, so that nodes need a custom
+# resource for each kind (docs/scale.md).
 RAY_ACCELERATORS = {"A100_40GB": "A100-40G", "A100_80GB": "A100-80G"}
-RAY_TYPE = "accelerator_type:"  # what the resource is called by which a node says its accelerator's name
+RAY_TYPE = "accelerator_type:"  # prefix of the resource that names a node's accelerator
 
 _HOURS = re.compile(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})")
 _POOL = {"accelerator", "min", "max", "idle_timeout_s", "prewarm", "gpus", "cpus", "memory_gib", "keep_warm"}
@@ -27,7 +27,7 @@ _POOL = {"accelerator", "min", "max", "idle_timeout_s", "prewarm", "gpus", "cpus
 
 @dataclass(frozen=True)
 class KeepWarm:
-    """Hours in which a pool keeps at least `workers` up. `end` before `begin` goes over midnight."""
+    """Hours in which a pool has at least `workers` workers. If `end` is before `begin`, they include midnight."""
 
     workers: int
     begin: datetime.time
@@ -46,10 +46,10 @@ class KeepWarm:
 
 @dataclass(frozen=True)
 class PoolConfig:
-    """One pool: how many workers it may have, when, and what each of them takes of a node."""
+    """One pool: the limits of its workers, and the resources of a node that each of them needs."""
 
     name: str
-    accelerator: str | None  # as Ray names it; None needs no GPU
+    accelerator: str | None  # Ray's name; None for workers without a GPU
     limits: Limits
     gpus: float = 1.0
     cpus: float = 0.0
@@ -57,16 +57,16 @@ class PoolConfig:
     keep_warm: tuple[KeepWarm, ...] = ()
 
     def limits_at(self, now: datetime.datetime) -> Limits:
-        """The limits with what the hour asks for."""
-        least = max([self.limits.min, *(each.workers for each in self.keep_warm if each.covers(now))])
+        """The limits at a time, with the workers to keep warm in its hour."""
         limits = self.limits
-        return Limits(limits.max, min(least, limits.max), limits.idle_timeout_s, limits.prewarm)
+        minimum = max([limits.min, *(each.workers for each in self.keep_warm if each.covers(now))])
+        return Limits(limits.max, min(minimum, limits.max), limits.idle_timeout_s, limits.prewarm)
 
     def missing(self, resources: Collection[str], launching: Collection[str], failed: Collection[str]) -> str | None:
-        """What a Ray cluster lacks for this pool's workers, in one sentence; None when they only have to wait.
+        """A sentence about the accelerator that a Ray cluster lacks for this pool; None if workers only have to wait.
 
-        `resources` are the names of what its nodes have, `launching` the types of nodes that its autoscaler has asked
-        for, and `failed` what it says of those that it could not get.
+        `resources` are the names of its nodes' resources, `launching` the types of nodes that its autoscaler has
+        requested, and `failed` the autoscaler's descriptions of nodes that it could not get.
         """
         if self.accelerator is None or f"{RAY_TYPE}{self.accelerator}" in resources or launching:
             return None
@@ -80,7 +80,7 @@ class PoolConfig:
 
 @dataclass(frozen=True)
 class FleetConfig:
-    """`environment` holds settings (COMFYWARD_…) of all workers."""
+    """A fleet's file. `environment` has settings (COMFYWARD_…) of all workers."""
 
     name: str
     pools: Mapping[str, PoolConfig]
@@ -88,7 +88,7 @@ class FleetConfig:
 
 
 def load_fleet(path: Path) -> FleetConfig:
-    """Reads a fleet's file. Raises SetupFailed, saying what in it is wrong."""
+    """Reads a fleet's file. Raises SetupFailed if it is invalid."""
     try:
         data = tomllib.loads(path.read_text())
     except OSError as error:
@@ -100,10 +100,10 @@ def load_fleet(path: Path) -> FleetConfig:
     _refuse_unknown(data, {"name", "pools", "environment"}, str(path))
     name = _text(data.get("name", "ray"), "name")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) or len(name) > MAX_NAME_LENGTH:
-        raise SetupFailed(f"The fleet's name '{name}' must be up to {MAX_NAME_LENGTH} of a-z, 0-9, - and _.")
+        raise SetupFailed(f"The fleet's name '{name}' must be 1 to {MAX_NAME_LENGTH} of a-z, 0-9, - and _.")
     pools = {pool: _pool(pool, values) for pool, values in _table(data.get("pools", {}), "pools").items()}
     if not pools:
-        raise SetupFailed(f"{path} names no pool.", hint='Add one, such as [pools.L4] with "max = 2".')
+        raise SetupFailed(f"{path} has no pools.", hint='Add one, such as [pools.L4] with "max = 2".')
     environment = _table(data.get("environment", {}), "environment")
     return FleetConfig(name, pools, {key: str(value) for key, value in environment.items()})
 
@@ -120,7 +120,7 @@ def _pool(name: str, values: Any) -> PoolConfig:
         int(_number(values.get("prewarm", 0), f"{where}.prewarm", whole=True)),
     )
     if limits.min > limits.max:
-        raise SetupFailed(f"{where}: min ({limits.min}) is above max ({limits.max}).")
+        raise SetupFailed(f"{where}: min ({limits.min}) must be at most max ({limits.max}).")
     has_gpu = name != "CPU"
     accelerator = values.get("accelerator", RAY_ACCELERATORS.get(name, name) if has_gpu else None)
     return PoolConfig(
@@ -147,8 +147,8 @@ def _keep_warm(values: Any, where: str) -> KeepWarm:
         zone = zoneinfo.ZoneInfo(str(values.get("timezone", "UTC")))
     except (ValueError, zoneinfo.ZoneInfoNotFoundError) as error:
         raise SetupFailed(
-            f"{where} is not understood: {error}.",
-            hint='Write { workers = 1, hours = "08:00-18:00", days = "mon-fri", timezone = "Europe/Zurich" }.',
+            f"{where} is not valid: {error}.",
+            hint='Use { workers = 1, hours = "08:00-18:00", days = "mon-fri", timezone = "Europe/Zurich" }.',
         ) from error
     covered = {(first + step) % 7 for step in range((last - first) % 7 + 1)}
     workers = int(_number(values.get("workers", 1), f"{where}.workers", whole=True))
@@ -163,16 +163,16 @@ def _table(value: Any, where: str) -> dict[str, Any]:
 
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value:
-        raise SetupFailed(f"'{where}' must be a text.")
+        raise SetupFailed(f"'{where}' must be a string.")
     return value
 
 
 def _number(value: Any, where: str, *, whole: bool = False) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or (whole and value != int(value)):
-        raise SetupFailed(f"'{where}' must be a {'whole ' if whole else ''}number, 0 or more.")
+        raise SetupFailed(f"'{where}' must be {'an integer' if whole else 'a number'} of at least 0.")
     return float(value)
 
 
 def _refuse_unknown(values: Mapping[str, Any], known: set[str], where: str) -> None:
     if unknown := sorted(set(values) - known):
-        raise SetupFailed(f"{where}: '{unknown[0]}' is not known.", hint=f"Known: {', '.join(sorted(known))}.")
+        raise SetupFailed(f"{where}: unknown key '{unknown[0]}'.", hint=f"Known keys: {', '.join(sorted(known))}.")

@@ -1,9 +1,9 @@
-"""The wire between a fleet that runs by itself and the server: one call, again and again.
+"""The wire protocol between a standalone fleet and the server.
 
-    POST sync    FleetReport -> FleetOrders
-    POST gone    Gone                          a worker's process has ended: its runs are tried again now
+    POST sync    FleetReport -> FleetOrders    repeated every second
+    POST gone    Gone                          a worker's process has ended: its runs are retried immediately
 
-The fleet says what is there, the server what is wanted; either may be restarted at any time.
+The fleet reports its workers, the server its queue. Either may be restarted at any time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PREFIX = "/fleet/v1"
 
 
 class PoolReport(msgspec.Struct, frozen=True):
-    """A pool of a fleet. `token_hash` is of the token that its workers join with; `problem` says why none comes."""
+    """A pool of a fleet. Its workers join with the token of `token_hash`; `problem` says why they do not start."""
 
     min: int
     max: int
@@ -29,7 +29,7 @@ class PoolReport(msgspec.Struct, frozen=True):
 
 
 class FleetReport(msgspec.Struct, frozen=True):
-    """`workers` are all that the fleet knows of; those that bear its name and that it does not know are to leave."""
+    """The state of a fleet. `workers` are all of its workers: others with its name must leave."""
 
     name: str
     pools: dict[str, PoolReport]
@@ -37,7 +37,7 @@ class FleetReport(msgspec.Struct, frozen=True):
 
 
 class FleetOrders(msgspec.Struct, frozen=True):
-    """How many runs wait by pool, which workers have some, and which an operator has paused."""
+    """The number of queued runs by pool, the workers that have runs, and those that an operator has paused."""
 
     queued: dict[str, int]
     busy: list[str]
@@ -45,9 +45,11 @@ class FleetOrders(msgspec.Struct, frozen=True):
 
 
 class Gone(msgspec.Struct, frozen=True):
+    """A worker's process has ended."""
+
     worker_id: str
 
 
 def worker_token(fleet_token: str, pool: str) -> str:
-    """The token of a pool's workers, made from the fleet's own, which they cannot learn from it."""
+    """The token of a pool's workers, derived from the fleet's token, which it does not reveal."""
     return hashlib.sha256(f"comfyward worker {pool} {fleet_token}".encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""The fleet on a Ray cluster: Ray owns machines and places, a supervising actor there owns one worker process.
+"""The fleet on a Ray cluster: Ray manages machines and placement, and an actor supervises each worker process.
 
-Nothing of a run goes by Ray. An actor starts `comfyward worker`, watches over it and tells the server when it has
-ended; the worker itself needs the server's URL and its pool's token only, and never sees what could open the cluster.
-Actors are detached and named: a fleet process that starts anew finds them.
+Runs never pass through Ray. An actor starts `comfyward worker`, supervises it, and tells the server when it has ended;
+the worker needs only the server's URL and its pool's token, and gets no credentials of the cluster. Actors are detached
+and named, so that a restarted fleet process finds them.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from comfyward.ids import hash_secret, new_id
 
 log = logging.getLogger(__name__)
 
-# Ray's own settings, which are its key: no worker may see them.
+# Variables that give access to the cluster or the fleet, and that no worker may see.
 SECRET_PREFIXES = ("RAY_", "COMFYWARD_FLEET_TOKEN")
-ANSWER_TIMEOUT_S = 2.0
-PLACED_WITHIN_S = 5.0
-ACCELERATOR_SHARE = 0.001  # of the resource by which Ray knows an accelerator's type
+REPLY_TIMEOUT_S = 2.0
+PLACEMENT_TIMEOUT_S = 5.0
+ACCELERATOR_SHARE = 0.001  # of the resource that names an accelerator's type
 LOG_LINES = 5
 
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What a supervisor starts."""
+    """The worker that a supervisor runs."""
 
     worker_id: str
     pool: str
@@ -55,13 +55,13 @@ class WorkerSpec:
 
     @property
     def digest(self) -> str:
-        """What tells workers that were started by another configuration, or for another server."""
+        """A digest that differs for another configuration or server."""
         parts = [self.pool, self.server_url, self.token, sorted(self.environment.items())]
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
 class Supervisor:
-    """A Ray actor: keeps one worker process running on its node until it is stopped."""
+    """A Ray actor that keeps one worker process running on its node until it is stopped."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
@@ -70,7 +70,7 @@ class Supervisor:
         command += ["--id", spec.worker_id, "--pool", spec.pool]
         environment = {"COMFYWARD_WORKER_TOKEN": spec.token, **spec.environment}
         self._host = WorkerHost(
-            spec.worker_id, command, environment, folder / "worker.log", self._gone, without=SECRET_PREFIXES
+            spec.worker_id, command, environment, folder / "worker.log", self._report_exit, without=SECRET_PREFIXES
         )
         self._is_stopping = False
 
@@ -79,10 +79,10 @@ class Supervisor:
             self._host.start()
 
     async def state(self) -> dict[str, Any]:
-        """Where it is and how its worker does."""
+        """The actor's node, the digest of its spec, and the problem of its worker, if any."""
         problem = None
         if self._host.failures > 1:
-            problem = f"Worker {self._spec.worker_id} keeps ending:\n{self._host.log_tail(LOG_LINES)}"
+            problem = f"Worker {self._spec.worker_id} keeps crashing:\n{self._host.log_tail(LOG_LINES)}"
         node = ray.get_runtime_context().get_node_id()
         return {"node": node, "spec": self._spec.digest, "problem": problem}
 
@@ -90,50 +90,48 @@ class Supervisor:
         self._is_stopping = True
         await self._host.stop(grace_s)
 
-    async def _gone(self, worker_id: str) -> None:
-        """The server need not wait for the lease to expire. Where it cannot be told, it does."""
+    async def _report_exit(self, worker_id: str) -> None:
+        """Tells the server, which otherwise waits for the worker's lease to expire."""
         url = f"{self._spec.server_url.rstrip('/')}{PREFIX}/gone"
         headers = {"Authorization": f"Bearer {self._spec.token}"}
         try:
             async with (
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S)) as session,
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REPLY_TIMEOUT_S)) as session,
                 session.post(url, data=msgspec.json.encode(Gone(worker_id)), headers=headers),
             ):
                 return
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            log.warning("the server could not be told that %s has ended: %s", worker_id, error)
+            log.warning("cannot tell the server that %s has ended: %s", worker_id, error)
 
 
-@dataclass
-class _Known:
-    """An actor as this process last saw it."""
+class _Actor:
+    """A supervisor's actor, as this process knows it."""
 
-    pool: str
-    actor: Any
-    since: float
-    has_answered: bool = False
-    stopping: asyncio.Task[None] | None = None
+    def __init__(self, pool: str, handle: Any) -> None:
+        self.pool, self.handle, self.known_since = pool, handle, time.monotonic()
+        self.has_answered = False
+        self.stopping: asyncio.Task[None] | None = None
 
 
 class RayFleet:
     """Implements `remote.RemoteFleet` with detached actors in a namespace of its own."""
 
     def __init__(self, config: FleetConfig, server_url: str, token: str, grace_s: float) -> None:
-        """`grace_s` is how long a worker that has to go may take to finish."""
+        """`grace_s` limits the time that a worker may take to finish its runs."""
         self._config, self._server_url, self._token, self._grace_s = config, server_url, token, grace_s
         self._namespace = f"comfyward-{config.name}"
-        self._known: dict[str, _Known] = {}
+        self._actors: dict[str, _Actor] = {}
 
     def connect(self, address: str) -> None:
-        """Raises SetupFailed when the cluster cannot be joined."""
+        """Joins the cluster. Raises SetupFailed."""
         try:
             ray.init(address=address, namespace=self._namespace, log_to_driver=False, logging_level=logging.WARNING)
         except (RayError, ConnectionError, RuntimeError, OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:300]
             raise SetupFailed(
                 f"The Ray cluster at {address} cannot be joined: {reason}.",
-                hint="Check --address, RAY_AUTH_MODE and RAY_AUTH_TOKEN, and that Python and Ray are of the cluster's"
-                " versions to the last digit.",
+                hint="Check --address, RAY_AUTH_MODE and RAY_AUTH_TOKEN, and that Python and Ray have exactly the"
+                " cluster's versions.",
             ) from error
 
     @property
@@ -148,31 +146,31 @@ class RayFleet:
         return {name: pool.limits_at(now) for name, pool in self._config.pools.items()}
 
     async def list(self) -> Sequence[WorkerState]:
-        """Every actor of the namespace: the cluster knows them, whoever started them."""
+        """The workers of all actors in the namespace, including those that another process started."""
         names = {each["name"] for each in await asyncio.to_thread(_actor_names, self._namespace)}
-        for name in names - set(self._known):
+        for name in names - set(self._actors):
             await self._adopt(name)
-        for name in set(self._known) - names:
+        for name in set(self._actors) - names:
             self._forget(name)
-        known = list(self._known.items())
-        return [state for state in await asyncio.gather(*(self._state(*each) for each in known)) if state is not None]
+        states = await asyncio.gather(*(self._state(*each) for each in list(self._actors.items())))
+        return [state for state in states if state is not None]
 
     async def start(self, pool: str) -> None:
         config = self._config.pools[pool]
         worker_id = f"{self._config.name}-{pool}-{new_id()[:6].replace('_', '0').replace('-', '0')}"
-        actor = await asyncio.to_thread(self._create, config, self._spec(worker_id, pool))
-        self._known[worker_id] = _Known(pool, actor, time.monotonic())
+        handle = await asyncio.to_thread(self._create, config, self._spec(worker_id, pool))
+        self._actors[worker_id] = _Actor(pool, handle)
         log.info("starting worker %s", worker_id, extra={"action": "worker_start"})
 
     async def stop(self, worker_id: str, grace_s: float) -> None:
-        """Returns at once: a worker may take its time to finish."""
-        known = self._known.get(worker_id)
-        if known is not None and known.stopping is None:
-            known.stopping = asyncio.create_task(self._stop(worker_id, known, grace_s))
+        """Starts draining a worker, and returns before it has ended."""
+        actor = self._actors.get(worker_id)
+        if actor is not None and actor.stopping is None:
+            actor.stopping = asyncio.create_task(self._stop(worker_id, actor, grace_s))
 
     async def close(self, grace_s: float) -> None:
-        """Leaves the workers as they are: the next fleet process finds them."""
-        tasks = [known.stopping for known in self._known.values() if known.stopping is not None]
+        """Leaves the workers running, for the next fleet process to adopt."""
+        tasks = [actor.stopping for actor in self._actors.values() if actor.stopping is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(ray.shutdown)
 
@@ -189,79 +187,79 @@ class RayFleet:
             "num_gpus": config.gpus,
             "num_cpus": config.cpus,
             "resources": resources,
-            "max_restarts": 0,  # one owner of restarts: this fleet's loop
+            "max_restarts": 0,  # restarts are left to this fleet's loop
             "max_task_retries": 0,
         }
         if config.memory_bytes:
             options["memory"] = config.memory_bytes
-        actor: Any = ray.remote(Supervisor).options(**options).remote(spec)
-        actor.start.remote()
-        return actor
+        handle: Any = ray.remote(Supervisor).options(**options).remote(spec)
+        handle.start.remote()
+        return handle
 
     async def _adopt(self, name: str) -> None:
-        """An actor that an earlier fleet process started; one that is none of ours has no business here."""
+        """Adds an actor that another process of the fleet started; kills one with a foreign name."""
         try:
-            actor = await asyncio.to_thread(ray.get_actor, name, self._namespace)
+            handle = await asyncio.to_thread(ray.get_actor, name, self._namespace)
         except ValueError:
-            return  # gone between the list and now
+            return  # it has ended since it was listed
         pool = _pool_of(self._config.name, name)
         if pool is None:
-            log.warning("actor %s is not of this fleet; ending it", name, extra={"action": "unknown_actor"})
-            await asyncio.to_thread(ray.kill, actor)
+            log.warning("actor %s does not belong to this fleet; killing it", name, extra={"action": "unknown_actor"})
+            await asyncio.to_thread(ray.kill, handle)
             return
-        self._known[name] = _Known(pool, actor, time.monotonic())
+        self._actors[name] = _Actor(pool, handle)
 
-    async def _state(self, name: str, known: _Known) -> WorkerState | None:
-        if known.stopping is not None:
-            return WorkerState(name, known.pool, "stopping")
+    async def _state(self, name: str, actor: _Actor) -> WorkerState | None:
+        if actor.stopping is not None:
+            return WorkerState(name, actor.pool, "stopping")
         try:
-            answer = await asyncio.wait_for(asyncio.wrap_future(known.actor.state.remote().future()), ANSWER_TIMEOUT_S)
+            answer = await asyncio.wait_for(asyncio.wrap_future(actor.handle.state.remote().future()), REPLY_TIMEOUT_S)
         except (TimeoutError, GetTimeoutError):
-            return await self._silent(name, known)
+            return await self._unresponsive(name, actor)
         except (ActorDiedError, RayActorError) as error:
-            return await self._dead(name, known, error)
-        known.has_answered = True
-        if answer["spec"] != self._spec(name, known.pool).digest:
-            log.info("worker %s was started by another configuration; stopping it", name)
+            return await self._dead(name, actor, error)
+        actor.has_answered = True
+        if answer["spec"] != self._spec(name, actor.pool).digest:
+            log.info("worker %s has an outdated configuration; stopping it", name)
             await self.stop(name, self._grace_s)
-            return WorkerState(name, known.pool, "stopping")
-        return WorkerState(name, known.pool, "running", node=answer["node"], problem=answer["problem"])
+            return WorkerState(name, actor.pool, "stopping")
+        return WorkerState(name, actor.pool, "running", node=answer["node"], problem=answer["problem"])
 
-    async def _silent(self, name: str, known: _Known) -> WorkerState:
-        """Not placed yet; or on a node that does not answer, whose worker may well go on: its lease decides."""
-        if known.has_answered:
-            return WorkerState(name, known.pool, "running", problem=f"The node of worker {name} does not answer.")
-        waited_s = time.monotonic() - known.since
-        problem = await self._missing(known.pool) if waited_s > PLACED_WITHIN_S else None
-        return WorkerState(name, known.pool, "unschedulable" if problem else "pending", problem=problem)
+    async def _unresponsive(self, name: str, actor: _Actor) -> WorkerState:
+        """The state of an actor that is not placed yet, or whose node does not answer; its worker may still run."""
+        if actor.has_answered:
+            return WorkerState(name, actor.pool, "running", problem=f"The node of worker {name} does not answer.")
+        waited_s = time.monotonic() - actor.known_since
+        problem = await self._placement_problem(actor.pool) if waited_s > PLACEMENT_TIMEOUT_S else None
+        return WorkerState(name, actor.pool, "unschedulable" if problem else "pending", problem=problem)
 
-    async def _dead(self, name: str, known: _Known, error: Exception) -> WorkerState | None:
+    async def _dead(self, name: str, actor: _Actor, error: Exception) -> WorkerState | None:
         reason = " ".join(str(error).split())
         self._forget(name)
         if "unschedulable" in reason.lower() or "infeasible" in reason.lower():
-            problem = await self._missing(known.pool) or reason[:300]
-            return WorkerState(name, known.pool, "unschedulable", problem=problem)
+            problem = await self._placement_problem(actor.pool) or reason[:300]
+            return WorkerState(name, actor.pool, "unschedulable", problem=problem)
         log.warning("the actor of worker %s has died: %s", name, reason[:300], extra={"action": "actor_died"})
         return None
 
-    async def _missing(self, pool: str) -> str | None:
-        return await asyncio.to_thread(_missing, self._config.pools.get(pool))
+    async def _placement_problem(self, pool: str) -> str | None:
+        return await asyncio.to_thread(_placement_problem, self._config.pools.get(pool))
 
     def _forget(self, name: str) -> None:
-        known = self._known.pop(name, None)
-        if known is not None and known.stopping is not None:
-            known.stopping.cancel()
+        actor = self._actors.pop(name, None)
+        if actor is not None and actor.stopping is not None:
+            actor.stopping.cancel()
 
-    async def _stop(self, worker_id: str, known: _Known, grace_s: float) -> None:
+    async def _stop(self, worker_id: str, actor: _Actor, grace_s: float) -> None:
         try:
-            if known.has_answered:
-                stopped = asyncio.wrap_future(known.actor.stop.remote(grace_s).future())
-                await asyncio.wait_for(stopped, grace_s + ANSWER_TIMEOUT_S)
+            if actor.has_answered:
+                stopped = asyncio.wrap_future(actor.handle.stop.remote(grace_s).future())
+                await asyncio.wait_for(stopped, grace_s + REPLY_TIMEOUT_S)
         except (TimeoutError, RayError) as error:
-            log.warning("worker %s did not stop by itself: %s", worker_id, error, extra={"action": "worker_killed"})
+            log.warning("worker %s did not stop in time: %s", worker_id, error, extra={"action": "worker_killed"})
         finally:
-            await asyncio.to_thread(ray.kill, known.actor)
-            self._known.pop(worker_id, None)
+            await asyncio.to_thread(ray.kill, actor.handle)
+            self._actors.pop(worker_id, None)
 
 
 def _actor_names(namespace: str) -> list[dict[str, str]]:
@@ -270,15 +268,15 @@ def _actor_names(namespace: str) -> list[dict[str, str]]:
 
 
 def _pool_of(fleet: str, worker_id: str) -> str | None:
-    """The pool that a worker's name speaks of: `<fleet>-<pool>-<id>`."""
+    """The pool in a worker's name, `<fleet>-<pool>-<id>`; None for any other name."""
     if not worker_id.startswith(f"{fleet}-"):
         return None
     pool, _, own = worker_id.removeprefix(f"{fleet}-").rpartition("-")
     return pool if pool and len(own) == 6 else None
 
 
-def _missing(pool: PoolConfig | None) -> str | None:
-    """Why the workers of a pool cannot be placed, as far as the cluster and its autoscaler (if any) tell."""
+def _placement_problem(pool: PoolConfig | None) -> str | None:
+    """The reason why a pool's workers cannot be placed, according to the cluster and its autoscaler, if any."""
     if pool is None:
         return None
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]

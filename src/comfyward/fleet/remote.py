@@ -1,4 +1,4 @@
-"""The loop of a fleet that runs by itself: it asks the server what is wanted, and tells it what is there."""
+"""The loop of a standalone fleet: it reports to the server, and starts and stops workers as the queue needs."""
 
 from __future__ import annotations
 
@@ -22,56 +22,54 @@ REPLY_TIMEOUT_S = 10.0
 
 
 class RemoteFleet(Fleet, Protocol):
-    """A fleet that knows by itself where its workers are, but not what they do."""
+    """A fleet beside the server, which cannot tell by itself whether its workers are busy."""
 
     @property
     def name(self) -> str: ...
 
     def token_hash(self, pool: str) -> str:
-        """Of the token that a pool's workers join with."""
+        """The hash of the token that a pool's workers join with."""
         ...
 
 
 class Sync(Loop):
-    """Reports and converges, once a second; a server that is away is asked again, and what runs goes on meanwhile."""
+    """Reports and converges once a second. While the server does not answer, the workers are left as they are."""
 
     name = "sync"
     interval_s = 1.0
 
     def __init__(self, fleet: RemoteFleet, server_url: str, token: str, stop_grace_s: float) -> None:
+        """Must be called on the event loop."""
         super().__init__()
         self._fleet, self._stop_grace_s = fleet, stop_grace_s
         self._url = f"{server_url.rstrip('/')}{PREFIX}/sync"
         self._headers = {"Authorization": f"Bearer {token}"}
         self._active_at: dict[str, float] = {}
-        self._session: aiohttp.ClientSession | None = None
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REPLY_TIMEOUT_S))
 
     async def tick(self) -> dict[str, int]:
         states = await self._fleet.list()
         try:
-            orders = await self.ask(self._report(states))
+            orders = await self._exchange(self._report(states))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            log.warning("the server does not answer (%s); trying again", error, extra={"action": "fleet_waits"})
+            log.warning("the server does not answer (%s); retrying", error, extra={"action": "fleet_waits"})
             return {}
         states = self._with_activity(states, orders.busy)
         return await converge(self._fleet, states, orders.queued, orders.paused, self._stop_grace_s)
 
-    async def ask(self, report: FleetReport) -> FleetOrders:
-        """One exchange with the server. Raises SetupFailed when it refuses."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REPLY_TIMEOUT_S))
-        body = msgspec.json.encode(report)
-        async with self._session.post(self._url, data=body, headers=self._headers) as answer:
-            text = await answer.read()
+    async def _exchange(self, report: FleetReport) -> FleetOrders:
+        """Sends a report and returns the server's orders. Raises SetupFailed if the server refuses the fleet."""
+        data = msgspec.json.encode(report)
+        async with self._session.post(self._url, data=data, headers=self._headers) as answer:
+            body = await answer.read()
             if answer.status in (401, 403, 404):
-                raise SetupFailed(f"The server refuses this fleet: {_message(text)}", hint=_hint(text))
+                raise SetupFailed(f"The server refuses this fleet: {_message(body)}", hint=_hint(body))
             answer.raise_for_status()
-            return msgspec.json.decode(text, type=FleetOrders)
+            return msgspec.json.decode(body, type=FleetOrders)
 
     async def stop(self) -> None:
         await super().stop()
-        if self._session is not None:
-            await self._session.close()
+        await self._session.close()
 
     def _report(self, states: Sequence[WorkerState]) -> FleetReport:
         pools = {
@@ -90,7 +88,7 @@ class Sync(Loop):
         return FleetReport(self._fleet.name, pools, [state.worker_id for state in states])
 
     def _with_activity(self, states: Sequence[WorkerState], busy: Collection[str]) -> list[WorkerState]:
-        """What the server knows of them: which have runs, and how long ago the others had their last."""
+        """The states with the server's knowledge: the busy workers, and the idle time of the others."""
         now = time.monotonic()
         known = {state.worker_id for state in states}
         self._active_at = {worker_id: at for worker_id, at in self._active_at.items() if worker_id in known}
@@ -103,15 +101,15 @@ class Sync(Loop):
         ]
 
 
-def _message(text: bytes) -> str:
+def _message(body: bytes) -> str:
     try:
-        return str(msgspec.json.decode(text)["message"])
+        return str(msgspec.json.decode(body)["message"])
     except (msgspec.DecodeError, KeyError, TypeError):
-        return "it knows nothing of fleets."
+        return "it does not support fleets."
 
 
-def _hint(text: bytes) -> str:
+def _hint(body: bytes) -> str:
     try:
-        return str(msgspec.json.decode(text)["hint"])
+        return str(msgspec.json.decode(body)["hint"])
     except (msgspec.DecodeError, KeyError, TypeError):
-        return "Check --server, and that the server is of this version."
+        return "Check --server, and that the server has this version."
