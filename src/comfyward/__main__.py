@@ -1,4 +1,4 @@
-"""`python -m comfyward`: the same as the command."""
+"""`python -m comfyward`, the same as the command `comfyward`."""
 
 from comfyward.cli.main import main
 

@@ -1,39 +1,39 @@
-"""Every error that comfyward raises on purpose.
+"""All errors that comfyward raises on purpose.
 
 ComfywardError                     code, status, hint, details
-├── InvalidRequest       400       the request's form is wrong
+├── InvalidRequest       400       the request is malformed
 │   ├── InvalidPath      400       a path in `files` that may not be written
 │   ├── InvalidUrl       400       a URL that may not be fetched
-│   ├── InvalidGraph     400       the graph cannot run; carries ComfyUI's node_errors
-│   ├── InvalidValue     400       a value that an input of a graph cannot have
-│   ├── InvalidPassword  400       one that is too short or too long
-│   ├── InvalidLabels    422       labels that a run cannot carry
-│   ├── MissingAsset     422       an asset named in a graph is absent, or another account's
-│   └── OutsideFile      416       a range that lies outside the file
-├── Unauthenticated      401       no key, or one that is not known
-├── Forbidden            403       a known key without the right
+│   ├── InvalidGraph     400       the graph cannot run; has ComfyUI's node_errors
+│   ├── InvalidValue     400       a value that is invalid for an input of a graph
+│   ├── InvalidPassword  400       a password that is too short or too long
+│   ├── InvalidLabels    422       labels that are invalid for a run
+│   ├── MissingAsset     422       an asset in a graph does not exist, or belongs to another account
+│   └── OutsideFile      416       a range outside of the file
+├── Unauthenticated      401       no key, or an unknown one
+├── Forbidden            403       a key without the permission
 ├── OutOfCredit          402       the account has used up its credit
-├── NotFound             404       absent, or another account's (the caller cannot tell which)
-│   └── BlobNotFound     404       no bytes of this digest that the caller may use
+├── NotFound             404       missing, or another account's (indistinguishable for the caller)
+│   └── BlobNotFound     404       no bytes with this digest that the caller may use
 ├── MethodNotAllowed     405       the path exists, but not for this method
-├── Conflict             409       the state does not allow it
-│   ├── StaleLease       409       a worker speaks for a lease it no longer holds
-│   └── DigestMismatch   409       bytes do not have the digest that was announced
+├── Conflict             409       not possible in the present state
+│   ├── StaleLease       409       a worker reports for a lease that it no longer holds
+│   └── DigestMismatch   409       the bytes do not have the expected digest
 ├── TooLarge             413       a body or file over its limit
 ├── UnknownAccelerator   422       no pool serves it and none is configured
-├── IdempotencyMismatch  422       a key used again with another body
-├── IdempotencyKeyUsed   422       a key used again where each may be used once
-├── OtherVersion         426       a worker and a server whose versions are too far apart
-├── QueueFull            429       the account has too many runs waiting
+├── IdempotencyMismatch  422       a key reused with a different body
+├── IdempotencyKeyUsed   422       a key reused where each may be used once
+├── OtherVersion         426       a worker and a server with incompatible versions
+├── QueueFull            429       the account has too many queued runs
 ├── FetchFailed          502       a file could not be fetched (ends a run with reason `download`)
 │   ├── FetchRefused     403       the guard refused the address
-│   └── HostBusy         503       the host asks to come again later (ends a run with reason `host_busy`)
+│   └── HostBusy         503       the host asks to retry later (ends a run with reason `host_busy`)
 ├── StorageFull          507       no space left for a file
-├── ComfyUIError         502       ComfyUI answered what it should not
+├── ComfyUIError         502       ComfyUI answered unexpectedly
 │   ├── ComfyUICrashed   502       its process ended
-│   ├── UnreadableAnswer 502       its answer cannot be understood, however often it is asked
-│   └── GraphRefused     400       its own validation said no
-├── Unavailable          503       the database is away; the same request may be sent again
+│   ├── UnreadableAnswer 502       its answer is malformed, and would be again
+│   └── GraphRefused     400       its own validation refused the graph
+├── Unavailable          503       the database cannot be reached; the request may be retried
 └── SetupFailed          500       ComfyUI or the server could not be set up
 """
 
@@ -45,9 +45,9 @@ MAX_TEXT_LENGTH = 1000
 
 
 class ComfywardError(Exception):
-    """Base of the tree. `code` is stable for machines, the message is one plain sentence, `hint` says what to do.
+    """The base class. `code` is stable for machines, the message is one sentence, `hint` says what to do.
 
-    What a caller sent is not sent back whole: each text is cut after MAX_TEXT_LENGTH characters.
+    Strings are cut after MAX_TEXT_LENGTH characters, so that a long input is not sent back in full.
     """
 
     code = "internal"
@@ -62,7 +62,7 @@ class ComfywardError(Exception):
 
 
 def shortened(value: Any) -> Any:
-    """A value with its long texts cut, wherever in it they stand."""
+    """A value with its long strings cut, also in nested dicts and lists."""
     match value:
         case str() if len(value) > MAX_TEXT_LENGTH:
             return f"{value[:MAX_TEXT_LENGTH]}… ({len(value)} characters)"
@@ -126,7 +126,7 @@ class OutOfCredit(ComfywardError):
 class Unauthenticated(ComfywardError):
     code = "unauthenticated"
     status = 401
-    hint = "Send your API key as 'Authorization: Bearer KEY'; make one with 'comfyward keys create NAME'."
+    hint = "Send your API key as 'Authorization: Bearer KEY'; create one with 'comfyward keys create NAME'."
 
 
 class Forbidden(ComfywardError):
@@ -181,7 +181,7 @@ class IdempotencyMismatch(ComfywardError):
 class IdempotencyKeyUsed(ComfywardError):
     code = "idempotency_key_reuse"
     status = 422
-    hint = "The first request with this key made a run: look for it in your list. Use a new key for a new run."
+    hint = "The first request with this key created a run: find it in your list, or use a new key for a new run."
 
 
 class OtherVersion(ComfywardError):
@@ -192,7 +192,7 @@ class OtherVersion(ComfywardError):
 class QueueFull(ComfywardError):
     code = "queue_full"
     status = 429
-    hint = "Wait until some of your runs are over."
+    hint = "Wait until some of your runs have finished."
 
 
 class FetchFailed(ComfywardError):
@@ -209,7 +209,7 @@ class FetchRefused(FetchFailed):
 class HostBusy(FetchFailed):
     code = "host_busy"
     status = 503
-    hint = "The host limits how often it may be asked: try again later, or upload the file once and name it."
+    hint = "The host limits its request rate: retry later, or upload the file once and use it by name."
 
 
 class StorageFull(ComfywardError):
@@ -239,7 +239,7 @@ class GraphRefused(ComfyUIError):
 class Unavailable(ComfywardError):
     code = "unavailable"
     status = 503
-    hint = "Try again in a few seconds; with an Idempotency-Key nothing happens twice."
+    hint = "Retry in a few seconds; with an Idempotency-Key nothing happens twice."
 
 
 class SetupFailed(ComfywardError):

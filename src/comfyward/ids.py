@@ -10,7 +10,7 @@ import secrets
 import uuid
 from collections.abc import Sequence
 
-# nanoid's own alphabet: 64 URL-safe characters, so a byte modulo 64 is unbiased.
+# nanoid's alphabet: 64 URL-safe characters, so that a byte modulo 64 is unbiased.
 _ALPHABET = b"useandom-26T198340PX75pxJACKVERYMINDBUSHWOLF_GQZbfghjklqvwyzrict"
 _TABLE = bytes(_ALPHABET[byte & 63] for byte in range(256))
 
@@ -23,7 +23,7 @@ def new_id() -> str:
 
 
 def is_id(text: str) -> bool:
-    """Whether text has the form of a run's or a workflow's id."""
+    """True if the text has the form of a run's or workflow's id."""
     return len(text) == 21 and set(text.encode()) <= set(_ALPHABET)
 
 
@@ -33,7 +33,7 @@ def new_uuid() -> str:
 
 
 def new_api_key() -> str:
-    """A new API key; only its hash is stored."""
+    """A new API key, of which only the hash is stored."""
     return KEY_PREFIX + secrets.token_urlsafe(32)
 
 
@@ -43,14 +43,14 @@ def new_secret() -> str:
 
 
 def new_webhook_secret() -> str:
-    """A signing secret in the form of Standard Webhooks: whsec_ and 24 random bytes in base64."""
+    """A signing secret in the format of Standard Webhooks: whsec_ and 24 random bytes in base64."""
     return "whsec_" + base64.b64encode(os.urandom(24)).decode("ascii")
 
 
 def sign_webhook(secrets: Sequence[str], message_id: str, timestamp_s: int, body: bytes) -> dict[str, str]:
-    """The three headers by which a receiver can tell that a message is ours and fresh (Standard Webhooks).
+    """The three headers that let a receiver verify the origin and age of a message (Standard Webhooks).
 
-    There is a signature for each secret: two while a receiver changes over from one to the other.
+    They have a signature for each secret: two while a receiver switches to a new one.
     """
     content = f"{message_id}.{timestamp_s}.".encode() + body
     keys = [base64.b64decode(secret.removeprefix("whsec_")) for secret in secrets]
@@ -63,15 +63,15 @@ def sign_webhook(secrets: Sequence[str], message_id: str, timestamp_s: int, body
 
 
 def hash_secret(secret: str) -> str:
-    """The SHA-256 of a high-entropy secret, as stored (random keys need no slow hash)."""
+    """The SHA-256 of a random secret, as it is stored (random keys need no slow hash)."""
     return hashlib.sha256(secret.encode("utf-8")).hexdigest()
 
 
 def is_digest(text: str) -> bool:
-    """Whether text is a lower-case 256-bit digest in hex (blake3 or sha256)."""
+    """True if the text is a 256-bit digest (blake3 or sha256) in lower-case hex."""
     return len(text) == 64 and all(character in "0123456789abcdef" for character in text)
 
 
-def number_of(name: str) -> int:
-    """A name as the signed 64-bit number that PostgreSQL's advisory locks are called by."""
+def advisory_lock_id(name: str) -> int:
+    """The signed 64-bit number that identifies a named lock in PostgreSQL."""
     return int.from_bytes(hashlib.sha256(f"comfyward {name}".encode()).digest()[:8], "big", signed=True)

@@ -1,6 +1,6 @@
-"""JSON as Python writes it, and so ComfyUI and its clients: with NaN and Infinity, and with halves of letters.
+"""Reads JSON as Python, and so ComfyUI and its clients, write it: with NaN, Infinity and lone surrogates.
 
-Strict readers refuse these, and clients must never see them. They are read here into values that every JSON can hold.
+Strict readers refuse these, and clients must never see them. They are replaced by values that are valid in any JSON.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 
 def read_answer(data: bytes | str) -> Any:
-    """What ComfyUI says: a number that JSON does not have becomes null, as browsers write it. Raises NOT_JSON."""
+    """An answer of ComfyUI: NaN and Infinity become None, as in browsers. Raises one of NOT_JSON."""
     return _read(data, lambda number: None)
 
 
 def read_request(data: bytes | str) -> Any:
-    """What a client sends: such a number becomes its name, which ComfyUI reads as the number. Raises NOT_JSON."""
+    """A request of a client: NaN and Infinity become their names, which ComfyUI parses. Raises one of NOT_JSON."""
     return _read(data, _name_of)
 
 
-def _read(data: bytes | str, instead: Callable[[float], Any]) -> Any:
+def _read(data: bytes | str, replace: Callable[[float], Any]) -> Any:
     try:
         return msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -34,23 +34,23 @@ def _read(data: bytes | str, instead: Callable[[float], Any]) -> Any:
 
     def number(digits: str) -> Any:
         value = float(digits)
-        return value if math.isfinite(value) else instead(value)
+        return value if math.isfinite(value) else replace(value)
 
     try:
-        return _whole(json.loads(text, parse_float=number, parse_constant=number))
+        return _encodable(json.loads(text, parse_float=number, parse_constant=number))
     except json.JSONDecodeError:
-        raise strict from None  # it says where
+        raise strict from None  # its message has the position
 
 
-def _whole(value: Any) -> Any:
-    """The value with every text one that can be written."""
+def _encodable(value: Any) -> Any:
+    """The value with lone surrogates replaced, so that all of its strings can be encoded."""
     match value:
         case str():
             return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         case list():
-            return [_whole(item) for item in value]
+            return [_encodable(item) for item in value]
         case dict():
-            return {_whole(key): _whole(item) for key, item in value.items()}
+            return {_encodable(key): _encodable(item) for key, item in value.items()}
         case _:
             return value
 

@@ -81,7 +81,7 @@ def test_bytes_that_the_server_has_are_not_sent_again(
     large.write_bytes(os.urandom(3 << 20))
     with Client(real.url, client.key) as comfyward:
         comfyward.upload("/input/first.bin", large)
-        monkeypatch.setattr("comfyward.client._pieces", sent)
+        monkeypatch.setattr("comfyward.client.asynchronous._chunks", sent)
         comfyward.upload("/input/second.bin", large)
 
     paths = {file["path"]: file["digest"] for file in client.http.get("/api/v1/files").json()}
@@ -104,7 +104,7 @@ def test_failures_are_errors_with_a_reason(real: Stack, client: PlainClient) -> 
 
 
 def test_a_server_that_is_not_there_is_said_to_be_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("comfyward.client.FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("comfyward.client.transport.FIRST_PAUSE_S", 0.001)
     with Client(f"http://127.0.0.1:{free_port()}", "cw_x") as comfyward, pytest.raises(Unreachable):
         comfyward.find()
 

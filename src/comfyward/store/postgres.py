@@ -21,7 +21,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError, OperationalError
 
 from comfyward.errors import InvalidRequest, SetupFailed, Unavailable
-from comfyward.ids import number_of
+from comfyward.ids import advisory_lock_id
 from comfyward.store import revision
 from comfyward.store.db import Database
 from comfyward.store.statement import run_whole
@@ -38,7 +38,7 @@ WRITERS = 2  # with more, each commit is shared by fewer writes; with one, a slo
 SPARE_CONNECTIONS = 2  # beside those for operations: leadership, and startup or checks
 # Two shared transactions can deadlock; PostgreSQL checks for deadlocks only after a second.
 LOCK_TIMEOUT_MS = 150
-UPGRADING = number_of("upgrading")
+UPGRADING = advisory_lock_id("upgrading")
 # TCP gives up on a vanished host after minutes; a failover should take seconds.
 CONNECT_ARGUMENTS = {
     "connect_timeout": 5,
@@ -282,7 +282,7 @@ class _Leadership:
             if name in self._held:
                 self._conn.execute(text("SELECT 1"))
                 return True
-            taken = self._conn.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": number_of(name)})
+            taken = self._conn.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": advisory_lock_id(name)})
         except DBAPIError:
             self._drop()
             return False

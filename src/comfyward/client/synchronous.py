@@ -1,0 +1,87 @@
+"""The synchronous client."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from comfyward.client.asynchronous import AsyncClient
+from comfyward.client.records import Event, Progress, Run
+from comfyward.client.transport import DEFAULT_URL
+
+
+class Client:
+    """A client for synchronous code: an AsyncClient on an event loop in a thread. Same methods, same errors."""
+
+    def __init__(self, url: str = DEFAULT_URL, api_key: str | None = None) -> None:
+        self._stack = contextlib.ExitStack()
+        self._portal: BlockingPortal = self._stack.enter_context(start_blocking_portal())
+        self._client = AsyncClient(url, api_key)
+        self._stack.callback(self._portal.call, self._client.close)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def submit(self, prompt: Mapping[str, Any] | None = None, **request: Any) -> Run:
+        return self._portal.call(lambda: self._client.submit(prompt, **request))
+
+    def run(self, prompt: Mapping[str, Any] | None = None, **request: Any) -> Run:
+        return self._portal.call(lambda: self._client.run(prompt, **request))
+
+    def get(self, run_id: str) -> Run:
+        return self._portal.call(self._client.get, run_id)
+
+    def wait(self, run_id: str, timeout_s: float | None = None) -> Run:
+        return self._portal.call(self._client.wait, run_id, timeout_s)
+
+    def find(self, **filters: Any) -> list[Run]:
+        return self._portal.call(lambda: self._client.find(**filters))
+
+    def cancel(self, run_id: str) -> Run:
+        return self._portal.call(self._client.cancel, run_id)
+
+    def retry(self, run_id: str, *, idempotency_key: str | None = None) -> Run:
+        return self._portal.call(lambda: self._client.retry(run_id, idempotency_key=idempotency_key))
+
+    def delete(self, run_id: str) -> None:
+        self._portal.call(self._client.delete, run_id)
+
+    def log(self, run_id: str) -> str:
+        return self._portal.call(self._client.log, run_id)
+
+    def follow(self, run_id: str) -> Iterator[Event]:
+        events = self._client.follow(run_id)
+
+        async def following() -> Event | None:
+            return await anext(events, None)
+
+        try:
+            while (event := self._portal.call(following)) is not None:
+                yield event
+        finally:
+            self._portal.call(events.aclose)
+
+    def upload(self, path: str, source: Path) -> None:
+        self._portal.call(self._client.upload, path, source)
+
+    def download(self, run: Run, folder: Path, progress: Progress = lambda name, done, total: None) -> list[Path]:
+        return self._portal.call(self._client.download, run, folder, progress)
+
+    def workflows(self) -> list[dict[str, Any]]:
+        return self._portal.call(self._client.workflows)
+
+    def accelerators(self) -> list[dict[str, Any]]:
+        return self._portal.call(self._client.accelerators)
