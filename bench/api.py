@@ -1,7 +1,7 @@
-"""How many submissions (16 KB graph, durable) and status reads one server takes, on SQLite, from another process.
+"""Submissions (16 KB graph, durable) and status reads per second of one server on SQLite, from another process.
 
-Beside it, under the same load generator: a server that decodes the body, or sends an answer of the same size, and does
-nothing else. `python bench/api.py [SECONDS]`
+For comparison, under the same load: a server that only decodes the body, or sends an answer of the same size.
+`python bench/api.py [SECONDS]`
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listener])
 
 @contextlib.contextmanager
 def empty_server(answer_bytes: int) -> Iterator[str]:
-    """Its socket listens from the start: whoever comes early waits in it."""
+    """The URL of the server for comparison. Its socket listens before it has started, so that no request is refused."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         command = [sys.executable, "-c", EMPTY_SERVER, str(listener.fileno()), str(answer_bytes)]
         with subprocess.Popen(command, pass_fds=[listener.fileno()]) as process:
@@ -56,7 +56,7 @@ def empty_server(answer_bytes: int) -> Iterator[str]:
 
 
 def graph() -> dict[str, Any]:
-    """About 16 KB of graph: texts as long as prompts are."""
+    """A graph of about 16 KB, with strings as long as those of prompts."""
     text = "a lighthouse at night, " * 10
     count = GRAPH_BYTES // (len(text) + 80)
     nodes = {str(index): node("CLIPTextEncode", clip=["c", 0], text=f"{index} {text}") for index in range(count)}
@@ -64,7 +64,7 @@ def graph() -> dict[str, Any]:
 
 
 async def load(session: aiohttp.ClientSession, seconds: float, call: Any) -> tuple[float, list[float]]:
-    """(calls a second, the time of each) with CONNECTIONS callers."""
+    """(calls per second, the seconds of each call) with CONNECTIONS concurrent callers."""
     times: list[float] = []
     ends_at = time.perf_counter() + seconds
 
@@ -110,7 +110,7 @@ async def measure(url: str, client: Client, seconds: float) -> None:
 
 
 async def reference(prompt: dict[str, Any], answer_bytes: int, seconds: float) -> tuple[float, float]:
-    """(submits, reads) a second of the server that does nothing."""
+    """(submissions, reads) per second of the server for comparison."""
 
     async def submit(session: aiohttp.ClientSession) -> None:
         async with session.post("/submit", json=prompt) as answer:
@@ -127,7 +127,7 @@ async def reference(prompt: dict[str, Any], answer_bytes: int, seconds: float) -
 
 def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
-    # No workers: only the API and the database are measured.
+    # Without workers, only the API and the database are measured.
     with started(fleet="none", accelerators="CPU") as stack:
         asyncio.run(measure(stack.url, stack.client(), seconds))
 

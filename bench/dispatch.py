@@ -1,12 +1,12 @@
-"""Hand-outs: simulated workers long-poll real servers, and runs are submitted at a steady rate.
+"""Assignment of runs: simulated workers long-poll real servers, and runs are submitted at a steady rate.
 
     python -m bench.dispatch                            # SQLite, one server, 1,000 workers
     python -m bench.dispatch --servers 2                # PostgreSQL (Debian's, started here), two servers
     python -m bench.dispatch --workers 200 --rate 100
 
-A simulated worker says hello, asks for a run, reports its start and its end at once, and asks again: no ComfyUI. Prints
-the runs per second that were finished, how long it took from a run's submission until a worker had it, and what the
-servers cost while nothing happens.
+A simulated worker registers, asks for a run, reports its start and its end immediately, and asks again, without
+ComfyUI. Prints the finished runs per second, the time from a run's submission to its assignment, and the CPU use of the
+servers while all workers wait.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ WAIT_S = 25.0
 
 
 class SimulatedWorker:
-    """The wire of a worker, without what works behind it."""
+    """A worker's side of the protocol, without a worker."""
 
     def __init__(self, number: int, url: str, session: aiohttp.ClientSession, taken: dict[str, float]) -> None:
         self._id, self._url, self._session, self._taken = f"sim-{number}", url, session, taken
@@ -83,7 +83,7 @@ async def measure(stacks: list[Stack], token: str, key: str, workers: int, rate:
             asyncio.create_task(SimulatedWorker(number, urls[number % len(urls)], session, taken).run())
             for number in range(workers)
         ]
-        await asyncio.sleep(10)  # until all wait
+        await asyncio.sleep(10)  # until all of them wait
         idle = await cpu_share(stacks)
         began = time.perf_counter()
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}) as client:
@@ -111,7 +111,7 @@ async def measure(stacks: list[Stack], token: str, key: str, workers: int, rate:
 async def submit_steadily(
     client: aiohttp.ClientSession, urls: list[str], rate: float, seconds: float, submitted: dict[str, float]
 ) -> None:
-    """SUBMITTERS keep the rate while the servers can; the clock of a run starts when its submission was answered."""
+    """Submits at the rate if the servers can take it; `submitted` gets the time at which each run was accepted."""
     body = msgspec.json.encode({"prompt": {"1": {"class_type": "Any", "inputs": {}}}, "accelerator": "L4"})
     began, count = time.perf_counter(), 0
 
@@ -131,7 +131,7 @@ async def submit_steadily(
 
 
 async def cpu_share(stacks: list[Stack]) -> float:
-    """Of one core, by all servers together, while every worker waits."""
+    """The share of one core that all servers together use while every worker waits."""
     before = sum(cpu_s(stack) for stack in stacks)
     await asyncio.sleep(IDLE_S)
     return (sum(cpu_s(stack) for stack in stacks) - before) / IDLE_S

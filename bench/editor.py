@@ -1,8 +1,8 @@
-"""What opening ComfyUI's editor costs a browser: `python -m bench.editor`.
+"""Cost of opening ComfyUI's editor in a browser: `python -m bench.editor`.
 
-Starts a server with the real ComfyUI and opens a workflow in Chromium with an empty cache, then a second workflow in
-the same browser; then the same over a line of 10 Mb/s. Beside each: bytes over the wire, requests, the time until the
-first node is drawn, and how long of it the page's main thread computed, whatever else the machine had to do.
+Starts a server with the real ComfyUI, opens a workflow in Chromium with an empty cache, then a second one in the same
+browser, and repeats both over a connection of 10 Mb/s. Prints the bytes over the wire, the requests, the time until the
+first node is drawn, and the CPU time of the page's main thread, which does not depend on the load of the machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ IS_LOADED = "() => document.body.dataset.loaded === 'true'"
 
 @dataclass(frozen=True)
 class Opened:
-    """One opening of the editor, until the first node is drawn; bytes are those over the wire, with their headers."""
+    """One opening of the editor until the first node is drawn; `bytes` are over the wire, with headers."""
 
     bytes: int
     requests: int
@@ -36,7 +36,7 @@ class Opened:
 
 
 def open_editor(page: Page, url: str, bytes_per_s: float = -1) -> Opened:
-    """Opens an editor's page; `bytes_per_s` is the speed of the line."""
+    """Opens an editor's page; `bytes_per_s` limits the connection, -1 does not."""
     session = page.context.new_cdp_session(page)
     session.send("Network.enable")
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
@@ -57,7 +57,7 @@ def open_editor(page: Page, url: str, bytes_per_s: float = -1) -> Opened:
 
 
 def computed_by(session: CDPSession) -> float:
-    """Seconds that the page's main thread has computed."""
+    """The CPU time of the page's main thread in seconds."""
     metrics = session.send("Performance.getMetrics")["metrics"]
     return float(next(metric["value"] for metric in metrics if metric["name"] == "ThreadTime"))
 

@@ -1,7 +1,7 @@
-"""What comfyward adds to a warm trivial run: submit -> result visible, beside the same ComfyUI driven directly.
+"""Latency that comfyward adds to a warm trivial run, from submission to visible result, over ComfyUI used directly.
 
-All kinds are interleaved in one session against one ComfyUI process: ComfyUI itself, and each of comfyward's APIs in
-the way that its own clients wait (v1: one held request; v2: the event stream; ComfyUI's own: websocket, then history).
+Runs of all kinds alternate, against one ComfyUI process: ComfyUI itself, and each of comfyward's APIs, waiting as its
+clients do (v1: one long request; v2: the event stream; ComfyUI's own: the websocket, then the history).
 `python bench/overhead.py [RUNS]`
 """
 
@@ -28,7 +28,7 @@ Run = Callable[[dict], Awaitable[None]]
 
 
 def own_api(session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse, base: str, client_id: str) -> Run:
-    """A run over ComfyUI's own API: of ComfyUI itself, or of comfyward."""
+    """Runs over ComfyUI's own API, of ComfyUI itself or of comfyward."""
 
     async def run(graph: dict) -> None:
         prompt_id = str(uuid.uuid4())
@@ -62,7 +62,7 @@ def v2(session: aiohttp.ClientSession) -> Run:
         async with session.post("/api/v2/jobs", json={"workflow": graph}) as answer:
             events = (await answer.json())["urls"]["events"]
         names = []
-        async with session.get(events) as stream:  # to its end; the outputs are in it
+        async with session.get(events) as stream:  # up to its end; it includes the outputs
             async for line in stream.content:
                 if line.startswith(b"event: "):
                     names.append(line)
@@ -96,7 +96,7 @@ async def measure(stack: Stack, client: Client, runs: int) -> None:
                 await run(graph)
                 if number >= WARM_UP:
                     times[name].append(time.perf_counter() - began)
-                if name == "bare":  # its file would be taken for an output of the next run
+                if name == "bare":  # its file would become an output of the next run
                     for path in filter(Path.is_file, leftovers.iterdir()):
                         path.unlink()
     figures = {name: quantiles(values) for name, values in times.items()}

@@ -1,7 +1,7 @@
-"""Weight and server time of each page of the website: `python -m bench.pages`.
+"""Size and server time of each page of the website: `python -m bench.pages`.
 
-Starts a server with the fake ComfyUI, fills it with 2,000 runs of 20 workflows, and asks for each page as a browser
-would that has nothing yet. Beside each page: what an empty answer of the same server takes (`/healthz`).
+Starts a server with the fake ComfyUI, fills it with 2,000 runs of 20 workflows, and requests each page like a browser
+with an empty cache. Times are compared with an empty answer of the same server (`/healthz`).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def median_ms(visitor: httpx2.Client, path: str) -> float:
 
 
 def weight(visitor: httpx2.Client, path: str) -> tuple[int, int, int]:
-    """(bytes of the page, bytes with its scripts and styles, requests), as they are sent: packed."""
+    """(bytes of the page, bytes including its scripts and styles, requests); bytes are compressed, as sent."""
     html, text = sent(visitor, path)
     files = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', text))
     return html, html + sum(sent(visitor, file)[0] for file in files), 1 + len(files)
@@ -89,8 +89,8 @@ def weight(visitor: httpx2.Client, path: str) -> tuple[int, int, int]:
 
 def sent(visitor: httpx2.Client, path: str) -> tuple[int, str]:
     with visitor.stream("GET", path, headers={"Accept-Encoding": "gzip"}) as answer:
-        packed = b"".join(answer.iter_raw())
-    return len(packed), visitor.get(path).text
+        body = b"".join(answer.iter_raw())
+    return len(body), visitor.get(path).text
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""How long the GPU is idle between queued runs that each need 1 s of download and 1 s of upload.
+"""Idle time of the GPU between queued runs that each need 1 s of download and 1 s of upload.
 
-Each run brings a file of its own from a slow server on loopback (1 s), executes for about 1 s, and leaves a file that
-goes to the server through a slow line (1 s). Beside it: what the same runs would leave idle one after another.
+Each run brings its own file from a slow server on loopback (1 s), executes for about 1 s, and creates a file that is
+sent to the server over a slow connection (1 s). For comparison: the idle time of the same runs one after another.
 GPU idle = 1 - (execution time) / (first start to last end of execution). `python bench/pipeline.py [RUNS]`
 """
 
@@ -34,7 +34,7 @@ OUTPUT_BYTES = 4 << 20
 
 
 class SlowFiles(http.server.BaseHTTPRequestHandler):
-    """Answers any path with 1 MB that takes a second."""
+    """Answers any path with 1 MB within a second."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -50,17 +50,17 @@ class SlowFiles(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def slow_line(target_port: int) -> Iterator[int]:
-    """A port that passes connections on; what goes up through one takes a second for OUTPUT_BYTES."""
+    """A port that forwards connections; an upload of OUTPUT_BYTES through it takes UPLOAD_S."""
     loop, port = asyncio.new_event_loop(), free_port()
 
-    async def passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", target_port)
 
         async def relay(source: asyncio.StreamReader, sink: asyncio.StreamWriter, bytes_per_s: float) -> None:
             while data := await source.read(1 << 16):
                 sink.write(data)
                 await sink.drain()
-                if len(data) > 8192:  # messages are short; a file is not
+                if len(data) > 8192:  # a file, not a message
                     await asyncio.sleep(len(data) / bytes_per_s)
             sink.close()
 
@@ -69,7 +69,7 @@ def slow_line(target_port: int) -> Iterator[int]:
 
     def serve() -> None:
         asyncio.set_event_loop(loop)
-        loop.run_until_complete(asyncio.start_server(passed_on, "127.0.0.1", port))
+        loop.run_until_complete(asyncio.start_server(forward, "127.0.0.1", port))
         loop.run_forever()
 
     threading.Thread(target=serve, daemon=True).start()
@@ -79,7 +79,7 @@ def slow_line(target_port: int) -> Iterator[int]:
 
 @contextlib.contextmanager
 def worker(stack: Stack, port: int) -> Iterator[None]:
-    """A worker that reaches the server through the slow line."""
+    """A worker that reaches the server over the slow connection."""
     token = stack.cli("tokens", "create", "bench").strip()
     environment = {**os.environ, **{f"COMFYWARD_{name.upper()}": value for name, value in stack.settings.items()}}
     command = [sys.executable, "-m", "comfyward", "worker", "--server", f"http://127.0.0.1:{port}", "--token", token]
@@ -92,7 +92,7 @@ def worker(stack: Stack, port: int) -> Iterator[None]:
 
 
 def graph(number: int) -> dict:
-    """One second of steps that no cache can answer, and 4 MB of output."""
+    """One second of steps that are never cached, and OUTPUT_BYTES of output."""
     return {
         "steps": node("TestSteps", steps=20 + number % 2),
         "save": node("TestBytes", images=["steps", 0], size=OUTPUT_BYTES),

@@ -1,11 +1,11 @@
-"""Placement, simulated: a trace of runs on a fleet, hour by hour in seconds, without I/O.
+"""Simulates placement: a trace of runs on a fleet, hours in seconds, without I/O.
 
     python -m bench.placement                       # 20,000 runs of 20 accounts on 16 workers, five models
     python -m bench.placement --runs 1000000 --workers 2000 --accounts 500
-    python -m bench.placement --trace runs.jsonl    # {"at_s", "account", "model", "run_s"} a line, as recorded
+    python -m bench.placement --trace runs.jsonl    # a recorded trace: {"at_s", "account", "model", "run_s"} per line
 
-Compares what the server does (`match`, with its turns and its affinity) with first come first served, a random choice
-among the waiting runs, and a bound that nobody can reach: no model is ever loaded twice by any worker.
+Compares the server's policy (`match`, with turns and affinity) with first come first served, a random choice among the
+waiting runs, and an unreachable bound: loading a model takes no time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import random
 import statistics
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,11 +29,9 @@ from comfyward.store.runs import TURN
 LOOKAHEAD = 200
 RULES = Rules(affinity_wait_ms=2_000, pass_ms=120_000)
 LOAD_S = 12.0  # a checkpoint of some GB from disk to GPU
-MOST_ASKING = 64
-KEPT_MODELS = 1  # that fit on one GPU beside each other
+MAX_ASKING = 64
+MODELS_PER_GPU = 1
 POOL, ENVIRONMENT = "L4", "default"
-
-_passed: dict[str, SkippedSince] = {}
 
 
 @dataclass(frozen=True)
@@ -46,20 +44,20 @@ class TraceRun:
 
 @dataclass
 class Gpu:
-    """A worker, with the models that its GPU holds, the newest last."""
+    """A worker; `warm` are the models loaded on its GPU, newest last."""
 
     name: str
-    warm: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_MODELS))
+    warm: deque[str] = field(default_factory=lambda: deque(maxlen=MODELS_PER_GPU))
     busy_s: float = 0.0
     loads: int = 0
     free_at_s: float = 0.0
 
     def take(self, run: TraceRun, now_s: float, holders: Holders, *, loads_free: bool) -> float:
-        """When it will be done with a run that it begins now."""
+        """Starts a run and returns the time at which it will be done."""
         cold = run.model not in self.warm
         if cold:
             self.loads += 1
-            if len(self.warm) == KEPT_MODELS:
+            if len(self.warm) == MODELS_PER_GPU:
                 del holders[self.warm[0]][self.name]
             self.warm.append(run.model)
             holders[run.model][self.name] = self
@@ -68,11 +66,11 @@ class Gpu:
         return self.free_at_s
 
 
-Holders = dict[str, dict[str, Gpu]]  # workers by the model that they hold, and their name
+Holders = dict[str, dict[str, Gpu]]  # model -> name -> worker that has it loaded
 
 
 class Queue:
-    """What waits, in the order of its policy."""
+    """The waiting runs, ordered by their turns."""
 
     def __init__(self) -> None:
         self.turns: dict[str, int] = {}
@@ -86,12 +84,12 @@ class Queue:
         self.waiting[run.account].append((turn, index))
         self.length += 1
 
-    def heads(self, most: int) -> list[tuple[int, int]]:
-        """The first of the queue, as its index gives them."""
+    def heads(self, limit: int) -> list[tuple[int, int]]:
+        """The first (turn, index) of the queue."""
         fronts = [(runs[0], account, 0) for account, runs in self.waiting.items() if runs]
         heapq.heapify(fronts)
         found = []
-        while fronts and len(found) < most:
+        while fronts and len(found) < limit:
             head, account, place = heapq.heappop(fronts)
             found.append(head)
             if place + 1 < len(self.waiting[account]):
@@ -106,7 +104,7 @@ class Queue:
 
 @dataclass
 class Result:
-    """Waiting times in seconds by account, and what the fleet did."""
+    """The waiting times in seconds by account, and the fleet's totals."""
 
     waits: dict[str, list[float]]
     loads: int
@@ -125,40 +123,39 @@ class Result:
         return every[min(len(every) - 1, int(share * len(every)))]
 
     def worst_account(self) -> float:
-        """The longest mean wait of an account, beside the mean of all."""
+        """The longest mean wait of an account, relative to the mean of all runs."""
         means = [statistics.fmean(waits) for waits in self.waits.values()]
         overall = statistics.fmean(wait for waits in self.waits.values() for wait in waits)
         return max(means) / overall if overall else 1.0
 
 
-# (waiting heads, free workers, who holds which model, trace, now) -> pairs of worker and (turn, index)
+# (heads of the queue, free workers, holders of models, trace, now) -> pairs of worker and (turn, index)
 Policy = Callable[[list[tuple[int, int]], list[Gpu], Holders, list[TraceRun], float], list[tuple[Gpu, tuple[int, int]]]]
 
 
-def ours(
-    heads: list[tuple[int, int]], free: list[Gpu], holders: Holders, trace: list[TraceRun], now_s: float
-) -> list[tuple[Gpu, tuple[int, int]]]:
-    now_ms = int(now_s * 1000)
-    waiting = [
-        WaitingRun(
-            str(index),
-            POOL,
-            ENVIRONMENT,
-            int(trace[index].at_s * 1000),
-            frozenset({trace[index].model}),
-            turn=turn,
-        )
-        for turn, index in heads
-    ]
-    by_name, by_index = {gpu.name: gpu for gpu in free}, {str(index): (turn, index) for turn, index in heads}
-    asking = [Worker(gpu.name, POOL, ENVIRONMENT, True, frozenset(gpu.warm)) for gpu in free[:MOST_ASKING]]
-    # Workers that hold the same are alike to placement: one for each model stands for all.
-    standing_for = [next(iter(gpus.values())) for gpus in holders.values() if gpus]
-    others = [Worker(gpu.name, POOL, ENVIRONMENT, False, frozenset(gpu.warm)) for gpu in standing_for]
-    found = match(asking, in_order(waiting, now_ms, 0), others, now_ms, RULES, _passed)
-    _passed.clear()
-    _passed.update(found.passed)
-    return [(by_name[worker.id], by_index[run.id]) for worker, run in found.pairs]
+class Ours:
+    """The server's policy."""
+
+    def __init__(self) -> None:
+        self._skipped: Mapping[str, SkippedSince] = {}
+
+    def __call__(
+        self, heads: list[tuple[int, int]], free: list[Gpu], holders: Holders, trace: list[TraceRun], now_s: float
+    ) -> list[tuple[Gpu, tuple[int, int]]]:
+        now_ms = int(now_s * 1000)
+        waiting = [_waiting_run(trace[index], str(index), turn) for turn, index in heads]
+        by_name, by_index = {gpu.name: gpu for gpu in free}, {str(index): (turn, index) for turn, index in heads}
+        asking = [Worker(gpu.name, POOL, ENVIRONMENT, True, frozenset(gpu.warm)) for gpu in free[:MAX_ASKING]]
+        # Workers with the same models are equal for placement, so one for each model is enough.
+        representatives = [next(iter(gpus.values())) for gpus in holders.values() if gpus]
+        others = [Worker(gpu.name, POOL, ENVIRONMENT, False, frozenset(gpu.warm)) for gpu in representatives]
+        found = match(asking, in_order(waiting, now_ms, 0), others, now_ms, RULES, self._skipped)
+        self._skipped = found.skipped
+        return [(by_name[worker.id], by_index[run.id]) for worker, run in found.pairs]
+
+
+def _waiting_run(run: TraceRun, run_id: str, turn: int) -> WaitingRun:
+    return WaitingRun(run_id, POOL, ENVIRONMENT, int(run.at_s * 1000), frozenset({run.model}), turn=turn)
 
 
 def first_come(
@@ -175,7 +172,7 @@ def at_random(
 
 
 def simulate(trace: list[TraceRun], workers: int, policy: Policy, *, loads_free: bool = False) -> Result:
-    """Plays a trace through. Workers ask when they are free; a round is made at each arrival, end, and second."""
+    """Plays a trace. Free workers ask for runs, and are matched at each arrival, each end, and each second."""
     began = time.perf_counter()
     gpus = [Gpu(f"w{number}") for number in range(workers)]
     free, queue = dict.fromkeys(gpu.name for gpu in gpus), Queue()
@@ -208,12 +205,12 @@ def _next(trace: list[TraceRun], arrived: int, ends: list[tuple[float, str]], no
     times = [trace[arrived].at_s] if arrived < len(trace) else []
     times += [ends[0][0]] if ends else []
     if passes:
-        times.append(now_s + 1.0)  # a worker passed runs over: it looks again
+        times.append(now_s + 1.0)  # a worker has skipped runs, and asks again
     return max(now_s, min(times)) if times else math.inf
 
 
 def synthetic(runs: int, accounts: int, models: int, workers: int, load: float, seed: int) -> list[TraceRun]:
-    """Bursts of accounts of unlike size, each with a favourite model; `load` is how busy the fleet would be, warm."""
+    """Bursts from accounts of different sizes, each with a favourite model; `load` is the fleet's, if always warm."""
     draw = random.Random(seed)
     sizes = [1 / (rank + 1) ** 0.8 for rank in range(accounts)]
     mean_s = 8.0
@@ -252,7 +249,7 @@ def main() -> None:
     else:
         trace = synthetic(args.runs, args.accounts, args.models, args.workers, args.load, args.seed)
     policies: dict[str, tuple[Policy, bool]] = {
-        "ours": (ours, False),
+        "ours": (Ours(), False),
         "first-come": (first_come, False),
         "random": (at_random, False),
         "bound": (first_come, True),

@@ -1,15 +1,16 @@
-"""What each operation on runs costs while the tables grow.
+"""Time of each operation on runs while the tables grow.
 
     python -m bench.rows                          # SQLite, 10^4 and 10^5 runs
     python -m bench.rows --sizes 10000 1000000 --database postgresql      # Debian's, started here
 
-The tables are filled with runs that are over (of 50 accounts, a prompt of 2 KB each) and 1,000 that wait, then each
-operation is timed on its own: medians in milliseconds. What grows with the rows shows.
+The tables are filled with finished runs (of 50 accounts, with prompts of 2 KB) and 1,000 queued ones. Prints the median
+of each operation in milliseconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import statistics
 import sys
@@ -22,8 +23,6 @@ from typing import Any
 from sqlalchemy import Connection, insert, text
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-
-import asyncio
 
 from bench.stack import report
 from comfyward.runs.run import Api, State
@@ -42,7 +41,7 @@ DAY_MS = 24 * 3600 * 1000
 
 
 class Tables:
-    """A database that is filled up, and the operations that are timed on it."""
+    """A database that is filled in steps, and the operations that are timed."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -76,7 +75,7 @@ class Tables:
             "queue lengths": _median(lambda: self._read(queue.lengths)),
             "purge, nothing due": _median(lambda: self._write(runs.purge, deleted_before=1, finished_before=1)),
         }
-        self._write(_forget_unfinished)
+        self._write(_delete_unfinished)
         return found
 
     def _submit(self, number: int) -> str:
@@ -140,56 +139,56 @@ def _new_run(account_id: str, workflow_id: str) -> NewRun:
 
 
 def _add_finished(conn: Connection, owners: list[tuple[str, str]], numbers: range) -> None:
-    now = now_ms()
-    rows, told = [], []
-    for number in numbers:
-        account_id, workflow_id = owners[number % len(owners)]
-        at = now - 30 * DAY_MS + number
-        failed = number % 20 == 0
-        run_id = f"run-{number:016d}"
-        rows.append(
-            {
-                "id": run_id,
-                "account_id": account_id,
-                "workflow_id": workflow_id,
-                "prompt_id": run_id,
-                "submitted_via": "icu",
-                "state": "failed" if failed else "succeeded",
-                "end_reason": "node_error" if failed else "completed",
-                "accelerator": "L4",
-                "pool": "L4",
-                "environment": "default",
-                "priority": 0,
-                "turn": number,
-                "timeout_s": 60,
-                "attempt": 1,
-                "max_attempts": 3,
-                "prompt": PROMPT,
-                "files": "{}",
-                "models": "[]",
-                "metadata": "{}",
-                "event_seq": 5,
-                "worker_id": f"w{number % 100}",
-                "created_at": at,
-                "queued_at": at,
-                "assigned_at": at + 1,
-                "started_at": at + 2,
-                "finished_at": at + 3,
-                "updated_at": at + 3,
-            }
-        )
-        told += [
-            {"run_id": run_id, "seq": seq, "type": "status", "data": "{}", "created_at": at} for seq in range(1, 6)
-        ]
+    first_at = now_ms() - 30 * DAY_MS
+    rows = [_finished_row(number, owners[number % len(owners)], first_at + number) for number in numbers]
+    events = [
+        {"run_id": row["id"], "seq": seq, "type": "status", "data": "{}", "created_at": row["created_at"]}
+        for row in rows
+        for seq in range(1, 6)
+    ]
     conn.execute(insert(runs_table), rows)
-    conn.execute(insert(events_table), told)
+    conn.execute(insert(events_table), events)
+
+
+def _finished_row(number: int, owner: tuple[str, str], at: int) -> dict[str, Any]:
+    failed = number % 20 == 0
+    run_id = f"run-{number:016d}"
+    return {
+        "id": run_id,
+        "account_id": owner[0],
+        "workflow_id": owner[1],
+        "prompt_id": run_id,
+        "submitted_via": "icu",
+        "state": "failed" if failed else "succeeded",
+        "end_reason": "node_error" if failed else "completed",
+        "accelerator": "L4",
+        "pool": "L4",
+        "environment": "default",
+        "priority": 0,
+        "turn": number,
+        "timeout_s": 60,
+        "attempt": 1,
+        "max_attempts": 3,
+        "prompt": PROMPT,
+        "files": "{}",
+        "models": "[]",
+        "metadata": "{}",
+        "event_seq": 5,
+        "worker_id": f"w{number % 100}",
+        "created_at": at,
+        "queued_at": at,
+        "assigned_at": at + 1,
+        "started_at": at + 2,
+        "finished_at": at + 3,
+        "updated_at": at + 3,
+    }
 
 
 def _analyze(conn: Connection) -> None:
     conn.execute(text("ANALYZE"))
 
 
-def _forget_unfinished(conn: Connection) -> None:
+def _delete_unfinished(conn: Connection) -> None:
     conn.execute(runs_table.delete().where(runs_table.c.finished_at.is_(None)))
 
 

@@ -1,4 +1,4 @@
-"""A comfyward in processes of its own, for benchmarks."""
+"""A server and a worker in separate processes, for benchmarks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.stack.stack import Stack  # noqa: E402
 
 @contextlib.contextmanager
 def started(**settings: str) -> Iterator[Stack]:
-    """A server with one CPU worker and the real ComfyUI, ready for runs."""
+    """A started server, by default with one CPU worker and the real ComfyUI."""
     settings.setdefault("environments_dir", str(default_data_dir() / "environments"))
     settings.setdefault("fetch_allow", "127.0.0.1")
     with tempfile.TemporaryDirectory(prefix="cw-bench-") as folder:

@@ -18,7 +18,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 http://{{ .Release.Name }}-server:{{ .Values.service.port }}
 {{- end -}}
 
-{{- /* What servers and the migrations' job know of database and object store. */ -}}
+{{- /* Settings of the database and object store, for the servers and the migrations job. */ -}}
 {{- define "comfyward.serverEnv" -}}
 - {name: COMFYWARD_DATABASE_URL, valueFrom: {secretKeyRef: {name: {{ include "comfyward.secret" . }}, key: database-url}}}
 - {name: COMFYWARD_OBJECTS_URL, value: {{ required "objects.url is needed: s3://bucket/prefix" .Values.objects.url | quote }}}
