@@ -142,6 +142,6 @@ def _device(description: str | None, pool: str | None) -> Device:
 
 
 def _empty(base_dir: Path) -> None:
-    """Makes the folder anew: an earlier process of this worker may have left half of a run's files in it."""
+    """Recreates the folder, in which an earlier process of this worker may have left files of unfinished runs."""
     shutil.rmtree(base_dir, ignore_errors=True)
     base_dir.mkdir(parents=True)

@@ -62,7 +62,9 @@ def _watch(nodes):
 class _Reasons(logging.Handler):
     """Remembers the exception being handled at each warning: the last one is the reason of the failure."""
 
-    error, message = None, ""
+    def __init__(self):
+        super().__init__()
+        self.error, self.message = None, ""
 
     def emit(self, record):
         if record.levelno >= logging.WARNING and record.funcName == "load_custom_node":
