@@ -50,7 +50,7 @@ async def main():
     for pack in (EXTENSION, PACKS / "takes_anything", PACKS / "lists_models"):
         await nodes.load_custom_node(str(pack))
     extension = sys.modules[str(EXTENSION).replace(".", "_x_")]
-    extension.folders.give_each_kind_a_folder()
+    extension.folders.add_model_folders()
     catalog = await extension.catalog.make_catalog()
     [info] = [route for route in prompt_server.routes if getattr(route, "path", "") == "/object_info"]
     catalog["nodes"] = json.loads((await info.handler(None)).text)
