@@ -1,6 +1,6 @@
-// Runs before the editor does: its page speaks to the server that it came from and to nobody else.
-// Whatever part of the editor would ask another host (releases, accounts, telemetry, sizes of models, surveys) is told
-// that there is no network, without a request being made. By mechanism, not by address: it holds for every version.
+// Runs before the editor: its page talks to the server that it came from and to no other host.
+// Requests to other hosts (releases, accounts, telemetry, sizes of models, surveys) fail as if there were no network,
+// before they are sent. It works by mechanism, not by address, and so for every version.
 (() => {
   "use strict";
   const isForeign = (address) => {
@@ -15,12 +15,11 @@
   const { fetch } = window;
   window.fetch = (resource, options) => {
     if (isForeign(resource?.url ?? resource)) {
-      // The size of a model is asked with HEAD; a model that does not tell it is taken for one that needs a login (1.32).
+      // HEAD asks for the size of a model; without one, the editor (1.32) assumes that the model needs a login.
       if (options?.method === "HEAD") return Promise.resolve(new Response(null, { headers: { "Content-Length": "0" } }));
       return Promise.reject(new TypeError("Failed to fetch"));
     }
-    // Asked past its cache, the browser would fetch the nodes' descriptions anew each time (1.5 MB); so it asks whether
-    // they have changed.
+    // Past its cache, the browser would fetch the descriptions of nodes (1.5 MB) each time; so it asks if they changed.
     return fetch.call(window, resource, options?.cache === "no-store" ? { ...options, cache: "no-cache" } : options);
   };
 

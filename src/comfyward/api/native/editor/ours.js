@@ -1,12 +1,12 @@
-// comfyward's part of ComfyUI's editor: what the editor would lead elsewhere leads here, or is not offered.
-// It goes by what the editor offers to extensions; where a version is named, that one has it.
+// comfyward's part of ComfyUI's editor: features that lead to other hosts lead here instead, or are hidden.
+// It uses the editor's interfaces for extensions; where a version is named, only that one has the feature.
 "use strict";
 
 const { app } = window.comfyAPI.app;
 const { api } = window.comfyAPI.api;
 const isWorkflow = /\/workflows\/[^/]+\/comfy$/.test(api.api_base);
 const EMPTY = { nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4 };
-const LOOK_EVERY_MS = 1500;
+const POLL_EVERY_MS = 1500;
 
 // Menus (both versions): the part with these commands is for ComfyUI's own users.
 const FOREIGN_COMMANDS = [
@@ -21,13 +21,13 @@ const FOREIGN_COMMANDS = [
   "Comfy.OpenManagerDialog",
 ];
 
-function say(severity, summary, detail) {
+function notify(severity, summary, detail) {
   app.extensionManager.toast.add({ severity, summary, detail, life: 8000 });
 }
 
-// --- Models that a graph names and that are not here ---------------------------------------------------------------
+// --- Missing models ------------------------------------------------------------------------------------------------
 
-// The folder of a model that some node of the graph says where to get.
+// The folder of a model, by the node of the graph that names its URL.
 function folderOf(url) {
   const models = app.graph.nodes.flatMap((node) => node.properties?.models ?? []);
   const graphs = app.extensionManager?.workflow?.activeWorkflow?.activeState?.models ?? [];
@@ -35,23 +35,23 @@ function folderOf(url) {
 }
 
 async function addToFiles(url, name, folder = folderOf(url)) {
-  if (!folder) return say("warn", "Not added", `${name}: the graph does not say which folder it belongs in. Add it on the page Files.`);
+  if (!folder) return notify("warn", "Not added", `${name}: the graph does not say which folder it belongs in. Add it on the page Files.`);
   const answer = await api.fetchApi("/comfyward/imports", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ url, path: `/models/${folder}/${name}` }),
   });
-  if (!answer.ok) return say("error", "Not added", (await answer.json()).error?.message ?? answer.statusText);
+  if (!answer.ok) return notify("error", "Not added", (await answer.json()).error?.message ?? answer.statusText);
   follow((await answer.json()).id, name);
 }
 
-// How far an import is, in a corner of the editor, until it is there or has failed.
+// Shows the progress of an import in a corner of the editor, until it has finished or failed.
 async function follow(id, name) {
   const line = Object.assign(document.createElement("div"), { className: "comfyward-import", role: "status" });
   line.textContent = `Adding ${name} to Files…`;
   corner().append(line);
   for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+    await new Promise((resolve) => setTimeout(resolve, POLL_EVERY_MS));
     const found = await api.fetchApi("/comfyward/imports").then((answer) => answer.json(), () => null);
     if (!found) continue;
     const now = found.find((each) => each.id === id);
@@ -74,13 +74,13 @@ function corner() {
   return place;
 }
 
-// 1.58 hands downloads to whatever program hosts it.
+// 1.58 hands downloads to the program that hosts it.
 window.__comfyDesktop2 = {
   isRemote: () => false,
   downloadModel: (url, name, folder) => addToFiles(url, name, folder).then(() => true),
 };
 
-// 1.32, and whatever else makes the browser download from another host: a link that is clicked by a script, or by hand.
+// 1.32, and other code that makes the browser download from another host: a link that a script or a person clicks.
 const { click } = HTMLAnchorElement.prototype;
 const isForeignDownload = (link) => link.hasAttribute("download") && /^https?:$/.test(link.protocol) && link.host !== location.host;
 const take = (link) => addToFiles(link.href, link.download || decodeURIComponent(link.pathname.split("/").pop()));
@@ -95,9 +95,9 @@ document.addEventListener("click", (event) => {
   take(link);
 }, true);
 
-// --- What belongs to others ----------------------------------------------------------------------------------------
+// --- Commands for ComfyUI's own site -------------------------------------------------------------------------------
 
-// The editor's stores. Extensions are given no other way to the menu.
+// One of the editor's stores: extensions have no other way to change the menu.
 function store(name) {
   return document.querySelector("#vue-app")?.__vue_app__?.config.globalProperties.$pinia?._s.get(name);
 }
@@ -111,17 +111,17 @@ function closeCommands() {
   if (help >= 0) menu.splice(help, 1);
 }
 
-// --- How a job ended -----------------------------------------------------------------------------------------------
+// --- Cancelled jobs ------------------------------------------------------------------------------------------------
 
-// The editor (1.58) counts a cancelled job among those that failed, and has no word of its own for it.
-function sayWhatWasCancelled() {
+// The editor (1.58) counts a cancelled job as failed, and has no text for it.
+function labelCancelledJobs() {
   const vue = document.querySelector("#vue-app")?.__vue_app__;
-  const words = vue?._context.provides[vue.__VUE_I18N_SYMBOL__]?.global;
-  if (!words) return;
-  const failed = words.t("sideToolbar.queueProgressOverlay.jobFailed");
+  const texts = vue?._context.provides[vue.__VUE_I18N_SYMBOL__]?.global;
+  if (!texts) return;
+  const failed = texts.t("sideToolbar.queueProgressOverlay.jobFailed");
   store("queue")?.$subscribe((_, { historyTasks: [newest] }) => {
     const jobFailed = newest?.displayStatus === "Cancelled" ? "Job cancelled" : failed;
-    words.mergeLocaleMessage(words.locale.value, { sideToolbar: { queueProgressOverlay: { jobFailed } } });
+    texts.mergeLocaleMessage(texts.locale.value, { sideToolbar: { queueProgressOverlay: { jobFailed } } });
   });
 }
 
@@ -129,12 +129,12 @@ app.registerExtension({
   name: "comfyward",
   init() {
     if (!isWorkflow) return;
-    // The editor begins with a graph of its own, whose models it would look for; a workflow's page loads the workflow's.
+    // The editor starts with a graph of its own, and would look for its models; a workflow's page loads its own graph.
     const load = app.loadGraphData.bind(app);
     app.loadGraphData = (graph, ...rest) => load(graph ?? structuredClone(EMPTY), ...rest);
   },
   setup() {
     closeCommands();
-    sayWhatWasCancelled();
+    labelCancelledJobs();
   },
 });
