@@ -25,8 +25,8 @@ from comfyward.api.native.frontend import Frontends
 from comfyward.api.reference import Reference
 from comfyward.api.v1.app import v1_tables
 from comfyward.api.v1.errors import ERRORS
-from comfyward.api.v2 import app as v2
-from comfyward.api.v2.errors import ERRORS as V2_ERRORS
+from comfyward.api.v2.app import mount as mount_v2
+from comfyward.api.v2.app import v2_tables
 from comfyward.errors import ComfywardError
 
 ProblemPage = Callable[[Request, ComfywardError], Awaitable[Response]]
@@ -45,14 +45,14 @@ class Website:
 
 def create_app(context: Context, frontends: Frontends, site: Website) -> ASGIApp:
     """The server's application. Routes that are on every run's way come first."""
-    v1, v2_table, health = v1_tables(context), v2.v2_parts(context), _health_tables(context)
+    v1, v2, health = v1_tables(context), v2_tables(context), _health_tables(context)
     parts = native_parts(context, frontends)
     native = native_app(parts)
-    described = [v1, Tables(v2.PREFIX, V2_ERRORS, {"v2": v2_table}), parts.tables("/comfy"), health]
+    described = [v1, v2, *parts.tables("/comfy"), health]
     app = Starlette(
         routes=[
             gateway.mount(gateway.gateway_parts(context)),
-            v2.mount(v2_table),
+            mount_v2(v2),
             *v1.routes(),
             fleet.mount(fleet.fleet_parts(context)),
             *frontends.routes(),

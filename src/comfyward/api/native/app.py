@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -11,6 +12,7 @@ from comfyward.api.context import Context
 from comfyward.api.endpoint import Endpoint, Tables, routes
 from comfyward.api.limits import RequestLimits
 from comfyward.api.native.account_catalog import AccountCatalogs
+from comfyward.api.native.asset_errors import ASSET_ERRORS
 from comfyward.api.native.assets import Assets
 from comfyward.api.native.cancels import Cancels
 from comfyward.api.native.editor_settings import EditorSettings
@@ -38,17 +40,18 @@ from comfyward.api.native.views import Views
 
 @dataclass(frozen=True)
 class NativeParts:
-    """The tables of ComfyUI's API: `shared` at /X and at /api/X, the others at one of both."""
+    """The tables of ComfyUI's API by their subject: `shared` at /X and at /api/X, the others at one of both."""
 
-    shared: list[Endpoint]
+    shared: Mapping[str, list[Endpoint]]
     below_api: list[Endpoint]
     at_root: list[Endpoint]
     sockets: Sockets
 
-    def tables(self, prefix: str) -> Tables:
-        """The endpoints for their description, each once: the shared ones at /X."""
-        below_api = [replace(endpoint, path=f"/api{endpoint.path}") for endpoint in self.below_api]
-        return Tables(prefix, ERRORS, {"ComfyUI's API": [*self.shared, *below_api, *self.at_root]})
+    def tables(self, prefix: str) -> list[Tables]:
+        """The tables for their description, each endpoint once: the shared ones at /X."""
+        subjects = {**self.shared, "ComfyUI: editor": self.at_root}
+        assets = Tables(f"{prefix}/api", ASSET_ERRORS, {"ComfyUI: assets": self.below_api})
+        return [Tables(prefix, ERRORS, subjects), assets]
 
 
 def native_parts(context: Context, frontends: Frontends, *, is_open: bool = False) -> NativeParts:
@@ -59,24 +62,32 @@ def native_parts(context: Context, frontends: Frontends, *, is_open: bool = Fals
     intake, inventory, blobs, contents = context.intake, context.inventory, context.blobs, context.contents
     pictures, names = Pictures(objects, contents), NamedFiles(db)
     catalogs, fixed = AccountCatalogs(db, scopes, inventory), FixedAnswers(scopes)
-    shared = [
-        *Prompts(db, scopes, intake, limits.body).endpoints(),
-        *Queue(db, scopes, inventory, context.rules.ageing_ms).endpoints(),
-        *Cancels(db, scopes, intake, limits.body).endpoints(),
-        *History(db, scopes, inventory, limits.body).endpoints(),
-        *Jobs(db, scopes).endpoints(),
-        *Views(db, scopes, names, contents, pictures, objects).endpoints(),
-        *Uploads(db, scopes, names, contents, blobs, limits.upload).endpoints(),
-        *Previews(db, scopes, pictures, objects).endpoints(),
-        *Nodes(scopes, catalogs).endpoints(),
-        *ModelFiles(catalogs).endpoints(),
-        *System(db, scopes, inventory, limits.upload).endpoints(),
-        *EditorSettings(db, scopes, limits.body).endpoints(),
-        *Userdata(db, scopes, blobs, contents, limits.body).endpoints(),
-        *fixed.endpoints(),
-        *Imports(db, scopes, context.imports).endpoints(),
-        *Tooling(db, scopes, catalogs, blobs, limits.upload).endpoints(),
-    ]
+    shared = {
+        "ComfyUI: prompts": [
+            *Prompts(db, scopes, intake, limits.body).endpoints(),
+            *Queue(db, scopes, inventory, context.rules.ageing_ms).endpoints(),
+            *Cancels(db, scopes, intake, limits.body).endpoints(),
+            *History(db, scopes, inventory, limits.body).endpoints(),
+            *Jobs(db, scopes).endpoints(),
+        ],
+        "ComfyUI: files": [
+            *Views(db, scopes, names, contents, pictures, objects).endpoints(),
+            *Uploads(db, scopes, names, contents, blobs, limits.upload).endpoints(),
+            *Imports(db, scopes, context.imports).endpoints(),
+        ],
+        "ComfyUI: nodes and models": [
+            *Nodes(scopes, catalogs).endpoints(),
+            *ModelFiles(catalogs).endpoints(),
+            *Previews(db, scopes, pictures, objects).endpoints(),
+            *System(db, scopes, inventory, limits.upload).endpoints(),
+            *Tooling(db, scopes, catalogs, blobs, limits.upload).endpoints(),
+        ],
+        "ComfyUI: user data": [
+            *EditorSettings(db, scopes, limits.body).endpoints(),
+            *Userdata(db, scopes, blobs, contents, limits.body).endpoints(),
+            *fixed.endpoints(),
+        ],
+    }
     frontend = Frontend(db, scopes, context.public_url, frontends)
     return NativeParts(
         shared=shared,
@@ -88,7 +99,8 @@ def native_parts(context: Context, frontends: Frontends, *, is_open: bool = Fals
 
 def native_app(parts: NativeParts) -> Starlette:
     """An application with ComfyUI's routes, to be mounted anywhere, or served at the root of a port of its own."""
-    shared = [*routes(parts.shared), *parts.sockets.routes()]
+    endpoints = (endpoint for table in parts.shared.values() for endpoint in table)
+    shared = [*routes(endpoints), *parts.sockets.routes()]
     below_api = Mount("/api", routes=[*shared, *routes(parts.below_api)])
     return Starlette(
         routes=[*shared, below_api, *routes(parts.at_root)],

@@ -59,7 +59,7 @@ class AssetList(BaseModel):
 class AssetUpload(BaseModel):
     """A form with a file, or with the hash of known bytes."""
 
-    file: bytes | None = Field(None, json_schema_extra={"format": "binary"})
+    file: bytes | None = None
     hash: str | None = Field(None, description=HASH)
     tags: str | None = Field(None, description="`input`, `output`, or `models` with `model_type:FOLDER`; others too.")
     name: str | None = None

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from comfyward.api.body import answer, pieces_of, read_upload
 from comfyward.api.contents import OCTET_STREAM, Content, Contents
-from comfyward.api.endpoint import Endpoint, Models
+from comfyward.api.endpoint import FORM, Endpoint, Media, Models
 from comfyward.api.limits import RequestLimits
 from comfyward.api.native.asset_errors import AssetError, with_asset_errors
 from comfyward.api.native.asset_models import (
@@ -59,6 +59,7 @@ from comfyward.store.assets import MODEL_TYPE, ROLES
 from comfyward.store.db import Database, now_ms
 from comfyward.store.files import StoredFile
 
+UPLOADED = Models(body=Media(FORM, AssetUpload), answer=NewAsset, status=201)
 FROM_HASH = Models(body=HashRequest, answer=NewAsset, status=201)
 MAX_SUFFIX = 16
 
@@ -77,7 +78,7 @@ class Assets:
         content = Models(query=ContentQuery, answer=OCTET_STREAM)
         table = [
             Endpoint("GET", "/assets", self.find, "List assets", Models(query=AssetQuery, answer=AssetList)),
-            Endpoint("POST", "/assets", self.upload, "Upload an asset", Models(body=AssetUpload, answer=NewAsset)),
+            Endpoint("POST", "/assets", self.upload, "Upload an asset", UPLOADED),
             Endpoint("POST", "/assets/from-hash", self.from_hash, "Create an asset of known bytes", FROM_HASH),
             Endpoint("HEAD", "/assets/hash/{hash}", self.head, "Check if bytes are known"),
             Endpoint("GET", "/assets/tags/refine", self.refine, "Count tags", Models(query=AssetQuery, answer=Counts)),

@@ -11,8 +11,10 @@ from starlette.routing import BaseRoute
 
 from comfyward.api.auth import enter
 from comfyward.api.body import Kept, answer
+from comfyward.api.contents import OCTET_STREAM
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.native.bundle import Bundle
+from comfyward.api.native.models import TokenQuery
 from comfyward.api.native.scope import Scopes
 from comfyward.api.public_url import PublicUrl
 from comfyward.errors import Unauthenticated
@@ -63,15 +65,19 @@ class Frontend:
 
     def endpoints(self) -> list[Endpoint]:
         table = [
-            Endpoint("GET", "/", self.index, "The editor", Models(answer="text/html")),
-            Endpoint("GET", "/user.css", self.css, "Styles of the editor", Models(answer="text/css")),
-            Endpoint("GET", "/favicon.ico", self.icon, "No icon", Models(status=204)),
-            Endpoint("GET", "/extensions/comfyward/{name}", self.ours, "Our script", Models(answer=JAVASCRIPT)),
+            Endpoint("GET", "/", self.index, "The editor", Models(query=TokenQuery, answer="text/html")),
+            Endpoint("GET", "/user.css", self.css, "Styles of the editor", _open("text/css")),
+            Endpoint("GET", "/favicon.ico", self.icon, "No icon", Models(status=204, needs_key=False)),
+            Endpoint("GET", "/extensions/comfyward/{name}", self.ours, "Our script", _open(JAVASCRIPT)),
         ]
         if self._templates is not None:
-            table.append(Endpoint("GET", "/templates/{name:path}", self.template, "A template"))
+            table.append(
+                Endpoint("GET", "/templates/{name:path}", self.template, "A template", _open("application/json"))
+            )
         if self._editor is not None:
-            table.append(Endpoint("GET", "/{name:path}", self._editor.redirect, "A file of the editor"))
+            table.append(
+                Endpoint("GET", "/{name:path}", self._editor.redirect, "A file of the editor", _open(OCTET_STREAM))
+            )
         return table
 
     async def index(self, request: Request) -> Response:
@@ -113,6 +119,11 @@ class Frontend:
             picture = (OURS / "template.svg").read_bytes()
             return Response(picture, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
         return await self._templates.redirect(request)
+
+
+def _open(media_type: str) -> Models:
+    """The answer of a route that needs no key."""
+    return Models(answer=media_type, needs_key=False)
 
 
 def templates_of(package_dir: Path) -> Path | None:

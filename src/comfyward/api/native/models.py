@@ -166,7 +166,7 @@ class ViewQuery(BaseModel):
 class ImageUpload(BaseModel):
     """A form with a file."""
 
-    image: bytes = Field(json_schema_extra={"format": "binary"})
+    image: bytes
     subfolder: str = ""
     type: Literal["input", "output", "temp"] = "input"
     overwrite: str = ""
@@ -235,6 +235,10 @@ class Device(BaseModel):
 class SystemStats(BaseModel):
     system: SystemInfo
     devices: list[Device]
+
+
+class TokenQuery(BaseModel):
+    token: str | None = Field(None, description="An API key: the browser gets a session and comes back without it.")
 
 
 class UserFilesQuery(BaseModel):

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from comfyward.api.body import answer, pieces_of, read_upload
 from comfyward.api.contents import Contents
-from comfyward.api.endpoint import Endpoint, Models
+from comfyward.api.endpoint import FORM, Endpoint, Media, Models
 from comfyward.api.leniency import is_true
 from comfyward.api.native.models import ImageUpload, MaskUpload, UploadedFile
 from comfyward.api.native.named_files import NamedFiles, check_kind, normalized
@@ -41,7 +41,7 @@ class Uploads:
         self._blobs, self._limit_bytes = blobs, limit_bytes
 
     def endpoints(self) -> list[Endpoint]:
-        image, mask = (Models(body=form, answer=UploadedFile) for form in (ImageUpload, MaskUpload))
+        image, mask = (Models(body=Media(FORM, form), answer=UploadedFile) for form in (ImageUpload, MaskUpload))
         return [
             Endpoint("POST", "/upload/image", self.image, "Upload a file", image),
             Endpoint("POST", "/upload/mask", self.mask, "Upload a mask of a picture", mask),

@@ -5,8 +5,6 @@ It translates: a job is a run under its prompt id, an asset is a file of the acc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -17,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from comfyward import __version__
 from comfyward.api.body import answer
 from comfyward.api.context import Context
-from comfyward.api.endpoint import Endpoint, Models, routes
+from comfyward.api.endpoint import Endpoint, Models, Tables, routes
 from comfyward.api.limits import RequestLimits
 from comfyward.api.v2.assets import Assets
 from comfyward.api.v2.errors import ERRORS
@@ -27,25 +25,27 @@ from comfyward.api.v2.shapes import Rendering
 from comfyward.ids import new_id
 
 PREFIX = "/api/v2"
+HEALTH = Models(answer=Health, needs_key=False)
 
 
-def v2_parts(context: Context) -> list[Endpoint]:
-    """The table of Comfy API v2, below `PREFIX`."""
+def v2_tables(context: Context) -> Tables:
+    """All of Comfy API v2."""
     settings, db, auth = context.settings, context.db, context.auth
     rendering = Rendering(auth, context.public_url, settings.retention_days)
     limits = RequestLimits(settings.body_limit_bytes, settings.upload_limit_bytes)
-    return [
-        Endpoint("GET", "/health", _health, "The server is up", Models(answer=Health)),
-        *Jobs(db, auth, context.intake, context.hub, rendering, limits.body).endpoints(),
-        *Assets(db, auth, context.blobs, context.contents, rendering, limits).endpoints(),
-    ]
+    subjects = {
+        "v2: jobs": Jobs(db, auth, context.intake, context.hub, rendering, limits.body).endpoints(),
+        "v2: assets": Assets(db, auth, context.blobs, context.contents, rendering, limits).endpoints(),
+        "v2: health": [Endpoint("GET", "/health", _health, "The server is up", HEALTH)],
+    }
+    return Tables(PREFIX, ERRORS, subjects)
 
 
-def mount(table: Sequence[Endpoint]) -> Mount:
-    """All paths below `PREFIX`; unknown ones are answered in the API's own form too."""
+def mount(tables: Tables) -> Mount:
+    """All paths below the prefix; unknown ones are answered in the API's own form too."""
     middleware = [Middleware(RequestIds)]
-    app = Starlette(routes=routes(table), exception_handlers=ERRORS.handlers(), middleware=middleware)
-    return Mount(PREFIX, app)
+    app = Starlette(routes=routes(tables.endpoints()), exception_handlers=ERRORS.handlers(), middleware=middleware)
+    return Mount(tables.prefix, app)
 
 
 class RequestIds:

@@ -14,9 +14,9 @@ from starlette.responses import Response
 from comfyward.api.auth import Auth
 from comfyward.api.body import answer, pieces_of, read_json, read_upload
 from comfyward.api.contents import OCTET_STREAM, Content, Contents
-from comfyward.api.endpoint import Endpoint, Models
+from comfyward.api.endpoint import FORM, Endpoint, Media, Models
 from comfyward.api.limits import RequestLimits
-from comfyward.api.v2.models import MAX_LIFETIME_S, MIN_LIFETIME_S, Asset, AssetUpload, HashRequest
+from comfyward.api.v2.models import MAX_LIFETIME_S, MIN_LIFETIME_S, Asset, AssetUpload, HashRequest, LinkQuery
 from comfyward.api.v2.shapes import Rendering
 from comfyward.api.whole_numbers import whole_number
 from comfyward.dispatch.blobs import Blobs
@@ -28,6 +28,7 @@ from comfyward.store.db import Database, now_ms
 from comfyward.store.files import StoredFile
 
 HASH_PREFIX = "blake3:"
+CONTENT = Models(query=LinkQuery, headers={"Range": "Such as `bytes=0-1023`."}, answer=OCTET_STREAM, needs_key=False)
 
 
 class Unprocessable(InvalidRequest):
@@ -44,15 +45,15 @@ class Assets:
         self._rendering, self._limits = rendering, limits
 
     def endpoints(self) -> list[Endpoint]:
-        uploaded, minted = Models(body=AssetUpload, answer=Asset, status=201), Models(body=HashRequest, answer=Asset)
-        asset, content = Models(answer=Asset), Models(answer=OCTET_STREAM)
+        asset, uploaded = Models(answer=Asset), Models(body=Media(FORM, AssetUpload), answer=Asset, status=201)
+        minted = Models(body=HashRequest, answer=Asset, status=201)
         return [
             Endpoint("POST", "/assets", self.upload, "Upload an asset", uploaded),
             Endpoint("POST", "/assets/from-hash", self.from_hash, "Create an asset of known bytes", minted),
             Endpoint("HEAD", "/assets/by-hash/{hash}", self.head, "Check if bytes are known"),
             Endpoint("GET", "/assets/{asset_id}", self.get, "Get an asset", asset),
             Endpoint("DELETE", "/assets/{asset_id}", self.delete, "Delete an asset", Models(status=204)),
-            Endpoint("GET", "/assets/{asset_id}/content", self.content, "An asset's bytes", content),
+            Endpoint("GET", "/assets/{asset_id}/content", self.content, "An asset's bytes", CONTENT),
         ]
 
     async def upload(self, request: Request) -> Response:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from comfyward.accounts.account import Caller
 from comfyward.api.auth import Auth
 from comfyward.api.body import answer, read_json, streamed
-from comfyward.api.endpoint import Endpoint, Models
+from comfyward.api.endpoint import EVENT_STREAM, Endpoint, Models
 from comfyward.api.paging import InvalidCursor, cursor_of, moment_of
 from comfyward.api.v2.models import DEFAULT_PAGE, MAX_PAGE, Job, JobList, JobQuery, JobRequest, JobWorkflow
 from comfyward.api.v2.shapes import Rendering, progress_of
@@ -26,8 +26,8 @@ from comfyward.store.runs import RunFilter
 from comfyward.store.workflows import DEFAULT_ALIAS
 
 MAX_KEY_LENGTH = 255
-EVENT_STREAM = "text/event-stream"
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+IDEMPOTENCY = {"Idempotency-Key": "Can be used for one job only; a second request with it gets 422."}
 EVENTS = """Server-Sent Events: `output`, `status`, `progress`, `preview`. First the present state, then what happens,
 until the last `status`. Nothing is replayed."""
 
@@ -53,7 +53,7 @@ class Jobs:
         self._body_limit_bytes = body_limit_bytes
 
     def endpoints(self) -> list[Endpoint]:
-        job, created = Models(answer=Job), Models(body=JobRequest, answer=Job, status=201)
+        job, created = Models(answer=Job), Models(headers=IDEMPOTENCY, body=JobRequest, answer=Job, status=201)
         listed, stream = Models(query=JobQuery, answer=JobList), Models(answer=EVENT_STREAM, description=EVENTS)
         return [
             Endpoint("POST", "/jobs", self.create, "Submit a workflow", created),

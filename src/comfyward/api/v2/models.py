@@ -136,7 +136,7 @@ class JobWorkflow(BaseModel):
 class AssetUpload(BaseModel):
     """The fields of a form with a file."""
 
-    file: bytes = Field(json_schema_extra={"format": "binary"})
+    file: bytes
     content_type: str
     file_path: str = Field(description="Such as `photo.png`, `input/photo.png` or `models/checkpoints/x.safetensors`.")
     expected_hash: str | None = Field(None, description="`blake3:` and 64 hex digits.")
@@ -164,6 +164,13 @@ class Asset(BaseModel):
     expires_at: datetime | None
     job_id: str | None
     created_new: bool | None = Field(None, description="In answers to uploads: false if the bytes were here already.")
+
+
+class LinkQuery(BaseModel):
+    """The parameters of a signed link, which needs no key."""
+
+    expires: str | None = None
+    sig: str | None = None
 
 
 class Health(BaseModel):
