@@ -15,7 +15,7 @@ from comfyward.cli.main import main
 
 
 def comfyward(*arguments: str, environment: Mapping[str, str], text: str = "") -> CompletedProcess[str]:
-    """What a command, in an environment and given a text to read, wrote and returned."""
+    """Output and exit status of a command, run in an environment with a text on its standard input."""
     with ThreadPoolExecutor(1) as thread:  # a test may have an event loop of its own in this one, as commands do
         return thread.submit(_call, arguments, environment, text).result()
 

@@ -1,4 +1,4 @@
-"""What tests share: processes are real, and each test is given its own folders."""
+"""Fixtures for all tests: processes are real, and each test has its own folders."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class AutoscaledRay:
             )
 
     def nodes(self) -> int:
-        """How many there are beside the head."""
+        """The number of nodes beside the head."""
         return sum(_name(pid) == "raylet" for pid in _tree(self._head.pid)) - 1
 
     def close(self) -> None:

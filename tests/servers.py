@@ -26,7 +26,10 @@ WITH_PASSWORD = "with_password"  # a role that has to say one
 
 @dataclass
 class Postgres:
-    """A cluster of Debian's PostgreSQL in a folder of its own, durable as in production, trusting this machine."""
+    """A cluster of Debian's PostgreSQL in a folder of its own, trusting this machine.
+
+    It outlives its processes, not the machine: nothing here waits for a disk.
+    """
 
     folder: Path
     port: int
@@ -38,7 +41,7 @@ class Postgres:
         return f"postgresql://postgres@127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
         self._run("pg_ctl", "-D", self.data, "-w", "-l", self.folder / "log", "-o", options, "start")
 
     def stop(self, mode: str = "fast") -> None:
@@ -118,7 +121,7 @@ class S3:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a server of ours needs to know of it, beside the bucket."""
+        """The environment variables with which a server reaches it, beside the bucket."""
         return {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
 
     def new_bucket(self) -> str:

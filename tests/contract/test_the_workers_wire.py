@@ -58,7 +58,7 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("text", GOLDEN)
-def test_reports_look_like_this(text: str) -> None:
+def test_report_messages(text: str) -> None:
     message = Reports("lease", [GOLDEN[text]])
 
     encoded = msgspec.json.encode(message)
@@ -67,7 +67,7 @@ def test_reports_look_like_this(text: str) -> None:
     assert msgspec.json.decode(encoded, type=Reports) == message
 
 
-def test_greetings_look_like_this_and_those_of_the_first_protocol_are_understood() -> None:
+def test_hello_messages_and_those_of_the_first_protocol() -> None:
     worker = WorkerInfo("w", "i", "L4", "default", "NVIDIA L4", "host", "bubblewrap", {"comfyward": "1"})
     about = (
         '{"id":"w","incarnation":"i","pool":"L4","environment":"default","device":"NVIDIA L4","host":"host",'
@@ -84,7 +84,7 @@ def test_greetings_look_like_this_and_those_of_the_first_protocol_are_understood
     assert msgspec.json.encode(OutputPlace(is_there=True)).decode() == '{"is_there":true}'
 
 
-def test_heartbeats_and_orders_look_like_this() -> None:
+def test_heartbeat_and_order_messages() -> None:
     beat = Heartbeat("w", "i", ["l"], 3.5, Vitals(["m"], 1, 2, 3, 4, 5, Memory(6, 7)))
     memory = '{"ram_total":6,"ram_free":7,"vram_total":0,"vram_free":0,"torch_vram_total":0,"torch_vram_free":0'
     memory += ',"device_type":"","pytorch_version":""}'
@@ -101,7 +101,7 @@ def test_heartbeats_and_orders_look_like_this() -> None:
     assert not msgspec.json.decode(b"{}", type=Orders).log
 
 
-def test_an_assignment_looks_like_this() -> None:
+def test_assignment_messages() -> None:
     files = [FileOrder("/input/a", url="https://h/a"), FileOrder("/input/b", blob="d")]
     prompt, extra = msgspec.Raw(b'{"1":{}}'), msgspec.Raw(b"null")
 
@@ -114,5 +114,5 @@ def test_an_assignment_looks_like_this() -> None:
     )
 
 
-def test_a_newer_servers_fields_are_passed_over() -> None:
+def test_unknown_fields_are_ignored() -> None:
     assert msgspec.json.decode(b'{"cancel":["l"],"new":1}', type=Orders) == Orders(cancel=["l"])

@@ -65,7 +65,7 @@ def test_the_chart_renders_to_what_kubernetes_takes(values: dict[str, Any], tmp_
 
 
 @pytest.mark.parametrize("missing", ["publicUrl", "secret", "objects"])
-def test_what_is_missing_is_said(missing: str, tmp_path: Path) -> None:
+def test_missing_values_are_reported(missing: str, tmp_path: Path) -> None:
     refused = helm("template", {key: value for key, value in VALUES.items() if key != missing}, tmp_path)
 
     assert refused.returncode != 0

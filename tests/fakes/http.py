@@ -82,7 +82,7 @@ def origin(host: str = "127.0.0.1") -> Iterator[Origin]:
             if content is None:
                 return self._answer(404, b"not found", {})
             if content.hold is not None:
-                content.hold.wait(30)
+                content.hold.wait()
             if content.status != 200 and content.refusals != 0:
                 content.refusals = None if content.refusals is None else content.refusals - 1
                 return self._answer(content.status, content.refusal, content.headers)

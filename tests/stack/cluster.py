@@ -159,7 +159,7 @@ def balance(folder: Path, port: int, ports: list[int], probe: str = "/readyz") -
 
 @dataclass
 class Beside:
-    """What turns a server with local workers into one of two, on PostgreSQL and S3, behind a balancer."""
+    """Turns a server with local workers into one of two, on PostgreSQL and S3, behind a balancer."""
 
     postgres: Postgres
     s3: S3

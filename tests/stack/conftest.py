@@ -63,6 +63,7 @@ def client(real: Stack) -> Client:
 
 _tenants = itertools.count(1)
 ALLOWED_ORIGIN = "https://app.example.com"
+UPLOAD_LIMIT_BYTES = 2 << 20
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +74,7 @@ def shared(
 
     Pages of one other site may call it, its native port is open, and it takes uploads of 2 MiB at most.
     """
-    settings = {"native_port": str(free_port()), "native_open": "true", "upload_limit_bytes": str(2 << 20)}
+    settings = {"native_port": str(free_port()), "native_open": "true", "upload_limit_bytes": str(UPLOAD_LIMIT_BYTES)}
     stack = Stack(
         tmp_path_factory.mktemp("shared"),
         fake_settings(cors_origins=ALLOWED_ORIGIN, body_limit_bytes=str(1 << 20), **settings),

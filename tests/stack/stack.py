@@ -155,7 +155,7 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Where clients reach it."""
+        """The URL that clients use."""
         return self.front_url or self.own_url
 
     @property
@@ -203,7 +203,7 @@ class Stack:
             return thread.submit(asyncio.run, self.database.write(operation, *args)).result()
 
     def cli(self, *arguments: str) -> str:
-        """What a command with this server's settings prints."""
+        """The output of a command run with this server's settings."""
         settings = {f"COMFYWARD_{name.upper()}": value for name, value in self.settings.items()}
         done = comfyward(
             *arguments, "--data-dir", str(self.data_dir), environment={**os.environ, **settings, **self.environment}
@@ -212,7 +212,7 @@ class Stack:
         return done.stdout
 
     def cli_error(self, *arguments: str) -> str:
-        """What a command that fails says."""
+        """The error output of a command that fails."""
         ended = comfyward(*arguments, "--data-dir", str(self.data_dir), environment=os.environ)
         assert ended.returncode != 0
         return ended.stderr
@@ -249,7 +249,14 @@ class Stack:
         return _pid(rf"comfyward worker .*--server {re.escape(self.own_url)} --id {worker_id} ")
 
     def comfyui_pid(self) -> int:
-        return _pid(rf"^[^ ]*python[^ ]* .*main\.py .*--base-directory {re.escape(str(self.data_dir))}")
+        return _pid(self._comfyui)
+
+    def comfyui_pids(self) -> list[int]:
+        return pids(self._comfyui)
+
+    @property
+    def _comfyui(self) -> str:
+        return rf"^[^ ]*python[^ ]* .*main\.py .*--base-directory {re.escape(str(self.data_dir))}"
 
     def log(self) -> str:
         return (self.data_dir / "server.log").read_text()[-3000:]

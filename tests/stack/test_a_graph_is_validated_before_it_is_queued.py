@@ -8,8 +8,6 @@ from tests.stack.conftest import StartFake
 from tests.stack.graphs import load_and_save, node, picture, text_to_image
 from tests.stack.stack import Client
 
-pytestmark = pytest.mark.engine
-
 
 def changed(node_id: str, **inputs: Any) -> dict[str, Any]:
     """The picture graph with some inputs of a node changed; None removes one."""
@@ -19,6 +17,7 @@ def changed(node_id: str, **inputs: Any) -> dict[str, Any]:
     return graph
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize(
     ("graph", "type_", "node_id", "named"),
     [
@@ -49,12 +48,14 @@ def test_a_graph_that_cannot_run_is_refused(client: Client, graph: dict, type_: 
     assert first["message"]
 
 
+@pytest.mark.engine
 def test_a_graph_without_an_output_is_refused(client: Client) -> None:
     answer = client.post_run({"prompt": {"1": picture()["1"]}})
 
     assert (answer.status_code, answer.json()["details"]["type"]) == (400, "prompt_no_outputs")
 
 
+@pytest.mark.engine
 def test_models_that_come_with_the_run_are_known(client: Client) -> None:
     """Accepted, since `files` brings them; that the URL is wrong is another matter."""
     files = {

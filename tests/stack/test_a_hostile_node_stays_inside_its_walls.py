@@ -12,8 +12,6 @@ from tests.fakes.http import Origin
 from tests.stack.graphs import node
 from tests.stack.stack import Stack
 
-pytestmark = pytest.mark.engine
-
 LEVELS = ["bubblewrap", "landlock"]
 
 

@@ -47,7 +47,7 @@ def _two_hosts(start_cluster: StartCluster) -> tuple[Cluster, Client]:
 
 
 def _run(client: Client, url: str, pool: str, site: Origin) -> list[str]:
-    """What the origin was asked for a run that needs the model."""
+    """The requests that the origin got for a run that needs the model."""
     files = {"/models/checkpoints/model.ckpt": url}
     run = client.run(fake_save(pool), accelerator=pool, files=files)
     assert run["status"] == "COMPLETED", run["error"]

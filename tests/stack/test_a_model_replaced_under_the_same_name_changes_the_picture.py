@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from comfyward.comfy import install
 from tests import loopback
-from tests.fakes.http import Origin
+from tests.fakes.http import Origin, origin
 from tests.stack.graphs import node, text_to_image
 from tests.stack.stack import Client, Stack
 
@@ -54,6 +55,13 @@ def _with_vae() -> dict[str, Any]:
 
 def _with_embedding() -> dict[str, Any]:
     return text_to_image(text="a lighthouse, embedding:style", seed=11)
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Origin]:
+    """One for all: a model that another scenario brought is not fetched again."""
+    with origin() as served:
+        yield served
 
 
 @pytest.fixture(scope="module")

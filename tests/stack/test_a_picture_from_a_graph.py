@@ -6,7 +6,7 @@ from tests import loopback
 from tests.stack.graphs import picture
 from tests.stack.stack import Client
 
-pytestmark = [pytest.mark.engine, pytest.mark.several_servers]
+pytestmark = pytest.mark.engine
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

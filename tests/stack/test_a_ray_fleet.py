@@ -118,13 +118,10 @@ def fleet(
 
 def test_from_zero_and_back_by_accelerator(fleet: Fleet) -> None:
     client = fleet.stack.client()
-    began = time.monotonic()
 
     run = client.run(fake_save("from zero"), accelerator="A100_80GB")
 
-    took_s = time.monotonic() - began
     assert (run["status"], run["retry_count"]) == ("COMPLETED", 0), fleet.log()
-    assert took_s < SOON_S
     _until(lambda: fleet.status()["A100_80GB"]["running"] == 0, fleet)
     assert not _workers(fleet)
 
@@ -171,7 +168,6 @@ def test_runs_do_not_notice_that_the_fleets_process_was_killed(fleet: Fleet) -> 
     client = fleet.stack.client()
     run_id = client.submit(fake_wait(4), accelerator="A100_80GB")
     client.wait_for(run_id, "progress")
-    [before] = _workers(fleet)
 
     fleet.kill()
     fleet.start()
@@ -179,8 +175,7 @@ def test_runs_do_not_notice_that_the_fleets_process_was_killed(fleet: Fleet) -> 
     run = client.finish(run_id)
     assert (run["status"], run["retry_count"]) == ("COMPLETED", 0)
     again = client.run(fake_save("by the same worker"), accelerator="A100_80GB")
-    assert again["status"] == "COMPLETED"
-    assert _workers(fleet) in ([before], [])
+    assert (again["status"], again["worker_id"]) == ("COMPLETED", run["worker_id"])
     _until(lambda: not _workers(fleet), fleet)  # the new process found the old one's worker, and stops it when idle
 
 

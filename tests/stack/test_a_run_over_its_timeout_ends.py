@@ -3,17 +3,16 @@
 import pytest
 
 from comfyward.worker import execute
-from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
+from tests.stack.stack import Client
 
 
 @pytest.mark.parametrize("class_type", ["FakeWait", "FakeDeaf"])
-def test_a_run_over_its_timeout_ends(start_fake: StartFake, class_type: str) -> None:
-    client = start_fake().wait_ready().client()
+def test_a_run_over_its_timeout_ends(tenant: Client, class_type: str) -> None:
     seconds = execute.INTERRUPT_GRACE_S * 4
 
-    run = client.run(fake_wait(seconds, class_type), timeout=0.5)
+    run = tenant.run(fake_wait(seconds, class_type), timeout=0.5)
 
     assert (run["status"], run["end_reason"]) == ("ERROR", "timeout")
     assert "0.5 s" in run["error"]["message"]
-    assert client.run(fake_save("next"))["status"] == "COMPLETED"
+    assert tenant.run(fake_save("next"))["status"] == "COMPLETED"

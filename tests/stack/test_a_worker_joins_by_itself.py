@@ -35,7 +35,7 @@ def worker(stack: Stack, token: str, data_dir: Path, settings: dict[str, str]) -
 def test_a_worker_joins_by_itself_and_outlives_its_server(
     start_fake: StartFake, fake_settings: FakeSettings, tmp_path: Path
 ) -> None:
-    stack = start_fake(fleet="none", accelerators="L4", lease_s="10")
+    stack = start_fake(fleet="none", accelerators="L4", lease_s="60")  # a restart takes less, under any load
     client = stack.client()
     token = stack.cli("tokens", "create", "gpu-box").strip()
     waiting = client.submit(fake_save("early"), accelerator="L4")
@@ -55,9 +55,7 @@ def test_a_worker_joins_by_itself_and_outlives_its_server(
     assert client.http.get("/readyz").json() == {"status": "ready", "workers": 0}
 
 
-def test_a_wrong_token_is_refused(start_fake: StartFake, fake_settings: FakeSettings, tmp_path: Path) -> None:
-    stack = start_fake(fleet="none")
-
-    with worker(stack, "wrong", tmp_path / "stranger", fake_settings()) as process:
+def test_a_wrong_token_is_refused(shared: Stack, fake_settings: FakeSettings, tmp_path: Path) -> None:
+    with worker(shared, "wrong", tmp_path / "stranger", fake_settings()) as process:
         assert process.wait(60) != 0
     assert "token" in (tmp_path / "stranger" / "worker.log").read_text()

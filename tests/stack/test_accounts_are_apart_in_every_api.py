@@ -1,4 +1,4 @@
-"""What one account has does not exist for another: its ids are not found, its names are free, its events are silent."""
+"""Nothing of one account exists for another: ids are not found, names are free, events are not delivered."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.stack.graphs import load_and_save, picture
 from tests.stack.stack import Client, Stack
-
-pytestmark = pytest.mark.several_servers
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +91,7 @@ def test_files_settings_and_userdata(alice: Client, bob: Client) -> None:
     assert bob.http.get(f"/workflows/{_default(alice)}/comfy/history").status_code == 404
 
 
+@pytest.mark.several_servers
 def test_the_websocket_tells_nothing_of_others(real: Stack, alice: Client, bob: Client) -> None:
     with connect(f"{real.url.replace('http', 'ws')}/comfy/ws?clientId=shared&token={bob.key}") as socket:
         assert json.loads(socket.recv(timeout=10))["data"]["sid"] == "shared"
@@ -114,6 +113,7 @@ def test_a_socket_without_a_key_is_closed(real: Stack) -> None:
     assert closed.value.rcvd.code == 4401
 
 
+@pytest.mark.several_servers
 def test_a_socket_lives_no_longer_than_its_key(real: Stack) -> None:
     carol = real.client("carol of the apis")
     key_id = carol.http.get("/api/v1/me").json()["api_key_id"]

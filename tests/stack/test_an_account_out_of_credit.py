@@ -13,10 +13,13 @@ def test_an_account_out_of_credit(start_fake: StartFake) -> None:
     stack.cli("users", "create", "alice", "--credit-limit", "100")
     client, admin = stack.client("alice"), stack.client()
 
-    first = client.submit(fake_wait(0.5))  # costs 500 credits
+    first = client.submit(fake_wait(2))  # costs 2000 credits
+    client.wait_for(first, "progress")
+    staged = client.submit(fake_save("staged"))
+    client.wait_for(staged, "status", state="assigned")
     waiting = client.submit(fake_save("waiting"))
-    assert client.finish(first)["status"] == "COMPLETED"
-    assert client.finish(waiting)["status"] in ("INSUFFICIENT_CREDIT", "COMPLETED")  # staged ahead, or refused
+    ends = [client.finish(run_id)["status"] for run_id in (first, staged, waiting)]
+    assert ends == ["COMPLETED", "COMPLETED", "INSUFFICIENT_CREDIT"]  # what a worker has ready is not taken from it
 
     refused = client.run(fake_save("late"))
     assert (refused["status"], refused["end_reason"]) == ("INSUFFICIENT_CREDIT", "insufficient_credit")
@@ -28,5 +31,5 @@ def test_an_account_out_of_credit(start_fake: StartFake) -> None:
     usage = client.http.get("/api/v1/usage", params={"by": "accelerator"}).json()
     [row] = usage["rows"]
     assert row["accelerator"] == "CPU"
-    assert row["gpu_ms"] >= 500
+    assert row["gpu_ms"] >= 2000
     assert abs(row["credits"] - row["gpu_ms"]) < 1  # 1000 credits a second

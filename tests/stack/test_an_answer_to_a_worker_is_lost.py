@@ -50,7 +50,7 @@ def given(stack: Stack) -> Iterator[Given]:
     client.cancel(run_id)
 
 
-def test_a_run_whose_answer_was_lost_is_handed_out_again(stack: Stack, given: Given) -> None:
+def test_a_run_in_a_lost_response_is_assigned_again(stack: Stack, given: Given) -> None:
     again = _ask(stack, given.token, "life", heard=False).json()
 
     assert given.answer["run_id"] == again["run_id"] == given.run_id
@@ -58,7 +58,7 @@ def test_a_run_whose_answer_was_lost_is_handed_out_again(stack: Stack, given: Gi
     assert given.answer["lease"] != again["lease"]
 
 
-def test_an_answer_that_came_is_not_taken_back(stack: Stack, given: Given) -> None:
+def test_a_received_assignment_is_not_revoked(stack: Stack, given: Given) -> None:
     more = _ask(stack, given.token, "life", heard=True, wait_s=0.1)
 
     assert (given.answer["run_id"], more.status_code) == (given.run_id, 204)
@@ -66,7 +66,7 @@ def test_an_answer_that_came_is_not_taken_back(stack: Stack, given: Given) -> No
 
 
 @pytest.mark.one_machine
-def test_an_earlier_life_of_a_worker_gets_nothing_from_any_server(cluster: Cluster) -> None:
+def test_an_earlier_incarnation_of_a_worker_gets_no_runs_from_any_server(cluster: Cluster) -> None:
     token = cluster.servers[0].cli("tokens", "create", "two lives").strip()
     one, other = cluster.servers
     _hello(one, token, "first")
@@ -103,7 +103,7 @@ async def asked() -> AsyncIterator[tuple[str, list[bool]]]:
     await runner.cleanup()
 
 
-async def test_a_worker_says_whether_it_heard_the_last_answer(asked: tuple[str, list[bool]]) -> None:
+async def test_a_worker_reports_whether_it_received_the_last_response(asked: tuple[str, list[bool]]) -> None:
     url, heard = asked
     link = ServerLink(url, "token")
     ask = Ask("w", "life", True, [], [], 1.0)

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
+from tests.stack.stack import Stack
 
 WORDS = 'NaN bread, "NaN", \\"-Infinity\\" and Infinity: [NaN], \\ \u202f é'
 GRAPH = {"1": {**node("FakeSave", text=WORDS, strength=float("nan"), high=float("-inf")), "is_changed": [float("nan")]}}
@@ -43,11 +43,11 @@ def as_webp() -> tuple[str, bytes]:
 
 
 @pytest.fixture
-def visitor(start_fake: StartFake) -> Any:
-    return start_fake().visitor()
+def visitor(shared: Stack) -> Any:
+    return shared.visitor("imports")
 
 
-def test_what_looks_like_a_number_in_a_text_stays(visitor: Any, subtests: pytest.Subtests) -> None:
+def test_number_words_inside_texts_stay(visitor: Any, subtests: pytest.Subtests) -> None:
     for make in (as_json, with_mark, as_png, as_webp):
         with subtests.test(make.__name__):
             answer = visitor.post("/workflows/import", files={"file": make()})

@@ -39,7 +39,7 @@ def test_a_missing_workflow(client: Client, body: dict[str, Any]) -> None:
         ({"metadata": {"a": 1}}, 422, "metadata_invalid"),
     ],
 )
-def test_closed_and_reserved(client: Client, more: dict[str, Any], status: int, code: str) -> None:
+def test_reserved_job_options_are_refused(client: Client, more: dict[str, Any], status: int, code: str) -> None:
     answer = client.http.post("/api/v2/jobs", json={"workflow": fake_save(), **more})
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 

@@ -7,12 +7,18 @@ import pytest
 
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_wait, node
+from tests.stack.stack import Stack
 
 pytestmark = pytest.mark.several_servers
 
 
-def test_comfyui_crashes_in_a_node_and_the_run_is_retried(start_fake: StartFake) -> None:
-    client = start_fake().wait_ready().client()
+@pytest.fixture(scope="module")
+def stack(start_fake_once: StartFake) -> Stack:
+    return start_fake_once().wait_ready()
+
+
+def test_comfyui_crashes_in_a_node_and_the_run_is_retried(stack: Stack) -> None:
+    client = stack.client()
 
     run = client.run({"1": node("FakeCrash", times=1), "2": node("FakeSave", text="survived")})
 
@@ -21,8 +27,7 @@ def test_comfyui_crashes_in_a_node_and_the_run_is_retried(start_fake: StartFake)
     assert len(run["output"]) == 1
 
 
-def test_comfyui_is_killed_mid_run_and_the_run_is_retried(start_fake: StartFake) -> None:
-    stack = start_fake().wait_ready()
+def test_comfyui_is_killed_mid_run_and_the_run_is_retried(stack: Stack) -> None:
     client = stack.client()
     run_id = client.submit(fake_wait(2))
     client.wait_for(run_id, "progress")
@@ -34,8 +39,8 @@ def test_comfyui_is_killed_mid_run_and_the_run_is_retried(start_fake: StartFake)
     assert run["retry_count"] == 1
 
 
-def test_a_graph_that_always_crashes_comfyui_ends_as_an_error(start_fake: StartFake) -> None:
-    client = start_fake().wait_ready().client()
+def test_a_graph_that_always_crashes_comfyui_ends_as_an_error(stack: Stack) -> None:
+    client = stack.client()
 
     run = client.run({"1": node("FakeCrash", times=99)})
 

@@ -1,32 +1,27 @@
-"""What only a GPU does for real (out of memory, a poisoned process), and answers that are not what they seem."""
+"""Faults of GPUs (out of memory, a poisoned process) and misleading answers of ComfyUI."""
 
 from pathlib import Path
 
-from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, node
-from tests.stack.stack import Client
+from tests.stack.stack import Client, Stack
 
 
-def test_out_of_memory_is_tried_once_more_on_a_freed_gpu(start_fake: StartFake) -> None:
-    client = start_fake().wait_ready().client()
-
-    run = client.run({"1": node("FakeOom", times=1), "2": node("FakeSave", text="fits now")})
+def test_out_of_memory_is_tried_once_more_on_a_freed_gpu(tenant: Client) -> None:
+    run = tenant.run({"1": node("FakeOom", times=1, name="frees"), "2": node("FakeSave", text="fits now")})
     assert (run["status"], run["retry_count"]) == ("COMPLETED", 1)
 
-    run = client.run({"1": node("FakeOom", times=99)})
+    run = tenant.run({"1": node("FakeOom", times=99)})
     assert (run["status"], run["end_reason"], run["attempt"]) == ("ERROR", "oom", 2)
     assert "larger accelerator" in run["error"]["hint"]
 
 
-def test_a_gpu_fault_poisons_the_process_so_it_is_replaced(start_fake: StartFake) -> None:
-    stack = start_fake().wait_ready()
-    client = stack.client()
-    before = stack.comfyui_pid()
+def test_a_gpu_fault_poisons_the_process_so_it_is_replaced(shared: Stack, tenant: Client) -> None:
+    before = shared.comfyui_pid()
 
-    run = client.run({"1": node("FakeGpuFault", times=1), "2": node("FakeSave", text="works")})
+    run = tenant.run({"1": node("FakeGpuFault", times=1), "2": node("FakeSave", text="works")})
 
     assert (run["status"], run["retry_count"]) == ("COMPLETED", 1)
-    assert stack.comfyui_pid() != before
+    assert shared.comfyui_pid() != before
 
 
 def test_a_nodes_exception_is_the_graphs_and_comes_with_its_traceback(tenant: Client) -> None:

@@ -194,7 +194,7 @@ def test_tags_are_added_removed_and_counted(comfy: Comfy) -> None:
     }
 
 
-def test_what_is_said_of_an_asset_changes(comfy: Comfy) -> None:
+def test_asset_metadata_can_be_changed(comfy: Comfy) -> None:
     asset = comfy.upload(b"described", tags="input").json()
     path = f"/assets/{asset['id']}"
     changed = comfy("PUT", path, json={"name": "New name.png", "user_metadata": {"a": 1}}).json()
@@ -206,7 +206,7 @@ def test_what_is_said_of_an_asset_changes(comfy: Comfy) -> None:
     assert comfy("GET", path).json()["name"] == "New name.png"
 
 
-def test_what_needs_no_scan(comfy: Comfy) -> None:
+def test_routes_that_need_no_scan(comfy: Comfy) -> None:
     assert comfy("POST", "/assets/seed?wait=true", json={}).json()["status"] == "completed"
     assert comfy("GET", "/assets/seed/status").json()["state"] == "IDLE"
     assert comfy("POST", "/assets/seed/cancel").json() == {"status": "idle"}

@@ -15,8 +15,6 @@ from tests import loopback
 from tests.stack.graphs import node, picture, slow
 from tests.stack.stack import Client, Stack
 
-pytestmark = [pytest.mark.engine, pytest.mark.several_servers]
-
 LIMIT_S = 60
 
 
@@ -41,7 +39,7 @@ def socket(real: Stack, client: Client) -> Iterator[ClientConnection]:
 
 
 def until_idle(socket: ClientConnection, prompt_id: str) -> list[tuple[str, Any]]:
-    """What is said until the prompt is over; a picture is ("binary", bytes)."""
+    """The messages until the prompt is over; an image is ("binary", bytes)."""
     said: list[tuple[str, Any]] = []
     while True:
         message = socket.recv(timeout=LIMIT_S)
@@ -58,6 +56,8 @@ def until_idle(socket: ClientConnection, prompt_id: str) -> list[tuple[str, Any]
             return said
 
 
+@pytest.mark.engine
+@pytest.mark.several_servers
 def test_a_prompt_from_queue_to_history(comfyui: httpx2.Client, socket: ClientConnection) -> None:
     prompt_id = str(uuid.uuid4())
     body = {
@@ -101,6 +101,8 @@ def test_a_prompt_from_queue_to_history(comfyui: httpx2.Client, socket: ClientCo
     assert prompt_id in comfyui.get("/history", params={"max_items": 1}).json()
 
 
+@pytest.mark.engine
+@pytest.mark.several_servers
 def test_previews_are_seen_for_a_while_and_are_no_outputs(comfyui: httpx2.Client, client: Client) -> None:
     graph = picture(color=0x123456) | {"3": node("PreviewImage", images=["1", 0])}
     prompt_id = comfyui.post("/prompt", json={"prompt": graph}).json()["prompt_id"]
@@ -116,6 +118,8 @@ def test_previews_are_seen_for_a_while_and_are_no_outputs(comfyui: httpx2.Client
     assert client.finish(_run_id(client, prompt_id))["status"] == "COMPLETED"
 
 
+@pytest.mark.engine
+@pytest.mark.several_servers
 def test_a_running_prompt_is_interrupted_and_a_waiting_one_taken_out(
     comfyui: httpx2.Client, socket: ClientConnection
 ) -> None:
@@ -142,6 +146,7 @@ def test_a_running_prompt_is_interrupted_and_a_waiting_one_taken_out(
     assert comfyui.get("/prompt").json() == {"exec_info": {"queue_remaining": 0}}
 
 
+@pytest.mark.engine
 def test_a_node_that_fails_says_so_on_the_websocket(comfyui: httpx2.Client, socket: ClientConnection) -> None:
     graph = {"1": node("TestFails"), "2": node("SaveImage", images=["1", 0], filename_prefix="x")}
     prompt_id = comfyui.post("/prompt", json={"prompt": graph, "client_id": "test"}).json()["prompt_id"]
@@ -154,7 +159,8 @@ def test_a_node_that_fails_says_so_on_the_websocket(comfyui: httpx2.Client, sock
     assert (job["status"], job["execution_error"]["exception_type"]) == ("failed", "ValueError")
 
 
-def test_a_socket_of_the_same_client_takes_over_and_hears_where_the_run_is(
+@pytest.mark.several_servers
+def test_a_second_socket_of_a_client_takes_over_with_the_current_state(
     real: Stack, client: Client, comfyui: httpx2.Client, socket: ClientConnection
 ) -> None:
     prompt_id = comfyui.post("/prompt", json={"prompt": slow(120), "client_id": "test"}).json()["prompt_id"]
@@ -168,7 +174,7 @@ def test_a_socket_of_the_same_client_takes_over_and_hears_where_the_run_is(
         assert until_idle(second, prompt_id)
 
 
-def test_every_socket_hears_something_within_ten_seconds(socket: ClientConnection) -> None:
+def test_idle_sockets_get_a_status_within_ten_seconds(socket: ClientConnection) -> None:
     assert json.loads(socket.recv(timeout=LIMIT_S))["type"] == "status"
     socket.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
     assert json.loads(socket.recv(timeout=LIMIT_S))["data"]["supports_preview_metadata"] is True
@@ -176,6 +182,8 @@ def test_every_socket_hears_something_within_ten_seconds(socket: ClientConnectio
     assert json.loads(socket.recv(timeout=9))["type"] == "status"  # nothing happens, and it is said
 
 
+@pytest.mark.engine
+@pytest.mark.several_servers
 def test_a_part_of_a_graph_runs_alone_and_in_front(comfyui: httpx2.Client, client: Client) -> None:
     graph = picture(prefix="wanted") | {"9": node("SaveImage", images=["1", 0], filename_prefix="unwanted")}
     body = {"prompt": graph, "partial_execution_targets": ["2"], "front": True}
@@ -216,7 +224,8 @@ def test_a_workflows_path_shows_that_workflow_only(real: Stack, client: Client) 
         assert two.get("/object_info/SaveImage").json()["SaveImage"]["output_node"] is True
 
 
-def test_what_the_editor_keeps(comfyui: httpx2.Client) -> None:
+@pytest.mark.several_servers
+def test_editor_settings_and_user_data(comfyui: httpx2.Client) -> None:
     assert comfyui.get("/settings").json()["Comfy.TutorialCompleted"] is True
     assert comfyui.post("/settings/Comfy.Theme", content=b'"dark"').status_code == 200
     assert comfyui.post("/api/settings", json={"a": [1], "b": None}).status_code == 200
@@ -241,7 +250,8 @@ def test_what_the_editor_keeps(comfyui: httpx2.Client) -> None:
     assert comfyui.delete("/userdata/workflows%2Fyours.json").status_code == 404
 
 
-def test_what_exists(comfyui: httpx2.Client, engine_version: str) -> None:
+@pytest.mark.engine
+def test_the_catalog_and_system_information(comfyui: httpx2.Client, engine_version: str) -> None:
     assert "SaveImage" in comfyui.get("/api/object_info").json()
     assert comfyui.get("/object_info/Nothing").json() == {}
     assert "checkpoints" in comfyui.get("/models").json()

@@ -1,4 +1,4 @@
-"""What several APIs are asked they answer alike, each in its own words: of runs and their files, lists, models."""
+"""The APIs agree, each in its own format, on runs and their files, lists and models."""
 
 from __future__ import annotations
 

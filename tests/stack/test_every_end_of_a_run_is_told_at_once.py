@@ -1,4 +1,4 @@
-"""However a run ends, it is counted, logged and traced once, and its webhook is sent at once.
+"""Every run that ends is counted, logged and traced once, and its webhook is sent at once.
 
 The server of these scenarios never looks for webhooks because time has passed: it sends those that it is told of.
 """
@@ -32,7 +32,7 @@ NEVER_POLLS = (
 
 @pytest.fixture(scope="module")
 def collector() -> Iterator[Receiver]:
-    """Where traces go."""
+    """A receiver of traces."""
     with receiver() as served:
         yield served
 
@@ -162,7 +162,7 @@ def _limit_credit(conn: Connection, name: str, limit: float) -> None:
 
 
 def _ended(stack: Stack, reason: str) -> float:
-    """How many runs have ended so, as the server's metrics say."""
+    """The number of runs with this end in the server's metrics."""
     text = stack.client().http.get("/metrics").text
     found = re.search(rf'^comfyward_runs_ended_total{{pool="L4",reason="{reason}"}} (\S+)$', text, re.MULTILINE)
     return float(found[1]) if found else 0.0

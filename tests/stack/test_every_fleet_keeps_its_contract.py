@@ -1,4 +1,4 @@
-"""What the loop relies on, of each fleet: start, list, stop; a worker that dies comes back; calls may be repeated."""
+"""The contract of every fleet: start, list, stop; dead workers are restarted; calls may be repeated."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""What can go wrong with the files that a run brings, and what cannot."""
+"""Downloads of input files: resumed, verified, shared between runs, and refused with a reason."""
 
 import threading
-
-import pytest
 
 from comfyward.files.digest import digests_of
 from comfyward.files.part import PART_BYTES
@@ -10,8 +8,6 @@ from tests.fakes.http import Origin
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
 from tests.stack.stack import Client
-
-pytestmark = pytest.mark.several_servers
 
 
 def test_a_broken_download_is_resumed(tenant: Client, site: Origin) -> None:

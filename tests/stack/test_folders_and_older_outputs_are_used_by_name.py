@@ -91,7 +91,7 @@ def test_an_older_output_is_named_without_its_run(client: Client, comfyui: httpx
 
 
 @pytest.mark.parametrize("name", ["never made.png [output]", "never shown.png [temp]", "../x.png [output]"])
-def test_what_no_run_left_is_refused_before_the_queue(client: Client, comfyui: httpx2.Client, name: str) -> None:
+def test_an_unknown_output_name_is_refused_before_the_queue(client: Client, comfyui: httpx2.Client, name: str) -> None:
     v1 = client.post_run({"prompt": load_and_save(name)})
     v2 = client.http.post("/api/v2/jobs", json={"workflow": load_and_save(name)})
     native = comfyui.post("/prompt", json={"prompt": load_and_save(name)})

@@ -55,7 +55,7 @@ def _written_below(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and ".db" not in path.name]
 
 
-def test_a_pause_that_a_host_asks_for_is_kept(stack: Stack, site: Origin) -> None:
+def test_retry_after_of_a_host_is_honoured(stack: Stack, site: Origin) -> None:
     url = site.put("/file", b"there", status=429, refusals=5, headers={"Retry-After": "1"})
 
     run = stack.client().run(fake_save("a"), files={"/input/a": url})
@@ -75,7 +75,7 @@ def test_a_host_that_stays_busy_ends_the_run_after_its_attempts(stack: Stack, si
     assert run["run_time"] is None
 
 
-def test_what_a_host_says_is_in_the_error(stack: Stack, site: Origin) -> None:
+def test_the_error_quotes_the_host(stack: Stack, site: Origin) -> None:
     said = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
     url = site.put("/file", b"", status=403, refusal=said)
 

@@ -50,5 +50,5 @@ def test_jobs_are_filtered_in_whatever_letters_and_paged_from_the_start(client: 
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=-1", "sort_by=name", "sort_order=up", "status=over"])
-def test_what_comfyui_refuses_is_refused(native: httpx2.Client, query: str) -> None:
+def test_ids_comfyui_refuses_are_refused(native: httpx2.Client, query: str) -> None:
     assert native.get(f"/comfy/api/jobs?{query}").status_code == 400

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests import loopback
-from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
 from tests.stack.stack import Client, Stack
 
@@ -48,19 +47,14 @@ KNOWN_NAMES = [
 
 
 @pytest.fixture
-def stack(start_fake: StartFake) -> Stack:
-    return start_fake().wait_ready()
-
-
-@pytest.fixture
-def native(stack: Stack, client: Client) -> Iterator[httpx2.Client]:
-    with loopback.Client(base_url=f"{stack.url}/comfy", headers={"X-API-Key": client.key}, timeout=60) as http:
+def native(shared: Stack, client: Client) -> Iterator[httpx2.Client]:
+    with loopback.Client(base_url=f"{shared.url}/comfy", headers={"X-API-Key": client.key}, timeout=60) as http:
         yield http
 
 
 @pytest.fixture
-def client(stack: Stack) -> Client:
-    return stack.client()
+def client(tenant: Client) -> Client:
+    return tenant
 
 
 def test_any_name_makes_the_round_trip_in_all_three_apis(client: Client, native: httpx2.Client) -> None:

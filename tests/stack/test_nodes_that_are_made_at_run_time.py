@@ -7,10 +7,8 @@ import pytest
 from websockets.sync.client import connect
 
 from tests import loopback
-from tests.servers import free_port
-from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
-from tests.stack.stack import Client
+from tests.stack.stack import Client, Stack
 
 MADE = [f"5.0.0.{number}" for number in range(30)]
 IDS = {"display_node_id": "5", "parent_node_id": "5", "real_node_id": "5"}
@@ -22,12 +20,11 @@ GRAPH = {
 
 
 @pytest.fixture
-def said(start_fake: StartFake) -> dict[str, Any]:
-    """What one server tells, of one run that ends well and one whose last made node fails."""
-    stack = start_fake(native_port=str(free_port()), native_open="true").wait_ready()
-    told: dict[str, Any] = {"client": stack.client()}
-    url = f"{stack.native_url.replace('http', 'ws')}/ws?clientId=me"
-    with connect(url) as socket, loopback.Client(base_url=stack.native_url) as comfyui:
+def said(shared: Stack) -> dict[str, Any]:
+    """Messages of one run that completes and of one whose last expanded node fails."""
+    told: dict[str, Any] = {"client": shared.client()}
+    url = f"{shared.native_url.replace('http', 'ws')}/ws?clientId=me"
+    with connect(url) as socket, loopback.Client(base_url=shared.native_url) as comfyui:
         for name, fails in (("good", False), ("bad", True)):
             graph = {**GRAPH, "5": node("FakeExpands", nodes=30, fails=fails)}
             prompt_id = comfyui.post("/prompt", json={"prompt": graph, "client_id": "me"}).json()["prompt_id"]

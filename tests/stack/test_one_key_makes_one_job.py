@@ -4,21 +4,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
+from tests.stack.stack import Client
 
 pytestmark = pytest.mark.several_servers
 
 
-def test_at_the_same_time(start_fake: StartFake) -> None:
-    client = start_fake(fleet="none", accelerators="CPU").client()
+def test_at_the_same_time(tenant: Client) -> None:
     headers = {"Idempotency-Key": "order-1"}
 
     def v2(_: int) -> int:
-        return client.http.post("/api/v2/jobs", json={"workflow": fake_save()}, headers=headers).status_code
+        return tenant.http.post("/api/v2/jobs", json={"workflow": fake_save()}, headers=headers).status_code
 
     def v1(_: int) -> str:
-        return str(client.post_run({"prompt": fake_save()}, **{"Idempotency-Key": "order-2"}).json()["id"])
+        return str(tenant.post_run({"prompt": fake_save()}, **{"Idempotency-Key": "order-2"}).json()["id"])
 
     with ThreadPoolExecutor(8) as pool:
         statuses = sorted(pool.map(v2, range(8)))
@@ -26,4 +25,4 @@ def test_at_the_same_time(start_fake: StartFake) -> None:
 
     assert statuses == [201] + [422] * 7
     assert len(ids) == 1
-    assert len(client.http.get("/api/v1/runs").json()) == 2
+    assert len(tenant.http.get("/api/v1/runs").json()) == 2

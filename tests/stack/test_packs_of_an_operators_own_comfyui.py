@@ -155,7 +155,7 @@ def test_an_embedding_that_a_text_names_is_there(own: Stack, text: str) -> None:
     assert texts(client.run({"1": node("TestReadsEmbeddings", text=text)})) == ["ink.pt=strokes"]
 
 
-def test_what_only_comfyui_understands_is_left_to_it(client: Client) -> None:
+def test_values_only_comfyui_understands_are_passed_through(client: Client) -> None:
     graph = {
         "1": node("TestAnySource"),
         "2": node("TestAnySink", any=["1", 3], listed="whatever", fixed="c", checked="anything"),
@@ -185,7 +185,7 @@ def test_a_node_may_write_beside_a_runs_files_but_not_to_them(own: Stack, path: 
     assert not any(each.startswith(b"harm") for each in cached)
 
 
-def test_a_pack_that_does_not_load_is_said_everywhere(own: Stack, client: Client, visitor: httpx2.Client) -> None:
+def test_a_pack_that_fails_to_load_is_reported_everywhere(own: Stack, client: Client, visitor: httpx2.Client) -> None:
     why = "ModuleNotFoundError: No module named 'a_package_that_nobody_has'"
 
     answer = client.post_run({"prompt": {"1": node("TestFaceDetailer")}}).json()

@@ -93,7 +93,7 @@ def test_refusals_can_be_read_too(shared: Stack, client: Client) -> None:
         assert (too_large.status_code, allowed(too_large)) == (413, ALLOWED_ORIGIN)
 
 
-def test_a_session_is_of_no_use_to_another_site(shared: Stack) -> None:
+def test_a_session_cookie_is_refused_from_other_sites(shared: Stack) -> None:
     visitor = shared.visitor("pages")
     assert visitor.get("/api/v1/me").status_code == 200
     for origin in (ALLOWED_ORIGIN, EVIL, "null"):

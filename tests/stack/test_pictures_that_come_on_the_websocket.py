@@ -6,10 +6,8 @@ import struct
 from websockets.sync.client import connect
 
 from tests import loopback
-from tests.servers import free_port
-from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
-from tests.stack.stack import Client
+from tests.stack.stack import Client, Stack
 
 LARGE = 44_000_000
 SIZES = [8, 300_000, LARGE, *range(1, 61)]
@@ -21,12 +19,11 @@ GRAPH = {
 }
 
 
-def test_every_one_arrives_in_order_and_is_an_output(start_fake: StartFake) -> None:
-    stack = start_fake(native_port=str(free_port()), native_open="true").wait_ready()
-    client, url = stack.client(), f"{stack.native_url.replace('http', 'ws')}/ws?clientId=me"
+def test_every_image_arrives_in_order_and_is_an_output(shared: Stack) -> None:
+    client, url = shared.client(), f"{shared.native_url.replace('http', 'ws')}/ws?clientId=me"
 
     heard: dict[str, list[bytes]] = {}
-    with connect(url, max_size=None) as socket, loopback.Client(base_url=stack.native_url) as comfyui:
+    with connect(url, max_size=None) as socket, loopback.Client(base_url=shared.native_url) as comfyui:
         comfyui.post("/prompt", json={"prompt": GRAPH, "client_id": "me"})
         executing, order = "", []
         while executing is not None:
@@ -52,7 +49,7 @@ def test_every_one_arrives_in_order_and_is_an_output(start_fake: StartFake) -> N
     assert [output["node_id"] for output in run["output"]][-1] == "3"
 
 
-def test_those_of_a_run_that_fails_are_kept(tenant: Client) -> None:
+def test_images_of_a_failed_run_are_kept(tenant: Client) -> None:
 
     run = tenant.run({"2": node("FakePictures", sizes="10,2000000"), "3": node("FakeError", message="no")})
 

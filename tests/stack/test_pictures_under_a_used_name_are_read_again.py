@@ -36,7 +36,7 @@ KEEP_MEMORIES = {  # and who refuses a run without the file: the node, or its va
 }
 
 
-def test_no_node_shows_another_accounts_pictures(real: Stack, site: Origin) -> None:
+def test_no_node_returns_images_of_another_account(real: Stack, site: Origin) -> None:
     alice, bob = real.client("alice"), real.client("bob")
     saves = {f"save_{key}": node("SaveImage", images=[key, 0], filename_prefix=key) for key in READERS}
     graph = READERS | saves
@@ -51,9 +51,7 @@ def test_no_node_shows_another_accounts_pictures(real: Stack, site: Origin) -> N
 
 
 @pytest.mark.parametrize("class_type", KEEP_MEMORIES)
-def test_a_node_that_answers_from_its_memory_is_run_in_a_new_comfyui(
-    real: Stack, site: Origin, class_type: str
-) -> None:
+def test_a_node_with_a_stale_memory_runs_in_a_new_comfyui(real: Stack, site: Origin, class_type: str) -> None:
     inputs = {} if class_type == "TestRemembersEverything" else {"name": "a.png"}
     graph = {"read": node(class_type, **inputs), "save": node("SaveImage", images=["read", 0], filename_prefix="read")}
 

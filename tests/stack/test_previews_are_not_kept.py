@@ -5,7 +5,7 @@ import pytest
 from tests.stack.graphs import node, picture
 from tests.stack.stack import Client
 
-pytestmark = [pytest.mark.engine, pytest.mark.several_servers]
+pytestmark = pytest.mark.engine
 
 
 def test_previews_are_not_kept(client: Client) -> None:

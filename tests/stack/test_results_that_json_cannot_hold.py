@@ -5,10 +5,8 @@ import json
 import httpx2
 
 from tests import loopback
-from tests.servers import free_port
-from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
-from tests.stack.stack import Client
+from tests.stack.stack import Client, Stack
 
 
 def strict(answer: httpx2.Response) -> dict:
@@ -26,11 +24,10 @@ def run_of(client: Client, prompt_id: str) -> str:
     return next(run["id"] for run in runs if run["prompt_id"] == prompt_id)
 
 
-def test_not_a_number_and_infinity(start_fake: StartFake) -> None:
-    stack = start_fake(native_port=str(free_port()), native_open="true").wait_ready()
-    client = stack.client()
-    comfyui = loopback.Client(base_url=stack.native_url)
-    stack.clients.append(Client(comfyui))
+def test_not_a_number_and_infinity(shared: Stack) -> None:
+    client = shared.client()
+    comfyui = loopback.Client(base_url=shared.native_url)
+    shared.clients.append(Client(comfyui))
     body = '{"prompt": {"1": {"class_type": "FakeNumbers", "inputs": {"value": %s}}}}'
     url = "/api/v1/workflows/default/runs"
 
@@ -50,7 +47,7 @@ def test_not_a_number_and_infinity(start_fake: StartFake) -> None:
     assert entry["outputs"]["1"]["values"] == [None, None, None, 1.5]
 
 
-def test_what_comfyui_cannot_say_is_not_asked_three_times(tenant: Client) -> None:
+def test_an_unreadable_history_is_not_retried(tenant: Client) -> None:
 
     run = tenant.run({"1": node("FakeDeep")})
 

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from sqlalchemy import Connection
 
 from comfyward.store import accounts, queue
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait, node
+from tests.stack.stack import Stack
 
 pytestmark = pytest.mark.several_servers
 
 
-def test_an_account_has_no_more_runs_on_their_way_than_it_may(start_fake: StartFake) -> None:
-    stack = start_fake(local_accelerators="L4,L4", local_min_workers="2").wait_ready()
+@pytest.fixture(scope="module")
+def stack(start_fake_once: StartFake) -> Stack:
+    return start_fake_once(
+        local_accelerators="L4,L4,H100", local_min_workers="3", larger_pools='{"L4": "H100"}'
+    ).wait_ready()
+
+
+@pytest.fixture(scope="module")
+def without_workers(start_fake_once: StartFake) -> Stack:
+    return start_fake_once(fleet="none", accelerators="L4")
+
+
+def test_an_account_is_limited_in_concurrent_runs(stack: Stack) -> None:
     capped, other = stack.client("capped"), stack.client("other")
     stack.cli("users", "share", "capped", "--max-running", "1")
     first = capped.submit(fake_wait(3), accelerator="L4")
@@ -34,11 +44,10 @@ def test_an_account_has_no_more_runs_on_their_way_than_it_may(start_fake: StartF
     assert other.http.get(f"/api/v1/runs/{second}/placement").status_code == 404
 
 
-def test_limits_of_a_key_and_of_an_account_in_one_pool(start_fake: StartFake) -> None:
-    stack = start_fake(local_accelerators="L4,L4,H100", local_min_workers="3").wait_ready()
-    client = stack.client("capped")
-    stack.cli("users", "share", "capped", "--max-in", "L4=1")
-    slow = stack.cli("keys", "create", "slow", "--account", "capped", "--max-running", "1").strip()
+def test_limits_of_a_key_and_of_an_account_in_one_pool(stack: Stack) -> None:
+    client = stack.client("capped in L4")
+    stack.cli("users", "share", "capped in L4", "--max-in", "L4=1")
+    slow = stack.cli("keys", "create", "slow", "--account", "capped in L4", "--max-running", "1").strip()
     first = client.submit(fake_wait(4), accelerator="L4")
     client.wait_for(first, "progress")
 
@@ -52,37 +61,31 @@ def test_limits_of_a_key_and_of_an_account_in_one_pool(start_fake: StartFake) ->
     runs = [client.finish(run_id) for run_id in of_key]
     assert runs[0]["completed_at"] <= runs[1]["started_at"]
     assert client.finish(in_pool)["status"] == "COMPLETED"
-    assert "is not POOL=N" in str(stack.cli_error("users", "share", "capped", "--max-in", "L4"))
+    assert "is not POOL=N" in str(stack.cli_error("users", "share", "capped in L4", "--max-in", "L4"))
 
 
-def test_accounts_get_turns_by_their_weight(start_fake: StartFake) -> None:
-    stack = start_fake(fleet="none", accelerators="L4")
-    heavy, light = stack.client("heavy"), stack.client("light")
-    stack.cli("users", "share", "heavy", "--weight", "3")
+def test_accounts_get_turns_by_their_weight(without_workers: Stack) -> None:
+    heavy, light = without_workers.client("heavy"), without_workers.client("light")
+    without_workers.cli("users", "share", "heavy", "--weight", "3")
 
     for number in range(8):
         for client in (light, heavy):
             client.submit(fake_save(str(number)), accelerator="L4")
 
-    assert stack.write(_accounts_in_the_queue)[:8].count("heavy") == 6
+    assert without_workers.write(_accounts_in_the_queue)[:8].count("heavy") == 6
 
 
-def test_a_run_that_cannot_start_in_time_ends(start_fake: StartFake) -> None:
-    stack = start_fake(fleet="none", accelerators="L4")
-    client = stack.client()
-    began = time.monotonic()
-
+def test_a_run_that_cannot_start_in_time_ends(without_workers: Stack) -> None:
+    client = without_workers.client()
     run = client.finish(client.submit(fake_save(), accelerator="L4", start_within=1.0))
 
     assert (run["status"], run["end_reason"]) == ("ERROR", "timeout")
     assert "did not start by its deadline" in run["error"]["message"]
-    assert time.monotonic() - began < 10
     refused = client.post_run({"prompt": fake_save(), "accelerator": "L4", "start_within": -1})
     assert refused.status_code == 400
 
 
-def test_a_run_that_does_not_fit_goes_to_the_larger_pool(start_fake: StartFake) -> None:
-    stack = start_fake(local_accelerators="L4,H100", local_min_workers="2", larger_pools='{"L4": "H100"}').wait_ready()
+def test_a_run_that_does_not_fit_goes_to_the_larger_pool(stack: Stack) -> None:
     client = stack.client()
     # The fake counts for each worker: this takes the larger one's share of failures out of the way.
     assert client.run({"1": node("FakeOom", times=2)}, accelerator="H100")["end_reason"] == "oom"

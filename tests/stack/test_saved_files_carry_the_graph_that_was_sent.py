@@ -1,4 +1,4 @@
-"""Whatever a run saves, in whatever format, holds exactly the graph that was sent, and can be parsed strictly."""
+"""Saved files of every format embed exactly the submitted graph, as strict JSON."""
 
 import json
 import struct

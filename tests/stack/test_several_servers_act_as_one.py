@@ -183,7 +183,7 @@ def test_a_worker_leaves_when_any_server_is_told_so(start_cluster: StartCluster)
 
 
 def _ended(clients: tuple[Client, ...], reason: str) -> float:
-    """How many runs have ended so, as all servers count them."""
+    """The number of runs with this end, summed over all servers."""
     line = re.compile(rf'^comfyward_runs_ended_total{{pool="L4",reason="{reason}"}} (\S+)$', re.MULTILINE)
     return sum(float(count) for client in clients for count in line.findall(client.http.get("/metrics").text))
 

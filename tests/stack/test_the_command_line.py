@@ -11,7 +11,7 @@ import pytest
 
 from comfyward.cli.main import COMMANDS
 from tests import command_line
-from tests.stack.conftest import StartFake
+from tests.stack.stack import Stack
 
 Run = subprocess.CompletedProcess[str]
 
@@ -67,15 +67,14 @@ NEED_A_DATABASE = [
 
 
 @pytest.mark.one_machine
-def test_no_command_begins_an_installation_by_mistake(start_fake: StartFake, tmp_path: Path) -> None:
-    stack = start_fake()
+def test_no_command_begins_an_installation_by_mistake(shared: Stack, tmp_path: Path) -> None:
     other = tmp_path / "other"
 
     for arguments in NEED_A_DATABASE:
         refused = comfyward(other, *arguments)
         assert refused.returncode == 1, refused
         assert f"There is no comfyward installation in {other}" in refused.stderr
-        assert str(stack.data_dir) in refused.stderr, "the server that runs is named"
+        assert str(shared.data_dir) in refused.stderr, "the server that runs is named"
     assert not other.exists()
 
     # A second installation, made on purpose: what is done in it while the server runs elsewhere is done with a warning.
@@ -84,8 +83,8 @@ def test_no_command_begins_an_installation_by_mistake(start_fake: StartFake, tmp
     assert made.returncode == 0
     assert len(made.stdout.split()) == 1
     assert "Warning" in made.stderr
-    assert str(stack.data_dir) in made.stderr
-    beside = comfyward(stack.data_dir, "keys", "create", "laptop")
+    assert str(shared.data_dir) in made.stderr
+    beside = comfyward(shared.data_dir, "keys", "create", "laptop")
     assert (beside.returncode, beside.stderr) == (0, "")
 
 
@@ -115,7 +114,7 @@ def test_a_mistyped_name_gets_a_suggestion(tmp_path: Path) -> None:
     assert "SOMETHING" not in warned.stderr
 
 
-def test_numbers_of_things_are_said_as_people_say_them(tmp_path: Path) -> None:
+def test_singular_and_plural_are_used_correctly(tmp_path: Path) -> None:
     begin(tmp_path)
     comfyward(tmp_path, "users", "create", "alice")
     comfyward(tmp_path, "tokens", "create", "gpu-box")

@@ -30,7 +30,7 @@ def test_every_name_of_comfyicu_runs_on_the_only_pool(shared: Stack) -> None:
 @pytest.mark.parametrize(
     "settings", [{"accelerators": "RTX_4090"}, {"stand_in": "false"}, {"fleet": "none", "accelerators": "RTX_4090"}]
 )
-def test_nothing_stands_in_where_there_are_several_or_it_is_not_wanted(
+def test_no_pool_stands_in_when_there_are_several_or_it_is_disabled(
     start_fake: StartFake, settings: dict[str, str]
 ) -> None:
     client = start_fake(**settings).client()

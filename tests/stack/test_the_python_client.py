@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import signal
 import threading
 from pathlib import Path
 
@@ -17,8 +17,6 @@ from tests.stack.graphs import fake_wait, load_and_save, node, picture, slow
 from tests.stack.stack import Client as PlainClient
 from tests.stack.stack import Stack
 
-pytestmark = pytest.mark.several_servers
-
 
 @pytest.fixture
 def red(tmp_path: Path) -> Path:
@@ -27,6 +25,7 @@ def red(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.several_servers
 def test_from_a_local_picture_to_a_downloaded_one(real: Stack, client: PlainClient, red: Path, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     with Client(real.url, client.key) as comfyward:
@@ -109,20 +108,33 @@ def test_a_server_that_is_not_there_is_said_to_be_unreachable(monkeypatch: pytes
         comfyward.find()
 
 
-def test_a_restart_of_the_server_is_not_noticed(start_fake: StartFake) -> None:
+@pytest.mark.several_servers
+def test_a_restart_of_the_server_is_not_noticed(start_fake: StartFake, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = start_fake().wait_ready()
+    refused, is_back = threading.Event(), threading.Event()
+
+    async def until_it_is_back(failures: int, error: Exception) -> None:
+        if failures > 1:  # the first is the stream that broke
+            refused.set()
+            await asyncio.to_thread(is_back.wait)
+
+    def come_back() -> None:
+        refused.wait()
+        stack.start()
+        is_back.set()
+
+    monkeypatch.setattr("comfyward.client._pause", until_it_is_back)
     events = []
     with Client(stack.url, stack.client().key) as comfyward:
         run = comfyward.submit(fake_wait(1.5))
         for event in comfyward.follow(run.id):
             events.append(event)
             if event.type == "status" and event.data["state"] == "running" and event.data["attempt"] == 1:
-                assert stack.process is not None
-                os.kill(stack.process.pid, signal.SIGKILL)
-                stack.process.wait()
-                threading.Thread(target=stack.start).start()
+                stack.kill()
+                threading.Thread(target=come_back).start()
         run = comfyward.wait(run.id)
 
+    assert refused.is_set()
     assert run.succeeded
     numbers = [event.seq for event in events if event.seq is not None]
     assert numbers == list(range(1, len(numbers) + 1))  # each stored event once, and in order

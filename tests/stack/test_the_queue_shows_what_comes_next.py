@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.stack.conftest import StartFake
+import pytest
+
 from tests.stack.graphs import fake_save, fake_wait
+from tests.stack.stack import Client
 
 
-def test_runs_put_in_front_and_runs_of_other_priorities(start_fake: StartFake) -> None:
-    client = start_fake().wait_ready().client()
+@pytest.fixture
+def client(tenant: Client) -> Client:
+    return tenant
+
+
+def test_runs_put_in_front_and_runs_of_other_priorities(client: Client) -> None:
     client.http.headers["X-API-Key"] = client.key
     holds_up = client.submit(fake_wait(120))
     client.wait_for(holds_up, "progress")

@@ -18,8 +18,6 @@ from tests.stack.graphs import fake_save
 from tests.stack.stack import Stack
 from tests.stack.test_a_worker_joins_by_itself import worker
 
-pytestmark = pytest.mark.several_servers
-
 
 @pytest.fixture(scope="module")
 def stack(start_fake_once: StartFake) -> Stack:
@@ -39,6 +37,7 @@ def test_a_token_for_one_pool(stack: Stack, fake_settings: FakeSettings, tmp_pat
     assert "Unclosed" not in log
 
 
+@pytest.mark.several_servers
 def test_a_token_for_one_pool_does_not_speak_for_workers_of_another(
     stack: Stack, fake_settings: FakeSettings, tmp_path: Path
 ) -> None:
@@ -64,6 +63,7 @@ def test_an_expired_token_lets_nobody_join(stack: Stack, fake_settings: FakeSett
     assert "The worker token 'brief' has expired." in (tmp_path / "late" / "worker.log").read_text()
 
 
+@pytest.mark.several_servers
 def test_a_revoked_token_ends_its_workers(stack: Stack, fake_settings: FakeSettings, tmp_path: Path) -> None:
     token = stack.cli("tokens", "create", "gpu-box", "--pool", "L4", "--expires-in-hours", "8").strip()
     client = stack.client()

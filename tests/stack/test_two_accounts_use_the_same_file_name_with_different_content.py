@@ -11,7 +11,7 @@ from tests.fakes.http import Origin
 from tests.stack.graphs import load_and_save
 from tests.stack.stack import Client, Stack
 
-pytestmark = [pytest.mark.engine, pytest.mark.several_servers]
+pytestmark = pytest.mark.engine
 
 
 def test_two_accounts_use_the_same_file_name_with_different_content(real: Stack, site: Origin) -> None:

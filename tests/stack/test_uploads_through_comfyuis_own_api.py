@@ -16,8 +16,6 @@ from tests.fakes.http import Origin
 from tests.stack.graphs import load_and_save, text_to_image
 from tests.stack.stack import Client, Stack
 
-pytestmark = [pytest.mark.engine, pytest.mark.several_servers]
-
 
 @pytest.fixture
 def comfyui(real: Stack, client: Client) -> Iterator[httpx2.Client]:
@@ -43,6 +41,7 @@ def upload(comfyui: httpx2.Client, name: str, data: bytes, **fields: str) -> dic
     return dict(answer.json())
 
 
+@pytest.mark.several_servers
 def test_names_are_given_as_comfyui_gives_them(comfyui: httpx2.Client) -> None:
     assert upload(comfyui, "n.png", png("red")) == {"name": "n.png", "subfolder": "", "type": "input"}
     assert upload(comfyui, "n.png", png("red"))["name"] == "n.png"
@@ -60,6 +59,8 @@ def test_names_are_given_as_comfyui_gives_them(comfyui: httpx2.Client) -> None:
     assert comfyui.get("/view", params={"filename": "n.png [input]", "subfolder": "a/b"}).content == png("red")
 
 
+@pytest.mark.engine
+@pytest.mark.several_servers
 def test_an_upload_is_a_choice_and_an_input_of_every_api(comfyui: httpx2.Client, client: Client) -> None:
     upload(comfyui, "everywhere.png", png("red"))
 
@@ -89,6 +90,7 @@ def test_an_upload_through_v1_or_v2_is_a_choice_too(comfyui: httpx2.Client, clie
     assert "mine.safetensors" not in comfyui.get("/models/loras").json()
 
 
+@pytest.mark.engine
 def test_a_mask_becomes_the_alpha_of_its_picture(comfyui: httpx2.Client) -> None:
     upload(comfyui, "whole.png", png("red"))
     mask = io.BytesIO()

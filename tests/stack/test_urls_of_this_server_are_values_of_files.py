@@ -91,7 +91,7 @@ def test_head_answers_wherever_get_does(stack: Stack, subtests: pytest.Subtests)
             assert (head.status_code, head.content) == (200, b"")
 
 
-def test_what_is_downloaded_says_what_it_is_saved_as(stack: Stack) -> None:
+def test_downloads_name_their_file(stack: Stack) -> None:
     run, visitor = stack.client().run(fake_save()), stack.visitor()
 
     zipped = visitor.get(f"/runs/{run['id']}/outputs.zip")

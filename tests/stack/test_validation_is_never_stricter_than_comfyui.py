@@ -37,7 +37,7 @@ def problems(graph: dict[str, Any], catalog: Catalog, brought: Paths) -> list[Pr
         return [error.message]
 
 
-def test_what_comfyui_takes_is_taken_and_most_of_what_it_refuses_is_refused(judged: dict[str, Any]) -> None:
+def test_every_graph_that_comfyui_accepts_is_accepted_and_most_it_refuses_are_refused(judged: dict[str, Any]) -> None:
     catalog, brought = Catalog.from_json(judged["catalog"]), Paths(judged["files"])
     found = [(graph, taken, problems(graph, catalog, brought)) for graph, taken in judged["cases"]]
 

@@ -1,12 +1,11 @@
 """A node that shows where a file lies shows it as the run's account knows it, while the run goes on too."""
 
-from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
+from tests.stack.stack import Client, Stack
 
 
-def test_while_others_go_on(start_fake: StartFake) -> None:
-    stack = start_fake().wait_ready()
-    client, path = stack.client(), stack.data_dir.resolve() / "cache" / "blobs" / "ab"
+def test_while_others_go_on(shared: Stack, tenant: Client) -> None:
+    client, path = tenant, shared.data_dir.resolve() / "cache" / "blobs" / "ab"
     graph = {
         "1": node("FakeWait", seconds=2),  # until somebody listens
         "2": node("FakeText", text=f"from {path}"),

@@ -71,7 +71,7 @@ def test_nodes_made_at_run_time(comfyui: httpx2.Client, socket: ClientConnection
 @pytest.mark.parametrize(
     ("ends", "message"), [("failing", "this node always fails"), ("in a cycle", "Dependency cycle detected")]
 )
-def test_an_error_among_them_is_the_runs(
+def test_an_error_in_an_expanded_node_fails_the_run(
     comfyui: httpx2.Client, socket: ClientConnection, client: Client, ends: str, message: str
 ) -> None:
     client.run({"1": node("EmptyImage", width=8, height=8, batch_size=1, color=1), "2": _saved("fine")})

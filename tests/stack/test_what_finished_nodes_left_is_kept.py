@@ -1,4 +1,4 @@
-"""What a node that has finished wrote is the caller's: while others go on, and however the run ends."""
+"""Outputs of finished nodes are available while other nodes run, and stay however the run ends."""
 
 import json
 import os
@@ -9,10 +9,9 @@ import pytest
 from websockets.sync.client import connect
 
 from tests import loopback
-from tests.servers import free_port
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
-from tests.stack.stack import Client
+from tests.stack.stack import Client, Stack
 
 # What stays: a file that its node shows, one that is only there, a text. What does not: half a file.
 LEFT = {
@@ -60,10 +59,9 @@ def test_of_a_run_that_fails(tenant: Client, last: dict[str, Any], more: dict[st
 
 
 @pytest.mark.several_servers
-def test_while_the_run_goes_on_and_when_it_is_cancelled(start_fake: StartFake) -> None:
-    stack = start_fake(native_port=str(free_port()), native_open="true").wait_ready()
-    client, url = stack.client(), f"{stack.native_url.replace('http', 'ws')}/ws?clientId=me"
-    with connect(url) as socket, loopback.Client(base_url=stack.native_url) as comfyui:
+def test_while_the_run_goes_on_and_when_it_is_cancelled(shared: Stack) -> None:
+    client, url = shared.client(), f"{shared.native_url.replace('http', 'ws')}/ws?clientId=me"
+    with connect(url) as socket, loopback.Client(base_url=shared.native_url) as comfyui:
         graph = {
             **LEFT,
             "3": node("FakeSave", text="temporary", prefix="shot", kind="temp"),
@@ -79,7 +77,7 @@ def test_while_the_run_goes_on_and_when_it_is_cancelled(start_fake: StartFake) -
         run_id = found["id"]
         seen = [comfyui.get("/view", params=executed[each]["files"][0]).text for each in ("1", "3")]
         running, running_job = client.get(run_id), job(client, found)
-        page = stack.visitor().get(f"/runs/{run_id}").text
+        page = shared.visitor().get(f"/runs/{run_id}").text
         client.cancel(run_id)
         run = client.finish(run_id)
 
@@ -90,26 +88,24 @@ def test_while_the_run_goes_on_and_when_it_is_cancelled(start_fake: StartFake) -
     assert "shown_00001_.txt" in page
     assert (run["end_reason"], names(run["outputs"])) == ("cancelled", NAMES)
     assert [output["digest"] for output in run["outputs"]] == [output["digest"] for output in running["outputs"]]
-    assert "did not finish" in stack.visitor().get(f"/runs/{run_id}").text
+    assert "did not finish" in shared.visitor().get(f"/runs/{run_id}").text
     told = [data["name"] for kind, data, _ in client.events(run_id) if kind == "output"]
     assert sorted(told) == NAMES  # each once
 
 
 @pytest.mark.several_servers
-def test_another_attempt_leaves_it_once(start_fake: StartFake) -> None:
-    stack = start_fake().wait_ready()
-    client = stack.client()
-    graph = {**LEFT, "8": node("FakeWait", seconds=1), "9": node("FakeCrash", times=1)}
+def test_another_attempt_leaves_it_once(tenant: Client) -> None:
+    graph = {**LEFT, "8": node("FakeWait", seconds=1), "9": node("FakeCrash", times=1, name="leaves it once")}
 
-    run_id = client.submit(graph)
-    first = client.wait_for(run_id, "output", name="quiet.bin")
-    run = client.finish(run_id)
+    run_id = tenant.submit(graph)
+    first = tenant.wait_for(run_id, "output", name="quiet.bin")
+    run = tenant.finish(run_id)
 
     assert (run["status"], run["attempt"]) == ("COMPLETED", 2)
     assert names(run["output"]) == NAMES
-    assert client.http.get(f"/api/v2/assets/{first['id']}").status_code == 404
-    [kept] = [each for each in job(client, run)["outputs"] if each["name"] == "quiet.bin"]
-    assert client.http.get(f"/api/v2/assets/{kept['id']}").status_code == 200
+    assert tenant.http.get(f"/api/v2/assets/{first['id']}").status_code == 404
+    [kept] = [each for each in job(tenant, run)["outputs"] if each["name"] == "quiet.bin"]
+    assert tenant.http.get(f"/api/v2/assets/{kept['id']}").status_code == 200
 
 
 def test_of_a_run_whose_worker_is_lost(start_fake: StartFake) -> None:

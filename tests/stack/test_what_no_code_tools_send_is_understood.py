@@ -76,7 +76,7 @@ def test_text_is_read_where_a_number_a_list_or_an_object_is_meant(client: Client
 
 
 @pytest.mark.parametrize("wrong", [{"timeout": "soon"}, {"priority": "5.5"}, {"files": "x"}, {"priority": "[1]"}])
-def test_text_that_is_nothing_of_the_kind_is_refused(client: Client, wrong: dict[str, Any]) -> None:
+def test_text_of_another_kind_is_refused(client: Client, wrong: dict[str, Any]) -> None:
     answer = client.post_run({"prompt": fake_save(), **wrong})
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
@@ -214,7 +214,7 @@ def test_a_file_without_any_name_is_refused(native: Client) -> None:
 
 
 @pytest.mark.parametrize("path", UPLOADS)
-def test_what_is_no_form_is_refused(native: Client, path: str) -> None:
+def test_a_malformed_form_is_refused(native: Client, path: str) -> None:
     for content_type in ("multipart/form-data", f"multipart/form-data; boundary={BOUNDARY}"):
         answer = native.http.post(path, content=iter([b"no form"]), headers={"Content-Type": content_type})
         assert 400 <= answer.status_code < 500, answer.text

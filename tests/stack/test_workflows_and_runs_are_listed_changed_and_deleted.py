@@ -62,7 +62,7 @@ def test_a_run_is_retried_and_deleted(client: Client) -> None:
     assert client.http.get(run["output"][0]["url"]).status_code == 404
 
 
-def test_what_exists_can_be_asked(client: Client) -> None:
+def test_models_nodes_and_accelerators_are_listed(client: Client) -> None:
     [cpu] = client.http.get("/api/v1/accelerators").json()
     assert (cpu["name"], cpu["workers"]) == ("CPU", 1)
     assert "KSampler" in {each["name"] for each in client.http.get("/api/v1/nodes").json()}

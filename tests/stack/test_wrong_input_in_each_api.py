@@ -1,4 +1,4 @@
-"""Whatever is wrong gets a 4xx in the form of the API that was asked, and leaves nothing behind."""
+"""Invalid requests get a 4xx in the form of the API they were sent to, and leave nothing behind."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,11 +78,20 @@ class Store:
         return next(iter(self.write(queue.assign, [hand_out], expires_at=now + lease_ms, now=now)), None)
 
 
+@pytest.fixture(scope="session")
+def sqlite_with_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file whose tables are made once, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "empty.db"
+    open_database(f"sqlite:///{path}").close()
+    return path
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
+    """A database of each kind, with tables and no rows."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'test.db'}"
+        copied = shutil.copy(request.getfixturevalue("sqlite_with_tables"), tmp_path / "test.db")
+        return f"sqlite:///{copied}"
     server: Postgres = request.getfixturevalue("postgres")
     return server.new_database_with_tables()
 

@@ -1,4 +1,4 @@
-"""Whoever hears of a change sees the run as its row is then, although nobody reads it again."""
+"""Every transition carries the run as it is stored, without another read."""
 
 import dataclasses
 from typing import Any
@@ -48,7 +48,7 @@ def test_when_a_run_goes_to_a_larger_pool(store: Store) -> None:
     assert change.run == store.read(runs.get_any, "r")
 
 
-def test_when_a_run_is_given_back(store: Store) -> None:
+def test_when_a_run_is_released(store: Store) -> None:
     store.new_run("r")
 
     change = store.write(transitions.given_back, store.assign("r"), now_ms())

@@ -52,12 +52,12 @@ BY_ID: dict[str, Callable[[Store, str], Any]] = {
 
 
 @pytest.mark.parametrize("operation", BY_ID)
-def test_another_accounts_id_is_not_found(filled: Store, operation: str) -> None:
+def test_ids_of_another_account_are_not_found(filled: Store, operation: str) -> None:
     with pytest.raises(NotFound):
         BY_ID[operation](filled, filled.bob.id)
 
 
-def test_another_accounts_rows_are_in_no_list(filled: Store) -> None:
+def test_lists_contain_no_rows_of_another_account(filled: Store) -> None:
     bob, alice = filled.bob.id, filled.alice.id
 
     assert filled.read(runs.find, bob, RunFilter()) == []

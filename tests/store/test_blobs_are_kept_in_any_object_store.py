@@ -41,7 +41,7 @@ async def test_small_and_large_blobs_are_read_whole_and_in_ranges(objects: Objec
         assert await _all(await objects.read(blob_key(blob.digest), 3)) == data[3:]
 
 
-async def test_what_is_refused_leaves_nothing(objects: Objects) -> None:
+async def test_a_refused_upload_leaves_nothing(objects: Objects) -> None:
     with pytest.raises(DigestMismatch):
         await _store(objects, b"other", digest="a" * 64)
     with pytest.raises(TooLarge):
@@ -112,7 +112,7 @@ async def test_a_worker_stores_an_output_by_itself(s3: S3, store: Store, monkeyp
     assert await objects.read_all(blob_key(blob.digest)) == data
 
 
-async def test_what_goes_by_the_server_has_no_url(s3: S3, tmp_path: Path) -> None:
+async def test_blobs_served_by_the_server_have_no_direct_url(s3: S3, tmp_path: Path) -> None:
     for objects in (Objects(str(tmp_path)), Objects("s3://bucket", s3.url, direct=False)):
         assert await objects.get_url("blobs/aa") is None
         assert await objects.put_url("blobs/aa", 1) is None

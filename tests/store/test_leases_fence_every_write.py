@@ -43,7 +43,7 @@ def test_reports_are_taken_once_and_in_order(store: Store) -> None:
     assert numbers == [3, 4]
 
 
-def test_an_expired_lease_is_its_holders_until_the_run_is_taken_away(store: Store) -> None:
+def test_an_expired_lease_is_valid_until_the_run_is_rescued(store: Store) -> None:
     store.new_run("r")
     store.assign("r", lease_ms=0)
     now = now_ms() + 1
@@ -60,7 +60,7 @@ def test_an_expired_lease_is_its_holders_until_the_run_is_taken_away(store: Stor
     assert store.write(transitions.ended, expired, EndReason.WORKER_LOST, now) is None  # a late rescue
 
 
-def test_a_server_that_stood_still_listens_before_it_calls_a_worker_lost(
+def test_a_resumed_server_waits_for_heartbeats_before_it_declares_workers_lost(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.new_run("r")
@@ -75,7 +75,7 @@ def test_a_server_that_stood_still_listens_before_it_calls_a_worker_lost(
     assert [event.data["state"] for change in told for event in change.events] == ["queued"]
 
 
-def test_a_run_given_back_unbegun_does_not_lose_an_attempt(store: Store) -> None:
+def test_releasing_an_unstarted_run_costs_no_attempt(store: Store) -> None:
     store.new_run("r")
     store.assign("r")
 
@@ -141,7 +141,7 @@ def test_a_transition_that_is_not_in_the_table_of_transitions_is_a_fault_of_ours
         {"end_reason": "nonsense"},
     ],
 )
-def test_the_table_refuses_what_the_code_must_not_do(store: Store, values: dict[str, object]) -> None:
+def test_the_database_refuses_invalid_states(store: Store, values: dict[str, object]) -> None:
     store.new_run("r")
     with pytest.raises(IntegrityError):
         store.write(lambda conn: conn.execute(table.update().values(**values)))

@@ -94,7 +94,7 @@ def test_imports_and_uploads_are_their_accounts_own(store: Store) -> None:
     assert store.read(imports.waiting, 5, 2)[0].state == "waiting"
 
 
-def test_what_changed_since_a_page_was_made(store: Store) -> None:
+def test_changes_since_a_page_was_loaded(store: Store) -> None:
     for run_id, at in (("old", 1000), ("new", 3000)):
         store.new_run(run_id, created_at=at)
     store.new_run("theirs", store.bob, created_at=3000)
@@ -105,7 +105,7 @@ def test_what_changed_since_a_page_was_made(store: Store) -> None:
     assert len(store.read(runs.changed_since, store.alice.id, 0, 2)) == 2
 
 
-def test_nobody_waits_for_another_accounts_imports(store: Store) -> None:
+def test_imports_of_one_account_do_not_delay_another(store: Store) -> None:
     for number in range(5):
         url = {"url": f"u{number}"}
         wanted = Import(f"a{number}", store.alice.id, "/models/loras/a", url, "waiting", None, number, None)

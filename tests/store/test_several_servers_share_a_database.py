@@ -59,7 +59,7 @@ def test_each_run_is_handed_out_once(servers: tuple[Database, Database]) -> None
     assert {run.attempt for run in asyncio.run(other.read(runs.find, alice.id, runs.RunFilter()))} == {1}
 
 
-def test_what_both_want_to_write_first_is_written_once(servers: tuple[Database, Database]) -> None:
+def test_concurrent_first_writes_happen_once(servers: tuple[Database, Database]) -> None:
     async def all_at_once() -> list[str]:
         return await asyncio.gather(*(servers[number % 2].write(accounts.secret, "links") for number in range(8)))
 
@@ -93,7 +93,7 @@ def test_notices_reach_the_other_server_whole_and_in_order(servers: tuple[Databa
     assert asyncio.run(tell()) == (told, [])
 
 
-def test_servers_that_want_the_same_rows_in_another_order_do_not_hold_each_other_up(
+def test_servers_that_lock_the_same_rows_do_not_deadlock(
     servers: tuple[Database, Database],
 ) -> None:
     names = ("a", "b", "c", "d")
@@ -127,7 +127,7 @@ def test_servers_that_want_the_same_rows_in_another_order_do_not_hold_each_other
     assert took_s < 0.9  # PostgreSQL looks for a deadlock after a second
 
 
-def test_a_row_that_somebody_holds_is_waited_for_but_not_for_ever(
+def test_a_locked_row_is_waited_for_within_a_limit(
     servers: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfyward.store.postgres.RETRY_FOR_S", 1.0)
@@ -156,7 +156,7 @@ def test_a_row_that_somebody_holds_is_waited_for_but_not_for_ever(
     assert [account.weight for account in asyncio.run(servers[0].read(accounts.find))] == [3]
 
 
-def test_what_was_stored_before_it_was_heard_who_follows_is_told_then(servers: tuple[Database, Database]) -> None:
+def test_events_stored_before_the_subscription_was_known_are_delivered(servers: tuple[Database, Database]) -> None:
     unheard = Event("run", "account", EventType.STATUS, {"state": "running"}, 2)
     other_run = Event("other run", "other account", EventType.STATUS, {"state": "running"}, 2)
     followed = Event("run", "account", EventType.STATUS, {"state": "succeeded"}, 3)
@@ -178,7 +178,7 @@ def test_what_was_stored_before_it_was_heard_who_follows_is_told_then(servers: t
     assert asyncio.run(follow()) == [unheard, followed]
 
 
-def test_a_server_that_starts_is_told_who_follows_what(servers: tuple[Database, Database]) -> None:
+def test_a_new_server_learns_all_subscriptions(servers: tuple[Database, Database]) -> None:
     event = Event("run", "account", EventType.STATUS, {"state": "succeeded"}, 3)
 
     async def join() -> Event | None:
@@ -285,7 +285,7 @@ def test_a_restart_of_the_database_goes_unnoticed(postgres: Postgres) -> None:
     db.close()
 
 
-def test_what_postgresql_cannot_store_is_the_callers_mistake(servers: tuple[Database, Database]) -> None:
+def test_values_postgresql_cannot_store_are_client_errors(servers: tuple[Database, Database]) -> None:
     for name in ("a\0b", "long" * 100):
         with pytest.raises(InvalidRequest):
             asyncio.run(servers[0].write(accounts.create, name, "member", None, now_ms()))

@@ -1,4 +1,4 @@
-"""What every run asks of the database is found by an index, however many runs there are."""
+"""Every statement on the path of a run uses an index."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Whoever has many runs waiting does not keep others from their turn, and nobody saves turns up."""
+"""An account with many waiting runs does not delay others, and unused turns are not saved up."""
 
 from comfyward.store import queue
 from tests.store.conftest import Store
@@ -8,7 +8,7 @@ def order(store: Store) -> list[str]:
     return [head.id for head in store.read(queue.heads, ["L4"], 100)]
 
 
-def test_two_accounts_take_turns_however_many_runs_one_of_them_has(store: Store) -> None:
+def test_two_accounts_alternate_however_many_runs_one_has(store: Store) -> None:
     for number in range(5):
         store.new_run(f"a{number}", store.alice, created_at=number)
     for number in range(2):
@@ -17,7 +17,7 @@ def test_two_accounts_take_turns_however_many_runs_one_of_them_has(store: Store)
     assert order(store) == ["a0", "b0", "a1", "b1", "a2", "a3", "a4"]
 
 
-def test_a_newcomer_comes_next_and_not_before_all_that_it_might_have_had(store: Store) -> None:
+def test_a_new_account_goes_next_but_earns_no_past_turns(store: Store) -> None:
     for number in range(6):
         store.new_run(f"a{number}", store.alice, created_at=number)
     for number in range(3):
@@ -29,7 +29,7 @@ def test_a_newcomer_comes_next_and_not_before_all_that_it_might_have_had(store: 
     assert order(store) == ["b0", "a3", "b1", "a4", "b2", "a5"]
 
 
-def test_an_account_that_submits_one_run_at_a_time_gets_every_second_turn(store: Store) -> None:
+def test_an_account_that_submits_one_at_a_time_gets_every_second_turn(store: Store) -> None:
     for number in range(8):
         store.new_run(f"a{number}", store.alice, created_at=number)
     served = []

@@ -1,4 +1,4 @@
-"""What happened to a run is told in the order in which it happened, and no receiver waits for another one."""
+"""Events of a run are delivered in order, and no receiver waits for another one."""
 
 import asyncio
 import contextlib
@@ -83,7 +83,7 @@ def test_events_of_one_millisecond_are_in_order(store: Store) -> None:
     assert told == [(3, "run.started"), (6, "run.started"), (8, "run.failed")]
 
 
-def test_what_is_given_up_holds_nothing_up(store: Store) -> None:
+def test_an_abandoned_delivery_does_not_block_later_ones(store: Store) -> None:
     store.new_run("r", webhook="http://gone/hook")
     started = _announce(store, "r", 3, "run.started")
     _announce(store, "r", 5, "run.completed")
@@ -93,7 +93,7 @@ def test_what_is_given_up_holds_nothing_up(store: Store) -> None:
     assert _due(store) == [("r", "run.completed")]
 
 
-def test_a_receiver_that_refuses_the_start_again_and_again_is_told_the_end(store: Store) -> None:
+def test_repeated_refusals_of_the_first_event_still_deliver_the_last(store: Store) -> None:
     later = NOW + 3_600_000
     store.new_run("r", webhook="http://picky/hook")
     started = _announce(store, "r", 3, "run.started")
@@ -107,7 +107,7 @@ def test_a_receiver_that_refuses_the_start_again_and_again_is_told_the_end(store
     assert states == {"run.started": "failed", "run.completed": "pending"}
 
 
-def test_the_start_is_given_up_by_the_refusal_that_is_one_too_many(store: Store) -> None:
+def test_the_first_event_is_abandoned_at_the_refusal_limit(store: Store) -> None:
     store.new_run("r", webhook="http://picky/hook")
     started = _announce(store, "r", 3, "run.started")
     _announce(store, "r", 5, "run.completed")
@@ -119,7 +119,7 @@ def test_the_start_is_given_up_by_the_refusal_that_is_one_too_many(store: Store)
     assert _due(store) == [("r", "run.completed")]
 
 
-def test_a_receiver_that_is_down_is_told_everything_however_long_it_takes(store: Store) -> None:
+def test_an_unreachable_receiver_gets_every_event_eventually(store: Store) -> None:
     store.new_run("r", webhook="http://down/hook")
     started = _announce(store, "r", 3, "run.started")
     _announce(store, "r", 5, "run.completed")
@@ -129,7 +129,7 @@ def test_a_receiver_that_is_down_is_told_everything_however_long_it_takes(store:
     assert _due(store) == [("r", "run.started")]
 
 
-def test_sending_the_end_again_sends_what_came_before_it_first(store: Store) -> None:
+def test_resending_the_last_event_sends_earlier_ones_first(store: Store) -> None:
     store.new_run("r", webhook="http://down/hook")
     started = _announce(store, "r", 3, "run.started")
     _failed(store, started, again_at=NOW + 3_600_000)
@@ -145,7 +145,7 @@ def test_sending_the_end_again_sends_what_came_before_it_first(store: Store) -> 
     assert _due(store, NOW + 2) == [("r", "run.started")]
 
 
-def test_what_is_on_its_way_and_who_is_busy_is_left_out(store: Store) -> None:
+def test_deliveries_in_flight_and_busy_receivers_are_skipped(store: Store) -> None:
     for run_id, url in (("a", "https://One.example/x?1"), ("b", "https://one.example:443/y"), ("c", "http://two/")):
         store.new_run(run_id, webhook=url)
         _announce(store, run_id, 3, "run.started")
@@ -182,7 +182,7 @@ def test_one_dead_receiver_does_not_slow_another(store: Store) -> None:
             dead.hold.set()
 
 
-def test_a_receiver_that_comes_back_is_told_in_order(store: Store) -> None:
+def test_a_recovered_receiver_gets_events_in_order(store: Store) -> None:
     port = free_port()
     for number in range(6):
         store.new_run(f"r{number}", webhook=f"http://127.0.0.1:{port}/hook")

@@ -38,7 +38,7 @@ def done(store: Store) -> Store:
     return store
 
 
-def test_outputs_have_ids_and_are_in_no_list_of_uploads(done: Store) -> None:
+def test_outputs_have_ids_and_are_not_listed_as_uploads(done: Store) -> None:
     alice = done.alice.id
 
     assert done.read(files.by_id, alice, "out-b").path == "/output/r/sub/b.png"
@@ -48,7 +48,7 @@ def test_outputs_have_ids_and_are_in_no_list_of_uploads(done: Store) -> None:
         done.read(files.by_id, alice, "pre-p")
 
 
-def test_previews_are_forgotten_and_outputs_stay(done: Store) -> None:
+def test_previews_expire_and_outputs_stay(done: Store) -> None:
     assert done.read(files.orphans, now_ms()) == []
     assert done.write(runs.drop_previews, 1000) == 0  # not old enough
 
@@ -61,7 +61,7 @@ def test_previews_are_forgotten_and_outputs_stay(done: Store) -> None:
     assert done.write(runs.drop_previews, 1001) == 0
 
 
-def test_a_purged_run_takes_all_of_it_along(done: Store) -> None:
+def test_purging_a_run_removes_its_outputs(done: Store) -> None:
     done.write(runs.remove, done.alice.id, "r", 1)
 
     assert done.write(runs.purge, deleted_before=2, finished_before=None) == 1

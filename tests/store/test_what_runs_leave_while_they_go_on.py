@@ -94,7 +94,7 @@ def test_another_attempt_begins_with_nothing(begun: Store) -> None:
 
 
 @pytest.mark.parametrize("attempts_left", [True, False])
-def test_a_worker_that_is_lost_takes_nothing_along(begun: Store, attempts_left: bool) -> None:
+def test_a_lost_worker_loses_no_reported_output(begun: Store, attempts_left: bool) -> None:
     seen: Any = begun.read(queue.leased, "lease")[0]  # before the report that came meanwhile
     begun.write(_apply, "lease", [produced(2)], {})
     if not attempts_left:

@@ -38,7 +38,7 @@ def test_a_write_that_raises_undoes_only_itself(database_url: str) -> None:
     assert names == {f"a{number}" for number in range(20)}
 
 
-def test_what_a_write_deferred_is_undone_with_it(database_url: str) -> None:
+def test_deferred_work_of_a_failed_write_is_discarded(database_url: str) -> None:
     db = open_database(database_url)
     alice = asyncio.run(db.write(accounts.create, "alice", "member", None, now_ms()))
     store = Store(db, alice, alice)
@@ -61,7 +61,7 @@ def test_what_a_write_deferred_is_undone_with_it(database_url: str) -> None:
     assert told == [name for name in names if name != "run-5"]
 
 
-def test_a_caller_that_goes_away_takes_no_write_back(database_url: str) -> None:
+def test_a_cancelled_caller_does_not_undo_its_write(database_url: str) -> None:
     db = open_database(database_url)
     begun, may_end = threading.Event(), threading.Event()
 
@@ -141,7 +141,7 @@ def test_a_blob_is_swept_only_when_nothing_needs_it(store: Store) -> None:
     assert store.write(files.begin_removal, unused, 50, 200) is False
 
 
-def test_nobody_uses_a_blob_that_is_being_removed(store: Store) -> None:
+def test_a_blob_being_removed_cannot_be_used(store: Store) -> None:
     digest = "a" * 64
     store.write(files.add_blob, digest, "s" * 64, 1, 1)
     assert store.write(files.begin_removal, digest, 50, 200) is True

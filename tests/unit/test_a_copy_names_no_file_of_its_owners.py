@@ -30,7 +30,7 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs, "_meta": {"title": "Mine"}}
 
 
-def test_file_inputs_are_empty_and_all_else_stays() -> None:
+def test_file_inputs_are_emptied_and_nothing_else_changes() -> None:
     prompt = {
         "1": node("LoadImage", image="anna.png"),
         "2": node("LoadImage", image="deleted long ago"),
@@ -52,7 +52,7 @@ def test_file_inputs_are_empty_and_all_else_stays() -> None:
     assert prompt["1"]["inputs"]["image"] == "anna.png"
 
 
-def test_names_are_found_wherever_they_stand() -> None:
+def test_file_names_are_found_at_any_depth() -> None:
     prompt = {
         "1": node("Pack", video="clip.mp4", parts=[{"name": "voice", "on": True}], folder="holiday", note="mine"),
         "2": node("Pack", asset={"__type": "core/ASSET", "info": {"id": "1", "file_path": "anna.png"}}),
@@ -65,7 +65,7 @@ def test_names_are_found_wherever_they_stand() -> None:
     assert cleaner(catalog=None).graph(prompt) == cleaned
 
 
-def test_the_editors_graph_names_none_either() -> None:
+def test_the_editor_graph_names_no_files_either() -> None:
     editor = {
         "nodes": [
             {"id": 1, "type": "LoadImage", "widgets_values": ["gone.png", "image"], "properties": {"last": "anna.png"}},

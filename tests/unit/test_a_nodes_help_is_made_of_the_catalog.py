@@ -1,4 +1,4 @@
-"""What the editor shows as a node's help."""
+"""The help page of a node in the editor, made from the catalog."""
 
 from comfyward.api.native.help import help_page
 

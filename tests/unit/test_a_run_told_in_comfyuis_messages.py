@@ -86,21 +86,21 @@ def test_a_run_from_start_to_end() -> None:
     assert kinds([prompt.last()]) == ["executing None"]
 
 
-def test_the_last_step_is_sent_when_it_comes_with_the_end_of_its_node() -> None:
+def test_the_last_progress_step_is_sent_with_the_end_of_its_node() -> None:
     _, messages = translate(progress("3", 0, 1), progress("3", 2, 4), progress("3", 4, 4, finished=True))
 
     steps = [message.data for message in messages if isinstance(message, Text) and message.type == "progress"]
     assert [step["value"] for step in steps] == [2, 4]
 
 
-def test_a_nodes_results_lie_below_the_runs_id() -> None:
+def test_node_results_are_stored_under_the_run_id() -> None:
     _, (*_, executed, _) = (prompt := PromptMessages("p")), prompt.end(RUN)
 
     assert isinstance(executed, Text)
     assert executed.data["output"]["images"] == [{"filename": "a.png", "subfolder": "run1/sub", "type": "output"}]
 
 
-def test_the_state_of_all_nodes_goes_along() -> None:
+def test_every_message_carries_the_state_of_all_nodes() -> None:
     done = progress("3", 4, 4, finished=True)
     _, messages = translate(event(EventType.CACHED, nodes=[]), progress("3", 2, 4), done, progress("9", 0, 1))
 
@@ -132,7 +132,7 @@ def test_nodes_made_at_run_time_keep_their_parents() -> None:
     assert (made["state"], last["nodes"]["5"]["state"]) == ("running", "finished")
 
 
-def test_what_a_node_shows_is_messages_once() -> None:
+def test_node_results_are_sent_once() -> None:
     prompt, messages = translate(event(EventType.SHOWN, node="9", display_node="5", shown=SHOWN["outputs"]["9"]))
 
     [executed] = messages
@@ -143,7 +143,7 @@ def test_what_a_node_shows_is_messages_once() -> None:
     assert kinds(list(prompt.end(RUN))) == ["execution_cached", "execution_success"]
 
 
-def test_what_finished_nodes_of_a_failed_run_show_is_messages() -> None:
+def test_results_of_finished_nodes_are_sent_when_the_run_fails() -> None:
     meta = {"9": {"node_id": "9", "display_node": "5", "parent_node": "5", "real_node_id": "5"}}
     shown = msgspec.json.encode({**SHOWN, "meta": meta}).decode()
     failed = dataclasses.replace(
@@ -164,7 +164,7 @@ def test_execution_cached_comes_even_when_nothing_was() -> None:
     assert kinds(list(PromptMessages("p").end(RUN)))[0] == "execution_cached"
 
 
-def test_a_second_attempt_begins_anew() -> None:
+def test_a_second_attempt_starts_over() -> None:
     prompt, _ = translate(
         event(EventType.STATUS, state="running"), event(EventType.CACHED, nodes=[]), progress("3", 0, 1)
     )
@@ -178,7 +178,7 @@ def test_a_second_attempt_begins_anew() -> None:
     assert prompt.nodes == {}
 
 
-def test_failures_and_cancels_end_in_their_own_messages() -> None:
+def test_failures_and_cancellations_have_their_own_messages() -> None:
     failure = {"message": "m", "node_id": "3", "node_type": "K", "exception_type": "ValueError", "traceback": ["t"]}
     failure |= {"executed": ["1"], "current_inputs": {"seed": [1]}, "current_outputs": ["1", "2"]}
     failed = dataclasses.replace(

@@ -1,4 +1,4 @@
-"""What measures and traces count of a run: each moment of its way belongs to one stage."""
+"""The stages of a run in metrics and traces: each moment belongs to one stage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_run_that_found_the_gpu_free() -> None:
     ]
 
 
-def test_a_run_in_line_for_the_gpu_is_not_being_staged() -> None:
+def test_waiting_for_the_gpu_is_not_staging() -> None:
     assert told(run(assigned_at=2000, staged_at=2200, started_at=6000, run_time_ms=1000, finished_at=8000)) == [
         ("queue", 1000, 2000),
         ("stage", 2000, 2200),
@@ -37,7 +37,7 @@ def test_a_run_in_line_for_the_gpu_is_not_being_staged() -> None:
     assert told(run(assigned_at=2000, staged_at=2200, finished_at=8000))[-1] == ("line", 2200, 8000)
 
 
-def test_a_run_that_ended_in_the_queue_has_only_waited() -> None:
+def test_a_run_that_ended_in_the_queue_has_one_stage() -> None:
     times = {"assigned_at": 2000, "staged_at": 2200, "started_at": 3000}  # of an attempt that was lost
 
     assert told(run(None, finished_at=8000)) == told(run(None, **times, finished_at=8000)) == [("queue", 1000, 8000)]

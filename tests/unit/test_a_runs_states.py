@@ -17,7 +17,7 @@ from comfyward.runs.run import (
 )
 
 
-def test_every_reason_says_what_it_means() -> None:
+def test_every_end_reason_has_a_meaning() -> None:
     assert set(ENDINGS) == set(EndReason)
     for reason, ending in ENDINGS.items():
         assert ending.state in FINAL_STATES
@@ -47,7 +47,7 @@ def test_a_final_state_is_never_left(state: State) -> None:
     assert TRANSITIONS[state] == frozenset()
 
 
-def test_existing_clients_stop_on_every_end() -> None:
+def test_every_end_has_a_final_public_status() -> None:
     for state in FINAL_STATES:
         assert public_status(state, None) in (PublicStatus.COMPLETED, PublicStatus.ERROR)
     assert public_status(State.FAILED, EndReason.INSUFFICIENT_CREDIT) is PublicStatus.INSUFFICIENT_CREDIT

@@ -31,7 +31,7 @@ def test_a_finished_run() -> None:
     assert sum(phase.part for phase in phases(done, 99_000)) == 100
 
 
-def test_a_run_on_its_way() -> None:
+def test_an_unfinished_run() -> None:
     assert told(run(State.QUEUED, None), 1500)[0] == ("queued", 500, True)
     fetching = told(run(State.ASSIGNED, assigned_at=3000), 3700)
     assert fetching[:3] == [("queued", 2000, False), ("files", 700, True), ("executing", None, False)]
@@ -39,7 +39,7 @@ def test_a_run_on_its_way() -> None:
     assert executing[2:] == [("executing", 5000, True), ("saving", None, False)]
 
 
-def test_a_run_whose_files_are_there_while_another_one_has_the_gpu() -> None:
+def test_a_staged_run_waits_for_the_gpu() -> None:
     in_line = run(State.ASSIGNED, assigned_at=3000, staged_at=3400)
     assert told(in_line, 4000)[1:4] == [
         ("files", 400, False),
@@ -54,7 +54,7 @@ def test_a_run_whose_files_are_there_while_another_one_has_the_gpu() -> None:
     ]
 
 
-def test_a_run_that_was_cancelled_while_it_waited() -> None:
+def test_a_run_cancelled_in_the_queue() -> None:
     assert told(run(State.CANCELLED, None, finished_at=1200), 9000) == [
         ("queued", 200, False),
         ("files", None, False),
@@ -63,7 +63,7 @@ def test_a_run_that_was_cancelled_while_it_waited() -> None:
     ]
 
 
-def test_a_run_that_waits_again_for_its_worker_was_lost() -> None:
+def test_a_requeued_run_after_a_lost_worker() -> None:
     again = run(State.QUEUED, None, assigned_at=3000, staged_at=3400, started_at=4000)
 
     assert told(again, 9000) == [

@@ -1,4 +1,4 @@
-"""What a run's account reads has names in place of the paths of the worker's host."""
+"""Paths of the worker's host are replaced by names before an account reads them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_path_of_the_host_becomes_a_name(written: str, read: str) -> None:
     assert PLACES.named(written) == read
 
 
-def test_every_part_of_the_last_report_is_told_without_them() -> None:
+def test_every_part_of_the_final_report_is_redacted() -> None:
     path = f"{BASE}/input/bad.png"
     failure = FailureReport(
         path, hint=path, node_id="1", traceback=[path], details={"node_errors": {"1": [{"details": path}]}}

@@ -43,7 +43,7 @@ def test_an_address_is_escaped_once(text: str, url: str) -> None:
 
 
 @given(st.lists(SEGMENT, max_size=4), SEGMENT)
-def test_any_path_and_query_reach_the_host_as_they_were_meant(segments: list[str], query: str) -> None:
+def test_paths_and_queries_survive_normalization(segments: list[str], query: str) -> None:
     plain = "/".join(["", *segments])
     address = parse_address(f"https://host{plain}?{query}|")
     parts = urlsplit(address.url)
@@ -67,7 +67,7 @@ def test_a_login_leaves_the_address_and_goes_to_the_header(user: str, password: 
 
 @pytest.mark.parametrize("before", ["", " ", "\n\t", "\x00", "\u00a0", "\ufeff\u200b"])
 @pytest.mark.parametrize("scheme", ["https://", "HTTPS:\\\\", "ht\ntps:/\t/", "http:\\/"])
-def test_no_login_is_shown_however_the_address_was_pasted(before: str, scheme: str) -> None:
+def test_no_spelling_of_a_url_reveals_its_login(before: str, scheme: str) -> None:
     written = f"{before}{scheme}bob:se\ncret@host/x?a@b "
 
     assert parse_address(written).authorization == "Basic Ym9iOnNlY3JldA=="
@@ -76,7 +76,7 @@ def test_no_login_is_shown_however_the_address_was_pasted(before: str, scheme: s
 
 
 @given(st.text())
-def test_no_text_does_more_than_be_refused(text: str) -> None:
+def test_arbitrary_text_is_refused_without_a_crash(text: str) -> None:
     for written in (text, f"https://{text}", f"https://host/{text}"):
         try:
             address = parse_address(written)
@@ -101,16 +101,16 @@ def test_no_text_does_more_than_be_refused(text: str) -> None:
         ("?page=2", "https://host/folder/file?page=2"),
     ],
 )
-def test_a_redirect_leads_where_its_bytes_say(location: str, url: str) -> None:
+def test_redirect_bytes_are_followed_exactly(location: str, url: str) -> None:
     assert redirected("https://host/folder/file", location) == Address(url)
 
 
-def test_a_redirect_may_hold_a_login_of_its_own() -> None:
+def test_a_redirect_may_carry_a_login() -> None:
     assert redirected("https://host/", "https://u:p@cdn/x") == Address("https://cdn/x", "Basic dTpw")
 
 
 @pytest.mark.parametrize("location", ["file:///etc/passwd", "javascript:1", "ftp://h/"])
-def test_a_redirect_elsewhere_is_refused(location: str) -> None:
+def test_a_redirect_to_another_scheme_is_refused(location: str) -> None:
     with pytest.raises(ValueError, match="it"):
         redirected("https://host/", location)
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from comfyward.web.intents import MAX_REMEMBERED, Intents, intent_of
 
 
-async def test_two_at_once_get_one_answer() -> None:
+async def test_concurrent_requests_share_one_answer() -> None:
     intents, acts, may_go = Intents(), list[int](), asyncio.Event()
 
     async def act() -> Response:
@@ -30,7 +30,7 @@ async def test_two_at_once_get_one_answer() -> None:
 
 
 @pytest.mark.parametrize("how", ["raises", "refuses"])
-async def test_what_failed_may_be_tried_again(how: str) -> None:
+async def test_a_failed_request_can_be_retried(how: str) -> None:
     intents, acts = Intents(), list[int]()
 
     async def act() -> Response:
@@ -64,7 +64,7 @@ async def test_the_memory_is_bounded() -> None:
     assert len(acts) == MAX_REMEMBERED + 2
 
 
-def test_an_intent_is_its_owners_its_addresss_and_its_contents() -> None:
+def test_an_intent_is_scoped_to_account_address_and_content() -> None:
     form = FormData([("intent", "x"), ("text", "a"), ("text", "b")])
     name = intent_of(form, "me", "/run")
 

@@ -18,7 +18,7 @@ time.sleep(600)
 """
 
 
-async def test_with_no_folder_of_packs(tmp_path: Path) -> None:
+async def test_comfyui_starts_with_no_custom_nodes_folder(tmp_path: Path) -> None:
     (tmp_path / "comfyui").mkdir()
     (tmp_path / "comfyui" / "main.py").write_text(MAIN)
     installation = Installation(tmp_path / "comfyui", Path(sys.executable), "0", ())

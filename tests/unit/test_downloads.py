@@ -74,13 +74,13 @@ def test_files_of_any_size_arrive_whole_and_hashed(
         assert progress[-1] == (len(data), len(data))
 
 
-def test_a_connection_that_breaks_is_taken_up_again(site: Origin, fetch: Download, tmp_path: Path) -> None:
+def test_a_broken_connection_is_resumed(site: Origin, fetch: Download, tmp_path: Path) -> None:
     url = site.put("/file", BIG, break_after=PART_BYTES // 3, breaks=3)
 
     check(fetch(url), tmp_path / "part", BIG)
 
 
-def test_a_later_try_goes_on_where_the_first_one_stopped(site: Origin, fetch: Download, tmp_path: Path) -> None:
+def test_a_retry_resumes_where_the_first_try_stopped(site: Origin, fetch: Download, tmp_path: Path) -> None:
     url = site.put("/file", BIG)
     stop = Stop()
 
@@ -97,7 +97,7 @@ def test_a_later_try_goes_on_where_the_first_one_stopped(site: Origin, fetch: Do
     assert f"bytes=0-{PART_BYTES - 1}" not in ranges, "the finished part was not fetched again"
 
 
-def test_a_file_that_changed_in_between_is_begun_anew(site: Origin, fetch: Download, tmp_path: Path) -> None:
+def test_a_file_that_changed_meanwhile_restarts(site: Origin, fetch: Download, tmp_path: Path) -> None:
     url = site.put("/file", BIG, break_after=10, breaks=99)
     with pytest.raises(FetchFailed):
         fetch(url)
@@ -126,13 +126,13 @@ def test_a_refusal_is_final(site: Origin, fetch: Download, status: int) -> None:
     assert len(site.requests) == 1
 
 
-def test_a_busy_server_is_asked_again(site: Origin, fetch: Download) -> None:
+def test_a_busy_server_is_retried(site: Origin, fetch: Download) -> None:
     with pytest.raises(FetchFailed, match="503"):
         fetch(site.put("/file", b"", status=503))
     assert len(site.requests) > 1
 
 
-def test_redirects_are_followed_but_not_for_ever_nor_anywhere(site: Origin, fetch: Download, tmp_path: Path) -> None:
+def test_redirects_have_a_limit_and_a_scheme(site: Origin, fetch: Download, tmp_path: Path) -> None:
     site.put("/target", b"there")
     url = site.put("/once", b"", status=302, headers={"Location": "/target"})
     check(fetch(url), tmp_path / "part", b"there")
@@ -202,12 +202,12 @@ def test_encoded_bytes_are_decoded(
     assert site.requests[0].headers["Accept-Encoding"] == "identity"
 
 
-def test_nothing_at_all_is_an_empty_file_in_any_encoding(site: Origin, fetch: Download, tmp_path: Path) -> None:
+def test_no_bytes_are_an_empty_file_in_any_encoding(site: Origin, fetch: Download, tmp_path: Path) -> None:
     check(fetch(site.put("/file", b"", headers={"Content-Encoding": "gzip"})), tmp_path / "part", b"")
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "gzip, gzip, gzip"])
-def test_a_bomb_is_refused_as_soon_as_it_is_over_the_limit(site: Origin, fetch: Download, coding: str) -> None:
+def test_a_decompression_bomb_is_refused_at_the_limit(site: Origin, fetch: Download, coding: str) -> None:
     bomb = bytes(64 << 20)
     for each in coding.split(", "):
         bomb = {"gzip": gzip.compress, "deflate": zlib.compress, "br": brotli_fast, "zstd": zstd.compress}[each](bomb)
@@ -222,7 +222,7 @@ def test_a_bomb_is_refused_as_soon_as_it_is_over_the_limit(site: Origin, fetch: 
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
-def test_members_are_found_wherever_the_bytes_are_cut(coding: str) -> None:
+def test_members_are_found_at_any_chunk_size(coding: str) -> None:
     pack = {"gzip": gzip.compress, "zstd": zstd.compress}[coding]
     data = b"".join(map(pack, (b"a", b"b", b"c")))
     for size in range(1, len(data) + 1):
@@ -232,7 +232,7 @@ def test_members_are_found_wherever_the_bytes_are_cut(coding: str) -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-def test_encoded_bytes_that_hold_nothing_have_the_time_limit_too(site: Origin, fetch: Download, layers: int) -> None:
+def test_empty_encoded_members_count_against_the_time_limit(site: Origin, fetch: Download, layers: int) -> None:
     nothing = gzip.compress(b"") * 200_000
     for _ in range(layers - 1):
         nothing = gzip.compress(nothing) * 10
@@ -248,7 +248,7 @@ def brotli_fast(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
-def test_encoded_bytes_that_end_early_are_no_file(site: Origin, fetch: Download, coding: str) -> None:
+def test_truncated_encodings_are_refused(site: Origin, fetch: Download, coding: str) -> None:
     data = ENCODERS[coding](NOISE[:100_000])
     url = site.put("/file", data[: len(data) // 4], headers={"Content-Encoding": coding})
 
@@ -257,7 +257,7 @@ def test_encoded_bytes_that_end_early_are_no_file(site: Origin, fetch: Download,
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "compress", "gzip, gzip, gzip, gzip, gzip"])
-def test_what_cannot_be_decoded_is_refused_at_once(site: Origin, fetch: Download, coding: str) -> None:
+def test_undecodable_bytes_are_refused_at_once(site: Origin, fetch: Download, coding: str) -> None:
     url = site.put("/file", b"this is not what it says", headers={"Content-Encoding": coding})
 
     with pytest.raises(FetchFailed, match="cannot be decoded"):
@@ -282,7 +282,7 @@ def test_a_location_is_escaped_too(site: Origin, fetch: Download, tmp_path: Path
     check(fetch(url), tmp_path / "part", b"there")
 
 
-def test_a_login_in_an_address_is_sent_to_its_host_alone(site: Origin, fetch: Download, tmp_path: Path) -> None:
+def test_a_login_in_a_url_is_sent_only_to_its_host(site: Origin, fetch: Download, tmp_path: Path) -> None:
     elsewhere = site.put("/there", b"there").replace("127.0.0.1", "localhost")
     site.put("/moved", b"", status=302, headers={"Location": elsewhere})
 
@@ -302,7 +302,7 @@ def test_a_login_in_a_location_is_used_there(site: Origin, fetch: Download, tmp_
     assert site.requests_to("/there")[0].headers["Authorization"] == "Basic dTpw"
 
 
-def test_each_header_is_sent_once_in_whatever_letters(site: Origin, fetch: Download) -> None:
+def test_header_names_are_case_insensitive_and_sent_once(site: Origin, fetch: Download) -> None:
     sent: dict[str, list[str]] = {}
     url = site.put("/file", b"there").replace("//", "//bob:secret@")
 
@@ -314,14 +314,14 @@ def test_each_header_is_sent_once_in_whatever_letters(site: Origin, fetch: Downl
     assert {name for name, values in sent.items() if len(values) > 1} == set()
 
 
-def test_a_redirect_to_nowhere_says_so(site: Origin, fetch: Download) -> None:
+def test_a_redirect_without_location_is_an_error(site: Origin, fetch: Download) -> None:
     with pytest.raises(FetchFailed, match="answered 302 without a Location"):
         fetch(site.put("/moved", b"", status=302))
     assert len(site.requests) == 1
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_host_that_asks_for_a_pause_gets_it(site: Origin, fetch: Download, tmp_path: Path, status: int) -> None:
+def test_retry_after_is_honoured(site: Origin, fetch: Download, tmp_path: Path, status: int) -> None:
     site.put("/file", b"there", status=status, refusals=6, headers={"Retry-After": "0"})
     check(fetch(f"{site.url}/file", stop=Unhurried()), tmp_path / "part", b"there")
     assert len(site.requests) == 7
@@ -344,7 +344,7 @@ class Unhurried(Stop):
         return self.is_set()
 
 
-def test_a_pause_longer_than_there_is_time_ends_it_at_once(site: Origin, fetch: Download) -> None:
+def test_a_retry_after_beyond_the_time_limit_fails_at_once(site: Origin, fetch: Download) -> None:
     url = site.put(
         "/file", b"", status=429, refusal=b'{"error": {"message": "Slow down"}}', headers={"Retry-After": "99"}
     )
@@ -354,7 +354,7 @@ def test_a_pause_longer_than_there_is_time_ends_it_at_once(site: Origin, fetch: 
     assert len(site.requests) == 1
 
 
-def test_a_refusal_says_what_the_host_said_but_no_secret(site: Origin, fetch: Download) -> None:
+def test_a_refusal_quotes_the_host_without_secrets(site: Origin, fetch: Download) -> None:
     said = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
     with pytest.raises(FetchFailed, match=r"answered 403: Request has expired\.$"):
         fetch(site.put("/file", b"", status=403, refusal=said))
@@ -367,7 +367,7 @@ def test_a_refusal_says_what_the_host_said_but_no_secret(site: Origin, fetch: Do
 
 
 @pytest.mark.parametrize("drips", [b"HTTP/1.1 200 OK\r\nX-Drip: ", b"HTTP/1.1 403 Forbidden\r\n\r\nBecause"])
-def test_a_server_that_drips_has_the_time_limit_too(fetch: Download, drips: bytes) -> None:
+def test_a_dripping_server_hits_the_time_limit(fetch: Download, drips: bytes) -> None:
     """One byte after the other, none too late."""
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -391,7 +391,7 @@ def test_a_server_that_drips_has_the_time_limit_too(fetch: Download, drips: byte
     assert time.monotonic() - began < 5
 
 
-def test_a_silent_server_does_not_keep_a_stopped_download(site: Origin, fetch: Download) -> None:
+def test_a_silent_server_does_not_block_stopping(site: Origin, fetch: Download) -> None:
     release, stop = threading.Event(), Stop()
     url = site.put("/file", b"x", hold=release)
     ended = threading.Event()

@@ -9,7 +9,7 @@ import brotli
 from comfyward.comfy.compression import compress
 
 
-def test_both_forms_of_what_gets_smaller(tmp_path: Path) -> None:
+def test_both_encodings_exist_where_they_save_space(tmp_path: Path) -> None:
     text, noise = b"let it = 1;\n" * 500, random.Random(1).randbytes(4000)
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / "main.js").write_bytes(text)

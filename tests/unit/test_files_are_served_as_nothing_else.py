@@ -21,10 +21,10 @@ def served_as(content_type: str) -> str:
 
 
 @pytest.mark.parametrize("content_type", ["image/png", "image/svg+xml", 'audio/ogg; codecs="opus"'])
-def test_a_media_type_is_told(content_type: str) -> None:
+def test_a_media_type_is_sent(content_type: str) -> None:
     assert served_as(content_type) == content_type
 
 
 @pytest.mark.parametrize("content_type", ["a/b\r\nSet-Cookie: x=y", "a/b\n", "text/ﬁle", "image", "", "a/b\0"])
-def test_anything_else_is_not(content_type: str) -> None:
+def test_an_invalid_media_type_is_not_sent(content_type: str) -> None:
     assert served_as(content_type) == "application/octet-stream"

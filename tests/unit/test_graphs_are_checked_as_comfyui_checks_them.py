@@ -1,4 +1,4 @@
-"""What is certain is refused before the queue; what only ComfyUI knows is left to it."""
+"""Certain errors are refused before the queue; checks that only ComfyUI can make are left to it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def types(graph: dict[str, tuple[str, dict[str, Any]]], *files: str, known: Cata
         {"1": ("Presets", {"anything": ["nobody", 7]})},
     ],
 )
-def test_what_only_comfyui_knows_is_left_to_it(graph: dict[str, Any]) -> None:
+def test_checks_only_comfyui_can_make_are_left_to_it(graph: dict[str, Any]) -> None:
     assert types(graph) == []
 
 
@@ -116,11 +116,11 @@ def test_nodes_behind_inputs_that_are_not_declared_are_not_checked() -> None:
         ({"1": ("Lists", {"vae": "b.safetensors", "mode": "fast"})}, "value_not_in_list"),
     ],
 )
-def test_what_is_certain_is_refused(graph: dict[str, Any], type_: str) -> None:
+def test_certain_errors_are_refused(graph: dict[str, Any], type_: str) -> None:
     assert types(graph) == [type_]
 
 
-def test_nodes_that_wait_for_each_other_are_named() -> None:
+def test_dependency_cycles_name_their_nodes() -> None:
     invert = {**CATALOG.nodes["Save"], "output": ["IMAGE"], "output_node": False}
     known = catalog(nodes={**CATALOG.nodes, "Invert": invert})
     graph = {
@@ -181,7 +181,7 @@ def test_a_missing_class_says_what_did_not_load(class_type: str, said: str) -> N
         ),
     ],
 )
-def test_the_hint_says_where_the_file_of_a_derived_name_belongs(value: str, listings: list[Any], place: str) -> None:
+def test_the_hint_names_the_folder_of_a_derived_file_name(value: str, listings: list[Any], place: str) -> None:
     known = catalog(listings={"Lists": {"vae": listings}})
     prompt = {"1": {"class_type": "Lists", "inputs": {"vae": value, "mode": "fast"}}}
 

@@ -11,7 +11,7 @@ from comfyward.workflows.graph import only_for
 GRAPH = {"3": {"class_type": "KSampler", "inputs": {"seed": 1}}, "a.b": {"class_type": "Text", "inputs": {}}}
 
 
-def test_inputs_are_changed_by_json_or_text_and_the_graph_given_stays() -> None:
+def test_inputs_are_set_by_json_or_text_without_changing_the_graph() -> None:
     made = changed(GRAPH, ("3.seed=7", "3.name=euler", "a.b.text=a = b", "3.size=[1, 2]", "3.on=true"))
 
     assert made["3"]["inputs"] == {"seed": 7, "name": "euler", "size": [1, 2], "on": True}
@@ -20,7 +20,7 @@ def test_inputs_are_changed_by_json_or_text_and_the_graph_given_stays() -> None:
 
 
 @pytest.mark.parametrize("change", ["3.seed", "seed=7", "3.=7", "9.seed=7", "=7"])
-def test_a_change_that_names_nothing_is_refused(change: str) -> None:
+def test_setting_an_unknown_input_is_refused(change: str) -> None:
     with pytest.raises(click.BadParameter):
         changed(GRAPH, (change,))
 
@@ -35,7 +35,7 @@ def test_files_are_urls_or_local(tmp_path: Path) -> None:
             parse_file(wrong)
 
 
-def test_a_part_of_a_graph_keeps_what_its_targets_depend_on() -> None:
+def test_a_partial_graph_keeps_the_dependencies_of_its_targets() -> None:
     graph = {
         "1": {"class_type": "A", "inputs": {}},
         "2": {"class_type": "B", "inputs": {"x": ["1", 0], "y": ["gone", 0]}},

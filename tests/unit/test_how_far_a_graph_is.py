@@ -1,4 +1,4 @@
-"""What ComfyUI says of a graph on its way: what is done of it never goes back, and what is whole of it is known."""
+"""Progress of a graph from ComfyUI's messages: it never decreases, and finished files are known."""
 
 from comfyward.comfy.messages import Executed, Executing, NodeState
 from comfyward.worker.graph_progress import GraphProgress
@@ -24,7 +24,7 @@ def finish(graph: GraphProgress, node: str, display: str | None = None) -> NodeP
     return progress
 
 
-def test_nodes_are_counted_when_they_have_finished() -> None:
+def test_only_finished_nodes_are_counted() -> None:
     graph = GraphProgress(GRAPH)
     graph.cached(["1", "unknown"])
 
@@ -35,7 +35,7 @@ def test_nodes_are_counted_when_they_have_finished() -> None:
     assert move(graph, "5", "finished", 1, 1) == []  # nothing new
 
 
-def test_nodes_made_at_run_time_are_parts_of_the_one_that_they_are_shown_as() -> None:
+def test_expanded_nodes_count_towards_the_node_they_display_as() -> None:
     graph, parts = GraphProgress(GRAPH), []
     begin(graph, "5")
     for number in range(4):  # each is made when the one before has finished
@@ -49,7 +49,7 @@ def test_nodes_made_at_run_time_are_parts_of_the_one_that_they_are_shown_as() ->
     assert finish(graph, "5").part == 1 / 3
 
 
-def test_a_bar_that_starts_again_does_not_take_the_graph_back() -> None:
+def test_a_restarted_progress_bar_does_not_reduce_progress() -> None:
     graph = GraphProgress(GRAPH)
     begin(graph, "1")
     move(graph, "1", "running", 9, 10)
@@ -59,7 +59,7 @@ def test_a_bar_that_starts_again_does_not_take_the_graph_back() -> None:
     assert (again.value, again.part) == (1, 0.3)
 
 
-def test_files_of_nodes_that_have_finished_are_whole() -> None:
+def test_files_of_finished_nodes_are_complete() -> None:
     graph = GraphProgress(GRAPH)
     begin(graph, "1", files={})
     graph.finish(Executed("p", "1", "1", {"images": [{"filename": "a.png", "subfolder": "s", "type": "output"}]}))
@@ -86,7 +86,7 @@ def test_two_nodes_at_work_at_once() -> None:
     assert graph.is_whole("of-five.bin", (1, 1))
 
 
-def test_without_our_extension_what_nodes_show_is_whole() -> None:
+def test_without_the_extension_displayed_files_are_complete() -> None:
     graph = GraphProgress(GRAPH)
     begin(graph, "1")
     graph.finish(Executed("p", "1", "1", {"images": [{"filename": "a.png", "type": "output"}]}))
@@ -96,7 +96,7 @@ def test_without_our_extension_what_nodes_show_is_whole() -> None:
     assert not graph.is_whole("b.png", (1, 1))
 
 
-def test_where_nothing_was_heard_nothing_is_known() -> None:
+def test_without_messages_there_is_no_progress() -> None:
     graph = GraphProgress(GRAPH)
     assert not graph.is_whole("a.png", (1, 1))
 

@@ -13,7 +13,7 @@ def state(
     return WorkerState(worker_id, pool, phase, busy, idle_s)
 
 
-def test_without_work_nothing_runs() -> None:
+def test_no_workers_without_work() -> None:
     assert plan(LIMITS, [], {}) == Plan((), ())
 
 
@@ -37,12 +37,12 @@ def test_an_idle_worker_is_stopped_after_the_timeout() -> None:
     assert plan(LIMITS, workers, {"L4": 2}).stop == ()
 
 
-def test_one_that_found_no_place_is_not_waited_for_when_the_work_is_gone() -> None:
+def test_an_unschedulable_worker_is_stopped_when_the_work_is_gone() -> None:
     assert plan(LIMITS, [state("w0", phase="unschedulable")], {}).stop == ("w0",)
     assert plan(LIMITS, [state("w0", phase="unschedulable")], {"L4": 1}).stop == ()
 
 
-def test_the_minimum_is_kept_up_in_every_pool() -> None:
+def test_every_pool_keeps_its_minimum() -> None:
     limits = {pool: Limits(max=2, min=1) for pool in ("L4", "T4")}
 
     assert plan(limits, [], {}).start == ("L4", "T4")
@@ -56,7 +56,7 @@ def test_spare_workers_are_kept_while_there_is_work() -> None:
     assert plan(limits, [state("w0", idle_s=99)], {}) == Plan((), ("w0",))
 
 
-def test_a_worker_of_a_pool_that_is_no_more_finishes_its_run_and_goes() -> None:
+def test_a_worker_of_a_removed_pool_finishes_its_run_and_stops() -> None:
     assert plan(LIMITS, [state("w0", "H100", busy=True)], {}) == Plan((), ())
     assert plan(LIMITS, [state("w0", "H100")], {}).stop == ("w0",)
 

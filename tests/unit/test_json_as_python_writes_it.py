@@ -20,14 +20,14 @@ def test_numbers_that_json_does_not_have_are_null_in_an_answer() -> None:
     assert json.loads(msgspec.json.encode(value)) == value
 
 
-def test_they_are_their_names_in_a_request_which_comfyui_reads_as_numbers() -> None:
+def test_requests_spell_them_as_names_that_comfyui_reads_as_numbers() -> None:
     value = read_request(ODD)
 
     assert value["a"] == ["NaN", "Infinity", "-Infinity", "Infinity", 1.5, 3]
     assert [float(each) for each in value["a"][1:4]] == [float("inf"), float("-inf"), float("inf")]
 
 
-def test_a_mark_of_the_byte_order_is_passed_over() -> None:
+def test_a_byte_order_mark_is_ignored() -> None:
     assert read_request(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
 
 

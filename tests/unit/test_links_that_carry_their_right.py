@@ -41,15 +41,15 @@ def resolved(lasts_s: int, signed_as: int | None = None) -> object:
     return asyncio.run(OwnUrls(auth, db).resolve("mine", SERVER, url))
 
 
-def test_it_opens_the_file_until_then() -> None:
+def test_a_link_is_valid_until_it_expires() -> None:
     assert resolved(60) == Stored("digest", 9)
 
 
-def test_afterwards_it_does_not() -> None:
+def test_an_expired_link_is_refused() -> None:
     with pytest.raises(NotFound):
         resolved(-1)
 
 
-def test_nobody_changes_until_when() -> None:
+def test_the_expiry_is_signed() -> None:
     with pytest.raises(NotFound):
         resolved(60, signed_as=int(time.time()) - 1)

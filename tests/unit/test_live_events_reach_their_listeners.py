@@ -1,4 +1,4 @@
-"""Who listens to a run or an account hears of it; who is slow misses progress, and nothing else."""
+"""Subscribers of a run or an account get its events; a slow one misses progress and nothing else."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_a_slow_listener_misses_progress_but_no_result_and_no_status() -> 
     assert [each.type for each in heard[-2:]] == [EventType.SHOWN, EventType.STATUS]
 
 
-async def test_the_newest_progress_is_there_for_who_comes_late_until_the_run_is_over() -> None:
+async def test_late_subscribers_get_the_newest_progress_until_the_run_ends() -> None:
     hub = Hub(NoOthers())
     hub.publish(
         [event(node="1"), event(node="2"), event(EventType.DOWNLOAD, path="/a"), event(EventType.DOWNLOAD, path="/b")]
@@ -62,7 +62,7 @@ async def test_the_newest_progress_is_there_for_who_comes_late_until_the_run_is_
     assert hub.newest("run") == []
 
 
-async def test_a_hub_that_closes_ends_all_listening() -> None:
+async def test_closing_the_hub_ends_all_subscriptions() -> None:
     hub = Hub(NoOthers())
     with hub.listen("run") as one, hub.listen("account") as two:
         hub.publish([event(node="1")])

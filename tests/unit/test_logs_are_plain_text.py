@@ -26,12 +26,12 @@ from comfyward.worker.failures import failure_of_error
         ("[32m is no escape", "[32m is no escape"),
     ],
 )
-def test_what_is_left(logged: str, read: str) -> None:
+def test_logs_are_reduced_to_text(logged: str, read: str) -> None:
     assert plain(logged) == read
 
 
 @pytest.mark.parametrize("piece", ["a", "\b", "a\b", "\r", "\x1b", "\x1b]", "\x1b[", "\x9d", "\x1b]a", "1;", "\n"])
-def test_no_log_takes_long_to_read(piece: str) -> None:
+def test_cleaning_a_log_takes_linear_time(piece: str) -> None:
     began = time.process_time()
 
     plain(piece * (1 << 18))
@@ -39,7 +39,7 @@ def test_no_log_takes_long_to_read(piece: str) -> None:
     assert time.process_time() - began < 2  # it is a matter of milliseconds, or of hours
 
 
-def test_what_a_node_says_of_its_failure_is_read_as_text_too() -> None:
+def test_node_error_messages_are_cleaned_too() -> None:
     error = {"exception_message": "\x1b[31mno key\x1b[0m 'a'\0\n", "traceback": ['\x1b[1m  File\x1b[0m "x.py"\n']}
 
     _, failure = failure_of_error(error, {})

@@ -61,7 +61,7 @@ def test_text_messages(kind: str, data: dict, message: object) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "no json", "[]", "{}", '{"type": 1}', '{"type": "executing", "data": null}'])
-def test_what_is_not_a_message_is_passed_over(text: str) -> None:
+def test_unknown_messages_are_ignored(text: str) -> None:
     assert parse_text(text) is None
 
 
@@ -72,5 +72,5 @@ def test_previews_in_both_forms() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\0\0\1", struct.pack(">II", 4, 99) + b"short", struct.pack(">II", 9, 0)])
-def test_other_binary_messages_are_passed_over(data: bytes) -> None:
+def test_other_binary_messages_are_ignored(data: bytes) -> None:
     assert parse_binary(data) is None

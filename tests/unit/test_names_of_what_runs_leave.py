@@ -6,7 +6,7 @@ from pathlib import Path
 from comfyward.worker.result_files import found_in
 
 
-def test_names_that_are_no_text_are_told_apart(tmp_path: Path) -> None:
+def test_undecodable_names_stay_distinct(tmp_path: Path) -> None:
     for name in (b"a\xff.png", b"a\xfe.png", "a\u202f.png".encode()):
         (Path(os.fsdecode(bytes(tmp_path) + b"/" + name))).write_bytes(name)
 

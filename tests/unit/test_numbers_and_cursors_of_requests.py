@@ -16,21 +16,21 @@ def test_a_whole_number_is_read(text: str, number: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", " 7", "7 ", "-1", "+1", "1_0", "1.0", "1e2", "²", "٣", "nan", "101", "9" * 5000])
-def test_what_is_no_such_number_is_not(text: str) -> None:
+def test_a_malformed_number_is_refused(text: str) -> None:
     assert whole_number(text, most=100) is None
 
 
-def test_a_number_has_a_least() -> None:
+def test_a_number_has_a_minimum() -> None:
     assert [whole_number(text, least=1, most=5) for text in ("0", "1", "5", "6")] == [None, 1, 5, None]
 
 
 @pytest.mark.parametrize("zeros", [1, 8, 100])
-def test_zeros_in_front_make_no_number_smaller(zeros: int) -> None:
+def test_leading_zeros_do_not_bypass_limits(zeros: int) -> None:
     assert whole_number("0" * zeros + "501", most=500) is None
 
 
 @given(st.integers(0, 10**18 - 1), st.text(st.characters(codec="utf-8"), max_size=40))
-def test_a_cursor_leads_back_to_where_it_was_made(created_at: int, item_id: str) -> None:
+def test_a_cursor_resumes_the_list(created_at: int, item_id: str) -> None:
     cursor = cursor_of(created_at, item_id)
 
     assert moment_of(cursor) == (created_at, item_id)
@@ -38,12 +38,12 @@ def test_a_cursor_leads_back_to_where_it_was_made(created_at: int, item_id: str)
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "é", "!!!", "A" * 10_000, "W10", "bnVsbA", "W3RydWUsIjEiXQ"])
-def test_another_text_is_no_cursor(cursor: str) -> None:
+def test_an_invalid_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(InvalidCursor):
         moment_of(cursor)
 
 
-def test_a_cursor_of_another_list_is_none_of_this() -> None:
+def test_a_cursor_of_another_list_is_refused() -> None:
     with pytest.raises(InvalidCursor):
         moment_of(cursor_of("name", True, "a", "id"))
 

@@ -53,7 +53,7 @@ def body(answered: Any) -> bytes:
         ("bytes=0000000000000000000-1", 0, 2),
     ],
 )
-def test_a_part_is_sent_and_called_one(part: str, start: int, end: int) -> None:
+def test_a_range_is_sent_as_partial_content(part: str, start: int, end: int) -> None:
     answered = asked(range=part)
 
     assert answered.status_code == 206
@@ -63,13 +63,13 @@ def test_a_part_is_sent_and_called_one(part: str, start: int, end: int) -> None:
 
 
 @pytest.mark.parametrize("part", ["bytes=10-", "bytes=-0", "bytes=5-2", f"bytes={MANY}-"])
-def test_a_part_that_is_not_there_is_refused(part: str) -> None:
+def test_an_unsatisfiable_range_is_refused(part: str) -> None:
     with pytest.raises(OutsideFile):
         asked(range=part)
 
 
 @pytest.mark.parametrize("part", ["bytes=-", "bytes=a-b", "bytes=0-1,3-4", "items=0-1", ""])
-def test_what_is_no_single_part_gets_the_whole(part: str) -> None:
+def test_other_ranges_get_the_whole_file(part: str) -> None:
     answered = asked(range=part)
 
     assert (answered.status_code, body(answered)) == (200, DATA)

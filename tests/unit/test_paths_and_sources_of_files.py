@@ -1,4 +1,4 @@
-"""What may stand in `files`, and what is refused with a clear error."""
+"""Paths and sources in `files`: the valid ones, and a clear error for every other."""
 
 import pytest
 from hypothesis import given

@@ -57,7 +57,7 @@ async def test_a_thumbnail_is_small(picture: Path, tmp_path: Path) -> None:
         assert made.size == (300, 150)
 
 
-async def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+async def test_a_non_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no picture")
 
     assert not await make_thumbnail(tmp_path / "text", tmp_path / "target")

@@ -20,7 +20,7 @@ def names(runs: list[WaitingRun]) -> list[str]:
     return [each.id for each in runs]
 
 
-def test_the_order_is_priority_then_turns_then_age() -> None:
+def test_runs_are_ordered_by_priority_then_turn_then_age() -> None:
     runs = [
         run("late", queued_at=5),
         run("early", queued_at=1),
@@ -94,7 +94,7 @@ def standing(**changes: Any) -> QueueStatus:
         ({"place": 1, "busy": 1}, "hand_out", "about to be assigned", 0),
     ],
 )
-def test_a_waiting_run_is_told_what_it_waits_for(
+def test_a_waiting_run_has_an_explanation(
     changes: dict[str, Any], waits_for: str, says: str, expected_ms: int | None
 ) -> None:
     found = explain(standing(**changes))

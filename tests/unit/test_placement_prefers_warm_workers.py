@@ -1,4 +1,4 @@
-"""Which run for which worker: order, affinity, and its bound."""
+"""The pairing of runs and workers: order, affinity, and the limit of affinity."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +32,7 @@ def test_an_idle_worker_comes_before_one_that_would_stage_ahead() -> None:
     assert pairs([worker("a-busy", idle=False), worker("b-idle")], [run("r")]) == {"r": "b-idle"}
 
 
-def test_a_cold_worker_passes_over_a_run_while_a_warm_one_is_expected() -> None:
+def test_a_cold_worker_skips_a_run_while_a_warm_one_is_expected() -> None:
     cold, warm = worker("cold"), worker("warm", "a", idle=False)
 
     assert pairs([cold], [run("r", "a")], [cold, warm], now=WAIT_MS - 1) == {}
@@ -49,7 +49,7 @@ def test_a_worker_takes_the_first_run_whose_models_it_holds() -> None:
     assert found.skipped == {"cold": SkippedSince(WAIT_MS, WAIT_MS)}
 
 
-def test_how_long_a_run_is_overtaken_is_bounded() -> None:
+def test_skipping_a_run_is_bounded_in_time() -> None:
     queue = [run("cold", "b"), run("warm", "a")]
 
     def taken(now: int, skipped: SkippedSince, others: list[Worker]) -> str:
@@ -69,7 +69,7 @@ def test_nothing_overtakes_a_more_urgent_run() -> None:
     assert pairs([worker("w", "a")], [urgent, run("warm", "a")]) == {"urgent": "w"}
 
 
-def test_a_run_that_failed_on_a_worker_gets_another_one_first() -> None:
+def test_a_failed_run_prefers_another_worker() -> None:
     bad, good = worker("bad"), worker("good")
 
     assert pairs([bad, good], [run("r", avoid="bad")]) == {"r": "good"}

@@ -25,7 +25,7 @@ def text_of(made: Recipe, kind: str) -> str:
 
 
 def body_of_curl(text: str, **environment: str) -> Any:
-    """What curl would send: the program with `cat` in its place."""
+    """The body that curl would send: the program, with `cat` in its place."""
     start, end = text.index("<<JSON"), text.index("\nJSON\n")
     values = text.partition("RUN_ID=")[0]
     program = f"{values}cat <<JSON\n{text[text.index(chr(10), start) + 1 : end]}\nJSON\n"

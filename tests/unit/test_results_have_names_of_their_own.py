@@ -3,7 +3,7 @@
 from comfyward.worker.result_names import ResultNames, texts_of
 
 
-def test_look_alike_ids_do_not_meet() -> None:
+def test_similar_node_ids_get_distinct_names() -> None:
     names = ResultNames()
     ids = ["1:2", "1-2", "1/2", "1.2", "1-2_2", "é", "2", "../..", "", "x" * 500, "x" * 501]
 

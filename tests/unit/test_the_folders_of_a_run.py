@@ -54,7 +54,7 @@ def test_files_come_and_go(folders: RunFolders, blob: Path) -> None:
     assert list((folders.base / "files").iterdir()) == list((folders.base / "content").iterdir()) == []
 
 
-def test_what_nodes_leave_is_taken_away(folders: RunFolders, blob: Path) -> None:
+def test_leftovers_of_nodes_are_removed(folders: RunFolders, blob: Path) -> None:
     before = everything(folders.base)
     folders.place(staged(blob, "/input/a.png"))
     (folders.base / "input" / "left.png").write_text("of the last account")
@@ -67,7 +67,7 @@ def test_what_nodes_leave_is_taken_away(folders: RunFolders, blob: Path) -> None
     assert everything(folders.base) == before
 
 
-def test_a_link_that_a_node_has_put_in_the_way_leads_nowhere(folders: RunFolders, blob: Path, tmp_path: Path) -> None:
+def test_a_symlink_planted_by_a_node_is_not_followed(folders: RunFolders, blob: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     (outside / "sub").mkdir(parents=True)
     (outside / "a.png").write_text("somebody's")

@@ -85,7 +85,7 @@ def test_eight_at_once_share_one_download(shelf: Shelf, site: Origin) -> None:
     assert len(site.requests) == 1
 
 
-def test_one_that_waits_for_anothers_download_can_be_stopped(shelf: Shelf, site: Origin) -> None:
+def test_waiting_for_a_shared_download_can_be_stopped(shelf: Shelf, site: Origin) -> None:
     release, stop = Stop(), threading.Event()
     url = site.put("/a", b"x", hold=release)
     wanted = Wanted("/models/a/b", Url(url), immutable=True)
@@ -134,7 +134,9 @@ def test_pinned_blobs_stay_even_when_the_cache_is_over_its_cap(tmp_path: Path, s
         ("/input/a.png", b"<!doctype html>"),
     ],
 )
-def test_a_page_in_place_of_a_file_is_refused_and_forgotten(shelf: Shelf, site: Origin, path: str, data: bytes) -> None:
+def test_a_web_page_instead_of_a_file_is_refused_and_not_cached(
+    shelf: Shelf, site: Origin, path: str, data: bytes
+) -> None:
     url = site.put("/a", data)
     with pytest.raises(FetchFailed) as refused:
         shelf.get(url, path=path)
@@ -146,7 +148,7 @@ def test_a_page_in_place_of_a_file_is_refused_and_forgotten(shelf: Shelf, site: 
     assert shelf.get(url, path=path) == good
 
 
-def test_a_page_may_be_an_input_when_it_is_called_one(shelf: Shelf, site: Origin) -> None:
+def test_an_html_input_is_accepted(shelf: Shelf, site: Origin) -> None:
     assert shelf.get(site.put("/a", b"<html></html>"), path="/input/page.html") == b"<html></html>"
 
 

@@ -1,4 +1,4 @@
-"""What a form shows of a graph, and the graph with what somebody typed in it."""
+"""The form of a graph, and the graph filled in with the values of a form."""
 
 from __future__ import annotations
 
@@ -156,13 +156,13 @@ def test_values_replace_and_nothing_else_changes() -> None:
         ("2.text", "one\r\ntwo", "one\ntwo"),
     ],
 )
-def test_what_is_typed_becomes_the_inputs_type(key: str, text: str, value: Any) -> None:
+def test_typed_values_are_converted_to_the_input_type(key: str, text: str, value: Any) -> None:
     assert parse(by_key()[key], text) == value
 
 
 @pytest.mark.parametrize(
     ("key", "text"), [("1.seed", "7.5"), ("1.seed", "101"), ("1.cfg", "nan?"), ("1.cfg", "-1"), ("1.scheduler", "none")]
 )
-def test_what_cannot_be_names_the_input(key: str, text: str) -> None:
+def test_an_invalid_value_names_its_input(key: str, text: str) -> None:
     with pytest.raises(InvalidRequest, match="Sampler: "):
         parse(by_key()[key], text)

@@ -40,7 +40,7 @@ def fleet(tmp_path: Path, text: str = FULL) -> FleetConfig:
     return load_fleet(path)
 
 
-def test_everything_that_can_be_said(tmp_path: Path) -> None:
+def test_a_file_with_every_option(tmp_path: Path) -> None:
     config = fleet(tmp_path)
 
     assert config.name == "gpus"
@@ -88,7 +88,7 @@ def test_hours_in_which_workers_are_kept_warm(tmp_path: Path, moment: str, least
         ("pools = 3", "'pools' must be a table"),
     ],
 )
-def test_mistakes_are_said_in_one_line(tmp_path: Path, text: str, says: str) -> None:
+def test_mistakes_are_reported_in_one_line(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(SetupFailed) as refused:
         fleet(tmp_path, text)
 
@@ -111,7 +111,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         ([], [], ["h100 (no quota)"], "Ray could not start: h100 (no quota)."),
     ],
 )
-def test_what_a_cluster_lacks_for_a_pool(
+def test_resources_missing_for_a_pool_are_named(
     resources: list[str], launching: list[str], failed: list[str], said: str | None
 ) -> None:
     pool = PoolConfig("H100", "H100", Limits(max=1))

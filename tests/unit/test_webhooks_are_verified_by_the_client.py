@@ -1,4 +1,4 @@
-"""Whoever receives a webhook can tell that the server sent it, lately; the signature is the standard's."""
+"""A receiver can verify that a webhook is recent and from the server, by Standard Webhooks' signature."""
 
 import datetime
 import json

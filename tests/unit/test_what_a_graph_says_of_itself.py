@@ -72,7 +72,7 @@ def test_the_models_of_a_graph() -> None:
     assert models_of(GRAPH) == ["flux.gguf", "sd15.safetensors"]
 
 
-def test_where_a_named_file_would_lie() -> None:
+def test_folders_where_a_named_file_may_lie() -> None:
     assert places_named(GRAPH, CATALOG).paths == {
         "/models/checkpoints/sd15.safetensors",
         "/input/photo.png",
@@ -202,7 +202,7 @@ def test_loras_that_a_prompt_names() -> None:
     assert "/models/loras/sub/ink.safetensors" in named(text="a cat <lora:sub/ink:0.8> by night")
 
 
-def test_a_text_stands_for_the_file_that_its_list_made_it_of() -> None:
+def test_a_choice_maps_back_to_its_file() -> None:
     assert named(class_type="UltralyticsDetectorProvider", model_name="bbox/face.pt") == {
         "/models/ultralytics/bbox/face.pt"
     }

@@ -36,7 +36,7 @@ def run(**known: Any) -> Run:
 
 
 class Wire(NoOthers):
-    """What is told to other servers."""
+    """Records the notices sent to other servers."""
 
     def __init__(self) -> None:
         self.told_others: list[Notice] = []
@@ -45,7 +45,7 @@ class Wire(NoOthers):
         self.told_others.append(notice)
 
 
-def test_subscribers_are_told_in_their_order_and_a_change_that_was_not_made_is_nothing() -> None:
+def test_subscribers_are_called_in_order_and_never_for_a_rejected_transition() -> None:
     told: list[tuple[str, Sequence[Change]]] = []
     publisher = Publisher(lambda made: told.append(("first", made)), lambda made: told.append(("second", made)))
     queued, moved = RunQueued("L4", []), RunMoved("H100")
@@ -57,7 +57,7 @@ def test_subscribers_are_told_in_their_order_and_a_change_that_was_not_made_is_n
     assert told == [("first", [queued, moved]), ("second", [queued, moved])]
 
 
-def test_a_subscriber_that_fails_keeps_nobody_from_hearing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_subscriber_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
     told: list[Change] = []
 
     def fails(made: Sequence[Change]) -> None:
@@ -74,7 +74,7 @@ def test_a_subscriber_that_fails_keeps_nobody_from_hearing(caplog: pytest.LogCap
     [RunQueued("L4", []), RunRequeued(run(), []), RunMoved("L4")],
     ids=lambda change: type(change).__name__,
 )
-async def test_a_run_in_the_queue_is_for_workers_here_then_for_those_elsewhere_and_for_the_fleet(
+async def test_a_queued_run_wakes_local_workers_then_other_servers_and_the_fleet(
     change: Change,
 ) -> None:
     wire, fleet = Wire(), asyncio.Event()
@@ -102,7 +102,7 @@ async def test_a_run_in_the_queue_is_for_workers_here_then_for_those_elsewhere_a
     assert await asking is None
 
 
-async def test_what_does_not_come_into_the_queue_wakes_no_worker() -> None:
+async def test_a_transition_outside_the_queue_wakes_no_worker() -> None:
     wire, fleet = Wire(), asyncio.Event()
     workers = WaitingWorkers(wire, fleet)
 

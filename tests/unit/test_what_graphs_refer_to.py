@@ -39,7 +39,7 @@ def test_assets_are_found_in_nested_lists_and_objects() -> None:
     )
 
 
-def test_two_assets_of_one_name_do_not_meet() -> None:
+def test_assets_with_the_same_name_do_not_collide() -> None:
     named = {AssetReference("cat"): CAT, AssetReference("dog"): DOG}
 
     resolved = resolve(parse_graph(graph(image=asset("cat"), mask=asset("dog"), again=asset("cat"))), named, CATALOG)

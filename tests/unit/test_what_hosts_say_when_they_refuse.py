@@ -33,7 +33,7 @@ NOW = datetime.datetime(2026, 11, 26, 12, 0, 0, tzinfo=datetime.UTC)
         (b"x" * 10_000, "x" * MAX_LENGTH + "…"),
     ],
 )
-def test_the_sentence_in_a_refusal(body: bytes, sentence: str) -> None:
+def test_the_message_of_a_refusal(body: bytes, sentence: str) -> None:
     assert sentence_of(body) == sentence
 
 
@@ -53,5 +53,5 @@ def test_the_sentence_in_a_refusal(body: bytes, sentence: str) -> None:
         ("Thu, 26 Nov 2026 11:00:00 GMT", 0.0),
     ],
 )
-def test_how_long_a_host_asks_to_wait(header: str | None, wait_s: float | None) -> None:
+def test_retry_after_is_parsed(header: str | None, wait_s: float | None) -> None:
     assert wait_of(header, NOW) == wait_s

@@ -1,4 +1,4 @@
-"""Whatever nodes leave in their folders is taken away: nothing of it reaches the next run."""
+"""Everything that nodes leave in their folders is removed before the next run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ open("last.png", "w").close()
     removal.remove_tree(folder)
 
 
-def test_folders_in_folders_without_end(deep: Path) -> None:
+def test_deeply_nested_folders_are_removed(deep: Path) -> None:
     (deep / "0").mkdir()
     (deep / "0" / "file").write_text("the name of a number")
 
@@ -45,12 +45,12 @@ def test_folders_in_folders_without_end(deep: Path) -> None:
     removal.remove_tree(deep)  # nothing is there, and nothing happens
 
 
-def test_what_lies_too_deep_is_no_output_and_harms_no_other(deep: Path) -> None:
+def test_files_nested_too_deep_are_not_outputs(deep: Path) -> None:
     (deep / "picture.png").write_text("whole")
     assert [file.name for file in found_in(deep)] == ["picture.png"]
 
 
-def test_a_folder_that_becomes_a_link_leads_nowhere(tmp_path: Path) -> None:
+def test_a_folder_replaced_by_a_symlink_is_not_followed(tmp_path: Path) -> None:
     """A node that still runs keeps a folder open, and swaps what is in it once the worker has looked."""
     left, secrets, target = tmp_path / "left", tmp_path / "secrets", tmp_path / "target"
     for folder in (left / "a", secrets):
@@ -71,7 +71,7 @@ def test_a_folder_that_becomes_a_link_leads_nowhere(tmp_path: Path) -> None:
     assert not take(picture, left, target)
 
 
-def test_a_folder_of_results_that_is_a_link_leads_nowhere(tmp_path: Path) -> None:
+def test_an_output_folder_replaced_by_a_symlink_is_not_followed(tmp_path: Path) -> None:
     """Without a sandbox a node can put one there."""
     secrets, output, target = tmp_path / "secrets", tmp_path / "output", tmp_path / "target"
     secrets.mkdir()
@@ -136,7 +136,7 @@ def test_a_runs_folders_are_cleared_of_them(deep: Path, tmp_path: Path) -> None:
     assert not list((base / "input").iterdir())
 
 
-def test_a_file_whose_folder_says_that_nothing_changed_is_cleared(tmp_path: Path) -> None:
+def test_a_file_in_a_folder_with_an_unchanged_mtime_is_removed(tmp_path: Path) -> None:
     for name in ("input", "models", "files"):
         (tmp_path / name).mkdir()
     folders = RunFolders(tmp_path)

@@ -43,7 +43,7 @@ def every_error() -> Iterator[type[ComfywardError]]:
 
 
 @pytest.mark.parametrize("kind", sorted(set(every_error()), key=lambda kind: kind.__name__))
-def test_every_error_has_a_sentence(kind: type[ComfywardError]) -> None:
+def test_every_error_has_a_message_for_people(kind: type[ComfywardError]) -> None:
     assert (kind.code in problems.SENTENCES) != (kind.code in problems.OWN_WORDS)
     if kind.code in problems.OWN_WORDS:
         return
@@ -72,7 +72,7 @@ def words(part: ast.AST) -> str:
     )
 
 
-def test_errors_that_speak_for_themselves_speak_plainly() -> None:
+def test_errors_shown_as_they_are_use_plain_words() -> None:
     own = {kind.__name__ for kind in every_error() if kind.code in problems.OWN_WORDS}
     found = [each for folder in ("store", "dispatch", "workflows", "accounts") for each in raised(folder, own)]
 
@@ -80,7 +80,7 @@ def test_errors_that_speak_for_themselves_speak_plainly() -> None:
     assert [(where, message) for where, message, _ in found if api_words_in(message)] == []
 
 
-def test_pages_raise_errors_in_their_readers_words() -> None:
+def test_errors_raised_by_pages_use_plain_words() -> None:
     assert list(raised("web", {kind.__name__ for kind in every_error()} - {"SetupFailed"})) == []
     found = list(raised("web", {"PageError"}))
     assert len(found) > 15
@@ -145,7 +145,7 @@ def facts(kind: str, **more: Any) -> dict[str, Any]:
         (facts("something_newer"), "Load Image: image is not valid.", ["Open in editor"]),
     ],
 )
-def test_what_is_wrong_with_a_graph(problem: dict[str, Any], sentence: str, labels: list[str]) -> None:
+def test_graph_problems_in_plain_words(problem: dict[str, Any], sentence: str, labels: list[str]) -> None:
     [advice] = advices(InvalidGraph("'prompt'", hint='"files"', problems=[problem]), "w1")
 
     assert sentence in advice.sentence
@@ -180,7 +180,7 @@ def run(reason: EndReason, **failure: Any) -> Run:
 
 @pytest.mark.parametrize("reason", [reason for reason in EndReason if reason is not EndReason.COMPLETED])
 @pytest.mark.parametrize("catalog", [None, CATALOG])
-def test_every_way_to_end_has_a_sentence(reason: EndReason, catalog: Catalog | None) -> None:
+def test_every_end_reason_has_a_message(reason: EndReason, catalog: Catalog | None) -> None:
     about = {"node_id": "4", "node_type": "Blend", "message": "it broke\n  at line 3", "details": {}}
     for failure in (
         {},
@@ -221,7 +221,7 @@ def test_a_failed_run_says_which_node_and_which_file() -> None:
     )
 
 
-def test_comfyuis_own_refusal_is_said_as_ours_is() -> None:
+def test_comfyui_refusals_read_like_ours() -> None:
     missing = {"type": "value_not_in_list", "extra_info": {"input_name": "image", "received_value": "bad.png"}}
     refused = {"node_errors": {"2": {"class_type": "LoadImage", "errors": [missing]}}, "error": {}}
 

@@ -115,7 +115,7 @@ class Prompt:
         await self.note("execution_error", {**about, "current_inputs": inputs, "current_outputs": self.executed[:1]})
 
     async def run_node(self, node_id, node) -> dict | None:
-        """What the node shows; None when it failed."""
+        """The results of a node; None when it failed."""
         inputs, output = node["inputs"], self.base / "output"
         fake, class_type = self.fake, node["class_type"]
         match class_type:
@@ -147,12 +147,12 @@ class Prompt:
                     await self.state(node_id, "running", step, steps)
                     await self.say("progress", {"value": step, "max": steps, "node": node_id})
                     await asyncio.sleep(0.05)
-            case "FakeCrash" if fake.count("crash") < inputs["times"]:
+            case "FakeCrash" if fake.count("crash", inputs) < inputs["times"]:
                 os._exit(139)
-            case "FakeOom" if fake.count("oom") < inputs["times"]:
+            case "FakeOom" if fake.count("oom", inputs) < inputs["times"]:
                 message = "CUDA out of memory. Tried to allocate 20.00 GiB"
                 return await self.fail(node_id, class_type, "torch.OutOfMemoryError", message)
-            case "FakeGpuFault" if fake.count("fault") < inputs["times"]:
+            case "FakeGpuFault" if fake.count("fault", inputs) < inputs["times"]:
                 message = "CUDA error: an illegal memory access was encountered"
                 return await self.fail(node_id, class_type, "RuntimeError", message)
             case "FakeError":
@@ -214,9 +214,9 @@ class FakeComfyUI:
         self.turn = asyncio.Lock()
         self.tasks: set[asyncio.Task] = set()
 
-    def count(self, name: str) -> int:
-        """How often something happened in this folder, over restarts of the process."""
-        path = self.base / "user" / f"count-{name}"
+    def count(self, what: str, inputs: dict) -> int:
+        """Counts, over restarts of the process, how often something happened in this folder to nodes of one name."""
+        path = self.base / "user" / f"count-{what}-{inputs.get('name', '')}"
         count = int(path.read_text()) if path.exists() else 0
         path.write_text(str(count + 1))
         return count

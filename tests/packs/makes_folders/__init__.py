@@ -10,7 +10,7 @@ FOLDERS = [os.path.join(folder_paths.get_input_directory(), "made"), os.path.joi
 
 
 class Harm:
-    """What a hostile node would do to the files of a run, and what it may do beside them."""
+    """Does to the files of a run as a hostile node would, and beside them as any node may."""
 
     CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "test", "run", (), True
 

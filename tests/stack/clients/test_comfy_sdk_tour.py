@@ -1,4 +1,4 @@
-"""What people do with comfy-sdk, from an asset to a cancel, with the real SDK and the real ComfyUI."""
+"""A tour of comfy-sdk, from an asset to a cancellation, with the real SDK and the real ComfyUI."""
 
 import json
 from pathlib import Path

@@ -53,7 +53,7 @@ def test_a_picture_of_ones_own(real: Stack, enter: Enter, account: str, tmp_path
     page.locator("figcaption", has_text="50 \u00d7 30").wait_for()
 
 
-def test_what_cannot_be_is_said_and_nothing_typed_is_lost(real: Stack, enter: Enter, account: str) -> None:
+def test_invalid_values_are_explained_and_nothing_typed_is_lost(real: Stack, enter: Enter, account: str) -> None:
     client, page = real.client(account), enter(real, account)
     made = client.http.post("/api/v1/workflows", json={"name": "Copy", "prompt": load_and_save("gone.png")}).json()[
         "id"

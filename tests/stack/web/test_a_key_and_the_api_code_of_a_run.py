@@ -40,7 +40,7 @@ def run(command: list[str], key: str, folder: Path, **environment: str) -> str:
     return done.stdout
 
 
-def test_what_is_copied_runs_and_its_run_appears_without_reload(
+def test_copied_code_runs_and_its_run_appears_without_a_reload(
     real: Stack, enter: Enter, account: str, tmp_path: Path
 ) -> None:
     client, page = real.client(account), enter(real, account)

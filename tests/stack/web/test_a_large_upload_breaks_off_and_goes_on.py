@@ -12,14 +12,19 @@ from playwright.sync_api import Route
 from sqlalchemy import Connection
 
 from comfyward.store import accounts, uploads
-from tests.stack.conftest import StartFake
-from tests.stack.stack import Stack
+from tests.stack.conftest import UPLOAD_LIMIT_BYTES, StartFake
+from tests.stack.stack import Client, Stack
 from tests.stack.web.conftest import Enter
 
 pytestmark = pytest.mark.several_servers
 
 DATA = os.urandom(300_000)
 PREFIX = "/api/v1/uploads"
+
+
+@pytest.fixture(scope="module")
+def stack(start_fake_once: StartFake) -> Stack:
+    return start_fake_once()
 
 
 def begin(http: httpx2.Client, path: str = "/input/large.bin", size: int = len(DATA)) -> httpx2.Response:
@@ -32,9 +37,8 @@ def append(http: httpx2.Client, address: str, offset: int, data: bytes) -> httpx
     return http.patch(address, content=data, headers=headers)
 
 
-def test_it_goes_on_after_the_server_was_killed(start_fake: StartFake) -> None:
-    stack = start_fake()
-    http = stack.client().http
+def test_an_upload_resumes_after_the_server_was_killed(stack: Stack) -> None:
+    http = stack.client("breaks off").http
     address = begin(http).headers["location"]
     assert append(http, address, 0, DATA[:100_000]).status_code == 204
 
@@ -52,8 +56,7 @@ def test_it_goes_on_after_the_server_was_killed(start_fake: StartFake) -> None:
 
 
 @pytest.mark.one_machine
-def test_one_that_was_whole_when_the_server_was_killed_is_stored(start_fake: StartFake) -> None:
-    stack = start_fake()
+def test_a_complete_upload_is_stored_after_the_server_was_killed(stack: Stack) -> None:
     http = stack.client().http
     address = begin(http).headers["location"]
     append(http, address, 0, DATA[:-1])
@@ -74,11 +77,10 @@ def _as_if_whole(conn: Connection, upload_id: str) -> None:
     assert uploads.grow(conn, upload, "uploads/last", 1) is not None
 
 
-def test_what_cannot_be_is_refused(start_fake: StartFake) -> None:
-    stack = start_fake(upload_limit_bytes="1000")
-    http, other = stack.client().http, stack.client("other").http
+def test_invalid_uploads_are_refused(shared: Stack, tenant: Client) -> None:
+    http, other = tenant.http, shared.client("other").http
 
-    assert begin(http, size=1001).status_code == 413
+    assert begin(http, size=UPLOAD_LIMIT_BYTES + 1).status_code == 413
     assert begin(http, "/etc/passwd", 5).status_code == 400
     assert http.post(PREFIX, headers={"Upload-Length": "x"}).status_code == 400
     assert http.post(PREFIX, headers={"Upload-Length": "5", "Upload-Metadata": "path !"}).status_code == 400
@@ -91,7 +93,7 @@ def test_what_cannot_be_is_refused(start_fake: StartFake) -> None:
     assert http.head(address).status_code == 404
     assert begin(http, "/input/empty", 0).status_code == 201
     assert http.get("/api/v1/files").json()[0]["size"] == 0
-    assert http.options(PREFIX).headers["tus-max-size"] == "1000"
+    assert http.options(PREFIX).headers["tus-max-size"] == str(UPLOAD_LIMIT_BYTES)
 
 
 @pytest.fixture
@@ -101,8 +103,7 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_browser_goes_on_by_itself(start_fake: StartFake, enter: Enter, account: str, picture: Path) -> None:
-    stack: Stack = start_fake()
+def test_a_browser_resumes_by_itself(stack: Stack, enter: Enter, account: str, picture: Path) -> None:
     page = enter(stack, account)
     page.goto("/files")
     broken: list[str] = []

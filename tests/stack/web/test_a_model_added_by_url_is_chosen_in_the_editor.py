@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.fakes.http import Origin
 from tests.stack.graphs import text_to_image
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import Enter, editor_of
-
-pytestmark = pytest.mark.several_servers
 
 
 def test_a_model_by_url(real: Stack, enter: Enter, account: str, site: Origin, tiny_models_dir: Path) -> None:
@@ -44,9 +40,7 @@ def test_a_model_by_url(real: Stack, enter: Enter, account: str, site: Origin, t
     row.wait_for(state="detached")
 
 
-def test_what_cannot_be_fetched_says_why_and_can_be_tried_again(
-    real: Stack, enter: Enter, account: str, site: Origin
-) -> None:
+def test_a_failed_import_says_why_and_can_be_retried(real: Stack, enter: Enter, account: str, site: Origin) -> None:
     page = enter(real, account)
     site.put("/login.safetensors", b"<!doctype html><p>Please log in")
 

@@ -7,8 +7,6 @@ from tests.stack.graphs import picture
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import Enter
 
-pytestmark = pytest.mark.several_servers
-
 PAGES = (
     "/workflows/{workflow}",
     "/workflows/{workflow}/edit",
@@ -51,7 +49,7 @@ def firsts(real: Stack) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_pages_are_not_there(real: Stack, firsts: dict[str, str], path: str) -> None:
+def test_pages_are_not_found(real: Stack, firsts: dict[str, str], path: str) -> None:
     assert real.visitor("first-owner").get(path.format(**firsts)).status_code == 200
     assert real.visitor("second-one").get(path.format(**firsts)).status_code == 404
 
@@ -87,7 +85,7 @@ def test_lists_are_empty_and_live_events_are_ones_own(real: Stack, enter: Enter,
     assert page.locator(f"#run-{theirs}").count() == 0
 
 
-def test_whoever_is_not_logged_in_is_asked_to(real: Stack, firsts: dict[str, str]) -> None:
+def test_anonymous_visitors_are_asked_to_log_in(real: Stack, firsts: dict[str, str]) -> None:
     with loopback.Client(base_url=real.url) as stranger:
         for path in (*PAGES[:6], "/account", "/fleet", "/files", "/live"):
             answer = stranger.get(path.format(**firsts))

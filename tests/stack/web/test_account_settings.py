@@ -36,9 +36,8 @@ def test_keys_are_shown_once_and_end(real: Stack, account: str) -> None:
     assert visitor.post("/account/keys", data={"name": "x", "days": "-1"}).status_code == 400
 
 
-def test_a_rotated_secret_signs_beside_the_former_one(start_fake: StartFake, hook: Receiver) -> None:
-    stack = start_fake().wait_ready()
-    client, visitor = stack.client("alice"), stack.visitor("alice")
+def test_a_rotated_secret_signs_beside_the_former_one(shared: Stack, account: str, hook: Receiver) -> None:
+    client, visitor = shared.client(account), shared.visitor(account)
     former = client.http.get("/api/v1/webhooks/secret").json()["secret"]
     assert former not in visitor.get("/account/webhooks").text
     assert former in visitor.post("/account/webhooks/secret").text
@@ -55,7 +54,7 @@ def test_a_rotated_secret_signs_beside_the_former_one(start_fake: StartFake, hoo
     hook.next()
     assert visitor.post(f"/account/webhooks/{delivery}/resend").status_code == 303
     assert json.loads(hook.next().body)["id"] == run["id"]
-    assert stack.visitor("bob").get(f"/account/webhooks/{delivery}").status_code == 404
+    assert shared.visitor(f"{account}-friend").get(f"/account/webhooks/{delivery}").status_code == 404
 
 
 def test_usage_by_day_and_as_csv(real: Stack, account: str) -> None:
@@ -73,7 +72,7 @@ def test_usage_by_day_and_as_csv(real: Stack, account: str) -> None:
     assert f"{run['run_time'] / 1000:.2f} credits" in visitor.get(f"/runs/{run['id']}").text
 
 
-def test_everything_can_be_taken_along(real: Stack, account: str) -> None:
+def test_everything_can_be_exported(real: Stack, account: str) -> None:
     client, visitor = real.client(account), real.visitor(account)
     run = client.run(picture(prefix="mine"))
     client.http.post("/api/v1/files", params={"path": "/input/a.txt"}, content=b"hello")
@@ -91,7 +90,7 @@ def test_everything_can_be_taken_along(real: Stack, account: str) -> None:
     assert client.key not in str([archive.read(name) for name in names])
 
 
-def test_a_deleted_account_is_gone_with_all_it_had(start_fake: StartFake) -> None:
+def test_a_deleted_account_is_erased_with_its_data(start_fake: StartFake) -> None:
     stack = start_fake().wait_ready()
     client, visitor, admin = stack.client("alice"), stack.visitor("alice"), stack.visitor()
     client.http.post("/api/v1/files", params={"path": "/input/a.txt"}, content=b"hello")

@@ -9,15 +9,21 @@ import pytest
 
 from tests.fakes.http import Origin
 from tests.stack.conftest import StartFake
+from tests.stack.stack import Stack
 
 pytestmark = pytest.mark.several_servers
+
+
+@pytest.fixture(scope="module")
+def stack(start_fake_once: StartFake) -> Stack:
+    return start_fake_once()
+
 
 DATA = b"\1" * 100_000
 
 
-def test_an_import_survives(start_fake: StartFake, site: Origin) -> None:
-    stack = start_fake()
-    http, hold = stack.client().http, threading.Event()
+def test_an_import_survives(stack: Stack, account: str, site: Origin) -> None:
+    http, hold = stack.client(account).http, threading.Event()
     url = site.put("/style.pt", DATA, hold=hold)
     asked = {"path": "/models/loras/style.pt", "url": url}
 
@@ -37,9 +43,8 @@ def test_an_import_survives(start_fake: StartFake, site: Origin) -> None:
     assert "style.pt" in http.get("/api/v1/models").json()["loras"]
 
 
-def test_an_import_is_stopped(start_fake: StartFake, site: Origin) -> None:
-    stack = start_fake()
-    http, other, hold = stack.client().http, stack.client("other").http, threading.Event()
+def test_an_import_is_stopped(stack: Stack, account: str, site: Origin) -> None:
+    http, other, hold = stack.client(account).http, stack.client(f"{account}-friend").http, threading.Event()
     url = site.put("/style.pt", DATA, hold=hold)
     made = http.post("/api/v1/imports", json={"path": "/models/loras/style.pt", "url": url}).json()["id"]
     site.asked.get(timeout=30)

@@ -15,16 +15,24 @@ from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
 
 
-@pytest.fixture
-def identity() -> Iterator[Provider]:
+@pytest.fixture(scope="module")
+def running() -> Iterator[Provider]:
     with provider() as served:
         yield served
 
 
 @pytest.fixture
-def stack(start_fake: StartFake, identity: Provider) -> Stack:
+def identity(running: Provider) -> Provider:
+    """As it was at first."""
+    fresh = Provider(running.url)
+    running.user, running.tampered, running.wrong_key = fresh.user, fresh.tampered, fresh.wrong_key
+    return running
+
+
+@pytest.fixture(scope="module")
+def stack(start_fake_once: StartFake, running: Provider) -> Stack:
     client = {"oidc_client_id": "comfyward", "oidc_client_secret": "hush"}
-    return start_fake(oidc_issuer=identity.url, oidc_signup="true", **client)
+    return start_fake_once(oidc_issuer=running.url, oidc_signup="true", **client)
 
 
 def log_in(stack: Stack) -> tuple[httpx2.Client, httpx2.Response]:
@@ -76,9 +84,7 @@ def test_an_answer_that_this_browser_did_not_ask_for_is_refused(stack: Stack) ->
     assert answer.status_code == 403
 
 
-def test_nobody_takes_an_accounts_name_and_strangers_need_an_invitation(
-    start_fake: StartFake, identity: Provider
-) -> None:
+def test_existing_names_are_protected_and_signup_needs_an_invitation(start_fake: StartFake, identity: Provider) -> None:
     client = {"oidc_client_id": "comfyward", "oidc_client_secret": "hush", "oidc_issuer": identity.url}
     closed, opened = start_fake(**client), start_fake(**client, oidc_signup="true")
     browser, answer = log_in(closed)

@@ -12,8 +12,6 @@ from tests import loopback
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
 
-pytestmark = pytest.mark.several_servers
-
 PASSWORD = "correct horse battery"
 
 
@@ -39,7 +37,7 @@ def set_password(stack: Stack, browser: httpx2.Client, account: str) -> None:
     browser.cookies.clear()
 
 
-def test_a_password_opens_the_door_and_nothing_else_does(stack: Stack, account: str, browser: httpx2.Client) -> None:
+def test_only_the_right_password_logs_in(stack: Stack, account: str, browser: httpx2.Client) -> None:
     set_password(stack, browser, account)
 
     assert log_in(browser, account, "wrong password").status_code == 401
@@ -62,8 +60,7 @@ def test_a_login_leads_to_no_other_site(stack: Stack, account: str, browser: htt
     assert log_in(browser, account, PASSWORD, next=elsewhere).headers["location"] == "/workflows"
 
 
-@pytest.mark.one_machine
-def test_guessing_is_slowed_down(stack: Stack, account: str, browser: httpx2.Client) -> None:
+def test_password_guessing_is_slowed_down(stack: Stack, account: str, browser: httpx2.Client) -> None:
     set_password(stack, browser, account)
 
     answers = [log_in(browser, account, f"guess number {number}").status_code for number in range(9)]
@@ -73,6 +70,7 @@ def test_guessing_is_slowed_down(stack: Stack, account: str, browser: httpx2.Cli
     assert browser.post(stack.login_link(account).removeprefix(stack.url), data={"password": ""}).status_code == 303
 
 
+@pytest.mark.several_servers
 def test_sessions_are_listed_and_ended(stack: Stack, account: str) -> None:
     laptop, phone = stack.visitor(account), stack.visitor(account)
     listed = laptop.get("/account/security").text
@@ -87,6 +85,7 @@ def test_sessions_are_listed_and_ended(stack: Stack, account: str) -> None:
     assert laptop.get("/workflows").status_code == 303
 
 
+@pytest.mark.several_servers
 def test_a_new_password_ends_the_other_sessions(stack: Stack, account: str, browser: httpx2.Client) -> None:
     set_password(stack, browser, account)
     other = stack.visitor(account)
@@ -120,6 +119,7 @@ def test_other_sites_cannot_act_with_a_visitors_cookie(stack: Stack, account: st
     assert "stolen" not in visitor.get("/account").text
 
 
+@pytest.mark.several_servers
 def test_a_link_works_once_and_only_by_its_button(stack: Stack, account: str, browser: httpx2.Client) -> None:
     link = stack.login_link(account).removeprefix(stack.url)
 
@@ -130,7 +130,6 @@ def test_a_link_works_once_and_only_by_its_button(stack: Stack, account: str, br
     assert browser.get("/enter/guess").status_code == 404
 
 
-@pytest.mark.one_machine
 def test_links_on_the_command_line(stack: Stack, browser: httpx2.Client) -> None:
     stack.cli("users", "create", "carol")
     link = stack.cli("users", "link", "carol").strip()

@@ -132,7 +132,7 @@ def test_a_form_sent_twice_by_a_browser_without_scripts(real: Stack, account: st
 
 
 @pytest.mark.one_machine  # each server remembers its own answers; runs alone carry the intent into their row
-def test_what_else_is_made_and_deleted(page: Page, client: Client, workflow: str) -> None:
+def test_keys_copies_and_imports_are_made_once(page: Page, client: Client, workflow: str) -> None:
     page.on("dialog", Dialog.accept)
 
     # A key, seen by whoever clicked twice, and the same one after a reload.
@@ -168,7 +168,7 @@ def test_what_else_is_made_and_deleted(page: Page, client: Client, workflow: str
     assert run not in run_ids(client)
 
 
-def test_a_one_time_link_lets_in_whoever_presses_twice(real: Stack, page: Page) -> None:
+def test_a_double_click_on_a_one_time_link_logs_in(real: Stack, page: Page) -> None:
     page.context.clear_cookies()
     page.goto(real.login_link("newcomer"))
     press(page, "Continue").dblclick()

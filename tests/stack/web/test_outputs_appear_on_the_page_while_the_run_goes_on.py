@@ -1,15 +1,14 @@
-"""What a node has made is seen when it has finished, without a reload, and stays when the run is cancelled."""
+"""Outputs of a node appear when it has finished, without a reload, and stay when the run is cancelled."""
 
 from playwright.sync_api import expect
 
-from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
+from tests.stack.stack import Stack
 from tests.stack.web.conftest import Enter
 
 
-def test_without_a_reload(start_fake: StartFake, enter: Enter, account: str) -> None:
-    stack = start_fake().wait_ready()
-    client, page = stack.client(account), enter(stack, account)
+def test_without_a_reload(shared: Stack, enter: Enter, account: str) -> None:
+    client, page = shared.client(account), enter(shared, account)
     graph = {"1": node("FakeWait", seconds=3), "2": node("FakeSave", text="early"), "3": node("FakeWait", seconds=90)}
 
     run_id = client.submit(graph)

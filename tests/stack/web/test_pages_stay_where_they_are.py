@@ -1,4 +1,4 @@
-"""What a reader looks at does not move or vanish: the navigation is whole on every screen and the same on every page,
+"""Nothing that a reader looks at moves or vanishes: the navigation is whole on every screen and the same on every page,
 nothing jumps while a page loads, times have dates, and a wrong address or an ended session is a page of the site."""
 
 from __future__ import annotations

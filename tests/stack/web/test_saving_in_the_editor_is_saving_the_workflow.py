@@ -1,4 +1,4 @@
-"""What is saved is not marked as unsaved: no dot on the tab, no warning on leaving; and the editor's own Save, by its
+"""A saved workflow is not marked as unsaved: no dot on the tab, no warning on leaving. The editor's own Save, by its
 menu and by its keys, saves the workflow without asking for a name."""
 
 from playwright.sync_api import Dialog, Page

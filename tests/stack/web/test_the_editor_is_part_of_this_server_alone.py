@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 from tests.stack.graphs import picture
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import editor_of
-from tests.stack.web.test_what_cannot_run_is_saved_and_says_why import with_a_stranger
+from tests.stack.web.test_what_cannot_run_is_saved_and_says_why import with_an_unknown_node
 
 # The editor of ComfyUI 0.3.75 (1.32.9) fails in itself at each start, wherever it is served from: it changes a setting
 # before it knows it.
@@ -45,7 +45,7 @@ def page(real: Stack, browser: Browser, account: str) -> Iterator[Page]:
 
 def test_at_a_workflow(real: Stack, page: Page, account: str) -> None:
     client = real.client(account)
-    made = client.http.post("/api/v1/workflows", json={"name": "Mine", "workflow": with_a_stranger()}).json()["id"]
+    made = client.http.post("/api/v1/workflows", json={"name": "Mine", "workflow": with_an_unknown_node()}).json()["id"]
     page.goto(f"/workflows/{made}/edit")
     editor = editor_of(page)
     page.wait_for_load_state("networkidle")
@@ -98,7 +98,7 @@ def test_at_the_native_port(real: Stack, page: Page) -> None:
     assert page.locator(".comfy-help-center-btn").filter(visible=True).count() == 0
 
 
-def test_whoever_asks_another_host_is_told_that_there_is_no_network(real: Stack, page: Page, account: str) -> None:
+def test_requests_to_other_hosts_fail_as_offline(real: Stack, page: Page, account: str) -> None:
     made = real.client(account).http.post("/api/v1/workflows", json={"name": "Mine", "prompt": picture()}).json()["id"]
     page.goto(f"/workflows/{made}/edit")
     told = editor_of(page).evaluate(

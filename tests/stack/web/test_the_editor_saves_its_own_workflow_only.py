@@ -38,7 +38,7 @@ def test_a_file_dropped_on_the_editor_becomes_the_workflow_when_asked(real: Stac
     assert client.http.get(f"/api/v1/workflows/{made}").json()["prompt"]["1"]["class_type"] == "EmptyImage"
 
 
-def test_looking_changes_nothing(real: Stack, enter: Enter, account: str) -> None:
+def test_viewing_changes_nothing(real: Stack, enter: Enter, account: str) -> None:
     client, page = real.client(account), enter(real, account)
     named = {"first": node("EmptyImage", width=8, height=8, batch_size=1, color=1)}
     named["last"] = node("SaveImage", images=["first", 0], filename_prefix="x")

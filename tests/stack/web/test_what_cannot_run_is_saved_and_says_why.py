@@ -10,7 +10,7 @@ from tests.stack.stack import Client, Stack
 from tests.stack.web.conftest import SAVED, Enter, editor_of
 
 
-def with_a_stranger() -> dict[str, Any]:
+def with_an_unknown_node() -> dict[str, Any]:
     """The editor's form of a graph with a node whose pack is not here."""
     out = {"name": "image", "type": "IMAGE", "links": [1]}
     return {
@@ -50,7 +50,7 @@ def modes(page: Page, workflow: str) -> list[int]:
 
 def test_a_node_that_is_not_installed(real: Stack, enter: Enter, account: str) -> None:
     client, page = real.client(account), enter(real, account)
-    made = opened(client, page, workflow=with_a_stranger())
+    made = opened(client, page, workflow=with_an_unknown_node())
     editor = editor_of(page)
     says(page, "Cannot run yet: FaceDetailerUltra is not installed")
 

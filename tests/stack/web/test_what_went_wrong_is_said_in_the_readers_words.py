@@ -1,4 +1,4 @@
-"""Whatever goes wrong on a page is said to the person in front of it, with what to press; never in the API's words."""
+"""Errors on pages are explained to the reader, with what to do; never in terms of the API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from PIL import Image
 
 from tests.api_words import api_words_in
 from tests.fakes.http import Origin
-from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, load_and_save, node, picture
 from tests.stack.stack import Client, Stack
 from tests.stack.web.conftest import Enter
@@ -174,12 +173,11 @@ def test_no_address_leads_to_the_apis_language(real: Stack, account: str, path: 
     assert api_words_in(answer.text.partition("<main")[2].partition("</main>")[0]) == []
 
 
-def test_a_file_that_cannot_be_fetched(start_fake: StartFake, enter: Enter, account: str, site: Origin) -> None:
-    stack = start_fake().wait_ready()
-    client = stack.client(account)
+def test_a_file_that_cannot_be_fetched(shared: Stack, enter: Enter, account: str, site: Origin) -> None:
+    client = shared.client(account)
     run = client.run(fake_save(), files={"/models/loras/a.safetensors": f"{site.url}/nothing.safetensors"})
 
-    page = enter(stack, account)
+    page = enter(shared, account)
     page.goto(f"/runs/{run['id']}")
 
     said = page.get_by_label("Error").locator(".advice")
