@@ -38,7 +38,7 @@ class GraphInputs:
     async def lacking(
         self, account_id: str, graph: str | None, editor_graph: str | None = None, workflow_id: str | None = None
     ) -> list[Advice]:
-        """What has to be added or fixed before a graph can run. Files that are yet to be chosen do not count.
+        """The problems to solve before a graph can run. Files that are yet to be chosen do not count.
 
         `workflow_id` is the workflow whose editor the account can open, if there is one.
         """

@@ -15,7 +15,7 @@ Handler = Callable[[PageRequest], Coroutine[Any, Any, Response]]
 
 
 class Access(Enum):
-    """Who can open a page."""
+    """The users who can open a page."""
 
     EVERYONE = "everyone"
     USERS = "users"  # anybody who is logged in
