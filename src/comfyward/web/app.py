@@ -58,7 +58,7 @@ def website(context: Context, frontends: Frontends) -> Website:
         AccountUsage(db),
         AccountSecurity(db),
         AccountData(db, auth, context.intake, context.objects),
-        FleetPage(db, inventory, context.hub, context.fleet, settings),
+        FleetPage(db, inventory, context.hub, context.fleet, settings.prices, settings.local_min_workers),
         Workers(db, context.sessions, context.logs, context.fleet),
         Users(db, auth),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -11,7 +12,6 @@ from comfyward.dispatch.inventory import Inventory
 from comfyward.fleet.fleet import OwnFleet
 from comfyward.runs.event import EventType, part_done
 from comfyward.runs.run import Run
-from comfyward.settings import Settings
 from comfyward.store import fleets, queue, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.web.page import Access, Page
@@ -19,9 +19,19 @@ from comfyward.web.page_request import PageRequest
 
 
 class FleetPage:
-    def __init__(self, db: Database, inventory: Inventory, hub: Hub, fleet: OwnFleet, settings: Settings) -> None:
-        self._db, self._inventory, self._hub = db, inventory, hub
-        self._fleet, self._settings = fleet, settings
+    """`prices` are credits per second by pool; `local_min` is the least number of workers in each local pool."""
+
+    def __init__(
+        self,
+        db: Database,
+        inventory: Inventory,
+        hub: Hub,
+        fleet: OwnFleet,
+        prices: Mapping[str, float],
+        local_min: int,
+    ) -> None:
+        self._db, self._inventory, self._hub, self._fleet = db, inventory, hub, fleet
+        self._prices, self._local_min = prices, local_min
 
     def pages(self) -> list[Page]:
         return [Page("GET", "/fleet", self.show, "Pools and workers", Access.ADMINS)]
@@ -38,8 +48,8 @@ class FleetPage:
             "now": now,
             "pools": await self._inventory.pools(),
             "slots": self._fleet.slots(),
-            "local_min": self._settings.local_min_workers,
-            "prices": self._settings.prices,
+            "local_min": self._local_min,
+            "prices": self._prices,
             "waiting": await db.read(queue.lengths),
             "oldest": await db.read(queue.oldest),
             "workers": [(worker, await self._runs_of(worker.id)) for worker in present],
