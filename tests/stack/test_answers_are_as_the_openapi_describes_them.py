@@ -1,7 +1,9 @@
-"""The answers of /api/v1 have the fields that its OpenAPI describes: none is missing, and there are no others."""
+"""The answers of all APIs have the fields that the OpenAPI describes: none is missing, and there are no others."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -49,9 +51,20 @@ class Described:
         Draft202012Validator({**schema, "components": self._document["components"]}).validate(answered.json())
         return answered.json()
 
+    def of_get(self, prefix: str, values: dict[str, str]) -> Iterator[str]:
+        """The paths below a prefix that GET answers with JSON, if the values of their parameters are known."""
+        for path, methods in self._document["paths"].items():
+            answer = methods.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+            if path.startswith(prefix) and "application/json" in answer and set(PARAMETER.findall(path)) <= set(values):
+                yield path
+
     def ask(self, method: str, path: str, values: dict[str, str], **request: Any) -> Any:
         answered = self._client.http.request(method, path.format(**values), **request)
         return self.check(method, path, answered)
+
+
+PARAMETER = re.compile(r"{(\w+)}")
+HEADER = b'{"__metadata__": {"title": "A model"}}'
 
 
 @pytest.fixture
@@ -76,6 +89,25 @@ def test_every_answer_about_runs_and_what_they_use(client: Client) -> None:
     assert {run["id"] for run in described.ask("get", "/api/v1/runs", {})} == {values["run_id"], failed["id"]}
     for by in ("day", "accelerator", "workflow", "key"):
         described.ask("get", "/api/v1/usage", {}, params={"by": by})
+
+
+def test_every_answer_of_comfy_api_v2_and_of_comfyuis_api(client: Client) -> None:
+    described, http = Described(client), client.http
+    form, upload = {"content_type": "image/png", "file_path": "b.png"}, {"file": ("b.png", b"b", "image/png")}
+    asset = described.check("post", "/api/v2/assets", http.post("/api/v2/assets", data=form, files=upload))
+    model = len(HEADER).to_bytes(8, "little") + HEADER
+    assert http.put("/comfy/etn/upload/checkpoints/a.safetensors", content=model).status_code == 201
+    assert http.post("/comfy/userdata/a.json", json={}).status_code == 200
+    client.run(fake_save("described"))
+    job, *_ = described.ask("get", "/api/v2/jobs", {})["jobs"]
+    values = {"job_id": job["id"], "prompt_id": job["id"], "asset_id": asset["id"], "id": asset["id"]}
+    values |= {"class_type": "FakeSave", "folder": "checkpoints", "name": "Comfy.TutorialCompleted"}
+
+    paths = [*described.of_get("/api/v2", values), *described.of_get("/comfy", values)]
+
+    assert len(paths) > 40
+    for path in paths:
+        described.ask("get", path, values, params={"filename": "a.safetensors"})
 
 
 def test_every_kind_of_error(client: Client) -> None:

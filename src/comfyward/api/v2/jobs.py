@@ -10,11 +10,11 @@ from comfyward.accounts.account import Caller
 from comfyward.api.auth import Auth
 from comfyward.api.body import answer, read_json, streamed
 from comfyward.api.endpoint import EVENT_STREAM, Endpoint, Models
-from comfyward.api.paging import InvalidCursor, cursor_of, moment_of
-from comfyward.api.v2.models import DEFAULT_PAGE, MAX_PAGE, Job, JobList, JobQuery, JobRequest, JobWorkflow
+from comfyward.api.paging import cursor_of
+from comfyward.api.query import read_query
+from comfyward.api.v2.models import Job, JobList, JobQuery, JobRequest, JobWorkflow
 from comfyward.api.v2.shapes import Rendering, progress_of
 from comfyward.api.v2.stream import JobStream
-from comfyward.api.whole_numbers import whole_number
 from comfyward.delivery.hub import Hub
 from comfyward.dispatch.intake import Intake, Submission
 from comfyward.errors import InvalidRequest, NotFound, OutOfCredit
@@ -39,10 +39,6 @@ class ReservedField(InvalidRequest):
 class NoWorkflow(InvalidRequest):
     code = "invalid_workflow"
     status = 422
-
-
-class _InvalidCursor(InvalidRequest):
-    code = "invalid_cursor"
 
 
 class Jobs:
@@ -77,11 +73,11 @@ class Jobs:
 
     async def find(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
-        limit = _limit(request)
-        which = RunFilter(labels=_label_filter(request), before=_before(request), limit=limit + 1)
+        query = read_query(request, JobQuery)
+        which = RunFilter(labels=_label_filter(request), before=query.before(), limit=query.limit + 1)
         found = await self._db.read(runs.find, caller.account.id, which)
-        page, shapes = found[:limit], self._rendering.of(request)
-        cursor = cursor_of(page[-1].created_at, page[-1].id) if len(found) > limit else None
+        page, shapes = found[: query.limit], self._rendering.of(request)
+        cursor = cursor_of(page[-1].created_at, page[-1].id) if len(found) > query.limit else None
         return answer({"jobs": [shapes.listed(run) for run in page], "next_cursor": cursor})
 
     async def get(self, request: Request) -> Response:
@@ -142,13 +138,6 @@ def _idempotency_key(request: Request) -> str | None:
     return key
 
 
-def _limit(request: Request) -> int:
-    limit = whole_number(request.query_params.get("limit") or str(DEFAULT_PAGE), least=1, most=MAX_PAGE)
-    if limit is None:
-        raise InvalidRequest(f"'limit' must be 1 to {MAX_PAGE}.")
-    return limit
-
-
 def _label_filter(request: Request) -> dict[str, str]:
     pairs = [
         (key.removeprefix("metadata[").removesuffix("]"), value)
@@ -156,11 +145,3 @@ def _label_filter(request: Request) -> dict[str, str]:
         if key.startswith("metadata[") and key.endswith("]")
     ]
     return check_filter(pairs)
-
-
-def _before(request: Request) -> tuple[int, str] | None:
-    cursor = request.query_params.get("cursor")
-    try:
-        return moment_of(cursor) if cursor else None
-    except InvalidCursor as error:
-        raise _InvalidCursor("Invalid cursor.") from error

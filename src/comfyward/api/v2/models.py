@@ -8,6 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from comfyward.api import leniency
+from comfyward.api.paging import InvalidCursor, moment_of
+from comfyward.errors import InvalidRequest
 
 MIN_LIFETIME_S, MAX_LIFETIME_S = 60, 604_800
 MAX_PAGE = 100
@@ -15,6 +17,10 @@ DEFAULT_PAGE = 50
 
 JobStatus = Literal["queued", "running", "succeeded", "canceling", "canceled", "failed"]
 OutputType = Literal["image", "video", "audio", "text", "file", "latent"]
+
+
+class UnknownCursor(InvalidRequest):
+    code = "invalid_cursor"
 
 
 class ExtraData(BaseModel):
@@ -39,6 +45,13 @@ class JobQuery(BaseModel):
 
     limit: int = Field(DEFAULT_PAGE, ge=1, le=MAX_PAGE)
     cursor: str | None = Field(None, description="The `next_cursor` of the page before.")
+
+    def before(self) -> tuple[int, str] | None:
+        """The place in the list after which the page begins. Raises UnknownCursor."""
+        try:
+            return None if self.cursor is None else moment_of(self.cursor)
+        except InvalidCursor as error:
+            raise UnknownCursor("Invalid cursor.") from error
 
 
 class JobUrls(BaseModel):
