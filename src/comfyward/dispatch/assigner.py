@@ -1,6 +1,6 @@
-"""Assigns queued runs to workers that ask.
+"""Assigns queued runs to waiting workers.
 
-Workers wait here; one loop matches them with the queue, so a thousand waiting workers cost one query, not a thousand.
+One loop matches all waiting workers with the queue, so a thousand of them cost one query, not a thousand.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from comfyward.store.db import Database, now_ms
 from comfyward.worker.protocol import Ask
 
 REMEMBERED_FILES = 200
-ELSEWHERE_MS = 2_000  # how old the rows of workers that speak to other servers may be
+ELSEWHERE_MS = 2_000  # maximum age of the rows of workers that use other servers
 
 
 class Assigner(Loop):
@@ -42,7 +42,7 @@ class Assigner(Loop):
         rules: Rules,
         prices: Mapping[str, float],
     ) -> None:
-        """`prices` are those of a second on each pool's accelerator."""
+        """`prices` are credits per second of GPU time, by pool."""
         super().__init__(waiting.hint)
         db.notices.wake(self.name, waiting.hint)
         self._db, self._publisher, self._waiting, self._sessions = db, publisher, waiting, sessions
@@ -54,22 +54,22 @@ class Assigner(Loop):
         self._is_draining = False
 
     async def ask(self, ref: WorkerRef, ask: Ask) -> Run | None:
-        """A run for this worker; None when there is none for `ask.wait_s` seconds."""
+        """Waits for a run for a worker. Returns None after `ask.wait_s` seconds."""
         cached = self._files.of(ref.worker_id)
         worker = Worker(ref.worker_id, ref.pool, ref.environment, ask.idle, frozenset(ask.warm), cached)
-        await self._take_back_unheard(ask)
+        await self._give_back_lost(ask)
         if self._is_draining:
             return None
         self._sessions.update(worker, busy=bool(ask.holding))
         return await self._waiting.run_for(worker, ref.device, ask.wait_s)
 
     def stop_assigning(self) -> None:
-        """The server is about to stop: no worker gets another run from it."""
+        """Stops assigning runs and answers all waiting workers, before the server stops."""
         self._is_draining = True
         self._waiting.dismiss()
 
     async def tick(self) -> dict[str, int]:
-        """Matches the queue with the workers that wait, in one transaction."""
+        """Matches the queue with the waiting workers, in one transaction."""
         pools = self._waiting.pools
         if not pools or await self._db.lookup(queue.is_empty, pools):
             return {}
@@ -91,7 +91,7 @@ class Assigner(Loop):
         return {"assigned": len(outcome.assigned), "unpaid": len(outcome.unpaid)}
 
     async def _others(self) -> Collection[Worker]:
-        """All known workers, whether they ask or not; those that speak to other servers as their rows say."""
+        """All known workers, waiting or not; those of other servers as described by their rows."""
         if not self._db.is_shared:
             return self._sessions.workers
         now = now_ms()
@@ -102,22 +102,22 @@ class Assigner(Loop):
         return self._elsewhere
 
     async def _hand_over(self, run: Run) -> None:
-        """Answers the worker; one that went away in the meantime never had the run."""
+        """Sends a run to its worker, or gives it back if the worker no longer waits."""
         assert run.worker_id is not None
         self._sessions.handed_run(run.worker_id)
         if not self._waiting.give(run.worker_id, run):
             self._publisher.publish(await self._db.write(transitions.given_back, run, now_ms()))
 
-    async def _take_back_unheard(self, ask: Ask) -> None:
-        """A worker that does not know a lease of its own never got the answer that carried it."""
+    async def _give_back_lost(self, ask: Ask) -> None:
+        """Gives back runs whose assignment was lost on the way: the worker does not know their leases."""
         if ask.heard:
             return
-        for run in await self._db.lookup(_unheard, ask.worker_id, ask.holding):
+        for run in await self._db.lookup(_lost_assignments, ask.worker_id, ask.holding):
             self._publisher.publish(await self._db.write(transitions.given_back, run, now_ms()))
 
 
 class _FilesOfHosts:
-    """The files that a worker's runs brought are in its host's cache for a while: similar runs are best off there."""
+    """Files recently sent to each worker, which are probably in its host's cache."""
 
     def __init__(self) -> None:
         self._by_worker: dict[str, collections.deque[str]] = {}
@@ -132,12 +132,12 @@ class _FilesOfHosts:
 
 
 def _held(run: Run, asking: Sequence[tuple[Worker, str]]) -> str:
-    """The metric's label: if the worker that got a run held its models."""
+    """The metric's label for an assigned run: "held" if its worker has its models loaded."""
     if not run.models:
         return "none"
     warm = next(worker.warm for worker, _ in asking if worker.id == run.worker_id)
     return "held" if warm.issuperset(run.models) else "to load"
 
 
-def _unheard(conn: Connection, worker_id: str, holding: list[str]) -> list[Run]:
+def _lost_assignments(conn: Connection, worker_id: str, holding: list[str]) -> list[Run]:
     return [run for run in queue.leased_by(conn, worker_id) if run.lease not in holding]

@@ -1,4 +1,4 @@
-"""One round of assignments, inside one transaction: the queue that is read is the one that is changed."""
+"""A round of assignments, in one transaction: what it reads from the queue is what it changes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUEUE_LOOKAHEAD = 200
 
 @dataclass(frozen=True)
 class Outcome:
-    """The changes that a round made: `unpaid` are runs that ended for want of credit."""
+    """The changes made by a round. `unpaid` are runs that ended because their account is out of credit."""
 
     assigned: Sequence[RunAssigned] = ()
     unpaid: Sequence[Change | None] = ()
@@ -41,7 +41,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class AssignmentRound:
-    """The workers that ask, each with the name of its accelerator, beside all other workers that are known."""
+    """A round for the workers that ask (`asking`, each with the name of its device), with all other known workers."""
 
     asking: Sequence[tuple[Worker, str]]
     others: Collection[Worker]
@@ -61,7 +61,7 @@ class AssignmentRound:
         waiting = [_waiting_run(head) for head in heads if head.account_id not in unpaid]
         waiting = within_limits(in_order(waiting, now, self.rules.ageing_ms), _places_left(conn, heads))
         found = match([worker for worker, _ in self.asking], waiting, self.others, now, self.rules, self.skipped)
-        assigned = self._assign(conn, found.pairs, now)  # those that are missing, another server is handing out
+        assigned = self._assign(conn, found.pairs, now)  # fewer than `pairs` if another server is assigning some
         is_any_left = len(waiting) > len(found.pairs) or len(heads) >= QUEUE_LOOKAHEAD
         return Outcome(assigned, ended, found.skipped, bool(found.pairs) and is_any_left, is_any_left)
 
@@ -96,7 +96,7 @@ def _waiting_run(head: queue.Candidate) -> WaitingRun:
 
 
 def limits_of(head: queue.Candidate) -> dict[str, int]:
-    """The limits that count a run, by name, with how many runs each allows at once."""
+    """The limits that a run counts toward: the number of concurrent runs allowed, by name."""
     named = zip(
         _limit_names(head.account_id, head.pool, head.api_key_id), dataclasses.astuple(head.limits), strict=True
     )
@@ -109,14 +109,14 @@ def _limit_names(account_id: str, pool: str, key: str | None) -> tuple[str, str,
 
 
 def _places_left(conn: Connection, heads: Sequence[queue.Candidate]) -> dict[str, int]:
-    """The number of further runs that may start, by limit."""
+    """The number of further runs that may start, by name of limit."""
     left: dict[str, int] = {}
     for head in heads:
         left.update(limits_of(head))
     if not left:
         return left
     for account_id in {head.account_id for head in heads if limits_of(head)}:
-        for pool, key in queue.on_their_way(conn, account_id):
+        for pool, key in queue.leased_of_account(conn, account_id):
             for name in _limit_names(account_id, pool, key):
                 if name in left:
                     left[name] -= 1

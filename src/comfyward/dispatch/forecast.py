@@ -49,7 +49,7 @@ def _queue_status(conn: Connection, run: Run, rules: Rules, local_pools: Collect
         busy=sum(worker.id in busy for worker in present),
         is_served=bool(present or pools) or run.pool in local_pools or run.pool in workers.known_pools(conn),
         limit=sum(int(pool["max"]) for pool in pools) if pools else None,
-        recent_ms=queue.lately(conn, run.pool, now - RECENT_MS),
+        recent_ms=queue.recent_durations(conn, run.pool, now - RECENT_MS),
         account_is_full=_is_full(conn, run),
         warm_workers=sum(models <= set(worker.vitals.get("warm", ())) for worker in present),
         has_models=bool(models),
@@ -60,7 +60,7 @@ def _queue_status(conn: Connection, run: Run, rules: Rules, local_pools: Collect
 
 def _is_full(conn: Connection, run: Run) -> bool:
     """True if the run's account or key has reached its limit of concurrent runs."""
-    held = queue.on_their_way(conn, run.account_id)
+    held = queue.leased_of_account(conn, run.account_id)
     limits = queue.limits_of(conn, run)
     of_pool, of_key = [pool for pool, _ in held if pool == run.pool], [key for _, key in held if key == run.api_key_id]
     counted = ((limits.account, held), (limits.pool, of_pool), (limits.key, of_key))

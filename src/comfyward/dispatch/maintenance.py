@@ -59,7 +59,7 @@ class Deadlines(Loop):
 
     async def tick(self) -> dict[str, int]:
         now, ended, moved = now_ms(), list[Change](), list[str]()
-        if await self._db.read(queue.too_late, now, 1):
+        if await self._db.read(queue.past_deadline, now, 1):
             ended = await self._db.write(_expire)
         if self._fallback_after_ms:
             moved = await self._db.write(queue.fall_back, now - self._fallback_after_ms)
@@ -112,5 +112,7 @@ def _expire(conn: Connection) -> list[Change]:
     result = AttemptResult(
         failure={"message": "The run did not start by its deadline.", "hint": "Allow it more time to wait."}
     )
-    ended = [transitions.ended(conn, run, EndReason.TIMEOUT, now, result=result) for run in queue.too_late(conn, now)]
+    ended = [
+        transitions.ended(conn, run, EndReason.TIMEOUT, now, result=result) for run in queue.past_deadline(conn, now)
+    ]
     return [change for change in ended if change is not None]

@@ -1,4 +1,4 @@
-"""Logs of workers: asked for here, sent by the worker to whichever server it speaks to."""
+"""Logs of workers: requested by one server, and uploaded to whichever server the worker calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from comfyward.store.notices import LogUploaded, LogWanted, Notice, Notices
 
 
 class WorkerLogs:
-    """Asks workers for the end of their logs, by an order on their heartbeat."""
+    """Requests the end of workers' logs, by an order in their heartbeat."""
 
     def __init__(self, notices: Notices, signals: WorkerSignals) -> None:
         self._notices, self._signals = notices, signals
@@ -18,7 +18,7 @@ class WorkerLogs:
         notices.subscribe(self._on_notice, lambda: None)
 
     async def get(self, worker_id: str, timeout_s: float) -> str | None:
-        """The end of a worker's log; None when it is not sent in time."""
+        """The end of a worker's log; None if it is not uploaded in time."""
         awaited = self._awaited.setdefault(worker_id, asyncio.get_running_loop().create_future())
         self._want(worker_id)
         self._notices.send(LogWanted(worker_id))
@@ -31,8 +31,8 @@ class WorkerLogs:
         return worker_id in self._wanted
 
     def uploaded(self, worker_id: str, text: str) -> None:
-        """A worker has sent its log to this server."""
-        self._came(worker_id, text)
+        """Records a log that a worker has uploaded to this server."""
+        self._received(worker_id, text)
         self._notices.send(LogUploaded(worker_id, text))
 
     def discard(self, worker_id: str) -> None:
@@ -43,7 +43,7 @@ class WorkerLogs:
         self._wanted.add(worker_id)
         self._signals.send_here(worker_id)
 
-    def _came(self, worker_id: str, text: str) -> None:
+    def _received(self, worker_id: str, text: str) -> None:
         self._wanted.discard(worker_id)
         if awaited := self._awaited.pop(worker_id, None):
             awaited.set_result(text)
@@ -53,4 +53,4 @@ class WorkerLogs:
             case LogWanted(worker_id):
                 self._want(worker_id)
             case LogUploaded(worker_id, text):
-                self._came(worker_id, text)
+                self._received(worker_id, text)

@@ -1,6 +1,6 @@
-"""Sessions of workers: who they are, their heartbeats with the leases that they renew, and how they end.
+"""Worker sessions: identity, heartbeats that renew leases, and their end.
 
-A worker may speak to any server with each call, so a server knows only those that speak to it.
+Each call of a worker may go to another server, so a server knows only the workers that call it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SEEN_RESOLUTION_MS = 5_000
 
 @dataclass(frozen=True)
 class WorkerRef:
-    """The worker behind a call, as its row says."""
+    """The worker that makes a call, from its row."""
 
     worker_id: str
     pool: str
@@ -40,7 +40,7 @@ class WorkerRef:
 
 @dataclass
 class _Session:
-    """A worker between its calls: as it last described itself, and whether it had runs then."""
+    """The state of a worker between its calls: its last description, and `busy` if it had runs then."""
 
     worker: Worker
     busy: bool = False
@@ -48,7 +48,7 @@ class _Session:
 
 
 class WorkerSessions:
-    """The workers that speak to this server."""
+    """The sessions of the workers that call this server."""
 
     def __init__(
         self, db: Database, publisher: Publisher, signals: WorkerSignals, logs: WorkerLogs, lease_s: float
@@ -56,31 +56,31 @@ class WorkerSessions:
         self._db, self._publisher, self._signals, self._logs = db, publisher, signals, logs
         self.lease_s = lease_s
         self._sessions: dict[str, _Session] = {}
-        self._refs: dict[str, tuple[str, WorkerRef]] = {}  # by worker, with the incarnation that it is of
+        self._refs: dict[str, tuple[str, WorkerRef]] = {}  # (incarnation, ref) by worker
         self._refs_dropped = 0
         self._is_draining = False
         db.notices.subscribe(self._on_notice, self._drop_all_refs)
 
     def registered(self, worker_id: str) -> None:
-        """A worker has registered here as a new incarnation: no server accepts an earlier one any more."""
+        """Records that a new incarnation of a worker has registered: no server accepts an earlier one from now on."""
         self._drop_ref(worker_id)
         self._db.notices.send(WorkerJoined(worker_id))
 
     async def identify(self, worker_id: str, incarnation: str) -> WorkerRef:
-        """The worker behind a call. Raises StaleLease when a later incarnation of it has registered."""
+        """The worker that makes a call. Raises StaleLease if a later incarnation of it has registered."""
         known_incarnation, ref = self._refs.get(worker_id, (None, None))
         if ref is None or known_incarnation != incarnation:
             dropped = self._refs_dropped
             row = await self._db.lookup(workers.get, worker_id)
             if row is None or row.incarnation != incarnation:
-                raise StaleLease("This worker is not known; it must say hello first.")
+                raise StaleLease("Unknown worker: it must register first.")
             ref = WorkerRef(row.id, row.pool, row.environment, row.device)
-            if dropped == self._refs_dropped:  # else the row may be older than a notice that has just come
+            if dropped == self._refs_dropped:  # else the row may be older than a notice that arrived meanwhile
                 self._refs[worker_id] = incarnation, ref
         return ref
 
     async def heartbeat(self, ref: WorkerRef, heartbeat: Heartbeat) -> Orders:
-        """Renews leases, then waits until there is an order or `wait_s` has passed."""
+        """Renews leases, then waits for an order for up to `wait_s` seconds."""
         session = self._session(Worker(ref.worker_id, ref.pool, ref.environment, False, frozenset()))
         signal = self._signals.expect(ref.worker_id)
         session.busy = bool(heartbeat.leases)
@@ -97,14 +97,14 @@ class WorkerSessions:
         return await self._orders(ref.worker_id, [])
 
     async def drain(self, worker_id: str) -> None:
-        """Asks a worker to finish the runs it has and to leave."""
+        """Orders a worker to finish its runs and leave."""
         await self._db.write(workers.drain, worker_id, now_ms())
         self._signals.send(worker_id)
 
     async def end(self, worker_id: str, *, said_goodbye: bool = False) -> None:
-        """A worker has ended: its runs are tried again at once.
+        """Ends the session of a worker that has stopped, and requeues its runs.
 
-        One that said goodbye did not begin the runs that it still holds, so the attempt does not count.
+        A worker that said goodbye has not begun the runs that it still holds, so the attempt does not count.
         """
         self._sessions.pop(worker_id, None)
         self._signals.discard(worker_id)
@@ -113,32 +113,32 @@ class WorkerSessions:
         self._publisher.publish(*await self._db.write(_end, worker_id, said_goodbye, now_ms()))
 
     def update(self, worker: Worker, *, busy: bool) -> None:
-        """A worker that asks for a run has described itself."""
+        """Updates a worker's description, when it asks for a run."""
         session = self._session(worker)
         session.worker, session.busy = worker, busy
 
     def handed_run(self, worker_id: str) -> None:
-        """A worker has been given a run."""
+        """Marks a worker as busy, when it gets a run."""
         if session := self._sessions.get(worker_id):
             session.busy = True
 
     def is_busy(self, worker_id: str) -> bool:
-        """True if a worker had runs when it last spoke, or was given one since."""
+        """True if a worker had runs at its last call, or got one since."""
         session = self._sessions.get(worker_id)
         return session is not None and session.busy
 
     @property
     def workers(self) -> Collection[Worker]:
-        """The workers that speak to this server, as they last described themselves."""
+        """The workers that call this server, by their last descriptions."""
         return [session.worker for session in self._sessions.values()]
 
     def end_heartbeats(self) -> None:
-        """The server is about to stop: heartbeats are answered at once from now on."""
+        """Answers all held heartbeats, and new ones at once, before the server stops."""
         self._is_draining = True
         self._signals.send_all()
 
     async def _renew(self, heartbeat: Heartbeat) -> list[str]:
-        """Renews a worker's leases; returns those that it has lost."""
+        """Renews a worker's leases and returns the lost ones."""
         if not heartbeat.leases:
             return []
         expires_at = now_ms() + int(self.lease_s * 1000)

@@ -1,4 +1,4 @@
-"""Signals to workers: an order for one is in its rows, so whichever server holds its heartbeat answers it now."""
+"""Signals that release held heartbeats: once an order for a worker is written, its heartbeat is answered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from comfyward.store.notices import Notice, Notices, WorkerSignalled
 
 
 class WorkerSignals:
-    """Ends the waiting of held heartbeats, here and at the other servers."""
+    """Releases held heartbeats, here and on the other servers."""
 
     def __init__(self, notices: Notices) -> None:
         self._notices = notices
@@ -18,23 +18,23 @@ class WorkerSignals:
         notices.subscribe(self._on_notice, self.send_all)
 
     def expect(self, worker_id: str) -> asyncio.Event:
-        """The event that the worker's next order sets. Take it before reading the rows, so that none is missed."""
+        """The event set by the worker's next order. To be taken before reading the rows, so that none is missed."""
         signal = self._by_worker.setdefault(worker_id, asyncio.Event())
         signal.clear()
         return signal
 
     def send(self, worker_id: str) -> None:
-        """There is an order for a worker in its rows."""
+        """Releases a worker's heartbeat on whichever server holds it, after an order was written."""
         self.send_here(worker_id)
         self._notices.send(WorkerSignalled(worker_id))
 
     def send_here(self, worker_id: str) -> None:
-        """As `send`, to a heartbeat that this server holds."""
+        """Releases a worker's heartbeat if this server holds it."""
         if signal := self._by_worker.get(worker_id):
             signal.set()
 
     def send_all(self) -> None:
-        """To every heartbeat that this server holds."""
+        """Releases every heartbeat that this server holds."""
         for signal in self._by_worker.values():
             signal.set()
 

@@ -1,7 +1,6 @@
-"""What servers on one database tell each other: short messages, quickly, heard by all who listen at that moment.
+"""Notices: short messages between the servers of one database, received by all that listen at that moment.
 
-A notice is a hint, never the only carrier of a fact: what must not be lost is a row, and whoever waits for a row also
-looks from time to time.
+A notice is a hint and never the only carrier of a fact. Facts are rows, and everything that waits for a row also polls.
 """
 
 from __future__ import annotations
@@ -20,25 +19,25 @@ log = logging.getLogger(__name__)
 
 
 class Wake(msgspec.Struct, frozen=True, tag="wake"):
-    """There is work for a loop of this name."""
+    """There is work for the loop with this name."""
 
     loop: str
 
 
 class WorkerSignalled(msgspec.Struct, frozen=True, tag="worker"):
-    """There is an order for a worker in its rows: whoever holds its heartbeat answers it."""
+    """An order for a worker was written: the server that holds its heartbeat answers it."""
 
     worker_id: str
 
 
 class WorkerJoined(msgspec.Struct, frozen=True, tag="joined"):
-    """A worker has said hello: what is remembered of an earlier life of it is outdated."""
+    """A worker has registered: cached data about its earlier incarnations is outdated."""
 
     worker_id: str
 
 
 class LogWanted(msgspec.Struct, frozen=True, tag="log_wanted"):
-    """Somebody wants the end of a worker's log."""
+    """The end of a worker's log is requested."""
 
     worker_id: str
 
@@ -49,34 +48,34 @@ class LogUploaded(msgspec.Struct, frozen=True, tag="log_came"):
 
 
 class SecretsKept(msgspec.Struct, frozen=True, tag="secrets"):
-    """Keys that came with a run, for whichever server hands it out; never in a row."""
+    """The secrets of a run, for whichever server assigns it. They are never stored in rows."""
 
     run_id: str
     secrets: dict[str, Any]
 
 
 class SecretsGone(msgspec.Struct, frozen=True, tag="secrets_gone"):
-    """A run is over: the keys that came with it are to be forgotten."""
+    """A run has ended: its secrets are to be discarded."""
 
     run_id: str
 
 
 class CallersChanged(msgspec.Struct, frozen=True, tag="callers"):
-    """A key was revoked, or an account changed: what is remembered of callers is outdated."""
+    """A key was revoked, or an account changed: cached callers are outdated."""
 
 
 class RunEvents(msgspec.Struct, frozen=True, tag="events"):
-    """Events of runs."""
+    """Events of runs that another server follows."""
 
     events: list[Event]
 
 
 class ServerJoined(msgspec.Struct, frozen=True, tag="server"):
-    """A server has started: it has to be told who follows what."""
+    """A server has started: the others announce what they follow."""
 
 
 class Subscribed(msgspec.Struct, frozen=True, tag="listening"):
-    """Somebody here follows these runs and accounts: tell what happens to them."""
+    """The sender follows these runs and accounts, and needs their events."""
 
     keys: list[str]
 
@@ -99,11 +98,11 @@ OnNotice = Callable[[Notice], None]
 """Called on the event loop with each notice of another server, never with this server's own. It returns at once."""
 
 OnLost = Callable[[], None]
-"""Called on the event loop when notices may have been lost: look at the rows."""
+"""Called on the event loop when notices may have been lost: read the rows."""
 
 
 class Notices(ABC):
-    """Sends notices to the other servers, and passes theirs on to subscribers."""
+    """Sends notices to the other servers, and passes theirs to subscribers."""
 
     is_shared = True
 
@@ -111,7 +110,7 @@ class Notices(ABC):
         self._subscribers: list[tuple[OnNotice, OnLost]] = []
 
     def subscribe(self, on_notice: OnNotice, on_lost: OnLost) -> None:
-        """Subscribes to all notices; call it before `listen`. A subscriber skips the kinds that it does not match."""
+        """Subscribes to all notices. To be called before `listen`."""
         self._subscribers.append((on_notice, on_lost))
 
     def wake(self, name: str, hint: asyncio.Event) -> None:
@@ -129,15 +128,15 @@ class Notices(ABC):
 
     @abstractmethod
     async def flush(self) -> None:
-        """Returns when all notices so far have been sent."""
+        """Waits until all notices so far have been sent."""
 
     @abstractmethod
     async def listen(self) -> None:
-        """Begins to receive; returns once it does."""
+        """Starts receiving; returns once it does."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Sends what waits, then stops."""
+        """Sends the pending notices, then stops."""
 
     def _deliver(self, notice: Notice) -> None:
         for on_notice, _ in self._subscribers:
@@ -152,7 +151,7 @@ class Notices(ABC):
 
 
 class NoOthers(Notices):
-    """The notices of a server that is alone: none are sent, none come."""
+    """The notices of a single server: none are sent or received."""
 
     is_shared = False
 

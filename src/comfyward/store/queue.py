@@ -44,12 +44,12 @@ _ANY_WAITING = Statement(select(runs.c.id).where(IS_QUEUED, runs.c.pool == bindp
 _OLDEST = Statement(
     _CANDIDATES.where(runs.c.queued_at <= bindparam("before")).order_by(runs.c.queued_at).limit(bindparam("most"))
 )
-_ON_THEIR_WAY = Statement(
+_LEASED_OF_ACCOUNT = Statement(
     select(runs.c.pool, runs.c.api_key_id).where(
         runs.c.account_id == bindparam("account_id"), runs.c.finished_at.is_(None), runs.c.lease.is_not(None)
     )
 )
-_LATELY = Statement(
+_RECENTLY_FINISHED = Statement(
     select(runs.c.pool, runs.c.assigned_at, runs.c.finished_at)
     .where(runs.c.finished_at >= bindparam("since"), runs.c.finished_at.is_not(None))
     .order_by(runs.c.finished_at.desc())
@@ -215,18 +215,18 @@ def is_empty(conn: Connection, pools: Iterable[str]) -> bool:
     return all(_ANY_WAITING(conn, pool=pool).first() is None for pool in pools)
 
 
-def on_their_way(conn: Connection, account_id: str) -> list[tuple[str, str | None]]:
+def leased_of_account(conn: Connection, account_id: str) -> list[tuple[str, str | None]]:
     """(pool, key) of each leased run of an account."""
-    return [(row[0], row[1]) for row in _ON_THEIR_WAY(conn, account_id=account_id)]
+    return [(row[0], row[1]) for row in _LEASED_OF_ACCOUNT(conn, account_id=account_id)]
 
 
-def lately(conn: Connection, pool: str, since: int, most: int = 500) -> list[int]:
+def recent_durations(conn: Connection, pool: str, since: int, most: int = 500) -> list[int]:
     """The durations in ms, from assigned to finished, of a pool's recent runs, newest first."""
-    rows = _LATELY(conn, since=since, most=most)
+    rows = _RECENTLY_FINISHED(conn, since=since, most=most)
     return [row.finished_at - row.assigned_at for row in rows if row.pool == pool and row.assigned_at is not None]
 
 
-def too_late(conn: Connection, now: int, limit: int = 500) -> list[Run]:
+def past_deadline(conn: Connection, now: int, limit: int = 500) -> list[Run]:
     """Queued runs whose deadline has passed."""
     query = select(*RUN_COLUMNS).where(IS_QUEUED, runs.c.start_by < now).limit(limit)
     return [run_of(row) for row in conn.execute(query)]

@@ -314,18 +314,18 @@ def neighbours(conn: Connection, account_id: str, run: Run) -> tuple[str | None,
 def changed_since(conn: Connection, account_id: str, since: int, limit: int) -> list[str]:
     """The ids of the account's runs updated at or after a time (ms since the epoch)."""
     own = (runs.c.account_id == account_id, runs.c.updated_at >= since)
-    on_their_way = select(runs.c.id).where(*own, runs.c.finished_at.is_(None)).limit(limit)
+    still_running = select(runs.c.id).where(*own, runs.c.finished_at.is_(None)).limit(limit)
     over = select(runs.c.id).where(*own, runs.c.finished_at >= since).limit(limit)
-    return [*conn.scalars(on_their_way), *conn.scalars(over)][:limit]
+    return [*conn.scalars(still_running), *conn.scalars(over)][:limit]
 
 
 def changed_among(conn: Connection, keys: Sequence[str], since: int, limit: int) -> dict[str, int]:
     """Runs updated at or after a time, of these ids or of accounts with these ids: last event's number by run id."""
     numbered = select(runs.c.id, runs.c.event_seq).limit(limit)
-    lately = runs.c.updated_at >= since
+    recently = runs.c.updated_at >= since
     asked = (
-        numbered.where(runs.c.id.in_(keys), lately),
-        numbered.where(runs.c.account_id.in_(keys), runs.c.finished_at.is_(None), lately),
+        numbered.where(runs.c.id.in_(keys), recently),
+        numbered.where(runs.c.account_id.in_(keys), runs.c.finished_at.is_(None), recently),
         numbered.where(runs.c.account_id.in_(keys), runs.c.finished_at >= since),
     )
     return {run_id: seq for query in asked for run_id, seq in conn.execute(query)}
