@@ -11,7 +11,7 @@ from comfyward.dispatch.worker_logs import WorkerLogs
 from comfyward.dispatch.worker_signals import WorkerSignals
 from comfyward.runs.change import RunCancelling
 from comfyward.store.notices import LogWanted, Notice, Notices, Wake, WorkerSignalled
-from tests.unit.test_what_follows_a_change import run
+from tests.unit.test_transition_publisher import run
 
 
 class Wire(Notices):

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 from tests.stack.graphs import picture
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import editor_of
-from tests.stack.web.test_what_cannot_run_is_saved_and_says_why import with_an_unknown_node
+from tests.stack.web.test_incomplete_graphs_are_saved_with_the_reason import with_an_unknown_node
 
 # The editor of ComfyUI 0.3.75 (1.32.9) fails in itself at each start, wherever it is served from: it changes a setting
 # before it knows it.

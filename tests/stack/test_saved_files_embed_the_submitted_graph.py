@@ -10,7 +10,7 @@ from tests import loopback
 from tests.fakes.http import Origin
 from tests.stack.graphs import node
 from tests.stack.stack import Client
-from tests.stack.test_pictures_under_a_used_name_are_read_again import BLUE, png
+from tests.stack.test_reused_image_names_are_read_again import BLUE, png
 
 pytestmark = pytest.mark.engine
 
@@ -37,7 +37,7 @@ GRAPH: dict[str, Any] = {
 }
 
 
-def test_saved_files_carry_the_graph_that_was_sent(client: Client, site: Origin) -> None:
+def test_saved_files_embed_the_submitted_graph(client: Client, site: Origin) -> None:
     files = {"/input/a.png": site.put("/graph.png", png(BLUE))}
     sent = json.dumps(GRAPH).encode()
 

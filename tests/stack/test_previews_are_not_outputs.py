@@ -8,7 +8,7 @@ from tests.stack.stack import Client
 pytestmark = pytest.mark.engine
 
 
-def test_previews_are_not_kept(client: Client) -> None:
+def test_previews_are_not_outputs(client: Client) -> None:
     graph = {**picture(prefix="kept"), "preview": node("PreviewImage", images=["1", 0])}
 
     run = client.run(graph)

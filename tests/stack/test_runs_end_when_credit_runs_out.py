@@ -8,7 +8,7 @@ from tests.stack.graphs import fake_save, fake_wait
 pytestmark = pytest.mark.several_servers
 
 
-def test_an_account_out_of_credit(start_fake: StartFake) -> None:
+def test_runs_end_when_credit_runs_out(start_fake: StartFake) -> None:
     stack = start_fake(prices='{"CPU": 1000}').wait_ready()
     stack.cli("users", "create", "alice", "--credit-limit", "100")
     client, admin = stack.client("alice"), stack.client()

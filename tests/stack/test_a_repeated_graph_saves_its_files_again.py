@@ -14,7 +14,7 @@ GRAPH = {
 }
 
 
-def test_the_same_graph_twice_gives_its_files_twice_and_is_cached_upstream(client: Client) -> None:
+def test_a_repeated_graph_saves_its_files_again(client: Client) -> None:
     first, second = client.run(GRAPH), client.run(GRAPH)
 
     assert first["run_time"] >= 1000
