@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TypeVar
+from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
@@ -17,8 +18,8 @@ def read_query(request: Request, model: type[M]) -> M:
 
     Raises InvalidRequest naming the parameter and what it should be.
     """
-    sent = {name: value for name, value in request.query_params.multi_items() if value}
+    sent = parse_qsl(request.scope["query_string"].decode("latin-1"))  # without the empty ones
     try:
-        return model.model_validate(sent)
+        return model.model_validate(dict(sent))
     except ValidationError as error:
         raise refused(error, "query") from error
