@@ -1,4 +1,4 @@
-"""Who is calling: API keys for clients, cookies of browsers, tokens for workers, signatures on links."""
+"""Authentication: API keys of clients, sessions of browsers, tokens of workers and fleets, signatures of links."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class Auth:
-    """Looks keys up by their hash; a known key is remembered for two seconds, so revoking takes effect within them."""
+    """Finds the account or token of a request. Both are cached for two seconds: revoking takes effect within them."""
 
     def __init__(self, db: Database, link_secret: str) -> None:
         self._db, self._link_secret = db, link_secret.encode()
@@ -41,13 +41,13 @@ class Auth:
         db.notices.subscribe(self._on_notice, self._callers.clear)
 
     async def caller(self, request: Request) -> Caller:
-        """The account behind a request, by its key or its browser's session. Raises Unauthenticated, Forbidden."""
+        """The account of a request, by its key or its browser's session. Raises Unauthenticated, Forbidden."""
         if "authorization" not in request.headers and (caller := await self.by_session(request)) is not None:
             return caller
         return await self.caller_of(key_of(request))
 
     async def by_session(self, request: HTTPConnection) -> Caller | None:
-        """The account whose session the browser's cookie names, if it does. Raises Forbidden for another site's."""
+        """The account of the browser's session, if it has one. Raises Forbidden for pages of another site."""
         token = request.cookies.get(COOKIE)
         if not token:
             return None
@@ -58,11 +58,11 @@ class Auth:
             return None
         caller, seen_at = found
         if caller.session_id and now - seen_at > KEY_USE_RESOLUTION_MS:
-            self._later(self._db.write(sessions.touch, caller.session_id, now))
+            self._in_background(self._db.write(sessions.touch, caller.session_id, now))
         return caller
 
     def forget(self) -> None:
-        """Keys that have just been revoked, and accounts that have just changed, are asked for again at once."""
+        """Empties the cache of every server, after a key was revoked or an account changed."""
         self._callers.clear()
         self._db.notices.send(CallersChanged())
 
@@ -78,14 +78,14 @@ class Auth:
             raise Unauthenticated("The API key is not known, has expired or was revoked.")
         caller, last_used_at = found
         if caller.api_key_id and now - (last_used_at or 0) > KEY_USE_RESOLUTION_MS:
-            self._later(self._db.write(accounts.touch_key, caller.api_key_id, now))
+            self._in_background(self._db.write(accounts.touch_key, caller.api_key_id, now))
         if len(self._callers) >= MAX_REMEMBERED:
             self._callers.clear()
         self._callers[key_hash] = (time.monotonic() + REMEMBER_S, caller)
         return caller
 
     async def worker(self, request: Request) -> WorkerToken:
-        """The worker's token that the request carries. Raises Unauthenticated."""
+        """The token of a request by a worker or fleet. Raises Unauthenticated."""
         token_hash = hash_secret(key_of(request))
         remembered = self._tokens.get(token_hash)
         if remembered is not None and remembered[0] > time.monotonic():
@@ -99,7 +99,7 @@ class Auth:
         return token
 
     async def joining_worker(self, request: Request, pool: str) -> None:
-        """Lets a worker join a pool. Raises Unauthenticated, Forbidden."""
+        """Checks that the token lets a worker join this pool. Raises Unauthenticated, Forbidden."""
         token, now = await self.worker(request), now_ms()
         if token.is_for_fleets:
             raise Forbidden(f"The token '{token.name}' is for fleets; no worker joins with it.")
@@ -108,10 +108,10 @@ class Auth:
                 f"The worker token '{token.name}' has expired.", hint="Create a new one with 'comfyward tokens create'."
             )
         refuse_foreign_pool(token, pool)
-        self._later(self._db.write(tokens.touch, hash_secret(key_of(request)), now))
+        self._in_background(self._db.write(tokens.touch, hash_secret(key_of(request)), now))
 
     def signature(self, path: str) -> str:
-        """What makes a link work without a key: for this path only, as long as the installation lives."""
+        """The signature of a link, which opens this path without a key for as long as the installation lives."""
         return hmac.new(self._link_secret, path.encode(), hashlib.sha256).hexdigest()[:SIGNATURE_CHARACTERS]
 
     def check_signature(self, path: str, signature: str) -> bool:
@@ -122,18 +122,18 @@ class Auth:
             case CallersChanged():
                 self._callers.clear()
 
-    def _later(self, write: Coroutine[Any, Any, None]) -> None:
-        """Nobody waits for a time of last use to be written down."""
+    def _in_background(self, write: Coroutine[Any, Any, None]) -> None:
+        """Writes a time of last use without delaying the request."""
         task = asyncio.create_task(write)
         self._touching.add(task)
         task.add_done_callback(self._touching.discard)
 
 
 def refuse_foreign_origin(request: HTTPConnection, allowed: Collection[str] = ()) -> None:
-    """A page of another site must not act with what the browser sends by itself (cookies, a loopback address).
+    """Raises Forbidden for a request that a browser sent for a page of another site.
 
-    Browsers say where a request comes from (Origin, Sec-Fetch-Site) and no page can change it. `allowed` are origins
-    that may all the same. Raises Forbidden.
+    Browsers add cookies to such requests, and may reach a loopback address. They name the origin of a request (Origin,
+    Sec-Fetch-Site), which no page can change. `allowed` are the origins that may call this server all the same.
     """
     origin = request.headers.get("origin")
     if origin is not None and origin in allowed:
@@ -146,7 +146,7 @@ def refuse_foreign_origin(request: HTTPConnection, allowed: Collection[str] = ()
 
 
 def refuse_foreign_pool(token: WorkerToken, pool: str) -> None:
-    """Raises Forbidden when a worker's token is not for its pool."""
+    """Raises Forbidden for a worker whose token is not for its pool."""
     if not token.serves(pool):
         raise Forbidden(
             f"The worker token '{token.name}' is for pool {token.pool}, not {pool}.",
@@ -155,7 +155,7 @@ def refuse_foreign_pool(token: WorkerToken, pool: str) -> None:
 
 
 def key_of(request: HTTPConnection) -> str:
-    """The key of `Authorization: Bearer KEY`, or of Basic: its password, or the user name that has none.
+    """The key of `Authorization: Bearer KEY`; of Basic the password, or the user name if there is no password.
 
     Raises Unauthenticated.
     """
@@ -175,13 +175,13 @@ def key_of(request: HTTPConnection) -> str:
 
 def _decoded(text: str) -> str:
     try:
-        return base64.b64decode(text).decode(errors="replace")  # a user's name may be of any character set
+        return base64.b64decode(text).decode(errors="replace")  # user names may be in any character set
     except ValueError:
         return ""
 
 
 def enter(answered: Response, token: str, *, secure: bool) -> None:
-    """Gives the browser the cookie of a session that has just begun. `secure` where the site is reached by https."""
+    """Sets the cookie of a new session. `secure` is for sites that are reached by https."""
     answered.set_cookie(
         COOKIE, token, sessions.LASTS_MS // 1000, httponly=True, samesite="lax", secure=secure, path="/"
     )

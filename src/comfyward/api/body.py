@@ -1,6 +1,6 @@
-"""JSON in and out: a body whatever its Content-Type says, up to a limit, checked by a model; an answer.
+"""Bodies of requests and answers: JSON, read up to a limit whatever its Content-Type, and forms with a file.
 
-An uploaded file comes in pieces, so that it is never whole in memory.
+An uploaded file is read in pieces, so that it is never whole in memory.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _EXACT_NAME = re.compile(rb";\s*filename\*\s*=\s*\"?([\w.-]+)'[^']*'([^;\s\"]+)"
 
 
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A value as JSON; graphs in it that are texts already pass through as they are (`msgspec.Raw`)."""
+    """A value as JSON. Graphs that are JSON texts already pass through as they are (`msgspec.Raw`)."""
     return Response(encoded(value), status, headers, media_type="application/json")
 
 
@@ -48,7 +48,7 @@ def encoded(value: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Kept:
-    """An answer that a browser keeps, and asks for again by its digest: not sent when it has it, else compressed."""
+    """An answer that browsers keep: not sent again to one that has it (ETag), and compressed for the others."""
 
     content: bytes
     packed: bytes
@@ -68,13 +68,13 @@ class Kept:
 
 
 def is_known(request: Request, etag: str) -> bool:
-    """Whether the client has this version already; proxies that compress mark it as weak (RFC 9110)."""
+    """True if the client has this version already; proxies that compress mark it as weak (RFC 9110)."""
     known = {each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")}
     return "*" in known or etag.removeprefix("W/") in known
 
 
 def streamed(request: Request, pieces: AsyncIterator[bytes], **how: Any) -> Response:
-    """An answer in pieces; whoever asks for its headers alone (HEAD) does not have it made."""
+    """An answer in pieces; for HEAD, its headers alone."""
     return Response(**how) if request.method == "HEAD" else StreamingResponse(pieces, **how)
 
 
@@ -95,9 +95,9 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
 async def read_upload(
     request: Request, limit_bytes: int, invalid: type[InvalidRequest] = InvalidRequest
 ) -> AsyncIterator[FormData]:
-    """A form with a file, which is on disk meanwhile; whether the client says beforehand how long it is, or not.
+    """The form of a request; its file is on disk until the context ends.
 
-    Raises TooLarge as soon as more has come (or is announced) than the limit; `invalid` for what is no form.
+    Raises TooLarge as soon as more than the limit was received or announced; `invalid` for a body that is no form.
     """
     most = limit_bytes + FORM_AROUND_BYTES
     if _announces_more(request, most):
@@ -119,7 +119,7 @@ async def read_upload(
 class _FormParser(MultiPartParser):
     """Reads the exact name of a file too (`filename*`), which some clients send alone and ComfyUI takes.
 
-    The file itself may come without a name: where it is to lie can be said beside it.
+    The file may have no name: its path can be another field.
     """
 
     def on_headers_finished(self) -> None:
@@ -134,7 +134,7 @@ class _FormParser(MultiPartParser):
 
 
 def _exact_name(charset: bytes, name: bytes) -> str:
-    """Raises MultiPartException for letters that are none of the character set."""
+    """Raises MultiPartException for bytes that are not of the character set."""
     try:
         return unquote_to_bytes(name).decode(charset.decode())
     except (LookupError, UnicodeDecodeError) as error:
@@ -142,7 +142,7 @@ def _exact_name(charset: bytes, name: bytes) -> str:
 
 
 class _TooMuch(MultiPartException):
-    """Ends the parsing of a form; as an exception of the parser's own, it closes the files that have begun."""
+    """Ends the parsing of a form. As the parser's own exception it closes the files that were begun."""
 
 
 def _announces_more(request: Request, limit_bytes: int) -> bool:
@@ -166,7 +166,7 @@ async def pieces_of(upload: UploadFile) -> AsyncIterator[bytes]:
 
 
 async def read_json(request: Request, model: type[M], limit_bytes: int) -> M:
-    """The body as a model. Raises InvalidRequest naming the field and what it should be."""
+    """The body as a model. Raises InvalidRequest naming the field and its fault."""
     body = await read_body(request, limit_bytes)
     try:
         data = read_request(body)
@@ -183,7 +183,8 @@ async def read_message(request: Request, kind: type[S], limit_bytes: int) -> S:
         return msgspec.json.decode(await read_body(request, limit_bytes), type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequest(
-            f"The message is not one of this protocol: {error}.", hint="Worker and server must be of the same version."
+            f"The message does not follow this protocol: {error}.",
+            hint="Worker and server must be of the same version.",
         ) from error
 
 
@@ -196,7 +197,7 @@ def check(model: type[M], data: dict[str, Any]) -> M:
 
 
 def refused(error: ValidationError, *where: str) -> InvalidRequest:
-    """The error of an API for values that a model refuses; `where` comes before the names of their fields."""
+    """The error of an API for values that a model refuses; `where` precedes the names of the fields."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     for problem in problems:
         problem["loc"] = (*where, *problem["loc"])

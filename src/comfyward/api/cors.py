@@ -1,4 +1,4 @@
-"""Which web pages of other sites may call the APIs: those whose origin the operator lists, and only with a key.
+"""Lets web pages of other sites call the APIs: those of the origins that the operator lists, and only with a key.
 
 No answer ever allows credentials, so a browser sends no cookie with such a call: the website's session stays its own.
 """
@@ -19,13 +19,13 @@ EXPOSED = (
     "Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Upload-Length, Upload-Offset, WWW-Authenticate, "
     "X-Comfy-Request-Id, X-File-Size, X-Next-Cursor"
 )
-REMEMBERED_S = "600"
+MAX_AGE_S = "600"
 APIS = re.compile(r"/api(/.*)?|/comfy(/.*)?|/workflows/[^/]+/comfy(/.*)?")
 _HEADER_NAMES = re.compile(r"[\w!#$%&'*+.^`|~, -]{1,4000}", re.ASCII)
 
 
 class Cors:
-    """Answers preflights and lets listed origins read the answers. `paths` are where it does; None: everywhere."""
+    """Answers preflights and lets listed origins read the answers, on these `paths` (None: on all)."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str], paths: re.Pattern[str] | None = APIS) -> None:
         self._app, self._origins, self._paths = app, frozenset(origins), paths
@@ -55,7 +55,7 @@ class Cors:
         permission = {
             "Access-Control-Allow-Origin": allowed,
             "Access-Control-Allow-Methods": METHODS,
-            "Access-Control-Max-Age": REMEMBERED_S,
+            "Access-Control-Max-Age": MAX_AGE_S,
             "Vary": "Origin, Access-Control-Request-Headers",
         }
         wanted = headers.get("access-control-request-headers", "")
@@ -76,7 +76,7 @@ class Cors:
             headers["Access-Control-Expose-Headers"] = EXPOSED
 
     def _allowed(self, origin: str) -> str | None:
-        """What an answer names as allowed."""
+        """The value of Access-Control-Allow-Origin; None for an origin that is not listed."""
         if ANY in self._origins:
             return ANY
         return origin if origin in self._origins else None

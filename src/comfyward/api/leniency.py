@@ -1,6 +1,6 @@
-"""What clients mean by what they send: tools that fill in forms send every field, and each as text.
+"""Bodies of tools that fill in forms: they send every field, and each as text.
 
-An optional field that is empty counts as absent, and text in place of a number, a flag, a list or an object is read.
+An optional field that is empty counts as absent; a text is read where a number, a flag, a list or an object belongs.
 """
 
 from __future__ import annotations
@@ -22,17 +22,19 @@ class Request(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _as_meant(cls, data: Any) -> Any:
+    def _lenient(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        meant = {
-            name: _meant(cls.model_fields[name], value) for name, value in data.items() if name in cls.model_fields
+        read = {
+            name: _read_leniently(cls.model_fields[name], value)
+            for name, value in data.items()
+            if name in cls.model_fields
         }
-        return {name: value for name, value in meant.items() if not _is_absent(cls.model_fields[name], value)}
+        return {name: value for name, value in read.items() if not _is_absent(cls.model_fields[name], value)}
 
 
 def is_true(value: Any) -> bool:
-    """A flag, as JSON, as a number or as text. Anything else is false."""
+    """The value of a flag, sent as JSON, as a number or as text. Anything else is false."""
     return value.strip().lower() in _TRUE if isinstance(value, str) else isinstance(value, int | float) and value != 0
 
 
@@ -44,11 +46,11 @@ def filled(value: Any) -> Any:
 
 
 def _is_absent(field: FieldInfo, value: Any) -> bool:
-    """Null counts as absent where it is no value of the field; a field that takes it may be cleared with it."""
+    """True for a null that is no value of the field; a field that takes null can be cleared with it."""
     return value is None and not field.is_required() and type(None) not in _kinds(field.annotation)
 
 
-def _meant(field: FieldInfo, value: Any) -> Any:
+def _read_leniently(field: FieldInfo, value: Any) -> Any:
     kinds = _kinds(field.annotation)
     match value:
         case [] if dict in kinds and not field.is_required():
@@ -60,14 +62,14 @@ def _meant(field: FieldInfo, value: Any) -> Any:
         case str() if not value.strip() and not field.is_required():
             return None
         case str() if str not in kinds:
-            read = _read(value, kinds)
-            return read if isinstance(read, str) else _meant(field, read)
+            parsed = _parsed(value, kinds)
+            return parsed if isinstance(parsed, str) else _read_leniently(field, parsed)
         case _:
             return value
 
 
-def _read(value: str, kinds: set[Any]) -> Any:
-    """Text as JSON, or as a list with commas; what is neither stays as it is, for the model to refuse."""
+def _parsed(value: str, kinds: set[Any]) -> Any:
+    """A text as JSON, or as a list with commas; any other text as it is, for the model to refuse."""
     text = value.strip()
     if list in kinds and not text.startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,4 +1,4 @@
-"""GET /metrics for Prometheus: what rows say (the same from every server), and what this server counted itself."""
+"""GET /metrics for Prometheus: figures of the rows, the same from every server, and this server's own counters."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from comfyward.workflows.catalog import Catalog, Failure
 
 
 @dataclass(frozen=True)
-class _Now:
-    """The rows' figures at one moment."""
+class _Figures:
+    """Figures of the rows at one moment."""
 
     queued: dict[str, int]
     oldest: dict[str, int]
@@ -47,14 +47,14 @@ class Metrics:
 
 
 async def exposition(db: Database, catalog: Catalog | None) -> bytes:
-    """In Prometheus' text format."""
+    """All metrics in Prometheus' text format."""
     failures = catalog.failures if catalog else ()
-    return generate_latest(_of_rows(await db.read(_look), failures, now_ms())) + generate_latest(metrics.registry)
+    return generate_latest(_of_rows(await db.read(_figures), failures, now_ms())) + generate_latest(metrics.registry)
 
 
-def _look(conn: Connection) -> _Now:
+def _figures(conn: Connection) -> _Figures:
     leases, busy = queue.leases(conn)
-    return _Now(
+    return _Figures(
         queue.lengths(conn),
         queue.oldest(conn),
         leases,
@@ -64,7 +64,7 @@ def _look(conn: Connection) -> _Now:
     )
 
 
-def _of_rows(now: _Now, failures: Iterable[Failure], time_ms: int) -> CollectorRegistry:
+def _of_rows(now: _Figures, failures: Iterable[Failure], time_ms: int) -> CollectorRegistry:
     registry = CollectorRegistry()
 
     def gauge(name: str, about: str, labels: Iterable[str], values: Mapping[Any, float]) -> None:

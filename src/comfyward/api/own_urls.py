@@ -44,7 +44,7 @@ class OwnUrls:
 
     async def resolve(self, account_id: str, base_url: str, source: Source) -> Source:
         """The stored blob that a URL of this server shows; any other source as it is. Raises NotFound, InvalidUrl."""
-        if not isinstance(source, Url) or (asked := _asked(source.url, base_url)) is None:
+        if not isinstance(source, Url) or (asked := _parsed(source.url, base_url)) is None:
             return source
         if match := _VIEW.fullmatch(asked.path):
             return await self._of_v1(account_id, asked, *match.groups())
@@ -94,8 +94,8 @@ class OwnUrls:
         return self._is_signed(f"{asked.path}?expires={expires}", asked) and int(expires) >= time.time()
 
 
-def _asked(url: str, base_url: str) -> _Asked | None:
-    """None for a URL of another server."""
+def _parsed(url: str, base_url: str) -> _Asked | None:
+    """The path and query of a URL of this server; None for one of another."""
     parts, base = urlsplit(url), urlsplit(base_url)
     is_own = url.startswith("/") or origin_of(url) == origin_of(base_url)
     if not is_own or not parts.path.startswith(f"{base.path}/"):

@@ -1,4 +1,4 @@
-"""Cursors of lists: the place of the last item of a page, in a form that says nothing to clients."""
+"""Cursors of lists: the place of a page's last item, opaque to clients."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from comfyward.api.whole_numbers import LARGEST
 
 
 class InvalidCursor(ValueError):
-    """Not the cursor of such a list."""
+    """The text is not the cursor of such a list."""
 
 
 def cursor_of(*place: str | int | bool) -> str:
-    """A text for an address, of which `place_of` makes the same values again."""
+    """The cursor of these values, for use in an address; `place_of` is its inverse."""
     return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
 
 
 def place_of(cursor: str, *kinds: Any) -> tuple[Any, ...]:
-    """What a cursor was made of. Raises InvalidCursor unless that is one value of each of these kinds."""
+    """The values of a cursor. Raises InvalidCursor unless there is one of each of these kinds."""
     kind: Any = GenericAlias(tuple, kinds)
     try:
         place: tuple[Any, ...] = msgspec.json.decode(_decoded(cursor), type=kind)

@@ -16,7 +16,7 @@ M = TypeVar("M", bound=BaseModel)
 def read_query(request: Request, model: type[M]) -> M:
     """The query as a model. An empty parameter counts as absent; of a repeated one the last counts.
 
-    Raises InvalidRequest naming the parameter and what it should be.
+    Raises InvalidRequest naming the parameter and its fault.
     """
     sent = parse_qsl(request.scope["query_string"].decode("latin-1"))  # without the empty ones
     try:

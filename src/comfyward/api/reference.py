@@ -34,7 +34,7 @@ POLICY = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inli
 
 
 class Reference:
-    """The description of some APIs, and of itself."""
+    """Serves the description of these APIs, and of its own routes."""
 
     def __init__(self, apis: Sequence[Tables], errors: ErrorFormat) -> None:
         itself = Tables("", errors, {"reference": self.endpoints()})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-LARGEST = 10**18 - 1  # what the database surely holds
+LARGEST = 10**18 - 1  # fits every integer column
 
 
 def whole_number(text: str, *, least: int = 0, most: int = LARGEST) -> int | None:
-    """The number that decimal digits name; None for any other text, and for a number that is not in these bounds."""
+    """The number of a text of decimal digits; None for any other text, and for a number outside these bounds."""
     if not text.isascii() or not text.isdecimal():
         return None
     digits = text.lstrip("0") or "0"
