@@ -1,4 +1,4 @@
-"""The base of every background loop."""
+"""The base of all background loops."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable
 log = logging.getLogger(__name__)
 
 IsLeader = Callable[[str], Awaitable[bool]]
-"""True where this server is the one that runs the loop of a name."""
+"""True if this server is the one that may run the loop with a name."""
 
 
 class Loop(ABC):
-    """Calls `tick()` again and again: when hinted, and at least every `interval_s` seconds (jittered by ±20 %).
+    """Calls `tick()` when it is woken, and at least every `interval_s` seconds (jittered by ±20 %).
 
-    `start` and `stop` may be called twice, and `stop` before `start`. A tick that raises is logged and the loop
-    goes on, so one bad row never stops the service.
+    `start` and `stop` may be called twice, and `stop` before `start`. An error of a tick is logged and the loop
+    continues, so that one bad row never stops the service.
     """
 
     name = "loop"
@@ -33,10 +33,10 @@ class Loop(ABC):
 
     @abstractmethod
     async def tick(self) -> dict[str, int]:
-        """Does what there is to do now and returns counts of what it did, for the log."""
+        """Does the work that is due, and returns counts of it for the log."""
 
     def wake(self) -> None:
-        """Asks for a tick soon. Must be called on the event loop's thread."""
+        """Requests a tick soon. Must be called on the event loop's thread."""
         self._hint.set()
 
     def start(self) -> None:
@@ -53,15 +53,15 @@ class Loop(ABC):
         while True:
             self._hint.clear()
             try:
-                ticks = self._is_leader is None or await self._is_leader(self.name)
-                if ticks and (counts := {what: count for what, count in (await self.tick()).items() if count}):
+                may_tick = self._is_leader is None or await self._is_leader(self.name)
+                if may_tick and (counts := {what: count for what, count in (await self.tick()).items() if count}):
                     log.debug("%s: %s", self.name, counts, extra={"action": f"{self.name}_tick"})
             except Exception:
-                log.exception("%s: a tick failed; trying again", self.name, extra={"action": f"{self.name}_failed"})
+                log.exception("%s: a tick failed; retrying", self.name, extra={"action": f"{self.name}_failed"})
             await self._pause()
 
     async def _pause(self) -> None:
-        pause_s = self.interval_s * random.uniform(0.8, 1.2)  # noqa: S311  not a secret: spreads replicas apart
+        pause_s = self.interval_s * random.uniform(0.8, 1.2)  # noqa: S311  jitter is no secret
         try:
             async with asyncio.timeout(pause_s):
                 await self._hint.wait()

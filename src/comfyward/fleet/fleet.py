@@ -177,10 +177,10 @@ class Reconcile(Loop):
         queued = await self._db.read(queue.lengths)
         paused = {worker.id for worker in await self._db.read(workers.paused)}
         self._fleet.pause(paused)
-        return await converge(self._fleet, await self._fleet.list(), queued, paused, self._stop_grace_s)
+        return await reconcile(self._fleet, await self._fleet.list(), queued, paused, self._stop_grace_s)
 
 
-async def converge(
+async def reconcile(
     fleet: Fleet, states: Sequence[WorkerState], queued: Mapping[str, int], paused: Collection[str], grace_s: float
 ) -> dict[str, int]:
     """Starts and stops workers as `plan` says. Returns counts of both."""

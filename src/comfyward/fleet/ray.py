@@ -151,7 +151,7 @@ class RayFleet:
         for name in names - set(self._actors):
             await self._adopt(name)
         for name in set(self._actors) - names:
-            self._forget(name)
+            self._discard(name)
         states = await asyncio.gather(*(self._state(*each) for each in list(self._actors.items())))
         return [state for state in states if state is not None]
 
@@ -235,7 +235,7 @@ class RayFleet:
 
     async def _dead(self, name: str, actor: _Actor, error: Exception) -> WorkerState | None:
         reason = " ".join(str(error).split())
-        self._forget(name)
+        self._discard(name)
         if "unschedulable" in reason.lower() or "infeasible" in reason.lower():
             problem = await self._placement_problem(actor.pool) or reason[:300]
             return WorkerState(name, actor.pool, "unschedulable", problem=problem)
@@ -245,7 +245,7 @@ class RayFleet:
     async def _placement_problem(self, pool: str) -> str | None:
         return await asyncio.to_thread(_placement_problem, self._config.pools.get(pool))
 
-    def _forget(self, name: str) -> None:
+    def _discard(self, name: str) -> None:
         actor = self._actors.pop(name, None)
         if actor is not None and actor.stopping is not None:
             actor.stopping.cancel()

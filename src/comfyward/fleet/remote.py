@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from comfyward.errors import SetupFailed
-from comfyward.fleet.fleet import Fleet, WorkerState, converge
+from comfyward.fleet.fleet import Fleet, WorkerState, reconcile
 from comfyward.fleet.protocol import PREFIX, FleetOrders, FleetReport, PoolReport
 from comfyward.loop import Loop
 
@@ -33,7 +33,7 @@ class RemoteFleet(Fleet, Protocol):
 
 
 class Sync(Loop):
-    """Reports and converges once a second. While the server does not answer, the workers are left as they are."""
+    """Reports and reconciles once a second. While the server does not answer, the workers are left as they are."""
 
     name = "sync"
     interval_s = 1.0
@@ -55,7 +55,7 @@ class Sync(Loop):
             log.warning("the server does not answer (%s); retrying", error, extra={"action": "fleet_waits"})
             return {}
         states = self._with_activity(states, orders.busy)
-        return await converge(self._fleet, states, orders.queued, orders.paused, self._stop_grace_s)
+        return await reconcile(self._fleet, states, orders.queued, orders.paused, self._stop_grace_s)
 
     async def _exchange(self, report: FleetReport) -> FleetOrders:
         """Sends a report and returns the server's orders. Raises SetupFailed if the server refuses the fleet."""
