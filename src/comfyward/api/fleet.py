@@ -6,29 +6,18 @@ import msgspec
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount
 
 from comfyward.api.auth import Auth
 from comfyward.api.body import read_message
-from comfyward.api.context import Context
-from comfyward.api.endpoint import Endpoint, Models, routes
+from comfyward.api.endpoint import Endpoint, Models
 from comfyward.dispatch.worker_sessions import WorkerSessions
 from comfyward.errors import Forbidden
-from comfyward.fleet.protocol import PREFIX, FleetOrders, FleetReport, Gone
+from comfyward.fleet.protocol import FleetOrders, FleetReport, Gone
 from comfyward.store import fleets, queue, tokens, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.store.fleets import FleetRow
 
 MAX_MESSAGE_BYTES = 4 << 20
-
-
-def mount(parts: list[Endpoint]) -> Mount:
-    return Mount(PREFIX, routes=routes(parts))
-
-
-def fleet_parts(context: Context) -> list[Endpoint]:
-    """The table of the fleets' API, below `PREFIX`."""
-    return Fleets(context.db, context.auth, context.sessions).endpoints()
 
 
 class Fleets:

@@ -1,4 +1,4 @@
-"""The HTTP applications of a server, made of its core."""
+"""The HTTP applications of a server: all APIs and the website, and ComfyUI's own API at the root of its port."""
 
 from __future__ import annotations
 
@@ -7,49 +7,63 @@ from collections.abc import Sequence
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from comfyward.api.app import create_app
-from comfyward.api.context import Context
 from comfyward.api.cors import Cors
-from comfyward.api.native.app import native_app, native_parts
+from comfyward.api.endpoint import Tables, routes
+from comfyward.api.error_pages import ErrorPages
+from comfyward.api.health import Health
+from comfyward.api.metrics import Metrics
+from comfyward.api.native.app import native_app
 from comfyward.api.native.frontend import Frontends
+from comfyward.api.reference import Reference
+from comfyward.api.v1.errors import ERRORS
+from comfyward.api.v2.app import mount_v2
+from comfyward.fleet.protocol import PREFIX as FLEETS_PREFIX
+from comfyward.server.apis.native import native_parts
+from comfyward.server.apis.v1 import v1_tables
+from comfyward.server.apis.v2 import v2_tables
+from comfyward.server.apis.website import website
+from comfyward.server.apis.workers import fleets_table, workers_table
 from comfyward.server.construction import Core
 from comfyward.server.listening import HttpServer, Listeners
-from comfyward.web.app import website
+from comfyward.worker.protocol import PREFIX as WORKERS_PREFIX
 
 
 def http_servers(core: Core, frontends: Frontends, listeners: Listeners) -> Sequence[HttpServer]:
-    """The server of all APIs and the website and, by setting, one with ComfyUI's own API at the root of its port."""
-    context = _context(core)
-    main = HttpServer(create_app(context, frontends, website(context, frontends)), listeners.main)
-    if listeners.native is None:
-        return [main]
-    at_root = frontends.at_root()
-    native = native_app(native_parts(context, at_root, is_open=core.settings.native_open))
-    root = Starlette(routes=[*at_root.routes(), Mount("/", native)])
-    return [main, HttpServer(Cors(root, core.settings.cors_origins, paths=None), listeners.native)]
+    origins = core.settings.cors_origins
+    servers = [HttpServer(Cors(application(core, frontends), origins), listeners.main)]
+    if listeners.native is not None:
+        servers.append(HttpServer(Cors(_native_application(core, frontends), origins, paths=None), listeners.native))
+    return servers
 
 
-def _context(core: Core) -> Context:
-    return Context(
-        settings=core.settings,
-        db=core.db,
-        auth=core.auth,
-        intake=core.intake,
-        inventory=core.inventory,
-        sessions=core.workforce.sessions,
-        logs=core.workforce.logs,
-        assigner=core.workforce.assigner,
-        recorder=core.workforce.recorder,
-        rules=core.workforce.rules,
-        forecasts=core.workforce.forecasts,
-        fleet=core.workforce.fleet,
-        readiness=core.workforce.readiness,
-        blobs=core.storage.blobs,
-        objects=core.storage.objects,
-        hub=core.changes.hub,
-        secrets=core.changes.secrets,
-        imports=core.storage.imports,
-        uploads=core.storage.uploads,
-        mirrors=core.storage.mirrors,
-        webhooks=core.webhooks,
+def application(core: Core, frontends: Frontends) -> Starlette:
+    """Every API and the website. Routes that are on every run's way come first."""
+    v1, v2, parts, site = v1_tables(core), v2_tables(core), native_parts(core, frontends), website(core, frontends)
+    native, health = native_app(parts), _health_tables(core)
+    described = [v1, v2, *parts.tables("/comfy"), health]
+    return Starlette(
+        routes=[
+            Mount(WORKERS_PREFIX, routes=routes(workers_table(core))),
+            mount_v2(v2),
+            *v1.routes(),
+            Mount(FLEETS_PREFIX, routes=routes(fleets_table(core))),
+            *frontends.routes(),
+            Mount("/comfy", native),
+            Mount("/workflows/{workflow_id}/comfy", native),
+            *site.routes,
+            *health.routes(),
+            *routes(Reference(described, ERRORS).endpoints()),
+        ],
+        exception_handlers=ErrorPages(ERRORS, site.problem).handlers(),
     )
+
+
+def _native_application(core: Core, frontends: Frontends) -> Starlette:
+    at_root = frontends.at_root()
+    native = native_app(native_parts(core, at_root, is_open=core.settings.native_open))
+    return Starlette(routes=[*at_root.routes(), Mount("/", native)])
+
+
+def _health_tables(core: Core) -> Tables:
+    health, metrics = Health(core.workforce.readiness), Metrics(core.db, core.inventory)
+    return Tables("", ERRORS, {"health": [*health.endpoints(), *metrics.endpoints()]})

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from comfyward.api.auth import Auth
+from comfyward.api.contents import Contents
+from comfyward.api.public_url import PublicUrl
 from comfyward.api.readiness import Readiness
 from comfyward.api.shapes import Shapes
 from comfyward.delivery.hub import Hub, ReadMissed
@@ -116,6 +118,8 @@ class Core:
         self.changes = changes = Changes(settings, db)
         self.storage = storage = Storage(settings, db)
         self.workforce = workforce = Workforce(settings, db, changes, storage, identity, url)
+        self.public_url = PublicUrl(settings.public_url)
+        self.contents = Contents(db, storage.objects, direct=settings.objects_direct == "all")
         self.inventory = _inventory(settings, db, workforce.local_pools)
         rules = _run_rules(settings, storage.guard)
         self.intake = Intake(db, self.inventory, storage.blobs, changes.secrets, changes.publisher, rules)

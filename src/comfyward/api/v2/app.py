@@ -14,34 +14,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from comfyward import __version__
 from comfyward.api.body import answer
-from comfyward.api.context import Context
-from comfyward.api.endpoint import Endpoint, Models, Tables, routes
-from comfyward.api.limits import RequestLimits
-from comfyward.api.v2.assets import Assets
+from comfyward.api.endpoint import Models, Tables, routes
 from comfyward.api.v2.errors import ERRORS
-from comfyward.api.v2.jobs import Jobs
 from comfyward.api.v2.models import Health
-from comfyward.api.v2.shapes import Rendering
 from comfyward.ids import new_id
 
 PREFIX = "/api/v2"
 HEALTH = Models(answer=Health, needs_key=False)
 
 
-def v2_tables(context: Context) -> Tables:
-    """All of Comfy API v2."""
-    settings, db, auth = context.settings, context.db, context.auth
-    rendering = Rendering(auth, context.public_url, settings.retention_days)
-    limits = RequestLimits(settings.body_limit_bytes, settings.upload_limit_bytes)
-    subjects = {
-        "v2: jobs": Jobs(db, auth, context.intake, context.hub, rendering, limits.body).endpoints(),
-        "v2: assets": Assets(db, auth, context.blobs, context.contents, rendering, limits).endpoints(),
-        "v2: health": [Endpoint("GET", "/health", _health, "The server is up", HEALTH)],
-    }
-    return Tables(PREFIX, ERRORS, subjects)
-
-
-def mount(tables: Tables) -> Mount:
+def mount_v2(tables: Tables) -> Mount:
     """All paths below the prefix; unknown ones are answered in the API's own form too."""
     middleware = [Middleware(RequestIds)]
     app = Starlette(routes=routes(tables.endpoints()), exception_handlers=ERRORS.handlers(), middleware=middleware)
@@ -65,5 +47,5 @@ class RequestIds:
         await self._app(scope, receive, with_id)
 
 
-async def _health(request: Request) -> Response:
+async def health(request: Request) -> Response:
     return answer({"status": "healthy", "version": __version__})

@@ -1,10 +1,15 @@
-"""The website: server-rendered pages over the same rows and the same API as everything else."""
+"""The pages of the website."""
 
 from __future__ import annotations
 
-from comfyward.api.app import Website
-from comfyward.api.context import Context
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.routing import BaseRoute
+
+from comfyward.api.error_pages import ProblemPage
 from comfyward.api.native.frontend import Frontends
+from comfyward.server.construction import Core
 from comfyward.web.account_data import AccountData
 from comfyward.web.account_keys import AccountKeys
 from comfyward.web.account_security import AccountSecurity
@@ -33,33 +38,41 @@ from comfyward.web.workflow_copies import WorkflowCopies
 from comfyward.web.workflows import Workflows
 
 
-def website(context: Context, frontends: Frontends) -> Website:
-    db, auth, inventory, settings = context.db, context.auth, context.inventory, context.settings
+@dataclass(frozen=True)
+class Website:
+    """The website's routes, and its page for errors."""
+
+    routes: Sequence[BaseRoute]
+    problem: ProblemPage
+
+
+def website(core: Core, frontends: Frontends) -> Website:
+    db, auth, inventory, settings = core.db, core.auth, core.inventory, core.settings
     provider, assets = Provider.of(settings), Assets()
-    pages = Pages(auth, page_templates(assets, has_oidc=provider is not None), context.public_url)
+    pages = Pages(auth, page_templates(assets, has_oidc=provider is not None), core.public_url)
     inputs, run_list = GraphInputs(db, inventory), RunList(db, inventory)
     copies = WorkflowCopies(db, inventory)
     parts = (
         Login(db),
         OidcLogin(db, provider),
-        NewWorkflows(db, context.blobs, inputs, ComfyUITemplates(frontends.templates_folder)),
-        Workflows(db, context.intake, inventory, inputs, run_list, copies),
-        Explore(db, inputs, copies, context.contents),
-        Editor(db, context.intake, inventory, context.forecasts, is_installed=frontends.editor is not None),
-        Forms(db, context.intake, inventory, inputs),
+        NewWorkflows(db, core.storage.blobs, inputs, ComfyUITemplates(frontends.templates_folder)),
+        Workflows(db, core.intake, inventory, inputs, run_list, copies),
+        Explore(db, inputs, copies, core.contents),
+        Editor(db, core.intake, inventory, core.workforce.forecasts, is_installed=frontends.editor is not None),
+        Forms(db, core.intake, inventory, inputs),
         ApiCode(db, inputs),
         run_list,
-        RunPage(db, inventory, inputs, context.forecasts),
-        RunActions(db, context.intake, context.objects),
-        LiveUpdates(db, context.hub),
-        FilesAndModels(db, context.imports),
+        RunPage(db, inventory, inputs, core.workforce.forecasts),
+        RunActions(db, core.intake, core.storage.objects),
+        LiveUpdates(db, core.changes.hub),
+        FilesAndModels(db, core.storage.imports),
         AccountKeys(db, auth),
-        AccountWebhooks(db, auth, context.webhooks),
+        AccountWebhooks(db, auth, core.webhooks),
         AccountUsage(db),
         AccountSecurity(db),
-        AccountData(db, auth, context.intake, context.objects),
-        FleetPage(db, inventory, context.hub, context.fleet, settings.prices, settings.local_min_workers),
-        Workers(db, context.sessions, context.logs, context.fleet),
+        AccountData(db, auth, core.intake, core.storage.objects),
+        FleetPage(db, inventory, core.changes.hub, core.workforce.fleet, settings.prices, settings.local_min_workers),
+        Workers(db, core.workforce.sessions, core.workforce.logs, core.workforce.fleet),
         Users(db, auth),
     )
     routes = [*assets.routes(), *(route for part in parts for route in pages.routes(part.pages()))]

@@ -1,8 +1,7 @@
-"""/api/v1: ComfyICU's API, extended. Its clients work when only the host name is changed."""
+"""The parts of /api/v1: ComfyICU's API, extended. Its clients work when only the host name is changed."""
 
 from __future__ import annotations
 
-from comfyward.api.context import Context
 from comfyward.api.endpoint import Tables
 from comfyward.api.own_urls import OwnUrls
 from comfyward.api.shapes import API_PREFIX, Rendering
@@ -18,28 +17,29 @@ from comfyward.api.v1.uploads import Uploads
 from comfyward.api.v1.view import View
 from comfyward.api.v1.webhooks import Webhooks
 from comfyward.api.v1.workflows import Workflows
+from comfyward.server.construction import Core
 
 
-def v1_tables(context: Context) -> Tables:
+def v1_tables(core: Core) -> Tables:
     """All of v1. Creating a run and reading it come first: they are on every run's way."""
-    auth, db, settings = context.auth, context.db, context.settings
-    rendering, own_urls = Rendering(auth, context.public_url), OwnUrls(auth, db)
+    auth, db, settings = core.auth, core.db, core.settings
+    rendering, own_urls = Rendering(auth, core.public_url), OwnUrls(auth, db)
     body, upload = settings.body_limit_bytes, settings.upload_limit_bytes
     subjects = {
         "runs": [
-            *Submissions(auth, db, context.intake, own_urls, context.public_url, body).endpoints(),
-            *Runs(auth, db, context.hub, context.intake, rendering).endpoints(),
-            *Placement(auth, db, context.forecasts).endpoints(),
+            *Submissions(auth, db, core.intake, own_urls, core.public_url, body).endpoints(),
+            *Runs(auth, db, core.changes.hub, core.intake, rendering).endpoints(),
+            *Placement(auth, db, core.workforce.forecasts).endpoints(),
         ],
         "workflows": Workflows(auth, db, rendering, body).endpoints(),
         "files": [
-            *Files(auth, db, context.blobs, body, upload).endpoints(),
-            *Imports(auth, db, context.imports, body).endpoints(),
-            *Uploads(auth, db, context.uploads, upload).endpoints(),
+            *Files(auth, db, core.storage.blobs, body, upload).endpoints(),
+            *Imports(auth, db, core.storage.imports, body).endpoints(),
+            *Uploads(auth, db, core.storage.uploads, upload).endpoints(),
         ],
-        "view": View(auth, db, context.contents).endpoints(),
-        "inventory": Inventory(auth, db, context.inventory, settings.prices).endpoints(),
+        "view": View(auth, db, core.contents).endpoints(),
+        "inventory": Inventory(auth, db, core.inventory, settings.prices).endpoints(),
         "account": Account(auth, db).endpoints(),
-        "webhooks": Webhooks(auth, db, context.webhooks, rendering).endpoints(),
+        "webhooks": Webhooks(auth, db, core.webhooks, rendering).endpoints(),
     }
     return Tables(API_PREFIX, ERRORS, subjects)
