@@ -65,8 +65,8 @@ class Contents:
         if is_known(request, etag):
             return Response(status_code=304, headers={"ETag": etag, "Cache-Control": caching})
         content_type = content.content_type if _MEDIA_TYPE.fullmatch(content.content_type) else OCTET_STREAM
-        asked = _range(request, content.size, etag)
-        start, end = asked or (0, content.size)
+        part = _range(request, content.size, etag)
+        start, end = part or (0, content.size)
         headers = {
             "Accept-Ranges": "bytes",
             "Content-Length": str(end - start),
@@ -75,11 +75,11 @@ class Contents:
             "Content-Disposition": disposition or disposition_of(content_type, content.name),
             **SAFE,
         }
-        if asked:
+        if part:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{content.size}"
         is_read = end > start and request.method != "HEAD"
         pieces = await self._objects.read(blob_key(content.digest), start, end) if is_read else _nothing()
-        return streamed(request, pieces, status_code=206 if asked else 200, headers=headers, media_type=content_type)
+        return streamed(request, pieces, status_code=206 if part else 200, headers=headers, media_type=content_type)
 
     async def thumbnail(self, digest: str) -> Response:
         """The thumbnail of a stored picture or video. Raises NotFound when none can be made."""
@@ -93,9 +93,9 @@ class Contents:
                 file.write(piece)
 
     async def _direct_url(self, request: Request, content: Content) -> str | None:
-        """The object store's own URL for a content that it hands out just so.
+        """The object store's own URL of a content, if the store would answer as we do.
 
-        Not for our own pages, whose policy lets them load nothing from elsewhere. Its URLs are for GET alone.
+        None for our own pages, whose policy lets them load nothing from elsewhere, and for HEAD: the URLs are for GET.
         """
         is_own_page = request.headers.get("sec-fetch-site") == "same-origin"
         if not self._direct or is_own_page or request.method == "HEAD":
@@ -136,7 +136,7 @@ async def find_input(db: Database, account_id: str, workflow_id: str, path: str)
 
 
 def _range(request: Request, size: int, etag: str) -> tuple[int, int] | None:
-    """The part that is asked for; None for the whole, also where the part was meant of another version (If-Range).
+    """(start, end) of the requested range; None for the whole, also if the range is of another version (If-Range).
 
     Raises OutsideFile.
     """
@@ -147,7 +147,7 @@ def _range(request: Request, size: int, etag: str) -> tuple[int, int] | None:
 
 
 def _part_of(size: int, first: str, last: str) -> tuple[int, int] | None:
-    """From one position to another, or the last `last` bytes where there is no first. Raises OutsideFile."""
+    """(start, end) of a range from `first` to `last`; without `first`, of the last `last` bytes. Raises OutsideFile."""
     if first:
         start, end = _number(first), min(_number(last) + 1, size) if last else size
     elif last:

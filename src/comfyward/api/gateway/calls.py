@@ -75,7 +75,7 @@ def message(content: msgspec.Struct) -> Response:
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of a call that is held open; None as soon as the worker hangs up, so that nothing is handed to it."""
+    """The result of a call that is held open; None, and no result, as soon as the worker hangs up."""
     task = asyncio.create_task(work)
     gone = asyncio.ensure_future(request.receive())
     try:

@@ -155,12 +155,12 @@ def _tags(sent: Sequence[Any]) -> tuple[str, ...]:
 
 
 def _about(user_metadata: Any, preview_id: Any) -> dict[str, Any]:
-    said: dict[str, Any] = {}
+    about: dict[str, Any] = {}
     if metadata := _object(user_metadata, "user_metadata", "INVALID_BODY"):
-        said["user_metadata"] = metadata
+        about["user_metadata"] = metadata
     if preview := _text(preview_id):
-        said["preview_id"] = preview
-    return said
+        about["preview_id"] = preview
+    return about
 
 
 def _object(value: Any, name: str, code: str) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from comfyward.store.db import Database
 
 MAX_NAME = 200
 DEFAULTS: dict[str, Any] = {
-    # The editor's first visit opens its templates over the graph; whoever comes here has one already.
+    # Without it, the editor opens its templates over the graph, which is there already.
     "Comfy.TutorialCompleted": True,
-    # Releases are the operator's business, and are asked of another host.
+    # Releases are for the operator, and would be fetched from another host.
     "Comfy.Notification.ShowVersionUpdates": False,
 }
-# A workflow is stored here, not in the browser, which would open in one workflow what another had open.
+# The browser does not store the open graph: it would open it in another workflow.
 OF_A_WORKFLOW: dict[str, Any] = {"Comfy.Workflow.Persist": False}
 
 

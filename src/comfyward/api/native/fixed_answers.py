@@ -13,7 +13,7 @@ from comfyward.api.native.models import AnyObject, Logs, Users
 from comfyward.api.native.scope import Scopes
 
 OWN_SCRIPT = "/extensions/comfyward/ours.js"
-# The editor's texts for what is done otherwise here: 1.58 has those of the panel, 1.32 those of the dialog.
+# The editor's texts for features that work differently here: 1.58 has those of the panel, 1.32 those of the dialog.
 TEXTS = (Path(__file__).parent / "editor" / "words.json").read_bytes()
 IGNORED_LIMIT_BYTES = 1 << 20
 

@@ -1,4 +1,4 @@
-"""A node's help, which the editor shows beside it: made of what the catalog says of the node."""
+"""A node's help, which the editor shows beside it, made from the catalog."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_CHOICES = 8
 
 
 def help_page(class_type: str, info: dict[str, Any]) -> str:
-    """Markdown with what a class does, takes and gives."""
+    """Markdown with a class's description, inputs and outputs."""
     parts = [f"# {info.get('display_name') or class_type}", str(info.get("description") or "")]
     parts.append(_table("Inputs", ("name", "type", ""), _inputs(info)))
     parts.append(_table("Outputs", ("name", "type", ""), _outputs(info)))
@@ -22,8 +22,8 @@ def _inputs(info: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         for name, (kind, *rest) in (sections.get(section) or {}).items():
             options = rest[0] if rest and isinstance(rest[0], dict) else {}
             choices = kind if isinstance(kind, list) else options.get("options")
-            said = str(options.get("tooltip") or "")
-            yield name if section == "required" else f"{name} (optional)", _kind(kind, choices), said
+            text = str(options.get("tooltip") or "")
+            yield name if section == "required" else f"{name} (optional)", _kind(kind, choices), text
 
 
 def _kind(kind: Any, choices: Any) -> str:
@@ -34,10 +34,10 @@ def _kind(kind: Any, choices: Any) -> str:
 
 
 def _outputs(info: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    kinds, names, said = (info.get(key) or [] for key in ("output", "output_name", "output_tooltips"))
+    kinds, names, texts = (info.get(key) or [] for key in ("output", "output_name", "output_tooltips"))
     for index, kind in enumerate(kinds):
         name = names[index] if index < len(names) else kind
-        yield str(name), str(kind), str(said[index] or "") if index < len(said) else ""
+        yield str(name), str(kind), str(texts[index] or "") if index < len(texts) else ""
 
 
 def _table(title: str, heads: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:

@@ -57,7 +57,7 @@ Message = Text | Picture
 
 @dataclass
 class PromptMessages:
-    """The messages of one prompt, and what they have said so far."""
+    """The messages of one prompt, with the state of its nodes after the messages so far."""
 
     prompt_id: str
     node: str | None = None  # the one that executes

@@ -45,7 +45,7 @@ def rising_numbers(ordered: Iterable[Run]) -> Iterator[int]:
 
 
 def number_of(run: Run | Submitted) -> int:
-    """ComfyUI's queue number: smaller runs sooner, negative for what was put in front."""
+    """ComfyUI's queue number: the smallest runs first, and runs that were put in front have negative ones."""
     return -run.created_at if run.priority > 0 else run.created_at
 
 

@@ -96,7 +96,7 @@ class Tooling:
         return answer({"status": "success"}, 201)
 
     async def subscribe(self, request: Request) -> Response:
-        """Nothing is ever published."""
+        """No graph is ever published."""
         await self._scopes.of(request)
         return answer({"status": "success"})
 

@@ -20,7 +20,7 @@ from comfyward.store.db import Database, now_ms
 from comfyward.store.files import StoredFile
 
 ROOT = "/userdata/"
-# What the editor asks for at each start, and what it finds before it has saved anything.
+# Folders and files that the editor asks for at each start, as they are before it has saved any.
 FIRST_FOLDERS = (ROOT, f"{ROOT}workflows/", f"{ROOT}subgraphs/")
 FIRST_FILES = {
     "user.css": (b"", "text/css"),

@@ -18,7 +18,7 @@ from comfyward.runs.run import EndReason, Run, State
 from comfyward.store.files import StoredFile, file_path_of
 
 LINK_LASTS_S = 3600
-YEARS_MS = 10 * 365 * 24 * 3600 * 1000  # a deadline must be named even where runs are kept for good
+YEARS_MS = 10 * 365 * 24 * 3600 * 1000  # the specification wants a date even if runs are never deleted
 DAY_MS = 24 * 3600 * 1000
 
 _STATUS = {
@@ -126,7 +126,7 @@ class Shapes:
 
 
 def status_of(run: Run) -> str:
-    """JobStatus: a run that is asked to stop is `canceling` until it has."""
+    """JobStatus: `canceling` from the request to cancel until the run has ended."""
     if run.cancel_requested_at is not None and not run.state.is_final:
         return "canceling"
     return _STATUS[run.state]
@@ -159,7 +159,7 @@ def kind_of(name: str, content_type: str) -> str:
 
 
 def progress_of(run: Run, live: Sequence[Event]) -> dict[str, Any] | None:
-    """The latest Progress snapshot of a run: all done when it succeeded, none before it has begun."""
+    """The latest Progress snapshot of a run: complete if it succeeded, None before it is executed."""
     classes = classes_of(run)
     if run.state is State.SUCCEEDED:
         return {"value": 1.0, "nodes_done": len(classes), "nodes_total": len(classes)}
