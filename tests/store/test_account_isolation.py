@@ -8,18 +8,21 @@ import pytest
 
 from comfyward.errors import NotFound
 from comfyward.ids import hash_secret
-from comfyward.runs.event import Event, EventType
+from comfyward.runs.event import Event, Status
+from comfyward.runs.run import PublicStatus, State
 from comfyward.store import accounts, editor, events, files, runs, sessions, webhooks, workflows
 from comfyward.store.db import now_ms
 from comfyward.store.runs import RunFilter
 from tests.store.conftest import Store
+
+QUEUED = Status(PublicStatus.QUEUED, State.QUEUED, None)
 
 
 @pytest.fixture
 def filled(store: Store) -> Store:
     """Alice has a run with an event, a file and a delivery."""
     store.new_run("r", webhook="https://example.com/hook")
-    store.write(events.add, [Event("r", store.alice.id, EventType.STATUS, {}, 1)], now_ms())
+    store.write(events.add, [Event("r", store.alice.id, QUEUED, 1)], now_ms())
     store.write(files.add_blob, "d" * 64, "s" * 64, 3, now_ms())
     file = files.new_file(store.alice.id, "/input/a", "d" * 64, 3, "text/plain", now_ms())
     store.write(files.put, dataclasses.replace(file, id="file"))

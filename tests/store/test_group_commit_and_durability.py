@@ -9,13 +9,16 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine
 
 from comfyward.errors import Conflict, IdempotencyMismatch, MissingAsset
-from comfyward.runs.event import Event, EventType
+from comfyward.runs.event import Event, Status
+from comfyward.runs.run import PublicStatus, State
 from comfyward.store import accounts, events, files, queue, runs
 from comfyward.store.backends import open_database
 from comfyward.store.db import now_ms
 from comfyward.store.runs import RunFilter
 from comfyward.store.schema import metadata
 from tests.store.conftest import Store
+
+QUEUED = Status(PublicStatus.QUEUED, State.QUEUED, None)
 
 
 def test_a_write_that_raises_undoes_only_itself(database_url: str) -> None:
@@ -45,7 +48,7 @@ def test_deferred_work_of_a_failed_write_is_discarded(database_url: str) -> None
     names = [store.new_run(f"run-{number}") for number in range(12)]
 
     def tell(conn: Connection, run_id: str) -> None:
-        events.add(conn, [Event(run_id, alice.id, EventType.STATUS, {"state": "queued"}, 1)], now_ms())
+        events.add(conn, [Event(run_id, alice.id, QUEUED, 1)], now_ms())
         if run_id == "run-5":
             raise Conflict("no")
 

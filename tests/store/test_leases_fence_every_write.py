@@ -35,8 +35,8 @@ def test_reports_are_taken_once_and_in_order(store: Store) -> None:
     _, first = store.write(_apply, "lease", [Started(1)], {})
     _, repeated = store.write(_apply, "lease", [Started(1), ended], {})
 
-    assert [event.data["state"] for event in first[1].events] == ["running"]
-    assert [event.data["state"] for event in repeated[2].events] == ["succeeded"]
+    assert [event.payload.state for event in first[1].events] == ["running"]
+    assert [event.payload.state for event in repeated[2].events] == ["succeeded"]
     with pytest.raises(StaleLease):
         store.write(_apply, "lease", [ended], {})
     numbers = [event.seq for event in store.read(events.after, store.alice.id, "r", 0)]
@@ -72,7 +72,7 @@ def test_a_resumed_server_waits_for_heartbeats_before_it_declares_workers_lost(
     assert asyncio.run(rescue.tick()) == {}  # ten seconds have passed at once
     assert store.read(runs.get_any, "r").state is State.ASSIGNED
     assert asyncio.run(rescue.tick()) == {"rescued": 1}
-    assert [event.data["state"] for change in told for event in change.events] == ["queued"]
+    assert [event.payload.state for change in told for event in change.events] == ["queued"]
 
 
 def test_releasing_an_unstarted_run_costs_no_attempt(store: Store) -> None:
@@ -93,8 +93,8 @@ def test_attempts_are_finite(store: Store) -> None:
         store.write(_apply, f"lease-{attempt}", [crash], {})
 
     run = store.read(runs.get_any, "r")
-    assert (run.state, run.end_reason, run.failure["message"]) == (State.FAILED, "comfyui_crashed", "it crashed")
-    assert run.failure["hint"]
+    assert (run.state, run.end_reason, run.failure.message) == (State.FAILED, "comfyui_crashed", "it crashed")
+    assert run.failure.hint
 
 
 def test_a_cancel_wins_over_a_retry(store: Store) -> None:

@@ -1,12 +1,11 @@
 """Outputs are files of the account as long as their run is there; previews are forgotten after a while."""
 
-from typing import Any
-
 import pytest
 
 from comfyward.dispatch import transitions
 from comfyward.dispatch.transitions import AttemptResult
 from comfyward.errors import NotFound
+from comfyward.runs.output import Output
 from comfyward.runs.run import EndReason
 from comfyward.store import files, runs
 from comfyward.store.db import now_ms
@@ -15,8 +14,8 @@ from tests.store.conftest import Store
 OUTPUT, PREVIEW, BOTH = "1" * 64, "2" * 64, "3" * 64
 
 
-def left(digest: str, name: str, file_id: str) -> dict[str, Any]:
-    return {"id": file_id, "name": name, "digest": digest, "size": 1, "content_type": "image/png", "node_id": "9"}
+def left(digest: str, name: str, file_id: str) -> Output:
+    return Output(file_id, name, digest, 1, "image/png", "9")
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def begun(store: Store) -> Store:
 
 
 def outputs(store: Store) -> list[tuple[str, str]]:
-    return [(each["name"], each["digest"]) for each in run_of(store).outputs]
+    return [(each.name, each.digest) for each in run_of(store).outputs]
 
 
 def run_of(store: Store) -> Run:
@@ -70,7 +70,7 @@ def test_a_file_that_was_written_again_takes_the_place_of_what_it_was(begun: Sto
 
     assert outputs(begun) == [("a.png", AGAIN), ("b.png", SECOND)]
     with pytest.raises(NotFound):
-        begun.read(files.by_id, begun.alice.id, old["id"])
+        begun.read(files.by_id, begun.alice.id, old.id)
     assert begun.read(files.newest_result, begun.alice.id, "output", "a.png").digest == AGAIN
 
 
@@ -83,7 +83,7 @@ def test_another_attempt_begins_with_nothing(begun: Store) -> None:
     run = run_of(begun)
     assert (run.state, run.outputs, run.previews, run.node_results) == (State.QUEUED, [], [], None)
     with pytest.raises(NotFound):
-        begun.read(files.by_id, begun.alice.id, old["id"])
+        begun.read(files.by_id, begun.alice.id, old.id)
     assert begun.read(files.orphans, now_ms()) == [FIRST, SECOND, AGAIN]
 
     begun.assign("r", "second")

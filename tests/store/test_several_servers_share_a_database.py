@@ -15,8 +15,8 @@ from sqlalchemy import Connection, text
 from comfyward.delivery.hub import Hub
 from comfyward.delivery.relay import Relay
 from comfyward.errors import InvalidRequest, SetupFailed, Unavailable
-from comfyward.runs.event import Event, EventType
-from comfyward.runs.run import Run
+from comfyward.runs.event import Event, Status
+from comfyward.runs.run import PublicStatus, Run, State
 from comfyward.store import accounts, queue, runs
 from comfyward.store.backends import open_database
 from comfyward.store.db import Database, now_ms
@@ -24,6 +24,9 @@ from comfyward.store.notices import LogUploaded, Notice, RunEvents, Wake
 from comfyward.store.postgres import WRITERS
 from tests.servers import Postgres
 from tests.store.conftest import Store
+
+RUNNING = Status(PublicStatus.STARTED, State.RUNNING, None)
+SUCCEEDED = Status(PublicStatus.COMPLETED, State.SUCCEEDED, None)
 
 
 @pytest.fixture
@@ -69,7 +72,7 @@ def test_concurrent_first_writes_happen_once(servers: tuple[Database, Database])
 def test_notices_reach_the_other_server_whole_and_in_order(servers: tuple[Database, Database]) -> None:
     told: list[Notice] = [
         LogUploaded("w", "é" * 20_000),
-        RunEvents([Event("run", "account", EventType.STATUS, {"state": "running"}, 3)]),
+        RunEvents.of([Event("run", "account", RUNNING, 3)]),
         *(Wake(str(number)) for number in range(500)),
     ]
 
@@ -157,9 +160,9 @@ def test_a_locked_row_is_waited_for_within_a_limit(
 
 
 def test_events_stored_before_the_subscription_was_known_are_delivered(servers: tuple[Database, Database]) -> None:
-    unheard = Event("run", "account", EventType.STATUS, {"state": "running"}, 2)
-    other_run = Event("other run", "other account", EventType.STATUS, {"state": "running"}, 2)
-    followed = Event("run", "account", EventType.STATUS, {"state": "succeeded"}, 3)
+    unheard = Event("run", "account", RUNNING, 2)
+    other_run = Event("other run", "other account", RUNNING, 2)
+    followed = Event("run", "account", SUCCEEDED, 3)
 
     async def follow() -> list[Event]:
         hub = Hub(servers[1].notices)
@@ -179,7 +182,7 @@ def test_events_stored_before_the_subscription_was_known_are_delivered(servers: 
 
 
 def test_a_new_server_learns_all_subscriptions(servers: tuple[Database, Database]) -> None:
-    event = Event("run", "account", EventType.STATUS, {"state": "succeeded"}, 3)
+    event = Event("run", "account", SUCCEEDED, 3)
 
     async def join() -> Event | None:
         hub = Hub(servers[1].notices)

@@ -3,18 +3,20 @@
 import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 
 from comfyward.dispatch import transitions
 from comfyward.dispatch.transitions import AttemptResult
 from comfyward.runs.change import RunEnded, RunRequeued
+from comfyward.runs.output import Output
 from comfyward.runs.run import EndReason, State
 from comfyward.store import queue, runs
 from comfyward.store.db import now_ms
 from tests.store.conftest import Store
 
-OUTPUT = {"id": "f", "name": "a.png", "digest": "d", "size": 1, "content_type": "image/png"}
-PREVIEW = {**OUTPUT, "id": "g", "name": "b.png"}
+OUTPUT = Output("f", "a.png", "d", 1, "image/png")
+PREVIEW = Output("g", "b.png", "d", 1, "image/png")
 RESULT = AttemptResult([OUTPUT], [PREVIEW], node_results='{"outputs": {}}', run_time_ms=7, log="log")
 
 
@@ -69,5 +71,7 @@ def test_when_a_run_ends_in_the_queue(store: Store) -> None:
 def _produced(conn: Any, run_id: str) -> Any:
     run = runs.get_any(conn, run_id)
     assert run is not None
-    left = dataclasses.replace(RESULT, outputs=[{**OUTPUT, "id": "first"}], previews=[], run_time_ms=None)
+    left = dataclasses.replace(
+        RESULT, outputs=[msgspec.structs.replace(OUTPUT, id="first")], previews=[], run_time_ms=None
+    )
     return transitions.produced(conn, run, left, taken=1, report_seq=2, now=now_ms())

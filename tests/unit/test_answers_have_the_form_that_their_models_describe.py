@@ -16,20 +16,15 @@ from comfyward.api.native import models as native
 from comfyward.api.native import shapes as native_shapes
 from comfyward.api.v2 import models as v2
 from comfyward.api.v2.shapes import Shapes, progress_of
+from comfyward.runs.failure import Failure
+from comfyward.runs.output import Output
 from comfyward.runs.run import Api, EndReason, Run, State
 from comfyward.store.assets import Asset
 from comfyward.store.files import StoredFile, new_file
 
-OUTPUT = {
-    "id": "42",
-    "name": "a.png",
-    "node_id": "9",
-    "digest": "0" * 64,
-    "size": 9,
-    "content_type": "image/png",
-}
+OUTPUT = Output("42", "a.png", "0" * 64, 9, "image/png", "9")
 IMAGES = {"9": {"images": [{"filename": "a.png", "subfolder": "", "type": "output"}]}}
-FAILURE = {"message": "It failed.", "node_id": "9", "node_type": "SaveImage", "traceback": ["line\n"]}
+FAILURE = Failure("It failed.", node_id="9", node_type="SaveImage", traceback=["line\n"])
 
 
 class Signing:

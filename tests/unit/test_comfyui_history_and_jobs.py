@@ -10,7 +10,12 @@ import pytest
 
 from comfyward.api.native.job_shapes import job, job_detail
 from comfyward.api.native.shapes import history_entry
+from comfyward.runs.output import Output
 from comfyward.runs.run import Api, EndReason, Run, State
+
+
+def an_output(name: str) -> Output:
+    return Output(name, name, "d", 1, "image/png")
 
 
 def run_with(outputs: dict[str, Any], left: tuple[str, ...] = (), previews: tuple[str, ...] = (), **more: Any) -> Run:
@@ -28,8 +33,8 @@ def run_with(outputs: dict[str, Any], left: tuple[str, ...] = (), previews: tupl
         "state": State.SUCCEEDED,
         "end_reason": EndReason.COMPLETED,
         "node_results": msgspec.json.encode({"outputs": outputs, "meta": {}}).decode(),
-        "outputs": [{"name": name} for name in left],
-        "previews": [{"name": name} for name in previews],
+        "outputs": [an_output(name) for name in left],
+        "previews": [an_output(name) for name in previews],
     }
     return Run(**{**values, **more})
 

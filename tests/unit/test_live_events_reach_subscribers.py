@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import pytest
 
 from comfyward.delivery.hub import MAX_BEHIND, Hub
 from comfyward.dispatch.secrets import Secrets, without_secrets
 from comfyward.runs.change import RunEnded, RunStarted
-from comfyward.runs.event import Event, EventType
-from comfyward.runs.run import Run
+from comfyward.runs.event import Download, Event, EventType, NodeResult, Payload, Preview, Progress, Status
+from comfyward.runs.run import PublicStatus, Run, State
 from comfyward.store.notices import NoOthers, Notice, Notices, SecretsGone, SecretsKept
 
 
-def event(kind: EventType = EventType.PROGRESS, run: str = "run", account: str = "account", **data: Any) -> Event:
-    return Event(run, account, kind, data)
+def event(payload: Payload, run: str = "run") -> Event:
+    return Event(run, "account", payload)
+
+
+def progress(node: str, run: str = "run") -> Event:
+    return event(Progress(node, 0, 1, 0, 1, 0.0), run)
 
 
 def a_run(run_id: str) -> Run:
@@ -24,26 +27,26 @@ def a_run(run_id: str) -> Run:
 
 
 def last(run: str = "run") -> Event:
-    return event(EventType.STATUS, run, state="succeeded")
+    return event(Status(PublicStatus.COMPLETED, State.SUCCEEDED, None), run)
 
 
 async def test_by_run_and_by_account() -> None:
     hub = Hub(NoOthers())
     with hub.listen("run") as of_run, hub.listen("account") as of_account, hub.listen("other") as other:
-        hub.publish([event(node="1"), event(run="second", node="2")])
+        hub.publish([progress("1"), progress("2", "second")])
 
-        assert [each.data["node"] for each in await of_run.all(1)] == ["1"]
-        assert [each.data["node"] for each in await of_account.all(1)] == ["1", "2"]
+        assert await of_run.all(1) == [progress("1")]
+        assert await of_account.all(1) == [progress("1"), progress("2", "second")]
         with pytest.raises(TimeoutError):
             await other.next(0.01)
 
 
 async def test_a_slow_listener_misses_progress_but_no_result_and_no_status() -> None:
     hub = Hub(NoOthers())
-    preview = event(EventType.PREVIEW, image="data:image/png;base64,")
+    preview = event(Preview(None, "data:image/png;base64,"))
     with hub.listen("run") as listener:
-        hub.publish([event(node=str(number)) for number in range(MAX_BEHIND + 50)])
-        hub.publish([preview, event(EventType.SHOWN, node="9"), last()])
+        hub.publish([progress(str(number)) for number in range(MAX_BEHIND + 50)])
+        hub.publish([preview, event(NodeResult("9", "9", {})), last()])
 
         heard = await listener.all(1)
 
@@ -53,11 +56,9 @@ async def test_a_slow_listener_misses_progress_but_no_result_and_no_status() -> 
 
 async def test_late_subscribers_get_the_newest_progress_until_the_run_ends() -> None:
     hub = Hub(NoOthers())
-    hub.publish(
-        [event(node="1"), event(node="2"), event(EventType.DOWNLOAD, path="/a"), event(EventType.DOWNLOAD, path="/b")]
-    )
+    hub.publish([progress("1"), progress("2"), event(Download("/a", 0, None)), event(Download("/b", 0, None))])
 
-    assert [each.data for each in hub.newest("run")] == [{"node": "2"}, {"path": "/a"}, {"path": "/b"}]
+    assert hub.newest("run") == [progress("2"), event(Download("/a", 0, None)), event(Download("/b", 0, None))]
     hub.publish([last()])
     assert hub.newest("run") == []
 
@@ -65,7 +66,7 @@ async def test_late_subscribers_get_the_newest_progress_until_the_run_ends() -> 
 async def test_closing_the_hub_ends_all_subscriptions() -> None:
     hub = Hub(NoOthers())
     with hub.listen("run") as one, hub.listen("account") as two:
-        hub.publish([event(node="1")])
+        hub.publish([progress("1")])
         hub.close()
 
         assert len(await one.all(1)) == 1

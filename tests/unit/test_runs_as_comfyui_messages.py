@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 
 from comfyward.api.native.prompt_messages import Message, Picture, PromptMessages, Text
-from comfyward.runs.event import Event, EventType
-from comfyward.runs.run import Api, EndReason, Run, State
+from comfyward.runs.event import Cached, Event, NodeResult, Payload, Preview, Progress, Status
+from comfyward.runs.failure import Failure
+from comfyward.runs.output import Output
+from comfyward.runs.run import Api, EndReason, Run, State, public_status
 
 SHOWN = {"outputs": {"9": {"images": [{"filename": "a.png", "subfolder": "sub", "type": "output"}]}}, "meta": {}}
 RUN = Run(
@@ -22,7 +24,7 @@ RUN = Run(
         "state": State.SUCCEEDED,
         "end_reason": EndReason.COMPLETED,
         "node_results": msgspec.json.encode(SHOWN).decode(),
-        "outputs": [{"name": "sub/a.png"}],
+        "outputs": [Output("o", "sub/a.png", "d", 1, "image/png")],
         "previews": [],
         "started_at": 5,
         "finished_at": 9,
@@ -30,12 +32,16 @@ RUN = Run(
 )
 
 
-def event(kind: EventType, **data: Any) -> Event:
-    return Event("run1", "account", kind, data)
+def event(payload: Payload) -> Event:
+    return Event("run1", "account", payload)
+
+
+def status(state: State) -> Event:
+    return event(Status(public_status(state, None), state, None))
 
 
 def progress(node: str, value: float, maximum: float, **more: Any) -> Event:
-    return event(EventType.PROGRESS, node=node, value=value, max=maximum, nodes_done=0, nodes_total=2, done=0.0, **more)
+    return event(Progress(node, value, maximum, nodes_done=0, nodes_total=2, done=0.0, **more))
 
 
 MADE = {"display_node": "5", "parent_node": "5.0.0.1", "real_node": "5"}
@@ -56,10 +62,10 @@ def translate(*events: Event) -> tuple[PromptMessages, list[Message]]:
 
 def test_a_run_from_start_to_end() -> None:
     prompt, messages = translate(
-        event(EventType.STATUS, state="queued"),
-        event(EventType.STATUS, state="assigned"),
-        event(EventType.STATUS, state="running"),
-        event(EventType.CACHED, nodes=["1"]),
+        status(State.QUEUED),
+        status(State.ASSIGNED),
+        status(State.RUNNING),
+        event(Cached(["1"])),
         progress("3", 0, 1),
         progress("3", 2, 4),
         progress("3", 4, 4, finished=True),
@@ -102,7 +108,7 @@ def test_node_results_are_stored_under_the_run_id() -> None:
 
 def test_every_message_carries_the_state_of_all_nodes() -> None:
     done = progress("3", 4, 4, finished=True)
-    _, messages = translate(event(EventType.CACHED, nodes=[]), progress("3", 2, 4), done, progress("9", 0, 1))
+    _, messages = translate(event(Cached([])), progress("3", 2, 4), done, progress("9", 0, 1))
 
     states = [
         message.data["nodes"] for message in messages if isinstance(message, Text) and message.type == "progress_state"
@@ -133,7 +139,7 @@ def test_nodes_made_at_run_time_keep_their_parents() -> None:
 
 
 def test_node_results_are_sent_once() -> None:
-    prompt, messages = translate(event(EventType.SHOWN, node="9", display_node="5", shown=SHOWN["outputs"]["9"]))
+    prompt, messages = translate(event(NodeResult("9", "5", SHOWN["outputs"]["9"])))
 
     [executed] = messages
     assert isinstance(executed, Text)
@@ -147,7 +153,7 @@ def test_results_of_finished_nodes_are_sent_when_the_run_fails() -> None:
     meta = {"9": {"node_id": "9", "display_node": "5", "parent_node": "5", "real_node_id": "5"}}
     shown = msgspec.json.encode({**SHOWN, "meta": meta}).decode()
     failed = dataclasses.replace(
-        RUN, state=State.FAILED, end_reason=EndReason.NODE_ERROR, failure={}, node_results=shown
+        RUN, state=State.FAILED, end_reason=EndReason.NODE_ERROR, failure=Failure(""), node_results=shown
     )
 
     executed, error = PromptMessages("p", has_begun=True).end(failed)
@@ -158,20 +164,18 @@ def test_results_of_finished_nodes_are_sent_when_the_run_fails() -> None:
 
 
 def test_execution_cached_comes_even_when_nothing_was() -> None:
-    _, messages = translate(event(EventType.STATUS, state="running"), progress("3", 0, 1))
+    _, messages = translate(status(State.RUNNING), progress("3", 0, 1))
 
     assert kinds(messages)[:2] == ["execution_start", "execution_cached"]
     assert kinds(list(PromptMessages("p").end(RUN)))[0] == "execution_cached"
 
 
 def test_a_second_attempt_starts_over() -> None:
-    prompt, _ = translate(
-        event(EventType.STATUS, state="running"), event(EventType.CACHED, nodes=[]), progress("3", 0, 1)
-    )
+    prompt, _ = translate(status(State.RUNNING), event(Cached([])), progress("3", 0, 1))
 
     again = [
-        *prompt.translate(event(EventType.STATUS, state="running")),
-        *prompt.translate(event(EventType.CACHED, nodes=["3"])),
+        *prompt.translate(status(State.RUNNING)),
+        *prompt.translate(event(Cached(["3"]))),
     ]
 
     assert kinds(again) == ["execution_start", "execution_cached"]
@@ -179,8 +183,16 @@ def test_a_second_attempt_starts_over() -> None:
 
 
 def test_failures_and_cancellations_have_their_own_messages() -> None:
-    failure = {"message": "m", "node_id": "3", "node_type": "K", "exception_type": "ValueError", "traceback": ["t"]}
-    failure |= {"executed": ["1"], "current_inputs": {"seed": [1]}, "current_outputs": ["1", "2"]}
+    failure = Failure(
+        "m",
+        node_id="3",
+        node_type="K",
+        exception_type="ValueError",
+        traceback=["t"],
+        executed=["1"],
+        current_inputs={"seed": [1]},
+        current_outputs=["1", "2"],
+    )
     failed = dataclasses.replace(
         RUN, state=State.FAILED, end_reason=EndReason.NODE_ERROR, failure=failure, node_results=None
     )
@@ -212,7 +224,7 @@ def test_failures_and_cancellations_have_their_own_messages() -> None:
 
 def test_previews_in_both_binary_forms() -> None:
     image = "data:image/png;base64," + base64.b64encode(b"png").decode()
-    _, messages = translate(progress("3", 0, 1), event(EventType.PREVIEW, node=None, image=image))
+    _, messages = translate(progress("3", 0, 1), event(Preview(None, image)))
     [picture] = [message for message in messages if isinstance(message, Picture)]
 
     assert picture.encode(with_metadata=False) == struct.pack(">II", 1, 2) + b"png"

@@ -14,6 +14,7 @@ import pytest
 import comfyward
 from comfyward import errors
 from comfyward.errors import ComfywardError, InvalidGraph
+from comfyward.runs.failure import Failure
 from comfyward.runs.run import ENDINGS, Api, EndReason, Run
 from comfyward.web import failures, problems
 from comfyward.web.problems import Action, Advice, PageError, advices, on_problems
@@ -172,8 +173,8 @@ def test_a_missing_model_leads_to_a_page_that_is_filled_in() -> None:
 def run(reason: EndReason, **failure: Any) -> Run:
     state = ENDINGS[reason].state
     blank: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(Run))
-    failure = {"message": "The run ended.", "hint": ENDINGS[reason].hint, **failure}
-    known = {"id": "r1", "workflow_id": "w1", "state": state, "end_reason": reason, "failure": failure, "started_at": 5}
+    known = {"id": "r1", "workflow_id": "w1", "state": state, "end_reason": reason, "started_at": 5}
+    known |= {"failure": Failure(**{"message": "The run ended.", "hint": ENDINGS[reason].hint, **failure})}
     known |= {"submitted_via": Api.ICU, "prompt": msgspec.json.encode(PROMPT).decode(), "timeout_s": 60.0}
     return Run(**(blank | known))
 

@@ -68,7 +68,7 @@ class OwnUrls:
         if run is not None and kind == "run" and f"/{name}" in run.files:
             return source_from_row(run.files[f"/{name}"])
         if run is not None and kind == "output" and (output := run.file(kind, name)) is not None:
-            return Stored(output["digest"], output["size"])
+            return Stored(output.digest, output.size)
         raise NotFound(f"Run '{run_id}' has no file '{name}'.")
 
     async def _of_v2(self, account_id: str, asked: _Asked, asset_id: str) -> Stored:

@@ -17,6 +17,8 @@ from comfyward.api.auth import Auth
 from comfyward.api.public_url import PublicUrl
 from comfyward.files.pictures import has_thumbnail
 from comfyward.runs.address import without_login
+from comfyward.runs.failure import Failure
+from comfyward.runs.output import Output
 from comfyward.runs.run import Run, State
 from comfyward.store.webhooks import Delivery
 from comfyward.workflows.workflow import Workflow
@@ -150,22 +152,20 @@ class Shapes:
         mark = {"partial": True} if is_partial else {}
         return [{**self._output_file(run, output), **mark} for output in run.outputs]
 
-    def _output_file(self, run: Run, output: dict[str, Any]) -> dict[str, Any]:
-        filename = f"/workflows/{run.workflow_id}/output/{run.id}/{output['name']}"
-        thumbnail = f"/workflows/{run.workflow_id}/thumbnail/{run.id}/{output['name']}"
+    def _output_file(self, run: Run, output: Output) -> dict[str, Any]:
+        filename = f"/workflows/{run.workflow_id}/output/{run.id}/{output.name}"
+        thumbnail = f"/workflows/{run.workflow_id}/thumbnail/{run.id}/{output.name}"
         entry = {
             "filename": filename,
             "url": self.link(f"{API_PREFIX}/view{filename}"),
-            "thumbnail_url": self.link(f"{API_PREFIX}/view{thumbnail}")
-            if has_thumbnail(output["content_type"])
-            else None,
-            "size": output["size"],
-            "content_type": output["content_type"],
-            "digest": f"blake3:{output['digest']}",
-            "node_id": output.get("node_id"),
+            "thumbnail_url": self.link(f"{API_PREFIX}/view{thumbnail}") if has_thumbnail(output.content_type) else None,
+            "size": output.size,
+            "content_type": output.content_type,
+            "digest": f"blake3:{output.digest}",
+            "node_id": output.node_id,
         }
-        if output.get("text") is not None:
-            entry["text"] = output["text"]
+        if output.text is not None:
+            entry["text"] = output.text
         return entry
 
     def _file(self, run: Run, path: str, source: dict[str, Any]) -> Any:
@@ -191,16 +191,16 @@ def _between(start_ms: int, end_ms: int | None) -> int | None:
 
 def _error(run: Run) -> dict[str, Any]:
     """The top-level `error`, which ComfyICU leaves null: what went wrong, and what to do."""
-    failure = run.failure or {}
-    details = failure.get("details") or {}
+    failure = run.failure or Failure("")
+    details = failure.facts
     return {
         "code": run.end_reason,
-        "message": failure.get("message"),
-        "hint": failure.get("hint"),
-        "node_id": failure.get("node_id"),
-        "node_type": failure.get("node_type"),
-        "exception_type": failure.get("exception_type"),
-        "traceback": failure.get("traceback") or [],
+        "message": failure.message,
+        "hint": failure.hint,
+        "node_id": failure.node_id or None,
+        "node_type": failure.node_type or None,
+        "exception_type": failure.exception_type or None,
+        "traceback": failure.traceback or [],
         "node_errors": details.get("node_errors") or {},
         "details": {key: value for key, value in details.items() if key not in ("error", "node_errors")},
     }
@@ -208,14 +208,14 @@ def _error(run: Run) -> dict[str, Any]:
 
 def _comfyui_error(run: Run) -> dict[str, Any]:
     """`output.error` in the shape of ComfyICU's captured failures."""
-    failure = run.failure or {}
-    details = failure.get("details") or {}
+    failure = run.failure or Failure("")
+    details = failure.facts
     return {
-        "exception_type": failure.get("exception_type") or run.end_reason,
-        "exception_message": failure.get("message"),
+        "exception_type": failure.exception_type or run.end_reason,
+        "exception_message": failure.message,
         "prompt_id": run.id,
-        "traceback": failure.get("traceback") or [],
-        "node_id": failure.get("node_id"),
-        "node_type": failure.get("node_type"),
+        "traceback": failure.traceback or [],
+        "node_id": failure.node_id or None,
+        "node_type": failure.node_type or None,
         "details": {"error": details.get("error"), "node_errors": details.get("node_errors") or {}},
     }

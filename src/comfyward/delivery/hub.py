@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from comfyward.runs.event import STORED, Event, EventType
+from comfyward.runs.event import STORED, Download, Event, EventType, NodeResult, Status
 from comfyward.store.notices import Notices, Subscribed
 
 MAX_BEHIND = 256
@@ -141,15 +141,15 @@ class Hub:
     def _remember(self, event: Event) -> None:
         if event.type in STORED:
             # A new state makes old progress meaningless, and a run that is over needs none.
-            if event.type is EventType.STATUS:
+            if isinstance(event.payload, Status):
                 self._newest.pop(event.run_id, None)
             return
-        if event.type is EventType.SHOWN:
+        if isinstance(event.payload, NodeResult):
             return  # a late listener gets it with the outputs at the end
-        key = (event.type, str(event.data.get("path", "")))
+        key = (event.type, event.payload.path if isinstance(event.payload, Download) else "")
         self._newest.setdefault(event.run_id, {})[key] = event
 
 
 def _may_be_missed(event: Event) -> bool:
     """True for progress, which the next event supersedes; what a node shows comes once."""
-    return event.type not in STORED and event.type is not EventType.SHOWN
+    return event.type not in STORED and not isinstance(event.payload, NodeResult)

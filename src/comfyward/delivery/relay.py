@@ -53,7 +53,7 @@ class Relay(Loop):
         if not self._db.is_shared:
             return
         if wanted := [event for event in events if self._is_wanted(event)]:
-            self._db.notices.send(RunEvents(wanted))
+            self._db.notices.send(RunEvents.of(wanted))
         self._recent.add([event for event in events if event.seq is not None])
 
     def on_notice(self, notice: Notice) -> None:
@@ -61,13 +61,13 @@ class Relay(Loop):
             case ServerJoined():
                 self._announce_listeners()
             case RunEvents(events):
-                self._hub.publish(events)
+                self._hub.publish([event.read() for event in events])
             case Subscribed(keys):
                 until = time.monotonic() + INTEREST_LASTS_S
                 fresh = {key for key in keys if key not in self._wanted}
                 self._wanted.update(dict.fromkeys(keys, until))
                 if known := self._recent_of(fresh):
-                    self._db.notices.send(RunEvents(known))
+                    self._db.notices.send(RunEvents.of(known))
 
     async def tick(self) -> dict[str, int]:
         self._announce_listeners()

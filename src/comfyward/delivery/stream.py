@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from comfyward.delivery.hub import Hub, Listener
-from comfyward.runs.event import STORED
+from comfyward.runs.event import STORED, Payload
 from comfyward.runs.run import Run
 from comfyward.store import events, runs
 from comfyward.store.db import Database
@@ -27,13 +27,13 @@ async def stream_events(db: Database, hub: Hub, account_id: str, run_id: str, af
     with hub.listen(run_id) as listener:
         replay = await db.read(events.after, account_id, run_id, after)
         for event in replay:
-            yield frame(event.type, event.data, event.seq)
+            yield frame(event.type, event.payload, event.seq)
             after = event.seq or after
         if any(event.is_last for event in replay):
             return
         hub.start_after(run_id, after)
         for event in hub.newest(run_id):
-            yield frame(event.type, event.data, event.seq)
+            yield frame(event.type, event.payload, event.seq)
         async for chunk in _live(listener, after):
             yield chunk
 
@@ -70,12 +70,12 @@ async def _live(listener: Listener, after: int) -> AsyncIterator[bytes]:
             return
         if event.type in STORED and (event.seq or 0) <= after:
             continue
-        yield frame(event.type, event.data, event.seq)
+        yield frame(event.type, event.payload, event.seq)
         if event.is_last:
             return
 
 
-def frame(name: str, data: Mapping[str, Any], seq: int | None = None) -> bytes:
+def frame(name: str, data: Mapping[str, Any] | Payload, seq: int | None = None) -> bytes:
     """One event in the format of the HTML standard."""
     number = b"" if seq is None else b"id: %d\n" % seq
     text = msgspec.json.encode(data)

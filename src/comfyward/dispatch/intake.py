@@ -20,7 +20,7 @@ from comfyward.errors import Conflict, IdempotencyKeyUsed, InvalidRequest, NotFo
 from comfyward.files.guard import Guard
 from comfyward.ids import new_id, new_uuid
 from comfyward.runs.change import Change, RunCancelling
-from comfyward.runs.event import Event, EventType
+from comfyward.runs.event import Cancelling, Event
 from comfyward.runs.files import Inline, Source, Stored, Url, source_from_row, source_to_row
 from comfyward.runs.run import DEFAULT_ENVIRONMENT, Api, EndReason, Run, State
 from comfyward.store import accounts, files, runs, workflows
@@ -360,7 +360,7 @@ def _cancel(conn: Connection, account_id: str, run_id: str) -> tuple[Run, Change
         return run, None
     if run.state is not State.QUEUED:
         cancelling = runs.get(conn, account_id, run_id)
-        return cancelling, RunCancelling(cancelling, [Event(run_id, account_id, EventType.CANCELLING)])
+        return cancelling, RunCancelling(cancelling, [Event(run_id, account_id, Cancelling())])
     change = transitions.ended(conn, run, EndReason.CANCELLED, now)
     return runs.get(conn, account_id, run_id), change
 

@@ -11,6 +11,7 @@ from comfyward.dispatch.transitions import AttemptResult
 from comfyward.dispatch.uploads import Uploads
 from comfyward.loop import Loop
 from comfyward.runs.change import Change, RunMoved
+from comfyward.runs.failure import Failure
 from comfyward.runs.run import EndReason
 from comfyward.store import accounts, files, mirrors, queue, runs
 from comfyward.store.db import Database, now_ms
@@ -109,9 +110,7 @@ def _rescue(conn: Connection) -> list[Change]:
 
 def _expire(conn: Connection) -> list[Change]:
     now = now_ms()
-    result = AttemptResult(
-        failure={"message": "The run did not start by its deadline.", "hint": "Allow it more time to wait."}
-    )
+    result = AttemptResult(failure=Failure("The run did not start by its deadline.", "Allow it more time to wait."))
     ended = [
         transitions.ended(conn, run, EndReason.TIMEOUT, now, result=result) for run in queue.past_deadline(conn, now)
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
@@ -18,8 +17,10 @@ from comfyward.errors import InvalidRequest, StaleLease
 from comfyward.files.objects import Blob
 from comfyward.ids import new_uuid
 from comfyward.runs.change import Change, RunEnded, RunRequeued, RunWatched
-from comfyward.runs.event import Event, EventType
+from comfyward.runs.event import Cached, Download, Event, NodeResult, Payload, Preview, Progress
+from comfyward.runs.failure import Failure
 from comfyward.runs.log import plain
+from comfyward.runs.output import Output
 from comfyward.runs.run import Run
 from comfyward.store import files, queue
 from comfyward.store.db import Database, now_ms
@@ -85,8 +86,7 @@ def _shown(run: Run, report: Produced) -> list[Event]:
         Event(
             run.id,
             run.account_id,
-            EventType.SHOWN,
-            {"node": node, "display_node": (meta.get(node) or {}).get("display_node", node), "shown": result},
+            NodeResult(node, (meta.get(node) or {}).get("display_node", node), result),
         )
         for node, result in shown.items()
     ]
@@ -159,52 +159,55 @@ def _result(conn: Connection, report: Produced | Ended) -> AttemptResult:
         return result
     return dataclasses.replace(
         result,
-        failure=msgspec.to_builtins(report.failure) if report.failure else None,
+        failure=Failure(**msgspec.structs.asdict(report.failure)) if report.failure else None,
         run_time_ms=report.run_time_ms,
         log=plain(report.log),
     )
 
 
-def _kept(conn: Connection, reported: Sequence[OutputFile]) -> list[dict[str, Any]]:
+def _kept(conn: Connection, reported: Sequence[OutputFile]) -> list[Output]:
     """Files as the row keeps them, each with an id. Raises InvalidRequest when one was not uploaded."""
     for file in reported:
         if file.data is None and not files.has_blob(conn, file.digest):
             raise InvalidRequest(f"The output '{file.name}' was reported but never uploaded.")
-    return [{"id": new_uuid(), **msgspec.to_builtins(msgspec.structs.replace(file, data=None))} for file in reported]
+    return [
+        Output(new_uuid(), each.name, each.digest, each.size, each.content_type, each.node_id, each.text, each.streamed)
+        for each in reported
+    ]
 
 
 def _live(run_id: str, account_id: str, reports: Sequence[Report]) -> list[Event]:
     told = (_told(report) for report in reports)
-    return [Event(run_id, account_id, *each) for each in told if each is not None]
+    return [Event(run_id, account_id, each) for each in told if each is not None]
 
 
-def _told(report: Report) -> tuple[EventType, dict[str, Any]] | None:
+def _told(report: Report) -> Payload | None:
     match report:
         case Downloading(path, done, total):
-            return EventType.DOWNLOAD, {"path": path, "done": done, "total": total}
+            return Download(path, done, total)
         case NodesCached(nodes):
-            return EventType.CACHED, {"nodes": nodes}
+            return Cached(nodes)
         case NodeProgress():
-            return EventType.PROGRESS, _progress(report)
+            return _progress(report)
         case PreviewFrame(node, content_type, data_bytes):
             data_url = f"data:{content_type};base64,{base64.b64encode(data_bytes).decode()}"
-            return EventType.PREVIEW, {"node": node, "image": data_url}
+            return Preview(node, data_url)
         case _:
             return None
 
 
-def _progress(report: NodeProgress) -> dict[str, Any]:
-    """`done` is how much of the whole graph is; a node that was made at run time says of what it is a part."""
-    made = {"display_node": report.display, "parent_node": report.parent, "real_node": report.real}
+def _progress(report: NodeProgress) -> Progress:
     within = min(1.0, report.value / report.maximum) if report.maximum > 0 else 0.0
     counted = min(1.0, (report.done + within) / max(1, report.total))  # of a worker that does not say
-    return {
-        "node": report.node,
-        "value": report.value,
-        "max": report.maximum,
-        "nodes_done": report.done,
-        "nodes_total": report.total,
-        "done": counted if report.part is None else report.part,
-        **({"finished": True} if report.finished else {}),
-        **{name: value for name, value in made.items() if value is not None},
-    }
+    return Progress(
+        node=report.node,
+        value=report.value,
+        maximum=report.maximum,
+        nodes_done=report.done,
+        nodes_total=report.total,
+        done=counted if report.part is None else report.part,
+        finished=report.finished,
+        display_node=report.display,
+        parent_node=report.parent,
+        real_node=report.real,
+    )

@@ -25,7 +25,9 @@ from comfyward.runs.change import (
     RunStarted,
     RunWatched,
 )
-from comfyward.runs.event import Event, EventType
+from comfyward.runs.event import Event, Staged, Status
+from comfyward.runs.failure import Failure
+from comfyward.runs.output import Output
 from comfyward.runs.run import ENDINGS, EndReason, Run, State, next_state, public_status
 from comfyward.store import accounts, files, queue, runs, webhooks
 from comfyward.store import events as stored_events
@@ -46,10 +48,10 @@ _WEBHOOK_OF = {
 class AttemptResult:
     """The result of an attempt. Outputs and previews are in the form that the run's row keeps."""
 
-    outputs: Sequence[dict[str, Any]] = ()
-    previews: Sequence[dict[str, Any]] = ()
+    outputs: Sequence[Output] = ()
+    previews: Sequence[Output] = ()
     node_results: str | None = None
-    failure: dict[str, Any] | None = None
+    failure: Failure | None = None
     run_time_ms: int | None = None
     log: str | None = None
 
@@ -71,7 +73,7 @@ def assigned(conn: Connection, run: Run, now: int) -> RunAssigned:
 def staged(conn: Connection, lease: str, now: int) -> RunWatched | None:
     """The files of an assigned run are at its worker, where it waits for its turn."""
     held = queue.staged(conn, lease, now)
-    return None if held is None else RunWatched([Event(*held, EventType.STAGED)])
+    return None if held is None else RunWatched([Event(*held, Staged())])
 
 
 def started(conn: Connection, lease: str, report_seq: int, now: int) -> RunStarted | None:
@@ -194,22 +196,18 @@ def _waiting(run: Run, seq: int, now: int, **how: Any) -> Run:
 
 
 def _status(run_id: str, account_id: str, seq: int, state: State, reason: EndReason | None, **more: Any) -> Event:
-    data = {"status": public_status(state, reason if state.is_final else None), "state": state, "end_reason": reason}
-    data |= {key: value for key, value in more.items() if value is not None}
-    return Event(run_id, account_id, EventType.STATUS, data, seq)
+    status = public_status(state, reason if state.is_final else None)
+    return Event(run_id, account_id, Status(status, state, reason, **more), seq)
 
 
 def _of_outputs(run: Run, result: AttemptResult, last_seq: int) -> list[Event]:
     first_seq = last_seq - len(result.outputs) + 1
-    return [
-        Event(run.id, run.account_id, EventType.OUTPUT, dict(output), seq)
-        for seq, output in enumerate(result.outputs, first_seq)
-    ]
+    return [Event(run.id, run.account_id, output, seq) for seq, output in enumerate(result.outputs, first_seq)]
 
 
-def _with(known: Sequence[dict[str, Any]], more: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _with(known: Sequence[Output], more: Sequence[Output]) -> list[Output]:
     """Outputs by name: a file that was written again takes the place of what it was."""
-    return list({output["name"]: output for output in (*known, *more)}.values())
+    return list({output.name: output for output in (*known, *more)}.values())
 
 
 def _merged(known: str | None, more: str | None) -> str | None:
@@ -227,21 +225,21 @@ def _stored(conn: Connection, events: list[Event], now: int) -> list[Event]:
 
 def _keep_files(conn: Connection, run: Run, result: AttemptResult, now: int) -> None:
     """The run's outputs become files of its account, usable by id; its previews are only kept from the sweep."""
-    written_again = {output["name"] for output in result.outputs}
-    files.forget(conn, [output["id"] for output in run.outputs if output["name"] in written_again])
+    written_again = {output.name for output in result.outputs}
+    files.forget(conn, [output.id for output in run.outputs if output.name in written_again])
     held = {source.get("blob") for source in run.files.values()}
-    held |= {each["digest"] for each in (*run.outputs, *run.previews)}
-    runs.add_blob_uses(conn, run.id, {each["digest"] for each in (*result.outputs, *result.previews)} - held)
+    held |= {each.digest for each in (*run.outputs, *run.previews)}
+    runs.add_blob_uses(conn, run.id, {each.digest for each in (*result.outputs, *result.previews)} - held)
     files.add_outputs(
         conn,
         [
             files.StoredFile(
-                id=output["id"],
+                id=output.id,
                 account_id=run.account_id,
-                path=f"/output/{run.id}/{output['name']}",
-                digest=output["digest"],
-                size=output["size"],
-                content_type=output["content_type"],
+                path=f"/output/{run.id}/{output.name}",
+                digest=output.digest,
+                size=output.size,
+                content_type=output.content_type,
                 is_asset=True,
                 run_id=run.id,
                 created_at=now,
@@ -259,12 +257,10 @@ def _announce(conn: Connection, run: Run, event: str, now: int) -> None:
         webhooks.add(conn, fresh, event, now)
 
 
-def _explained(failure: dict[str, Any] | None, reason: EndReason) -> dict[str, Any]:
+def _explained(failure: Failure | None, reason: EndReason) -> Failure:
     messages = {EndReason.CANCELLED: "The run was cancelled.", EndReason.WORKER_LOST: "The worker was lost."}
-    failure = dict(failure or {"message": messages.get(reason, f"The run ended: {reason}.")})
-    if not failure.get("hint"):
-        failure["hint"] = ENDINGS[reason].hint
-    return failure
+    failure = failure or Failure(messages.get(reason, f"The run ended: {reason}."))
+    return failure if failure.hint else msgspec.structs.replace(failure, hint=ENDINGS[reason].hint)
 
 
 def _book(conn: Connection, run: Run, reason: EndReason, run_time_ms: int | None, now: int) -> None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from comfyward.runs.failure import Failure
+from comfyward.runs.output import Output
+
 
 class State(StrEnum):
     """Where a run is. Each comment says who moves a run in."""
@@ -209,10 +212,10 @@ class Run:
     webhook: str | None
     tags: list[str]
     labels: dict[str, str]
-    failure: dict[str, Any] | None
-    outputs: list[dict[str, Any]]
+    failure: Failure | None
+    outputs: list[Output]
     node_results: str | None
-    previews: list[dict[str, Any]]
+    previews: list[Output]
     device: str | None
     run_time_ms: int | None
     lease: str | None
@@ -235,7 +238,7 @@ class Run:
     def status(self) -> PublicStatus:
         return public_status(self.state, self.end_reason)
 
-    def file(self, kind: str, name: str) -> dict[str, Any] | None:
+    def file(self, kind: str, name: str) -> Output | None:
         """An output, or with another kind than "output" a temporary file, by its name in the run."""
         files = self.outputs if kind == "output" else self.previews
-        return next((each for each in files if each["name"] == name), None)
+        return next((each for each in files if each.name == name), None)

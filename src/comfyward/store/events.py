@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
 from sqlalchemy import Connection, bindparam, insert, select
 
-from comfyward.runs.event import Event, EventType
+from comfyward.runs.event import Event, read_payload
 from comfyward.store import runs
 from comfyward.store.rows import text_of
 from comfyward.store.schema import events
@@ -28,7 +27,7 @@ def add(conn: Connection, new: Sequence[Event], now: int) -> None:
                 "run_id": event.run_id,
                 "seq": event.seq,
                 "type": event.type,
-                "data": text_of(event.data),
+                "data": text_of(event.payload),
                 "created_at": now,
             }
             for event in new
@@ -40,10 +39,7 @@ def after(conn: Connection, account_id: str, run_id: str, seq: int) -> list[Even
     """A run's stored events after number `seq`, in order. Raises NotFound."""
     runs.state_of(conn, account_id, run_id)
     query = select(events).where(events.c.run_id == run_id, events.c.seq > seq).order_by(events.c.seq)
-    return [
-        Event(run_id, account_id, EventType(row.type), msgspec.json.decode(row.data), row.seq)
-        for row in conn.execute(query)
-    ]
+    return [Event(run_id, account_id, read_payload(row.type, row.data), row.seq) for row in conn.execute(query)]
 
 
 def missed(conn: Connection, known: Mapping[str, int]) -> list[Event]:
@@ -51,7 +47,7 @@ def missed(conn: Connection, known: Mapping[str, int]) -> list[Event]:
     query = select(events, runs_table.c.account_id).join(runs_table, runs_table.c.id == events.c.run_id)
     query = query.where(events.c.run_id.in_(list(known))).order_by(events.c.run_id, events.c.seq)
     return [
-        Event(row.run_id, row.account_id, EventType(row.type), msgspec.json.decode(row.data), row.seq)
+        Event(row.run_id, row.account_id, read_payload(row.type, row.data), row.seq)
         for row in conn.execute(query)
         if row.seq > known[row.run_id]
     ]

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from comfyward.runs.event import Event
+from comfyward.runs.event import Event, EventType, convert_payload
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +64,31 @@ class CallersChanged(msgspec.Struct, frozen=True, tag="callers"):
     """A key was revoked, or an account changed: cached callers are outdated."""
 
 
+class SentEvent(msgspec.Struct, frozen=True):
+    """An event of a run, with the JSON of its payload as `data`."""
+
+    run_id: str
+    account_id: str
+    type: EventType
+    data: dict[str, Any]
+    seq: int | None = None
+
+    @classmethod
+    def of(cls, event: Event) -> SentEvent:
+        return cls(event.run_id, event.account_id, event.type, msgspec.to_builtins(event.payload), event.seq)
+
+    def read(self) -> Event:
+        return Event(self.run_id, self.account_id, convert_payload(self.type, self.data), self.seq)
+
+
 class RunEvents(msgspec.Struct, frozen=True, tag="events"):
     """Events of runs that another server follows."""
 
-    events: list[Event]
+    events: list[SentEvent]
+
+    @classmethod
+    def of(cls, events: Sequence[Event]) -> RunEvents:
+        return cls([SentEvent.of(event) for event in events])
 
 
 class ServerJoined(msgspec.Struct, frozen=True, tag="server"):

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Text, bindparam, func, or_, select, update
 
+from comfyward.runs.failure import Failure
+from comfyward.runs.output import Output
 from comfyward.runs.run import EndReason, Run, State
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
 from comfyward.store.runs import unchanged
@@ -322,9 +324,9 @@ def produce(
     *,
     taken: int,
     seq: int,
-    outputs: list[dict[str, Any]],
+    outputs: Sequence[Output],
     node_results: str | None,
-    previews: list[dict[str, Any]],
+    previews: Sequence[Output],
     events: int,
     now: int,
 ) -> Run | None:
@@ -343,10 +345,10 @@ def finish(
     *,
     state: State,
     reason: EndReason,
-    failure: dict[str, Any] | None,
-    outputs: list[dict[str, Any]] | None,
+    failure: Failure | None,
+    outputs: Sequence[Output] | None,
     node_results: str | None,
-    previews: list[dict[str, Any]] | None,
+    previews: Sequence[Output] | None,
     run_time_ms: int | None,
     log: str | None,
     events: int,

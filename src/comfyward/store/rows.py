@@ -7,26 +7,38 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row
 
+from comfyward.runs.failure import Failure
+from comfyward.runs.output import Output
 from comfyward.runs.run import Api, EndReason, Run, State
 from comfyward.store.schema import runs
 
 RUN_COLUMNS = [runs.c[name] for name in Run.__dataclass_fields__]
 
 _NAMES = list(Run.__dataclass_fields__)
-_JSON = [_NAMES.index(name) for name in ("files", "models", "metadata", "tags", "labels", "failure", "outputs")]
-_JSON.append(_NAMES.index("previews"))
+_JSON = {
+    _NAMES.index(name): msgspec.json.Decoder(kind).decode
+    for name, kind in (
+        ("files", dict[str, Any]),
+        ("models", list[str]),
+        ("metadata", dict[str, Any]),
+        ("tags", list[str]),
+        ("labels", dict[str, str]),
+        ("failure", Failure),
+        ("outputs", list[Output]),
+        ("previews", list[Output]),
+    )
+}
 _STATE, _SUBMITTED_VIA, _END_REASON = (_NAMES.index(name) for name in ("state", "submitted_via", "end_reason"))
 _STATES = {str(state): state for state in State}
 _APIS = {str(api): api for api in Api}
-_decode = msgspec.json.decode
 
 
 def run_of(row: Row[*tuple[Any, ...]]) -> Run:
     """A run from a row that begins with RUN_COLUMNS."""
     values = list(row[: len(_NAMES)])
-    for index in _JSON:
+    for index, decode in _JSON.items():
         if values[index] is not None:
-            values[index] = _decode(values[index])
+            values[index] = decode(values[index])
     values[_STATE], values[_SUBMITTED_VIA] = _STATES[values[_STATE]], _APIS[values[_SUBMITTED_VIA]]
     if values[_END_REASON] is not None:
         values[_END_REASON] = EndReason(values[_END_REASON])

@@ -241,7 +241,7 @@ def file(conn: Connection, account_id: str, kind: str, path: str) -> ResultFile:
     run = _GET(conn, run_id=run_id, account_id=account_id).first() if name else None
     of_run = run_of(run).file(kind, name) if run is not None else None
     if of_run is not None:
-        return ResultFile(of_run["digest"], of_run["size"], of_run["content_type"], True)
+        return ResultFile(of_run.digest, of_run.size, of_run.content_type, True)
     newest = files_of.newest_result(conn, account_id, kind, path)
     return ResultFile(newest.digest, newest.size, newest.content_type, False)
 
@@ -398,8 +398,8 @@ def drop_previews(conn: Connection, finished_before: int, limit: int = 500) -> i
     old = select(*RUN_COLUMNS).where(HAS_PREVIEWS, runs.c.finished_at < finished_before).limit(limit)
     found = [run_of(row) for row in conn.execute(old)]
     for run in found:
-        kept = {output["digest"] for output in run.outputs} | {source.get("blob") for source in run.files.values()}
-        dropped = {preview["digest"] for preview in run.previews} - kept
+        kept = {output.digest for output in run.outputs} | {source.get("blob") for source in run.files.values()}
+        dropped = {preview.digest for preview in run.previews} - kept
         used = and_(blob_uses.c.run_id == run.id, blob_uses.c.digest.in_(dropped))
         conn.execute(delete(blob_uses).where(used))
         conn.execute(update(runs).where(runs.c.id == run.id).values(previews="[]"))

@@ -86,7 +86,7 @@ class AccountData:
             for run in batch:
                 yield _json(f"runs/{run.id}/run.json", shapes.run(run))
                 for output in run.outputs:
-                    yield f"runs/{run.id}/{output['name']}", await self._objects.read(blob_key(output["digest"]))
+                    yield f"runs/{run.id}/{output.name}", await self._objects.read(blob_key(output.digest))
             before = (batch[-1].created_at, batch[-1].id)
 
 

@@ -49,7 +49,7 @@ class Explore:
         output = formatting.cover(await self._db.read(workflows.newest_result, workflow.id))
         if output is None:
             raise PageError("This workflow has no image yet.", status=404)
-        response = await self._contents.thumbnail(output["digest"])
+        response = await self._contents.thumbnail(output.digest)
         response.headers["Cache-Control"] = "private, max-age=60"  # the next run has another one
         return response
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from comfyward.runs.failure import Failure
 from comfyward.runs.run import EndReason, Run, State
 from comfyward.web.problems import Action, Advice, on_problems, ways_to_add
 from comfyward.workflows.catalog import INPUT_FOLDER, Catalog
@@ -49,10 +50,10 @@ def advices_on(run: Run, catalog: Catalog | None) -> list[Advice]:
         return []
     failure, reason, names = run.failure, run.end_reason, node_names(run, catalog)
     # A node that was created at run time has no name of its own.
-    node = names.get(str(failure.get("node_id")), str(failure.get("node_type") or "A node"))
+    node = names.get(str(failure.node_id), str(failure.node_type or "A node"))
     editor = Action("Open in editor", f"/workflows/{run.workflow_id}/edit?run={run.id}")
     change = Action("Run with changes", f"/runs/{run.id}/change")
-    details = failure.get("details") or {}
+    details = failure.facts
     if problems := list(_problems(details.get("node_errors"), names, catalog)):
         return on_problems(problems, run.workflow_id, f"/runs/{run.id}/change")
     if (unreadable := _unreadable_file(run, node, catalog)) is not None:
@@ -60,7 +61,7 @@ def advices_on(run: Run, catalog: Catalog | None) -> list[Advice]:
     if reason is EndReason.TIMEOUT and run.started_at is None:
         return [Advice("The run did not start before its deadline. Run it again.")]
     if reason is EndReason.OVER_LIMIT and "path" not in details:
-        return [Advice(str(failure.get("message")))]
+        return [Advice(failure.message)]
     sentence = SENTENCES[reason].format_map(_Values(_values(run, node)))
     match reason:
         case EndReason.NODE_ERROR:
@@ -86,12 +87,12 @@ class _Values(dict[str, Any]):
 
 
 def _values(run: Run, node: str) -> dict[str, Any]:
-    failure = run.failure or {}
-    details = failure.get("details") or {}
+    failure = run.failure or Failure("")
+    details = failure.facts
     values = {
         "node": node,
-        "message": _first_line(str(failure.get("message") or "")),
-        "at": f" in {node}" if failure.get("node_type") else "",
+        "message": _first_line(failure.message),
+        "at": f" in {node}" if failure.node_type else "",
         "why": details.get("why") or "its server did not respond.",
         "timeout": run.timeout_s,
     }
@@ -100,10 +101,10 @@ def _values(run: Run, node: str) -> dict[str, Any]:
 
 def _unreadable_file(run: Run, node: str, catalog: Catalog | None) -> Advice | None:
     """The explanation of a node that could not read a file of the run; None for other failures."""
-    failure = run.failure or {}
-    details = failure.get("details") or {}
+    failure = run.failure or Failure("")
+    details = failure.facts
     value = details.get("value")
-    folder = catalog.folder(str(failure.get("node_type")), str(details.get("input"))) if catalog else None
+    folder = catalog.folder(str(failure.node_type), str(details.get("input"))) if catalog else None
     another = (Action("Choose another", f"/runs/{run.id}/change"),)
     if run.end_reason is not EndReason.NODE_ERROR:
         return None
@@ -112,7 +113,7 @@ def _unreadable_file(run: Run, node: str, catalog: Catalog | None) -> Advice | N
     if value is not None and folder is not None:
         ways = (*another, *ways_to_add(folder, str(value)))
         return Advice(f"{node} could not read {value}. Choose another model, or add it again.", ways)
-    if str(failure.get("exception_type", "")).endswith(_UNREADABLE):
+    if str(failure.exception_type).endswith(_UNREADABLE):
         return Advice(f"{node} could not read its file. Choose another file.", another)
     return None
 

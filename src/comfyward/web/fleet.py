@@ -10,7 +10,7 @@ from starlette.responses import Response
 from comfyward.delivery.hub import Hub
 from comfyward.dispatch.inventory import Inventory
 from comfyward.fleet.fleet import OwnFleet
-from comfyward.runs.event import EventType, part_done
+from comfyward.runs.event import Progress
 from comfyward.runs.run import Run
 from comfyward.store import fleets, queue, workers
 from comfyward.store.db import Database, now_ms
@@ -71,6 +71,6 @@ class FleetPage:
 
     def _progress(self, run: Run) -> float | None:
         for event in self._hub.newest(run.id):
-            if event.type is EventType.PROGRESS:
-                return part_done(event)
+            if isinstance(event.payload, Progress):
+                return event.payload.done
         return None

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from comfyward.api.shapes import API_PREFIX, iso
 from comfyward.files.pictures import has_thumbnail
 from comfyward.runs.address import without_login
+from comfyward.runs.output import Output
 from comfyward.runs.run import EndReason, Run, State
 from comfyward.wording import plural
 
@@ -84,10 +85,10 @@ def thumbnail_url(run: Run, name: str) -> str:
     return quote(f"{API_PREFIX}/view/workflows/{run.workflow_id}/thumbnail/{run.id}/{name}")
 
 
-def cover(run: Run | None) -> dict[str, Any] | None:
+def cover(run: Run | None) -> Output | None:
     """The output shown for a run in lists: its first image, else its first video."""
-    outputs = [output for output in (run.outputs if run else ()) if has_thumbnail(output["content_type"])]
-    return min(outputs, key=lambda output: medium(output["content_type"]) != "image", default=None)
+    outputs = [output for output in (run.outputs if run else ()) if has_thumbnail(output.content_type)]
+    return min(outputs, key=lambda output: medium(output.content_type) != "image", default=None)
 
 
 def medium(content_type: str) -> str:

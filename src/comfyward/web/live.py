@@ -10,14 +10,14 @@ from comfyward.api.body import streamed
 from comfyward.api.whole_numbers import whole_number
 from comfyward.delivery.hub import Hub
 from comfyward.delivery.stream import PING, PING_S, frame
-from comfyward.runs.event import Event, EventType, part_done
+from comfyward.runs.event import Cancelling, Event, Progress, Staged, Status
 from comfyward.store import runs
 from comfyward.store.db import Database, now_ms
 from comfyward.web.page import Page
 from comfyward.web.page_request import HEADERS, PageRequest
 
 MAX_CHANGED = 100
-CHANGES = (EventType.STATUS, EventType.CANCELLING, EventType.STAGED)
+CHANGES = (Status, Cancelling, Staged)
 RECONNECT = b"retry: 1000\n\n"
 
 
@@ -56,8 +56,8 @@ class LiveUpdates:
 
 def _frames(events: list[Event]) -> list[bytes]:
     """At most one frame per run."""
-    changed = dict.fromkeys(event.run_id for event in events if event.type in CHANGES)
-    progress = {event.run_id: part_done(event) for event in events if event.type is EventType.PROGRESS}
+    changed = dict.fromkeys(event.run_id for event in events if isinstance(event.payload, CHANGES))
+    progress = {event.run_id: event.payload.done for event in events if isinstance(event.payload, Progress)}
     return [
         *(frame("run", {"run": run_id}) for run_id in changed),
         *(

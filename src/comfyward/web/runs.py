@@ -119,7 +119,7 @@ class RunActions:
 
     async def _outputs(self, run: Run) -> AsyncIterator[Member]:
         for output in run.outputs:
-            yield output["name"], await self._objects.read(blob_key(output["digest"]))
+            yield output.name, await self._objects.read(blob_key(output.digest))
 
 
 def _gpu_ms(run: Run) -> int | None:

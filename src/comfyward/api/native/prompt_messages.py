@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from comfyward.api.native.shapes import ending_of, in_run_folder, node_results_of
-from comfyward.runs.event import Event, EventType, picture_of
+from comfyward.runs.event import Cached, Event, NodeResult, Preview, Progress, Status, picture_of
 from comfyward.runs.run import Run, State
 from comfyward.store.db import now_ms
 
@@ -67,22 +67,20 @@ class PromptMessages:
 
     def translate(self, event: Event) -> Sequence[Message]:
         """The messages of an event that is not the last."""
-        data = event.data
-        match event.type:
-            case EventType.STATUS if data["state"] == State.RUNNING:
+        match event.payload:
+            case Status(state=State.RUNNING):
                 self.node, self.has_begun, self.nodes, self.executed = None, False, {}, set()
                 return [Text("execution_start", self._about())]
-            case EventType.CACHED:
-                return self._begin(data["nodes"])
-            case EventType.PROGRESS:
-                return [*self._begin([]), *self._progress(data)]
-            case EventType.SHOWN:
-                self.executed.add(data["node"])
-                output = in_run_folder(data["shown"], event.run_id)
-                return [self._executed(data["node"], data["display_node"], output)]
-            case EventType.PREVIEW:
-                content_type, encoded = picture_of(data["image"])
-                return [self.picture(data["node"] or self.node, content_type, base64.b64decode(encoded))]
+            case Cached(nodes):
+                return self._begin(nodes)
+            case Progress() as progress:
+                return [*self._begin([]), *self._progress(progress)]
+            case NodeResult(node, display, result):
+                self.executed.add(node)
+                return [self._executed(node, display, in_run_folder(result, event.run_id))]
+            case Preview(node, image):
+                content_type, encoded = picture_of(image)
+                return [self.picture(node or self.node, content_type, base64.b64decode(encoded))]
             case _:
                 return []
 
@@ -120,36 +118,35 @@ class PromptMessages:
         self.has_begun = True
         return [Text("execution_cached", {"nodes": list(cached), **self._about()})]
 
-    def _progress(self, data: Mapping[str, Any]) -> list[Message]:
+    def _progress(self, progress: Progress) -> list[Message]:
         messages: list[Message] = []
-        node, value, maximum = data["node"], data["value"], data["max"]
-        is_finished = bool(data.get("finished"))
+        node, value, maximum, is_finished = progress.node, progress.value, progress.maximum, progress.finished
         if node not in self.nodes:
             self.node = node
-            self._update(data, "running", 0.0, 1.0)
+            self._update(progress, "running", 0.0, 1.0)
             messages += [self._state(), self._executing(node)]
         # Fast steps are reported together: the last one may come with the end of its node.
         is_last_step = is_finished and maximum > 1 and value > self.nodes[node]["value"]
         if is_last_step or ((maximum > 1 or value > 0) and not is_finished):
-            self._update(data, "running", value, maximum)
+            self._update(progress, "running", value, maximum)
             step = {"value": value, "max": maximum, "prompt_id": self.prompt_id, "node": node}
             messages += [self._state(), Text("progress", step)]
         if is_finished:
-            self._update(data, "finished", value, maximum)
+            self._update(progress, "finished", value, maximum)
             messages.append(self._state())
         return messages
 
-    def _update(self, data: Mapping[str, Any], state: str, value: float, maximum: float) -> None:
-        node = data["node"]
+    def _update(self, progress: Progress, state: str, value: float, maximum: float) -> None:
+        node = progress.node
         self.nodes[node] = {
             "value": value,
             "max": maximum,
             "state": state,
             "prompt_id": self.prompt_id,
             "node_id": node,
-            "display_node_id": data.get("display_node", node),
-            "parent_node_id": data.get("parent_node"),
-            "real_node_id": data.get("real_node", node),
+            "display_node_id": progress.display_node or node,
+            "parent_node_id": progress.parent_node,
+            "real_node_id": progress.real_node or node,
         }
 
     def _ids(self, node: str) -> dict[str, Any]:

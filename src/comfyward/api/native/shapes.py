@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from comfyward.dispatch.intake import Submitted
+from comfyward.runs.failure import Failure
 from comfyward.runs.run import LEASED_STATES, Run, State
 from comfyward.workflows.catalog import Catalog
 
@@ -89,11 +90,11 @@ def messages_of(run: Run) -> list[tuple[str, dict[str, Any]]]:
 def ending_of(run: Run) -> tuple[str, dict[str, Any]]:
     """(type, data) of the message that ends a final run."""
     about: dict[str, Any] = {"prompt_id": run.prompt_id, "timestamp": run.finished_at or run.updated_at}
-    failure = run.failure or {}
+    failure = run.failure or Failure("")
     node: dict[str, Any] = {
-        "node_id": failure.get("node_id"),
-        "node_type": failure.get("node_type"),
-        "executed": failure.get("executed") or [],
+        "node_id": failure.node_id or None,
+        "node_type": failure.node_type or None,
+        "executed": failure.executed or [],
     }
     match run.state:
         case State.SUCCEEDED:
@@ -104,11 +105,11 @@ def ending_of(run: Run) -> tuple[str, dict[str, Any]]:
             return "execution_error", {
                 **about,
                 **node,
-                "exception_message": failure.get("message") or "The run failed.",
-                "exception_type": failure.get("exception_type") or str(run.end_reason),
-                "traceback": failure.get("traceback") or [],
-                "current_inputs": failure.get("current_inputs") or {},
-                "current_outputs": failure.get("current_outputs") or [],
+                "exception_message": failure.message or "The run failed.",
+                "exception_type": failure.exception_type or str(run.end_reason),
+                "traceback": failure.traceback or [],
+                "current_inputs": failure.current_inputs or {},
+                "current_outputs": failure.current_outputs or [],
             }
 
 
@@ -133,7 +134,7 @@ def cloud_status(run: Run) -> dict[str, Any]:
         "status": "error" if status == "failed" else status,
         "created_at": run.created_at,
         "updated_at": run.updated_at,
-        "error_message": (run.failure or {}).get("message"),
+        "error_message": run.failure.message if run.failure else None,
     }
 
 

@@ -22,7 +22,8 @@ from comfyward.delivery.hub import Hub, Listener
 from comfyward.errors import ComfywardError
 from comfyward.files.objects import Objects, blob_key
 from comfyward.ids import new_uuid
-from comfyward.runs.event import Event, EventType
+from comfyward.runs.event import Event, Status
+from comfyward.runs.output import Output
 from comfyward.runs.run import State
 from comfyward.store import runs
 from comfyward.store.db import Database
@@ -151,11 +152,10 @@ class _Runs:
         run = await self._db.lookup(runs.get_any, run_id)
         return messages.end(run) if run else []
 
-    async def streamed(self, messages: PromptMessages, event: Event) -> Picture:
+    async def streamed(self, messages: PromptMessages, output: Output) -> Picture:
         """An output that its node sent as a picture, as it sent it."""
-        output = event.data
-        data = await self._objects.read_all(blob_key(output["digest"]))
-        return messages.picture(output["node_id"], output["content_type"], data)
+        data = await self._objects.read_all(blob_key(output.digest))
+        return messages.picture(output.node_id, output.content_type, data)
 
     async def status(self, scope: Scope, **more: Any) -> Text:
         remaining = await count_unfinished(self._db, scope)
@@ -214,8 +214,8 @@ class _Socket:
         messages = self._messages.pop(event.run_id) if event.is_last else self._messages[event.run_id]
         if messages is None:
             return False
-        if event.type is EventType.OUTPUT and event.data.get("streamed"):
-            await self._send([await self._runs.streamed(messages, event)])
+        if isinstance(event.payload, Output) and event.payload.streamed:
+            await self._send([await self._runs.streamed(messages, event.payload)])
             return False
         if not event.is_last:
             await self._send(messages.translate(event))
@@ -233,7 +233,7 @@ class _Socket:
 
 
 def _changes_the_queue(event: Event) -> bool:
-    return event.is_last or (event.type is EventType.STATUS and event.data["state"] == State.QUEUED)
+    return event.is_last or (isinstance(event.payload, Status) and event.payload.state is State.QUEUED)
 
 
 def _features_in(received: str | bytes) -> dict[str, Any] | None:

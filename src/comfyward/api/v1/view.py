@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -14,6 +12,7 @@ from comfyward.api.endpoint import Endpoint, Models
 from comfyward.errors import NotFound
 from comfyward.files.pictures import has_thumbnail
 from comfyward.runs.files import Source, Stored, Url, source_from_row
+from comfyward.runs.output import Output
 from comfyward.runs.run import Run
 from comfyward.store import runs
 from comfyward.store.db import Database
@@ -59,14 +58,14 @@ class View:
 
     async def output(self, request: Request) -> Response:
         found = await self._output(request)
-        content = Content(found["digest"], found["size"], found["content_type"], request.path_params["name"])
+        content = Content(found.digest, found.size, found.content_type, request.path_params["name"])
         return await self._contents.serve(request, content)
 
     async def thumbnail(self, request: Request) -> Response:
         found = await self._output(request)
-        if not has_thumbnail(found["content_type"]):
+        if not has_thumbnail(found.content_type):
             raise NotFound(f"'{request.path_params['name']}' is neither a picture nor a video.")
-        return await self._contents.thumbnail(found["digest"])
+        return await self._contents.thumbnail(found.digest)
 
     async def input(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
@@ -97,7 +96,7 @@ class View:
             raise NotFound(f"There is no run '{run_id}'.")
         return run
 
-    async def _output(self, request: Request) -> dict[str, Any]:
+    async def _output(self, request: Request) -> Output:
         run, name = await self._linked_run(request), request.path_params["name"]
         found = run.file("output", name)
         if found is None:

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from comfyward.api.auth import Auth
 from comfyward.api.public_url import PublicUrl
 from comfyward.api.shapes import iso
-from comfyward.runs.event import Event, EventType
+from comfyward.runs.event import Event, Progress
+from comfyward.runs.output import Output
 from comfyward.runs.run import EndReason, Run, State
 from comfyward.store.files import StoredFile, file_path_of
 
@@ -84,16 +85,16 @@ class Shapes:
             "metadata": run.labels,
         }
 
-    def output(self, job_id: str, output: Mapping[str, Any]) -> dict[str, Any]:
+    def output(self, job_id: str, output: Output) -> dict[str, Any]:
         return {
-            "node_id": output.get("node_id") or "",
-            "name": output["name"],
-            "type": kind_of(output["name"], output["content_type"]),
-            "content_type": output["content_type"],
-            "size_bytes": output["size"],
-            "id": output["id"],
-            "hash": f"blake3:{output['digest']}",
-            **self._link(output["id"]),
+            "node_id": output.node_id or "",
+            "name": output.name,
+            "type": kind_of(output.name, output.content_type),
+            "content_type": output.content_type,
+            "size_bytes": output.size,
+            "id": output.id,
+            "hash": f"blake3:{output.digest}",
+            **self._link(output.id),
             "job_id": job_id,
         }
 
@@ -132,21 +133,20 @@ def status_of(run: Run) -> str:
     return _STATUS[run.state]
 
 
-def status_of_state(state: str) -> str:
-    return _STATUS[State(state)]
+def status_of_state(state: State) -> str:
+    return _STATUS[state]
 
 
 def error_of(run: Run) -> dict[str, Any] | None:
     """JobError of a run that failed."""
     if run.failure is None or run.state is not State.FAILED or run.end_reason is None:
         return None
-    traceback = run.failure.get("traceback") or []
     return {
         "code": _ERROR_CODES.get(run.end_reason, str(run.end_reason)),
-        "message": run.failure.get("message") or "The run failed.",
-        "node_id": run.failure.get("node_id"),
-        "class_type": run.failure.get("node_type"),
-        "traceback": "".join(traceback) or None,
+        "message": run.failure.message or "The run failed.",
+        "node_id": run.failure.node_id or None,
+        "class_type": run.failure.node_type or None,
+        "traceback": "".join(run.failure.traceback or ()) or None,
     }
 
 
@@ -164,8 +164,8 @@ def progress_of(run: Run, live: Sequence[Event]) -> dict[str, Any] | None:
     if run.state is State.SUCCEEDED:
         return {"value": 1.0, "nodes_done": len(classes), "nodes_total": len(classes)}
     for event in reversed(live):
-        if event.type is EventType.PROGRESS:
-            return progress_shape(event.data, classes)
+        if isinstance(event.payload, Progress):
+            return progress_shape(event.payload, classes)
     return None
 
 
@@ -174,14 +174,14 @@ def classes_of(run: Run) -> dict[str, str]:
     return {node_id: node["class_type"] for node_id, node in msgspec.json.decode(run.prompt).items()}
 
 
-def progress_shape(data: Mapping[str, Any], classes: Mapping[str, str]) -> dict[str, Any]:
+def progress_shape(progress: Progress, classes: Mapping[str, str]) -> dict[str, Any]:
     """A Progress snapshot from a progress event."""
-    step, steps, node = int(data["value"]), int(data["max"]), data["node"]
-    class_type = classes.get(data.get("real_node", node))
+    step, steps, node = int(progress.value), int(progress.maximum), progress.node
+    class_type = classes.get(progress.real_node or node)
     return {
-        "value": data["done"],
-        "nodes_done": data["nodes_done"],
-        "nodes_total": data["nodes_total"],
+        "value": progress.done,
+        "nodes_done": progress.nodes_done,
+        "nodes_total": progress.nodes_total,
         "current_node": node,
         "current_node_class": class_type,
         "step": step if steps > 1 else None,

@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 from comfyward.api.v2.shapes import Shapes, classes_of, progress_shape, status_of, status_of_state
 from comfyward.delivery.hub import Hub, Listener
 from comfyward.delivery.stream import frame
-from comfyward.runs.event import Event, EventType, picture_of
+from comfyward.runs.event import Cancelling, Event, Preview, Progress, Status, picture_of
+from comfyward.runs.output import Output
 from comfyward.runs.run import Run, State
 from comfyward.store import runs
 from comfyward.store.db import Database
@@ -76,24 +77,23 @@ class JobStream:
 
     def _frames_of(self, event: Event) -> list[bytes]:
         """The frames of an event; none for one that the first frames include."""
-        data = event.data
         if event.seq is not None and event.seq <= self._first_seq:
             return []
-        match event.type:
-            case EventType.STATUS:
-                self._position = None if data["state"] != State.QUEUED else self._position or 1
-                return [self._status(status_of_state(data["state"]))]
-            case EventType.CANCELLING:
+        match event.payload:
+            case Status(state=state):
+                self._position = None if state is not State.QUEUED else self._position or 1
+                return [self._status(status_of_state(state))]
+            case Cancelling():
                 return [frame("status", {"status": "canceling", "queue_position": None})]
-            case EventType.OUTPUT:
-                return [frame("output", self._shapes.output(self._run.prompt_id, data))]
-            case EventType.PROGRESS:
-                progress = progress_shape(data, self._classes)
+            case Output() as output:
+                return [frame("output", self._shapes.output(self._run.prompt_id, output))]
+            case Progress() as step:
+                progress = progress_shape(step, self._classes)
                 self._progress = progress["value"] = max(self._progress, progress["value"])
                 return [frame("progress", progress)]
-            case EventType.PREVIEW:
-                content_type, encoded = picture_of(data["image"])
-                preview = {"node_id": data["node"] or "", "content_type": content_type, "data_base64": encoded}
+            case Preview(node, image):
+                content_type, encoded = picture_of(image)
+                preview = {"node_id": node or "", "content_type": content_type, "data_base64": encoded}
                 return [frame("preview", preview)]
             case _:
                 return []
