@@ -80,3 +80,10 @@ def test_every_operation_has_a_name_of_its_own_a_summary_and_an_error(descriptio
     for operation in operations:
         assert operation["summary"]
         assert operation["responses"]["default"]["content"]["application/json"]["schema"]
+
+
+def test_schemas_have_names_of_their_own(description: dict[str, Any]) -> None:
+    names = description["components"]["schemas"]
+
+    assert [name for name in names if "__" in name] == []
+    assert {"V1Error", "V2Job", "NativeJob"} <= set(names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ Send your key as `Authorization: Bearer KEY`, or as the password of HTTP Basic. 
 `code` that is stable.
 """
 SECURITY = {"key": {"type": "http", "scheme": "bearer"}, "password": {"type": "http", "scheme": "basic"}}
+# Pydantic's name of a model that is not the only one of its name: its module and its own.
+_IN_SEVERAL_APIS = re.compile(r"comfyward__api__([a-z0-9]+)__\w+?__([A-Z]\w*)")
 _PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
 
 Schema = dict[str, Any]
@@ -51,18 +54,21 @@ def openapi(apis: Sequence[Tables]) -> dict[str, Any]:
 
 
 class _Schemas:
-    """The schemas of all models, made in one go: models of the same name in two APIs get names that differ."""
+    """The schemas of all models. Models of the same name in two APIs are named after them: V1Error, V2Error."""
 
     def __init__(self, apis: Sequence[Tables]) -> None:
         endpoints = [endpoint for api in apis for endpoint in api.endpoints()]
         queries = [each.models.query for each in endpoints if each.models.query is not None]
         contents = [model for each in endpoints for model in _models_of(each.models)]
         errors = [api.errors.model for api in apis]
-        named = {repr(kind): kind for kind in (*contents, *errors)} | {f"query {kind!r}": kind for kind in queries}
-        inputs = [(key, MODE, TypeAdapter(kind)) for key, kind in named.items()]
+        kinds = {repr(kind): kind for kind in (*contents, *errors)} | {f"query {kind!r}": kind for kind in queries}
+        inputs = [(key, MODE, TypeAdapter(kind)) for key, kind in kinds.items()]
         found, definitions = TypeAdapter.json_schemas(inputs, ref_template=REF_TEMPLATE)
-        self._found = {key: schema for (key, _), schema in found.items()}
-        self.components: dict[str, Schema] = definitions.get("$defs", {})
+        made = {"found": {key: schema for (key, _), schema in found.items()}, "all": definitions.get("$defs", {})}
+        named = json.loads(_IN_SEVERAL_APIS.sub(lambda match: match[1].capitalize() + match[2], json.dumps(made)))
+        self._found: dict[str, Schema] = named["found"]
+        self.components: dict[str, Schema] = named["all"]
+        assert len(self.components) == len(made["all"]), "two models of one API have the same name"
         self._queries = {kind: self._taken_out(self._found[f"query {kind!r}"]) for kind in dict.fromkeys(queries)}
 
     def of(self, kind: Any) -> Schema:

@@ -14,7 +14,7 @@ from comfyward.api import leniency
 from comfyward.api.auth import Auth
 from comfyward.api.body import answer, pieces_of, read_json, read_upload
 from comfyward.api.contents import OCTET_STREAM
-from comfyward.api.endpoint import FORM, Endpoint, Models
+from comfyward.api.endpoint import FORM, Endpoint, Media, Models
 from comfyward.api.query import read_query
 from comfyward.api.shapes import iso
 from comfyward.api.v1 import answers
@@ -37,7 +37,14 @@ class UploadQuery(BaseModel):
     path: str | None = Field(None, description="Where graphs find the file, e.g. /input/a.png.")
 
 
-class ListQuery(BaseModel):
+class FileForm(BaseModel):
+    """A form with a file. Its own name is used where `path` is missing."""
+
+    file: bytes
+    path: str | None = Field(None, description="Where graphs find the file, e.g. /input/a.png.")
+
+
+class FilesQuery(BaseModel):
     prefix: str | None = Field(None, description="Only files whose path begins so.")
 
 
@@ -51,13 +58,14 @@ class Files:
         self._body_limit, self._upload_limit = body_limit_bytes, upload_limit_bytes
 
     def endpoints(self) -> list[Endpoint]:
-        listed = Models(query=ListQuery, answer=list[answers.File])
+        listed = Models(query=FilesQuery, answer=list[answers.File])
         deleted = Models(query=PathQuery, status=204)
+        sized = Models(answer_headers={"X-File-Size": "In bytes."})
         return [
             Endpoint("POST", "/files", self.upload, "Upload a file", UPLOADED),
             Endpoint("GET", "/files", self.find, "List uploaded files", listed),
             Endpoint("DELETE", "/files", self.delete, "Delete an uploaded file", deleted),
-            Endpoint("HEAD", "/files/{digest}", self.head, "Whether the server has these bytes already"),
+            Endpoint("HEAD", "/files/{digest}", self.head, "Check if the server has these bytes", sized),
         ]
 
     async def upload(self, request: Request) -> Response:
@@ -76,7 +84,7 @@ class Files:
 
     async def find(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
-        prefix = read_query(request, ListQuery).prefix
+        prefix = read_query(request, FilesQuery).prefix
         return answer([_shape(file) for file in await self._db.read(files.find, caller.account.id, prefix)])
 
     async def head(self, request: Request) -> Response:
@@ -119,7 +127,7 @@ class Files:
 
 UPLOADED = Models(
     query=UploadQuery,
-    body=(OCTET_STREAM, FORM, KnownFile),
+    body=(OCTET_STREAM, Media(FORM, FileForm), KnownFile),
     answer=answers.File,
     status=201,
     description="Raw bytes with ?path=/input/a.png; multipart with `file` and optionally `path`; or JSON "

@@ -12,7 +12,7 @@ from comfyward.api.endpoint import EVENT_STREAM, NOTHING, TEXT, Endpoint, Models
 from comfyward.api.query import read_query
 from comfyward.api.shapes import Rendering
 from comfyward.api.v1 import answers
-from comfyward.api.v1.pages import PageQuery
+from comfyward.api.v1.pages import PAGED, PageQuery
 from comfyward.api.whole_numbers import LARGEST, whole_number
 from comfyward.delivery.hub import Hub
 from comfyward.delivery.stream import stream_events, wait_until_over
@@ -36,7 +36,7 @@ class EventsQuery(BaseModel):
     after: int = Field(0, ge=0, le=LARGEST, description="As Last-Event-ID.")
 
 
-class ListQuery(PageQuery):
+class RunsQuery(PageQuery):
     status: PublicStatus | None = Field(None, description="Only runs with this status.")
     state: State | None = Field(
         None, description="Only runs in this state; unlike `status` it tells cancelled ones apart."
@@ -72,7 +72,10 @@ class Runs:
         self._auth, self._db, self._hub, self._intake, self._rendering = auth, db, hub, intake, rendering
 
     def endpoints(self) -> list[Endpoint]:
-        run, listed = Models(answer=answers.Run), Models(query=ListQuery, answer=list[answers.Run])
+        run, listed = (
+            Models(answer=answers.Run),
+            Models(query=RunsQuery, answer=list[answers.Run], answer_headers=PAGED),
+        )
         waited = Models(query=WaitQuery, answer=answers.Run)
         of_workflow = "/workflows/{workflow_id}/runs"
         of_run = f"{of_workflow}/{{run_id}}"
@@ -97,11 +100,11 @@ class Runs:
     async def find_of_workflow(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
         workflow = await self._db.lookup(workflows.get, caller.account.id, request.path_params["workflow_id"])
-        return await self._listed(request, caller.account.id, read_query(request, ListQuery), workflow.id)
+        return await self._listed(request, caller.account.id, read_query(request, RunsQuery), workflow.id)
 
     async def find(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
-        query = read_query(request, ListQuery)
+        query = read_query(request, RunsQuery)
         return await self._listed(request, caller.account.id, query, query.workflow)
 
     async def events(self, request: Request) -> Response:
@@ -130,7 +133,7 @@ class Runs:
     def _shown(self, request: Request, run: Run) -> Response:
         return Response(self._rendering.of(request).run_json(run), media_type="application/json")
 
-    async def _listed(self, request: Request, account_id: str, query: ListQuery, workflow_id: str | None) -> Response:
+    async def _listed(self, request: Request, account_id: str, query: RunsQuery, workflow_id: str | None) -> Response:
         found = await self._db.read(runs.find, account_id, query.filter(workflow_id))
         shapes = self._rendering.of(request)
         return answer([shapes.run(run) for run in found[: query.limit]], headers=query.headers(found))

@@ -23,6 +23,7 @@ from comfyward.store.db import Database
 from comfyward.store.uploads import Upload
 
 VERSION = {"Tus-Resumable": "1.0.0", "Cache-Control": "no-store"}
+OFFSET = {"Upload-Offset": "The size of what the server has, in bytes."}
 PIECE = "application/offset+octet-stream"
 
 
@@ -36,21 +37,29 @@ class Uploads:
                 "Upload-Length": "The size of the whole file in bytes.",
                 "Upload-Metadata": "`path` and a base64 text: where graphs find the file.",
             },
+            answer_headers={"Location": "The path of the upload."},
             status=201,
-            description="Resumable uploads by tus 1.0.0. The header `Location` is the address of the upload.",
+            description="Uploads in pieces, by tus 1.0.0.",
         )
         piece = Models(
             headers={"Upload-Offset": "The position of this piece: the size of what the server has."},
             body=PIECE,
+            answer_headers=OFFSET,
             status=204,
         )
         one = "/uploads/{upload_id}"
         return [
             Endpoint("POST", "/uploads", self.begin, "Begin an upload in pieces", begun),
-            Endpoint("OPTIONS", "/uploads", self.options, "What uploads can do", Models(status=204, needs_key=False)),
-            Endpoint("HEAD", one, self.head, "How much of an upload the server has"),
+            Endpoint(
+                "OPTIONS",
+                "/uploads",
+                self.options,
+                "The version and extensions of tus",
+                Models(status=204, needs_key=False),
+            ),
+            Endpoint("HEAD", one, self.head, "The size of what the server has", Models(answer_headers=OFFSET)),
             Endpoint("PATCH", one, self.append, "Send a piece", piece),
-            Endpoint("DELETE", one, self.drop, "Give an upload up", NOTHING),
+            Endpoint("DELETE", one, self.drop, "Give up an upload", NOTHING),
         ]
 
     async def begin(self, request: Request) -> Response:

@@ -16,7 +16,7 @@ from comfyward.api.endpoint import NOTHING, Endpoint, Models
 from comfyward.api.query import read_query
 from comfyward.api.shapes import Rendering
 from comfyward.api.v1 import answers
-from comfyward.api.v1.pages import PageQuery
+from comfyward.api.v1.pages import PAGED, PageQuery
 from comfyward.ids import new_id
 from comfyward.store import workflows
 from comfyward.store.db import Database, now_ms
@@ -55,7 +55,7 @@ class Workflows:
         self._auth, self._db, self._rendering, self._limit = auth, db, rendering, body_limit_bytes
 
     def endpoints(self) -> list[Endpoint]:
-        listed = Models(query=PageQuery, answer=list[answers.Workflow])
+        listed = Models(query=PageQuery, answer=list[answers.Workflow], answer_headers=PAGED)
         created = Models(body=WorkflowRequest, answer=answers.Workflow, status=201)
         changed = Models(body=WorkflowRequest, answer=answers.Workflow)
         one = "/workflows/{workflow_id}"
