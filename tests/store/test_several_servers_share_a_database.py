@@ -148,7 +148,7 @@ def test_a_locked_row_is_waited_for_within_a_limit(
     async def want_it() -> None:
         holding = asyncio.create_task(servers[0].write(hold))
         await asyncio.to_thread(held.wait)
-        with pytest.raises(Unavailable, match="holds on"):
+        with pytest.raises(Unavailable, match="locked by another transaction"):
             await servers[1].write(count_up)
         waiting = asyncio.create_task(servers[1].write(count_up))
         let_go.set()
@@ -301,8 +301,8 @@ def test_values_postgresql_cannot_store_are_client_errors(servers: tuple[Databas
         ("mysql://user@host/db", "'mysql' databases are not supported"),
         ("postgresql://postgres@127.0.0.1:1/db", "Check the host and the port"),
         ("{server}/absent", "Create it first, or check its name"),
-        ("{old}", "Bring them up to date with 'comfyward db upgrade'"),
-        ("{new}", "of a newer version"),
+        ("{old}", "Upgrade it with 'comfyward db upgrade'"),
+        ("{new}", "newer than this version"),
     ],
 )
 def test_a_bad_url_or_old_tables_are_refused_with_what_to_change(postgres: Postgres, url: str, says: str) -> None:
@@ -325,7 +325,7 @@ def test_a_newer_sqlite_database_is_refused(tmp_path: Path) -> None:
     asyncio.run(db.write(_set_revision, "9999"))
     db.close()
 
-    with pytest.raises(SetupFailed, match="of a newer version"):
+    with pytest.raises(SetupFailed, match="newer than this version"):
         open_database(url)
 
 
