@@ -207,7 +207,7 @@ def test_a_recovered_receiver_gets_events_in_order(store: Store) -> None:
 
 @contextlib.asynccontextmanager
 async def _delivering(db: Database) -> AsyncIterator[None]:
-    def render(run: Run, event: str) -> bytes:
+    def render(run: Run) -> bytes:
         return json.dumps({"run": run.id, "seq": run.event_seq}).encode()
 
     loop = Webhooks(db, WebhooksDue(db.notices), Guard.allowing(["127.0.0.1"]), render, RETRY_S)
