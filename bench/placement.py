@@ -23,7 +23,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from comfyward.dispatch.placement import Rules, SkippedSince, WaitingRun, Worker, in_order, match
+from comfyward.dispatch.placement import Rules, SkippedSince, Worker, in_order, match
+from comfyward.runs.waiting_run import WaitingRun
 from comfyward.store.runs import TURN
 
 LOOKAHEAD = 200

@@ -84,8 +84,8 @@ class Tables:
 
     def _claim(self, run_id: str) -> None:
         now = now_ms()
-        hand_out = queue.HandOut(run_id, "w", "d", f"lease-{run_id}")
-        assert self._write(queue.assign, [hand_out], expires_at=now + 60_000, now=now)
+        new_lease = queue.NewLease(run_id, "w", "d", f"lease-{run_id}")
+        assert self._write(queue.assign, [new_lease], expires_at=now + 60_000, now=now)
 
     def _read(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return asyncio.run(self._db.read(operation, *args, **kwargs))

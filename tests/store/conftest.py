@@ -74,8 +74,8 @@ class Store:
         self, run_id: str, lease: str = "lease", worker_id: str = "w", lease_ms: int = 10_000, price: float = 0.0
     ) -> Any:
         now = now_ms()
-        hand_out = queue.HandOut(run_id, worker_id, "d", lease, price)
-        return next(iter(self.write(queue.assign, [hand_out], expires_at=now + lease_ms, now=now)), None)
+        new_lease = queue.NewLease(run_id, worker_id, "d", lease, price)
+        return next(iter(self.write(queue.assign, [new_lease], expires_at=now + lease_ms, now=now)), None)
 
 
 @pytest.fixture(scope="session")

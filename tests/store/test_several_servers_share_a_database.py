@@ -331,8 +331,8 @@ def test_a_newer_sqlite_database_is_refused(tmp_path: Path) -> None:
 
 def _assign(conn: Connection, run_id: str, worker_id: str) -> Run | None:
     now = now_ms()
-    hand_out = queue.HandOut(run_id, worker_id, "d", f"lease-{run_id}")
-    return next(iter(queue.assign(conn, [hand_out], expires_at=now + 9_000, now=now)), None)
+    new_lease = queue.NewLease(run_id, worker_id, "d", f"lease-{run_id}")
+    return next(iter(queue.assign(conn, [new_lease], expires_at=now + 9_000, now=now)), None)
 
 
 def _say_nonsense(conn: Connection) -> None:

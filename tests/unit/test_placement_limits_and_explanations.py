@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from comfyward.dispatch.placement import QueueStatus, Rules, WaitingRun, Worker, explain, in_order, match, within_limits
+from comfyward.dispatch.placement import QueueStatus, Rules, Worker, explain, in_order, match, within_limits
+from comfyward.runs.waiting_run import WaitingRun
 
 AGEING_MS = 60_000
 
 
 def run(name: str, *limits: str, priority: int = 0, turn: int = 0, queued_at: int = 0) -> WaitingRun:
-    return WaitingRun(name, "L4", "default", queued_at, frozenset(), None, limits, priority, turn)
+    return WaitingRun(name, "L4", "default", queued_at, frozenset(), None, dict.fromkeys(limits, 1), priority, turn)
 
 
 def names(runs: list[WaitingRun]) -> list[str]:

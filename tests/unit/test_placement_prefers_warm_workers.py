@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyward.dispatch.placement import HELD_FACTOR, Match, Rules, SkippedSince, WaitingRun, Worker, match
+from comfyward.dispatch.placement import HELD_FACTOR, Match, Rules, SkippedSince, Worker, match
+from comfyward.runs.waiting_run import WaitingRun
 
 WAIT_MS = 2000
 PASS_MS = 60_000

@@ -13,12 +13,13 @@ from sqlalchemy import Connection
 from comfyward import metrics
 from comfyward.dispatch import transitions
 from comfyward.dispatch.assignment import AssignmentRound
-from comfyward.dispatch.placement import Rules, SkippedSince, Worker, names_of
+from comfyward.dispatch.placement import Rules, SkippedSince, Worker
 from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.waiting import HAND_OUT, WaitingWorkers
 from comfyward.dispatch.worker_sessions import WorkerRef, WorkerSessions
 from comfyward.loop import Loop
 from comfyward.runs.run import Run
+from comfyward.runs.waiting_run import file_names
 from comfyward.store import queue, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.worker.protocol import Ask
@@ -128,7 +129,7 @@ class _FilesOfHosts:
     def add(self, run: Run) -> None:
         if run.files and run.worker_id is not None:
             had = self._by_worker.setdefault(run.worker_id, collections.deque(maxlen=REMEMBERED_FILES))
-            had.extend(name for name in names_of(run.files) if name not in had)
+            had.extend(name for name in file_names(run.files) if name not in had)
 
 
 def _held(run: Run, asking: Sequence[tuple[Worker, str]]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,16 +11,15 @@ from comfyward.dispatch import transitions
 from comfyward.dispatch.placement import (
     Rules,
     SkippedSince,
-    WaitingRun,
     Worker,
     in_order,
     match,
-    names_of,
     within_limits,
 )
 from comfyward.ids import new_secret
 from comfyward.runs.change import Change, RunAssigned
 from comfyward.runs.run import EndReason
+from comfyward.runs.waiting_run import WaitingRun
 from comfyward.store import accounts, queue, runs
 from comfyward.store.db import now_ms
 
@@ -58,8 +56,8 @@ class AssignmentRound:
             return Outcome()
         unpaid = accounts.out_of_credit(conn, {head.account_id for head in heads if head.has_credit_limit})
         ended = _end_unpaid(conn, [head.id for head in heads if head.account_id in unpaid], now)
-        waiting = [_waiting_run(head) for head in heads if head.account_id not in unpaid]
-        waiting = within_limits(in_order(waiting, now, self.rules.ageing_ms), _places_left(conn, heads))
+        waiting = [head for head in heads if head.account_id not in unpaid]
+        waiting = within_limits(in_order(waiting, now, self.rules.ageing_ms), queue.places_left(conn, heads))
         found = match([worker for worker, _ in self.asking], waiting, self.others, now, self.rules, self.skipped)
         assigned = self._assign(conn, found.pairs, now)  # fewer than `pairs` if another server is assigning some
         is_any_left = len(waiting) > len(found.pairs) or len(heads) >= QUEUE_LOOKAHEAD
@@ -67,57 +65,14 @@ class AssignmentRound:
 
     def _assign(self, conn: Connection, pairs: list[tuple[Worker, WaitingRun]], now: int) -> list[RunAssigned]:
         devices = {worker.id: device for worker, device in self.asking}
-        hand_outs = [
-            queue.HandOut(waiting.id, worker.id, devices[worker.id], new_secret(), self.prices.get(worker.pool, 0.0))
+        leases = [
+            queue.NewLease(waiting.id, worker.id, devices[worker.id], new_secret(), self.prices.get(worker.pool, 0.0))
             for worker, waiting in pairs
         ]
-        assigned = queue.assign(conn, hand_outs, expires_at=now + self.lease_ms, now=now)
+        assigned = queue.assign(conn, leases, expires_at=now + self.lease_ms, now=now)
         return [transitions.assigned(conn, run, now) for run in assigned]
 
 
 def _end_unpaid(conn: Connection, run_ids: list[str], now: int) -> list[Change | None]:
     found = [run for run_id in run_ids if (run := runs.get_any(conn, run_id))]
     return [transitions.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, now) for run in found]
-
-
-def _waiting_run(head: queue.Candidate) -> WaitingRun:
-    return WaitingRun(
-        id=head.id,
-        pool=head.pool,
-        environment=head.environment,
-        queued_at=head.queued_at,
-        models=frozenset(head.models),
-        avoid_worker_id=head.avoid_worker_id,
-        limited_by=tuple(limits_of(head)),
-        priority=head.priority,
-        turn=head.turn,
-        files=frozenset(names_of(head.files)),
-    )
-
-
-def limits_of(head: queue.Candidate) -> dict[str, int]:
-    """The limits that a run counts toward: the number of concurrent runs allowed, by name."""
-    named = zip(
-        _limit_names(head.account_id, head.pool, head.api_key_id), dataclasses.astuple(head.limits), strict=True
-    )
-    return {name: most for name, most in named if most is not None}
-
-
-def _limit_names(account_id: str, pool: str, key: str | None) -> tuple[str, str, str]:
-    """The names of a run's limits, in the order of RunningLimits."""
-    return f"account {account_id}", f"account {account_id} in {pool}", f"key {key}"
-
-
-def _places_left(conn: Connection, heads: Sequence[queue.Candidate]) -> dict[str, int]:
-    """The number of further runs that may start, by name of limit."""
-    left: dict[str, int] = {}
-    for head in heads:
-        left.update(limits_of(head))
-    if not left:
-        return left
-    for account_id in {head.account_id for head in heads if limits_of(head)}:
-        for pool, key in queue.leased_of_account(conn, account_id):
-            for name in _limit_names(account_id, pool, key):
-                if name in left:
-                    left[name] -= 1
-    return left

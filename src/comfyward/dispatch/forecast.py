@@ -60,8 +60,5 @@ def _queue_status(conn: Connection, run: Run, rules: Rules, local_pools: Collect
 
 def _is_full(conn: Connection, run: Run) -> bool:
     """True if the run's account or key has reached its limit of concurrent runs."""
-    held = queue.leased_of_account(conn, run.account_id)
-    limits = queue.limits_of(conn, run)
-    of_pool, of_key = [pool for pool, _ in held if pool == run.pool], [key for _, key in held if key == run.api_key_id]
-    counted = ((limits.account, held), (limits.pool, of_pool), (limits.key, of_key))
-    return any(most is not None and len(those) >= most for most, those in counted)
+    waiting = queue.waiting(conn, run.id)
+    return waiting is not None and any(left <= 0 for left in queue.places_left(conn, [waiting]).values())

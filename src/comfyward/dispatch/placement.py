@@ -9,12 +9,12 @@ be overtaken by runs with warm models, or wait for a warm worker beside an idle 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
 
+from comfyward.runs.waiting_run import WaitingRun
 from comfyward.wording import plural
 
 # A run whose models some worker holds will be that worker's next, so it may be overtaken this many times longer.
@@ -35,28 +35,6 @@ class Rules:
     pass_ms: int = 0
 
 
-@dataclass(frozen=True)
-class WaitingRun:
-    """A queued run, with the fields that placement needs."""
-
-    id: str
-    pool: str
-    environment: str
-    queued_at: int
-    models: frozenset[str]
-    avoid_worker_id: str | None = None
-    limited_by: tuple[str, ...] = ()  # names of the limits that it counts toward
-    priority: int = 0
-    turn: int = 0
-    files: frozenset[str] = frozenset()
-
-
-def names_of(files: Mapping[str, Any]) -> Iterator[str]:
-    """Names for the files of a run: runs that bring the same file have the same name for it."""
-    for source in files.values():
-        yield source.get("blob") or source["url"]
-
-
 def in_order(runs: Iterable[WaitingRun], now_ms: int, ageing_ms: int) -> list[WaitingRun]:
     """The runs in the order in which to assign them. Priority grows by one for each `ageing_ms` of waiting."""
     if ageing_ms:
@@ -69,8 +47,8 @@ def within_limits(runs: Iterable[WaitingRun], left: Mapping[str, int]) -> list[W
     """The runs that may start without exceeding a limit, in order. `left` holds what is left of each limit."""
     places, kept = dict(left), []
     for run in runs:
-        if all(places[limit] > 0 for limit in run.limited_by):
-            for limit in run.limited_by:
+        if all(places[limit] > 0 for limit in run.limits):
+            for limit in run.limits:
                 places[limit] -= 1
             kept.append(run)
     return kept

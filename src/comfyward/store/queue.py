@@ -12,12 +12,13 @@ from sqlalchemy import ColumnElement, Connection, Text, bindparam, func, or_, se
 from comfyward.runs.failure import Failure
 from comfyward.runs.output import Output
 from comfyward.runs.run import EndReason, Run, State
+from comfyward.runs.waiting_run import WaitingRun, file_names, limit_names
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
 from comfyward.store.runs import unchanged
 from comfyward.store.schema import IS_QUEUED, accounts, api_keys, runs
 from comfyward.store.statement import Statement
 
-_CANDIDATES = (
+_WAITING = (
     select(
         runs.c.id,
         runs.c.account_id,
@@ -37,14 +38,16 @@ _CANDIDATES = (
     )
     .join(accounts, accounts.c.id == runs.c.account_id)
     .outerjoin(api_keys, api_keys.c.id == runs.c.api_key_id)
-    .where(IS_QUEUED, runs.c.pool == bindparam("pool"))
+    .where(IS_QUEUED)
 )
+_IN_POOL = _WAITING.where(runs.c.pool == bindparam("pool"))
+_QUEUED = Statement(_WAITING.where(runs.c.id == bindparam("run_id")))
 _HEADS = Statement(
-    _CANDIDATES.order_by(runs.c.priority.desc(), runs.c.turn, runs.c.queued_at, runs.c.id).limit(bindparam("most"))
+    _IN_POOL.order_by(runs.c.priority.desc(), runs.c.turn, runs.c.queued_at, runs.c.id).limit(bindparam("most"))
 )
 _ANY_WAITING = Statement(select(runs.c.id).where(IS_QUEUED, runs.c.pool == bindparam("pool")).limit(1))
 _OLDEST = Statement(
-    _CANDIDATES.where(runs.c.queued_at <= bindparam("before")).order_by(runs.c.queued_at).limit(bindparam("most"))
+    _IN_POOL.where(runs.c.queued_at <= bindparam("before")).order_by(runs.c.queued_at).limit(bindparam("most"))
 )
 _LEASED_OF_ACCOUNT = Statement(
     select(runs.c.pool, runs.c.api_key_id).where(
@@ -147,51 +150,36 @@ _FINISH = Statement(
 )
 
 
+NO_FILES = frozenset[str]()
 AGED = 50  # longest-waiting runs, considered beside the head of the queue
 
 
-@dataclass(frozen=True)
-class RunningLimits:
-    """Limits of concurrent (leased) runs: of an account, of it in one pool, of one key."""
-
-    account: int | None = None
-    pool: int | None = None
-    key: int | None = None
-
-    @classmethod
-    def of(cls, account: int | None, by_pool: str, pool: str, key: int | None) -> RunningLimits:
-        """The limits in an account's and a key's row; `by_pool` is JSON."""
-        return cls(account, None if by_pool == "{}" else msgspec.json.decode(by_pool).get(pool), key)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A queued run, with the columns that placement needs."""
-
-    id: str
-    account_id: str
-    pool: str
-    environment: str
-    priority: int
-    turn: int
-    queued_at: int
-    models: tuple[str, ...]
-    avoid_worker_id: str | None
-    has_credit_limit: bool
-    api_key_id: str | None
-    files: dict[str, Any]
-    limits: RunningLimits
-
-
-def heads(conn: Connection, pools: Iterable[str], limit: int, *, aged_before: int = 0) -> list[Candidate]:
+def heads(conn: Connection, pools: Iterable[str], limit: int, *, aged_before: int = 0) -> list[WaitingRun]:
     """The first queued runs of some pools, and the oldest of those queued before `aged_before`."""
-    found: dict[str, Candidate] = {}
+    found: dict[str, WaitingRun] = {}
     for pool in pools:
         rows = [*_HEADS(conn, pool=pool, most=limit)]
         if aged_before and len(rows) == limit:  # else the oldest are among them
             rows += _OLDEST(conn, pool=pool, before=aged_before, most=AGED)
-        found |= {row[0]: _candidate(row) for row in rows}
+        found |= {row[0]: _waiting_run(row) for row in rows}
     return list(found.values())
+
+
+def waiting(conn: Connection, run_id: str) -> WaitingRun | None:
+    """A queued run; None if it is not queued."""
+    row = _QUEUED(conn, run_id=run_id).first()
+    return _waiting_run(row) if row else None
+
+
+def places_left(conn: Connection, waiting: Sequence[WaitingRun]) -> dict[str, int]:
+    """The number of further runs that may start, by the name of each limit that some queued runs count toward."""
+    left = {name: most for run in waiting for name, most in run.limits.items()}
+    for account_id in {run.account_id for run in waiting if run.limits}:
+        for pool, key in _LEASED_OF_ACCOUNT(conn, account_id=account_id):
+            for name in limit_names(account_id, pool, key):
+                if name in left:
+                    left[name] -= 1
+    return left
 
 
 def leases(conn: Connection) -> tuple[dict[str, int], set[str]]:
@@ -204,22 +192,9 @@ def leases(conn: Connection) -> tuple[dict[str, int], set[str]]:
     return by_pool, busy
 
 
-def limits_of(conn: Connection, run: Run) -> RunningLimits:
-    """The limits of concurrent runs that apply to a run."""
-    query = select(accounts.c.max_running, accounts.c.max_running_by_pool).where(accounts.c.id == run.account_id)
-    of_account, by_pool = conn.execute(query).one()
-    of_key = conn.scalar(select(api_keys.c.max_running).where(api_keys.c.id == (run.api_key_id or "")))
-    return RunningLimits.of(of_account, by_pool, run.pool, of_key)
-
-
 def is_empty(conn: Connection, pools: Iterable[str]) -> bool:
     """True if no run is queued in these pools."""
     return all(_ANY_WAITING(conn, pool=pool).first() is None for pool in pools)
-
-
-def leased_of_account(conn: Connection, account_id: str) -> list[tuple[str, str | None]]:
-    """(pool, key) of each leased run of an account."""
-    return [(row[0], row[1]) for row in _LEASED_OF_ACCOUNT(conn, account_id=account_id)]
 
 
 def recent_durations(conn: Connection, pool: str, since: int, most: int = 500) -> list[int]:
@@ -254,8 +229,8 @@ def oldest(conn: Connection) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class HandOut:
-    """A run, the worker it goes to, its lease and its price."""
+class NewLease:
+    """A lease to give: of which run, to which worker, at which price."""
 
     run_id: str
     worker_id: str
@@ -264,9 +239,9 @@ class HandOut:
     credits_per_s: float = 0.0
 
 
-def assign(conn: Connection, hand_outs: Sequence[HandOut], *, expires_at: int, now: int) -> list[Run]:
+def assign(conn: Connection, leases: Sequence[NewLease], *, expires_at: int, now: int) -> list[Run]:
     """Assigns queued runs to workers as new attempts. Leaves out runs that another server has claimed."""
-    values = [{**hand_out.__dict__, "lease_expires_at": expires_at, "assigned_at": now} for hand_out in hand_outs]
+    values = [{**lease.__dict__, "lease_expires_at": expires_at, "assigned_at": now} for lease in leases]
     return [run_of(row) for answer in _ASSIGN.each(conn, values) for row in answer]
 
 
@@ -417,11 +392,28 @@ def _back_to_queue(conn: Connection, run: Run, now: int, values: dict[str, Any])
     return conn.execute(back).scalar()
 
 
-def _candidate(row: Any) -> Candidate:
-    values = row._asdict()
-    of_account, by_pool = values.pop("max_running"), values.pop("max_running_by_pool")
-    limits = RunningLimits.of(of_account, by_pool, values["pool"], values.pop("key_max_running"))
-    values["models"] = tuple(msgspec.json.decode(values["models"]))
-    values["files"] = {} if values["files"] == "{}" else msgspec.json.decode(values["files"])
-    has_credit_limit = values.pop("credit_limit") is not None
-    return Candidate(**values, has_credit_limit=has_credit_limit, limits=limits)
+def _waiting_run(row: Any) -> WaitingRun:
+    return WaitingRun(
+        id=row.id,
+        pool=row.pool,
+        environment=row.environment,
+        queued_at=row.queued_at,
+        models=frozenset(msgspec.json.decode(row.models)),
+        avoid_worker_id=row.avoid_worker_id,
+        limits=_limits(row),
+        priority=row.priority,
+        turn=row.turn,
+        files=NO_FILES if row.files == "{}" else frozenset(file_names(msgspec.json.decode(row.files))),
+        account_id=row.account_id,
+        has_credit_limit=row.credit_limit is not None,
+    )
+
+
+def _limits(row: Any) -> dict[str, int]:
+    of_pool = None if row.max_running_by_pool == "{}" else msgspec.json.decode(row.max_running_by_pool).get(row.pool)
+    named = zip(
+        limit_names(row.account_id, row.pool, row.api_key_id),
+        (row.max_running, of_pool, row.key_max_running),
+        strict=True,
+    )
+    return {name: most for name, most in named if most is not None}

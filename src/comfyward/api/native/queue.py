@@ -11,8 +11,9 @@ from comfyward.api.native.models import QueueState
 from comfyward.api.native.scope import Scopes
 from comfyward.api.native.shapes import UNFINISHED_STATES, queue_item, rising_numbers
 from comfyward.dispatch.inventory import Inventory
-from comfyward.dispatch.placement import WaitingRun, in_order
+from comfyward.dispatch.placement import in_order
 from comfyward.runs.run import Run, State
+from comfyward.runs.waiting_run import WaitingRun
 from comfyward.store import runs
 from comfyward.store.db import Database, now_ms
 

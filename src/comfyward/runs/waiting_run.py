@@ -1,0 +1,39 @@
+"""A queued run in the form that the store reads and placement decides on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class WaitingRun:
+    """A queued run, with the fields that placement needs.
+
+    `limits` are those that it counts toward: the number of concurrent runs allowed, by the name of the limit.
+    """
+
+    id: str
+    pool: str
+    environment: str
+    queued_at: int
+    models: frozenset[str]
+    avoid_worker_id: str | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
+    priority: int = 0
+    turn: int = 0
+    files: frozenset[str] = frozenset()
+    account_id: str = ""
+    has_credit_limit: bool = False
+
+
+def limit_names(account_id: str, pool: str, api_key_id: str | None) -> tuple[str, str, str]:
+    """The names of the limits that a run counts toward: of its account, of that in the pool, of its key."""
+    return f"account {account_id}", f"account {account_id} in {pool}", f"key {api_key_id}"
+
+
+def file_names(files: Mapping[str, Any]) -> Iterator[str]:
+    """Names for the files of a run: runs that bring the same file have the same name for it."""
+    for source in files.values():
+        yield source.get("blob") or source["url"]
