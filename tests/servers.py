@@ -21,6 +21,7 @@ import psycopg
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
+MEMORY_BYTES = 4 << 30
 WITH_PASSWORD = "with_password"  # a role that has to say one
 
 
@@ -41,7 +42,8 @@ class Postgres:
         return f"postgresql://postgres@127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off"
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
+        options += " -c fsync=off -c dynamic_shared_memory_type=mmap"  # nothing is left when it is killed
         self._run("pg_ctl", "-D", self.data, "-w", "-l", self.folder / "log", "-o", options, "start")
 
     def stop(self, mode: str = "fast") -> None:
@@ -88,7 +90,7 @@ def postgres() -> Iterator[Postgres]:
     """A running cluster, made anew."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     assert found, "PostgreSQL is not installed: apt-get install postgresql (scripts/test does it)"
-    folder = Path(tempfile.mkdtemp(prefix="comfyward-postgres-"))
+    folder = Path(tempfile.mkdtemp(prefix="comfyward-postgres-", dir=_memory()))
     server = Postgres(folder, free_port(), found[-1])
     if os.getuid() == 0:
         owner = pwd.getpwnam("postgres")
@@ -105,6 +107,12 @@ def postgres() -> Iterator[Postgres]:
     finally:
         server.stop("immediate")
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _memory() -> Path | None:
+    """A folder in memory, where there is room for hundreds of databases of a thousand files each."""
+    memory = Path("/dev/shm")
+    return memory if memory.is_dir() and shutil.disk_usage(memory).free > MEMORY_BYTES else None
 
 
 def free_port() -> int:

@@ -88,7 +88,7 @@ def test_while_the_run_goes_on_and_when_it_is_cancelled(shared: Stack) -> None:
     assert "shown_00001_.txt" in page
     assert (run["end_reason"], names(run["outputs"])) == ("cancelled", NAMES)
     assert [output["digest"] for output in run["outputs"]] == [output["digest"] for output in running["outputs"]]
-    assert "did not finish" in shared.visitor().get(f"/runs/{run_id}").text
+    assert "did not succeed" in shared.visitor().get(f"/runs/{run_id}").text
     told = [data["name"] for kind, data, _ in client.events(run_id) if kind == "output"]
     assert sorted(told) == NAMES  # each once
 

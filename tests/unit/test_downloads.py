@@ -34,7 +34,9 @@ Download = Callable[..., Fetched | None]
 
 
 @pytest.fixture
-def fetch(tmp_path: Path) -> Download:
+def fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Download:
+    monkeypatch.setattr("comfyward.files.remote_file.BACKOFF_S", 0.001)
+
     def download(
         url: str,
         *,
@@ -158,7 +160,8 @@ def test_a_file_over_the_limit_is_refused(site: Origin, fetch: Download, ranges:
         fetch(url, limits=Limits(bytes=100, seconds=10))
 
 
-def test_a_download_has_a_time_limit(site: Origin, fetch: Download) -> None:
+def test_a_download_has_a_time_limit(site: Origin, fetch: Download, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("comfyward.files.remote_file.BACKOFF_S", 0.3)
     url = site.put("/file", b"", status=503)
     with pytest.raises(FetchFailed, match="longer than"):
         fetch(url, limits=Limits(bytes=100, seconds=0.2))
