@@ -1,4 +1,4 @@
-"""Takes what workers report: each report is guarded by the lease, and a repeated one changes nothing."""
+"""The recorder: turns reports of workers into transitions, guarded by the lease. A repeated report changes nothing."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ from comfyward.worker.protocol import (
 
 
 class Recorder:
-    """Reports become guarded changes of runs."""
+    """Records reports."""
 
     def __init__(self, db: Database, blobs: Blobs, publisher: Publisher) -> None:
         self._db, self._blobs, self._publisher = db, blobs, publisher
 
     async def record(self, message: Reports) -> None:
-        """Raises StaleLease when the lease is no longer its holder's."""
+        """Raises StaleLease if the lease is no longer the worker's."""
         if message.staged:
             self._publisher.publish(await self._db.write(transitions.staged, message.lease, now_ms()))
         numbered = [report for report in message.reports if isinstance(report, Started | Produced | Ended | Released)]
@@ -60,17 +60,17 @@ class Recorder:
 
 
 Taken = Mapping[int, Change]
-"""What reports that were taken have changed, by their numbers."""
+"""The changes made by new reports, by the number of the report."""
 
 
 def _in_order(run: Run, reports: Sequence[Report], taken: Taken) -> list[Change]:
-    """What happened inside ComfyUI comes between the run's start and its end."""
+    """The changes in order: ComfyUI's events come between the run's start and its end."""
     first = [taken[report.seq] for report in reports if isinstance(report, Started) and report.seq in taken]
     rest: list[Change] = []
     for report in reports:
         if isinstance(report, Produced | Ended | Released) and report.seq in taken:
             rest.append(taken[report.seq])
-            live = _shown(run, report) if isinstance(report, Produced) else []
+            live = _node_results(run, report) if isinstance(report, Produced) else []
         else:
             live = _live(run.id, run.account_id, [report])
         if live:
@@ -78,8 +78,8 @@ def _in_order(run: Run, reports: Sequence[Report], taken: Taken) -> list[Change]
     return [*first, *rest]
 
 
-def _shown(run: Run, report: Produced) -> list[Event]:
-    """What nodes show is told when its files can be fetched."""
+def _node_results(run: Run, report: Produced) -> list[Event]:
+    """Events for the results of nodes, whose files can be fetched now."""
     shown = report.node_results.get("outputs") or {}
     meta = report.node_results.get("meta") or {}
     return [
@@ -93,7 +93,7 @@ def _shown(run: Run, report: Produced) -> list[Event]:
 
 
 def _enclosed(reports: Sequence[Report]) -> dict[str, tuple[str, bytes]]:
-    """Small outputs come inside the report: one call instead of one for each."""
+    """The outputs enclosed in reports, by digest: small ones save a call each."""
     left = [report for report in reports if isinstance(report, Produced | Ended)]
     files = [file for report in left for file in (*report.outputs, *report.previews)]
     return {file.digest: (file.name, file.data) for file in files if file.data is not None}
@@ -123,7 +123,7 @@ def _apply(
                 if produced := transitions.produced(conn, run, result, taken=last, report_seq=report.seq, now=now):
                     run, last, taken[report.seq] = produced.run, report.seq, produced
             case Ended() | Released() if report.seq > last:
-                if over := _over(conn, run, report, now):
+                if over := _end(conn, run, report, now):
                     taken[report.seq] = over
                 return run, taken  # the lease is over
             case _:
@@ -132,7 +132,7 @@ def _apply(
 
 
 def _begun(conn: Connection, lease: str, first: Numbered, now: int) -> tuple[Run, int, dict[int, Change]]:
-    """The run under a lease, begun when the first report says so, with the number of the last report taken."""
+    """(run under a lease, number of its last report, changes). Starts the run if the first report says so."""
     if isinstance(first, Started) and (begun := transitions.started(conn, lease, first.seq, now)):
         return begun.run, first.seq, {first.seq: begun}
     found = queue.leased(conn, lease)
@@ -141,7 +141,7 @@ def _begun(conn: Connection, lease: str, first: Numbered, now: int) -> tuple[Run
     return *found, {}
 
 
-def _over(conn: Connection, run: Run, report: Ended | Released, now: int) -> RunEnded | RunRequeued | None:
+def _end(conn: Connection, run: Run, report: Ended | Released, now: int) -> RunEnded | RunRequeued | None:
     match report:
         case Released():
             return transitions.given_back(conn, run, now)
@@ -151,8 +151,8 @@ def _over(conn: Connection, run: Run, report: Ended | Released, now: int) -> Run
 
 def _result(conn: Connection, report: Produced | Ended) -> AttemptResult:
     result = AttemptResult(
-        outputs=_kept(conn, report.outputs),
-        previews=_kept(conn, report.previews),
+        outputs=_with_ids(conn, report.outputs),
+        previews=_with_ids(conn, report.previews),
         node_results=msgspec.json.encode(report.node_results).decode() if report.node_results else None,
     )
     if isinstance(report, Produced):
@@ -165,8 +165,8 @@ def _result(conn: Connection, report: Produced | Ended) -> AttemptResult:
     )
 
 
-def _kept(conn: Connection, reported: Sequence[OutputFile]) -> list[Output]:
-    """Files as the row keeps them, each with an id. Raises InvalidRequest when one was not uploaded."""
+def _with_ids(conn: Connection, reported: Sequence[OutputFile]) -> list[Output]:
+    """Outputs with ids. Raises InvalidRequest for one that was not uploaded."""
     for file in reported:
         if file.data is None and not files.has_blob(conn, file.digest):
             raise InvalidRequest(f"The output '{file.name}' was reported but never uploaded.")
@@ -177,11 +177,11 @@ def _kept(conn: Connection, reported: Sequence[OutputFile]) -> list[Output]:
 
 
 def _live(run_id: str, account_id: str, reports: Sequence[Report]) -> list[Event]:
-    told = (_told(report) for report in reports)
-    return [Event(run_id, account_id, each) for each in told if each is not None]
+    payloads = (_payload_of(report) for report in reports)
+    return [Event(run_id, account_id, each) for each in payloads if each is not None]
 
 
-def _told(report: Report) -> Payload | None:
+def _payload_of(report: Report) -> Payload | None:
     match report:
         case Downloading(path, done, total):
             return Download(path, done, total)

@@ -1,7 +1,7 @@
-"""The one place where a run's state changes: each change writes its event, its webhook and its usage with it.
+"""Transitions of runs: the only code that changes a run's state, with its event, webhook and usage.
 
-Every function runs inside a write transaction and returns what to publish once it is committed: None where the run had
-moved on, and nothing was changed.
+Every function runs in a write transaction and returns the change to publish once it is committed; None if the run has
+changed since it was read.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _WEBHOOK_OF = {
 
 @dataclass(frozen=True)
 class AttemptResult:
-    """The result of an attempt. Outputs and previews are in the form that the run's row keeps."""
+    """The results of an attempt, in the form of the run's row."""
 
     outputs: Sequence[Output] = ()
     previews: Sequence[Output] = ()
@@ -60,7 +60,7 @@ NOTHING = AttemptResult()
 
 
 def queued(conn: Connection, new: runs.NewRun) -> RunQueued:
-    """Intake wrote the row; this tells of it."""
+    """The change of a new row, with its first event."""
     event = _status(new.id, new.account_id, 1, State.QUEUED, None)
     return RunQueued(new.pool, _stored(conn, [event], new.created_at))
 
@@ -71,13 +71,13 @@ def assigned(conn: Connection, run: Run, now: int) -> RunAssigned:
 
 
 def staged(conn: Connection, lease: str, now: int) -> RunWatched | None:
-    """The files of an assigned run are at its worker, where it waits for its turn."""
+    """An assigned run's files are at its worker, and it waits for the GPU."""
     held = queue.staged(conn, lease, now)
     return None if held is None else RunWatched([Event(*held, Staged())])
 
 
 def started(conn: Connection, lease: str, report_seq: int, now: int) -> RunStarted | None:
-    """assigned -> running."""
+    """assigned → running."""
     run = queue.start(conn, lease, report_seq, now)
     if run is None:
         return None
@@ -90,28 +90,28 @@ def started(conn: Connection, lease: str, report_seq: int, now: int) -> RunStart
 def produced(
     conn: Connection, run: Run, result: AttemptResult, *, taken: int, report_seq: int, now: int
 ) -> RunProduced | None:
-    """Results of a run that goes on: its caller has them from now on."""
+    """Stores results of a run that goes on. Its caller can fetch them at once."""
     fresh = queue.produce(
         conn,
         run.lease or "",
         taken=taken,
         seq=report_seq,
-        outputs=_with(run.outputs, result.outputs),
+        outputs=_by_name(run.outputs, result.outputs),
         node_results=_merged(run.node_results, result.node_results),
-        previews=_with(run.previews, result.previews),
+        previews=_by_name(run.previews, result.previews),
         events=len(result.outputs),
         now=now,
     )
     if fresh is None:
         return None
-    _keep_files(conn, run, result, now)
+    _register_files(conn, run, result, now)
     return RunProduced(fresh, _stored(conn, _of_outputs(run, result, fresh.event_seq), now))
 
 
 def ended(
     conn: Connection, run: Run, reason: EndReason, now: int, *, result: AttemptResult = NOTHING
 ) -> RunEnded | RunRequeued | None:
-    """An attempt is over: the run ends, or goes back to the queue."""
+    """Ends an attempt: the run ends, or is requeued."""
     state = next_state(reason, run.attempt, run.max_attempts, cancel_requested=run.cancel_requested_at is not None)
     if state is State.QUEUED:
         return requeued(conn, run, reason, now, log=result.log)
@@ -119,16 +119,16 @@ def ended(
         return requeued(conn, run, reason, now, log=result.log, pool=run.fallback_pool)
     if state is State.CANCELLED:
         reason = EndReason.CANCELLED
-    failure = None if state is State.SUCCEEDED else _explained(result.failure, reason)
+    failure = None if state is State.SUCCEEDED else _with_hint(result.failure, reason)
     last_seq = queue.finish(
         conn,
         run,
         state=state,
         reason=reason,
         failure=failure,
-        outputs=_with(run.outputs, result.outputs) if result.outputs else None,
+        outputs=_by_name(run.outputs, result.outputs) if result.outputs else None,
         node_results=result.node_results,
-        previews=_with(run.previews, result.previews) if result.previews else None,
+        previews=_by_name(run.previews, result.previews) if result.previews else None,
         run_time_ms=result.run_time_ms,
         log=result.log,
         events=len(result.outputs) + 1,
@@ -136,22 +136,22 @@ def ended(
     )
     if last_seq is None:
         return None
-    _keep_files(conn, run, result, now)
-    _book(conn, run, reason, result.run_time_ms, now)
+    _register_files(conn, run, result, now)
+    _charge(conn, run, reason, result.run_time_ms, now)
     status = _status(run.id, run.account_id, last_seq, state, reason, failure=failure)
     events = _stored(conn, [*_of_outputs(run, result, last_seq - 1), status], now)
     _announce(conn, run, _WEBHOOK_OF[state], now)
-    over = _over(run, result, now, state=state, end_reason=reason, failure=failure, event_seq=last_seq)
+    over = _ended(run, result, now, state=state, end_reason=reason, failure=failure, event_seq=last_seq)
     return RunEnded(over, events)
 
 
-def _over(run: Run, result: AttemptResult, now: int, **how: Any) -> Run:
-    """The run as its end leaves it."""
+def _ended(run: Run, result: AttemptResult, now: int, **how: Any) -> Run:
+    """The run after its end."""
     return dataclasses.replace(
         run,
-        outputs=_with(run.outputs, result.outputs),
+        outputs=_by_name(run.outputs, result.outputs),
         node_results=result.node_results or run.node_results,
-        previews=_with(run.previews, result.previews),
+        previews=_by_name(run.previews, result.previews),
         run_time_ms=result.run_time_ms,
         lease=None,
         finished_at=now,
@@ -163,8 +163,10 @@ def _over(run: Run, result: AttemptResult, now: int, **how: Any) -> Run:
 def requeued(
     conn: Connection, run: Run, reason: EndReason, now: int, *, log: str | None = None, pool: str | None = None
 ) -> RunRequeued | None:
-    """Back to the queue for another attempt; a run that failed for a reason of its worker avoids that worker, and one
-    that did not fit goes to a larger pool."""
+    """Requeues a run for another attempt.
+
+    A run that failed for a reason of its worker avoids that worker; one that did not fit moves to a larger pool.
+    """
     avoid = (
         run.worker_id if reason in (EndReason.GPU_FAULT, EndReason.COMFYUI_CRASHED, EndReason.STORAGE_FULL) else None
     )
@@ -173,23 +175,23 @@ def requeued(
         return None
     runs.forget_results(conn, run)
     event = _status(run.id, run.account_id, seq, State.QUEUED, reason, attempt=run.attempt)
-    waiting = _waiting(run, seq, now, outputs=[], node_results=None, previews=[])
+    waiting = _requeued(run, seq, now, outputs=[], node_results=None, previews=[])
     if pool is not None:
         waiting = dataclasses.replace(waiting, pool=pool, fallback_pool=None)
     return RunRequeued(waiting, _stored(conn, [event], now))
 
 
 def given_back(conn: Connection, run: Run, now: int) -> RunRequeued | None:
-    """Back to the queue as if it had not been handed out."""
+    """Requeues a run as if it had not been assigned."""
     seq = queue.give_back(conn, run, now)
     if seq is None:
         return None
     event = _status(run.id, run.account_id, seq, State.QUEUED, None)
-    return RunRequeued(_waiting(run, seq, now, attempt=run.attempt - 1), _stored(conn, [event], now))
+    return RunRequeued(_requeued(run, seq, now, attempt=run.attempt - 1), _stored(conn, [event], now))
 
 
-def _waiting(run: Run, seq: int, now: int, **how: Any) -> Run:
-    """The run as it is in the queue again."""
+def _requeued(run: Run, seq: int, now: int, **how: Any) -> Run:
+    """The run after it was requeued."""
     return dataclasses.replace(
         run, state=State.QUEUED, lease=None, worker_id=None, event_seq=seq, updated_at=now, **how
     )
@@ -205,13 +207,13 @@ def _of_outputs(run: Run, result: AttemptResult, last_seq: int) -> list[Event]:
     return [Event(run.id, run.account_id, output, seq) for seq, output in enumerate(result.outputs, first_seq)]
 
 
-def _with(known: Sequence[Output], more: Sequence[Output]) -> list[Output]:
-    """Outputs by name: a file that was written again takes the place of what it was."""
+def _by_name(known: Sequence[Output], more: Sequence[Output]) -> list[Output]:
+    """Outputs by name: a new file replaces the one of the same name."""
     return list({output.name: output for output in (*known, *more)}.values())
 
 
 def _merged(known: str | None, more: str | None) -> str | None:
-    """What nodes show, with what others do."""
+    """Node results, with those of further nodes."""
     if known is None or more is None:
         return known or more
     before, after = msgspec.json.decode(known), msgspec.json.decode(more)
@@ -223,8 +225,8 @@ def _stored(conn: Connection, events: list[Event], now: int) -> list[Event]:
     return events
 
 
-def _keep_files(conn: Connection, run: Run, result: AttemptResult, now: int) -> None:
-    """The run's outputs become files of its account, usable by id; its previews are only kept from the sweep."""
+def _register_files(conn: Connection, run: Run, result: AttemptResult, now: int) -> None:
+    """Registers the run's outputs as files of its account, and its previews as used blobs."""
     written_again = {output.name for output in result.outputs}
     files.forget(conn, [output.id for output in run.outputs if output.name in written_again])
     held = {source.get("blob") for source in run.files.values()}
@@ -252,19 +254,19 @@ def _keep_files(conn: Connection, run: Run, result: AttemptResult, now: int) -> 
 
 
 def _announce(conn: Connection, run: Run, event: str, now: int) -> None:
-    """Queues a webhook with the run as this change has made it."""
+    """Queues a webhook for the run after this change."""
     if run.webhook is not None and (fresh := runs.get_any(conn, run.id)) is not None:
         webhooks.add(conn, fresh, event, now)
 
 
-def _explained(failure: Failure | None, reason: EndReason) -> Failure:
+def _with_hint(failure: Failure | None, reason: EndReason) -> Failure:
     messages = {EndReason.CANCELLED: "The run was cancelled.", EndReason.WORKER_LOST: "The worker was lost."}
     failure = failure or Failure(messages.get(reason, f"The run ended: {reason}."))
     return failure if failure.hint else msgspec.structs.replace(failure, hint=ENDINGS[reason].hint)
 
 
-def _book(conn: Connection, run: Run, reason: EndReason, run_time_ms: int | None, now: int) -> None:
-    """GPU time is charged for what the caller's graph did, not for what broke on our side."""
+def _charge(conn: Connection, run: Run, reason: EndReason, run_time_ms: int | None, now: int) -> None:
+    """Charges GPU time if the attempt succeeded or failed because of the caller's graph."""
     ending = ENDINGS[reason]
     if not run_time_ms or not (ending.state is State.SUCCEEDED or ending.callers_fault):
         return

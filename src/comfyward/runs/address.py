@@ -1,6 +1,6 @@
-"""Web addresses as people write them: escaped as browsers do, and without the user and password that some carry.
+"""Web addresses in the forms that people write: escaped like in browsers, and without user and password.
 
-(Source: the WHATWG URL standard, for addresses of http and https. What is escaped already stays as it is.)
+(Source: the WHATWG URL standard, for http and https. Escapes are kept.)
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _NOT_IN_QUERIES = re.compile(r"[\x00-\x20\"'<>\x7f-\U0010ffff]")
 
 @dataclass(frozen=True)
 class Address:
-    """What to ask for, and the Authorization that the address held as `user:password@`."""
+    """A URL to request, with the Authorization that it held as `user:password@`."""
 
     url: str
     authorization: str | None = None
 
 
 def parse_address(text: str) -> Address:
-    """The address that a text means. Raises ValueError for what is none of http or https."""
+    """The address in a string. Raises ValueError for anything but http and https."""
     match = _PARTS.fullmatch(_tidied(text))
     if match is None:
         raise ValueError("it is not an http:// or https:// URL")
@@ -45,7 +45,7 @@ def parse_address(text: str) -> Address:
 
 
 def redirected(url: str, location: str) -> Address:
-    """Where a Location header leads, given as http.client gives headers: one character for each byte of it.
+    """The address of a Location header. `location` has one character per byte, as in http.client.
 
     Raises ValueError.
     """
@@ -58,20 +58,20 @@ def redirected(url: str, location: str) -> Address:
 
 
 def origin_of(url: str) -> str:
-    """The scheme, host and port behind a URL: the same for every way to write them. Raises ValueError."""
+    """The scheme, host and port of a URL, equal for all its spellings. Raises ValueError."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname}:{parts.port or OWN_PORTS.get(parts.scheme)}"
 
 
 def without_login(url: str) -> str:
-    """An address as it may be shown: as it was written, where it holds no login."""
+    """An address without its login, else unchanged, so that it can be shown."""
     read = _tidied(url)
     shown = _LOGIN.sub(r"\1", read)
     return url if shown == read else shown
 
 
 def _tidied(text: str) -> str:
-    """Without the space and line breaks that come with copied text; backslashes separate as slashes do."""
+    """Removes the whitespace of copied text. Backslashes become slashes."""
     head, mark, query = re.sub(r"[\t\r\n]", "", text.lstrip(_BEFORE).rstrip(_AROUND)).partition("?")
     return head.replace("\\", "/") + mark + query
 
@@ -93,7 +93,7 @@ def _host(text: str) -> str:
 
 
 def _of_letters(host: str) -> str:
-    """The name of a host in letters of any script, as name servers know it."""
+    """The ASCII form of a host name in any script."""
     try:
         mapped = idna.uts46_remap(host, std3_rules=False, transitional=False)
     except idna.IDNAError as error:
@@ -110,7 +110,7 @@ def _authorization(login: str) -> str | None:
 
 
 def password_of(authorization: str) -> str:
-    """The password inside an Authorization of the basic kind; empty when there is none."""
+    """The password in a basic Authorization; empty if there is none."""
     scheme, _, coded = authorization.partition(" ")
     if scheme.lower() != "basic":
         return ""

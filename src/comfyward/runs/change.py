@@ -1,6 +1,6 @@
-"""What a committed transaction did to a run: a closed union, with a member for each arrow between a run's states.
+"""Changes that committed transactions made to runs: a closed union, with a member for each transition.
 
-`events` is what its followers are told. A `run` is as the change left it.
+`events` are sent to followers. `run` is the run after the change.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from comfyward.runs.run import Run
 
 @dataclass(frozen=True)
 class RunQueued:
-    """A new run waits in its pool's queue."""
+    """A new run is in its pool's queue."""
 
     pool: str
     events: Sequence[Event]
@@ -38,7 +38,7 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class RunProduced:
-    """A run has left files, and goes on."""
+    """A run has outputs, and goes on."""
 
     run: Run
     events: Sequence[Event]
@@ -46,7 +46,7 @@ class RunProduced:
 
 @dataclass(frozen=True)
 class RunRequeued:
-    """assigned | running → queued: for another attempt, or because its worker had not begun it."""
+    """assigned | running → queued: for another attempt, or because its worker had not started it."""
 
     run: Run
     events: Sequence[Event]
@@ -62,7 +62,7 @@ class RunEnded:
 
 @dataclass(frozen=True)
 class RunMoved:
-    """A run that waits may go to workers of this pool now."""
+    """A queued run moved to this pool."""
 
     pool: str
     events: Sequence[Event] = ()
@@ -70,7 +70,7 @@ class RunMoved:
 
 @dataclass(frozen=True)
 class RunCancelling:
-    """A cancel is on its way to the worker that has the run."""
+    """A cancel is on its way to the run's worker."""
 
     run: Run
     events: Sequence[Event]
@@ -78,7 +78,7 @@ class RunCancelling:
 
 @dataclass(frozen=True)
 class RunWatched:
-    """For followers alone: progress, previews, files that have come."""
+    """For followers only: progress, previews, downloads."""
 
     events: Sequence[Event]
 

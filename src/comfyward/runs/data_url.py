@@ -1,4 +1,4 @@
-"""`data:` URLs, read as browsers read them: base64 with line breaks, without padding, in letters for URLs too.
+"""`data:` URLs, parsed like in browsers: base64 with line breaks, without padding, and in the URL-safe alphabet.
 
 (Source: the Fetch standard's data: URL processor, and the Infra standard's forgiving base64.)
 """
@@ -22,7 +22,7 @@ def is_data_url(text: str) -> bool:
 
 
 def parse_data_url(url: str) -> tuple[str, bytes]:
-    """(media type, bytes). Raises ValueError saying what is wrong with it."""
+    """(media type, bytes). Raises ValueError with the reason."""
     header, comma, payload = _SCHEME.sub("", url, count=1).partition(",")
     if not comma:
         raise ValueError("has no comma")

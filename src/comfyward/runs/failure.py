@@ -9,10 +9,10 @@ from msgspec import UNSET, UnsetType
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """What went wrong, and what to do about it.
+    """The error message of a run, and a hint.
 
-    The rest is what the worker reported. It is UNSET, which is false and not in the JSON, where no worker reported it:
-    the run was cancelled, expired, ran out of credit or lost its worker.
+    The other fields are reported by the worker. They are UNSET, which is false and left out of the JSON, if no worker
+    reported the failure: the run was cancelled, expired, ran out of credit or lost its worker.
     """
 
     message: str
@@ -28,5 +28,5 @@ class Failure(msgspec.Struct, frozen=True):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is known beside the message: node errors, the file or the input that it is about."""
+        """Details beside the message: node errors, or the file or input that the failure is about."""
         return self.details or {}

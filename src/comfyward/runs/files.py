@@ -1,4 +1,4 @@
-"""The files that a run brings: where they go below ComfyUI's folders, and where they come from."""
+"""The files that a run brings: their paths below ComfyUI's folders, and their sources."""
 
 from __future__ import annotations
 
@@ -46,25 +46,25 @@ _HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 
 
 def content_type_of(path: str) -> str:
-    """The media type that a file's name speaks of."""
+    """The media type that a file's name implies."""
     suffix = posixpath.splitext(path)[1]  # alone: the standard library would read some names as URLs
     return _TYPES.guess_type(f"file{suffix}")[0] or "application/octet-stream"
 
 
 def media_type_of(text: str) -> str:
-    """A media type that somebody gave, if it can stand in a header."""
+    """A given media type if it is valid in a header, else `application/octet-stream`."""
     is_plain = "/" in text and text.isascii() and text.isprintable() and len(text) <= MAX_MEDIA_TYPE
     return text if is_plain else "application/octet-stream"
 
 
 def disposition_of(content_type: str, path: str) -> str:
-    """The Content-Disposition of a file: shown where nothing in it can run, else saved under its own name."""
+    """The Content-Disposition of a file: inline if nothing in it can run, else an attachment."""
     kind = "inline" if _SHOWN.match(content_type) else "attachment"
     return disposition(kind, path.rpartition("/")[2])
 
 
 def disposition(kind: str, name: str) -> str:
-    """A Content-Disposition: a name that old clients can read, and the name as it is (RFC 6266, RFC 8187)."""
+    """A Content-Disposition with the name in ASCII for old clients, and the exact name (RFC 6266, RFC 8187)."""
     plain = re.sub(r"[^A-Za-z0-9._ ()-]", "_", name)
     exact = quote(name, safe="!#$&+-.^_`|~")
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{exact}"
@@ -72,7 +72,7 @@ def disposition(kind: str, name: str) -> str:
 
 @dataclass(frozen=True)
 class Url:
-    """A file to fetch. `digest` is a blake3 or sha256 to check; headers go to the URL's own host only."""
+    """A file to fetch. `digest` is a blake3 or sha256 to check; headers are sent to the URL's own host only."""
 
     url: str
     digest: str | None = None
@@ -81,7 +81,7 @@ class Url:
 
 @dataclass(frozen=True)
 class Stored:
-    """A blob that the server already has, by its blake3 digest."""
+    """A blob in the object store, by its blake3 digest."""
 
     digest: str
     size: int
@@ -89,7 +89,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Inline:
-    """Bytes that came with the request as a `data:` URL."""
+    """Bytes that were sent with the request as a `data:` URL."""
 
     data: bytes
     content_type: str
@@ -99,13 +99,13 @@ Source = Url | Stored | Inline
 
 
 def key_of(source: Url) -> str:
-    """A name for what a URL has for whoever sends these headers: caches and mirrors know it by that."""
+    """A key for the contents of a URL with these headers, used by caches and mirrors."""
     text = json.dumps([source.url, sorted(source.headers)])
     return blake3.blake3(text.encode()).hexdigest()[:40]
 
 
 def parse_path(text: object) -> str:
-    """The canonical destination, `/input/…` or `/models/…`, or InvalidPath saying what is wrong with it."""
+    """The canonical path, `/input/…` or `/models/…`. Raises InvalidPath with the reason."""
     if not isinstance(text, str) or not text:
         raise InvalidPath("A path in 'files' is empty.")
     path = text.removeprefix("/")
@@ -121,9 +121,9 @@ def parse_path(text: object) -> str:
 
 
 def check_segments(text: str) -> None:
-    """Raises InvalidPath unless a relative path stays where it is put, and can be the name of a file.
+    """Raises InvalidPath unless a relative path stays below its folder and is a valid file name.
 
-    That is all: whatever else a file system takes, ComfyUI takes too.
+    Nothing else is refused: ComfyUI accepts every name that a file system does.
     """
     hint = "Use a relative path of plain names, such as folder/name.png."
     if len(text) > MAX_PATH_LENGTH:
@@ -139,7 +139,7 @@ def check_segments(text: str) -> None:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a text can be written down: JSON may hold halves of characters."""
+    """True if a string can be encoded: JSON may hold lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -148,7 +148,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def parse_source(path: str, value: object) -> Source:
-    """Where a file comes from: a URL string, or {url, digest, headers}."""
+    """The source of a file: a URL string, or {url, digest, headers}."""
     if isinstance(value, str):
         return _parse_inline(path, value) if is_data_url(value) else _parse_url(path, value)
     if not isinstance(value, dict):
@@ -168,7 +168,7 @@ def parse_source(path: str, value: object) -> Source:
 
 
 def parse_files(value: object) -> dict[str, Source]:
-    """The whole `files` map of a request."""
+    """The sources in the `files` of a request, by path."""
     if value is None or value == []:  # an empty object as PHP writes it
         return {}
     if not isinstance(value, dict):
@@ -186,7 +186,7 @@ def parse_files(value: object) -> dict[str, Source]:
 
 
 def parse_import(path: object, value: object) -> tuple[str, Url]:
-    """One file to fetch and keep, in the form of an entry of `files`. Raises InvalidUrl for what is no URL."""
+    """The source of an import, in the form of an entry of `files`. Raises InvalidUrl."""
     [(parsed, source)] = parse_files({path: value}).items()
     if not isinstance(source, Url):
         raise InvalidUrl("Only an http:// or https:// URL can be fetched.")
@@ -194,7 +194,7 @@ def parse_import(path: object, value: object) -> tuple[str, Url]:
 
 
 def source_to_row(source: Url | Stored) -> dict[str, Any]:
-    """The JSON form that the run's row keeps."""
+    """The JSON form of a source in the run's row."""
     match source:
         case Url(url, digest, headers):
             row: dict[str, Any] = {"url": url}
@@ -223,7 +223,7 @@ def _refuse_nesting(files: dict[str, Source]) -> None:
 
 
 def _parse_url(path: str, url: str) -> Url:
-    """A URL, or a path of this server's own (`/api/…`), which whoever answers the request makes a stored file of."""
+    """A URL, or a path of this server (`/api/…`) that the endpoint resolves to a stored file."""
     if len(url) > MAX_URL_LENGTH:
         raise InvalidUrl(f"The URL of '{path}' is longer than {MAX_URL_LENGTH} characters.", path=path)
     if url.startswith("/") and not url.startswith("//"):

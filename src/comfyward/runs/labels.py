@@ -1,4 +1,4 @@
-"""Labels of a run: what its caller wants to find it by (`metadata` in Comfy API v2; source: the README of its SDK)."""
+"""Labels of a run, by which its caller finds it (`metadata` in Comfy API v2; source: the README of its SDK)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a program logged for a terminal, as plain text."""
+"""Log text that was written for a terminal, as plain text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def plain(text: str) -> str:
-    """Without colours and other orders to a terminal; of a line that was written over, what stood there at last."""
+    """The text without colours and control sequences. Of an overwritten line, only the last state is kept."""
     lines = _ESCAPES.sub("", text).split("\n")
     return "\n".join(_CONTROLS.sub("", _at_last(line)) for line in lines)
 
@@ -22,7 +22,7 @@ def _at_last(line: str) -> str:
 
 
 def _erased(line: str) -> str:
-    """A backspace takes the letter before it."""
+    """Applies backspaces: each removes the character before it."""
     left: list[str] = []
     for letter in line:
         if letter != "\b":

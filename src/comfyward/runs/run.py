@@ -1,4 +1,4 @@
-"""What a run is: its states, how it may move between them, and what each way of ending means."""
+"""Runs: their states, the transitions between states, and the meaning of end reasons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from comfyward.runs.output import Output
 
 
 class State(StrEnum):
-    """Where a run is. Each comment says who moves a run in."""
+    """The state of a run. Each comment names the part that moves a run into it."""
 
     QUEUED = "queued"  # intake puts it here; recorder and maintenance put it back for another attempt
     ASSIGNED = "assigned"  # leases hands it to a worker, which fetches its files
@@ -42,7 +42,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 
 
 class EndReason(StrEnum):
-    """Why an attempt ended. The state, the retry decision and the public status follow from it."""
+    """The reason an attempt ended. The state, the retry decision and the public status follow from it."""
 
     COMPLETED = "completed"
     CANCELLED = "cancelled"
@@ -65,7 +65,7 @@ class EndReason(StrEnum):
 
 @dataclass(frozen=True)
 class Ending:
-    """What an end reason means."""
+    """The meaning of an end reason."""
 
     state: State
     retryable: bool
@@ -112,9 +112,9 @@ ENDINGS: dict[EndReason, Ending] = {
 
 
 def next_state(reason: EndReason, attempt: int, max_attempts: int, *, cancel_requested: bool) -> State:
-    """Where a run goes when an attempt ends: back to the queue while the reason is worth another try, else its end.
+    """The state after an attempt: queued if the reason is worth another attempt, else a final state.
 
-    A cancelled run is never tried again: whatever ended the attempt, the caller no longer wants it.
+    A run whose cancel was requested is never tried again.
     """
     ending = ENDINGS[reason]
     if reason is EndReason.COMPLETED:
@@ -127,12 +127,12 @@ def next_state(reason: EndReason, attempt: int, max_attempts: int, *, cancel_req
 
 
 def max_attempts_for(reason: EndReason, max_attempts: int) -> int:
-    """An out-of-memory run is tried once more on a freed GPU, never for ever."""
+    """The maximum number of attempts: two for a run that is out of memory, so that it can use a freed GPU."""
     return min(2, max_attempts) if reason is EndReason.OOM else max_attempts
 
 
 class PublicStatus(StrEnum):
-    """The `status` of ComfyICU's API (source: its examples and the values its production users handle)."""
+    """The `status` of ComfyICU's API (source: its examples and the values that its production users handle)."""
 
     QUEUED = "QUEUED"
     INIT = "INIT"
@@ -153,7 +153,7 @@ _PUBLIC = {
 
 
 def public_status(state: State, reason: EndReason | None) -> PublicStatus:
-    """Existing clients stop only on COMPLETED or ERROR, so a cancelled run is an ERROR with its `end_reason` beside."""
+    """The status of a state. Clients stop only on COMPLETED or ERROR, so a cancelled run is an ERROR."""
     if reason is EndReason.INSUFFICIENT_CREDIT:
         return PublicStatus.INSUFFICIENT_CREDIT
     return _PUBLIC[state]
@@ -170,7 +170,7 @@ DEFAULT_ENVIRONMENT = "default"
 
 
 class Api(StrEnum):
-    """The API through which a run came in."""
+    """The API through which a run was submitted."""
 
     ICU = "icu"  # /api/v1, ComfyICU's
     JOBS = "jobs"  # /api/v2, Comfy API v2
@@ -179,11 +179,11 @@ class Api(StrEnum):
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the rows hold it. Times are milliseconds since the epoch (UTC); JSON texts are kept as they came.
+    """A run, as its row. Times are milliseconds since the epoch (UTC); JSON strings are stored as they were sent.
 
-    `prompt_id` is its name in Comfy API v2 and in ComfyUI's own API, unique in the account. `turn` is its place in the
-    fair order of the queue. `node_results` is what ComfyUI's history has of each node, `previews` the temporary files
-    among it, which are kept for a short time and are no outputs.
+    `prompt_id` is its id in Comfy API v2 and in ComfyUI's API, unique in the account. `turn` is its place in the fair
+    order of the queue. `node_results` are the results of nodes in ComfyUI's history; `previews` are the temporary files
+    among them, which are stored for a short time and are no outputs.
     """
 
     id: str
@@ -239,6 +239,6 @@ class Run:
         return public_status(self.state, self.end_reason)
 
     def file(self, kind: str, name: str) -> Output | None:
-        """An output, or with another kind than "output" a temporary file, by its name in the run."""
+        """An output by its name in the run; a temporary file if `kind` is not "output"."""
         files = self.outputs if kind == "output" else self.previews
         return next((each for each in files if each.name == name), None)

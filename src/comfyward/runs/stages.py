@@ -1,4 +1,4 @@
-"""The stages of a run's way, for its page, for measures and for traces."""
+"""The stages of a run, with their times: for its page, metrics and traces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from comfyward.runs.run import Run
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a run's way, in ms since the epoch."""
+    """One stage of a run. Times are ms since the epoch."""
 
     name: str
     begin: int
@@ -17,10 +17,10 @@ class Stage:
 
 
 def stages_of(run: Run, now: int | None = None) -> list[Stage]:
-    """queue → stage → line → execute → collect, as far as the run came; up to `now` where it is still on its way.
+    """The stages queue, stage, line, execute and collect that a run has reached; an unfinished one, until `now`.
 
-    A run is in line while its files are at the worker and another run has the GPU. One that ended in the queue has only
-    waited: times of an attempt before that are no longer its own.
+    A run is in line while its files are at the worker and another run has the GPU. A run that ended in the queue has no
+    stage but the queue: the times of an earlier attempt are not its own.
     """
     end = run.finished_at or now or run.updated_at
     if run.worker_id is None:

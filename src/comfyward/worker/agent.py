@@ -1,7 +1,7 @@
-"""The life of a worker: it asks for work, takes runs through stage, execute and collect, and says how they went.
+"""The worker's main loop: it asks for work, and stages, executes and collects runs.
 
-Up to three runs are on their way at once, each in its own stage: one being staged, one executing, one being collected.
-A worker trusts its lease only while the server renews it; when it cannot, it stops ComfyUI by itself.
+Up to three runs are in progress, one in each stage. A worker relies on its lease only while the server renews it;
+without renewal it stops ComfyUI by itself.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ class Agent:
     _warm: collections.deque[list[str]] = field(default_factory=lambda: collections.deque(maxlen=REMEMBERED_RUNS))
 
     def drain(self) -> None:
-        """Takes no more runs; `run` returns when those on their way are done."""
+        """Takes no more runs; `run` returns when those in progress are done."""
         self._drain.set()
 
     async def run(self) -> None:
-        """Works until it is drained. Raises SetupFailed when ComfyUI does not start, Unauthenticated for a bad
+        """Works until it is drained. Raises SetupFailed if ComfyUI does not start, Unauthenticated for an invalid
         token."""
         try:
             self.stage.cache.unpin_all(self.info.id)
@@ -117,7 +117,7 @@ class Agent:
         log.info("worker %s serves pool %s", self.info.id, self.info.pool, extra={"action": "worker_ready"})
 
     async def _lease_loop(self) -> None:
-        """One run is staged ahead of the one that executes, never more."""
+        """Asks for runs. One run is staged ahead of the one that executes, never more."""
         draining = asyncio.create_task(self._drain.wait())
         try:
             while not draining.done():
@@ -152,13 +152,13 @@ class Agent:
         self._begin(self._work(job))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Work that a draining worker waits for."""
+        """Starts a task that a draining worker waits for."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _work(self, job: Job) -> None:
-        """One run through the three stages, to a report or to silence when the lease is lost."""
+        """Takes a run through the three stages; reports nothing if the lease is lost."""
         try:
             ended = await self._stages(job)
             if job.lost.is_set():
@@ -180,7 +180,7 @@ class Agent:
         await self._recycle()
 
     async def _stages(self, job: Job) -> Ended | None:
-        """How the run ended; None when a draining worker did not begin it."""
+        """The end of the run; None if a draining worker did not start it."""
         staged_ahead = contextlib.ExitStack()
         staged_ahead.callback(self._staging.release)
         try:
@@ -194,7 +194,7 @@ class Agent:
             staged_ahead.close()
 
     async def _on_gpu(self, job: Job, files: list[StagedFile], staged_ahead: contextlib.ExitStack) -> Ended:
-        """Executes a run that has the GPU, gives the GPU back, and collects what the run left, however it ended."""
+        """Executes a run that has the GPU, releases the GPU, and collects the results, however the run ended."""
         gathering = self.collect.begin(job, self.places)
         try:
             try:
@@ -209,7 +209,7 @@ class Agent:
             gathering.drop()
 
     async def _enter_gpu(self, job: Job) -> bool:
-        """Waits for the GPU; False when the run is halted, or the worker drained, before its turn."""
+        """Waits for the GPU. Returns False if the run is halted, or the worker drained, before its turn."""
         if job.halted:
             return False
         if not self._gpu.locked():
@@ -236,7 +236,7 @@ class Agent:
         return executed
 
     async def _recover(self, reason: EndReason) -> None:
-        """Makes the next run safe from what the last one did to ComfyUI."""
+        """Protects the next run from the effects of the last one on ComfyUI."""
         match reason:
             case EndReason.OOM:
                 with contextlib.suppress(ComfyUIError):
@@ -248,7 +248,7 @@ class Agent:
             self._begin(self._mend())
 
     async def _mend(self) -> None:
-        """Starts ComfyUI anew now, not when the next run has come and would wait for it."""
+        """Restarts ComfyUI now, not when the next run waits for it."""
         async with self._gpu:
             try:
                 await self.comfyui.ensure()
@@ -257,7 +257,7 @@ class Agent:
                 self.drain()
 
     async def _recycle(self) -> None:
-        """ComfyUI's memory leaks with use: above the limit a new process takes its place between two runs."""
+        """Restarts ComfyUI between two runs when its memory is above the limit: it leaks."""
         if time.monotonic() - self._weighed_at < WEIGH_EVERY_S:
             return
         self._weighed_at = time.monotonic()
@@ -303,7 +303,7 @@ class Agent:
                 self._begin(self._send_log())
 
     async def _vitals(self) -> Vitals | None:
-        """How this worker is, every few seconds: counting a cache takes a while."""
+        """The vitals of this worker, every few seconds: measuring a cache takes time."""
         if time.monotonic() - self._vitals_at < VITALS_EVERY_S:
             return None
         self._vitals_at = time.monotonic()
@@ -327,7 +327,7 @@ class Agent:
 
 
 async def _unless(stop: asyncio.Task[Any], wanted: Coroutine[Any, Any, T], *more: asyncio.Task[Any]) -> T | None:
-    """The result of `wanted`, or None when one of the others completes first; `wanted` is then undone."""
+    """The result of `wanted`, or None if one of the others completes first; `wanted` is then undone."""
     task = asyncio.create_task(wanted)
     await asyncio.wait({task, stop, *more}, return_when=asyncio.FIRST_COMPLETED)
     if task.done():

@@ -1,7 +1,7 @@
-"""The third stage: what a run left is hashed and uploaded while the GPU works on the next one.
+"""The third stage: the results of a run are hashed and uploaded while the GPU works on the next one.
 
-It begins while the run is still on its way: what nodes that have finished left is uploaded while others go on. A run
-that fails keeps what is whole of it.
+It starts during the run: results of finished nodes are uploaded while others go on. A run that fails keeps its complete
+files.
 """
 
 from __future__ import annotations
@@ -41,19 +41,18 @@ LATER_S = 0.05  # a run that is over within it is reported in one piece
 
 
 class Collect:
-    """`base` is ComfyUI's folder, `kept` where the files of runs lie that are being collected."""
+    """`base` is ComfyUI's folder, `kept` the folder for files of runs that are collected."""
 
     def __init__(self, link: ServerLink, base: Path, kept: Path) -> None:
         self._link, self._base, self._kept = link, base, kept
 
     def begin(self, job: Job, places: Places) -> Gathering:
-        """Gathers what a run leaves from now on, until `finish`."""
+        """Gathers the results of a run from now on, until `finish`."""
         return Gathering(self._link, job, self._base, self._kept / job.lease, places)
 
 
 class Gathering:
-    """The results of one run. `progress` is how far the run is, and so which of them are whole. Of its graph,
-    `nodes`, only the ids are read."""
+    """The results of one run. `progress` says which are complete. Of the graph's `nodes` only the ids are read."""
 
     def __init__(self, link: ServerLink, job: Job, base: Path, left: Path, places: Places) -> None:
         self._link, self._job, self._base, self.left, self._places = link, job, base, left, places
@@ -67,12 +66,14 @@ class Gathering:
         self._keeping_up = asyncio.create_task(self._keep_up(), name="keep-up")
 
     def more(self) -> None:
-        """A node has finished."""
+        """Reports that a node has finished."""
         self._more.set()
 
     async def picture(self, node: str, content_type: str, data: bytes) -> None:
-        """A result that came as a message. Clients of ComfyUI take it for that of the node that they heard of last, so
-        what happens after it is reported after it."""
+        """Reports a result that was sent as a message.
+
+        Clients of ComfyUI assign it to the last node that they know of, so later events are reported after it.
+        """
         number = next(self._numbers)
         suffix = "_.png" if content_type == "image/png" else "_.jpg"
         name = self._names.name("websocket", node, f"{number:05}", suffix=suffix, of=number)
@@ -85,17 +86,17 @@ class Gathering:
         self._job.reporter.produced(make)
 
     async def finish(self, executed: Executed) -> Ended:
-        """Uploads the rest of what a run left that has succeeded. Raises StaleLease."""
+        """Uploads the remaining results of a run that succeeded. Raises StaleLease."""
         self.progress.recall(executed.history.outputs, executed.history.meta)
         ended = Ended(0, EndReason.COMPLETED, run_time_ms=executed.run_time_ms, log=executed.log)
         return await self._with_rest(ended, is_all_whole=True)
 
     async def salvage(self, ended: Ended) -> Ended:
-        """Uploads what is whole of what a run left that did not succeed. Raises StaleLease."""
+        """Uploads the complete results of a run that did not succeed. Raises StaleLease."""
         return await self._with_rest(ended, is_all_whole=False)
 
     def drop(self) -> None:
-        """Gathers nothing more."""
+        """Stops gathering."""
         self._keeping_up.cancel()
 
     async def _with_rest(self, ended: Ended, *, is_all_whole: bool) -> Ended:
@@ -120,7 +121,7 @@ class Gathering:
         return ended
 
     def _rest_of_previews(self) -> Iterator[tuple[_Result, Path]]:
-        """The temporary files that nodes show, where somebody may want to see them."""
+        """The temporary files of nodes, if the assignment asks for them."""
         nodes = files_of(self.progress.node_results, "temp") if self._job.assignment.previews else {}
         for file in found_in(self.left / "temp") if nodes else ():
             is_new = file.name in nodes and self._is_new("temp", file.name, file.stamp)
@@ -128,7 +129,7 @@ class Gathering:
                 yield _Result(file.name, nodes[file.name]), path
 
     def _taken(self, kind: str, file: ResultFile) -> Path | None:
-        """The file where no node reaches it: one that still runs may have a folder open that was moved away."""
+        """A file moved to a folder that no node has open."""
         path = self._spool()
         return path if take(file, self.left / kind, path) else None
 
@@ -145,7 +146,7 @@ class Gathering:
                     return
 
     async def _report_whole(self) -> None:
-        """Reports what is whole by now and was not reported yet."""
+        """Reports the results that are complete and were not reported yet."""
         progress, room = self.progress, Room()
         node_results = {node: result for node, result in progress.node_results.items() if node not in self._shown}
         nodes, shots = files_of(progress.node_results, "output"), files_of(node_results, "temp")
@@ -165,7 +166,7 @@ class Gathering:
             self._job.reporter.produced(lambda _: _ready(produced))
 
     async def _early(self, kind: str, name: str, node: str | None, room: Room) -> _Early | None:
-        """A file of a node that has finished, while others go on; None when there is none that is new and whole."""
+        """A new, complete file of a finished node, while others go on; None if there is none."""
         taken = await asyncio.to_thread(copy, self._base / kind, name, self._spool())
         if taken is None or not self._is_new(kind, name, taken.stamp):
             return None
@@ -178,7 +179,7 @@ class Gathering:
     async def _output(
         self, result: _Result, source: Path | bytes, room: Room, hasher: Hasher | None = None
     ) -> OutputFile:
-        """One that travels with the report while there is room, else one that is uploaded now."""
+        """Adds an output to the report if there is room, else uploads it now."""
         result = replace(result, node=self.progress.real(result.node))
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
         if room.takes(size):
@@ -191,7 +192,7 @@ class Gathering:
         return result.reported(digests.blake3, size)
 
     def _texts(self, node_results: Mapping[str, Any], files: Collection[str]) -> list[_Result]:
-        """The texts that nodes show become files like any other output, where they are not the names of files."""
+        """The texts of nodes as output files, unless they are the names of files."""
         texts = []
         for node, key, lines in texts_of(node_results):
             name = self._names.name(key, node, suffix=".txt", of=(key, node))
@@ -206,12 +207,12 @@ class Gathering:
         return self._reported.get((kind, name)) != stamp
 
     def _may_be_previewed(self, stamp: Stamp) -> bool:
-        """Until they are too many bytes for something that is soon forgotten."""
+        """True until the previews of the run are too large."""
         self._preview_bytes_left -= stamp[0]
         return self._preview_bytes_left >= 0
 
     def _spool(self, data: bytes | None = None) -> Path:
-        """A new file of our own, where no node can write."""
+        """A new file in a folder that no node can write to."""
         self.left.mkdir(parents=True, exist_ok=True)
         path = self.left / new_id()
         if data is not None:
@@ -221,7 +222,7 @@ class Gathering:
 
 @dataclass(frozen=True)
 class _Result:
-    """Something that is about to be reported."""
+    """A result that is about to be reported."""
 
     name: str
     node: str | None
@@ -250,7 +251,7 @@ async def _ready(produced: Produced) -> Produced:
 
 
 def _bounded(node_results: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
-    """What the history is to keep: of a node that shows too much only its files."""
+    """The node results for the history. A node with too much keeps only its files."""
     room, outputs = Room(MAX_SHOWN_BYTES), dict[str, Any]()
     for node, result in node_results.items():
         outputs[node] = result if room.takes(len(msgspec.json.encode(result))) else _only_files(result)

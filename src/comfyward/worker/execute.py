@@ -1,4 +1,4 @@
-"""The second stage: exactly one run holds ComfyUI. Its time here, and only here, is what is billed."""
+"""The second stage: exactly one run holds ComfyUI. Only the time in this stage is billed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Execute:
         self._collect_dir = collect_dir
 
     async def execute(self, job: Job, files: list[StagedFile], gathering: Gathering) -> Executed:
-        """Raises Failed when the run did not succeed, SetupFailed when ComfyUI cannot be started."""
+        """Raises Failed if the run did not succeed, SetupFailed if ComfyUI cannot be started."""
         await self._comfyui.ensure()
         log_start = self._comfyui.process.begin_log()
         began = time.monotonic()
@@ -61,7 +61,7 @@ class Execute:
             self._clear(gathering.left)
 
     def _clear(self, left: Path) -> None:
-        """Nothing of a run reaches the next one: what cannot be taken away now goes when ComfyUI starts anew."""
+        """Removes everything of the run. Files that cannot be removed now disappear with the process."""
         try:
             self._comfyui.folders.clear()
             _take_files(self._base, left)
@@ -90,7 +90,7 @@ class Execute:
             await asyncio.gather(following, halting, return_exceptions=True)
 
     async def _follow(self, job: Job, gathering: Gathering) -> History:
-        """Passes on what happens until the prompt is over; then the history, and any error, tell how it went."""
+        """Handles messages until the prompt is over, and returns its history."""
         prompt_id, queue, handler = job.prompt_id, self._comfyui.messages, MessageHandler(job, gathering)
         nodes = gathering.nodes
         while True:
@@ -117,7 +117,7 @@ class Execute:
         return history
 
     async def clean_up(self, job: Job) -> None:
-        """What can wait until the run is reported: its collected files, and ComfyUI's memory of it."""
+        """Removes the run's collected files and its history in ComfyUI. Can wait until the run is reported."""
         with contextlib.suppress(OSError):
             await asyncio.to_thread(removal.remove_tree, self._collect_dir / job.lease)
         with contextlib.suppress(ComfyUIError):
@@ -141,7 +141,7 @@ class Execute:
         return ComfyUICrashed("ComfyUI closed its websocket during the run.")
 
     async def _interrupt(self, prompt_id: str, following: asyncio.Task[History]) -> None:
-        """Stops the prompt; ComfyUI is killed when it does not listen, since another run waits for it."""
+        """Stops the prompt. Kills ComfyUI if it does not stop, since another run waits for it."""
         waited = 0.0
         while waited < INTERRUPT_GRACE_S:
             try:
@@ -160,7 +160,7 @@ class Execute:
 
 
 def _judge(history: History, error: Mapping[str, Any] | None, nodes: Mapping[str, msgspec.Raw]) -> History:
-    """Only ComfyUI's own word is success, and an error of any node is none, whatever the history says beside it."""
+    """The history of a run that succeeded. Any node's error is a failure, whatever the history says."""
     if error := error or history.message("execution_error"):
         raise Failed(*failure_of_error(error, nodes))
     if history.succeeded:
@@ -189,7 +189,7 @@ def _timed_out(timeout_s: float) -> Failed:
 
 
 def _take_files(base: Path, left: Path) -> None:
-    """Moves what is under output/ and temp/ away, so that the next run begins with none."""
+    """Moves the contents of output/ and temp/ away, so that the next run starts with empty folders."""
     for name in ("output", "temp"):
         with beneath.opened(base, [name]) as opened:
             if entries := os.listdir(opened):
@@ -200,7 +200,7 @@ def _take_files(base: Path, left: Path) -> None:
 
 
 def _drain(queue: asyncio.Queue[Any]) -> None:
-    """Forgets messages of earlier prompts; the mark of a broken websocket (None) is kept."""
+    """Discards messages of earlier prompts; the mark of a broken websocket (None) stays."""
     broken = False
     while not queue.empty():
         broken = queue.get_nowait() is None or broken

@@ -1,4 +1,4 @@
-"""ComfyUI's errors in our words: the end reason, and what the caller should see."""
+"""ComfyUI's errors as end reasons and failures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_INPUTS = 100
 
 
 def failure_of_error(error: Mapping[str, Any], nodes: Mapping[str, msgspec.Raw]) -> tuple[EndReason, FailureReport]:
-    """From an `execution_error` of ComfyUI's, and the graph that it is about."""
+    """The failure of an `execution_error`, with the nodes of the graph that it is about."""
     kind = str(error.get("exception_type", ""))
     message = plain(str(error.get("exception_message", ""))).strip() or "A node failed."
     report = FailureReport(
@@ -51,7 +51,7 @@ def failure_of_error(error: Mapping[str, Any], nodes: Mapping[str, msgspec.Raw])
 
 
 def failure_of_stop(interrupted: Mapping[str, Any]) -> tuple[EndReason, FailureReport]:
-    """From an `execution_interrupted` that nobody asked for: a node can stop the run that it is in."""
+    """The failure of an `execution_interrupted` that nobody asked for: a node can stop its own run."""
     report = FailureReport(
         message="A node stopped the run.",
         node_id=_text(interrupted.get("node_id")),
@@ -62,8 +62,10 @@ def failure_of_stop(interrupted: Mapping[str, Any]) -> tuple[EndReason, FailureR
 
 
 def _facts(sent: msgspec.Raw | None, message: str) -> dict[str, Any]:
-    """What the node is called in the graph, and the file that it was about: the one that the message names, else the
-    only one of a node that makes all it makes from a file."""
+    """The title of the node, and the file that the message is about.
+
+    That is the file that the message names, else the only file of a node without links.
+    """
     node = None if sent is None else msgspec.json.decode(sent)
     if not isinstance(node, dict):
         return {}
@@ -78,7 +80,7 @@ def _facts(sent: msgspec.Raw | None, message: str) -> dict[str, Any]:
 
 
 def reason_of(exception_type: str, message: str) -> EndReason:
-    """OOM, GPU faults and old memories are ours to handle; every other exception of a node is the graph's."""
+    """The end reason of a node's exception: NODE_ERROR unless it is out of memory, a GPU fault or an old result."""
     if exception_type == ANSWERED_FROM_MEMORY:
         return EndReason.INTERNAL
     text = f"{exception_type} {message}".lower()
@@ -90,7 +92,7 @@ def reason_of(exception_type: str, message: str) -> EndReason:
 
 
 def failure_of_refusal(refused: GraphRefused) -> tuple[EndReason, FailureReport]:
-    """From ComfyUI's own validation, with its `error` and `node_errors` unchanged."""
+    """The failure of ComfyUI's own validation, with its `error` and `node_errors` unchanged."""
     error: dict[str, Any] = refused.details["error"]
     node_errors: dict[str, Any] = refused.details["node_errors"]
     node_id = next(iter(node_errors), None)
@@ -117,7 +119,7 @@ def _refusal_reason(error: dict[str, Any], first: dict[str, Any]) -> EndReason:
 
 
 def _inputs(value: object) -> dict[str, Any]:
-    """What the node was given: numbers as they are, and of each text its beginning."""
+    """The inputs of the node: numbers unchanged, strings shortened."""
     inputs = list(value.items())[:MAX_INPUTS] if isinstance(value, Mapping) else []
     return {str(name): [_shortened(each) for each in given][:MAX_INPUTS] for name, given in inputs if _is_list(given)}
 

@@ -1,7 +1,7 @@
-"""How far ComfyUI is with a graph, as it says: which nodes are done, what they show, which files are whole. Pure.
+"""The progress of ComfyUI with one graph: finished nodes, their results, and complete files. Pure.
 
-A node of the graph may become other nodes while it runs. They are parts of it: the graph's own nodes are what is
-counted, so that neither the total nor the part that is done ever goes back.
+A node of the graph may become other nodes at run time. They count as parts of it, so that neither the total nor the
+finished part ever goes back.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class GraphProgress:
         return self._progress(known)
 
     def move(self, states: Iterable[NodeState]) -> list[NodeProgress]:
-        """Takes how far the nodes are; returns what has changed."""
+        """Updates the states of nodes. Returns the reports of those that changed."""
         changed = [state for state in states if self.nodes.get(state.node) != state]
         for state in changed:
             self.nodes[state.node] = state
@@ -60,14 +60,14 @@ class GraphProgress:
         return [self._progress(state) for state in changed if state.node in self.is_output]
 
     def step(self, node: str, value: float, maximum: float) -> list[NodeProgress]:
-        """Steps that a node tells of by itself."""
+        """Updates the steps of a node. Returns the reports."""
         state = self.nodes.get(node)
         if state is None or (state.value, state.maximum) == (value, maximum):
             return []
         return self.move([NodeState(node, state.state, value, maximum, state.display, state.parent, state.real)])
 
     def finish(self, executed: Executed) -> None:
-        """A node shows something."""
+        """Stores the results of a node."""
         if not executed.output:
             return
         state = self.nodes.get(executed.node)
@@ -86,23 +86,23 @@ class GraphProgress:
         return node if state is None else state.real
 
     def recall(self, node_results: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
-        """Takes what ComfyUI's history says instead of what was heard."""
+        """Replaces the results by those of ComfyUI's history."""
         self.node_results, self.meta = dict(node_results), dict(meta)
         self._listed.update(files_of(node_results, "output"))
 
     def is_whole(self, name: str, stamp: Stamp) -> bool:
-        """Whether a file below output/ is one of a node that has finished: another may have left half a file."""
+        """True if a file below output/ is complete: it belongs to a finished node."""
         if self.nodes and not self._files_at:
             return True
         before = self._before() or {}
         return before[name] == stamp if name in before else name in self._listed
 
     def whole(self) -> dict[str, Stamp | None]:
-        """The files that are known to be whole by now, by name; without a stamp where it is not known."""
+        """The complete files, by name; without a stamp if it is not known."""
         return dict.fromkeys(self._listed, None) | dict(self._before() or {})
 
     def _before(self) -> Mapping[str, Stamp] | None:
-        """The files that were there when the first of the nodes that have not finished began."""
+        """The files that existed when the first of the unfinished nodes started."""
         return next(iter(self._files_at.values())) if self._files_at else self._files
 
     def _part(self) -> float:
@@ -110,7 +110,7 @@ class GraphProgress:
         return (len(self._done) + sum(map(self._part_of, under_way))) / max(1, len(self.graph))
 
     def _part_of(self, real: str) -> float:
-        """How much of one node of the graph is done: its steps, or its parts that have finished."""
+        """The finished part of one node of the graph: of its steps, or of its parts."""
         parts = [state for state in self.nodes.values() if state.real == real and state.node != real]
         if parts:
             return sum(state.state == FINISHED for state in parts) / (len(parts) + 1)
@@ -134,7 +134,7 @@ class GraphProgress:
 
 
 def files_of(outputs: Mapping[str, Any], kind: str) -> dict[str, str]:
-    """Which node wrote a file of a kind ("output", "temp"), as far as what nodes show says."""
+    """The nodes that wrote the files of a kind ("output", "temp"), by file name, according to the results."""
     nodes: dict[str, str] = {}
     for node_id, result in outputs.items():
         for values in result.values() if isinstance(result, dict) else ():

@@ -1,4 +1,4 @@
-"""One assignment on its way through the worker's three stages, and how it may be stopped from outside."""
+"""One assignment in the worker's three stages, and the signals that stop it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from comfyward.worker.reporter import Reporter
 
 @dataclass(frozen=True)
 class Executed:
-    """What ComfyUI said of a run that has succeeded."""
+    """ComfyUI's results of a run that succeeded."""
 
     history: History
     run_time_ms: int
@@ -24,10 +24,10 @@ class Executed:
 
 @dataclass
 class Job:
-    """`cancelled` and `lost` are set by the heartbeat; `halt` completes at the first of them.
+    """`cancelled` and `lost` are set by the heartbeat; `halt` returns when either is.
 
-    `prompt_id` is ComfyUI's name of this attempt. Each has its own: the interrupt of a lost attempt, which ComfyUI may
-    carry out late, must not meet the next attempt at the same run.
+    `prompt_id` is ComfyUI's id of this attempt. Each attempt has its own: ComfyUI may interrupt a lost attempt late,
+    and must not stop the next attempt at the same run.
     """
 
     assignment: Assignment
@@ -64,7 +64,7 @@ class Job:
 
 
 class Failed(Exception):
-    """A stage ended the attempt."""
+    """Raised by a stage to end the attempt."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The worker's connection to the server: every call is repeated while the server cannot be reached."""
+"""The worker's connection to the server. Every call is repeated while the server cannot be reached."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ UPLOAD_CHUNK_BYTES = 1 << 20
 
 
 class ServerLink:
-    """Calls block (asynchronously) until the server has answered. A refusal is raised: StaleLease, Unauthenticated."""
+    """Calls return when the server has answered. A refusal is raised: StaleLease, Unauthenticated."""
 
     def __init__(self, server_url: str, token: str) -> None:
         self.server_url = server_url.rstrip("/")
@@ -59,7 +59,7 @@ class ServerLink:
         await self._session.close()
 
     async def hello(self, hello: Hello) -> Welcome:
-        """Raises OtherVersion when the server is too old for this worker, or says that the worker is."""
+        """Registers the worker. Raises OtherVersion if the server and the worker are too far apart."""
         welcome = msgspec.json.decode(await self._post("hello", hello), type=Welcome)
         if welcome.protocol < OLDEST_PROTOCOL:
             raise OtherVersion(
@@ -79,7 +79,7 @@ class ServerLink:
         return assignment
 
     async def heartbeat(self, heartbeat: Heartbeat) -> Orders:
-        """Tries once: its caller counts how long the server has been silent."""
+        """Sends one heartbeat, without retries: the caller measures for how long the server has been silent."""
         status, body = await self._send(
             "POST", "heartbeat", msgspec.json.encode(heartbeat), heartbeat.wait_s + REPLY_TIMEOUT_S, {}
         )
@@ -87,7 +87,7 @@ class ServerLink:
         return msgspec.json.decode(body, type=Orders)
 
     async def put_log(self, worker_id: str, incarnation: str, text: str) -> None:
-        """Tries once: whoever asked for the log asks again."""
+        """Uploads the log, without retries: whoever wants it asks again."""
         url = f"log/{worker_id}/{incarnation}"
         _raise_for(*await self._send("PUT", url, text.encode(), REPLY_TIMEOUT_S, {}))
 
@@ -95,7 +95,7 @@ class ServerLink:
         await self._post("reports", reports)
 
     async def put_output(self, lease: str, digest: str, offer: OutputOffer, path: Path) -> None:
-        """Takes an output to where the server wants it, as often as it takes."""
+        """Uploads an output to the place that the server names, with retries."""
         headers = {LEASE_HEADER: lease}
         while True:
             place = await self._place(digest, offer, headers)
@@ -116,7 +116,7 @@ class ServerLink:
             await _pause("outputs", 0, RuntimeError(f"the upload was answered {status}"))
 
     async def put_mirror(self, key: str, offer: MirrorOffer, path: Path) -> None:
-        """Brings what a URL had to the object store, once: whoever is in the way or fails leaves it to the next worker.
+        """Uploads the contents of a URL to the object store, without retries: the next worker tries again.
 
         Raises ComfywardError, aiohttp's errors, TimeoutError, OSError.
         """
@@ -140,13 +140,13 @@ class ServerLink:
     async def _upload(
         self, place: OutputPlace, here: str, name: str, size: int, path: Path, headers: dict[str, str]
     ) -> tuple[int, bytes]:
-        """Takes a file to the object store where the server said so, else to the server (`here`, with `headers`)."""
+        """Uploads a file to the object store if the server named a URL, else to the server (`here`, with `headers`)."""
         if place.url is not None:
             return await self._store(place.url, path, {**place.headers, "Content-Length": str(size)})
         return await self._send("PUT", f"{here}?{urlencode({'name': name})}", path, UPLOAD_TIMEOUT_S, headers)
 
     async def _store(self, url: str, path: Path, headers: dict[str, str]) -> tuple[int, bytes]:
-        """Uploads to an object store: a URL that is enough by itself, so our token stays here."""
+        """Uploads to an object store. The URL is signed, so the worker's token is not sent."""
         timeout = aiohttp.ClientTimeout(total=UPLOAD_TIMEOUT_S, sock_connect=5.0)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,

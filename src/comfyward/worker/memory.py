@@ -1,4 +1,4 @@
-"""How much memory a worker's host and device have, as its ComfyUI tells."""
+"""The memory of a worker's host and device, from its ComfyUI."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def memory_of(comfyui: WarmComfyUI) -> Memory | None:
 
 
 def parse_memory(stats: Mapping[str, Any]) -> Memory | None:
-    """Of /system_stats; its first device is the one that ComfyUI works on."""
+    """The memory in an answer of /system_stats; its first device is the one in use."""
     system, devices = stats.get("system") or {}, stats.get("devices") or []
     if not system or not devices:
         return None

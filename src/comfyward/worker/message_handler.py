@@ -1,4 +1,4 @@
-"""What ComfyUI's messages mean for the run that has the GPU: for its progress, its results and its reports."""
+"""Translates ComfyUI's messages about the run that has the GPU into progress, results and reports."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from comfyward.worker.protocol import NodeProgress
 
 
 class MessageHandler:
-    """Handles the messages of one run. `error` is what ComfyUI said that a node failed with."""
+    """Handles the messages of one run. `error` is ComfyUI's message about the node that failed."""
 
     def __init__(self, job: Job, gathering: Gathering) -> None:
         self._job, self._gathering, self._progress = job, gathering, gathering.progress
         self.error: Mapping[str, Any] | None = None
 
     async def handle(self, message: messages.Message | None) -> None:
-        """Passes over what is of other runs. Raises OSError when a picture cannot be kept."""
+        """Ignores messages about other runs. Raises OSError if a picture cannot be stored."""
         progress, reporter, ours = self._progress, self._job.reporter, self._job.prompt_id
         match message:
             case messages.Cached(which, nodes) if which == ours:
@@ -47,7 +47,7 @@ class MessageHandler:
             self._job.reporter.progress(each)
 
     async def _show(self, node: str | None, content_type: str, data: bytes) -> None:
-        """A PNG that an output node sends is its result; other pictures show work in progress."""
+        """Handles a picture: a PNG from an output node is a result, others show work in progress."""
         if node is not None and content_type == "image/png" and self._progress.is_output.get(node):
             await self._gathering.picture(node, content_type, data)
         else:

@@ -1,6 +1,6 @@
-"""Paths of this host, as whoever sent a graph knows them: /input/a.png, /models/loras/b.safetensors, ComfyUI/nodes.py.
+"""Paths of this host, replaced by those that a caller knows: /input/a.png, /models/loras/b.pt, ComfyUI/nodes.py.
 
-Where a worker keeps things is its operator's affair. No message, traceback or log of a run says it.
+The worker's own folders are private to its operator: no message, traceback or log of a run contains them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PACKS = "ComfyUI/custom_nodes"
 
 
 class Places:
-    """Rewrites what a run's account gets to read. `data_dir` holds all that belongs to the worker and its cache."""
+    """Rewrites everything that the run's account can read. `data_dir` holds the worker's files and cache."""
 
     def __init__(self, spec: ComfySpec, data_dir: Path) -> None:
         self._names = dict(_spellings(_named(spec, data_dir)))
@@ -33,19 +33,19 @@ class Places:
         self._pattern = re.compile(rf"(?:{'|'.join(map(re.escape, longest_first))})(?![\w.-])")
 
     def named(self, text: str) -> str:
-        """A text with the names in place of this host's paths."""
+        """A string with names instead of this host's paths."""
         plain = self._stored.sub("", self._by_content.sub(lambda found: found[1], text))
         return self._pattern.sub(lambda found: self._names[found.group()], plain)
 
     def told(self, ended: Ended) -> Ended:
-        """The last report of a run, as its account may read it."""
+        """The last report of a run, without this host's paths."""
         failure = ended.failure and msgspec.convert(self.within(msgspec.to_builtins(ended.failure)), FailureReport)
         return msgspec.structs.replace(
             ended, failure=failure, node_results=self.within(ended.node_results), log=self.named(ended.log)
         )
 
     def within(self, value: Any) -> Any:
-        """A value with the names in place of this host's paths in each of its texts."""
+        """A value with names instead of this host's paths in all its strings."""
         match value:
             case str():
                 return self.named(value)
@@ -58,7 +58,7 @@ class Places:
 
 
 def _named(spec: ComfySpec, data_dir: Path) -> Iterable[tuple[Path, str]]:
-    """Each place with its name; the first name of a place counts."""
+    """Each place with its name; the first name of a place wins."""
     copy = spec.base_dir / "source"  # of ComfyUI, which runs from there
     yield from ((root / folder, f"/{folder}") for root in (spec.base_dir, copy) for folder in _RUNS_FOLDERS)
     packs = ("custom_nodes", *(f"custom_nodes_{number}" for number in range(1, len(spec.custom_nodes_dirs))))
@@ -75,7 +75,7 @@ def _named(spec: ComfySpec, data_dir: Path) -> Iterable[tuple[Path, str]]:
 
 
 def _spellings(named: Iterable[tuple[Path, str]]) -> Iterable[tuple[str, str]]:
-    """Every way in which a program may write the places down: as they were given, and without links."""
+    """All spellings of the places: as given, and with links resolved."""
     names: dict[str, str] = {}
     for place, name in named:
         for path in (place, place.resolve()):

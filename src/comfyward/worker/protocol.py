@@ -33,7 +33,7 @@ LEASE_HEADER = "X-Comfyward-Lease"
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):
-    """Who a worker is. `incarnation` is new in each life of the same id."""
+    """The identity of a worker. `incarnation` is new in each life of the same id."""
 
     id: str
     incarnation: str
@@ -47,7 +47,7 @@ class WorkerInfo(msgspec.Struct, frozen=True):
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """`protocol` is the newest that the worker speaks; a worker that does not say so speaks the first."""
+    """`protocol` is the newest that the worker supports; a worker without the field supports the first."""
 
     worker: WorkerInfo
     catalog_digest: str
@@ -61,9 +61,9 @@ class Welcome(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """A request for work. `holding` lets the server see an assignment whose answer was lost on the way.
+    """A request for work. `holding` are the worker's leases: the server finds assignments that were lost on the way.
 
-    `heard` says that none was: the answer to this worker's last request has come.
+    `heard` is true if none was: the answer to the last request arrived.
     """
 
     worker_id: str
@@ -76,9 +76,10 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class FileOrder(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A file to stage: from a URL, or (`blob`) from the server's own store.
+    """A file to stage: from a URL, or (`blob`) from the object store.
 
-    `mirror` is what the store has of the URL; with `keep` it has nothing yet, and the worker is asked to bring it.
+    `mirror` is the digest of the URL's copy in the object store. With `keep` there is none yet, and the worker is asked
+    to upload it.
     """
 
     path: str
@@ -91,7 +92,7 @@ class FileOrder(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """One attempt at one run. With `previews` the temporary files that nodes show are sent too."""
+    """One attempt at a run. With `previews` the temporary files of nodes are uploaded too."""
 
     run_id: str
     lease: str
@@ -105,7 +106,7 @@ class Assignment(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """What ComfyUI's /system_stats says of its host and device, in bytes."""
+    """The memory of a host and its device according to ComfyUI's /system_stats, in bytes."""
 
     ram_total: int = 0
     ram_free: int = 0
@@ -118,9 +119,9 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class Vitals(msgspec.Struct, frozen=True):
-    """How a worker is: models that ComfyUI has loaded lately, memory and cache in bytes, how the cache serves it.
+    """The condition of a worker: models that ComfyUI has loaded, memory and cache in bytes, hits of the cache.
 
-    `memory` is that of its host and device, None before ComfyUI has told.
+    `memory` is that of its host and device; None until ComfyUI answers.
     """
 
     warm: list[str] = []
@@ -141,7 +142,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """What the server wants: leases that are lost, leases whose runs are cancelled, whether to leave, and the log."""
+    """The server's orders: leases that are lost, leases of cancelled runs, drain, and a request for the log."""
 
     lost: list[str] = []
     cancel: list[str] = []
@@ -175,9 +176,9 @@ class NodesCached(msgspec.Struct, frozen=True, tag="cached"):
 
 
 class NodeProgress(msgspec.Struct, frozen=True, tag="progress", omit_defaults=True):
-    """A node starts (value 0), moves on or has `finished`; `done` counts the graph's nodes that have, of `total`.
+    """A node starts (value 0), advances or is `finished`. `done` of `total` nodes of the graph are finished.
 
-    `part` is how much of the graph is done, 0 to 1, and never falls. A node that was made at run time is shown as
+    `part` is the finished part of the graph, 0 to 1; it never falls. A node that was made at run time is shown as
     `display`, was made by `parent`, and is a part of `real`, a node of the graph.
     """
 
@@ -202,9 +203,9 @@ class PreviewFrame(msgspec.Struct, frozen=True, tag="preview"):
 
 
 class OutputFile(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One output. `data` holds its bytes (base64 on the wire) when they are few and were not uploaded before.
+    """One output. `data` holds its bytes (base64 on the wire) if they are few and were not uploaded before.
 
-    One that is `streamed` was no file: its node sent it as a picture on ComfyUI's websocket.
+    A `streamed` output was not a file: its node sent it as a picture on ComfyUI's websocket.
     """
 
     name: str
@@ -218,7 +219,7 @@ class OutputFile(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class OutputOffer(msgspec.Struct, frozen=True):
-    """An output that is about to be uploaded, or that was."""
+    """An output to upload, or one that was uploaded."""
 
     name: str
     size: int
@@ -226,7 +227,7 @@ class OutputOffer(msgspec.Struct, frozen=True):
 
 
 class MirrorOffer(msgspec.Struct, frozen=True):
-    """What a URL had."""
+    """The contents of a URL."""
 
     digest: str
     sha256: str
@@ -235,7 +236,7 @@ class MirrorOffer(msgspec.Struct, frozen=True):
 
 
 class OutputPlace(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where an output goes: to `url` (a PUT with these headers, good for an hour), to the server, or nowhere."""
+    """The place of an upload: `url` (a PUT with these headers, valid for an hour), the server, or none."""
 
     is_there: bool = False
     url: str | None = None
@@ -243,7 +244,7 @@ class OutputPlace(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class FailureReport(msgspec.Struct, frozen=True):
-    """What went wrong. The last three are what ComfyUI's own error says of the nodes, beside the traceback."""
+    """The failure of a run. The last three fields are from ComfyUI's error, beside the traceback."""
 
     message: str
     hint: str | None = None
@@ -258,9 +259,9 @@ class FailureReport(msgspec.Struct, frozen=True):
 
 
 class Produced(msgspec.Struct, frozen=True, tag="produced", omit_defaults=True):
-    """What nodes that have finished left, while others go on: in the form of Ended. Numbered.
+    """Results of finished nodes, while others go on: in the form of Ended. Numbered.
 
-    An output of a name that was reported before takes the former one's place.
+    An output replaces an earlier one of the same name.
     """
 
     seq: int
@@ -272,8 +273,8 @@ class Produced(msgspec.Struct, frozen=True, tag="produced", omit_defaults=True):
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
     """The attempt is over, and with it the lease. Numbered.
 
-    `outputs` are those that were not reported before. `node_results` is what ComfyUI's history has of each node,
-    `previews` are the temporary files among it, where the assignment asked for them.
+    `outputs` are those that were not reported before. `node_results` are for ComfyUI's history; `previews` are the
+    temporary files among them, if the assignment asked for them.
     """
 
     seq: int
@@ -287,7 +288,7 @@ class Ended(msgspec.Struct, frozen=True, tag="ended"):
 
 
 class Released(msgspec.Struct, frozen=True, tag="released"):
-    """A draining worker gives a run back that it has not begun: the attempt does not count. Numbered."""
+    """A draining worker gives back a run that it has not started: the attempt does not count. Numbered."""
 
     seq: int
 
@@ -297,7 +298,7 @@ Numbered = Started | Produced | Ended | Released
 
 
 class Reports(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What happened under a lease. `staged` says that the run's files are here and that it waits for the GPU."""
+    """Reports under a lease. `staged`: the run's files are here, and it waits for the GPU."""
 
     lease: str
     reports: list[Report]

@@ -1,7 +1,7 @@
-"""What a run's worker tells the server, in order: the first almost at once, then in batches.
+"""The reports of a run to the server, in order: the first almost at once, then in batches.
 
-What happens is passed on in its order, of steps and previews only the newest; numbered reports are never dropped. All
-are repeated until the server has taken them, and the server passes over a numbered one that it has taken before.
+Of progress and previews only the newest are sent; numbered reports are never dropped. All are repeated until the server
+has received them, and the server ignores a numbered report that it received before.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_ENCLOSED_BYTES = 1 << 20
 
 @dataclass
 class Room:
-    """How many bytes of outputs may still travel inside a report."""
+    """The number of output bytes that still fit into a report."""
 
     left: int = MAX_ENCLOSED_BYTES
 
@@ -53,14 +53,14 @@ Make = Callable[[Room], Awaitable[Produced]]
 
 @dataclass(frozen=True)
 class _Unmade:
-    """A numbered report that is made when its turn has come: what follows it waits for its upload."""
+    """A numbered report that is made when its turn comes: later reports wait for its upload."""
 
     seq: int
     make: Make
 
 
 class Reporter:
-    """One run's reports. `on_stale` is called when the server says that the lease is no longer ours."""
+    """The reports of one run. `on_stale` is called when the lease is no longer ours."""
 
     def __init__(self, link: ServerLink, lease: str, on_stale: asyncio.Event) -> None:
         self._link, self._lease, self._on_stale = link, lease, on_stale
@@ -86,7 +86,7 @@ class Reporter:
         self._put(("preview", node), PreviewFrame(node, content_type, data))
 
     def staged(self) -> None:
-        """Its files are here, and another run has the GPU."""
+        """The run's files are here, and another run has the GPU."""
         self._staged = True
         self._wake.set()
 
@@ -94,11 +94,11 @@ class Reporter:
         self._number(Started(self._next()))
 
     def produced(self, make: Make) -> None:
-        """What nodes that have finished left; `make` makes the report, but for its number."""
+        """Results of finished nodes; `make` makes the report without its number."""
         self._number(_Unmade(self._next(), make))
 
     async def ended(self, ended: Ended) -> None:
-        """Sends the last report and returns when the server has it (or has given the lease to another)."""
+        """Sends the last report, and returns when the server has it or the lease is stale."""
         self._number(msgspec.structs.replace(ended, seq=self._next()))
         await self._finish()
 
@@ -107,7 +107,7 @@ class Reporter:
         await self._finish()
 
     async def drop(self) -> None:
-        """Sends nothing more."""
+        """Stops sending."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
@@ -166,7 +166,7 @@ class Reporter:
         return reports
 
     async def _coalesce(self, longest_s: float) -> None:
-        """Lets progress gather for a moment; the last report does not wait."""
+        """Waits a moment for more progress; the last report does not wait."""
         try:
             async with asyncio.timeout(longest_s):
                 await self._urgent.wait()

@@ -1,4 +1,4 @@
-"""Files that a run writes into ComfyUI's folders. Whoever wrote them may write on: no link is followed."""
+"""Files that a run writes into ComfyUI's folders. A node may still be writing, so no link is followed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, order=True)
 class ResultFile:
-    """A regular file below a folder, by its name there."""
+    """A regular file below a folder, by its relative path."""
 
     name: str
     path: Path
@@ -28,7 +28,7 @@ class ResultFile:
 
 @dataclass(frozen=True)
 class Copy:
-    """A file as it was at one moment."""
+    """A consistent copy of a file."""
 
     path: Path
     stamp: Stamp
@@ -36,8 +36,8 @@ class Copy:
 
 
 def found_in(folder: Path) -> list[ResultFile]:
-    """Every regular file below a folder, in order of name. Links are left out: they may point anywhere; and so are
-    folders that cannot be opened, or lie too deep."""
+    """The regular files below a folder, by name. Leaves out links, which may point anywhere, and folders that cannot be
+    opened or lie too deep."""
     found, folders = list[ResultFile](), [folder]
     while folders:
         with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
@@ -52,7 +52,7 @@ def found_in(folder: Path) -> list[ResultFile]:
 
 
 def take(file: ResultFile, folder: Path, target: Path) -> bool:
-    """Moves a file below a folder to where nobody else can put a link in its place; False when it is none by now."""
+    """Moves a file to a folder that nodes cannot write to. Returns False if it is no regular file any more."""
     try:
         with _folder_of(folder, file.path.relative_to(folder).as_posix()) as (here, last):
             os.rename(last, target, src_dir_fd=here)
@@ -75,7 +75,7 @@ def hashed(path: Path) -> Hasher:
 
 
 def copy(folder: Path, name: str, target: Path) -> Copy | None:
-    """Takes a file below a folder as it is now; None when there is none, or when it is being written."""
+    """A copy of a file below a folder; None if there is none, or while it is being written."""
     try:
         with _open_below(folder, name) as source, target.open("wb") as kept:
             before, hasher = os.fstat(source.fileno()), Hasher()
@@ -96,14 +96,14 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _open_below(folder: Path, name: str) -> BinaryIO:
-    """A file below a folder, of which no part is a link. Raises FileNotFoundError."""
+    """Opens a file below a folder, without following links. Raises FileNotFoundError."""
     with _folder_of(folder, name) as (here, last):
         return open(os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here), "rb")
 
 
 @contextlib.contextmanager
 def _folder_of(folder: Path, name: str) -> Iterator[tuple[int, str]]:
-    """The folder in which a name below another lies, open, and the last part of the name. Raises FileNotFoundError."""
+    """(open folder of a path below another, last part of the path). Raises FileNotFoundError."""
     *folders, last = name.split("/")
     try:
         with beneath.opened(folder, folders) as here:
@@ -113,5 +113,5 @@ def _folder_of(folder: Path, name: str) -> Iterator[tuple[int, str]]:
 
 
 def _stamp(status: os.stat_result) -> Stamp:
-    """What changes when a file is written again."""
+    """A value that changes when a file is written again."""
     return status.st_size, status.st_mtime_ns

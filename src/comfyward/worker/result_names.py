@@ -1,4 +1,4 @@
-"""Names for results that are no files of a node's own: texts, and pictures sent on ComfyUI's websocket. Pure."""
+"""Names for results that are not files of a node: texts, and pictures sent on ComfyUI's websocket. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ MAX_PART = 80
 
 @dataclass
 class ResultNames:
-    """Gives each result a name of its own, however alike the ids of two nodes look."""
+    """Gives each result a unique name, even if the ids of two nodes look alike."""
 
     _taken: dict[str, object] = field(default_factory=dict)
 
     def name(self, *parts: str, suffix: str, of: object) -> str:
-        """The name of a result: the same for the same one, and no other's."""
+        """The name of a result: always the same, and not used by another."""
         stem, number = "_".join(_plain(part) for part in parts), 1
         name = f"{stem}{suffix}"
         while self._taken.setdefault(name, of) != of:
@@ -26,7 +26,7 @@ class ResultNames:
 
 
 def texts_of(node_results: Mapping[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
-    """(node, key, lines) of everything that nodes show and that is nothing but text."""
+    """(node, key, lines) of all results that are only text."""
     for node_id, result in node_results.items():
         for key, value in result.items() if isinstance(result, dict) else ():
             lines = [value] if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""The first stage: a run's files come into the host's cache while the GPU works on another run."""
+"""The first stage: a run's files are fetched into the host's cache while the GPU works on another run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SERVERS_OWN = Guard.allowing(["0.0.0.0/0", "::/0"])
 
 
 class Stage:
-    """Gets files for runs: from the internet through the guard, from the server by lease."""
+    """Fetches files for runs: from the internet through the guard, from the server by lease."""
 
     def __init__(self, cache: HostCache, link: ServerLink, worker_id: str) -> None:
         self.cache, self._link, self._worker_id = cache, link, worker_id
@@ -44,7 +44,7 @@ class Stage:
         self._threads = ThreadPoolExecutor(STAGING_THREADS, thread_name_prefix="stage")
 
     async def stage(self, job: Job) -> list[StagedFile]:
-        """The run's files, each a link that keeps its blob in the cache. Raises Failed."""
+        """The run's files, each a hard link that keeps its blob in the cache. Raises Failed."""
         files = job.assignment.files
         if not files:
             return []
@@ -68,7 +68,7 @@ class Stage:
             await asyncio.gather(halting, everything, return_exceptions=True)
 
     def unstage(self, job: Job) -> None:
-        """Gives the run's files back to the cache."""
+        """Releases the run's files."""
         if job.assignment.files:
             self.cache.unpin(self.cache.pin_folder(self._worker_id, job.lease))
 
@@ -93,7 +93,7 @@ class Stage:
         return await asyncio.get_running_loop().run_in_executor(self._threads, obtain)
 
     async def _from_mirror(self, job: Job, order: FileOrder, pin: Path) -> Entry | None:
-        """The model from the object store; None where it is not kept there or fails, and the origin is asked."""
+        """A model from the object store; None if it is not there or fails, and the origin is used."""
         if order.mirror is None:
             return None
         try:
@@ -105,7 +105,7 @@ class Stage:
             return None
 
     def _bring(self, order: FileOrder, entry: Entry, pin: Path) -> None:
-        """Takes a model that was fetched just now to the object store, while the run goes on."""
+        """Uploads a model that was just fetched to the object store, while the run goes on."""
         assert order.url is not None
         key = key_of(Url(order.url, headers=tuple(order.headers.items())))
         if key in self._bringing:
@@ -129,14 +129,14 @@ class Stage:
             self.cache.unpin(folder)
 
     async def close(self) -> None:
-        """Ends what is being brought: another worker will."""
+        """Cancels uploads to the mirror: another worker will repeat them."""
         bringing = list(self._bringing.values())
         for task in bringing:
             task.cancel()
         await asyncio.gather(*bringing, return_exceptions=True)
 
     def _stored(self, path: str, digest: str, lease: str) -> Wanted:
-        """A blob of the server's, by lease."""
+        """A blob from the server, by lease."""
         headers = (("Authorization", f"Bearer {self._link.token}"), (LEASE_HEADER, lease))
         return Wanted(path, Url(self._link.blob_url(digest), digest, headers), immutable=True, key=f"stored-{digest}")
 
@@ -149,7 +149,7 @@ class Stage:
 
 
 def _to_loop(job: Job, path: str) -> Callable[[int, int | None], None]:
-    """Progress arrives on the download's threads; the reporter lives on the event loop."""
+    """Passes progress from download threads to the event loop."""
     loop = asyncio.get_running_loop()
     return lambda done, total: _call(loop, lambda: job.reporter.downloading(path, done, total))
 

@@ -1,4 +1,4 @@
-"""A warm ComfyUI: started once, kept for many runs, started again when it dies or is not to be trusted."""
+"""A warm ComfyUI: one process for many runs, restarted when it dies or must not be used again."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 class WarmComfyUI:
-    """Owns the process, a client of it, and the one websocket on which its messages arrive.
+    """Owns the process, its client, and the one websocket on which its messages arrive.
 
-    `messages` holds what ComfyUI said; None in it means that the websocket broke.
+    `messages` are ComfyUI's messages; None means that the websocket broke.
     """
 
     def __init__(self, spec: ComfySpec, client_id: str) -> None:
@@ -52,31 +52,31 @@ class WarmComfyUI:
         return self._process is not None and self._process.is_running and listening and not self._suspect
 
     async def ensure(self) -> None:
-        """Returns with a ComfyUI that answers; starts a new one when need be. Raises SetupFailed."""
+        """Returns when a ComfyUI answers; starts one if needed. Raises SetupFailed."""
         if not self.is_healthy:
             await self.stop()
             await self._start()
 
     def distrust(self) -> None:
-        """The next `ensure` starts a new process: a GPU that faulted poisons the one it happened in."""
+        """Makes the next `ensure` start a new process: a GPU fault breaks the process in which it happened."""
         self._suspect = True
 
     def kill(self) -> None:
-        """Ends ComfyUI at once: it did not listen."""
+        """Kills a ComfyUI that does not stop."""
         self._suspect = True
         if self._process is not None:
             self._process.kill()
 
     def memory_bytes(self) -> int:
-        """What ComfyUI, with everything it started, holds; 0 while there is none."""
+        """The memory of ComfyUI and its child processes; 0 if it does not run."""
         return 0 if self._process is None else self._process.memory_bytes()
 
     def log_tail(self) -> str:
-        """The end of what ComfyUI logged."""
+        """The end of ComfyUI's log."""
         return "" if self._process is None else self._process.log_since(0)
 
     async def catalog(self) -> tuple[str, bytes]:
-        """Read once: later a run's files lie in the folders that it lists, and it does not change."""
+        """The catalog, read once: later the folders that it lists hold files of runs."""
         if self._catalog is None:
             self._catalog = await read_catalog(self.client)
         return self._catalog
