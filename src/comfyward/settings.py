@@ -174,7 +174,8 @@ class Settings(BaseSettings):
         600.0, ge=0, description="Time in which a waiting run's priority grows by one, so that none starves; 0: never."
     )
     prices: dict[str, float] = Field(
-        default_factory=lambda: dict(DEFAULT_PRICES), description="Credits per second of GPU time, by accelerator."
+        default_factory=lambda: dict(DEFAULT_PRICES),
+        description="Credits per second of GPU time, by accelerator. An attempt keeps the price at which it began.",
     )
     retention_days: float = Field(
         0.0, ge=0, description="Delete finished runs and their outputs after this many days; 0 never deletes them."
