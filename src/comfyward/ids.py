@@ -18,8 +18,13 @@ KEY_PREFIX = "cw_"
 
 
 def new_id() -> str:
-    """A 21-character nanoid (126 random bits), the form of ComfyICU's run and workflow ids."""
-    return os.urandom(21).translate(_TABLE).decode("ascii")
+    """A 21-character nanoid (126 random bits), the form of ComfyICU's run and workflow ids.
+
+    It does not begin with "-", which would make it an option on a command line.
+    """
+    while (found := os.urandom(21).translate(_TABLE)).startswith(b"-"):
+        pass
+    return found.decode("ascii")
 
 
 def is_id(text: str) -> bool:

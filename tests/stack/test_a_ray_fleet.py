@@ -231,7 +231,7 @@ def test_a_lost_head(start_fake: StartFake, fake_settings: FakeSettings, tmp_pat
         client.wait_for(run_id, "progress")
 
         cluster.kill_head()
-        _until(lambda: "it again" in fleet.log(), fleet)  # Ray ends whoever has lost the head
+        _until(lambda: "restarting it" in fleet.log(), fleet)  # Ray ends whoever has lost the head
     with ray_cluster(port) as cluster:
         cluster.add("T4")
 

@@ -120,4 +120,4 @@ def test_krita_connects_and_brings_a_lora(shared: Stack, client: Client) -> None
     assert comfyui(client, "/api/etn/upload/loras/mine.exe", "PUT", content=b"x").status_code == 400
     for method in ("GET", "PUT"):
         refused = comfyui(client, "/api/etn/image/0123", method)
-        assert (refused.status_code, "workers" in refused.json()["error"]) == (501, True)
+        assert (refused.status_code, "worker" in refused.json()["error"]) == (501, True)

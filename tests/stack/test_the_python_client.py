@@ -123,7 +123,7 @@ def test_a_restart_of_the_server_is_not_noticed(start_fake: StartFake, monkeypat
         stack.start()
         is_back.set()
 
-    monkeypatch.setattr("comfyward.client._pause", until_it_is_back)
+    monkeypatch.setattr("comfyward.client.asynchronous.back_off", until_it_is_back)
     events = []
     with Client(stack.url, stack.client().key) as comfyward:
         run = comfyward.submit(fake_wait(1.5))
