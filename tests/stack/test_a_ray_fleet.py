@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -74,7 +75,8 @@ class Fleet:
         if self.process is not None and self.process.poll() is None:
             self.stop()
         for pid in _workers(self):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def kill(self) -> None:
         """The supervising process and the one that speaks to Ray."""
@@ -223,22 +225,23 @@ def test_a_lost_head(start_fake: StartFake, fake_settings: FakeSettings, tmp_pat
     stack = start_fake(fleet="none", lease_s="4", max_attempts="5")
     client = stack.client()
     port = free_port()
-    with ray_cluster(port) as cluster:
-        cluster.add("T4")
-        fleet = Fleet(stack, cluster, tmp_path, fake_settings()).start()
-        _until(lambda: fleet.status().get("T4"), fleet)
-        run_id = client.submit(fake_wait(8), accelerator="T4")
-        client.wait_for(run_id, "progress")
+    with contextlib.ExitStack() as ended:
+        with ray_cluster(port) as cluster:
+            cluster.add("T4")
+            fleet = ended.enter_context(Fleet(stack, cluster, tmp_path, fake_settings()))
+            _until(lambda: fleet.status().get("T4"), fleet)
+            run_id = client.submit(fake_wait(8), accelerator="T4")
+            client.wait_for(run_id, "progress")
 
-        cluster.kill_head()
-        _until(lambda: "restarting it" in fleet.log(), fleet)  # Ray ends whoever has lost the head
-    with ray_cluster(port) as cluster:
-        cluster.add("T4")
+            cluster.kill_head()
+            _until(lambda: "restarting it" in fleet.log(), fleet)  # Ray ends whoever has lost the head
+        with ray_cluster(port) as cluster:
+            cluster.add("T4")
 
-        run = client.finish(run_id)  # nobody touched the fleet: it has joined the new cluster by itself
+            run = client.finish(run_id)  # nobody touched the fleet: it has joined the new cluster by itself
 
-        assert (run["status"], len(run["output"])) == ("COMPLETED", 1), fleet.log()
-        fleet.stop()
+            assert (run["status"], len(run["output"])) == ("COMPLETED", 1), fleet.log()
+            fleet.stop()
 
 
 def test_nodes_come_and_go_with_the_workers(
