@@ -24,7 +24,7 @@ def check_labels(value: Any) -> dict[str, str]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise InvalidLabels("'metadata' must be an object of texts.")
+        raise InvalidLabels("'metadata' must be an object of strings.")
     if len(value) > MAX_LABELS:
         raise InvalidLabels(f"'metadata' has more than {MAX_LABELS} pairs.")
     for key, text in value.items():
@@ -53,7 +53,7 @@ def _problem(key: str, text: Any) -> str | None:
     if not _KEY.fullmatch(key):
         return f"the key '{key[:80]}' is not 1 to 40 letters, digits, '_', '.' or '-'"
     if not isinstance(text, str):
-        return f"the value of '{key}' is not a text"
+        return f"the value of '{key}' is not a string"
     if len(text.encode("utf-8", "surrogatepass")) > MAX_VALUE_BYTES:
         return f"the value of '{key}' is longer than {MAX_VALUE_BYTES} bytes"
     if _FORBIDDEN.search(text):
