@@ -1,4 +1,4 @@
-"""How an API answers errors: it has one `ErrorFormat`, which spells an error and gives Starlette its handlers.
+"""Error responses of an API: its `ErrorFormat` renders errors, and provides the handlers for Starlette.
 
     def _spelled(error: ComfywardError) -> Spelled:
         match error:

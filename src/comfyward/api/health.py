@@ -1,4 +1,4 @@
-"""Whether the server is up, and whether requests should be sent to it."""
+"""Health checks: liveness, and readiness for requests."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class Shapes:
         return {**error, "output": error}
 
     def _outputs(self, run: Run) -> list[dict[str, Any]]:
-        """What the run has left so far; of a run that is over without success, each is marked."""
+        """The outputs so far; marked as partial if the run has ended without success."""
         is_partial = run.state.is_final and run.state is not State.SUCCEEDED
         mark = {"partial": True} if is_partial else {}
         return [{**self._output_file(run, output), **mark} for output in run.outputs]

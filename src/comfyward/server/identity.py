@@ -1,4 +1,4 @@
-"""What makes a server recognizable: to its workers, to other servers on its database, and to its first admin."""
+"""The identity of a server: for its workers, for other servers on its database, and for its first admin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs can use, through v1: accelerators, models, node classes."""
+"""The inventory in v1: accelerators, models, node classes."""
 
 from __future__ import annotations
 

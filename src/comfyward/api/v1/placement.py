@@ -1,4 +1,4 @@
-"""Why a run waits, through v1."""
+"""The forecast of a queued run in v1."""
 
 from __future__ import annotations
 
