@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyward.api.errors import ErrorFormat
-from comfyward.errors import ComfywardError
+from comfyward.api.errors import MAX_SHOWN_PATH, ErrorFormat
+from comfyward.errors import ComfywardError, MethodNotAllowed, NotFound
 
 ProblemPage = Callable[[Request, ComfywardError], Awaitable[Response]]
 
@@ -26,8 +26,17 @@ class ErrorPages(ErrorFormat):
 
     async def answer(self, request: Request, error: ComfywardError) -> Response:
         if _is_for_people(request):
-            return await self._page(request, error)
+            return await self._page(request, _for_people(request, error))
         return await super().answer(request, error)
+
+
+def _for_people(request: Request, error: ComfywardError) -> ComfywardError:
+    """An address without a page does not exist for a person, also where programs may send something to it."""
+    match error:
+        case MethodNotAllowed():
+            return NotFound(f"There is no page at {request.scope['path'][:MAX_SHOWN_PATH]}.", hint="Check the address.")
+        case _:
+            return error
 
 
 def _is_for_people(request: Request) -> bool:
