@@ -74,7 +74,7 @@ class _Bars:
                 self._step(data["node"], data["value"], data["max"])
                 self._progress.update(self._run, total=1, completed=data["done"])
             case "staged":
-                self._progress.update(self._run, description="next in line")
+                self._progress.update(self._run, description="waiting for GPU")
             case "cancelling":
                 self._progress.update(self._run, description="cancelling")
             case _:

@@ -1,5 +1,5 @@
-"""A run's page says what the run does: it fetches files while it does, is next in line behind another one, and has cost
-nothing so far; a cancelled one was cancelled, which is no failure."""
+"""A run's page says what the run does: it fetches files, it waits for the GPU behind another one, and has cost nothing
+so far; a cancelled one was cancelled, which is no failure."""
 
 from __future__ import annotations
 
