@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, sel
 from comfyward.errors import NotFound
 from comfyward.ids import new_id
 from comfyward.runs.address import origin_of, parse_address
-from comfyward.runs.run import EndReason, Run, State
+from comfyward.runs.run import Run
 from comfyward.store.rows import text_of
 from comfyward.store.schema import accounts, webhook_deliveries
 
@@ -22,6 +22,7 @@ DeliveryState = Literal["pending", "delivered", "failed"]
 REFUSED_ENOUGH = 6
 DOWN_STATUSES = (429, 502, 503, 504)
 MAX_RECEIVER = 300
+FORMER_FIELDS = {"face": "submitted_via", "shown": "node_results"}  # of snapshots, by their former name
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,9 @@ def _delivery(row: Row[*tuple[Any, ...]]) -> Delivery:
 
 
 def _snapshot(text: str) -> Run:
+    """The run as it was. A delivery may have been waiting since before a field was renamed."""
     values = msgspec.json.decode(text)
-    values["state"] = State(values["state"])
-    values["end_reason"] = EndReason(values["end_reason"]) if values["end_reason"] else None
-    return Run(**values)
+    for former, name in FORMER_FIELDS.items():
+        if former in values:
+            values[name] = values.pop(former)
+    return msgspec.convert(values, Run)
