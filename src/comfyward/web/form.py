@@ -47,7 +47,7 @@ class Forms:
     async def save(self, request: PageRequest) -> Response:
         form = await request.form()
         keys = [str(key) for key in form.getlist("shown")]
-        fields = [{"key": key, "label": text_of(form, f"label:{key}", MAX_LABEL, "a name")} for key in keys]
+        fields = [{"key": key, "label": text_of(form, f"label:{key}", MAX_LABEL, "a label")} for key in keys]
         values = {"form": json_text(fields) if fields else None}
         workflow = await self._db.write(workflows.change, request.account.id, request["workflow_id"], values, now_ms())
         return request.redirect(f"/workflows/{workflow.id}")
