@@ -203,6 +203,7 @@ def _local_fleet(
     sessions: WorkerSessions,
     hint: asyncio.Event,
 ) -> LocalFleet:
+    assert identity.worker_token is not None, "a local fleet has one"
     how = LocalWorkers(
         identity.worker_id_prefix, url, identity.worker_token, settings.as_environment(), settings.data_dir / "logs"
     )

@@ -15,14 +15,15 @@ LOCAL_TOKEN_NAME = "local fleet"  # noqa: S105  a token's name
 
 @dataclass(frozen=True)
 class Identity:
-    """`link_secret` signs links to files, `worker_token` lets local workers join: a new one in each life.
+    """`link_secret` signs links to files. `worker_token` lets workers of the local fleet join: a new one in each life,
+    None without such a fleet.
 
     Ids of local workers begin with `worker_id_prefix`, by which servers on one database tell theirs apart.
     """
 
     link_secret: str
     worker_id_prefix: str
-    worker_token: str
+    worker_token: str | None
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ async def identity_of(db: Database, settings: Settings) -> Identity:
     return Identity(
         link_secret=await db.write(accounts.secret, "links"),
         worker_id_prefix=prefix,
-        worker_token=await db.write(tokens.create, name, now_ms()),
+        worker_token=await db.write(tokens.create, name, now_ms()) if settings.fleet == "local" else None,
     )
 
 

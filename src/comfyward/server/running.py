@@ -43,8 +43,8 @@ async def serve(settings: Settings, frontends: Frontends, on_started: OnStarted)
     with _locked(settings.data_dir):
         db = open_database(settings.derived_database_url(), settings.database_connections)
         try:
-            identity = await identity_of(db, settings)
             listeners = Listeners(settings)
+            identity = await identity_of(db, settings)
             core = Core(settings, db, identity, listeners.url)
             await core.check()
             server = Server(core, identity, http_servers(core, frontends, listeners))
