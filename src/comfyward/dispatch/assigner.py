@@ -5,7 +5,6 @@ One loop matches all waiting workers with the queue, so a thousand of them cost 
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import Connection
@@ -19,12 +18,10 @@ from comfyward.dispatch.waiting import HAND_OUT, WaitingWorkers
 from comfyward.dispatch.worker_sessions import WorkerRef, WorkerSessions
 from comfyward.loop import Loop
 from comfyward.runs.run import Run
-from comfyward.runs.waiting_run import file_names
 from comfyward.store import queue, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.worker.protocol import Ask
 
-REMEMBERED_FILES = 200
 ELSEWHERE_MS = 2_000  # maximum age of the rows of workers that use other servers
 
 
@@ -49,14 +46,13 @@ class Assigner(Loop):
         self._db, self._publisher, self._waiting, self._sessions = db, publisher, waiting, sessions
         self._rules, self._prices = rules, prices
         self._skipped: Mapping[str, SkippedSince] = {}
-        self._files = _FilesOfHosts()
         self._elsewhere: list[Worker] = []
         self._read_elsewhere_at = 0
         self._is_draining = False
 
     async def ask(self, ref: WorkerRef, ask: Ask) -> Run | None:
         """Waits for a run for a worker. Returns None after `ask.wait_s` seconds."""
-        cached = self._files.of(ref.worker_id)
+        cached = self._sessions.files_of(ref.worker_id)
         worker = Worker(ref.worker_id, ref.pool, ref.environment, ask.idle, frozenset(ask.warm), cached)
         await self._give_back_lost(ask)
         if self._is_draining:
@@ -85,7 +81,6 @@ class Assigner(Loop):
             run = assigned.run
             metrics.handed_out.labels(run.pool, _held(run, asking)).inc()
             self._publisher.publish(assigned)
-            self._files.add(run)
             await self._hand_over(run)
         if outcome.look_again and self._waiting:
             self.wake()
@@ -105,7 +100,7 @@ class Assigner(Loop):
     async def _hand_over(self, run: Run) -> None:
         """Sends a run to its worker, or gives it back if the worker no longer waits."""
         assert run.worker_id is not None
-        self._sessions.handed_run(run.worker_id)
+        self._sessions.handed(run)
         if not self._waiting.give(run.worker_id, run):
             self._publisher.publish(await self._db.write(transitions.given_back, run, now_ms()))
 
@@ -115,21 +110,6 @@ class Assigner(Loop):
             return
         for run in await self._db.lookup(_lost_assignments, ask.worker_id, ask.holding):
             self._publisher.publish(await self._db.write(transitions.given_back, run, now_ms()))
-
-
-class _FilesOfHosts:
-    """Files recently sent to each worker, which are probably in its host's cache."""
-
-    def __init__(self) -> None:
-        self._by_worker: dict[str, collections.deque[str]] = {}
-
-    def of(self, worker_id: str) -> frozenset[str]:
-        return frozenset(self._by_worker.get(worker_id, ()))
-
-    def add(self, run: Run) -> None:
-        if run.files and run.worker_id is not None:
-            had = self._by_worker.setdefault(run.worker_id, collections.deque(maxlen=REMEMBERED_FILES))
-            had.extend(name for name in file_names(run.files) if name not in had)
 
 
 def _held(run: Run, asking: Sequence[tuple[Worker, str]]) -> str:

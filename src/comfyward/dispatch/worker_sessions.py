@@ -6,8 +6,9 @@ Each call of a worker may go to another server, so a server knows only the worke
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 from sqlalchemy import Connection
@@ -15,17 +16,20 @@ from sqlalchemy import Connection
 from comfyward.dispatch import transitions
 from comfyward.dispatch.placement import Worker
 from comfyward.dispatch.publisher import Publisher
+from comfyward.dispatch.waiting import WaitingWorkers
 from comfyward.dispatch.worker_logs import WorkerLogs
 from comfyward.dispatch.worker_signals import WorkerSignals
 from comfyward.errors import StaleLease
 from comfyward.runs.change import Change
-from comfyward.runs.run import EndReason
+from comfyward.runs.run import EndReason, Run
+from comfyward.runs.waiting_run import file_names
 from comfyward.store import queue, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.store.notices import Notice, WorkerJoined
 from comfyward.worker.protocol import Heartbeat, Orders
 
 SEEN_RESOLUTION_MS = 5_000
+REMEMBERED_FILES = 200
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,23 @@ class _Session:
     worker: Worker
     busy: bool = False
     seen_at: int = 0
+    files: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED_FILES))  # probably in its host's cache
 
 
 class WorkerSessions:
     """The sessions of the workers that call this server."""
 
     def __init__(
-        self, db: Database, publisher: Publisher, signals: WorkerSignals, logs: WorkerLogs, lease_s: float
+        self,
+        db: Database,
+        publisher: Publisher,
+        signals: WorkerSignals,
+        logs: WorkerLogs,
+        waiting: WaitingWorkers,
+        lease_s: float,
     ) -> None:
         self._db, self._publisher, self._signals, self._logs = db, publisher, signals, logs
+        self._waiting = waiting
         self.lease_s = lease_s
         self._sessions: dict[str, _Session] = {}
         self._refs: dict[str, tuple[str, WorkerRef]] = {}  # (incarnation, ref) by worker
@@ -111,16 +123,23 @@ class WorkerSessions:
         self._logs.discard(worker_id)
         self._drop_ref(worker_id)
         self._publisher.publish(*await self._db.write(_end, worker_id, said_goodbye, now_ms()))
+        self._waiting.hint.set()  # no run waits for this worker any more
 
     def update(self, worker: Worker, *, busy: bool) -> None:
         """Updates a worker's description, when it asks for a run."""
         session = self._session(worker)
         session.worker, session.busy = worker, busy
 
-    def handed_run(self, worker_id: str) -> None:
-        """Marks a worker as busy, when it gets a run."""
-        if session := self._sessions.get(worker_id):
+    def handed(self, run: Run) -> None:
+        """Marks the run's worker as busy, and remembers the run's files."""
+        if run.worker_id is not None and (session := self._sessions.get(run.worker_id)):
             session.busy = True
+            session.files.extend(name for name in file_names(run.files) if name not in session.files)
+
+    def files_of(self, worker_id: str) -> frozenset[str]:
+        """The files of runs that a worker got recently. Similar runs are best placed there."""
+        session = self._sessions.get(worker_id)
+        return frozenset() if session is None else frozenset(session.files)
 
     def is_busy(self, worker_id: str) -> bool:
         """True if a worker had runs at its last call, or got one since."""

@@ -91,7 +91,7 @@ class Workforce:
     ) -> None:
         publisher = changes.publisher
         self.logs = WorkerLogs(db.notices, changes.signals)
-        self.sessions = WorkerSessions(db, publisher, changes.signals, self.logs, settings.lease_s)
+        self.sessions = WorkerSessions(db, publisher, changes.signals, self.logs, changes.waiting, settings.lease_s)
         self.rules = _placement_rules(settings)
         self.assigner = Assigner(db, publisher, changes.waiting, self.sessions, self.rules, settings.prices)
         self.recorder = Recorder(db, storage.blobs, publisher)
