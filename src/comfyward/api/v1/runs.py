@@ -91,11 +91,10 @@ class Runs:
         ]
 
     async def get(self, request: Request) -> Response:
-        run = await requested_run(request, self._auth, self._db)
-        wait_s = read_query(request, WaitQuery).wait
-        if wait_s > 0:
-            run = await wait_until_over(self._db, self._hub, run.account_id, run.id, wait_s)
-        return self._shown(request, run)
+        caller, wait_s = await self._auth.caller(request), read_query(request, WaitQuery).wait
+        run_id = request.path_params["run_id"]
+        run = await wait_until_over(self._db, self._hub, caller.account.id, run_id, wait_s)
+        return self._shown(request, _in_its_workflow(request, run))
 
     async def find_of_workflow(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
@@ -150,9 +149,12 @@ FOLLOWED = Models(
 async def requested_run(request: Request, auth: Auth, db: Database) -> Run:
     """The caller's run that the path names; through a workflow's path only if it belongs there. Raises NotFound."""
     caller = await auth.caller(request)
-    run_id = request.path_params["run_id"]
-    run = await db.lookup(runs.get, caller.account.id, run_id)
+    return _in_its_workflow(request, await db.lookup(runs.get, caller.account.id, request.path_params["run_id"]))
+
+
+def _in_its_workflow(request: Request, run: Run) -> Run:
+    """The run, if it belongs to the workflow that the path names, where it names one. Raises NotFound."""
     workflow_id = request.path_params.get("workflow_id", run.workflow_id)
     if workflow_id not in (run.workflow_id, workflows.DEFAULT_ALIAS):
-        raise NotFound(f"There is no run '{run_id}' in workflow '{workflow_id}'.")
+        raise NotFound(f"There is no run '{run.id}' in workflow '{workflow_id}'.")
     return run
