@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from comfyward.api.auth import Auth
 from comfyward.api.contents import find_input
-from comfyward.api.shapes import API_PREFIX
+from comfyward.api.public_url import API_PREFIX
 from comfyward.errors import InvalidUrl, NotFound
 from comfyward.runs.address import origin_of
 from comfyward.runs.files import Source, Stored, Url, source_from_row

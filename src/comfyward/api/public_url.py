@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+API_PREFIX = "/api/v1"
+
 
 @dataclass(frozen=True)
 class PublicUrl:

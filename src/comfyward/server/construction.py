@@ -9,7 +9,7 @@ from comfyward.api.auth import Auth
 from comfyward.api.contents import Contents
 from comfyward.api.public_url import PublicUrl
 from comfyward.api.readiness import Readiness
-from comfyward.api.shapes import Shapes
+from comfyward.api.v1.shapes import Shapes
 from comfyward.delivery.hub import Hub, ReadMissed
 from comfyward.delivery.relay import Relay
 from comfyward.delivery.telemetry import Telemetry

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from comfyward.accounts.account import Account
 from comfyward.api.auth import COOKIE, Auth
 from comfyward.api.body import streamed
-from comfyward.api.shapes import Shapes
+from comfyward.api.v1.shapes import Shapes
 from comfyward.dispatch.intake import Intake
 from comfyward.files.objects import Objects, blob_key
 from comfyward.runs.files import disposition

@@ -6,7 +6,7 @@ import msgspec
 from starlette.responses import Response
 
 from comfyward.api.auth import Auth
-from comfyward.api.shapes import Shapes
+from comfyward.api.v1.shapes import Shapes
 from comfyward.delivery.webhooks import Webhooks
 from comfyward.store import accounts, webhooks
 from comfyward.store.db import Database, now_ms

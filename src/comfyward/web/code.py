@@ -12,7 +12,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from starlette.responses import Response
 
-from comfyward.api.shapes import API_PREFIX
+from comfyward.api.public_url import API_PREFIX
 from comfyward.runs.address import without_login
 from comfyward.runs.run import Run
 from comfyward.store import files, runs, workflows

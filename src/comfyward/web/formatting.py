@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from comfyward.api.shapes import API_PREFIX, iso
+from comfyward.api.public_url import API_PREFIX
+from comfyward.api.times import iso
 from comfyward.files.pictures import has_thumbnail
 from comfyward.runs.address import without_login
 from comfyward.runs.output import Output

@@ -13,7 +13,7 @@ from comfyward.api.auth import Auth
 from comfyward.api.body import answer
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.query import read_query
-from comfyward.api.shapes import iso
+from comfyward.api.times import iso
 from comfyward.api.v1 import answers
 from comfyward.store import accounts
 from comfyward.store.db import Database

@@ -16,7 +16,7 @@ from comfyward.api.body import answer, pieces_of, read_json, read_upload
 from comfyward.api.contents import OCTET_STREAM
 from comfyward.api.endpoint import FORM, Endpoint, Media, Models
 from comfyward.api.query import read_query
-from comfyward.api.shapes import iso
+from comfyward.api.times import iso
 from comfyward.api.v1 import answers
 from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import InvalidRequest, NotFound

@@ -12,7 +12,7 @@ from comfyward.api import leniency
 from comfyward.api.auth import Auth
 from comfyward.api.body import answer, read_json
 from comfyward.api.endpoint import NOTHING, Endpoint, Models
-from comfyward.api.shapes import iso
+from comfyward.api.times import iso
 from comfyward.api.v1 import answers
 from comfyward.dispatch.imports import Imports as Importer
 from comfyward.runs.files import parse_import

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from comfyward.api.auth import Auth
 from comfyward.api.body import answer
 from comfyward.api.endpoint import Endpoint, Models
-from comfyward.api.shapes import iso
+from comfyward.api.times import iso
 from comfyward.api.v1 import answers
 from comfyward.api.v1.runs import requested_run
 from comfyward.dispatch.forecast import QueueForecast, QueueForecasts

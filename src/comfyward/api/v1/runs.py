@@ -10,9 +10,9 @@ from comfyward.api.auth import Auth
 from comfyward.api.body import answer, streamed
 from comfyward.api.endpoint import EVENT_STREAM, NOTHING, TEXT, Endpoint, Models
 from comfyward.api.query import read_query
-from comfyward.api.shapes import Rendering
 from comfyward.api.v1 import answers
 from comfyward.api.v1.pages import PAGED, PageQuery
+from comfyward.api.v1.shapes import Rendering
 from comfyward.api.whole_numbers import LARGEST, whole_number
 from comfyward.delivery.hub import Hub
 from comfyward.delivery.stream import stream_events, wait_until_over

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from comfyward.api.auth import Auth
 from comfyward.api.endpoint import NOTHING, Endpoint, Models
-from comfyward.api.shapes import API_PREFIX
+from comfyward.api.public_url import API_PREFIX
 from comfyward.api.whole_numbers import whole_number
 from comfyward.dispatch.uploads import Uploads as Stores
 from comfyward.errors import InvalidRequest

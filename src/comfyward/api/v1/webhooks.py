@@ -10,8 +10,8 @@ from comfyward.api.auth import Auth
 from comfyward.api.body import answer
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.query import read_query
-from comfyward.api.shapes import Rendering
 from comfyward.api.v1 import answers
+from comfyward.api.v1.shapes import Rendering
 from comfyward.delivery.webhooks import Webhooks as Delivering
 from comfyward.store import accounts, webhooks
 from comfyward.store.db import Database

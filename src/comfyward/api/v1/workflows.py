@@ -14,9 +14,9 @@ from comfyward.api.auth import Auth
 from comfyward.api.body import answer, read_json
 from comfyward.api.endpoint import NOTHING, Endpoint, Models
 from comfyward.api.query import read_query
-from comfyward.api.shapes import Rendering
 from comfyward.api.v1 import answers
 from comfyward.api.v1.pages import PAGED, PageQuery
+from comfyward.api.v1.shapes import Rendering
 from comfyward.ids import new_id
 from comfyward.store import workflows
 from comfyward.store.db import Database, now_ms

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from comfyward.api.auth import Auth
 from comfyward.api.public_url import PublicUrl
-from comfyward.api.shapes import iso
+from comfyward.api.times import iso
 from comfyward.runs.event import Event, Progress
 from comfyward.runs.output import Output
 from comfyward.runs.run import EndReason, Run, State

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfyward.api.endpoint import Tables
 from comfyward.api.own_urls import OwnUrls
-from comfyward.api.shapes import API_PREFIX, Rendering
+from comfyward.api.public_url import API_PREFIX
 from comfyward.api.v1.account import Account
 from comfyward.api.v1.errors import ERRORS
 from comfyward.api.v1.files import Files
@@ -12,6 +12,7 @@ from comfyward.api.v1.imports import Imports
 from comfyward.api.v1.inventory import Inventory
 from comfyward.api.v1.placement import Placement
 from comfyward.api.v1.runs import Runs
+from comfyward.api.v1.shapes import Rendering
 from comfyward.api.v1.submissions import Submissions
 from comfyward.api.v1.uploads import Uploads
 from comfyward.api.v1.view import View

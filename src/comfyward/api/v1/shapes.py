@@ -1,11 +1,10 @@
-"""ComfyICU's JSON: the run object and the workflow object, field by field, plus our additive fields.
+"""The JSON of v1: ComfyICU's run and workflow objects, field by field, with fields of our own beside them.
 
 (Source: ComfyICU's public examples and captured responses. `output` is a list on success and an object on failure.)
 """
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +13,8 @@ import msgspec
 from starlette.requests import Request
 
 from comfyward.api.auth import Auth
-from comfyward.api.public_url import PublicUrl
+from comfyward.api.public_url import API_PREFIX, PublicUrl
+from comfyward.api.times import iso
 from comfyward.files.pictures import has_thumbnail
 from comfyward.runs.address import without_login
 from comfyward.runs.failure import Failure
@@ -24,7 +24,6 @@ from comfyward.store.webhooks import Delivery
 from comfyward.workflows.workflow import Workflow
 
 NULL = msgspec.Raw(b"null")
-API_PREFIX = "/api/v1"
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ class Shapes:
         }
 
     def delivery(self, delivery: Delivery) -> dict[str, Any]:
-        """A webhook delivery, as the log shows it."""
+        """A webhook delivery, for the log of deliveries."""
         return {
             **{name: getattr(delivery, name) for name in ("id", "run_id", "event", "state", "attempts")},
             "url": without_login(delivery.url),
@@ -169,7 +168,7 @@ class Shapes:
         return entry
 
     def _file(self, run: Run, path: str, source: dict[str, Any]) -> Any:
-        """As it was sent; stored bytes as a link, and headers without their values, which may be secrets."""
+        """The source as it was sent; stored bytes as a link, headers without their values, which may be secrets."""
         if "blob" in source:
             return self.link(f"{API_PREFIX}/view/workflows/{run.workflow_id}/run/{run.id}{path}")
         if set(source) == {"url"}:
@@ -177,20 +176,12 @@ class Shapes:
         return {**source, "headers": dict.fromkeys(source["headers"], "***")} if "headers" in source else source
 
 
-def iso(time_ms: int | None) -> str | None:
-    """2025-05-23T15:08:18.297Z, the form of ComfyICU's times."""
-    if time_ms is None:
-        return None
-    moment = datetime.datetime.fromtimestamp(time_ms / 1000, datetime.UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_ms % 1000:03d}Z"
-
-
 def _between(start_ms: int, end_ms: int | None) -> int | None:
     return None if end_ms is None else end_ms - start_ms
 
 
 def _error(run: Run) -> dict[str, Any]:
-    """The top-level `error`, which ComfyICU leaves null: what went wrong, and what to do."""
+    """The top-level `error`, which ComfyICU leaves null: the reason of the failure, and a hint."""
     failure = run.failure or Failure("")
     details = failure.facts
     return {
