@@ -22,6 +22,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from comfyward.api.endpoint import EVENT_STREAM
 from comfyward.api.whole_numbers import whole_number
 from comfyward.errors import InvalidRequest, TooLarge
 from comfyward.python_json import NOT_JSON, read_request
@@ -76,6 +77,12 @@ def is_known(request: Request, etag: str) -> bool:
 def streamed(request: Request, pieces: AsyncIterator[bytes], **how: Any) -> Response:
     """An answer in pieces; for HEAD, its headers alone."""
     return Response(**how) if request.method == "HEAD" else StreamingResponse(pieces, **how)
+
+
+def event_stream(request: Request, frames: AsyncIterator[bytes], headers: Mapping[str, str] = NO_HEADERS) -> Response:
+    """Server-Sent Events, which neither caches nor proxies hold back."""
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers}
+    return streamed(request, frames, media_type=EVENT_STREAM, headers=headers)
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from starlette.responses import Response
 
-from comfyward.api.body import streamed
+from comfyward.api.body import event_stream
 from comfyward.api.whole_numbers import whole_number
 from comfyward.delivery.hub import Hub
 from comfyward.delivery.stream import PING, PING_S, frame
@@ -35,8 +35,7 @@ class LiveUpdates:
         """
         since = whole_number(request.query("since"))
         events = self._events(request.account.id, now_ms() if since is None else since)
-        headers = {**HEADERS, "X-Accel-Buffering": "no"}
-        return streamed(request.http, events, headers=headers, media_type="text/event-stream")
+        return event_stream(request.http, events, HEADERS)
 
     async def _events(self, account_id: str, since: int) -> AsyncIterator[bytes]:
         yield RECONNECT

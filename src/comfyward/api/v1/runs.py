@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from comfyward.api.auth import Auth
-from comfyward.api.body import answer, streamed
+from comfyward.api.body import answer, event_stream
 from comfyward.api.endpoint import EVENT_STREAM, NOTHING, TEXT, Endpoint, Models
 from comfyward.api.query import read_query
 from comfyward.api.v1 import answers
@@ -111,8 +111,7 @@ class Runs:
         after = read_query(request, EventsQuery).after
         seen = whole_number(request.headers.get("last-event-id", ""))
         stream = stream_events(self._db, self._hub, run.account_id, run.id, after if seen is None else seen)
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        return streamed(request, stream, media_type=EVENT_STREAM, headers=headers)
+        return event_stream(request, stream)
 
     async def log(self, request: Request) -> Response:
         run = await requested_run(request, self._auth, self._db)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from comfyward.accounts.account import Caller
 from comfyward.api.auth import Auth
-from comfyward.api.body import answer, read_json, streamed
+from comfyward.api.body import answer, event_stream, read_json
 from comfyward.api.endpoint import EVENT_STREAM, Endpoint, Models
 from comfyward.api.paging import cursor_of
 from comfyward.api.query import read_query
@@ -26,7 +26,6 @@ from comfyward.store.runs import RunFilter
 from comfyward.store.workflows import DEFAULT_ALIAS
 
 MAX_KEY_LENGTH = 255
-STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 IDEMPOTENCY = {"Idempotency-Key": "Can be used for one job only; a second request with it gets 422."}
 EVENTS = """Server-Sent Events: `output`, `status`, `progress`, `preview`. First the present state, then what happens,
 until the last `status`. Nothing is replayed."""
@@ -95,7 +94,7 @@ class Jobs:
     async def events(self, request: Request) -> Response:
         _, run = await self._run(request)
         stream = JobStream(self._db, self._hub, self._rendering.of(request), run)
-        return streamed(request, stream.frames(), media_type=EVENT_STREAM, headers=STREAM_HEADERS)
+        return event_stream(request, stream.frames())
 
     async def _submission(self, request: Request) -> Submission:
         body = await read_json(request, JobRequest, self._body_limit_bytes)
