@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from types import GenericAlias
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -36,6 +37,24 @@ def moment_of(cursor: str) -> tuple[int, str]:
     """(created_at, id): the place in a list by time. Raises InvalidCursor."""
     created_at, item_id = place_of(cursor, int, str)
     return created_at, item_id
+
+
+class Dated(Protocol):
+    """An item of a list by time."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def created_at(self) -> int: ...
+
+
+def next_cursor(found: Sequence[Dated], limit: int) -> str | None:
+    """The cursor of the page after one of `limit` items. None if no more items than that were found."""
+    if len(found) <= limit:
+        return None
+    last = found[limit - 1]
+    return cursor_of(last.created_at, last.id)
 
 
 def _decoded(cursor: str) -> bytes:

@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from comfyward.api.paging import InvalidCursor, cursor_of, moment_of
+from comfyward.api.paging import InvalidCursor, moment_of, next_cursor
 from comfyward.dispatch.inventory import Inventory
-from comfyward.runs.run import Run, State
+from comfyward.runs.run import State
 from comfyward.store import accounts, runs, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.runs import RunFilter
@@ -65,7 +65,7 @@ class RunList:
         return {
             "listed_at": listed_at,
             "runs": found[:PAGE_SIZE],
-            "more": None if len(found) <= PAGE_SIZE else _next_page(filters, found[PAGE_SIZE - 1]),
+            "more": _next_page(filters, next_cursor(found, PAGE_SIZE)),
             "is_more": bool(request.query("before")),
             "names": await self._db.read(workflows.names, account_id),
             "filters": dict.fromkeys(FILTERS, "") | filters,
@@ -78,8 +78,8 @@ class RunList:
         }
 
 
-def _next_page(filters: dict[str, str], last: Run) -> str:
-    return f"?{urlencode({**filters, 'before': cursor_of(last.created_at, last.id)})}"
+def _next_page(filters: dict[str, str], cursor: str | None) -> str | None:
+    return None if cursor is None else f"?{urlencode({**filters, 'before': cursor})}"
 
 
 def _filters(request: PageRequest) -> dict[str, str]:

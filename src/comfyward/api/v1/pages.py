@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
-from comfyward.api.paging import InvalidCursor, cursor_of, moment_of
+from comfyward.api.paging import InvalidCursor, moment_of, next_cursor
 from comfyward.errors import InvalidRequest
 from comfyward.runs.run import Run
 from comfyward.workflows.workflow import Workflow
@@ -29,7 +29,5 @@ class PageQuery(BaseModel):
 
     def headers(self, found: Sequence[Run] | Sequence[Workflow]) -> dict[str, str]:
         """The cursor of the next page, where more items were found than this page holds."""
-        if len(found) <= self.limit:
-            return {}
-        last = found[self.limit - 1]
-        return {NEXT_CURSOR: cursor_of(last.created_at, last.id)}
+        cursor = next_cursor(found, self.limit)
+        return {} if cursor is None else {NEXT_CURSOR: cursor}

@@ -10,7 +10,7 @@ from comfyward.accounts.account import Caller
 from comfyward.api.auth import Auth
 from comfyward.api.body import answer, event_stream, read_json
 from comfyward.api.endpoint import EVENT_STREAM, Endpoint, Models
-from comfyward.api.paging import cursor_of
+from comfyward.api.paging import next_cursor
 from comfyward.api.query import read_query
 from comfyward.api.v2.models import Job, JobList, JobQuery, JobRequest, JobWorkflow
 from comfyward.api.v2.shapes import Rendering, progress_of
@@ -76,8 +76,8 @@ class Jobs:
         which = RunFilter(labels=_label_filter(request), before=query.before(), limit=query.limit + 1)
         found = await self._db.read(runs.find, caller.account.id, which)
         page, shapes = found[: query.limit], self._rendering.of(request)
-        cursor = cursor_of(page[-1].created_at, page[-1].id) if len(found) > query.limit else None
-        return answer({"jobs": [shapes.listed(run) for run in page], "next_cursor": cursor})
+        jobs = [shapes.listed(run) for run in page]
+        return answer({"jobs": jobs, "next_cursor": next_cursor(found, query.limit)})
 
     async def get(self, request: Request) -> Response:
         _, run = await self._run(request)
