@@ -11,7 +11,8 @@ from comfyward.dispatch.secrets import Secrets, without_secrets
 from comfyward.runs.change import RunEnded, RunStarted
 from comfyward.runs.event import Download, Event, EventType, NodeResult, Payload, Preview, Progress, Status
 from comfyward.runs.run import PublicStatus, Run, State
-from comfyward.store.notices import NoOthers, Notice, Notices, SecretsGone, SecretsKept
+from comfyward.store.notices import NoOthers, SecretsGone, SecretsKept
+from tests.fakes.notices import Wire
 
 
 def event(payload: Payload, run: str = "run") -> Event:
@@ -87,29 +88,6 @@ async def test_secrets_are_kept_until_their_run_is_over() -> None:
     assert secrets.of("run") == found
     secrets.on_changes([RunEnded(a_run("run"), [])])
     assert secrets.of("run") == {}
-
-
-class Wire(Notices):
-    """Keeps the notices of one server, and delivers them to another one."""
-
-    def __init__(self, other: Wire | None = None) -> None:
-        super().__init__()
-        self.sent: list[Notice] = []
-        self._other = other
-
-    def send(self, notice: Notice) -> None:
-        self.sent.append(notice)
-        if self._other is not None:
-            self._other._deliver(notice)
-
-    async def flush(self) -> None:
-        return
-
-    async def listen(self) -> None:
-        return
-
-    async def close(self) -> None:
-        return
 
 
 async def test_the_other_servers_forget_secrets_too() -> None:

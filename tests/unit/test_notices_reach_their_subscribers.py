@@ -10,34 +10,9 @@ import pytest
 from comfyward.dispatch.worker_logs import WorkerLogs
 from comfyward.dispatch.worker_signals import WorkerSignals
 from comfyward.runs.change import RunCancelling
-from comfyward.store.notices import LogWanted, Notice, Notices, Wake, WorkerSignalled
+from comfyward.store.notices import LogWanted, Notice, Wake, WorkerSignalled
+from tests.fakes.notices import Wire
 from tests.unit.test_transition_publisher import run
-
-
-class Wire(Notices):
-    """The notices of one of several servers, delivered to the others by hand."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent: list[Notice] = []
-
-    def send(self, notice: Notice) -> None:
-        self.sent.append(notice)
-
-    def come(self, notice: Notice) -> None:
-        self._deliver(notice)
-
-    def get_lost(self) -> None:
-        self._deliver_loss()
-
-    async def flush(self) -> None:
-        return
-
-    async def listen(self) -> None:
-        return
-
-    async def close(self) -> None:
-        return
 
 
 def test_a_subscriber_that_fails_keeps_no_other_from_hearing(caplog: pytest.LogCaptureFixture) -> None:
@@ -48,7 +23,7 @@ def test_a_subscriber_that_fails_keeps_no_other_from_hearing(caplog: pytest.LogC
 
     wire.subscribe(fails, lambda: None)
     wire.subscribe(heard.append, lambda: None)
-    wire.come(Wake("imports"))
+    wire.receive(Wake("imports"))
 
     assert heard == [Wake("imports")]
     assert [record.action for record in caplog.records] == ["notices_failed"]  # type: ignore[attr-defined]
@@ -57,9 +32,9 @@ def test_a_subscriber_that_fails_keeps_no_other_from_hearing(caplog: pytest.LogC
 @pytest.mark.parametrize(
     ("happens", "wakes"),
     [
-        (lambda wire: wire.come(Wake("imports")), True),
-        (lambda wire: wire.come(Wake("webhooks")), False),
-        (lambda wire: wire.get_lost(), True),
+        (lambda wire: wire.receive(Wake("imports")), True),
+        (lambda wire: wire.receive(Wake("webhooks")), False),
+        (lambda wire: wire.lose(), True),
     ],
     ids=["its own", "another loop's", "a loss"],
 )
@@ -77,8 +52,8 @@ async def test_a_loop_is_woken_by_its_own_name_and_by_a_loss(happens: Callable[[
     [
         (lambda signals, wire: signals.on_changes([RunCancelling(run(worker_id="w"), [])]), True),
         (lambda signals, wire: signals.on_changes([RunCancelling(run(worker_id="other"), [])]), False),
-        (lambda signals, wire: wire.come(WorkerSignalled("w")), True),
-        (lambda signals, wire: wire.get_lost(), True),
+        (lambda signals, wire: wire.receive(WorkerSignalled("w")), True),
+        (lambda signals, wire: wire.lose(), True),
     ],
     ids=["a cancel", "a cancel of another worker's run", "an order from another server", "a loss"],
 )
@@ -109,12 +84,12 @@ async def test_a_log_is_asked_of_the_worker_at_every_server_and_comes_from_any()
     asked = asyncio.create_task(here.get("w", timeout_s=30))
     await asyncio.sleep(0)
     for notice in wire.sent:
-        elsewhere.come(notice)
+        elsewhere.receive(notice)
     assert (wire.sent, there.is_wanted("w"), signal.is_set()) == ([LogWanted("w")], True, True)
 
     there.uploaded("w", "the end of its log")
     for notice in elsewhere.sent:
-        wire.come(notice)
+        wire.receive(notice)
 
     assert await asked == "the end of its log"
     assert (here.is_wanted("w"), there.is_wanted("w")) == (False, False)

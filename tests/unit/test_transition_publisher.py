@@ -27,22 +27,13 @@ from comfyward.runs.change import (
     RunWatched,
 )
 from comfyward.runs.run import EndReason, Run
-from comfyward.store.notices import NoOthers, Notice, Wake
+from comfyward.store.notices import Wake
+from tests.fakes.notices import Wire
 
 
 def run(**known: Any) -> Run:
     blank = dict.fromkeys(field.name for field in dataclasses.fields(Run))
     return Run(**{**blank, "id": "run", "pool": "L4", "queued_at": 1000, "updated_at": 3000, **known})
-
-
-class Wire(NoOthers):
-    """Records the notices sent to other servers."""
-
-    def __init__(self) -> None:
-        self.told_others: list[Notice] = []
-
-    def send(self, notice: Notice) -> None:
-        self.told_others.append(notice)
 
 
 def test_subscribers_are_called_in_order_and_never_for_a_rejected_transition() -> None:
@@ -80,24 +71,24 @@ async def test_a_queued_run_wakes_local_workers_then_other_servers_and_the_fleet
     wire, fleet = Wire(), asyncio.Event()
     workers = WaitingWorkers(wire, fleet)
     workers.on_changes([change])
-    assert (workers.hint.is_set(), wire.told_others, fleet.is_set()) == (True, [Wake("leases")], True)
+    assert (workers.hint.is_set(), wire.sent, fleet.is_set()) == (True, [Wake("leases")], True)
 
     asking = asyncio.create_task(workers.run_for(_worker("H100"), "H100", wait_s=30))
     await asyncio.sleep(0)
     fleet.clear()
     workers.on_changes([change])  # the worker that waits is of another pool
-    assert (wire.told_others, fleet.is_set()) == ([Wake("leases")] * 2, False)
+    assert (wire.sent, fleet.is_set()) == ([Wake("leases")] * 2, False)
     workers.dismiss()
     await asking
 
-    wire.told_others.clear()
+    wire.sent.clear()
     asking = asyncio.create_task(workers.run_for(_worker("L4"), "L4", wait_s=30))
     await asyncio.sleep(0)
     workers.on_changes([change])
-    assert (wire.told_others, fleet.is_set()) == ([], False)
+    assert (wire.sent, fleet.is_set()) == ([], False)
     workers.matched(is_any_left=True)  # nobody here has taken it
     workers.matched(is_any_left=True)  # of which others know by now
-    assert wire.told_others == [Wake("leases")]
+    assert wire.sent == [Wake("leases")]
     workers.dismiss()
     assert await asking is None
 
@@ -108,7 +99,7 @@ async def test_a_transition_outside_the_queue_wakes_no_worker() -> None:
 
     workers.on_changes([kind(run(), []) for kind in (RunAssigned, RunStarted, RunProduced, RunEnded)])
 
-    assert (workers.hint.is_set(), wire.told_others, fleet.is_set()) == (False, [], False)
+    assert (workers.hint.is_set(), wire.sent, fleet.is_set()) == (False, [], False)
 
 
 @pytest.mark.parametrize("kind", [RunStarted, RunEnded])
@@ -116,11 +107,11 @@ async def test_a_run_that_starts_or_ends_has_a_webhook_due_when_it_was_asked_for
     wire = Wire()
     due = WebhooksDue(wire)
     due.on_changes([kind(run(), []), RunProduced(run(webhook="http://hook"), []), RunWatched([])])
-    assert (due.hint.is_set(), wire.told_others) == (False, [])
+    assert (due.hint.is_set(), wire.sent) == (False, [])
 
     due.on_changes([RunWatched([]), kind(run(webhook="http://hook"), [])])
 
-    assert (due.hint.is_set(), wire.told_others) == (True, [Wake("webhooks")])
+    assert (due.hint.is_set(), wire.sent) == (True, [Wake("webhooks")])
 
 
 def test_runs_are_counted_when_they_come_and_when_they_are_over() -> None:
