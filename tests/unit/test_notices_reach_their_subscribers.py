@@ -29,6 +29,20 @@ def test_a_subscriber_that_fails_keeps_no_other_from_hearing(caplog: pytest.LogC
     assert [record.action for record in caplog.records] == ["notices_failed"]  # type: ignore[attr-defined]
 
 
+def test_a_subscriber_that_fails_at_a_loss_keeps_no_other_from_hearing(caplog: pytest.LogCaptureFixture) -> None:
+    wire, losses = Wire(), list[str]()
+
+    def fails() -> None:
+        raise ZeroDivisionError
+
+    wire.subscribe(lambda notice: None, fails)
+    wire.subscribe(lambda notice: None, lambda: losses.append("heard"))
+    wire.lose()
+
+    assert losses == ["heard"]
+    assert [record.action for record in caplog.records] == ["notices_failed"]  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("happens", "wakes"),
     [

@@ -6,9 +6,10 @@ A notice is a hint and never the only carrier of a fact. Facts are rows, and eve
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -161,14 +162,22 @@ class Notices(ABC):
 
     def _deliver(self, notice: Notice) -> None:
         for on_notice, _ in self._subscribers:
-            try:
+            with _failures_logged():
                 on_notice(notice)
-            except Exception:
-                log.exception("notices: a subscriber failed; going on", extra={"action": "notices_failed"})
 
     def _deliver_loss(self) -> None:
         for _, on_lost in self._subscribers:
-            on_lost()
+            with _failures_logged():
+                on_lost()
+
+
+@contextlib.contextmanager
+def _failures_logged() -> Iterator[None]:
+    """A subscriber that fails keeps no other from hearing."""
+    try:
+        yield
+    except Exception:
+        log.exception("notices: a subscriber failed; going on", extra={"action": "notices_failed"})
 
 
 class NoOthers(Notices):
