@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from comfyward.api.auth import Auth
-from comfyward.api.body import read_message
+from comfyward.api.body import answer, read_message
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.dispatch.worker_sessions import WorkerSessions
 from comfyward.errors import Forbidden
@@ -39,7 +39,7 @@ class Fleets:
         orders, strangers = await self._db.write(_sync, report, now_ms())
         for worker_id in strangers:
             await self._sessions.drain(worker_id)
-        return Response(msgspec.json.encode(orders), media_type="application/json")
+        return answer(orders)
 
     async def gone(self, request: Request) -> Response:
         """Sent by the supervisor of a worker's process, with the worker's own token or the fleet's."""

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from comfyward.api.auth import SAFE_METHODS, Auth, refuse_foreign_origin
+from comfyward.api.errors import CLIENT_CLOSED_REQUEST
 from comfyward.api.public_url import PublicUrl
 from comfyward.errors import ComfywardError, InvalidRequest
 from comfyward.web.intents import Intents, intent_of
@@ -24,8 +25,6 @@ from comfyward.web.page_request import PageRequest
 from comfyward.web.problems import PageError, advices
 
 log = logging.getLogger(__name__)
-
-CLIENT_CLOSED_REQUEST = 499
 
 
 class Pages:

@@ -9,8 +9,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from comfyward.api.body import answer
 from comfyward.api.endpoint import Endpoint, Models
-from comfyward.api.gateway.calls import Calls, message, while_connected
+from comfyward.api.gateway.calls import Calls, while_connected
 from comfyward.dispatch.assigner import Assigner
 from comfyward.dispatch.mirrors import Mirrors
 from comfyward.dispatch.recorder import Recorder
@@ -41,7 +42,7 @@ class Assignments:
         run = await while_connected(request, self._assigner.ask(worker, ask))
         if run is None:
             return Response(status_code=204)
-        return message(_assignment(run, self._secrets.of(run.id), await self._mirrors.of(run)))
+        return answer(_assignment(run, self._secrets.of(run.id), await self._mirrors.of(run)))
 
     async def report(self, request: Request) -> Response:
         await self._recorder.record(await self._calls.read(request, Reports))

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 
 from comfyward.api.auth import Auth, refuse_foreign_pool
 from comfyward.api.body import read_message
@@ -68,10 +67,6 @@ def digest_in(request: Request) -> str:
     if not is_digest(digest):
         raise InvalidRequest("The path does not hold a valid digest.")
     return digest
-
-
-def message(content: msgspec.Struct) -> Response:
-    return Response(msgspec.json.encode(content), media_type="application/json")
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T | None:

@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from comfyward import __version__
 from comfyward.api.auth import Auth
-from comfyward.api.body import read_body
+from comfyward.api.body import answer, read_body
 from comfyward.api.endpoint import Endpoint, Models
-from comfyward.api.gateway.calls import MAX_MESSAGE_BYTES, Calls, message, while_connected
+from comfyward.api.gateway.calls import MAX_MESSAGE_BYTES, Calls, while_connected
 from comfyward.dispatch.worker_logs import WorkerLogs
 from comfyward.dispatch.worker_sessions import WorkerSessions
 from comfyward.errors import InvalidRequest, OtherVersion
@@ -55,7 +55,7 @@ class Sessions:
             await self._db.write(workers.register, _row(worker))
         self._sessions.registered(worker.id)
         known_digest = await self._db.lookup(workers.catalog_digest, worker.environment)
-        return message(Welcome(self._sessions.lease_s, known_digest != hello.catalog_digest, PROTOCOL))
+        return answer(Welcome(self._sessions.lease_s, known_digest != hello.catalog_digest, PROTOCOL))
 
     async def put_catalog(self, request: Request) -> Response:
         await self._calls.token(request)
@@ -71,7 +71,7 @@ class Sessions:
         heartbeat = await self._calls.read(request, Heartbeat)
         worker = await self._calls.worker(request, heartbeat.worker_id, heartbeat.incarnation)
         orders = await while_connected(request, self._sessions.heartbeat(worker, heartbeat))
-        return Response(status_code=204) if orders is None else message(orders)
+        return Response(status_code=204) if orders is None else answer(orders)
 
     async def put_log(self, request: Request) -> Response:
         worker_id, incarnation = request.path_params["worker_id"], request.path_params["incarnation"]

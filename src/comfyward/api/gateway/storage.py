@@ -5,7 +5,8 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyward.api.gateway.calls import digest_in, message
+from comfyward.api.body import answer
+from comfyward.api.gateway.calls import digest_in
 from comfyward.dispatch.blobs import Blobs
 from comfyward.files.objects import Objects, blob_key, response_headers
 from comfyward.worker.protocol import OutputPlace
@@ -20,9 +21,9 @@ class Storage:
     async def place(self, digest: str, name: str, size: int) -> Response:
         """Tells a worker where to send the bytes of a digest, unless they are stored already."""
         if await self._blobs.touch(digest):
-            return message(OutputPlace(is_there=True))
+            return answer(OutputPlace(is_there=True))
         url = await self._objects.put_url(blob_key(digest), size)
-        return message(OutputPlace(url=url, headers=response_headers(name) if url else {}))
+        return answer(OutputPlace(url=url, headers=response_headers(name) if url else {}))
 
     async def store(self, request: Request) -> Response:
         """Stores the bytes of the body. Raises TooLarge, DigestMismatch, InvalidRequest."""

@@ -13,7 +13,7 @@ from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.leniency import is_true
 from comfyward.api.native.errors import NoPrompt
 from comfyward.api.native.models import PromptAnswer, PromptRequest, Remaining
-from comfyward.api.native.requests import list_of, read_object
+from comfyward.api.native.requests import MAX_CLIENT_ID, list_of, read_object
 from comfyward.api.native.scope import Scope, Scopes
 from comfyward.api.native.shapes import number_of
 from comfyward.dispatch.intake import Intake, Submission
@@ -24,7 +24,6 @@ from comfyward.store.db import Database
 from comfyward.workflows.graph import only_for
 
 MAX_PROMPT_ID = 100
-MAX_CLIENT_ID = 200
 IN_FRONT = 1
 
 

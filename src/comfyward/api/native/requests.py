@@ -11,6 +11,8 @@ from comfyward.api.body import read_body
 from comfyward.errors import InvalidRequest
 from comfyward.python_json import NOT_JSON, read_request
 
+MAX_CLIENT_ID = 200  # characters
+
 
 async def read_any(request: Request, limit_bytes: int) -> Any:
     """Raises InvalidRequest, TooLarge."""

@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from comfyward.api.native.prompt_messages import Message, Picture, PromptMessages, Text
 from comfyward.api.native.prompts import count_unfinished
+from comfyward.api.native.requests import MAX_CLIENT_ID
 from comfyward.api.native.scope import Scope, Scopes
 from comfyward.api.native.system import features
 from comfyward.delivery.hub import Hub, Listener
@@ -33,7 +34,6 @@ SILENCE_S = 5.0
 REFUSED = 4401
 REPLACED = 4409
 GOING_AWAY = 1001
-MAX_CLIENT_ID = 200
 
 _Key = tuple[str, str | None, str]
 
