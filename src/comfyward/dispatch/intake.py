@@ -270,7 +270,7 @@ class Intake:
             return run_id, made
         finally:
             if run_id != new.id:
-                self._secrets.discard(new.id)
+                self._secrets.forget(new.id)
 
     async def _resolved(self, account_id: str, graph: Graph, catalog: Catalog | None) -> Resolved:
         """Replaces the references in a graph by file names. Raises MissingAsset."""

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 class Publisher:
     """Passes the changes of committed transactions to its subscribers, one after the other, in the given order.
 
-    Only the server that ran the transaction publishes. Notices of other servers reach the hub only, so nothing is
+    Only the server that ran the transaction publishes. Events of other servers reach the hub only, so nothing is
     counted or logged twice.
     """
 

@@ -27,7 +27,7 @@ class Secrets:
             self._notices.send(SecretsKept(run_id, dict(secrets)))
             await self._notices.flush()
 
-    def discard(self, run_id: str) -> None:
+    def forget(self, run_id: str) -> None:
         """Forgets a run's secrets, here and on the other servers."""
         if self._kept.pop(run_id, None) is not None:
             self._notices.send(SecretsGone(run_id))
@@ -40,7 +40,7 @@ class Secrets:
         for change in changes:
             match change:
                 case RunEnded(run):
-                    self.discard(run.id)
+                    self.forget(run.id)
 
     def _on_notice(self, notice: Notice) -> None:
         match notice:

@@ -68,8 +68,8 @@ class Server:
         """Returns after a signal, when requests and loops have ended."""
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
-        await self._start()
         try:
+            await self._start()
             await asyncio.gather(*(server.run_until_stopped() for server in self._http_servers))
         finally:
             await self._stop()
