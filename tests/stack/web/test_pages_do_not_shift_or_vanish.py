@@ -138,24 +138,30 @@ def test_a_session_that_ends_leads_to_the_login_and_back(real: Stack, enter: Ent
     def end_session() -> None:
         page.context.clear_cookies()
 
-    page.goto(f"/workflows/{made}")
+    _open_followed(page, f"/workflows/{made}", "**/live?*")
     end_session()
     page.get_by_role("button", name="Run", exact=True).click()
     page.wait_for_url(f"**/login?next=/workflows/{made}")
 
     # Pages that show what goes on notice by themselves.
     _enter_again(page, real, account)
-    page.goto("/runs")
+    _open_followed(page, "/runs", "**/live?*")
     page.get_by_text("No runs yet").wait_for()
     end_session()
     run_id = client.submit(slow(2000))
     page.wait_for_url("**/login?next=/runs")
     _enter_again(page, real, account)
-    page.goto(f"/runs/{run_id}")
+    _open_followed(page, f"/runs/{run_id}", "**/events*")
     page.locator("h1 .badge", has_text="running").wait_for()
     end_session()
     client.cancel(run_id)
     page.wait_for_url(f"**/login?next=/runs/{run_id}")
+
+
+def _open_followed(page: Page, path: str, stream: str) -> None:
+    """Opens a page, whose stream of events is open then: a browser that has lost its session does not get one."""
+    with page.expect_response(stream):
+        page.goto(path)
 
 
 def _enter_again(page: Page, real: Stack, account: str) -> None:
