@@ -325,9 +325,8 @@ def _one_named(conn: Connection, account_id: str, reference: Reference) -> Named
             return Named(file.digest, file.size, file_path_of(file))
         case ResultReference(path, kind):
             result = runs.file(conn, account_id, kind, path)
-            folder = (
-                "" if result.is_of_run else f"{result.digest[:12]}/"
-            )  # apart from the caller's own file of that name
+            # In a folder of its own, apart from the caller's file of that name.
+            folder = "" if result.is_of_run else f"{result.digest[:12]}/"
             return Named(result.digest, result.size, f"{folder}{path}")
 
 
