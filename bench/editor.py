@@ -36,7 +36,10 @@ class Opened:
 
 
 def open_editor(page: Page, url: str, bytes_per_s: float = -1) -> Opened:
-    """Opens an editor's page; `bytes_per_s` limits the connection, -1 does not."""
+    """Opens an editor's page, with its frame at the website's origin, so that one process and session have both.
+
+    `bytes_per_s` limits the connection, -1 does not.
+    """
     session = page.context.new_cdp_session(page)
     session.send("Network.enable")
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
@@ -84,7 +87,7 @@ def measure(stack: Stack) -> None:
             context = browser.new_context(base_url=stack.url)
             page = entered(context, stack)
             for what, workflow in zip(("empty cache", "next workflow"), made, strict=True):
-                report(f"{line}, {what}", open_editor(page, f"/workflows/{workflow}/edit", speed))
+                report(f"{line}, {what}", open_editor(page, f"/workflows/{workflow}/edit?frame=here", speed))
             context.close()
         browser.close()
 

@@ -8,7 +8,9 @@ clients do (v1: one long request; v2: the event stream; ComfyUI's own: the webso
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -72,9 +74,8 @@ def v2(session: aiohttp.ClientSession) -> Run:
 
 
 async def measure(stack: Stack, client: Client, runs: int) -> None:
-    environment = Path(f"/proc/{stack.comfyui_pid()}/environ").read_bytes().decode().split("\0")
-    socket_path = next(e.partition("=")[2] for e in environment if e.startswith("COMFYWARD_SOCKET="))
-    leftovers = stack.data_dir / "workers" / "local-0" / "comfyui" / "output"
+    socket_path = str(max(Path(tempfile.gettempdir()).glob("cw-*/comfyui.sock"), key=os.path.getmtime))
+    leftovers = max((stack.data_dir / "workers" / "local-0").glob("comfyui-*"), key=os.path.getmtime) / "output"
     headers = {"Authorization": client.http.headers["authorization"]}
     async with (
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(socket_path)) as direct,

@@ -2,10 +2,12 @@
 
     python -m bench.placement                       # 20,000 runs of 20 accounts on 16 workers, five models
     python -m bench.placement --runs 1000000 --workers 2000 --accounts 500
+    python -m bench.placement --isolation account   # each account its own ComfyUI: a switch costs a forked start
     python -m bench.placement --trace runs.jsonl    # a recorded trace: {"at_s", "account", "model", "run_s"} per line
 
 Compares the server's policy (`match`, with turns and affinity) with first come first served, a random choice among the
-waiting runs, and an unreachable bound: loading a model takes no time.
+waiting runs, and an unreachable bound: loading a model and starting ComfyUI take no time. With isolation, a worker that
+changes accounts starts ComfyUI and loads the model again, from the page cache if its host has had it.
 """
 
 from __future__ import annotations
@@ -23,13 +25,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from comfyward.dispatch.placement import Rules, SkippedSince, Worker, in_order, match
+from comfyward.dispatch.placement import NOBODY, Rules, SkippedSince, Worker, in_order, match
 from comfyward.runs.waiting_run import WaitingRun
 from comfyward.store.runs import TURN
 
 LOOKAHEAD = 200
 RULES = Rules(affinity_wait_ms=2_000, pass_ms=120_000)
 LOAD_S = 12.0  # a checkpoint of some GB from disk to GPU
+RELOAD_S = 3.0  # the same from the page cache
+SWITCH_S = 2.0  # a forked start of ComfyUI for another account
+CACHED_MODELS = 8  # in the page cache of a worker's host
 MAX_ASKING = 64
 MODELS_PER_GPU = 1
 POOL, ENVIRONMENT = "L4", "default"
@@ -45,29 +50,52 @@ class TraceRun:
 
 @dataclass
 class Gpu:
-    """A worker; `warm` are the models loaded on its GPU, newest last."""
+    """A worker. `warm` are the models loaded on its GPU, newest last; `cached` those in its host's page cache."""
 
     name: str
+    is_isolated: bool = False  # each account has a ComfyUI of its own
+    account: str = NOBODY
     warm: deque[str] = field(default_factory=lambda: deque(maxlen=MODELS_PER_GPU))
+    cached: deque[str] = field(default_factory=lambda: deque(maxlen=CACHED_MODELS))
     busy_s: float = 0.0
+    lost_s: float = 0.0
     loads: int = 0
-    free_at_s: float = 0.0
+    switches: int = 0
 
-    def take(self, run: TraceRun, now_s: float, holders: Holders, *, loads_free: bool) -> float:
-        """Starts a run and returns the time at which it will be done."""
-        cold = run.model not in self.warm
-        if cold:
-            self.loads += 1
-            if len(self.warm) == MODELS_PER_GPU:
-                del holders[self.warm[0]][self.name]
-            self.warm.append(run.model)
-            holders[run.model][self.name] = self
-        self.busy_s += run.run_s
-        self.free_at_s = now_s + run.run_s + (LOAD_S if cold and not loads_free else 0.0)
-        return self.free_at_s
+    def take(self, run: TraceRun, now_s: float, holders: Holders, *, is_free: bool) -> float:
+        """Starts a run and returns the time at which it will be done. `is_free`: loads and switches take no time."""
+        holders.get(self._holding, {}).pop(self.name, None)
+        lost_s = 0.0 if is_free else self._switch_to(run.account) + self._load(run.model)
+        holders[self._holding][self.name] = self
+        self.busy_s, self.lost_s = self.busy_s + run.run_s, self.lost_s + lost_s
+        return now_s + run.run_s + lost_s
+
+    @property
+    def _holding(self) -> Holding:
+        return self.account, frozenset(self.warm)
+
+    def _switch_to(self, account: str) -> float:
+        """Starts ComfyUI for another account; a new one has nothing loaded. Returns the time that it takes."""
+        if not self.is_isolated or self.account == account:
+            return 0.0
+        self.switches += self.account != NOBODY
+        self.account = account
+        self.warm.clear()
+        return SWITCH_S
+
+    def _load(self, model: str) -> float:
+        if model in self.warm:
+            return 0.0
+        self.loads += 1
+        self.warm.append(model)
+        if model in self.cached:
+            return RELOAD_S
+        self.cached.append(model)
+        return LOAD_S
 
 
-Holders = dict[str, dict[str, Gpu]]  # model -> name -> worker that has it loaded
+Holding = tuple[str, frozenset[str]]  # an account and models
+Holders = dict[Holding, dict[str, Gpu]]  # by name, the workers that hold them
 
 
 class Queue:
@@ -109,15 +137,22 @@ class Result:
 
     waits: dict[str, list[float]]
     loads: int
+    switches: int
     runs: int
     makespan_s: float
     busy_s: float
+    lost_s: float
     workers: int
     took_s: float
 
     @property
     def warm_share(self) -> float:
         return 1 - self.loads / self.runs
+
+    @property
+    def lost_share(self) -> float:
+        """Of the time that workers were given runs for, the part in which ComfyUI started and loaded models."""
+        return self.lost_s / (self.lost_s + self.busy_s)
 
     def percentile(self, share: float) -> float:
         every = sorted(wait for waits in self.waits.values() for wait in waits)
@@ -146,17 +181,21 @@ class Ours:
         now_ms = int(now_s * 1000)
         waiting = [_waiting_run(trace[index], str(index), turn) for turn, index in heads]
         by_name, by_index = {gpu.name: gpu for gpu in free}, {str(index): (turn, index) for turn, index in heads}
-        asking = [Worker(gpu.name, POOL, ENVIRONMENT, True, frozenset(gpu.warm)) for gpu in free[:MAX_ASKING]]
-        # Workers with the same models are equal for placement, so one for each model is enough.
-        representatives = [next(iter(gpus.values())) for gpus in holders.values() if gpus]
-        others = [Worker(gpu.name, POOL, ENVIRONMENT, False, frozenset(gpu.warm)) for gpu in representatives]
+        asking = [_worker(gpu, idle=True) for gpu in free[:MAX_ASKING]]
+        # Workers that hold the same are equal for placement, so one of each kind is enough.
+        others = [_worker(next(iter(gpus.values())), idle=False) for gpus in holders.values() if gpus]
         found = match(asking, in_order(waiting, now_ms, 0), others, now_ms, RULES, self._skipped)
         self._skipped = found.skipped
         return [(by_name[worker.id], by_index[run.id]) for worker, run in found.pairs]
 
 
+def _worker(gpu: Gpu, *, idle: bool) -> Worker:
+    return Worker(gpu.name, POOL, ENVIRONMENT, idle, frozenset(gpu.warm), account=gpu.account)
+
+
 def _waiting_run(run: TraceRun, run_id: str, turn: int) -> WaitingRun:
-    return WaitingRun(run_id, POOL, ENVIRONMENT, int(run.at_s * 1000), frozenset({run.model}), turn=turn)
+    at_ms, models = int(run.at_s * 1000), frozenset({run.model})
+    return WaitingRun(run_id, POOL, ENVIRONMENT, at_ms, models, turn=turn, account_id=run.account)
 
 
 def first_come(
@@ -172,12 +211,14 @@ def at_random(
     return list(zip(random.sample(free, len(chosen)), chosen, strict=True))
 
 
-def simulate(trace: list[TraceRun], workers: int, policy: Policy, *, loads_free: bool = False) -> Result:
+def simulate(
+    trace: list[TraceRun], workers: int, policy: Policy, *, is_isolated: bool = False, is_free: bool = False
+) -> Result:
     """Plays a trace. Free workers ask for runs, and are matched at each arrival, each end, and each second."""
     began = time.perf_counter()
-    gpus = [Gpu(f"w{number}") for number in range(workers)]
+    gpus = [Gpu(f"w{number}", is_isolated) for number in range(workers)]
     free, queue = dict.fromkeys(gpu.name for gpu in gpus), Queue()
-    by_name, holders = {gpu.name: gpu for gpu in gpus}, defaultdict[str, dict[str, Gpu]](dict)
+    by_name, holders = {gpu.name: gpu for gpu in gpus}, defaultdict[Holding, dict[str, Gpu]](dict)
     ends: list[tuple[float, str]] = []
     waits: dict[str, list[float]] = defaultdict(list)
     arrived, now_s = 0, 0.0
@@ -196,10 +237,12 @@ def simulate(trace: list[TraceRun], workers: int, policy: Policy, *, loads_free:
             run = trace[index]
             queue.remove(turn, index, run.account)
             waits[run.account].append(now_s - run.at_s)
-            heapq.heappush(ends, (gpu.take(run, now_s, holders, loads_free=loads_free), gpu.name))
+            heapq.heappush(ends, (gpu.take(run, now_s, holders, is_free=is_free), gpu.name))
             del free[gpu.name]
-    busy_s, loads = sum(gpu.busy_s for gpu in gpus), sum(gpu.loads for gpu in gpus)
-    return Result(waits, loads, len(trace), now_s, busy_s, workers, time.perf_counter() - began)
+    names = ("busy_s", "lost_s", "loads", "switches")
+    busy_s, lost_s, loads, switches = (sum(getattr(gpu, name) for gpu in gpus) for name in names)
+    took_s = time.perf_counter() - began
+    return Result(waits, loads, switches, len(trace), now_s, busy_s, lost_s, workers, took_s)
 
 
 def _next(trace: list[TraceRun], arrived: int, ends: list[tuple[float, str]], now_s: float, passes: bool) -> float:
@@ -241,6 +284,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=16)
     parser.add_argument("--load", type=float, default=0.8)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--isolation", choices=["shared", "account"], default="shared")
     parser.add_argument("--trace", type=Path)
     parser.add_argument("--only", help="One of the policies: ours, first-come, random, bound")
     args = parser.parse_args()
@@ -257,14 +301,24 @@ def main() -> None:
     }
     print(f"{len(trace):,} runs, {len({run.account for run in trace})} accounts, {args.workers} workers")
     waits = (("p50 s", 9), ("p95 s", 9), ("p99 s", 9))
-    columns = (*waits, ("warm", 8), ("GPU busy", 10), ("worst account", 15), ("GPU h", 9), ("took s", 8))
-    print(" " * 12 + "".join(f"{name:>{width}}" for name, width in columns))
-    for name, (policy, loads_free) in policies.items():
+    columns = (
+        *waits,
+        ("warm", 8),
+        ("switches", 10),
+        ("lost", 8),
+        ("GPU busy", 10),
+        ("worst account", 15),
+        ("GPU h", 9),
+    )
+    print(" " * 12 + "".join(f"{name:>{width}}" for name, width in (*columns, ("took s", 8))))
+    for name, (policy, is_free) in policies.items():
         if args.only in (None, name):
-            result = simulate(trace, args.workers, policy, loads_free=loads_free)
+            isolated = args.isolation == "account"
+            result = simulate(trace, args.workers, policy, is_isolated=isolated, is_free=is_free)
             print(
                 f"{name:12}{result.percentile(0.5):9.1f}{result.percentile(0.95):9.1f}{result.percentile(0.99):9.1f}"
-                f"{result.warm_share:8.1%}{result.busy_s / result.makespan_s / result.workers:10.1%}"
+                f"{result.warm_share:8.1%}{result.switches:10,}{result.lost_share:8.1%}"
+                f"{result.busy_s / result.makespan_s / result.workers:10.1%}"
                 f"{result.worst_account():15.2f}{result.makespan_s * result.workers / 3600:9.1f}{result.took_s:8.1f}"
             )
 

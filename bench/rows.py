@@ -65,7 +65,7 @@ class Tables:
         failed = RunFilter(limit=50, states=(State.FAILED,))
         found = {
             "submit": _median(lambda: self._submit(time.time_ns())),
-            "queue heads": _median(lambda: self._read(queue.heads, ["L4"], 200, aged_before=now_ms())),
+            "queue heads": _median(lambda: self._read(queue.heads, {"L4": ["default"]}, 200, aged_before=now_ms())),
             "claim": _median(lambda: self._claim(next(taken))),
             "get": _median(lambda: self._read(runs.get, account, f"run-{0:016d}")),
             "list, newest 50": _median(lambda: self._read(runs.find, account, page)),

@@ -11,10 +11,13 @@ import pytest
 
 from comfyward.comfy import install
 from comfyward.comfy.install import Installation
+from comfyward.comfy.releases import DEFAULT, RELEASES, Release
 from comfyward.settings import default_data_dir
-from tests import engines, servers
+from tests import servers
 from tests.fakes.http import Origin, Receiver, origin, receiver
+from tests.groups import arrange
 from tests.servers import S3, Postgres
+from tests.topology import PARAMETERS, Topology, makes_a_difference, topology_of
 
 ROOT = Path(__file__).parent
 FAKE_COMFYUI = ROOT / "fakes" / "comfyui"
@@ -31,57 +34,76 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Run the scenarios that face the engine on the newest ComfyUI that the package registry carries.",
     )
+    parser.addoption("--everything", action="store_true", help="Run all tests, and these scenarios in all three ways.")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "topology" in metafunc.fixturenames:
+        wanted = [each for each in PARAMETERS if each.values[0] in _wanted(metafunc.config)]
+        metafunc.parametrize("topology", wanted, indirect=True, scope="session")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        from tests.processes import Processes  # needs xdist, which is loaded then
+
+        config.pluginmanager.register(Processes())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --two-servers or --newest-comfyui, only what these can change."""
-    if config.getoption("--two-servers"):
-        _keep(config, items, _is_for_two_servers)
-    if config.getoption("--newest-comfyui"):
-        _keep(config, items, lambda item: item.get_closest_marker("engine") is not None)
+    """Keeps the tests of the topologies that were asked for, and only where these can make a difference."""
+    wanted = _wanted(config)
+    kept = {item: topology_of(item) in wanted and makes_a_difference(item) for item in items}
+    config.hook.pytest_deselected(items=[item for item, is_kept in kept.items() if not is_kept])
+    items[:] = [item for item, is_kept in kept.items() if is_kept]
+    if hasattr(config, "workerinput"):
+        arrange(items, Path(config.workerinput["groups"]))
 
 
-def _keep(config: pytest.Config, items: list[pytest.Item], is_wanted: Callable[[pytest.Item], bool]) -> None:
-    config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item)])
-    items[:] = [item for item in items if is_wanted(item)]
+def _wanted(config: pytest.Config) -> set[Topology]:
+    if config.getoption("--everything"):
+        return set(Topology)
+    chosen = {each for each in (Topology.TWO_SERVERS, Topology.NEWEST_COMFYUI) if config.getoption(f"--{each}")}
+    return chosen or {Topology.ONE_SERVER}
 
 
-def _is_for_two_servers(item: pytest.Item) -> bool:
-    is_served = {"real", "shared", "start_fake", "start_fake_once"} & set(getattr(item, "fixturenames", ()))
-    is_shared = item.get_closest_marker("several_servers") and not item.get_closest_marker("one_machine")
-    return bool(is_served and is_shared)
+@pytest.fixture(scope="session")
+def topology(request: pytest.FixtureRequest) -> Topology:
+    """What the servers of a scenario stand on."""
+    return Topology(request.param)
 
 
 @pytest.fixture(scope="session")
 def environments() -> Path:
     """ComfyUI, installed by the code that users get, and kept between runs of the tests."""
     folder = Path(os.environ.get("COMFYWARD_ENVIRONMENTS_DIR") or default_data_dir() / "environments")
-    install.install(folder, lambda what, fraction: None)
+    install.install(folder, DEFAULT, lambda what, fraction: None)
     return folder
 
 
 @pytest.fixture(scope="session")
-def engine(request: pytest.FixtureRequest, environments: Path) -> dict[str, str]:
-    """Settings of a server whose workers run the real ComfyUI: the one that users get, or the newest."""
-    settings = {"environments_dir": str(environments)}
-    if request.config.getoption("--newest-comfyui"):
-        newest = engines.newest(environments)
-        settings |= {"comfyui": str(newest.source), "comfyui_python": str(newest.python)}
-    return settings
+def release(topology: Topology) -> Release:
+    """The ComfyUI of a scenario: the one that users get, or the newest."""
+    return next(reversed(RELEASES.values())) if topology is Topology.NEWEST_COMFYUI else DEFAULT
+
+
+@pytest.fixture(scope="session")
+def engine(release: Release, environments: Path) -> dict[str, str]:
+    """Settings of a server whose workers run the real ComfyUI."""
+    install.install(environments, release, lambda what, fraction: None)
+    return {"environments_dir": str(environments), "comfyui_version": release.version}
 
 
 def installation(engine: dict[str, str]) -> Installation:
     """The ComfyUI behind the settings that `engine` gives."""
-    if "comfyui" in engine:
-        return install.existing(Path(engine["comfyui"]), Path(engine["comfyui_python"]))
-    found = install.installed(Path(engine["environments_dir"]))
+    found = install.installed(Path(engine["environments_dir"]), RELEASES[engine["comfyui_version"]])
     assert found is not None
     return found
 
 
 @pytest.fixture(scope="session")
-def engine_version(request: pytest.FixtureRequest) -> str:
-    return engines.VERSION if request.config.getoption("--newest-comfyui") else install.VERSION
+def engine_version(release: Release) -> str:
+    return release.version
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,7 @@ ENVIRONMENT = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_NUM_REDIS_GET_RETRIES": "90",  # seconds that a node waits for the head, on a machine that is busy
 }
 
 

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import boto3
 import psycopg
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
-from moto.server import ThreadedMotoServer
+from botocore.credentials import Credentials
+from moto.server import DomainDispatcherApplication, ThreadedMotoServer, create_backend_app
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Request, Response
+
+from comfyward.store.backends import open_database
 
 MEMORY_BYTES = 4 << 30
+PORTS = (20_000, 32_000)  # below those of outgoing connections, and above those that Ray takes by itself
 WITH_PASSWORD = "with_password"  # a role that has to say one
 
 
@@ -62,12 +75,13 @@ class Postgres:
     def new_database_with_tables(self) -> str:
         """As `new_database`; the tables are made once and copied."""
         if self._template is None:
-            from comfyward.store.backends import open_database
-
             url = self.new_database()
             open_database(url, 4).close()
             self._template = url.rpartition("/")[2]
         return self.new_database(like=self._template)
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
 
     def execute(self, statement: str) -> None:
         with psycopg.connect(f"{self.url}/postgres", autocommit=True) as conn:
@@ -115,10 +129,27 @@ def _memory() -> Path | None:
     return memory if memory.is_dir() and shutil.disk_usage(memory).free > MEMORY_BYTES else None
 
 
+@functools.cache
+def sqlite_with_tables() -> Path:
+    """A file of SQLite whose tables are made once, to be copied."""
+    folder = tempfile.TemporaryDirectory(prefix="comfyward-tables-")
+    atexit.register(folder.cleanup)
+    path = Path(folder.name) / "empty.db"
+    open_database(f"sqlite:///{path}").close()
+    return path
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that stays free while its server is down: the system gives these to nobody, and processes of tests share
+    too many of them to meet."""
+    while True:
+        port = random.SystemRandom().randrange(*PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 @dataclass(frozen=True)
@@ -126,11 +157,12 @@ class S3:
     """A server that speaks S3, in this process."""
 
     url: str
+    secret: str = "test"
 
     @property
     def environment(self) -> dict[str, str]:
         """The environment variables with which a server reaches it, beside the bucket."""
-        return {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
+        return {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": self.secret, "AWS_REGION": "us-east-1"}
 
     def new_bucket(self) -> str:
         """The URL of a new bucket, with a prefix."""
@@ -151,7 +183,7 @@ class S3:
             "s3",
             endpoint_url=self.url,
             aws_access_key_id="test",
-            aws_secret_access_key="test",
+            aws_secret_access_key=self.secret,
             region_name="us-east-1",
             config=Config(s3={"addressing_style": "path"}),
         )
@@ -167,3 +199,64 @@ def s3() -> Iterator[S3]:
         yield S3(f"http://{host}:{port}")
     finally:
         server.stop()
+
+
+SECRET = "right"
+
+
+class SignedRequestsOnly:
+    """A WSGI application before moto's that lets only correctly signed requests of one key through, as S3 does.
+
+    moto's own access control knows no presigned URLs. botocore computes the signatures here, and obstore in what is
+    tested: they share nothing. The clock of the server is `ahead_s` seconds ahead.
+    """
+
+    def __init__(self) -> None:
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self.ahead_s = 0.0
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        request = Request(environ)
+        is_valid = self._is_valid(request)
+        refused = Response("<Error><Code>SignatureDoesNotMatch</Code></Error>", 403, content_type="application/xml")
+        return (self._moto if is_valid else refused)(environ, start_response)
+
+    def _is_valid(self, request: Request) -> bool:
+        if "X-Amz-Signature" in request.args:
+            return self._is_timely(request) and self._is_signed(request, S3SigV4QueryAuth, dict(request.args))
+        scheme, _, fields = request.headers.get("Authorization", "").partition(" ")
+        named = dict(field.strip().split("=", 1) for field in fields.split(",") if "=" in field)
+        named = {f"X-Amz-{name}": value for name, value in named.items()}
+        named["X-Amz-Date"] = request.headers.get("X-Amz-Date", "")
+        return scheme == "AWS4-HMAC-SHA256" and self._is_signed(request, S3SigV4Auth, named)
+
+    def _is_signed(self, request: Request, kind: Any, named: dict[str, str]) -> bool:
+        key, _, region, service, _ = named["X-Amz-Credential"].split("/")
+        names = named["X-Amz-SignedHeaders"].split(";")
+        auth = kind(Credentials(key, SECRET), service, region)
+        path = request.environ["RAW_URI"].replace(f"&X-Amz-Signature={named['X-Amz-Signature']}", "")
+        headers = {name: request.headers[name] for name in names if name in request.headers}
+        signed = AWSRequest(request.method, f"http://{request.host}{path}", headers)
+        signed.context["timestamp"] = named["X-Amz-Date"]
+        text = auth.string_to_sign(signed, auth.canonical_request(signed))
+        return bool(key == "test" and auth.signature(text, signed) == named["X-Amz-Signature"])
+
+    def _is_timely(self, request: Request) -> bool:
+        signed_at = datetime.strptime(request.args["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        age = datetime.now(UTC) + timedelta(seconds=self.ahead_s) - signed_at
+        return age <= timedelta(seconds=int(request.args["X-Amz-Expires"]))
+
+
+@contextmanager
+def signed_s3() -> Iterator[tuple[S3, SignedRequestsOnly]]:
+    """As `s3`, but signatures are checked; the secret is SECRET."""
+    application = SignedRequestsOnly()
+    server = make_server("127.0.0.1", 0, application, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield S3(f"http://127.0.0.1:{server.server_port}", SECRET), application
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

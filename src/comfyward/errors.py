@@ -7,34 +7,43 @@ ComfywardError                     code, status, hint, details
 │   ├── InvalidGraph     400       the graph cannot run; has ComfyUI's node_errors
 │   ├── InvalidValue     400       a value that is invalid for an input of a graph
 │   ├── InvalidPassword  400       a password that is too short or too long
+│   ├── InvalidCatalog   400       a catalog of a worker that has not the form of one
+│   ├── InvalidEnvironment 400     a spec, lock or source of an environment that is malformed
 │   ├── InvalidLabels    422       labels that are invalid for a run
 │   ├── MissingAsset     422       an asset in a graph does not exist, or belongs to another account
 │   └── OutsideFile      416       a range outside of the file
 ├── Unauthenticated      401       no key, or an unknown one
 ├── Forbidden            403       a key without the permission
+├── OverQuota            403       the account has reached a limit of its storage
 ├── OutOfCredit          402       the account has used up its credit
 ├── NotFound             404       missing, or another account's (indistinguishable for the caller)
 │   └── BlobNotFound     404       no bytes with this digest that the caller may use
 ├── MethodNotAllowed     405       the path exists, but not for this method
 ├── Conflict             409       not possible in the present state
 │   ├── StaleLease       409       a worker reports for a lease that it no longer holds
-│   └── DigestMismatch   409       the bytes do not have the expected digest
+│   ├── WorkerIdTaken    409       a worker joins under the id of another that is at work
+│   ├── DigestMismatch   409       the bytes do not have the expected digest
+│   └── PackagesExclude  409       what packs and ComfyUI ask for cannot be installed together
 ├── TooLarge             413       a body or file over its limit
 ├── UnknownAccelerator   422       no pool serves it and none is configured
 ├── IdempotencyMismatch  422       a key reused with a different body
 ├── IdempotencyKeyUsed   422       a key reused where each may be used once
 ├── OtherVersion         426       a worker and a server with incompatible versions
 ├── QueueFull            429       the account has too many queued runs
+├── TooManyFollowers     429       the account has too many streams and waiting requests open
 ├── FetchFailed          502       a file could not be fetched (ends a run with reason `download`)
 │   ├── FetchRefused     403       the guard refused the address
 │   └── HostBusy         503       the host asks to retry later (ends a run with reason `host_busy`)
 ├── StorageFull          507       no space left for a file
 ├── ComfyUIError         502       ComfyUI answered unexpectedly
 │   ├── ComfyUICrashed   502       its process ended
+│   │   └── ComfyUIOverLimit         it used more memory or disk than it may
 │   ├── UnreadableAnswer 502       its answer is malformed, and would be again
+│   │   └── EndlessAnswer 502      its answer is larger than any that it gives by itself
 │   └── GraphRefused     400       its own validation refused the graph
 ├── Unavailable          503       the database cannot be reached; the request may be retried
 └── SetupFailed          500       ComfyUI or the server could not be set up
+    └── EnvironmentFailed          an environment is not built on this host, or its ComfyUI does not start
 """
 
 from __future__ import annotations
@@ -101,6 +110,15 @@ class InvalidPassword(InvalidRequest):
     code = "invalid_password"
 
 
+class InvalidCatalog(InvalidRequest):
+    code = "invalid_catalog"
+    hint = "The catalog that was stored before stays in use. Check the node packs of this worker."
+
+
+class InvalidEnvironment(InvalidRequest):
+    code = "invalid_environment"
+
+
 class InvalidLabels(InvalidRequest):
     code = "metadata_invalid"
     status = 422
@@ -121,6 +139,11 @@ class OutOfCredit(ComfywardError):
     code = "insufficient_credits"
     status = 402
     hint = "Raise the account's credit limit."
+
+
+class OverQuota(ComfywardError):
+    code = "over_quota"
+    status = 403
 
 
 class Unauthenticated(ComfywardError):
@@ -158,8 +181,17 @@ class StaleLease(Conflict):
     code = "stale_lease"
 
 
+class WorkerIdTaken(Conflict):
+    code = "worker_id_taken"
+    hint = "Start the worker with another --id, or stop the other one first; an id is free soon after its worker died."
+
+
 class DigestMismatch(Conflict):
     code = "hash_mismatch"
+
+
+class PackagesExclude(Conflict):
+    code = "packages_exclude"
 
 
 class TooLarge(ComfywardError):
@@ -195,6 +227,12 @@ class QueueFull(ComfywardError):
     hint = "Wait until some of your runs have finished."
 
 
+class TooManyFollowers(ComfywardError):
+    code = "too_many_streams"
+    status = 429
+    hint = "Close some of them, or follow all runs on one connection."
+
+
 class FetchFailed(ComfywardError):
     code = "download"
     status = 502
@@ -212,6 +250,12 @@ class HostBusy(FetchFailed):
     hint = "The host limits its request rate: retry later, or upload the file once and use it by name."
 
 
+class HostSlow(FetchFailed):
+    code = "host_slow"
+    status = 504
+    hint = "Use a faster host, or upload the file once and use it by name."
+
+
 class StorageFull(ComfywardError):
     code = "storage_full"
     status = 507
@@ -227,7 +271,15 @@ class ComfyUICrashed(ComfyUIError):
     code = "comfyui_crashed"
 
 
+class ComfyUIOverLimit(ComfyUICrashed):
+    """ComfyUI used more memory or disk than it may, and was killed."""
+
+
 class UnreadableAnswer(ComfyUIError):
+    pass
+
+
+class EndlessAnswer(UnreadableAnswer):
     pass
 
 
@@ -244,3 +296,7 @@ class Unavailable(ComfywardError):
 
 class SetupFailed(ComfywardError):
     code = "setup_failed"
+
+
+class EnvironmentFailed(SetupFailed):
+    """An environment is not built on this host, or its ComfyUI does not start."""

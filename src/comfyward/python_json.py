@@ -5,14 +5,49 @@ Strict readers refuse these, and clients must never see them. They are replaced 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+MOST_VALUES = 500_000  # each costs a hundred times what its two bytes do
+# A string that is cut off, also within an escape, reaches to the end: each character is looked at once.
+_BYTES_STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)
+_TEXT_STRING = re.compile(r'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
+
+
+class TooManyValues(ValueError):
+    """Raised before anything is decoded."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"it has more than {most} values")
+
+
+def refuse_many(data: bytes | str, most: int = MOST_VALUES) -> None:
+    """Raises TooManyValues for JSON with more commas, lists and objects than `most`, outside of its strings."""
+    if _marks(data) <= most:
+        return
+    if _quotes(data) > 2 * most or _marks(_without_strings(data)) > most:
+        raise TooManyValues(most)
+
+
+def _quotes(data: bytes | str) -> int:
+    return data.count('"') if isinstance(data, str) else data.count(b'"')
+
+
+def _without_strings(data: bytes | str) -> bytes | str:
+    return _TEXT_STRING.sub("", data) if isinstance(data, str) else _BYTES_STRING.sub(b"", data)
+
+
+def _marks(data: bytes | str) -> int:
+    if isinstance(data, str):
+        return data.count(",") + data.count("[") + data.count("{")
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
 def read_answer(data: bytes | str) -> Any:
@@ -22,7 +57,19 @@ def read_answer(data: bytes | str) -> Any:
 
 def read_request(data: bytes | str) -> Any:
     """A request of a client: NaN and Infinity become their names, which ComfyUI parses. Raises one of NOT_JSON."""
+    refuse_many(data)
     return _read(data, _name_of)
+
+
+def is_deeper(value: Any, most: int) -> bool:
+    """True if lists and objects are nested more than `most` deep: a reader may refuse them, or break."""
+    level = [value]
+    for _ in range(most + 1):
+        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, list | dict)]
+        if not inner:
+            return False
+        level = list(itertools.chain.from_iterable(inner))
+    return True
 
 
 def _read(data: bytes | str, replace: Callable[[float], Any]) -> Any:

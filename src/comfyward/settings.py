@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -24,6 +24,7 @@ from pydantic_settings import (
 
 GIB = 1024**3
 MIB = 1024**2
+GB = 1000**3
 
 
 SERVER_LOCK = "server.lock"  # a file in the data directory, held open by its server
@@ -35,8 +36,17 @@ def default_data_dir() -> Path:
 
 
 def default_memory_limit() -> int:
-    """Most of this host's memory, in bytes."""
-    return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 0.85)
+    """85 % of this host's memory, in bytes."""
+    return int(_host_memory_bytes() * 0.85)
+
+
+def default_sandbox_memory() -> int:
+    """95 % of this host's memory, in bytes."""
+    return int(_host_memory_bytes() * 0.95)
+
+
+def _host_memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 # Credits per second of GPU time. On ComfyICU, 10,000 credits are one US dollar. The prices of L4, L40S, H100 and A100
@@ -54,7 +64,7 @@ DEFAULT_PRICES = {
 
 
 # Settings that workers do not need, and must not learn.
-SERVER_ONLY = {"oidc_client_secret", "database_url", "objects_url", "objects_endpoint"}
+SERVER_ONLY = {"oidc_client_secret", "database_url", "objects_url", "objects_endpoint", "editor_url"}
 
 
 class CommaSeparatedEnv(EnvSettingsSource):
@@ -86,6 +96,12 @@ class Settings(BaseSettings):
         "comma-separated or as JSON; * allows any. The website's cookie is never accepted from them.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level to log.")
+    metrics_token: str | None = Field(
+        None,
+        repr=False,
+        description="Bearer token that GET /metrics requires, for Prometheus. Without one, strangers get the figures "
+        "of pools; workers, packs and errors are shown to admins.",
+    )
     log_format: Literal["text", "json"] = Field(
         "text", description="text, or json for one object per line with the fields of each message."
     )
@@ -93,7 +109,31 @@ class Settings(BaseSettings):
         None, description="Base URL of an OTLP/HTTP collector that receives a trace of each run. Needs comfyward[otel]."
     )
     body_limit_bytes: int = Field(32 * MIB, gt=0, description="Largest JSON body; larger ones are refused with 413.")
+    graph_limit_bytes: int = Field(
+        4 * MIB,
+        gt=0,
+        description="Largest graph of a run or a workflow, in the form of the API or the editor; larger ones are "
+        "refused with 413.",
+    )
     upload_limit_bytes: int = Field(20 * GIB, gt=0, description="Largest file uploaded with POST /files.")
+    connections_per_address: int = Field(
+        1000,
+        ge=0,
+        description="Connections that one client address may have open, not counting those of workers; 0 for no limit, "
+        "such as behind a balancer, whose address all clients share.",
+    )
+    streams_per_account: int = Field(
+        100,
+        ge=0,
+        description="Event streams, websockets and waiting requests (?wait=) that an account may have open at one "
+        "server; more are refused with 429. 0: any number.",
+    )
+    request_timeout_s: float = Field(
+        20.0,
+        gt=0,
+        description="Time in which a request's headers must arrive, and in which each second of its body brings 1 KiB "
+        "on average. Answers, event streams and websockets may take longer.",
+    )
     shutdown_grace_s: float = Field(
         20.0, ge=0, description="Time after SIGTERM in which running work may finish before the server stops."
     )
@@ -131,6 +171,12 @@ class Settings(BaseSettings):
     )
     native_open: bool = Field(False, description="Let this machine use the native port as the admin, without a key.")
     editor: bool = Field(True, description="Serve ComfyUI's editor below /workflows/ID/comfy/ (fetched once, 30 MB).")
+    editor_url: str | None = Field(
+        None,
+        description="Second URL of this server, with another host name, at which pages show the editor, such as "
+        "https://comfyward-editor.example.com. Default: http://editor.localhost for a website at a loopback address, "
+        "else none: the editor is shown at the website's own URL.",
+    )
 
     # Login with an identity provider (needs the extra `oidc`)
     oidc_issuer: str | None = Field(
@@ -181,9 +227,32 @@ class Settings(BaseSettings):
         0.0, ge=0, description="Delete finished runs and their outputs after this many days; 0 never deletes them."
     )
 
+    # Storage of each account; an admin's files are limited only by limits of their own (comfyward users quota)
+    quota_inputs_bytes: int = Field(
+        50 * GB, ge=0, description="Files that an account may store, other than models; 0: any number of bytes."
+    )
+    quota_models_bytes: int = Field(200 * GB, ge=0, description="Models that an account may store; 0: any.")
+    quota_outputs_bytes: int = Field(
+        100 * GB,
+        ge=0,
+        description="What an account's runs may keep (outputs, previews, inputs); at this limit new runs are refused. "
+        "0: any number of bytes.",
+    )
+    quota_unfinished_bytes: int = Field(
+        200 * GB, ge=0, description="Announced size of an account's unfinished uploads; 0: any."
+    )
+    quota_unfinished_uploads: int = Field(
+        100, ge=0, description="Number of an account's unfinished uploads, which expire after a day; 0: any."
+    )
+
     # Workers
     fleet: Literal["local", "none"] = Field(
         "local", description="local starts a worker for each GPU of this machine; none starts none: workers join."
+    )
+    isolation: Literal["account", "shared"] = Field(
+        "account",
+        description="account: a ComfyUI process belongs to one account, and the next account gets a fresh one. "
+        "shared: all accounts use one process, whose nodes can then see what others' runs left.",
     )
     lease_s: float = Field(15.0, ge=2, description="Time after which the runs of an unresponsive worker are retried.")
     local_min_workers: int = Field(1, ge=0, description="Local workers that run even when idle; 0 scales to zero.")
@@ -193,10 +262,14 @@ class Settings(BaseSettings):
         description='Pools of the local workers as JSON, one per device, e.g. ["L4"]. Default: named after the device.',
     )
     affinity_wait_s: float = Field(
-        2.0, ge=0, description="How long a run waits for a worker with its models loaded while another worker is idle."
+        2.0,
+        ge=0,
+        description="How long a run waits for a worker with its account's ComfyUI and models while another is idle.",
     )
     affinity_pass_s: float = Field(
-        120.0, ge=0, description="How long runs whose models are loaded may overtake a run whose models are not."
+        120.0,
+        ge=0,
+        description="How long runs with such a worker may overtake a run without one.",
     )
 
     # ComfyUI
@@ -204,9 +277,27 @@ class Settings(BaseSettings):
     comfyui_python: Path | None = Field(
         None, description="The Python of the existing ComfyUI. Default: that of its venv or .venv."
     )
+    comfyui_version: str | None = Field(
+        None,
+        description="The release of ComfyUI to install and use. Default: the installed one, else a current one.",
+    )
     comfyui_args: list[str] = Field(default_factory=list, description="Extra ComfyUI arguments, as a JSON list.")
     environments_dir: Path | None = Field(
         None, description="Folder in which ComfyUI is installed. Default: in the data dir."
+    )
+    node_registry_url: str = Field(
+        "https://api.comfy.org",
+        description="Registry of packs, from which environments get those named cnr:ID@VERSION.",
+    )
+    node_table: Path | None = Field(
+        None,
+        description='TOML or JSON file with the sources of packs by node class, such as "Fancy" = "cnr:fancy@1.2.0", '
+        "for those that no public list has.",
+    )
+    node_map_dir: Path | None = Field(
+        None,
+        description="Folder with ComfyUI-Manager's lists of packs (extension-node-map.json, custom-node-list.json, "
+        "github-stats.json), to use instead of those that are fetched.",
     )
     custom_nodes_dir: Path | None = Field(None, description="Folder of custom nodes that every worker loads.")
     model_dirs: list[Path] = Field(
@@ -217,9 +308,29 @@ class Settings(BaseSettings):
         gt=0,
         description="Memory over which ComfyUI is restarted between two runs. Default: 85 % of this host's.",
     )
+    sandbox_memory_bytes: int = Field(
+        default_factory=default_sandbox_memory,
+        gt=0,
+        description="Memory that a run may use, on the host and not on the GPU; one that uses more ends as over_limit. "
+        "Default: 95 % of this host's. By cgroups, at most 90 % of what the service or container may have.",
+    )
+    sandbox_disk_bytes: int = Field(
+        100 * GIB, gt=0, description="Disk space that ComfyUI's own folders may use, with the files that runs leave."
+    )
+    sandbox_processes: int = Field(
+        4096, gt=0, description="Processes and threads that ComfyUI may have; a run that needs more ends as over_limit."
+    )
+    outputs_limit_bytes: int = Field(
+        20 * GIB, gt=0, description="Size of all files that one run may leave; a run that leaves more fails."
+    )
     sandbox: Literal["auto", "bubblewrap", "landlock", "none"] = Field(
         "auto",
         description="auto is the strongest level that works on this host; a named level fails if it does not work.",
+    )
+    sandbox_cgroups: Literal["auto", "required", "off"] = Field(
+        "auto",
+        description="Limits by cgroups (version 2). auto uses them where the worker's cgroup is delegated to it; "
+        "required refuses to start where it is not.",
     )
     sandbox_network: bool = Field(
         False, description="Allow ComfyUI to use the network, for nodes that call web services."
@@ -234,6 +345,17 @@ class Settings(BaseSettings):
     fetch_limit_bytes: int = Field(200 * GIB, gt=0, description="Largest file fetched for a run.")
     fetch_timeout_s: float = Field(
         3600.0, gt=0, description="Longest download of one file, including pauses that a busy host asks for."
+    )
+    fetch_least_bytes_per_s: float = Field(
+        16 * 1024.0,
+        ge=0,
+        description="Least speed of a download, all of its connections together. One that is slower over "
+        "fetch_window_s fails, and its run ends. 0 allows any speed.",
+    )
+    fetch_window_s: float = Field(
+        30.0,
+        gt=0,
+        description="Time over which the speed of a download is averaged; pauses and connecting do not count.",
     )
     fetch_connections: int = Field(8, ge=1, le=32, description="Parallel connections of one large download.")
     cache_limit_bytes: int = Field(
@@ -255,6 +377,25 @@ class Settings(BaseSettings):
     def _normalize_origins(cls, origins: list[str]) -> list[str]:
         return [origin if origin == "*" else _origin(origin) for origin in origins]
 
+    @field_validator("comfyui_version")
+    @classmethod
+    def _excludes_an_existing_comfyui(cls, version: str | None, info: ValidationInfo) -> str | None:
+        if version is not None and info.data.get("comfyui") is not None:
+            raise ValueError("the setting 'comfyui' names a ComfyUI that exists already; use one of the two")
+        return version
+
+    @field_validator("editor_url")
+    @classmethod
+    def _is_elsewhere(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is None:
+            return None
+        editor, public = urlsplit(_origin(url)), urlsplit((info.data.get("public_url") or "").lower())
+        if editor.hostname == public.hostname:
+            raise ValueError("it needs another host name than the setting 'public_url': cookies do not look at ports")
+        if public.scheme not in ("", editor.scheme):
+            raise ValueError("it and the setting 'public_url' must both be https, or both http")
+        return f"{editor.scheme}://{editor.netloc}"
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -265,6 +406,16 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, CommaSeparatedEnv(settings_cls), TomlConfigSettingsSource(settings_cls)
+
+    def quota(self) -> dict[str, int]:
+        """The storage limits of an account, as `accounts.storage.Quota` names them."""
+        return {
+            "inputs": self.quota_inputs_bytes,
+            "models": self.quota_models_bytes,
+            "outputs": self.quota_outputs_bytes,
+            "unfinished": self.quota_unfinished_bytes,
+            "uploads": self.quota_unfinished_uploads,
+        }
 
     def as_environment(self) -> dict[str, str]:
         """The settings that are not defaults, as environment variables for a worker process."""
@@ -298,9 +449,7 @@ def _origin(text: str) -> str:
     """An origin as browsers send it: lower case, without the scheme's default port. Raises ValueError."""
     parts = urlsplit(text.strip().lower())
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or "*" in text:
-        raise ValueError(
-            f"'{text}' is not an origin: use the form https://app.example.com, without a path, or * for any"
-        )
+        raise ValueError(f"'{text}' is not an origin: use the form https://app.example.com, without a path")
     default_port = {"http": 80, "https": 443}[parts.scheme]
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port not in (None, default_port) else "")

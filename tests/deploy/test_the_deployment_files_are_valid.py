@@ -92,7 +92,12 @@ def test_workers_have_no_keys_of_the_servers(tmp_path: Path) -> None:
     for worker in workers:
         names = {each["name"] for each in worker["spec"]["template"]["spec"]["containers"][0]["env"]}
         assert not names & {"COMFYWARD_DATABASE_URL", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"}
-        assert "COMFYWARD_WORKER_TOKEN" in names
+        assert "COMFYWARD_WORKER_TOKEN_FILE" in names
+        assert "COMFYWARD_WORKER_TOKEN" not in names
+        pod = worker["spec"]["template"]["spec"]
+        [token] = [each["secret"] for each in pod["volumes"] if each["name"] == "token"]
+        assert token["secretName"]
+        assert token["items"] == [{"key": "token", "path": "token"}]
 
 
 def test_the_fleets_file_in_the_chart_is_one(tmp_path: Path) -> None:
@@ -107,7 +112,7 @@ def test_the_fleets_file_in_the_chart_is_one(tmp_path: Path) -> None:
 
 def test_every_setting_that_is_named_exists() -> None:
     known = {f"COMFYWARD_{name.upper()}" for name in Settings.model_fields}
-    known |= {"COMFYWARD_WORKER_TOKEN", "COMFYWARD_FLEET_TOKEN", "COMFYWARD_"}
+    known |= {"COMFYWARD_WORKER_TOKEN_FILE", "COMFYWARD_FLEET_TOKEN", "COMFYWARD_FLEET_TOKEN_FILE", "COMFYWARD_"}
     for path in (ROOT / "deploy").rglob("*"):
         if path.is_file():
             named = set(re.findall(r"COMFYWARD_[A-Z0-9_]*", path.read_text()))
@@ -126,7 +131,11 @@ def test_compose_is_whole() -> None:
             source = volume.split(":")[0]
             assert source in volumes or (ROOT / "deploy" / source).exists(), f"{name}: {volume}"
         assert set(service.get("depends_on", ())) <= set(services)
-    wanted = set(re.findall(r"\$\{(\w+)", (ROOT / "deploy" / "compose.yaml").read_text()))
+    secrets = compose["secrets"]
+    assert services["worker"]["secrets"] == list(secrets)
+    assert services["worker"]["environment"] == {"COMFYWARD_WORKER_TOKEN_FILE": f"/run/secrets/{next(iter(secrets))}"}
+    from_env = {each["environment"] for each in secrets.values()}
+    wanted = from_env | set(re.findall(r"\$\{(\w+)", (ROOT / "deploy" / "compose.yaml").read_text()))
     assert wanted == set(re.findall(r"^(\w+)=", (ROOT / "deploy" / "example.env").read_text(), re.MULTILINE))
 
 

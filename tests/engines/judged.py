@@ -76,7 +76,35 @@ async def judged(classes):
             if graph is not None:
                 taken = await execution.validate_prompt(*arguments_of(execution, copy.deepcopy(graph)))
                 cases.append([graph, taken[0] and not taken[3]])
+    for graph in matched(described, classes, givers):
+        taken = await execution.validate_prompt(*arguments_of(execution, copy.deepcopy(graph)))
+        cases.append([graph, taken[0] and not taken[3]])
     return cases
+
+
+def matched(described, classes, givers):
+    """Graphs in which a node that passes any type on is given each type, and gives one to each class with one input.
+
+    Types say nothing about links from and to such a node.
+    """
+    if "ComfySwitchNode" not in classes:
+        return
+    takers = {
+        str(spec[0]): (name, input_name)
+        for name, inputs in described.items()
+        for (section, input_name), spec in (inputs or {}).items()
+        if section == "required" and sum(each == "required" for each, _ in inputs) == 1
+        if getattr(classes[name], "RETURN_TYPES", ())
+    }
+    for given, taker in [(each, None) for each in sorted(givers)] + [("IMAGE", each) for each in takers.values()]:
+        graph = {}
+        value = link(given, graph, givers)
+        graph["1"] = {"class_type": "ComfySwitchNode", "inputs": {"switch": True, "on_true": value, "on_false": value}}
+        graph["9"] = {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}}
+        if taker is not None:
+            graph["8"] = {"class_type": taker[0], "inputs": {taker[1]: ["1", 0]}}
+            graph["9"]["inputs"]["source"] = ["8", 0]
+        yield graph
 
 
 def arguments_of(execution, graph):

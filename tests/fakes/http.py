@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Queue
 
 STOP_POLL_S = 0.01  # how soon a server notices that it is to stop
+DRIP_S = 0.005
 
 
 class _Server(ThreadingHTTPServer):
@@ -34,8 +38,9 @@ class Content:
     refusals: int | None = None  # how often `status` and `refusal` are answered before the file; None for ever
     refusal: bytes = b""
     hold: threading.Event | None = None  # answers wait for it
+    dry: threading.Event | None = None  # the bytes come one by one until it is set, and then no more
 
-    @property
+    @cached_property
     def etag(self) -> str:
         return f'"{hashlib.sha256(self.data).hexdigest()[:16]}"'
 
@@ -73,11 +78,16 @@ def origin(host: str = "127.0.0.1") -> Iterator[Origin]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_HEAD(self) -> None:
+            """As GET, without the body; `asked` is for requests of the file."""
+            self.do_GET()
+
         def do_GET(self) -> None:
             site = served[0]
             path = self.path.partition("?")[0]
-            site.requests.append(Request("GET", path, dict(self.headers), pairs=tuple(self.headers.items())))
-            site.asked.put(path)
+            site.requests.append(Request(self.command, path, dict(self.headers), pairs=tuple(self.headers.items())))
+            if self.command == "GET":
+                site.asked.put(path)
             content = site.files.get(path)
             if content is None:
                 return self._answer(404, b"not found", {})
@@ -92,28 +102,48 @@ def origin(host: str = "127.0.0.1") -> Iterator[Origin]:
 
         def _file(self, content: Content) -> None:
             headers = {"ETag": content.etag, **content.headers}
-            data, status = content.data, 200
+            data, status = memoryview(content.data), 200
             match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
             if match and content.ranges and data:
                 start, end = int(match[1]), min(int(match[2] or len(data) - 1), len(data) - 1)
                 headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
                 data, status = data[start : end + 1], 206
+            if content.dry is not None:
+                return self._answer(status, data, headers, dry=content.dry)
             if content.break_after is not None and content.breaks > 0 and len(data) > content.break_after:
                 content.breaks -= 1
                 return self._answer(status, data, headers, cut=content.break_after)
             return self._answer(status, data, headers)
 
-        def _answer(self, status: int, data: bytes, headers: dict[str, str], cut: int | None = None) -> None:
+        def _answer(
+            self,
+            status: int,
+            data: bytes | memoryview,
+            headers: dict[str, str],
+            cut: int | None = None,
+            dry: threading.Event | None = None,
+        ) -> None:
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
             if status != 304:
                 self.send_header("Content-Length", str(len(data)))
             self.end_headers()
+            if self.command == "HEAD":
+                return
+            if dry is not None:
+                return self._drip(data, dry)
             self.wfile.write(data[:cut])
             if cut is not None:
                 self.wfile.flush()
                 self.close_connection = True
+
+        def _drip(self, data: bytes | memoryview, dry: threading.Event) -> None:
+            for at in range(len(data)):
+                if dry.wait(DRIP_S):
+                    self.rfile.read(1)  # returns when the client hangs up
+                    return
+                self.wfile.write(data[at : at + 1])
 
         def log_message(self, *_: object) -> None:
             return
@@ -123,6 +153,44 @@ def origin(host: str = "127.0.0.1") -> Iterator[Origin]:
         threading.Thread(target=server.serve_forever, args=(STOP_POLL_S,), daemon=True).start()
         yield served[0]
         server.shutdown()
+
+
+class Faucet:
+    """A bare server that begins every answer with the same bytes. `opened` is the number of its connections.
+
+    `dripped` gets each drop as it is sent.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url, self.opened = url, 0
+        self.dripped: Queue[bytes] = Queue()
+
+
+@contextmanager
+def faucet(first: bytes, drop: bytes) -> Iterator[Faucet]:
+    """Sends `first` to whoever connects, and then drop after drop until the client hangs up; no drop is silence."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        served = Faucet(f"http://127.0.0.1:{server.getsockname()[1]}/file")
+        over = threading.Event()
+
+        def serve(opened: socket.socket) -> None:
+            with opened, contextlib.suppress(OSError):
+                opened.sendall(first)
+                while not over.wait(DRIP_S):
+                    opened.sendall(drop)
+                    served.dripped.put(drop)
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    opened, _ = server.accept()
+                    served.opened += 1
+                    threading.Thread(target=serve, args=(opened,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield served
+        over.set()
+        server.shutdown(socket.SHUT_RDWR)
 
 
 class Receiver:
@@ -139,7 +207,7 @@ class Receiver:
 
 
 @contextmanager
-def receiver(port: int = 0) -> Iterator[Receiver]:
+def receiver(port: int = 0, statuses: Sequence[int] = ()) -> Iterator[Receiver]:
     served: list[Receiver] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -158,6 +226,7 @@ def receiver(port: int = 0) -> Iterator[Receiver]:
 
     with _Server(("127.0.0.1", port), Handler) as server:
         served.append(Receiver(f"http://127.0.0.1:{server.server_address[1]}/hook"))
+        served[0].statuses.extend(statuses)
         threading.Thread(target=server.serve_forever, args=(STOP_POLL_S,), daemon=True).start()
         yield served[0]
         server.shutdown()

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests import loopback
+from tests.conftest import ROOT
+from tests.forked import Forked
 from tests.servers import S3, Postgres, free_port
 from tests.stack.stack import Client, Stack
 
-BALANCER = """
-global
-    maxconn 4000
-defaults
-    mode http
-    timeout connect 2s
-    timeout client 1h
-    timeout server 1h
-    retries 3
-    option redispatch
-    retry-on conn-failure empty-response
-frontend all
-    bind 127.0.0.1:{port}
-    default_backend servers
-backend servers
-    balance roundrobin
-    option httpchk GET {probe}
-    default-server inter 200ms fastinter 100ms fall 1 rise 1 check
-{servers}
-"""
+BALANCER = (
+    ROOT.parent / "deploy" / "haproxy.cfg"
+).read_text()  # as users get it, with other addresses and quick checks
+QUICK_CHECKS = "inter 200ms fastinter 100ms"
 
 
 @dataclass
@@ -46,17 +32,16 @@ class Worker:
     data_dir: Path
     settings: dict[str, str]
     pool: str = "L4"
-    process: subprocess.Popen[bytes] | None = None
+    process: Forked | None = None
 
     def start(self) -> Worker:
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "comfyward", "worker", "--server", self.server_url, "--id", self.name]
+        options = ["--server", self.server_url, "--id", self.name, "--pool", self.pool]
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("COMFYWARD_", "AWS_"))}
         environment |= {f"COMFYWARD_{name.upper()}": value for name, value in self.settings.items()}
         environment["COMFYWARD_WORKER_TOKEN"] = self.token
-        with (self.data_dir / "worker.log").open("ab") as log:
-            options = ["--pool", self.pool, "--data-dir", str(self.data_dir)]
-            self.process = subprocess.Popen([*command, *options], env=environment, stdout=log, stderr=log)
+        options += ["--data-dir", str(self.data_dir)]
+        self.process = Forked("worker", *options, environment=environment, log=self.data_dir / "worker.log")
         return self
 
     def stop(self) -> int:
@@ -87,7 +72,7 @@ class Cluster:
     def start(self, servers: int = 2) -> Cluster:
         self.bucket = self.s3.new_bucket()
         shared = {
-            "database_url": self.postgres.new_database(),
+            "database_url": self.postgres.new_database_with_tables(),
             "objects_url": self.bucket,
             "objects_endpoint": self.s3.url,
             "fleet": "none",
@@ -146,15 +131,33 @@ class Cluster:
             self.balancer.wait()
 
 
-def balance(folder: Path, port: int, ports: list[int], probe: str = "/readyz") -> subprocess.Popen[bytes]:
-    """HAProxy on a port, before servers on other ports."""
-    lines = "\n".join(f"    server s{number} 127.0.0.1:{each}" for number, each in enumerate(ports))
+def balance(
+    folder: Path, port: int, ports: list[int], probe: str = "/readyz", changes: Sequence[tuple[str, str]] = ()
+) -> subprocess.Popen[bytes]:
+    """HAProxy on a port, before servers on other ports. `changes` are (pattern, text) of its configuration."""
     config = folder / "haproxy.cfg"
-    config.write_text(BALANCER.format(port=port, servers=lines, probe=probe))
+    config.write_text(_configuration(port, ports, probe, changes))
     with (folder / "haproxy.log").open("ab") as log:
         process = subprocess.Popen(["haproxy", "-db", "-f", str(config)], stdout=log, stderr=log)
     Stack(folder, process=process, port=port).wait_answering("/healthz")  # type: ignore[arg-type]
     return process
+
+
+def _configuration(port: int, ports: list[int], probe: str, more: Sequence[tuple[str, str]]) -> str:
+    changes = [
+        (r"^resolvers docker\n( .*\n)+", ""),
+        (r" resolvers docker init-addr none", ""),
+        (r"inter 1s fastinter 200ms", QUICK_CHECKS),
+        (r"bind \*:8600", f"bind 127.0.0.1:{port}"),
+        (r"GET /readyz", f"GET {probe}"),
+        *((rf"server-{number}:8600", f"127.0.0.1:{each}") for number, each in enumerate(ports, 1)),
+        *more,
+    ]
+    text = BALANCER
+    for pattern, replacement in changes:
+        text, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
+        assert count, f"{pattern} is not in deploy/haproxy.cfg"
+    return text
 
 
 @dataclass
@@ -169,7 +172,7 @@ class Beside:
     def start(self, stack: Stack) -> Stack:
         """Starts it, another one beside it, and the balancer."""
         stack.settings |= {
-            "database_url": self.postgres.new_database(),
+            "database_url": self.postgres.new_database_with_tables(),
             "objects_url": self.s3.new_bucket(),
             "objects_endpoint": self.s3.url,
             "objects_direct": "workers",

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from comfyward.comfy import install, tiny_models
+from comfyward.comfy.releases import DEFAULT
 from tests.conftest import ROOT, FakeSettings
+from tests.locks import locked
 from tests.servers import S3, Postgres, free_port
 from tests.stack.cluster import Beside, Cluster
 from tests.stack.stack import Client, Stack
+from tests.topology import Topology
 
 StartFake = Callable[..., Stack]
 StartCluster = Callable[..., Cluster]
@@ -23,6 +27,7 @@ StartCluster = Callable[..., Cluster]
 @pytest.fixture(scope="session")
 def real(
     request: pytest.FixtureRequest,
+    topology: Topology,
     engine: dict[str, str],
     tiny_models_dir: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -31,22 +36,36 @@ def real(
 
     Its native port is open without a key.
     """
-    operators_models = tmp_path_factory.mktemp("models")
-    for folder, name in (("checkpoints", "tiny-sd15.safetensors"), ("loras", "tiny-lora.safetensors")):
-        (operators_models / folder).mkdir()
-        shutil.copy(tiny_models_dir / "one" / name, operators_models / folder / f"house-{name}")
-    stack = Stack(
-        tmp_path_factory.mktemp("real"),
-        {
-            **engine,
-            "custom_nodes_dir": str(ROOT / "nodes"),
-            "model_dirs": str(operators_models),
-            "fetch_allow": "127.0.0.1",
-            "native_port": str(free_port()),
-            "native_open": "true",
-        },
-    )
-    beside = _beside(request)
+    with operators_models(tiny_models_dir) as models:
+        stack = Stack(tmp_path_factory.mktemp("real"), real_settings(engine, models))
+        yield from kept(stack, beside_of(request, topology))
+
+
+@contextmanager
+def operators_models(tiny_models: Path) -> Iterator[Path]:
+    """Model folders of a host's own, beside what they are made of: not below /tmp, of which ComfyUI has its own."""
+    with tempfile.TemporaryDirectory(prefix="operators-", dir=tiny_models) as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        for kind, name in (("checkpoints", "tiny-sd15.safetensors"), ("loras", "tiny-lora.safetensors")):
+            (folder / kind).mkdir()
+            (folder / kind / f"house-{name}").hardlink_to(tiny_models / "one" / name)
+        yield folder
+
+
+def real_settings(engine: dict[str, str], models: Path) -> dict[str, str]:
+    return {
+        **engine,
+        "custom_nodes_dir": str(ROOT / "nodes"),
+        "model_dirs": str(models),
+        "fetch_allow": "127.0.0.1",
+        "native_port": str(free_port()),
+        "native_open": "true",
+    }
+
+
+def kept(stack: Stack, beside: Beside | None) -> Iterator[Stack]:
+    """A server for many scenarios, which stops as it should when all are over."""
     try:
         yield (beside.start(stack) if beside else stack.start()).wait_ready()
         assert stack.stop() == 0
@@ -68,7 +87,10 @@ UPLOAD_LIMIT_BYTES = 2 << 20
 
 @pytest.fixture(scope="session")
 def shared(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, fake_settings: FakeSettings
+    request: pytest.FixtureRequest,
+    topology: Topology,
+    tmp_path_factory: pytest.TempPathFactory,
+    fake_settings: FakeSettings,
 ) -> Iterator[Stack]:
     """A server with the fake ComfyUI for scenarios that leave it as it is, each with an account of its own.
 
@@ -79,14 +101,7 @@ def shared(
         tmp_path_factory.mktemp("shared"),
         fake_settings(cors_origins=ALLOWED_ORIGIN, body_limit_bytes=str(1 << 20), **settings),
     )
-    beside = _beside(request)
-    try:
-        yield (beside.start(stack) if beside else stack.start()).wait_ready()
-        assert stack.stop() == 0
-    finally:
-        stack.close()
-        if beside:
-            beside.close()
+    yield from kept(stack, beside_of(request, topology))
 
 
 @pytest.fixture
@@ -96,26 +111,33 @@ def tenant(shared: Stack) -> Client:
 
 
 @pytest.fixture
-def start_fake(request: pytest.FixtureRequest, tmp_path: Path, fake_settings: FakeSettings) -> Iterator[StartFake]:
+def start_fake(
+    request: pytest.FixtureRequest, topology: Topology, tmp_path: Path, fake_settings: FakeSettings
+) -> Iterator[StartFake]:
     """Starts servers whose workers run the fake ComfyUI; stops them at the end."""
-    yield from _starting(request, tmp_path, fake_settings)
+    yield from _starting(lambda: beside_of(request, topology), tmp_path, fake_settings)
 
 
 @pytest.fixture(scope="module")
 def start_fake_once(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, fake_settings: FakeSettings
+    request: pytest.FixtureRequest,
+    topology: Topology,
+    tmp_path_factory: pytest.TempPathFactory,
+    fake_settings: FakeSettings,
 ) -> Iterator[StartFake]:
     """As start_fake, for a server that the scenarios of one file share, each with names of its own."""
-    yield from _starting(request, tmp_path_factory.mktemp("once"), fake_settings)
+    yield from _starting(lambda: beside_of(request, topology), tmp_path_factory.mktemp("once"), fake_settings)
 
 
-def _starting(request: pytest.FixtureRequest, folder: Path, fake_settings: FakeSettings) -> Iterator[StartFake]:
+def _starting(
+    next_beside: Callable[[], Beside | None], folder: Path, fake_settings: FakeSettings
+) -> Iterator[StartFake]:
     started: list[Stack | Beside] = []
 
     def start(**settings: str) -> Stack:
         stack = Stack(folder / f"server-{len(started)}", fake_settings(**settings))
         started.append(stack)
-        if beside := _beside(request):
+        if beside := next_beside():
             started.append(beside)
             return beside.start(stack)
         return stack.start()
@@ -125,9 +147,9 @@ def _starting(request: pytest.FixtureRequest, folder: Path, fake_settings: FakeS
         each.close()
 
 
-def _beside(request: pytest.FixtureRequest) -> Beside | None:
-    """With --two-servers each scenario's server is one of two."""
-    if not request.config.getoption("--two-servers"):
+def beside_of(request: pytest.FixtureRequest, topology: Topology) -> Beside | None:
+    """Makes a scenario's server one of two."""
+    if topology is not Topology.TWO_SERVERS:
         return None
     return Beside(request.getfixturevalue("postgres"), request.getfixturevalue("s3"))
 
@@ -165,11 +187,14 @@ def start_cluster(tmp_path: Path, fake_settings: FakeSettings, postgres: Postgre
 def tiny_models_dir(environments: Path) -> Path:
     """The tiny checkpoint and two LoRAs, made once and kept beside ComfyUI."""
     folder = environments.parent / "test-models"
-    comfyui = install.installed(environments)
+    comfyui = install.installed(environments, DEFAULT)
     assert comfyui is not None
-    for name, seed in (("one", "7"), ("two", "8")):
-        if not (folder / name / "tiny-lora.safetensors").exists():
-            script = str(tiny_models.__file__)
-            command = [str(comfyui.python), script, str(comfyui.source), str(folder / name), seed]
-            subprocess.run(command, check=True, capture_output=True)
+    with locked(folder):
+        for name, seed in (("one", "7"), ("two", "8")):
+            if not (folder / name / "tiny-lora.safetensors").exists():
+                script = str(tiny_models.__file__)
+                command = [str(comfyui.python), script, str(comfyui.source), str(folder / name), seed]
+                subprocess.run(command, check=True, capture_output=True)
+            for path in (folder / name).iterdir():
+                path.chmod(0o644)  # ComfyUI is nobody's user on a host whose server is root's
     return folder

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,12 +27,16 @@ from comfyward.store.db import Database, now_ms
 from comfyward.worker.protocol import PROTOCOL
 from tests import loopback
 from tests.command_line import comfyward
-from tests.servers import free_port
+from tests.forked import Forked
+from tests.servers import free_port, sqlite_with_tables
 
 R = TypeVar("R")
 
-START_TIMEOUT_S = 120
+START_TIMEOUT_S = 300  # of a whole system with the real ComfyUI, on a machine that is busy
 END_TIMEOUT_S = 120
+
+
+NO_REGISTRY = "http://127.0.0.1:9"  # nobody listens
 
 
 @dataclass
@@ -110,24 +115,36 @@ class Stack:
     data_dir: Path
     settings: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[str] | None = None
+    process: subprocess.Popen[str] | Forked | None = None
     port: int = 0
     clients: list[Client] = field(default_factory=list)
     database: Database | None = None  # the server's, once a test has written to it
     front_url: str | None = None  # of a load balancer that it stands behind, with others
-    program: tuple[str, ...] = ("-m", "comfyward")  # what Python runs
+    program: tuple[str, ...] = ()  # what a Python of its own runs, instead of one that is forked
 
     def start(self) -> Stack:
         self.port = self.port or free_port()
-        settings = {"port": str(self.port), "data_dir": str(self.data_dir), **self.settings}
+        settings = {"port": str(self.port), "data_dir": str(self.data_dir), "node_registry_url": NO_REGISTRY}
+        settings |= self.settings
         environment = {key: value for key, value in os.environ.items() if not key.startswith("COMFYWARD_")}
         environment |= {f"COMFYWARD_{name.upper()}": value for name, value in settings.items()} | self.environment
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        with (self.data_dir / "server.log").open("a") as log:
+        self._make_data_dir()
+        log = self.data_dir / "server.log"
+        if self.program:
             command = [sys.executable, *self.program, "serve"]
-            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, text=True)
+            with log.open("a") as output:
+                self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, text=True)
+        else:
+            self.process = Forked("serve", environment=environment, log=log)
         self.wait_answering("/healthz")
         return self
+
+    def _make_data_dir(self) -> None:
+        """For a server that is forked, with a database that has its tables: making them takes most of its start."""
+        if not self.data_dir.exists():
+            self.data_dir.mkdir(parents=True)
+            if not self.program and "database_url" not in self.settings:
+                shutil.copy(sqlite_with_tables(), self.data_dir / "comfyward.db")
 
     def wait_ready(self) -> Stack:
         self.wait_answering("/readyz")
@@ -145,7 +162,7 @@ class Stack:
                         return
                 except httpx2.TransportError:
                     pass
-                time.sleep(0.02)
+                time.sleep(0.01)
         raise AssertionError(f"{path} is not 200:\n{self.log()}\n{self.worker_log()}")
 
     @property
@@ -157,6 +174,11 @@ class Stack:
     def url(self) -> str:
         """The URL that clients use."""
         return self.front_url or self.own_url
+
+    @property
+    def editor_url(self) -> str:
+        """The origin that the editor has by default, for clients of `url`."""
+        return self.url.replace("127.0.0.1", "editor.localhost")
 
     @property
     def own_url(self) -> str:
@@ -175,9 +197,9 @@ class Stack:
         return loopback.post(f"{self.url}/worker/v1/{path}", json=message, headers=headers, timeout=60)
 
     def worker_hello(self, token: str, *, protocol: int = PROTOCOL, **about: Any) -> httpx2.Response:
-        """Greets the server as a worker; it is of pool L4 and says `x` of itself where nothing else is given."""
-        names = ("id", "incarnation", "environment", "device", "host", "sandbox")
-        worker = {**dict.fromkeys(names, "x"), "pool": "L4", "versions": {}, **about}
+        """Greets the server as a worker of this token: of pool L4, and with `x` for all that is not given."""
+        names = ("incarnation", "environment", "device", "host", "sandbox")
+        worker = {"id": f"of-{token[:12]}", **dict.fromkeys(names, "x"), "pool": "L4", "versions": {}, **about}
         return self.worker_call(token, "hello", {"worker": worker, "catalog_digest": "x", "protocol": protocol})
 
     def login_link(self, account: str | None = None) -> str:

@@ -2,14 +2,18 @@
 reach a server on loopback."""
 
 import os
+import signal
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from comfyward.comfy import launch, sandbox
+from comfyward.sandbox import removal, walls
+from comfyward.sandbox.inside import landlock
 from tests.conftest import ROOT
 from tests.fakes.http import Origin
-from tests.stack.graphs import node
+from tests.stack.graphs import node, picture
 from tests.stack.stack import Stack
 
 LEVELS = ["bubblewrap", "landlock"]
@@ -18,9 +22,9 @@ LEVELS = ["bubblewrap", "landlock"]
 @pytest.fixture(scope="module", params=LEVELS)
 def walled(request: pytest.FixtureRequest, engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory):
     level = request.param
-    if level == "bubblewrap" and not sandbox.bubblewrap_works():
+    if level == "bubblewrap" and not walls.bubblewrap_works():
         pytest.skip("this host allows no bubblewrap (not installed, or no user namespaces)")
-    if level == "landlock" and launch.landlock_abi() < 4:
+    if level == "landlock" and landlock.abi() < 4:
         pytest.skip("this kernel has no Landlock with network rules")
     os.environ["COMFYWARD_TEST_SECRET"] = "top-secret"
     settings = {
@@ -34,6 +38,7 @@ def walled(request: pytest.FixtureRequest, engine: dict[str, str], tmp_path_fact
         yield level, stack.start().wait_ready()
     finally:
         stack.close()
+        removal.remove_tree(stack.data_dir)  # pytest cannot
 
 
 def test_a_hostile_node_stays_inside_its_walls(walled: tuple[str, Stack], site: Origin, tmp_path: Path) -> None:
@@ -61,7 +66,7 @@ def test_a_hostile_node_stays_inside_its_walls(walled: tuple[str, Stack], site: 
     assert "refused" in attempt("list", stack.data_dir / "cache" / "blobs")
 
     environment = attempt("environment")
-    assert "COMFYWARD_SOCKET" in environment
+    assert "COMFYWARD_MODEL_DIRS" in environment
     assert "top-secret" not in environment
     assert "TOKEN" not in environment
     assert "top-secret" not in attempt("processes")
@@ -81,3 +86,48 @@ def test_a_hostile_node_stays_inside_its_walls(walled: tuple[str, Stack], site: 
     run = client.run({"1": node("TestHarm", what="link_out", target=str(stack.data_dir / "comfyward.db"))})
     assert [output["filename"].rpartition("/")[2] for output in run["output"]] == ["text_1.txt"]
     assert f'sandbox="{level}"' in client.http.get("/metrics").text
+
+
+DEPTHS = (500, 1000, 1500)  # of folders: ComfyUI's own nodes make some hundred of them at a time
+
+
+def deep() -> dict[str, Any]:
+    """A graph of ComfyUI's own nodes, which save pictures in deeper and deeper folders, one after the other."""
+    graph, image = {"1": node("EmptyImage", width=8, height=8, batch_size=1, color=1)}, "1"
+    for depth in DEPTHS:
+        graph[f"save-{depth}"] = node("SaveImage", images=[image, 0], filename_prefix="a/" * depth + "deep")
+        graph[f"after-{depth}"] = node("ImageInvert", image=[image, 0])
+        image = f"after-{depth}"
+    return graph
+
+
+def test_folders_that_comfyuis_own_nodes_nest_without_end_stop_no_worker(walled: tuple[str, Stack]) -> None:
+    stack = walled[1]
+    mallory, victim, pid = stack.client("mallory"), stack.client("victim"), stack.worker_pid()
+
+    run = mallory.run(deep())
+
+    assert (run["status"], run["end_reason"], run["attempt"]) == ("ERROR", "over_limit", 1), run["error"]
+    assert run["error"]["message"] == "The run left folders that are nested more than 64 deep."
+    for client in (mallory, victim):
+        assert client.run(picture())["status"] == "COMPLETED"
+    assert stack.worker_pid() == pid
+
+
+def test_a_worker_that_was_killed_beside_such_folders_starts_again(walled: tuple[str, Stack]) -> None:
+    stack = walled[1]
+    mallory, victim, pid = stack.client("mallory"), stack.client("victim"), stack.worker_pid()
+    run_id = mallory.submit({**deep(), "8": node("TestSteps", steps=1200), "9": node("PreviewImage", images=["8", 0])})
+    mallory.wait_for(run_id, "progress", node="8")
+    home = stack.data_dir / "workers" / stack.worker_id
+    assert list(home.glob(f"*/output/{'a/' * 64}"))
+
+    os.kill(pid, signal.SIGKILL)
+    mallory.cancel(run_id)
+
+    assert mallory.finish(run_id)["end_reason"] == "cancelled"
+    assert victim.run(picture())["status"] == "COMPLETED"
+    assert stack.worker_pid() != pid
+    assert not list(home.glob(f"*/output/{'a/' * 64}"))
+    while any((home / "leftovers").iterdir()):  # each of them is removed in the end
+        time.sleep(0.1)

@@ -45,8 +45,7 @@ def test_a_receiver_that_was_down_gets_everything_once_it_is_up(tenant: Client) 
     deliveries = tenant.http.get("/api/v1/webhooks/deliveries", params={"run": run["id"]}).json()
     assert [delivery["state"] for delivery in deliveries] == ["pending", "pending"]
 
-    with receiver(port) as back:
-        back.statuses = [500]
+    with receiver(port, [500]) as back:
         statuses = [json.loads(back.next().body)["status"] for _ in range(3)]
 
     assert statuses == ["STARTED", "STARTED", "COMPLETED"]

@@ -23,6 +23,8 @@ from tests.servers import S3, WITH_PASSWORD, Postgres
         ({"objects_url": "ftp://somewhere"}, "does not name an object store", "s3://BUCKET/PREFIX"),
         ({"larger_pools": '{"L4": "H100"}', "accelerators": "L4"}, "names pool 'H100'", "COMFYWARD_ACCELERATORS"),
         ({"default_accelerator": "L5"}, "names pool 'L5'", "COMFYWARD_ACCELERATORS"),
+        ({"comfyui_version": "9.9"}, "9.9 cannot be installed by name", "0.3.75 or 0.30.0"),
+        ({"comfyui": "/srv/ComfyUI", "comfyui_version": "0.30.0"}, "use one of the two", "configuration.md"),
         ({"lease_s": "soon"}, "'lease_s' is not valid", "docs/configuration.md"),
     ],
 )

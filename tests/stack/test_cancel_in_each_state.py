@@ -38,9 +38,9 @@ def test_cancel_a_run_whose_files_are_being_fetched(tenant: Client, site: Origin
 
 
 def test_cancel_a_running_run_stops_it_at_its_next_step(shared: Stack, tenant: Client) -> None:
-    comfyui = shared.comfyui_pid()
     run_id = tenant.submit(fake_wait(2 * END_TIMEOUT_S))
     tenant.wait_for(run_id, "progress")
+    comfyui = shared.comfyui_pid()
 
     tenant.cancel(run_id)
     run = tenant.finish(run_id)

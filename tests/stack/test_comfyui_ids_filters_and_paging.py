@@ -11,6 +11,8 @@ from websockets.sync.client import connect
 from tests.stack.graphs import fake_save
 from tests.stack.stack import Client, Stack
 
+pytestmark = pytest.mark.several_servers  # a database may refuse, sort or compare what another does not
+
 ODD = "a/b \u202f\U0001f468\u200d\U0001f469?#%"
 
 

@@ -16,6 +16,7 @@ def test_out_of_memory_is_tried_once_more_on_a_freed_gpu(tenant: Client) -> None
 
 
 def test_a_gpu_fault_poisons_the_process_so_it_is_replaced(shared: Stack, tenant: Client) -> None:
+    tenant.run(fake_save("gets a ComfyUI of its own"))
     before = shared.comfyui_pid()
 
     run = tenant.run({"1": node("FakeGpuFault", times=1), "2": node("FakeSave", text="works")})

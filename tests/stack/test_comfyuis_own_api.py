@@ -163,7 +163,7 @@ def test_a_node_that_fails_says_so_on_the_websocket(comfyui: httpx2.Client, sock
 def test_a_second_socket_of_a_client_takes_over_with_the_current_state(
     real: Stack, client: Client, comfyui: httpx2.Client, socket: ClientConnection
 ) -> None:
-    prompt_id = comfyui.post("/prompt", json={"prompt": slow(120), "client_id": "test"}).json()["prompt_id"]
+    prompt_id = comfyui.post("/prompt", json={"prompt": slow(2000), "client_id": "test"}).json()["prompt_id"]
     while json.loads(socket.recv(timeout=LIMIT_S))["type"] != "progress":
         pass
 
@@ -171,6 +171,7 @@ def test_a_second_socket_of_a_client_takes_over_with_the_current_state(
         first = [json.loads(second.recv(timeout=LIMIT_S)) for _ in range(2)]
         assert [message["type"] for message in first] == ["status", "executing"]
         assert first[1]["data"]["node"] == "1"
+        comfyui.post("/interrupt")
         assert until_idle(second, prompt_id)
 
 

@@ -27,7 +27,7 @@ from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
 from tests.stack.stack import Stack, pids
 
-pytestmark = pytest.mark.one_machine
+pytestmark = [pytest.mark.one_machine, pytest.mark.xdist_group("ray")]
 SOON_S = 60
 POOL = "CPU"
 

@@ -80,12 +80,16 @@ class Worker:
     stack: Stack
     token: str
 
+    @property
+    def id(self) -> str:
+        return f"by-hand-{self.token[:12]}"
+
     def hello(self, life: str) -> None:
-        hello = self.stack.worker_hello(self.token, id="by-hand", incarnation=life, environment="default")
+        hello = self.stack.worker_hello(self.token, id=self.id, incarnation=life, environment="default")
         assert hello.status_code == 200
 
     def ask(self, life: str, wait_s: float) -> int:
-        ask = {"worker_id": "by-hand", "incarnation": life, "idle": True, "warm": [], "holding": []}
+        ask = {"worker_id": self.id, "incarnation": life, "idle": True, "warm": [], "holding": []}
         return self.stack.worker_call(self.token, "lease", {**ask, "wait_s": wait_s, "heard": True}).status_code
 
 

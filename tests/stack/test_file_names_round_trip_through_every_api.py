@@ -61,6 +61,7 @@ def test_any_name_makes_the_round_trip_in_all_three_apis(client: Client, native:
     phases, checks = [Phase.explicit, Phase.generate], list(HealthCheck)
 
     @settings(max_examples=15, deadline=None, phases=phases, suppress_health_check=checks)
+    @example(["y", "y [input]", "y [output]"])
     @example(KNOWN_NAMES)
     @given(st.lists(NAMES, min_size=1, max_size=8, unique=True))
     def round_trip(names: Sequence[str]) -> None:

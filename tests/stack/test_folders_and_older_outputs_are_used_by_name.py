@@ -67,7 +67,7 @@ def test_a_folder_of_uploads_is_used_by_its_name(real: Stack, client: Client, co
         "2": node("SaveImage", images=["1", 0], filename_prefix="x"),
     }
 
-    assert sorted(colors(client, client.run(graph))) == sorted([RED, GREEN])
+    assert sorted(colors(client, client.run(graph))) == sorted([RED, GREEN])  # a folder has no order
     deeper = client.run({**graph, "1": node("LoadImageDataSetFromFolder", folder="of today/deeper")})
     assert colors(client, deeper) == [BLUE]
     choices = comfyui.get("/object_info/LoadImageDataSetFromFolder").json()

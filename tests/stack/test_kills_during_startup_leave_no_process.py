@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from comfyward.comfy import launch, sandbox
+from comfyward.sandbox import walls
+from comfyward.sandbox.inside import landlock
 from tests.conftest import FAKE_COMFYUI, ROOT, FakeSettings
 from tests.stack.stack import Stack
 
@@ -27,29 +28,29 @@ GONE_WITHIN_S = 20.0
 START_COMFYUI = """
 import asyncio, sys
 from pathlib import Path
-from comfyward.comfy import sandbox
+from comfyward.sandbox import walls
 from comfyward.comfy.install import existing
+from comfyward.comfy.parents import ComfyParents
 from comfyward.comfy.process import ComfyProcess, ComfySpec
 
-base, source, level = Path(sys.argv[1]), Path(sys.argv[2]), sandbox.Level(sys.argv[3])
+base, source, level = Path(sys.argv[1]), Path(sys.argv[2]), walls.Level(sys.argv[3])
 installation = existing(source, Path(sys.executable))
-process = ComfyProcess(ComfySpec(installation, base, level, False, ("--cpu",), (), (), ()))
 
 async def main():
+    spec = ComfySpec(installation, base, level, False, ("--cpu",), (), (), ())
+    process = ComfyProcess(spec, ComfyParents(base.parent))
     print("starting", flush=True)
     await process.start()
+    print(process.pid, flush=True)
     await process.exited()
 
 asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("level", list(sandbox.Level))
-def test_comfyui_ends_with_a_worker_that_is_killed_while_it_starts(level: sandbox.Level, tmp_path: Path) -> None:
-    if level is sandbox.Level.BUBBLEWRAP and not sandbox.bubblewrap_works():
-        pytest.skip("this host allows no bubblewrap (not installed, or no user namespaces)")
-    if level is sandbox.Level.LANDLOCK and launch.landlock_abi() < 1:
-        pytest.skip("this kernel has no Landlock")
+@pytest.mark.parametrize("level", list(walls.Level))
+def test_comfyui_ends_with_a_worker_that_is_killed_while_it_starts(level: walls.Level, tmp_path: Path) -> None:
+    _skip_without(level)
     moments = random.Random(7)
 
     def start_and_kill(number: int) -> None:
@@ -67,12 +68,29 @@ def test_comfyui_ends_with_a_worker_that_is_killed_while_it_starts(level: sandbo
     assert left_of(tmp_path) == []
 
 
+@pytest.mark.parametrize("level", list(walls.Level))
+def test_comfyui_ends_when_all_that_would_end_it_are_killed(level: walls.Level, tmp_path: Path) -> None:
+    _skip_without(level)
+    base = tmp_path / "0"
+    base.mkdir()
+    command = [sys.executable, "-c", START_COMFYUI, str(base), str(FAKE_COMFYUI), level]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT.parent) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"starting\n"
+        first = int(worker.stdout.readline())
+        parent = int(Path(f"/proc/{first}/stat").read_text().rpartition(")")[2].split()[1])
+        for pid in (first, parent, worker.pid):
+            os.kill(pid, signal.SIGKILL)
+
+    assert left_of(tmp_path) == []
+
+
 @pytest.mark.one_machine
 def test_workers_and_comfyui_end_with_a_server_that_is_killed_while_they_start(
     tmp_path: Path, fake_settings: FakeSettings
 ) -> None:
     moments = random.Random(11)
-    stack = Stack(tmp_path / "server", fake_settings())
+    stack = Stack(tmp_path / "server", fake_settings(), program=("-m", "comfyward"))
     for _ in range(SERVER_KILLS):
         stack.start()
         time.sleep(moments.random() * LATEST_SERVER_KILL_S)
@@ -80,6 +98,13 @@ def test_workers_and_comfyui_end_with_a_server_that_is_killed_while_they_start(
         stack.process = None
 
     assert left_of(tmp_path) == []
+
+
+def _skip_without(level: walls.Level) -> None:
+    if level is walls.Level.BUBBLEWRAP and not walls.bubblewrap_works():
+        pytest.skip("this host allows no bubblewrap (not installed, or no user namespaces)")
+    if level is walls.Level.LANDLOCK and landlock.abi() < 1:
+        pytest.skip("this kernel has no Landlock")
 
 
 def left_of(folder: Path) -> list[str]:

@@ -47,13 +47,13 @@ def test_each_run_is_a_line_of_the_log_and_a_trace_of_its_stages(start_fake: Sta
     stack = start_fake(log_format="json", otel_endpoint=hook.url.removesuffix("/hook")).wait_ready()
     run = stack.client().run(fake_save("told"))
 
-    lines = [json.loads(line) for line in stack.log().splitlines() if line.startswith("{")]
+    request = hook.next()  # of its trace, which is the last that is told
 
+    log = (stack.data_dir / "server.log").read_text()
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     [ended] = [line for line in lines if line.get("action") == "run_ended"]
     assert (ended["run"], ended["level"]) == (run["id"], "info")
     assert ended["worker"].startswith("local")
-
-    request = hook.next()
 
     assert request.path == "/v1/traces"
     exported = ExportTraceServiceRequest.FromString(request.body)

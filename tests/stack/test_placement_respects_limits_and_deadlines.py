@@ -16,7 +16,7 @@ pytestmark = pytest.mark.several_servers
 @pytest.fixture(scope="module")
 def stack(start_fake_once: StartFake) -> Stack:
     return start_fake_once(
-        local_accelerators="L4,L4,H100", local_min_workers="3", larger_pools='{"L4": "H100"}'
+        local_accelerators="L4,L4,H100", local_min_workers="3", accelerators="L4,H100", larger_pools='{"L4": "H100"}'
     ).wait_ready()
 
 
@@ -81,6 +81,8 @@ def test_a_run_that_cannot_start_in_time_ends(without_workers: Stack) -> None:
 
     assert (run["status"], run["end_reason"]) == ("ERROR", "timeout")
     assert "did not start by its deadline" in run["error"]["message"]
+    far = client.post_run({"prompt": fake_save(), "accelerator": "L4", "start_within": 1e308})
+    assert (far.status_code, "start_within" in far.text) == (400, True)
     refused = client.post_run({"prompt": fake_save(), "accelerator": "L4", "start_within": -1})
     assert refused.status_code == 400
 
@@ -99,7 +101,7 @@ def test_a_run_that_does_not_fit_goes_to_the_larger_pool(stack: Stack) -> None:
 
 def test_a_run_that_has_waited_long_may_use_the_larger_pool(start_fake: StartFake) -> None:
     stack = start_fake(
-        local_accelerators="H100", accelerators="L4", larger_pools='{"L4": "H100"}', fallback_after_s="1"
+        local_accelerators="H100", accelerators="L4,H100", larger_pools='{"L4": "H100"}', fallback_after_s="1"
     ).wait_ready()
 
     run = stack.client().run(fake_save("moved"), accelerator="L4")
@@ -110,5 +112,5 @@ def test_a_run_that_has_waited_long_may_use_the_larger_pool(start_fake: StartFak
 
 def _accounts_in_the_queue(conn: Connection) -> list[str]:
     names = {account.id: account.name for account in accounts.find(conn)}
-    heads = queue.heads(conn, ["L4"], 100)
+    heads = queue.heads(conn, {"L4": ["default"]}, 100)
     return [names[head.account_id] for head in sorted(heads, key=lambda head: (head.turn, head.queued_at, head.id))]

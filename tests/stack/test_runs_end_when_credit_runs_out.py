@@ -1,4 +1,4 @@
-"""A credit limit ends runs before the GPU is used, at submission and in the queue."""
+"""A credit limit ends runs before the GPU is used, at submission and in the queue; not those that a worker has."""
 
 import pytest
 
@@ -31,3 +31,22 @@ def test_runs_end_when_credit_runs_out(start_fake: StartFake) -> None:
     assert row["accelerator"] == "CPU"
     assert row["gpu_ms"] >= 1000
     assert abs(row["credits"] - row["gpu_ms"]) < 1  # 1000 credits a second
+
+
+def test_a_run_that_a_worker_has_is_finished_and_charged(start_fake: StartFake) -> None:
+    """It was accepted while there was credit, and its files are there: ending it would help nobody."""
+    stack = start_fake(prices='{"CPU": 1000}').wait_ready()
+    stack.cli("users", "create", "alice", "--credit-limit", "100")
+    client = stack.client("alice")
+
+    first = client.submit(fake_wait(2))  # costs 2000 credits
+    client.wait_for(first, "progress")
+    staged = client.submit(fake_wait(1))
+    client.wait_for(staged, "staged")
+    ends = [client.finish(run_id)["status"] for run_id in (first, staged)]
+
+    assert ends == ["COMPLETED", "COMPLETED"]
+    assert client.run(fake_save("late"))["end_reason"] == "insufficient_credit"
+    [row] = client.http.get("/api/v1/usage", params={"by": "accelerator"}).json()["rows"]
+    assert row["gpu_ms"] >= 3000
+    assert client.http.get("/api/v1/me").json()["credits_used"] == row["credits"]

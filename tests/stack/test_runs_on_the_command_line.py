@@ -68,11 +68,14 @@ def test_scripts_read_json_and_exit_codes(comfyward: Comfyward) -> None:
     assert no_key.returncode != 0
 
 
-def test_runs_are_listed_shown_cancelled_retried_and_fetched(comfyward: Comfyward, tmp_path: Path) -> None:
+def test_runs_are_listed_shown_cancelled_retried_and_fetched(
+    comfyward: Comfyward, client: Client, tmp_path: Path
+) -> None:
     made = json.loads(comfyward("run", "-", "--json", text=json.dumps(picture(prefix="cli"))).stdout)
     running = comfyward("run", "-", "--no-follow", text=json.dumps(slow(2000))).stdout.strip()
 
     cancelled = comfyward("runs", "cancel", running)
+    client.finish(running)
     listed = comfyward("runs", "list", "--status", "completed", "--limit", "1")
     as_json = json.loads(comfyward("runs", "list", "--json", "--limit", "2").stdout)
     in_cancelled = comfyward("runs", "list", "--status", "cancelled", COLUMNS="40", FORCE_COLOR="1")

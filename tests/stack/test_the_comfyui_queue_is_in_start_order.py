@@ -22,16 +22,19 @@ def test_runs_put_in_front_and_runs_of_other_priorities(client: Client) -> None:
     staged = client.submit(fake_save("staged"))  # a worker has it ready while it executes another
     client.wait_for(staged, "status", state="assigned")
 
+    def short() -> dict[str, Any]:
+        return fake_wait(0.3)  # longer than the reports of two starts take to overtake each other
+
     def prompt(**more: Any) -> str:
-        return str(client.http.post("/comfy/prompt", json={"prompt": fake_save(), **more}).json()["prompt_id"])
+        return str(client.http.post("/comfy/prompt", json={"prompt": short(), **more}).json()["prompt_id"])
 
     def named(run_id: str) -> str:
         return str(client.get(run_id)["prompt_id"])
 
-    last = named(client.submit(fake_save(), priority=-5))
+    last = named(client.submit(short(), priority=-5))
     plain, second = prompt(), prompt()
     front, next_front = prompt(front=True), prompt(number=-1)
-    first = named(client.submit(fake_save(), priority=50))
+    first = named(client.submit(short(), priority=50))
 
     queue = client.http.get("/comfy/queue").json()
     pending = [item[1] for item in queue["queue_pending"]]
@@ -42,5 +45,6 @@ def test_runs_put_in_front_and_runs_of_other_priorities(client: Client) -> None:
 
     client.cancel(holds_up)
     runs = {run["prompt_id"]: client.finish(run["id"]) for run in client.http.get("/api/v1/runs").json()}
-    begun = [prompt_id for prompt_id, run in sorted(runs.items(), key=lambda each: each[1]["started_at"])]
-    assert begun == [named(holds_up), *pending]
+    begun_at = [runs.pop(prompt_id)["started_at"] for prompt_id in (named(holds_up), *pending)]
+    assert begun_at == sorted(begun_at)
+    assert not runs

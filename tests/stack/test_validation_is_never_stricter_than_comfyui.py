@@ -47,3 +47,20 @@ def test_every_graph_that_comfyui_accepts_is_accepted_and_most_it_refuses_are_re
     assert len({graph["1"]["class_type"] for graph in taken}) > 300
     early = [graph for graph, taken, why in found if why and not taken]
     assert len(early) > 1000
+
+
+def test_every_class_of_a_type_that_comfyui_interprets_is_accepted(judged: dict[str, Any]) -> None:
+    catalog, brought = Catalog.from_json(judged["catalog"]), Paths(judged["files"])
+    interpreted = {
+        name
+        for name, described in catalog.nodes.items()
+        if "COMFY_" in json.dumps([described["input"], described["output"]])
+    }
+
+    accepted = {
+        node["class_type"]
+        for graph, taken in judged["cases"]
+        if taken and not problems(graph, catalog, brought)
+        for node in graph.values()
+    }
+    assert interpreted <= accepted

@@ -18,7 +18,7 @@ from comfyward.store import accounts, queue, runs
 from comfyward.store.backends import open_database
 from comfyward.store.db import Database, now_ms
 from comfyward.store.schema import workflows
-from tests.servers import Postgres
+from tests.servers import Postgres, sqlite_with_tables
 
 
 @dataclass
@@ -78,19 +78,11 @@ class Store:
         return next(iter(self.write(queue.assign, [new_lease], expires_at=now + lease_ms, now=now)), None)
 
 
-@pytest.fixture(scope="session")
-def sqlite_with_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file whose tables are made once, to be copied."""
-    path = tmp_path_factory.mktemp("template") / "empty.db"
-    open_database(f"sqlite:///{path}").close()
-    return path
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database of each kind, with tables and no rows."""
     if request.param == "sqlite":
-        copied = shutil.copy(request.getfixturevalue("sqlite_with_tables"), tmp_path / "test.db")
+        copied = shutil.copy(sqlite_with_tables(), tmp_path / "test.db")
         return f"sqlite:///{copied}"
     server: Postgres = request.getfixturevalue("postgres")
     return server.new_database_with_tables()

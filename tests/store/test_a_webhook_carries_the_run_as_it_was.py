@@ -10,7 +10,7 @@ from comfyward.runs.output import Output
 from comfyward.runs.run import EndReason, Run, State
 from comfyward.store import runs, webhooks
 from comfyward.store.schema import webhook_deliveries
-from comfyward.store.webhooks import InFlight
+from comfyward.store.webhooks import Room
 from tests.store.conftest import Store
 
 NOW = 1_000_000
@@ -39,7 +39,7 @@ def _announced(store: Store) -> Run:
 
 
 def _due(store: Store) -> Run:
-    (due,) = store.read(webhooks.due, NOW, 100, InFlight())
+    (due,) = store.read(webhooks.due, NOW, Room())
     return due.run
 
 

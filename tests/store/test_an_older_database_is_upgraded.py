@@ -10,9 +10,10 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, text
 
-from comfyward.store import accounts, runs, sessions, workflows
+from comfyward.store import accounts, catalogs, runs, sessions, workflows
 from comfyward.store import db as databases
 from comfyward.store.backends import open_database
+from comfyward.store.catalogs import CatalogRow
 from comfyward.store.db import now_ms
 
 
@@ -51,6 +52,24 @@ def test_what_points_at_a_run_outlives_the_copy_of_its_table(tmp_path: Path) -> 
         assert asyncio.run(db.read(_ask, "PRAGMA foreign_key_check")) == []
         assert asyncio.run(db.read(_ask, "PRAGMA foreign_keys")) == [(1,)]
         asyncio.run(db.write(_end_busy))
+    finally:
+        db.close()
+
+
+def test_catalogs_stay_in_use_and_copies_of_unknown_origin_are_forgotten(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    _make_old(url)
+    _write(
+        url,
+        "0009",
+        "INSERT INTO catalogs (environment, digest, body, updated_at) VALUES ('default', 'd', '{}', 1)",
+        "INSERT INTO mirrors (key, digest, created_at, used_at) VALUES ('k', 'd', 1, 1)",
+    )
+
+    db = open_database(url)
+    try:
+        assert asyncio.run(db.read(catalogs.find)) == [CatalogRow("default", "", "d", True, 1)]
+        assert asyncio.run(db.read(_ask, "SELECT count(*) FROM mirrors")) == [(0,)]
     finally:
         db.close()
 

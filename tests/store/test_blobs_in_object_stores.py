@@ -6,12 +6,13 @@ import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import blake3
 import pytest
 
+from comfyward.accounts.storage import Quota
 from comfyward.dispatch.blobs import Blobs
-from comfyward.errors import DigestMismatch, InvalidRequest, NotFound, SetupFailed, TooLarge
-from comfyward.files.objects import IN_MEMORY_BYTES, Blob, Objects, blob_key, response_headers, view_key
+from comfyward.dispatch.quotas import Quotas
+from comfyward.errors import DigestMismatch, NotFound, SetupFailed, TooLarge
+from comfyward.files.objects import IN_MEMORY_BYTES, Blob, Objects, blob_key, view_key
 from comfyward.store import files
 from comfyward.store.db import now_ms
 from tests.servers import S3
@@ -64,7 +65,7 @@ async def test_removing_a_blob_removes_what_was_made_of_it(objects: Objects) -> 
 
 
 async def test_a_sweep_removes_what_nothing_needs_and_nothing_else(objects: Objects, store: Store) -> None:
-    blobs = Blobs(store.db, objects)
+    blobs = Blobs(store.db, objects, Quotas(store.db, Quota()))
     used, unused = [await blobs.put_bytes(data, "a.txt") for data in (b"used", b"unused")]
     await store.db.write(files.put, files.new_file(store.alice.id, "/input/a", used.digest, 4, "text/plain", now_ms()))
 
@@ -91,25 +92,6 @@ async def test_a_url_hands_a_blob_out_with_the_headers_it_was_stored_with(
         assert answer.headers["Content-Type"] == "image/png"
         names = """filename="ComfyUI 1.png"; filename*=UTF-8''ComfyUI%201.png"""
         assert answer.headers["Content-Disposition"] == f"inline; {names}"
-
-
-async def test_a_worker_stores_an_output_by_itself(s3: S3, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
-    objects = Objects(s3.new_bucket(), s3.url)
-    blobs, data = Blobs(store.db, objects), b"a film"
-    blob = Blob(blake3.blake3(data).hexdigest(), "s" * 64, len(data), "film.mp4")
-    with pytest.raises(InvalidRequest, match="is not stored"):
-        await blobs.register(blob)
-
-    url = await objects.put_url(blob_key(blob.digest), len(data))
-    assert url is not None
-    request = urllib.request.Request(url, data, response_headers(blob.name), method="PUT")
-    assert urllib.request.urlopen(request).status == 200
-    await blobs.register(blob)
-
-    assert await blobs.touch(blob.digest)
-    assert await objects.read_all(blob_key(blob.digest)) == data
 
 
 async def test_blobs_served_by_the_server_have_no_direct_url(s3: S3, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from tests.store.conftest import Store
 
 
 def order(store: Store) -> list[str]:
-    return [head.id for head in store.read(queue.heads, ["L4"], 100)]
+    return [head.id for head in store.read(queue.heads, {"L4": ["default"]}, 100)]
 
 
 def test_two_accounts_alternate_however_many_runs_one_has(store: Store) -> None:

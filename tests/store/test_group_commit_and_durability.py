@@ -127,7 +127,7 @@ def test_the_queue_is_by_priority_then_age(store: Store) -> None:
         store.new_run(name, priority=priority, created_at=created_at)
     store.new_run("elsewhere", pool="T4")
 
-    heads = store.read(queue.heads, ["L4"], 10)
+    heads = store.read(queue.heads, {"L4": ["default"]}, 10)
 
     assert [head.id for head in heads] == ["urgent", "old", "new", "late"]
     assert store.read(queue.lengths) == {"L4": 4, "T4": 1}

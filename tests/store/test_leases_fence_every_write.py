@@ -49,10 +49,10 @@ def test_an_expired_lease_is_valid_until_the_run_is_rescued(store: Store) -> Non
     now = now_ms() + 1
 
     [expired] = store.read(queue.expired, now)
-    assert store.write(queue.renew, ["lease", "unknown"], expires_at=now) == {"lease"}
+    assert store.write(queue.renew, "w", ["lease", "unknown"], expires_at=now) == {"lease"}
     store.write(transitions.ended, expired, EndReason.WORKER_LOST, now)
     assert store.read(runs.get_any, "r").state is State.QUEUED
-    assert store.write(queue.renew, ["lease"], expires_at=now + 1000) == set()
+    assert store.write(queue.renew, "w", ["lease"], expires_at=now + 1000) == set()
     with pytest.raises(StaleLease):
         store.write(_apply, "lease", [Started(1)], {})
 

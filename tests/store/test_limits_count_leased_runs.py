@@ -18,7 +18,7 @@ def test_limits_count_leased_runs(store: Store) -> None:
     store.new_run("others", account=store.bob)
     store.assign("held")
 
-    by_id = {run.id: run for run in store.read(queue.heads, ["L4", "H100"], 10)}
+    by_id = {run.id: run for run in store.read(queue.heads, {"L4": ["default"], "H100": ["default"]}, 10)}
     whole, in_l4 = f"account {store.alice.id}", f"account {store.alice.id} in L4"
     assert {name: dict(run.limits) for name, run in by_id.items()} == {
         "waits": {whole: 3, in_l4: 2},

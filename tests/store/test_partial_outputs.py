@@ -62,6 +62,27 @@ def test_each_report_is_taken_once_and_the_last_adds_the_rest(begun: Store) -> N
     assert told(begun) == [(4, output), (5, output), (6, output), (7, status)]
 
 
+@pytest.mark.parametrize(
+    ("rest", "order", "names"),
+    [
+        ([], ["b.png", "a.png"], ["b.png", "a.png"]),
+        (["c.png", "d.png"], ["d.png", "b.png", "absent.png", "a.png"], ["d.png", "b.png", "a.png", "c.png"]),
+        (["c.png"], [], ["a.png", "b.png", "c.png"]),
+    ],
+)
+def test_the_last_report_says_in_which_order_all_of_them_are(
+    begun: Store, rest: list[str], order: list[str], names: list[str]
+) -> None:
+    begun.write(_apply, "lease", [produced(2), produced(3, SECOND, "b.png", "2")], {})
+    files_left = [OutputFile(name, AGAIN, 1, "image/png") for name in rest]
+
+    _, taken = begun.write(_apply, "lease", [Ended(4, EndReason.COMPLETED, files_left, order=order)], {})
+
+    assert [name for name, _ in outputs(begun)] == names
+    [over] = taken.values()
+    assert [each.name for each in over.run.outputs] == names
+
+
 def test_a_file_that_was_written_again_takes_the_place_of_what_it_was(begun: Store) -> None:
     begun.write(_apply, "lease", [produced(2), produced(3, SECOND, "b.png")], {})
     [old, _] = run_of(begun).outputs

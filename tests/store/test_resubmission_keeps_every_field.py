@@ -32,6 +32,7 @@ def asked_for(workflow_id: str) -> Submission:
         start_within_s=600.0,
         tags=("sea", "night"),
         labels={"customer": "7"},
+        environment="portraits@7",
     )
 
 
@@ -51,6 +52,7 @@ def made(store: Store, submission: Submission) -> runs.Run:
         start_by=now + 600_000,
         tags=list(submission.tags),
         labels=submission.labels,
+        environment_name=submission.environment,
     )
     run: runs.Run = store.read(runs.get, store.alice.id, "r")
     return run

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Connection, Table, func, select
 
 from comfyward.accounts.account import Caller
+from comfyward.accounts.storage import Quota
 from comfyward.dispatch import transitions
 from comfyward.errors import Conflict, NotFound
 from comfyward.runs.run import EndReason
@@ -68,16 +69,16 @@ def test_a_former_secret_signs_for_a_day(store: Store) -> None:
 
     fresh = store.write(accounts.rotate_webhook_secret, store.alice.id, now)
 
-    assert store.read(webhooks.due, now, 10, webhooks.InFlight())[0].secrets == (fresh, former)
+    assert store.read(webhooks.due, now, webhooks.Room())[0].secrets == (fresh, former)
     later = now + accounts.FORMER_SECRET_LASTS_MS
-    assert store.read(webhooks.due, later, 10, webhooks.InFlight())[0].secrets == (fresh,)
+    assert store.read(webhooks.due, later, webhooks.Room())[0].secrets == (fresh,)
 
 
 def test_imports_and_uploads_are_their_accounts_own(store: Store) -> None:
     now = now_ms()
     wanted = Import("i", store.alice.id, "/models/loras/a", {"url": "https://h/a"}, "waiting", None, now, None)
     store.write(imports.add, wanted)
-    store.write(uploads.add, Upload("u", store.alice.id, "/input/a", 5, now))
+    store.write(uploads.add, Upload("u", store.alice.id, "/input/a", 5, now), Quota())
 
     for operation, of in ((imports.get, "i"), (uploads.get, "u")):
         assert store.read(operation, store.alice.id, of).path.endswith("a")
@@ -139,7 +140,7 @@ def test_an_account_is_erased_with_all_that_was_its_own(store: Store) -> None:
     store.write(files.link, alice, {"/models/loras/a": {"url": "https://h/a"}}, now)
     store.write(accounts.create_key, alice, "laptop", now)
     store.write(editor.change_settings, alice, {"Comfy.Locale": "en"})
-    store.write(uploads.add, Upload("u", alice, "/input/a", 5, now))
+    store.write(uploads.add, Upload("u", alice, "/input/a", 5, now), Quota())
     store.write(imports.add, Import("i", alice, "/models/loras/a", {"url": "u"}, "waiting", None, now, None))
     token = store.write(sessions.begin, Caller(store.alice, None), now)
 

@@ -33,7 +33,7 @@ async def test_files_that_it_was_handed_are_remembered_until_it_ends(store: Stor
     run = await asyncio.to_thread(_assigned, store)
     sessions.update(Worker("w", "L4", "default", True, frozenset()), busy=False)
 
-    sessions.handed(run)
+    sessions.handed(run, isolated=False)
     assert (sessions.files_of("w"), sessions.is_busy("w")) == ({"http://host/a.png"}, True)
 
     await sessions.end("w")

@@ -13,13 +13,13 @@ from comfyward.files.guard import Guard
 from comfyward.runs.run import Run
 from comfyward.store import runs, webhooks
 from comfyward.store.db import Database
-from comfyward.store.webhooks import REFUSED_ENOUGH, Delivery, InFlight
+from comfyward.store.webhooks import REFUSED_ENOUGH, Delivery, Room
 from tests.fakes.http import receiver
 from tests.servers import free_port
 from tests.store.conftest import Store
 
 NOW = 1_000_000
-NOTHING = InFlight()
+ROOM = Room()
 RETRY_S = 1e10  # the times here are long ago
 
 
@@ -34,8 +34,8 @@ def _announce(store: Store, run_id: str, seq: int, event: str, now: int = NOW, u
     return store.write(add)
 
 
-def _due(store: Store, now: int = NOW, in_flight: InFlight = NOTHING) -> list[tuple[str, str]]:
-    found = store.read(webhooks.due, now, 100, in_flight)
+def _due(store: Store, now: int = NOW, room: Room = ROOM) -> list[tuple[str, str]]:
+    found = store.read(webhooks.due, now, room)
     return [(each.delivery.run_id, each.delivery.event) for each in found]
 
 
@@ -60,7 +60,7 @@ def test_a_later_event_waits_until_the_earlier_one_is_delivered(store: Store) ->
     _announce(store, "s", 3, "run.started")
 
     assert _due(store) == [("s", "run.started")]
-    assert store.read(webhooks.next_due, InFlight(frozenset({"s"}))) == NOW + 60_000
+    assert store.read(webhooks.next_due, Room(frozenset({"s"}))) == NOW + 60_000
     assert set(_due(store, NOW + 60_000)) == {("r", "run.started"), ("s", "run.started")}
 
     _delivered(store, Delivery(**{**vars(started), "attempts": 1}))
@@ -75,7 +75,7 @@ def test_events_of_one_millisecond_are_in_order(store: Store) -> None:
         _announce(store, "r", seq, event)
 
     told = []
-    while found := store.read(webhooks.due, NOW, 100, NOTHING):
+    while found := store.read(webhooks.due, NOW, ROOM):
         [due] = found
         told.append((due.delivery.seq, due.delivery.event))
         _delivered(store, due.delivery)
@@ -154,9 +154,11 @@ def test_deliveries_in_flight_and_busy_receivers_are_skipped(store: Store) -> No
 
     [of_a, of_b] = [store.read(webhooks.find, store.alice.id, run_id, 1)[0] for run_id in ("a", "b")]
     assert of_a.receiver == of_b.receiver
-    assert {run for run, _ in _due(store, in_flight=InFlight(frozenset({"a"})))} == {"b", "c", "d"}
-    assert {run for run, _ in _due(store, in_flight=InFlight(receivers=frozenset({of_a.receiver})))} == {"c", "d"}
-    assert {run for run, _ in _due(store, in_flight=InFlight(accounts=frozenset({store.alice.id})))} == {"d"}
+    assert {run for run, _ in _due(store, room=Room(frozenset({"a"})))} == {"b", "c", "d"}
+    busy = frozenset({(store.alice.id, of_a.receiver), (store.alice.id, "http://two:80")})
+    assert {run for run, _ in _due(store, room=Room(receivers=busy))} == {"d"}
+    assert {run for run, _ in _due(store, room=Room(left={store.alice.id: 0}))} == {"d"}
+    assert len(_due(store, room=Room(left={store.alice.id: 2}))) == 3
 
 
 def test_one_dead_receiver_does_not_slow_another(store: Store) -> None:

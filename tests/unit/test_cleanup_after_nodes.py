@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from comfyward.comfy import removal
 from comfyward.comfy.run_folders import RunFolders, StagedFile
-from comfyward.worker.result_files import copy, found_in, take
+from comfyward.sandbox import removal
+from comfyward.worker.result_files import Bounds, copied, found_in, take
 
 NOBODY = 65534
+BOUNDS = Bounds(1 << 30)
 DEPTH = 2500  # deeper than Python calls, and longer than a path may be
 
 
@@ -32,7 +33,7 @@ open("last.png", "w").close()
     folder.mkdir()
     subprocess.run([sys.executable, "-c", script], cwd=folder, check=True)
     yield folder
-    removal.remove_tree(folder)
+    removal.remove_tree(tmp_path)  # pytest cannot remove it, wherever a test has moved it
 
 
 def test_deeply_nested_folders_are_removed(deep: Path) -> None:
@@ -45,9 +46,13 @@ def test_deeply_nested_folders_are_removed(deep: Path) -> None:
     removal.remove_tree(deep)  # nothing is there, and nothing happens
 
 
-def test_files_nested_too_deep_are_not_outputs(deep: Path) -> None:
+def test_files_nested_too_deep_are_over_the_bounds(deep: Path) -> None:
     (deep / "picture.png").write_text("whole")
-    assert [file.name for file in found_in(deep)] == ["picture.png"]
+
+    found = found_in(deep, BOUNDS)
+
+    assert [file.name for file in found.files] == ["picture.png"]
+    assert found.excess == "The run left folders that are nested more than 64 deep."
 
 
 def test_a_folder_replaced_by_a_symlink_is_not_followed(tmp_path: Path) -> None:
@@ -58,7 +63,7 @@ def test_a_folder_replaced_by_a_symlink_is_not_followed(tmp_path: Path) -> None:
     (left / "a" / "link_secret").write_text("mine")
     (left / "picture.png").write_text("whole")
     (secrets / "link_secret").write_text("the host's")
-    inner, picture = found_in(left)
+    inner, picture = found_in(left, BOUNDS).files
     (left / "a").rename(left / "b")
     (left / "a").symlink_to(secrets)
 
@@ -78,7 +83,9 @@ def test_an_output_folder_replaced_by_a_symlink_is_not_followed(tmp_path: Path) 
     (secrets / "key.pem").write_text("the host's")
     output.symlink_to(secrets)
 
-    assert copy(output, "key.pem", target) is None
+    with pytest.raises(StopIteration) as ended:
+        next(copied(output, "key.pem", target, BOUNDS))
+    assert ended.value.value is None
     assert not target.exists()
 
 
@@ -87,7 +94,7 @@ def test_folders_without_permissions(tmp_path: Path) -> None:
     script = f"""
 import os
 from pathlib import Path
-from comfyward.comfy import removal
+from comfyward.sandbox import removal
 root = Path("{tmp_path}") / "root"
 if os.geteuid() == 0:
     os.chown(root, {NOBODY}, {NOBODY})
@@ -125,7 +132,7 @@ def test_a_runs_folders_are_cleared_of_them(deep: Path, tmp_path: Path) -> None:
     for name in ("input", "models", "files"):
         (base / name).mkdir(parents=True)
     blob.write_text("bytes")
-    folders = RunFolders(base)
+    folders = RunFolders(base, base.parent / "aside")
     folders.take_baseline()
     folders.place([StagedFile("/input/a.png", blob, "digest")])
     (base / "input" / "a.png").unlink()
@@ -139,7 +146,7 @@ def test_a_runs_folders_are_cleared_of_them(deep: Path, tmp_path: Path) -> None:
 def test_a_file_in_a_folder_with_an_unchanged_mtime_is_removed(tmp_path: Path) -> None:
     for name in ("input", "models", "files"):
         (tmp_path / name).mkdir()
-    folders = RunFolders(tmp_path)
+    folders = RunFolders(tmp_path, tmp_path.parent / f"{tmp_path.name}-aside")
     folders.take_baseline()
     before = (tmp_path / "input").stat()
     (tmp_path / "input" / "left.png").write_text("of the last account")

@@ -4,15 +4,15 @@ import sys
 from pathlib import Path
 
 from comfyward.comfy.install import Installation
+from comfyward.comfy.parents import ComfyParents
 from comfyward.comfy.process import ComfyProcess, ComfySpec
-from comfyward.comfy.sandbox import Level
+from comfyward.sandbox.walls import Level
 
 # As ComfyUI's main.py does before anything else; then it answers.
 MAIN = """
 import os, socket, sys, time
 os.listdir(os.path.join(sys.argv[sys.argv.index("--base-directory") + 1], "custom_nodes"))
-server = socket.socket(socket.AF_UNIX)
-server.bind(os.environ["COMFYWARD_SOCKET"])
+server = socket.socket(fileno=int(os.environ["COMFYWARD_LISTENER"]))
 server.listen()
 time.sleep(600)
 """
@@ -24,9 +24,11 @@ async def test_comfyui_starts_with_no_custom_nodes_folder(tmp_path: Path) -> Non
     installation = Installation(tmp_path / "comfyui", Path(sys.executable), "0", ())
     base = tmp_path / "base"
     base.mkdir()
-    process = ComfyProcess(ComfySpec(installation, base, Level.NONE, False, (), (), (), ()))
+    parents = ComfyParents(tmp_path)
+    process = ComfyProcess(ComfySpec(installation, base, Level.NONE, False, (), (), (), ()), parents)
 
     await process.start()
 
     assert process.is_running
     await process.stop()
+    await parents.close()

@@ -5,7 +5,6 @@ import gzip
 import random
 import socket
 import threading
-import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Mapping
@@ -240,10 +239,21 @@ def test_empty_encoded_members_count_against_the_time_limit(site: Origin, fetch:
     for _ in range(layers - 1):
         nothing = gzip.compress(nothing) * 10
     url = site.put("/file", nothing, headers={"Content-Encoding": ", ".join(["gzip"] * layers)})
-    began = time.monotonic()
     with pytest.raises(FetchFailed, match="longer than"):
         fetch(url, limits=Limits(bytes=1 << 30, seconds=0.1))
-    assert time.monotonic() - began < 2
+
+
+def test_the_time_limit_is_looked_at_between_empty_encoded_members() -> None:
+    members, looks = [gzip.compress(b"")] * 1000, 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+
+    read = decoded(["gzip"], lambda _: members.pop() if members else b"", look)
+
+    assert read(100) == b""
+    assert looks >= 1000
 
 
 def brotli_fast(data: bytes) -> bytes:
@@ -369,9 +379,15 @@ def test_a_refusal_quotes_the_host_without_secrets(site: Origin, fetch: Download
     assert "s3cret-key" not in refused.value.message
 
 
-@pytest.mark.parametrize("drips", [b"HTTP/1.1 200 OK\r\nX-Drip: ", b"HTTP/1.1 403 Forbidden\r\n\r\nBecause"])
-def test_a_dripping_server_hits_the_time_limit(fetch: Download, drips: bytes) -> None:
-    """One byte after the other, none too late."""
+@pytest.mark.parametrize(
+    ("drips", "message"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX-Drip: ", "longer than"),
+        (b"HTTP/1.1 403 Forbidden\r\n\r\nBecause", "answered 403: Because"),
+    ],
+)
+def test_a_dripping_server_hits_the_time_limit(fetch: Download, drips: bytes, message: str) -> None:
+    """One byte after the other, none too late, for as long as somebody reads."""
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -385,13 +401,11 @@ def test_a_dripping_server_hits_the_time_limit(fetch: Download, drips: bytes) ->
                             opened.sendall(b".")
 
         threading.Thread(target=drip, daemon=True).start()
-        began = time.monotonic()
         try:
-            with pytest.raises(FetchFailed):
+            with pytest.raises(FetchFailed, match=message):
                 fetch(f"http://127.0.0.1:{server.getsockname()[1]}/", limits=Limits(bytes=100, seconds=1))
         finally:
             over.set()
-    assert time.monotonic() - began < 5
 
 
 def test_a_silent_server_does_not_block_stopping(site: Origin, fetch: Download) -> None:

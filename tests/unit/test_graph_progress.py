@@ -9,7 +9,8 @@ GRAPH = {"1": {}, "5": {}, "7": {}}
 
 def begin(graph: GraphProgress, node: str, display: str | None = None, files: dict | None = None) -> NodeProgress:
     move(graph, node, "running", display=display)
-    return graph.begin(Executing("p", node, display or node, files=files))
+    [progress] = graph.begin(Executing("p", node, display or node, files=files))
+    return progress
 
 
 def move(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from comfyward.comfy import sandbox
 from comfyward.comfy.install import Installation
 from comfyward.comfy.process import EXTENSION_DIR, ComfySpec
 from comfyward.runs.run import EndReason
+from comfyward.sandbox import walls
 from comfyward.worker.places import Places
 from comfyward.worker.protocol import Ended, FailureReport
 
@@ -23,7 +23,7 @@ PLACES = Places(
             SOURCE / "ComfyUI", SOURCE / "venv/bin/python", "1", (SOURCE / "ComfyUI", SOURCE / "venv", Path("/opt/py"))
         ),
         base_dir=BASE,
-        level=sandbox.Level.NONE,
+        level=walls.Level.NONE,
         network=False,
         device_args=(),
         extra_args=(),
@@ -31,6 +31,7 @@ PLACES = Places(
         model_dirs=(Path("/mnt/models"),),
     ),
     DATA,
+    Path("/srv/built"),
 )
 
 
@@ -55,6 +56,9 @@ PLACES = Places(
         (f"{DATA}/cache/blobs/ab", "cache/blobs/ab"),
         (f"{DATA}/workers/local-0/collect", "data/workers/local-0/collect"),
         (f"{Path(sys.modules['comfyward'].__file__ or '').parent}/worker/stage.py", "comfyward/worker/stage.py"),
+        (f"/srv/built/{'ab' * 32}/packs/impact/nodes.py", "ComfyUI/custom_nodes/impact/nodes.py"),
+        (f"/srv/built/{'ab' * 32}/ComfyUI/nodes.py", "ComfyUI/nodes.py"),
+        (f"/srv/built/{'ab' * 32}/venv/lib/x.py", "python/lib/x.py"),
         ("/mnt/models-of-others and /srv/packs.txt", "/mnt/models-of-others and /srv/packs.txt"),
     ],
 )

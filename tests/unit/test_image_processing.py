@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from comfyward.files.pictures import convert, make_thumbnail, put_mask
+from comfyward.files.pictures import Decoders
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ async def test_a_picture_in_another_form(
 ) -> None:
     target = tmp_path / "target"
 
-    assert await convert(picture, target, form=form, quality=95, channel=channel)
+    assert await Decoders().convert("me", picture, target, form=form, quality=95, channel=channel)
 
     with Image.open(target) as made:
         assert (made.format, made.mode, made.getpixel((0, 0))) == (form.upper(), mode, pixel)
@@ -43,7 +43,7 @@ async def test_a_mask_becomes_the_pictures_alpha_and_its_texts_stay(picture: Pat
     mask = tmp_path / "mask.png"
     Image.new("RGBA", (400, 200), (9, 9, 9, 7)).save(mask)
 
-    assert await put_mask(picture, mask, tmp_path / "target")
+    assert await Decoders().put_mask("me", picture, mask, tmp_path / "target")
 
     with Image.open(tmp_path / "target") as made:
         assert made.getpixel((0, 0)) == (255, 0, 0, 7)
@@ -51,7 +51,7 @@ async def test_a_mask_becomes_the_pictures_alpha_and_its_texts_stay(picture: Pat
 
 
 async def test_a_thumbnail_is_small(picture: Path, tmp_path: Path) -> None:
-    assert await make_thumbnail(picture, tmp_path / "target")
+    assert await Decoders().thumbnail("me", picture, tmp_path / "target")
 
     with Image.open(tmp_path / "target") as made:
         assert made.size == (300, 150)
@@ -60,6 +60,8 @@ async def test_a_thumbnail_is_small(picture: Path, tmp_path: Path) -> None:
 async def test_a_non_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no picture")
 
-    assert not await make_thumbnail(tmp_path / "text", tmp_path / "target")
-    assert not await convert(tmp_path / "text", tmp_path / "target", form="png", quality=90, channel="rgba")
-    assert not await put_mask(tmp_path / "text", tmp_path / "text", tmp_path / "target")
+    decoders, text, target = Decoders(), tmp_path / "text", tmp_path / "target"
+
+    assert not await decoders.thumbnail("me", text, target)
+    assert not await decoders.convert("me", text, target, form="png", quality=90, channel="rgba")
+    assert not await decoders.put_mask("me", text, text, target)

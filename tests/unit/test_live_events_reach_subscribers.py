@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from comfyward.delivery.hub import MAX_BEHIND, Hub
+from comfyward.delivery.hub import MAX_BEHIND, MAX_HELD_BYTES, Hub
 from comfyward.dispatch.secrets import Secrets, without_secrets
 from comfyward.runs.change import RunEnded, RunStarted
 from comfyward.runs.event import Download, Event, EventType, NodeResult, Payload, Preview, Progress, Status
@@ -102,3 +102,25 @@ async def test_the_other_servers_forget_secrets_too() -> None:
 
     assert wire.sent == [SecretsKept("run", {"api_key_comfy_org": "k"}), SecretsGone("run")]
     assert elsewhere.of("run") == {}
+
+
+async def test_a_listener_that_reads_nothing_holds_no_more_than_its_share() -> None:
+    """Previews are dropped; of what comes once, none is: the subscription ends, and the next one reads the rows."""
+    hub, picture = Hub(NoOthers()), "data:image/png;base64," + "A" * 100_000
+    with hub.listen("account") as listener:
+        hub.publish([event(Preview(None, picture), f"run {number}") for number in range(1000)])
+
+        assert MAX_HELD_BYTES / 2 < listener.held_bytes <= MAX_HELD_BYTES
+
+        hub.publish([event(NodeResult("9", "9", {"text": picture}), f"run {number}") for number in range(1000)])
+
+        assert listener.held_bytes == 0
+        assert await listener.all(1) == []
+
+
+async def test_a_listener_that_reads_gets_results_of_any_size() -> None:
+    hub, large = Hub(NoOthers()), event(NodeResult("9", "9", "A" * 2 * MAX_HELD_BYTES))
+    with hub.listen("run") as listener:
+        for _ in range(3):
+            hub.publish([large])
+            assert await listener.all(1) == [large]

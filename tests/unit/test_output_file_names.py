@@ -3,16 +3,16 @@
 import os
 from pathlib import Path
 
-from comfyward.worker.result_files import found_in
+from comfyward.worker.result_files import Bounds, found_in
 
 
 def test_undecodable_names_stay_distinct(tmp_path: Path) -> None:
     for name in (b"a\xff.png", b"a\xfe.png", "a\u202f.png".encode()):
         (Path(os.fsdecode(bytes(tmp_path) + b"/" + name))).write_bytes(name)
 
-    found = found_in(tmp_path)
+    found = found_in(tmp_path, Bounds(1 << 20)).files
 
-    assert {leaving.name: leaving.path.read_bytes() for leaving in found} == {
+    assert {file.name: tmp_path.joinpath(*file.parts).read_bytes() for file in found} == {
         "a\\udcff.png": b"a\xff.png",
         "a\\udcfe.png": b"a\xfe.png",
         "a\u202f.png": "a\u202f.png".encode(),

@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 
-from comfyward.python_json import NOT_JSON, read_answer, read_request
+from comfyward.python_json import MOST_VALUES, NOT_JSON, TooManyValues, read_answer, read_request, refuse_many
 
 NUMBERS = '"a": [NaN, Infinity, -Infinity, 1e999, 1.5, 3]'
 ODD = f'{{{NUMBERS}, "NaN": "NaN Infinity", "half": "\\ud83d", "whole": "\\ud83d\\ude00"}}'
@@ -35,3 +35,28 @@ def test_a_byte_order_mark_is_ignored() -> None:
 def test_what_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(NOT_JSON):
         read_request(text)
+
+
+@pytest.mark.parametrize("text", ["a,b;" * MOST_VALUES, '\\",{[' * MOST_VALUES, "[" * 2 * MOST_VALUES])
+def test_what_stands_in_a_string_is_no_value(text: str) -> None:
+    written = json.dumps({"text": text, "and": "end\\"})
+
+    assert read_request(written) == read_request(written.encode()) == {"text": text, "and": "end\\"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[" + "[]," * MOST_VALUES + "[]]",
+        "[" + '"",' * MOST_VALUES + '""]',
+        '{"a":"' + "b,c" * MOST_VALUES + '","d":[' + "1," * MOST_VALUES + "1]}",
+        '"",' * MOST_VALUES * 4,
+        "," * (MOST_VALUES + 1) + '"' + '\\"' * MOST_VALUES,
+        "," * (MOST_VALUES + 1) + '"' + "\\",
+    ],
+    ids=["lists", "strings", "beside a long string", "many strings", "a string without end", "an escape without end"],
+)
+def test_values_are_counted_before_they_are_read(body: str) -> None:
+    for written in (body, body.encode()):
+        with pytest.raises(TooManyValues, match=f"it has more than {MOST_VALUES} values"):
+            refuse_many(written)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from comfyward.api.contents import Content, Contents
 from comfyward.errors import OutsideFile
 from comfyward.files.objects import Objects
+from comfyward.files.pictures import Decoders
 from comfyward.store.db import Database
 
 DATA = b"0123456789"
@@ -28,7 +29,7 @@ class Blobs:
 
 
 def asked(**headers: str) -> Response:
-    contents = Contents(cast(Database, None), cast(Objects, Blobs()), direct=False)
+    contents = Contents(cast(Database, None), cast(Objects, Blobs()), Decoders(), direct=False)
     sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/", "headers": sent, "query_string": b""}
     return asyncio.run(contents.serve(Request(scope), Content("new", len(DATA), "text/plain", "a.txt")))

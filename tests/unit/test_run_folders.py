@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from comfyward.comfy.run_folders import RunFolders, StagedFile
+from comfyward.comfy.run_folders import MAX_MOVED, RunFolders, StagedFile
+from comfyward.sandbox import removal
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def folders(tmp_path: Path) -> RunFolders:
         (base / name).mkdir(parents=True)
     (base / "models" / "loras" / "house.pt").symlink_to("/operators/house.pt")
     (base / "models" / "notes.txt").write_text("a pack's own")
-    made = RunFolders(base)
+    made = RunFolders(base, tmp_path / "aside")
     made.take_baseline()
     return made
 
@@ -86,3 +87,39 @@ def test_a_symlink_planted_by_a_node_is_not_followed(folders: RunFolders, blob: 
 
     assert (outside / "a.png").read_text() == "somebody's"
     assert sorted(path.name for path in outside.iterdir()) == ["a.png", "sub"]
+
+
+MANY = 50_000
+
+
+def test_what_a_run_left_is_moved_aside_whole(folders: RunFolders, blob: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = everything(folders.base)
+    monkeypatch.setattr(removal, "remove", no_removal)
+    monkeypatch.setattr(os, "unlink", no_removal)
+    folders.place(staged(blob, "/input/a.png", "/models/loras/house.pt"))
+    crowd = folders.base / "models" / "loras" / "crowd"
+    crowd.mkdir()
+    for number in range(MANY):
+        (crowd / f"{number}").touch()
+    (folders.base / "input" / "left.png").write_text("of the last run")
+
+    folders.clear()
+
+    assert everything(folders.base) == before
+    aside = folders.base.parent / "aside"
+    assert MANY in [len(os.listdir(entry)) for entry in aside.iterdir() if entry.is_dir()]
+    assert not {"crowd", "left.png", "a.png", "files"} & {path.name for path in aside.iterdir()}  # names may clash
+
+
+def test_too_many_entries_to_move_stay_for_the_whole_folder_to_be_moved(folders: RunFolders) -> None:
+    for number in range(MAX_MOVED + 1):
+        (folders.base / "input" / f"{number}").touch()
+
+    with pytest.raises(OSError, match="more than 20000 entries"):
+        folders.clear()
+
+    assert len(os.listdir(folders.base / "input")) == MAX_MOVED + 1
+
+
+def no_removal(*_: object, **__: object) -> None:
+    raise AssertionError("removed, while the next run waits")

@@ -42,7 +42,7 @@ def test_out_of_memory_is_tried_twice_at_most() -> None:
     assert next_state(EndReason.OOM, 2, 10, cancel_requested=False) is State.FAILED
 
 
-@pytest.mark.parametrize("state", list(FINAL_STATES))
+@pytest.mark.parametrize("state", sorted(FINAL_STATES))
 def test_a_final_state_is_never_left(state: State) -> None:
     assert TRANSITIONS[state] == frozenset()
 

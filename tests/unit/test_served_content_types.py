@@ -10,11 +10,12 @@ from starlette.requests import Request
 
 from comfyward.api.contents import Content, Contents
 from comfyward.files.objects import Objects
+from comfyward.files.pictures import Decoders
 from comfyward.store.db import Database
 
 
 def served_as(content_type: str) -> str:
-    contents = Contents(cast(Database, None), cast(Objects, None), direct=False)
+    contents = Contents(cast(Database, None), cast(Objects, None), Decoders(), direct=False)
     scope: dict[str, Any] = {"type": "http", "method": "HEAD", "path": "/", "headers": [], "query_string": b""}
     answered = asyncio.run(contents.serve(Request(scope), Content("digest", 9, content_type, "a.png")))
     return answered.headers["content-type"]

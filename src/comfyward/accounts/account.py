@@ -18,6 +18,7 @@ class Account:
     weight: float = 1.0  # its share of a pool, relative to other accounts
     max_running: int | None = None  # limit of concurrent runs
     max_running_by_pool: str = "{}"  # limits by pool, as JSON
+    storage_limits: str = "{}"  # its own, as JSON: those that are not the server's
 
     @property
     def is_admin(self) -> bool:

@@ -44,7 +44,9 @@ class Auth:
         """The account of a request, by its key or its browser's session. Raises Unauthenticated, Forbidden."""
         if "authorization" not in request.headers and (caller := await self.by_session(request)) is not None:
             return caller
-        return await self.caller_of(key_of(request))
+        caller = await self.caller_of(key_of(request))
+        request.state.owner = caller.account.id
+        return caller
 
     async def by_session(self, request: HTTPConnection) -> Caller | None:
         """The account of the browser's session, if it has one. Raises Forbidden for pages of another site."""
@@ -57,6 +59,7 @@ class Auth:
         if found is None:
             return None
         caller, seen_at = found
+        request.state.owner = caller.account.id
         if caller.session_id and now - seen_at > KEY_USE_RESOLUTION_MS:
             self._in_background(self._db.write(sessions.touch, caller.session_id, now))
         return caller
@@ -85,8 +88,17 @@ class Auth:
         return caller
 
     async def worker(self, request: Request) -> WorkerToken:
-        """The token of a request by a worker or fleet. Raises Unauthenticated."""
-        token_hash = hash_secret(key_of(request))
+        """The token of a request by a worker or fleet, whose connection no longer counts as one of its address.
+
+        Raises Unauthenticated.
+        """
+        token = await self._worker_token(request)
+        if uncount := getattr(request.state, "uncount", None):
+            uncount()
+        return token
+
+    async def _worker_token(self, request: Request) -> WorkerToken:
+        token_hash = request.state.owner = hash_secret(key_of(request))
         remembered = self._tokens.get(token_hash)
         if remembered is not None and remembered[0] > time.monotonic():
             return remembered[1]
@@ -98,8 +110,8 @@ class Auth:
         self._tokens[token_hash] = (time.monotonic() + REMEMBER_S, token)
         return token
 
-    async def joining_worker(self, request: Request, pool: str) -> None:
-        """Checks that the token lets a worker join this pool. Raises Unauthenticated, Forbidden."""
+    async def joining_worker(self, request: Request, pool: str) -> WorkerToken:
+        """The token with which a worker joins this pool. Raises Unauthenticated, Forbidden."""
         token, now = await self.worker(request), now_ms()
         if token.is_for_fleets:
             raise Forbidden(f"The token '{token.name}' is for fleets; no worker joins with it.")
@@ -108,7 +120,8 @@ class Auth:
                 f"The worker token '{token.name}' has expired.", hint="Create a new one with 'comfyward tokens create'."
             )
         refuse_foreign_pool(token, pool)
-        self._in_background(self._db.write(tokens.touch, hash_secret(key_of(request)), now))
+        self._in_background(self._db.write(tokens.touch, token.hash, now))
+        return token
 
     def signature(self, path: str) -> str:
         """The signature of a link, which opens this path without a key for as long as the installation lives."""

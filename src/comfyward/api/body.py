@@ -9,6 +9,7 @@ import contextlib
 import gzip
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -19,13 +20,15 @@ from pydantic import BaseModel, ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from comfyward.api.endpoint import EVENT_STREAM
 from comfyward.api.whole_numbers import whole_number
+from comfyward.dispatch.heavy import HEAVY
 from comfyward.errors import InvalidRequest, TooLarge
-from comfyward.python_json import NOT_JSON, read_request
+from comfyward.python_json import NOT_JSON, TooManyValues, read_request, refuse_many
 
 M = TypeVar("M", bound=BaseModel)
 S = TypeVar("S", bound=msgspec.Struct)
@@ -79,10 +82,29 @@ def streamed(request: Request, pieces: AsyncIterator[bytes], **how: Any) -> Resp
     return Response(**how) if request.method == "HEAD" else StreamingResponse(pieces, **how)
 
 
-def event_stream(request: Request, frames: AsyncIterator[bytes], headers: Mapping[str, str] = NO_HEADERS) -> Response:
-    """Server-Sent Events, which neither caches nor proxies hold back."""
+class _Following(StreamingResponse):
+    """Pieces that are sent while their receiver has a place. Raises what taking it raises, before the first byte."""
+
+    def __init__(self, pieces: AsyncIterator[bytes], place: AbstractContextManager[None], **how: Any) -> None:
+        super().__init__(pieces, **how)
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._place:
+            await super().__call__(scope, receive, send)
+
+
+def event_stream(
+    request: Request,
+    frames: AsyncIterator[bytes],
+    place: AbstractContextManager[None],
+    headers: Mapping[str, str] = NO_HEADERS,
+) -> Response:
+    """Server-Sent Events for somebody who takes this place, which neither caches nor proxies hold back."""
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers}
-    return streamed(request, frames, media_type=EVENT_STREAM, headers=headers)
+    if request.method == "HEAD":
+        return Response(media_type=EVENT_STREAM, headers=headers)
+    return _Following(frames, place, media_type=EVENT_STREAM, headers=headers)
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
@@ -175,20 +197,48 @@ async def pieces_of(upload: UploadFile) -> AsyncIterator[bytes]:
 async def read_json(request: Request, model: type[M], limit_bytes: int) -> M:
     """The body as a model. Raises InvalidRequest naming the field and its fault."""
     body = await read_body(request, limit_bytes)
-    try:
-        data = read_request(body)
-    except NOT_JSON as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}.", hint="Send a JSON object.") from error
-    if not isinstance(data, dict):
-        raise InvalidRequest("The body must be a JSON object.", hint='Send a JSON object, such as {"prompt": {…}}.')
-    return check(model, data)
+
+    def read() -> M:
+        try:
+            data = read_request(body)
+        except NOT_JSON as error:
+            raise InvalidRequest(f"The body is not valid JSON: {error}.", hint="Send a JSON object.") from error
+        if not isinstance(data, dict):
+            raise InvalidRequest("The body must be a JSON object.", hint='Send a JSON object, such as {"prompt": {…}}.')
+        return check(model, data)
+
+    return await HEAVY.run(owner_of(request), len(body), read)
 
 
-async def read_message(request: Request, kind: type[S], limit_bytes: int) -> S:
-    """The body as a message of a worker or a fleet. Raises InvalidRequest."""
+async def python_json(request: Request, body: bytes) -> Any:
+    """The body of a request as ComfyUI reads it. Raises one of NOT_JSON."""
+    return await HEAVY.run(owner_of(request), len(body), lambda: read_request(body))
+
+
+def owner_of(request: HTTPConnection) -> str:
+    """The account or token that a request was found to be of; empty before that."""
+    return str(getattr(request.state, "owner", ""))
+
+
+@dataclass(frozen=True)
+class MessageLimit:
+    """The largest message of a kind: its bytes, and its values, which are counted before any is decoded."""
+
+    bytes: int
+    values: int
+
+
+async def read_message(request: Request, kind: type[S], limit: MessageLimit) -> S:
+    """The body as a message of a worker or a fleet. Raises InvalidRequest, TooLarge."""
+    body = await read_body(request, limit.bytes)
+
+    def read() -> S:
+        refuse_many(body, limit.values)
+        return msgspec.json.decode(body, type=kind)
+
     try:
-        return msgspec.json.decode(await read_body(request, limit_bytes), type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+        return await HEAVY.run(owner_of(request), len(body), read)
+    except (msgspec.DecodeError, TooManyValues, RecursionError) as error:
         raise InvalidRequest(
             f"The message does not follow this protocol: {error}.",
             hint="Worker and server must be of the same version.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,9 @@ from comfyward.api.body import is_known, streamed
 from comfyward.api.whole_numbers import LARGEST, whole_number
 from comfyward.errors import NotFound, OutsideFile
 from comfyward.files.objects import Objects, blob_key, thumbnail_key
-from comfyward.files.pictures import make_thumbnail
+from comfyward.files.pictures import MAX_SOURCE_BYTES, Decoders
 from comfyward.runs.files import Source, Stored, content_type_of, disposition_of, source_from_row
+from comfyward.sandbox.temporary import TemporaryFolder
 from comfyward.store import files, runs
 from comfyward.store.db import Database
 from comfyward.store.runs import RunFilter
@@ -49,8 +49,8 @@ class Content:
 class Contents:
     """Answers with stored bytes. With `direct` clients are sent to the object store where its answer is the same."""
 
-    def __init__(self, db: Database, objects: Objects, *, direct: bool) -> None:
-        self._db, self._objects, self._direct = db, objects, direct
+    def __init__(self, db: Database, objects: Objects, decoders: Decoders, *, direct: bool) -> None:
+        self._db, self._objects, self._decoders, self._direct = db, objects, decoders, direct
 
     async def serve(
         self, request: Request, content: Content, *, may_change: bool = False, disposition: str | None = None
@@ -81,16 +81,18 @@ class Contents:
         pieces = await self._objects.read(blob_key(content.digest), start, end) if is_read else _nothing()
         return streamed(request, pieces, status_code=206 if part else 200, headers=headers, media_type=content_type)
 
-    async def thumbnail(self, digest: str) -> Response:
-        """The thumbnail of a stored picture or video. Raises NotFound when none can be made."""
-        data = await self._thumbnail(digest)
+    async def thumbnail(self, owner: str, digest: str) -> Response:
+        """The thumbnail of an account's stored picture or video. Raises NotFound when none can be made."""
+        data = await self._thumbnail(owner, digest)
         return Response(data, media_type="image/webp", headers={"Cache-Control": FOREVER, **SAFE})
 
     async def copy(self, digest: str, target: Path) -> None:
-        """Writes stored bytes to a file."""
+        """Writes stored bytes to a file, up to more than a decoder takes."""
         with target.open("wb") as file:
             async for piece in await self._objects.read(blob_key(digest)):
                 file.write(piece)
+                if file.tell() > MAX_SOURCE_BYTES:
+                    return
 
     async def _direct_url(self, request: Request, content: Content) -> str | None:
         """The object store's own URL of a content, if the store would answer as we do.
@@ -105,14 +107,14 @@ class Contents:
             return None
         return await self._objects.get_url(blob_key(content.digest))
 
-    async def _thumbnail(self, digest: str) -> bytes:
+    async def _thumbnail(self, owner: str, digest: str) -> bytes:
         key = thumbnail_key(digest)
         if await self._objects.has(key):
             return await self._objects.read_all(key)
-        with tempfile.TemporaryDirectory(prefix="cw-thumb-") as folder:
-            source, target = Path(folder) / "source", Path(folder) / "target.webp"
+        with TemporaryFolder() as folder:
+            source, target = folder / "source", folder / "target.webp"
             await self.copy(digest, source)
-            if not await make_thumbnail(source, target):
+            if not await self._decoders.thumbnail(owner, source, target):
                 raise NotFound("No thumbnail can be made of this file.")
             data = target.read_bytes()
         await self._objects.put_derived(key, data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,6 +22,7 @@ class Up(BaseModel):
 class ReadyAnswer(BaseModel):
     status: Literal["ready"]
     workers: int
+    refused_catalogs: int | None = Field(None, description="Workers whose catalog was refused, if there are any.")
 
 
 class Health:
@@ -40,10 +41,14 @@ class Health:
 
     async def ready(self, request: Request) -> Response:
         match await self._readiness.check():
-            case Ready(workers):
-                return answer({"status": "ready", "workers": workers})
+            case Ready(workers, refused):
+                more = {"refused_catalogs": refused} if refused else {}
+                return answer({"status": "ready", "workers": workers, **more})
             case NotReady(status, message):
                 return answer({"status": status, "message": message}, 503, headers={"Retry-After": "2"})
 
 
-READY = "With local workers, once one of them is ready; otherwise once the database answers. 503 while stopping."
+READY = (
+    "With local workers, once one of them is ready and its nodes are known; otherwise once the database answers. "
+    "503 while stopping."
+)

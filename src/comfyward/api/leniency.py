@@ -12,6 +12,8 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.fields import FieldInfo
 
+from comfyward.python_json import TooManyValues, refuse_many
+
 _TRUE = ("true", "1", "yes", "on")
 
 
@@ -74,8 +76,9 @@ def _parsed(value: str, kinds: set[Any]) -> Any:
     if list in kinds and not text.startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
+        refuse_many(text)
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, TooManyValues):
         return value
 
 

@@ -6,18 +6,19 @@ import asyncio
 from pathlib import Path
 
 import click
-import msgspec
 from sqlalchemy import make_url
 
 from comfyward.cli.comfyui_setup import ensure_installed
 from comfyward.cli.database import open_database
 from comfyward.cli.options import data_dir_option, settings_from
-from comfyward.comfy import install, sandbox
+from comfyward.comfy import install
 from comfyward.comfy.install import Installation
-from comfyward.runs.run import DEFAULT_ENVIRONMENT
+from comfyward.sandbox import walls
+from comfyward.sandbox.weaknesses import weaknesses
 from comfyward.settings import Settings
-from comfyward.store import workers
-from comfyward.workflows.catalog import Catalog, Failure
+from comfyward.store import catalogs
+from comfyward.workflows.catalog import Failure
+from comfyward.workflows.catalog_form import parse_catalog
 
 
 @click.group("comfyui")
@@ -26,15 +27,20 @@ def command() -> None:
 
 
 @command.command("install")
+@click.option("--version", "comfyui_version", help="The release to install.  [default: the one in use]")
 @data_dir_option
-def install_command(data_dir: Path | None) -> None:
-    """Install the pinned ComfyUI now instead of at the first start.
+def install_command(comfyui_version: str | None, data_dir: Path | None) -> None:
+    """Install ComfyUI now instead of at the first start.
 
     \b
     comfyward comfyui install
+    comfyward comfyui install --version 0.30.0
     """
-    found = ensure_installed(settings_from(data_dir=data_dir))
+    settings = settings_from(data_dir=data_dir, comfyui_version=comfyui_version)
+    found = ensure_installed(settings)
     click.echo(f"ComfyUI {found.version} is in {found.source}")
+    if settings.comfyui is None and install.chosen(settings.derived_environments_dir(), None).version != found.version:
+        click.echo(f"It is used by servers and workers with COMFYWARD_COMFYUI_VERSION={found.version}.")
 
 
 @command.command("show")
@@ -45,9 +51,14 @@ def show_command(data_dir: Path | None) -> None:
     if settings.comfyui is not None:
         found: Installation | None = install.existing(settings.comfyui, settings.comfyui_python)
     else:
-        found = install.installed(settings.derived_environments_dir())
+        environments = settings.derived_environments_dir()
+        found = install.installed(environments, install.chosen(environments, settings.comfyui_version))
     click.echo("ComfyUI is not installed yet." if found is None else f"ComfyUI {found.version}: {found.source}")
-    click.echo(f"Sandbox: {sandbox.choose(settings.sandbox)}")
+    level = walls.choose(settings.sandbox)
+    click.echo(f"Sandbox: {level}")
+    folders = (*(found.folders if found else ()), *settings.model_dirs)
+    for sentence in weaknesses(level, walls.Access(folders, settings.data_dir.resolve()), settings.model_dirs):
+        click.echo(f"  {sentence}")
     failures = _failures(settings)
     if failures is None:
         click.echo("Nodes: unknown until a worker has started")
@@ -65,5 +76,5 @@ def _failures(settings: Settings) -> tuple[Failure, ...] | None:
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return None  # opening it would create it
     with open_database(settings.data_dir) as db:
-        body = asyncio.run(db.read(workers.catalog, DEFAULT_ENVIRONMENT))
-    return None if body is None else Catalog.from_json(msgspec.json.decode(body)).failures
+        body = asyncio.run(db.read(catalogs.newest))
+    return None if body is None else parse_catalog(body).failures

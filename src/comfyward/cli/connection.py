@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from comfyward.cli.secret_option import secret_option
 from comfyward.client import DEFAULT_URL, ApiError, Client, Run
 from comfyward.ids import is_id
 from comfyward.wording import did_you_mean, plural
@@ -22,8 +23,8 @@ EXIT_OUT_OF_CREDIT = 5
 
 
 def connection_options(command: F) -> F:
-    """Adds --url and --key, which can also be set in the environment."""
-    key = click.option("--key", envvar="COMFYWARD_API_KEY", help="An API key.  [env: COMFYWARD_API_KEY]")
+    """Adds --url, --key and --key-file, which can also be set in the environment."""
+    key = secret_option("key", "COMFYWARD_API_KEY", "An API key.")
     url = click.option(
         "--url",
         envvar="COMFYWARD_URL",
@@ -36,7 +37,7 @@ def connection_options(command: F) -> F:
 
 def connect(url: str, key: str | None) -> Client:
     if not key:
-        raise click.UsageError("No API key: pass --key, or set COMFYWARD_API_KEY (see 'comfyward keys create').")
+        raise click.UsageError("No API key: pass --key-file, or set COMFYWARD_API_KEY (see 'comfyward keys create').")
     return Client(url, key)
 
 

@@ -28,9 +28,10 @@ from comfyward.cli.follow import Follow
 from comfyward.cli.options import data_dir_option, settings_from
 from comfyward.cli.run import classes_of
 from comfyward.client import Client, RunFailed, Source
-from comfyward.comfy import sandbox, tiny_models
+from comfyward.comfy import tiny_models
 from comfyward.comfy.install import Installation
 from comfyward.errors import SetupFailed
+from comfyward.sandbox import walls
 from comfyward.store import accounts
 from comfyward.store.db import now_ms
 from comfyward.wording import plural
@@ -59,7 +60,7 @@ def command(out: Path, data_dir: Path | None) -> None:
     with _file_server(models) as files_url, _server(settings.data_dir, settings.as_environment()) as url:
         with console.status("Starting ComfyUI (about 15 s on the first run)"):
             _wait_ready(url)
-        level = sandbox.choose(settings.sandbox)
+        level = walls.choose(settings.sandbox)
         console.print(
             f"Server at {url}, a worker with ComfyUI {installation.version}, sandbox: {level}\n", soft_wrap=True
         )
@@ -118,7 +119,7 @@ def _model_urls(files_url: str) -> dict[str, Source]:
 
 def _install_bubblewrap(console: Console) -> None:
     """Installs the strongest sandbox if this user may; otherwise a weaker one is used, and shown."""
-    if sandbox.choose("auto") is sandbox.Level.BUBBLEWRAP or os.geteuid() != 0 or not shutil.which("apt-get"):
+    if walls.choose("auto") is walls.Level.BUBBLEWRAP or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     with console.status("Installing bubblewrap, for the sandbox"):
         for arguments in (["update"], ["install", "-y", "--no-install-recommends", "bubblewrap"]):

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from comfyward.cli.database import open_database
 from comfyward.cli.options import data_dir_option, set_up_logging
+from comfyward.cli.secret_option import secret_option
 from comfyward.cli.tables import print_table
 from comfyward.errors import SetupFailed
 from comfyward.fleet.pools import FleetConfig, load_fleet
@@ -38,7 +39,7 @@ def command() -> None:
 @click.option("--address", default="auto", show_default=True, help="The Ray cluster's address, HOST:PORT.")
 @click.option("--config", "path", required=True, type=click.Path(path_type=Path, dir_okay=False), help="fleet.toml")
 @click.option("--server", required=True, help="The comfyward server's URL, as workers reach it.")
-@click.option("--token", required=True, envvar="COMFYWARD_FLEET_TOKEN", help="A token created with --fleet.")
+@secret_option("token", "COMFYWARD_FLEET_TOKEN", "A token created with --fleet.", required=True)
 @click.option("--grace", "grace_s", default=300.0, show_default=True, help="Seconds that a worker may take to stop.")
 def run_ray(address: str, path: Path, server: str, token: str, grace_s: float) -> None:
     """Start and stop workers on a Ray cluster as the queue needs them.
@@ -48,7 +49,8 @@ def run_ray(address: str, path: Path, server: str, token: str, grace_s: float) -
 
     \b
     comfyward tokens create ray --fleet           # on the server's machine
-    comfyward fleet ray --address 10.0.0.1:6379 --config fleet.toml --server https://comfy.example.com --token TOKEN
+    comfyward fleet ray --address 10.0.0.1:6379 --config fleet.toml --server https://comfy.example.com \\
+        --token-file token
     """
     config = load_fleet(path)
     if SUPERVISED not in os.environ:

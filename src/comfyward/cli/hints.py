@@ -33,6 +33,7 @@ def hint_on(error: ComfywardError) -> str | None:
     problems = error.details.get("problems") or [{}]
     return (
         _file_hint(problems[0])
+        or (error.hint if problems[0].get("packs") else None)
         or BY_TYPE.get(str(error.details.get("type")))
         or (BY_CODE.get(error.code) if isinstance(error, ApiError) else None)
         or error.hint

@@ -36,7 +36,7 @@ def running_servers() -> set[Path]:
 
 def _hint(others: str) -> str:
     if others:
-        return f"A server uses {others}: pass that as --data-dir, or set COMFYWARD_DATA_DIR."
+        return f"A server uses {others}: pass its folder as --data-dir, or set COMFYWARD_DATA_DIR."
     return (
         "Pass the server's --data-dir (or set COMFYWARD_DATA_DIR). 'comfyward serve' or 'comfyward db upgrade' creates"
         " a new installation."

@@ -14,6 +14,7 @@ COMMANDS = {
     "comfyui": "Install ComfyUI, or show what is installed.",
     "db": "Upgrade, check and copy the database.",
     "demo": "Try it: two real workflows, from nothing to pictures.",
+    "environments": "Make environments: a ComfyUI with packs, pinned and built.",
     "fleet": "Run workers on a Ray cluster, and show the fleets.",
     "keys": "Create, list and revoke API keys.",
     "run": "Run a graph, show its progress, and save its outputs.",

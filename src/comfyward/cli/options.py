@@ -22,7 +22,10 @@ LOG_FORMAT, LOG_TIME_FORMAT = "%(asctime)s %(levelname)-7s %(message)s", "%H:%M:
 LOG_TAIL_LINES = 500
 PREFIX = "COMFYWARD_"
 # Variables that commands read in addition to the settings.
-OTHER_VARIABLES = {"API_KEY", "FLEET_SUPERVISED", "FLEET_TOKEN", "URL", "WORKER_DEVICE", "WORKER_TOKEN"}
+OTHER_VARIABLES = {
+    *("API_KEY", "API_KEY_FILE", "FLEET_SUPERVISED", "FLEET_TOKEN", "FLEET_TOKEN_FILE", "URL", "WORKER_DEVICE"),
+    *("WORKER_PULSE", "WORKER_SESSION", "WORKER_TOKEN", "WORKER_TOKEN_FILE"),
+}
 TYPO_SIMILARITY = 0.8  # a less similar variable with our prefix may be another program's
 
 F = TypeVar("F", bound=Callable[..., Any])

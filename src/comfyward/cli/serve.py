@@ -15,6 +15,8 @@ from comfyward.api.native.frontend import Frontends, static_of, templates_of
 from comfyward.cli.comfyui_setup import ensure_installed
 from comfyward.cli.options import Choice, data_dir_option, set_up_logging, settings_from
 from comfyward.comfy import install
+from comfyward.comfy.releases import DEFAULT, RELEASES, Release, release_of
+from comfyward.environments.finding.map_files import MapFiles
 from comfyward.errors import SetupFailed
 from comfyward.server.running import Started, serve
 from comfyward.settings import Settings
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 @click.option(
     "--comfyui", type=click.Path(path_type=Path, exists=True), help="Use this ComfyUI instead of installing one."
 )
+@click.option("--comfyui-version", help="The release to install and use.  [default: the installed one]")
 @click.option("--fleet", type=Choice(["local", "none"]), help="local: a worker per GPU here; none: they join.")
 @click.option("--native-port", type=int, help="Serve ComfyUI's own API and editor at the root of this port too.")
 @click.option(
@@ -51,12 +54,19 @@ def command(**flags: Any) -> None:
     """
     settings = settings_from(**flags)
     set_up_logging(settings.log_level, settings.log_format)
+    release = _release(settings)
+    _fetch_node_map(settings)
+    uvloop.run(serve(settings, _frontends(settings, release), _greet))
+
+
+def _release(settings: Settings) -> Release:
+    """The release whose editor is served: that of the local workers, else the one that the operator names."""
     if settings.fleet == "local":
-        ensure_installed(settings)
-    uvloop.run(serve(settings, _frontends(settings), _greet))
+        return RELEASES.get(ensure_installed(settings).version, DEFAULT)
+    return DEFAULT if settings.comfyui_version is None else release_of(settings.comfyui_version)
 
 
-def _frontends(settings: Settings) -> Frontends:
+def _frontends(settings: Settings, release: Release) -> Frontends:
     """ComfyUI's editors and templates, without those that cannot be fetched."""
     if not settings.editor:
         return Frontends()
@@ -70,9 +80,17 @@ def _frontends(settings: Settings) -> Frontends:
         folder = found_in(package)
         return Bundle(folder) if folder else None
 
-    engine = fetched(install.ENGINE_EDITOR_PINS, static_of) if settings.native_port is not None else None
+    engine = fetched(release.editor, static_of) if settings.native_port is not None else None
     templates = fetched(install.TEMPLATE_PINS, templates_of)
     return Frontends(fetched(install.EDITOR_PINS, static_of), engine, templates)
+
+
+def _fetch_node_map(settings: Settings) -> None:
+    """Fetches the lists that tell the packs of node classes, if it can."""
+    try:
+        MapFiles(settings.derived_environments_dir(), settings.node_map_dir).fetch()
+    except SetupFailed as error:
+        log.warning("packs of missing nodes are not named: %s", error, extra={"action": "no_node_map"})
 
 
 def _greet(started: Started) -> None:

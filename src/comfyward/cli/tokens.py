@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 from sqlalchemy import Connection
@@ -17,6 +17,7 @@ from comfyward.cli.tables import moment, print_table
 from comfyward.errors import NotFound
 from comfyward.store import tokens
 from comfyward.store.db import now_ms
+from comfyward.store.tokens import WorkerToken
 from comfyward.wording import did_you_mean, plural
 
 HOUR_MS = 3600 * 1000
@@ -58,7 +59,7 @@ def list_tokens(as_json: bool, data_dir: Path | None) -> None:
     with open_database(data_dir) as db:
         found = asyncio.run(db.read(tokens.find))
     if as_json:
-        return click.echo(json.dumps([dataclasses.asdict(token) for token in found], indent=2))
+        return click.echo(json.dumps([_shown(token) for token in found], indent=2))
     rows = [
         (
             token.name,
@@ -91,3 +92,9 @@ def revoke(name: str, data_dir: Path | None) -> None:
     with open_database(data_dir) as db:
         revoked = asyncio.run(db.write(work))
     click.echo(f"Revoked {plural(revoked, 'token')} named {name}.")
+
+
+def _shown(token: WorkerToken) -> dict[str, Any]:
+    shown = dataclasses.asdict(token)
+    del shown["hash"], shown["made_by"]
+    return shown

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 from sqlalchemy import Connection
 
+from comfyward.accounts.account import Account
+from comfyward.accounts.storage import LIMITS, Quota, Stored
 from comfyward.cli.database import open_database
 from comfyward.cli.options import data_dir_option, settings_from
 from comfyward.cli.tables import print_table
-from comfyward.store import accounts, sessions, workers
+from comfyward.store import accounts, sessions, storage, workers
 from comfyward.store.db import now_ms
-from comfyward.wording import did_you_mean, plural
+from comfyward.wording import bytes_in, did_you_mean, plural, size
 
 
 @click.group("users")
@@ -132,6 +135,67 @@ def _numbers(by_pool: tuple[str, ...]) -> dict[str, int]:
             raise click.BadParameter(f"'{text}' is not POOL=N with N of at least 1.", param_hint="--max-in")
         found[pool] = int(number)
     return found
+
+
+class Bytes(click.ParamType[int]):
+    """A size such as 500G, in units of 1000."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        count = bytes_in(str(value))
+        if count is None:
+            self.fail(f"'{value}' is not a size such as 500G.", param, ctx)
+        return count
+
+
+@command.command("quota")
+@click.argument("name")
+@click.option("--inputs", type=Bytes(), help="Files other than models; 0: no limit.")
+@click.option("--models", type=Bytes(), help="Models; 0: no limit.")
+@click.option("--outputs", type=Bytes(), help="What runs keep; 0: no limit.")
+@click.option("--unfinished", type=Bytes(), help="Announced size of unfinished uploads; 0: no limit.")
+@click.option("--uploads", type=click.IntRange(min=0), help="Number of unfinished uploads; 0: no limit.")
+@click.option("--default", "to_default", is_flag=True, help="Remove the account's own limits first.")
+@data_dir_option
+def set_quota(name: str, to_default: bool, data_dir: Path | None, **limits: int | None) -> None:
+    """Set the storage limits of an account, or show them. Limits that are not set are the server's.
+
+    \b
+    comfyward users quota alice --models 500G --outputs 0
+    comfyward users quota alice --default
+    comfyward users quota alice
+    """
+    given = dict.fromkeys(LIMITS) if to_default else {}
+    given |= {limit: most for limit, most in limits.items() if most is not None}
+
+    def work(conn: Connection) -> tuple[Account, Stored]:
+        account = accounts.by_name(conn, name)
+        storage.set_limits(conn, account.id, given)
+        return accounts.by_id(conn, account.id), storage.stored(conn, account.id)
+
+    with open_database(data_dir) as db:
+        account, stored = asyncio.run(db.write(work))
+    own = storage.own_limits(account.storage_limits)
+    quota = Quota(**settings_from(data_dir=data_dir).quota()).of(account.role, own)
+    rows = [
+        (
+            limit,
+            _amount(limit, getattr(stored, limit)),
+            _most(limit, getattr(quota, limit)),
+            "own" if limit in own else "server's",
+        )
+        for limit in LIMITS
+    ]
+    print_table(("storage", "used", "limit", "set by"), rows)
+
+
+def _amount(limit: str, count: int) -> str:
+    return f"{count:,}" if limit == "uploads" else size(count)
+
+
+def _most(limit: str, most: int) -> str:
+    return _amount(limit, most) if most else "-"
 
 
 @command.command("limit")

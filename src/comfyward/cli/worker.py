@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import os
 import platform
-import shutil
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +19,52 @@ import uvloop
 from comfyward import __version__
 from comfyward.cli.comfyui_setup import ensure_installed
 from comfyward.cli.options import capture_log_tail, data_dir_option, set_up_logging, settings_from
-from comfyward.comfy import sandbox
+from comfyward.cli.secret_option import secret_option
 from comfyward.comfy.install import Installation
+from comfyward.comfy.parents import ComfyParents
 from comfyward.comfy.process import ComfySpec
+from comfyward.environments.registry import ComfyRegistry
+from comfyward.environments.target import TARGET
+from comfyward.environments.workshop import Workshop
+from comfyward.errors import SetupFailed
 from comfyward.files.cache import HostCache
 from comfyward.files.fetch import Limits
 from comfyward.files.guard import Guard
+from comfyward.files.pace import LeastSpeed
 from comfyward.fleet.devices import Device, find_devices
-from comfyward.ids import new_id
+from comfyward.ids import new_id, new_secret
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
+from comfyward.sandbox import walls
+from comfyward.sandbox.cgroups import Cgroups, NoCgroup, delegated
+from comfyward.sandbox.leftovers import Leftovers, set_aside
+from comfyward.sandbox.temporary import remove_abandoned
+from comfyward.sandbox.weaknesses import weaknesses
 from comfyward.settings import Settings
 from comfyward.worker.agent import Agent
+from comfyward.worker.builders import Builders
 from comfyward.worker.collect import Collect
-from comfyward.worker.execute import Execute
-from comfyward.worker.link import ServerLink
+from comfyward.worker.engines import Engines
+from comfyward.worker.environment_orders import EnvironmentOrders
+from comfyward.worker.link import SESSION_VARIABLE, ServerLink
 from comfyward.worker.places import Places
 from comfyward.worker.protocol import WorkerInfo
+from comfyward.worker.pulse import VARIABLE, beat
+from comfyward.worker.result_files import Bounds
 from comfyward.worker.stage import Stage
+from comfyward.worker.tried import Tried
+from comfyward.worker.vital_signs import VitalSigns
 from comfyward.worker.warm import WarmComfyUI
+from comfyward.worker.watcher import watched
+
+log = logging.getLogger(__name__)
+
+LEFTOVERS = "leftovers"
+CGROUPS_HINT = "Set Delegate=yes in its systemd unit (docs/security.md), or COMFYWARD_SANDBOX_CGROUPS=auto."
 
 
 @click.command("worker")
 @click.option("--server", required=True, help="The server's URL.")
-@click.option("--token", required=True, envvar="COMFYWARD_WORKER_TOKEN", help="A worker token of that server.")
+@secret_option("token", "COMFYWARD_WORKER_TOKEN", "A worker token of that server.", required=True)
 @click.option("--pool", help="The pool to serve.  [default: named after the device]")
 @click.option("--id", "worker_id", help="A name for this worker.  [default: made of the host's name and the pool]")
 @data_dir_option
@@ -57,47 +82,81 @@ def command(
     """Join a server as a worker. It needs only the server's URL and a token.
 
     \b
-    comfyward tokens create gpu-box                                     # on the server's machine
-    comfyward worker --server https://comfy.example.com --token TOKEN   # on the GPU machine
+    comfyward tokens create gpu-box                                          # on the server's machine
+    comfyward worker --server https://comfy.example.com --token-file token   # on the GPU machine
     """
     settings = settings_from(data_dir=data_dir)
     set_up_logging(settings.log_level, settings.log_format)
+    if VARIABLE not in os.environ:
+        os.environ[SESSION_VARIABLE] = new_secret()  # of all workers that the watcher starts
+    pulse = int(os.environ.pop(VARIABLE)) if VARIABLE in os.environ else watched()
     installation = ensure_installed(settings)
     owned = _device(device, pool)
     name = worker_id or f"{socket.gethostname()}-{owned.pool}"
-    level = sandbox.choose(settings.sandbox)
+    level = walls.choose(settings.sandbox)
     info = _info(installation, owned, name, level, local)
     base_dir = (settings.data_dir / "workers" / name).resolve()
     spec = _spec(settings, installation, owned, base_dir / "comfyui", level)
     _empty(base_dir)
-    uvloop.run(_work(settings, info, spec, server, token, base_dir))
+    cgroups = _cgroups(settings, spec.limits)
+    spec = spec if cgroups is None else replace(spec, limits=cgroups.limits)
+    for sentence in weaknesses(level, spec.access(base_dir), spec.model_dirs):
+        log.warning("%s", sentence, extra={"action": "sandbox_is_weak"})
+    uvloop.run(_work(settings, info, spec, ComfyParents(base_dir, cgroups), (server, token), pulse))
 
 
-async def _work(settings: Settings, info: WorkerInfo, spec: ComfySpec, server: str, token: str, base_dir: Path) -> None:
-    link = ServerLink(server, token)
+async def _work(
+    settings: Settings,
+    info: WorkerInfo,
+    spec: ComfySpec,
+    parents: ComfyParents,
+    server_and_token: tuple[str, str],
+    pulse: int,
+) -> None:
+    remove_abandoned()
+    link, base_dir = ServerLink(*server_and_token, os.environ.pop(SESSION_VARIABLE, None)), spec.base_dir.parent
     guard = Guard.allowing(settings.fetch_allow)
-    limits = Limits(settings.fetch_limit_bytes, settings.fetch_timeout_s, settings.fetch_connections)
+    least = LeastSpeed(settings.fetch_least_bytes_per_s, settings.fetch_window_s)
+    limits = Limits(settings.fetch_limit_bytes, settings.fetch_timeout_s, settings.fetch_connections, least)
     cache = HostCache(settings.data_dir.resolve() / "cache", settings.cache_limit_bytes, guard, limits)
-    comfyui = WarmComfyUI(spec, f"comfyward-{new_id()}")
+    leftovers = Leftovers(base_dir / LEFTOVERS)
+    workshop = _workshop(settings, guard)
+    engines = Engines(spec, workshop.builds, _tried(workshop.builds.root, spec))
+    comfyui = WarmComfyUI(engines, parents, f"comfyward-{new_id()}", base_dir / LEFTOVERS)
+    builders = Builders(workshop, link, settings.node_registry_url, tuple(settings.fetch_allow))
     agent = Agent(
         info=info,
         link=link,
         comfyui=comfyui,
+        environments=EnvironmentOrders(engines, builders, comfyui, link),
+        vital_signs=VitalSigns(comfyui, cache),
         stage=Stage(cache, link, info.id),
-        execute=Execute(comfyui, base_dir / "collect"),
-        collect=Collect(link, base_dir / "comfyui", base_dir / "collect"),
-        places=Places(spec, settings.data_dir.resolve()),
+        collect=Collect(link, base_dir / "collect", base_dir / LEFTOVERS, Bounds(settings.outputs_limit_bytes)),
+        places=Places(spec, settings.data_dir.resolve(), workshop.builds.root),
         memory_limit_bytes=settings.comfyui_memory_limit_bytes,
         log_tail=capture_log_tail(),
     )
+    beating = asyncio.create_task(beat(pulse), name="pulse")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.drain)
-    await agent.run()
+    try:
+        await agent.run()
+    finally:
+        leftovers.close()
+        beating.cancel()
+
+
+def _workshop(settings: Settings, guard: Guard) -> Workshop:
+    return Workshop.below(settings.derived_environments_dir(), ComfyRegistry(settings.node_registry_url, guard))
+
+
+def _tried(environments: Path, spec: ComfySpec) -> Tried:
+    return Tried(environments / "trials", (__version__, spec.level, *spec.device_args))
 
 
 def _spec(
-    settings: Settings, installation: Installation, device: Device, base_dir: Path, level: sandbox.Level
+    settings: Settings, installation: Installation, device: Device, base_dir: Path, level: walls.Level
 ) -> ComfySpec:
     own = settings.comfyui is not None
     custom_nodes = [settings.custom_nodes_dir.resolve()] if settings.custom_nodes_dir else []
@@ -114,10 +173,26 @@ def _spec(
         custom_nodes_dirs=tuple(custom_nodes),
         model_dirs=(*models, *(installation.models_dirs if own else ())),
         environment=device.environment,
+        limits=walls.Limits(settings.sandbox_memory_bytes, settings.sandbox_disk_bytes, settings.sandbox_processes),
     )
 
 
-def _info(installation: Installation, device: Device, name: str, level: sandbox.Level, local: bool) -> WorkerInfo:
+def _cgroups(settings: Settings, limits: walls.Limits) -> Cgroups | None:
+    """The worker's cgroups; None where there are none to be had, or wanted. Raises SetupFailed if they are required."""
+    if settings.sandbox_cgroups == "off":
+        return None
+    try:
+        found = Cgroups(delegated(), limits)
+    except NoCgroup as reason:
+        if settings.sandbox_cgroups == "required":
+            raise SetupFailed(f"No cgroup limits ComfyUI: {reason}.", hint=CGROUPS_HINT) from reason
+        log.info("no cgroup limits ComfyUI: %s", reason, extra={"action": "no_cgroups"})
+        return None
+    log.info("each ComfyUI has a cgroup in %s", found.folder, extra={"action": "cgroups"})
+    return found
+
+
+def _info(installation: Installation, device: Device, name: str, level: walls.Level, local: bool) -> WorkerInfo:
     return WorkerInfo(
         id=name,
         incarnation=new_id(),
@@ -128,6 +203,7 @@ def _info(installation: Installation, device: Device, name: str, level: sandbox.
         sandbox=level,
         versions={"comfyward": __version__, "comfyui": installation.version, "python": platform.python_version()},
         local=local,
+        target=TARGET,
     )
 
 
@@ -142,6 +218,8 @@ def _device(description: str | None, pool: str | None) -> Device:
 
 
 def _empty(base_dir: Path) -> None:
-    """Recreates the folder, in which an earlier process of this worker may have left files of unfinished runs."""
-    shutil.rmtree(base_dir, ignore_errors=True)
-    base_dir.mkdir(parents=True)
+    """Moves aside the files of unfinished runs that an earlier process of this worker may have left."""
+    base_dir.mkdir(parents=True, exist_ok=True)
+    for entry in os.listdir(base_dir):
+        if entry != LEFTOVERS:
+            set_aside(base_dir / entry, base_dir / LEFTOVERS)

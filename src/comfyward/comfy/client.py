@@ -1,7 +1,11 @@
-"""A client of one ComfyUI over its Unix socket: HTTP for commands and results, the websocket for early news."""
+"""A client of one ComfyUI over its Unix socket: HTTP for commands and results, the websocket for early news.
+
+Nodes can make ComfyUI answer anything, so that no answer is read further than the longest that ComfyUI itself gives.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,12 +16,16 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from comfyward.comfy.messages import Message, parse_binary, parse_text
-from comfyward.errors import ComfyUICrashed, ComfyUIError, GraphRefused, UnreadableAnswer
+from comfyward.comfy.messages import Message, Overlong, parse_binary, parse_text
+from comfyward.errors import ComfyUICrashed, ComfyUIError, EndlessAnswer, GraphRefused, UnreadableAnswer
 from comfyward.python_json import NOT_JSON, read_answer
 
 REPLY_TIMEOUT_S = 60.0
-MAX_MESSAGE_BYTES = 2 << 30  # pictures arrive as messages, as large as ComfyUI can make them
+MAX_MESSAGE_BYTES = 256 << 20  # pictures arrive as messages
+MAX_TEXT_BYTES = 16 << 20  # of a message that is no picture
+MAX_ANSWER_BYTES = 32 << 20  # the history of one run, above all
+MAX_CATALOG_BYTES = 256 << 20  # the node classes of many packs
+LARGE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,8 @@ class History:
 
 
 class ComfyClient:
-    """Every call raises ComfyUICrashed if ComfyUI cannot be reached, UnreadableAnswer if its answer is malformed."""
+    """Every call raises ComfyUICrashed if ComfyUI cannot be reached, UnreadableAnswer if its answer is malformed, and
+    EndlessAnswer if it is too long."""
 
     def __init__(self, socket: Path, client_id: str) -> None:
         self._client_id = client_id
@@ -65,10 +74,10 @@ class ComfyClient:
         return await self._get("/system_stats")
 
     async def object_info(self) -> dict[str, Any]:
-        return await self._get("/object_info")
+        return await self._get("/object_info", MAX_CATALOG_BYTES)
 
     async def extension_catalog(self) -> dict[str, Any]:
-        return await self._get("/comfyward/catalog")
+        return await self._get("/comfyward/catalog", MAX_CATALOG_BYTES)
 
     async def model_info(self, folder: str) -> dict[str, Any]:
         """The description of a folder's models by the pack comfyui-tooling-nodes.
@@ -105,7 +114,7 @@ class ComfyClient:
         try:
             status = entry.get("status") or {}
             messages = [(str(name), dict(data)) for name, data in status.get("messages", [])]
-            outputs, meta = dict(entry.get("outputs") or {}), dict(entry.get("meta") or {})
+            outputs, meta = _objects(entry.get("outputs")), _objects(entry.get("meta"))
         except (AttributeError, TypeError, ValueError) as error:
             raise UnreadableAnswer(f"ComfyUI's history entry of the run is malformed: {error}.") from error
         return History(str(status.get("status_str")), outputs, messages, meta)
@@ -113,8 +122,10 @@ class ComfyClient:
     async def is_queued(self, prompt_id: str) -> bool:
         """True if the prompt is running or waiting in ComfyUI."""
         queue = await self._get("/queue")
-        items = [*queue.get("queue_running", []), *queue.get("queue_pending", [])]
-        return any(item[1] == prompt_id for item in items)
+        try:
+            return any(item[1] == prompt_id for item in (*queue["queue_running"], *queue["queue_pending"]))
+        except (TypeError, KeyError, IndexError) as error:
+            raise UnreadableAnswer(f"ComfyUI's queue is malformed: {error!r}.") from error
 
     async def delete_history(self, prompt_id: str) -> None:
         await self._post("/history", {"delete": [prompt_id]})
@@ -129,8 +140,8 @@ class ComfyClient:
         await self._post("/free", {"unload_models": True, "free_memory": True})
 
     @contextlib.asynccontextmanager
-    async def messages(self) -> AsyncIterator[AsyncIterator[Message]]:
-        """The websocket's messages, until ComfyUI closes it."""
+    async def messages(self) -> AsyncIterator[AsyncIterator[tuple[Message, int]]]:
+        """(message, size of its frame in bytes) of the websocket, until ComfyUI closes it."""
         timeout = aiohttp.ClientWSTimeout(ws_receive=None, ws_close=1.0)
         try:
             async with self._session.ws_connect(
@@ -141,11 +152,11 @@ class ComfyClient:
         except aiohttp.ClientError as error:
             raise ComfyUICrashed(f"ComfyUI's websocket broke: {error}.") from error
 
-    async def _get(self, path: str) -> dict[str, Any]:
+    async def _get(self, path: str, limit: int = MAX_ANSWER_BYTES) -> dict[str, Any]:
         async with self._request("GET", path) as answer:
             if answer.status != 200:
                 raise UnreadableAnswer(f"ComfyUI answered {answer.status} to GET {path}.")
-            return await _json(answer)
+            return await _json(answer, limit)
 
     async def _post(self, path: str, body: dict[str, Any]) -> None:
         async with self._request("POST", path, json=body) as answer:
@@ -154,6 +165,8 @@ class ComfyClient:
 
     @contextlib.asynccontextmanager
     async def _request(self, method: str, path: str, **arguments: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        if self._session.closed:  # while a task of an earlier run still wants something of it
+            raise ComfyUICrashed("ComfyUI was stopped.")
         try:
             async with self._session.request(method, path, **arguments) as answer:
                 yield answer
@@ -163,21 +176,27 @@ class ComfyClient:
             raise ComfyUIError(f"ComfyUI did not answer {method} {path} within {REPLY_TIMEOUT_S:g} s.") from error
 
 
-async def _parsed(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[Message]:
+async def _parsed(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[tuple[Message, int]]:
     async for frame in socket:
         message: Message | None = None
         if frame.type is aiohttp.WSMsgType.TEXT:
-            message = parse_text(frame.data)
+            message = await _read(frame.data) if len(frame.data) <= MAX_TEXT_BYTES else Overlong()
         elif frame.type is aiohttp.WSMsgType.BINARY:
             message = parse_binary(frame.data)
         if message is not None:
-            yield message
+            yield message, len(frame.data)
+    if socket.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
+        yield Overlong(), 0
 
 
-async def _json(answer: aiohttp.ClientResponse) -> dict[str, Any]:
-    body = await answer.read()
+async def _read(text: str) -> Message | None:
+    return await asyncio.to_thread(parse_text, text) if len(text) > LARGE_BYTES else parse_text(text)
+
+
+async def _json(answer: aiohttp.ClientResponse, limit: int = MAX_ANSWER_BYTES) -> dict[str, Any]:
+    body = await _body(answer, limit)
     try:
-        data = read_answer(body)
+        data = await asyncio.to_thread(read_answer, body) if len(body) > LARGE_BYTES else read_answer(body)
     except RecursionError as error:
         raise UnreadableAnswer("The result of a node is nested too deeply to be read.") from error
     except NOT_JSON as error:
@@ -187,9 +206,25 @@ async def _json(answer: aiohttp.ClientResponse) -> dict[str, Any]:
     return data
 
 
+async def _body(answer: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The body of an answer. Raises EndlessAnswer once it is longer than `limit` bytes."""
+    body = bytearray()
+    async for piece in answer.content.iter_any():
+        body += piece
+        if len(body) > limit:
+            raise EndlessAnswer(f"ComfyUI's answer to {answer.url.path} is longer than {limit >> 20} MiB.")
+    return bytes(body)
+
+
+def _objects(by_name: object) -> dict[str, dict[str, Any]]:
+    """The objects in an object; nothing else of it is ComfyUI's own."""
+    found = by_name if isinstance(by_name, dict) else {}
+    return {str(name): each for name, each in found.items() if isinstance(each, dict)}
+
+
 def _refusal(data: dict[str, Any]) -> GraphRefused:
     error = data.get("error")
-    node_errors = data.get("node_errors") or {}
+    node_errors = _objects(data.get("node_errors"))
     if not isinstance(error, dict):
         error = {
             "type": "prompt_outputs_failed_validation",

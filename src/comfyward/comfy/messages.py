@@ -1,5 +1,7 @@
 """The messages of ComfyUI's websocket, as a closed union. Unknown messages are ignored.
 
+Any node can make ComfyUI say anything, so a value is taken only if it has the expected form, and left out otherwise.
+
 (Source: ComfyUI's server.py, execution.py, protocol.py and comfy_execution/progress.py; binary events 1 and 4. Our
 extension adds the key `comfyward`, see extension/messages.py.)
 """
@@ -11,10 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from comfyward.python_json import NOT_JSON, read_answer
+from comfyward.python_json import NOT_JSON, read_answer, refuse_many
 
 PREVIEW, PREVIEW_WITH_METADATA = 1, 4
+LARGEST = 1e300
+MAX_FILES = 1000  # that are listed when a node starts; our extension lists none where there are more
 _IMAGE_TYPES = {1: "image/jpeg", 2: "image/png"}
+_SHOWN_TYPES = (*_IMAGE_TYPES.values(), "image/webp")
+_STATES = ("pending", "running", "finished", "error")
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,11 @@ class NodeState:
     parent: str | None
     real: str
 
+    @property
+    def names(self) -> set[str]:
+        """The names of all nodes that it concerns."""
+        return {self.node, self.display, self.real, *([] if self.parent is None else [self.parent])}
+
 
 @dataclass(frozen=True)
 class NodeStates:
@@ -70,12 +81,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Executed:
-    """A node has finished, with its result for the user interface."""
+    """A node has finished, with its result for the user interface, in a message of so many `characters`."""
 
     prompt_id: str
     node: str
     display: str
     output: Mapping[str, Any] = field(default_factory=dict)
+    characters: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -103,19 +115,25 @@ class Finished:
     prompt_id: str
 
 
-Message = Cached | Executing | NodeStates | Progress | Executed | Failed | Preview | Finished
+@dataclass(frozen=True)
+class Overlong:
+    """A message that is longer than any of ComfyUI's own; the websocket is closed."""
+
+
+Message = Cached | Executing | NodeStates | Progress | Executed | Failed | Preview | Finished | Overlong
 
 
 def parse_text(text: str | bytes) -> Message | None:
     """The message in a text frame, None for any other kind."""
     try:
+        refuse_many(text)
         envelope = read_answer(text)
-        return _parse(envelope["type"], envelope["data"])
+        return _parse(envelope["type"], envelope["data"], len(text))
     except (*NOT_JSON, KeyError, TypeError, AttributeError):
         return None
 
 
-def _parse(kind: str, data: dict[str, Any]) -> Message | None:
+def _parse(kind: str, data: dict[str, Any], characters: int) -> Message | None:
     match kind:
         case "execution_cached":
             return Cached(data["prompt_id"], tuple(map(str, data["nodes"])))
@@ -126,12 +144,14 @@ def _parse(kind: str, data: dict[str, Any]) -> Message | None:
         case "progress_state":
             return NodeStates(data["prompt_id"], tuple(_state(node, state) for node, state in data["nodes"].items()))
         case "progress":
-            return Progress(data["prompt_id"], str(data["node"]), float(data["value"]), float(data["max"]))
+            return Progress(data["prompt_id"], str(data["node"]), _number(data["value"]), _number(data["max"]))
         case "executed":
             node = str(data["node"])
-            return Executed(data["prompt_id"], node, str(data.get("display_node") or node), data.get("output") or {})
+            output = data.get("output")
+            shown = output if isinstance(output, dict) else {}
+            return Executed(data["prompt_id"], node, str(data.get("display_node") or node), shown, characters)
         case "execution_error":
-            return Failed(data["prompt_id"], data)
+            return Failed(data["prompt_id"], dict(data))
         case _:
             return None
 
@@ -139,6 +159,7 @@ def _parse(kind: str, data: dict[str, Any]) -> Message | None:
 def _executing(data: dict[str, Any], node: str) -> Executing:
     extra = data.get("comfyward") or {}
     files = extra.get("files")
+    files = [] if files is not None and len(files) > MAX_FILES else files
     return Executing(
         data["prompt_id"],
         node,
@@ -152,13 +173,20 @@ def _state(node: str, state: dict[str, Any]) -> NodeState:
     parent = state.get("parent_node_id")
     return NodeState(
         node,
-        str(state["state"]),
-        float(state["value"]),
-        float(state["max"]),
+        state["state"] if state["state"] in _STATES else "running",
+        _number(state["value"]),
+        _number(state["max"]),
         str(state.get("display_node_id") or node),
         None if parent is None else str(parent),
         str(state.get("real_node_id") or node),
     )
+
+
+def _number(value: object) -> float:
+    """The number; 0 for None, NaN, infinity and negative ones. Raises TypeError for anything else."""
+    if value is not None and not isinstance(value, int | float):
+        raise TypeError("not a number")
+    return float(value) if value is not None and 0 <= value < LARGEST else 0.0
 
 
 def parse_binary(data: bytes) -> Preview | None:
@@ -171,10 +199,11 @@ def parse_binary(data: bytes) -> Preview | None:
     if event == PREVIEW_WITH_METADATA and len(data) >= 8 + second:
         try:
             metadata = read_answer(data[8 : 8 + second])
+            node, kind = metadata.get("node_id"), metadata.get("image_type")
             return Preview(
                 metadata.get("prompt_id"),
-                metadata.get("node_id"),
-                metadata.get("image_type", "image/jpeg"),
+                node if isinstance(node, str) else None,
+                kind if kind in _SHOWN_TYPES else "image/jpeg",
                 data[8 + second :],
             )
         except (*NOT_JSON, AttributeError):

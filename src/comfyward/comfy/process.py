@@ -5,24 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
-import shutil
-import signal
 import socket
-import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from comfyward.comfy import private_copy, removal, sandbox
+from comfyward.comfy import consumption
+from comfyward.comfy.copies import Recipe
+from comfyward.comfy.forked import Forked
 from comfyward.comfy.install import Installation
+from comfyward.comfy.parent import Environment, Start
+from comfyward.comfy.parents import ComfyParents
 from comfyward.errors import SetupFailed
 from comfyward.runs.log import plain
+from comfyward.sandbox import leftovers, walls
+from comfyward.sandbox.cgroups import Cgroup
+from comfyward.sandbox.inside.parent import LISTENER
+from comfyward.sandbox.temporary import TemporaryFolder
+
+log = logging.getLogger(__name__)
 
 EXTENSION_DIR = Path(__file__).parent / "extension"
 READY_TIMEOUT_S = 300.0
 READY_POLL_S = 0.02
 STOP_GRACE_S = 5.0
+WATCH_EVERY_S = 1.0
 LOG_TAIL_LENGTH = 256 << 10
 LOG_READ_BYTES = 4 << 20  # most of a log may be progress bars that overwrite themselves
 LOG_LIMIT_BYTES = 64 << 20
@@ -34,8 +44,9 @@ MODEL_FOLDERS = (
     *("latent_upscale_models", "hypernetworks", "photomaker", "classifiers", "model_patches", "audio_encoders"),
 )
 
-# Folders in a worker's base folder: those that each start empties, and those that persist. ComfyUI may write to all of
-# them except `files`, which holds the files of a run. Its own folder, `source`, links to the others.
+# Folders in a worker's base folder: those that each start empties, and those that persist unless a limit was broken.
+# ComfyUI may write to all of them except `files`, which holds the files of a run. Its own folder, `source`, links to
+# the others.
 SCRATCH_FOLDERS = ("source", "input", "models", "output", "temp", "files")
 FOLDERS = ("user",)
 
@@ -46,106 +57,165 @@ class ComfySpec:
 
     installation: Installation
     base_dir: Path
-    level: sandbox.Level
+    level: walls.Level
     network: bool
     device_args: tuple[str, ...]  # e.g. ("--cpu",)
     extra_args: tuple[str, ...]
     custom_nodes_dirs: tuple[Path, ...]
     model_dirs: tuple[Path, ...]
     environment: tuple[tuple[str, str], ...] = ()  # e.g. CUDA_VISIBLE_DEVICES
+    limits: walls.Limits = field(default_factory=walls.Limits)
+
+    def access(self, home: Path) -> walls.Access:
+        """Everything that ComfyUI needs outside of its own folder, which is in `home`."""
+        python = self.installation.python
+        pythons = (python.parent, python.resolve().parent)
+        folders = (*self.installation.folders, *pythons, EXTENSION_DIR, *self.custom_nodes_dirs, *self.model_dirs)
+        return walls.Access(read_only=folders, home=home, network=self.network)
 
 
 class ComfyProcess:
-    """A ComfyUI process, started once."""
+    """A ComfyUI process, forked once from a parent of its environment."""
 
-    def __init__(self, spec: ComfySpec) -> None:
+    def __init__(self, spec: ComfySpec, parents: ComfyParents) -> None:
+        """The spec's base folder must be below the parents' home."""
         self._spec = spec
+        self._parents = parents
         # The path of a Unix socket is limited to 108 bytes; a data directory's may be longer.
-        self._run_dir = Path(tempfile.mkdtemp(prefix="cw-"))
-        self.socket = self._run_dir / "comfyui.sock"
+        self._run_dir = TemporaryFolder()
+        self.socket = self._run_dir.path / "comfyui.sock"
         self.log_path = spec.base_dir / "comfyui.log"
         self._source = spec.base_dir / "source"
-        self._process: asyncio.subprocess.Process | None = None
-        self._leash: int | None = (
-            None  # our end of a pipe: ComfyUI ends when it closes, also when this process is killed
-        )
+        self._forked: Forked | None = None
+        self._cgroup: Cgroup | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._excess: str | None = None
 
     @property
     def pid(self) -> int | None:
-        return self._process.pid if self._process else None
+        return self._forked.pid if self._forked else None
 
     @property
     def is_running(self) -> bool:
-        return self._process is not None and self._process.returncode is None
+        return self._forked is not None and self._forked.is_running
+
+    @property
+    def over_limit(self) -> str | None:
+        """The reason why it was killed, if it used more than it may."""
+        if self._cgroup is not None and self._cgroup.was_over_memory():
+            return _too_much_memory(self._spec.limits.memory_bytes)
+        return self._excess
+
+    @property
+    def environment(self) -> Environment:
+        """The environment that its parent must have."""
+        spec = self._spec
+        access = spec.access(self._parents.home)
+        return Environment(
+            spec.installation.python, spec.installation.source, spec.custom_nodes_dirs, spec.level, access
+        )
 
     async def start(self) -> None:
         """Returns when ComfyUI's socket accepts connections. Raises SetupFailed with the end of the log."""
+        await self._parents.prepare(self.environment)  # it may import while the folders are made
         try:
             await asyncio.to_thread(self._prepare_folders)
         except OSError as error:
             raise SetupFailed(f"The folders of ComfyUI cannot be created: {error}.") from error
         self.log_path.unlink(missing_ok=True)
-        leash, self._leash = os.pipe()
-        try:
-            self._process = await self._spawn(leash)
-        finally:
-            os.close(leash)
+        self._cgroup = await asyncio.to_thread(self._parents.cgroup)
+        with self.log_path.open("ab") as log, socket.socket(socket.AF_UNIX) as listener, self._entrance() as entrance:
+            listener.bind(str(self.socket))  # ComfyUI listens on it once it is ready
+            start = self._start((log.fileno(), listener.fileno(), *entrance))
+            self._forked = await self._parents.fork(self.environment, start)
+        self._watching = asyncio.create_task(self._watch(), name="comfyui-limits")
         await self._wait_ready()
+        self._parents.make_ahead(self._recipe())
 
-    async def _spawn(self, leash: int) -> asyncio.subprocess.Process:
-        with self.log_path.open("ab") as log:
-            return await asyncio.create_subprocess_exec(
-                *sandbox.wrap(self._spec.level, self._access(), self._command(), leash),
-                env=self._environment(),
-                cwd=self._spec.base_dir / "user",
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=(leash,),
-            )
+    @contextlib.contextmanager
+    def _entrance(self) -> Iterator[tuple[int, ...]]:
+        if self._cgroup is None:
+            yield ()
+            return
+        with self._cgroup.entrance() as opened:
+            yield (opened,)
 
-    async def exited(self) -> int:
-        """The exit status, once the process has ended."""
-        assert self._process is not None
-        return await self._process.wait()
+    def _start(self, files: tuple[int, ...]) -> Start:
+        spec, room = self._spec, self._room()
+        inner = walls.inner(spec.level, self.environment.access, room, spec.limits)
+        return Start(self._arguments(), self._variables(), spec.base_dir / "user", inner, files)
+
+    async def exited(self) -> None:
+        """Returns once the process, and everything that it started, has ended."""
+        assert self._forked is not None
+        await self._forked.ended()
 
     async def stop(self) -> None:
-        """Stops ComfyUI and everything it started, with SIGTERM and after STOP_GRACE_S with SIGKILL."""
-        process = self._process
-        if process is not None and process.returncode is None:
-            _signal_group(process.pid, signal.SIGTERM)
+        """Kills ComfyUI and everything it started; there is nothing that it would save."""
+        if self._forked is not None:
+            self._forked.kill()
             try:
                 async with asyncio.timeout(STOP_GRACE_S):
-                    await process.wait()
+                    await self._forked.ended()
             except TimeoutError:
-                _signal_group(process.pid, signal.SIGKILL)
-                await process.wait()
-        if process is not None:
-            _signal_group(process.pid, signal.SIGKILL)
-        if self._leash is not None:
-            os.close(self._leash)
-            self._leash = None
-        shutil.rmtree(self._run_dir, ignore_errors=True)
+                self._forked.kill_keeper()
+                await self._forked.ended()
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        if self._cgroup is not None:
+            await asyncio.to_thread(self._cgroup.remove)
+        if self.over_limit is not None:
+            log.warning("%s", self.over_limit, extra={"action": "comfyui_over_limit"})
+            await asyncio.to_thread(self._set_aside, FOLDERS)  # they may be what is too much
+        self._run_dir.close()
 
     def kill(self) -> None:
         """Kills ComfyUI and everything it started."""
-        if self._process is not None:
-            _signal_group(self._process.pid, signal.SIGKILL)
+        if self._forked is not None:
+            self._forked.kill()
+
+    async def _watch(self) -> None:
+        """Kills ComfyUI once it uses more disk than it may, or more memory where no cgroup limits that."""
+        while self.is_running:
+            self._excess = await asyncio.to_thread(self._measure)
+            if self._excess is not None:
+                return self.kill()
+            await asyncio.sleep(WATCH_EVERY_S)
+
+    def _measure(self) -> str | None:
+        limits, pids = self._spec.limits, self._processes()
+        most = limits.memory_bytes if self._cgroup is None else 0
+        if most and consumption.memory_bytes(pids) > most and consumption.own_memory_bytes(pids) > most:
+            return _too_much_memory(most)
+        most = limits.disk_bytes
+        if most and self._disk_bytes(pids, most) > most:
+            return f"The run used more than {most >> 20:,} MiB of disk space, or left too many files."
+        return None
+
+    def _processes(self) -> set[int]:
+        """ComfyUI and everything that it started; none before it has started."""
+        return consumption.with_descendants(self.pid) if self.pid else set()
+
+    def _disk_bytes(self, pids: set[int], most: int) -> int:
+        folders = self._room().writable
+        used = consumption.disk_bytes(folders, most) + self._log_bytes()
+        return used if used > most else used + consumption.unlinked_bytes(pids, folders)
 
     def memory_bytes(self) -> int:
         """The resident memory of ComfyUI and everything that it started; 0 if unknown."""
-        if not self.is_running or self.pid is None:
-            return 0
-        return sum(_resident_bytes(pid) for pid in _with_descendants(self.pid))
+        return consumption.memory_bytes(self._processes()) if self.is_running else 0
 
     def begin_log(self) -> int:
         """The offset at which the next run's log begins. A log over LOG_LIMIT_BYTES is emptied first."""
-        size = self.log_path.stat().st_size if self.log_path.exists() else 0
+        size = self._log_bytes()
         if size < LOG_LIMIT_BYTES:
             return size
         os.truncate(self.log_path, 0)
         return 0
+
+    def _log_bytes(self) -> int:
+        return self.log_path.stat().st_size if self.log_path.exists() else 0
 
     def log_since(self, offset: int) -> str:
         """The log after an offset as plain text, its last LOG_TAIL_LENGTH characters at most."""
@@ -174,27 +244,41 @@ class ComfyProcess:
     def _prepare_folders(self) -> None:
         """Recreates the folders: files that packs wrote into their own or ComfyUI's folder do not survive a restart."""
         base = self._spec.base_dir
-        for name in SCRATCH_FOLDERS:
-            removal.remove_tree(base / name)
-        for name in (*SCRATCH_FOLDERS, *FOLDERS):
+        self._set_aside(SCRATCH_FOLDERS)
+        for name in (*SCRATCH_FOLDERS[1:], *FOLDERS):
             (base / name).mkdir(parents=True, exist_ok=True)
         for name in MODEL_FOLDERS:
             (base / "models" / name).mkdir(parents=True, exist_ok=True)
-        private_copy.of_source(self._spec.installation.source, self._source)
+        self._parents.copies.put(self._recipe(), self._source)
         for name in (*FOLDERS, *SCRATCH_FOLDERS[1:]):
             (self._source / name).symlink_to(Path("..") / name)
-        (self._source / "custom_nodes").mkdir()  # ComfyUI lists it even if there are no packs
-        for packs, copy in self._packs():
-            private_copy.of_packs(packs, copy)
         (base / "extra_paths.yaml").write_text(json.dumps(self._extra_paths()))  # JSON is YAML
+        self._give_folders()
 
-    def _packs(self) -> list[tuple[Path, Path]]:
-        """Each folder of packs with its copy, two levels below ComfyUI, where packs expect to be."""
+    def _set_aside(self, folders: Iterable[str]) -> None:
+        for name in folders:
+            leftovers.set_aside(self._spec.base_dir / name, self._spec.base_dir.parent / "leftovers")
+
+    def _give_folders(self) -> None:
+        """Makes the user as whom ComfyUI runs the owner of what it may write to, and lets it reach its folder."""
+        owner = walls.owner(self._spec.level, self.environment.access)
+        if owner is not None:
+            self._parents.home.chmod(0o711)
+            self._spec.base_dir.chmod(0o755)
+            for folder in self._room().writable:
+                if folder.name in FOLDERS:  # what ComfyUI has left there is its own already, and may have any depth
+                    os.chown(folder, owner, owner, follow_symlinks=False)
+                else:
+                    _give(folder, owner)
+
+    def _recipe(self) -> Recipe:
+        """Each folder of packs is copied two levels below ComfyUI, where packs expect to be."""
         names = ["custom_nodes", *(f"custom_nodes_{number}" for number in range(1, 100))]
-        return list(zip(self._spec.custom_nodes_dirs, (self._source / name for name in names), strict=False))
+        installation, packs = self._spec.installation, self._spec.custom_nodes_dirs
+        return Recipe(installation.source, tuple(zip(packs, names, strict=False)), installation.python)
 
     def _extra_paths(self) -> dict[str, dict[str, Any]]:
-        nodes = [EXTENSION_DIR, *(copy for _, copy in self._packs())]
+        nodes = [EXTENSION_DIR, *(self._source / name for _, name in self._recipe().packs)]
         paths: dict[str, dict[str, Any]] = {
             f"custom_nodes_{index}": {"custom_nodes": str(path)} for index, path in enumerate(nodes)
         }
@@ -204,12 +288,10 @@ class ComfyProcess:
             paths[f"models_{index}"] = {folder.name: str(folder) for folder in folders}
         return {name: section for name, section in paths.items() if section}
 
-    def _command(self) -> list[str]:
+    def _arguments(self) -> tuple[str, ...]:
         spec, base = self._spec, self._spec.base_dir
-        return [
-            str(spec.installation.python),
+        return (
             str(self._source / "main.py"),
-            *("--listen", "127.0.0.1", "--port", str(_free_port())),
             *("--base-directory", str(self._source)),
             *("--extra-model-paths-config", str(base / "extra_paths.yaml"), *self._operator_paths()),
             *("--database-url", f"sqlite:///{base / 'user' / 'comfyui.db'}"),
@@ -219,30 +301,26 @@ class ComfyProcess:
             "--disable-api-nodes",
             *spec.device_args,
             *spec.extra_args,
-        ]
+        )
 
     def _operator_paths(self) -> list[str]:
         """An installation's own list of model folders, read in place because its paths are relative to it."""
         path = self._spec.installation.source / "extra_model_paths.yaml"
         return [str(path)] if path.is_file() else []
 
-    def _access(self) -> sandbox.Access:
-        spec, base = self._spec, self._spec.base_dir
-        return sandbox.Access(
-            read_only=(*spec.installation.folders, EXTENSION_DIR, *spec.custom_nodes_dirs, *spec.model_dirs, base),
-            writable=(*(base / name for name in (*SCRATCH_FOLDERS, *FOLDERS) if name != "files"), self._run_dir),
-            network=spec.network,
-        )
+    def _room(self) -> walls.Room:
+        base = self._spec.base_dir
+        return walls.Room(base, tuple(base / name for name in (*SCRATCH_FOLDERS, *FOLDERS) if name != "files"))
 
-    def _environment(self) -> dict[str, str]:
+    def _variables(self) -> dict[str, str]:
         """A clean environment, without this process's variables."""
         return {
             "PATH": f"{self._spec.installation.python.parent}:/usr/local/bin:/usr/bin:/bin",
-            "HOME": str(self._spec.base_dir / "user"),
+            "HOME": walls.home_of(self._spec.level, self._room()),
             "USER": "comfyui",
             "LANG": "C.UTF-8",
             "TMPDIR": str(self._spec.base_dir / "temp"),
-            "COMFYWARD_SOCKET": str(self.socket),
+            "COMFYWARD_LISTENER": str(LISTENER),
             "COMFYWARD_MODEL_DIRS": os.pathsep.join(map(str, self._spec.model_dirs)),
             "HF_HUB_OFFLINE": "0" if self._spec.network else "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -253,33 +331,13 @@ class ComfyProcess:
         }
 
 
-def _with_descendants(root: int) -> set[int]:
-    """The ids of a process and all its descendants."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            # The name in parentheses may contain anything; the parent is the second field after it.
-            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-    found, size = {root}, 0
-    while len(found) > size:
-        size = len(found)
-        found |= {pid for pid, parent in parents.items() if parent in found}
-    return found
+def _too_much_memory(most: int) -> str:
+    return f"The run used more than {most >> 20:,} MiB of memory."
 
 
-def _resident_bytes(pid: int) -> int:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0
-
-
-def _free_port() -> int:
-    """A port for ComfyUI's own listener, which is not used. (In its own network namespace every port is free.)"""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
+def _give(folder: Path, owner: int) -> None:
+    """Makes a folder, and everything in it, its owner's. No link is followed."""
+    for _, folders, files, opened in os.fwalk(folder, follow_symlinks=False):
+        os.fchown(opened, owner, owner)
+        for name in (*folders, *files):
+            os.chown(name, owner, owner, dir_fd=opened, follow_symlinks=False)

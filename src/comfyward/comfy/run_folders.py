@@ -4,20 +4,25 @@ ComfyUI and its nodes may write to both folders, so their contents are hostile: 
 the last one and never through a link. The bytes are hard links to the host's cache in `files/<digest>/`, which ComfyUI
 can only read. `content/<digest>` is a link to ComfyUI's folder: a second path to each file, different for different
 content.
+
+Nothing is removed here, where the next run waits: what a run leaves is moved aside, whole folders at once.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfyward.comfy import beneath, removal
+from comfyward.sandbox import beneath, leftovers
 
 ROOTS = ("input", "models")
+MAX_DEPTH = 64  # of the folders that packs make
+MAX_MOVED = 20_000  # entries after one run; with more of them the whole ComfyUI is replaced
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,10 @@ class _Placed:
 
 
 class RunFolders:
-    """The two folders below a worker's base folder."""
+    """The two folders below a worker's base folder. What runs leave is moved to the folder `aside`."""
 
-    def __init__(self, base: Path) -> None:
-        self.base = base
+    def __init__(self, base: Path, aside: Path) -> None:
+        self.base, self._aside = base, aside
         self._placed: list[_Placed] = []
         self._has_stored = False
         self._baseline: dict[tuple[str, ...], tuple[int, frozenset[str]]] = {}  # folder -> (ctime, entries)
@@ -49,11 +54,22 @@ class RunFolders:
         """Records the present entries of both folders, made by packs when ComfyUI started; `clear` leaves them."""
         self._baseline, self._placed = {}, []
         for name in ("replaced", "content"):
-            removal.remove_tree(self.base / name)
+            leftovers.set_aside(self.base / name, self._aside)
         for root in ROOTS:
-            for folder, subfolders, names, opened in os.fwalk(self.base / root, follow_symlinks=False):
-                parts = Path(folder).relative_to(self.base).parts
-                self._baseline[parts] = (os.fstat(opened).st_ctime_ns, frozenset((*subfolders, *names)))
+            self._remember((root,))
+
+    def _remember(self, folder: tuple[str, ...]) -> None:
+        """Records the entries of a folder and of those in it, MAX_DEPTH deep."""
+        waiting = [folder]
+        while waiting:
+            parts = waiting.pop()
+            with contextlib.suppress(FileNotFoundError), beneath.opened(self.base, parts) as opened:
+                changed_at = os.fstat(opened).st_ctime_ns
+                with os.scandir(opened) as entries:
+                    inside = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+                self._baseline[parts] = (changed_at, frozenset(inside))
+                if len(parts) < MAX_DEPTH:
+                    waiting += [(*parts, name) for name, is_folder in inside.items() if is_folder]
 
     def place(self, files: Iterable[StagedFile]) -> None:
         """Links each file at its path. Raises OSError."""
@@ -67,20 +83,25 @@ class RunFolders:
             self._placed.append(_Placed(tuple(folder), name, replaced))
 
     def clear(self) -> None:
-        """Restores the baseline: removes the run's files, and everything that nodes left beside them."""
+        """Restores the baseline: moves aside the run's files, and everything that nodes left beside them.
+
+        Raises OSError if there is too much to move: all of it stays, and disappears with its ComfyUI.
+        """
         while self._placed:
             placed = self._placed.pop()
             with contextlib.suppress(FileNotFoundError), beneath.opened(self.base, placed.folder) as opened:
-                removal.remove(placed.name, opened)
+                with contextlib.suppress(FileNotFoundError):
+                    leftovers.set_aside_from(opened, placed.name, self._aside)
                 if placed.replaced is not None:
                     os.rename(self.base / "replaced" / placed.replaced, placed.name, dst_dir_fd=opened)
         if self._has_stored:
             for name in ("files", "content"):
-                removal.remove_tree(self.base / name)
+                leftovers.set_aside(self.base / name, self._aside)
                 (self.base / name).mkdir(exist_ok=True)
             self._has_stored = False
+        room = MAX_MOVED
         for parts in self._baseline:
-            self._clear_folder(parts)
+            room -= self._clear_folder(parts, room)
 
     def _store(self, file: StagedFile, name: str) -> str:
         stored = self.base / "files" / file.digest / name.replace("%", "_")  # FFmpeg reads "50%.png" as a pattern
@@ -105,15 +126,25 @@ class RunFolders:
         os.rename(name, self.base / "replaced" / replaced, src_dir_fd=opened)
         return replaced
 
-    def _clear_folder(self, parts: tuple[str, ...]) -> None:
+    def _clear_folder(self, parts: tuple[str, ...], room: int) -> int:
+        """The number of entries that were moved aside, `room` at most. Raises OSError if there are more."""
         changed_at, names = self._baseline[parts]
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if self.base.joinpath(*parts).lstat().st_ctime_ns == changed_at:  # no program can set it back
-                return
+                return 0
+        moved = 0
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), beneath.opened(self.base, parts) as opened:
-            for name in set(os.listdir(opened)) - names:
-                removal.remove(name, opened)
+            with os.scandir(opened) as entries:
+                left = (entry.name for entry in entries if entry.name not in names)
+                found = list(itertools.islice(left, room + 1))
+            if len(found) > room:
+                raise OSError(f"more than {MAX_MOVED} entries in input/ and models/")
+            for name in found:
+                with contextlib.suppress(FileNotFoundError):
+                    leftovers.set_aside_from(opened, name, self._aside)
+                    moved += 1
             self._baseline[parts] = (os.fstat(opened).st_ctime_ns, names)
+        return moved
 
 
 def _exists(name: str, opened: int) -> bool:

@@ -7,25 +7,44 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import msgspec
+
+from comfyward.delivery.followers import Followers
 from comfyward.runs.event import STORED, Download, Event, EventType, NodeResult, Status
 from comfyward.store.notices import Notices, Subscribed
 
 MAX_BEHIND = 256
+MAX_HELD_BYTES = 4 << 20
+EVENT_BYTES = 512  # what an event costs beside its payload
 MAX_REMEMBERED_RUNS = 20_000
+
+ANY_NUMBER = Followers(0)
 
 ReadMissed = Callable[[Mapping[str, int]], Awaitable[Sequence[Event]]]
 """Reads the stored events of runs, by id, that came after the ones of these numbers."""
 
 
 class Listener:
-    """One subscriber's queue. Live events are dropped when it falls behind; stored ones it reads from the database."""
+    """One subscriber's queue, of MAX_HELD_BYTES at most, whether or not the subscriber reads.
+
+    Progress is dropped when it falls behind. If there is no room for an event that must not be missed, the subscription
+    ends: whoever follows again reads it from the rows.
+    """
 
     def __init__(self) -> None:
-        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._events: asyncio.Queue[tuple[Event, int] | None] = asyncio.Queue()
+        self._has_ended = False
+        self.held_bytes = 0
 
-    def offer(self, event: Event) -> None:
-        if not _may_be_missed(event) or self._events.qsize() < MAX_BEHIND:
-            self._events.put_nowait(event)
+    def offer(self, event: Event, size: int) -> None:
+        if self._has_ended:
+            return
+        has_room = not self.held_bytes or self.held_bytes + size <= MAX_HELD_BYTES
+        if has_room and not (_may_be_missed(event) and self._events.qsize() >= MAX_BEHIND):
+            self.held_bytes += size
+            self._events.put_nowait((event, size))
+        elif not has_room and not _may_be_missed(event):
+            self._cut()
 
     def close(self) -> None:
         self._events.put_nowait(None)
@@ -33,17 +52,31 @@ class Listener:
     async def next(self, timeout_s: float) -> Event | None:
         """The next event; None when the hub closes. Raises TimeoutError when nothing came for `timeout_s`."""
         async with asyncio.timeout(timeout_s):
-            return await self._events.get()
+            return self._taken(await self._events.get())
 
     async def all(self, timeout_s: float) -> list[Event]:
         """All events that wait, at least one; none when the hub closes. Raises TimeoutError as `next` does."""
         found = [await self.next(timeout_s)]
         while found[-1] is not None and not self._events.empty():
-            found.append(self._events.get_nowait())
+            found.append(self._taken(self._events.get_nowait()))
         events = [event for event in found if event is not None]
         if events and found[-1] is None:
             self.close()  # again, for the next call
         return events
+
+    def _taken(self, held: tuple[Event, int] | None) -> Event | None:
+        if held is None:
+            return None
+        event, size = held
+        self.held_bytes -= size
+        return event
+
+    def _cut(self) -> None:
+        """Ends the subscription at once, and drops the events that wait."""
+        self._has_ended = True
+        while not self._events.empty():
+            self._taken(self._events.get_nowait())
+        self.close()
 
 
 class Hub:
@@ -54,9 +87,12 @@ class Hub:
     account that somebody begins to listen to.
     """
 
-    def __init__(self, notices: Notices, read_missed: ReadMissed | None = None) -> None:
+    def __init__(
+        self, notices: Notices, read_missed: ReadMissed | None = None, followers: Followers = ANY_NUMBER
+    ) -> None:
         """`read_missed` is None where events come from this server alone, and so never too early."""
         self._notices, self._read_missed = notices, read_missed
+        self.followers = followers
         self._listeners: dict[str, set[Listener]] = {}
         self._newest: dict[str, dict[tuple[EventType, str], Event]] = {}
         self._last: OrderedDict[str, int] = OrderedDict()
@@ -68,9 +104,11 @@ class Hub:
             if not self._is_next(event):
                 continue
             self._remember(event)
-            for key in (event.run_id, event.account_id):
-                for listener in self._listeners.get(key, ()):
-                    listener.offer(event)
+            keys = (event.run_id, event.account_id)
+            if listeners := [each for key in keys for each in self._listeners.get(key, ())]:
+                size = EVENT_BYTES + len(msgspec.json.encode(event.payload))
+                for listener in listeners:
+                    listener.offer(event, size)
 
     def newest(self, run_id: str) -> list[Event]:
         """The last known progress, preview and downloads of a run."""

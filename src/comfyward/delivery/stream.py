@@ -39,9 +39,9 @@ async def stream_events(db: Database, hub: Hub, account_id: str, run_id: str, af
 
 
 async def wait_until_over(db: Database, hub: Hub, account_id: str, run_id: str, wait_s: float) -> Run:
-    """The run once it is over, or as it is after `wait_s` seconds. Raises NotFound."""
+    """The run once it is over, or as it is after `wait_s` seconds. Raises NotFound, TooManyFollowers."""
     if wait_s > 0:
-        with hub.listen(run_id) as listener:
+        with hub.followers.place(account_id), hub.listen(run_id) as listener:
             run = await db.lookup(runs.get, account_id, run_id)
             if run.state.is_final:
                 return run

@@ -10,13 +10,14 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import aiohttp
 from yarl import URL
 
 from comfyward import metrics
+from comfyward.delivery.names import Found, look_up
 from comfyward.errors import FetchRefused
 from comfyward.files.guard import Guard
 from comfyward.ids import sign_webhook
@@ -27,12 +28,12 @@ from comfyward.runs.run import Run
 from comfyward.store import webhooks
 from comfyward.store.db import Database, now_ms
 from comfyward.store.notices import Notices, Wake
-from comfyward.store.webhooks import Delivery, DueDelivery, InFlight
+from comfyward.store.webhooks import Delivery, DueDelivery, Room
 
 LOOP_NAME = "webhooks"
 PARALLEL = 128
 PER_ACCOUNT = 32
-PER_RECEIVER = 8
+PER_RECEIVER = 8  # of each account: a receiver that is slow for one account may be quick for another
 TIMEOUT_S = 15.0
 FIRST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 3600.0
@@ -77,7 +78,7 @@ class WebhooksDue:
 
 
 class Webhooks(Loop):
-    """Makes the deliveries that are due: those of one run one after the other, and a few at once for each receiver."""
+    """Makes the deliveries that are due: those of one run one after the other, and a few at once of each account."""
 
     name = LOOP_NAME
     interval_s = 5.0
@@ -95,10 +96,7 @@ class Webhooks(Loop):
 
     async def tick(self) -> dict[str, int]:
         begun = 0
-        while (room := PARALLEL - len(self._in_flight)) > 0:
-            due = await self._db.read(webhooks.due, now_ms(), room, self._excluded())
-            if not due:
-                break
+        while due := await self._db.read(webhooks.due, now_ms(), self._room()):
             begun += sum(self._begin(delivery) for delivery in due)
         await self._wake_when_due()
         return {"tried": begun}
@@ -111,18 +109,26 @@ class Webhooks(Loop):
             task.cancel()
         await asyncio.gather(*self._in_flight, return_exceptions=True)
 
-    def _excluded(self) -> InFlight:
+    def _room(self) -> Room:
+        """The deliveries that may begin.
+
+        An account may have as many in flight as there are places left, so some are always left for another account.
+        """
         flying = self._in_flight.values()
-        return InFlight(
+        of_account = Counter(each.account_id for each in flying)
+        of_receiver = Counter((each.account_id, each.receiver) for each in flying)
+        most = min(PER_ACCOUNT, PARALLEL - len(flying))
+        return Room(
             runs=frozenset(each.run_id for each in flying),
-            receivers=_with_at_least(PER_RECEIVER, (each.receiver for each in flying)),
-            accounts=_with_at_least(PER_ACCOUNT, (each.account_id for each in flying)),
+            receivers=frozenset(pair for pair, count in of_receiver.items() if count >= PER_RECEIVER),
+            left={account_id: most - count for account_id, count in of_account.items()},
+            left_of_others=most,
         )
 
     def _begin(self, due: DueDelivery) -> bool:
         """Starts a delivery, unless its receiver or account has reached its share since the rows were read."""
-        delivery, excluded = due.delivery, self._excluded()
-        if delivery.receiver in excluded.receivers or delivery.account_id in excluded.accounts:
+        delivery, room = due.delivery, self._room()
+        if (delivery.account_id, delivery.receiver) in room.receivers or room.of(delivery.account_id) < 1:
             return False
         task = asyncio.create_task(self._deliver(due))
         self._in_flight[task] = delivery
@@ -139,14 +145,18 @@ class Webhooks(Loop):
         self.wake()
 
     async def _wake_when_due(self) -> None:
-        next_at = await self._db.read(webhooks.next_due, self._excluded())
+        next_at = await self._db.read(webhooks.next_due, self._room())
         if self._alarm is not None:
             self._alarm.cancel()
         if next_at is not None and (wait_ms := next_at - now_ms()) < self.interval_s * 1000:
             self._alarm = asyncio.get_running_loop().call_later(max(0, wait_ms) / 1000, self.wake)
 
     async def _deliver(self, due: DueDelivery) -> None:
-        attempt = await self._try(due)
+        try:
+            attempt = await self._try(due)
+        except Exception as error:  # tried again as after any failure: later, and not for ever
+            log.exception("delivery %s failed", due.delivery.id, extra={"action": "webhook_failed"})
+            attempt = Attempt(None, f"An unexpected error on this server ({type(error).__name__}).")
         now = now_ms()
         metrics.webhook_attempts.labels("delivered" if attempt.delivered else "failed").inc()
         next_at = None if attempt.delivered or attempt.status == GONE else self._next_at(due, now)
@@ -173,10 +183,13 @@ class Webhooks(Loop):
         url = URL(address.url, encoded=True)
         if address.authorization is not None:
             headers["Authorization"] = address.authorization
-        host = url.raw_host or ""
-        connector = aiohttp.TCPConnector(socket_factory=self._guard.socket_factory(host), force_close=True)
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        host, timeout = url.raw_host or "", aiohttp.ClientTimeout(total=TIMEOUT_S)
         try:
+            names = Found(
+                await look_up(host, url.port or 0)
+            )  # it keeps its place in flight: a lookup has no end of ours
+            factory = self._guard.socket_factory(host)
+            connector = aiohttp.TCPConnector(resolver=names, socket_factory=factory, force_close=True)
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
                 session.post(url, data=body, headers=headers, allow_redirects=False) as answer,
@@ -187,7 +200,3 @@ class Webhooks(Loop):
             return Attempt(None, error.message)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             return Attempt(None, str(error) or type(error).__name__)
-
-
-def _with_at_least(count: int, names: Iterable[str]) -> frozenset[str]:
-    return frozenset(name for name, found in Counter(names).items() if found >= count)

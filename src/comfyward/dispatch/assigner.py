@@ -5,6 +5,7 @@ One loop matches all waiting workers with the queue, so a thousand of them cost 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import Connection
@@ -12,16 +13,20 @@ from sqlalchemy import Connection
 from comfyward import metrics
 from comfyward.dispatch import transitions
 from comfyward.dispatch.assignment import AssignmentRound
-from comfyward.dispatch.placement import Rules, SkippedSince, Worker
+from comfyward.dispatch.placement import NOBODY, Rules, SkippedSince, Worker
 from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.waiting import HAND_OUT, WaitingWorkers
-from comfyward.dispatch.worker_sessions import WorkerRef, WorkerSessions
+from comfyward.dispatch.worker_orders import WorkerRef
+from comfyward.dispatch.worker_sessions import WorkerSessions
 from comfyward.loop import Loop
 from comfyward.runs.run import Run
 from comfyward.store import queue, workers
 from comfyward.store.db import Database, now_ms
+from comfyward.store.workers import Holding
+from comfyward.worker.message_bounds import MAX_READY
 from comfyward.worker.protocol import Ask
 
+STAGED_EACH = 2  # runs of an account whose files a worker fetches at once
 ELSEWHERE_MS = 2_000  # maximum age of the rows of workers that use other servers
 
 
@@ -52,8 +57,7 @@ class Assigner(Loop):
 
     async def ask(self, ref: WorkerRef, ask: Ask) -> Run | None:
         """Waits for a run for a worker. Returns None after `ask.wait_s` seconds."""
-        cached = self._sessions.files_of(ref.worker_id)
-        worker = Worker(ref.worker_id, ref.pool, ref.environment, ask.idle, frozenset(ask.warm), cached)
+        worker = self._described(ref, ask)
         await self._give_back_lost(ask)
         if self._is_draining:
             return None
@@ -86,6 +90,18 @@ class Assigner(Loop):
             self.wake()
         return {"assigned": len(outcome.assigned), "unpaid": len(outcome.unpaid)}
 
+    def _described(self, ref: WorkerRef, ask: Ask) -> Worker:
+        """A worker as it will be once it has done the runs that it holds."""
+        cached, account, warm = self._sessions.files_of(ref.worker_id), NOBODY, frozenset(ask.warm)
+        running = ask.environment or ref.environment
+        environment = (ask.holding and self._sessions.environment_of(ref.worker_id)) or running
+        if self._rules.isolated:
+            account = (ask.holding and self._sessions.account_of(ref.worker_id)) or ask.account
+        warm = warm if (environment, account or ask.account) == (running, ask.account) else frozenset()
+        ready = frozenset([ref.environment, *ask.ready[:MAX_READY]])
+        full = frozenset(each for each, count in Counter(ask.staging).items() if count >= STAGED_EACH)
+        return Worker(ref.worker_id, ref.pool, environment, ask.idle, warm, cached, account, full, ready)
+
     async def _others(self) -> Collection[Worker]:
         """All known workers, waiting or not; those of other servers as described by their rows."""
         if not self._db.is_shared:
@@ -94,13 +110,13 @@ class Assigner(Loop):
         if now - self._read_elsewhere_at > ELSEWHERE_MS:
             self._read_elsewhere_at = now
             present = await self._db.lookup(workers.holdings, now - workers.PRESENT_MS)
-            self._elsewhere = [Worker(row.worker_id, row.pool, row.environment, False, row.warm) for row in present]
+            self._elsewhere = [_elsewhere(row, isolated=self._rules.isolated) for row in present]
         return self._elsewhere
 
     async def _hand_over(self, run: Run) -> None:
         """Sends a run to its worker, or gives it back if the worker no longer waits."""
         assert run.worker_id is not None
-        self._sessions.handed(run)
+        self._sessions.handed(run, isolated=self._rules.isolated)
         if not self._waiting.give(run.worker_id, run):
             self._publisher.publish(await self._db.write(transitions.given_back, run, now_ms()))
 
@@ -112,12 +128,22 @@ class Assigner(Loop):
             self._publisher.publish(await self._db.write(transitions.given_back, run, now_ms()))
 
 
+def _elsewhere(row: Holding, *, isolated: bool) -> Worker:
+    """A worker of another server. Of an idle one, the server does not know whose ComfyUI it has."""
+    if not isolated:
+        return Worker(row.worker_id, row.pool, row.environment, False, row.warm)
+    warm = row.warm if row.account_id else frozenset[str]()
+    return Worker(row.worker_id, row.pool, row.environment, False, warm, account=row.account_id or NOBODY)
+
+
 def _held(run: Run, asking: Sequence[tuple[Worker, str]]) -> str:
-    """The metric's label for an assigned run: "held" if its worker has its models loaded."""
+    """The metric's label for an assigned run: "held" if its worker has its models loaded, where it can use them."""
     if not run.models:
         return "none"
-    warm = next(worker.warm for worker, _ in asking if worker.id == run.worker_id)
-    return "held" if warm.issuperset(run.models) else "to load"
+    worker = next(worker for worker, _ in asking if worker.id == run.worker_id)
+    is_held = worker.account in (NOBODY, run.account_id) and worker.warm.issuperset(run.models)
+    is_held = is_held and worker.environment == run.environment
+    return "held" if is_held else "to load"
 
 
 def _lost_assignments(conn: Connection, worker_id: str, holding: list[str]) -> list[Run]:

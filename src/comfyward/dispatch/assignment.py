@@ -50,8 +50,8 @@ class AssignmentRound:
 
     def apply(self, conn: Connection) -> Outcome:
         now = now_ms()
-        pools, aged_before = {worker.pool for worker, _ in self.asking}, now - self.rules.ageing_ms
-        heads = queue.heads(conn, pools, QUEUE_LOOKAHEAD, aged_before=aged_before if self.rules.ageing_ms else 0)
+        aged_before = now - self.rules.ageing_ms if self.rules.ageing_ms else 0
+        heads = queue.heads(conn, self._able(), QUEUE_LOOKAHEAD, aged_before=aged_before)
         if not heads:
             return Outcome()
         unpaid = accounts.out_of_credit(conn, {head.account_id for head in heads if head.has_credit_limit})
@@ -62,6 +62,13 @@ class AssignmentRound:
         assigned = self._assign(conn, found.pairs, now)  # fewer than `pairs` if another server is assigning some
         is_any_left = len(waiting) > len(found.pairs) or len(heads) >= QUEUE_LOOKAHEAD
         return Outcome(assigned, ended, found.skipped, bool(found.pairs) and is_any_left, is_any_left)
+
+    def _able(self) -> dict[str, set[str]]:
+        """The environments, by pool, of which some worker that asks could start a run."""
+        able: dict[str, set[str]] = {}
+        for worker, _ in self.asking:
+            able.setdefault(worker.pool, set()).update({worker.environment, *worker.ready})
+        return able
 
     def _assign(self, conn: Connection, pairs: list[tuple[Worker, WaitingRun]], now: int) -> list[RunAssigned]:
         devices = {worker.id: device for worker, device in self.asking}

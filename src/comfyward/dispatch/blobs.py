@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-from comfyward.errors import InvalidRequest
-from comfyward.files.objects import Blob, Objects, blob_key
+from comfyward.dispatch.quotas import Quotas, Room
+from comfyward.files.objects import Blob, Objects
 from comfyward.runs.files import content_type_of
 from comfyward.store import files
 from comfyward.store.db import Database, now_ms
@@ -23,8 +23,16 @@ class Blobs:
     server removes a blob that another one is storing.
     """
 
-    def __init__(self, db: Database, objects: Objects) -> None:
-        self._db, self._objects = db, objects
+    def __init__(self, db: Database, objects: Objects, quotas: Quotas) -> None:
+        self._db, self._objects, self._quotas = db, objects, quotas
+
+    async def room(self, account_id: str, path: str) -> Room:
+        """The room for a file of an account. Raises OverQuota if there is none."""
+        return await self._quotas.room(account_id, path)
+
+    async def widest_room(self, account_id: str) -> Room:
+        """The room for a file of an account whose path is not known yet."""
+        return await self._quotas.widest_room(account_id)
 
     async def put_stream(
         self, chunks: AsyncIterator[bytes], *, limit: int, digest: str | None = None, name: str = ""
@@ -33,7 +41,7 @@ class Blobs:
         async with self._objects.receive(chunks, limit=limit, digest=digest, name=name) as received:
             if not await self.touch(received.blob.digest):
                 await received.store()
-                await self._add_row(received.blob)
+                await self.register(received.blob)
             return received.blob
 
     async def keep_file(self, source: Path, account_id: str, path: str) -> None:
@@ -41,10 +49,12 @@ class Blobs:
         await self.keep_stream(_pieces_of(source), source.stat().st_size, account_id, path)
 
     async def keep_stream(self, chunks: AsyncIterator[bytes], size: int, account_id: str, path: str) -> None:
-        """Stores `size` bytes as a file of an account."""
-        blob = await self.put_stream(chunks, limit=size, name=path)
+        """Stores `size` bytes as a file of an account. Raises OverQuota."""
+        room = await self.room(account_id, path)
+        with room.within(size) as limit:
+            blob = await self.put_stream(chunks, limit=limit, name=path)
         file = files.new_file(account_id, path, blob.digest, blob.size, content_type_of(path), now_ms())
-        await self._db.write(files.put, file)
+        await self._db.write(files.put, file, room.most)
 
     async def put_bytes(self, data: bytes, name: str) -> Blob:
         async def once() -> AsyncIterator[bytes]:
@@ -61,10 +71,8 @@ class Blobs:
         return stored
 
     async def register(self, blob: Blob) -> None:
-        """Writes the row of a blob that a worker has stored itself. Raises InvalidRequest if it is not stored."""
-        if await self._objects.size_of(blob_key(blob.digest)) != blob.size:
-            raise InvalidRequest(f"The output '{blob.name}' was announced but is not stored.")
-        await self._add_row(blob)
+        """Writes the row of a blob whose bytes are stored under their digest."""
+        await self._db.write(files.add_blob, blob.digest, blob.sha256, blob.size, now_ms(), blob.name)
 
     async def touch(self, digest: str) -> bool:
         """True if a blob is stored; the next sweep then leaves it. Waits for the end of a removal."""
@@ -83,9 +91,6 @@ class Blobs:
                 await self._db.write(files.finish_removal, digest)
                 removed += 1
         return removed
-
-    async def _add_row(self, blob: Blob) -> None:
-        await self._db.write(files.add_blob, blob.digest, blob.sha256, blob.size, now_ms(), blob.name)
 
 
 async def _pieces_of(path: Path) -> AsyncIterator[bytes]:

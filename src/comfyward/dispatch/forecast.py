@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from comfyward.dispatch.placement import Explanation, QueueStatus, Rules, explain
-from comfyward.runs.run import Run, State
-from comfyward.store import fleets, queue, runs, workers
+from comfyward.runs.run import DEFAULT_ENVIRONMENT, Run, State
+from comfyward.store import fleets, queue, runs, trials, workers
 from comfyward.store.db import Database, now_ms
 
 RECENT_MS = 24 * 3600 * 1000
@@ -51,11 +51,28 @@ def _queue_status(conn: Connection, run: Run, rules: Rules, local_pools: Collect
         limit=sum(int(pool["max"]) for pool in pools) if pools else None,
         recent_ms=queue.recent_durations(conn, run.pool, now - RECENT_MS),
         account_is_full=_is_full(conn, run),
-        warm_workers=sum(models <= set(worker.vitals.get("warm", ())) for worker in present),
+        warm_workers=_warm_workers(conn, run, rules, now),
         has_models=bool(models),
         waits_for_warm_ms=rules.affinity_wait_ms - (now - run.queued_at),
+        is_ready=_is_ready(conn, run, now),
         pool_problem=next((str(pool["problem"]) for pool in pools if pool["problem"]), None),
     )
+
+
+def _warm_workers(conn: Connection, run: Run, rules: Rules, now: int) -> int:
+    """The number of workers that hold the run's models, for its account if each has a ComfyUI of its own."""
+    held = [held for held in workers.holdings(conn, now - workers.PRESENT_MS) if held.pool == run.pool]
+    held = [each for each in held if each.environment == run.environment]
+    if rules.isolated:
+        held = [each for each in held if each.account_id == run.account_id]
+    return sum(each.warm.issuperset(run.models) for each in held)
+
+
+def _is_ready(conn: Connection, run: Run, now: int) -> bool:
+    """True if a present worker of the pool has the run's environment."""
+    if run.environment == DEFAULT_ENVIRONMENT:
+        return True
+    return trials.is_ready(trials.present(conn, now - workers.PRESENT_MS), run.environment, run.pool)
 
 
 def _is_full(conn: Connection, run: Run) -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from comfyward.dispatch.blobs import Blobs
@@ -17,6 +20,8 @@ from comfyward.store import imports
 from comfyward.store.db import Database, now_ms
 from comfyward.store.imports import Import
 from comfyward.store.notices import Wake
+
+log = logging.getLogger(__name__)
 
 PARALLEL, PARALLEL_EACH = 6, 2  # in total, and per account: no account waits for another one's slow hosts
 SOON_S = 1.0  # interval while something is being fetched, which is also how often progress is stored
@@ -45,10 +50,13 @@ class Imports(Loop):
         db.notices.wake(self.name, self._hint)
         self._db, self._blobs, self._guard, self._cache = db, blobs, guard, cache
         self._fetching: dict[str, _Fetching] = {}
+        # Threads of its own: a slow host must not keep the rest of the server from theirs.
+        self._threads = ThreadPoolExecutor(PARALLEL, thread_name_prefix="imports")
 
     async def add(self, account_id: str, path: str, source: Url) -> str:
-        """Adds an import and returns its id. Raises InvalidUrl for a URL that the guard refuses."""
+        """Adds an import and returns its id. Raises OverQuota, or InvalidUrl for a URL that the guard refuses."""
         self._guard.check_url(source.url, f"The URL of '{path}'")
+        await self._blobs.room(account_id, path)
         new = Import(new_id(), account_id, path, source_to_row(source), "waiting", None, now_ms(), None)
         import_id = await self._db.write(imports.add, new)
         self.changed()
@@ -88,18 +96,22 @@ class Imports(Loop):
         except Stopped:
             return
         finally:
-            del self._fetching[
-                wanted.id
-            ]  # only now: while the row is waiting, a tick must see that it is being fetched
+            # Only now: while the row is waiting, a tick must see that it is being fetched.
+            del self._fetching[wanted.id]
 
     async def _failure_of(self, wanted: Import, fetching: _Fetching) -> str | None:
         """Fetches a file. Returns None, or a message if that failed. Raises Stopped."""
         try:
             await self._fetch(wanted, fetching)
+        except Stopped:
+            raise
         except ComfywardError as error:
             return error.message
         except OSError as error:
             return f"The file could not be stored: {error.strerror}."
+        except Exception as error:  # it would be the same again
+            log.exception("import %s failed", wanted.id, extra={"action": "import_failed"})
+            return f"The file could not be fetched: an unexpected error on the server ({type(error).__name__})."
         return None
 
     async def _fetch(self, wanted: Import, fetching: _Fetching) -> None:
@@ -108,9 +120,10 @@ class Imports(Loop):
         folder = self._cache.pin_folder(OWNER, wanted.id)
         try:
             file = Wanted(wanted.path, source, immutable=False)
-            await asyncio.to_thread(
+            obtain = functools.partial(
                 self._cache.obtain, file, folder / "file", fetching.progress, fetching.stop, self._guard
             )
+            await asyncio.get_running_loop().run_in_executor(self._threads, obtain)
             try:
                 await self._db.lookup(imports.get, wanted.account_id, wanted.id)
             except NotFound as error:

@@ -12,39 +12,28 @@ from sqlalchemy import Connection
 
 from comfyward.accounts.account import Caller
 from comfyward.dispatch import transitions
+from comfyward.dispatch.bindings import Bindings, Place
 from comfyward.dispatch.blobs import Blobs
-from comfyward.dispatch.inventory import Inventory
+from comfyward.dispatch.fitting import Fitting
+from comfyward.dispatch.heavy import HEAVY
 from comfyward.dispatch.publisher import Publisher
+from comfyward.dispatch.quotas import Quotas
 from comfyward.dispatch.secrets import Secrets, without_secrets
-from comfyward.errors import Conflict, IdempotencyKeyUsed, InvalidRequest, NotFound
+from comfyward.errors import Conflict, IdempotencyKeyUsed, InvalidRequest
 from comfyward.files.guard import Guard
 from comfyward.ids import new_id, new_uuid
 from comfyward.runs.change import Change, RunCancelling
 from comfyward.runs.event import Cancelling, Event
 from comfyward.runs.files import Inline, Source, Stored, Url, source_from_row, source_to_row
-from comfyward.runs.run import DEFAULT_ENVIRONMENT, Api, EndReason, Run, State
+from comfyward.runs.run import Api, EndReason, Run, State
 from comfyward.store import accounts, files, runs, workflows
 from comfyward.store.db import Database, now_ms
-from comfyward.store.files import file_path_of
 from comfyward.store.rows import text_of
-from comfyward.workflows.catalog import Catalog
-from comfyward.workflows.graph import Graph, describe, parse_graph
-from comfyward.workflows.listing import Paths
-from comfyward.workflows.needs import models_of, places_named
-from comfyward.workflows.references import (
-    AssetReference,
-    Named,
-    Reference,
-    Resolved,
-    ResultReference,
-    references,
-    resolve,
-)
-from comfyward.workflows.separators import with_slashes
-from comfyward.workflows.validation import check
+from comfyward.workflows.graph import Graph, describe, editor_graph, parse_graph
+from comfyward.workflows.graph_limit import GraphLimit
+from comfyward.workflows.needs import models_of
 
 PRIORITIES = range(-100, 101)
-MAX_OWN_FILES = 5000  # that come with a run because its graph names them
 
 
 @dataclass(frozen=True)
@@ -67,6 +56,7 @@ class Submission:
     submitted_via: Api = Api.ICU
     client_id: str | None = None
     prompt_id: str | None = None
+    environment: str | None = None  # None: the workflow's
 
     @classmethod
     def again(cls, run: Run, **changes: Any) -> Submission:
@@ -86,6 +76,7 @@ class Submission:
             start_within_s=None if run.start_by is None else (run.start_by - run.created_at) / 1000,
             tags=tuple(run.tags),
             labels=run.labels,
+            environment=run.environment_name,
         )
         return replace(submission, **changes)
 
@@ -108,11 +99,18 @@ class RunRules:
     """
 
     guard: Guard
+    quotas: Quotas
     timeout_s: float
     max_timeout_s: float
     max_attempts: int
     max_waiting: int
     larger_pools: Mapping[str, str]
+    graph_limit: GraphLimit
+
+    def size_of(self, submission: Submission) -> int:
+        """The size of a submission's graph in bytes. Raises TooLarge, also for the editor's form of it."""
+        self.graph_limit.size_of(editor_graph(submission.extra_data))
+        return self.graph_limit.size_of(submission.prompt)
 
     def timeout(self, asked_s: float | None) -> float:
         """The timeout of a run in seconds. Raises InvalidRequest."""
@@ -136,9 +134,9 @@ class _Checked:
     """A submission that has passed all checks."""
 
     graph: Graph
+    size: int
     workflow_id: str
-    accelerator: str
-    pool: str
+    place: Place
     timeout_s: float
     brought: Mapping[str, Source]
     packs: dict[str, str]
@@ -150,25 +148,30 @@ class Intake:
     def __init__(
         self,
         db: Database,
-        inventory: Inventory,
+        bindings: Bindings,
         blobs: Blobs,
         secrets: Secrets,
         publisher: Publisher,
         rules: RunRules,
     ) -> None:
-        self._db, self._inventory, self._blobs, self._secrets = db, inventory, blobs, secrets
-        self._publisher, self._rules = publisher, rules
+        self._db, self._bindings, self._blobs, self._secrets = db, bindings, blobs, secrets
+        self._publisher, self._rules, self._fitting = publisher, rules, Fitting(db)
 
     async def submit(self, caller: Caller, submission: Submission) -> Submitted:
         """Queues a new run, or returns the one made earlier with the same Idempotency-Key.
 
-        Raises NotFound, InvalidGraph, MissingAsset, UnknownAccelerator, InvalidRequest, QueueFull,
-        IdempotencyMismatch, and IdempotencyKeyUsed for a single-use key.
+        Raises NotFound, InvalidGraph, InvalidEnvironment, MissingAsset, UnknownAccelerator, InvalidRequest, QueueFull,
+        OverQuota, IdempotencyMismatch, and IdempotencyKeyUsed for a single-use key.
         """
+        await self._rules.quotas.check_runs(caller.account)
         checked = await self._checked(caller.account.id, submission)
         files_rows = await self._stored_rows(checked.brought)
         extra_data, secrets = without_secrets(submission.extra_data)
-        new = self._new_run(caller, submission, checked, files_rows, extra_data)
+        new = await HEAVY.run(
+            caller.account.id,
+            checked.size,
+            lambda: self._new_run(caller, submission, checked, files_rows, extra_data),
+        )
         has_credit_limit = caller.account.credit_limit is not None
         run_id, made = await self._insert(new, submission.key_is_single_use, has_credit_limit, secrets)
         self._publisher.publish(*made)
@@ -204,20 +207,13 @@ class Intake:
     async def _checked(self, account_id: str, submission: Submission) -> _Checked:
         """Checks a submission, and adds the files that its graph names."""
         self._rules.check_urls(submission)
-        graph, timeout_s = parse_graph(submission.prompt), self._rules.timeout(submission.timeout_s)
-        pools, catalog = await self._inventory.look()
-        resolved = await self._resolved(account_id, graph, catalog)
-        named = places_named(resolved.graph, catalog)
-        paths = named.paths - set(resolved.files) - set(submission.files)
-        place, own = await self._db.lookup(_place_and_files, account_id, submission.workflow_id, paths, named.folders)
-        accelerator, pool = self._inventory.resolve(submission.accelerator or place.accelerator, pools)
-        brought = own | {path: Stored(file.digest, file.size) for path, file in resolved.files.items()}
-        brought |= submission.files
-        graph = with_slashes(resolved.graph, catalog, Paths(brought))
-        if catalog is not None:
-            check(graph, catalog, Paths(brought)).raise_if_any()
-        packs = catalog.packs if catalog else {}
-        return _Checked(graph, place.id, accelerator, pool, timeout_s, brought, packs)
+        size, timeout_s = self._rules.size_of(submission), self._rules.timeout(submission.timeout_s)
+        graph = await HEAVY.run(account_id, size, lambda: parse_graph(submission.prompt))
+        workflow = await self._db.lookup(workflows.place, account_id, submission.workflow_id)
+        environment = workflow.environment if submission.environment is None else submission.environment
+        place = await self._bindings.place(submission.accelerator or workflow.accelerator, environment)
+        fitted = await self._fitting.fit(account_id, graph, size, submission.files, place.catalogs)
+        return _Checked(fitted.graph, size, workflow.id, place, timeout_s, fitted.brought, fitted.packs)
 
     def _new_run(
         self,
@@ -227,7 +223,7 @@ class Intake:
         files_rows: dict[str, dict[str, Any]],
         extra_data: Any,
     ) -> runs.NewRun:
-        now, within_s = now_ms(), submission.start_within_s
+        now, within_s, place = now_ms(), submission.start_within_s, checked.place
         return runs.NewRun(
             id=new_id(),
             account_id=caller.account.id,
@@ -236,9 +232,11 @@ class Intake:
             prompt_id=submission.prompt_id or new_uuid(),
             submitted_via=submission.submitted_via,
             client_id=submission.client_id,
-            accelerator=checked.accelerator,
-            pool=checked.pool,
-            environment=DEFAULT_ENVIRONMENT,
+            accelerator=place.accelerator,
+            pool=place.pool,
+            environment=place.environment.key,
+            environment_name=place.environment.name,
+            environment_revision=place.environment.revision,
             priority=submission.priority,
             timeout_s=checked.timeout_s,
             max_attempts=self._rules.max_attempts,
@@ -253,7 +251,7 @@ class Intake:
             idempotency_key=submission.idempotency_key,
             request_digest=_request_digest(submission) if submission.idempotency_key else None,
             created_at=now,
-            fallback_pool=self._rules.larger_pools.get(checked.pool),
+            fallback_pool=self._rules.larger_pools.get(place.pool),
             start_by=None if within_s is None else now + int(within_s * 1000),
         )
 
@@ -272,13 +270,6 @@ class Intake:
             if run_id != new.id:
                 self._secrets.forget(new.id)
 
-    async def _resolved(self, account_id: str, graph: Graph, catalog: Catalog | None) -> Resolved:
-        """Replaces the references in a graph by file names. Raises MissingAsset."""
-        found = references(graph)
-        if not found:
-            return Resolved(graph, {})
-        return resolve(graph, await self._db.lookup(_named, account_id, found), catalog)
-
     async def _stored_rows(self, brought: Mapping[str, Source]) -> dict[str, dict[str, Any]]:
         """The files in the form of the run's row; inline bytes become blobs."""
         rows = {}
@@ -290,44 +281,6 @@ class Intake:
                 case Url() | Stored():
                     rows[path] = source_to_row(source)
         return rows
-
-
-def _place_and_files(
-    conn: Connection, account_id: str, workflow_id: str, named: set[str], folders: set[str]
-) -> tuple[workflows.Place, dict[str, Source]]:
-    """The workflow of a run, and the account's files and links at the paths that its graph names."""
-    place = workflows.place(conn, account_id, workflow_id)
-    linked = files.links(conn, account_id, named, folders)
-    own: dict[str, Source] = {path: source_from_row(row) for path, row in linked.items()}
-    for file in (*files.at(conn, account_id, named), *files.below(conn, account_id, folders)):
-        own.setdefault(file.path, Stored(file.digest, file.size))
-    if len(own) > MAX_OWN_FILES:
-        message = f"The graph names folders with {len(own)} of your files; a run can have at most {MAX_OWN_FILES}."
-        raise InvalidRequest(message, hint="Name folders with fewer files.")
-    return place, own
-
-
-def _named(conn: Connection, account_id: str, found: set[Reference]) -> dict[Reference, Named]:
-    """The targets of references, among the account's own assets and outputs."""
-    named = {}
-    for reference in found:
-        try:
-            named[reference] = _one_named(conn, account_id, reference)
-        except NotFound:
-            continue
-    return named
-
-
-def _one_named(conn: Connection, account_id: str, reference: Reference) -> Named:
-    match reference:
-        case AssetReference(asset_id):
-            file = files.by_id(conn, account_id, asset_id)
-            return Named(file.digest, file.size, file_path_of(file))
-        case ResultReference(path, kind):
-            result = runs.file(conn, account_id, kind, path)
-            # In a folder of its own, apart from the caller's file of that name.
-            folder = "" if result.is_of_run else f"{result.digest[:12]}/"
-            return Named(result.digest, result.size, f"{folder}{path}")
 
 
 def _insert(
@@ -381,5 +334,6 @@ def _request_digest(submission: Submission) -> str:
         submission.timeout_s,
         submission.start_within_s,
         list(submission.tags),
+        *([submission.environment] if submission.environment else []),
     ]
     return blake3.blake3(msgspec.json.encode(parts, order="deterministic")).hexdigest()

@@ -1,4 +1,4 @@
-"""The inventory: the pools that exist, and the catalog of each environment."""
+"""The inventory: the pools that exist, and the catalog of each."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
 from sqlalchemy import Connection
 
+from comfyward.dispatch.catalogs import Catalogs, CatalogsByPool
 from comfyward.errors import UnknownAccelerator
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.store import fleets, workers
@@ -26,7 +25,7 @@ REMEMBER_S = 1.0
 
 @dataclass(frozen=True)
 class Pool:
-    """All workers of one accelerator and one environment, with the aliases of the accelerator.
+    """All workers of one accelerator, with its aliases.
 
     `stands_in_for` lists accelerators that do not exist here, whose runs it takes as the only pool.
     """
@@ -38,12 +37,22 @@ class Pool:
     stands_in_for: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """Pools and the catalogs of an environment, and the time (s) at which they were read."""
+
+    at: float
+    pools: list[Pool]
+    by_pool: CatalogsByPool
+
+
 class Inventory:
     """Pools come from settings, fleets and workers; catalogs come from workers."""
 
     def __init__(
         self,
         db: Database,
+        catalogs: Catalogs,
         configured: list[str],
         aliases: Mapping[str, str],
         default: str | None,
@@ -52,24 +61,32 @@ class Inventory:
     ) -> None:
         """`stand_in`: if the only pool takes the runs of others; None: only if there has never been another one."""
         self._db, self._configured, self._aliases, self._default = db, configured, dict(aliases), default
-        self._stand_in = stand_in
-        self._catalogs: dict[str, tuple[str, Catalog]] = {}
-        self._read_at = float("-inf")
+        self._catalogs, self._stand_in = catalogs, stand_in
         self._reading = asyncio.Lock()  # one caller reads for all that ask meanwhile
-        self._pools: list[Pool] = []
-        self._catalog: Catalog | None = None
+        self._looked: dict[str, _Looked] = {}  # by environment
 
-    async def look(self) -> tuple[list[Pool], Catalog | None]:
-        """The pools and the default environment's catalog, at most a second old: every submission asks."""
+    async def look(self, environment: str = DEFAULT_ENVIRONMENT) -> tuple[list[Pool], CatalogsByPool]:
+        """The pools and their catalogs of an environment, at most a second old: every submission asks."""
         async with self._reading:
-            if time.monotonic() - self._read_at > REMEMBER_S:
-                self._pools, self._catalog = await self.pools(), await self.catalog()
-                self._read_at = time.monotonic()
-        return self._pools, self._catalog
+            now = time.monotonic()
+            self._looked = {key: each for key, each in self._looked.items() if now - each.at <= REMEMBER_S}
+            if environment not in self._looked:
+                pools, by_pool = await self.pools(), await self._catalogs.in_use(environment)
+                self._looked[environment] = _Looked(time.monotonic(), pools, by_pool)
+            found = self._looked[environment]
+        return found.pools, found.by_pool
 
-    async def catalog_lately(self) -> Catalog | None:
-        """The default environment's catalog, at most a second old."""
-        return (await self.look())[1]
+    def discard(self) -> None:
+        """Has the next look read everything anew."""
+        self._looked = {}
+
+    async def catalog_lately(self, environment: str = DEFAULT_ENVIRONMENT) -> Catalog | None:
+        """The catalog to show where no accelerator was chosen, at most a second old; None before a worker has joined.
+
+        It is that of the pool that runs without an accelerator get.
+        """
+        pools, by_pool = await self.look(environment)
+        return self._shown(pools, by_pool)
 
     async def pools(self) -> list[Pool]:
         """All pools that are served or configured, sorted by name."""
@@ -110,18 +127,9 @@ class Inventory:
             )
         return asked, pool
 
-    async def catalog(self, environment: str = DEFAULT_ENVIRONMENT) -> Catalog | None:
-        """An environment's catalog; None before one of its workers has joined."""
-        digest = await self._db.read(workers.catalog_digest, environment)
-        if digest is None:
-            return None
-        cached = self._catalogs.get(environment)
-        if cached is None or cached[0] != digest:
-            body = await self._db.read(workers.catalog, environment)
-            if body is None:
-                return None
-            cached = self._catalogs[environment] = (digest, Catalog.from_json(_decode(body)))
-        return cached[1]
+    def _shown(self, pools: Sequence[Pool], by_pool: CatalogsByPool) -> Catalog | None:
+        name = self._default or min((pool.name for pool in pools), default=None)
+        return by_pool.shown(None if name is None else self._aliases.get(name, name))
 
 
 def _seen(conn: Connection, now: int) -> tuple[dict[str, str], dict[str, int], set[str]]:
@@ -130,7 +138,3 @@ def _seen(conn: Connection, now: int) -> tuple[dict[str, str], dict[str, int], s
     of_fleets = {pool for fleet in fleets.find(conn, now - FLEET_REMEMBERED_MS) for pool in fleet.pools}
     of_fleets |= workers.local_pools(conn, now - FLEET_REMEMBERED_MS)
     return workers.known_pools(conn), present, of_fleets
-
-
-def _decode(body: str) -> dict[str, Any]:
-    return msgspec.json.decode(body, type=dict[str, Any])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from comfyward.dispatch import transitions
+from comfyward.dispatch.arrivals import Arrivals
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.transitions import AttemptResult
@@ -20,6 +21,7 @@ DAY_MS = 24 * 3600 * 1000
 HOUR_MS = 3600 * 1000
 STANDSTILL_MS = 2_000
 PREVIEWS_KEPT_MS = DAY_MS
+ARRIVALS_KEPT_MS = 2 * HOUR_MS  # their URLs are valid for an hour, and hashing takes minutes
 MIRRORS_KEPT_MS = 30 * DAY_MS
 
 
@@ -74,9 +76,10 @@ class Retention(Loop):
     name = "retention"
     interval_s = 300.0
 
-    def __init__(self, db: Database, blobs: Blobs, uploads: Uploads, retention_days: float) -> None:
+    def __init__(self, db: Database, blobs: Blobs, arrivals: Arrivals, uploads: Uploads, retention_days: float) -> None:
         super().__init__(is_leader=db.is_leader)
-        self._db, self._blobs, self._uploads, self._retention_days = db, blobs, uploads, retention_days
+        self._db, self._blobs, self._arrivals, self._uploads = db, blobs, arrivals, uploads
+        self._retention_days = retention_days
 
     async def tick(self) -> dict[str, int]:
         now = now_ms()
@@ -91,6 +94,7 @@ class Retention(Loop):
             await self._db.write(accounts.erase, account_id)
         # An hour of grace: a blob is stored before the row that uses it is written.
         blobs = await self._blobs.sweep(before=now - HOUR_MS)
+        arrivals = await self._arrivals.sweep(before=now - ARRIVALS_KEPT_MS)
         return {
             "runs": purged,
             "previews": previews,
@@ -99,6 +103,7 @@ class Retention(Loop):
             "mirrors": unused,
             "accounts": len(closed),
             "blobs": blobs,
+            "arrivals": arrivals,
         }
 
 

@@ -1,15 +1,18 @@
 """Placement: the choice of a run for each waiting worker. Pure; decided when a worker asks or a run arrives.
 
 Runs are ordered by priority, which grows with age, then by turns that are fair between accounts, then by age. Runs of
-an account or key at its limit are left out. A worker takes the first run of the highest priority whose models it holds;
-the other runs go to the worker that has to load the least, and among equals to one whose host has the files. A run may
-be overtaken by runs with warm models, or wait for a warm worker beside an idle one, but only for a bounded time.
+an account or key at its limit are left out. A run goes only to workers that have its environment ready. A worker is
+warm for a run if its ComfyUI is of the run's environment, belongs to the run's account, and holds the run's models;
+anything else costs a start of ComfyUI, a load of models, or both. A worker takes the first run of the highest priority
+for which it is warm; the other runs go to the idle worker that costs the least: one that runs the environment if there
+is one, and among equals one whose host has the files. A run may be overtaken by runs with warm workers, or wait for a
+warm worker beside an idle one, but only for a bounded time: so a worker also changes to another environment in time.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -17,22 +20,24 @@ from types import MappingProxyType
 from comfyward.runs.waiting_run import WaitingRun
 from comfyward.wording import plural
 
-# A run whose models some worker holds will be that worker's next, so it may be overtaken this many times longer.
+# A run for which some worker is warm will be that worker's next, so it may be overtaken this many times longer.
 HELD_FACTOR = 4
+NOBODY = ""  # in place of an account, whose ComfyUI a worker has: one that has nobody's can serve any account as it is
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Bounds of placement, in milliseconds.
+    """Bounds of placement, in milliseconds; `isolated` gives each account a ComfyUI of its own.
 
-    affinity_wait_ms   a run waits this long for a busy worker that holds its models while others are idle
-    pass_ms            runs with loaded models may overtake one whose models no worker holds for this long
+    affinity_wait_ms   a run waits this long for a busy worker that is warm for it while others are idle
+    pass_ms            runs with warm workers may overtake one for which no worker is warm for this long
     ageing_ms          a waiting run's priority grows by one in this time; 0: never
     """
 
     affinity_wait_ms: int
     ageing_ms: int = 0
     pass_ms: int = 0
+    isolated: bool = False
 
 
 def in_order(runs: Iterable[WaitingRun], now_ms: int, ageing_ms: int) -> list[WaitingRun]:
@@ -56,27 +61,36 @@ def within_limits(runs: Iterable[WaitingRun], left: Mapping[str, int]) -> list[W
 
 @dataclass(frozen=True)
 class Kind:
-    """Workers that no run can tell apart: of a thousand workers there are few kinds."""
+    """Workers that no run can tell apart. `account` is the one whose ComfyUI they have.
+
+    `environment` is that of the ComfyUI; the workers can change to `others`.
+    """
 
     pool: str
     environment: str
+    account: str
     idle: bool
     warm: frozenset[str]
+    others: frozenset[str]
 
     def serves(self, run: WaitingRun) -> bool:
-        return self.pool == run.pool and self.environment == run.environment
+        return self.pool == run.pool and (self.environment == run.environment or run.environment in self.others)
 
     def holds(self, run: WaitingRun) -> bool:
+        """True if a run of this environment and account has all its models here."""
         return run.models <= self.warm
 
-    def cost(self, run: WaitingRun) -> tuple[bool, bool, int]:
-        """A sort key, smaller is better: holds all models, is idle, holds many of them."""
-        return not self.holds(run), not self.idle, -len(run.models & self.warm)
+    def is_warm_for(self, run: WaitingRun) -> bool:
+        """True if a run of this environment and account would cost more on a worker that has just started."""
+        return self.holds(run) and bool(run.models or self.account or self.others)
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker that waits for a run or, in `others`, any known worker."""
+    """A worker that waits for a run or, in `others`, any known worker.
+
+    `environment` is that of its ComfyUI; `ready` are all that it could start.
+    """
 
     id: str
     pool: str
@@ -84,21 +98,26 @@ class Worker:
     idle: bool
     warm: frozenset[str]
     cached: frozenset[str] = frozenset()  # files recently on its host
+    account: str = NOBODY  # whose ComfyUI it has
+    full: frozenset[str] = frozenset()  # accounts for which it fetches enough files already
+    ready: frozenset[str] = frozenset()
 
     @cached_property
     def kind(self) -> Kind:
-        return Kind(self.pool, self.environment, self.idle, self.warm)
+        others = self.ready - {self.environment}
+        return Kind(self.pool, self.environment, self.account, self.idle, self.warm, others)
 
     def serves(self, run: WaitingRun) -> bool:
         return self.kind.serves(run)
 
-    def holds(self, run: WaitingRun) -> bool:
-        return self.kind.holds(run)
+    def takes(self, run: WaitingRun) -> bool:
+        """False for a run that it should not get although it serves it."""
+        return self.id != run.avoid_worker_id and run.account_id not in self.full
 
 
 @dataclass(frozen=True)
 class SkippedSince:
-    """Times (ms) since which a run has been skipped: at all, and while no worker held its models (None: one does)."""
+    """Times (ms) since which a run has been skipped: at all, and while no worker was warm for it (None: one is)."""
 
     since: int
     unheld_since: int | None
@@ -122,36 +141,90 @@ def match(
 ) -> Match:
     """Matches workers with runs. `queue` is in order; `others` are the known workers that do not ask.
 
-    Within one priority, runs that have been skipped for too long come first; then each worker takes the first run
-    whose models it holds; then the rest are assigned in order.
+    Within one priority, runs that have been skipped for too long come first, those with a warm worker before those
+    without: so an account's late runs follow each other, at the cost of one start. Then each worker takes the first run
+    for which it is warm; then the rest are assigned in order.
     """
     round_ = _Round(asking, others, now_ms, rules)
     for _, group in itertools.groupby(queue, lambda run: run.priority):
         equals = list(group)
+        for run in [run for run in equals if round_.is_late(skipped.get(run.id))]:
+            round_.give_to_warm(run)
         for run in [run for run in equals if round_.is_due(run, skipped.get(run.id))]:
             round_.give(run, may_wait=False)
         for run in equals:
-            round_.give_to_holder(run)
+            round_.give_to_warm(run)
         for run in equals:
             round_.give(run, may_wait=now_ms - run.queued_at < rules.affinity_wait_ms)
     return Match(round_.pairs, round_.skipped(queue, skipped))
 
 
+class _Crew:
+    """Workers by kind. A run looks only at kinds that it can tell apart, however many accounts have workers."""
+
+    def __init__(self, workers: Iterable[Worker]) -> None:
+        by_kind: _ByKind = {}
+        for worker in workers:
+            by_kind.setdefault(worker.kind, {})[worker.id] = worker
+        self._of_account: dict[tuple[str, str, str], _ByKind] = {}
+        self._running: dict[tuple[str, str, bool], _ByKind] = {}
+        self._changing: dict[tuple[str, str, bool], _ByKind] = {}  # by each environment to which they can change
+        for kind, alike in by_kind.items():
+            self._of_account.setdefault((kind.pool, kind.environment, kind.account), {})[kind] = alike
+            self._running.setdefault((kind.pool, kind.environment, kind.idle), {})[kind] = alike
+            for other in kind.others:
+                self._changing.setdefault((kind.pool, other, kind.idle), {})[kind] = alike
+
+    def near(self, run: WaitingRun) -> list[tuple[Kind, Mapping[str, Worker]]]:
+        """The kinds on which a run needs no other ComfyUI to end, those of its account first."""
+        accounts = dict.fromkeys((run.account_id, NOBODY))
+        kinds = (self._of_account.get((run.pool, run.environment, account), {}) for account in accounts)
+        return [each for of_account in kinds for each in of_account.items()]
+
+    def able(self, run: WaitingRun, *, idle: bool) -> Iterator[Worker]:
+        """The workers that serve a run: first those that run its environment."""
+        return itertools.chain(self.running(run, idle=idle), self.changing(run, idle=idle))
+
+    def running(self, run: WaitingRun, *, idle: bool) -> Iterator[Worker]:
+        """The workers that run a run's environment, for whichever account."""
+        return _workers_in(self._running, run, idle)
+
+    def changing(self, run: WaitingRun, *, idle: bool) -> Iterator[Worker]:
+        """The workers that would have to change to a run's environment."""
+        return _workers_in(self._changing, run, idle)
+
+    def remove(self, worker: Worker) -> None:
+        kind = worker.kind
+        of_account = self._of_account[kind.pool, kind.environment, kind.account]
+        del of_account[kind][worker.id]
+        if not of_account[kind]:
+            del of_account[kind]
+            del self._running[kind.pool, kind.environment, kind.idle][kind]
+            for other in kind.others:
+                del self._changing[kind.pool, other, kind.idle][kind]
+
+
+_ByKind = dict[Kind, dict[str, Worker]]  # workers by id
+
+
+def _workers_in(kinds: Mapping[tuple[str, str, bool], _ByKind], run: WaitingRun, idle: bool) -> Iterator[Worker]:
+    by_kind = kinds.get((run.pool, run.environment, idle), {})
+    return (worker for alike in by_kind.values() for worker in alike.values())
+
+
 class _Round:
     def __init__(self, asking: Sequence[Worker], others: Iterable[Worker], now_ms: int, rules: Rules) -> None:
-        self._free: dict[Kind, dict[str, Worker]] = {}
-        for worker in asking:
-            self._free.setdefault(worker.kind, {})[worker.id] = worker
         ids = {worker.id for worker in asking}
-        self._busy: dict[Kind, set[str]] = {}
-        for worker in others:
-            if worker.id not in ids:
-                self._busy.setdefault(worker.kind, set()).add(worker.id)
-        self._every = [*self._free, *self._busy]
+        self._free = _Crew(asking)
+        self._busy = _Crew(worker for worker in others if worker.id not in ids)
         self._now_ms, self._rules = now_ms, rules
         self._taken: set[str] = set()
-        self._held: dict[tuple[str, str, frozenset[str]], bool] = {}
+        self._held: dict[tuple[str, str, str, frozenset[str]], bool] = {}
         self.pairs: list[tuple[Worker, WaitingRun]] = []
+
+    def is_late(self, skipped: SkippedSince | None) -> bool:
+        """True if a run has been skipped for as long as one without a warm worker may be."""
+        return skipped is not None and self._now_ms - skipped.since >= self._rules.pass_ms
 
     def is_due(self, run: WaitingRun, skipped: SkippedSince | None) -> bool:
         """True if a run has been skipped for as long as it may be."""
@@ -161,30 +234,45 @@ class _Round:
             return self._now_ms - skipped.unheld_since >= self._rules.pass_ms
         return self._now_ms - skipped.since >= self._rules.pass_ms * HELD_FACTOR
 
-    def give(self, run: WaitingRun, *, may_wait: bool) -> None:
-        """Gives a run to the free worker that has to load the least, unless it waits for a busy one that is warm."""
-        if run.id in self._taken or not self._free:
+    def give_to_warm(self, run: WaitingRun) -> None:
+        """Gives a run to a free worker that is warm for it, but to one that still executes only if no other is idle."""
+        if run.id in self._taken:
             return
-        able = sorted((kind for kind in self._free if kind.serves(run)), key=lambda kind: kind.cost(run))
-        worker = next((found for kind in able if (found := self._one(kind, run))), None)
-        if worker is None and able and not (may_wait and any(kind.serves(run) for kind in self._busy)):
-            worker = next(iter(self._free[able[0]].values()))  # the run failed on it before, but there is no other
-        if worker is not None and not (may_wait and not worker.holds(run) and self._is_warm_elsewhere(run)):
-            self._take(worker, run)
+        for idle in (True, False):
+            for kind, workers in self._free.near(run):
+                if kind.idle is idle and kind.is_warm_for(run) and (worker := _best(workers.values(), run)):
+                    return self._take(worker, run)
+            if _is_any(self._free.able(run, idle=True), run):
+                return
 
-    def give_to_holder(self, run: WaitingRun) -> None:
-        """Gives a run to a free worker that holds all its models, if there is one."""
-        if run.id in self._taken or not run.models:
+    def give(self, run: WaitingRun, *, may_wait: bool) -> None:
+        """Gives a run to the free worker that costs the least, an idle one if there is one.
+
+        It may wait for a busy worker that is warm for it.
+        """
+        if run.id in self._taken:
             return
-        for kind in self._free:
-            if kind.serves(run) and kind.holds(run) and (worker := self._one(kind, run)):
+        for idle in (True, False):
+            near = [each for each in self._free.near(run) if each[0].idle is idle]
+            holders = (_best(workers.values(), run) for kind, workers in near if kind.holds(run))
+            if worker := next(filter(None, holders), None):
                 return self._take(worker, run)
+            if may_wait and _is_any(self._free.able(run, idle=idle), run) and self._is_warm_elsewhere(run):
+                return
+            near.sort(key=lambda each: -len(run.models & each[0].warm))
+            cold = [_best(workers.values(), run) for _, workers in near]
+            rest = (_best(which(run, idle=idle), run) for which in (self._free.running, self._free.changing))
+            if worker := next(filter(None, itertools.chain(cold, rest)), None):
+                return self._take(worker, run)
+        if run.avoid_worker_id is not None:
+            self._give_to_avoided(run, may_wait=may_wait)
 
     def is_held(self, run: WaitingRun) -> bool:
-        """True if any worker holds all models of a run."""
-        key = (run.pool, run.environment, run.models)
+        """True if any worker needs neither another ComfyUI nor other models for a run."""
+        key = (run.pool, run.environment, run.account_id, run.models)
         if key not in self._held:
-            self._held[key] = any(kind.serves(run) and kind.holds(run) for kind in self._every)
+            kinds = (kind for crew in (self._free, self._busy) for kind, _ in crew.near(run))
+            self._held[key] = any(kind.holds(run) for kind in kinds)
         return self._held[key]
 
     def skipped(self, queue: Sequence[WaitingRun], before: Mapping[str, SkippedSince]) -> dict[str, SkippedSince]:
@@ -201,25 +289,37 @@ class _Round:
             over[run.id] = SkippedSince(since, None if held else (self._now_ms if unheld is None else unheld))
         return over
 
-    def _one(self, kind: Kind, run: WaitingRun) -> Worker | None:
-        """A free worker of a kind, preferably one whose host has the run's files; never the one that it avoids."""
-        able = (worker for worker in self._free[kind].values() if worker.id != run.avoid_worker_id)
-        if not run.files:
-            return next(able, None)
-        return max(able, key=lambda worker: len(run.files & worker.cached), default=None)
+    def _give_to_avoided(self, run: WaitingRun, *, may_wait: bool) -> None:
+        """Gives a run to the worker on which it failed before, if there is no other."""
+        free, busy = (
+            [worker for idle in (True, False) for worker in crew.able(run, idle=idle)]
+            for crew in (self._free, self._busy)
+        )
+        avoided = next((worker for worker in free if worker.id == run.avoid_worker_id), None)
+        if avoided is not None and not (may_wait and busy):
+            self._take(avoided, run)
 
     def _is_warm_elsewhere(self, run: WaitingRun) -> bool:
-        return any(
-            kind.serves(run) and kind.holds(run) and ids != {run.avoid_worker_id} for kind, ids in self._busy.items()
-        )
+        """True if a worker that executes now is warm for a run."""
+        kinds = (*self._busy.near(run), *((kind, ids) for kind, ids in self._free.near(run) if not kind.idle))
+        return any(kind.is_warm_for(run) and ids.keys() != {run.avoid_worker_id} for kind, ids in kinds)
 
     def _take(self, worker: Worker, run: WaitingRun) -> None:
         self.pairs.append((worker, run))
         self._taken.add(run.id)
-        kind = worker.kind
-        del self._free[kind][worker.id]
-        if not self._free[kind]:
-            del self._free[kind]
+        self._free.remove(worker)
+
+
+def _is_any(workers: Iterable[Worker], run: WaitingRun) -> bool:
+    return any(worker.takes(run) for worker in workers)
+
+
+def _best(workers: Iterable[Worker], run: WaitingRun) -> Worker | None:
+    """One of some workers that take a run, preferably one whose host has its files."""
+    able = (worker for worker in workers if worker.takes(run))
+    if not run.files:
+        return next(able, None)
+    return max(able, key=lambda worker: len(run.files & worker.cached), default=None)
 
 
 @dataclass(frozen=True)
@@ -227,7 +327,7 @@ class QueueStatus:
     """The facts that decide when a queued run starts; times in ms.
 
     `recent_ms` are the durations of the pool's last runs. `is_served`: a fleet starts workers of the pool, or one has
-    joined before.
+    joined before. `is_ready`: one has the run's environment.
     """
 
     pool: str
@@ -242,6 +342,7 @@ class QueueStatus:
     has_models: bool
     waits_for_warm_ms: int
     pool_problem: str | None
+    is_ready: bool = True
 
 
 @dataclass(frozen=True)
@@ -267,6 +368,8 @@ def explain(status: QueueStatus) -> Explanation:
             reason = f"No worker has ever joined pool {status.pool}, and no fleet is configured to start one."
             return Explanation("pool", reason, None)
         return Explanation("worker", f"A worker of pool {status.pool} has to start first.", None)
+    if not status.is_ready:
+        return Explanation("environment", f"No worker of pool {status.pool} has its environment ready yet.", None)
     if status.place == 1 and status.has_models and status.warm_workers and status.waits_for_warm_ms > 0:
         reason = "A worker with its models loaded is expected to be free soon."
         return Explanation("warm_worker", reason, status.waits_for_warm_ms)

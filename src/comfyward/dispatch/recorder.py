@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
@@ -24,6 +25,7 @@ from comfyward.runs.output import Output
 from comfyward.runs.run import Run
 from comfyward.store import files, queue
 from comfyward.store.db import Database, now_ms
+from comfyward.store.rows import text_of
 from comfyward.worker.protocol import (
     Downloading,
     Ended,
@@ -38,6 +40,8 @@ from comfyward.worker.protocol import (
     Reports,
     Started,
 )
+
+MAX_LOG_CHARACTERS = 1 << 19
 
 
 class Recorder:
@@ -80,16 +84,25 @@ def _in_order(run: Run, reports: Sequence[Report], taken: Taken) -> list[Change]
 
 def _node_results(run: Run, report: Produced) -> list[Event]:
     """Events for the results of nodes, whose files can be fetched now."""
-    shown = report.node_results.get("outputs") or {}
-    meta = report.node_results.get("meta") or {}
+    shown = _well_formed(report.node_results)
+    meta = shown.get("meta", {})
     return [
         Event(
             run.id,
             run.account_id,
-            NodeResult(node, (meta.get(node) or {}).get("display_node", node), result),
+            NodeResult(node, str(meta.get(node, {}).get("display_node", node)), result),
         )
-        for node, result in shown.items()
+        for node, result in shown.get("outputs", {}).items()
     ]
+
+
+def _well_formed(node_results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Node results without what no ComfyUI sends: everything is an object by node, in an object."""
+    return {
+        key: {node: each for node, each in by_node.items() if isinstance(each, dict)}
+        for key, by_node in node_results.items()
+        if isinstance(by_node, dict)
+    }
 
 
 def _enclosed(reports: Sequence[Report]) -> dict[str, tuple[str, bytes]]:
@@ -146,14 +159,18 @@ def _end(conn: Connection, run: Run, report: Ended | Released, now: int) -> RunE
         case Released():
             return transitions.given_back(conn, run, now)
         case Ended():
-            return transitions.ended(conn, run, report.reason, now, result=_result(conn, report))
+            result = _result(conn, report)
+            if result.run_time_ms is not None and run.assigned_at is not None:  # it is what the account is charged for
+                result = dataclasses.replace(result, run_time_ms=min(result.run_time_ms, now - run.assigned_at))
+            return transitions.ended(conn, run, report.reason, now, result=result)
 
 
 def _result(conn: Connection, report: Produced | Ended) -> AttemptResult:
     result = AttemptResult(
         outputs=_with_ids(conn, report.outputs),
         previews=_with_ids(conn, report.previews),
-        node_results=msgspec.json.encode(report.node_results).decode() if report.node_results else None,
+        order=report.order,
+        node_results=text_of(_well_formed(report.node_results)) if report.node_results else None,
     )
     if isinstance(report, Produced):
         return result
@@ -161,19 +178,21 @@ def _result(conn: Connection, report: Produced | Ended) -> AttemptResult:
         result,
         failure=Failure(**msgspec.structs.asdict(report.failure)) if report.failure else None,
         run_time_ms=report.run_time_ms,
-        log=plain(report.log),
+        log=plain(report.log[-MAX_LOG_CHARACTERS:]),
     )
 
 
 def _with_ids(conn: Connection, reported: Sequence[OutputFile]) -> list[Output]:
-    """Outputs with ids. Raises InvalidRequest for one that was not uploaded."""
-    for file in reported:
-        if file.data is None and not files.has_blob(conn, file.digest):
-            raise InvalidRequest(f"The output '{file.name}' was reported but never uploaded.")
-    return [
-        Output(new_uuid(), each.name, each.digest, each.size, each.content_type, each.node_id, each.text, each.streamed)
-        for each in reported
-    ]
+    """Outputs with ids, and with the sizes of what is stored. Raises InvalidRequest for one that was not uploaded."""
+    outputs = []
+    for each in reported:
+        size = files.stored_size(conn, each.digest)
+        if size is None:
+            raise InvalidRequest(f"The output '{each.name}' was reported but never uploaded.")
+        outputs.append(
+            Output(new_uuid(), each.name, each.digest, size, each.content_type, each.node_id, each.text, each.streamed)
+        )
+    return outputs
 
 
 def _live(run_id: str, account_id: str, reports: Sequence[Report]) -> list[Event]:

@@ -46,7 +46,7 @@ _WEBHOOK_OF = {
 
 @dataclass(frozen=True)
 class AttemptResult:
-    """The results of an attempt, in the form of the run's row."""
+    """The results of an attempt, in the form of the run's row. `order` has names of outputs, or none."""
 
     outputs: Sequence[Output] = ()
     previews: Sequence[Output] = ()
@@ -54,6 +54,7 @@ class AttemptResult:
     failure: Failure | None = None
     run_time_ms: int | None = None
     log: str | None = None
+    order: Sequence[str] = ()
 
 
 NOTHING = AttemptResult()
@@ -96,7 +97,7 @@ def produced(
         run.lease or "",
         taken=taken,
         seq=report_seq,
-        outputs=_by_name(run.outputs, result.outputs),
+        outputs=_in_order(_by_name(run.outputs, result.outputs), result.order),
         node_results=_merged(run.node_results, result.node_results),
         previews=_by_name(run.previews, result.previews),
         events=len(result.outputs),
@@ -120,13 +121,14 @@ def ended(
     if state is State.CANCELLED:
         reason = EndReason.CANCELLED
     failure = None if state is State.SUCCEEDED else _with_hint(result.failure, reason)
+    outputs = _in_order(_by_name(run.outputs, result.outputs), result.order)
     last_seq = queue.finish(
         conn,
         run,
         state=state,
         reason=reason,
         failure=failure,
-        outputs=_by_name(run.outputs, result.outputs) if result.outputs else None,
+        outputs=outputs if result.outputs or result.order else None,
         node_results=result.node_results,
         previews=_by_name(run.previews, result.previews) if result.previews else None,
         run_time_ms=result.run_time_ms,
@@ -141,7 +143,9 @@ def ended(
     status = _status(run.id, run.account_id, last_seq, state, reason, failure=failure)
     events = _stored(conn, [*_of_outputs(run, result, last_seq - 1), status], now)
     _announce(conn, run, _WEBHOOK_OF[state], now)
-    over = _ended(run, result, now, state=state, end_reason=reason, failure=failure, event_seq=last_seq)
+    over = _ended(
+        run, result, now, outputs=outputs, state=state, end_reason=reason, failure=failure, event_seq=last_seq
+    )
     return RunEnded(over, events)
 
 
@@ -149,7 +153,6 @@ def _ended(run: Run, result: AttemptResult, now: int, **how: Any) -> Run:
     """The run after its end."""
     return dataclasses.replace(
         run,
-        outputs=_by_name(run.outputs, result.outputs),
         node_results=result.node_results or run.node_results,
         previews=_by_name(run.previews, result.previews),
         run_time_ms=result.run_time_ms,
@@ -212,6 +215,12 @@ def _by_name(known: Sequence[Output], more: Sequence[Output]) -> list[Output]:
     return list({output.name: output for output in (*known, *more)}.values())
 
 
+def _in_order(outputs: list[Output], order: Sequence[str]) -> list[Output]:
+    """Outputs in the order of their names; those without a place come last, as they were."""
+    places = {name: number for number, name in enumerate(order)}
+    return sorted(outputs, key=lambda output: places.get(output.name, len(places)))
+
+
 def _merged(known: str | None, more: str | None) -> str | None:
     """Node results, with those of further nodes."""
     if known is None or more is None:
@@ -231,7 +240,8 @@ def _register_files(conn: Connection, run: Run, result: AttemptResult, now: int)
     files.forget(conn, [output.id for output in run.outputs if output.name in written_again])
     held = {source.get("blob") for source in run.files.values()}
     held |= {each.digest for each in (*run.outputs, *run.previews)}
-    runs.add_blob_uses(conn, run.id, {each.digest for each in (*result.outputs, *result.previews)} - held)
+    fresh = {each.digest: each.size for each in (*result.outputs, *result.previews) if each.digest not in held}
+    runs.add_blob_uses(conn, run.account_id, run.id, fresh)
     files.add_outputs(
         conn,
         [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.quotas import Quotas
 from comfyward.errors import Conflict, TooLarge
 from comfyward.files.objects import Objects, upload_key
 from comfyward.ids import new_id
@@ -18,15 +19,16 @@ PIECE_BYTES = 16 << 20
 class Uploads:
     """Receives files in pieces and stores each once it is complete."""
 
-    def __init__(self, db: Database, blobs: Blobs, objects: Objects, limit_bytes: int) -> None:
-        self._db, self._blobs, self._objects, self._limit_bytes = db, blobs, objects, limit_bytes
+    def __init__(self, db: Database, blobs: Blobs, objects: Objects, quotas: Quotas, limit_bytes: int) -> None:
+        self._db, self._blobs, self._objects, self._quotas = db, blobs, objects, quotas
+        self._limit_bytes = limit_bytes
 
     async def begin(self, account_id: str, path: str, size: int) -> Upload:
-        """Starts an upload. Raises TooLarge."""
+        """Starts an upload. Raises TooLarge, or OverQuota if the account has too many or no room for it."""
         if size > self._limit_bytes:
             raise TooLarge(f"The file is larger than {self._limit_bytes} bytes.", limit=self._limit_bytes)
         upload = Upload(new_id(), account_id, path, size, now_ms())
-        await self._db.write(uploads.add, upload)
+        await self._db.write(uploads.add, upload, await self._quotas.of_id(account_id))
         return upload
 
     async def resume(self, account_id: str, upload_id: str) -> Upload:

@@ -1,53 +1,58 @@
 """Worker sessions: identity, heartbeats that renew leases, and their end.
 
-Each call of a worker may go to another server, so a server knows only the workers that call it.
+Each call of a worker may go to another server, so a server knows only the workers that call it. A worker makes a secret
+for its session, registers with it, and sends it with each call. So an id belongs to the session that registered it for
+as long as that lasts, and a lease to the session that got it, even among workers of one token.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
 
 from comfyward.dispatch import transitions
-from comfyward.dispatch.placement import Worker
+from comfyward.dispatch.placement import NOBODY, Worker
 from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.waiting import WaitingWorkers
-from comfyward.dispatch.worker_logs import WorkerLogs
+from comfyward.dispatch.worker_orders import WorkerOrders, WorkerRef
 from comfyward.dispatch.worker_signals import WorkerSignals
-from comfyward.errors import StaleLease
+from comfyward.errors import Forbidden, StaleLease, WorkerIdTaken
 from comfyward.runs.change import Change
 from comfyward.runs.run import EndReason, Run
 from comfyward.runs.waiting_run import file_names
 from comfyward.store import queue, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.store.notices import Notice, WorkerJoined
-from comfyward.worker.protocol import Heartbeat, Orders
+from comfyward.store.tokens import WorkerToken
+from comfyward.store.workers import Holder, WorkerRow
+from comfyward.worker.protocol import Heartbeat, Orders, Vitals
 
 SEEN_RESOLUTION_MS = 5_000
+IDS_PER_TOKEN = 10_000
+IDS_COUNTED_MS = 3600 * 1000
+MAX_REMEMBERED_LEASES = 10_000
+MAX_WARM = 1_000
+MAX_NAME = 1_100
+MAX_BYTES = 2**53
 REMEMBERED_FILES = 200
-
-
-@dataclass(frozen=True)
-class WorkerRef:
-    """The worker that makes a call, from its row."""
-
-    worker_id: str
-    pool: str
-    environment: str
-    device: str
 
 
 @dataclass
 class _Session:
-    """The state of a worker between its calls: its last description, and `busy` if it had runs then."""
+    """The state of a worker between its calls: its last description, and `busy` if it had runs then.
+
+    `ordered` are the environments that it was last told to build.
+    """
 
     worker: Worker
     busy: bool = False
+    ordered: Sequence[str] = ()
     seen_at: int = 0
     files: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED_FILES))  # probably in its host's cache
 
@@ -60,36 +65,63 @@ class WorkerSessions:
         db: Database,
         publisher: Publisher,
         signals: WorkerSignals,
-        logs: WorkerLogs,
+        orders: WorkerOrders,
         waiting: WaitingWorkers,
         lease_s: float,
     ) -> None:
-        self._db, self._publisher, self._signals, self._logs = db, publisher, signals, logs
+        self._db, self._publisher, self._signals, self._orders = db, publisher, signals, orders
         self._waiting = waiting
         self.lease_s = lease_s
         self._sessions: dict[str, _Session] = {}
         self._refs: dict[str, tuple[str, WorkerRef]] = {}  # (incarnation, ref) by worker
         self._refs_dropped = 0
+        self._holders: dict[str, Holder] = {}  # by lease, which never changes hands
         self._is_draining = False
         db.notices.subscribe(self._on_notice, self._drop_all_refs)
 
-    def registered(self, worker_id: str) -> None:
-        """Records that a new incarnation of a worker has registered: no server accepts an earlier one from now on."""
-        self._drop_ref(worker_id)
-        self._db.notices.send(WorkerJoined(worker_id))
+    async def join(self, worker: WorkerRow, token: WorkerToken) -> None:
+        """Registers a new incarnation of a worker: no server accepts an earlier one from now on, nor its leases.
 
-    async def identify(self, worker_id: str, incarnation: str) -> WorkerRef:
-        """The worker that makes a call. Raises StaleLease if a later incarnation of it has registered."""
+        Raises WorkerIdTaken while another session has this id, Forbidden for a token that was used for too many.
+        """
+        alive_after = now_ms() - int(self.lease_s * 1000) - SEEN_RESOLUTION_MS
+        if await self._db.write(_register, worker, token, alive_after):
+            await self.end(worker.id)
+            await self._db.write(_register, worker, token, alive_after)
+        self._drop_ref(worker.id)
+        self._db.notices.send(WorkerJoined(worker.id))
+
+    async def identify(self, token: WorkerToken, session: str, worker_id: str, incarnation: str) -> WorkerRef:
+        """The worker that makes a call; `session` is the hash of the secret that came with it, "" without one.
+
+        Raises StaleLease if a later incarnation of it has registered, Forbidden if it joined with another token or
+        secret.
+        """
         known_incarnation, ref = self._refs.get(worker_id, (None, None))
         if ref is None or known_incarnation != incarnation:
             dropped = self._refs_dropped
             row = await self._db.lookup(workers.get, worker_id)
             if row is None or row.incarnation != incarnation:
                 raise StaleLease("Unknown worker: it must register first.")
-            ref = WorkerRef(row.id, row.pool, row.environment, row.device)
+            holder = Holder(await self._token_of(row, token), row.session)
+            ref = WorkerRef(row.id, row.pool, row.environment, row.device, holder, row.target)
             if dropped == self._refs_dropped:  # else the row may be older than a notice that arrived meanwhile
                 self._refs[worker_id] = incarnation, ref
+        if ref.holder.token != token.hash:
+            raise Forbidden(f"Worker '{worker_id}' joined with another token than '{token.name}'.")
+        if not ref.holder.is_of(token.hash, session):
+            raise Forbidden(f"The call does not carry the secret of the session of worker '{worker_id}'.")
         return ref
+
+    async def check_lease(self, token: WorkerToken, session: str, lease: str) -> None:
+        """Raises StaleLease unless the session of a worker that joined with this token holds the lease."""
+        holder = self._holders.get(lease)
+        if holder is None:
+            holder = await self._db.lookup(workers.holder_of, lease)
+            if holder is not None and holder.token:  # else until the worker's next heartbeat, after an upgrade
+                self._remember(lease, holder)
+        if holder is None or not holder.is_of(token.hash, session):
+            raise StaleLease("The lease is over or was given to another worker.")
 
     async def heartbeat(self, ref: WorkerRef, heartbeat: Heartbeat) -> Orders:
         """Renews leases, then waits for an order for up to `wait_s` seconds."""
@@ -98,15 +130,20 @@ class WorkerSessions:
         session.busy = bool(heartbeat.leases)
         lost = await self._renew(heartbeat)
         await self._update_seen(session, heartbeat)
-        orders = await self._orders(ref.worker_id, lost)
+        orders, ordered = await self._orders.of(ref, lost), session.ordered
+        session.ordered = orders.environments
         if self._is_draining or orders.lost or orders.cancel or orders.drain or orders.log:
+            return orders
+        if set(orders.environments) - set(ordered):
             return orders
         try:
             async with asyncio.timeout(heartbeat.wait_s):
                 await signal.wait()
         except TimeoutError:
-            return Orders()
-        return await self._orders(ref.worker_id, [])
+            return Orders(environments=orders.environments)
+        orders = await self._orders.of(ref, [])
+        session.ordered = orders.environments
+        return orders
 
     async def drain(self, worker_id: str) -> None:
         """Orders a worker to finish its runs and leave."""
@@ -120,7 +157,7 @@ class WorkerSessions:
         """
         self._sessions.pop(worker_id, None)
         self._signals.discard(worker_id)
-        self._logs.discard(worker_id)
+        self._orders.discard(worker_id)
         self._drop_ref(worker_id)
         self._publisher.publish(*await self._db.write(_end, worker_id, said_goodbye, now_ms()))
         self._waiting.hint.set()  # no run waits for this worker any more
@@ -130,11 +167,24 @@ class WorkerSessions:
         session = self._session(worker)
         session.worker, session.busy = worker, busy
 
-    def handed(self, run: Run) -> None:
-        """Marks the run's worker as busy, and remembers the run's files."""
+    def handed(self, run: Run, *, isolated: bool) -> None:
+        """Marks the run's worker as busy, and its ComfyUI as the run's; remembers the run's files."""
         if run.worker_id is not None and (session := self._sessions.get(run.worker_id)):
             session.busy = True
+            account, worker = (run.account_id if isolated else session.worker.account), session.worker
+            if (worker.account, worker.environment) != (account, run.environment):
+                session.worker = replace(worker, account=account, environment=run.environment, warm=frozenset())
             session.files.extend(name for name in file_names(run.files) if name not in session.files)
+
+    def account_of(self, worker_id: str) -> str:
+        """The account whose ComfyUI a worker has, or will have for the last run that it got; NOBODY if unknown."""
+        session = self._sessions.get(worker_id)
+        return NOBODY if session is None else session.worker.account
+
+    def environment_of(self, worker_id: str) -> str:
+        """The environment whose ComfyUI a worker has, or will have for the last run that it got; "" if unknown."""
+        session = self._sessions.get(worker_id)
+        return "" if session is None else session.worker.environment
 
     def files_of(self, worker_id: str) -> frozenset[str]:
         """The files of runs that a worker got recently. Similar runs are best placed there."""
@@ -161,22 +211,30 @@ class WorkerSessions:
         if not heartbeat.leases:
             return []
         expires_at = now_ms() + int(self.lease_s * 1000)
-        kept = await self._db.write(queue.renew, heartbeat.leases, expires_at=expires_at)
+        kept = await self._db.write(queue.renew, heartbeat.worker_id, heartbeat.leases, expires_at=expires_at)
         return [lease for lease in heartbeat.leases if lease not in kept]
 
     async def _update_seen(self, session: _Session, heartbeat: Heartbeat) -> None:
         now = now_ms()
         if heartbeat.vitals is not None or now - session.seen_at > SEEN_RESOLUTION_MS:
             session.seen_at = now
-            vitals = None if heartbeat.vitals is None else msgspec.to_builtins(heartbeat.vitals)
+            vitals = None if heartbeat.vitals is None else _bounded(heartbeat.vitals)
             await self._db.write(workers.touch, heartbeat.worker_id, now, vitals)
-
-    async def _orders(self, worker_id: str, lost: list[str]) -> Orders:
-        cancelled, drain = await self._db.lookup(workers.orders_for, worker_id)
-        return Orders(lost, cancelled, drain, log=self._logs.is_wanted(worker_id))
 
     def _session(self, worker: Worker) -> _Session:
         return self._sessions.setdefault(worker.id, _Session(worker))
+
+    async def _token_of(self, worker: WorkerRow, token: WorkerToken) -> str:
+        """The hash of the token to which a worker belongs. One of before an upgrade belongs to the first that calls."""
+        if worker.token or not token.serves(worker.pool):
+            return worker.token
+        await self._db.write(workers.adopt, worker.id, token.hash)
+        return token.hash
+
+    def _remember(self, lease: str, holder: Holder) -> None:
+        if len(self._holders) >= MAX_REMEMBERED_LEASES:
+            self._holders.clear()
+        self._holders[lease] = holder
 
     def _drop_ref(self, worker_id: str) -> None:
         self._refs_dropped += 1
@@ -190,6 +248,38 @@ class WorkerSessions:
         match notice:
             case WorkerJoined(worker_id):
                 self._drop_ref(worker_id)
+
+
+def _bounded(vitals: Vitals) -> dict[str, Any]:
+    """Vitals as they are stored: what is out of bounds is left out, since a heartbeat is not refused for it."""
+    warm = [name[:MAX_NAME] for name in vitals.warm[:MAX_WARM]]
+    memory = None if vitals.memory is None else _within(msgspec.to_builtins(vitals.memory))
+    return {**_within(msgspec.to_builtins(vitals)), "warm": warm, "memory": memory}
+
+
+def _within(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: max(0, min(value, MAX_BYTES)) if isinstance(value, int) else str(value)[:MAX_NAME]
+        for name, value in values.items()
+    }
+
+
+def _register(conn: Connection, worker: WorkerRow, token: WorkerToken, alive_after: int) -> bool:
+    """Registers a worker. Returns True if it takes the place of another life of its id."""
+    # A server's own workers have the ids that it gives them, whoever took one of them meanwhile.
+    holder = None if token.is_servers_own else workers.present_holder(conn, worker.id, alive_after)
+    if holder is not None and not holder.is_of(worker.token, worker.session):
+        by = "another process with this token" if holder.token == worker.token else "a worker with another token"
+        raise WorkerIdTaken(f"The worker id '{worker.id}' is in use by {by}.")
+    known = workers.get(conn, worker.id)
+    if (known is None or known.token != token.hash) and (
+        workers.count_of(conn, token.hash, now_ms() - IDS_COUNTED_MS) >= IDS_PER_TOKEN
+    ):
+        raise Forbidden(
+            f"The token '{token.name}' was used for {IDS_PER_TOKEN} workers within an hour.",
+            hint="Create further tokens, or start workers again under the ids that they had.",
+        )
+    return workers.register(conn, worker)
 
 
 def _end(conn: Connection, worker_id: str, said_goodbye: bool, now: int) -> list[Change | None]:

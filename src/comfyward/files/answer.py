@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import http.client
 import re
-import socket
 import time
 from collections.abc import Callable
 
+from comfyward.errors import FetchFailed
 from comfyward.files import refusal
 from comfyward.files.encoding import EncodingError, codings_of, decoded
 from comfyward.files.part import Validators
+from comfyward.files.wire import Wire
 from comfyward.runs.address import Address
 
 REFUSAL_TIMEOUT_S = 5.0
@@ -30,14 +31,15 @@ class Answer:
         connection: http.client.HTTPConnection,
         response: http.client.HTTPResponse,
         address: Address,
-        opened: socket.socket,
+        wire: Wire,
         check: Callable[[], None],
     ) -> None:
         """`check` is called while the body is decoded; an exception that it raises ends the reading.
 
         Raises EncodingError for an unknown Content-Encoding.
         """
-        self._connection, self._response, self.address, self.socket = connection, response, address, opened
+        self._connection, self._response, self.address, self._wire = connection, response, address, wire
+        self.socket = wire.socket
         self.status = response.status
         self.validators = Validators(response.getheader("ETag"), response.getheader("Last-Modified"))
         self._codings = codings_of(response.getheader("Content-Encoding"))
@@ -62,18 +64,25 @@ class Answer:
 
     def read_refusal(self) -> bytes:
         """The start of the body of an answer without a file, as far as it arrives within REFUSAL_TIMEOUT_S."""
-        self.socket.settimeout(REFUSAL_TIMEOUT_S)
-        body, ends_at = b"", time.monotonic() + REFUSAL_TIMEOUT_S
-        with contextlib.suppress(OSError, EOFError, ValueError, EncodingError, http.client.HTTPException):
-            while (
-                time.monotonic() < ends_at
-                and len(body) < refusal.READ_BYTES
-                and (chunk := self._decoded(refusal.READ_BYTES - len(body)))
-            ):
+        self._wire.end_by(time.monotonic() + REFUSAL_TIMEOUT_S)
+        body = b""
+        with contextlib.suppress(OSError, EOFError, ValueError, EncodingError, FetchFailed, http.client.HTTPException):
+            while len(body) < refusal.READ_BYTES and (chunk := self._decoded(refusal.READ_BYTES - len(body))):
                 body += chunk
         return body
 
+    def read_within(self, most: int, by: float) -> bytes:
+        """The whole body. Raises ValueError if it is longer than `most` bytes, TimeoutError if it comes too late."""
+        self._wire.end_by(by)
+        body = b""
+        while chunk := self._decoded(most + 1 - len(body)):
+            body += chunk
+            if len(body) > most:
+                raise ValueError("the answer is too long")
+        return body
+
     def close(self) -> None:
+        self._response.close()
         self._connection.close()
 
     def __enter__(self) -> Answer:

@@ -2,9 +2,12 @@
 
     blobs/ab/<digest>      the bytes, read-only, named by their blake3
     index/<key>.json       the last answer of a URL: digest, validators, time
-    parts/<key>            a download in progress, and its journal
+    parts/<key>            a download in progress or broken off, and its journal
     pins/<worker>/<lease>/ hard links to the blobs that a run needs: a linked blob is never evicted
     locks/<key>            one download of a URL at a time, across all processes of the host
+
+Blobs and parts together stay within the limit, by the bytes that they have and not by those that were announced. Only
+with pinned blobs may they be more: up to twice the limit, so that the files of one run can come while another executes.
 
 A URL below /models is treated as immutable. One below /input is revalidated every time (an unchanged file costs one
 round trip), so a changed picture is never served stale. The key covers the request headers: a file that one caller may
@@ -20,19 +23,25 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from comfyward.errors import FetchFailed, StorageFull
-from comfyward.files.fetch import Fetch, Limits
+from comfyward.files.fetch import Fetch, Limits, Room
 from comfyward.files.guard import Guard
+from comfyward.files.pace import ANY_SPEED
 from comfyward.files.part import Fetched, Progress, Validators
 from comfyward.files.remote_file import RemoteFile
 from comfyward.files.stop import Stop, Stopped
 from comfyward.runs.files import Url, key_of
+from comfyward.sandbox import removal
 
 LOCK_POLL_S = 0.02
+PART_LIFETIME_S = 24 * 3600.0  # in which a broken download may be continued
+INDEX_LIFETIME_S = 90 * 24 * 3600.0
+PINS_LIFETIME_S = 7 * 24 * 3600.0  # of a worker that has not started again
 SNIFF_BYTES = 1024
 MARKUP_SUFFIXES = (".html", ".htm", ".xml", ".svg", ".txt", ".md")
 
@@ -54,6 +63,20 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class _Kept:
+    """A blob or a download on the disk. `size` is what it takes there; `used_at` is in seconds since the epoch."""
+
+    path: Path
+    size: int
+    used_at: float
+    is_pinned: bool
+
+    @property
+    def is_old(self) -> bool:
+        return time.time() - self.used_at > PART_LIFETIME_S
+
+
+@dataclass(frozen=True)
 class Wanted:
     """One file of a run. An immutable one that is cached is used without asking its host again."""
 
@@ -61,6 +84,7 @@ class Wanted:
     source: Url
     immutable: bool
     key: str | None = None  # a name for the content that is stable when its URL and headers change
+    is_our_own: bool = False  # from our server or object store, however slow they are
 
 
 class HostCache:
@@ -72,6 +96,7 @@ class HostCache:
         self._counting = threading.Lock()
         for folder in ("blobs", "index", "parts", "pins", "locks"):
             (root / folder).mkdir(parents=True, exist_ok=True)
+        self._forget_old()
 
     def obtain(self, wanted: Wanted, pin: Path, progress: Progress, stop: Stop, guard: Guard | None = None) -> Entry:
         """Fetches a file into the cache unless it is there and fresh, and links it to `pin`.
@@ -94,6 +119,8 @@ class HostCache:
                 self._verify(key, entry, wanted)
                 if not self._link(entry.digest, pin):
                     raise StorageFull("The cache is too small for the files of one run.")
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(self._root / "index" / f"{key}.json")
             return entry
 
     def pin_folder(self, worker_id: str, lease: str) -> Path:
@@ -109,6 +136,18 @@ class HostCache:
         """Removes the links that an earlier process of this worker left behind."""
         shutil.rmtree(self._root / "pins" / worker_id, ignore_errors=True)
 
+    def _forget_old(self) -> None:
+        """Removes what nobody will come back for: broken downloads, answers of URLs, links of workers that are gone."""
+        now = time.time()
+        for folder, lifetime_s in (("index", INDEX_LIFETIME_S), ("locks", INDEX_LIFETIME_S), ("pins", PINS_LIFETIME_S)):
+            for path in (self._root / folder).iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    if now - path.stat().st_mtime > lifetime_s:
+                        removal.remove_tree(path)
+        for part in self._parts():
+            if part.is_old:
+                self._drop(part)
+
     def _count(self, is_hit: bool) -> None:
         with self._counting:
             self.hits += is_hit
@@ -119,9 +158,8 @@ class HostCache:
         return self._limit_bytes
 
     def size_bytes(self) -> int:
-        """The total size of the blobs."""
-        sizes = (blob.stat().st_size for blob in self._root.glob("blobs/*/*") if blob.exists())
-        return sum(sizes)
+        """The total size of the blobs and of downloads, finished or not."""
+        return sum(kept.size for kept in (*self._blobs(), *self._parts()))
 
     def digests(self) -> set[str]:
         """The digests of all blobs."""
@@ -144,8 +182,10 @@ class HostCache:
         known = before.validators if before and self._blob(before.digest).exists() else Validators()
         part = self._root / "parts" / key
         checked_at = time.time()
-        remote = RemoteFile(wanted.source, guard, self._limits.seconds, stop)
-        fetched = Fetch(remote, part, self._limits, progress=progress, make_room=self._make_room).run(known)
+        least_speed = ANY_SPEED if wanted.is_our_own else self._limits.least_speed
+        remote = RemoteFile(wanted.source, guard, self._limits.seconds, stop, least_speed)
+        room = Room(self._make_room, self._limit_bytes)
+        fetched = Fetch(remote, part, self._limits, progress=progress, room=room).run(known)
         if fetched is None:
             assert before is not None, "a server may answer 304 only to a conditional request"
             entry = Entry(**{**asdict(before), "checked_at": checked_at})
@@ -192,30 +232,57 @@ class HostCache:
         return True
 
     def _make_room(self, size: int) -> None:
-        """Evicts the least recently used unpinned blobs until `size` more bytes fit into the limit."""
+        """Makes `size` more bytes fit into the limit: evicts broken downloads and the least recently used unpinned
+        blobs. Raises StorageFull."""
         with self._locked("eviction", Stop()):
-            blobs = [(path, path.stat()) for path in self._root.glob("blobs/*/*")]
-            used = sum(stat.st_size for _, stat in blobs)
-            if size > self._limit_bytes:
-                raise StorageFull(f"A file of {size} bytes does not fit into a cache of {self._limit_bytes} bytes.")
-            for path, stat in sorted(blobs, key=lambda blob: blob[1].st_atime_ns):
-                if used + size <= self._limit_bytes:
-                    return
-                if stat.st_nlink == 1:
-                    path.unlink(missing_ok=True)
-                    used -= stat.st_size
+            blobs, parts = self._blobs(), self._parts()
+            used, loading = sum(kept.size for kept in (*blobs, *parts)), sum(part.size for part in parts)
+            for part in sorted(parts, key=lambda part: part.used_at):
+                if (used + size > self._limit_bytes or part.is_old) and self._drop(part):
+                    used, loading = used - part.size, loading - part.size
+            for blob in sorted(blobs, key=lambda blob: blob.used_at):
+                if used + size > self._limit_bytes and not blob.is_pinned:
+                    blob.path.unlink(missing_ok=True)
+                    used -= blob.size
+            if loading + size > self._limit_bytes or used + size > 2 * self._limit_bytes:
+                raise StorageFull(f"The cache of {self._limit_bytes} bytes has no room for {size} more.")
+
+    def _blobs(self) -> list[_Kept]:
+        return _kept_in(self._root.glob("blobs/*/*"))
+
+    def _parts(self) -> list[_Kept]:
+        return _kept_in(path for path in self._root.glob("parts/*") if "." not in path.name)
+
+    def _drop(self, part: _Kept) -> bool:
+        """Removes a broken download. False for one that goes on: it holds its lock."""
+        lock = self._try_lock(part.path.name)
+        if lock is None:
+            return False
+        with lock:
+            for path in self._root.glob(f"parts/{part.path.name}*"):
+                path.unlink(missing_ok=True)
+        return True
 
     @contextlib.contextmanager
     def _locked(self, key: str, stop: Stop) -> Iterator[None]:
-        with (self._root / "locks" / key).open("w") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if stop.wait(LOCK_POLL_S):
-                        raise Stopped from None
+        while not (lock := self._try_lock(key)):
+            if stop.wait(LOCK_POLL_S):
+                raise Stopped from None
+        with lock:
             yield
+
+    def _try_lock(self, key: str) -> IO[str] | None:
+        """The open lock file if nobody else has it locked. (An old one may have been removed in this moment.)"""
+        path = self._root / "locks" / key
+        lock = path.open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock.fileno()).st_ino == path.stat().st_ino:
+                return lock
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        lock.close()
+        return None
 
     def _entry(self, key: str) -> Entry | None:
         try:
@@ -231,6 +298,17 @@ class HostCache:
 
     def _blob(self, digest: str) -> Path:
         return self._root / "blobs" / digest[:2] / digest
+
+
+def _kept_in(paths: Iterable[Path]) -> list[_Kept]:
+    found = []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            # A part has gaps where nothing was received yet, a blob has none; small ones take no whole block.
+            size = min(status.st_size, status.st_blocks * 512) if status.st_blocks else status.st_size
+            found.append(_Kept(path, size, max(status.st_atime, status.st_mtime), status.st_nlink > 1))
+    return found
 
 
 def _refuse_page(part: Path, wanted: Wanted, host: str) -> None:

@@ -15,21 +15,59 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfyward.errors import FetchFailed, TooLarge
+from comfyward.errors import FetchFailed, StorageFull, TooLarge
 from comfyward.files.answer import Answer
 from comfyward.files.digest import CHUNK_BYTES
 from comfyward.files.encoding import EncodingError
-from comfyward.files.part import PART_BYTES, Fetched, Journal, PartFile, Progress, Validators, disk_error
+from comfyward.files.pace import ANY_SPEED, LeastSpeed
+from comfyward.files.part import (
+    PART_BYTES,
+    Fetched,
+    Journal,
+    PartFile,
+    Progress,
+    Validators,
+    discard_unfinished,
+    disk_error,
+)
 from comfyward.files.remote_file import RemoteFile, Retry
+
+STEP_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest file, the longest download, and the number of parallel connections."""
+    """The largest file, the longest download, the number of parallel connections, and the least speed of all."""
 
     bytes: int
     seconds: float
     connections: int = 8
+    least_speed: LeastSpeed = ANY_SPEED
+
+
+class Room:
+    """Room for a download, made in steps as its bytes arrive: what a server announces takes none."""
+
+    def __init__(self, make: Callable[[int], None], limit_bytes: int) -> None:
+        """`make(size)` makes room for more bytes; `limit_bytes` is the size of the place."""
+        self._make, self._limit_bytes = make, limit_bytes
+        self._step = max(1, min(STEP_BYTES, limit_bytes // 64))
+        self._made = self._used = 0
+        self._counting = threading.Lock()
+
+    def check(self, total: int) -> None:
+        """Raises StorageFull for a file that can never fit."""
+        if total > self._limit_bytes:
+            raise StorageFull(f"A file of {total} bytes does not fit into a cache of {self._limit_bytes} bytes.")
+
+    def use(self, size: int) -> None:
+        """Counts bytes that are about to be written. Raises StorageFull."""
+        with self._counting:
+            self._used += size
+            if self._used > self._made:
+                step = max(self._step, self._used - self._made)
+                self._make(step)
+                self._made += step
 
 
 class Fetch:
@@ -42,23 +80,24 @@ class Fetch:
         limits: Limits,
         *,
         progress: Progress = lambda done, total: None,
-        make_room: Callable[[int], None] = lambda size: None,
+        room: Room | None = None,
     ) -> None:
-        """`progress(done, total)` is called from the download's threads, `make_room(size)` before bytes are written."""
+        """`progress(done, total)` is called from the download's threads."""
         self._remote, self._target, self._limits = remote, target, limits
-        self._progress, self._make_room = progress, make_room
+        self._progress, self._room = progress, room or Room(lambda size: None, limits.bytes)
 
     def run(self, known: Validators | None = None) -> Fetched | None:
         """The finished file, or None if the server says that it has not changed since `known`.
 
-        Raises FetchFailed, FetchRefused, HostBusy, TooLarge, StorageFull or Stopped; finished parts are kept.
+        Raises FetchFailed, FetchRefused, HostBusy, HostSlow, TooLarge, StorageFull or Stopped; finished parts are kept.
         """
         known = known or Validators()
         try:
-            with self._remote.until_deadline():
-                return self._remote.retrying(lambda: self._run_once(known))
+            return self._remote.retrying(lambda: self._run_once(known))
         except Retry as retry:
             raise retry.error from retry
+        finally:
+            discard_unfinished(self._target)
 
     def _run_once(self, known: Validators) -> Fetched | None:
         journal = Journal.load(self._target)
@@ -75,7 +114,7 @@ class Fetch:
             journal = Journal(total, answer.validators, set())
             self._target.unlink(missing_ok=True)
         try:
-            self._make_room(total or 0)
+            self._room.check(total or 0)
             with PartFile.opened(self._target, journal, self._progress) as file:
                 self._transfer(answer, file)
                 return file.finish()
@@ -154,6 +193,7 @@ class Fetch:
                 break
             if offset + done + count > limit_bytes:
                 raise TooLarge(f"The file at '{host}' is larger than {limit_bytes} bytes.")
+            self._room.use(count)
             file.write(buffer[:count], offset + done)
             done += count
             reached(offset + done)

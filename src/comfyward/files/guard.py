@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +17,33 @@ from urllib.parse import urlsplit
 from comfyward.errors import FetchFailed, FetchRefused, InvalidUrl
 from comfyward.runs.address import parse_address
 
+SHORTEST_WAIT_S = 0.001
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))  # RFC 6052, RFC 8215
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the one prefix in which the address stands at the end
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that IANA has given out
+
+# IANA's special-purpose registries, multicast, and addresses of clouds that answer their own machines only. Python has
+# a table too, but it allows some of these, and differs between versions.
+_SPECIAL = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+            *("192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24"),
+            *("192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
+            *("224.0.0.0/4", "240.0.0.0/4"),
+            "168.63.129.16/32",  # Azure's own services for a virtual machine
+            "2001::/23",  # of protocols: Teredo, benchmarks, AMT, AS112, ORCHID, drones
+            "2001:db8::/32",
+            "2002::/16",  # 6to4, which may lead to any IPv4 address
+            *("2620:4f:8000::/48", "3fff::/20"),
+        ),
+    )
+)
+_ISATAP = 0x5EFE  # RFC 5214: an IPv4 address in the last half of any IPv6 address
 
 
 @dataclass(frozen=True)
@@ -44,9 +68,7 @@ class Guard:
     def permits(self, address: str) -> bool:
         """True if a literal address may be connected to."""
         ip = innermost(ipaddress.ip_address(address.partition("%")[0]))
-        if any(ip in network for network in self.networks if network.version == ip.version):
-            return True
-        return ip.is_global and not ip.is_multicast and not ip.is_reserved
+        return _is_in(ip, self.networks) or _is_public(ip)
 
     def check_url(self, url: str, what: str) -> None:
         """Raises InvalidUrl for another scheme or a literal private address, naming the URL `what`.
@@ -62,15 +84,21 @@ class Guard:
             raise InvalidUrl(f"{what} points to {address}, which is private or reserved.", hint=FetchRefused.hint)
 
     def connect(self, host: str, port: int, timeout_s: float) -> socket.socket:
-        """A connected socket. Raises FetchRefused if no address of the host is permitted, else FetchFailed."""
+        """A connected socket. All addresses of the host share the time.
+
+        Raises FetchRefused if none of them is permitted, else FetchFailed.
+        """
         refused: str | None = None
         failure: OSError | None = None
-        for family, kind, protocol, _, target in self._resolve(host, port):
+        ends_at = time.monotonic() + timeout_s
+        found = self._resolve(host, port)
+        for index, (family, kind, protocol, _, target) in enumerate(found):
             if not self._allows_host(host) and not self.permits(str(target[0])):
                 refused = str(target[0])
                 continue
             try:
-                return _open(family, kind, protocol, target, timeout_s)
+                share_s = (ends_at - time.monotonic()) / (len(found) - index)
+                return _open(family, kind, protocol, target, max(SHORTEST_WAIT_S, share_s))
             except OSError as error:
                 failure = error
         if failure is None and refused is not None:
@@ -99,18 +127,29 @@ class Guard:
 
 
 def innermost(ip: Address) -> Address:
-    """The address that a packet finally reaches: IPv4 embedded in mapped, 6to4, Teredo or NAT64 IPv6 is unwrapped."""
-    if isinstance(ip, ipaddress.IPv4Address) or ip.is_loopback or ip.is_unspecified:
+    """The address that a packet finally reaches: IPv4 embedded in mapped or NAT64 IPv6 is unwrapped."""
+    if isinstance(ip, ipaddress.IPv4Address):
         return ip
     if ip.ipv4_mapped is not None:
         return ip.ipv4_mapped
-    if ip.sixtofour is not None:
-        return ip.sixtofour
-    if ip.teredo is not None:
-        return ip.teredo[1]
-    if any(ip in network for network in _NAT64) or int(ip) < 1 << 32:
+    if ip in _NAT64:
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip
+
+
+def _is_public(ip: Address) -> bool:
+    """True for an address that any host of the internet may have."""
+    if isinstance(ip, ipaddress.IPv6Address) and (ip not in _GLOBAL_UNICAST or _is_isatap(ip)):
+        return False
+    return not _is_in(ip, _SPECIAL) and ip.is_global and not ip.is_multicast and not ip.is_reserved
+
+
+def _is_isatap(ip: ipaddress.IPv6Address) -> bool:
+    return (int(ip) >> 32) & 0xFDFFFFFF == _ISATAP  # but for the bit that says whether the address is unique
+
+
+def _is_in(ip: Address, networks: Iterable[Network]) -> bool:
+    return any(ip in network for network in networks if network.version == ip.version)
 
 
 def _literal(host: str) -> str | None:

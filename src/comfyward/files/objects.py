@@ -17,7 +17,7 @@ from obstore.store import LocalStore, from_url
 
 from comfyward.errors import DigestMismatch, NotFound, SetupFailed, StorageFull, TooLarge
 from comfyward.files.digest import Hasher, digests_of
-from comfyward.ids import new_id
+from comfyward.ids import hash_secret, new_id
 from comfyward.runs.files import content_type_of, disposition_of
 
 IN_MEMORY_BYTES = 4 << 20
@@ -26,6 +26,7 @@ URL_LASTS = timedelta(hours=1)
 MAX_SINGLE_PUT_BYTES = 5 * 1000**3  # S3's limit for one PUT
 RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
 STREAM_CHUNK_BYTES = 1 << 20
+ARRIVING = "arriving"  # the prefix of what workers put into the store and nobody has checked yet
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Blob:
 
 
 class Objects:
-    """Blobs at `blobs/<digest>`, and derived data (thumbnails) beside them."""
+    """Blobs at `blobs/<digest>`; beside them what is made of them (thumbnails), and what may become one."""
 
     def __init__(self, url: str, endpoint: str | None = None, *, direct: bool = True) -> None:
         """`direct` allows signed URLs of the store, valid for an hour. Raises SetupFailed for an unsupported URL."""
@@ -130,6 +131,20 @@ class Objects:
     async def read_all(self, key: str) -> bytes:
         return b"".join([chunk async for chunk in await self.read(key)])
 
+    async def is_sent_as(self, key: str, name: str) -> bool:
+        """True if the store sends an object with the headers of a file of this name, and no others."""
+        sent = (await obstore.get_async(self._store, key, options={"head": True})).attributes
+        return {header: value for header, value in sent.items() if header != "Storage-Class"} == response_headers(name)
+
+    async def copy(self, source: str, target: str) -> None:
+        """Copies an object within the store, with its headers. Raises NotFound, StorageFull."""
+        try:
+            await obstore.copy_async(self._store, source, target)
+        except FileNotFoundError as error:
+            raise NotFound("There is no such object.") from error
+        except (OSError, obstore.exceptions.BaseError) as error:
+            raise StorageFull(f"The object store did not copy a file: {error}.") from error
+
     async def put_derived(self, key: str, data: bytes) -> None:
         await self.put(key, data)
 
@@ -145,6 +160,15 @@ class Objects:
             await obstore.delete_async(self._store, key)
         except FileNotFoundError:
             return
+
+    async def remove_older(self, prefix: str, before: int) -> int:
+        """Removes the objects below a prefix that were stored before a time. Returns how many."""
+        pages = obstore.list(self._store, prefix=prefix)
+        found = [(item["path"], item["last_modified"]) async for page in pages for item in page]
+        older = [key for key, stored_at in found if stored_at.timestamp() * 1000 < before]
+        for key in older:
+            await self.remove(key)
+        return len(older)
 
     async def put(self, key: str, data: bytes | IO[bytes], name: str = "") -> None:
         """Stores an object, to be downloaded as a file of this name. Raises StorageFull."""
@@ -186,18 +210,27 @@ def _remote(url: str, endpoint: str | None) -> Any:
 
 
 def _hint(reason: str) -> str:
+    """The advice for a reason, found by words alone: numbers in it may be a port or a duration."""
     lower = reason.lower()
-    if "nosuchbucket" in lower or "not found" in lower or "404" in lower:
+    if "nosuchbucket" in lower or "not found" in lower:
         return "Create the bucket, or check its name (COMFYWARD_OBJECTS_URL)."
-    if any(
-        word in lower for word in ("accessdenied", "forbidden", "403", "credential", "signature", "invalidaccesskey")
-    ):
+    if any(word in lower for word in ("accessdenied", "forbidden", "credential", "signature", "invalidaccesskey")):
         return "Check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for S3) and their permissions."
     return "Check that it can be reached from here (COMFYWARD_OBJECTS_URL, COMFYWARD_OBJECTS_ENDPOINT)."
 
 
 def blob_key(digest: str) -> str:
     return f"blobs/{digest[:2]}/{digest}"
+
+
+def sent_key(sender: str, digest: str) -> str:
+    """The key for bytes that a sender puts into the store itself. Nothing is ever served from it."""
+    return f"{ARRIVING}/sent/{hash_secret(f'{sender} {digest}')}"
+
+
+def held_key() -> str:
+    """A new key for a copy of what was sent, for which no URL is signed."""
+    return f"{ARRIVING}/held/{new_id()}"
 
 
 def thumbnail_key(digest: str) -> str:

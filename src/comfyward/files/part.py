@@ -6,6 +6,7 @@ A journal beside it lists the finished parts, so that a later attempt continues 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import threading
@@ -104,11 +105,10 @@ class PartFile:
     @classmethod
     @contextlib.contextmanager
     def opened(cls, path: Path, journal: Journal, progress: Progress) -> Iterator[PartFile]:
-        """The file with its space allocated and its journal written; closed after the block. Raises OSError."""
+        """The file, and its journal written; closed after the block. Raises OSError, also if the disk is too small."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if journal.total:
-                os.posix_fallocate(descriptor, 0, journal.total)
+            _check_free(descriptor, journal.total or 0)
             journal.save(path)
             file = cls(path, descriptor, journal, progress)
             try:
@@ -187,6 +187,21 @@ class PartFile:
         while part in self._journal.parts:
             part += 1
         return self.bounds(part - 1)[1] if part else 0
+
+
+def _check_free(descriptor: int, total: int) -> None:
+    """Raises OSError if a file of `total` bytes cannot fit on its disk. Takes no space: `total` was only announced."""
+    disk, has = os.fstatvfs(descriptor), os.fstat(descriptor).st_blocks * 512
+    if total - has > disk.f_bavail * disk.f_frsize:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def discard_unfinished(path: Path) -> None:
+    """Removes a file that has a journal without parts: no later attempt can continue it."""
+    journal = Journal.load(path)
+    if journal is not None and not journal.parts:
+        path.unlink(missing_ok=True)
+        Journal.path(path).unlink(missing_ok=True)
 
 
 def disk_error(error: OSError) -> Exception:

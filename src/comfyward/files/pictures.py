@@ -1,29 +1,25 @@
 """Pictures derived from files: thumbnails (of a video's first frame), other forms, masks; and graphs embedded in them.
 
-Media are hostile input: they are decoded in a process of their own, with limits on memory and time
-(`python -m comfyward.files.pictures thumbnail SOURCE TARGET`).
+Media are hostile input. Each is decoded by a process of its own (`files/decoding.py`), confined to the files that it is
+given, with an empty environment and limits on memory and time. A few are decoded at a time, and one of each account.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import resource
+import contextlib
+import os
 import sys
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
-import av
-from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
-
-WIDTH = 300  # as ComfyICU's thumbnails
-QUALITY = 85
-MAX_PIXELS = 200_000_000
-MEMORY_BYTES = 4 << 30
-CPU_S = 30
-WALL_S = 60.0
-
 PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff", "image/avif")
+MAX_SOURCE_BYTES = 1 << 30
+AT_A_TIME = 2
+LONGEST_S = 40.0
+
+_COMMAND = (sys.executable, "-I", "-m", "comfyward.files.decoding")
 
 
 def has_thumbnail(content_type: str) -> bool:
@@ -31,133 +27,71 @@ def has_thumbnail(content_type: str) -> bool:
     return content_type in PICTURES or content_type.startswith("video/")
 
 
-async def make_thumbnail(source: Path, target: Path) -> bool:
-    """Writes a WebP thumbnail of a media file; False if the file cannot be read as one."""
-    return await _in_subprocess("thumbnail", str(source), str(target))
+class Decoders:
+    """Decodes files, AT_A_TIME of them, and one of each owner at a time. `owner` is the id of an account."""
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(AT_A_TIME)
+        self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    async def thumbnail(self, owner: str, source: Path, target: Path) -> bool:
+        """Writes a WebP thumbnail of a media file; False if the file cannot be read as one."""
+        return await self._decode(owner, source, target, "thumbnail")
+
+    async def convert(self, owner: str, source: Path, target: Path, *, form: str, quality: int, channel: str) -> bool:
+        """Writes a picture as `form` ("webp", "jpeg" or "png"); False if the file is not a picture.
+
+        `channel` selects all channels ("rgba"), all but the alpha ("rgb"), or the alpha alone ("a").
+        """
+        return await self._decode(owner, source, target, "convert", form, str(quality), channel)
+
+    async def put_mask(self, owner: str, original: Path, mask: Path, target: Path) -> bool:
+        """Writes the original as PNG with the alpha of the mask; False if one of them is not a picture."""
+        with _opened(mask) as more:
+            return await self._decode(owner, original, target, "mask", str(more), also=more)
+
+    async def graphs(self, owner: str, source: Path, target: Path) -> bool:
+        """Writes the graphs that ComfyUI embedded in a picture or video as JSON; False if the file cannot be read.
+
+        The JSON is {"workflow": text, "prompt": text}, without those that are missing.
+        """
+        return await self._decode(owner, source, target, "graphs")
+
+    async def _decode(self, owner: str, source: Path, target: Path, *operation: str, also: int | None = None) -> bool:
+        if source.stat().st_size > MAX_SOURCE_BYTES:
+            return False
+        turn = self._turns.setdefault(owner, asyncio.Lock())
+        async with turn, self._places:
+            with _opened(source) as given, target.open("wb") as made:
+                return await _run(operation, given, made.fileno(), () if also is None else (also,))
 
 
-async def convert(source: Path, target: Path, *, form: str, quality: int, channel: str) -> bool:
-    """Writes a picture as `form` ("webp", "jpeg" or "png"); False if the file is not a picture.
-
-    `channel` selects all channels ("rgba"), all but the alpha ("rgb"), or the alpha alone ("a").
-    """
-    return await _in_subprocess("convert", str(source), str(target), form, str(quality), channel)
-
-
-async def put_mask(original: Path, mask: Path, target: Path) -> bool:
-    """Writes the original as PNG with the alpha of the mask; False if one of them is not a picture."""
-    return await _in_subprocess("mask", str(original), str(target), str(mask))
-
-
-async def extract_graphs(source: Path, target: Path) -> bool:
-    """Writes the graphs that ComfyUI embedded in a picture or video as JSON; False if the file cannot be read.
-
-    The JSON is {"workflow": text, "prompt": text}, without those that are missing.
-    """
-    return await _in_subprocess("graphs", str(source), str(target))
-
-
-async def _in_subprocess(*arguments: str) -> bool:
+async def _run(operation: tuple[str, ...], source: int, target: int, more: tuple[int, ...]) -> bool:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-m", "comfyward.files.pictures", *arguments, stderr=asyncio.subprocess.DEVNULL
+        *_COMMAND,
+        *operation,
+        stdin=source,
+        stdout=target,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={},
+        pass_fds=more,
+        start_new_session=True,
     )
     try:
-        async with asyncio.timeout(WALL_S):
+        async with asyncio.timeout(LONGEST_S):
             return await process.wait() == 0
+    except TimeoutError:
+        return False
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
 
 
-def _main(operation: str, source: str, target: str, *more: str) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    match operation:
-        case "thumbnail":
-            _thumbnail(source, target)
-        case "convert":
-            form, quality, channel = more
-            _convert(source, target, form, int(quality), channel)
-        case "mask":
-            _mask(source, target, *more)
-        case "graphs":
-            Path(target).write_text(json.dumps(_graphs(source)))
-
-
-def _thumbnail(source: str, target: str) -> None:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        picture: Image.Image = Image.open(source)
-    except UnidentifiedImageError:
-        picture = _first_frame(source)
-    picture = ImageOps.exif_transpose(picture)
-    picture.thumbnail((WIDTH, WIDTH * 4))
-    picture.convert("RGBA" if "A" in picture.getbands() else "RGB").save(target, "WEBP", quality=QUALITY)
-
-
-def _convert(source: str, target: str, form: str, quality: int, channel: str) -> None:
-    picture: Image.Image = Image.open(source)
-    if channel == "a":
-        alpha = picture.convert("RGBA").getchannel("A")
-        picture = Image.new("RGBA", picture.size)
-        picture.putalpha(alpha)
-    elif channel == "rgb" or form == "jpeg":
-        picture = picture.convert("RGB")
-    elif picture.mode not in ("RGB", "RGBA"):
-        picture = picture.convert("RGBA")
-    picture.save(target, form.upper(), quality=quality)
-
-
-def _mask(source: str, target: str, mask: str) -> None:
-    original: Image.Image = Image.open(source)
-    alpha = Image.open(mask).convert("RGBA").getchannel("A").resize(original.size)
-    texts = PngInfo()
-    for key, value in getattr(original, "text", {}).items():
-        texts.add_text(key, value)
-    picture = original.convert("RGBA")
-    picture.putalpha(alpha)
-    picture.save(target, "PNG", pnginfo=texts, compress_level=4)
-
-
-def _graphs(source: str) -> dict[str, str]:
-    """The graphs in the text chunks of a PNG, the EXIF texts ("workflow:{…}") of a WEBP, or the metadata of a video.
-
-    (Source: ComfyUI's SaveImage, SaveAnimatedWEBP and SaveVideo.)
-    """
-    try:
-        picture: Image.Image = Image.open(source)
-        texts = {str(key): value for key, value in picture.info.items() if isinstance(value, str)}
-        exif = [value for value in picture.getexif().values() if isinstance(value, str)]
-        texts |= {name: value for name, _, value in (text.partition(":") for text in exif)}
-    except UnidentifiedImageError:
-        with open(source, "rb") as file:
-            container_format = _container_format(file.read(16))
-            file.seek(0)
-            with av.open(file, "r", format=container_format) as container:
-                texts = dict(container.metadata)
-    return {name.lower(): value for name, value in texts.items() if name.lower() in ("workflow", "prompt")}
-
-
-def _first_frame(source: str) -> Image.Image:
-    """Opens only containers that cannot refer to other files or URLs, as the format that their first bytes show."""
-    with open(source, "rb") as file:
-        container_format = _container_format(file.read(16))
-        file.seek(0)
-        with av.open(file, "r", format=container_format) as container:
-            frame: Image.Image = next(container.decode(container.streams.video[0])).to_image()  # type: ignore[no-untyped-call]
-            return frame
-
-
-def _container_format(head: bytes) -> str:
-    if head[4:8] == b"ftyp":
-        return "mp4"
-    if head[:4] == b"\x1a\x45\xdf\xa3":
-        return "matroska"
-    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return "avi"
-    raise ValueError("not a container that is supported")
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])
+        yield opened
+    finally:
+        os.close(opened)

@@ -1,6 +1,7 @@
 """A file on another host: guarded requests that follow redirects, are retried, and end at a deadline.
 
-A host that asks for a pause (429 or 503 with Retry-After) gets it as long as the deadline allows.
+A host that asks for a pause (429 or 503 with Retry-After) gets it as long as the deadline allows. One that is slow has
+ANSWER_TIMEOUT_S until the headers of its answer are complete, redirects included, and then must keep a pace.
 """
 
 from __future__ import annotations
@@ -9,34 +10,36 @@ import contextlib
 import datetime
 import functools
 import http.client
+import io
 import random
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from comfyward.errors import FetchFailed, FetchRefused, HostBusy
+from comfyward.errors import FetchFailed, FetchRefused, HostBusy, HostSlow
 from comfyward.files import refusal
 from comfyward.files.answer import Answer
 from comfyward.files.encoding import EncodingError
 from comfyward.files.guard import Guard
+from comfyward.files.pace import ANY_SPEED, LeastSpeed, Pace
 from comfyward.files.stop import Stop, Stopped
+from comfyward.files.wire import Wire
 from comfyward.runs.address import Address, origin_of, parse_address, password_of, redirected
 from comfyward.runs.files import Url
 
 MAX_REDIRECTS = 10
 MAX_ATTEMPTS = 4
 CONNECT_TIMEOUT_S = 20.0
-READ_TIMEOUT_S = 60.0
+ANSWER_TIMEOUT_S = 60.0
 BACKOFF_S, MAX_BACKOFF_S = 0.3, 30.0
 USER_AGENT = "comfyward/0.1"
 
 _RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _BUSY_STATUS = frozenset({429, 503})
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 T = TypeVar("T")
 
@@ -52,7 +55,9 @@ class Retry(Exception):
 class RemoteFile:
     """One file on another host, requested by any number of threads."""
 
-    def __init__(self, source: Url, guard: Guard, timeout_s: float, stop: Stop) -> None:
+    def __init__(
+        self, source: Url, guard: Guard, timeout_s: float, stop: Stop, least_speed: LeastSpeed = ANY_SPEED
+    ) -> None:
         """The timeout starts now. Raises FetchFailed for a URL that cannot be fetched."""
         try:
             self._address = parse_address(source.url)
@@ -61,35 +66,48 @@ class RemoteFile:
         self._headers = dict(source.headers)
         self._guard, self._timeout_s, self._stop = guard, timeout_s, stop
         self._deadline = time.monotonic() + timeout_s
-        self._timed_out = Stop()
+        self._least_speed, self._pace = least_speed, Pace(least_speed)
+
+    @property
+    def url(self) -> str:
+        return self._address.url
 
     @property
     def host(self) -> str:
         return urlsplit(self._address.url).hostname or ""
 
     @contextlib.contextmanager
-    def until_deadline(self) -> Iterator[None]:
-        """Interrupts the reads in the block at the deadline."""
-        alarm = threading.Timer(self._deadline - time.monotonic(), self._timed_out.set)
-        alarm.daemon = True
-        alarm.start()
-        try:
-            yield
-        finally:
-            alarm.cancel()
-
-    @contextlib.contextmanager
     def interruptible(self, opened: socket.socket) -> Iterator[None]:
-        """Shuts the socket when the caller stops the download or the deadline passes."""
-        with self._stop.shutting(opened), self._timed_out.shutting(opened):
+        """Shuts the socket when the caller stops the download."""
+        with self._stop.shutting(opened):
             yield
 
     def check(self) -> None:
-        """Raises Stopped, or FetchFailed after the deadline."""
+        """Raises Stopped, FetchFailed after the deadline, or HostSlow."""
         if self._stop.is_set():
             raise Stopped
         if time.monotonic() > self._deadline:
             raise FetchFailed(f"The download from '{self.host}' took longer than {self._timeout_s:g} s.")
+        if (speed := self._pace.slow) is not None:
+            least = self._least_speed
+            raise HostSlow(
+                f"'{self.host}' sent {_per_second(speed)} in {least.window_s:g} s, which is too slow: "
+                f"a file must arrive with {_per_second(least.bytes_per_s)} at least.",
+                host=self.host,
+                bytes_per_s=round(speed, 1),
+            )
+
+    def left_s(self) -> float:
+        """The seconds to wait for bytes before the next check."""
+        return min(self._deadline - time.monotonic(), self._pace.window_left_s())
+
+    def begin_read(self) -> None:
+        """Counts the time from now on for the pace."""
+        self._pace.begin_read()
+
+    def end_read(self, received: int) -> None:
+        """Counts the bytes of a read for the pace."""
+        self._pace.end_read(received)
 
     def retrying(self, act: Callable[[], T]) -> T:
         """The result of `act`, called again after each Retry. Raises Retry after MAX_ATTEMPTS.
@@ -111,33 +129,60 @@ class RemoteFile:
 
         `address` skips redirects that are already known. Raises Retry, FetchFailed, FetchRefused.
         """
-        address = address or self._address
+        address, by = address or self._address, time.monotonic() + ANSWER_TIMEOUT_S
         for _ in range(MAX_REDIRECTS + 1):
             self.check()
-            answer = self._request(address, headers)
-            if answer.status not in _REDIRECTS:
-                return self._accepted(answer)
+            answer = self._request(address, headers, by)
+            if answer.status not in REDIRECTS:
+                return self._accepted(answer, by)
             answer.close()
-            if not (location := answer.header("Location")):
-                raise FetchFailed(f"'{self.host}' answered {answer.status} without a Location.")
-            try:
-                address = redirected(address.url, location)
-            except ValueError as error:
-                message = f"'{self.host}' redirects to a URL that is not http or https."
-                raise FetchFailed(message) from error
+            address = self._next(answer)
         raise FetchFailed(f"'{self.host}' redirects more than {MAX_REDIRECTS} times.")
 
-    def _accepted(self, answer: Answer) -> Answer:
+    def heads(self, headers: Mapping[str, str]) -> Iterator[Answer]:
+        """The answers of the file's own origin to HEADs, redirect by redirect, until it redirects to another.
+
+        Raises Retry, FetchFailed, FetchRefused.
+        """
+        address, own = self._address, origin_of(self._address.url)
+        for _ in range(MAX_REDIRECTS + 1):
+            with self._request(address, headers, self._deadline, "HEAD") as answer:
+                yield answer
+                if answer.status not in REDIRECTS:
+                    return
+                address = self._next(answer)
+            if origin_of(address.url) != own:
+                return
+
+    def beside(self, path: str, most: int) -> bytes:
+        """The answer to a GET of a path of the same origin, without redirects. Raises Retry, FetchFailed, OSError."""
+        address = redirected(self._address.url, path)
+        with self._request(address, {}, self._deadline) as answer:
+            if answer.status != 200:
+                raise FetchFailed(f"'{self.host}' answered {answer.status}.", http_status=answer.status)
+            with self.interruptible(answer.socket):
+                return answer.read_within(most, self._deadline)
+
+    def _next(self, answer: Answer) -> Address:
+        """The address to which an answer redirects. Raises FetchFailed."""
+        if not (location := answer.header("Location")):
+            raise FetchFailed(f"'{self.host}' answered {answer.status} without a Location.")
+        try:
+            return redirected(answer.address.url, location)
+        except ValueError as error:
+            raise FetchFailed(f"'{self.host}' redirects to a URL that is not http or https.") from error
+
+    def _accepted(self, answer: Answer, by: float) -> Answer:
         if answer.status in (206, 416) and not answer.is_part:
             answer.close()
-            return self._open_whole(answer.address)
+            return self._open_whole(answer.address, by)
         if answer.status not in (200, 206, 304):
             raise self._refused(answer)
         return answer
 
-    def _open_whole(self, address: Address) -> Answer:
+    def _open_whole(self, address: Address, by: float) -> Answer:
         """The file without a range: some servers refuse any range of an empty file, or count encoded bytes."""
-        answer = self._request(address, {})
+        answer = self._request(address, {}, by)
         if answer.status != 200:
             raise self._refused(answer)
         return answer
@@ -167,38 +212,61 @@ class RemoteFile:
         login = {"Authorization": address.authorization} if address.authorization else {}
         return _merged(login, self._headers) if origin_of(address.url) == origin_of(self._address.url) else login
 
-    def _request(self, address: Address, headers: Mapping[str, str]) -> Answer:
+    def _request(self, address: Address, headers: Mapping[str, str], by: float, method: str = "GET") -> Answer:
+        """The answer of one host, whose headers are complete by the given moment. Raises Retry, FetchRefused."""
         parts = urlsplit(address.url)
         host, secure = parts.hostname or "", parts.scheme == "https"
-        connection = http.client.HTTPConnection(host, parts.port or (443 if secure else 80), timeout=READ_TIMEOUT_S)
+        connection = http.client.HTTPConnection(host, parts.port or (443 if secure else 80))
         try:
-            opened = self._connect(connection, secure)
+            opened = self._connect(connection, secure, by)
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             base = {"Host": parts.netloc, "User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
-            connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
-            for name, value in _merged(base, self._caller_headers(address), headers).items():
-                connection.putheader(name, value)
-            connection.endheaders()
             with self.interruptible(opened):
-                response = connection.getresponse()
-            return Answer(connection, response, address, opened, self.check)
-        except (OSError, http.client.HTTPException, UnicodeError, ValueError) as error:
+                connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+                for name, value in _merged(base, self._caller_headers(address), headers).items():
+                    connection.putheader(name, value)
+                connection.endheaders()
+                return self._answer(connection, address, by, method)
+        except (FetchRefused, Stopped):
+            connection.close()
+            raise
+        except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()
             self.check()
             raise Retry(FetchFailed(f"Cannot fetch from '{host}': {error}.", host=host)) from error
         except EncodingError as error:
             connection.close()
             raise FetchFailed(f"'{host}' sent a body that cannot be decoded: {error}.") from error
-        except FetchRefused:
-            raise
         except FetchFailed as error:
+            connection.close()
             raise Retry(error) from error
 
-    def _connect(self, connection: http.client.HTTPConnection, secure: bool) -> socket.socket:
-        opened = self._guard.connect(connection.host, connection.port, CONNECT_TIMEOUT_S)
-        opened.settimeout(READ_TIMEOUT_S)
-        connection.sock = _tls().wrap_socket(opened, server_hostname=connection.host) if secure else opened
+    def _connect(self, connection: http.client.HTTPConnection, secure: bool, by: float) -> socket.socket:
+        opened = self._guard.connect(connection.host, connection.port, min(CONNECT_TIMEOUT_S, self._until(by)))
+        connection.sock = opened
+        opened.settimeout(self._until(by))  # of the whole handshake, and of sending
+        if secure:
+            wrapped = _tls().wrap_socket(opened, server_hostname=connection.host, do_handshake_on_connect=False)
+            connection.sock = wrapped
+            with self.interruptible(wrapped):
+                wrapped.do_handshake()
         return connection.sock
+
+    def _answer(self, connection: http.client.HTTPConnection, address: Address, by: float, method: str) -> Answer:
+        response = http.client.HTTPResponse(connection.sock, method=method)
+        wire = Wire(connection.sock, by, self)
+        response.fp = io.BufferedReader(wire)
+        response.begin()
+        wire.begin_body()
+        return Answer(connection, response, address, wire, self.check)
+
+    def _until(self, by: float) -> float:
+        """The seconds until a moment, or until the deadline if that is earlier. Raises TimeoutError after it."""
+        self.check()
+        left_s = min(by, self._deadline) - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("it did not answer in time")
+        return left_s
 
     def _pause(self, pauses: int, retry: Retry) -> None:
         """Waits before the next attempt. Raises the error itself if the host asks for more time than there is."""
@@ -221,3 +289,7 @@ def _merged(*headers: Mapping[str, str]) -> dict[str, str]:
 @functools.cache
 def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
+
+
+def _per_second(speed: float) -> str:
+    return f"{speed / 1024:.0f} KiB/s" if speed >= 1024 else f"{speed:.0f} bytes/s"

@@ -1,10 +1,12 @@
-"""Supervises one worker process: spawns it, and restarts it with growing pauses when it ends."""
+"""Supervises one worker process: spawns it, and restarts it with growing pauses when it ends.
+
+A worker whose event loop stands still (its pulse has stopped) is killed, and so replaced.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import functools
 import logging
 import os
@@ -14,18 +16,23 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
+from comfyward.ids import new_secret
+from comfyward.worker import pulse
+from comfyward.worker.link import SESSION_VARIABLE
+from comfyward.worker.pulse import VARIABLE, Listener, die_with
+
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.2
 MAX_PAUSE_S = 30.0
 HEALTHY_AFTER_S = 30.0
-PR_SET_PDEATHSIG = 1
-
-_libc = ctypes.CDLL(None)
 
 
 class WorkerHost:
-    """Keeps `command` running until it is stopped. `on_exit` is awaited each time the process ends."""
+    """Keeps `command` running until it is stopped. `on_exit` is awaited each time the process ends.
+
+    `secret` is that of the sessions of its processes, each of which so takes the place of the one before.
+    """
 
     def __init__(
         self,
@@ -44,6 +51,7 @@ class WorkerHost:
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
+        self.secret = new_secret()
         self.failures = 0
 
     @property
@@ -104,17 +112,45 @@ class WorkerHost:
 
     async def _run_once(self) -> int:
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        heard, beaten = os.pipe()
+        try:
+            process = await self._spawn(beaten)
+        finally:
+            os.close(beaten)
+        watching = asyncio.create_task(self._watch(process, Listener(heard)), name=f"watch-{self.worker_id}")
+        try:
+            return await process.wait()
+        finally:
+            watching.cancel()
+            os.close(heard)
+
+    async def _watch(self, process: asyncio.subprocess.Process, listener: Listener) -> None:
+        """Kills the worker once it is silent."""
+        while True:
+            await asyncio.sleep(pulse.SILENT_S / 4)
+            if listener.is_silent():
+                log.error("worker %s stands still; it is replaced", self.worker_id, extra={"action": "worker_silent"})
+                process.kill()
+                return
+
+    async def _spawn(self, beaten: int) -> asyncio.subprocess.Process:
         with self._log_path.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
-                env={**_inherited(self._without), **self._environment},
+                env={
+                    **_inherited(self._without),
+                    **self._environment,
+                    VARIABLE: str(beaten),
+                    SESSION_VARIABLE: self.secret,
+                },
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=functools.partial(_die_with, os.getpid()),
+                preexec_fn=functools.partial(die_with, os.getpid()),
+                pass_fds=(beaten,),
             )
-        return await self._process.wait()
+        return self._process
 
     def _signal(self, number: signal.Signals) -> None:
         if self.pid is not None and self._process is not None:
@@ -124,10 +160,3 @@ class WorkerHost:
 
 def _inherited(without: tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(without)}
-
-
-def _die_with(parent: int) -> None:
-    """Ends this process with its parent: a worker that outlived its server would share its GPU with a new worker."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # the parent died before the call
-        os._exit(1)

@@ -16,8 +16,11 @@ from comfyward.fleet.fleet import Limits, WorkerState
 from comfyward.fleet.host import WorkerHost
 
 LOG_TAIL_LINES = 20
-# Prefixes of variables with the server's credentials, which workers do not need.
-SERVER_ONLY = ("AWS_", "AZURE_", "GOOGLE_", "COMFYWARD_DATABASE", "COMFYWARD_OBJECTS", "COMFYWARD_OIDC")
+# Prefixes of variables with the server's credentials, which workers do not need, and with those of other workers.
+SERVER_ONLY = (
+    *("AWS_", "AZURE_", "GOOGLE_", "COMFYWARD_DATABASE", "COMFYWARD_OBJECTS", "COMFYWARD_OIDC"),
+    "COMFYWARD_WORKER_TOKEN",
+)
 
 
 @dataclass(frozen=True)

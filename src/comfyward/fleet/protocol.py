@@ -9,31 +9,38 @@ The fleet reports its workers, the server its queue. Either may be restarted at 
 from __future__ import annotations
 
 import hashlib
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 PREFIX = "/fleet/v1"
+MAX_POOLS = 200
+MAX_WORKERS = 10_000
+
+Name = Annotated[str, Meta(min_length=1, max_length=60)]
+Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
 class PoolReport(msgspec.Struct, frozen=True):
     """A pool of a fleet. Its workers join with the token of `token_hash`; `problem` says why they do not start."""
 
-    min: int
-    max: int
-    idle_timeout_s: float
-    prewarm: int
-    token_hash: str
-    running: int = 0
-    pending: int = 0
-    problem: str | None = None
+    min: Count
+    max: Count
+    idle_timeout_s: Annotated[float, Meta(ge=0, le=1e9)]
+    prewarm: Count
+    token_hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    running: Count = 0
+    pending: Count = 0
+    problem: Annotated[str, Meta(max_length=20_000)] | None = None
 
 
 class FleetReport(msgspec.Struct, frozen=True):
     """The state of a fleet. `workers` are all of its workers: others with its name must leave."""
 
-    name: str
-    pools: dict[str, PoolReport]
-    workers: list[str]
+    name: Name
+    pools: Annotated[dict[Name, PoolReport], Meta(max_length=MAX_POOLS)]
+    workers: Annotated[list[Name], Meta(max_length=MAX_WORKERS)]
 
 
 class FleetOrders(msgspec.Struct, frozen=True):

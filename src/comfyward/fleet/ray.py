@@ -32,11 +32,12 @@ from comfyward.fleet.host import WorkerHost
 from comfyward.fleet.pools import RAY_TYPE, FleetConfig, PoolConfig
 from comfyward.fleet.protocol import PREFIX, Gone, worker_token
 from comfyward.ids import hash_secret, new_id
+from comfyward.worker.protocol import SESSION_HEADER
 
 log = logging.getLogger(__name__)
 
-# Variables that give access to the cluster or the fleet, and that no worker may see.
-SECRET_PREFIXES = ("RAY_", "COMFYWARD_FLEET_TOKEN")
+# Variables that give access to the cluster, the fleet or other workers, and that no worker may see.
+SECRET_PREFIXES = ("RAY_", "COMFYWARD_FLEET_TOKEN", "COMFYWARD_WORKER_TOKEN")
 REPLY_TIMEOUT_S = 2.0
 PLACEMENT_TIMEOUT_S = 5.0
 ACCELERATOR_SHARE = 0.001  # of the resource that names an accelerator's type
@@ -93,7 +94,7 @@ class Supervisor:
     async def _report_exit(self, worker_id: str) -> None:
         """Tells the server, which otherwise waits for the worker's lease to expire."""
         url = f"{self._spec.server_url.rstrip('/')}{PREFIX}/gone"
-        headers = {"Authorization": f"Bearer {self._spec.token}"}
+        headers = {"Authorization": f"Bearer {self._spec.token}", SESSION_HEADER: self._host.secret}
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REPLY_TIMEOUT_S)) as session,

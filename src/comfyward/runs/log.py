@@ -15,6 +15,11 @@ def plain(text: str) -> str:
     return "\n".join(_CONTROLS.sub("", _at_last(line)) for line in lines)
 
 
+def on_one_line(text: str) -> str:
+    """The plain text with spaces in place of line breaks."""
+    return " ".join(plain(text).split())
+
+
 def _at_last(line: str) -> str:
     if "\r" in line:
         line = next((written for written in reversed(line.split("\r")) if written), "")

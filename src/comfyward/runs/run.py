@@ -99,7 +99,7 @@ ENDINGS: dict[EndReason, Ending] = {
         State.FAILED, hint="See the traceback; the node's inputs are the usual cause.", **_CALLER
     ),
     EndReason.OVER_LIMIT: Ending(
-        State.FAILED, hint="Use smaller files, or ask the operator for a larger limit.", **_CALLER
+        State.FAILED, hint="Use smaller files or less work, or ask the operator for a larger limit.", **_CALLER
     ),
     EndReason.INSUFFICIENT_CREDIT: Ending(State.FAILED, hint="Raise the account's credit limit.", **_CALLER),
     EndReason.OOM: Ending(State.FAILED, hint="Use a larger accelerator or a smaller image or batch.", **_OURS),
@@ -181,9 +181,10 @@ class Api(StrEnum):
 class Run:
     """A run, as its row. Times are milliseconds since the epoch (UTC); JSON strings are stored as they were sent.
 
-    `prompt_id` is its id in Comfy API v2 and in ComfyUI's API, unique in the account. `turn` is its place in the fair
-    order of the queue. `node_results` are the results of nodes in ComfyUI's history; `previews` are the temporary files
-    among them, which are stored for a short time and are no outputs.
+    `prompt_id` is its id in Comfy API v2 and in ComfyUI's API, unique in the account. `environment` is the key of its
+    environment: `default`, or the digest of a lock. `turn` is its place in the fair order of the queue. `node_results`
+    are the results of nodes in ComfyUI's history; `previews` are the temporary files among them, which are stored for a
+    short time and are no outputs.
     """
 
     id: str
@@ -233,6 +234,8 @@ class Run:
     staged_at: int | None = None  # its files are at the worker, where another run has the GPU
     start_by: int | None = None  # it is not worth anything when it starts later
     credits_per_s: float = 0.0  # the price of its GPU time, fixed when its worker got it
+    environment_name: str = ""  # under which its environment was asked for; "" is the default one
+    environment_revision: int = 0
 
     @property
     def status(self) -> PublicStatus:

@@ -5,38 +5,57 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from comfyward.accounts.storage import Quota
 from comfyward.api.auth import Auth
 from comfyward.api.contents import Contents
+from comfyward.api.editor_address import EditorAddress
 from comfyward.api.public_url import PublicUrl
 from comfyward.api.readiness import Readiness
+from comfyward.api.tickets import Tickets
 from comfyward.api.v1.shapes import Shapes
+from comfyward.delivery.followers import Followers
 from comfyward.delivery.hub import Hub, ReadMissed
 from comfyward.delivery.relay import Relay
 from comfyward.delivery.telemetry import Telemetry
 from comfyward.delivery.traces import tracer_to
 from comfyward.delivery.webhooks import Webhooks, WebhooksDue
+from comfyward.dispatch.arrivals import Arrivals
 from comfyward.dispatch.assigner import Assigner
+from comfyward.dispatch.bindings import Bindings
 from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.catalogs import Catalogs
 from comfyward.dispatch.forecast import QueueForecasts
 from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.intake import Intake, RunRules
 from comfyward.dispatch.inventory import Inventory
 from comfyward.dispatch.maintenance import Deadlines, Rescue, Retention
 from comfyward.dispatch.mirrors import Mirrors
+from comfyward.dispatch.origins import Origins
 from comfyward.dispatch.placement import Rules
 from comfyward.dispatch.publisher import Publisher
+from comfyward.dispatch.quotas import Quotas
+from comfyward.dispatch.rechecks import Rechecks
 from comfyward.dispatch.recorder import Recorder
+from comfyward.dispatch.revisions import Revisions
 from comfyward.dispatch.secrets import Secrets
+from comfyward.dispatch.trials import Trials
 from comfyward.dispatch.uploads import Uploads
 from comfyward.dispatch.waiting import WaitingWorkers
 from comfyward.dispatch.worker_logs import WorkerLogs
+from comfyward.dispatch.worker_orders import WorkerOrders
 from comfyward.dispatch.worker_sessions import WorkerSessions
 from comfyward.dispatch.worker_signals import WorkerSignals
+from comfyward.environments.finding.finder import Finder
+from comfyward.environments.finding.map_files import MapFiles
+from comfyward.environments.finding.own_table import own_table
+from comfyward.environments.finding.registry_answers import RegistryAnswers
 from comfyward.errors import SetupFailed
 from comfyward.files.cache import HostCache
 from comfyward.files.fetch import Limits as FetchLimits
 from comfyward.files.guard import Guard
 from comfyward.files.objects import Objects
+from comfyward.files.pace import LeastSpeed
+from comfyward.files.pictures import Decoders
 from comfyward.fleet.devices import Device, find_devices
 from comfyward.fleet.fleet import Limits, NoFleet, OwnFleet, Reconcile
 from comfyward.fleet.local import LocalFleet, LocalWorkers
@@ -46,19 +65,22 @@ from comfyward.server.identity import Identity
 from comfyward.settings import Settings
 from comfyward.store import events, workers
 from comfyward.store.db import Database
+from comfyward.workflows.graph_limit import GraphLimit
 
 
 class Changes:
     """The publisher of what happens to runs, after its subscribers."""
 
     def __init__(self, settings: Settings, db: Database) -> None:
-        self.hub = Hub(db.notices, _missed_events(db) if db.is_shared else None)
+        followers = Followers(settings.streams_per_account)
+        self.hub = Hub(db.notices, _missed_events(db) if db.is_shared else None, followers)
         self.relay = Relay(db, self.hub)
         self.secrets = Secrets(db.notices)
         self.signals = WorkerSignals(db.notices)
         self.fleet_hint = asyncio.Event()
         self.waiting = WaitingWorkers(db.notices, self.fleet_hint)
         self.webhooks_due = WebhooksDue(db.notices)
+        self.quotas = Quotas(db, Quota(**settings.quota()))
         telemetry = Telemetry(tracer_to(settings.otel_endpoint) if settings.otel_endpoint else None)
         self.publisher = Publisher(
             self.relay.on_changes,
@@ -66,6 +88,7 @@ class Changes:
             self.signals.on_changes,
             self.waiting.on_changes,
             self.webhooks_due.on_changes,
+            self.quotas.on_changes,
             telemetry.on_changes,
         )
 
@@ -73,13 +96,15 @@ class Changes:
 class Storage:
     """Bytes: how they come in, and where they are kept."""
 
-    def __init__(self, settings: Settings, db: Database) -> None:
+    def __init__(self, settings: Settings, db: Database, quotas: Quotas) -> None:
         self.guard = Guard.allowing(settings.fetch_allow)
         direct = settings.objects_direct != "none"
         self.objects = Objects(settings.derived_objects_url(), settings.objects_endpoint, direct=direct)
-        self.blobs = Blobs(db, self.objects)
-        self.uploads = Uploads(db, self.blobs, self.objects, settings.upload_limit_bytes)
-        self.mirrors = Mirrors(db, self.blobs, settings.mirrors_models)
+        self.quotas = quotas
+        self.blobs = Blobs(db, self.objects, quotas)
+        self.arrivals = Arrivals(self.objects, self.blobs)
+        self.uploads = Uploads(db, self.blobs, self.objects, quotas, settings.upload_limit_bytes)
+        self.mirrors = Mirrors(db, Origins(self.guard), settings.mirrors_models)
         self.imports = Imports(db, self.blobs, self.guard, _host_cache(settings, self.guard))
 
 
@@ -91,7 +116,10 @@ class Workforce:
     ) -> None:
         publisher = changes.publisher
         self.logs = WorkerLogs(db.notices, changes.signals)
-        self.sessions = WorkerSessions(db, publisher, changes.signals, self.logs, changes.waiting, settings.lease_s)
+        self.revisions = Revisions(db, changes.signals)
+        orders = WorkerOrders(db, self.logs, self.revisions)
+        self.sessions = WorkerSessions(db, publisher, changes.signals, orders, changes.waiting, settings.lease_s)
+        self.trials = Trials(db, self.revisions)
         self.rules = _placement_rules(settings)
         self.assigner = Assigner(db, publisher, changes.waiting, self.sessions, self.rules, settings.prices)
         self.recorder = Recorder(db, storage.blobs, publisher)
@@ -116,20 +144,26 @@ class Core:
         self.auth = Auth(db, identity.link_secret)
         self.shapes = Shapes(self.auth, (settings.public_url or url).rstrip("/"))
         self.changes = changes = Changes(settings, db)
-        self.storage = storage = Storage(settings, db)
+        self.storage = storage = Storage(settings, db, changes.quotas)
         self.workforce = workforce = Workforce(settings, db, changes, storage, identity, url)
-        self.public_url = PublicUrl(settings.public_url)
-        self.contents = Contents(db, storage.objects, direct=settings.objects_direct == "all")
-        self.inventory = _inventory(settings, db, workforce.local_pools)
-        rules = _run_rules(settings, storage.guard)
-        self.intake = Intake(db, self.inventory, storage.blobs, changes.secrets, changes.publisher, rules)
+        self.public_url, self.editor_address = PublicUrl(settings.public_url), EditorAddress(settings.editor_url)
+        self.tickets = Tickets(identity.link_secret)
+        self.decoders = Decoders()
+        self.contents = Contents(db, storage.objects, self.decoders, direct=settings.objects_direct == "all")
+        self.finder = _finder(settings, storage.guard)
+        self.catalogs = Catalogs(db, self.finder)
+        self.inventory = _inventory(settings, db, self.catalogs, workforce.local_pools)
+        rules = _run_rules(settings, storage)
+        self.bindings = Bindings(self.inventory, workforce.revisions)
+        self.intake = Intake(db, self.bindings, storage.blobs, changes.secrets, changes.publisher, rules)
         render, retry_s = self.shapes.run_json, settings.webhook_retry_s
         self.webhooks = Webhooks(db, changes.webhooks_due, storage.guard, render, retry_s)
         self.loops: list[Loop] = [
             workforce.assigner,
             Rescue(db, changes.publisher),
             Deadlines(db, changes.publisher, settings.fallback_after_s),
-            Retention(db, storage.blobs, storage.uploads, settings.retention_days),
+            Rechecks(db, workforce.revisions, self.bindings, changes.publisher),
+            Retention(db, storage.blobs, storage.arrivals, storage.uploads, settings.retention_days),
             storage.imports,
             self.webhooks,
             *([changes.relay] if db.is_shared else []),
@@ -161,9 +195,10 @@ def _missed_events(db: Database) -> ReadMissed:
     return read
 
 
-def _inventory(settings: Settings, db: Database, local_pools: Sequence[str]) -> Inventory:
+def _inventory(settings: Settings, db: Database, catalogs: Catalogs, local_pools: Sequence[str]) -> Inventory:
     return Inventory(
         db,
+        catalogs,
         sorted({*settings.accelerators, *local_pools}),
         settings.accelerator_aliases,
         settings.default_accelerator,
@@ -171,8 +206,15 @@ def _inventory(settings: Settings, db: Database, local_pools: Sequence[str]) -> 
     )
 
 
+def _finder(settings: Settings, guard: Guard) -> Finder:
+    registry = RegistryAnswers(settings.node_registry_url, guard)
+    map_files = MapFiles(settings.derived_environments_dir(), settings.node_map_dir)
+    return Finder(own_table(settings.node_table), registry, map_files)
+
+
 def _host_cache(settings: Settings, guard: Guard) -> HostCache:
-    limits = FetchLimits(settings.fetch_limit_bytes, settings.fetch_timeout_s, settings.fetch_connections)
+    least = LeastSpeed(settings.fetch_least_bytes_per_s, settings.fetch_window_s)
+    limits = FetchLimits(settings.fetch_limit_bytes, settings.fetch_timeout_s, settings.fetch_connections, least)
     return HostCache(settings.data_dir.resolve() / "cache", settings.cache_limit_bytes, guard, limits)
 
 
@@ -181,17 +223,20 @@ def _placement_rules(settings: Settings) -> Rules:
         affinity_wait_ms=int(settings.affinity_wait_s * 1000),
         ageing_ms=int(settings.priority_ageing_s * 1000),
         pass_ms=int(settings.affinity_pass_s * 1000),
+        isolated=settings.isolation == "account",
     )
 
 
-def _run_rules(settings: Settings, guard: Guard) -> RunRules:
+def _run_rules(settings: Settings, storage: Storage) -> RunRules:
     return RunRules(
-        guard=guard,
+        guard=storage.guard,
+        quotas=storage.quotas,
         timeout_s=settings.run_timeout_s,
         max_timeout_s=settings.max_run_timeout_s,
         max_attempts=settings.max_attempts,
         max_waiting=settings.max_waiting_runs,
         larger_pools=settings.larger_pools,
+        graph_limit=GraphLimit(settings.graph_limit_bytes),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from comfyward.ids import new_id
 from comfyward.settings import Settings
 from comfyward.store import accounts, sessions, tokens
@@ -44,7 +46,7 @@ async def identity_of(db: Database, settings: Settings) -> Identity:
     return Identity(
         link_secret=await db.write(accounts.secret, "links"),
         worker_id_prefix=prefix,
-        worker_token=await db.write(tokens.create, name, now_ms()) if settings.fleet == "local" else None,
+        worker_token=await db.write(_own_token, name) if settings.fleet == "local" else None,
     )
 
 
@@ -55,6 +57,10 @@ async def first_entry(db: Database) -> FirstEntry:
         return FirstEntry()
     key = await db.write(accounts.create_key, admin.id, "first key", now_ms())
     return FirstEntry(key, await db.write(sessions.offer_link, admin.id, now_ms(), sessions.LINK_LASTS_MS))
+
+
+def _own_token(conn: Connection, name: str) -> str:
+    return tokens.create(conn, name, now_ms(), made_by=tokens.SERVER)
 
 
 def _server_id(data_dir: Path) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import Iterator
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from comfyward.errors import SetupFailed
+from comfyward.server.connections import Clients, HttpConnection, WebSocketConnection
 from comfyward.settings import Settings
 
 STREAM_END_S = 2
@@ -36,7 +40,7 @@ class Listeners:
 class HttpServer(uvicorn.Server):
     """uvicorn on one socket, without signal handlers of its own: the server drains first."""
 
-    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+    def __init__(self, app: ASGIApp, listener: socket.socket, clients: Clients) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -47,7 +51,8 @@ class HttpServer(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,  # anybody could send them; set COMFYWARD_PUBLIC_URL behind a proxy
                 lifespan="off",
-                ws="websockets-sansio",
+                http=cast("type[asyncio.Protocol]", functools.partial(HttpConnection, clients)),
+                ws=cast("type[asyncio.Protocol]", functools.partial(WebSocketConnection, clients)),
                 ws_max_size=WEBSOCKET_LIMIT_BYTES,
             )
         )
@@ -74,6 +79,7 @@ def _bind(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # Accepted sockets inherit it; without it small answers wait 40 ms for a delayed acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # finds clients that are gone without a word
     try:
         listener.bind((host, port))
     except OSError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from comfyward.api.native.frontend import Frontends
 from comfyward.errors import SetupFailed
+from comfyward.sandbox.temporary import remove_abandoned
 from comfyward.server.applications import http_servers
 from comfyward.server.construction import Core
 from comfyward.server.identity import Identity, first_entry, identity_of
@@ -41,6 +42,7 @@ OnStarted = Callable[[Started], None]
 async def serve(settings: Settings, frontends: Frontends, on_started: OnStarted) -> None:
     """Runs a server until SIGTERM or SIGINT, then drains it. Returns when everything has stopped."""
     with _locked(settings.data_dir):
+        remove_abandoned()
         db = open_database(settings.derived_database_url(), settings.database_connections)
         try:
             listeners = Listeners(settings)

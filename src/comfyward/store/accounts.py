@@ -12,6 +12,7 @@ from comfyward.accounts.account import Account, ApiKey, Caller
 from comfyward.accounts.usage import UsageRow, is_spent
 from comfyward.errors import Conflict, NotFound
 from comfyward.ids import KEY_PREFIX, hash_secret, new_api_key, new_id, new_secret, new_webhook_secret
+from comfyward.store import most
 from comfyward.store.rows import text_of
 from comfyward.store.schema import (
     accounts,
@@ -207,7 +208,12 @@ def create_key(
     expires_at: int | None = None,
     max_running: int | None = None,
 ) -> str:
-    """Creates a key and returns it; only its hash is stored. `max_running` limits its concurrent runs."""
+    """Creates a key and returns it; only its hash is stored. `max_running` limits its concurrent runs.
+
+    Raises Conflict if the account has too many in use.
+    """
+    in_use = (api_keys.c.account_id == account_id, api_keys.c.revoked_at.is_(None))
+    most.check(conn, api_keys, most.KEYS, "API keys in use", "Revoke some that you do not need.", *in_use)
     key = new_api_key()
     conn.execute(
         insert(api_keys).values(

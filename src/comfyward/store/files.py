@@ -37,6 +37,7 @@ from comfyward.store.rows import text_of
 from comfyward.store.schema import blob_uses, blobs, files, mirrors, runs
 from comfyward.store.schema import links as linked
 from comfyward.store.statement import Statement, bytewise, each_of
+from comfyward.store.storage import check_file
 from comfyward.workflows.listing import Paths
 
 MAX_NAME_LENGTH = 255
@@ -100,9 +101,7 @@ _LINK = Statement(
         " ON CONFLICT (account_id, path) DO UPDATE SET source = excluded.source, named_at = excluded.named_at"
     )
 )
-_HAS_BLOB = Statement(
-    select(blobs.c.digest).where(blobs.c.digest == bindparam("digest"), blobs.c.removing_at.is_(None))
-)
+_BLOB_SIZE = Statement(select(blobs.c.size).where(blobs.c.digest == bindparam("digest"), blobs.c.removing_at.is_(None)))
 _BLOB_NAME = Statement(select(blobs.c.name).where(blobs.c.digest == bindparam("digest")))
 _BLOB_ROW = Statement(select(blobs.c.digest).where(blobs.c.digest == bindparam("digest")))
 _AT = Statement(
@@ -149,24 +148,41 @@ def blob_name(conn: Connection, digest: str) -> str | None:
 
 
 def has_blob(conn: Connection, digest: str) -> bool:
-    return _HAS_BLOB(conn, digest=digest).first() is not None
+    return stored_size(conn, digest) is not None
 
 
-def put(conn: Connection, file: StoredFile) -> StoredFile:
-    """Points a path at a blob. Its previous content is deleted, except assets, which stay reachable by id."""
+def stored_size(conn: Connection, digest: str) -> int | None:
+    """The size of a blob in bytes; None for one that is not stored."""
+    size: int | None = _BLOB_SIZE(conn, digest=digest).scalar()
+    return size
+
+
+def sha256_of(conn: Connection, digest: str) -> str | None:
+    """The SHA-256 of a blob; None for one that is not stored."""
+    found: str | None = conn.scalar(select(blobs.c.sha256).where(blobs.c.digest == digest))
+    return found
+
+
+def put(conn: Connection, file: StoredFile, most: int = 0) -> StoredFile:
+    """Points a path at a blob. Its previous content is deleted, except assets, which stay reachable by id.
+
+    Raises OverQuota if the account would store more than `most` bytes of files of its kind (0: no limit).
+    """
     own = (files.c.account_id == file.account_id, files.c.path == file.path)
     conn.execute(delete(files).where(*own, files.c.is_asset == 0, files.c.digest != file.digest))
-    return mint(conn, file)[0]
+    return mint(conn, file, most)[0]
 
 
-def mint(conn: Connection, file: StoredFile) -> tuple[StoredFile, bool]:
+def mint(conn: Connection, file: StoredFile, most: int = 0) -> tuple[StoredFile, bool]:
     """Finds or creates the file with this path and content. Returns it, and True if it was created.
 
-    An existing file becomes the newest of its path, is kept at least as long as asked, and is an asset if either is.
+    Raises OverQuota like `put`. An existing file becomes the newest of its path,
+    is kept at least as long as asked, and is an asset if either is.
     """
     same = (files.c.account_id == file.account_id, files.c.path == file.path, files.c.digest == file.digest)
     row = conn.execute(select(*FILE_COLUMNS).where(*same)).first()
     if row is None:
+        check_file(conn, file.account_id, file.path, file.digest, file.size, most)
         _INSERT(conn, **_row(file))
         return file, True
     known = file_of(row)
@@ -271,12 +287,17 @@ def by_id_of_any(conn: Connection, file_id: str) -> StoredFile:
     return file_of(row)
 
 
-def newest_result(conn: Connection, account_id: str, kind: str, path: str) -> StoredFile:
-    """The newest output (or temporary upload) with this path, of any run. Raises NotFound."""
+def newest_result(
+    conn: Connection, account_id: str, kind: str, path: str, workflow_id: str | None = None
+) -> StoredFile:
+    """The newest output (or temporary upload) with this path, of any run, or of a workflow's. Raises NotFound."""
     own = files.c.account_id == account_id
     exact = files.c.path == f"/{kind}/{path}"
     of_a_run = files.c.path == literal("/output/") + files.c.run_id + literal(f"/{path}")
     query = select(*FILE_COLUMNS).where(own, exact | of_a_run if kind == "output" else exact)
+    if workflow_id is not None:
+        of_workflow = select(runs.c.id).where(runs.c.account_id == account_id, runs.c.workflow_id == workflow_id)
+        query = query.where(files.c.run_id.is_(None) | files.c.run_id.in_(of_workflow))
     row = conn.execute(query.order_by(files.c.named_at.desc()).limit(1)).first()
     if row is None:
         raise NotFound(f"There is no file '{path}'.")

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
 
 from comfyward.errors import NotFound
+from comfyward.store import most
 from comfyward.store.rows import text_of
 from comfyward.store.schema import imports
 
@@ -33,12 +34,18 @@ _COLUMNS = [imports.c[name] for name in Import.__dataclass_fields__]
 
 
 def add(conn: Connection, new: Import) -> str:
-    """Adds an import and returns its id. If the same one is already waiting, returns that one's id."""
+    """Adds an import and returns its id. If the same one is already waiting, returns that one's id.
+
+    Raises Conflict if too many are waiting.
+    """
     source = text_of(new.source)
     same = and_(imports.c.account_id == new.account_id, imports.c.path == new.path, imports.c.source == source)
     waiting = conn.scalar(select(imports.c.id).where(same, imports.c.state == "waiting").limit(1))
     if waiting is not None:
         return str(waiting)
+    is_waiting = (imports.c.account_id == new.account_id, imports.c.state == "waiting")
+    hint = "Wait until some have finished, or remove some."
+    most.check(conn, imports, most.WAITING_IMPORTS, "waiting imports", hint, *is_waiting)
     conn.execute(insert(imports).values(**{**new.__dict__, "source": source}))
     return new.id
 

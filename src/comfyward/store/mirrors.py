@@ -1,4 +1,7 @@
-"""Operations on mirrors: copies in the object store of models that a worker fetched from a URL."""
+"""Operations on mirrors: copies in the object store of models that a worker fetched from a URL.
+
+A copy belongs to the pool that the worker's token is for; pool "" stands for a token for any pool.
+"""
 
 from __future__ import annotations
 
@@ -15,29 +18,32 @@ class Mirror:
     """The content of a source as a blob. `key` stands for the URL and its headers."""
 
     key: str
+    pool: str
     digest: str
     sha256: str
     size: int
     used_at: int
 
 
-def put(conn: Connection, key: str, digest: str, now: int) -> None:
-    """Registers a source's content; it replaces an older one."""
-    conn.execute(delete(mirrors).where(mirrors.c.key == key))
-    conn.execute(insert(mirrors).values(key=key, digest=digest, created_at=now, used_at=now))
+def put(conn: Connection, key: str, pool: str, digest: str, now: int) -> None:
+    """Registers a source's content for a pool; it replaces an older one of that pool."""
+    conn.execute(delete(mirrors).where(mirrors.c.key == key, mirrors.c.pool == pool))
+    conn.execute(insert(mirrors).values(key=key, pool=pool, digest=digest, created_at=now, used_at=now))
 
 
-def find(conn: Connection, keys: Collection[str]) -> dict[str, Mirror]:
-    """The mirrors of these sources, by key."""
-    query = select(mirrors.c.key, blobs.c.digest, blobs.c.sha256, blobs.c.size, mirrors.c.used_at)
-    query = query.join(blobs, blobs.c.digest == mirrors.c.digest)
-    found = conn.execute(query.where(mirrors.c.key.in_(list(keys)), blobs.c.removing_at.is_(None)))
-    return {row.key: Mirror(*row) for row in found}
+def find(conn: Connection, keys: Collection[str]) -> list[Mirror]:
+    """The mirrors of these sources, in all pools."""
+    query = select(mirrors.c.key, mirrors.c.pool, blobs.c.digest, blobs.c.sha256, blobs.c.size, mirrors.c.used_at).join(
+        blobs, blobs.c.digest == mirrors.c.digest
+    )
+    found = query.where(mirrors.c.key.in_(list(keys)), blobs.c.removing_at.is_(None)).order_by(mirrors.c.pool)
+    return [Mirror(*row) for row in conn.execute(found)]
 
 
-def touch(conn: Connection, keys: Collection[str], now: int) -> None:
-    """Marks mirrors as used now."""
-    conn.execute(update(mirrors).where(mirrors.c.key.in_(list(keys))).values(used_at=now))
+def touch(conn: Connection, keys: Collection[tuple[str, str]], now: int) -> None:
+    """Marks mirrors, given by key and pool, as used now."""
+    for key, pool in keys:
+        conn.execute(update(mirrors).where(mirrors.c.key == key, mirrors.c.pool == pool).values(used_at=now))
 
 
 def drop_unused(conn: Connection, before: int) -> int:

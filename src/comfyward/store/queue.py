@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Text, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Text, bindparam, column, func, or_, select, update
 
 from comfyward.runs.failure import Failure
 from comfyward.runs.output import Output
-from comfyward.runs.run import EndReason, Run, State
+from comfyward.runs.run import DEFAULT_ENVIRONMENT, EndReason, Run, State
 from comfyward.runs.waiting_run import WaitingRun, file_names, limit_names
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
 from comfyward.store.runs import unchanged
 from comfyward.store.schema import IS_QUEUED, accounts, api_keys, runs
-from comfyward.store.statement import Statement
+from comfyward.store.statement import Statement, each_of
 
 _WAITING = (
     select(
@@ -40,7 +41,8 @@ _WAITING = (
     .outerjoin(api_keys, api_keys.c.id == runs.c.api_key_id)
     .where(IS_QUEUED)
 )
-_IN_POOL = _WAITING.where(runs.c.pool == bindparam("pool"))
+_ABLE = each_of(bindparam("able", type_=Text)).table_valued(column("value", Text), name="able")
+_IN_POOL = _WAITING.where(runs.c.pool == bindparam("pool"), runs.c.environment.in_(select(_ABLE.c.value)))
 _QUEUED = Statement(_WAITING.where(runs.c.id == bindparam("run_id")))
 _HEADS = Statement(
     _IN_POOL.order_by(runs.c.priority.desc(), runs.c.turn, runs.c.queued_at, runs.c.id).limit(bindparam("most"))
@@ -99,7 +101,9 @@ _CANCELLED = Statement(
     )
 )
 _RENEW = Statement(
-    update(runs).where(runs.c.lease == bindparam("held")).values(lease_expires_at=bindparam("expires_at"))
+    update(runs)
+    .where(runs.c.lease == bindparam("held"), runs.c.worker_id == bindparam("worker"))
+    .values(lease_expires_at=bindparam("expires_at"))
 )
 _START = Statement(
     update(runs)
@@ -154,13 +158,19 @@ NO_FILES = frozenset[str]()
 AGED = 50  # longest-waiting runs, considered beside the head of the queue
 
 
-def heads(conn: Connection, pools: Iterable[str], limit: int, *, aged_before: int = 0) -> list[WaitingRun]:
-    """The first queued runs of some pools, and the oldest of those queued before `aged_before`."""
+def heads(
+    conn: Connection, able: Mapping[str, Collection[str]], limit: int, *, aged_before: int = 0
+) -> list[WaitingRun]:
+    """The first queued runs of some pools, and the oldest of those queued before `aged_before`.
+
+    `able` holds environments by pool: runs of others, which nobody who asks could start, take no place.
+    """
     found: dict[str, WaitingRun] = {}
-    for pool in pools:
-        rows = [*_HEADS(conn, pool=pool, most=limit)]
+    for pool, environments in able.items():
+        keys = json.dumps(sorted(environments))
+        rows = [*_HEADS(conn, pool=pool, able=keys, most=limit)]
         if aged_before and len(rows) == limit:  # else the oldest are among them
-            rows += _OLDEST(conn, pool=pool, before=aged_before, most=AGED)
+            rows += _OLDEST(conn, pool=pool, able=keys, before=aged_before, most=AGED)
         found |= {row[0]: _waiting_run(row) for row in rows}
     return list(found.values())
 
@@ -214,6 +224,32 @@ def fall_back(conn: Connection, queued_before: int) -> list[str]:
     waiting = (IS_QUEUED, runs.c.fallback_pool.is_not(None), runs.c.queued_at < queued_before)
     moved = update(runs).where(*waiting).values(pool=runs.c.fallback_pool, fallback_pool=None).returning(runs.c.pool)
     return list(conn.scalars(moved))
+
+
+def environments(conn: Connection) -> dict[str, list[str]]:
+    """The environments of queued runs by pool, but for the default one; first those with most runs."""
+    other = (IS_QUEUED, runs.c.environment != DEFAULT_ENVIRONMENT)
+    query = (
+        select(runs.c.pool, runs.c.environment, func.count()).where(*other).group_by(runs.c.pool, runs.c.environment)
+    )
+    found: dict[str, list[str]] = {}
+    for pool, environment, _ in sorted(conn.execute(query).all(), key=lambda row: (-row[2], row[1])):
+        found.setdefault(pool, []).append(environment)
+    return found
+
+
+def of_environment(conn: Connection, pool: str, environment: str, limit: int) -> list[Run]:
+    """The first queued runs of a pool that are bound to an environment."""
+    bound = (IS_QUEUED, runs.c.pool == pool, runs.c.environment == environment, runs.c.cancel_requested_at.is_(None))
+    query = select(*RUN_COLUMNS).where(*bound, runs.c.environment != DEFAULT_ENVIRONMENT)
+    return [run_of(row) for row in conn.execute(query.order_by(runs.c.queued_at, runs.c.id).limit(limit))]
+
+
+def rebind(conn: Connection, run: Run, environment: str, revision: int, prompt: str, now: int) -> bool:
+    """Binds a queued run to another revision of its environment. False if it has changed since it was read."""
+    same = (runs.c.id == run.id, IS_QUEUED, runs.c.environment == run.environment)
+    values = {"environment": environment, "environment_revision": revision, "prompt": prompt, "updated_at": now}
+    return conn.execute(update(runs).where(*same).values(**values)).rowcount == 1
 
 
 def lengths(conn: Connection) -> dict[str, int]:
@@ -273,12 +309,14 @@ def cancelled_leases(conn: Connection, worker_id: str) -> list[str]:
     return [row[0] for row in _CANCELLED(conn, worker=worker_id)]
 
 
-def renew(conn: Connection, leases: Sequence[str], *, expires_at: int) -> set[str]:
-    """Renews leases and returns those that still exist; the others are lost.
+def renew(conn: Connection, worker_id: str, leases: Sequence[str], *, expires_at: int) -> set[str]:
+    """Renews leases of a worker and returns those that it still holds; the others are lost.
 
     A lease can be renewed even past its expiry, until its run is taken away: nobody else has it before.
     """
-    return {lease for lease in leases if _RENEW(conn, held=lease, expires_at=expires_at).rowcount == 1}
+    return {
+        lease for lease in leases if _RENEW(conn, worker=worker_id, held=lease, expires_at=expires_at).rowcount == 1
+    }
 
 
 def expired(conn: Connection, now: int) -> list[Run]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,11 +110,15 @@ class NewRun:
     created_at: int
     fallback_pool: str | None = None
     start_by: int | None = None
+    environment_name: str = ""
+    environment_revision: int = 0
 
 
 _WRITTEN = [*NewRun.__dataclass_fields__, "state", "turn", "event_seq", "queued_at", "updated_at"]
 _INSERT = Statement(insert(runs).values({name: bindparam(name) for name in _WRITTEN}))
-_USE_BLOB = Statement(insert(blob_uses).values({name: bindparam(name) for name in ("digest", "run_id")}))
+_USE_BLOB = Statement(
+    insert(blob_uses).values({name: bindparam(name) for name in ("digest", "run_id", "account_id", "size")})
+)
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,9 @@ class RunFilter:
     next_first: bool = False  # as they wait for their turn
 
 
+NO_ACCOUNT = ""  # of what a deleted run uses, until it is removed
+
+
 def insert_run(conn: Connection, new: NewRun, max_waiting: int = UNLIMITED) -> str:
     """Inserts a queued run, reserves its first event's number, and returns its id.
 
@@ -163,11 +170,11 @@ def insert_run(conn: Connection, new: NewRun, max_waiting: int = UNLIMITED) -> s
         "updated_at": new.created_at,
     }
     _INSERT(conn, **values)
-    used = {source["blob"] for source in new.files.values() if "blob" in source}
+    used = {source["blob"]: int(source["size"]) for source in new.files.values() if "blob" in source}
     for digest in sorted(used):
         if not files_of.touch_blob(conn, digest, new.created_at):
             raise MissingAsset("A file of the run is being deleted.")
-    add_blob_uses(conn, new.id, used)
+    add_blob_uses(conn, new.account_id, new.id, used)
     return new.id
 
 
@@ -232,17 +239,19 @@ class ResultFile:
     is_of_run: bool
 
 
-def file(conn: Connection, account_id: str, kind: str, path: str) -> ResultFile:
+def file(conn: Connection, account_id: str, kind: str, path: str, workflow_id: str | None = None) -> ResultFile:
     """An output or temporary file: of the run whose id is the first folder, else the newest of that name.
 
-    Raises NotFound.
+    With `workflow_id` only of its runs. Raises NotFound.
     """
     run_id, _, name = path.partition("/")
     run = _GET(conn, run_id=run_id, account_id=account_id).first() if name else None
+    if run is not None and workflow_id not in (None, run.workflow_id):
+        run = None
     of_run = run_of(run).file(kind, name) if run is not None else None
     if of_run is not None:
         return ResultFile(of_run.digest, of_run.size, of_run.content_type, True)
-    newest = files_of.newest_result(conn, account_id, kind, path)
+    newest = files_of.newest_result(conn, account_id, kind, path, workflow_id)
     return ResultFile(newest.digest, newest.size, newest.content_type, False)
 
 
@@ -369,6 +378,7 @@ def remove(conn: Connection, account_id: str, run_id: str, now: int) -> None:
         .where(runs.c.id == run_id, runs.c.state.in_(FINAL_STATES))
         .values(deleted_at=now, updated_at=now, idempotency_key=None)
     )
+    conn.execute(update(blob_uses).where(blob_uses.c.run_id == run_id).values(account_id=NO_ACCOUNT))
 
 
 def clear_history(
@@ -419,9 +429,13 @@ def log_of(conn: Connection, account_id: str, run_id: str) -> str:
     return conn.scalar(select(runs.c.log).where(runs.c.id == run_id)) or ""
 
 
-def add_blob_uses(conn: Connection, run_id: str, digests: set[str]) -> None:
-    """Records that a run uses these blobs, so no sweep removes them. It must not have used them before."""
-    _USE_BLOB.many(conn, [{"digest": digest, "run_id": run_id} for digest in sorted(digests)])
+def add_blob_uses(conn: Connection, account_id: str, run_id: str, sizes: Mapping[str, int]) -> None:
+    """Records that a run uses these blobs, given with their sizes, so no sweep removes them.
+
+    It must not have used them before.
+    """
+    of_run = {"run_id": run_id, "account_id": account_id}
+    _USE_BLOB.many(conn, [{**of_run, "digest": digest, "size": size} for digest, size in sorted(sizes.items())])
 
 
 def _conditions(account_id: str, which: RunFilter) -> list[Any]:

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
@@ -30,6 +31,9 @@ metadata = MetaData(
     }
 )
 
+# The key of an environment: 64 characters. SQLite, which knows no lengths, would have to copy the tables to say so.
+KEY = String(60).with_variant(String(64), "postgresql")
+
 
 def _one_of(column: str, values: type[State] | type[EndReason]) -> str:
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
@@ -50,6 +54,7 @@ accounts = Table(
     Column("weight", Float, nullable=False, server_default="1"),
     Column("max_running", Integer),
     Column("max_running_by_pool", Text, nullable=False, server_default="{}"),
+    Column("storage_limits", Text, nullable=False, server_default="{}"),
     Column("created_at", BigInteger, nullable=False),
     Column("deleted_at", BigInteger),
     CheckConstraint("role IN ('admin', 'member')", name="role"),
@@ -83,6 +88,7 @@ workflows = Table(
     Column("tags", Text, nullable=False, server_default="[]"),
     Column("visibility", String(20), nullable=False, server_default="PRIVATE"),
     Column("accelerator", String(60)),
+    Column("environment", String(120), nullable=False, server_default=""),
     Column("form", Text),
     Column("parent_workflow_id", String(21)),
     Column("is_default", Integer, nullable=False, server_default="0"),
@@ -118,7 +124,9 @@ runs = Table(
     Column("end_reason", String(40)),
     Column("accelerator", String(60), nullable=False),
     Column("pool", String(60), nullable=False),
-    Column("environment", String(60), nullable=False),
+    Column("environment", KEY, nullable=False),
+    Column("environment_name", String(120), nullable=False, server_default=""),
+    Column("environment_revision", Integer, nullable=False, server_default="0"),
     Column("priority", Integer, nullable=False),
     Column("turn", BigInteger, nullable=False, server_default="0"),
     Column("timeout_s", Float, nullable=False),
@@ -186,6 +194,13 @@ runs = Table(
         "id",
         sqlite_where=text("state = 'queued'"),
         postgresql_where=text("state = 'queued'"),
+    ),
+    Index(
+        "ix_runs_environments",
+        "pool",
+        "environment",
+        sqlite_where=text("state = 'queued' AND environment != 'default'"),
+        postgresql_where=text("state = 'queued' AND environment != 'default'"),
     ),
     Index(
         "ix_runs_oldest",
@@ -273,6 +288,15 @@ files = Table(
     Index("ix_files_digest", "digest"),
     Index("ix_files_run_id", "run_id"),
     Index("ix_files_expires_at", "expires_at"),
+    Index(
+        "ix_files_stored",
+        "account_id",
+        "digest",
+        "size",
+        "path",
+        sqlite_where=text("run_id IS NULL"),
+        postgresql_where=text("run_id IS NULL"),
+    ),
 )
 
 links = Table(
@@ -299,6 +323,7 @@ mirrors = Table(
     "mirrors",
     metadata,
     Column("key", String(64), primary_key=True),
+    Column("pool", String(60), primary_key=True, server_default=""),
     Column("digest", String(64), nullable=False, index=True),
     Column("created_at", BigInteger, nullable=False),
     Column("used_at", BigInteger, nullable=False),
@@ -309,7 +334,10 @@ blob_uses = Table(
     metadata,
     Column("digest", String(64), primary_key=True),
     Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("account_id", String(21), nullable=False, server_default=""),
+    Column("size", BigInteger, nullable=False, server_default="0"),
     Index("ix_blob_uses_run_id", "run_id"),
+    Index("ix_blob_uses_stored", "account_id", "digest", "size"),
 )
 
 workers = Table(
@@ -319,9 +347,14 @@ workers = Table(
     Column("incarnation", String(40), nullable=False),
     Column("pool", String(60), nullable=False),
     Column("environment", String(60), nullable=False),
+    Column("target", String(60), nullable=False, server_default=""),
     Column("device", String(200), nullable=False),
     Column("host", String(200), nullable=False),
     Column("sandbox", String(40), nullable=False),
+    Column("token", String(64), nullable=False, server_default=""),
+    Column("session", String(64), nullable=False, server_default=""),
+    Column("catalog_digest", String(64), nullable=False, server_default=""),
+    Column("catalog_problem", Text),
     Column("versions", Text, nullable=False),
     Column("vitals", Text, nullable=False, server_default="{}"),
     Column("local", Integer, nullable=False, server_default="0"),
@@ -339,6 +372,7 @@ worker_tokens = Table(
     Column("name", String(200), nullable=False),
     Column("pool", String(60)),
     Column("role", String(20), nullable=False, server_default="worker"),
+    Column("made_by", String(64)),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("last_used_at", BigInteger),
@@ -350,6 +384,7 @@ fleets = Table(
     "fleets",
     metadata,
     Column("name", String(60), primary_key=True),
+    Column("token", String(64), nullable=False, server_default=""),
     Column("pools", Text, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
 )
@@ -357,8 +392,10 @@ fleets = Table(
 catalogs = Table(
     "catalogs",
     metadata,
-    Column("environment", String(60), primary_key=True),
-    Column("digest", String(64), nullable=False),
+    Column("environment", KEY, primary_key=True),
+    Column("pool", String(60), primary_key=True, server_default=""),
+    Column("digest", String(64), primary_key=True),
+    Column("is_shared", Integer, nullable=False, server_default="1"),
     Column("body", Text, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
 )
@@ -408,7 +445,9 @@ webhook_deliveries = Table(
     ),
     Index(
         "ix_webhook_deliveries_due",
+        "account_id",
         "next_attempt_at",
+        "receiver",
         sqlite_where=text("state = 'pending'"),
         postgresql_where=text("state = 'pending'"),
     ),
@@ -470,7 +509,7 @@ uploads = Table(
     "uploads",
     metadata,
     Column("id", String(21), primary_key=True),
-    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
     Column("path", String(1100), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("offset", BigInteger, nullable=False, server_default="0"),
@@ -484,4 +523,70 @@ editor_settings = Table(
     Column("account_id", ForeignKey("accounts.id"), primary_key=True),
     Column("name", String(200), primary_key=True),
     Column("value", Text, nullable=False),
+)
+
+login_tries = Table(
+    "login_tries",
+    metadata,
+    Column("budget", String(64), primary_key=True),
+    Column("since", BigInteger, nullable=False, index=True),
+    Column("count", Integer, nullable=False),
+)
+
+environments = Table(
+    "environments",
+    metadata,
+    Column("id", String(21), primary_key=True),
+    Column("name", String(100), nullable=False, unique=True),
+    Column("spec", Text, nullable=False),
+    Column("newest", Integer, nullable=False, server_default="0"),
+    Column("current", Integer, nullable=False, server_default="0"),
+    Column("former", Text, nullable=False, server_default="[]"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+)
+
+environment_revisions = Table(
+    "environment_revisions",
+    metadata,
+    Column("environment_id", ForeignKey("environments.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("spec", Text, nullable=False),
+    Column("asked_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+# One for each target: what is installed differs between platforms, the packs do not.
+environment_locks = Table(
+    "environment_locks",
+    metadata,
+    Column("environment_id", String(21), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("target", String(60), primary_key=True),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("lock", Text, nullable=False),
+    ForeignKeyConstraint(
+        ["environment_id", "number"], ["environment_revisions.environment_id", "environment_revisions.number"]
+    ),
+)
+
+# What a worker says of an environment that it was asked to build. It belongs to the worker's token.
+environment_trials = Table(
+    "environment_trials",
+    metadata,
+    Column("worker_id", String(60), primary_key=True),
+    Column("digest", String(64), primary_key=True, index=True),
+    Column("token", String(64), nullable=False),
+    Column("is_shared", Integer, nullable=False),
+    Column("host", String(200), nullable=False),
+    Column("target", String(60), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("step", Text, nullable=False, server_default=""),
+    Column("part", Float),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("hint", Text, nullable=False, server_default=""),
+    Column("catalog_digest", String(64), nullable=False, server_default=""),
+    Column("report", Text),
+    Column("picture", Text),
+    Column("changed_at", BigInteger, nullable=False),
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, update
 
 from comfyward.accounts.account import Account, Caller
 from comfyward.errors import NotFound
@@ -57,13 +57,23 @@ def begin(conn: Connection, caller: Caller, now: int, device: str = "") -> str:
 
 def caller(conn: Connection, token: str, now: int) -> tuple[Caller, int] | None:
     """(caller, last use in ms) of a session by its token; None if it, or its key, has ended."""
+    return _caller(conn, sessions.c.hash == hash_secret(token), now)
+
+
+def caller_by_id(conn: Connection, session_id: str, now: int) -> Caller | None:
+    """The caller of a session by its id; None if it, or its key, has ended."""
+    found = _caller(conn, sessions.c.id == session_id, now)
+    return found[0] if found else None
+
+
+def _caller(conn: Connection, which: ColumnElement[bool], now: int) -> tuple[Caller, int] | None:
     key_is_good = and_(
         api_keys.c.revoked_at.is_(None), or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now)
     )
     query = (
         select(sessions.c.account_id, sessions.c.api_key_id, sessions.c.id, sessions.c.seen_at)
         .outerjoin(api_keys, api_keys.c.id == sessions.c.api_key_id)
-        .where(sessions.c.hash == hash_secret(token), sessions.c.expires_at > now)
+        .where(which, sessions.c.expires_at > now)
         .where(or_(sessions.c.api_key_id.is_(None), key_is_good))
     )
     row = conn.execute(query).first()

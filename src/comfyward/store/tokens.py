@@ -1,21 +1,31 @@
-"""Operations on worker tokens: for one pool or any, until they expire or are revoked."""
+"""Operations on worker tokens: for one pool or any, until they expire or are revoked.
+
+A token for one pool is trusted with that pool only: with its runs, its catalog and its copies of models. A token for
+any pool speaks for all of them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
 
 from comfyward.ids import hash_secret, new_secret
 from comfyward.store.schema import worker_tokens
 from comfyward.store.statement import Statement
 
+SERVER = "server"  # `made_by` of the tokens that servers make for workers of their own
+
 
 @dataclass(frozen=True)
 class WorkerToken:
-    """A token without its secret. After `expires_at` no worker can join with it; workers that joined before stay."""
+    """A token without its secret. After `expires_at` no worker can join with it; workers that joined before stay.
 
+    `made_by` is the hash of the fleet's token that made it, or SERVER.
+    """
+
+    hash: str
     name: str
     pool: str | None
     role: str  # worker, or fleet: may report workers and create tokens for them
@@ -23,6 +33,7 @@ class WorkerToken:
     expires_at: int | None
     last_used_at: int | None
     revoked_at: int | None
+    made_by: str | None
 
     def lets_join(self, now: int) -> bool:
         return self.expires_at is None or self.expires_at > now
@@ -30,6 +41,20 @@ class WorkerToken:
     @property
     def is_for_fleets(self) -> bool:
         return self.role == "fleet"
+
+    @property
+    def is_shared(self) -> bool:
+        """True if what its workers bring is good for every pool."""
+        return self.pool is None
+
+    @property
+    def is_servers_own(self) -> bool:
+        return self.made_by == SERVER
+
+    @property
+    def is_operators(self) -> bool:
+        """True if it is for machines of the operator's own: for any pool, or made by a fleet."""
+        return self.pool is None or self.made_by is not None
 
     def serves(self, pool: str) -> bool:
         return self.pool is None or self.pool == pool
@@ -49,18 +74,39 @@ def create(
     pool: str | None = None,
     role: Literal["worker", "fleet"] = "worker",
     expires_at: int | None = None,
+    made_by: str | None = None,
 ) -> str:
     """Creates a token and returns it; only its hash is stored."""
     token = new_secret()
-    values = {"hash": hash_secret(token), "name": name, "pool": pool, "role": role}
+    values = {"hash": hash_secret(token), "name": name, "pool": pool, "role": role, "made_by": made_by}
     conn.execute(insert(worker_tokens).values(**values, created_at=now, expires_at=expires_at))
     return token
 
 
-def ensure(conn: Connection, token_hash: str, name: str, pool: str, now: int) -> None:
+def ensure(
+    conn: Connection,
+    token_hash: str,
+    name: str,
+    pool: str,
+    now: int,
+    *,
+    made_by: str | None = None,
+    expires_at: int | None = None,
+) -> None:
     """Adds a token that a fleet has created for a pool, unless it is known. A revoked one stays revoked."""
     if conn.execute(select(worker_tokens.c.hash).where(worker_tokens.c.hash == token_hash)).first() is None:
-        conn.execute(insert(worker_tokens).values(hash=token_hash, name=name, pool=pool, created_at=now))
+        values = {"hash": token_hash, "name": name, "pool": pool, "made_by": made_by, "expires_at": expires_at}
+        conn.execute(insert(worker_tokens).values(**values, created_at=now))
+    else:  # of the version before, which did not know who made it
+        is_its_own = (worker_tokens.c.hash == token_hash, worker_tokens.c.name == name)
+        conn.execute(
+            update(worker_tokens).where(*is_its_own, worker_tokens.c.made_by.is_(None)).values(made_by=made_by)
+        )
+
+
+def made_by(conn: Connection, token_hash: str) -> set[str]:
+    """The hashes of the tokens that a fleet's token made."""
+    return set(conn.scalars(select(worker_tokens.c.hash).where(worker_tokens.c.made_by == token_hash)))
 
 
 def in_use(conn: Connection, token_hash: str) -> WorkerToken | None:
@@ -81,9 +127,12 @@ def touch(conn: Connection, token_hash: str, now: int) -> None:
 
 
 def revoke(conn: Connection, name: str, now: int) -> int:
-    """Revokes the tokens with a name. Returns how many."""
+    """Revokes the tokens with a name, and those that they made. Returns how many had the name."""
     named = (worker_tokens.c.name == name, worker_tokens.c.revoked_at.is_(None))
-    return conn.execute(update(worker_tokens).where(*named).values(revoked_at=now)).rowcount
+    hashes = list(conn.scalars(select(worker_tokens.c.hash).where(*named)))
+    is_one = or_(worker_tokens.c.hash.in_(hashes), worker_tokens.c.made_by.in_(hashes))
+    conn.execute(update(worker_tokens).where(is_one, worker_tokens.c.revoked_at.is_(None)).values(revoked_at=now))
+    return len(hashes)
 
 
 def _token(row: Row[*tuple[object, ...]]) -> WorkerToken:

@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from comfyward.accounts.storage import Quota, Stored, kind_of
 from comfyward.errors import NotFound
+from comfyward.store import storage
 from comfyward.store.rows import text_of
 from comfyward.store.schema import uploads
 
@@ -34,7 +36,14 @@ class Upload:
 _COLUMNS = [uploads.c[name] for name in Upload.__dataclass_fields__]
 
 
-def add(conn: Connection, upload: Upload) -> None:
+def add(conn: Connection, upload: Upload, quota: Quota) -> None:
+    """Raises OverQuota if the account has too many unfinished uploads, or may not store the file."""
+    storage.hold(conn, upload.account_id)
+    count, announced = storage.unfinished(conn, upload.account_id)
+    used = storage.of_files(conn, upload.account_id)
+    quota.check(Stored(**used, unfinished=announced, uploads=count), "uploads", 1)
+    for name in ("unfinished", kind_of(upload.path)):
+        quota.check(Stored(**used, unfinished=announced), name, upload.size)
     conn.execute(insert(uploads).values(**{**upload.__dict__, "pieces": text_of(upload.pieces)}))
 
 

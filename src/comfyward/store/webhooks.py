@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, TextClause, exists, func, insert, select, text, update
 
 from comfyward.errors import NotFound
 from comfyward.ids import new_id
@@ -22,6 +23,7 @@ DeliveryState = Literal["pending", "delivered", "failed"]
 REFUSED_ENOUGH = 6
 DOWN_STATUSES = (429, 502, 503, 504)
 MAX_RECEIVER = 300
+UNLIMITED = 1 << 30
 FORMER_FIELDS = {"face": "submitted_via", "shown": "node_results"}  # of snapshots, by their former name
 
 
@@ -55,16 +57,27 @@ class DueDelivery:
 
 
 @dataclass(frozen=True)
-class InFlight:
-    """Exclusions due to deliveries being sent now: their runs, and receivers and accounts at their limits."""
+class Room:
+    """The deliveries that may be sent beside those being sent now.
+
+    Left out are the runs of these, and the (account, receiver) pairs at their limit. `left` is the number of further
+    deliveries of each account, and `left_of_others` that of every account without deliveries.
+    """
 
     runs: frozenset[str] = frozenset()
-    receivers: frozenset[str] = frozenset()
-    accounts: frozenset[str] = frozenset()
+    receivers: frozenset[tuple[str, str]] = frozenset()
+    left: Mapping[str, int] = field(default_factory=dict)
+    left_of_others: int = UNLIMITED
+
+    def of(self, account_id: str) -> int:
+        return self.left.get(account_id, self.left_of_others)
 
 
 _earlier = webhook_deliveries.alias("earlier")
 _later = webhook_deliveries.alias("later")
+# As text, so that a database may use the indexes of pending deliveries.
+_IS_PENDING = text("webhook_deliveries.state = 'pending'")
+_EARLIER_IS_PENDING = text("earlier.state = 'pending'")
 
 _COLUMNS = [webhook_deliveries.c[name] for name in Delivery.__dataclass_fields__]
 _SECRETS = (accounts.c.webhook_secret, accounts.c.former_webhook_secret, accounts.c.former_webhook_secret_until)
@@ -95,14 +108,14 @@ def add(conn: Connection, run: Run, event: str, now: int) -> None:
     _give_up_refused(conn, run.id, now)
 
 
-def due(conn: Connection, now: int, limit: int, in_flight: InFlight) -> list[DueDelivery]:
-    """Deliveries that are due, oldest first; only the earliest pending one of each run."""
-    query = (
-        _WITH_RUN.where(*_next_of_runs(in_flight), webhook_deliveries.c.next_attempt_at <= now)
-        .order_by(webhook_deliveries.c.next_attempt_at)
-        .limit(limit)
-    )
-    return [_due(row, now) for row in conn.execute(query)]
+def due(conn: Connection, now: int, room: Room) -> list[DueDelivery]:
+    """Deliveries of each account that are due, its oldest first; only the earliest pending one of each run."""
+    found: list[DueDelivery] = []
+    for account_id in _waiting_accounts(conn, room):
+        query = _WITH_RUN.where(*_next_of_runs(account_id, room), webhook_deliveries.c.next_attempt_at <= now)
+        oldest = query.order_by(webhook_deliveries.c.next_attempt_at).limit(room.of(account_id))
+        found += [_due(row, now) for row in conn.execute(oldest)]
+    return found
 
 
 def get(conn: Connection, account_id: str, delivery_id: str, now: int) -> DueDelivery:
@@ -120,10 +133,13 @@ def count_waiting(conn: Connection) -> int:
     return int(conn.scalar(query) or 0)
 
 
-def next_due(conn: Connection, in_flight: InFlight) -> int | None:
+def next_due(conn: Connection, room: Room) -> int | None:
     """The time at which the next delivery that `due` would return is due (ms since the epoch)."""
-    query = select(webhook_deliveries.c.next_attempt_at).where(*_next_of_runs(in_flight))
-    return conn.scalar(query.order_by(webhook_deliveries.c.next_attempt_at).limit(1))
+    times = list[int]()
+    for account_id in _waiting_accounts(conn, room):
+        query = select(webhook_deliveries.c.next_attempt_at).where(*_next_of_runs(account_id, room))
+        times += conn.scalars(query.order_by(webhook_deliveries.c.next_attempt_at).limit(1))
+    return min(times, default=None)
 
 
 def record(
@@ -184,15 +200,21 @@ def receiver_of(url: str) -> str:
     return origin_of(parse_address(url).url)[:MAX_RECEIVER]
 
 
-def _next_of_runs(in_flight: InFlight) -> list[ColumnElement[bool]]:
-    """The conditions for the earliest pending delivery of each run, without those excluded."""
+def _waiting_accounts(conn: Connection, room: Room) -> list[str]:
+    """The accounts with pending deliveries, of which some may be sent."""
+    pending = select(webhook_deliveries.c.account_id).where(_IS_PENDING).distinct()
+    return [account_id for account_id in conn.scalars(pending) if room.of(account_id) > 0]
+
+
+def _next_of_runs(account_id: str, room: Room) -> list[ColumnElement[bool] | TextClause]:
+    """The conditions for the earliest pending delivery of each run of an account, without those left out."""
     earlier = (_earlier.c.run_id == webhook_deliveries.c.run_id, _earlier.c.seq < webhook_deliveries.c.seq)
     return [
-        webhook_deliveries.c.state == "pending",
-        ~exists().where(*earlier, _earlier.c.state == "pending"),
-        webhook_deliveries.c.run_id.not_in(in_flight.runs),
-        webhook_deliveries.c.receiver.not_in(in_flight.receivers),
-        webhook_deliveries.c.account_id.not_in(in_flight.accounts),
+        _IS_PENDING,
+        webhook_deliveries.c.account_id == account_id,
+        webhook_deliveries.c.receiver.not_in([receiver for of, receiver in room.receivers if of == account_id]),
+        webhook_deliveries.c.run_id.not_in(room.runs),
+        ~exists().where(*earlier, _EARLIER_IS_PENDING),
     ]
 
 

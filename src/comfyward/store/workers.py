@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,32 +11,76 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 
 from comfyward.store import queue
 from comfyward.store.rows import text_of
-from comfyward.store.schema import catalogs, workers
+from comfyward.store.schema import runs, worker_tokens, workers
 from comfyward.store.statement import Statement
 
 PRESENT_MS = 60_000  # a worker or fleet that has been silent for this long is absent
 
 _DRAIN = Statement(select(workers.c.drain_at).where(workers.c.id == bindparam("worker_id")))
+_IS_ITS_RUN = (runs.c.worker_id == workers.c.id, runs.c.lease.is_not(None))
+_LEASED_FOR = select(runs.c.account_id).where(*_IS_ITS_RUN).limit(1).scalar_subquery()
+_RUNNING = func.coalesce(
+    select(runs.c.environment).where(*_IS_ITS_RUN).limit(1).scalar_subquery(), workers.c.environment
+)
 _HOLDINGS = Statement(
-    select(workers.c.id, workers.c.pool, workers.c.environment, workers.c.vitals).where(
+    select(workers.c.id, workers.c.pool, _RUNNING, workers.c.vitals, _LEASED_FOR).where(
         workers.c.seen_at >= bindparam("seen_after"), workers.c.gone_at.is_(None)
     )
+)
+_HOLDER_OF = Statement(
+    select(workers.c.token, workers.c.session)
+    .join(runs, runs.c.worker_id == workers.c.id)
+    .where(runs.c.lease == bindparam("held"))
 )
 
 
 @dataclass(frozen=True)
 class Holding:
-    """A present worker and the models it holds."""
+    """A present worker, the models it holds, and the account of a run that it has; None if it has none.
+
+    `environment` is that of its run, else the one with which it was started.
+    """
 
     worker_id: str
     pool: str
     environment: str
     warm: frozenset[str]
+    account_id: str | None
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The hashes of the token and of the session's secret to which an id or a lease belongs.
+
+    Either is "" for a worker that joined before servers knew of it; it is then not compared.
+    """
+
+    token: str
+    session: str
+
+    def is_of(self, token: str, session: str) -> bool:
+        """True if a call with this token and session speaks for what is held."""
+        return self.token in (token, "") and self.session in (session, "")
+
+
+@dataclass(frozen=True)
+class Announced:
+    """A catalog that a number of present workers of a pool have; `since` is when the first of them started."""
+
+    pool: str
+    digest: str
+    workers: int
+    since: int
 
 
 @dataclass(frozen=True)
 class WorkerRow:
-    """A worker's own description, with what the server knows of it."""
+    """A worker's own description, with what the server knows of it.
+
+    `token` is the hash of the token with which it joined, to which its id belongs while its session lives; "" for one
+    that joined before servers knew. `session` is the hash of its session's secret; "" for a worker of an earlier
+    version, which has none. `catalog_problem` says why its catalog was refused.
+    """
 
     id: str
     incarnation: str
@@ -52,11 +97,17 @@ class WorkerRow:
     vitals: dict[str, Any] = field(default_factory=dict)  # as worker.protocol.Vitals
     paused_at: int | None = None
     drain_at: int | None = None
+    token: str = ""
+    session: str = ""
+    catalog_digest: str = ""
+    catalog_problem: str | None = None
+    target: str = ""  # what packages its host needs; "" if it builds no environments
 
 
-def register(conn: Connection, worker: WorkerRow) -> str | None:
-    """Stores a worker. Returns the incarnation that it replaces, if that is another one."""
-    before = conn.execute(select(workers.c.incarnation, workers.c.gone_at).where(workers.c.id == worker.id)).first()
+def register(conn: Connection, worker: WorkerRow) -> bool:
+    """Stores a worker. Returns True if it takes the place of another life of its id."""
+    life = select(workers.c.incarnation, workers.c.session).where(workers.c.id == worker.id)
+    before = conn.execute(life).first()
     conn.execute(delete(workers).where(workers.c.id == worker.id))
     values = {
         **worker.__dict__,
@@ -65,7 +116,61 @@ def register(conn: Connection, worker: WorkerRow) -> str | None:
         "local": int(worker.local),
     }
     conn.execute(insert(workers).values(**values))
-    return before.incarnation if before and before.incarnation != worker.incarnation else None
+    return before is not None and (before.incarnation, before.session) != (worker.incarnation, worker.session)
+
+
+def present_holder(conn: Connection, worker_id: str, seen_after: int) -> Holder | None:
+    """The holder of an id whose worker is present and whose token is not revoked; None if the id is free."""
+    held = (
+        select(workers.c.token, workers.c.session)
+        .join(worker_tokens, worker_tokens.c.hash == workers.c.token)
+        .where(workers.c.id == worker_id, worker_tokens.c.revoked_at.is_(None))
+        .where(workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None))
+    )
+    row = conn.execute(held).first()
+    return Holder(*row) if row else None
+
+
+def holder_of(conn: Connection, lease: str) -> Holder | None:
+    """The holder of a lease; None for a lease that is over."""
+    row = _HOLDER_OF(conn, held=lease).first()
+    return Holder(*row) if row else None
+
+
+def count_of(conn: Connection, token_hash: str, seen_after: int) -> int:
+    """The number of ids that were used with a token since a time."""
+    used = select(func.count()).where(workers.c.token == token_hash, workers.c.seen_at >= seen_after)
+    return int(conn.scalar(used) or 0)
+
+
+def adopt(conn: Connection, worker_id: str, token_hash: str) -> None:
+    """Gives a worker that joined before servers knew its token to the one that it uses."""
+    conn.execute(update(workers).where(workers.c.id == worker_id, workers.c.token == "").values(token=token_hash))
+
+
+def of_session(conn: Connection, holder: Holder) -> list[WorkerRow]:
+    """The workers of a session that have not left.
+
+    If none registered with its secret: those of its token that registered without one, at a server of an earlier
+    version.
+    """
+    query = select(workers).where(workers.c.token == holder.token, workers.c.session.in_([holder.session, ""]))
+    found = [_worker(row._mapping) for row in conn.execute(query.where(workers.c.gone_at.is_(None)))]
+    return [each for each in found if each.session == holder.session] or found
+
+
+def announced(conn: Connection, environment: str, seen_after: int) -> list[Announced]:
+    """The catalogs that present workers of an environment have: first what most have, and have had for longest."""
+    present = (workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None), workers.c.environment == environment)
+    query = select(workers.c.pool, workers.c.catalog_digest, func.count(), func.min(workers.c.started_at))
+    rows = conn.execute(query.where(*present).group_by(workers.c.pool, workers.c.catalog_digest))
+    found = [Announced(row[0], row[1], int(row[2]), int(row[3])) for row in rows if row[1]]
+    return sorted(found, key=lambda each: (-each.workers, each.since, each.digest))
+
+
+def mark_catalog(conn: Connection, worker_ids: Collection[str], problem: str | None) -> None:
+    """Stores the reason why the catalog of some workers was refused; None if it was accepted."""
+    conn.execute(update(workers).where(workers.c.id.in_(list(worker_ids))).values(catalog_problem=problem))
 
 
 def touch(conn: Connection, worker_id: str, now: int, vitals: dict[str, Any] | None = None) -> None:
@@ -113,10 +218,10 @@ def find(conn: Connection, seen_after: int) -> list[WorkerRow]:
 
 
 def holdings(conn: Connection, seen_after: int) -> list[Holding]:
-    """The models of each present worker. Every server reads this every few seconds, so it selects few columns."""
+    """The holdings of all present workers. Every server reads this every few seconds, so it selects few columns."""
     return [
-        Holding(worker_id, pool, environment, frozenset(_warm.decode(vitals).warm))
-        for worker_id, pool, environment, vitals in _HOLDINGS(conn, seen_after=seen_after)
+        Holding(worker_id, pool, environment, frozenset(_warm.decode(vitals).warm), account_id)
+        for worker_id, pool, environment, vitals, account_id in _HOLDINGS(conn, seen_after=seen_after)
     ]
 
 
@@ -130,6 +235,23 @@ def last_seen(conn: Connection, limit: int) -> list[WorkerRow]:
     """The workers seen last, present or not, most recent last."""
     newest = conn.execute(select(workers).order_by(workers.c.seen_at.desc()).limit(limit)).all()
     return [_worker(row._mapping) for row in reversed(newest)]
+
+
+def targets(conn: Connection, seen_after: int) -> dict[str, frozenset[str]]:
+    """The targets of present workers by pool; "" for those that build no environments."""
+    query = select(workers.c.pool, workers.c.target).where(workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None))
+    found: dict[str, set[str]] = {}
+    for pool, target in conn.execute(query.distinct()):
+        found.setdefault(pool, set()).add(target)
+    return {pool: frozenset(each) for pool, each in found.items()}
+
+
+def builders(conn: Connection, seen_after: int) -> tuple[frozenset[str], frozenset[str]]:
+    """(targets of present workers that build environments, those of such with a token for any pool)."""
+    query = select(workers.c.target, worker_tokens.c.pool).join(worker_tokens, worker_tokens.c.hash == workers.c.token)
+    here = (workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None), workers.c.target != "")
+    found = conn.execute(query.where(*here).distinct()).all()
+    return frozenset(row[0] for row in found), frozenset(row[0] for row in found if row[1] is None)
 
 
 def known_pools(conn: Connection) -> dict[str, str]:
@@ -149,20 +271,6 @@ def count_present(conn: Connection, seen_after: int) -> dict[str, int]:
     """The number of present workers by pool."""
     query = select(workers.c.pool, func.count()).where(workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None))
     return {row.pool: int(row[1]) for row in conn.execute(query.group_by(workers.c.pool))}
-
-
-def put_catalog(conn: Connection, environment: str, digest: str, body: str, now: int) -> None:
-    conn.execute(delete(catalogs).where(catalogs.c.environment == environment))
-    conn.execute(insert(catalogs).values(environment=environment, digest=digest, body=body, updated_at=now))
-
-
-def catalog_digest(conn: Connection, environment: str) -> str | None:
-    return conn.scalar(select(catalogs.c.digest).where(catalogs.c.environment == environment))
-
-
-def catalog(conn: Connection, environment: str) -> str | None:
-    """An environment's catalog as JSON text; None before a worker has sent one."""
-    return conn.scalar(select(catalogs.c.body).where(catalogs.c.environment == environment))
 
 
 class _Warm(msgspec.Struct):

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, te
 
 from comfyward.errors import Conflict, NotFound
 from comfyward.runs.run import Run, State
+from comfyward.store import most
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
 from comfyward.store.schema import accounts, runs, workflows
 from comfyward.store.statement import Statement
@@ -43,7 +44,7 @@ _newest_result = (
 _OWN = select(*_COLUMNS).where(workflows.c.account_id == bindparam("account_id"), workflows.c.deleted_at.is_(None))
 _BY_ID = _OWN.where(workflows.c.id == bindparam("workflow_id"))
 _DEFAULT = _OWN.where(workflows.c.is_default == 1)
-_place = select(workflows.c.id, workflows.c.accelerator).where(
+_place = select(workflows.c.id, workflows.c.accelerator, workflows.c.environment).where(
     workflows.c.account_id == bindparam("account_id"), workflows.c.deleted_at.is_(None)
 )
 _PLACE = Statement(_place.where(workflows.c.id == bindparam("workflow_id")))
@@ -56,9 +57,13 @@ class Place:
 
     id: str
     accelerator: str | None
+    environment: str
 
 
 def create(conn: Connection, workflow: Workflow) -> None:
+    """Raises Conflict if the account has too many."""
+    own = (workflows.c.account_id == workflow.account_id, workflows.c.deleted_at.is_(None))
+    most.check(conn, workflows, most.WORKFLOWS, "workflows", "Delete some.", *own)
     values = {**workflow.__dict__, "tags": text_of(workflow.tags), "is_default": 0}
     del values["current_run_id"]
     conn.execute(insert(workflows).values(**values))
@@ -82,7 +87,7 @@ def place(conn: Connection, account_id: str, workflow_id: str) -> Place:
     ).first()
     if row is None:
         raise _missing(workflow_id)
-    return Place(row[0], row[1])
+    return Place(*row)
 
 
 def find(conn: Connection, account_id: str, before: tuple[int, str] | None, limit: int) -> list[Workflow]:

@@ -1,4 +1,4 @@
-"""The usage of an account: totals, plots and CSV, by accelerator, workflow or API key."""
+"""The usage of an account: storage, totals, plots and CSV, by accelerator, workflow or API key."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import csv
 import datetime
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import msgspec
 from starlette.responses import Response
 
+from comfyward.accounts.storage import Quota, Stored
 from comfyward.accounts.usage import UsageRow
+from comfyward.dispatch.quotas import Quotas
 from comfyward.runs.files import disposition
 from comfyward.store import accounts, workflows
 from comfyward.store.accounts import DailyUsage, UsageGroup
@@ -25,8 +28,8 @@ GROUPS: dict[str, UsageGroup] = {"accelerator": "accelerator", "workflow": "work
 
 
 class AccountUsage:
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, quotas: Quotas) -> None:
+        self._db, self._quotas = db, quotas
 
     def pages(self) -> list[Page]:
         return [
@@ -39,7 +42,10 @@ class AccountUsage:
         account = await self._db.lookup(accounts.by_id, request.account.id)
         used = (await self._db.read(accounts.used_credits, [account.id])).get(account.id, 0.0)
         totals = {by: await self._totals(account.id, by) for by in GROUPS}
-        return request.render("account_usage.html", account=account, used=used, totals=totals, days=DAYS, tab="usage")
+        shares = _shares(await self._quotas.stored(account.id), self._quotas.of(account))
+        return request.render(
+            "account_usage.html", account=account, used=used, totals=totals, shares=shares, days=DAYS, tab="usage"
+        )
 
     async def series(self, request: PageRequest) -> Response:
         """Credits and GPU seconds per group, each a list with one value per day."""
@@ -84,6 +90,33 @@ class AccountUsage:
                 return lambda group: keys.get(group, "website")
             case _:
                 return str
+
+
+@dataclass(frozen=True)
+class Share:
+    """A limit of the account's storage in words, what is used of it, and the page where some can be deleted."""
+
+    name: str
+    about: str
+    used: int
+    most: int
+    is_count: bool = False
+    page: str | None = None
+
+
+def _shares(stored: Stored, quota: Quota) -> list[Share]:
+    about = {
+        "inputs": ("Files", "Uploads and imports, and what the editor saves", "/files"),
+        "models": ("Models", "Checkpoints, LoRAs and other models of yours", "/files"),
+        "outputs": ("Runs", "Outputs, previews, and inputs that only runs keep", "/runs"),
+        "unfinished": ("Unfinished uploads", "As announced; they expire after a day", None),
+    }
+    shares = [
+        Share(name, what, getattr(stored, key), getattr(quota, key), page=page)
+        for key, (name, what, page) in about.items()
+    ]
+    count = Share("Number of unfinished uploads", "", stored.uploads, quota.uploads, is_count=True)
+    return [share for share in (*shares, count) if share.page or share.used]
 
 
 def _group(request: PageRequest) -> str:

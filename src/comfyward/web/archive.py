@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 import zipfile
 from collections.abc import AsyncIterator
 from typing import Any
+
+# Windows reads a backslash as a folder, C: as a drive, and refuses the others.
+_NOT_IN_NAMES = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')
 
 Member = tuple[str, AsyncIterator[bytes]]
 
@@ -34,12 +38,18 @@ async def zip_of(members: AsyncIterator[Member]) -> AsyncIterator[bytes]:
     outgoing = _Outgoing()
     with zipfile.ZipFile(outgoing, "w", zipfile.ZIP_STORED) as archive:
         async for name, pieces in members:
-            about = zipfile.ZipInfo(name.replace("\\", "_"), time.gmtime()[:6])  # Windows reads a backslash as a folder
+            about = zipfile.ZipInfo(member_name(name), time.gmtime()[:6])
             with archive.open(about, "w", force_zip64=True) as member:
                 async for piece in pieces:
                     member.write(piece)
                     yield outgoing.take()
     yield outgoing.take()
+
+
+def member_name(name: str) -> str:
+    """A name that unpacks below the folder in which the ZIP is opened, on any system."""
+    parts = [_NOT_IN_NAMES.sub("_", part) for part in name.split("/") if part not in ("", ".", "..")]
+    return "/".join(parts) or "file"
 
 
 async def whole(data: bytes) -> AsyncIterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import Response
 
+from comfyward.api.body import answer
 from comfyward.dispatch.forecast import QueueForecasts
 from comfyward.dispatch.intake import Intake
 from comfyward.dispatch.inventory import Inventory
@@ -13,9 +14,10 @@ from comfyward.store import runs, workflows
 from comfyward.store.db import Database
 from comfyward.store.rows import text_of
 from comfyward.store.runs import RunFilter
+from comfyward.web.editor_frame import EditorFrames, frame_here
 from comfyward.web.obstacle import obstacle_of
 from comfyward.web.page import Page
-from comfyward.web.page_request import PageRequest
+from comfyward.web.page_request import PageRequest, policy
 from comfyward.web.waiting import waiting_text
 
 MAX_SHOWN = 5
@@ -24,14 +26,22 @@ UNFINISHED = (State.QUEUED, State.ASSIGNED, State.RUNNING)
 
 class Editor:
     def __init__(
-        self, db: Database, intake: Intake, inventory: Inventory, forecasts: QueueForecasts, *, is_installed: bool
+        self,
+        db: Database,
+        intake: Intake,
+        inventory: Inventory,
+        forecasts: QueueForecasts,
+        frames: EditorFrames,
+        *,
+        is_installed: bool,
     ) -> None:
         self._db, self._intake, self._inventory, self._forecasts = db, intake, inventory, forecasts
-        self._is_installed = is_installed
+        self._frames, self._is_installed = frames, is_installed
 
     def pages(self) -> list[Page]:
         return [
             Page("GET", "/workflows/{workflow_id}/edit", self.show, "ComfyUI's editor on a workflow"),
+            Page("GET", "/workflows/{workflow_id}/frame", self.frame, "A new address of the editor's frame, as JSON"),
             Page("GET", "/workflows/{workflow_id}/flight", self.show_unfinished, "The bar's text on unfinished runs"),
             Page("GET", "/workflows/{workflow_id}/graph", self.graph, "Both forms of a workflow's graph, as JSON"),
             Page("GET", "/workflows/{workflow_id}/obstacle", self.show_obstacle, "The bar's text on what cannot run"),
@@ -41,7 +51,20 @@ class Editor:
     async def show(self, request: PageRequest) -> Response:
         workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
         pools = await self._inventory.pools()
-        return request.render("editor.html", workflow=workflow, pools=pools, has_editor=self._is_installed)
+        # The page itself asks for it where the browser does not find the editor's host name.
+        is_here = request.query("frame") == "here" and self._frames.may_be_here
+        frame = frame_here(workflow.id) if is_here else self._frames.of(request, workflow.id)
+        shown = request.render(
+            "editor.html", workflow=workflow, pools=pools, has_editor=self._is_installed, frame=frame
+        )
+        if frame.origin is not None:
+            shown.headers["Content-Security-Policy"] = policy(frame.origin)
+        return shown
+
+    async def frame(self, request: PageRequest) -> Response:
+        """The address for the next quarter of an hour."""
+        workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
+        return answer({"address": self._frames.of(request, workflow.id).address}, headers={"Cache-Control": "no-store"})
 
     async def graph(self, request: PageRequest) -> Response:
         workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])

@@ -36,10 +36,12 @@ class Explore:
         return request.render("cards.part.html" if request.is_partial else "explore.html", **values)
 
     async def show(self, request: PageRequest) -> Response:
-        account_id = request.account.id
-        workflow = await self._db.lookup(workflows.visible, account_id, request["workflow_id"])
+        account = request.account
+        workflow = await self._db.lookup(workflows.visible, account.id, request["workflow_id"])
         graph = parse_graph(msgspec.json.decode(workflow.graph)) if workflow.graph else None
-        lacking = await self._inputs.lacking(account_id, **await self._copies.graphs(account_id, workflow))
+        lacking = await self._inputs.lacking(
+            account, **await self._copies.graphs(account.id, workflow), environment=workflow.environment
+        )
         return request.render(
             "public.html", workflow=workflow, classes=graph.classes() if graph else [], lacking=lacking
         )
@@ -49,7 +51,7 @@ class Explore:
         output = formatting.cover(await self._db.read(workflows.newest_result, workflow.id))
         if output is None:
             raise PageError("This workflow has no image yet.", status=404)
-        response = await self._contents.thumbnail(output.digest)
+        response = await self._contents.thumbnail(workflow.account_id, output.digest)
         response.headers["Cache-Control"] = "private, max-age=60"  # the next run has another one
         return response
 

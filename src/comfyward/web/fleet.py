@@ -8,10 +8,11 @@ from typing import Any
 from starlette.responses import Response
 
 from comfyward.delivery.hub import Hub
+from comfyward.dispatch.catalogs import differs_from_most
 from comfyward.dispatch.inventory import Inventory
 from comfyward.fleet.fleet import OwnFleet
 from comfyward.runs.event import Progress
-from comfyward.runs.run import Run
+from comfyward.runs.run import DEFAULT_ENVIRONMENT, Run
 from comfyward.store import fleets, queue, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.web.page import Access, Page
@@ -44,6 +45,7 @@ class FleetPage:
         db, now, catalog = self._db, now_ms(), await self._inventory.catalog_lately()
         present = await db.read(workers.find, now - workers.PRESENT_MS)
         present_ids = {worker.id for worker in present}
+        announced = await db.read(workers.announced, DEFAULT_ENVIRONMENT, now - workers.PRESENT_MS)
         return {
             "now": now,
             "pools": await self._inventory.pools(),
@@ -56,6 +58,7 @@ class FleetPage:
             "paused": [worker for worker in await db.read(workers.paused) if worker.id not in present_ids],
             "fleets": await self._fleet_pools(now),
             "problem": self._fleet.problem(),
+            "differing": {worker.id for worker in present if differs_from_most(worker, announced)},
             "failures": catalog.failures if catalog else (),
         }
 

@@ -40,7 +40,7 @@ class Forms:
 
     async def edit(self, request: PageRequest) -> Response:
         workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
-        inputs = await self._inputs.of(request.account.id, workflow.graph)
+        inputs = await self._inputs.of(request.account.id, workflow.graph, environment=workflow.environment)
         shown = {each.key: each.label for each in form_inputs(workflow, inputs)}
         return request.render("form_edit.html", workflow=workflow, all_inputs=inputs, shown=shown, tab="run")
 
@@ -59,7 +59,11 @@ class Forms:
                 "This workflow has nothing to run yet.", hint="Open it in the editor; changes are saved automatically."
             )
         form = await request.form()
-        prompt = _filled(form, workflow.graph, await self._inputs.of(request.account.id, workflow.graph))
+        prompt = _filled(
+            form,
+            workflow.graph,
+            await self._inputs.of(request.account.id, workflow.graph, environment=workflow.environment),
+        )
         accelerator = text_of(form, "accelerator", 60) or workflow.accelerator
         key = _idempotency_key(request, prompt)
         submission = Submission(workflow.id, prompt, accelerator=accelerator, idempotency_key=key)
@@ -73,7 +77,7 @@ class Forms:
 
     async def show_changes(self, request: PageRequest) -> Response:
         run = await self._db.lookup(runs.get, request.account.id, request["run_id"])
-        inputs = await self._inputs.of(request.account.id, run.prompt, run.files)
+        inputs = await self._inputs.of(request.account.id, run.prompt, run.files, environment=run.environment_name)
         return request.render(
             "change.html",
             run=run,
@@ -88,7 +92,11 @@ class Forms:
     async def run_with_changes(self, request: PageRequest) -> Response:
         run = await self._db.lookup(runs.get, request.account.id, request["run_id"])
         form = await request.form()
-        prompt = _filled(form, run.prompt, await self._inputs.of(request.account.id, run.prompt, run.files))
+        prompt = _filled(
+            form,
+            run.prompt,
+            await self._inputs.of(request.account.id, run.prompt, run.files, environment=run.environment_name),
+        )
         accelerator = text_of(form, "accelerator", 60) or run.accelerator
         key = _idempotency_key(request, prompt)
         submission = Submission.again(run, prompt=prompt, accelerator=accelerator, idempotency_key=key)

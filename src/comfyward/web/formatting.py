@@ -14,17 +14,7 @@ from comfyward.files.pictures import has_thumbnail
 from comfyward.runs.address import without_login
 from comfyward.runs.output import Output
 from comfyward.runs.run import EndReason, Run, State
-from comfyward.wording import plural
-
-_UNITS = ("B", "KB", "MB", "GB", "TB")
-
-
-def size(count: float) -> str:
-    """12.3 MB."""
-    unit = 0
-    while count >= 1000 and unit < len(_UNITS) - 1:
-        count, unit = count / 1000, unit + 1
-    return f"{count:.0f} {_UNITS[unit]}" if unit == 0 or count >= 100 else f"{count:.1f} {_UNITS[unit]}"
+from comfyward.wording import plural, size
 
 
 def span(milliseconds: float | None) -> str:

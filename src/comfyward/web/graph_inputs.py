@@ -8,54 +8,85 @@ from typing import Any
 
 import msgspec
 
+from comfyward.accounts.account import Account
+from comfyward.dispatch.bindings import Bindings
+from comfyward.dispatch.heavy import HEAVY
 from comfyward.dispatch.inventory import Inventory
+from comfyward.environments.finding.finder import Finder
 from comfyward.errors import InvalidGraph
 from comfyward.store import files
 from comfyward.store.db import Database
 from comfyward.web.problems import Advice, advices, on_problems
-from comfyward.workflows.graph import parse_graph, told_apart
+from comfyward.workflows.catalog import Catalog
+from comfyward.workflows.graph import Graph, parse_graph, told_apart
 from comfyward.workflows.inputs import Input, chosen, inputs_of, shown_by_default, with_missing
 from comfyward.workflows.listing import Paths
 from comfyward.workflows.needs import model_urls
+from comfyward.workflows.noted import noted_in
+from comfyward.workflows.offer import Offers
 from comfyward.workflows.starters import MODEL_URLS
 from comfyward.workflows.validation import check
 from comfyward.workflows.workflow import Workflow
 
 MAX_CHOICES = 2000
+REGISTRY_PATIENCE_S = 1.0  # a page does not wait longer
 
 
 class GraphInputs:
-    def __init__(self, db: Database, inventory: Inventory) -> None:
-        self._db, self._inventory = db, inventory
+    def __init__(self, db: Database, inventory: Inventory, bindings: Bindings, finder: Finder) -> None:
+        self._db, self._inventory, self._bindings, self._finder = db, inventory, bindings, finder
 
-    async def of(self, account_id: str, graph: str | None, run_files: Iterable[str] = ()) -> list[Input]:
+    async def of(
+        self, account_id: str, graph: str | None, run_files: Iterable[str] = (), *, environment: str = ""
+    ) -> list[Input]:
         """Every input of a graph. `run_files` are paths that can be chosen besides the account's files."""
         if graph is None:
             return []
-        catalog = await self._inventory.catalog_lately()
+        catalog = await self._bindings.catalog_lately(environment)
         return inputs_of(parse_graph(msgspec.json.decode(graph)), catalog, await self._usable(account_id, run_files))
 
+    async def are_models_known(self) -> bool:
+        """False until a worker has told what is installed."""
+        return await self._bindings.catalog_lately() is not None
+
     async def lacking(
-        self, account_id: str, graph: str | None, editor_graph: str | None = None, workflow_id: str | None = None
+        self,
+        account: Account,
+        graph: str | None,
+        editor_graph: str | None = None,
+        workflow_id: str | None = None,
+        environment: str = "",
     ) -> list[Advice]:
         """The problems to solve before a graph can run. Files that are yet to be chosen do not count.
 
         `workflow_id` is the workflow whose editor the account can open, if there is one.
         """
-        catalog = await self._inventory.catalog_lately()
+        catalog = await self._bindings.catalog_lately(environment)
         if graph is None or catalog is None:
             return []
         try:
-            verdict = check(parse_graph(msgspec.json.decode(graph)), catalog, await self._usable(account_id))
+            parsed = parse_graph(msgspec.json.decode(graph))
+            offers = await self._offers(account.id, parsed, catalog, editor_graph)
+            verdict = check(parsed, catalog, await self._usable(account.id))
         except InvalidGraph as error:
             return advices(error, workflow_id)
-        found = with_urls(verdict.facts(), editor_graph)
-        return on_problems([facts for facts in found if facts["folder"] is None or facts["received"]], workflow_id)
+        facts = [each | _packs(each, offers) for each in with_urls(verdict.facts(), editor_graph)]
+        found = [each for each in facts if each["folder"] is None or each["received"]]
+        return on_problems(found, workflow_id, is_admin=account.is_admin)
 
-    async def form(self, workflow: Workflow) -> dict[str, Any]:
+    async def _offers(self, account_id: str, graph: Graph, catalog: Catalog, editor_graph: str | None) -> Offers:
+        """The offers for the classes that are missing here, by the notes in the editor's form of the graph too."""
+        missing = list({node.class_type: None for node in graph.nodes.values() if not catalog.has(node.class_type)})
+        if not missing:
+            return {}
+        noted = await HEAVY.run(account_id, len(editor_graph or ""), lambda: noted_in(editor_graph))
+        return await self._finder.find(missing, noted, REGISTRY_PATIENCE_S)
+
+    async def form(self, account: Account, workflow: Workflow) -> dict[str, Any]:
         """The values of the form's template for a workflow."""
-        inputs = await self.of(workflow.account_id, workflow.graph)
-        lacking = await self.lacking(workflow.account_id, workflow.graph, workflow.editor_graph, workflow.id)
+        account_id, graph, environment = workflow.account_id, workflow.graph, workflow.environment
+        inputs = await self.of(account_id, graph, environment=environment)
+        lacking = await self.lacking(account, graph, workflow.editor_graph, workflow.id, environment)
         return {
             "inputs": with_missing(form_inputs(workflow, inputs), inputs),
             "lacking": lacking,
@@ -80,6 +111,11 @@ def form_inputs(workflow: Workflow, inputs: list[Input]) -> list[Input]:
         return shown_by_default(inputs)
     shown = told_apart([labels[each.key] or each.label for each in found])
     return [replace(each, label=label) for each, label in zip(found, shown, strict=True)]
+
+
+def _packs(facts: Mapping[str, Any], offers: Offers) -> dict[str, Any]:
+    found = offers.get(str(facts.get("class_type"))) if facts["type"] == "missing_node_type" else None
+    return {"packs": [offer.facts() for offer in found]} if found else {}
 
 
 def with_urls(problems: Iterable[Mapping[str, Any]], editor_graph: str | None) -> list[dict[str, Any]]:

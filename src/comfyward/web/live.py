@@ -35,7 +35,7 @@ class LiveUpdates:
         """
         since = whole_number(request.query("since"))
         events = self._events(request.account.id, now_ms() if since is None else since)
-        return event_stream(request.http, events, HEADERS)
+        return event_stream(request.http, events, self._hub.followers.place(request.account.id), HEADERS)
 
     async def _events(self, account_id: str, since: int) -> AsyncIterator[bytes]:
         yield RECONNECT

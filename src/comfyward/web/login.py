@@ -3,55 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 from starlette.responses import Response
 
 from comfyward.accounts.account import Account, Caller
 from comfyward.accounts.password import hash_password, is_password
-from comfyward.api.auth import COOKIE, enter
+from comfyward.api.auth import COOKIE, Auth, enter
 from comfyward.errors import InvalidPassword, NotFound
-from comfyward.store import accounts, sessions
+from comfyward.ids import new_id
+from comfyward.store import accounts, login_tries, sessions
 from comfyward.store.db import Database, now_ms
+from comfyward.store.login_tries import Budget
 from comfyward.web.page import Access, Page
 from comfyward.web.page_request import PageRequest, text_of
 from comfyward.web.problems import PageError
 
 HOME = "/workflows"
-TRIES, WITHIN_S = 8, 900
-MAX_REMEMBERED = 10_000
+DEVICE_COOKIE = "comfyward_device"
+DEVICE_LASTS_S = 365 * 24 * 3600
 CONCURRENT_CHECKS = 2  # each takes 64 MiB for a moment
 
-
-@dataclass
-class FailedLogins:
-    """Failed logins by name and address. After too many of them, every login there is refused for a while."""
-
-    times: dict[str, list[float]] = field(default_factory=dict)
-
-    def check(self, origin: str) -> None:
-        """Raises PageError."""
-        since = time.monotonic() - WITHIN_S
-        recent = [at for at in self.times.get(origin, ()) if at > since]
-        if len(recent) >= TRIES:
-            hint = "Try again in 15 minutes, or ask an admin for a one-time link."
-            raise PageError("Too many failed login attempts.", hint, status=429)
-
-    def add(self, origin: str) -> None:
-        if len(self.times) >= MAX_REMEMBERED:
-            self.times.clear()
-        self.times.setdefault(origin, []).append(time.monotonic())
-
-    def clear(self, origin: str) -> None:
-        self.times.pop(origin, None)
+# Tries in 15 minutes. A browser that has logged in to the account before has a budget of its own, so that nobody can
+# lock its owner out by guessing (OWASP's device cookies).
+TRIES_OF_DEVICE = 8
+TRIES_AT_ADDRESS = 60
+TRIES_FROM_ADDRESS = 8  # at one name
+TRIES_FROM_ANYWHERE = 200  # at one name
 
 
 class Login:
-    def __init__(self, db: Database) -> None:
-        self._db = db
-        self._failed, self._checks = FailedLogins(), asyncio.Semaphore(CONCURRENT_CHECKS)
+    def __init__(self, db: Database, auth: Auth) -> None:
+        self._db, self._auth = db, auth
+        self._checks = asyncio.Semaphore(CONCURRENT_CHECKS)
 
     def pages(self) -> list[Page]:
         return [
@@ -72,16 +56,30 @@ class Login:
     async def log_in(self, request: PageRequest) -> Response:
         form = await request.form()
         name, password, back = (text_of(form, part) for part in ("name", "password", "next"))
-        origin = f"{name} from {request.http.client.host if request.http.client else ''}"
-        self._failed.check(origin)
+        budgets = self._budgets(request, name)
+        if not await self._db.write(login_tries.reserve, budgets, now_ms()):
+            hint = "Try again in 15 minutes, from a browser that has logged in before, or ask an admin for a link."
+            raise PageError("Too many failed login attempts.", hint, status=429)
         async with self._checks:
             account = await self._account(name, password)
         if account is None:
-            self._failed.add(origin)
             problem = "Incorrect name or password."
             return request.render("login.html", 401, next=_own_path(back), name=name, problem=problem)
-        self._failed.clear(origin)
-        return await begin_session(self._db, request, account, _own_path(back))
+        await self._db.write(login_tries.forgive, budgets)
+        return await begin_session(self._db, self._auth, request, account, _own_path(back))
+
+    def _budgets(self, request: PageRequest, name: str) -> list[Budget]:
+        """The limits of a try at a name: the browser's own if it has logged in to the account before."""
+        device = request.http.cookies.get(DEVICE_COOKIE, "")
+        number, _, signature = device.partition(".")
+        if self._auth.check_signature(_device_path(name, number), signature):
+            return [Budget(f"device {number}", TRIES_OF_DEVICE)]
+        address = request.http.client.host if request.http.client else ""
+        return [
+            Budget(f"address {address}", TRIES_AT_ADDRESS),
+            Budget(f"{name} from {address}", TRIES_FROM_ADDRESS),
+            Budget(f"{name} from anywhere", TRIES_FROM_ANYWHERE),
+        ]
 
     async def show_link(self, request: PageRequest) -> Response:
         """Does not use the link up: mail programs fetch the links in messages."""
@@ -95,7 +93,7 @@ class Login:
             return request.render("enter.html", 400, owner=await self._link_owner(request), problem=error.message)
         await self._link_owner(request)
         owner = await self._db.write(_use_link, request["token"], hashed)
-        return await begin_session(self._db, request, owner, HOME)
+        return await begin_session(self._db, self._auth, request, owner, HOME)
 
     async def log_out(self, request: PageRequest) -> Response:
         caller = request.session_caller
@@ -125,13 +123,23 @@ class Login:
         return await self._db.lookup(accounts.by_id, account_id)
 
 
-async def begin_session(db: Database, request: PageRequest, account: Account, path: str) -> Response:
-    """Logs the browser in and sends it to a page."""
+async def begin_session(db: Database, auth: Auth, request: PageRequest, account: Account, path: str) -> Response:
+    """Logs the browser in, remembers that it has been, and sends it to a page."""
     device = request.http.headers.get("user-agent", "")
     token = await db.write(sessions.begin, Caller(account, None), now_ms(), device)
     response = request.redirect(path)
-    enter(response, token, secure=request.base_url.startswith("https://"))
+    secure, number = request.base_url.startswith("https://"), new_id()
+    enter(response, token, secure=secure)
+    remembered = f"{number}.{auth.signature(_device_path(account.name, number))}"
+    response.set_cookie(
+        DEVICE_COOKIE, remembered, DEVICE_LASTS_S, httponly=True, samesite="lax", secure=secure, path="/login"
+    )
     return response
+
+
+def _device_path(name: str, number: str) -> str:
+    """The text that is signed for a browser that has logged in to the account of this name. No link has such a path."""
+    return f"device/{number}/{name}"
 
 
 def _use_link(conn: Connection, token: str, hashed: str | None) -> Account:

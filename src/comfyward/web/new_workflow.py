@@ -8,7 +8,9 @@ from typing import Any
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
+from comfyward.accounts.account import Account
 from comfyward.dispatch.blobs import Blobs
+from comfyward.files.pictures import Decoders
 from comfyward.ids import new_id
 from comfyward.store import files, workflows
 from comfyward.store.db import Database, now_ms
@@ -20,6 +22,7 @@ from comfyward.web.page_request import PageRequest, text_of
 from comfyward.web.problems import Advice, PageError
 from comfyward.web.workflow_file import graphs_in
 from comfyward.workflows import starters
+from comfyward.workflows.graph_limit import GraphLimit
 from comfyward.workflows.starters import STARTERS, Starter
 from comfyward.workflows.workflow import Workflow
 
@@ -28,8 +31,17 @@ IMPORT_LIMIT_BYTES = 256 << 20
 
 
 class NewWorkflows:
-    def __init__(self, db: Database, blobs: Blobs, inputs: GraphInputs, templates: ComfyUITemplates) -> None:
+    def __init__(
+        self,
+        db: Database,
+        blobs: Blobs,
+        inputs: GraphInputs,
+        templates: ComfyUITemplates,
+        decoders: Decoders,
+        limit: GraphLimit,
+    ) -> None:
         self._db, self._blobs, self._inputs, self._templates = db, blobs, inputs, templates
+        self._decoders, self._limit = decoders, limit
 
     def pages(self) -> list[Page]:
         return [
@@ -54,7 +66,8 @@ class NewWorkflows:
             templates=templates,
             has_templates=self._templates.are_installed,
             starters=STARTERS,
-            needs=await self._lacking_models(request.account.id),
+            needs=await self._lacking_models(request.account),
+            are_models_known=await self._inputs.are_models_known(),
             q=query,
         )
 
@@ -64,14 +77,14 @@ class NewWorkflows:
         title = text_of(form, "name", 200)
         if kind == "starter" and name in STARTERS:
             workflow = await self._from_starter(account_id, STARTERS[name], title)
-            await self._db.write(workflows.create, workflow)
+            await self._keep(workflow)
             return request.redirect(f"/workflows/{workflow.id}")
         if kind == "template":
             title = title or name.replace("_", " ").capitalize()
             workflow = new_workflow(account_id, title, editor_graph=self._templates.graph(name))
         else:
             workflow = new_workflow(account_id, title or "Untitled")
-        await self._db.write(workflows.create, workflow)
+        await self._keep(workflow)
         return request.redirect(f"/workflows/{workflow.id}/edit")
 
     async def import_file(self, request: PageRequest) -> Response:
@@ -82,15 +95,20 @@ class NewWorkflows:
                 hint="Choose a workflow exported from ComfyUI, or a PNG, WEBP or MP4 that it saved.",
             )
         name = Path(upload.filename)
-        graphs = await graphs_in(name, await upload.read())
+        graphs = await graphs_in(self._decoders, request.account.id, name, await upload.read())
         workflow = new_workflow(request.account.id, name.stem.replace("_", " ")[:200] or "Imported", **graphs)
-        await self._db.write(workflows.create, workflow)
+        await self._keep(workflow)
         return request.redirect(f"/workflows/{workflow.id}")
 
-    async def _lacking_models(self, account_id: str) -> dict[str, list[Advice]]:
+    async def _keep(self, workflow: Workflow) -> None:
+        """Raises TooLarge."""
+        self._limit.check_texts(workflow.graph, workflow.editor_graph)
+        await self._db.write(workflows.create, workflow)
+
+    async def _lacking_models(self, account: Account) -> dict[str, list[Advice]]:
         """The missing models of each starter."""
         graphs = {key: json_text(starter.graph()) for key, starter in STARTERS.items() if starter.model}
-        return {key: await self._inputs.lacking(account_id, graph) for key, graph in graphs.items()}
+        return {key: await self._inputs.lacking(account, graph) for key, graph in graphs.items()}
 
     async def _from_starter(self, account_id: str, starter: Starter, title: str) -> Workflow:
         """Adds the starter's sample to the account's files, too, unless it has a file of that name."""

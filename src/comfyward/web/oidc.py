@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from comfyward.accounts.account import Account
+from comfyward.api.auth import Auth
 from comfyward.errors import Conflict, NotFound, SetupFailed
 from comfyward.settings import Settings
 from comfyward.store import accounts
@@ -63,8 +64,8 @@ class Provider:
 
 
 class OidcLogin:
-    def __init__(self, db: Database, provider: Provider | None) -> None:
-        self._db, self._configured = db, provider
+    def __init__(self, db: Database, auth: Auth, provider: Provider | None) -> None:
+        self._db, self._auth, self._configured = db, auth, provider
 
     def pages(self) -> list[Page]:
         return [
@@ -103,7 +104,7 @@ class OidcLogin:
             raise PageError("Your organization refused the login.", hint=hint[:300], status=403)
         claims = await self._claims(request, flow)
         account = await self._db.write(_account_of, claims, self._provider.signup)
-        response = await begin_session(self._db, request, account, HOME)
+        response = await begin_session(self._db, self._auth, request, account, HOME)
         response.delete_cookie(COOKIE)
         return response
 

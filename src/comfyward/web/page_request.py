@@ -14,28 +14,37 @@ from starlette.responses import RedirectResponse, Response
 from comfyward.accounts.account import Account, Caller
 from comfyward.api.public_url import PublicUrl
 from comfyward.api.whole_numbers import whole_number
-from comfyward.web import formatting
 from comfyward.web.problems import PageError
+from comfyward.wording import size
 
 SMALL_BYTES = 1000
 FORM_LIMIT_BYTES = 4 << 20
-# Only the site's own files; the editor below a workflow's /comfy/ is a page of its own with other headers.
-POLICY = "; ".join(
-    (
+VISITORS_FORM_LIMIT_BYTES = 64 << 10
+MAX_FIELDS = 2000
+
+
+def policy(frames: str = "'self'") -> str:
+    """The Content-Security-Policy of a page that shows frames of this origin: only the site's own files.
+
+    The editor below a workflow's /comfy/ is a page of its own with other headers.
+    """
+    parts = (
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
         "img-src 'self' data: blob:",
         "media-src 'self' blob:",
-        "connect-src 'self'",
-        "frame-src 'self'",
+        "connect-src 'self'" if frames == "'self'" else f"connect-src 'self' {frames}",
+        f"frame-src {frames}",
         "form-action 'self'",
         "frame-ancestors 'none'",
         "base-uri 'none'",
     )
-)
+    return "; ".join(parts)
+
+
 HEADERS = {
-    "Content-Security-Policy": POLICY,
+    "Content-Security-Policy": policy(),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -82,6 +91,11 @@ class PageRequest:
         return self.public_url.of(self.http)
 
     @property
+    def origin(self) -> str:
+        """The origin of the page that the browser shows."""
+        return self.public_url.origin_of(self.http)
+
+    @property
     def is_partial(self) -> bool:
         """True if htmx asks for a part of the page."""
         return "hx-request" in self.http.headers and "hx-boosted" not in self.http.headers
@@ -91,16 +105,25 @@ class PageRequest:
         content_type = self.http.headers.get("content-type", "")
         return content_type.startswith(("application/x-www-form-urlencoded", "multipart/form-data"))
 
+    @property
+    def _is_urlencoded(self) -> bool:
+        return not self.http.headers.get("content-type", "").startswith("multipart/form-data")
+
     async def form(self) -> FormData:
         """The submitted fields. Raises PageError if the form is too large."""
         if whole_number(self.http.headers.get("content-length", ""), most=self.form_limit_bytes) is None:
-            raise PageError(f"This is too large. The limit is {formatting.size(self.form_limit_bytes)}.", status=413)
-        return await self.http.form(max_files=1, max_fields=2000)
+            raise PageError(f"This is too large. The limit is {size(self.form_limit_bytes)}.", status=413)
+        if self._is_urlencoded and (await self.http.body()).count(b"&") >= MAX_FIELDS:  # read again by its parser
+            raise PageError(f"A form may have {MAX_FIELDS:,} fields at most.", status=413)
+        return await self.http.form(max_files=1, max_fields=MAX_FIELDS)
 
     def render(self, template: str, status: int = 200, **values: Any) -> Response:
         """A template as a response, compressed if the browser accepts that."""
         rendered = self.templates.get_template(template).render(
-            me=self.session_caller.account if self.session_caller else None, path=self.http.url.path, **values
+            me=self.session_caller.account if self.session_caller else None,
+            path=self.http.url.path,
+            origin=self.origin,
+            **values,
         )
         body, headers = rendered.encode(), dict(HEADERS)
         if len(body) > SMALL_BYTES and "gzip" in self.http.headers.get("accept-encoding", ""):

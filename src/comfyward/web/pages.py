@@ -21,7 +21,7 @@ from comfyward.api.public_url import PublicUrl
 from comfyward.errors import ComfywardError, InvalidRequest
 from comfyward.web.intents import Intents, intent_of
 from comfyward.web.page import Access, Page
-from comfyward.web.page_request import PageRequest
+from comfyward.web.page_request import VISITORS_FORM_LIMIT_BYTES, PageRequest
 from comfyward.web.problems import PageError, advices
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Pages:
         return _problem(PageRequest(http, self._templates, self._public_url, caller), error)
 
     async def _respond(self, page: Page, http: Request) -> Response:
-        request = PageRequest(http, self._templates, self._public_url, form_limit_bytes=page.form_limit_bytes)
+        request = PageRequest(http, self._templates, self._public_url, form_limit_bytes=_form_limit(page))
         try:
             if http.method not in SAFE_METHODS:
                 refuse_foreign_origin(http)
@@ -82,12 +82,19 @@ def _problem(request: PageRequest, error: ComfywardError) -> Response:
     """An error as a page, or, for htmx, as the page's problem section."""
     if error.status >= 500:
         log.error("%s: %s", error.code, error.message, extra={"action": "request_failed"})
-    found = advices(error, request.http.path_params.get("workflow_id"))
+    is_admin = request.session_caller is not None and request.session_caller.account.is_admin
+    found = advices(error, request.http.path_params.get("workflow_id"), is_admin=is_admin)
     if request.is_partial:
         response = request.render("problem.part.html", error.status, advices=found)
         response.headers["HX-Retarget"], response.headers["HX-Reswap"] = "#problems", "innerHTML"
         return response
     return request.render("problem.html", error.status, code=error.status, advices=found)
+
+
+def _form_limit(page: Page) -> int:
+    """In bytes. Whoever has no account sends names and passwords only."""
+    is_for_visitors = page.access is Access.EVERYONE
+    return min(page.form_limit_bytes, VISITORS_FORM_LIMIT_BYTES) if is_for_visitors else page.form_limit_bytes
 
 
 def _login_first(request: PageRequest) -> Response:

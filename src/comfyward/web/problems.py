@@ -17,6 +17,7 @@ from comfyward.workflows.catalog import INPUT_FOLDER
 MAX_VALUE = 80
 MAX_CHOICES = 8
 MAX_ADVICES = 12
+MAX_PACKS = 3
 Facts = Mapping[str, Any]
 
 
@@ -34,6 +35,7 @@ class Advice:
 
     sentence: str
     actions: tuple[Action, ...] = ()
+    command: str | None = None  # for an admin, in a terminal
 
 
 class PageError(ComfywardError):
@@ -48,23 +50,26 @@ class PageError(ComfywardError):
 
 _OURS = "Something went wrong on the server. Try again; if the problem persists, contact an admin."
 # Errors whose messages are for users; their hints are for programmers and are left out.
-OWN_WORDS = ("conflict", "invalid_value", "invalid_password")
+OWN_WORDS = ("conflict", "invalid_value", "invalid_password", "invalid_environment", "packages_exclude")
 SENTENCES = {
     "internal": _OURS,
     "invalid_request": "The request is invalid. Check your input and try again.",
     "invalid_path": "Invalid name or folder. Remove '..' and empty folders, or use a shorter name.",
     "invalid_url": "Invalid URL. Use a public one that starts with https:// or http://.",
     "invalid_graph": "This workflow is incomplete and cannot run. Open it in the editor and save it again.",
+    "invalid_catalog": _OURS,
     "metadata_invalid": "Invalid labels.",
     "missing_asset": "A file of this workflow no longer exists. Choose another one.",
     "range_not_satisfiable": "The requested part of the file does not exist.",
     "unauthenticated": "Your session has expired. Log in and try again.",
     "forbidden": "You do not have permission to do this.",
+    "over_quota": "Your storage is full. Delete some files or runs, or ask an admin for more.",
     "insufficient_credits": "You have used all of your credits. Ask an admin for more.",
     "not_found": "It does not exist or has been deleted, or you do not have access to it.",
     "method_not_allowed": "There is no page at this address.",
     "blob_not_found": "This file no longer exists.",
     "stale_lease": _OURS,
+    "worker_id_taken": _OURS,
     "hash_mismatch": "The file was corrupted in transit. Try again.",
     "too_large": "This exceeds the size limit of this server.",
     "unknown_accelerator": "This accelerator is not available. Choose another one.",
@@ -72,8 +77,10 @@ SENTENCES = {
     "idempotency_key_reuse": "This form was already submitted.",
     "other_version": _OURS,
     "queue_full": "You have reached the limit of queued runs. Try again when some of them have finished.",
+    "too_many_streams": "Too many pages or programs of your account are open. Close some and try again.",
     "download": "The file could not be downloaded. Check its URL and try again.",
     "host_busy": "The host of this file is busy. Try again later.",
+    "host_slow": "The host of this file is too slow. Use a faster one, or upload the file.",
     "address_refused": "This URL is not allowed: its address is not public.",
     "storage_full": "The server is out of disk space. Contact an admin.",
     "comfyui_error": _OURS,
@@ -82,17 +89,21 @@ SENTENCES = {
     "unavailable": "The server is busy. Try again in a few seconds.",
     "setup_failed": _OURS,
 }
-_ACTIONS = {"insufficient_credits": Action("Usage", "/account/usage"), "queue_full": Action("Your runs", "/runs")}
+_ACTIONS = {
+    "insufficient_credits": Action("Usage", "/account/usage"),
+    "over_quota": Action("Storage", "/account/usage"),
+    "queue_full": Action("Your runs", "/runs"),
+}
 
 
-def advices(error: ComfywardError, workflow_id: str | None = None) -> list[Advice]:
-    """The explanation of an error, with a link to the editor if a workflow's id is given."""
+def advices(error: ComfywardError, workflow_id: str | None = None, *, is_admin: bool = False) -> list[Advice]:
+    """The explanation of an error, with a link to the editor if a workflow's id is given, and an admin's commands."""
     editor = _editor(workflow_id)
     match error:
         case PageError():
             return [Advice(f"{error.message} {error.hint or ''}".strip())]
         case InvalidGraph(details={"problems": [*problems]}) if problems:
-            return on_problems(problems, workflow_id)
+            return on_problems(problems, workflow_id, is_admin=is_admin)
         case InvalidGraph(details={"type": "prompt_no_outputs"}):
             return [Advice("This workflow has no output node. Add one, such as Save Image.", editor)]
         case InvalidGraph():
@@ -104,11 +115,51 @@ def advices(error: ComfywardError, workflow_id: str | None = None) -> list[Advic
             return [Advice(SENTENCES.get(error.code, _OURS), (action,) if action else ())]
 
 
-def on_problems(problems: Sequence[Facts], workflow_id: str | None = None, form: str = "") -> list[Advice]:
+def on_problems(
+    problems: Sequence[Facts], workflow_id: str | None = None, form: str = "", *, is_admin: bool = False
+) -> list[Advice]:
     """The explanations of a graph's problems, without duplicates. `form` is the path of the page where files are
     chosen, unless it is this one."""
     editor = _editor(workflow_id)
-    return list(dict.fromkeys(_on_problem(facts, editor, form) for facts in problems))[:MAX_ADVICES]
+    others = [facts for facts in problems if not _has_packs(facts)]
+    found = (*_needed_by(problems, is_admin=is_admin), *(_on_problem(facts, editor, form) for facts in others))
+    return list(dict.fromkeys(found))[:MAX_ADVICES]
+
+
+def _has_packs(facts: Facts) -> bool:
+    """True for a missing class of which it is known what has it."""
+    return facts["type"] == "missing_node_type" and bool(facts.get("packs")) and not _did_not_load(facts)
+
+
+def _did_not_load(facts: Facts) -> bool:
+    """True for a missing class whose pack is installed, but broken."""
+    return "did not load" in str(facts.get("message"))
+
+
+def _needed_by(problems: Sequence[Facts], *, is_admin: bool) -> list[Advice]:
+    """The packs or versions that a workflow needs for its missing classes: one sentence for each pack."""
+    classes: dict[str, list[str]] = {}
+    packs: dict[str, list[Facts]] = {}
+    for facts in filter(_has_packs, problems):
+        key = str(facts["packs"][0].get("source") or facts["packs"][0].get("comfyui"))
+        packs.setdefault(key, facts["packs"])
+        if (name := _short(facts["class_type"])) not in classes.setdefault(key, []):
+            classes[key].append(name)
+    return [_needed(packs[key], names, is_admin=is_admin) for key, names in classes.items()]
+
+
+def _needed(packs: Sequence[Facts], names: Sequence[str], *, is_admin: bool) -> Advice:
+    first = packs[0]
+    shown = [*names[:MAX_CHOICES], *([f"{len(names) - MAX_CHOICES} more"] if len(names) > MAX_CHOICES else [])]
+    purpose = " and ".join(part for part in (", ".join(shown[:-1]), shown[-1]) if part)
+    if first.get("comfyui"):
+        sentence = f"This workflow needs ComfyUI {first['comfyui']}, for {purpose}."
+        return Advice(sentence if is_admin else f"{sentence} Ask an admin for it.")
+    names_of_packs = [_short(pack["pack"]) for pack in packs[:MAX_PACKS]]
+    may_be_others = first.get("confidence") == "possible"
+    what = f"may need {' or '.join(names_of_packs)}" if may_be_others else f"needs {names_of_packs[0]}"
+    sentence = f"This workflow {what}, for {purpose}."
+    return Advice(sentence, command=first.get("command")) if is_admin else Advice(f"{sentence} Ask an admin to add it.")
 
 
 def _editor(workflow_id: str | None) -> tuple[Action, ...]:
@@ -120,7 +171,7 @@ def _on_problem(facts: Facts, editor: tuple[Action, ...], form: str) -> Advice:
     node, name, received = facts["node"], _display_name(facts.get("input")), _short(facts.get("received"))
     accepted, folder = facts.get("accepted"), facts.get("folder")
     match facts["type"]:
-        case "missing_node_type" if "did not load" in str(facts.get("message")):
+        case "missing_node_type" if _did_not_load(facts):
             sentence = f"{facts['class_type']} is not available: its node pack failed to load. An admin can see why."
             return Advice(sentence, (Action("Fleet", "/fleet"), *editor))
         case "missing_node_type":

@@ -72,7 +72,7 @@ class RunPage:
             "cost": await self._cost(run, gpu_ms),
             "gpu_ms": gpu_ms,
             "nodes": list(graph.nodes.values()),
-            "inputs": await self._inputs.of(account_id, run.prompt),
+            "inputs": await self._inputs.of(account_id, run.prompt, environment=run.environment_name),
             "titles": names_of(graph, catalog.display_names if catalog else {}),
             "advices": advices_on(run, catalog),
         }

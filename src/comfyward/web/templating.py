@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from comfyward.api.editor_address import EditorAddress
 from comfyward.ids import new_id
 from comfyward.web import formatting
 from comfyward.web.assets import Assets
@@ -15,7 +16,7 @@ from comfyward.web.problems import SENTENCES, field_id, file_kind
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def page_templates(assets: Assets, *, has_oidc: bool) -> Environment:
+def page_templates(assets: Assets, editor_address: EditorAddress, *, has_oidc: bool) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -28,6 +29,7 @@ def page_templates(assets: Assets, *, has_oidc: bool) -> Environment:
     environment.globals.update(
         asset=assets.url,
         advices_on=advices_on,
+        editor_address=editor_address,
         field_id=field_id,
         formatting=formatting,
         has_oidc=has_oidc,

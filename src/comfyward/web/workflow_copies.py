@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from comfyward.dispatch.inventory import Inventory
+from comfyward.dispatch.bindings import Bindings
 from comfyward.store import files, workflows
 from comfyward.store.db import Database
 from comfyward.store.rows import text_of as json_text
@@ -14,12 +14,12 @@ from comfyward.workflows.copies import Cleaner
 from comfyward.workflows.graph import is_shallow
 from comfyward.workflows.workflow import Workflow
 
-COPIED_FIELDS = ("description", "tags", "form", "accelerator")
+COPIED_FIELDS = ("description", "tags", "form", "accelerator", "environment")
 
 
 class WorkflowCopies:
-    def __init__(self, db: Database, inventory: Inventory) -> None:
-        self._db, self._inventory = db, inventory
+    def __init__(self, db: Database, bindings: Bindings) -> None:
+        self._db, self._bindings = db, bindings
 
     async def create(self, account_id: str, source: Workflow, name: str) -> Workflow:
         fields = {field: getattr(source, field) for field in COPIED_FIELDS}
@@ -33,7 +33,7 @@ class WorkflowCopies:
         if source.account_id == account_id:
             return {"graph": source.graph, "editor_graph": source.editor_graph}
         owners, own = [await self._db.read(files.usable_paths, each) for each in (source.account_id, account_id)]
-        catalog = await self._inventory.catalog_lately()
+        catalog = await self._bindings.catalog_lately(source.environment)
         cleaner = Cleaner(catalog, owners.below(INPUT_FOLDER), own.below(INPUT_FOLDER))
         # The API's graph comes first: it tells the cleaner which texts of the editor's graph are names of files.
         graph = source.graph and json_text(cleaner.graph(msgspec.json.decode(source.graph)))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
+import functools
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from comfyward.dispatch.heavy import HEAVY
 from comfyward.errors import ComfywardError, InvalidGraph
-from comfyward.files.pictures import extract_graphs
-from comfyward.python_json import NOT_JSON, read_answer
+from comfyward.files.pictures import Decoders
+from comfyward.python_json import NOT_JSON, read_answer, refuse_many
+from comfyward.sandbox.temporary import TemporaryFolder
 from comfyward.store.rows import text_of as json_text
 from comfyward.web.problems import PageError
 from comfyward.workflows.graph import parse_graph
@@ -19,13 +21,16 @@ EXPORT = "Export it from ComfyUI again with File > Export."
 MEDIA_SUFFIXES = (".png", ".webp", ".mp4", ".webm", ".mkv")
 
 
-async def graphs_in(name: Path, data: bytes) -> dict[str, str]:
+async def graphs_in(decoders: Decoders, owner: str, name: Path, data: bytes) -> dict[str, str]:
     """`graph` (the API's form) and `editor_graph`, as JSON, or one of them. Raises PageError if there is none."""
-    return await _in_media(name, data) if name.suffix.lower() in MEDIA_SUFFIXES else _in_json(data)
+    if name.suffix.lower() in MEDIA_SUFFIXES:
+        return await _in_media(decoders, owner, name, data)
+    return await HEAVY.run(owner, len(data), lambda: _in_json(data))
 
 
 def _in_json(data: bytes) -> dict[str, str]:
     try:
+        refuse_many(data)
         found = read_answer(data)
     except NOT_JSON as error:
         raise PageError("This file could not be read.", hint=EXPORT) from error
@@ -45,15 +50,16 @@ def _node(node: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in node.items() if name in ("class_type", "inputs", "_meta")}
 
 
-async def _in_media(name: Path, data: bytes) -> dict[str, str]:
-    with tempfile.TemporaryDirectory(prefix="cw-import-") as folder:
-        source, target = Path(folder) / f"source{name.suffix.lower()}", Path(folder) / "graphs.json"
+async def _in_media(decoders: Decoders, owner: str, name: Path, data: bytes) -> dict[str, str]:
+    with TemporaryFolder() as folder:
+        source, target = folder / f"source{name.suffix.lower()}", folder / "graphs.json"
         source.write_bytes(data)
-        texts = msgspec.json.decode(target.read_bytes()) if await extract_graphs(source, target) else {}
+        has_texts = await decoders.graphs(owner, source, target)
+        texts = msgspec.json.decode(target.read_bytes()) if has_texts else {}
     graphs: dict[str, str] = {}
     for text in texts.values():
         try:
-            graphs |= _in_json(text.encode())
+            graphs |= await HEAVY.run(owner, len(text), functools.partial(_in_json, text.encode()))
         except ComfywardError:
             continue  # another program's metadata under the same name
     if not graphs:

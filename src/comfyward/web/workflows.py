@@ -61,7 +61,7 @@ class Workflows:
         values = await self._run_list.values(request, workflow.id)
         if request.is_partial:
             return request.render("runs.part.html", **values)
-        values |= await self._inputs.form(workflow)
+        values |= await self._inputs.form(request.account, workflow)
         values |= {"obstacle": await obstacle_of(self._intake, workflow), "parent": await self._parent(workflow)}
         return request.render("workflow.html", **values, workflow=workflow, tab="run")
 

@@ -1,13 +1,12 @@
 """The worker's main loop: it asks for work, and stages, executes and collects runs.
 
-Up to three runs are in progress, one in each stage. A worker relies on its lease only while the server renews it;
-without renewal it stops ComfyUI by itself.
+One run executes, while the next one is staged and the last one collected. A worker relies on its lease only while the
+server renews it; without renewal it stops ComfyUI by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import logging
 import time
@@ -16,15 +15,27 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import aiohttp
+import msgspec
 
 from comfyward.comfy.run_folders import StagedFile
-from comfyward.errors import ComfyUIError, ComfywardError, SetupFailed, StaleLease, Unauthenticated
-from comfyward.runs.run import EndReason
-from comfyward.worker.collect import Collect, Gathering
-from comfyward.worker.execute import Execute
+from comfyward.errors import (
+    ComfyUIError,
+    ComfywardError,
+    EnvironmentFailed,
+    InvalidRequest,
+    SetupFailed,
+    StaleLease,
+    Unauthenticated,
+    WorkerIdTaken,
+)
+from comfyward.runs.run import DEFAULT_ENVIRONMENT, EndReason
+from comfyward.worker.ahead import Ahead, Place
+from comfyward.worker.collect import Collect
+from comfyward.worker.environment_orders import EnvironmentOrders
+from comfyward.worker.execute import Execution
+from comfyward.worker.generation import Generation
 from comfyward.worker.job import Executed, Failed, Job
 from comfyward.worker.link import ServerLink
-from comfyward.worker.memory import memory_of
 from comfyward.worker.places import Places
 from comfyward.worker.protocol import (
     PROTOCOL,
@@ -35,12 +46,12 @@ from comfyward.worker.protocol import (
     Goodbye,
     Heartbeat,
     Hello,
-    Memory,
-    Vitals,
+    Welcome,
     WorkerInfo,
 )
 from comfyward.worker.reporter import Reporter
 from comfyward.worker.stage import Stage
+from comfyward.worker.vital_signs import VitalSigns
 from comfyward.worker.warm import WarmComfyUI
 
 log = logging.getLogger(__name__)
@@ -50,20 +61,20 @@ T = TypeVar("T")
 ASK_WAIT_S = 25.0
 HEARTBEATS_PER_LEASE = 4
 SHORTEST_WAIT_S = 0.1
+ID_TAKEN_PAUSE_S = 2.0
 WEIGH_EVERY_S = 10.0
-VITALS_EVERY_S = 10.0
-REMEMBERED_RUNS = 8
 
 
 @dataclass
 class Agent:
-    """One worker: one accelerator, one warm ComfyUI."""
+    """One worker: one accelerator, one warm ComfyUI at a time."""
 
     info: WorkerInfo
     link: ServerLink
     comfyui: WarmComfyUI
+    environments: EnvironmentOrders
+    vital_signs: VitalSigns
     stage: Stage
-    execute: Execute
     collect: Collect
     places: Places
     memory_limit_bytes: int
@@ -71,13 +82,9 @@ class Agent:
     lease_s: float = 15.0
     _jobs: dict[str, Job] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _gpu: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _staging: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    _ahead: Ahead = field(default_factory=Ahead)
     _drain: asyncio.Event = field(default_factory=asyncio.Event)
     _weighed_at: float = float("-inf")
-    _vitals_at: float = float("-inf")
-    _memory: Memory | None = None
-    _warm: collections.deque[list[str]] = field(default_factory=lambda: collections.deque(maxlen=REMEMBERED_RUNS))
 
     def drain(self) -> None:
         """Takes no more runs; `run` returns when those in progress are done."""
@@ -92,12 +99,13 @@ class Agent:
             await self._hello()
             await self._serve()
         finally:
-            await self.comfyui.stop()
+            await self.comfyui.close()
             await self.stage.close()
             await self.link.close()
 
     async def _serve(self) -> None:
         heartbeats = asyncio.create_task(self._heartbeat_loop(), name="heartbeat")
+        environments = asyncio.create_task(self.environments.run(), name="environments")
         try:
             await self._lease_loop()
             while self._tasks:
@@ -106,28 +114,47 @@ class Agent:
                 await self.link.goodbye(Goodbye(self.info.id, self.info.incarnation))
         finally:
             heartbeats.cancel()
-            await asyncio.gather(heartbeats, *self._tasks, return_exceptions=True)
+            environments.cancel()
+            await asyncio.gather(heartbeats, environments, *self._tasks, return_exceptions=True)
 
     async def _hello(self) -> None:
         digest, body = await self.comfyui.catalog()
-        welcome = await self.link.hello(Hello(self.info, digest, PROTOCOL))
+        info = msgspec.structs.replace(self.info, ready=self.environments.ready())
+        welcome = await self._welcome(Hello(info, digest, PROTOCOL))
+        if welcome is None:
+            return
         self.lease_s = welcome.lease_s
         if welcome.wants_catalog:
-            await self.link.put_catalog(self.info.environment, digest, body)
+            try:
+                await self.link.put_catalog(self.info.environment, digest, body)
+            except InvalidRequest as refused:  # the server shows it, and validates with the catalog that it had
+                log.error("the catalog was refused: %s", refused, extra={"action": "catalog_refused"})
         log.info("worker %s serves pool %s", self.info.id, self.info.pool, extra={"action": "worker_ready"})
 
+    async def _welcome(self, hello: Hello) -> Welcome | None:
+        """Waits while another worker has this id, such as one that died just now; None if drained meanwhile."""
+        while not self._drain.is_set():
+            try:
+                return await self.link.hello(hello)
+            except WorkerIdTaken as taken:
+                log.warning("waiting to join: %s %s", taken.message, taken.hint, extra={"action": "worker_id_taken"})
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._drain.wait(), ID_TAKEN_PAUSE_S)
+        return None
+
     async def _lease_loop(self) -> None:
-        """Asks for runs. One run is staged ahead of the one that executes, never more."""
+        """Asks for a run whenever there is a place for one."""
         draining = asyncio.create_task(self._drain.wait())
         try:
             while not draining.done():
-                if not await _unless(draining, self._staging.acquire()):
+                place = await _unless(draining, self._ahead.take())
+                if place is None:
                     return
                 assignment = await _unless(draining, self._next())
                 if assignment is None:
-                    self._staging.release()
-                    continue
-                self._take(assignment)
+                    place.leave()
+                else:
+                    self._take(assignment, place)
         finally:
             draining.cancel()
 
@@ -139,15 +166,24 @@ class Agent:
             return None
 
     def _ask(self) -> Ask:
-        idle = not self._gpu.locked() and not self._jobs
-        return Ask(self.info.id, self.info.incarnation, idle, self._warm_models(), list(self._jobs), ASK_WAIT_S)
+        fetching = [job.assignment.account for job in self._jobs.values() if job.place.is_fetching]
+        environment = self.comfyui.current.environment
+        return Ask(
+            self.info.id,
+            self.info.incarnation,
+            idle=not self.comfyui.turn.locked() and len(fetching) == len(self._jobs),
+            warm=self.comfyui.current.models,
+            holding=list(self._jobs),
+            wait_s=ASK_WAIT_S,
+            account=self.comfyui.account,
+            staging=fetching,
+            environment="" if environment == DEFAULT_ENVIRONMENT else environment,
+            ready=self.environments.ready(),
+        )
 
-    def _warm_models(self) -> list[str]:
-        return sorted({name for models in self._warm for name in models})
-
-    def _take(self, assignment: Assignment) -> None:
+    def _take(self, assignment: Assignment, place: Place) -> None:
         lost = asyncio.Event()
-        job = Job(assignment, Reporter(self.link, assignment.lease, lost), lost)
+        job = Job(assignment, Reporter(self.link, assignment.lease, lost), place, lost)
         self._jobs[job.lease] = job
         self._begin(self._work(job))
 
@@ -176,95 +212,115 @@ class Agent:
         finally:
             self._jobs.pop(job.lease, None)
             self.stage.unstage(job)
-            await self.execute.clean_up(job)
+            await self.collect.forget(job)
         await self._recycle()
 
     async def _stages(self, job: Job) -> Ended | None:
         """The end of the run; None if a draining worker did not start it."""
-        staged_ahead = contextlib.ExitStack()
-        staged_ahead.callback(self._staging.release)
         try:
+            self.comfyui.prepare(job.assignment.environment, job.assignment.account)
+            job.place.fetching()
             files = await self.stage.stage(job)
+            job.place.ready()
             if not await self._enter_gpu(job):
                 return None if self._drain.is_set() and not job.cancelled.is_set() else Ended(0, EndReason.CANCELLED)
-            return await self._on_gpu(job, files, staged_ahead)
+            return await self._on_gpu(job, files)
         except Failed as failed:
             return failed.ended
         finally:
-            staged_ahead.close()
+            job.place.leave()
 
-    async def _on_gpu(self, job: Job, files: list[StagedFile], staged_ahead: contextlib.ExitStack) -> Ended:
-        """Executes a run that has the GPU, releases the GPU, and collects the results, however the run ended."""
-        gathering = self.collect.begin(job, self.places)
-        try:
+    async def _on_gpu(self, job: Job, files: list[StagedFile]) -> Ended | None:
+        """Executes a run that has the GPU, releases the GPU, and collects the results, however the run ended.
+
+        None if there is no ComfyUI for it here.
+        """
+        with contextlib.ExitStack() as gpu:
+            gpu.callback(self.comfyui.turn.release)
+            job.place.leave()  # the next run may be staged
+            comfyui = await self._comfyui_of(job)
+            if comfyui is None:
+                return None
+            gathering = self.collect.begin(job, comfyui.base, self.places)
             try:
-                staged_ahead.close()  # the next run may be staged
-                executed = await self._execute(job, files, gathering)
+                executed = await self._execute(Execution(comfyui, job, gathering), comfyui, files)
+                gpu.close()
+                return await gathering.finish(executed)
+            except Failed as failed:
+                gpu.close()
+                return failed.ended if job.lost.is_set() else await gathering.salvage(failed.ended)
             finally:
-                self._gpu.release()
-            return await gathering.finish(executed)
-        except Failed as failed:
-            return failed.ended if job.lost.is_set() else await gathering.salvage(failed.ended)
-        finally:
-            gathering.drop()
+                gathering.drop()
+                self._begin(comfyui.forget(job.prompt_id))
 
     async def _enter_gpu(self, job: Job) -> bool:
         """Waits for the GPU. Returns False if the run is halted, or the worker drained, before its turn."""
         if job.halted:
             return False
-        if not self._gpu.locked():
-            return await self._gpu.acquire()
+        turn = self.comfyui.turn
+        if not turn.locked():
+            return await turn.acquire()
         job.reporter.staged()
         halting, draining = asyncio.create_task(job.halt()), asyncio.create_task(self._drain.wait())
         try:
-            return await _unless(halting, self._gpu.acquire(), draining) is True
+            return await _unless(halting, turn.acquire(), draining) is True
         finally:
             halting.cancel()
             draining.cancel()
 
-    async def _execute(self, job: Job, files: list[StagedFile], gathering: Gathering) -> Executed:
+    async def _comfyui_of(self, job: Job) -> Generation | None:
+        """The running ComfyUI of the run's account and environment; None if this worker has none. Raises Failed."""
+        environment = job.assignment.environment
         try:
-            executed = await self.execute.execute(job, files, gathering)
+            return await self.comfyui.of(environment, job.assignment.account)
+        except EnvironmentFailed as error:
+            self.environments.lost(environment, error)
+            return None
         except SetupFailed as error:
-            # A worker without ComfyUI must not eat the queue: it leaves, and its host starts it anew.
-            self.drain()
+            self._leave(error)
             raise Failed(EndReason.COMFYUI_CRASHED, FailureReport(error.message, error.hint)) from error
+
+    async def _execute(self, execution: Execution, comfyui: Generation, files: list[StagedFile]) -> Executed:
+        try:
+            executed = await execution.execute(files)
         except Failed as failed:
-            await self._recover(failed.ended.reason)
+            await self._recover(comfyui, failed.ended.reason)
             raise
-        self._warm.append(job.assignment.models)
+        comfyui.loaded(execution.models)
         return executed
 
-    async def _recover(self, reason: EndReason) -> None:
+    async def _recover(self, comfyui: Generation, reason: EndReason) -> None:
         """Protects the next run from the effects of the last one on ComfyUI."""
         match reason:
             case EndReason.OOM:
                 with contextlib.suppress(ComfyUIError):
-                    await self.comfyui.client.free()
-            case EndReason.GPU_FAULT | EndReason.INTERNAL:
-                self.comfyui.distrust()
-        if not self.comfyui.is_healthy:
-            self._warm.clear()
+                    await comfyui.client.free()
+            case EndReason.GPU_FAULT | EndReason.INTERNAL | EndReason.OVER_LIMIT:
+                comfyui.distrust()
+        if not comfyui.is_healthy:
             self._begin(self._mend())
 
     async def _mend(self) -> None:
         """Restarts ComfyUI now, not when the next run waits for it."""
-        async with self._gpu:
+        async with self.comfyui.turn:
             try:
                 await self.comfyui.ensure()
             except SetupFailed as error:
-                log.error("ComfyUI does not start again: %s", error, extra={"action": "comfyui_does_not_start"})
-                self.drain()
+                self._leave(error)
+
+    def _leave(self, error: SetupFailed) -> None:
+        """A worker without ComfyUI must not eat the queue: it leaves, and its host starts it anew."""
+        log.error("ComfyUI does not start: %s", error, extra={"action": "comfyui_does_not_start"})
+        self.drain()
 
     async def _recycle(self) -> None:
         """Restarts ComfyUI between two runs when its memory is above the limit: it leaks."""
         if time.monotonic() - self._weighed_at < WEIGH_EVERY_S:
             return
         self._weighed_at = time.monotonic()
-        if self.comfyui.memory_bytes() > self.memory_limit_bytes:
+        if self.comfyui.current.memory_bytes() > self.memory_limit_bytes:
             log.warning("ComfyUI uses too much memory; starting it anew", extra={"action": "comfyui_recycled"})
-            self.comfyui.distrust()
-            self._warm.clear()
+            self.comfyui.current.distrust()
             await self._mend()
 
     async def _heartbeat_loop(self) -> None:
@@ -277,8 +333,9 @@ class Agent:
             # After a late answer the next one is wanted soon: only an answer tells that the leases were renewed.
             wait_s = min(self.lease_s, left_s) / HEARTBEATS_PER_LEASE
             try:
-                vitals = await self._vitals()
-                beat = Heartbeat(self.info.id, self.info.incarnation, leases, wait_s, vitals)
+                vitals = await self.vital_signs.read()
+                told = self.environments.reports()
+                beat = Heartbeat(self.info.id, self.info.incarnation, leases, wait_s, vitals, told)
                 async with asyncio.timeout(left_s):
                     orders = await self.link.heartbeat(beat)
             except Unauthenticated:
@@ -293,6 +350,8 @@ class Agent:
                 await asyncio.sleep(SHORTEST_WAIT_S)
                 continue
             renewed_at = sent_at
+            self.environments.sent(told)
+            self.environments.wanted(orders.environments)
             self._lose(orders.lost)
             for lease in orders.cancel:
                 if job := self._jobs.get(lease):
@@ -302,18 +361,8 @@ class Agent:
             if orders.log:
                 self._begin(self._send_log())
 
-    async def _vitals(self) -> Vitals | None:
-        """The vitals of this worker, every few seconds: measuring a cache takes time."""
-        if time.monotonic() - self._vitals_at < VITALS_EVERY_S:
-            return None
-        self._vitals_at = time.monotonic()
-        cache, comfyui = self.stage.cache, self.comfyui
-        memory, cached = await asyncio.to_thread(lambda: (comfyui.memory_bytes(), cache.size_bytes()))
-        self._memory = await memory_of(comfyui) or self._memory
-        return Vitals(self._warm_models(), memory, cached, cache.limit_bytes, cache.hits, cache.misses, self._memory)
-
     async def _send_log(self) -> None:
-        text = f"{self.log_tail()}\n--- ComfyUI ---\n{self.comfyui.log_tail()}"
+        text = f"{self.log_tail()}\n--- ComfyUI ---\n{self.comfyui.current.log_tail()}"
         try:
             await self.link.put_log(self.info.id, self.info.incarnation, text)
         except (aiohttp.ClientError, TimeoutError, OSError, ComfywardError) as error:

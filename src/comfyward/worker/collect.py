@@ -7,9 +7,11 @@ files.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
-from collections.abc import Collection, Iterator, Mapping
+import posixpath
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,51 +19,80 @@ from typing import Any
 import blake3
 import msgspec
 
-from comfyward.errors import ComfywardError
+from comfyward.errors import ComfywardError, StaleLease, TooLarge
 from comfyward.files.digest import Hasher
 from comfyward.ids import new_id
+from comfyward.python_json import is_deeper
 from comfyward.runs.files import content_type_of
 from comfyward.runs.run import EndReason
+from comfyward.sandbox import leftovers
+from comfyward.worker.file_threads import FileThreads
 from comfyward.worker.graph_progress import GraphProgress, Stamp, files_of
-from comfyward.worker.job import Executed, Job
+from comfyward.worker.job import Executed, Failed, Job
 from comfyward.worker.link import ServerLink
 from comfyward.worker.places import Places
 from comfyward.worker.protocol import Ended, FailureReport, OutputFile, OutputOffer, Produced
-from comfyward.worker.reporter import Room
-from comfyward.worker.result_files import ResultFile, copy, found_in, hashed, read, take
+from comfyward.worker.reporter import Make, Room
+from comfyward.worker.result_files import Bounds, Found, ResultFile, copied, found_in, hashed, read, take
 from comfyward.worker.result_names import ResultNames, texts_of
+from comfyward.worker.result_order import ResultOrder
+from comfyward.workflows.graph import in_order
 
 log = logging.getLogger(__name__)
 
-MAX_OUTPUTS = 10_000
 MAX_INLINE_TEXT = 64 << 10
 MAX_PREVIEW_BYTES = 256 << 20
-MAX_SHOWN_BYTES = 16 << 20
+MAX_SHOWN_BYTES, MAX_SHOWN_DEPTH = 16 << 20, 100
+MAX_NODE_CHARACTERS = 1000  # of the id that each result of a node is stored with
+SALVAGE_S = 120.0
+MAX_EARLY = 1000  # files that are reported at a time while others are written
+MAX_REPORTED = 500  # results in one report: the server stores each in its database
 LATER_S = 0.05  # a run that is over within it is reported in one piece
 
 
+@dataclass(frozen=True)
+class Tools:
+    """The parts that all runs of a worker share. `bounds` are the most that a run may leave."""
+
+    link: ServerLink
+    bounds: Bounds
+    threads: FileThreads
+
+
 class Collect:
-    """`base` is ComfyUI's folder, `kept` the folder for files of runs that are collected."""
+    """`kept` is the folder for files of runs that are collected; `leftovers` is emptied by others."""
 
-    def __init__(self, link: ServerLink, base: Path, kept: Path) -> None:
-        self._link, self._base, self._kept = link, base, kept
+    def __init__(self, link: ServerLink, kept: Path, leftovers: Path, bounds: Bounds) -> None:
+        self._kept, self._leftovers, self._tools = kept, leftovers, Tools(link, bounds, FileThreads())
 
-    def begin(self, job: Job, places: Places) -> Gathering:
-        """Gathers the results of a run from now on, until `finish`."""
-        return Gathering(self._link, job, self._base, self._kept / job.lease, places)
+    def begin(self, job: Job, base: Path, places: Places) -> Gathering:
+        """Gathers the results of a run from now on, until `finish`. `base` is the folder of its ComfyUI."""
+        return Gathering(self._tools, job, base, self._kept / job.lease, places)
+
+    async def forget(self, job: Job) -> None:
+        """Removes the files of a run that is reported."""
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(leftovers.set_aside, self._kept / job.lease, self._leftovers)
 
 
 class Gathering:
-    """The results of one run. `progress` says which are complete. Of the graph's `nodes` only the ids are read."""
+    """The results of one run. `progress` says which are complete. Of the graph's `nodes` only the ids are read.
 
-    def __init__(self, link: ServerLink, job: Job, base: Path, left: Path, places: Places) -> None:
-        self._link, self._job, self._base, self.left, self._places = link, job, base, left, places
+    Everything is written to `left`, which no node can open. What is over the bounds is left out, and `_excess` says so.
+    """
+
+    def __init__(self, tools: Tools, job: Job, base: Path, left: Path, places: Places) -> None:
+        self._tools, self._job, self._base, self.left, self._places = tools, job, base, left, places
+        self._threads = tools.threads
         self.nodes = msgspec.json.decode(job.assignment.prompt, type=dict[str, msgspec.Raw])
+        self._order = ResultOrder(in_order(msgspec.json.decode(job.assignment.prompt)))
         self.progress = GraphProgress(self.nodes)
         self._names, self._numbers = ResultNames(), itertools.count(1)
         self._reported: dict[tuple[str, str], Stamp] = {}  # by folder and name
         self._shown: set[str] = set()  # nodes of which it was reported
-        self._preview_bytes_left = MAX_PREVIEW_BYTES
+        self._preview_bytes_left, self._texts_inline = MAX_PREVIEW_BYTES, Room(MAX_SHOWN_BYTES)
+        self._early_bytes = self._early_results = 0
+        self._excess: str | None = None
         self._busy, self._more = asyncio.Lock(), asyncio.Event()
         self._keeping_up = asyncio.create_task(self._keep_up(), name="keep-up")
 
@@ -75,13 +106,14 @@ class Gathering:
         Clients of ComfyUI assign it to the last node that they know of, so later events are reported after it.
         """
         number = next(self._numbers)
+        if not self._has_room(len(data)):
+            return
         suffix = "_.png" if content_type == "image/png" else "_.jpg"
         name = self._names.name("websocket", node, f"{number:05}", suffix=suffix, of=number)
-        path = self._spool()
-        await asyncio.to_thread(path.write_bytes, data)
+        path = await self._threads.call(self._spool, data)
 
         async def make(room: Room) -> Produced:
-            return Produced(0, [await self._output(_Result(name, node, streamed=True), path, room)])
+            return Produced(0, [await self._output(_Result(name, node, len(data), number, streamed=True), path, room)])
 
         self._job.reporter.produced(make)
 
@@ -100,33 +132,83 @@ class Gathering:
         self._keeping_up.cancel()
 
     async def _with_rest(self, ended: Ended, *, is_all_whole: bool) -> Ended:
+        """The end with the rest of the results; without them if the run is cancelled or lost meanwhile, or if those of
+        a cancelled run take too long."""
+        if self._job.halted:
+            try:
+                async with asyncio.timeout(SALVAGE_S):
+                    return await self._rest(ended, is_all_whole=is_all_whole)
+            except TimeoutError:
+                return ended
+        resting = asyncio.create_task(self._rest(ended, is_all_whole=is_all_whole))
+        halting = asyncio.create_task(self._job.halt())
+        try:
+            await asyncio.wait({resting, halting}, return_when=asyncio.FIRST_COMPLETED)
+            if resting.done():
+                return resting.result()
+            return msgspec.structs.replace(ended, reason=EndReason.CANCELLED)
+        finally:
+            for task in (resting, halting):
+                task.cancel()
+            await asyncio.gather(resting, halting, return_exceptions=True)
+
+    async def _rest(self, ended: Ended, *, is_all_whole: bool) -> Ended:
         async with self._busy:  # what is being uploaded is reported before the rest
             self._keeping_up.cancel()
         progress, room = self.progress, Room()
-        files = [
-            file for file in found_in(self.left / "output") if is_all_whole or progress.is_whole(file.name, file.stamp)
-        ]
+        found, taken = await self._threads.call(self._taken_rest, is_all_whole)
         nodes = files_of(progress.node_results, "output")
-        rest = [file for file in files[:MAX_OUTPUTS] if self._is_new("output", file.name, file.stamp)]
-        taken = [(file, path) for file in rest if (path := self._taken("output", file)) is not None]
-        outputs = [await self._output(_Result(file.name, nodes.get(file.name)), path, room) for file, path in taken]
-        names = {file.name for file in files}
-        outputs += [await self._output(text, text.data, room) for text in self._texts(progress.node_results, names)]
-        previews = [await self._output(shot, path, room) for shot, path in self._rest_of_previews()]
+        outputs, spoiled = [], None
+        for file, path in taken:
+            result = _Result(self._named(file.name, file.parts), nodes.get(file.name), file.size, file.name)
+            try:
+                outputs.append(await self._output(result, path, room))
+            except TooLarge as error:
+                self._excess = error.message
+            except Failed as failed:
+                spoiled = failed.ended
+            if len(outputs) == MAX_REPORTED:
+                self._job.reporter.produced(_ready(Produced(0, outputs)))
+                outputs, room = [], Room()
+        names = {file.name for file in found.files}
+        texts = self._texts(progress.node_results, names)[: self._tools.bounds.entries]
+        outputs += [await self._output(text, text.data, room) for text in texts]
+        shots = await self._threads.call(lambda: list(self._rest_of_previews()))
+        previews = [await self._output(shot, path, room) for shot, path in shots]
         node_results = _bounded(progress.node_results, progress.meta)
-        ended = msgspec.structs.replace(ended, outputs=outputs, node_results=node_results, previews=previews)
-        if is_all_whole and len(files) > MAX_OUTPUTS:
-            failure = FailureReport(f"The run left {len(files)} files; at most {MAX_OUTPUTS} are kept.")
-            return msgspec.structs.replace(ended, reason=EndReason.OVER_LIMIT, failure=failure)
+        order = self._order.names(progress.node_results)
+        ended = msgspec.structs.replace(
+            ended, outputs=outputs, node_results=node_results, previews=previews, order=order
+        )
+        if is_all_whole and (excess := self._excess or found.excess):
+            return msgspec.structs.replace(ended, reason=EndReason.OVER_LIMIT, failure=FailureReport(excess))
+        if is_all_whole and spoiled is not None:
+            return msgspec.structs.replace(ended, reason=spoiled.reason, failure=spoiled.failure)
         return ended
+
+    def _taken_rest(self, is_all_whole: bool) -> tuple[Found, list[tuple[ResultFile, Path]]]:
+        """(the files below output/, those that were not reported yet, each moved to a folder that no node has open)"""
+        progress, found = self.progress, self._found("output")
+        whole = [file for file in found.files if is_all_whole or progress.is_whole(file.name, file.stamp)]
+        rest = [file for file in whole if self._is_new("output", file.name, file.stamp)]
+        return found, [(file, path) for file in rest if (path := self._taken("output", file)) is not None]
 
     def _rest_of_previews(self) -> Iterator[tuple[_Result, Path]]:
         """The temporary files of nodes, if the assignment asks for them."""
         nodes = files_of(self.progress.node_results, "temp") if self._job.assignment.previews else {}
-        for file in found_in(self.left / "temp") if nodes else ():
+        for file in self._found("temp").files if nodes else ():
             is_new = file.name in nodes and self._is_new("temp", file.name, file.stamp)
             if is_new and self._may_be_previewed(file.stamp) and (path := self._taken("temp", file)) is not None:
-                yield _Result(file.name, nodes[file.name]), path
+                yield _Result(file.name, nodes[file.name], file.size), path
+
+    def _found(self, kind: str) -> Found:
+        folder = self.left / kind
+        return found_in(folder, self._tools.bounds) if folder.is_dir() else Found()
+
+    def _named(self, name: str, parts: tuple[str, ...]) -> str:
+        """The name of a file, made different from that of any other result."""
+        stem, suffix = posixpath.splitext(name)
+        return self._names.unique(stem, suffix, of=parts)
 
     def _taken(self, kind: str, file: ResultFile) -> Path | None:
         """A file moved to a folder that no node has open."""
@@ -151,45 +233,68 @@ class Gathering:
         node_results = {node: result for node, result in progress.node_results.items() if node not in self._shown}
         nodes, shots = files_of(progress.node_results, "output"), files_of(node_results, "temp")
         wanted = [name for name, stamp in progress.whole().items() if not stamp or self._is_new("output", name, stamp)]
-        taken = [await self._early("output", name, nodes.get(name), room) for name in wanted]
+        taken = [await self._early("output", name, nodes.get(name), room) for name in wanted[:MAX_EARLY]]
         if self._job.assignment.previews:
-            taken += [await self._early("temp", name, node, room) for name, node in shots.items()]
+            early = itertools.islice(shots.items(), MAX_EARLY)
+            taken += [await self._early("temp", name, node, room) for name, node in early]
         texts = [await self._output(text, text.data, room) for text in self._texts(node_results, nodes)]
         files = [each for each in taken if each is not None]
         self._shown.update(node_results)
-        self._reported.update({(each.kind, each.output.name): each.stamp for each in files})
+        self._reported.update({(each.kind, each.name): each.stamp for each in files})
         outputs = [*(each.output for each in files if each.kind == "output"), *texts]
         previews = [each.output for each in files if each.kind == "temp"]
         if outputs or node_results:
             meta = {node: about for node, about in progress.meta.items() if node in node_results}
-            produced = Produced(0, outputs, self._places.within(_bounded(node_results, meta)), previews)
-            self._job.reporter.produced(lambda _: _ready(produced))
+            shown = self._places.within(_bounded(node_results, meta))
+            produced = Produced(0, outputs, shown, previews, self._order.names(progress.node_results))
+            self._job.reporter.produced(_ready(produced))
 
     async def _early(self, kind: str, name: str, node: str | None, room: Room) -> _Early | None:
         """A new, complete file of a finished node, while others go on; None if there is none."""
-        taken = await asyncio.to_thread(copy, self._base / kind, name, self._spool())
+        target = await self._threads.call(self._spool)
+        taken = await self._threads.take(copied(self._base / kind, name, target, self._tools.bounds))
         if taken is None or not self._is_new(kind, name, taken.stamp):
             return None
-        if kind == "temp" and not self._may_be_previewed(taken.stamp):
+        if not (self._may_be_previewed(taken.stamp) if kind == "temp" else self._has_room(taken.stamp[0])):
             return None
-        output = await self._output(_Result(name, node), taken.path, room, taken.hasher)
-        taken.path.unlink(missing_ok=True)
-        return _Early(kind, output, taken.stamp)
+        reported = self._named(name, tuple(name.split("/"))) if kind == "output" else name
+        listed = name if kind == "output" else None
+        result = _Result(reported, node, taken.stamp[0], listed)
+        output = await self._output(result, taken.path, room, taken.hasher)
+        await self._threads.call(taken.path.unlink)
+        return _Early(kind, name, output, taken.stamp)
 
     async def _output(
         self, result: _Result, source: Path | bytes, room: Room, hasher: Hasher | None = None
     ) -> OutputFile:
-        """Adds an output to the report if there is room, else uploads it now."""
-        result = replace(result, node=self.progress.real(result.node))
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
-        if room.takes(size):
-            data = source if isinstance(source, bytes) else read(source)
-            return result.reported(blake3.blake3(data).hexdigest(), len(data), data)
-        path = source if isinstance(source, Path) else self._spool(source)
-        digests = hasher if hasher is not None else await asyncio.to_thread(hashed, path)
-        offer = OutputOffer(result.name.rpartition("/")[2], size, digests.sha256)
-        await self._link.put_output(self._job.lease, digests.blake3, offer, path)
-        return result.reported(digests.blake3, size)
+        """Adds an output to the report if there is room, else uploads it now. Raises Failed if it changes meanwhile."""
+        node = self.progress.real(result.node)
+        if result.listed is not None:
+            self._order.add(result.name, result.node, node, result.listed)
+        result = replace(result, node=None if node is None or len(node) > MAX_NODE_CHARACTERS else node)
+        if room.takes(result.size):
+            data = source if isinstance(source, bytes) else await self._threads.call(read, source, result.size)
+            return self._report(result, blake3.blake3(data).hexdigest(), len(data), data)
+        path = source if isinstance(source, Path) else await self._threads.call(self._spool, source)
+        digests = hasher if hasher is not None else await self._threads.take(hashed(path, result.size))
+        offer = OutputOffer(result.name.rpartition("/")[2], result.size, digests.sha256, asks_again=True)
+        try:
+            await self._tools.link.put_output(self._job.lease, digests.blake3, offer, path)
+        except (StaleLease, TooLarge):
+            raise
+        except ComfywardError as error:
+            again = await self._threads.take(hashed(path, path.stat().st_size))
+            if again.blake3 == digests.blake3:
+                raise
+            message = f"'{result.name}' was still written after its node had finished."
+            raise Failed(EndReason.NODE_ERROR, FailureReport(message)) from error
+        return self._report(result, digests.blake3, result.size)
+
+    def _report(self, result: _Result, digest: str, size: int, data: bytes | None = None) -> OutputFile:
+        text, kind = result.text, content_type_of(result.name)
+        if text is not None and (len(text) > MAX_INLINE_TEXT or not self._texts_inline.takes(size)):
+            text = None
+        return OutputFile(result.name, digest, size, kind, result.node, text, streamed=result.streamed, data=data)
 
     def _texts(self, node_results: Mapping[str, Any], files: Collection[str]) -> list[_Result]:
         """The texts of nodes as output files, unless they are the names of files."""
@@ -200,11 +305,20 @@ class Gathering:
             stamp = (len(text), hash(text))
             if self._is_new("text", name, stamp) and not all(line in files for line in lines):
                 self._reported["text", name] = stamp
-                texts.append(_Result(name, node, text))
+                texts.append(_Result(name, node, len(text.encode()), (node, key), text))
         return texts
 
     def _is_new(self, kind: str, name: str, stamp: Stamp) -> bool:
         return self._reported.get((kind, name)) != stamp
+
+    def _has_room(self, size: int) -> bool:
+        """Counts a result that is reported before the end. Returns False once they are over the bounds."""
+        bounds = self._tools.bounds
+        self._early_bytes, self._early_results = self._early_bytes + size, self._early_results + 1
+        if self._early_bytes <= bounds.bytes and self._early_results <= bounds.entries:
+            return True
+        self._excess = "The run made too many results, or too large ones."
+        return False
 
     def _may_be_previewed(self, stamp: Stamp) -> bool:
         """True until the previews of the run are too large."""
@@ -222,10 +336,12 @@ class Gathering:
 
 @dataclass(frozen=True)
 class _Result:
-    """A result that is about to be reported."""
+    """A result that is about to be reported. `listed` is how its node lists it; None for a preview."""
 
     name: str
     node: str | None
+    size: int
+    listed: Hashable = None
     text: str | None = None
     streamed: bool = False
 
@@ -233,29 +349,33 @@ class _Result:
     def data(self) -> bytes:
         return (self.text or "").encode()
 
-    def reported(self, digest: str, size: int, data: bytes | None = None) -> OutputFile:
-        text = self.text if self.text is not None and len(self.text) <= MAX_INLINE_TEXT else None
-        kind = content_type_of(self.name)
-        return OutputFile(self.name, digest, size, kind, self.node, text, streamed=self.streamed, data=data)
-
 
 @dataclass(frozen=True)
 class _Early:
     kind: str
+    name: str
     output: OutputFile
     stamp: Stamp
 
 
-async def _ready(produced: Produced) -> Produced:
-    return produced
+def _ready(produced: Produced) -> Make:
+    async def make(_: Room) -> Produced:
+        return produced
+
+    return make
 
 
 def _bounded(node_results: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The node results for the history. A node with too much keeps only its files."""
+    """The node results for the history. A node with too much keeps only its files, or nothing."""
     room, outputs = Room(MAX_SHOWN_BYTES), dict[str, Any]()
     for node, result in node_results.items():
-        outputs[node] = result if room.takes(len(msgspec.json.encode(result))) else _only_files(result)
-    return {"outputs": outputs, "meta": dict(meta)}
+        for form in (result, _only_files(result)):
+            if not is_deeper(form, MAX_SHOWN_DEPTH) and room.takes(len(node) + len(msgspec.json.encode(form))):
+                outputs[node] = form
+                break
+    meta = {node: meta[node] for node in outputs if node in meta and not is_deeper(meta[node], MAX_SHOWN_DEPTH)}
+    kept = {node: about for node, about in meta.items() if room.takes(len(msgspec.json.encode(about)))}
+    return {"outputs": outputs, "meta": kept}
 
 
 def _only_files(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
+import itertools
 import logging
 import os
 import time
@@ -13,17 +14,25 @@ from typing import Any
 
 import msgspec
 
-from comfyward.comfy import beneath, messages, removal
+from comfyward.comfy import messages
 from comfyward.comfy.client import History
-from comfyward.comfy.run_folders import StagedFile
-from comfyward.errors import ComfyUICrashed, ComfyUIError, GraphRefused, UnreadableAnswer
+from comfyward.comfy.run_folders import MAX_MOVED, StagedFile
+from comfyward.errors import (
+    ComfyUICrashed,
+    ComfyUIError,
+    ComfyUIOverLimit,
+    EndlessAnswer,
+    GraphRefused,
+    UnreadableAnswer,
+)
 from comfyward.runs.run import EndReason
+from comfyward.sandbox import beneath, removal
 from comfyward.worker.collect import Gathering
 from comfyward.worker.failures import failure_of_error, failure_of_refusal, failure_of_stop
+from comfyward.worker.generation import Generation
 from comfyward.worker.job import Executed, Failed, Job
 from comfyward.worker.message_handler import MessageHandler
 from comfyward.worker.protocol import FailureReport
-from comfyward.worker.warm import WarmComfyUI
 
 log = logging.getLogger(__name__)
 
@@ -32,99 +41,105 @@ INTERRUPT_AGAIN_S = 0.25
 INTERRUPT_GRACE_S = 15.0
 
 
-class Execute:
-    """Runs one graph after another in a warm ComfyUI."""
+class Execution:
+    """One run in a ComfyUI that belongs to its account."""
 
-    def __init__(self, comfyui: WarmComfyUI, collect_dir: Path) -> None:
-        self._comfyui = comfyui
-        self._base = comfyui.spec.base_dir
-        self._collect_dir = collect_dir
+    def __init__(self, comfyui: Generation, job: Job, gathering: Gathering) -> None:
+        self._comfyui, self._job, self._gathering = comfyui, job, gathering
 
-    async def execute(self, job: Job, files: list[StagedFile], gathering: Gathering) -> Executed:
-        """Raises Failed if the run did not succeed, SetupFailed if ComfyUI cannot be started."""
-        await self._comfyui.ensure()
+    @property
+    def models(self) -> list[str]:
+        """The models that ComfyUI has loaded after it."""
+        return self._job.assignment.models
+
+    async def execute(self, files: list[StagedFile]) -> Executed:
+        """Raises Failed if the run did not succeed."""
         log_start = self._comfyui.process.begin_log()
         began = time.monotonic()
         try:
             self._comfyui.folders.place(files)
-            job.reporter.started()
-            history = await self._run(job, gathering, {file.path: file.digest for file in files})
+            self._job.reporter.started()
+            history = await self._run({file.path: file.digest for file in files})
             return Executed(history, _ms_since(began), self._log(log_start))
         except ComfyUIError as error:
-            reason, failure = _explain(error)
+            reason, failure = _explain(self._cause(error))
             raise Failed(reason, failure, run_time_ms=_ms_since(began), log=self._log(log_start)) from error
         except Failed as failed:
             ended = msgspec.structs.replace(failed.ended, run_time_ms=_ms_since(began), log=self._log(log_start))
             failed.ended = ended
             raise
         finally:
-            self._clear(gathering.left)
+            await self._clear(self._gathering.left)
 
-    def _clear(self, left: Path) -> None:
-        """Removes everything of the run. Files that cannot be removed now disappear with the process."""
-        try:
-            self._comfyui.folders.clear()
-            _take_files(self._base, left)
-        except OSError:
-            self._comfyui.kill()
-            raise
+    async def _clear(self, left: Path) -> None:
+        """Moves everything of the run away. Files that cannot be moved disappear with the process."""
+        for move in (functools.partial(_take_files, self._comfyui.base, left), self._comfyui.folders.clear):
+            try:
+                await asyncio.to_thread(move)
+            except OSError as error:
+                log.warning("ComfyUI is killed for what a run left: %s", error, extra={"action": "comfyui_killed"})
+                self._comfyui.kill()
 
     def _log(self, start: int) -> str:
         return self._comfyui.process.log_since(start)
 
-    async def _run(self, job: Job, gathering: Gathering, digests: dict[str, str]) -> History:
-        assignment, client = job.assignment, self._comfyui.client
-        _drain(self._comfyui.messages)
+    def _cause(self, error: ComfyUIError) -> ComfyUIError:
+        """The error; if ComfyUI was killed for what it used, that instead, whichever was noticed first."""
+        over_limit = self._comfyui.process.over_limit
+        return error if over_limit is None else ComfyUIOverLimit(over_limit)
+
+    async def _run(self, digests: dict[str, str]) -> History:
+        with self._comfyui.inbox.read():
+            return await self._run_and_follow(digests)
+
+    async def _run_and_follow(self, digests: dict[str, str]) -> History:
+        job, assignment, client = self._job, self._job.assignment, self._comfyui.client
         await client.submit(job.prompt_id, assignment.prompt, assignment.extra_data, digests)
-        following = asyncio.create_task(self._follow(job, gathering))
+        following = asyncio.create_task(self._follow())
         halting = asyncio.create_task(job.halt())
         try:
             await asyncio.wait({following, halting}, timeout=assignment.timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if following.done():
                 return await following
-            await self._interrupt(job.prompt_id, following)
+            await self._interrupt(following)
             raise Failed(EndReason.CANCELLED) if halting.done() else _timed_out(assignment.timeout_s)
         finally:
             for task in (following, halting):
                 task.cancel()
             await asyncio.gather(following, halting, return_exceptions=True)
 
-    async def _follow(self, job: Job, gathering: Gathering) -> History:
+    async def _follow(self) -> History:
         """Handles messages until the prompt is over, and returns its history."""
-        prompt_id, queue, handler = job.prompt_id, self._comfyui.messages, MessageHandler(job, gathering)
-        nodes = gathering.nodes
+        prompt_id, inbox, nodes = self._job.prompt_id, self._comfyui.inbox, self._gathering.nodes
+        handler = MessageHandler(self._job, self._gathering)
         while True:
             try:
                 async with asyncio.timeout(RECONCILE_S):
-                    message = await queue.get()
+                    message = await inbox.get()
             except TimeoutError:
                 # The websocket may have stalled without closing: history and queue know the truth.
-                if (history := await self._reconcile(prompt_id)) is not None:
+                if (history := await self._reconcile()) is not None:
                     return _judge(history, handler.error, nodes)
                 continue
             match message:
                 case None:
                     raise await self._crashed()
+                case messages.Overlong():
+                    raise EndlessAnswer("A node sent a message that is too long.")
                 case messages.Finished(finished) if finished == prompt_id:
-                    return _judge(await self._history(prompt_id), handler.error, nodes)
+                    return _judge(await self._history(), handler.error, nodes)
                 case _:
                     await handler.handle(message)
+                    await asyncio.sleep(0)  # messages without end let this worker's leases be renewed
 
-    async def _history(self, prompt_id: str) -> History:
-        history = await self._comfyui.client.history(prompt_id)
+    async def _history(self) -> History:
+        history = await self._comfyui.client.history(self._job.prompt_id)
         if history is None:
             raise ComfyUIError("ComfyUI says that the prompt is over but has no history of it.")
         return history
 
-    async def clean_up(self, job: Job) -> None:
-        """Removes the run's collected files and its history in ComfyUI. Can wait until the run is reported."""
-        with contextlib.suppress(OSError):
-            await asyncio.to_thread(removal.remove_tree, self._collect_dir / job.lease)
-        with contextlib.suppress(ComfyUIError):
-            await self._comfyui.client.delete_history(job.prompt_id)
-
-    async def _reconcile(self, prompt_id: str) -> History | None:
-        client = self._comfyui.client
+    async def _reconcile(self) -> History | None:
+        client, prompt_id = self._comfyui.client, self._job.prompt_id
         history = await client.history(prompt_id)
         if history is None and not await client.is_queued(prompt_id):
             # It may have finished between the two questions.
@@ -134,15 +149,14 @@ class Execute:
         return history
 
     async def _crashed(self) -> ComfyUICrashed:
-        process = self._comfyui.process
-        if not process.is_running:
-            return ComfyUICrashed(f"ComfyUI ended during the run (exit status {await process.exited()}).")
+        if not self._comfyui.process.is_running:
+            return ComfyUICrashed("ComfyUI ended during the run.")
         self._comfyui.kill()
         return ComfyUICrashed("ComfyUI closed its websocket during the run.")
 
-    async def _interrupt(self, prompt_id: str, following: asyncio.Task[History]) -> None:
+    async def _interrupt(self, following: asyncio.Task[History]) -> None:
         """Stops the prompt. Kills ComfyUI if it does not stop, since another run waits for it."""
-        waited = 0.0
+        prompt_id, waited = self._job.prompt_id, 0.0
         while waited < INTERRUPT_GRACE_S:
             try:
                 # Again and again: ComfyUI clears the flag when a prompt starts.
@@ -176,8 +190,12 @@ def _explain(error: ComfyUIError) -> tuple[EndReason, FailureReport]:
     match error:
         case GraphRefused():
             return failure_of_refusal(error)
+        case ComfyUIOverLimit():
+            return EndReason.OVER_LIMIT, FailureReport(error.message)
         case ComfyUICrashed():
             return EndReason.COMFYUI_CRASHED, FailureReport(error.message)
+        case EndlessAnswer():
+            return EndReason.OVER_LIMIT, FailureReport(error.message)
         case UnreadableAnswer():  # it would be the same again
             return EndReason.NODE_ERROR, FailureReport(error.message)
         case _:
@@ -189,23 +207,21 @@ def _timed_out(timeout_s: float) -> Failed:
 
 
 def _take_files(base: Path, left: Path) -> None:
-    """Moves the contents of output/ and temp/ away, so that the next run starts with empty folders."""
+    """Moves the contents of output/ and temp/ away, so that the next run starts with empty folders.
+
+    Raises OSError if there are too many to move: they stay where they are.
+    """
     for name in ("output", "temp"):
         with beneath.opened(base, [name]) as opened:
-            if entries := os.listdir(opened):
+            with os.scandir(opened) as found:
+                entries = [entry.name for entry in itertools.islice(found, MAX_MOVED + 1)]
+            if entries:
                 (left / name).mkdir(parents=True, exist_ok=True)
             for entry in entries:
                 removal.make_movable(entry, opened)
                 os.rename(entry, left / name / entry, src_dir_fd=opened)
-
-
-def _drain(queue: asyncio.Queue[Any]) -> None:
-    """Discards messages of earlier prompts; the mark of a broken websocket (None) stays."""
-    broken = False
-    while not queue.empty():
-        broken = queue.get_nowait() is None or broken
-    if broken:
-        queue.put_nowait(None)
+            if len(entries) > MAX_MOVED:
+                raise OSError(f"more than {MAX_MOVED} entries in {name}/")
 
 
 def _ms_since(began: float) -> int:

@@ -1,11 +1,13 @@
 """The progress of ComfyUI with one graph: finished nodes, their results, and complete files. Pure.
 
 A node of the graph may become other nodes at run time. They count as parts of it, so that neither the total nor the
-finished part ever goes back.
+finished part ever goes back. Nodes, their names and results may go on without end: the first are kept, up to a
+bound, and the others ignored.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +16,10 @@ from comfyward.comfy.messages import Executed, Executing, NodeState
 from comfyward.worker.protocol import NodeProgress
 
 FINISHED = "finished"
+MADE_CHARACTERS = 4 << 20  # of the names of nodes that are made at run time
+NODE_CHARACTERS = 100  # that a node counts for, beside its names
+SHOWN_CHARACTERS = 32 << 20  # of results: with more of them, the history is not read either
+MAX_AT_WORK = 16  # nodes that work at the same time, of which the files at their start are told apart
 
 Stamp = tuple[int, int]  # of a file: its size, and when it was last written (ns)
 
@@ -30,31 +36,44 @@ class GraphProgress:
     current: str | None = None
     part: float = 0.0
     _done: set[str] = field(default_factory=set)
+    _begun: set[str] = field(default_factory=set)  # nodes of the graph
+    _made: Counter[str] = field(default_factory=Counter)  # nodes made at run time, by the graph's node
+    _made_done: Counter[str] = field(default_factory=Counter)  # those that have finished
+    _made_left: int = MADE_CHARACTERS
+    _shown_left: int = SHOWN_CHARACTERS
     _files: Mapping[str, Stamp] | None = None
     _files_at: dict[str, Mapping[str, Stamp] | None] = field(default_factory=dict)  # by node that has not finished
     _listed: set[str] = field(default_factory=set)
 
-    def cached(self, nodes: Iterable[str]) -> None:
-        self._done.update(node for node in nodes if node in self.graph)
+    def cached(self, nodes: Iterable[str]) -> list[str]:
+        """Marks the nodes of the graph among these as finished, and returns them."""
+        cached = [node for node in nodes if node in self.graph]
+        self._done.update(cached)
+        return cached
 
-    def begin(self, begun: Executing) -> NodeProgress:
-        self.current, self.is_output[begun.node] = begun.node, begun.is_output
+    def begin(self, begun: Executing) -> list[NodeProgress]:
+        """The report of a node that starts; empty if it is one too many."""
+        node = begun.node
+        real = begun.display if node not in self.graph else node
+        known = self.nodes.get(node) or NodeState(node, "running", 0.0, 1.0, begun.display, None, real)
+        if not self._keep(known):
+            return []
+        self.current, self.is_output[node] = node, begun.is_output
         self._files = begun.files if begun.files is not None else self._files
-        self._files_at[begun.node] = self._files
-        real = begun.display if begun.node not in self.graph else begun.node
-        known = self.nodes.setdefault(begun.node, NodeState(begun.node, "running", 0.0, 1.0, begun.display, None, real))
-        return self._progress(known)
+        at_work = self._files_at
+        at_work[node] = self._files if len(at_work) < MAX_AT_WORK else next(reversed(at_work.values()))
+        return [self._progress(known)]
 
     def move(self, states: Iterable[NodeState]) -> list[NodeProgress]:
         """Updates the states of nodes. Returns the reports of those that changed."""
-        changed = [state for state in states if self.nodes.get(state.node) != state]
+        changed = [state for state in states if self.nodes.get(state.node) != state and self._keep(state)]
         for state in changed:
-            self.nodes[state.node] = state
             if state.parent is not None:
                 self._files_at.pop(state.parent, None)  # its own work is done, its parts are at it
             if state.state == FINISHED:
                 self._files_at.pop(state.node, None)
-                self._done.update({state.node} & set(self.graph))
+                if state.node in self.graph:
+                    self._done.add(state.node)
         self.part = max(self.part, self._part())
         # A node is told of when it has begun: its first state comes a moment before.
         return [self._progress(state) for state in changed if state.node in self.is_output]
@@ -67,9 +86,10 @@ class GraphProgress:
         return self.move([NodeState(node, state.state, value, maximum, state.display, state.parent, state.real)])
 
     def finish(self, executed: Executed) -> None:
-        """Stores the results of a node."""
-        if not executed.output:
+        """Stores the results of a node, while they are not too long."""
+        if not executed.output or executed.characters > self._shown_left:
             return
+        self._shown_left -= executed.characters
         state = self.nodes.get(executed.node)
         self.node_results[executed.node] = dict(executed.output)
         self.meta[executed.node] = {
@@ -105,15 +125,35 @@ class GraphProgress:
         """The files that existed when the first of the unfinished nodes started."""
         return next(iter(self._files_at.values())) if self._files_at else self._files
 
+    def _keep(self, state: NodeState) -> bool:
+        """Stores the state of a node. Returns False if there is no room for its names."""
+        known = self.nodes.get(state.node)
+        if known is None or known.names != state.names:
+            made = [name for name in state.names if name not in self.graph]
+            characters = NODE_CHARACTERS + sum(map(len, made)) if made else 0
+            if characters > self._made_left:
+                return False
+            self._made_left -= characters
+        self._count(known, -1)
+        self._count(state, 1)
+        self.nodes[state.node] = state
+        if state.real in self.graph:
+            self._begun.add(state.real)
+        return True
+
+    def _count(self, state: NodeState | None, number: int) -> None:
+        if state is not None and state.node != state.real:
+            self._made[state.real] += number
+            self._made_done[state.real] += number if state.state == FINISHED else 0
+
     def _part(self) -> float:
-        under_way = {state.real for state in self.nodes.values()} & set(self.graph) - self._done
+        under_way = self._begun - self._done
         return (len(self._done) + sum(map(self._part_of, under_way))) / max(1, len(self.graph))
 
     def _part_of(self, real: str) -> float:
         """The finished part of one node of the graph: of its steps, or of its parts."""
-        parts = [state for state in self.nodes.values() if state.real == real and state.node != real]
-        if parts:
-            return sum(state.state == FINISHED for state in parts) / (len(parts) + 1)
+        if self._made[real]:
+            return self._made_done[real] / (self._made[real] + 1)
         state = self.nodes.get(real)
         return min(1.0, state.value / state.maximum) if state and state.maximum > 0 else 0.0
 
@@ -139,7 +179,15 @@ def files_of(outputs: Mapping[str, Any], kind: str) -> dict[str, str]:
     for node_id, result in outputs.items():
         for values in result.values() if isinstance(result, dict) else ():
             for item in values if isinstance(values, list) else ():
-                if isinstance(item, dict) and item.get("type") == kind and isinstance(item.get("filename"), str):
-                    folder = str(item.get("subfolder") or "").strip("/")
-                    nodes[f"{folder}/{item['filename']}" if folder else item["filename"]] = str(node_id)
+                if (name := file_of(item, kind)) is not None:
+                    nodes[name] = str(node_id)
     return nodes
+
+
+def file_of(item: object, kind: str) -> str | None:
+    """The path of a file below the folder of its kind, if a node's result is one."""
+    if not isinstance(item, dict) or item.get("type") != kind or not isinstance(item.get("filename"), str):
+        return None
+    below = item.get("subfolder")
+    folder = below.strip("/") if isinstance(below, str) else ""
+    return f"{folder}/{item['filename']}" if folder else str(item["filename"])

@@ -9,6 +9,7 @@ from comfyward.comfy.client import History
 from comfyward.files.stop import Stop
 from comfyward.ids import new_uuid
 from comfyward.runs.run import EndReason
+from comfyward.worker.ahead import Place
 from comfyward.worker.protocol import Assignment, Ended, FailureReport
 from comfyward.worker.reporter import Reporter
 
@@ -32,6 +33,7 @@ class Job:
 
     assignment: Assignment
     reporter: Reporter
+    place: Place
     lost: asyncio.Event
     prompt_id: str = field(default_factory=new_uuid)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)

@@ -14,11 +14,24 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from comfyward.errors import ComfywardError, Forbidden, OtherVersion, StaleLease, Unauthenticated
+from comfyward.errors import (
+    ComfywardError,
+    Forbidden,
+    InvalidRequest,
+    OtherVersion,
+    StaleLease,
+    TooLarge,
+    Unauthenticated,
+    WorkerIdTaken,
+)
+from comfyward.ids import new_secret
+from comfyward.worker.environment_reports import Trial
 from comfyward.worker.protocol import (
     LEASE_HEADER,
+    MIRROR_HEADER,
     OLDEST_PROTOCOL,
     PREFIX,
+    SESSION_HEADER,
     Ask,
     Assignment,
     Goodbye,
@@ -36,24 +49,29 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+SESSION_VARIABLE = "COMFYWARD_WORKER_SESSION"  # of a worker's process: the secret of its session, from its host
 REPLY_TIMEOUT_S = 30.0
 UPLOAD_TIMEOUT_S = 3600.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 3.0
 UPLOAD_CHUNK_BYTES = 1 << 20
+MAX_TREE_BYTES = 10 << 30
+REFUSALS = 5  # of a report or a result by an error of the server; it would be the same again
 
 
 class ServerLink:
-    """Calls return when the server has answered. A refusal is raised: StaleLease, Unauthenticated."""
+    """Calls return when the server has answered. A refusal is raised: StaleLease, Unauthenticated.
 
-    def __init__(self, server_url: str, token: str) -> None:
+    `headers` tell the server whose calls they are: by the worker's token, and by the secret of this session.
+    """
+
+    def __init__(self, server_url: str, token: str, secret: str | None = None) -> None:
+        """`secret` is from whoever started the worker, and also ends its session; None makes a new one."""
         self.server_url = server_url.rstrip("/")
-        self.token = token
+        self.headers = {"Authorization": f"Bearer {token}", SESSION_HEADER: secret or new_secret()}
         self.takes_outputs_early = True
         self._heard = False
-        self._session = aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {token}"}, connector=aiohttp.TCPConnector(limit=0)
-        )
+        self._session = aiohttp.ClientSession(headers=self.headers, connector=aiohttp.TCPConnector(limit=0))
 
     async def close(self) -> None:
         await self._session.close()
@@ -71,6 +89,27 @@ class ServerLink:
 
     async def put_catalog(self, environment: str, digest: str, body: bytes) -> None:
         await self._call("PUT", f"catalog/{environment}/{digest}", body, REPLY_TIMEOUT_S)
+
+    async def lock_of(self, environment: str) -> bytes:
+        """The lock of an environment, as JSON."""
+        return await self._call("GET", f"environments/{environment}", b"", REPLY_TIMEOUT_S)
+
+    async def fetch_tree(self, tree: str, path: Path) -> None:
+        """Downloads the archive of a tree, without retries. Raises ComfywardError, aiohttp's errors, TimeoutError."""
+        timeout = aiohttp.ClientTimeout(total=UPLOAD_TIMEOUT_S, sock_connect=5.0, sock_read=REPLY_TIMEOUT_S)
+        async with self._session.get(f"{self.server_url}{PREFIX}/environments/trees/{tree}", timeout=timeout) as answer:
+            if answer.status != 200:
+                return _raise_for(answer.status, await answer.read())
+            room = MAX_TREE_BYTES
+            with path.open("wb") as file:
+                async for piece in answer.content.iter_chunked(UPLOAD_CHUNK_BYTES):
+                    room -= len(piece)
+                    if room < 0:
+                        raise TooLarge(f"The server sent more than {MAX_TREE_BYTES >> 30} GiB of files.")
+                    await asyncio.to_thread(file.write, piece)
+
+    async def put_trial(self, environment: str, trial: Trial) -> None:
+        await self._call("PUT", f"environments/{environment}/trial", msgspec.json.encode(trial), REPLY_TIMEOUT_S)
 
     async def ask(self, ask: Ask) -> Assignment | None:
         body = await self._call("POST", "lease", lambda: self._asked(ask), REPLY_TIMEOUT_S + ask.wait_s)
@@ -92,41 +131,55 @@ class ServerLink:
         _raise_for(*await self._send("PUT", url, text.encode(), REPLY_TIMEOUT_S, {}))
 
     async def report(self, reports: Reports) -> None:
-        await self._post("reports", reports)
+        """Raises ComfywardError if the server refuses the reports, or fails at them again and again."""
+        body = msgspec.json.encode(reports)
+        await self._call("POST", "reports", body, REPLY_TIMEOUT_S, may_refuse=True)
 
     async def put_output(self, lease: str, digest: str, offer: OutputOffer, path: Path) -> None:
-        """Uploads an output to the place that the server names, with retries."""
-        headers = {LEASE_HEADER: lease}
+        """Uploads an output to the place that the server names, with retries while it is what was offered.
+
+        Raises ComfywardError if the file is not, or if the server or the store refuses it.
+        """
+        headers, refusals = {LEASE_HEADER: lease}, 0
         while True:
+            if path.stat().st_size != offer.size:
+                raise ComfywardError(f"'{offer.name}' changed while it was uploaded.")
             place = await self._place(digest, offer, headers)
             if place.is_there:
                 return
             try:
                 # A file opened anew for each try: a broken upload has read some of it.
                 status, body = await self._upload(place, f"outputs/{digest}", offer.name, offer.size, path, headers)
+                if place.url is not None and status < 300:
+                    return await self._stored(digest, offer, headers)
+            except InvalidRequest as error:  # a server of another version does not find it
+                refusals += 1
+                if refusals == REFUSALS:
+                    raise
+                await _pause("outputs", 0, error)
+                continue
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 await _pause("outputs", 0, error)
                 continue
-            if place.url is not None and status < 300:
-                stored = f"outputs/{digest}/stored"
-                await self._call("POST", stored, msgspec.json.encode(offer), REPLY_TIMEOUT_S, headers)
-                return
-            if place.url is None and (status < 500 or status == 507):
+            refusals += status <= 500
+            if (place.url is None and (status < 500 or status == 507)) or refusals == REFUSALS:
                 return _raise_for(status, body)
             await _pause("outputs", 0, RuntimeError(f"the upload was answered {status}"))
 
-    async def put_mirror(self, key: str, offer: MirrorOffer, path: Path) -> None:
+    async def put_mirror(self, lease: str, key: str, offer: MirrorOffer, path: Path) -> None:
         """Uploads the contents of a URL to the object store, without retries: the next worker tries again.
 
         Raises ComfywardError, aiohttp's errors, TimeoutError, OSError.
         """
         body = msgspec.json.encode(offer)
-        status, answer = await self._send("POST", f"mirrors/{key}", body, REPLY_TIMEOUT_S, {})
+        status, answer = await self._send("POST", f"mirrors/{key}", body, REPLY_TIMEOUT_S, {LEASE_HEADER: lease})
         _raise_for(status, answer)
         place = msgspec.json.decode(answer, type=OutputPlace)
+        headers = {MIRROR_HEADER: place.permit}
         if not place.is_there:
-            _raise_for(*await self._upload(place, f"mirrors/{key}/{offer.digest}", offer.name, offer.size, path, {}))
-        _raise_for(*await self._send("POST", f"mirrors/{key}/stored", body, REPLY_TIMEOUT_S, {}))
+            here = f"mirrors/{key}/{offer.digest}"
+            _raise_for(*await self._upload(place, here, offer.name, offer.size, path, headers))
+        _raise_for(*await self._send("POST", f"mirrors/{key}/stored", body, UPLOAD_TIMEOUT_S, headers))
 
     def _asked(self, ask: Ask) -> bytes:
         """Made anew for each try: after one that failed, nobody but us can tell what its answer was."""
@@ -134,8 +187,13 @@ class ServerLink:
         return msgspec.json.encode(msgspec.structs.replace(ask, heard=heard))
 
     async def _place(self, digest: str, offer: OutputOffer, headers: dict[str, str]) -> OutputPlace:
-        body = await self._call("POST", f"outputs/{digest}", msgspec.json.encode(offer), REPLY_TIMEOUT_S, headers)
+        message = msgspec.json.encode(offer)
+        body = await self._call("POST", f"outputs/{digest}", message, REPLY_TIMEOUT_S, headers, may_refuse=True)
         return msgspec.json.decode(body, type=OutputPlace)
+
+    async def _stored(self, digest: str, offer: OutputOffer, headers: dict[str, str]) -> None:
+        path, message = f"outputs/{digest}/stored", msgspec.json.encode(offer)
+        await self._call("POST", path, message, UPLOAD_TIMEOUT_S, headers, may_refuse=True)
 
     async def _upload(
         self, place: OutputPlace, here: str, name: str, size: int, path: Path, headers: dict[str, str]
@@ -170,13 +228,17 @@ class ServerLink:
         body: bytes | Callable[[], bytes],
         timeout_s: float,
         headers: dict[str, str] | None = None,
+        *,
+        may_refuse: bool = False,
     ) -> bytes:
-        attempt = 0
+        """The answer. With `may_refuse` errors of the server (500) are raised when it has made REFUSALS of them."""
+        attempt = refusals = 0
         while True:
             content = body() if callable(body) else body
             try:
                 status, answer = await self._send(method, path, content, timeout_s, headers or {})
-                if status < 500:
+                refusals += may_refuse and status == 500
+                if status < 500 or refusals == REFUSALS:
                     _raise_for(status, answer)
                     return answer
                 await _pause(path, attempt, RuntimeError(f"the server answered {status}"))
@@ -209,14 +271,20 @@ def _raise_for(status: int, body: bytes) -> None:
     except (msgspec.DecodeError, KeyError, TypeError):
         code, message, hint = None, f"The server answered {status}.", None
     match status:
+        case 400 | 413:
+            raise InvalidRequest(message, hint=hint, http_status=status)
         case 401:
             raise Unauthenticated(message, hint=hint or "The worker's token is wrong or was revoked.")
         case 403:
             raise Forbidden(message, hint=hint)
         case 426:
             raise OtherVersion(message, hint=hint)
+        case 413:
+            raise TooLarge(message, hint=hint)
         case 409 if code == StaleLease.code:
             raise StaleLease(message)
+        case 409 if code == WorkerIdTaken.code:
+            raise WorkerIdTaken(message, hint=hint)
         case _:
             raise ComfywardError(message, http_status=status)
 

@@ -23,10 +23,9 @@ class MessageHandler:
         progress, reporter, ours = self._progress, self._job.reporter, self._job.prompt_id
         match message:
             case messages.Cached(which, nodes) if which == ours:
-                progress.cached(nodes)
-                reporter.cached(list(nodes))
+                reporter.cached(progress.cached(nodes))
             case messages.Executing(which) if which == ours:
-                self._report([progress.begin(message)])
+                self._report(progress.begin(message))
                 self._gathering.more()
             case messages.NodeStates(which, states) if which == ours:
                 self._report(progress.move(states))
@@ -38,7 +37,7 @@ class MessageHandler:
             case messages.Failed(which, error) if which == ours:
                 self.error = self.error or error
             case messages.Preview(which, node, content_type, data) if which in (None, ours):
-                await self._show(node or progress.current, content_type, data)
+                await self._show(node if node in progress.nodes else progress.current, content_type, data)
             case _:
                 return
 

@@ -18,23 +18,34 @@ from comfyward.worker.protocol import Ended, FailureReport
 
 _RUNS_FOLDERS = ("input", "models", "output", "temp")
 _PACKS = "ComfyUI/custom_nodes"
+_BUILT = {"ComfyUI": "ComfyUI", "packs": _PACKS, "venv": "python"}
 
 
 class Places:
-    """Rewrites everything that the run's account can read. `data_dir` holds the worker's files and cache."""
+    """Rewrites everything that the run's account can read.
 
-    def __init__(self, spec: ComfySpec, data_dir: Path) -> None:
+    `data_dir` holds the worker's files and cache, `environments` those that are built on its host.
+
+    The folders of all generations of ComfyUI, whose base folders differ by a number, have the same names.
+    """
+
+    def __init__(self, spec: ComfySpec, data_dir: Path, environments: Path) -> None:
         self._names = dict(_spellings(_named(spec, data_dir)))
         longest_first = sorted(self._names, key=len, reverse=True)
         # Each file of a run has a second path, by its content, and lies where only ComfyUI can read it.
         bases = "|".join(re.escape(str(base)) for base in {spec.base_dir, spec.base_dir.resolve()})
+        self._generation = re.compile(rf"({bases})-\d+(?![\w.-])")
         self._by_content = re.compile(rf"({bases})/content/[0-9a-f]+(?=/)")
         self._stored = re.compile(rf"(?:{bases})/files/[0-9a-f]+(?=/)")
+        roots = "|".join(re.escape(str(root)) for root in {environments, environments.resolve()})
+        self._built = re.compile(rf"(?:{roots})/[0-9a-f]{{64}}/({'|'.join(_BUILT)})(?![\w.-])")
         self._pattern = re.compile(rf"(?:{'|'.join(map(re.escape, longest_first))})(?![\w.-])")
 
     def named(self, text: str) -> str:
         """A string with names instead of this host's paths."""
-        plain = self._stored.sub("", self._by_content.sub(lambda found: found[1], text))
+        plain = self._generation.sub(lambda found: found[1], text)
+        plain = self._stored.sub("", self._by_content.sub(lambda found: found[1], plain))
+        plain = self._built.sub(lambda found: _BUILT[found[1]], plain)
         return self._pattern.sub(lambda found: self._names[found.group()], plain)
 
     def told(self, ended: Ended) -> Ended:

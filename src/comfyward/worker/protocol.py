@@ -12,45 +12,61 @@
     POST mirrors/…  MirrorOffer -> OutputPlace  a model that was fetched from a URL (by its key) is offered to the store
     POST mirrors/…/stored  MirrorOffer          it is there
     PUT  log/…      text                        the end of the worker's log, when Orders asks for it
+    GET  environments/…      -> JSON            the lock of an environment that Orders asks for
+    GET  environments/trees/…  -> zip           files of a pack or ComfyUI that only the server has, by digest
+    PUT  environments/…/trial  Trial            what a built environment did when it was tried
     POST goodbye    Goodbye                     a drained worker leaves
 
 Servers and workers of adjacent protocol versions work together, so that they can be renewed one after the other.
-Every write names a lease; 409 says that the lease is no longer the caller's.
+Every write names a lease; 409 says that the lease is no longer the caller's. Every call of a process carries one secret
+in SESSION_HEADER: what a session registered and got is its own, also among workers with one token. A worker of an
+earlier version sends none, and a server of an earlier version passes it over.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
-from comfyward.runs.run import EndReason
+from comfyward.runs.run import DEFAULT_ENVIRONMENT, EndReason
+from comfyward.worker.environment_reports import MAX_REPORTS, EnvironmentReport
+from comfyward.worker.message_bounds import Bytes, Digest, Digests, FileName, Name, Number, Seconds, Text
 
 PREFIX = "/worker/v1"
 PROTOCOL = 3  # 2: outputs are reported at the end only
 OLDEST_PROTOCOL = PROTOCOL - 1
 LEASE_HEADER = "X-Comfyward-Lease"
+SESSION_HEADER = "X-Comfyward-Session"
+MIRROR_HEADER = "X-Comfyward-Mirror"
 
 
-class WorkerInfo(msgspec.Struct, frozen=True):
-    """The identity of a worker. `incarnation` is new in each life of the same id."""
+class WorkerInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The identity of a worker. `incarnation` is new in each life of the same id.
 
-    id: str
-    incarnation: str
-    pool: str
-    environment: str
-    device: str
-    host: str
-    sandbox: str
-    versions: dict[str, str]
+    `target` is what packages its host needs, such as linux-x86_64/py3.11; "" if it builds no environments. `ready` are
+    the environments that were built and tried on its host, beside `environment`, with which it was started.
+    """
+
+    id: Name
+    incarnation: Annotated[str, Meta(min_length=1, max_length=40)]
+    pool: Name
+    environment: Name
+    device: Text
+    host: Text
+    sandbox: Annotated[str, Meta(max_length=40)]
+    versions: Annotated[dict[Name, Text], Meta(max_length=20)]
     local: bool = False
+    target: Annotated[str, Meta(max_length=60)] = ""
+    ready: Digests = []
 
 
 class Hello(msgspec.Struct, frozen=True):
     """`protocol` is the newest that the worker supports; a worker without the field supports the first."""
 
     worker: WorkerInfo
-    catalog_digest: str
+    catalog_digest: Digest
     protocol: int = 1
 
 
@@ -60,10 +76,12 @@ class Welcome(msgspec.Struct, frozen=True):
     protocol: int = 1
 
 
-class Ask(msgspec.Struct, frozen=True):
+class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
     """A request for work. `holding` are the worker's leases: the server finds assignments that were lost on the way.
 
-    `heard` is true if none was: the answer to the last request arrived.
+    `heard` is true if none was: the answer to the last request arrived. `account` is the one whose ComfyUI the worker
+    has, "" if it has nobody's yet. `staging` are the accounts of the runs whose files it still fetches. `environment`
+    is the one whose ComfyUI runs, "" for that with which the worker was started; `ready` are those it could start.
     """
 
     worker_id: str
@@ -71,8 +89,12 @@ class Ask(msgspec.Struct, frozen=True):
     idle: bool
     warm: list[str]
     holding: list[str]
-    wait_s: float
+    wait_s: Seconds
     heard: bool = False
+    account: str = ""
+    staging: list[str] = []
+    environment: Annotated[str, Meta(max_length=64)] = ""
+    ready: Digests = []
 
 
 class FileOrder(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -91,8 +113,11 @@ class FileOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     keep: bool = False
 
 
-class Assignment(msgspec.Struct, frozen=True):
-    """One attempt at a run. With `previews` the temporary files of nodes are uploaded too."""
+class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One attempt at a run. With `previews` the temporary files of nodes are uploaded too.
+
+    It is executed by a ComfyUI that belongs to `account`, "" if all accounts share one, and is of `environment`.
+    """
 
     run_id: str
     lease: str
@@ -103,6 +128,8 @@ class Assignment(msgspec.Struct, frozen=True):
     models: list[str]
     timeout_s: float
     previews: bool
+    account: str = ""
+    environment: str = DEFAULT_ENVIRONMENT
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -121,7 +148,8 @@ class Memory(msgspec.Struct, frozen=True):
 class Vitals(msgspec.Struct, frozen=True):
     """The condition of a worker: models that ComfyUI has loaded, memory and cache in bytes, hits of the cache.
 
-    `memory` is that of its host and device; None until ComfyUI answers.
+    `memory` is that of its host and device; None until ComfyUI answers. `limits` is what limits a ComfyUI: cgroups,
+    or rlimits; "" if the worker does not say.
     """
 
     warm: list[str] = []
@@ -131,23 +159,32 @@ class Vitals(msgspec.Struct, frozen=True):
     cache_hits: int = 0
     cache_misses: int = 0
     memory: Memory | None = None
+    limits: str = ""
 
 
-class Heartbeat(msgspec.Struct, frozen=True):
+class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`environments` are reports of those that have changed since the last heartbeat that was answered."""
+
     worker_id: str
     incarnation: str
     leases: list[str]
-    wait_s: float
+    wait_s: Seconds
     vitals: Vitals | None = None
+    environments: Annotated[list[EnvironmentReport], Meta(max_length=MAX_REPORTS)] = []
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """The server's orders: leases that are lost, leases of cancelled runs, drain, and a request for the log."""
+    """The server's orders: leases that are lost, leases of cancelled runs, drain, and a request for the log.
+
+    `environments` are to be built and tried here, in this order; they are repeated until they are reported as ready or
+    failed.
+    """
 
     lost: list[str] = []
     cancel: list[str] = []
     drain: bool = False
     log: bool = False
+    environments: list[Digest] = []
 
 
 class Goodbye(msgspec.Struct, frozen=True):
@@ -159,14 +196,14 @@ class Downloading(msgspec.Struct, frozen=True, tag="downloading"):
     """Bytes of one file so far. `total` is None while the length is unknown."""
 
     path: str
-    done: int
-    total: int | None
+    done: Bytes
+    total: Bytes | None
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):
     """ComfyUI has the run. Numbered."""
 
-    seq: int
+    seq: Number
 
 
 class NodesCached(msgspec.Struct, frozen=True, tag="cached"):
@@ -185,8 +222,8 @@ class NodeProgress(msgspec.Struct, frozen=True, tag="progress", omit_defaults=Tr
     node: str
     value: float
     maximum: float
-    done: int
-    total: int
+    done: Number
+    total: Number
     part: float | None = None
     finished: bool = False
     display: str | None = None
@@ -208,10 +245,10 @@ class OutputFile(msgspec.Struct, frozen=True, omit_defaults=True):
     A `streamed` output was not a file: its node sent it as a picture on ComfyUI's websocket.
     """
 
-    name: str
-    digest: str
-    size: int
-    content_type: str
+    name: FileName
+    digest: Digest
+    size: Bytes
+    content_type: Text
     node_id: str | None = None
     text: str | None = None
     streamed: bool = False
@@ -219,28 +256,38 @@ class OutputFile(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class OutputOffer(msgspec.Struct, frozen=True):
-    """An output to upload, or one that was uploaded."""
+    """An output to upload, or one that was uploaded.
 
-    name: str
-    size: int
-    sha256: str
+    `asks_again`: the worker asks for another place if a server does not find the bytes where it put them. Servers of
+    different versions look in different places; workers of earlier versions send outputs to the server.
+    """
+
+    name: FileName
+    size: Bytes
+    sha256: Digest
+    asks_again: bool = False
 
 
 class MirrorOffer(msgspec.Struct, frozen=True):
-    """The contents of a URL."""
+    """The contents of a URL. `asks_again` is as in OutputOffer."""
 
-    digest: str
-    sha256: str
-    size: int
-    name: str
+    digest: Digest
+    sha256: Digest
+    size: Bytes
+    name: FileName
+    asks_again: bool = False
 
 
 class OutputPlace(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The place of an upload: `url` (a PUT with these headers, valid for an hour), the server, or none."""
+    """The place of an upload: `url` (a PUT with these headers, valid for an hour), the server, or none.
+
+    `permit`, of a mirror, is sent back in MIRROR_HEADER with the bytes and when they are there.
+    """
 
     is_there: bool = False
     url: str | None = None
     headers: dict[str, str] = {}
+    permit: str = ""
 
 
 class FailureReport(msgspec.Struct, frozen=True):
@@ -261,36 +308,39 @@ class FailureReport(msgspec.Struct, frozen=True):
 class Produced(msgspec.Struct, frozen=True, tag="produced", omit_defaults=True):
     """Results of finished nodes, while others go on: in the form of Ended. Numbered.
 
-    An output replaces an earlier one of the same name.
+    An output replaces an earlier one of the same name. `order` has the names of all outputs so far, unless it is
+    the one in which they were reported.
     """
 
-    seq: int
+    seq: Number
     outputs: list[OutputFile] = []
     node_results: dict[str, Any] = msgspec.field(name="shown", default_factory=dict)
     previews: list[OutputFile] = []
+    order: list[FileName] = []
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
     """The attempt is over, and with it the lease. Numbered.
 
     `outputs` are those that were not reported before. `node_results` are for ComfyUI's history; `previews` are the
-    temporary files among them, if the assignment asked for them.
+    temporary files among them, if the assignment asked for them. `order` is as in Produced.
     """
 
-    seq: int
+    seq: Number
     reason: EndReason
     outputs: list[OutputFile] = []
     node_results: dict[str, Any] = msgspec.field(name="shown", default_factory=dict)
     previews: list[OutputFile] = []
     failure: FailureReport | None = None
-    run_time_ms: int | None = None
+    run_time_ms: Annotated[int, Meta(ge=0, le=2**53)] | None = None
     log: str = ""
+    order: list[FileName] = []
 
 
 class Released(msgspec.Struct, frozen=True, tag="released"):
     """A draining worker gives back a run that it has not started: the attempt does not count. Numbered."""
 
-    seq: int
+    seq: Number
 
 
 Report = Downloading | Started | NodesCached | NodeProgress | PreviewFrame | Produced | Ended | Released

@@ -1,23 +1,28 @@
 """The reports of a run to the server, in order: the first almost at once, then in batches.
 
-Of progress and previews only the newest are sent; numbered reports are never dropped. All are repeated until the server
-has received them, and the server ignores a numbered report that it received before.
+Of progress and previews only the newest are sent, and no more at a time than a server can take; numbered reports are
+never dropped. All are repeated until the server has received them, and the server ignores a numbered report that it
+received before. One that it refuses is the failure of the run: it would be refused again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
 
 from comfyward.errors import ComfywardError, StaleLease
+from comfyward.runs.run import EndReason
 from comfyward.worker.link import ServerLink
+from comfyward.worker.previews import MAX_WAITING_BYTES, Previews
 from comfyward.worker.protocol import (
     Downloading,
     Ended,
+    FailureReport,
     NodeProgress,
     NodesCached,
     OutputFile,
@@ -34,6 +39,8 @@ log = logging.getLogger(__name__)
 FIRST_S = 0.01  # a run that is over within it needs one call, not two
 COALESCE_S = 0.05
 MAX_ENCLOSED_BYTES = 1 << 20
+MAX_PROGRESS_CHARACTERS = 64 << 10  # of the names in one call
+PROGRESS_CHARACTERS = 100  # that a report of progress counts for, beside its names
 
 
 @dataclass
@@ -67,6 +74,7 @@ class Reporter:
         self._seq = 0
         self._staged = False
         self._waiting: dict[tuple[str, str | None], Report | _Unmade] = {}
+        self._previews = Previews()
         self._kept_back: list[OutputFile] = []
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
@@ -77,13 +85,15 @@ class Reporter:
         self._put(("downloading", path), Downloading(path, done, total))
 
     def progress(self, progress: NodeProgress) -> None:
-        self._put(("progress", progress.node), progress)
+        if _characters_of(progress) <= MAX_PROGRESS_CHARACTERS:
+            self._put(("progress", progress.node), progress)
 
     def cached(self, nodes: list[str]) -> None:
         self._put(("cached", None), NodesCached(nodes))
 
     def preview(self, node: str | None, content_type: str, data: bytes) -> None:
-        self._put(("preview", node), PreviewFrame(node, content_type, data))
+        self._previews.put(PreviewFrame(node, content_type, data))
+        self._wake.set()
 
     def staged(self) -> None:
         """The run's files are here, and another run has the GPU."""
@@ -125,8 +135,29 @@ class Reporter:
         self._put(("numbered", str(report.seq)), report)
 
     def _put(self, key: tuple[str, str | None], report: Report | _Unmade) -> None:
+        self._place_previews()
         self._waiting[key] = report
         self._wake.set()
+
+    def _place_previews(self) -> None:
+        """Puts the previews that wait before what follows them; drops them if it is not their turn.
+
+        Clients take a preview for one of the node that they know to execute, so none may come later.
+        """
+        for frame in self._previews.take(time.monotonic()):
+            self._waiting.pop(("preview", frame.node), None)
+            self._waiting["preview", frame.node] = frame
+            self._drop_oldest_previews()
+        self._previews.drop()
+
+    def _drop_oldest_previews(self) -> None:
+        placed = {key: len(report.data) for key, report in self._waiting.items() if isinstance(report, PreviewFrame)}
+        excess = sum(placed.values()) - MAX_WAITING_BYTES
+        for key, size in placed.items():
+            if excess <= 0:
+                return
+            del self._waiting[key]
+            excess -= size
 
     async def _send_loop(self) -> None:
         first = True
@@ -136,20 +167,47 @@ class Reporter:
                 await self._coalesce(FIRST_S)
                 first = False
             self._wake.clear()
-            waiting, self._waiting = list(self._waiting.values()), {}
+            waiting = self._taken()
             staged, self._staged = self._staged, False
             try:
-                reports = await self._made(waiting)
-                if reports or staged:
-                    await self._link.report(Reports(self._lease, reports, staged))
+                await self._send(await self._made(waiting), staged)
             except StaleLease:
                 self._on_stale.set()
                 return
-            except ComfywardError:
-                log.exception("the server refused a report", extra={"action": "report_refused"})
-                self._on_stale.set()
-                return
+            except Exception as error:
+                log.exception("a report was refused", extra={"action": "report_refused"})
+                return await self._give_up(error)
+            if self._waiting or self._previews:
+                self._wake.set()
             await self._coalesce(COALESCE_S)
+
+    def _taken(self) -> list[Report | _Unmade]:
+        """The reports whose turn it is. Of progress and previews the rest waits, and is dropped at the end."""
+        room = Room(MAX_PROGRESS_CHARACTERS)
+        taken: list[Report | _Unmade] = []
+        kept: dict[tuple[str, str | None], Report | _Unmade] = {}
+        for key, report in self._waiting.items():
+            if isinstance(report, NodeProgress) and not room.takes(_characters_of(report)):
+                kept[key] = report
+            else:
+                taken.append(report)
+        self._waiting = {} if self._closing else kept
+        last = [taken.pop()] if taken and isinstance(taken[-1], Ended | Released) else []
+        return [*taken, *self._previews.take(time.monotonic()), *last]
+
+    async def _send(self, reports: list[Report], staged: bool) -> None:
+        if reports or staged:
+            await self._link.report(Reports(self._lease, reports, staged))
+
+    async def _give_up(self, error: Exception) -> None:
+        """Ends the run, without its results, because they could not be reported."""
+        failure = FailureReport(f"The results of the run could not be stored: {error}")
+        ended = Ended(self._next(), EndReason.INTERNAL, failure=failure)
+        try:
+            await self._send([ended], staged=False)
+        except ComfywardError:
+            log.exception("the end of a run was refused", extra={"action": "end_refused"})
+        self._on_stale.set()  # the lease is over, or expires
 
     async def _made(self, waiting: list[Report | _Unmade]) -> list[Report]:
         room, reports = Room(), list[Report]()
@@ -172,3 +230,8 @@ class Reporter:
                 await self._urgent.wait()
         except TimeoutError:
             return
+
+
+def _characters_of(report: NodeProgress) -> int:
+    names = (report.node, report.display, report.parent, report.real)
+    return PROGRESS_CHARACTERS + sum(len(name) for name in names if name is not None)

@@ -1,29 +1,61 @@
-"""Files that a run writes into ComfyUI's folders. A node may still be writing, so no link is followed."""
+"""Files that a run writes into ComfyUI's folders. A node may still be writing, so all of it is hostile.
+
+Nothing is found by its path: each folder is opened beneath the one above, without links. Pipes, sockets and devices are
+left alone. What a run leaves has bounds, and what is over them is not read.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from comfyward.comfy import beneath
 from comfyward.files.digest import Hasher
+from comfyward.sandbox import beneath
 from comfyward.worker.graph_progress import Stamp
 
 CHUNK_BYTES = 1 << 20
+SLICE_BYTES = 32 << 20  # hashed and copied in one step
+MAX_COPIED_BYTES = 1 << 30  # a larger result is moved, when the run is over
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The most that a run may leave: bytes in all files, files and folders, folders in folders, characters of a name
+    and of all names."""
+
+    bytes: int
+    entries: int = 10_000
+    depth: int = 64
+    name_characters: int = 1000
+    all_characters: int = 4 << 20
+
+    def allow_name(self, parts: tuple[str, ...]) -> bool:
+        return len(parts) <= self.depth and len(_text("/".join(parts))) <= self.name_characters
 
 
 @dataclass(frozen=True, order=True)
 class ResultFile:
-    """A regular file below a folder, by its relative path."""
+    """A regular file below a folder. `name` is its path as text, which two files may share; `parts` are exact."""
 
     name: str
-    path: Path
+    parts: tuple[str, ...]
     stamp: Stamp
+
+    @property
+    def size(self) -> int:
+        return self.stamp[0]
+
+
+@dataclass
+class Found:
+    """The files below a folder that are within the bounds, by name, and what is over them, as a sentence."""
+
+    files: list[ResultFile] = field(default_factory=list)
+    excess: str | None = None
 
 
 @dataclass(frozen=True)
@@ -35,83 +67,135 @@ class Copy:
     hasher: Hasher
 
 
-def found_in(folder: Path) -> list[ResultFile]:
-    """The regular files below a folder, by name. Leaves out links, which may point anywhere, and folders that cannot be
-    opened or lie too deep."""
-    found, folders = list[ResultFile](), [folder]
-    while folders:
-        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                path, status = Path(entry.path), entry.stat(follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode):
-                    folders.append(path)
+def found_in(folder: Path, bounds: Bounds) -> Found:
+    """The regular files below a folder. Leaves out links, which may point anywhere, and folders that cannot be
+    opened."""
+    found = Found()
+    found.files = sorted(_walked(folder, bounds, found))
+    if sum(file.size for file in found.files) > bounds.bytes:  # a file with gaps counts like one without
+        return Found(excess=f"The run left more than {_gib(bounds.bytes)} of files.")
+    return found
+
+
+def _walked(folder: Path, bounds: Bounds, found: Found) -> Iterator[ResultFile]:
+    """The files up to the bounds; what is over them is written to `found`."""
+    folders: list[tuple[str, ...]] = [()]
+    entries = characters = 0
+    with beneath.opened(folder.parent, [folder.name]) as top:
+        while folders:
+            inside = folders.pop()
+            for name, status in _entries(top, inside):
+                parts = (*inside, name)
+                entries, characters = entries + 1, characters + len(_text("/".join(parts)))
+                if entries > bounds.entries:
+                    found.excess = f"The run left more than {bounds.entries} files and folders."
+                elif len(parts) > bounds.depth:
+                    found.excess = f"The run left folders that are nested more than {bounds.depth} deep."
+                elif characters > bounds.all_characters or not bounds.allow_name(parts):
+                    found.excess = "The run left files whose names are too long."
+                elif stat.S_ISDIR(status.st_mode):
+                    folders.append(parts)
                 elif stat.S_ISREG(status.st_mode):
-                    name = path.relative_to(folder).as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
-                    found.append(ResultFile(name, path, _stamp(status)))
-    return sorted(found)
+                    yield ResultFile(_text("/".join(parts)), parts, _stamp(status))
+                if entries > bounds.entries or characters > bounds.all_characters:
+                    return
+
+
+def _entries(top: int, parts: tuple[str, ...]) -> Iterator[tuple[str, os.stat_result]]:
+    """(name, status) of the entries of a folder; none if it cannot be opened any more."""
+    try:
+        folder = beneath.open_folder(top, parts)
+    except FileNotFoundError:
+        return
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    yield entry.name, entry.stat(follow_symlinks=False)
+                except OSError:
+                    continue  # it is gone
+    finally:
+        os.close(folder)
 
 
 def take(file: ResultFile, folder: Path, target: Path) -> bool:
     """Moves a file to a folder that nodes cannot write to. Returns False if it is no regular file any more."""
+    *above, last = file.parts
     try:
-        with _folder_of(folder, file.path.relative_to(folder).as_posix()) as (here, last):
+        with beneath.opened(folder.parent, [folder.name, *above]) as here:
             os.rename(last, target, src_dir_fd=here)
-    except FileNotFoundError:
+    except OSError:
         return False
     return stat.S_ISREG(target.lstat().st_mode)
 
 
-def read(path: Path) -> bytes:
-    with _open(path) as file:
-        return file.read()
+def read(path: Path, size: int) -> bytes:
+    """The first `size` bytes of a file in a folder of ours: it may have become longer."""
+    with _open_below(path.parent, (path.name,)) as file:
+        return file.read(size)
 
 
-def hashed(path: Path) -> Hasher:
+def hashed(path: Path, size: int) -> Generator[None, None, Hasher]:
+    """The digests of the first `size` bytes of a file in a folder of ours."""
     hasher = Hasher()
-    with _open(path) as file:
-        while chunk := file.read(CHUNK_BYTES):
+    with _open_below(path.parent, (path.name,)) as file:
+        for chunk in _chunks(file, size):
             hasher.update(chunk)
+            if file.tell() % SLICE_BYTES == 0:
+                yield
     return hasher
 
 
-def copy(folder: Path, name: str, target: Path) -> Copy | None:
-    """A copy of a file below a folder; None if there is none, or while it is being written."""
+def copied(folder: Path, name: str, target: Path, bounds: Bounds) -> Generator[None, None, Copy | None]:
+    """A copy of a file below a folder.
+
+    None if there is none, if it is over the bounds or too large to be copied, or while it is written.
+    """
+    parts = tuple(name.split("/"))
+    if not bounds.allow_name(parts):
+        return None
     try:
-        with _open_below(folder, name) as source, target.open("wb") as kept:
+        with _open_below(folder, parts) as source, target.open("wb") as kept:
             before, hasher = os.fstat(source.fileno()), Hasher()
-            if not stat.S_ISREG(before.st_mode):
+            if before.st_size > min(bounds.bytes, MAX_COPIED_BYTES) or _has_gaps(before):
                 return None
-            while chunk := source.read(CHUNK_BYTES):
+            for chunk in _chunks(source, before.st_size):
                 hasher.update(chunk)
                 kept.write(chunk)
+                if source.tell() % SLICE_BYTES == 0:
+                    yield
             after = os.fstat(source.fileno())
-    except FileNotFoundError:
+    except OSError:
         return None
     is_whole = _stamp(before) == _stamp(after) and target.stat().st_size == after.st_size
     return Copy(target, _stamp(after), hasher) if is_whole else None
 
 
-def _open(path: Path) -> BinaryIO:
-    return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+def _chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    while size > 0 and (chunk := file.read(min(CHUNK_BYTES, size))):
+        size -= len(chunk)
+        yield chunk
 
 
-def _open_below(folder: Path, name: str) -> BinaryIO:
-    """Opens a file below a folder, without following links. Raises FileNotFoundError."""
-    with _folder_of(folder, name) as (here, last):
-        return open(os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here), "rb")
+def _open_below(folder: Path, parts: tuple[str, ...]) -> BinaryIO:
+    """Opens a regular file below a folder, without following links. Raises FileNotFoundError."""
+    with beneath.opened(folder.parent, [folder.name]) as here:
+        return open(beneath.open_file(here, parts), "rb")
 
 
-@contextlib.contextmanager
-def _folder_of(folder: Path, name: str) -> Iterator[tuple[int, str]]:
-    """(open folder of a path below another, last part of the path). Raises FileNotFoundError."""
-    *folders, last = name.split("/")
-    try:
-        with beneath.opened(folder, folders) as here:
-            yield here, last
-    except OSError as error:
-        raise FileNotFoundError(name) from error
+def _text(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _has_gaps(status: os.stat_result) -> bool:
+    """True for a large file that has fewer bytes than its size: its copy would have all of them."""
+    return status.st_size > SLICE_BYTES and status.st_blocks * 512 < status.st_size
 
 
 def _stamp(status: os.stat_result) -> Stamp:
     """A value that changes when a file is written again."""
     return status.st_size, status.st_mtime_ns
+
+
+def _gib(size: int) -> str:
+    return f"{size / (1 << 30):.3g} GiB"

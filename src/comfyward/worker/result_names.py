@@ -13,16 +13,25 @@ MAX_PART = 80
 class ResultNames:
     """Gives each result a unique name, even if the ids of two nodes look alike."""
 
-    _taken: dict[str, object] = field(default_factory=dict)
+    _given: dict[tuple[str, object], str] = field(default_factory=dict)
+    _taken: set[str] = field(default_factory=set)
+    _last: dict[str, int] = field(default_factory=dict)  # the last number that was tried for a name
 
     def name(self, *parts: str, suffix: str, of: object) -> str:
         """The name of a result: always the same, and not used by another."""
-        stem, number = "_".join(_plain(part) for part in parts), 1
-        name = f"{stem}{suffix}"
-        while self._taken.setdefault(name, of) != of:
-            number += 1
-            name = f"{stem}_{number}{suffix}"
-        return name
+        return self.unique("_".join(_plain(part) for part in parts), suffix, of=of)
+
+    def unique(self, stem: str, suffix: str, *, of: object) -> str:
+        """`stem` and `suffix`, with a number between them where another result has that name."""
+        wanted = f"{stem}{suffix}"
+        if (wanted, of) not in self._given:
+            name = wanted
+            while name in self._taken:
+                self._last[wanted] = number = self._last.get(wanted, 1) + 1
+                name = f"{stem}_{number}{suffix}"
+            self._taken.add(name)
+            self._given[wanted, of] = name
+        return self._given[wanted, of]
 
 
 def texts_of(node_results: Mapping[str, Any]) -> Iterator[tuple[str, str, list[str]]]:

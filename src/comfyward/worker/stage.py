@@ -80,7 +80,7 @@ class Stage:
                     wanted, guard = self._wanted(order, job.lease), _SERVERS_OWN if order.blob else None
                     entry = await self._obtain(job, order, wanted, pin, guard)
                     if order.keep:
-                        self._bring(order, entry, pin)
+                        self._bring(job.lease, order, entry, pin)
             except Stopped as stopped:
                 raise Failed(EndReason.CANCELLED) from stopped
             except (ComfywardError, OSError) as error:
@@ -104,7 +104,7 @@ class Stage:
             )
             return None
 
-    def _bring(self, order: FileOrder, entry: Entry, pin: Path) -> None:
+    def _bring(self, lease: str, order: FileOrder, entry: Entry, pin: Path) -> None:
         """Uploads a model that was just fetched to the object store, while the run goes on."""
         assert order.url is not None
         key = key_of(Url(order.url, headers=tuple(order.headers.items())))
@@ -114,13 +114,14 @@ class Stage:
         held = folder / "file"
         held.unlink(missing_ok=True)
         os.link(pin, held)
-        offer = MirrorOffer(entry.digest, entry.sha256, entry.size, order.path.rpartition("/")[2])
-        task = self._bringing[key] = asyncio.create_task(self._bring_now(key, offer, folder))
+        name = order.path.rpartition("/")[2]
+        offer = MirrorOffer(entry.digest, entry.sha256, entry.size, name, asks_again=True)
+        task = self._bringing[key] = asyncio.create_task(self._bring_now(lease, key, offer, folder))
         task.add_done_callback(lambda _: self._bringing.pop(key, None))
 
-    async def _bring_now(self, key: str, offer: MirrorOffer, folder: Path) -> None:
+    async def _bring_now(self, lease: str, key: str, offer: MirrorOffer, folder: Path) -> None:
         try:
-            await self._link.put_mirror(key, offer, folder / "file")
+            await self._link.put_mirror(lease, key, offer, folder / "file")
         except (ComfywardError, aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning(
                 "%s could not be kept for other hosts: %s", offer.name, error, extra={"action": "mirror_failed"}
@@ -137,8 +138,9 @@ class Stage:
 
     def _stored(self, path: str, digest: str, lease: str) -> Wanted:
         """A blob from the server, by lease."""
-        headers = (("Authorization", f"Bearer {self._link.token}"), (LEASE_HEADER, lease))
-        return Wanted(path, Url(self._link.blob_url(digest), digest, headers), immutable=True, key=f"stored-{digest}")
+        headers = {**self._link.headers, LEASE_HEADER: lease}
+        source = Url(self._link.blob_url(digest), digest, tuple(headers.items()))
+        return Wanted(path, source, immutable=True, key=f"stored-{digest}", is_our_own=True)
 
     def _wanted(self, order: FileOrder, lease: str) -> Wanted:
         immutable = order.path.startswith("/models/")

@@ -1,124 +1,175 @@
-"""A warm ComfyUI: one process for many runs, restarted when it dies or must not be used again."""
+"""The warm ComfyUI of a worker: one generation for many runs of one account in one environment, and a fresh one for
+what is not of both.
+
+The next generation is started while a run of the present one executes, if there is memory for both.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from comfyward.comfy.catalog import read_catalog
-from comfyward.comfy.client import ComfyClient
-from comfyward.comfy.messages import Message
-from comfyward.comfy.process import ComfyProcess, ComfySpec
-from comfyward.comfy.run_folders import RunFolders
-from comfyward.errors import ComfyUICrashed
+from comfyward.comfy.parents import ComfyParents
+from comfyward.errors import EnvironmentFailed, SetupFailed
+from comfyward.runs.run import DEFAULT_ENVIRONMENT
+from comfyward.worker.engines import Engines
+from comfyward.worker.generation import Generation
+from comfyward.worker.memory import available_bytes
 
 log = logging.getLogger(__name__)
 
+SECOND_NEEDS_BYTES = 4 << 30  # ComfyUI without models, with as much again left for the run that executes
+
+
+@dataclass(frozen=True)
+class _Next:
+    """A generation that is started for an account."""
+
+    account: str
+    generation: Generation
+    starting: asyncio.Task[None]
+
 
 class WarmComfyUI:
-    """Owns the process, its client, and the one websocket on which its messages arrive.
+    """The generation that is in use, and perhaps the next one. Generations are numbered: the base folder of the default
+    engine is the name of their folders without the number.
 
-    `messages` are ComfyUI's messages; None means that the websocket broke.
+    `turn` is held by the run that executes. What generations leave is moved to `leftovers`.
     """
 
-    def __init__(self, spec: ComfySpec, client_id: str) -> None:
-        self.spec = spec
-        self.folders = RunFolders(spec.base_dir)
+    def __init__(self, engines: Engines, parents: ComfyParents, client_id: str, leftovers: Path) -> None:
+        self._engines, self._parents = engines, parents
+        self._client_id, self._leftovers = client_id, leftovers
+        self._numbers = itertools.count(1)
+        self._current = self._new(DEFAULT_ENVIRONMENT)
+        self._next: _Next | None = None
+        self._is_trying = False
         self._catalog: tuple[str, bytes] | None = None
-        self._client_id = client_id
-        self._process: ComfyProcess | None = None
-        self._client: ComfyClient | None = None
-        self._listener: asyncio.Task[None] | None = None
-        self._suspect = False
-        self.messages: asyncio.Queue[Message | None] = asyncio.Queue()
+        self.turn = asyncio.Lock()
 
     @property
-    def client(self) -> ComfyClient:
-        if self._client is None:
-            raise ComfyUICrashed("ComfyUI is not running.")
-        return self._client
+    def current(self) -> Generation:
+        return self._current
 
     @property
-    def process(self) -> ComfyProcess:
-        if self._process is None:
-            raise ComfyUICrashed("ComfyUI is not running.")
-        return self._process
+    def account(self) -> str:
+        """The account whose ComfyUI this is; "" if it is nobody's yet."""
+        return self._current.account or ""
 
     @property
-    def is_healthy(self) -> bool:
-        listening = self._listener is not None and not self._listener.done()
-        return self._process is not None and self._process.is_running and listening and not self._suspect
+    def limits(self) -> str:
+        """A word for what limits each ComfyUI."""
+        return "cgroups" if self._parents.has_cgroups else "rlimits"
 
     async def ensure(self) -> None:
-        """Returns when a ComfyUI answers; starts one if needed. Raises SetupFailed."""
-        if not self.is_healthy:
-            await self.stop()
-            await self._start()
+        """Returns when the present ComfyUI answers; starts it if needed, that of the default environment if no other
+        one starts any more. Raises SetupFailed."""
+        try:
+            await self._current.ensure()
+        except SetupFailed:
+            if self._current.environment == DEFAULT_ENVIRONMENT:
+                raise
+            await self._replace(self._new(DEFAULT_ENVIRONMENT))
+            await self._current.ensure()
 
-    def distrust(self) -> None:
-        """Makes the next `ensure` start a new process: a GPU fault breaks the process in which it happened."""
-        self._suspect = True
+    async def of(self, environment: str, account: str) -> Generation:
+        """The running ComfyUI of an account in an environment, in which no other account's run was executed.
 
-    def kill(self) -> None:
-        """Kills a ComfyUI that does not stop."""
-        self._suspect = True
-        if self._process is not None:
-            self._process.kill()
+        Raises EnvironmentFailed, or SetupFailed for the default environment.
+        """
+        if not self._current.may_serve(environment, account):
+            await self._switch(environment, account)
+        self._current.account = account
+        try:
+            await self._current.ensure()
+        except SetupFailed as error:
+            if environment == DEFAULT_ENVIRONMENT:
+                raise
+            await self._replace(self._new(DEFAULT_ENVIRONMENT))
+            raise EnvironmentFailed(error.message, hint=error.hint) from error
+        return self._current
 
-    def memory_bytes(self) -> int:
-        """The memory of ComfyUI and its child processes; 0 if it does not run."""
-        return 0 if self._process is None else self._process.memory_bytes()
+    def prepare(self, environment: str, account: str) -> None:
+        """Starts a ComfyUI for an account whose run is next, unless there is one or the memory is needed."""
+        if self._next is not None or self._is_trying or self._current.may_serve(environment, account):
+            return
+        if available_bytes() < SECOND_NEEDS_BYTES:
+            return
+        with contextlib.suppress(EnvironmentFailed):  # the run will be told
+            generation = self._new(environment)
+            self._next = _Next(account, generation, asyncio.create_task(generation.ensure(), name="next-comfyui"))
 
-    def log_tail(self) -> str:
-        """The end of ComfyUI's log."""
-        return "" if self._process is None else self._process.log_since(0)
+    @contextlib.asynccontextmanager
+    async def on_trial(self, environment: str) -> AsyncIterator[Generation]:
+        """A ComfyUI of an environment for nobody's runs, not started yet: beside the present one, or, if there is no
+        memory for both, in its place between two runs. Raises EnvironmentFailed."""
+        async with contextlib.AsyncExitStack() as trial:
+            if self._next is not None or available_bytes() < SECOND_NEEDS_BYTES:
+                await trial.enter_async_context(self._stopped())
+            generation = self._new(environment)
+            self._is_trying = True
+            trial.callback(setattr, self, "_is_trying", False)
+            trial.push_async_callback(generation.end)
+            yield generation
 
     async def catalog(self) -> tuple[str, bytes]:
-        """The catalog, read once: later the folders that it lists hold files of runs."""
+        """The catalog of the default environment, read once: later the folders that it lists hold files of runs."""
         if self._catalog is None:
-            self._catalog = await read_catalog(self.client)
+            self._catalog = await read_catalog(self._current.client)
         return self._catalog
 
-    async def stop(self) -> None:
-        if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.gather(self._listener, return_exceptions=True)
-        if self._client is not None:
-            await self._client.close()
-        if self._process is not None:
-            await self._process.stop()
-        self._process = self._client = self._listener = None
+    async def close(self) -> None:
+        """Stops every ComfyUI, and the parents that would fork another."""
+        if self._next is not None:
+            await self._drop_next()
+        await self._current.stop()
+        await self._parents.close()
 
-    async def _start(self) -> None:
-        self._suspect = False
-        self._process = ComfyProcess(self.spec)
-        await self._process.start()
-        await asyncio.to_thread(self.folders.take_baseline)
-        self._client = ComfyClient(self._process.socket, self._client_id)
-        self.messages = asyncio.Queue()
-        connected = asyncio.Event()
-        self._listener = asyncio.create_task(self._listen(self._client, self.messages, connected), name="comfyui-ws")
-        await connected.wait()
-        log.info("ComfyUI is ready (pid %s)", self._process.pid, extra={"action": "comfyui_ready"})
+    async def _switch(self, environment: str, account: str) -> None:
+        """Ends the present generation before a run that it may not serve: its memory is the next one's."""
+        following = self._next
+        if following is not None and (following.account, following.generation.environment) != (account, environment):
+            await self._drop_next()
+            following = None
+        generation = self._new(environment) if following is None else following.generation
+        log.info("ComfyUI is started anew for another account or environment", extra={"action": "comfyui_switched"})
+        self._next = None
+        await self._replace(generation)
+        if following is not None:
+            with contextlib.suppress(SetupFailed):  # `ensure` tries again
+                await following.starting
 
-    async def _listen(
-        self, client: ComfyClient, messages: asyncio.Queue[Message | None], connected: asyncio.Event
-    ) -> None:
-        try:
-            async with _opened(client, connected) as stream:
-                async for message in stream:
-                    messages.put_nowait(message)
-        except ComfyUICrashed as error:
-            log.warning("%s", error, extra={"action": "comfyui_websocket_broke"})
-        finally:
-            connected.set()
-            messages.put_nowait(None)
+    async def _replace(self, generation: Generation) -> None:
+        leaving, self._current = self._current, generation
+        await leaving.end()
 
+    @contextlib.asynccontextmanager
+    async def _stopped(self) -> AsyncIterator[None]:
+        """Waits for the run that executes; there is no ComfyUI in the block."""
+        async with self.turn:
+            if self._next is not None:
+                await self._drop_next()
+            await self._current.stop()
+            yield
+            with contextlib.suppress(SetupFailed):  # the next run tries again, and is told
+                await self._current.ensure()
 
-@contextlib.asynccontextmanager
-async def _opened(client: ComfyClient, connected: asyncio.Event) -> AsyncIterator[AsyncIterator[Message]]:
-    async with client.messages() as stream:
-        connected.set()
-        yield stream
+    async def _drop_next(self) -> None:
+        assert self._next is not None
+        dropped, self._next = self._next, None
+        dropped.starting.cancel()
+        await asyncio.gather(dropped.starting, return_exceptions=True)
+        await dropped.generation.end()
+
+    def _new(self, environment: str) -> Generation:
+        """Raises EnvironmentFailed."""
+        spec, name = self._engines.spec(environment), self._engines.default.base_dir
+        base = name.with_name(f"{name.name}-{next(self._numbers)}")
+        spec = replace(spec, base_dir=base)
+        return Generation(environment, spec, self._parents, self._client_id, self._leftovers)

@@ -24,6 +24,7 @@ from functools import cached_property
 from typing import Any
 
 from comfyward.workflows.listing import Listing, Paths, places
+from comfyward.workflows.offer import NOWHERE, Elsewhere
 
 INPUT_FOLDER = "input"
 MODELS = "models"
@@ -81,6 +82,7 @@ class Catalog:
     checks_combos: bool = True
     failures: tuple[Failure, ...] = ()
     model_info: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    elsewhere: Elsewhere = NOWHERE  # knows what has the classes that this catalog lacks
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Catalog:
@@ -125,7 +127,8 @@ class Catalog:
         """The types of a class's outputs; None if only ComfyUI knows them."""
         if class_type not in self.nodes or self.open_types.get(class_type, {}).get("outputs"):
             return None
-        return list(self.nodes[class_type].get("output") or ())
+        declared = self.nodes[class_type].get("output")
+        return list(declared) if isinstance(declared, list | str) else []
 
     def has(self, class_type: str) -> bool:
         """True if ComfyUI has a class, even one that failed to describe itself."""

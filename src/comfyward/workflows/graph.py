@@ -183,10 +183,31 @@ def only_for(prompt: dict[str, Any], targets: Sequence[str]) -> dict[str, Any]:
         if node_id in kept:
             continue
         kept[node_id] = node = prompt[node_id]
-        inputs = node.get("inputs") if isinstance(node, dict) else None
-        values = inputs.values() if isinstance(inputs, dict) else ()
-        waiting += [value[0] for value in values if is_link(value) and value[0] in prompt]
+        waiting += [needed for needed in _needed(node) if needed in prompt]
     return {node_id: node for node_id, node in prompt.items() if node_id in kept}
+
+
+def in_order(prompt: dict[str, Any]) -> list[str]:
+    """The nodes of a graph in its order, but each after those that it depends on."""
+    done = dict[str, None]()
+    for node_id in prompt:
+        waiting, begun = [node_id], set[str]()
+        while waiting:
+            last = waiting[-1]
+            needed = [each for each in _needed(prompt[last]) if each in prompt and each not in done]
+            if last in begun or not needed:  # the second time, all that it depends on are done, or it goes in a circle
+                done.setdefault(waiting.pop())
+            else:
+                begun.add(last)
+                waiting += reversed(needed)
+    return [*done]
+
+
+def _needed(node: object) -> Iterator[str]:
+    """The ids of the nodes that a node depends on."""
+    inputs = node.get("inputs") if isinstance(node, dict) else None
+    values = inputs.values() if isinstance(inputs, dict) else ()
+    return (value[0] for value in values if is_link(value))
 
 
 def describe(graph: Graph, extra_data: object, packs: dict[str, str]) -> dict[str, Any]:
@@ -194,7 +215,7 @@ def describe(graph: Graph, extra_data: object, packs: dict[str, str]) -> dict[st
 
     `packs` holds packs by class. Notes and groups come from the editor's graph in `extra_data`, if any.
     """
-    editor = _editor_graph(extra_data)
+    editor = editor_graph(extra_data)
     checkpoints = {text for _, name, text in graph.strings() if name == "ckpt_name"}
     return {
         "extensions": sorted({packs.get(name, "comfyanonymous__ComfyUI") for name in graph.classes()}),
@@ -205,7 +226,8 @@ def describe(graph: Graph, extra_data: object, packs: dict[str, str]) -> dict[st
     }
 
 
-def _editor_graph(extra_data: object) -> dict[str, Any]:
+def editor_graph(extra_data: object) -> dict[str, Any]:
+    """The editor's form of a submitted graph; empty if there is none."""
     for key in ("extra_pnginfo", "workflow"):
         extra_data = extra_data.get(key) if isinstance(extra_data, dict) else None
     return extra_data if isinstance(extra_data, dict) else {}

@@ -11,7 +11,7 @@ from comfyward.errors import InvalidGraph, InvalidValue
 from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, InputSpec
 from comfyward.workflows.graph import Graph, Node, is_link, names_of
 from comfyward.workflows.listing import Paths
-from comfyward.workflows.validation import check_file, known_files
+from comfyward.workflows.validation import check_file, known_files, number_of
 
 Kind = Literal["text", "long text", "integer", "number", "switch", "choice", "colour", "file"]
 
@@ -176,7 +176,7 @@ def _input(
     if spec.choices:
         return replace(plain, kind="choice", choices=tuple(spec.choices))
     options = spec.options
-    low, high, step = (options.get(bound) for bound in ("min", "max", "step"))
+    low, high, step = (number_of(options.get(bound)) for bound in ("min", "max", "step"))
     return replace(plain, kind=_kind_as(spec, value), low=low, high=high, step=step)
 
 

@@ -16,6 +16,7 @@ from comfyward.errors import InvalidGraph
 from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, InputSpec
 from comfyward.workflows.graph import Graph, Node, is_link, names_of
 from comfyward.workflows.listing import Listing, Paths
+from comfyward.workflows.offer import Offer
 
 MAX_SHOWN = 20
 OUTPUT_MARKS = ("[output]", "[temp]")  # of unresolved references: those that exist have been replaced by names
@@ -33,6 +34,7 @@ class Problem:
     accepted: Any = None
     folder: str | None = None
     place: str | None = None  # the path that a file of this name should have
+    offers: tuple[Offer, ...] = ()  # what has a class that is missing
 
     def as_comfyui(self) -> dict[str, Any]:
         """The problem as an entry of ComfyUI's `node_errors[...]["errors"]`."""
@@ -61,6 +63,7 @@ class Problem:
             "received": self.received,
             "accepted": self.accepted,
             "folder": self.folder,
+            **({"packs": [offer.facts() for offer in self.offers]} if self.offers else {}),
         }
 
     def sentence(self) -> str:
@@ -109,9 +112,10 @@ class Verdict:
 def check(graph: Graph, catalog: Catalog, brought: Paths) -> Verdict:
     """Validates a graph. `brought` holds the files of the run. Raises InvalidGraph if it has no output node."""
     names = names_of(graph, catalog.display_names)
-    unknown = [_unknown_class(node, catalog) for node in graph.nodes.values() if not catalog.has(node.class_type)]
+    unknown = [node for node in graph.nodes.values() if not catalog.has(node.class_type)]
     if unknown:
-        return Verdict(names, unknown)
+        offers = catalog.elsewhere.known([node.class_type for node in unknown])
+        return Verdict(names, [_unknown_class(node, catalog, offers.get(node.class_type, ())) for node in unknown])
     outputs = [node for node in graph.nodes.values() if catalog.may_be_output(node.class_type)]
     if not outputs:
         raise InvalidGraph(
@@ -127,10 +131,10 @@ def check(graph: Graph, catalog: Catalog, brought: Paths) -> Verdict:
     return Verdict(names, problems)
 
 
-def _unknown_class(node: Node, catalog: Catalog) -> Problem:
+def _unknown_class(node: Node, catalog: Catalog, offers: tuple[Offer, ...]) -> Problem:
     message = f"{node.class_type} is not installed"
-    why = catalog.why_missing(node.class_type)
-    return Problem(node, "missing_node_type", f"{message}: {why}" if why else message)
+    why = catalog.why_missing(node.class_type) or (offers[0].sentence if offers else None)
+    return Problem(node, "missing_node_type", f"{message}: {why}" if why else message, offers=offers)
 
 
 def _reachable(graph: Graph, outputs: list[Node], catalog: Catalog) -> Iterator[Node]:
@@ -317,7 +321,7 @@ def _check_number(node: Node, spec: InputSpec, value: Any) -> Problem | None:
     except (TypeError, ValueError, OverflowError):
         message = f"Failed to convert an input value to a {spec.type} value"
         return Problem(node, "invalid_input_type", message, spec.name, value, spec.type)
-    low, high = (_number(spec.options.get(bound)) for bound in ("min", "max"))
+    low, high = (number_of(spec.options.get(bound)) for bound in ("min", "max"))
     accepted = {"min": low, "max": high}
     if low is not None and number < low:
         message = f"Value {number} smaller than min of {low}"
@@ -328,7 +332,8 @@ def _check_number(node: Node, spec: InputSpec, value: Any) -> Problem | None:
     return None
 
 
-def _number(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
+    """A bound of an input; None if it is not a number."""
     return value if isinstance(value, int | float) else None
 
 
@@ -347,6 +352,10 @@ def _hint(problem: Problem) -> str:
     match problem.type:
         case "missing_node_type" if "did not load" in problem.message:
             return "The operator has to fix the pack: see the fleet page or 'comfyward comfyui show'."
+        case "missing_node_type" if problem.offers and (command := problem.offers[0].command):
+            return f"An admin can add the pack to an environment: {command}"
+        case "missing_node_type" if problem.offers and problem.offers[0].comfyui:
+            return f"It is one of ComfyUI's own: ask the operator for ComfyUI {problem.offers[0].comfyui}."
         case "missing_node_type":
             return "Use a class that GET /api/v1/nodes lists, or ask the operator to install the custom node."
         case "value_not_in_list" if str(problem.received).endswith(OUTPUT_MARKS):

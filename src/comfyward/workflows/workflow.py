@@ -29,3 +29,4 @@ class Workflow:
     is_default: bool = False
     current_run_id: str | None = None
     deleted_at: int | None = None
+    environment: str = ""  # "portraits" follows the current revision, "portraits@7" stays; "" is the default one

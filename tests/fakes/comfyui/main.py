@@ -5,10 +5,22 @@ What it does is written in the graph: FakeSave writes a file, FakeWait goes on w
 
 import argparse
 import asyncio
+import base64
+import contextlib
+import functools
+import importlib.util
+import itertools
 import json
+import mmap
 import os
+import signal
+import socket
 import struct
 import sys
+import tempfile
+import threading
+import time
+import traceback
 from pathlib import Path
 
 from aiohttp import web
@@ -37,8 +49,186 @@ NODES = {
     "FakePreviews": {"count": ["INT", {}]},  # sends previews of work in progress
     "FakeExpands": {"nodes": ["INT", {}], "fails": ["BOOLEAN", {}]},  # becomes as many nodes as it runs
     "FakeColours": {},  # logs as programs for terminals do
+    "FakeLitter": {"what": ["STRING", {}]},  # leaves what stops whoever reads it, see LITTER
+    "FakeSwap": {"target": ["STRING", {}]},  # swaps a folder among the outputs for a link, again and again
+    "FakeEndless": {"where": ["STRING", {}]},  # makes ComfyUI answer without end: history, message
+    "FakeGreedy": {"what": ["STRING", {}]},  # takes of its host without end, see GREED
+    "FakeLook": {},  # shows the names of all files that it finds where files of runs are linked
+    "EmptyImage": {},  # with SaveImage: a picture of one pixel
+    "SaveImage": {},
+    "FakeSpy": {"marker": ["STRING", {}]},  # leaves its marker wherever it can, and shows all markers that it finds
 }
-NOT_OUTPUTS = {"FakePreviews"}
+NOT_OUTPUTS = {"FakePreviews", "EmptyImage"}
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+MANY_BYTES = 300 << 20
+MANY_FILES = 30_000
+CROWD_FILES = 25_000
+
+
+def deep(base: Path) -> list[str]:
+    """Folders in folders, and a picture in the last one, in each place that a run may write to."""
+    for name in ("output", "temp", "user", "input"):
+        here = os.open(base / name, os.O_RDONLY)
+        for _ in range(1500):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir("a", dir_fd=here)
+            inner = os.open("a", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = inner
+        os.close(os.open("picture.png", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+        os.close(here)
+    return ["/".join([*["a"] * 1500, "picture.png"])]
+
+
+def pipes(base: Path) -> list[str]:
+    """A pipe, a socket, and a folder without permissions, under names of pictures."""
+    os.mkfifo(base / "output" / "pipe.png")
+    os.mkfifo(base / "temp" / "pipe.png")
+    bound = socket.socket(socket.AF_UNIX)
+    here = os.getcwd()
+    os.chdir(base / "output")
+    bound.bind("socket.png")
+    os.chdir(here)
+    (base / "output" / "closed" / "inner").mkdir(parents=True)
+    (base / "output" / "closed").chmod(0)
+    return ["pipe.png", "socket.png", "closed/inner"]
+
+
+def sparse(base: Path) -> list[str]:
+    """Files of terabytes that hold nothing."""
+    names = [f"sparse{number}.png" for number in range(8)]
+    for name in names:
+        with (base / "output" / name).open("wb") as file:
+            for size in (15 << 40, 1 << 40, 1 << 34):
+                try:
+                    file.truncate(size)
+                    break
+                except OSError:
+                    continue
+    return names
+
+
+def names(base: Path) -> list[str]:
+    """Files whose names are the same text, or hardly text at all; all of the same bytes."""
+    output = os.fsencode(base / "output")
+    for name in (b"a\xff.txt", rb"a\udcff.txt", b"line\nfeed.txt", "\u202e.txt".encode(), b"n" * 251 + b".txt", b"-rf"):
+        with open(output + b"/" + name, "wb") as file:
+            file.write(b"the same bytes")
+    return []
+
+
+def many(base: Path) -> list[str]:
+    for number in range(MANY_FILES):
+        (base / "output" / f"{number}.txt").touch()
+    return []
+
+
+def swap(base: Path, target: str) -> list[str]:
+    """A folder of secrets that becomes a link to the host's, and a folder again, without end."""
+    top = base / "output" / "top"
+    (top / "secrets").mkdir(parents=True)
+    (top / "secrets" / "key.txt").write_text("the node's own")
+    opened = os.open(top, os.O_RDONLY)
+
+    def without_end() -> None:
+        while True:
+            os.rename("secrets", "aside", src_dir_fd=opened, dst_dir_fd=opened)
+            os.symlink(target, "secrets", dir_fd=opened)
+            os.unlink("secrets", dir_fd=opened)
+            os.rename("aside", "secrets", src_dir_fd=opened, dst_dir_fd=opened)
+
+    threading.Thread(target=without_end, daemon=True).start()
+    return ["top/secrets/key.txt"]
+
+
+def crowd(base: Path) -> list[str]:
+    """Files without number where files of runs are linked, some of them in a folder, and one result."""
+    for folder in (base / "input" / "crowd", base / "models" / "loras"):
+        folder.mkdir(exist_ok=True)
+        for number in range(CROWD_FILES):
+            os.close(os.open(folder / f"{number}", os.O_CREAT | os.O_WRONLY))
+    (base / "output" / "result.txt").write_text("the result")
+    return ["result.txt"]
+
+
+LITTER = {"deep": deep, "pipes": pipes, "sparse": sparse, "names": names, "many": many, "crowd": crowd}
+
+
+def memory(base: Path) -> None:
+    """More and more memory of this process."""
+    held = []
+    while True:
+        held.append(b"x" * (16 << 20))
+
+
+def children(base: Path) -> None:
+    """Memory of many processes, each of which takes little."""
+    while True:
+        if os.fork() == 0:
+            held = b"x" * (100 << 20)
+            while held:
+                signal.pause()
+        time.sleep(0.05)
+
+
+def processes(base: Path) -> None:
+    """Processes that do nothing, and stay."""
+    while True:
+        if os.fork() == 0:
+            while True:
+                signal.pause()
+
+
+def disk(base: Path, folder: str) -> None:
+    """Files of no special size, in one of ComfyUI's own folders."""
+    for number in itertools.count():
+        (base / folder / f"{number}.bin").write_bytes(bytes(4 << 20))
+        time.sleep(0.005)
+
+
+def removed(base: Path) -> None:
+    """Files that are in no folder any more, and stay open."""
+    held = []
+    for number in itertools.count():
+        path = base / "output" / f"{number}.bin"
+        held.append(path.open("wb"))
+        held[-1].write(bytes(4 << 20))
+        held[-1].flush()
+        path.unlink()
+        time.sleep(0.005)
+
+
+def mapped(base: Path) -> None:
+    """Files that are in no folder any more, and are not open either: they stay mapped."""
+    held = []
+    for number in itertools.count():
+        path = base / "output" / f"{number}.bin"
+        with path.open("w+b") as file:
+            file.truncate(4 << 20)
+            held.append(mmap.mmap(file.fileno(), 4 << 20))
+        held[-1][:] = b"x" * (4 << 20)
+        path.unlink()
+        time.sleep(0.005)
+
+
+def log(base: Path) -> None:
+    """Lines without end in ComfyUI's log."""
+    while True:
+        os.write(1, b"x" * (1 << 17) + b"\n")
+        time.sleep(0.002)
+
+
+GREED = {
+    "memory": memory,
+    "children": children,
+    "processes": processes,
+    "log": log,
+    "removed": removed,
+    "mapped": mapped,
+}
+GREED |= {name: functools.partial(disk, folder=name) for name in ("output", "temp", "user")}
 
 
 class Prompt:
@@ -85,6 +275,7 @@ class Prompt:
         display = display or node_id
         await self.state(node_id, "running", 0, 1, display, parent)
         files = [[path.name, *_size_and_time(path)] for path in (self.base / "output").iterdir() if path.is_file()]
+        files = files if len(files) <= 1000 else []  # as our extension
         extension = {"is_output": node["class_type"] not in NOT_OUTPUTS, "files": files}
         await self.say("executing", {"node": node_id, "display_node": display, "comfyward": extension})
         shown = await self.run_node(node_id, node)
@@ -193,8 +384,33 @@ class Prompt:
             case "FakeColours":
                 sys.stdout.write("\x1b[32mgreen\x1b[0m line\n\x1b]0;title\x07\r 10%|#   |\r 50%|##  |\r100%|####|\n")
                 sys.stdout.flush()
+            case "FakeLitter":
+                left = LITTER[inputs["what"]](self.base)
+                return {"images": [{"filename": name, "subfolder": "", "type": "output"} for name in left]}
+            case "FakeSwap":
+                left = swap(self.base, inputs["target"])
+                return {"images": [{"filename": name, "subfolder": "", "type": "output"} for name in left]}
+            case "FakeEndless" if inputs["where"] == "message":
+                await fake.show(self.client_id, struct.pack(">II", 1, 2) + bytes(MANY_BYTES))
+            case "FakeEndless":
+                fake.endless.add(self.prompt_id)
+            case "FakeGreedy":
+                try:
+                    GREED[inputs["what"]](self.base)
+                except (MemoryError, OSError) as error:
+                    return await self.fail(node_id, class_type, type(error).__name__, str(error))
+            case "FakeLook":
+                paths = [path for kind in ("input", "models") for path in (self.base / kind).rglob("*")]
+                return {"text": [f"found {sorted(path.name for path in paths if not path.is_dir())}"]}
+            case "SaveImage":
+                name = f"{inputs['filename_prefix']}_00001_.png"
+                (output / name).write_bytes(base64.b64decode(PIXEL))
+                return {"images": [{"filename": name, "subfolder": "", "type": "output"}]}
+            case "FakeSpy":
+                return {"text": [" ".join(fake.spy(inputs["marker"]))]}
             case "FakeLink":
-                (output / "link.txt").symlink_to(inputs["target"])
+                for name in inputs.get("names", ["link.txt"]):
+                    (output / name).symlink_to(inputs["target"])
         return {}
 
 
@@ -203,14 +419,48 @@ def _size_and_time(path: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
+class Packs:
+    """Packs are imported and told of as the real one does, but their nodes cannot be run."""
+
+    def __init__(self) -> None:
+        self.classes: dict[str, dict] = {}
+        self.failures: list[dict] = []
+        self.told = ["", "Import times for custom nodes:"]
+
+    def load(self, paths: dict) -> None:
+        folders = [Path(section["custom_nodes"]) for section in paths.values() if "custom_nodes" in section]
+        for pack in (entry for folder in folders if folder.name != "extension" for entry in sorted(folder.iterdir())):
+            try:
+                self.load_pack(pack)
+                failed = ""
+            except Exception as error:
+                failed = " (IMPORT FAILED)"
+                root = os.path.dirname(os.path.abspath(sys.argv[0])) + os.sep
+                trace = traceback.format_exc().replace(root, "")
+                reason = {"error": f"{type(error).__name__}: {error}", "traceback": trace}
+                self.failures.append({"name": pack.name, "kind": "pack", "classes": [], **reason})
+            self.told.append(f"   0.1 seconds{failed}: {pack}")
+        sys.stdout.write("\n".join(self.told) + "\n")
+
+    def load_pack(self, pack: Path) -> None:
+        spec = importlib.util.spec_from_file_location(pack.name, pack / "__init__.py")
+        module = sys.modules[pack.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        about = {"input": {}, "output": [], "output_node": False, "python_module": f"custom_nodes.{pack.name}"}
+        self.classes |= dict.fromkeys(module.NODE_CLASS_MAPPINGS, about)
+
+
 class FakeComfyUI:
     def __init__(self, base: Path) -> None:
         self.base = base
+        self.packs = Packs()
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self.history: dict[str, dict] = {}
+        self.markers: set[str] = set()
         self.running: list[str] = []
         self.pending: list[str] = []
         self.interrupted: set[str] = set()
+        self.endless: set[str] = set()  # prompts whose history has no end
         self.turn = asyncio.Lock()
         self.tasks: set[asyncio.Task] = set()
 
@@ -220,6 +470,17 @@ class FakeComfyUI:
         count = int(path.read_text()) if path.exists() else 0
         path.write_text(str(count + 1))
         return count
+
+    def spy(self, marker: str) -> list[str]:
+        """All markers that earlier runs left in memory and in folders; leaves one more in each of these places."""
+        own = [self.base / name for name in ("user", "temp", "input", "models")]
+        folders = {*own, Path.home(), Path(tempfile.gettempdir()), Path("/dev/shm"), Path("/tmp")}
+        found = self.markers.union(path.read_text() for folder in folders for path in folder.glob("spy-marker-*"))
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                (folder / f"spy-marker-{marker}").write_text(marker)
+        self.markers.add(marker)
+        return sorted(found)
 
     async def prompt(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -265,8 +526,16 @@ class FakeComfyUI:
 
     async def get_history(self, request: web.Request) -> web.Response:
         prompt_id = request.match_info["id"]
+        if prompt_id in self.endless:
+            return await self.answer_without_end(request)
         found = self.history.get(prompt_id)
         return web.json_response({prompt_id: found} if found else {})
+
+    async def answer_without_end(self, request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        while True:
+            await answer.write(b" " * (1 << 20))
 
     async def post_history(self, request: web.Request) -> web.Response:
         for prompt_id in (await request.json()).get("delete", []):
@@ -303,7 +572,8 @@ class FakeComfyUI:
 
     async def catalog(self, request: web.Request) -> web.Response:
         models = {"checkpoints": ["house.safetensors"]}
-        return web.json_response({"comfyui_version": "fake", "folders": {}, "unchecked": {}, "models": models})
+        catalog = {"comfyui_version": "fake", "folders": {}, "unchecked": {}, "models": models}
+        return web.json_response({**catalog, "failures": self.packs.failures})
 
     async def object_info(self, request: web.Request) -> web.Response:
         info = {
@@ -315,14 +585,16 @@ class FakeComfyUI:
             }
             for name, inputs in NODES.items()
         }
-        return web.json_response(info)
+        return web.json_response({**info, **self.packs.classes})
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--base-directory", type=Path, required=True)
+    parser.add_argument("--extra-model-paths-config", type=Path, nargs="+", required=True)
     arguments, _ = parser.parse_known_args()
     fake = FakeComfyUI(arguments.base_directory)
+    fake.packs.load(json.loads(arguments.extra_model_paths_config[0].read_text()))
     app = web.Application()
     app.add_routes(
         [
@@ -342,7 +614,7 @@ async def main() -> None:
     )
     runner = web.AppRunner(app)
     await runner.setup()
-    await web.UnixSite(runner, os.environ["COMFYWARD_SOCKET"]).start()
+    await web.SockSite(runner, socket.socket(fileno=int(os.environ["COMFYWARD_LISTENER"]))).start()
     sys.stdout.write("the fake ComfyUI is ready\n")
     await asyncio.Event().wait()
 

@@ -1,15 +1,20 @@
 """Custom nodes for tests: a slow one, a failing one, and one that tries to do harm."""
 
+import json
 import os
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import comfy.utils
+import execution
 import folder_paths
 import torch
 from comfy_execution.graph_utils import GraphBuilder
+
+torch.set_num_threads(1)  # several ComfyUIs on two cores: threads that spin for each other would take ten times as long
 
 
 class TestSteps:
@@ -167,6 +172,25 @@ class TestHarm:
     def link_out(self, target):
         os.symlink(target, Path(folder_paths.get_output_directory()) / "stolen.txt")
         return "linked"
+
+    def patch(self, target):
+        """Saves the prompts of all later runs beside their results, in ComfyUI's own code."""
+        executor, seen = execution.PromptExecutor, []
+        execute_async = executor.execute_async
+
+        async def execute_and_tell(self, prompt, prompt_id, extra_data=None, execute_outputs=()):
+            seen.append(prompt)
+            folder = Path(folder_paths.get_output_directory())
+            (folder / "seen.txt").write_text(json.dumps(seen))
+            return await execute_async(self, prompt, prompt_id, extra_data or {}, execute_outputs)
+
+        executor.execute_async = execute_and_tell
+        return "patched"
+
+    def daemon(self, target):
+        """A process that outlives the run, in a session of its own."""
+        command = [sys.executable, "-c", "import time; time.sleep(600)", target]
+        return f"pid {subprocess.Popen(command, start_new_session=True).pid}"
 
 
 NODE_CLASS_MAPPINGS = {

@@ -17,6 +17,7 @@ import pytest
 import uv
 
 from comfyward.settings import default_data_dir
+from tests.locks import locked
 
 HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
@@ -27,23 +28,28 @@ LIMIT_S = 180
 RunProgram = Callable[..., dict[str, Any]]
 
 
-def kept_folder(name: str, *pins: Path) -> Path:
+def kept_folder(name: str, fill: Callable[[Path], None], *pins: Path) -> Path:
+    """A folder that is filled once for these pins, by one process at a time."""
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in pins)).hexdigest()[:8]
-    return default_data_dir() / "test-clients" / f"{name}-{digest}"
+    folder = default_data_dir() / "test-clients" / f"{name}-{digest}"
+    with locked(folder):
+        if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            fill(folder)
+            (folder / "complete").touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
 def python_clients() -> Path:
     """The python of an environment with comfy-sdk and comfy-script."""
-    folder = kept_folder("python", PINS)
-    python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
+
+    def fill(folder: Path) -> None:
         subprocess.run([uv.find_uv_bin(), "venv", "--quiet", str(folder)], check=True)
-        install = ("pip", "install", "--quiet", "--python", str(python), "--require-hashes", "-r", str(PINS))
+        install = ("pip", "install", "--quiet", "--python", str(folder), "--require-hashes", "-r", str(PINS))
         subprocess.run([uv.find_uv_bin(), *install], check=True)
-        (folder / "complete").touch()
-    return python
+
+    return kept_folder("python", fill, PINS) / "bin" / "python"
 
 
 @pytest.fixture(scope="session")
@@ -51,24 +57,23 @@ def node_clients() -> Path:
     """A folder with the node packages; skips where there is no Node."""
     if shutil.which("npm") is None:
         pytest.skip("Node.js and npm are not installed: clients written in JavaScript are not tried")
-    folder = kept_folder("node", HERE / "package.json", HERE / "package-lock.json")
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
+    pins = (HERE / "package.json", HERE / "package-lock.json")
+
+    def fill(folder: Path) -> None:
         folder.mkdir(parents=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, folder)
+        for path in pins:
+            shutil.copy(path, folder)
         install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
         subprocess.run(install, cwd=folder, check=True)
-        (folder / "complete").touch()
-    return folder
+
+    return kept_folder("node", fill, *pins)
 
 
 @pytest.fixture(scope="session")
 def sdk_source() -> Path:
     """comfy-sdk's source distribution, which holds its end-to-end test and the specification."""
-    folder = kept_folder("comfy-sdk", SDK_SOURCE)
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
+
+    def fill(folder: Path) -> None:
         folder.mkdir(parents=True)
         download = ["-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation"]
         command = [sys.executable, *download, "--require-hashes", "-r", str(SDK_SOURCE), "-d", str(folder)]
@@ -76,7 +81,8 @@ def sdk_source() -> Path:
         [archive] = folder.glob("*.tar.gz")
         with tarfile.open(archive) as opened:
             opened.extractall(folder, filter="data")
-        (folder / "complete").touch()
+
+    folder = kept_folder("comfy-sdk", fill, SDK_SOURCE)
     [source] = [path for path in folder.iterdir() if path.is_dir()]
     return source
 

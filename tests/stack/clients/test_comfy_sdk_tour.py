@@ -31,7 +31,7 @@ def test_a_tour(real: Stack, client: Client, run_python: RunProgram, tmp_path: P
     assert found == {
         "same_asset": True,
         "events": ["OutputReady", "Preview", "Progress", "StatusChange"],
-        "last_events": ["OutputReady", "StatusChange"],
+        "last_event": "StatusChange",
         "range": "PNG",
         "size_is_right": True,
         "workflow_format": "api",

@@ -7,7 +7,7 @@ from playwright.sync_api import Browser
 
 from tests.fakes.http import Origin
 from tests.stack.stack import Stack
-from tests.stack.web.conftest import Enter, editor_of
+from tests.stack.web.conftest import Enter, editor_of, until
 
 # The editor offers to fetch models of a few hosts only, which no test may ask: the import is checked where it is asked
 # for, and is carried out for a host that a test may ask.
@@ -50,12 +50,10 @@ def test_the_button_of_the_panel(real: Stack, enter: Enter, account: str) -> Non
     client.http.delete(f"/api/v1/imports/{wanted['id']}")
 
 
-def test_any_download_of_a_script_of_the_editor(
-    real: Stack, enter: Enter, account: str, site: Origin, tiny_models_dir: Any
-) -> None:
+def test_any_download_of_a_script_of_the_editor(real: Stack, enter: Enter, account: str, site: Origin) -> None:
     """As older editors do it: a link that a script clicks. The model arrives, and can be chosen without a reload."""
     client, page = real.client(account), enter(real, account)
-    site.put("/near.safetensors", (tiny_models_dir / "one" / "tiny-sd15.safetensors").read_bytes())
+    site.put("/near.safetensors", (8).to_bytes(8, "little") + b'{"a": 1}')
     body = {"name": "Missing", "workflow": graph(f"{site.url}/near.safetensors", "near.safetensors")}
     made = client.http.post("/api/v1/workflows", json=body).json()["id"]
     page.goto(f"/workflows/{made}/edit")
@@ -68,9 +66,7 @@ def test_any_download_of_a_script_of_the_editor(
     )
 
     editor.get_by_text("near.safetensors is in Files now.").wait_for()
-    editor.wait_for_function(
-        "window.app.graph.nodes[0].widgets[0].options.values.includes('near.safetensors')", timeout=20_000
-    )
+    until(editor, "window.app.graph.nodes[0].widgets[0].options.values.includes('near.safetensors')")
     assert len(page.context.pages) == 1
     paths = [file["path"] for file in client.http.get("/api/v1/files").json()]
     assert "/models/checkpoints/near.safetensors" in paths

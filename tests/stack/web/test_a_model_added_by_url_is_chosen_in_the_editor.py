@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.fakes.http import Origin
 from tests.stack.graphs import text_to_image
 from tests.stack.stack import Stack
-from tests.stack.web.conftest import Enter, editor_of
+from tests.stack.web.conftest import Enter, editor_of, until
 
 
 def test_a_model_by_url(real: Stack, enter: Enter, account: str, site: Origin, tiny_models_dir: Path) -> None:
@@ -30,7 +30,7 @@ def test_a_model_by_url(real: Stack, enter: Enter, account: str, site: Origin, t
         .filter(widget => widget.name === name).flatMap(widget => widget.options.values)"""
     assert "mine-sd15.safetensors" in editor.evaluate(choices, "ckpt_name")
     editor.evaluate("() => window.app.queuePrompt(0, 1)")
-    editor.wait_for_function("Object.values(window.app.nodeOutputs).some(output => output.images?.length)")
+    until(editor, "Object.values(window.app.nodeOutputs).some(output => output.images?.length)")
 
     page.goto("/files")
     row = page.locator("#files tr", has_text="mine-sd15.safetensors")

@@ -2,7 +2,7 @@
 
 from tests.stack.graphs import node
 from tests.stack.stack import Stack
-from tests.stack.web.conftest import Enter, editor_of
+from tests.stack.web.conftest import Enter, editor_of, until
 
 GRAPH = {"7": node("TestFails"), "9": node("SaveImage", images=["7", 0], filename_prefix="never")}
 
@@ -17,10 +17,10 @@ def test_an_error_on_its_node_and_on_the_runs_page(real: Stack, enter: Enter, ac
         "() => window.app.api.addEventListener('execution_error', event => { window.failed = event.detail })"
     )
     editor.evaluate("() => window.app.queuePrompt(0, 1)")
-    editor.wait_for_function("window.failed !== undefined")
+    until(editor, "window.failed !== undefined")
     assert editor.evaluate("window.failed.node_type") == "TestFails"
     assert editor.evaluate("window.app.lastExecutionError.node_id") == "7"
-    editor.wait_for_function("document.body.innerText.includes('TestFails failed')")
+    until(editor, "document.body.innerText.includes('TestFails failed')")
 
     page.goto(f"/workflows/{workflow}")
     page.locator(".rows .row", has_text="this node always fails").click()

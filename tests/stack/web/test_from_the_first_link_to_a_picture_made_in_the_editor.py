@@ -9,7 +9,7 @@ from playwright.sync_api import Browser
 
 from tests.stack.graphs import picture
 from tests.stack.stack import Stack
-from tests.stack.web.conftest import LIMIT_MS, editor_of
+from tests.stack.web.conftest import LIMIT_MS, editor_of, until
 
 
 @pytest.fixture
@@ -38,9 +38,7 @@ def test_from_the_first_link_to_a_picture(fresh: Stack, browser: Browser) -> Non
     editor.evaluate("graph => window.app.loadApiJson(graph, 'test')", picture(0x3366FF, size=96))
     page.get_by_role("button", name="Save to this workflow").click()
     editor.evaluate("() => window.app.queuePrompt(0, 1)")
-    editor.wait_for_function(
-        "window.app.graph.nodes.some(node => node.imgs?.length && node.imgs[0].naturalWidth === 96)"
-    )
+    until(editor, "window.app.graph.nodes.some(node => node.imgs?.length && node.imgs[0].naturalWidth === 96)")
     assert page.get_by_role("heading", name="First evening").is_visible()
 
     # It saved by itself: the workflow's page has its form and its run, and the editor opens with the graph.

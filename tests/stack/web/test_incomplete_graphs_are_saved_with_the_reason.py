@@ -7,7 +7,7 @@ from playwright.sync_api import Page
 
 from tests.stack.graphs import picture
 from tests.stack.stack import Client, Stack
-from tests.stack.web.conftest import SAVED, Enter, editor_of
+from tests.stack.web.conftest import SAVED, Enter, editor_of, until
 
 
 def with_an_unknown_node() -> dict[str, Any]:
@@ -57,9 +57,7 @@ def test_a_node_that_is_not_installed(real: Stack, enter: Enter, account: str) -
     with page.expect_response(lambda answer: answer.request.method == "PATCH" and answer.ok):
         editor.evaluate("() => { window.app.graph.getNodeById(3).widgets[0].value = 'better' }")
     page.get_by_role("button", name="Show node").click()
-    assert editor.evaluate("Object.values(window.app.canvas.selected_nodes).map(node => node.type)") == [
-        "FaceDetailerUltra"
-    ]
+    until(editor, "Object.values(window.app.canvas.selected_nodes).map(node => node.type)[0] === 'FaceDetailerUltra'")
     page.reload()
     editor = editor_of(page)
     assert editor.evaluate("window.app.graph.getNodeById(3).widgets[0].value") == "better"

@@ -5,7 +5,7 @@ from playwright.sync_api import Dialog, Page
 
 from tests.stack.graphs import picture
 from tests.stack.stack import Stack
-from tests.stack.web.conftest import SAVED, Enter, editor_of
+from tests.stack.web.conftest import SAVED, Enter, editor_of, until
 
 IS_MARKED = "() => { const tab = window.app.extensionManager.workflow.activeWorkflow; return tab.isModified }"
 CHANGE = "value => { window.app.graph.nodes[0].widgets[0].value = value; window.app.canvas.emitAfterChange() }"
@@ -33,7 +33,7 @@ def test_saving(real: Stack, enter: Enter, account: str) -> None:
     with page.expect_response(lambda answer: answer.request.method == "PATCH" and answer.ok):
         editor.evaluate(CHANGE, 72)
     wait_saved(page)
-    editor.wait_for_function(f"!({IS_MARKED})()")
+    until(editor, f"!({IS_MARKED})()")
     editor.get_by_test_id("workflow-dirty-indicator").wait_for(state="hidden")
     editor.locator("canvas#graph-canvas").click(position={"x": 640, "y": 400})  # without a touch no browser warns
     page.goto("/workflows")
@@ -59,8 +59,9 @@ def test_saving(real: Stack, enter: Enter, account: str) -> None:
 
     # File > Save As makes another workflow of the one that is open, and goes on with that.
     editor.evaluate("() => { window.app.extensionManager.command.execute('Comfy.SaveWorkflowAs') }")
-    editor.get_by_role("dialog").get_by_role("textbox").fill("Mine, larger")
-    editor.get_by_role("dialog").get_by_role("textbox").press("Enter")
+    assert page.get_by_role("dialog").get_by_role("textbox").input_value() == "Mine (copy)"
+    page.get_by_role("dialog").get_by_role("textbox").fill("Mine, larger")
+    page.get_by_role("dialog").get_by_role("textbox").press("Enter")
     page.get_by_role("heading", name="Mine, larger").wait_for()
     editor_of(page)
     named = {each["name"]: each["id"] for each in client.http.get("/api/v1/workflows").json()}

@@ -21,8 +21,8 @@ def test_two_workflows_one_after_the_other(real: Stack, browser: Browser, accoun
     context = browser.new_context(base_url=real.url)
     page = entered(context, real, account)
 
-    first = open_editor(page, f"/workflows/{made[0]}/edit")
-    second = open_editor(page, f"/workflows/{made[1]}/edit")
+    first = open_editor(page, f"/workflows/{made[0]}/edit?frame=here")
+    second = open_editor(page, f"/workflows/{made[1]}/edit?frame=here")
     context.close()
 
     assert first.bytes <= COLD_BYTES

@@ -2,7 +2,7 @@
 
 from tests.stack.graphs import node, picture
 from tests.stack.stack import Stack
-from tests.stack.web.conftest import Enter, editor_of
+from tests.stack.web.conftest import Enter, editor_of, until
 
 
 def test_saving(real: Stack, enter: Enter, account: str) -> None:
@@ -19,7 +19,7 @@ def test_saving(real: Stack, enter: Enter, account: str) -> None:
 
     editor.get_by_text("Mine", exact=True).first.click()
     saved.filter(has_text="Saved").wait_for()
-    editor.wait_for_function("window.app.graph.nodes.length === 2")
+    until(editor, "window.app.graph.nodes.length === 2")
     editor.evaluate("() => { window.app.graph.nodes[0].widgets[0].value = 200 }")
     with page.expect_response(lambda answer: answer.request.method == "PATCH" and answer.ok):
         editor.locator("body").press("Control+s")

@@ -70,7 +70,7 @@ def test_a_run_before_any_gpu_is_up_says_what_it_waits_for(stack: Stack) -> None
 def come_and_go(stack: Stack, pool: str) -> None:
     """As a worker that serves a pool does between two bursts of work."""
     token = stack.cli("tokens", "create", "comes-and-goes").strip()
-    assert stack.worker_hello(token, pool=pool).status_code == 200
+    assert stack.worker_hello(token, id="x", pool=pool).status_code == 200
     assert stack.worker_call(token, "goodbye", {"worker_id": "x", "incarnation": "x"}).status_code < 300
 
 

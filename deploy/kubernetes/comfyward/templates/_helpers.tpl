@@ -31,7 +31,11 @@ http://{{ .Release.Name }}-server:{{ .Values.service.port }}
 - {name: AWS_SECRET_ACCESS_KEY, valueFrom: {secretKeyRef: {name: {{ include "comfyward.secret" . }}, key: secret-access-key, optional: true}}}
 - {name: COMFYWARD_FLEET, value: none}
 - {name: COMFYWARD_PUBLIC_URL, value: {{ required "publicUrl is needed: how clients reach the servers" .Values.publicUrl | quote }}}
+{{- with .Values.editorUrl }}
+- {name: COMFYWARD_EDITOR_URL, value: {{ . | quote }}}
+{{- end }}
 - {name: COMFYWARD_DRAIN_DELAY_S, value: {{ .Values.servers.drainDelaySeconds | quote }}}
+- {name: COMFYWARD_CONNECTIONS_PER_ADDRESS, value: "0"}
 {{- range $name, $value := .Values.servers.settings }}
 - {name: COMFYWARD_{{ upper $name }}, value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}}
 {{- end }}

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from comfyward.api.body import answer
 from comfyward.api.endpoint import Endpoint, Models
-from comfyward.api.gateway.calls import Calls, while_connected
+from comfyward.api.gateway.calls import REPORTS, Calls, while_connected
 from comfyward.dispatch.assigner import Assigner
 from comfyward.dispatch.mirrors import Mirrors
 from comfyward.dispatch.recorder import Recorder
@@ -23,11 +23,20 @@ from comfyward.worker.protocol import Ask, Assignment, FileOrder, Reports
 
 
 class Assignments:
+    """`isolated` gives each account a ComfyUI of its own."""
+
     def __init__(
-        self, calls: Calls, assigner: Assigner, recorder: Recorder, secrets: Secrets, mirrors: Mirrors
+        self,
+        calls: Calls,
+        assigner: Assigner,
+        recorder: Recorder,
+        secrets: Secrets,
+        mirrors: Mirrors,
+        *,
+        isolated: bool,
     ) -> None:
         self._calls, self._assigner, self._recorder = calls, assigner, recorder
-        self._secrets, self._mirrors = secrets, mirrors
+        self._secrets, self._mirrors, self._isolated = secrets, mirrors, isolated
 
     def endpoints(self) -> list[Endpoint]:
         return [
@@ -42,14 +51,17 @@ class Assignments:
         run = await while_connected(request, self._assigner.ask(worker, ask))
         if run is None:
             return Response(status_code=204)
-        return answer(_assignment(run, self._secrets.of(run.id), await self._mirrors.of(run)))
+        account = run.account_id if self._isolated else ""
+        return answer(_assignment(run, account, self._secrets.of(run.id), await self._mirrors.of(run)))
 
     async def report(self, request: Request) -> Response:
-        await self._recorder.record(await self._calls.read(request, Reports))
+        reports = await self._calls.read(request, Reports, REPORTS)
+        await self._calls.check_lease(request, reports.lease)
+        await self._recorder.record(reports)
         return Response(status_code=204)
 
 
-def _assignment(run: Run, secrets: dict[str, Any], mirrors: Mapping[str, Mirror | None]) -> Assignment:
+def _assignment(run: Run, account: str, secrets: dict[str, Any], mirrors: Mapping[str, Mirror | None]) -> Assignment:
     assert run.lease is not None
     extra_data = run.extra_data.encode() if run.extra_data else b"null"
     if secrets:
@@ -64,6 +76,8 @@ def _assignment(run: Run, secrets: dict[str, Any], mirrors: Mapping[str, Mirror 
         models=run.models,
         timeout_s=run.timeout_s,
         previews=run.submitted_via is Api.NATIVE,
+        account=account,
+        environment=run.environment,
     )
 
 

@@ -9,15 +9,14 @@ from comfyward.api.contents import OCTET_STREAM
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.gateway.calls import Calls, digest_in
 from comfyward.api.gateway.storage import Storage
-from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import TooLarge
 from comfyward.files.objects import Blob
 from comfyward.worker.protocol import OutputOffer, OutputPlace
 
 
 class Outputs:
-    def __init__(self, calls: Calls, storage: Storage, blobs: Blobs) -> None:
-        self._calls, self._storage, self._blobs = calls, storage, blobs
+    def __init__(self, calls: Calls, storage: Storage) -> None:
+        self._calls, self._storage = calls, storage
 
     def endpoints(self) -> list[Endpoint]:
         path, offer, sent = "/outputs/{digest}", Models(body=OutputOffer, answer=OutputPlace), OCTET_STREAM
@@ -28,22 +27,21 @@ class Outputs:
         ]
 
     async def offer(self, request: Request) -> Response:
-        digest, offer = await self._offer(request)
-        if offer.size > self._storage.limit_bytes:
+        offer, blob = await self._offered(request)
+        if blob.size > self._storage.limit_bytes:
             limit = self._storage.limit_bytes
             raise TooLarge(f"The file is larger than {limit} bytes.", limit=limit)
-        return await self._storage.place(digest, offer.name, offer.size)
+        return await self._storage.place(request, blob, asks_again=offer.asks_again)
 
     async def put(self, request: Request) -> Response:
         await self._calls.leased_run(request)
         return await self._storage.store(request)
 
     async def stored(self, request: Request) -> Response:
-        digest, offer = await self._offer(request)
-        await self._blobs.register(Blob(digest, offer.sha256, offer.size, offer.name))
+        await self._storage.register(request, (await self._offered(request))[1])
         return Response(status_code=204)
 
-    async def _offer(self, request: Request) -> tuple[str, OutputOffer]:
+    async def _offered(self, request: Request) -> tuple[OutputOffer, Blob]:
         offer = await self._calls.read(request, OutputOffer)
         await self._calls.leased_run(request)
-        return digest_in(request), offer
+        return offer, Blob(digest_in(request), offer.sha256, offer.size, offer.name)

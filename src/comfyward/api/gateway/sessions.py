@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import blake3
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,13 +9,15 @@ from comfyward import __version__
 from comfyward.api.auth import Auth
 from comfyward.api.body import answer, read_body
 from comfyward.api.endpoint import Endpoint, Models
-from comfyward.api.gateway.calls import MAX_MESSAGE_BYTES, Calls, while_connected
+from comfyward.api.gateway.calls import Calls, session_of, while_connected
+from comfyward.dispatch.catalogs import Catalogs
+from comfyward.dispatch.trials import Trials
 from comfyward.dispatch.worker_logs import WorkerLogs
 from comfyward.dispatch.worker_sessions import WorkerSessions
 from comfyward.errors import InvalidRequest, OtherVersion
 from comfyward.runs.log import plain
-from comfyward.store import workers
-from comfyward.store.db import Database, now_ms
+from comfyward.store.db import now_ms
+from comfyward.store.tokens import WorkerToken
 from comfyward.store.workers import WorkerRow
 from comfyward.worker.protocol import (
     OLDEST_PROTOCOL,
@@ -26,13 +27,24 @@ from comfyward.worker.protocol import (
     Hello,
     Orders,
     Welcome,
-    WorkerInfo,
 )
+from comfyward.workflows.catalog_form import MAX_CATALOG_BYTES
+
+MAX_LOG_BYTES = 4 << 20
 
 
 class Sessions:
-    def __init__(self, db: Database, auth: Auth, calls: Calls, sessions: WorkerSessions, logs: WorkerLogs) -> None:
-        self._db, self._auth, self._calls, self._sessions, self._logs = db, auth, calls, sessions, logs
+    def __init__(
+        self,
+        auth: Auth,
+        calls: Calls,
+        sessions: WorkerSessions,
+        catalogs: Catalogs,
+        trials: Trials,
+        logs: WorkerLogs,
+    ) -> None:
+        self._auth, self._calls, self._sessions, self._logs = auth, calls, sessions, logs
+        self._catalogs, self._trials = catalogs, trials
 
     def endpoints(self) -> list[Endpoint]:
         catalog, log = "/catalog/{environment}/{digest}", "/log/{worker_id}/{incarnation}"
@@ -46,37 +58,35 @@ class Sessions:
 
     async def hello(self, request: Request) -> Response:
         hello = await self._calls.read(request, Hello)
-        worker = hello.worker
-        await self._auth.joining_worker(request, worker.pool)
+        token = await self._auth.joining_worker(request, hello.worker.pool)
         _check_protocol(hello)
-        replaced = await self._db.write(workers.register, _row(worker))
-        if replaced is not None:
-            await self._sessions.end(worker.id)
-            await self._db.write(workers.register, _row(worker))
-        self._sessions.registered(worker.id)
-        known_digest = await self._db.lookup(workers.catalog_digest, worker.environment)
-        return answer(Welcome(self._sessions.lease_s, known_digest != hello.catalog_digest, PROTOCOL))
+        worker = _row(hello, token, session_of(request))
+        await self._sessions.join(worker, token)
+        if worker.target:
+            await self._trials.joined(worker, token, hello.worker.ready)
+        is_known = await self._catalogs.announced(worker, token)
+        return answer(Welcome(self._sessions.lease_s, not is_known, PROTOCOL))
 
     async def put_catalog(self, request: Request) -> Response:
-        await self._calls.token(request)
+        token = await self._calls.token(request)
         environment, digest = request.path_params["environment"], request.path_params["digest"]
-        body = await read_body(request, MAX_MESSAGE_BYTES)
-        if blake3.blake3(body).hexdigest() != digest:
-            raise InvalidRequest("The catalog does not match the digest in the path.")
-        await self._db.write(workers.put_catalog, environment, digest, body.decode(), now_ms())
+        body = await read_body(request, MAX_CATALOG_BYTES)
+        await self._catalogs.put(token, session_of(request), environment, digest, body)
         return Response(status_code=204)
 
     async def heartbeat(self, request: Request) -> Response:
         """Held open until there is an order."""
         heartbeat = await self._calls.read(request, Heartbeat)
         worker = await self._calls.worker(request, heartbeat.worker_id, heartbeat.incarnation)
+        if heartbeat.environments:
+            await self._trials.reported(worker.worker_id, await self._calls.token(request), heartbeat.environments)
         orders = await while_connected(request, self._sessions.heartbeat(worker, heartbeat))
         return Response(status_code=204) if orders is None else answer(orders)
 
     async def put_log(self, request: Request) -> Response:
         worker_id, incarnation = request.path_params["worker_id"], request.path_params["incarnation"]
         await self._calls.worker(request, worker_id, incarnation)
-        sent = await read_body(request, MAX_MESSAGE_BYTES)
+        sent = await read_body(request, MAX_LOG_BYTES)
         self._logs.uploaded(worker_id, plain(sent.decode("utf-8", "replace")))
         return Response(status_code=204)
 
@@ -100,8 +110,15 @@ def _check_protocol(hello: Hello) -> None:
     )
 
 
-def _row(worker: WorkerInfo) -> WorkerRow:
-    now = now_ms()
+def _row(hello: Hello, token: WorkerToken, session: str) -> WorkerRow:
+    """Raises InvalidRequest for names that cannot be shown."""
+    worker, now = hello.worker, now_ms()
+    for name in (worker.id, worker.incarnation, worker.pool, worker.environment):
+        if not name.isprintable() or name != name.strip() or "/" in name:
+            raise InvalidRequest(
+                "The id, pool and environment of a worker must be printable and without slashes.",
+                hint="Start the worker with another --id or --pool.",
+            )
     return WorkerRow(
         id=worker.id,
         incarnation=worker.incarnation,
@@ -111,8 +128,12 @@ def _row(worker: WorkerInfo) -> WorkerRow:
         host=worker.host,
         sandbox=worker.sandbox,
         versions=worker.versions,
-        local=worker.local,
+        local=worker.local and token.is_servers_own,
         started_at=now,
         seen_at=now,
         gone_at=None,
+        token=token.hash,
+        session=session,
+        catalog_digest=hello.catalog_digest,
+        target=worker.target,
     )

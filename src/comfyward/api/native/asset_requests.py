@@ -10,7 +10,7 @@ from typing import Any, get_args
 from starlette.datastructures import FormData, QueryParams
 from starlette.requests import Request
 
-from comfyward.api.body import read_body
+from comfyward.api.body import python_json, read_body
 from comfyward.api.native.asset_errors import AssetError
 from comfyward.api.whole_numbers import whole_number
 from comfyward.errors import NotFound
@@ -125,7 +125,7 @@ def digest_of(text: object, code: str = "INVALID_HASH") -> str:
 async def read_object(request: Request, limit_bytes: int) -> dict[str, Any]:
     """Raises AssetError, TooLarge."""
     try:
-        body = read_request(await read_body(request, limit_bytes))
+        body = await python_json(request, await read_body(request, limit_bytes))
     except NOT_JSON as error:
         raise AssetError("INVALID_JSON", "Request body must be valid JSON.") from error
     if not isinstance(body, dict):

@@ -16,7 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyward.api.body import answer, pieces_of, read_upload
+from comfyward.api.body import answer, pieces_of
 from comfyward.api.contents import OCTET_STREAM, Content, Contents
 from comfyward.api.endpoint import FORM, Endpoint, Media, Models
 from comfyward.api.limits import RequestLimits
@@ -51,6 +51,7 @@ from comfyward.api.native.asset_requests import (
 from comfyward.api.native.asset_shapes import asset_shape, page_of_assets
 from comfyward.api.native.models import AnyObject
 from comfyward.api.native.scope import Scope, Scopes
+from comfyward.api.receiving import received_form
 from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import InvalidPath, NotFound
 from comfyward.runs.files import content_type_of, parse_path
@@ -126,12 +127,14 @@ class Assets:
     async def upload(self, request: Request) -> Response:
         """Takes bytes, or the hash of bytes that the account has."""
         scope, limit = await self._scopes.of(request), self._limits.upload
-        async with read_upload(request, limit) as form:
+        async with received_form(request, self._blobs, scope.account_id, limit) as form:
             new, upload = new_asset_of(form), form.get("file")
             if isinstance(upload, UploadFile):
                 new = replace(new, filename=(upload.filename or "").rpartition("/")[2])
                 chunks = pieces_of(upload)
-                blob = await self._blobs.put_stream(chunks, limit=limit, digest=new.digest, name=new.filename)
+                room = await self._blobs.room(scope.account_id, _path_of(new, known=True))
+                with room.within(limit) as most:
+                    blob = await self._blobs.put_stream(chunks, limit=most, digest=new.digest, name=new.filename)
                 return await self._create(scope, replace(new, digest=blob.digest), blob.size)
         if new.digest is None or (size := await self._size_of(scope, new.digest)) is None:
             raise AssetError("MISSING_INPUT", "Provided hash not found and no file uploaded.")
@@ -223,15 +226,16 @@ class Assets:
         file = files.new_file(scope.account_id, path, digest, size, content_type, now_ms())
         own = tuple(each for each in new.tags if each not in assets.path_tags(path))
         file = replace(file, is_asset=True, label=new.name or new.filename, tags=own, about=new.about)
-        asset = await self._db.write(_mint, file)
+        room = await self._blobs.room(scope.account_id, path)
+        asset = await self._db.write(_mint, file, room.most)
         return answer({**asset_shape(asset), "created_new": not known}, status or (200 if known else 201))
 
 
-def _mint(conn: Connection, file: StoredFile) -> assets.Asset:
+def _mint(conn: Connection, file: StoredFile, most: int) -> assets.Asset:
     """The asset of a file; one that the account has already gets the new tags and description too."""
     if not files.touch_blob(conn, file.digest, file.created_at):
         raise NotFound(f"Asset content blake3:{file.digest} does not exist")
-    minted, is_new = files.mint(conn, file)
+    minted, is_new = files.mint(conn, file, most)
     if not is_new:
         assets.describe(
             conn, file.account_id, minted.id, label=file.label or None, about=file.about, now=file.created_at

@@ -19,7 +19,8 @@ def help_page(class_type: str, info: dict[str, Any]) -> str:
 def _inputs(info: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     sections = info.get("input") or {}
     for section in ("required", "optional"):
-        for name, (kind, *rest) in (sections.get(section) or {}).items():
+        for name, spec in (sections.get(section) or {}).items():
+            kind, *rest = spec if isinstance(spec, list) and spec else [spec]
             options = rest[0] if rest and isinstance(rest[0], dict) else {}
             choices = kind if isinstance(kind, list) else options.get("options")
             text = str(options.get("tooltip") or "")
@@ -34,7 +35,8 @@ def _kind(kind: Any, choices: Any) -> str:
 
 
 def _outputs(info: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    kinds, names, texts = (info.get(key) or [] for key in ("output", "output_name", "output_tooltips"))
+    declared = (info.get(key) for key in ("output", "output_name", "output_tooltips"))
+    kinds, names, texts = (each if isinstance(each, list) else [] for each in declared)
     for index, kind in enumerate(kinds):
         name = names[index] if index < len(names) else kind
         yield str(name), str(kind), str(texts[index] or "") if index < len(texts) else ""

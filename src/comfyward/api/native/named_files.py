@@ -39,7 +39,7 @@ class NamedFiles:
     async def _file(self, scope: Scope, kind: str, path: str) -> Content | Url:
         """Raises NotFound."""
         if kind != "input":
-            return await self._db.lookup(_run_file, scope.account_id, kind, path)
+            return await self._db.lookup(_run_file, scope.account_id, kind, path, scope.results_of)
         source = await find_input(self._db, scope.account_id, scope.target_workflow_id, f"/input/{path}")
         match source:
             case Url():
@@ -85,7 +85,7 @@ def _reading(filename: str, subfolder: str, kind: str) -> tuple[str, str]:
     return kind, path
 
 
-def _run_file(conn: Connection, account_id: str, kind: str, path: str) -> Content:
-    """An output or a preview of a run. Raises NotFound."""
-    found = runs.file(conn, account_id, kind, path)
+def _run_file(conn: Connection, account_id: str, kind: str, path: str, workflow_id: str | None) -> Content:
+    """An output or a preview of a run, if need be of one workflow only. Raises NotFound."""
+    found = runs.file(conn, account_id, kind, path, workflow_id)
     return Content(found.digest, found.size, found.content_type, path.rpartition("/")[2])

@@ -21,14 +21,13 @@ from comfyward.workflows.listing import Paths
 REMEMBERED = 64
 MARKDOWN = "text/markdown"
 
-# The description that all workflows of an account share, so that a browser stores it once for all of them.
-SHARED_INFO = "/comfy/api/object_info"
+SHARED_INFO = "/comfy/api/object_info"  # for all workflows of one environment, so that browsers fetch it once
 
 
 class Nodes:
     def __init__(self, scopes: Scopes, catalogs: AccountCatalogs) -> None:
         self._scopes, self._catalogs = scopes, catalogs
-        self._bodies: dict[tuple[Any, ...], Kept] = {}
+        self._bodies: dict[tuple[Any, ...], tuple[Catalog, Kept]] = {}
 
     def endpoints(self) -> list[Endpoint]:
         info, page, name = Models(answer=AnyObject), Models(answer=MARKDOWN), "{class_type:path}"
@@ -41,8 +40,12 @@ class Nodes:
 
     async def all_info(self, request: Request) -> Response:
         if "workflow_id" in request.path_params and _is_of_a_page(request):
-            await self._scopes.of(request)
-            return RedirectResponse(SHARED_INFO, 307)
+            scope = await self._scopes.of(request)
+            if not scope.is_bound and await self._catalogs.is_shared(scope):
+                return RedirectResponse(SHARED_INFO, 307)
+        return await self._all(request)
+
+    async def _all(self, request: Request) -> Response:
         found = await self._catalogs.of(request)
         if found.catalog is None:
             return answer({})
@@ -67,13 +70,13 @@ class Nodes:
 
     def _body(self, catalog: Catalog, own: Paths) -> Kept:
         """The descriptions of all classes, encoded once for all accounts with the same files."""
-        key = (id(catalog), *own)
+        key = (id(catalog), *own)  # the catalog is kept beside it: its id is nobody else's meanwhile
         if key not in self._bodies:
             if len(self._bodies) >= REMEMBERED:
                 self._bodies.clear()
             described = {name: extended(catalog, name, own) for name in catalog.nodes}
-            self._bodies[key] = Kept.of(msgspec.json.encode(described))
-        return self._bodies[key]
+            self._bodies[key] = catalog, Kept.of(msgspec.json.encode(described))
+        return self._bodies[key][1]
 
 
 def _is_of_a_page(request: Request) -> bool:
@@ -94,13 +97,15 @@ def extended(catalog: Catalog, class_type: str, own: Paths) -> dict[str, Any]:
         section: {name: _with_choices(spec, wanted[name]) if name in wanted else spec for name, spec in specs.items()}
         if isinstance(specs, dict)
         else specs
-        for section, specs in info.get("input", {}).items()
+        for section, specs in (info.get("input") or {}).items()
     }
     return {**info, "input": sections}
 
 
-def _with_choices(spec: list[Any], names: Iterable[str]) -> list[Any]:
+def _with_choices(spec: Any, names: Iterable[str]) -> Any:
     """An input's description in either form: [[choices], options] or ["COMBO", {"options": choices}]."""
+    if not isinstance(spec, list) or not spec:
+        return spec
     first, *rest = spec
     if isinstance(first, list):
         return [_merged(first, names), *rest]
@@ -111,4 +116,4 @@ def _with_choices(spec: list[Any], names: Iterable[str]) -> list[Any]:
 
 
 def _merged(choices: list[Any], names: Iterable[str]) -> list[Any]:
-    return [*choices, *sorted(set(names) - set(choices))]
+    return [*choices, *sorted(set(names) - {choice for choice in choices if isinstance(choice, str)})]

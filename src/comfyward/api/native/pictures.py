@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from comfyward.api.contents import Content, Contents
 from comfyward.api.whole_numbers import whole_number
 from comfyward.errors import InvalidRequest
 from comfyward.files.objects import Objects, view_key
-from comfyward.files.pictures import convert
+from comfyward.files.pictures import Decoders
+from comfyward.sandbox.temporary import TemporaryFolder
 
 DEFAULT_QUALITY = 90
 
@@ -23,11 +23,14 @@ class Converted:
 
 
 class Pictures:
-    def __init__(self, objects: Objects, contents: Contents) -> None:
-        self._objects, self._contents = objects, contents
+    def __init__(self, objects: Objects, contents: Contents, decoders: Decoders) -> None:
+        self._objects, self._contents, self._decoders = objects, contents, decoders
 
-    async def converted(self, content: Content, preview: str | None, channel: str) -> Converted | None:
-        """A picture in the form of ComfyUI's `preview` (such as `webp;80`) and `channel`; None if it is no picture."""
+    async def converted(self, owner: str, content: Content, preview: str | None, channel: str) -> Converted | None:
+        """An account's picture in the form of ComfyUI's `preview` (such as `webp;80`) and `channel`.
+
+        None if it is no picture.
+        """
         form, _, quality = (preview or "").partition(";")
         form = form if form in ("webp", "jpeg") else "webp" if preview is not None else "png"
         number = whole_number(quality)
@@ -39,7 +42,8 @@ class Pictures:
 
         async def write(folder: Path, target: Path) -> bool:
             await self._contents.copy(content.digest, folder / "source")
-            return await convert(folder / "source", target, form=form, quality=percent, channel=channel)
+            source = folder / "source"
+            return await self._decoders.convert(owner, source, target, form=form, quality=percent, channel=channel)
 
         try:
             data = await written_by(write)
@@ -48,14 +52,35 @@ class Pictures:
         await self._objects.put_derived(key, data)
         return Converted(data, f"image/{form}")
 
+    async def as_webp(self, owner: str, picture: bytes, quality: int) -> bytes:
+        """A picture of an account as WebP. Raises InvalidRequest if it is none."""
+
+        async def write(folder: Path, target: Path) -> bool:
+            (folder / "source").write_bytes(picture)
+            form = {"form": "webp", "channel": "rgba"}
+            return await self._decoders.convert(owner, folder / "source", target, quality=quality, **form)
+
+        return await written_by(write)
+
+    async def masked(self, owner: str, original: str, mask: AsyncIterator[bytes]) -> bytes:
+        """The picture with a digest as PNG, with the alpha of the mask. Raises InvalidRequest if one is no picture."""
+
+        async def write(folder: Path, target: Path) -> bool:
+            await self._contents.copy(original, folder / "original")
+            with (folder / "mask").open("wb") as file:
+                async for piece in mask:
+                    file.write(piece)
+            return await self._decoders.put_mask(owner, folder / "original", folder / "mask", target)
+
+        return await written_by(write)
+
 
 async def written_by(write: Callable[[Path, Path], Awaitable[bool]]) -> bytes:
     """The bytes that a function writes to its second argument, with a folder of its own as the first.
 
     Raises InvalidRequest when it returns False.
     """
-    with tempfile.TemporaryDirectory(prefix="cw-view-") as name:
-        folder = Path(name)
+    with TemporaryFolder() as folder:
         if not await write(folder, folder / "target"):
             raise InvalidRequest("The file is not a picture that can be read.")
         return (folder / "target").read_bytes()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -16,12 +15,11 @@ from starlette.responses import Response
 
 from comfyward.api.contents import SAFE, Content
 from comfyward.api.endpoint import Endpoint, Models
-from comfyward.api.native.pictures import Pictures, written_by
+from comfyward.api.native.pictures import Pictures
 from comfyward.api.native.safetensors import read_header
 from comfyward.api.native.scope import Scopes
 from comfyward.errors import InvalidPath, InvalidRequest, NotFound
 from comfyward.files.objects import Objects
-from comfyward.files.pictures import convert
 from comfyward.runs.files import check_segments, content_type_of
 from comfyward.store import files
 from comfyward.store.db import Database
@@ -51,20 +49,20 @@ class Previews:
         stem = f"/models/{asked['folder']}/{asked['filename'].rpartition('.')[0] or asked['filename']}"
         beside = {file.path: file for file in await self._db.read(files.find, scope.account_id, f"{stem}.")}
         try:
-            picture = await self._picture(stem, beside)
+            picture = await self._picture(scope.account_id, stem, beside)
         except (NotFound, InvalidRequest):
             return Response(status_code=404)
         return Response(picture, media_type=WEBP, headers=SAFE)
 
-    async def _picture(self, stem: str, beside: dict[str, StoredFile]) -> bytes:
+    async def _picture(self, owner: str, stem: str, beside: dict[str, StoredFile]) -> bytes:
         """Raises NotFound, InvalidRequest."""
         for path, file in sorted(beside.items()):
             if path.rpartition(".")[0] in (stem, f"{stem}.preview") and content_type_of(path).startswith("image/"):
                 content = Content(file.digest, file.size, file.content_type, path)
-                if converted := await self._pictures.converted(content, f"webp;{QUALITY}", "rgba"):
+                if converted := await self._pictures.converted(owner, content, f"webp;{QUALITY}", "rgba"):
                     return converted.data
         if model := beside.get(f"{stem}.safetensors"):
-            return await _as_webp(_cover(await read_header(self._objects, model)))
+            return await self._pictures.as_webp(owner, _cover(await read_header(self._objects, model)), QUALITY)
         raise NotFound("The model has no picture.")
 
 
@@ -74,11 +72,3 @@ def _cover(header: dict[str, Any]) -> bytes:
         return base64.b64decode(json.loads(header["__metadata__"]["ssmd_cover_images"])[0])
     except (KeyError, IndexError, TypeError, ValueError, binascii.Error) as error:
         raise NotFound("The model has no picture.") from error
-
-
-async def _as_webp(picture: bytes) -> bytes:
-    async def write(folder: Path, target: Path) -> bool:
-        (folder / "source").write_bytes(picture)
-        return await convert(folder / "source", target, form="webp", quality=QUALITY, channel="rgba")
-
-    return await written_by(write)

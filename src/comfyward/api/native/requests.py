@@ -7,22 +7,22 @@ from typing import Any
 
 from starlette.requests import Request
 
-from comfyward.api.body import read_body
+from comfyward.api.body import python_json, read_body
 from comfyward.errors import InvalidRequest
-from comfyward.python_json import NOT_JSON, read_request
+from comfyward.python_json import NOT_JSON
 
 MAX_CLIENT_ID = 200  # characters
 
 
 async def read_any(request: Request, limit_bytes: int) -> Any:
     """Raises InvalidRequest, TooLarge."""
-    return _decoded(await read_body(request, limit_bytes))
+    return await _decoded(request, await read_body(request, limit_bytes))
 
 
 async def read_object(request: Request, limit_bytes: int) -> dict[str, Any]:
     """A JSON object; an empty body is an empty one. Raises InvalidRequest, TooLarge."""
     raw = await read_body(request, limit_bytes)
-    body = _decoded(raw) if raw.strip() else {}
+    body = await _decoded(request, raw) if raw.strip() else {}
     if not isinstance(body, dict):
         raise InvalidRequest("The body must be a JSON object.")
     return body
@@ -52,8 +52,8 @@ def choice_in(request: Request, name: str, known: Sequence[str]) -> str:
     return value
 
 
-def _decoded(raw: bytes) -> Any:
+async def _decoded(request: Request, raw: bytes) -> Any:
     try:
-        return read_request(raw)
+        return await python_json(request, raw)
     except NOT_JSON as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from error

@@ -30,6 +30,7 @@ from comfyward.store import runs
 from comfyward.store.db import Database
 
 # A client of ComfyUI gives up on a socket that is silent for ten seconds; pings do not count.
+MOST_FEATURES = 64 << 10  # characters of a message
 SILENCE_S = 5.0
 REFUSED = 4401
 REPLACED = 4409
@@ -58,16 +59,22 @@ class Sockets:
             await websocket.close(REFUSED, error.message[:120])
             return
         client_id = websocket.query_params.get("clientId", "")[:MAX_CLIENT_ID] or new_uuid().replace("-", "")
-        key = (scope.account_id, scope.workflow_id, client_id)
-        await websocket.accept()
-        if before := self._open.pop(key, None):
+        client = Client(scope, client_id)
+        if before := self._open.pop(client.key, None):
             await before.close(REPLACED)
-        connection = _Connection(websocket, self._scopes, self._features)
-        socket = self._open[key] = _Socket(connection, self._runs, Client(scope, client_id))
+            await before.ended.wait()
+        with self._hub.followers.place(scope.account_id):
+            await websocket.accept()
+            await self._serve(_Socket(_Connection(websocket, self._scopes, self._features), self._runs, client))
+
+    async def _serve(self, socket: _Socket) -> None:
+        key = socket.client.key
+        self._open[key] = socket
         try:
-            with self._hub.listen(scope.account_id) as listener:
+            with self._hub.listen(socket.client.scope.account_id) as listener:
                 await socket.serve(listener)
         finally:
+            socket.ended.set()
             if self._open.get(key) is socket:
                 del self._open[key]
 
@@ -78,6 +85,10 @@ class Client:
 
     scope: Scope
     id: str
+
+    @property
+    def key(self) -> _Key:
+        return self.scope.account_id, self.scope.workflow_id, self.id
 
     def has_submitted(self, run: runs.Owner) -> bool:
         return (
@@ -164,12 +175,13 @@ class _Runs:
 
 class _Socket:
     def __init__(self, connection: _Connection, runs_of: _Runs, client: Client) -> None:
-        self._connection, self._runs, self._client = connection, runs_of, client
+        self._connection, self._runs, self.client = connection, runs_of, client
+        self.ended = asyncio.Event()
         self._messages: dict[str, PromptMessages | None] = {}  # by run; None for another client's
 
     async def serve(self, listener: Listener) -> None:
         """Returns when either side hangs up, or the server stops."""
-        await self._send([await self._status(sid=self._client.id)])
+        await self._send([await self._status(sid=self.client.id)])
         await self._resume()
         tasks = {asyncio.create_task(self._connection.receive()), asyncio.create_task(self._follow(listener))}
         _, unfinished = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -187,7 +199,7 @@ class _Socket:
 
     async def _resume(self) -> None:
         """For a client that reconnects during its run."""
-        for run_id, messages in await self._runs.running(self._client):
+        for run_id, messages in await self._runs.running(self.client):
             self._messages[run_id] = messages
             await self._send(messages.resume())
 
@@ -210,7 +222,7 @@ class _Socket:
     async def _pass_on(self, event: Event) -> bool:
         """Sends the messages of an event; returns True if the length of the queue was among them."""
         if event.run_id not in self._messages:
-            self._messages[event.run_id] = await self._runs.messages_of(event.run_id, self._client)
+            self._messages[event.run_id] = await self._runs.messages_of(event.run_id, self.client)
         messages = self._messages.pop(event.run_id) if event.is_last else self._messages[event.run_id]
         if messages is None:
             return False
@@ -226,7 +238,7 @@ class _Socket:
         return True
 
     async def _status(self, **more: Any) -> Text:
-        return await self._runs.status(self._client.scope, **more)
+        return await self._runs.status(self.client.scope, **more)
 
     async def _send(self, messages: Sequence[Message]) -> None:
         await self._connection.send(messages)
@@ -238,6 +250,8 @@ def _changes_the_queue(event: Event) -> bool:
 
 def _features_in(received: str | bytes) -> dict[str, Any] | None:
     """The features that a client's message declares; None for any other message."""
+    if len(received) > MOST_FEATURES:
+        return None
     try:
         message = msgspec.json.decode(received)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -18,6 +18,7 @@ from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.native.account_catalog import AccountCatalogs
 from comfyward.api.native.models import AnyObject, EtnStatus, PageQuery
 from comfyward.api.native.scope import Scopes
+from comfyward.api.receiving import received
 from comfyward.api.whole_numbers import whole_number
 from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import InvalidPath
@@ -89,10 +90,12 @@ class Tooling:
             return answer({"error": error.message}, 400)
         if await self._db.read(files.at, scope.account_id, [path]):
             return answer({"status": "cached"})
-        limit = self._upload_limit_bytes
-        blob = await self._blobs.put_stream(request.stream(), limit=limit, name=path)
+        room = await self._blobs.room(scope.account_id, path)
+        with room.within(self._upload_limit_bytes) as limit:
+            async with received(request, scope.account_id) as chunks:
+                blob = await self._blobs.put_stream(chunks, limit=limit, name=path)
         file = files.new_file(scope.account_id, path, blob.digest, blob.size, content_type_of(path), now_ms())
-        await self._db.write(files.put, file)
+        await self._db.write(files.put, file, room.most)
         return answer({"status": "success"}, 201)
 
     async def subscribe(self, request: Request) -> Response:

@@ -6,7 +6,6 @@ import json
 import posixpath
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
@@ -14,17 +13,16 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyward.api.body import answer, pieces_of, read_upload
-from comfyward.api.contents import Contents
+from comfyward.api.body import answer, pieces_of
 from comfyward.api.endpoint import FORM, Endpoint, Media, Models
 from comfyward.api.leniency import is_true
 from comfyward.api.native.models import ImageUpload, MaskUpload, UploadedFile
 from comfyward.api.native.named_files import NamedFiles, check_kind, normalized
-from comfyward.api.native.pictures import written_by
+from comfyward.api.native.pictures import Pictures
 from comfyward.api.native.scope import Scope, Scopes
+from comfyward.api.receiving import received_form
 from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import InvalidRequest, NotFound
-from comfyward.files.pictures import put_mask
 from comfyward.runs.files import MAX_SEGMENT_BYTES, Url, check_segments, content_type_of
 from comfyward.store import files
 from comfyward.store.db import Database, now_ms
@@ -35,9 +33,9 @@ TEMP_LIFETIME_MS = 24 * 3600 * 1000
 
 class Uploads:
     def __init__(
-        self, db: Database, scopes: Scopes, names: NamedFiles, contents: Contents, blobs: Blobs, limit_bytes: int
+        self, db: Database, scopes: Scopes, names: NamedFiles, pictures: Pictures, blobs: Blobs, limit_bytes: int
     ) -> None:
-        self._db, self._scopes, self._names, self._contents = db, scopes, names, contents
+        self._db, self._scopes, self._names, self._pictures = db, scopes, names, pictures
         self._blobs, self._limit_bytes = blobs, limit_bytes
 
     def endpoints(self) -> list[Endpoint]:
@@ -49,28 +47,21 @@ class Uploads:
 
     async def image(self, request: Request) -> Response:
         scope = await self._scopes.of(request)
-        async with read_upload(request, self._limit_bytes) as form:
+        async with received_form(request, self._blobs, scope.account_id, self._limit_bytes) as form:
             upload = _upload(form)
             return await self._store(scope, form, upload.filename, pieces_of(upload))
 
     async def mask(self, request: Request) -> Response:
         """Stores the picture that `original_ref` names, with the alpha channel of the uploaded one."""
         scope = await self._scopes.of(request)
-        async with read_upload(request, self._limit_bytes) as form:
+        async with received_form(request, self._blobs, scope.account_id, self._limit_bytes) as form:
             upload, reference = _upload(form), _reference(form)
             name, subfolder = reference.get("filename", ""), reference.get("subfolder", "")
             _, original = await self._names.find(scope, name, subfolder, reference.get("type", "output"))
             if isinstance(original, Url):
                 raise NotFound(f"There is no picture '{name}'.")
-
-            async def write(folder: Path, target: Path) -> bool:
-                await self._contents.copy(original.digest, folder / "original")
-                with (folder / "mask").open("wb") as mask:
-                    async for piece in pieces_of(upload):
-                        mask.write(piece)
-                return await put_mask(folder / "original", folder / "mask", target)
-
-            return await self._store(scope, form, upload.filename, _once(await written_by(write)))
+            masked = await self._pictures.masked(scope.account_id, original.digest, pieces_of(upload))
+            return await self._store(scope, form, upload.filename, _once(masked))
 
     async def _store(
         self, scope: Scope, form: FormData, filename: str | None, pieces: AsyncIterator[bytes]
@@ -80,17 +71,19 @@ class Uploads:
         name = (filename or "").strip("/")
         path = "/".join(part for part in (subfolder, name) if part)
         check_segments(path)
-        blob = await self._blobs.put_stream(pieces, limit=self._limit_bytes, name=path)
+        room = await self._blobs.room(scope.account_id, f"/{kind}/{path}")
+        with room.within(self._limit_bytes) as limit:
+            blob = await self._blobs.put_stream(pieces, limit=limit, name=path)
         content_type, now = content_type_of(name), now_ms()
         file = files.new_file(scope.account_id, f"/{kind}/{path}", blob.digest, blob.size, content_type, now)
         if kind != "input":
             file = replace(file, expires_at=now + TEMP_LIFETIME_MS)
-        stored = await self._db.write(_put, file, is_true(_field(form, "overwrite")))
+        stored = await self._db.write(_put, file, room.most, is_true(_field(form, "overwrite")))
         folder = f"/{kind}/{subfolder}/" if subfolder else f"/{kind}/"
         return answer({"name": stored.path.removeprefix(folder), "subfolder": subfolder, "type": kind})
 
 
-def _put(conn: Connection, file: StoredFile, overwrite: bool) -> StoredFile:
+def _put(conn: Connection, file: StoredFile, most: int, overwrite: bool) -> StoredFile:
     """Stores an upload under its name, or beside a file of other content as `name (1).png`, as ComfyUI does."""
     folder, _, name = file.path.rpartition("/")
     number, path = 0, file.path
@@ -100,7 +93,7 @@ def _put(conn: Connection, file: StoredFile, overwrite: bool) -> StoredFile:
             break
         number += 1
         path = f"{folder}/{_numbered(name, number)}"
-    return files.put(conn, replace(file, path=path))
+    return files.put(conn, replace(file, path=path), most)
 
 
 def _numbered(name: str, number: int) -> str:

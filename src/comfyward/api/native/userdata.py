@@ -10,8 +10,10 @@ from starlette.responses import Response
 from comfyward.api.body import answer
 from comfyward.api.contents import OCTET_STREAM, Content, Contents
 from comfyward.api.endpoint import Endpoint, Models
+from comfyward.api.limits import RequestLimits
 from comfyward.api.native.models import FolderQuery, PutQuery, UserEntry, UserFile, UserFilesQuery
 from comfyward.api.native.scope import Scopes
+from comfyward.api.receiving import received
 from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import Conflict, NotFound
 from comfyward.runs.files import check_segments
@@ -30,11 +32,11 @@ FIRST_FILES = {
 
 
 class Userdata:
-    """`limit_bytes` is the size of the largest file."""
+    """A file may be as large as a body; a workflow as large as a graph."""
 
-    def __init__(self, db: Database, scopes: Scopes, blobs: Blobs, contents: Contents, limit_bytes: int) -> None:
+    def __init__(self, db: Database, scopes: Scopes, blobs: Blobs, contents: Contents, limits: RequestLimits) -> None:
         self._db, self._scopes, self._blobs, self._contents = db, scopes, blobs, contents
-        self._limit_bytes = limit_bytes
+        self._limits = limits
 
     def endpoints(self) -> list[Endpoint]:
         path, move = "/userdata/{name:path}", "/userdata/{source:path}/move/{target:path}"
@@ -91,10 +93,13 @@ class Userdata:
     async def put(self, request: Request) -> Response:
         scope, path = await self._scopes.of(request), _path(request, "name")
         await self._refuse_taken(request, scope.account_id, path)
-        blob = await self._blobs.put_stream(request.stream(), limit=self._limit_bytes, name=path)
+        room = await self._blobs.room(scope.account_id, path)
+        with room.within(self._limits.graph.most if _is_workflow(path) else self._limits.body) as limit:
+            async with received(request, scope.account_id) as chunks:
+                blob = await self._blobs.put_stream(chunks, limit=limit, name=path)
         content_type = "application/json" if path.endswith(".json") else OCTET_STREAM
         file = files.new_file(scope.account_id, path, blob.digest, blob.size, content_type, now_ms())
-        return _stored(request, await self._db.write(files.put, file))
+        return _stored(request, await self._db.write(files.put, file, room.most))
 
     async def delete(self, request: Request) -> Response:
         scope = await self._scopes.of(request)
@@ -109,6 +114,8 @@ class Userdata:
         source, target = _path(request, "source"), _path(request, "target")
         await self._refuse_taken(request, scope.account_id, target)
         try:
+            if _is_workflow(target):
+                self._limits.graph.check((await self._db.lookup(files.get, scope.account_id, source)).size)
             return _stored(request, await self._db.write(files.rename, scope.account_id, source, target, now_ms()))
         except NotFound:
             return Response(status_code=404)
@@ -124,6 +131,10 @@ class Userdata:
 def _stored(request: Request, file: StoredFile) -> Response:
     full = request.query_params.get("full_info") == "true"
     return answer(_info(file, ROOT) if full else file.path.removeprefix(ROOT))
+
+
+def _is_workflow(path: str) -> bool:
+    return path.startswith(FIRST_FOLDERS[1:]) and path.endswith(".json")
 
 
 def _path(request: Request, name: str) -> str:

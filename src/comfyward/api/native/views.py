@@ -50,7 +50,9 @@ class Views:
         content_type = OCTET_STREAM if found.content_type in _ACTIVE_TYPES else found.content_type
         disposition = disposition_of(content_type, found.name)
         if "preview" in query or "channel" in query:
-            converted = await self._pictures.converted(found, query.get("preview"), query.get("channel", "rgba"))
+            converted = await self._pictures.converted(
+                scope.account_id, found, query.get("preview"), query.get("channel", "rgba")
+            )
             if converted is not None:
                 headers = {"Content-Disposition": disposition, **SAFE}
                 return Response(converted.data, media_type=converted.content_type, headers=headers)

@@ -9,12 +9,14 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from comfyward.accounts.storage import LIMITS, Quota, Stored
 from comfyward.api.auth import Auth
 from comfyward.api.body import answer
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.query import read_query
 from comfyward.api.times import iso
 from comfyward.api.v1 import answers
+from comfyward.dispatch.quotas import Quotas
 from comfyward.store import accounts
 from comfyward.store.db import Database
 
@@ -40,8 +42,8 @@ class UsageQuery(BaseModel):
 
 
 class Account:
-    def __init__(self, auth: Auth, db: Database) -> None:
-        self._auth, self._db = auth, db
+    def __init__(self, auth: Auth, db: Database, quotas: Quotas) -> None:
+        self._auth, self._db, self._quotas = auth, db, quotas
 
     def endpoints(self) -> list[Endpoint]:
         usage = Models(query=UsageQuery, answer=answers.Usage)
@@ -54,6 +56,7 @@ class Account:
         caller = await self._auth.caller(request)
         account = await self._db.lookup(accounts.by_id, caller.account.id)
         used = await self._db.read(accounts.used_credits, [account.id])
+        stored, quota = await self._quotas.stored(account.id), self._quotas.of(account)
         return answer(
             {
                 "id": account.id,
@@ -62,6 +65,7 @@ class Account:
                 "api_key_id": caller.api_key_id,
                 "credit_limit": account.credit_limit,
                 "credits_used": used.get(account.id, 0.0),
+                "storage": storage_shape(stored, quota),
                 "created_at": iso(account.created_at),
             }
         )
@@ -74,3 +78,8 @@ class Account:
         rows = [{query.by: row.group, "runs": row.runs, "gpu_ms": row.gpu_ms, "credits": row.credits} for row in found]
         total: dict[str, Any] = {name: sum(row[name] for row in rows) for name in ("runs", "gpu_ms", "credits")}
         return answer({"since": since, "until": until, "by": query.by, "rows": rows, "total": total})
+
+
+def storage_shape(stored: Stored, quota: Quota) -> dict[str, dict[str, int | None]]:
+    """The use of an account's storage, and its limits (null: none)."""
+    return {name: {"used": getattr(stored, name), "limit": getattr(quota, name) or None} for name in LIMITS}

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from comfyward.runs.run import EndReason, PublicStatus, State
+from comfyward.workflows.offer import Confidence, Origin
 
 
 class Created(BaseModel):
@@ -104,6 +105,8 @@ class Run(BaseModel):
     metadata: dict[str, Any] | None
     end_reason: EndReason | None
     pool: str | None
+    environment: str = Field(description="Its ComfyUI: `default`, or the name of an environment, or a revision of it.")
+    environment_revision: int | None = Field(description="The revision that executes it. Null for the default one.")
     attempt: int
     worker_id: str | None
     priority: int
@@ -139,6 +142,7 @@ class Workflow(BaseModel):
     current_run_id: str | None
     models: None
     accelerator: str | None
+    environment: str = Field(description="Of its runs: `default`, `NAME` (its current revision), or `NAME@REVISION`.")
     project_id: None
     featuredImages: list[Any]
     is_default: bool
@@ -174,6 +178,23 @@ class Accelerator(BaseModel):
     credits_per_second: float
 
 
+class Pack(BaseModel):
+    """A pack that has a node class, or ComfyUI itself."""
+
+    pack: str
+    source: str | None = Field(description="The pack as `comfyward environments add` takes it.")
+    comfyui: str | None = Field(description="The versions of ComfyUI that have the class, such as >=0.18.2.")
+    origin: Origin = Field(alias="from", description="Where the answer comes from.")
+    confidence: Confidence
+    command: str | None = Field(description="The command that adds the pack to an environment.")
+
+
+class Packs(BaseModel):
+    class_type: str
+    packs: list[Pack] = Field(description="The best first.")
+    message: str | None = Field(description="What to do if no pack is known; else null.")
+
+
 class Node(BaseModel):
     name: str
     display_name: str | None
@@ -183,6 +204,88 @@ class Node(BaseModel):
     python_module: str | None
 
 
+class PackTrial(BaseModel):
+    folder: str
+    imported: bool
+    error: str = ""
+    classes: list[str] = []
+    seconds: float = 0
+
+
+class AtHost(BaseModel):
+    """A revision at a worker's host."""
+
+    host: str
+    worker: str
+    pool: str
+    target: str
+    is_present: bool
+    state: Literal["building", "trying", "ready", "failed"]
+    step: str
+    part: float | None
+    message: str
+    hint: str
+    changed_at: datetime
+    classes: int
+    start_s: float
+    packs: list[PackTrial]
+
+
+class Revision(BaseModel):
+    revision: str
+    number: int
+    state: Literal["locked", "building", "trying", "failed", "ready", "current"]
+    is_current: bool
+    digest: str
+    targets: dict[str, str] = Field(description="Digests by target, such as linux-x86_64/py3.11.")
+    created_at: datetime
+    asked_at: datetime | None = Field(description="When an admin asked that workers try it.")
+    hosts: list[AtHost]
+
+
+class NamedEnvironment(BaseModel):
+    name: str
+    current: int | None = Field(description="The revision that runs get. Null before one was promoted.")
+
+
+class Environment(NamedEnvironment):
+    """Members see the name and the current revision only."""
+
+    comfyui: str | None = None
+    packs: list[str] | None = None
+    is_changed: bool | None = Field(None, description="True if the spec was changed since the newest revision.")
+    former: list[int] | None = Field(None, description="The revisions that were current before, the last one last.")
+    revisions: list[Revision] | None = None
+
+
+class StorageUse(BaseModel):
+    used: int
+    limit: int | None
+
+
+class Storage(BaseModel):
+    """In bytes, but `uploads`: a number of unfinished uploads. `unfinished` is what was announced for them."""
+
+    inputs: StorageUse
+    models: StorageUse
+    outputs: StorageUse
+    unfinished: StorageUse
+    uploads: StorageUse
+
+
+class NamedAccount(BaseModel):
+    id: str
+    name: str
+    role: str
+
+
+class AccountStorage(BaseModel):
+    id: str
+    name: str
+    storage: Storage
+    own_limits: dict[str, int] = Field(description="The limits that an admin gave this account alone; 0: any amount.")
+
+
 class Account(BaseModel):
     id: str
     name: str
@@ -190,6 +293,7 @@ class Account(BaseModel):
     api_key_id: str | None
     credit_limit: float | None
     credits_used: float
+    storage: Storage
     created_at: datetime
 
 

@@ -12,10 +12,11 @@ from starlette.responses import Response
 
 from comfyward.api import leniency
 from comfyward.api.auth import Auth
-from comfyward.api.body import answer, pieces_of, read_json, read_upload
+from comfyward.api.body import answer, pieces_of, read_json
 from comfyward.api.contents import OCTET_STREAM
 from comfyward.api.endpoint import FORM, Endpoint, Media, Models
 from comfyward.api.query import read_query
+from comfyward.api.receiving import received, received_form
 from comfyward.api.times import iso
 from comfyward.api.v1 import answers
 from comfyward.dispatch.blobs import Blobs
@@ -77,10 +78,11 @@ class Files:
         elif content_type == FORM:
             file = await self._from_form(request, caller.account.id, path)
         elif path is not None:
-            file = await self._stored(caller.account.id, parse_path(path), request.stream())
+            async with received(request, caller.account.id) as chunks:
+                file = await self._stored(caller.account.id, parse_path(path), chunks)
         else:
             raise InvalidRequest("The path is missing.", hint="POST /api/v1/files?path=/input/NAME with the bytes.")
-        return answer(_shape(await self._db.write(files.put, file)), 201)
+        return answer(_shape(file), 201)
 
     async def find(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
@@ -106,10 +108,12 @@ class Files:
         size = await self._db.lookup(files.blob_size, account_id, digest)
         if size is None:
             raise NotFound("These bytes are not here.", hint="Upload them with POST /api/v1/files?path=PATH.")
-        return _named(account_id, parse_path(known.path), digest, size)
+        path = parse_path(known.path)
+        room = await self._blobs.room(account_id, path)
+        return await self._db.write(files.put, _named(account_id, path, digest, size), room.most)
 
     async def _from_form(self, request: Request, account_id: str, path: str | None) -> StoredFile:
-        async with read_upload(request, self._upload_limit) as form:
+        async with received_form(request, self._blobs, account_id, self._upload_limit) as form:
             upload, field = form.get("file"), form.get("path")
             if not isinstance(upload, UploadFile):
                 raise InvalidRequest("The form has no field 'file'.", hint="curl -F file=@a.png -F path=/input/a.png …")
@@ -121,8 +125,10 @@ class Files:
             return await self._stored(account_id, parse_path(wanted), pieces_of(upload))
 
     async def _stored(self, account_id: str, path: str, chunks: AsyncIterator[bytes]) -> StoredFile:
-        blob = await self._blobs.put_stream(chunks, limit=self._upload_limit, name=path)
-        return _named(account_id, path, blob.digest, blob.size)
+        room = await self._blobs.room(account_id, path)
+        with room.within(self._upload_limit) as limit:
+            blob = await self._blobs.put_stream(chunks, limit=limit, name=path)
+        return await self._db.write(files.put, _named(account_id, path, blob.digest, blob.size), room.most)
 
 
 UPLOADED = Models(

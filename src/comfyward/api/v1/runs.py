@@ -111,7 +111,7 @@ class Runs:
         after = read_query(request, EventsQuery).after
         seen = whole_number(request.headers.get("last-event-id", ""))
         stream = stream_events(self._db, self._hub, run.account_id, run.id, after if seen is None else seen)
-        return event_stream(request, stream)
+        return event_stream(request, stream, self._hub.followers.place(run.account_id))
 
     async def log(self, request: Request) -> Response:
         run = await requested_run(request, self._auth, self._db)

@@ -19,7 +19,7 @@ from comfyward.files.pictures import has_thumbnail
 from comfyward.runs.address import without_login
 from comfyward.runs.failure import Failure
 from comfyward.runs.output import Output
-from comfyward.runs.run import Run, State
+from comfyward.runs.run import DEFAULT_ENVIRONMENT, Run, State
 from comfyward.store.webhooks import Delivery
 from comfyward.workflows.workflow import Workflow
 
@@ -88,6 +88,8 @@ class Shapes:
             "metadata": run.metadata,
             "end_reason": run.end_reason,
             "pool": run.pool,
+            "environment": run.environment_name or DEFAULT_ENVIRONMENT,
+            "environment_revision": run.environment_revision or None,
             "attempt": run.attempt,
             "worker_id": run.worker_id,
             "priority": run.priority,
@@ -116,6 +118,7 @@ class Shapes:
             "current_run_id": workflow.current_run_id,
             "models": None,
             "accelerator": workflow.accelerator,
+            "environment": workflow.environment or DEFAULT_ENVIRONMENT,
             "project_id": None,
             "featuredImages": [],
             "is_default": workflow.is_default,

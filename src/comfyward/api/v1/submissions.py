@@ -25,6 +25,7 @@ from comfyward.store.db import Database
 
 MAX_INLINE_BYTES = 8 << 20
 MAX_KEY_LENGTH = 200
+YEAR_S = 366 * 24 * 3600
 KEYED = {"Idempotency-Key": "The same key with the same request again makes no second run."}
 
 
@@ -39,13 +40,16 @@ class RunRequest(leniency.Request):
         examples=[{"/models/loras/style.safetensors": "https://host/style.safetensors"}],
     )
     accelerator: str | None = Field(None, max_length=60, description="A name that GET /accelerators lists.")
+    environment: str | None = Field(
+        None, max_length=120, description="`default`, `NAME`, or `NAME@REVISION`. Default: the workflow's."
+    )
     webhook: str | None = Field(None, max_length=2000, description="URL to notify when the run starts and ends.")
     extra_data: dict[str, Any] | None = Field(None, description="ComfyUI's extra_data, e.g. the editor's graph.")
     workflow_id: str | None = None
     priority: int = Field(0, ge=PRIORITIES[0], le=PRIORITIES[-1], description="Higher runs first.")
     timeout: float | None = Field(None, description="Longest execution in seconds.", allow_inf_nan=False)
     start_within: float | None = Field(
-        None, gt=0, description="Seconds: a run that has not started by then ends.", allow_inf_nan=False
+        None, gt=0, le=YEAR_S, description="Seconds: a run that has not started by then ends.", allow_inf_nan=False
     )
     tags: list[Annotated[str, Field(max_length=100)]] = Field(default_factory=list, max_length=50)
 
@@ -96,6 +100,7 @@ class Submissions:
             prompt=prompt,
             files=await self._files(request, account_id, body),
             accelerator=body.accelerator,
+            environment=body.environment,
             webhook=body.webhook,
             extra_data=body.extra_data,
             priority=body.priority,

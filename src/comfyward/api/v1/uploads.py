@@ -14,6 +14,7 @@ from starlette.responses import Response
 from comfyward.api.auth import Auth
 from comfyward.api.endpoint import NOTHING, Endpoint, Models
 from comfyward.api.public_url import API_PREFIX
+from comfyward.api.receiving import received
 from comfyward.api.whole_numbers import whole_number
 from comfyward.dispatch.uploads import Uploads as Stores
 from comfyward.errors import InvalidRequest
@@ -82,7 +83,8 @@ class Uploads:
 
     async def append(self, request: Request) -> Response:
         upload = await self._upload(request)
-        offset = await self._uploads.append(upload, _number(request, "upload-offset"), request.stream())
+        async with received(request, upload.account_id) as chunks:
+            offset = await self._uploads.append(upload, _number(request, "upload-offset"), chunks)
         return Response(status_code=204, headers={**VERSION, "Upload-Offset": str(offset)})
 
     async def drop(self, request: Request) -> Response:

@@ -57,15 +57,15 @@ class View:
         ]
 
     async def output(self, request: Request) -> Response:
-        found = await self._output(request)
+        _, found = await self._output(request)
         content = Content(found.digest, found.size, found.content_type, request.path_params["name"])
         return await self._contents.serve(request, content)
 
     async def thumbnail(self, request: Request) -> Response:
-        found = await self._output(request)
+        run, found = await self._output(request)
         if not has_thumbnail(found.content_type):
             raise NotFound(f"'{request.path_params['name']}' is neither a picture nor a video.")
-        return await self._contents.thumbnail(found.digest)
+        return await self._contents.thumbnail(run.account_id, found.digest)
 
     async def input(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
@@ -96,12 +96,12 @@ class View:
             raise NotFound(f"There is no run '{run_id}'.")
         return run
 
-    async def _output(self, request: Request) -> Output:
+    async def _output(self, request: Request) -> tuple[Run, Output]:
         run, name = await self._linked_run(request), request.path_params["name"]
         found = run.file("output", name)
         if found is None:
             raise NotFound(f"Run '{run.id}' has no output '{name}'.")
-        return found
+        return run, found
 
     async def _served(self, request: Request, source: Source, name: str) -> Response:
         match source:

@@ -11,13 +11,17 @@ from starlette.responses import Response
 
 from comfyward.api import leniency
 from comfyward.api.auth import Auth
-from comfyward.api.body import answer, read_json
+from comfyward.api.body import answer, owner_of, read_json
 from comfyward.api.endpoint import NOTHING, Endpoint, Models
+from comfyward.api.limits import RequestLimits
 from comfyward.api.query import read_query
 from comfyward.api.v1 import answers
 from comfyward.api.v1.pages import PAGED, PageQuery
 from comfyward.api.v1.shapes import Rendering
+from comfyward.dispatch.bindings import Bindings
+from comfyward.dispatch.heavy import HEAVY
 from comfyward.ids import new_id
+from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.store import workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.workflows.graph import parse_graph
@@ -34,25 +38,37 @@ class WorkflowRequest(leniency.Request):
     tags: list[Annotated[str, Field(max_length=100)]] | None = Field(None, max_length=50)
     visibility: Literal["PRIVATE", "PUBLIC"] | None = None
     accelerator: str | None = Field(None, max_length=60)
+    environment: str | None = Field(
+        None, max_length=120, description="`default`, `NAME` (its current revision), or `NAME@REVISION`."
+    )
+
+    @property
+    def environment_name(self) -> str:
+        return "" if self.environment in (None, DEFAULT_ENVIRONMENT) else str(self.environment)
 
     def changes(self) -> dict[str, Any]:
-        """The columns to change, of the fields that were sent. Raises InvalidGraph."""
+        """The columns to change, of the fields that were sent."""
         sent = self.model_fields_set
         values: dict[str, Any] = {
             name: getattr(self, name)
             for name in ("name", "description", "tags", "visibility", "accelerator")
             if name in sent and (getattr(self, name) is not None or name in ("description", "accelerator"))
         }
+        if "environment" in sent:
+            values["environment"] = self.environment_name
         if "prompt" in sent:
-            values["graph"] = _graph_text(self.prompt)
+            values["graph"] = _text(self.prompt)
         if "workflow" in sent:
             values["editor_graph"] = _text(self.workflow)
         return values
 
 
 class Workflows:
-    def __init__(self, auth: Auth, db: Database, rendering: Rendering, body_limit_bytes: int) -> None:
-        self._auth, self._db, self._rendering, self._limit = auth, db, rendering, body_limit_bytes
+    def __init__(
+        self, auth: Auth, db: Database, rendering: Rendering, bindings: Bindings, limits: RequestLimits
+    ) -> None:
+        self._auth, self._db, self._rendering, self._limits = auth, db, rendering, limits
+        self._bindings = bindings
 
     def endpoints(self) -> list[Endpoint]:
         listed = Models(query=PageQuery, answer=list[answers.Workflow], answer_headers=PAGED)
@@ -69,7 +85,7 @@ class Workflows:
 
     async def create(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
-        body = await read_json(request, WorkflowRequest, self._limit)
+        body = await self._read(request)
         now = now_ms()
         workflow = Workflow(
             id=new_id(),
@@ -78,11 +94,12 @@ class Workflows:
             created_at=now,
             updated_at=now,
             description=body.description,
-            graph=_graph_text(body.prompt),
+            graph=_text(body.prompt),
             editor_graph=_text(body.workflow),
             tags=body.tags or [],
             visibility=body.visibility or "PRIVATE",
             accelerator=body.accelerator,
+            environment=body.environment_name,
         )
         await self._db.write(workflows.create, workflow)
         return self._shown(request, workflow, 201)
@@ -102,7 +119,7 @@ class Workflows:
 
     async def change(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
-        body = await read_json(request, WorkflowRequest, self._limit)
+        body = await self._read(request)
         workflow_id, values = request.path_params["workflow_id"], body.changes()
         workflow = await self._db.write(workflows.change, caller.account.id, workflow_id, values, now_ms())
         return self._shown(request, workflow)
@@ -112,15 +129,17 @@ class Workflows:
         await self._db.write(workflows.remove, caller.account.id, request.path_params["workflow_id"], now_ms())
         return Response(status_code=204)
 
+    async def _read(self, request: Request) -> WorkflowRequest:
+        """Raises InvalidRequest, InvalidEnvironment, InvalidGraph, TooLarge."""
+        body = await read_json(request, WorkflowRequest, self._limits.body)
+        await self._bindings.check(body.environment_name)
+        self._limits.graph.size_of(body.workflow)
+        size = self._limits.graph.size_of(body.prompt)
+        await HEAVY.run(owner_of(request), size, lambda: body.prompt is None or parse_graph(body.prompt))
+        return body
+
     def _shown(self, request: Request, workflow: Workflow, status: int = 200) -> Response:
         return answer(self._rendering.of(request).workflow(workflow), status)
-
-
-def _graph_text(prompt: dict[str, Any] | None) -> str | None:
-    """Raises InvalidGraph."""
-    if prompt is not None:
-        parse_graph(prompt)
-    return _text(prompt)
 
 
 def _text(value: Any) -> str | None:

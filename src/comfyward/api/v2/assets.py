@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from comfyward.api.auth import Auth
-from comfyward.api.body import answer, pieces_of, read_json, read_upload
+from comfyward.api.body import answer, pieces_of, read_json
 from comfyward.api.contents import OCTET_STREAM, Content, Contents
 from comfyward.api.endpoint import FORM, Endpoint, Media, Models
 from comfyward.api.limits import RequestLimits
+from comfyward.api.receiving import received_form
 from comfyward.api.v2.models import MAX_LIFETIME_S, MIN_LIFETIME_S, Asset, AssetUpload, HashRequest, LinkQuery
 from comfyward.api.v2.shapes import Rendering
 from comfyward.api.whole_numbers import whole_number
@@ -60,17 +61,19 @@ class Assets:
         """The form's fields may come before or after the file, which is on disk meanwhile."""
         account_id = (await self._auth.caller(request)).account.id
         limit = self._limits.upload
-        async with read_upload(request, limit, Unprocessable) as form:
+        async with received_form(request, self._blobs, account_id, limit, Unprocessable) as form:
             upload = form.get("file")
             if not isinstance(upload, UploadFile):
                 raise Unprocessable("The form has no field 'file'.")
             path, content_type = asset_path(_text(form, "file_path")), _text(form, "content_type")
             expires_at = _expires_at(_lifetime_s(form))
             expected = _digest(expected) if (expected := form.get("expected_hash")) else None
-            blob = await self._blobs.put_stream(pieces_of(upload), limit=limit, digest=expected, name=path)
+            room = await self._blobs.room(account_id, path)
+            with room.within(limit) as most:
+                blob = await self._blobs.put_stream(pieces_of(upload), limit=most, digest=expected, name=path)
         known = await self._size_of(account_id, blob.digest) is not None
         file = files.new_file(account_id, path, blob.digest, blob.size, media_type_of(content_type), now_ms())
-        file, is_new = await self._db.write(_mint, file, expires_at)
+        file, is_new = await self._db.write(_mint, file, expires_at, room.most)
         return await self._answer(request, file, 201 if is_new and not known else 200, created_new=is_new and not known)
 
     async def from_hash(self, request: Request) -> Response:
@@ -82,7 +85,8 @@ class Assets:
             raise BlobNotFound("There are no bytes of this hash.")
         path = asset_path(body.file_path or digest)
         file = files.new_file(account_id, path, digest, size, content_type_of(path), now_ms())
-        file, is_new = await self._db.write(_mint_again, file, _expires_at(body.expires_in))
+        room = await self._blobs.room(account_id, path)
+        file, is_new = await self._db.write(_mint_again, file, _expires_at(body.expires_in), room.most)
         return await self._answer(request, file, 201 if is_new else 200, created_new=False)
 
     async def head(self, request: Request) -> Response:
@@ -136,15 +140,15 @@ def asset_path(file_path: str) -> str:
     return parse_path(f"/{file_path}" if file_path.startswith(("models/", "input/")) else f"/input/{file_path}")
 
 
-def _mint(conn: Connection, file: StoredFile, expires_at: int | None) -> tuple[StoredFile, bool]:
-    return files.mint(conn, replace(file, is_asset=True, expires_at=expires_at))
+def _mint(conn: Connection, file: StoredFile, expires_at: int | None, most: int) -> tuple[StoredFile, bool]:
+    return files.mint(conn, replace(file, is_asset=True, expires_at=expires_at), most)
 
 
-def _mint_again(conn: Connection, file: StoredFile, expires_at: int | None) -> tuple[StoredFile, bool]:
+def _mint_again(conn: Connection, file: StoredFile, expires_at: int | None, most: int) -> tuple[StoredFile, bool]:
     """Mints an asset of stored bytes. Raises BlobNotFound when these are just being removed."""
     if not files.touch_blob(conn, file.digest, file.created_at):
         raise BlobNotFound("There are no bytes of this hash.")
-    return _mint(conn, file, expires_at)
+    return _mint(conn, file, expires_at, most)
 
 
 def _job_id(conn: Connection, file: StoredFile) -> str | None:

@@ -7,7 +7,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from comfyward.api.errors import ErrorFormat, Spelled
-from comfyward.errors import ComfywardError, InvalidGraph, QueueFull, TooLarge, Unauthenticated, UnknownAccelerator
+from comfyward.errors import (
+    ComfywardError,
+    InvalidGraph,
+    QueueFull,
+    TooLarge,
+    TooManyFollowers,
+    Unauthenticated,
+    UnknownAccelerator,
+)
 
 RETRY_AFTER_S = 5
 
@@ -32,7 +40,7 @@ def _spelled(error: ComfywardError) -> Spelled:
             return _envelope(422, code, _sentence(error), {"node_errors": error.details.get("node_errors", {})})
         case UnknownAccelerator():
             return _envelope(429, "deployment_not_ready", _sentence(error), retry_after_s=RETRY_AFTER_S)
-        case QueueFull():
+        case QueueFull() | TooManyFollowers():
             return _envelope(429, error.code, _sentence(error), retry_after_s=RETRY_AFTER_S)
         case TooLarge():
             return _envelope(413, "payload_too_large", _sentence(error))

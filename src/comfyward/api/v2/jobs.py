@@ -94,7 +94,7 @@ class Jobs:
     async def events(self, request: Request) -> Response:
         _, run = await self._run(request)
         stream = JobStream(self._db, self._hub, self._rendering.of(request), run)
-        return event_stream(request, stream.frames())
+        return event_stream(request, stream.frames(), self._hub.followers.place(run.account_id))
 
     async def _submission(self, request: Request) -> Submission:
         body = await read_json(request, JobRequest, self._body_limit_bytes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from comfyward.api.contents import Contents
+from comfyward.api.endpoint import Endpoint
 from comfyward.api.limits import RequestLimits
 from comfyward.api.native.account_catalog import AccountCatalogs
 from comfyward.api.native.app import NativeParts
@@ -9,6 +11,7 @@ from comfyward.api.native.assets import Assets
 from comfyward.api.native.cancels import Cancels
 from comfyward.api.native.editor_settings import EditorSettings
 from comfyward.api.native.fixed_answers import FixedAnswers
+from comfyward.api.native.framed_editor import FramedEditor
 from comfyward.api.native.frontend import Frontend, Frontends
 from comfyward.api.native.history import History
 from comfyward.api.native.imports import Imports
@@ -20,7 +23,7 @@ from comfyward.api.native.pictures import Pictures
 from comfyward.api.native.previews import Previews
 from comfyward.api.native.prompts import Prompts
 from comfyward.api.native.queue import Queue
-from comfyward.api.native.scope import Scopes
+from comfyward.api.native.scope import ByKey, ByTicket, Scopes
 from comfyward.api.native.socket import Sockets
 from comfyward.api.native.system import System
 from comfyward.api.native.tooling import Tooling
@@ -32,13 +35,41 @@ from comfyward.server.construction import Core
 
 def native_parts(core: Core, frontends: Frontends, *, is_open: bool = False) -> NativeParts:
     """With `is_open` requests from this machine need no key."""
-    settings, db, auth, objects = core.settings, core.db, core.auth, core.storage.objects
-    scopes = Scopes(db, auth, settings.cors_origins, is_open=is_open)
-    limits = RequestLimits(settings.body_limit_bytes, settings.upload_limit_bytes)
-    intake, inventory, blobs, contents = core.intake, core.inventory, core.storage.blobs, core.contents
-    pictures, names = Pictures(objects, contents), NamedFiles(db)
-    catalogs, fixed = AccountCatalogs(db, scopes, inventory), FixedAnswers(scopes)
-    shared = {
+    db, limits = core.db, RequestLimits.of(core.settings)
+    scopes = Scopes(db, ByKey(db, core.auth, core.settings.cors_origins, is_open=is_open))
+    fixed, catalogs = FixedAnswers(scopes), AccountCatalogs(db, scopes, core.bindings)
+    shared = _shared(core, scopes, core.contents, fixed, catalogs)
+    tooling = Tooling(db, scopes, catalogs, core.storage.blobs, limits.upload).endpoints()
+    nodes = "ComfyUI: nodes and models"
+    return NativeParts(
+        shared={**shared, nodes: [*shared[nodes], *tooling]},
+        below_api=Assets(db, scopes, core.storage.blobs, core.contents, limits).endpoints(),
+        at_root=[*fixed.internal(), *Frontend(db, scopes, core.public_url, frontends).endpoints()],
+        sockets=_sockets(core, scopes),
+    )
+
+
+def framed_parts(core: Core, frontends: Frontends) -> NativeParts:
+    """The parts for frames of the editor, by ticket: what the editor calls, with no bytes from another host."""
+    db, storage = core.db, core.storage
+    scopes = Scopes(db, ByTicket(db, core.tickets))
+    fixed, catalogs = FixedAnswers(scopes), AccountCatalogs(db, scopes, core.bindings)
+    contents = Contents(db, storage.objects, core.decoders, direct=False)
+    return NativeParts(
+        shared=_shared(core, scopes, contents, fixed, catalogs),
+        below_api=[],
+        at_root=[*fixed.internal(), *FramedEditor(scopes, frontends).endpoints()],
+        sockets=_sockets(core, scopes),
+    )
+
+
+def _shared(
+    core: Core, scopes: Scopes, contents: Contents, fixed: FixedAnswers, catalogs: AccountCatalogs
+) -> dict[str, list[Endpoint]]:
+    settings, db, objects, intake, inventory = core.settings, core.db, core.storage.objects, core.intake, core.inventory
+    limits, blobs = RequestLimits.of(settings), core.storage.blobs
+    pictures, names = Pictures(objects, contents, core.decoders), NamedFiles(db)
+    return {
         "ComfyUI: prompts": [
             *Prompts(db, scopes, intake, limits.body).endpoints(),
             *Queue(db, scopes, inventory, core.workforce.rules.ageing_ms).endpoints(),
@@ -48,7 +79,7 @@ def native_parts(core: Core, frontends: Frontends, *, is_open: bool = False) -> 
         ],
         "ComfyUI: files": [
             *Views(db, scopes, names, contents, pictures, objects).endpoints(),
-            *Uploads(db, scopes, names, contents, blobs, limits.upload).endpoints(),
+            *Uploads(db, scopes, names, pictures, blobs, limits.upload).endpoints(),
             *Imports(db, scopes, core.storage.imports).endpoints(),
         ],
         "ComfyUI: nodes and models": [
@@ -56,18 +87,15 @@ def native_parts(core: Core, frontends: Frontends, *, is_open: bool = False) -> 
             *ModelFiles(catalogs).endpoints(),
             *Previews(db, scopes, pictures, objects).endpoints(),
             *System(db, scopes, inventory, limits.upload).endpoints(),
-            *Tooling(db, scopes, catalogs, blobs, limits.upload).endpoints(),
         ],
         "ComfyUI: user data": [
             *EditorSettings(db, scopes, limits.body).endpoints(),
-            *Userdata(db, scopes, blobs, contents, limits.body).endpoints(),
+            *Userdata(db, scopes, blobs, contents, limits).endpoints(),
             *fixed.endpoints(),
         ],
     }
-    frontend = Frontend(db, scopes, core.public_url, frontends)
-    return NativeParts(
-        shared=shared,
-        below_api=Assets(db, scopes, blobs, contents, limits).endpoints(),
-        at_root=[*fixed.internal(), *frontend.endpoints()],
-        sockets=Sockets(db, scopes, core.changes.hub, objects, limits.upload),
-    )
+
+
+def _sockets(core: Core, scopes: Scopes) -> Sockets:
+    limit = RequestLimits.of(core.settings).upload
+    return Sockets(core.db, scopes, core.changes.hub, core.storage.objects, limit)

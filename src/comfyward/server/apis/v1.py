@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from comfyward.api.endpoint import Tables
+from comfyward.api.limits import RequestLimits
 from comfyward.api.own_urls import OwnUrls
 from comfyward.api.public_url import API_PREFIX
 from comfyward.api.v1.account import Account
+from comfyward.api.v1.accounts import Accounts
+from comfyward.api.v1.environments import Environments
 from comfyward.api.v1.errors import ERRORS
 from comfyward.api.v1.files import Files
 from comfyward.api.v1.imports import Imports
 from comfyward.api.v1.inventory import Inventory
+from comfyward.api.v1.packs import Packs
 from comfyward.api.v1.placement import Placement
 from comfyward.api.v1.runs import Runs
 from comfyward.api.v1.shapes import Rendering
@@ -25,22 +29,26 @@ def v1_tables(core: Core) -> Tables:
     """All of v1. Creating a run and reading it come first: they are on every run's way."""
     auth, db, settings = core.auth, core.db, core.settings
     rendering, own_urls = Rendering(auth, core.public_url), OwnUrls(auth, db)
-    body, upload = settings.body_limit_bytes, settings.upload_limit_bytes
+    limits = RequestLimits.of(settings)
+    body, upload = limits.body, limits.upload
     subjects = {
         "runs": [
             *Submissions(auth, db, core.intake, own_urls, core.public_url, body).endpoints(),
             *Runs(auth, db, core.changes.hub, core.intake, rendering).endpoints(),
             *Placement(auth, db, core.workforce.forecasts).endpoints(),
         ],
-        "workflows": Workflows(auth, db, rendering, body).endpoints(),
+        "workflows": Workflows(auth, db, rendering, core.bindings, limits).endpoints(),
         "files": [
             *Files(auth, db, core.storage.blobs, body, upload).endpoints(),
             *Imports(auth, db, core.storage.imports, body).endpoints(),
             *Uploads(auth, db, core.storage.uploads, upload).endpoints(),
         ],
         "view": View(auth, db, core.contents).endpoints(),
-        "inventory": Inventory(auth, db, core.inventory, settings.prices).endpoints(),
-        "account": Account(auth, db).endpoints(),
+        "inventory": Inventory(auth, db, core.inventory, core.bindings, settings.prices).endpoints(),
+        "packs": Packs(auth, db, core.bindings, core.finder).endpoints(),
+        "environments": Environments(auth, db, core.workforce.revisions).endpoints(),
+        "account": Account(auth, db, core.storage.quotas).endpoints(),
+        "accounts": Accounts(auth, db, core.storage.quotas).endpoints(),
         "webhooks": Webhooks(auth, db, core.webhooks, rendering).endpoints(),
     }
     return Tables(API_PREFIX, ERRORS, subjects)

@@ -16,7 +16,7 @@ def v2_tables(core: Core) -> Tables:
     """All of Comfy API v2."""
     settings, db, auth = core.settings, core.db, core.auth
     rendering = Rendering(auth, core.public_url, settings.retention_days)
-    limits = RequestLimits(settings.body_limit_bytes, settings.upload_limit_bytes)
+    limits = RequestLimits.of(settings)
     subjects = {
         "v2: jobs": Jobs(db, auth, core.intake, core.changes.hub, rendering, limits.body).endpoints(),
         "v2: assets": Assets(db, auth, core.storage.blobs, core.contents, rendering, limits).endpoints(),

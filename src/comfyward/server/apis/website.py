@@ -19,6 +19,7 @@ from comfyward.web.assets import Assets
 from comfyward.web.code import ApiCode
 from comfyward.web.comfyui_templates import ComfyUITemplates
 from comfyward.web.editor import Editor
+from comfyward.web.editor_frame import EditorFrames
 from comfyward.web.explore import Explore
 from comfyward.web.fleet import FleetPage
 from comfyward.web.form import Forms
@@ -32,10 +33,12 @@ from comfyward.web.pages import Pages
 from comfyward.web.run_list import RunList
 from comfyward.web.runs import RunActions, RunPage
 from comfyward.web.templating import page_templates
+from comfyward.web.user_storage import UserStorage
 from comfyward.web.users import Users
 from comfyward.web.workers import Workers
 from comfyward.web.workflow_copies import WorkflowCopies
 from comfyward.web.workflows import Workflows
+from comfyward.workflows.graph_limit import GraphLimit
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,17 @@ class Website:
 def website(core: Core, frontends: Frontends) -> Website:
     db, auth, inventory, settings = core.db, core.auth, core.inventory, core.settings
     provider, assets = Provider.of(settings), Assets()
-    pages = Pages(auth, page_templates(assets, has_oidc=provider is not None), core.public_url)
-    inputs, run_list = GraphInputs(db, inventory), RunList(db, inventory)
-    copies = WorkflowCopies(db, inventory)
+    pages = Pages(auth, page_templates(assets, core.editor_address, has_oidc=provider is not None), core.public_url)
+    inputs, run_list = GraphInputs(db, inventory, core.bindings, core.finder), RunList(db, inventory)
+    copies, templates = WorkflowCopies(db, core.bindings), ComfyUITemplates(frontends.templates_folder)
+    frames = EditorFrames(core.editor_address, core.tickets)
     parts = (
-        Login(db),
-        OidcLogin(db, provider),
-        NewWorkflows(db, core.storage.blobs, inputs, ComfyUITemplates(frontends.templates_folder)),
+        Login(db, auth),
+        OidcLogin(db, auth, provider),
+        NewWorkflows(db, core.storage.blobs, inputs, templates, core.decoders, GraphLimit(settings.graph_limit_bytes)),
         Workflows(db, core.intake, inventory, inputs, run_list, copies),
         Explore(db, inputs, copies, core.contents),
-        Editor(db, core.intake, inventory, core.workforce.forecasts, is_installed=frontends.editor is not None),
+        Editor(db, core.intake, inventory, core.workforce.forecasts, frames, is_installed=frontends.editor is not None),
         Forms(db, core.intake, inventory, inputs),
         ApiCode(db, inputs),
         run_list,
@@ -68,12 +72,13 @@ def website(core: Core, frontends: Frontends) -> Website:
         FilesAndModels(db, core.storage.imports),
         AccountKeys(db, auth),
         AccountWebhooks(db, auth, core.webhooks),
-        AccountUsage(db),
+        AccountUsage(db, core.storage.quotas),
         AccountSecurity(db),
         AccountData(db, auth, core.intake, core.storage.objects),
         FleetPage(db, inventory, core.changes.hub, core.workforce.fleet, settings.prices, settings.local_min_workers),
         Workers(db, core.workforce.sessions, core.workforce.logs, core.workforce.fleet),
         Users(db, auth),
+        UserStorage(db, auth, core.storage.quotas),
     )
     routes = [*assets.routes(), *(route for part in parts for route in pages.routes(part.pages()))]
     return Website(routes, pages.problem)

@@ -7,10 +7,12 @@ from comfyward.api.fleet import Fleets
 from comfyward.api.gateway.assignments import Assignments
 from comfyward.api.gateway.blobs import RunFiles
 from comfyward.api.gateway.calls import Calls
+from comfyward.api.gateway.environments import Environments
 from comfyward.api.gateway.mirrors import ModelMirrors
 from comfyward.api.gateway.outputs import Outputs
 from comfyward.api.gateway.sessions import Sessions
 from comfyward.api.gateway.storage import Storage
+from comfyward.environments.trees import Trees
 from comfyward.server.construction import Core
 
 
@@ -18,13 +20,18 @@ def workers_table(core: Core) -> list[Endpoint]:
     """The table of the workers' API, below `PREFIX`."""
     workforce, mirrors = core.workforce, core.storage.mirrors
     calls = Calls(core.db, core.auth, workforce.sessions)
-    storage = Storage(core.storage.blobs, core.storage.objects, core.settings.fetch_limit_bytes)
+    storage = Storage(calls, core.storage.blobs, core.storage.arrivals, core.settings.fetch_limit_bytes)
+    isolated, trees = core.settings.isolation == "account", Trees.below(core.settings.derived_environments_dir())
+    assignments = Assignments(
+        calls, workforce.assigner, workforce.recorder, core.changes.secrets, mirrors, isolated=isolated
+    )
     return [
-        *Sessions(core.db, core.auth, calls, workforce.sessions, workforce.logs).endpoints(),
-        *Assignments(calls, workforce.assigner, workforce.recorder, core.changes.secrets, mirrors).endpoints(),
-        *Outputs(calls, storage, core.storage.blobs).endpoints(),
+        *Sessions(core.auth, calls, workforce.sessions, core.catalogs, workforce.trials, workforce.logs).endpoints(),
+        *assignments.endpoints(),
+        *Outputs(calls, storage).endpoints(),
         *RunFiles(calls, mirrors, core.storage.objects, core.contents).endpoints(),
-        *ModelMirrors(calls, storage, mirrors).endpoints(),
+        *ModelMirrors(core.auth, calls, storage, mirrors).endpoints(),
+        *Environments(core.db, calls, workforce.trials, trees).endpoints(),
     ]
 
 

@@ -3,6 +3,39 @@
 // before they are sent. It works by mechanism, not by address, and so for every version.
 (() => {
   "use strict";
+  // Browsers that block what third parties store deny it to a frame of another site. Then it lasts as long as the page.
+  const memory = () => {
+    const kept = new Map();
+    const methods = {
+      getItem: (name) => kept.get(String(name)) ?? null,
+      setItem: (name, value) => void kept.set(String(name), String(value)),
+      removeItem: (name) => void kept.delete(String(name)),
+      clear: () => kept.clear(),
+      key: (index) => [...kept.keys()][index] ?? null,
+    };
+    return new Proxy({}, {
+      get: (_, name) => (name === "length" ? kept.size : (methods[name] ?? kept.get(name))),
+      set: (_, name, value) => (methods.setItem(name, value), true),
+      has: (_, name) => kept.has(name),
+      deleteProperty: (_, name) => (methods.removeItem(name), true),
+      ownKeys: () => [...kept.keys()],
+      getOwnPropertyDescriptor: (_, name) =>
+        kept.has(name) ? { value: kept.get(name), writable: true, enumerable: true, configurable: true } : undefined,
+    });
+  };
+  for (const name of ["localStorage", "sessionStorage"]) {
+    try {
+      window[name].length;
+    } catch {
+      Object.defineProperty(window, name, { value: memory(), configurable: true });
+    }
+  }
+
+  // Our other scripts come after the editor's own handler, which warns of changes that are saved already.
+  addEventListener("beforeunload", (event) => {
+    if (!dispatchEvent(new Event("comfyward:leaving", { cancelable: true }))) event.preventDefault();
+  }, { capture: true });
+
   const isForeign = (address) => {
     try {
       const url = new URL(address, document.baseURI);

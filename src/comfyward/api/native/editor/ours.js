@@ -1,10 +1,10 @@
 // comfyward's part of ComfyUI's editor: features that lead to other hosts lead here instead, or are hidden.
 // It uses the editor's interfaces for extensions; where a version is named, only that one has the feature.
-"use strict";
+import "./frame.js";
 
 const { app } = window.comfyAPI.app;
 const { api } = window.comfyAPI.api;
-const isWorkflow = /\/workflows\/[^/]+\/comfy$/.test(api.api_base);
+const isWorkflow = /\/workflows\/.+\/comfy$/.test(api.api_base);
 const EMPTY = { nodes: [], links: [], groups: [], config: {}, extra: {}, version: 0.4 };
 const POLL_EVERY_MS = 1500;
 

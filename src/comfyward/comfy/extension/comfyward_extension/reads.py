@@ -1,4 +1,5 @@
-"""Observes which files of runs the nodes open, by inotify, which also sees C code and subprocesses.
+"""Observes which files of runs the nodes open, by inotify, which also sees C code and subprocesses. Folders that they
+list are observed by an audit hook of Python: the worker lists the same folders, to measure them.
 
 It serves two purposes:
 
@@ -14,6 +15,7 @@ import ctypes
 import logging
 import os
 import struct
+import sys
 from collections import defaultdict
 
 import execution
@@ -21,7 +23,8 @@ from comfy_execution.progress import get_progress_state
 
 from . import fingerprints, run_files
 
-IN_OPEN, IN_IGNORED, IN_Q_OVERFLOW = 0x20, 0x8000, 0x4000
+IN_OPEN, IN_IGNORED, IN_Q_OVERFLOW, IN_ISDIR = 0x20, 0x8000, 0x4000, 0x4000_0000
+LISTING = ("os.listdir", "os.scandir")
 EVENT = struct.Struct("iIII")
 BUFFER_BYTES = 1 << 16
 
@@ -60,8 +63,13 @@ class Watch:
         if number >= 0:
             self._folders[number] = folder
 
+    def among(self, paths):
+        """Those of the watched folders that these paths lead to."""
+        real = {os.path.realpath(path) for path in paths}
+        return {folder for folder in self._folders.values() if os.path.realpath(folder) in real}
+
     def opened(self):
-        """The paths opened since the last call; all watched folders if the kernel dropped events."""
+        """The files opened since the last call; all watched folders if the kernel dropped events."""
         found = set()
         while data := self._read():
             offset = 0
@@ -73,8 +81,8 @@ class Watch:
                     found.update(self._folders.values())
                 elif mask & IN_IGNORED:
                     self._folders.pop(number, None)
-                elif number in self._folders:
-                    found.add(os.path.join(self._folders[number], os.fsdecode(name)).rstrip(os.sep))
+                elif number in self._folders and not mask & IN_ISDIR:
+                    found.add(os.path.join(self._folders[number], os.fsdecode(name)))
         return found
 
     def _read(self):
@@ -85,6 +93,7 @@ class Watch:
 
 
 _watch = Watch()
+_listed = []  # folders that this process listed while nodes were executed, as the call named them
 _places = defaultdict(set)  # resolved path of a file -> its places
 _observations = []  # of the nodes being executed: several if they are asynchronous
 _unnamed = defaultdict(set)  # class -> folders in which it opened files that its inputs do not name
@@ -96,6 +105,7 @@ _opened_before = defaultdict(set)  # node -> places that it opened in this run b
 def install():
     """Observes each execution of a node, and the calls of its methods before it."""
     _observe_calls_before_execution()
+    sys.addaudithook(_hear)
     execute = execution.get_output_data
 
     async def get_output_data(prompt_id, unique_id, obj, input_data_all, *args, **kwargs):
@@ -112,6 +122,12 @@ def install():
         return results, ui, has_subgraph, is_pending
 
     execution.get_output_data = get_output_data
+
+
+def _hear(event, arguments):
+    if event in LISTING and _observations:
+        path = arguments[0]
+        _listed.append(f"/proc/self/fd/{path}" if isinstance(path, int) else os.fsdecode(path or "."))
 
 
 def _observe_calls_before_execution():
@@ -146,7 +162,8 @@ class _Observation:
 
 
 def _record_opened():
-    opened = {place for path in _watch.opened() for place in _places.get(path, (path,))}
+    listed = [_listed.pop() for _ in range(len(_listed))]
+    opened = {place for path in _watch.opened() for place in _places.get(path, (path,))} | _watch.among(listed)
     for observation in _observations:
         observation.opened |= opened
 

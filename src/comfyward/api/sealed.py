@@ -1,0 +1,74 @@
+"""The seal of the editor's origin: no cookie or key counts there, and its answers tell browsers how little may run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+NOT_HEARD = (b"cookie", b"authorization", b"x-api-key")
+NOT_SAID = (
+    "Set-Cookie",
+    "Access-Control-Allow-Origin",
+    "Access-Control-Allow-Credentials",
+    "Access-Control-Expose-Headers",
+    "X-Frame-Options",  # frame-ancestors names the one origin that may
+)
+
+
+def policy(page_origin: str = "'none'", scripts: Sequence[str] = (), sandbox: str | None = None) -> str:
+    """The Content-Security-Policy of the editor: code and requests of this origin alone, frames of one page alone.
+
+    `scripts` are the hashes of those in the page itself. The editor needs styles in its page, and workers and pictures
+    that it makes itself.
+    """
+    parts = [
+        "default-src 'none'",
+        " ".join(("script-src 'self' 'wasm-unsafe-eval'", *scripts)),
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "connect-src 'self' data: blob:",
+        "worker-src 'self' blob:",
+        "manifest-src 'self'",
+        "form-action 'none'",
+        "base-uri 'none'",
+        f"frame-ancestors {page_origin}",
+    ]
+    return "; ".join([*parts, f"sandbox {sandbox}"] if sandbox else parts)
+
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",  # addresses have tickets
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-DNS-Prefetch-Control": "off",
+}
+
+
+class Sealed:
+    """Hides cookies and keys from an application, and adds these headers to all that it answers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})  # one for both: servers read it too
+        heard = {**scope, "headers": [each for each in scope["headers"] if each[0] not in NOT_HEARD]}
+
+        async def sealed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _seal(MutableHeaders(scope=message))
+            await send(message)
+
+        await self._app(heard, receive, sealed)
+
+
+def _seal(headers: MutableHeaders) -> None:
+    for name in NOT_SAID:
+        del headers[name]
+    headers.update(HEADERS)
+    headers.setdefault("Content-Security-Policy", policy())
+    headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")

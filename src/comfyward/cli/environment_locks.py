@@ -1,0 +1,174 @@
+"""Environments as commands see them: rows of the database, read into specs and locks."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from comfyward.cli.database import open_database
+from comfyward.cli.options import settings_from
+from comfyward.cli.steps import showing_steps
+from comfyward.dispatch import promotions
+from comfyward.dispatch.environment_overviews import overview
+from comfyward.environments.lock import Lock, lock_json, parse_lock
+from comfyward.environments.reference import Reference
+from comfyward.environments.registry import ComfyRegistry
+from comfyward.environments.source import Folder
+from comfyward.environments.spec import Spec, parse_spec, spec_toml
+from comfyward.environments.target import TARGET
+from comfyward.environments.workshop import Workshop
+from comfyward.errors import NotFound
+from comfyward.files.guard import Guard
+from comfyward.store import environments, workers
+from comfyward.store.db import Database, now_ms
+from comfyward.store.environments import Revision, StoredLock
+from comfyward.wording import did_you_mean
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A revision with its lock for this host's target."""
+
+    reference: Reference
+    spec: Spec
+    text: str
+
+    @property
+    def lock(self) -> Lock:
+        return parse_lock(self.text)
+
+
+class EnvironmentRows:
+    """The environments in a database."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def names(self) -> list[str]:
+        return [each.name for each in asyncio.run(self._db.read(environments.find))]
+
+    def create(self, name: str, spec: Spec) -> None:
+        """Raises Conflict if the name is taken."""
+        asyncio.run(self._db.write(environments.create, name, spec_toml(spec), now_ms()))
+
+    def spec(self, name: str) -> Spec:
+        """Raises NotFound."""
+        return parse_spec(self._get(name).spec)
+
+    def change(self, name: str, change: Callable[[Spec], Spec]) -> None:
+        """Changes the spec. Raises NotFound, InvalidEnvironment, or Conflict if it was changed at the same time."""
+        former = self._get(name).spec
+        spec = spec_toml(change(parse_spec(former)))
+        asyncio.run(self._db.write(environments.change_spec, name, former, spec, now_ms()))
+
+    def delete(self, name: str) -> None:
+        asyncio.run(self._db.write(environments.delete_named, self._get(name).name))
+
+    def revisions(self, name: str) -> list[Revision]:
+        """The newest first. Raises NotFound."""
+        return asyncio.run(self._db.read(environments.revisions, self._get(name).name))
+
+    def add_revision(self, name: str, spec: Spec, lock: Lock) -> Stored:
+        stored = StoredLock(lock.target, lock.digest, lock_json(lock))
+        number = asyncio.run(self._db.write(environments.add_revision, name, spec_toml(spec), stored, now_ms()))
+        return Stored(Reference(name, number), spec, stored.text)
+
+    def overview(self, name: str) -> dict[str, Any]:
+        """An environment with its revisions, and their states at every host. Raises NotFound."""
+        return asyncio.run(self._db.read(overview, self._get(name).name, now_ms()))
+
+    def ask_to_try(self, reference: Reference) -> Reference:
+        """Asks workers to build and try a revision, which is returned with its number. Raises NotFound."""
+        self._get(reference.name)
+        return Reference(reference.name, asyncio.run(self._db.write(promotions.ask_to_try, reference, now_ms())))
+
+    def promote(self, reference: Reference, *, needs_trial: bool) -> Reference:
+        """Makes a revision current, which is returned with its number. Raises NotFound, Conflict."""
+        self._get(reference.name)
+        promote = functools.partial(promotions.promote, needs_trial=needs_trial)
+        return Reference(reference.name, asyncio.run(self._db.write(promote, reference, now_ms())))
+
+    def builder_targets(self) -> frozenset[str]:
+        """The targets of present workers that build environments."""
+        targets, _ = asyncio.run(self._db.read(workers.builders, now_ms() - workers.PRESENT_MS))
+        return targets
+
+    def roll_back(self, name: str) -> Reference:
+        """Makes the former revision current, which is returned. Raises NotFound, Conflict."""
+        return Reference(name, asyncio.run(self._db.write(environments.roll_back, self._get(name).name, now_ms())))
+
+    def newest(self, name: str) -> Stored | None:
+        """The newest revision; None if there is none. Raises NotFound."""
+        number = self._get(name).newest
+        return self._stored(name, number) if number else None
+
+    def before(self, reference: Reference) -> Stored | None:
+        """The revision before one; None if it is the first."""
+        assert reference.number is not None
+        return self._stored(reference.name, reference.number - 1) if reference.number > 1 else None
+
+    def get(self, reference: Reference) -> Stored:
+        """A revision, the newest one if no number is given. Raises NotFound."""
+        self._get(reference.name)
+        return self._stored(reference.name, asyncio.run(self._db.read(promotions.number_of, reference)))
+
+    def spec_text(self, reference: Reference) -> str:
+        """The spec of a revision, or, without a number, the one that the next revision will have."""
+        if reference.number is None:
+            return self._get(reference.name).spec
+        return spec_toml(self._stored(reference.name, reference.number).spec)
+
+    def kept(self, count: int) -> tuple[frozenset[str], frozenset[str]]:
+        """(digests in use and of the newest revisions of each environment, trees that any revision or spec names)."""
+        seen: dict[str, int] = {}
+        digests = asyncio.run(self._db.read(environments.needed))
+        trees = {source.tree for source in self._folders()}
+        for name, number, stored in asyncio.run(self._db.read(environments.locks)):
+            lock = parse_lock(stored.text)
+            trees |= {lock.comfyui.tree, *(pack.tree for pack in lock.packs)}
+            if number > seen.setdefault(name, number) - count:
+                digests.add(stored.digest)
+        return frozenset(digests), frozenset(trees)
+
+    def _folders(self) -> list[Folder]:
+        specs = [parse_spec(each.spec) for each in asyncio.run(self._db.read(environments.find))]
+        return [each for spec in specs for each in (spec.comfyui, *spec.packs) if isinstance(each, Folder)]
+
+    def _stored(self, name: str, number: int) -> Stored:
+        found = asyncio.run(self._db.read(environments.lock_of, self._get(name).name, number, TARGET))
+        spec = next(each.spec for each in self.revisions(name) if each.number == number)
+        return Stored(Reference(name, number), parse_spec(spec), found.text)
+
+    def _get(self, name: str) -> environments.Environment:
+        found = {each.name: each for each in asyncio.run(self._db.read(environments.find))}
+        if name not in found:
+            hint = did_you_mean(name, found, "'comfyward environments list' shows them.")
+            raise NotFound(f"There is no environment '{name}'.", hint=hint)
+        return found[name]
+
+
+@contextmanager
+def opened(data_dir: Path | None) -> Iterator[tuple[EnvironmentRows, Workshop]]:
+    """The environments of an installation, and the workshop of this host."""
+    settings = settings_from(data_dir=data_dir)
+    registry = ComfyRegistry(settings.node_registry_url, Guard.allowing(settings.fetch_allow))
+    with open_database(data_dir) as db:
+        yield EnvironmentRows(db), Workshop.below(settings.derived_environments_dir(), registry)
+
+
+def locked(rows: EnvironmentRows, workshop: Workshop, name: str, update: bool) -> Stored:
+    """The newest revision, made if the spec was changed since, or if newer packages are to be looked for."""
+    spec, former = rows.spec(name), rows.newest(name)
+    if former is not None and former.spec == spec and not update:
+        return former
+    known = former.lock if former and not update else None
+    with showing_steps(f"Locking {name}") as show:
+        found = workshop.locker.lock(spec, known, show)
+    if former is not None and former.spec == spec and former.lock.digest == found.digest:
+        return former
+    return rows.add_revision(name, spec, found)

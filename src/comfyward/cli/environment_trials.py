@@ -1,0 +1,96 @@
+"""comfyward environments try, promote, rollback: a revision becomes current once workers have tried it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from comfyward.cli.environment_locks import EnvironmentRows, locked, opened
+from comfyward.cli.options import data_dir_option
+from comfyward.cli.steps import showing_steps
+from comfyward.environments.reference import Reference
+from comfyward.errors import Conflict
+from comfyward.store.trials import FAILED, READY
+from comfyward.wording import plural
+
+POLL_S = 1.0
+
+
+@click.command("try")
+@click.argument("reference", metavar="NAME[@REVISION]")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until every present worker has tried it.")
+@data_dir_option
+def try_command(reference: str, wait: bool, data_dir: Path | None) -> None:
+    """Have all workers build a revision and try it: start it, import its packs, make a picture.
+
+    It is the newest, which is locked first if anything was changed since. Runs go on meanwhile, and none uses it yet.
+
+    \b
+    comfyward environments try portraits
+    comfyward environments promote portraits
+    """
+    asked = Reference.parse(reference)
+    with opened(data_dir) as (rows, workshop):
+        if asked.number is None:
+            asked = locked(rows, workshop, asked.name, update=False).reference
+        tried = rows.ask_to_try(asked)
+        if not wait:
+            return click.echo(f"Workers will try {tried}: 'comfyward environments show {tried.name}' tells how far.")
+        hosts = _waited_for(rows, tried)
+    for host in hosts:
+        click.echo(f"{host['host']} ({host['worker']}): {host['state']}{why(host)}")
+    failed = [host for host in hosts if host["state"] == FAILED]
+    if failed:
+        raise Conflict(
+            f"{tried} failed on {plural(len(failed), 'worker')} of {len(hosts)}.", hint=failed[0]["hint"] or None
+        )
+    return click.echo(f"{tried} is ready: 'comfyward environments promote {tried}' makes it current.")
+
+
+@click.command("promote")
+@click.argument("reference", metavar="NAME[@REVISION]")
+@click.option("--without-trial", is_flag=True, help="For a machine without workers that could try it.")
+@data_dir_option
+def promote(reference: str, without_trial: bool, data_dir: Path | None) -> None:
+    """Make a revision current: runs that are submitted from now on get it. Queued and running ones keep theirs."""
+    with opened(data_dir) as (rows, _):
+        current = rows.promote(Reference.parse(reference), needs_trial=not without_trial)
+    click.echo(f"{current} is current.")
+
+
+@click.command("rollback")
+@click.argument("name")
+@data_dir_option
+def rollback(name: str, data_dir: Path | None) -> None:
+    """Make the revision current that was so before. Queued and running runs keep theirs."""
+    with opened(data_dir) as (rows, _):
+        current = rows.roll_back(name)
+    click.echo(f"{current} is current again.")
+
+
+def why(host: dict[str, Any]) -> str:
+    """The end of a line that tells the state of a revision at a host."""
+    return f": {host['message']}" if host["message"] else ""
+
+
+def _waited_for(rows: EnvironmentRows, tried: Reference) -> list[dict[str, Any]]:
+    """The states of a revision at present workers, once each has tried it. Raises Conflict if there is none."""
+    with showing_steps(f"Trying {tried}") as show:
+        while True:
+            revisions = {each["number"]: each for each in rows.overview(tried.name)["revisions"]}
+            hosts = [host for host in revisions[tried.number]["hosts"] if host["is_present"]]
+            if not rows.builder_targets() & revisions[tried.number]["targets"].keys():
+                targets = ", ".join(revisions[tried.number]["targets"])
+                raise Conflict(
+                    f"No present worker builds environments for {targets}, which {tried} is locked for.",
+                    hint="Start one. Workers of earlier versions, or of another platform or Python, cannot try it.",
+                )
+            if hosts and all(host["state"] in (READY, FAILED) for host in hosts):
+                return hosts
+            busy = next((host for host in hosts if host["state"] not in (READY, FAILED)), None)
+            if busy is not None:
+                show(busy["step"] or busy["state"].capitalize(), busy["part"])
+            time.sleep(POLL_S)

@@ -1,0 +1,98 @@
+"""Binds runs to the pool and the environment that they get, with the catalogs that they have to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from comfyward.dispatch.inventory import Inventory
+from comfyward.dispatch.revisions import Bound, Revisions
+from comfyward.errors import InvalidEnvironment, UnknownAccelerator
+from comfyward.runs.run import DEFAULT_ENVIRONMENT
+from comfyward.workflows.catalog import Catalog
+
+
+@dataclass(frozen=True)
+class Place:
+    """The accelerator that was asked for, the pool that stands for it, the environment, and the catalogs of that there.
+
+    A run has to fit one of the catalogs; None fits any.
+    """
+
+    accelerator: str
+    pool: str
+    environment: Bound
+    catalogs: Sequence[Catalog | None]
+
+
+class Bindings:
+    """Chooses from what the pools offer."""
+
+    def __init__(self, inventory: Inventory, revisions: Revisions) -> None:
+        self._inventory, self._revisions = inventory, revisions
+
+    async def place(self, accelerator: str | None, environment: str) -> Place:
+        """The place of a run. Raises UnknownAccelerator, InvalidEnvironment."""
+        try:
+            return await self._place(accelerator, environment)
+        except (UnknownAccelerator, InvalidEnvironment):
+            self._discard()  # what has just come is not refused for being new
+            return await self._place(accelerator, environment)
+
+    async def _place(self, accelerator: str | None, environment: str) -> Place:
+        pools, _ = await self._inventory.look()
+        name, pool = self._inventory.resolve(accelerator, pools)
+        bound, catalogs = await self.bind(environment, pool)
+        return Place(name, pool, bound, catalogs)
+
+    async def bind(self, environment: str, pool: str) -> tuple[Bound, Sequence[Catalog | None]]:
+        """The revision that a run of a pool gets, and its catalogs there.
+
+        Raises InvalidEnvironment if there is none, or if no worker has ever had it ready.
+        """
+        situation = await self._revisions.look_at(environment)
+        able = situation.bound(environment, pool)
+        for bound in able:
+            _, catalogs = await self._inventory.look(bound.key)
+            if bound.key == DEFAULT_ENVIRONMENT or catalogs.of(pool) is not None:
+                return bound, catalogs.each_of(pool)
+        number = able[0].revision
+        raise InvalidEnvironment(
+            f"No worker of pool {pool} has revision {number} of the environment '{environment.partition('@')[0]}' yet.",
+            hint="Try again once a worker has built it: an admin sees how far they are.",
+        )
+
+    async def check(self, environment: str) -> None:
+        """Raises InvalidEnvironment for an environment that no workflow can have."""
+        try:
+            (await self._revisions.look()).check(environment)
+        except InvalidEnvironment:
+            self._discard()
+            (await self._revisions.look()).check(environment)
+
+    async def catalog(self, environment: str) -> Catalog | None:
+        """The catalog to show for an environment, read anew. Raises InvalidEnvironment."""
+        self._discard()
+        (await self._revisions.look()).check(environment)
+        return await self.catalog_lately(environment)
+
+    async def catalog_lately(self, environment: str = "") -> Catalog | None:
+        """The catalog to show for workflows of an environment, at most a second old.
+
+        None before a worker has it, or while the environment has no current revision.
+        """
+        pools, _ = await self._inventory.look()
+        situation = await self._revisions.look_at(environment)
+        for pool in pools or ():
+            try:
+                keys = [bound.key for bound in situation.bound(environment, pool.name)]
+            except InvalidEnvironment:
+                continue
+            for key in keys:
+                if found := await self._inventory.catalog_lately(key):
+                    return found
+        return await self._inventory.catalog_lately() if environment in ("", DEFAULT_ENVIRONMENT) else None
+
+    def _discard(self) -> None:
+        self._revisions.discard()
+        self._inventory.discard()

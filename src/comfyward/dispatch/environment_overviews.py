@@ -1,0 +1,79 @@
+"""Overviews of environments: their revisions, and the state of each at every host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection
+
+from comfyward.environments.spec import parse_spec, spec_toml
+from comfyward.store import environments, trials, workers
+from comfyward.store.environments import Environment, Revision
+from comfyward.store.trials import FAILED, READY, Shown
+
+
+def overview(conn: Connection, name: str, now: int) -> dict[str, Any]:
+    """An environment with all its revisions, the newest first. Raises NotFound."""
+    environment, found = environments.get(conn, name), environments.revisions(conn, name)
+    spec = parse_spec(environment.spec)
+    digests = {digest for revision in found for digest in revision.digests.values()}
+    shown = trials.of(conn, digests, now - workers.PRESENT_MS)
+    return {
+        "name": name,
+        "comfyui": str(spec.comfyui),
+        "packs": [str(pack) for pack in spec.packs],
+        "is_changed": not found or found[0].spec != spec_toml(spec),
+        "current": environment.current or None,
+        "former": msgspec.json.decode(environment.former),
+        "revisions": [_revision(environment, revision, shown) for revision in found],
+    }
+
+
+def summary(environment: Environment) -> dict[str, Any]:
+    """The name and current revision of an environment, which everybody may know."""
+    return {"name": environment.name, "current": environment.current or None}
+
+
+def _revision(environment: Environment, revision: Revision, shown: Sequence[Shown]) -> dict[str, Any]:
+    digests = revision.digests
+    here = [each for each in shown if each.trial.digest in digests.values()]
+    return {
+        "revision": f"{environment.name}@{revision.number}",
+        "number": revision.number,
+        "state": "current" if revision.number == environment.current else _state_of(here),
+        "is_current": revision.number == environment.current,
+        "digest": next(iter(digests.values()), ""),
+        "targets": dict(digests),
+        "created_at": revision.created_at,
+        "asked_at": revision.asked_at,
+        "hosts": [_at_host(each) for each in here],
+    }
+
+
+def _state_of(shown: Sequence[Shown]) -> str:
+    """The state of a revision that is not current: the best of any host; locked if nobody has begun with it."""
+    states = {each.trial.state for each in shown}
+    return next((state for state in (READY, "trying", "building", FAILED) if state in states), "locked")
+
+
+def _at_host(shown: Shown) -> dict[str, Any]:
+    trial = shown.trial
+    report: Mapping[str, Any] = msgspec.json.decode(shown.report) if shown.report else {}
+    return {
+        "host": trial.host,
+        "worker": trial.worker_id,
+        "pool": shown.pool,
+        "target": trial.target,
+        "is_present": shown.is_present,
+        "state": trial.state,
+        "step": trial.step,
+        "part": trial.part,
+        "message": trial.message,
+        "hint": trial.hint,
+        "changed_at": trial.changed_at,
+        "classes": report.get("classes", 0),
+        "start_s": report.get("start_s", 0.0),
+        "packs": report.get("packs", []),
+    }

@@ -1,0 +1,97 @@
+"""Promotion: a revision becomes current once workers have tried it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from comfyward.environments.reference import Reference
+from comfyward.errors import Conflict, NotFound
+from comfyward.store import environments, trials, workers
+from comfyward.store.trials import FAILED, READY, Shown
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The present workers that could have an environment: their targets, and those of workers for any pool."""
+
+    targets: frozenset[str]
+    shared: frozenset[str]
+
+
+def promote(conn: Connection, reference: Reference, now: int, *, needs_trial: bool = True) -> int:
+    """Makes a revision current, the newest one if no number is given. Returns its number.
+
+    Raises NotFound, and Conflict if it is not ready on a present worker of each target that it is locked for.
+    """
+    number = number_of(conn, reference)
+    digests = digests_of(conn, reference.name, number)
+    if needs_trial:
+        after = now - workers.PRESENT_MS
+        crew = Crew(*workers.builders(conn, after))
+        present = [each for each in trials.of(conn, digests.values(), after) if each.is_present]
+        check_trials(f"{reference.name}@{number}", digests, crew, present)
+    environments.make_current(conn, reference.name, number, now)
+    return number
+
+
+def ask_to_try(conn: Connection, reference: Reference, now: int) -> int:
+    """Asks workers to build and try a revision, the newest by default. Returns its number. Raises NotFound."""
+    number = number_of(conn, reference)
+    environments.ask_to_try(conn, reference.name, number, now)
+    return number
+
+
+def check_trials(name: str, digests: Mapping[str, str], crew: Crew, present: Collection[Shown]) -> None:
+    """Raises Conflict, naming what is missing, unless a trial was good on a present worker of each of its targets.
+
+    Where workers for any pool are present, only their trials count: a token for one pool decides nothing for others.
+    """
+    if not crew.targets & digests.keys():
+        raise Conflict(
+            f"{name} is not ready. No worker that could try it is present: it is locked for {', '.join(digests)}.",
+            hint="Start a worker, or promote it without a trial if there is none.",
+        )
+    missing = list(_missing(digests, crew, present))
+    if missing:
+        hint = f"Run 'comfyward environments try {name}', and look at 'comfyward environments show'."
+        raise Conflict(f"{name} is not ready. {' '.join(missing)}", hint=hint)
+
+
+def number_of(conn: Connection, reference: Reference) -> int:
+    """The number of a revision, the newest if none is given. Raises NotFound."""
+    number = reference.number or environments.get(conn, reference.name).newest
+    if not number:
+        hint = "'comfyward environments lock' makes one."
+        raise NotFound(f"'{reference.name}' has no revision yet.", hint=hint)
+    return number
+
+
+def digests_of(conn: Connection, name: str, number: int) -> Mapping[str, str]:
+    """The digests of a revision by target. Raises NotFound."""
+    found = next((each for each in environments.revisions(conn, name) if each.number == number), None)
+    if found is None:
+        raise environments.no_revision(name, number)
+    return found.digests
+
+
+def _missing(digests: Mapping[str, str], crew: Crew, present: Collection[Shown]) -> Iterator[str]:
+    """A sentence for each target that has no good trial."""
+    for target in sorted(crew.targets & digests.keys()):
+        here = [each for each in present if each.trial.digest == digests[target] and each.trial.target == target]
+        if target in crew.shared:
+            here = [each for each in here if each.trial.is_shared]
+        if not any(each.trial.state == READY for each in here):
+            yield _most_telling(target, here)
+
+
+def _most_telling(target: str, shown: Collection[Shown]) -> str:
+    states = {each.trial.state: each.trial for each in shown}
+    if failed := states.get(FAILED):
+        return f"On {failed.host} its trial failed: {failed.message or 'no reason was given.'}"
+    if states:
+        one = next(iter(states.values()))
+        return f"{one.host} is {one.state} it."
+    return f"No worker of {target} has tried it."

@@ -1,0 +1,70 @@
+"""Finds the packs that have a node class. The first source that has an answer wins:
+
+ComfyUI's own classes, the operator's table, the notes in the graph, the registry, ComfyUI-Manager's map.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from comfyward.environments.finding.core import core_offer
+from comfyward.environments.finding.map_files import MapFiles
+from comfyward.environments.finding.notes import noted_offer
+from comfyward.environments.finding.registry_answers import RegistryAnswers
+from comfyward.errors import SetupFailed
+from comfyward.workflows.noted import Noted
+from comfyward.workflows.offer import Offer, Offers
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 3.0
+NOTHING: Mapping[str, Noted] = MappingProxyType({})
+
+
+class Finder:
+    """The sources of offers, in their order."""
+
+    def __init__(self, table: Mapping[str, Offer], registry: RegistryAnswers, map_files: MapFiles) -> None:
+        self._table, self._registry, self._map_files = table, registry, map_files
+
+    def known(self, classes: Sequence[str], noted: Mapping[str, Noted] = NOTHING) -> Offers:
+        """The offers by class of what is known here; nobody is asked. Classes without any are left out."""
+        sure = {name: (offer,) for name in classes if (offer := self._first(name, noted)) is not None}
+        unsure = [name for name in dict.fromkeys(classes) if name not in sure]
+        return {**sure, **(self._mapped(unsure) if unsure else {})}
+
+    async def find(
+        self, classes: Sequence[str], noted: Mapping[str, Noted] = NOTHING, patience_s: float = PATIENCE_S
+    ) -> Offers:
+        """As `known`, after asking the registry, for a few seconds, about what only it and the map may know."""
+        return await asyncio.to_thread(self.ask, classes, noted, patience_s)
+
+    def ask(
+        self, classes: Sequence[str], noted: Mapping[str, Noted] = NOTHING, patience_s: float = PATIENCE_S
+    ) -> Offers:
+        """As `find`, in this thread."""
+        unsure = [name for name in classes if self._before_registry(name, noted) is None]
+        self._registry.ask(unsure, patience_s)
+        return self.known(classes, noted)
+
+    @property
+    def is_registry_silent(self) -> bool:
+        """True if the registry is not asked: it did not answer lately, or there is none."""
+        return self._registry.is_silent
+
+    def _first(self, name: str, noted: Mapping[str, Noted]) -> Offer | None:
+        return self._before_registry(name, noted) or self._registry.known(name)
+
+    def _before_registry(self, name: str, noted: Mapping[str, Noted]) -> Offer | None:
+        return core_offer(name) or self._table.get(name) or noted_offer(noted.get(name))
+
+    def _mapped(self, names: Sequence[str]) -> dict[str, tuple[Offer, ...]]:
+        try:
+            found = self._map_files.get()
+        except SetupFailed as error:
+            log.warning("%s", error.message, extra={"action": "no_node_map"})
+            return {}
+        return found.offers(names) if found is not None else {}

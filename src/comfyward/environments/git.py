@@ -1,0 +1,119 @@
+"""Fetches one commit of a git repository: without hooks, filters, Git LFS, submodules or logins."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from comfyward.environments.source import Git
+from comfyward.errors import SetupFailed
+from comfyward.sandbox.inside import kernel
+
+TIMEOUT_S = 600.0
+MAX_BYTES = 10 << 30  # of one file, such as that of all objects
+_SAFE = (
+    *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.symlinks=true"),
+    *("-c", "protocol.allow=never", "-c", "protocol.http.allow=always", "-c", "protocol.https.allow=always"),
+    *("-c", "submodule.recurse=false", "-c", "core.autocrlf=false", "-c", "advice.detachedHead=false"),
+    *("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60", "-c", "gc.auto=0"),
+)
+
+
+def fetch(source: Git, target: Path) -> Git:
+    """Puts the files of a commit, branch or tag into a new folder. Returns the source with the commit.
+
+    Raises SetupFailed.
+    """
+    target.mkdir(parents=True)
+    _git(target, "init", "--quiet")
+    commit = _fetched(source, target)
+    _git(target, "checkout", "--quiet", "--detach", commit)
+    return Git(source.url, commit)
+
+
+def _fetched(source: Git, target: Path) -> str:
+    """The commit, fetched with its files. Servers that do not serve single commits are asked for all of them."""
+    shallow = _try(target, "fetch", "--quiet", "--depth", "1", "--no-tags", source.url, source.ref)
+    if shallow.returncode == 0:
+        return _commit_of(target, "FETCH_HEAD")
+    everything = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
+    whole = _try(target, "fetch", "--quiet", source.url, *everything)
+    if whole.returncode:
+        raise SetupFailed(
+            f"The repository {source.url} cannot be fetched: {_last_line(whole.stderr)}",
+            hint="Check the address. Repositories that need a login are cloned first, and added as a folder.",
+        )
+    names = [source.ref] if source.is_commit else [f"refs/remotes/origin/{source.ref}", f"refs/tags/{source.ref}"]
+    for name in names:
+        if _try(target, "rev-parse", "--quiet", "--verify", f"{name}^{{commit}}").returncode == 0:
+            return _commit_of(target, name)
+    kind = "commit" if source.is_commit else "branch or tag"
+    raise SetupFailed(f"{source.url} has no {kind} '{source.ref}' (any more).")
+
+
+def _commit_of(target: Path, name: str) -> str:
+    return _git(target, "rev-parse", "--verify", f"{name}^{{commit}}").strip()
+
+
+def _git(target: Path, *arguments: str) -> str:
+    done = _try(target, *arguments)
+    if done.returncode:
+        raise SetupFailed(f"git {arguments[0]} failed: {_last_line(done.stderr)}")
+    return done.stdout
+
+
+def _try(target: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "https_proxy", "HTTPS_PROXY", "no_proxy") if name in os.environ},
+        "HOME": "/nonexistent",
+        "LC_ALL": "C",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "true",
+        "GIT_LFS_SKIP_SMUDGE": "1",
+    }
+    command = ["git", *_SAFE, "-C", str(target), *arguments]
+    try:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=functools.partial(_limit, kernel.die_with_us()),
+        )
+    except FileNotFoundError as error:
+        raise SetupFailed("git is not installed on this machine.", hint="Install Debian's package 'git'.") from error
+    with process:
+        try:
+            output, errors = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            raise SetupFailed(f"git {arguments[0]} took longer than {TIMEOUT_S:.0f} s.") from error
+        finally:
+            _kill_all(process)
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def _limit(die_with_us: Callable[[], object]) -> None:
+    die_with_us()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_BYTES, MAX_BYTES))
+
+
+def _kill_all(process: subprocess.Popen[str]) -> None:
+    """Kills the processes that git has started too: they would go on after it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line]
+    return lines[-1].removeprefix("fatal: ") if lines else "no reason was given"

@@ -1,0 +1,167 @@
+"""An operator's description of an environment: short, and loose where the lock is exact. Written in TOML.
+
+comfyui = "0.3.75"
+cutoff = "2026-11-20"        # packages uploaded later are ignored
+
+[[pack]]
+source = "cnr:comfyui-kjnodes@1.4.2"
+
+[packages]
+more = ["matplotlib"]        # in addition to what ComfyUI and the packs ask for
+force = ["numpy>=2"]         # in place of what they ask for
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from comfyward.environments.source import ComfyUISource, PackSource, parse_comfyui, parse_pack
+from comfyward.errors import InvalidEnvironment
+from comfyward.wording import did_you_mean
+
+KEYS, PACK_KEYS, PACKAGES_KEYS = ("comfyui", "cutoff", "pack", "packages"), ("source",), ("more", "force")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """An environment as its operator wants it. `more` and `force` are requirements of Python packages."""
+
+    comfyui: ComfyUISource
+    packs: tuple[PackSource, ...] = ()
+    cutoff: str | None = None
+    more: tuple[str, ...] = ()
+    force: tuple[str, ...] = ()
+
+    def with_packs(self, added: Iterable[PackSource]) -> Spec:
+        """The spec with packs added; one that it has under the same name is replaced in its place."""
+        packs = {key_of(pack): pack for pack in self.packs}
+        return dataclasses.replace(self, packs=tuple((packs | {key_of(pack): pack for pack in added}).values()))
+
+    def without_pack(self, name: str) -> Spec:
+        """The spec without the pack of that name. Raises InvalidEnvironment if it has none."""
+        left = tuple(pack for pack in self.packs if key_of(pack) != canonicalize_name(name) and str(pack) != name)
+        if len(left) == len(self.packs):
+            names = [pack.name for pack in self.packs]
+            raise InvalidEnvironment(f"It has no pack named '{name}'.", hint=did_you_mean(name, names, _listed(names)))
+        return dataclasses.replace(self, packs=left)
+
+
+def key_of(pack: PackSource) -> str:
+    """The name that only one pack can have: ComfyUI derives the names of its modules from its folder."""
+    return canonicalize_name(pack.name)
+
+
+def parse_spec(text: str) -> Spec:
+    """A spec from TOML. Raises InvalidEnvironment, naming the key."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidEnvironment(f"The spec is not TOML: {error}.") from error
+    _check_keys(values, KEYS, "The spec")
+    packs = values.get("pack", [])
+    if not isinstance(packs, list) or not all(isinstance(pack, dict) for pack in packs):
+        raise InvalidEnvironment("'pack' must be a list of tables: [[pack]].")
+    packages = values.get("packages", {})
+    if not isinstance(packages, dict):
+        raise InvalidEnvironment("'packages' must be a table.")
+    _check_keys(packages, PACKAGES_KEYS, "'packages'")
+    return checked(
+        Spec(
+            comfyui=parse_comfyui(_text(values, "comfyui")),
+            packs=tuple(parse_pack(_source(pack)) for pack in packs),
+            cutoff=_cutoff(values.get("cutoff")),
+            more=_requirements(packages, "more"),
+            force=_requirements(packages, "force"),
+        )
+    )
+
+
+def checked(spec: Spec) -> Spec:
+    """The spec itself. Raises InvalidEnvironment for two packs of one name."""
+    by_key: dict[str, PackSource] = {}
+    for pack in spec.packs:
+        if (other := by_key.setdefault(key_of(pack), pack)) is not pack:
+            raise InvalidEnvironment(f"The pack '{pack.name}' is there twice: {other} and {pack}.")
+    return spec
+
+
+def spec_toml(spec: Spec) -> str:
+    """The spec as text that `parse_spec` reads."""
+    lines = [f"comfyui = {_quoted(str(spec.comfyui))}"]
+    if spec.cutoff:
+        lines.append(f"cutoff = {_quoted(spec.cutoff)}")
+    for pack in spec.packs:
+        lines += ["", "[[pack]]", f"source = {_quoted(str(pack))}"]
+    if spec.more or spec.force:
+        lines += ["", "[packages]"]
+        lines += [f"{key} = {_list(values)}" for key, values in (("more", spec.more), ("force", spec.force)) if values]
+    return "\n".join(lines) + "\n"
+
+
+def _source(pack: Mapping[str, Any]) -> str:
+    _check_keys(pack, PACK_KEYS, "A pack")
+    return _text(pack, "source")
+
+
+def _check_keys(values: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
+    for key in values:
+        if key not in known:
+            raise InvalidEnvironment(f"{what} has no key '{key}'.", hint=did_you_mean(key, known, _listed(known)))
+
+
+def _text(values: Mapping[str, Any], key: str) -> str:
+    value = values.get(key)
+    if not isinstance(value, str):
+        raise InvalidEnvironment(f"'{key}' must be a string.")
+    return value
+
+
+def _cutoff(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, datetime.date):
+        value = value.isoformat()
+    try:
+        return datetime.date.fromisoformat(str(value)).isoformat()
+    except ValueError as error:
+        raise InvalidEnvironment("'cutoff' must be a date such as 2026-11-20.") from error
+
+
+def _requirements(values: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    found = values.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise InvalidEnvironment(f"'packages.{key}' must be a list of strings.")
+    return tuple(_requirement(each, key) for each in found)
+
+
+def _requirement(text: str, key: str) -> str:
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement as error:
+        raise InvalidEnvironment(f"'{text}' in 'packages.{key}' is not a requirement such as numpy>=2.") from error
+    if requirement.url:
+        raise InvalidEnvironment(f"'{text}' in 'packages.{key}' names an address; packages come from the index.")
+    return str(requirement)
+
+
+def _listed(names: Iterable[str]) -> str:
+    known = ", ".join(names)
+    return f"It has {known}." if known else "It has none."
+
+
+def _list(values: Iterable[str]) -> str:
+    return f"[{', '.join(map(_quoted, values))}]"
+
+
+def _quoted(text: str) -> str:
+    """A string of TOML: JSON's escapes are TOML's too, but for DEL, which JSON leaves as it is."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,19 @@
+"""Two origins on one port: the website's and the editor's, told apart by the host that a request names."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from comfyward.api.editor_address import EditorAddress
+
+
+class ByHost:
+    """Passes requests for the editor's host to one application, all others to the other."""
+
+    def __init__(self, address: EditorAddress, editor: ASGIApp, website: ASGIApp) -> None:
+        self._address, self._editor, self._website = address, editor, website
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_editors = self._address.serves(Headers(scope=scope).get("host", ""))
+        await (self._editor if is_editors else self._website)(scope, receive, send)

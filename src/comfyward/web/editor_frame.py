@@ -1,0 +1,46 @@
+"""The frame of ComfyUI's editor on a workflow's page: at an origin of its own where there is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comfyward.api.editor_address import EditorAddress
+from comfyward.api.native.framed_editor import SANDBOX
+from comfyward.api.tickets import LASTS_MS, Ticket, Tickets
+from comfyward.store.db import now_ms
+from comfyward.web.page_request import PageRequest
+
+
+@dataclass(frozen=True)
+class Frame:
+    """`address` is what the frame shows. `origin` is None for a frame of the website's own origin."""
+
+    address: str
+    origin: str | None = None
+    sandbox: str = SANDBOX
+
+
+def frame_here(workflow_id: str) -> Frame:
+    """The frame for a workflow at the website's own origin."""
+    return Frame(f"/workflows/{workflow_id}/comfy/")
+
+
+class EditorFrames:
+    """Frames with a ticket, where the editor has an origin of its own."""
+
+    def __init__(self, address: EditorAddress, tickets: Tickets) -> None:
+        self._address, self._tickets = address, tickets
+
+    @property
+    def may_be_here(self) -> bool:
+        """True if a page may choose the website's own origin: not where the operator chose another."""
+        return self._address.configured is None
+
+    def of(self, request: PageRequest, workflow_id: str) -> Frame:
+        """The frame for a workflow on the page that is asked for."""
+        page_origin, session_id = request.origin, request.caller.session_id
+        origin = self._address.of(page_origin)
+        if origin is None or session_id is None:
+            return frame_here(workflow_id)
+        ticket = self._tickets.write(Ticket(session_id, workflow_id, page_origin, now_ms() + LASTS_MS))
+        return Frame(f"{origin}/workflows/{workflow_id}/{ticket}/comfy/", origin)

@@ -1,0 +1,112 @@
+"""Builds environments on this worker's host, one at a time, in a process of its own that ends with the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from comfyward.environments.lock import Lock, LockedComfyUI, LockedPack
+from comfyward.environments.making import Broken, Built, Order, Said, Step
+from comfyward.environments.source import Folder, parse_comfyui, parse_pack
+from comfyward.environments.workshop import Workshop
+from comfyward.errors import SetupFailed
+from comfyward.sandbox.temporary import TemporaryFolder
+from comfyward.worker.link import ServerLink
+
+LONGEST_LINE = 1 << 20
+LAST_LINES = 2000  # characters of what a builder said that ended without a word
+
+Tell = Callable[[Step], None]
+
+
+class MayPass(SetupFailed):
+    """A fault of the network: the same again may succeed."""
+
+
+class Builders:
+    """Gets what only the server has, and starts builders. Builders of several workers of a host build once."""
+
+    def __init__(self, workshop: Workshop, link: ServerLink, registry_url: str, fetch_allow: tuple[str, ...]) -> None:
+        self._workshop, self._link = workshop, link
+        self._registry_url, self._fetch_allow = registry_url, fetch_allow
+
+    async def build(self, lock: Lock, tell: Tell) -> None:
+        """Returns when it is built here. Raises SetupFailed, MayPass, and what a call of the link raises."""
+        if self._workshop.builds.find(lock.digest) is not None:
+            return
+        with TemporaryFolder() as folder:
+            archives = await self._fetch_trees(lock, folder, tell)
+            root = str(self._workshop.builds.root)
+            order = Order(root, self._registry_url, self._fetch_allow, lock, archives, os.getpid())
+            await _run(order, tell)
+
+    async def _fetch_trees(self, lock: Lock, folder: Path, tell: Tell) -> dict[str, str]:
+        """Archives of those sources that are folders, and not on this host, by the digest of their tree."""
+        found: dict[str, str] = {}
+        parts: tuple[LockedComfyUI | LockedPack, ...] = (lock.comfyui, *lock.packs)
+        for part in parts:
+            if _is_folder(part) and not await asyncio.to_thread(self._workshop.trees.has, part.tree):
+                tell(Step(f"Fetching {part.source.partition('@')[0].removeprefix('folder:')}", None))
+                path = folder / f"{part.tree}.zip"
+                await self._link.fetch_tree(part.tree, path)
+                found[part.tree] = str(path)
+        return found
+
+
+def _is_folder(part: LockedComfyUI | LockedPack) -> bool:
+    source = parse_pack(part.source) if isinstance(part, LockedPack) else parse_comfyui(part.source)
+    return isinstance(source, Folder)
+
+
+async def _run(order: Order, tell: Tell) -> None:
+    """Runs a builder to its end, or to its death if this is cancelled."""
+    with tempfile.TemporaryFile() as errors:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "comfyward.environments.making"),
+            cwd="/",
+            env={name: value for name, value in os.environ.items() if not name.startswith("COMFYWARD_")},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+            limit=LONGEST_LINE,
+        )
+        try:
+            last = await _last(process, order, tell)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        match last:
+            case Built():
+                return
+            case Broken(message, hint, may_pass):
+                raise (MayPass if may_pass else SetupFailed)(message, hint=hint)
+            case _:
+                errors.seek(0)
+                said = errors.read().decode(errors="replace").strip()[-LAST_LINES:]
+                raise SetupFailed(f"The builder ended without a word (status {process.returncode}).", hint=said or None)
+
+
+async def _last(process: asyncio.subprocess.Process, order: Order, tell: Tell) -> Said | None:
+    """The last thing that a builder says; the steps before it are told."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(ConnectionError):
+        process.stdin.write(msgspec.json.encode(order))
+        await process.stdin.drain()
+        process.stdin.close()
+    last: Said | None = None
+    async for line in process.stdout:
+        last = msgspec.json.decode(line, type=Said)
+        if isinstance(last, Step):
+            tell(last)
+    return last

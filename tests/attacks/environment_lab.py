@@ -1,0 +1,97 @@
+"""Environments without files, and workers played by hand that say what they have of them."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+
+from comfyward.environments.lock import Lock, LockedComfyUI, lock_json
+from comfyward.ids import new_secret
+from comfyward.store import environments, tokens
+from comfyward.store.db import now_ms
+from comfyward.store.environments import StoredLock
+from tests.attacks.raw_worker import RawWorker, catalog_of, graph_of
+from tests.stack.stack import Client, Stack
+
+SPEC = 'comfyui = "0.3.75"\n'
+_numbers = itertools.count()
+
+
+@dataclass
+class Lab:
+    """Environments and workers of one target and pool, which no other lab has."""
+
+    stack: Stack
+    name: str = field(default_factory=lambda: f"lab{next(_numbers)}")
+    client: Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.client = self.stack.client()
+
+    @property
+    def target(self) -> str:
+        return f"{self.name}/py3.11"
+
+    def revision(self, tree: str, environment: str = "") -> str:
+        """Locks the next revision of an environment. Returns its digest."""
+        name = environment or self.name
+        lock = Lock(self.target, LockedComfyUI("0.3.75", "0.3.75", f"{name} {tree}"), (), ())
+
+        def added(conn: Connection) -> str:
+            if name not in {each.name for each in environments.find(conn)}:
+                environments.create(conn, name, SPEC, now_ms())
+            environments.add_revision(conn, name, SPEC, StoredLock(self.target, lock.digest, lock_json(lock)), now_ms())
+            return lock.digest
+
+        return self.stack.write(added)
+
+    def worker(self, *ready: str, pool: str = "", of: str | None = None, **about: Any) -> RawWorker:
+        """A worker that has joined, with a token for any pool unless it is given, and some environments ready."""
+
+        def made(conn: Connection) -> str:
+            return tokens.create(conn, f"{self.name} {next(_numbers)}", now_ms(), pool=of)
+
+        worker = RawWorker(self.stack, self.stack.write(made), pool or self.name, secret=new_secret())
+        about = {"target": self.target, "ready": list(ready), **about}
+        assert worker.hello(catalog_of("Paint"), **about).status_code == 200
+        assert worker.put_catalog(catalog_of("Paint")).status_code == 204
+        return worker
+
+    def has_ready(self, worker: RawWorker, digest: str, *classes: str) -> None:
+        """The worker has built and tried an environment that has these classes."""
+        assert worker.put_catalog(catalog_of(*classes), digest).status_code == 204
+        assert self.tried(worker, digest, ready=True).status_code == 204
+        assert report(worker, digest, "ready").status_code in (200, 204)
+
+    def tried(self, worker: RawWorker, digest: str, **trial: Any) -> Any:
+        return worker.call("PUT", f"environments/{digest}/trial", json=trial)
+
+    def post(self, action: str, client: Client | None = None, environment: str = "", **body: Any) -> Any:
+        who, name = client or self.client, environment or self.name
+        return who.http.post(f"/api/v1/environments/{name}/{action}", json=body)
+
+    def shown(self, environment: str = "") -> dict[str, Any]:
+        return dict(self.client.http.get(f"/api/v1/environments/{environment or self.name}").json())
+
+    def submit(self, environment: str, class_type: str = "Paint", **more: Any) -> Any:
+        """The answer to a run that is submitted to a workflow of an environment."""
+        body = {"prompt": graph_of(class_type), "accelerator": self.name, **more}
+        return self.client.post_run(body, self.workflow(environment))
+
+    def workflow(self, environment: str) -> str:
+        answer = self.client.http.post("/api/v1/workflows", json={"name": "w", "environment": environment})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+
+def report(worker: RawWorker, digest: str, state: str, wait_s: float = 0, **more: Any) -> Any:
+    return worker.heartbeat(environments=[{"digest": digest, "state": state, **more}], wait_s=wait_s)
+
+
+def orders(worker: RawWorker, wait_s: float = 0) -> list[str]:
+    """The environments that the worker is asked for."""
+    answer = worker.heartbeat(wait_s=wait_s)
+    return list(answer.json().get("environments", [])) if answer.status_code == 200 else []

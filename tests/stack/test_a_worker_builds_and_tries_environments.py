@@ -1,0 +1,351 @@
+"""Ordered environments are built beside the runs, tried as a run would start them, and found by the next worker."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from comfyward.comfy import install
+from comfyward.comfy.parents import ComfyParents
+from comfyward.comfy.process import ComfySpec
+from comfyward.environments.archive import pack
+from comfyward.environments.builds import Build
+from comfyward.environments.lock import Lock, lock_json
+from comfyward.environments.registry import ComfyRegistry
+from comfyward.environments.source import Folder
+from comfyward.environments.spec import Spec
+from comfyward.environments.workshop import Workshop
+from comfyward.errors import EnvironmentFailed
+from comfyward.files.guard import Guard
+from comfyward.runs.run import DEFAULT_ENVIRONMENT
+from comfyward.sandbox import walls
+from comfyward.worker import environment_orders, warm
+from comfyward.worker.builders import Builders
+from comfyward.worker.engines import Engines
+from comfyward.worker.environment_orders import EnvironmentOrders
+from comfyward.worker.environment_reports import EnvironmentReport, EnvironmentState, Trial
+from comfyward.worker.link import ServerLink
+from comfyward.worker.protocol import PREFIX
+from comfyward.worker.tried import Tried
+from comfyward.worker.warm import WarmComfyUI
+from tests.conftest import FAKE_COMFYUI
+
+NO_REGISTRY = "http://127.0.0.1:9"
+NODES = "NODE_CLASS_MAPPINGS = {'%s': object}\n"
+WRITES = """
+import os
+here = os.path.dirname(os.path.abspath(__file__))
+comfyui = os.path.dirname(os.path.dirname(here))
+with open(os.path.join(here, "__init__.py"), "a") as own, open(os.path.join(comfyui, "main.py"), "a") as source:
+    own.write("# written by itself")
+    source.write("# written by a pack")
+os.makedirs(os.path.join(comfyui, "models", "faces"))
+NODE_CLASS_MAPPINGS = {"Writes": type("Writes", (), {})}
+"""
+DOES_NOT_IMPORT = "import os\nfrom . import inner\n"
+INNER = "VALUE = 1\nraise OSError(30, 'Read-only file system')\n"
+
+
+def quiet(step: str, fraction: float | None) -> None:
+    return
+
+
+@dataclass
+class Server:
+    """The server's side of the wire, and the trees that it has."""
+
+    workshop: Workshop
+    locks: dict[str, Lock] = field(default_factory=dict)
+    catalogs: dict[str, bytes] = field(default_factory=dict)
+    trials: dict[str, Trial] = field(default_factory=dict)
+    refusals: int = 0  # of trees, by breaking the connection
+    url: str = ""
+
+    def lock(self, sources: Path, **packs: dict[str, str]) -> Lock:
+        """A lock of the fake ComfyUI with these packs."""
+        for name, files in packs.items():
+            for file, text in files.items():
+                (sources / name).mkdir(parents=True, exist_ok=True)
+                (sources / name / file).write_text(text)
+        folders = tuple(self.workshop.sources.add_folder(sources / name) for name in packs)
+        lock = self.workshop.locker.lock(Spec(self._comfyui(sources), folders), None, quiet)
+        self.locks[lock.digest] = lock
+        return lock
+
+    def _comfyui(self, sources: Path) -> Folder:
+        shutil.copytree(FAKE_COMFYUI, sources / "ComfyUI", ignore=shutil.ignore_patterns("__pycache__"))
+        (sources / "ComfyUI" / "requirements.txt").write_text("aiohttp\n")
+        return self.workshop.sources.add_folder(sources / "ComfyUI")
+
+    async def get_lock(self, request: web.Request) -> web.Response:
+        return web.Response(text=lock_json(self.locks[request.match_info["digest"]]))
+
+    async def get_tree(self, request: web.Request) -> web.Response:
+        if self.refusals:
+            self.refusals -= 1
+            assert request.transport is not None
+            request.transport.close()
+        path = self.workshop.builds.root / "sent.zip"
+        pack(self.workshop.trees.path(request.match_info["digest"]), path)
+        return web.Response(body=path.read_bytes())
+
+    async def put_catalog(self, request: web.Request) -> web.Response:
+        self.catalogs[request.match_info["environment"]] = await request.read()
+        return web.Response()
+
+    async def put_trial(self, request: web.Request) -> web.Response:
+        self.trials[request.match_info["digest"]] = msgspec.json.decode(await request.read(), type=Trial)
+        return web.Response()
+
+
+def workshop(folder: Path) -> Workshop:
+    return Workshop.below(folder, ComfyRegistry(NO_REGISTRY, Guard()))
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a worker that has built the environment `good`."""
+    return tmp_path_factory.mktemp("host")
+
+
+@pytest.fixture(scope="module")
+def good(host: Path, tmp_path_factory: pytest.TempPathFactory) -> Lock:
+    here = Server(workshop(host / "environments"))
+    lock = here.lock(tmp_path_factory.mktemp("sources"), good={"__init__.py": NODES % "Good"})
+    here.workshop.builder.build(lock, quiet)
+    return lock
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    served = Server(workshop(tmp_path / "server"))
+    app = web.Application(client_max_size=64 << 20)
+    app.add_routes(
+        [
+            web.get(f"{PREFIX}/environments/trees/{{digest}}", served.get_tree),
+            web.get(f"{PREFIX}/environments/{{digest}}", served.get_lock),
+            web.put(f"{PREFIX}/environments/{{digest}}/trial", served.put_trial),
+            web.put(f"{PREFIX}/catalog/{{environment}}/{{digest}}", served.put_catalog),
+        ]
+    )
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    served.url = site.name
+    yield served
+    await runner.cleanup()
+
+
+@dataclass
+class Worker:
+    """The parts of a worker that know environments."""
+
+    workshop: Workshop
+    engines: Engines
+    comfyui: WarmComfyUI
+    orders: EnvironmentOrders
+
+    def build(self, lock: Lock) -> Build:
+        found = self.workshop.builds.find(lock.digest)
+        assert found is not None
+        return found
+
+    async def carried_out(self, lock: Lock) -> EnvironmentReport:
+        """The last report about what is ordered."""
+        self.orders.wanted([lock.digest])
+        return await self.until(lambda report: report.state in environment_orders.FINAL)
+
+    async def until(self, is_met: Callable[[EnvironmentReport], bool]) -> EnvironmentReport:
+        """The first report that meets a condition; earlier ones are sent."""
+        async with asyncio.timeout(120):
+            while True:
+                reports = self.orders.reports()
+                for report in reports:
+                    if is_met(report):
+                        return report
+                self.orders.sent(reports)
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def working(server: Server, folder: Path) -> AsyncIterator[Worker]:
+    shop = workshop(folder / "environments")
+    (folder / "worker").mkdir(parents=True, exist_ok=True)
+    fake = install.existing(FAKE_COMFYUI, Path(sys.executable))
+    default = ComfySpec(fake, folder / "worker" / "comfyui", walls.choose("auto"), False, ("--cpu",), (), (), ())
+    engines = Engines(default, shop.builds, Tried(folder / "environments" / "trials", ("1",)))
+    link = ServerLink(server.url, "token")
+    comfyui = WarmComfyUI(engines, ComfyParents(folder / "worker"), "client", folder / "worker" / "leftovers")
+    orders = EnvironmentOrders(engines, Builders(shop, link, NO_REGISTRY, ()), comfyui, link)
+    await comfyui.ensure()
+    working = asyncio.create_task(orders.run())
+    try:
+        yield Worker(shop, engines, comfyui, orders)
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        await comfyui.close()
+        await link.close()
+
+
+def state_of(build: Path) -> dict[str, tuple[int | str, ...]]:
+    """The inode, size and time of every file, and the content of those that are not packages."""
+    files = [Path(parent, name) for parent, _, names in os.walk(build) for name in names]
+    return {str(path): _state(path, is_package="/venv/" in str(path)) for path in files if not path.is_symlink()}
+
+
+def _state(path: Path, *, is_package: bool) -> tuple[int | str, ...]:
+    about, content = path.stat(), b"" if is_package else path.read_bytes()
+    return about.st_ino, about.st_size, about.st_mtime_ns, hashlib.sha256(content).hexdigest()
+
+
+async def test_what_is_ordered_is_built_tried_and_found_again(server: Server, tmp_path: Path) -> None:
+    lock = server.lock(tmp_path / "sources", good={"__init__.py": NODES % "Good"}, writes={"__init__.py": WRITES})
+    async with working(server, tmp_path) as worker:
+        own = await worker.comfyui.of(DEFAULT_ENVIRONMENT, "ann")
+
+        report = await worker.carried_out(lock)
+
+        assert report.state is EnvironmentState.READY, report
+        assert worker.orders.ready() == [lock.digest]
+        assert own.is_healthy
+        trial = server.trials[lock.digest]
+        assert [(pack.folder, pack.imported, pack.classes) for pack in trial.packs] == [
+            ("good", True, ["Good"]),
+            ("writes", True, ["Writes"]),
+        ]
+        assert trial.picture is not None
+        assert "Good" in msgspec.json.decode(server.catalogs[lock.digest])["nodes"]
+        before = state_of(worker.build(lock).path)
+    server.catalogs.clear()
+    server.trials.clear()
+
+    async with working(server, tmp_path) as again:
+        assert again.orders.ready() == [lock.digest]
+        first = await again.comfyui.of(lock.digest, "ann")
+        assert first.is_healthy
+        assert (await again.carried_out(lock)).state is EnvironmentState.READY
+        assert server.trials[lock.digest] == trial
+        assert "Good" in msgspec.json.decode(server.catalogs[lock.digest])["nodes"]
+        assert first.is_healthy
+        assert state_of(again.build(lock).path) == before
+
+
+async def test_a_pack_that_does_not_import_fails_the_trial(server: Server, tmp_path: Path) -> None:
+    broken = {"__init__.py": DOES_NOT_IMPORT, "inner.py": INNER}
+    lock = server.lock(tmp_path / "sources", broken=broken, good={"__init__.py": NODES % "Good"})
+    async with working(server, tmp_path) as worker:
+        report = await worker.carried_out(lock)
+
+        assert report.state is EnvironmentState.FAILED
+        sentence = "broken did not import: OSError: [Errno 30] Read-only file system (broken/inner.py, line 2)"
+        assert report.message == sentence
+        assert "raise OSError(30, 'Read-only file system')" in report.hint
+        trial = server.trials[lock.digest]
+        assert (trial.ready, [pack.imported for pack in trial.packs]) == (False, [False, True])
+        assert server.catalogs == {}
+        assert worker.orders.ready() == []
+
+
+async def test_one_worker_has_the_comfyui_of_each_environment_in_turn(server: Server, host: Path, good: Lock) -> None:
+    async with working(server, host) as worker:
+        other: list[object] = []
+        for environment, account in [(DEFAULT_ENVIRONMENT, "ann"), (good.digest, "ann"), (good.digest, "bob")] * 2:
+            comfyui = await worker.comfyui.of(environment, account)
+            classes = await comfyui.client.object_info()
+            assert ("Good" in classes) is (environment == good.digest)
+            assert comfyui not in other
+            assert await worker.comfyui.of(environment, account) is comfyui
+            other.append(comfyui)
+
+
+async def test_an_environment_that_is_gone_leaves_the_others_working(server: Server, host: Path, good: Lock) -> None:
+    server.locks[good.digest] = good
+    async with working(server, host) as worker:
+        assert (await worker.carried_out(good)).state is EnvironmentState.READY
+        worker.orders.sent(worker.orders.reports())
+        worker.workshop.builds.remove(good.digest)
+
+        with pytest.raises(EnvironmentFailed, match="is not built on this worker's host") as failed:
+            await worker.comfyui.of(good.digest, "ann")
+        worker.orders.lost(good.digest, failed.value)
+
+        assert worker.orders.ready() == []
+        assert [report.state for report in worker.orders.reports()] == [EnvironmentState.BUILDING]
+        assert (await worker.comfyui.of(DEFAULT_ENVIRONMENT, "ann")).is_healthy
+        worker.orders.sent(worker.orders.reports())
+        assert (await worker.carried_out(good)).state is EnvironmentState.READY  # it is ordered again
+
+
+async def test_an_environment_that_does_not_start_leaves_the_others_working(
+    server: Server, host: Path, good: Lock
+) -> None:
+    server.locks[good.digest] = good
+    async with working(server, host) as worker:
+        assert (await worker.carried_out(good)).state is EnvironmentState.READY
+        worker.orders.sent(worker.orders.reports())
+        (worker.build(good).comfyui / "main.py").write_text("raise SystemExit('no')\n")
+
+        with pytest.raises(EnvironmentFailed, match="ComfyUI ended while starting") as failed:
+            await worker.comfyui.of(good.digest, "ann")
+        worker.orders.lost(good.digest, failed.value)
+
+        assert worker.orders.ready() == []
+        assert [report.state for report in worker.orders.reports()] == [EnvironmentState.FAILED]
+        assert (await worker.comfyui.of(DEFAULT_ENVIRONMENT, "ann")).is_healthy
+        worker.workshop.builds.remove(good.digest)
+
+
+async def test_without_memory_for_two_the_trial_waits_for_the_run(
+    server: Server, host: Path, good: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "available_bytes", lambda: 0)
+    server.locks[good.digest] = good
+    async with working(server, host) as worker:
+        worker.engines.tried.remove(good.digest)
+        own = await worker.comfyui.of(DEFAULT_ENVIRONMENT, "ann")
+        async with worker.comfyui.turn:
+            worker.orders.wanted([good.digest])
+            await worker.until(lambda report: report.state is EnvironmentState.TRYING)
+            pid = own.process.pid
+            assert own.is_healthy
+            assert good.digest not in server.trials
+
+        await worker.until(lambda report: report.state is EnvironmentState.READY)
+        assert own.process.pid != pid  # it had to make room
+        assert own.is_healthy
+
+
+async def test_only_a_fault_of_the_network_is_tried_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment_orders, "FIRST_PAUSE_S", 0.1)
+    lock = server.lock(tmp_path / "sources", good={"__init__.py": NODES % "Good"})
+    server.refusals = 2
+    async with working(server, tmp_path) as worker:
+        worker.orders.wanted([lock.digest])
+        await worker.until(lambda report: report.step.startswith("Trying again in"))
+        await worker.until(lambda report: report.state is EnvironmentState.READY)
+
+        worker.orders.sent(worker.orders.reports())
+        worker.workshop.builds.remove(lock.digest)
+        worker.engines.tried.remove(lock.digest)
+        changed = worker.workshop.trees.path(lock.packs[0].tree)
+        (changed / "__init__.py").write_text("")  # so that it is fetched again
+        (server.workshop.trees.path(lock.packs[0].tree) / "__init__.py").write_text("import os\n")
+        report = await worker.carried_out(lock)
+
+    assert report.state is EnvironmentState.FAILED
+    assert "The server sent the files" in report.message

