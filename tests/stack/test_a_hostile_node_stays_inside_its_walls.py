@@ -117,7 +117,8 @@ def test_folders_that_comfyuis_own_nodes_nest_without_end_stop_no_worker(walled:
 def test_a_worker_that_was_killed_beside_such_folders_starts_again(walled: tuple[str, Stack]) -> None:
     stack = walled[1]
     mallory, victim, pid = stack.client("mallory"), stack.client("victim"), stack.worker_pid()
-    run_id = mallory.submit({**deep(), "8": node("TestSteps", steps=1200), "9": node("PreviewImage", images=["8", 0])})
+    steps = node("TestSteps", steps=1200, after=[f"after-{DEPTHS[-1]}", 0])
+    run_id = mallory.submit({**deep(), "8": steps, "9": node("PreviewImage", images=["8", 0])})
     mallory.wait_for(run_id, "progress", node="8")
     home = stack.data_dir / "workers" / stack.worker_id
     assert list(home.glob(f"*/output/{'a/' * 64}"))

@@ -22,9 +22,12 @@ class TestSteps:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"steps": ("INT", {"default": 1, "min": 1, "max": 100000})}}
+        return {
+            "required": {"steps": ("INT", {"default": 1, "min": 1, "max": 100000})},
+            "optional": {"after": ("IMAGE",)},  # what is to come before: ComfyUI orders independent nodes at random
+        }
 
-    def run(self, steps):
+    def run(self, steps, after=None):
         bar = comfy.utils.ProgressBar(steps)
         for _ in range(steps):
             time.sleep(0.05)
