@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 NOT_HEARD = (b"cookie", b"authorization", b"x-api-key")
@@ -48,8 +49,15 @@ HEADERS = {
 }
 
 
+NO_SERVICE_WORKER: ASGIApp = Response("There are no service workers here.", 403, media_type="text/plain")
+
+
 class Sealed:
-    """Hides cookies and keys from an application, and adds these headers to all that it answers."""
+    """Hides cookies and keys from an application, and adds these headers to all that it answers.
+
+    Scripts that browsers ask for to run as a service worker are refused: it would outlive the page of whoever brings it,
+    and answer in the server's place from then on.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -63,7 +71,12 @@ class Sealed:
                 _seal(MutableHeaders(scope=message))
             await send(message)
 
-        await self._app(heard, receive, sealed)
+        await (NO_SERVICE_WORKER if _is_service_worker(heard) else self._app)(heard, receive, sealed)
+
+
+def _is_service_worker(scope: Scope) -> bool:
+    """Browsers say so (Service Workers, 5.2), and scripts cannot keep them from it."""
+    return any(name == b"service-worker" for name, _ in scope["headers"])
 
 
 def _seal(headers: MutableHeaders) -> None:

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from comfyward.comfy.messages import Message, Overlong, parse_binary, parse_text
 from comfyward.errors import ComfyUICrashed, ComfyUIError, EndlessAnswer, GraphRefused, UnreadableAnswer
@@ -44,6 +46,14 @@ class History:
 
     def message(self, kind: str) -> dict[str, Any] | None:
         return next((data for name, data in self.messages if name == kind), None)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The body of an answer, and its Content-Type."""
+
+    body: bytes
+    content_type: str
 
 
 class ComfyClient:
@@ -89,6 +99,24 @@ class ComfyClient:
                 return await _json(answer) if answer.status == 200 else {}
         except (ComfyUIError, TimeoutError):
             return {}
+
+    async def web_listing(self) -> dict[str, Any]:
+        """What packs bring for the editor, as our extension lists it."""
+        return await self._get("/comfyward/web")
+
+    async def fetch(self, path: str, limit: int, timeout_s: float) -> Fetched | None:
+        """What a GET of a path answers; None unless that is 200, complete and in time. Raises ComfyUICrashed."""
+        how = {"headers": {"Accept-Encoding": "identity"}, "allow_redirects": False}
+        try:
+            async with (
+                asyncio.timeout(timeout_s),
+                self._request("GET", URL(quote(path), encoded=True), **how) as answer,
+            ):
+                if answer.status != 200:
+                    return None
+                return Fetched(await _body(answer, limit), answer.headers.get("Content-Type", ""))
+        except (EndlessAnswer, TimeoutError):
+            return None
 
     async def submit(self, prompt_id: str, prompt: msgspec.Raw, extra_data: msgspec.Raw, files: dict[str, str]) -> None:
         """Queues a prompt, already encoded as JSON, under our id, with the digests of its files by their paths.
@@ -164,7 +192,7 @@ class ComfyClient:
                 raise ComfyUIError(f"ComfyUI answered {answer.status} to POST {path}.")
 
     @contextlib.asynccontextmanager
-    async def _request(self, method: str, path: str, **arguments: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _request(self, method: str, path: str | URL, **arguments: Any) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session.closed:  # while a task of an earlier run still wants something of it
             raise ComfyUICrashed("ComfyUI was stopped.")
         try:

@@ -12,7 +12,7 @@ from comfyward.environments.lock import Lock
 class Change:
     """Something that is added (`before` is None), removed (`after` is None), or changed."""
 
-    kind: str  # comfyui, pack or package
+    kind: str  # comfyui, pack, web or package
     name: str
     before: str | None
     after: str | None
@@ -31,7 +31,7 @@ def changes_between(before: Lock | None, after: Lock) -> list[Change]:
     """The changes in the order of their kinds, then of names. Without a lock before, everything is added."""
     return [
         change
-        for kind, values_of in (("comfyui", _comfyui), ("pack", _packs), ("package", _packages))
+        for kind, values_of in (("comfyui", _comfyui), ("pack", _packs), ("web", _web), ("package", _packages))
         for change in _changes(kind, {} if before is None else values_of(before), values_of(after))
     ]
 
@@ -48,6 +48,11 @@ def _comfyui(lock: Lock) -> dict[str, str]:
 
 def _packs(lock: Lock) -> dict[str, str]:
     return {pack.folder: _with_tree(pack.source, pack.tree) for pack in lock.packs}
+
+
+def _web(lock: Lock) -> dict[str, str]:
+    """The packs whose scripts may run in the editor."""
+    return {pack.folder: "allowed" for pack in lock.packs if pack.web}
 
 
 def _packages(lock: Lock) -> dict[str, str]:

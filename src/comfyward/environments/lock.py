@@ -29,7 +29,10 @@ class LockedComfyUI:
 
 @dataclass(frozen=True)
 class LockedPack:
-    """A pack. `folder` is its name below custom_nodes, from which ComfyUI derives that of its modules."""
+    """A pack. `folder` is its name below custom_nodes, from which ComfyUI derives that of its modules.
+
+    With `web` its scripts may run in the editor. That is no part of the content, and so not of the digest.
+    """
 
     folder: str
     source: str
@@ -37,6 +40,7 @@ class LockedPack:
     needs: tuple[Need, ...] = ()
     ignored: tuple[Ignored, ...] = ()
     install_script: str | None = None  # the sha256 of its install.py, which is never run
+    web: bool = False
 
 
 @dataclass(frozen=True)

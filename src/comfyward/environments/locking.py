@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from comfyward.comfy.uv_command import Progress
 from comfyward.environments import releases, uv
@@ -56,10 +57,10 @@ class Locker:
         for number, source in enumerate(spec.packs):
             pack = known.get(str(source))
             if pack is not None and _is_exact(source) and self._trees.has(pack.tree):
-                yield pack
+                yield replace(pack, web=spec.allows_web(source))
                 continue
             progress(f"Fetching {source.name}", number / len(spec.packs))
-            yield self._sources.lock_pack(source)
+            yield replace(self._sources.lock_pack(source), web=spec.allows_web(source))
 
 
 def _is_exact(source: PackSource | Release) -> bool:

@@ -5,6 +5,7 @@ cutoff = "2026-11-20"        # packages uploaded later are ignored
 
 [[pack]]
 source = "cnr:comfyui-kjnodes@1.4.2"
+web = true                   # its scripts may run in the editor
 
 [packages]
 more = ["matplotlib"]        # in addition to what ComfyUI and the packs ask for
@@ -24,27 +25,35 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from comfyward.environments.source import ComfyUISource, PackSource, parse_comfyui, parse_pack
+from comfyward.environments.source import ComfyUISource, Git, PackSource, parse_comfyui, parse_pack
 from comfyward.errors import InvalidEnvironment
 from comfyward.wording import did_you_mean
 
-KEYS, PACK_KEYS, PACKAGES_KEYS = ("comfyui", "cutoff", "pack", "packages"), ("source",), ("more", "force")
+KEYS, PACK_KEYS, PACKAGES_KEYS = ("comfyui", "cutoff", "pack", "packages"), ("source", "web"), ("more", "force")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """An environment as its operator wants it. `more` and `force` are requirements of Python packages."""
+    """An environment as its operator wants it. `more` and `force` are requirements of Python packages.
+
+    `web` are the keys of the packs whose scripts may run in the editor.
+    """
 
     comfyui: ComfyUISource
     packs: tuple[PackSource, ...] = ()
     cutoff: str | None = None
     more: tuple[str, ...] = ()
     force: tuple[str, ...] = ()
+    web: frozenset[str] = frozenset()
 
     def with_packs(self, added: Iterable[PackSource]) -> Spec:
-        """The spec with packs added; one that it has under the same name is replaced in its place."""
-        packs = {key_of(pack): pack for pack in self.packs}
-        return dataclasses.replace(self, packs=tuple((packs | {key_of(pack): pack for pack in added}).values()))
+        """The spec with packs added; one that it has under the same name is replaced in its place.
+
+        Another version of a pack keeps its scripts allowed, one from elsewhere does not.
+        """
+        packs, new = {key_of(pack): pack for pack in self.packs}, {key_of(pack): pack for pack in added}
+        elsewhere = {key for key, pack in new.items() if key in packs and _origin(packs[key]) != _origin(pack)}
+        return dataclasses.replace(self, packs=tuple((packs | new).values()), web=self.web - elsewhere)
 
     def without_pack(self, name: str) -> Spec:
         """The spec without the pack of that name. Raises InvalidEnvironment if it has none."""
@@ -52,12 +61,26 @@ class Spec:
         if len(left) == len(self.packs):
             names = [pack.name for pack in self.packs]
             raise InvalidEnvironment(f"It has no pack named '{name}'.", hint=did_you_mean(name, names, _listed(names)))
-        return dataclasses.replace(self, packs=left)
+        return dataclasses.replace(self, packs=left, web=self.web & set(map(key_of, left)))
+
+    def with_web(self, name: str, *, is_allowed: bool) -> Spec:
+        """The spec with the scripts of a pack allowed in the editor, or not. Raises InvalidEnvironment."""
+        named = {key_of(pack) for pack in self.packs} - {key_of(pack) for pack in self.without_pack(name).packs}
+        return dataclasses.replace(self, web=self.web | named if is_allowed else self.web - named)
+
+    def allows_web(self, pack: PackSource) -> bool:
+        """True if the scripts of a pack may run in the editor."""
+        return key_of(pack) in self.web
 
 
 def key_of(pack: PackSource) -> str:
     """The name that only one pack can have: ComfyUI derives the names of its modules from its folder."""
     return canonicalize_name(pack.name)
+
+
+def _origin(pack: PackSource) -> tuple[type, str]:
+    """Where the versions of a pack come from."""
+    return type(pack), pack.url if isinstance(pack, Git) else key_of(pack)
 
 
 def parse_spec(text: str) -> Spec:
@@ -70,6 +93,7 @@ def parse_spec(text: str) -> Spec:
     packs = values.get("pack", [])
     if not isinstance(packs, list) or not all(isinstance(pack, dict) for pack in packs):
         raise InvalidEnvironment("'pack' must be a list of tables: [[pack]].")
+    sources = tuple((parse_pack(_source(pack)), _flag(pack, "web")) for pack in packs)
     packages = values.get("packages", {})
     if not isinstance(packages, dict):
         raise InvalidEnvironment("'packages' must be a table.")
@@ -77,10 +101,11 @@ def parse_spec(text: str) -> Spec:
     return checked(
         Spec(
             comfyui=parse_comfyui(_text(values, "comfyui")),
-            packs=tuple(parse_pack(_source(pack)) for pack in packs),
+            packs=tuple(pack for pack, _ in sources),
             cutoff=_cutoff(values.get("cutoff")),
             more=_requirements(packages, "more"),
             force=_requirements(packages, "force"),
+            web=frozenset(key_of(pack) for pack, is_allowed in sources if is_allowed),
         )
     )
 
@@ -101,6 +126,7 @@ def spec_toml(spec: Spec) -> str:
         lines.append(f"cutoff = {_quoted(spec.cutoff)}")
     for pack in spec.packs:
         lines += ["", "[[pack]]", f"source = {_quoted(str(pack))}"]
+        lines += ["web = true"] if spec.allows_web(pack) else []
     if spec.more or spec.force:
         lines += ["", "[packages]"]
         lines += [f"{key} = {_list(values)}" for key, values in (("more", spec.more), ("force", spec.force)) if values]
@@ -122,6 +148,13 @@ def _text(values: Mapping[str, Any], key: str) -> str:
     value = values.get(key)
     if not isinstance(value, str):
         raise InvalidEnvironment(f"'{key}' must be a string.")
+    return value
+
+
+def _flag(values: Mapping[str, Any], key: str) -> bool:
+    value = values.get(key, False)
+    if not isinstance(value, bool):
+        raise InvalidEnvironment(f"'{key}' must be true or false.")
     return value
 
 

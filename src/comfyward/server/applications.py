@@ -15,6 +15,7 @@ from comfyward.api.health import Health
 from comfyward.api.metrics import Metrics
 from comfyward.api.native.app import native_app
 from comfyward.api.native.frontend import Frontends
+from comfyward.api.native.pack_files import at_root
 from comfyward.api.reference import Reference
 from comfyward.api.sealed import Sealed
 from comfyward.api.v1.errors import ERRORS
@@ -79,6 +80,7 @@ def _editors_application(core: Core, frontends: Frontends) -> Starlette:
         routes=[
             *frontends.routes(),
             Route("/", hello),
+            Route("/extensions/{name:path}", at_root),
             Mount("/workflows/{workflow_id}/{ticket}/comfy", native_app(framed_parts(core, frontends))),
         ],
         exception_handlers=PLAIN.handlers(),

@@ -41,6 +41,7 @@ from comfyward.dispatch.secrets import Secrets
 from comfyward.dispatch.trials import Trials
 from comfyward.dispatch.uploads import Uploads
 from comfyward.dispatch.waiting import WaitingWorkers
+from comfyward.dispatch.web_files import WebFiles
 from comfyward.dispatch.worker_logs import WorkerLogs
 from comfyward.dispatch.worker_orders import WorkerOrders
 from comfyward.dispatch.worker_sessions import WorkerSessions
@@ -153,6 +154,7 @@ class Core:
         self.finder = _finder(settings, storage.guard)
         self.catalogs = Catalogs(db, self.finder)
         self.inventory = _inventory(settings, db, self.catalogs, workforce.local_pools)
+        self.web_files = WebFiles(db, storage.blobs, storage.objects, workforce.revisions, self.inventory)
         rules = _run_rules(settings, storage)
         self.bindings = Bindings(self.inventory, workforce.revisions)
         self.intake = Intake(db, self.bindings, storage.blobs, changes.secrets, changes.publisher, rules)

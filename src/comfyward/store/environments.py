@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, insert, select, updat
 from comfyward.errors import Conflict, NotFound
 from comfyward.ids import new_id
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
-from comfyward.store import trials
+from comfyward.store import trials, web_files
 from comfyward.store.rows import text_of
 from comfyward.store.schema import environment_locks, environment_revisions, environments, runs, workflows
 from comfyward.store.statement import Statement
@@ -130,6 +130,7 @@ def delete_named(conn: Connection, name: str) -> None:
         conn.execute(delete(table).where(table.c.environment_id == found.id))
     conn.execute(delete(environments).where(environments.c.id == found.id))
     trials.forget_unknown(conn)
+    web_files.forget_unknown(conn)
 
 
 def add_revision(conn: Connection, name: str, spec: str, lock: StoredLock, now: int) -> int:
@@ -184,6 +185,28 @@ def lock_text(conn: Connection, digest: str) -> str | None:
     columns = environment_locks.c
     query = select(columns.lock).where(columns.digest == digest).order_by(columns.number.desc()).limit(1)
     return conn.scalar(query)
+
+
+class _Pack(msgspec.Struct):
+    folder: str
+    web: bool = False
+
+
+class _Packs(msgspec.Struct):
+    packs: list[_Pack] = []
+
+
+def packs_of(conn: Connection, digest: str) -> frozenset[str]:
+    """The folders of the packs that an environment has, by its digest."""
+    return frozenset(pack.folder for pack in msgspec.json.decode(lock_text(conn, digest) or "{}", type=_Packs).packs)
+
+
+def allowed_packs(conn: Connection, name: str, number: int, digest: str) -> frozenset[str]:
+    """The folders of the packs whose scripts may run in the editor, by the lock of a revision that has this digest."""
+    columns = environment_locks.c
+    query = select(columns.lock).join(environments, environments.c.id == columns.environment_id)
+    text = conn.scalar(query.where(environments.c.name == name, columns.number == number, columns.digest == digest))
+    return frozenset(pack.folder for pack in msgspec.json.decode(text or "{}", type=_Packs).packs if pack.web)
 
 
 def standing(conn: Connection) -> dict[str, Standing]:

@@ -34,7 +34,7 @@ from sqlalchemy import (
 from comfyward.errors import NotFound
 from comfyward.ids import new_uuid
 from comfyward.store.rows import text_of
-from comfyward.store.schema import blob_uses, blobs, files, mirrors, runs
+from comfyward.store.schema import blob_uses, blobs, environment_web_files, files, mirrors, runs
 from comfyward.store.schema import links as linked
 from comfyward.store.statement import Statement, bytewise, each_of
 from comfyward.store.storage import check_file
@@ -392,8 +392,8 @@ def finish_removal(conn: Connection, digest: str) -> None:
 
 
 def _unused() -> ColumnElement[bool]:
-    of_tables = (exists().where(table.c.digest == blobs.c.digest) for table in (files, blob_uses, mirrors))
-    return ~or_(*of_tables)
+    tables = (files, blob_uses, mirrors, environment_web_files)
+    return ~or_(*(exists().where(table.c.digest == blobs.c.digest) for table in tables))
 
 
 def file_of(row: Sequence[Any]) -> StoredFile:

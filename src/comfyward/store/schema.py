@@ -590,3 +590,15 @@ environment_trials = Table(
     Column("picture", Text),
     Column("changed_at", BigInteger, nullable=False),
 )
+
+# What the packs of an environment bring for the editor: the archive is a blob, `listing` what is in it.
+environment_web_files = Table(
+    "environment_web_files",
+    metadata,
+    Column("environment", String(64), primary_key=True),
+    Column("pool", String(60), primary_key=True),
+    Column("digest", String(64), primary_key=True, index=True),
+    Column("is_shared", Integer, nullable=False),
+    Column("listing", Text, nullable=False),
+    Column("sent_at", BigInteger, nullable=False),
+)

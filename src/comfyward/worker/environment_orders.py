@@ -124,6 +124,7 @@ class EnvironmentOrders:
         if not kept.trial.ready:
             return self._end(environment, EnvironmentState.FAILED, message=kept.trial.message, hint=kept.trial.hint)
         await self._link.put_catalog(environment, kept.catalog_digest, kept.catalog)
+        await self._link.put_web_files(environment, kept.web_files)
         await asyncio.to_thread(self._engines.tried.keep, environment, kept)
         log.info("environment %s is ready", environment[:12], extra={"action": "environment_ready"})
         return self._end(environment, EnvironmentState.READY)
@@ -139,7 +140,7 @@ class EnvironmentOrders:
             try:
                 return await trial.tried(comfyui, [pack.folder for pack in lock.packs])
             except (SetupFailed, ComfyUIError) as error:
-                return Kept(trial.failed(error, comfyui.log_tail()), "", b"")
+                return Kept(trial.failed(error, comfyui.log_tail()), "", b"", b"")
 
     def _pause(self, environment: str, error: BaseException) -> None:
         tries = self._pauses[environment].tries + 1 if environment in self._pauses else 0

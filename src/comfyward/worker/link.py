@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import aiohttp
+import blake3
 import msgspec
 from yarl import URL
 
@@ -110,6 +111,15 @@ class ServerLink:
 
     async def put_trial(self, environment: str, trial: Trial) -> None:
         await self._call("PUT", f"environments/{environment}/trial", msgspec.json.encode(trial), REPLY_TIMEOUT_S)
+
+    async def put_web_files(self, environment: str, archive: bytes) -> None:
+        """Sends what packs bring for the editor. A server of an earlier version does without."""
+        path = f"environments/{environment}/web/{blake3.blake3(archive).hexdigest()}"
+        try:
+            await self._call("PUT", path, archive, UPLOAD_TIMEOUT_S)
+        except ComfywardError as error:
+            if error.details.get("http_status") != 404:
+                raise
 
     async def ask(self, ask: Ask) -> Assignment | None:
         body = await self._call("POST", "lease", lambda: self._asked(ask), REPLY_TIMEOUT_S + ask.wait_s)

@@ -15,6 +15,7 @@
     GET  environments/…      -> JSON            the lock of an environment that Orders asks for
     GET  environments/trees/…  -> zip           files of a pack or ComfyUI that only the server has, by digest
     PUT  environments/…/trial  Trial            what a built environment did when it was tried
+    PUT  environments/…/web/…  archive          what its packs bring for the editor, by digest
     POST goodbye    Goodbye                     a drained worker leaves
 
 Servers and workers of adjacent protocol versions work together, so that they can be renewed one after the other.

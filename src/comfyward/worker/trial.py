@@ -9,19 +9,21 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from comfyward.comfy.catalog import read_catalog
 from comfyward.comfy.client import ComfyClient, History
+from comfyward.environments.web_files import packed
 from comfyward.errors import ComfyUIError, SetupFailed
 from comfyward.ids import new_uuid
 from comfyward.sandbox import beneath
 from comfyward.worker.environment_reports import MAX_CLASSES, MAX_PICTURE_BYTES, PackTrial, Trial
 from comfyward.worker.generation import Generation
 from comfyward.worker.tried import Kept
+from comfyward.worker.web_files import read_web_files
 
 GRAPH = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0x3366CC}},
@@ -42,7 +44,7 @@ _FRAME = re.compile(r'File "(?:[^"\n]{0,1000}/)?custom_nodes(?:_\d{1,9})?/([^"\n
 MAX_TRACEBACK = 20_000
 
 
-async def tried(comfyui: Generation, folders: Iterable[str]) -> Kept:
+async def tried(comfyui: Generation, folders: Collection[str]) -> Kept:
     """The trial of a ComfyUI, which this starts, with the packs in these folders. Raises SetupFailed, ComfyUIError."""
     began = time.monotonic()
     await comfyui.ensure()
@@ -63,7 +65,8 @@ async def tried(comfyui: Generation, folders: Iterable[str]) -> Kept:
         message=" ".join(f"{pack.folder} did not import: {_first_line(pack.error)}" for pack in failed)[:MAX_TEXT],
         hint=failed[0].error[-MAX_TEXT:] if failed else "",
     )
-    return Kept(trial, digest, body)
+    web_files = [] if failed else await read_web_files(comfyui.client, folders)  # last: routes may do anything
+    return Kept(trial, digest, body, packed(web_files))
 
 
 def failed(error: SetupFailed | ComfyUIError, log: str) -> Trial:

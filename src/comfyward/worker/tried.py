@@ -23,11 +23,12 @@ _NAME = re.compile(r"([0-9a-f]{64})-([0-9a-f]{16})")
 
 @dataclass(frozen=True)
 class Kept:
-    """A trial, and the catalog that was read in it, with its digest."""
+    """A trial, and what was read in it: the catalog, with its digest, and the archive of the packs' web files."""
 
     trial: Trial
     catalog_digest: str
     catalog: bytes
+    web_files: bytes
 
 
 class Tried:
@@ -48,9 +49,10 @@ class Tried:
         try:
             trial = msgspec.json.decode((folder / "trial.json").read_bytes(), type=Trial)
             catalog = (folder / "catalog.json").read_bytes()
+            web_files = (folder / "web_files").read_bytes()
         except (OSError, msgspec.DecodeError):
             return None
-        return Kept(trial, blake3.blake3(catalog).hexdigest(), catalog)
+        return Kept(trial, blake3.blake3(catalog).hexdigest(), catalog, web_files)
 
     def keep(self, environment: str, kept: Kept) -> None:
         """Stores a trial, in one step. Raises OSError."""
@@ -59,6 +61,7 @@ class Tried:
         try:
             (fresh / "trial.json").write_bytes(msgspec.json.encode(kept.trial))
             (fresh / "catalog.json").write_bytes(kept.catalog)
+            (fresh / "web_files").write_bytes(kept.web_files)
             self.remove(environment)
             os.rename(fresh, self._place(environment))
         except OSError as error:

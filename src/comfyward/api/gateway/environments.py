@@ -8,12 +8,15 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from comfyward.api.body import MessageLimit
+from comfyward.api.body import MessageLimit, read_body
+from comfyward.api.contents import OCTET_STREAM
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.gateway.calls import Calls, digest_in, session_of
 from comfyward.dispatch.trials import Trials
+from comfyward.dispatch.web_files import WebFiles
 from comfyward.environments import archive
 from comfyward.environments.trees import Trees
+from comfyward.environments.web_files import MAX_BYTES
 from comfyward.errors import Forbidden, NotFound
 from comfyward.sandbox.temporary import TemporaryFolder
 from comfyward.store import environments, workers
@@ -29,16 +32,19 @@ ARCHIVE = "tree.zip"
 class Environments:
     """`trees` are those of this server's host."""
 
-    def __init__(self, db: Database, calls: Calls, trials: Trials, trees: Trees) -> None:
+    def __init__(self, db: Database, calls: Calls, trials: Trials, web_files: WebFiles, trees: Trees) -> None:
         self._db, self._calls, self._trials, self._trees = db, calls, trials, trees
+        self._web_files = web_files
         self._packing = asyncio.Semaphore(1)
 
     def endpoints(self) -> list[Endpoint]:
         one, tried = "/environments/{digest}", Models(body=Trial, status=204)
+        sent = Models(body=OCTET_STREAM, status=204)
         return [
             Endpoint("GET", "/environments/trees/{digest}", self.tree, "Fetch a pack's files", Models(answer=ZIP)),
             Endpoint("GET", one, self.lock, "Fetch a lock", Models(answer="application/json")),
             Endpoint("PUT", f"{one}/trial", self.tried, "Report on a trial", tried),
+            Endpoint("PUT", f"{one}/web/{{archive}}", self.put_web_files, "Send what packs bring for the editor", sent),
         ]
 
     async def lock(self, request: Request) -> Response:
@@ -62,6 +68,13 @@ class Environments:
     async def tried(self, request: Request) -> Response:
         told, token = await self._calls.read(request, Trial, TRIAL), await self._calls.token(request)
         await self._trials.tried(token, session_of(request), digest_in(request), told)
+        return Response(status_code=204)
+
+    async def put_web_files(self, request: Request) -> Response:
+        token, session, environment = await self._calls.token(request), session_of(request), digest_in(request)
+        await self._web_files.check_sender(token, session, environment)
+        archive = await read_body(request, MAX_BYTES)
+        await self._web_files.put(token, session, environment, request.path_params["archive"], archive)
         return Response(status_code=204)
 
     async def _check_session(self, request: Request) -> None:

@@ -26,6 +26,14 @@ class EditorFiles:
         self._ours = {path.name: Kept.of(path.read_bytes()) for path in OURS.glob("*.*s")}
 
     def endpoints(self) -> list[Endpoint]:
+        """All of them, the editor's own at whatever path is left."""
+        if self._editor is None:
+            return self.named()
+        other = Endpoint("GET", "/{name:path}", self._editor.redirect, "A file of the editor", _open(OCTET_STREAM))
+        return [*self.named(), other]
+
+    def named(self) -> list[Endpoint]:
+        """Those that have paths of their own."""
         table = [
             Endpoint("GET", "/user.css", self.css, "Styles of the editor", _open("text/css")),
             Endpoint("GET", "/favicon.ico", self.icon, "No icon", Models(status=204, needs_key=False)),
@@ -34,10 +42,6 @@ class EditorFiles:
         if self._templates is not None:
             table.append(
                 Endpoint("GET", "/templates/{name:path}", self.template, "A template", _open("application/json"))
-            )
-        if self._editor is not None:
-            table.append(
-                Endpoint("GET", "/{name:path}", self._editor.redirect, "A file of the editor", _open(OCTET_STREAM))
             )
         return table
 

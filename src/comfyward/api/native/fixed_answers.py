@@ -22,11 +22,14 @@ class FixedAnswers:
     def __init__(self, scopes: Scopes) -> None:
         self._scopes = scopes
 
+    def listed(self) -> Endpoint:
+        """The list of scripts of an editor without packs."""
+        return Endpoint("GET", "/extensions", self.extensions, "Scripts of the editor", Models(answer=list[str]))
+
     def endpoints(self) -> list[Endpoint]:
         empty, subgraph = Models(answer=AnyObject), "/global_subgraphs/{id}"
         return [
             Endpoint("GET", "/users", self.users, "The kind of user storage", Models(answer=Users)),
-            Endpoint("GET", "/extensions", self.extensions, "Scripts of the editor", Models(answer=list[str])),
             Endpoint("GET", "/i18n", self.texts, "Texts of the editor", empty),
             Endpoint("GET", "/global_subgraphs", self.empty_object, "Subgraphs: none", empty),
             Endpoint("GET", subgraph, self.null, "A subgraph: null", Models(answer=None)),
@@ -49,7 +52,7 @@ class FixedAnswers:
         return answer({"storage": "server", "migrated": True})
 
     async def extensions(self, request: Request) -> Response:
-        """Our script alone; those of packs stay with ComfyUI."""
+        """Our script alone: those of packs run at the editor's own origin only."""
         await self._scopes.of(request)
         return answer([OWN_SCRIPT])
 

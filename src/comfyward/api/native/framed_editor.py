@@ -15,6 +15,7 @@ from comfyward.api.body import Kept
 from comfyward.api.endpoint import Endpoint
 from comfyward.api.native.editor_files import PAGE, EditorFiles, guard
 from comfyward.api.native.frontend import NO_FRONTEND, Frontends
+from comfyward.api.native.pack_files import PackFiles
 from comfyward.api.native.scope import Scopes
 from comfyward.api.sealed import policy
 from comfyward.errors import Forbidden
@@ -28,13 +29,13 @@ _INLINE = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 class FramedEditor:
     """Serves the editor to frames with a ticket."""
 
-    def __init__(self, scopes: Scopes, frontends: Frontends) -> None:
-        self._scopes, self._editor = scopes, frontends.editor
+    def __init__(self, scopes: Scopes, frontends: Frontends, packs: PackFiles) -> None:
+        self._scopes, self._editor, self._packs = scopes, frontends.editor, packs
         self._files = EditorFiles(frontends.editor, frontends.templates)
         self._page_for = functools.lru_cache(REMEMBERED)(self._made)
 
     def endpoints(self) -> list[Endpoint]:
-        return [Endpoint("GET", "/", self.index, "The editor"), *self._files.endpoints()]
+        return [Endpoint("GET", "/", self.index, "The editor"), *self._files.named(), *self._packs.others()]
 
     async def index(self, request: Request) -> Response:
         """The page, in a frame of the website's page alone."""

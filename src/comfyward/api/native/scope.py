@@ -118,12 +118,15 @@ class ByKey:
 
 
 class ByTicket:
-    """Callers by the ticket in the path: frames of the editor, on its own origin. Nothing else counts there."""
+    """Callers by the ticket in the path: frames of the editor, on its own origin. Nothing else counts there.
+
+    With `lasts` a ticket that has expired counts as long as its session.
+    """
 
     is_bound = True
 
-    def __init__(self, db: Database, tickets: Tickets) -> None:
-        self._db, self._tickets = db, tickets
+    def __init__(self, db: Database, tickets: Tickets, *, lasts: bool = False) -> None:
+        self._db, self._tickets, self._lasts = db, tickets, lasts
 
     async def of(self, request: HTTPConnection) -> Caller:
         refuse_foreign_origin(request)
@@ -132,7 +135,7 @@ class ByTicket:
         ticket: Ticket | None = getattr(request.state, "ticket", None)
         if ticket is None:
             ticket = self._tickets.read(request.path_params["ticket"], request.path_params.get("workflow_id", ""))
-            if ticket.has_expired(now):
+            if ticket.has_expired(now) and not self._lasts:
                 raise expired()
             request.state.ticket = ticket
         caller = await self._db.lookup(sessions.caller_by_id, ticket.session_id, now)

@@ -19,6 +19,7 @@ from comfyward.api.native.jobs import Jobs
 from comfyward.api.native.model_files import ModelFiles
 from comfyward.api.native.named_files import NamedFiles
 from comfyward.api.native.nodes import Nodes
+from comfyward.api.native.pack_files import PackFiles
 from comfyward.api.native.pictures import Pictures
 from comfyward.api.native.previews import Previews
 from comfyward.api.native.prompts import Prompts
@@ -38,7 +39,7 @@ def native_parts(core: Core, frontends: Frontends, *, is_open: bool = False) -> 
     db, limits = core.db, RequestLimits.of(core.settings)
     scopes = Scopes(db, ByKey(db, core.auth, core.settings.cors_origins, is_open=is_open))
     fixed, catalogs = FixedAnswers(scopes), AccountCatalogs(db, scopes, core.bindings)
-    shared = _shared(core, scopes, core.contents, fixed, catalogs)
+    shared = _shared(core, scopes, core.contents, fixed, catalogs, fixed.listed())
     tooling = Tooling(db, scopes, catalogs, core.storage.blobs, limits.upload).endpoints()
     nodes = "ComfyUI: nodes and models"
     return NativeParts(
@@ -55,16 +56,23 @@ def framed_parts(core: Core, frontends: Frontends) -> NativeParts:
     scopes = Scopes(db, ByTicket(db, core.tickets))
     fixed, catalogs = FixedAnswers(scopes), AccountCatalogs(db, scopes, core.bindings)
     contents = Contents(db, storage.objects, core.decoders, direct=False)
+    lasting = Scopes(db, ByTicket(db, core.tickets, lasts=True))
+    packs = PackFiles(db, scopes, lasting, core.web_files, frontends.editor)
     return NativeParts(
-        shared=_shared(core, scopes, contents, fixed, catalogs),
-        below_api=[],
-        at_root=[*fixed.internal(), *FramedEditor(scopes, frontends).endpoints()],
+        shared=_shared(core, scopes, contents, fixed, catalogs, packs.listed()),
+        below_api=packs.others(),
+        at_root=[*fixed.internal(), *FramedEditor(scopes, frontends, packs).endpoints()],
         sockets=_sockets(core, scopes),
     )
 
 
 def _shared(
-    core: Core, scopes: Scopes, contents: Contents, fixed: FixedAnswers, catalogs: AccountCatalogs
+    core: Core,
+    scopes: Scopes,
+    contents: Contents,
+    fixed: FixedAnswers,
+    catalogs: AccountCatalogs,
+    extensions: Endpoint,
 ) -> dict[str, list[Endpoint]]:
     settings, db, objects, intake, inventory = core.settings, core.db, core.storage.objects, core.intake, core.inventory
     limits, blobs = RequestLimits.of(settings), core.storage.blobs
@@ -92,6 +100,7 @@ def _shared(
             *EditorSettings(db, scopes, limits.body).endpoints(),
             *Userdata(db, scopes, blobs, contents, limits).endpoints(),
             *fixed.endpoints(),
+            extensions,
         ],
     }
 

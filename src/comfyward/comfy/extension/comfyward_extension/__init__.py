@@ -1,6 +1,6 @@
 """comfyward's extension of ComfyUI, loaded as a custom node. It uses only the standard library and ComfyUI.
 
-It opens a Unix socket for ComfyUI's application, exports the catalog, gives ComfyUI the folders that packs expect
+It opens a Unix socket for ComfyUI's application, exports the catalog, lists what packs bring for the editor, gives ComfyUI the folders that packs expect
 (`folders`), extends its messages, and adds one node that clients expect. It also makes a long-lived ComfyUI correct for
 a service, where a name stands for different bytes in each run:
 
@@ -24,12 +24,14 @@ from . import (
     run_files,
     sent_graph,
     unix_socket,
+    web_files,
 )
 
 NODE_CLASS_MAPPINGS = {pictures.NAME: nodes.NODE_CLASS_MAPPINGS.get(pictures.NAME, pictures.SaveImageWebsocket)}
 
 _server = PromptServer.instance
 catalog.add_route(_server)
+web_files.add_route(_server)
 folders.allow_linked_inputs()
 messages.add_to(_server)
 executor.guard()
