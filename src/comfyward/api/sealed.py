@@ -55,8 +55,8 @@ NO_SERVICE_WORKER: ASGIApp = Response("There are no service workers here.", 403,
 class Sealed:
     """Hides cookies and keys from an application, and adds these headers to all that it answers.
 
-    Scripts that browsers ask for to run as a service worker are refused: it would outlive the page of whoever brings it,
-    and answer in the server's place from then on.
+    What a browser asks for to run it as a service worker is refused, and not in its cache either: it would outlive the
+    page of whoever brings it, and answer in the server's place.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -84,4 +84,5 @@ def _seal(headers: MutableHeaders) -> None:
         del headers[name]
     headers.update(HEADERS)
     headers.setdefault("Content-Security-Policy", policy())
+    headers.add_vary_header("Service-Worker")
     headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")

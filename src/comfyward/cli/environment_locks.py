@@ -21,12 +21,14 @@ from comfyward.environments.registry import ComfyRegistry
 from comfyward.environments.source import Folder
 from comfyward.environments.spec import Spec, parse_spec, spec_toml
 from comfyward.environments.target import TARGET
+from comfyward.environments.web_files import is_script
 from comfyward.environments.workshop import Workshop
 from comfyward.errors import NotFound
 from comfyward.files.guard import Guard
-from comfyward.store import environments, workers
+from comfyward.store import environments, web_files, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.store.environments import Revision, StoredLock
+from comfyward.store.web_files import Listed
 from comfyward.wording import did_you_mean
 
 
@@ -122,6 +124,11 @@ class EnvironmentRows:
         if reference.number is None:
             return self._get(reference.name).spec
         return spec_toml(self._stored(reference.name, reference.number).spec)
+
+    def scripts(self, stored: Stored) -> list[Listed] | None:
+        """The scripts that packs of a revision bring for the editor; None before a worker has tried it."""
+        files = asyncio.run(self._db.read(web_files.listed, stored.lock.digest))
+        return None if files is None else [file for file in files if is_script(file.path)]
 
     def kept(self, count: int) -> tuple[frozenset[str], frozenset[str]]:
         """(digests in use and of the newest revisions of each environment, trees that any revision or spec names)."""

@@ -19,7 +19,7 @@ from comfyward.cli.steps import showing_steps
 from comfyward.cli.tables import moment, print_table
 from comfyward.comfy import releases
 from comfyward.environments.builds import Build
-from comfyward.environments.difference import Change, changes_between
+from comfyward.environments.difference import Change, changes_between, script_changes
 from comfyward.environments.reference import Reference
 from comfyward.environments.source import ComfyUISource, PackSource, checked_name, parse_comfyui, parse_pack
 from comfyward.environments.spec import Spec
@@ -85,6 +85,30 @@ def add(name: str, sources: tuple[str, ...], data_dir: Path | None) -> None:
         rows.change(name, lambda spec: spec.with_packs(packs))
     for pack in packs:
         click.echo(f"Added {pack}")
+
+
+@command.command("web")
+@click.argument("name")
+@click.argument("packs", nargs=-1, required=True, metavar="PACK...")
+@click.option("--off", is_flag=True, help="Do not allow them any more.")
+@data_dir_option
+def web(name: str, packs: tuple[str, ...], off: bool, data_dir: Path | None) -> None:
+    """Allow the scripts of packs in ComfyUI's editor, from the next revision on.
+
+    \b
+    comfyward environments web portraits comfyui-kjnodes
+    comfyward environments web portraits comfyui-kjnodes --off
+    """
+
+    def change(spec: Spec) -> Spec:
+        for pack in packs:
+            spec = spec.with_web(pack, is_allowed=not off)
+        return spec
+
+    with opened(data_dir) as (rows, _):
+        rows.change(name, change)
+    for pack in packs:
+        click.echo(f"Scripts of {pack} are {'not allowed' if off else 'allowed'} from the next revision on.")
 
 
 @command.command("remove")
@@ -156,14 +180,19 @@ def diff(reference: str, other: str | None, as_json: bool, data_dir: Path | None
     with opened(data_dir) as (rows, _):
         if other is not None:
             before, after = rows.get(Reference.parse(reference)), rows.get(Reference.parse(other))
-            changes = changes_between(before.lock, after.lock)
         else:
-            found = rows.get(Reference.parse(reference))
-            former = rows.before(found.reference)
-            changes = changes_between(former.lock if former else None, found.lock)
+            after = rows.get(Reference.parse(reference))
+            before = rows.before(after.reference)
+        changes = changes_between(before.lock if before else None, after.lock)
+        scripts, former = rows.scripts(after), rows.scripts(before) if before else []
+    if scripts is not None and former is not None:
+        changes += script_changes({each.path: str(each) for each in former}, {each.path: str(each) for each in scripts})
     if as_json:
         return click.echo(json.dumps([vars(change) for change in changes], indent=2))
-    return _print_changes(changes)
+    _print_changes(changes)
+    if scripts is None:
+        click.echo(f"The scripts of {after.reference} for the editor are known once a worker has tried it.")
+    return None
 
 
 @command.command("list")
@@ -203,6 +232,8 @@ def show(name: str, as_json: bool, data_dir: Path | None) -> None:
     click.echo(f"{name}: ComfyUI {shown['comfyui']}, {plural(len(shown['packs']), 'pack')}")
     for pack in shown["packs"]:
         click.echo(f"  {pack}")
+    for line in _scripts(shown["revisions"]):
+        click.echo(line)
     if shown["is_changed"]:
         click.echo(f"Changed since its newest revision; 'comfyward environments build {name}' makes the next one.")
     for line in _remarks(newest):
@@ -295,6 +326,16 @@ def _remarks(newest: Stored | None) -> Iterator[str]:
             yield f"{pack.folder}: '{each.line}' ({each.where}) has no effect: {each.reason}"
         if pack.install_script:
             yield f"{pack.folder}: has an install.py, which is never run"
+
+
+def _scripts(revisions: list[dict[str, Any]]) -> Iterator[str]:
+    """Lines about what packs of the newest revision bring for the editor."""
+    for each in (revisions[0]["scripts"] or []) if revisions else []:
+        what = f"{plural(each['scripts'], 'script')} for the editor ({size(each['script_bytes'])})"
+        allowed = (
+            "allowed" if each["is_allowed"] else f"not allowed; 'environments web NAME {each['pack']}' allows them"
+        )
+        yield f"{each['pack']}: {what}, {allowed}"
 
 
 def _print_changes(changes: list[Change]) -> None:

@@ -9,9 +9,11 @@ import msgspec
 from sqlalchemy import Connection
 
 from comfyward.environments.spec import parse_spec, spec_toml
-from comfyward.store import environments, trials, workers
+from comfyward.environments.web_files import is_script
+from comfyward.store import environments, trials, web_files, workers
 from comfyward.store.environments import Environment, Revision
 from comfyward.store.trials import FAILED, READY, Shown
+from comfyward.store.web_files import Listed
 
 
 def overview(conn: Connection, name: str, now: int) -> dict[str, Any]:
@@ -27,8 +29,28 @@ def overview(conn: Connection, name: str, now: int) -> dict[str, Any]:
         "is_changed": not found or found[0].spec != spec_toml(spec),
         "current": environment.current or None,
         "former": msgspec.json.decode(environment.former),
-        "revisions": [_revision(environment, revision, shown) for revision in found],
+        "revisions": [
+            {**_revision(environment, revision, shown), "scripts": scripts_of(conn, name, revision)}
+            for revision in found
+        ],
     }
+
+
+def scripts_of(conn: Connection, name: str, revision: Revision) -> list[dict[str, Any]] | None:
+    """What packs of a revision bring for the editor, by pack; None before a worker has tried it."""
+    for digest in revision.digests.values():
+        files = web_files.listed(conn, digest)
+        if files is not None:
+            allowed = environments.allowed_packs(conn, name, revision.number, digest)
+            packs = sorted({file.pack for file in files})
+            return [_scripts(pack, [file for file in files if file.pack == pack], pack in allowed) for pack in packs]
+    return None
+
+
+def _scripts(pack: str, files: Sequence[Listed], is_allowed: bool) -> dict[str, Any]:
+    scripts = [file for file in files if is_script(file.path)]
+    sizes = {"scripts": len(scripts), "script_bytes": sum(file.size for file in scripts), "files": len(files)}
+    return {"pack": pack, "is_allowed": is_allowed, **sizes, "bytes": sum(file.size for file in files)}
 
 
 def summary(environment: Environment) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.inventory import Inventory
 from comfyward.dispatch.revisions import Bound, Revisions
-from comfyward.environments.web_files import EXTENSIONS, WebFile, unpacked
+from comfyward.environments.web_files import EXTENSIONS, WebFile, is_script, unpacked
 from comfyward.errors import Forbidden, InvalidEnvironment, InvalidRequest, UnknownAccelerator
 from comfyward.files.objects import Objects, blob_key
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
@@ -164,4 +164,4 @@ def _size(files: Mapping[str, Served]) -> int:
 
 def _allowed(files: Mapping[str, Served], packs: frozenset[str]) -> EditorFiles:
     found = {path: file for path, file in files.items() if file.pack in packs}
-    return EditorFiles(found, [path for path in found if path.startswith(EXTENSIONS) and path.endswith(".js")])
+    return EditorFiles(found, [path for path in found if is_script(path)])

@@ -12,7 +12,7 @@ from comfyward.environments.lock import Lock
 class Change:
     """Something that is added (`before` is None), removed (`after` is None), or changed."""
 
-    kind: str  # comfyui, pack, web or package
+    kind: str  # comfyui, pack, web, package or script
     name: str
     before: str | None
     after: str | None
@@ -34,6 +34,11 @@ def changes_between(before: Lock | None, after: Lock) -> list[Change]:
         for kind, values_of in (("comfyui", _comfyui), ("pack", _packs), ("web", _web), ("package", _packages))
         for change in _changes(kind, {} if before is None else values_of(before), values_of(after))
     ]
+
+
+def script_changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
+    """The changes of scripts for the editor, by their paths."""
+    return list(_changes("script", before, after))
 
 
 def _changes(kind: str, before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Change]:

@@ -64,17 +64,17 @@ class WebFile(msgspec.Struct, frozen=True, array_like=True):
     answered: Annotated[str, Meta(max_length=200)] = ""
 
     @property
-    def is_script(self) -> bool:
-        """True for what the editor imports when it starts."""
-        return self.path.startswith(EXTENSIONS) and self.path.endswith(".js")
-
-    @property
     def media_type(self) -> str:
         """Its type by its name, or else the one that its route gave it, where we know that one."""
         told = self.answered.partition(";")[0].strip().lower()
         told = _SAME.get(told, told)
         by_name = TYPES.get(PurePosixPath(self.path).suffix.lower())
         return by_name or (told if told in _KNOWN else OCTET_STREAM)
+
+
+def is_script(path: str) -> bool:
+    """True for what the editor imports when it starts."""
+    return path.startswith(EXTENSIONS) and path.endswith(".js")
 
 
 def is_plain(path: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
 from comfyward.store.schema import environment_locks, environment_web_files
@@ -31,6 +32,20 @@ class Archive:
     sent_at: int
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A file in an archive: `path` is where ComfyUI serves it."""
+
+    pack: str
+    path: str
+    size: int
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.size} bytes ({self.digest[:12]})"
+
+
+_LISTING = msgspec.json.Decoder(list[tuple[str, str, int, str]])
 _COLUMNS = [environment_web_files.c[name] for name in Archive.__dataclass_fields__]
 
 
@@ -43,9 +58,9 @@ def put(conn: Connection, archive: Archive) -> None:
         return
     if conn.execute(update(environment_web_files).where(*same).values(**values)).rowcount == 0:
         conn.execute(insert(environment_web_files).values(**values))
-    kind = (*kind, columns.is_shared == values["is_shared"])
-    newest = select(columns.digest).where(*kind).order_by(columns.sent_at.desc(), columns.digest).limit(KEPT)
-    conn.execute(delete(environment_web_files).where(*kind, columns.digest.not_in(list(conn.scalars(newest)))))
+    rivals = (*kind, columns.is_shared == values["is_shared"])
+    newest = select(columns.digest).where(*rivals).order_by(columns.sent_at.desc(), columns.digest).limit(KEPT)
+    conn.execute(delete(environment_web_files).where(*rivals, columns.digest.not_in(list(conn.scalars(newest)))))
 
 
 def find(conn: Connection, environments: Collection[str]) -> list[Archive]:
@@ -53,7 +68,13 @@ def find(conn: Connection, environments: Collection[str]) -> list[Archive]:
     columns = environment_web_files.c
     query = select(*_COLUMNS).where(columns.environment.in_(list(environments)))
     found = conn.execute(query.order_by(columns.sent_at.desc(), columns.digest))
-    return [Archive(*row[:3], bool(row[3]), *row[4:]) for row in found]
+    return [Archive(row[0], row[1], row[2], bool(row[3]), row[4], row[5]) for row in found]
+
+
+def listed(conn: Connection, environment: str) -> list[Listed] | None:
+    """What the packs of an environment bring, as it was last found; None before a worker has tried it."""
+    found = chosen(find(conn, [environment]), "")
+    return None if found is None else [Listed(*each) for each in _LISTING.decode(found.listing)]
 
 
 def chosen(archives: Sequence[Archive], pool: str) -> Archive | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from comfyward.api.editor_address import EditorAddress
@@ -10,14 +11,27 @@ from comfyward.api.tickets import LASTS_MS, Ticket, Tickets
 from comfyward.store.db import now_ms
 from comfyward.web.page_request import PageRequest
 
+NEEDED = "clipboard-write; fullscreen"  # it copies text to other programs, and reads what a person pastes
+FOR_NODES = "camera; microphone"
+
 
 @dataclass(frozen=True)
 class Frame:
-    """`address` is what the frame shows. `origin` is None for a frame of the website's own origin."""
+    """`address` is what the frame shows. `origin` is None for a frame of the website's own origin.
+
+    `packs` are the names of those whose scripts are allowed in the editor of the workflow; at the website's own origin
+    they stay off all the same.
+    """
 
     address: str
     origin: str | None = None
+    packs: Sequence[str] = ()
     sandbox: str = SANDBOX
+
+    @property
+    def allow(self) -> str:
+        """What the editor may use of the browser beyond a page's usual: ComfyUI's own nodes record, packs may not."""
+        return NEEDED if self.packs else f"{NEEDED}; {FOR_NODES}"
 
 
 def frame_here(workflow_id: str) -> Frame:

@@ -231,6 +231,17 @@ class AtHost(BaseModel):
     packs: list[PackTrial]
 
 
+class PackScripts(BaseModel):
+    """What a pack brings for ComfyUI's editor: files and answers of routes, the scripts among them."""
+
+    pack: str
+    is_allowed: bool = Field(description="True if the spec of the revision has `web = true` for the pack.")
+    scripts: int
+    script_bytes: int
+    files: int
+    bytes: int
+
+
 class Revision(BaseModel):
     revision: str
     number: int
@@ -241,6 +252,7 @@ class Revision(BaseModel):
     created_at: datetime
     asked_at: datetime | None = Field(description="When an admin asked that workers try it.")
     hosts: list[AtHost]
+    scripts: list[PackScripts] | None = Field(description="By pack. Null before a worker has tried the revision.")
 
 
 class NamedEnvironment(BaseModel):

@@ -13,6 +13,8 @@ const run = new URLSearchParams(location.search).get("run");
 const saved = document.querySelector("[data-saved]");
 const adopt = document.querySelector("[data-adopt]");
 const title = document.querySelector(".editor-bar .name");
+const scripts = document.querySelector("[data-scripts]");
+const allowed = JSON.parse(document.body.dataset.packs);
 const obstacle = document.querySelector("[data-obstacle]");
 const waiting = new Map();
 let last = 0;
@@ -129,11 +131,20 @@ function showFlight() {
   }, FLIGHT_EVERY_MS);
 }
 
+// The packs whose scripts the editor could not load, of those that it gets scripts of.
+function packs({ failed }) {
+  if (origin === location.origin) return; // where they are off
+  const names = allowed.filter((name) => failed.includes(name));
+  const shown = names.length > 3 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(", ");
+  scripts.textContent = names.length ? `Scripts that do not load here: ${shown}` : "";
+}
+
 const HANDLERS = {
   graph,
   save,
   copy,
   open,
+  packs,
   state,
   flight: showFlight,
   answer: ({ id }) => waiting.get(id)?.(),

@@ -1,5 +1,6 @@
 // comfyward's part of ComfyUI's editor: features that lead to other hosts lead here instead, or are hidden.
 // It uses the editor's interfaces for extensions; where a version is named, only that one has the feature.
+import { isFramed, tell } from "./channel.js";
 import "./frame.js";
 
 const { app } = window.comfyAPI.app;
@@ -125,6 +126,16 @@ function labelCancelledJobs() {
   });
 }
 
+// --- Scripts of packs ----------------------------------------------------------------------------------------------
+
+// The editor logs a script that does not load, and goes on. A browser answers a second import as it did the first.
+async function tellOfFailedPacks() {
+  const failed = new Set();
+  const scripts = (await api.getExtensions()).filter((path) => path.startsWith("/extensions/"));
+  await Promise.all(scripts.map((path) => import(api.fileURL(path)).catch(() => failed.add(decodeURIComponent(path.split("/")[2])))));
+  tell("packs", { failed: [...failed] });
+}
+
 app.registerExtension({
   name: "comfyward",
   init() {
@@ -136,5 +147,6 @@ app.registerExtension({
   setup() {
     closeCommands();
     labelCancelledJobs();
+    if (isFramed) tellOfFailedPacks();
   },
 });

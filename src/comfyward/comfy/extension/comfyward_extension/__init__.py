@@ -1,8 +1,8 @@
 """comfyward's extension of ComfyUI, loaded as a custom node. It uses only the standard library and ComfyUI.
 
-It opens a Unix socket for ComfyUI's application, exports the catalog, lists what packs bring for the editor, gives ComfyUI the folders that packs expect
-(`folders`), extends its messages, and adds one node that clients expect. It also makes a long-lived ComfyUI correct for
-a service, where a name stands for different bytes in each run:
+It opens a Unix socket for ComfyUI's application, exports the catalog, lists what packs bring for the editor, gives
+ComfyUI the folders that packs expect (`folders`), extends its messages, and adds one node that clients expect. It also
+makes a long-lived ComfyUI correct for a service, where a name stands for different bytes in each run:
 
 - `run_files`: gives nodes the files of the current run at paths that differ whenever their bytes differ;
 - `fingerprints`: lets ComfyUI reuse a node's result, or its object, only while the files that it read are unchanged;
