@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import blake3
 from sqlalchemy import Connection
 
-from comfyward.environments.lock import Lock, LockedComfyUI, lock_json
+from comfyward.environments.lock import Lock, LockedComfyUI, LockedPack, lock_json
+from comfyward.environments.web_files import WebFile, packed
 from comfyward.ids import new_secret
 from comfyward.store import environments, tokens
 from comfyward.store.db import now_ms
@@ -35,10 +38,11 @@ class Lab:
     def target(self) -> str:
         return f"{self.name}/py3.11"
 
-    def revision(self, tree: str, environment: str = "") -> str:
-        """Locks the next revision of an environment. Returns its digest."""
+    def revision(self, tree: str, environment: str = "", packs: Mapping[str, bool] | None = None) -> str:
+        """Locks the next revision of an environment, with packs whose scripts are allowed or not. Returns its digest."""
         name = environment or self.name
-        lock = Lock(self.target, LockedComfyUI("0.3.75", "0.3.75", f"{name} {tree}"), (), ())
+        locked = tuple(LockedPack(pack, f"cnr:{pack}@1", "1" * 64, web=web) for pack, web in (packs or {}).items())
+        lock = Lock(self.target, LockedComfyUI("0.3.75", "0.3.75", f"{name} {tree}"), locked, ())
 
         def added(conn: Connection) -> str:
             if name not in {each.name for each in environments.find(conn)}:
@@ -66,6 +70,14 @@ class Lab:
         assert self.tried(worker, digest, ready=True).status_code == 204
         assert report(worker, digest, "ready").status_code in (200, 204)
 
+    def promoted(self, packs: Mapping[str, bool], files: Mapping[str, str]) -> str:
+        """A revision that is current, whose packs bring these files: by `pack/path`. Returns its digest."""
+        digest, worker = self.revision("1", packs=packs), self.worker()
+        self.has_ready(worker, digest, "Paint")
+        assert bring(worker, digest, files).status_code == 204
+        assert self.post("promote").status_code == 200
+        return digest
+
     def tried(self, worker: RawWorker, digest: str, **trial: Any) -> Any:
         return worker.call("PUT", f"environments/{digest}/trial", json=trial)
 
@@ -85,6 +97,24 @@ class Lab:
         answer = self.client.http.post("/api/v1/workflows", json={"name": "w", "environment": environment})
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
+
+
+def archive_of(files: Mapping[str, str]) -> bytes:
+    """An archive of files in web folders: by `pack/path`. With another path after a blank: of answers of routes."""
+    return packed(map(_web_file, files, files.values()))
+
+
+def _web_file(name: str, text: str) -> WebFile:
+    pack, _, route = name.partition(" ")
+    if route:
+        return WebFile(route, pack, text.encode(), "application/json")
+    return WebFile(f"/extensions/{name}", name.partition("/")[0], text.encode())
+
+
+def bring(worker: RawWorker, digest: str, files: Mapping[str, str]) -> Any:
+    """The answer to a worker that sends what packs of an environment bring for the editor."""
+    archive = archive_of(files)
+    return worker.call("PUT", f"environments/{digest}/web/{blake3.blake3(archive).hexdigest()}", content=archive)
 
 
 def report(worker: RawWorker, digest: str, state: str, wait_s: float = 0, **more: Any) -> Any:

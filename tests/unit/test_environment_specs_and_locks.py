@@ -32,6 +32,14 @@ git = st.builds(lambda name, ref: Git(f"https://git.example.com/someone/{name}",
 packs = st.one_of(
     st.builds(Registry, names, versions), st.builds(Package, names, versions), st.builds(Folder, names, hexes), git
 )
+
+
+def _with_scripts(spec: Spec) -> st.SearchStrategy[Spec]:
+    """The spec with the scripts of some of its packs allowed."""
+    keys = st.sampled_from([key_of(pack) for pack in spec.packs]) if spec.packs else st.nothing()
+    return st.frozensets(keys).map(lambda allowed: dataclasses.replace(spec, web=allowed))
+
+
 specs = st.builds(
     Spec,
     comfyui=st.one_of(st.builds(Release, st.just("0.30.0")), git, st.builds(Folder, names, hexes)),
@@ -39,7 +47,7 @@ specs = st.builds(
     cutoff=st.none() | st.dates().map(str),
     more=st.lists(st.sampled_from(["matplotlib", "numpy>=2", 'colour[plot]==1; python_version < "3.13"'])).map(tuple),
     force=st.lists(st.just("numpy<2")).map(tuple),
-)
+).flatmap(_with_scripts)
 texts = st.text(max_size=20)
 locks = st.builds(
     Lock,
@@ -122,6 +130,7 @@ LOCK = Lock(
         ({"packages": (LockedPackage("numpy", "2.3.6", LOCK.packages[0].wheels),)}, False),
         ({"comfyui": LockedComfyUI("0.30.0", "git+https://mirror/ComfyUI@" + "2" * 40, "c" * 64)}, True),
         ({"packs": (LOCK.packs[0], dataclasses.replace(LOCK.packs[1], source="folder:rg@" + "b" * 64))}, True),
+        ({"packs": (LOCK.packs[0], dataclasses.replace(LOCK.packs[1], web=True))}, True),
         ({"made_with": {"uv": "1"}, "forced": ("numpy>=2",)}, True),
     ],
 )
@@ -202,6 +211,25 @@ def test_a_pack_of_the_same_name_takes_the_place_of_the_other() -> None:
     assert spec.without_pack("cnr:a@1").packs == (Registry("b", "1"),)
     with pytest.raises(InvalidEnvironment, match="no pack named 'c'"):
         spec.without_pack("c")
+
+
+def test_scripts_of_a_pack_stay_allowed_with_its_versions_alone() -> None:
+    one = parse_pack("git+https://h/o/rgthree-comfy@main")
+    spec = Spec(Release("0.30.0"), (one, Registry("kj", "1"))).with_web("RGthree_comfy", is_allowed=True)
+    assert [spec.allows_web(pack) for pack in spec.packs] == [True, False]
+
+    for text, is_allowed in (
+        ("git+https://h/o/rgthree-comfy@next", True),
+        ("git+https://h/stranger/rgthree-comfy@main", False),
+        ("cnr:rgthree-comfy@1", False),
+    ):
+        assert spec.with_packs([parse_pack(text)]).allows_web(one) is is_allowed, text
+    assert spec.without_pack("rgthree-comfy").with_packs([one]).web == frozenset()
+    assert spec.with_web("rgthree-comfy", is_allowed=False).web == frozenset()
+    with pytest.raises(InvalidEnvironment, match="no pack named"):
+        spec.with_web("else", is_allowed=True)
+    with pytest.raises(InvalidEnvironment, match="'web' must be true or false"):
+        parse_spec('comfyui = "0.30.0"\n[[pack]]\nsource = "cnr:a@1"\nweb = "yes"')
 
 
 def test_the_changes_between_two_locks() -> None:

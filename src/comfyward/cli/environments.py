@@ -178,6 +178,7 @@ def diff(reference: str, other: str | None, as_json: bool, data_dir: Path | None
     comfyward environments diff portraits@2 portraits@5
     """
     with opened(data_dir) as (rows, _):
+        before: Stored | None
         if other is not None:
             before, after = rows.get(Reference.parse(reference)), rows.get(Reference.parse(other))
         else:
@@ -332,10 +333,7 @@ def _scripts(revisions: list[dict[str, Any]]) -> Iterator[str]:
     """Lines about what packs of the newest revision bring for the editor."""
     for each in (revisions[0]["scripts"] or []) if revisions else []:
         what = f"{plural(each['scripts'], 'script')} for the editor ({size(each['script_bytes'])})"
-        allowed = (
-            "allowed" if each["is_allowed"] else f"not allowed; 'environments web NAME {each['pack']}' allows them"
-        )
-        yield f"{each['pack']}: {what}, {allowed}"
+        yield f"{each['pack']}: {what}, {'allowed' if each['is_allowed'] else 'not allowed'}"
 
 
 def _print_changes(changes: list[Change]) -> None:

@@ -65,7 +65,7 @@ async def tried(comfyui: Generation, folders: Collection[str]) -> Kept:
         message=" ".join(f"{pack.folder} did not import: {_first_line(pack.error)}" for pack in failed)[:MAX_TEXT],
         hint=failed[0].error[-MAX_TEXT:] if failed else "",
     )
-    web_files = [] if failed else await read_web_files(comfyui.client, folders)  # last: routes may do anything
+    web_files = [] if failed else await read_web_files(comfyui, folders)  # last: routes may do anything
     return Kept(trial, digest, body, packed(web_files))
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection
-from typing import Any
+from collections.abc import Collection
+from typing import Any, Protocol
 
 from comfyward.comfy.client import ComfyClient
 from comfyward.environments.web_files import (
@@ -21,48 +21,74 @@ from comfyward.environments.web_files import (
     WebFile,
     is_plain,
 )
-from comfyward.errors import ComfyUIError
+from comfyward.errors import ComfyUICrashed, ComfyUIError, SetupFailed
 
 FILE_TIMEOUT_S, ANSWER_TIMEOUT_S, TIMEOUT_S = 20.0, 5.0, 120.0
 AROUND_BYTES = 1000  # that a file takes in an archive beside its content
+RESTARTS = 3  # after routes that end ComfyUI
 
 log = logging.getLogger(__name__)
 
 
-async def read_web_files(client: ComfyClient, packs: Collection[str]) -> list[WebFile]:
-    """The files and answers of these packs, by their folders, within bounds. Files come first, and routes that end
-    ComfyUI end the list."""
+class Engine(Protocol):
+    """A ComfyUI that can be started again."""
+
+    @property
+    def client(self) -> ComfyClient: ...
+
+    async def ensure(self) -> None: ...
+
+
+async def read_web_files(comfyui: Engine, packs: Collection[str]) -> list[WebFile]:
+    """The files and answers of these packs, by their folders, within bounds: what is there when one is reached."""
     found: dict[str, WebFile] = {}
-    room = MAX_BYTES
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            async for file in _each(client, packs):
-                room -= len(file.content) + AROUND_BYTES
-                if room < 0:
-                    log.warning("the web files of packs are too large", extra={"action": "web_files_left_out"})
-                    break
-                found.setdefault(file.path, file)
-    except (ComfyUIError, TimeoutError) as error:
+            await _read(comfyui, packs, found)
+    except (ComfyUIError, SetupFailed, TimeoutError) as error:
         log.warning("not all web files of packs were read: %r", error, extra={"action": "web_files_left_out"})
     return list(found.values())
 
 
-async def _each(client: ComfyClient, packs: Collection[str]) -> AsyncIterator[WebFile]:
-    listing = await client.web_listing()
-    for pack, path in _pairs(listing.get("files"), packs, MAX_FILES):
-        if (got := await client.fetch(path, MAX_FILE_BYTES, FILE_TIMEOUT_S)) is not None:
-            yield WebFile(path, pack, got.body)
-    for pack, path in _pairs(listing.get("routes"), packs, MAX_ANSWERS):
-        if (got := await client.fetch(path, MAX_ANSWER_BYTES, ANSWER_TIMEOUT_S)) is not None:
-            told = got.content_type.encode("ascii", "ignore").decode()[:200]
-            yield WebFile(path, pack, got.body, told or OCTET_STREAM)
+async def _read(comfyui: Engine, packs: Collection[str], found: dict[str, WebFile]) -> None:
+    listing = await comfyui.client.web_listing()
+    files, routes = (_pairs(listing.get(name), packs) for name in ("files", "routes"))
+    wanted = [(pack, path, False) for pack, path in files[:MAX_FILES]]
+    wanted += [(pack, path, True) for pack, path in routes[:MAX_ANSWERS]]
+    room, restarts = MAX_BYTES, RESTARTS
+    for pack, path, is_route in wanted:
+        try:
+            file = await _fetched(comfyui.client, pack, path, is_route=is_route)
+        except ComfyUICrashed:
+            if restarts == 0:
+                raise
+            restarts -= 1
+            await comfyui.ensure()
+            continue
+        if file is None or path in found:
+            continue
+        room -= len(file.content) + AROUND_BYTES
+        if room < 0:
+            log.warning("the web files of packs are too large", extra={"action": "web_files_left_out"})
+            return
+        found[path] = file
 
 
-def _pairs(listed: Any, packs: Collection[str], most: int) -> list[tuple[str, str]]:
+async def _fetched(client: ComfyClient, pack: str, path: str, *, is_route: bool) -> WebFile | None:
+    """Raises ComfyUICrashed."""
+    most, timeout_s = (MAX_ANSWER_BYTES, ANSWER_TIMEOUT_S) if is_route else (MAX_FILE_BYTES, FILE_TIMEOUT_S)
+    got = await client.fetch(path, most, timeout_s)
+    if got is None:
+        return None
+    told = got.content_type.encode("ascii", "ignore").decode()[:200] or OCTET_STREAM
+    return WebFile(path, pack, got.body, told if is_route else "")
+
+
+def _pairs(listed: Any, packs: Collection[str]) -> list[tuple[str, str]]:
     """The (pack, path) of a list that are what they should be."""
     pairs = [tuple(each) for each in listed if isinstance(each, list)] if isinstance(listed, list) else []
     return [
         (pair[0], pair[1])
         for pair in pairs
         if len(pair) == 2 and all(isinstance(each, str) for each in pair) and pair[0] in packs and is_plain(pair[1])
-    ][:most]
+    ]

@@ -20,7 +20,7 @@ from comfyward.api.native.bundle import Bundle
 from comfyward.api.native.fixed_answers import OWN_SCRIPT
 from comfyward.api.native.scope import Scopes
 from comfyward.dispatch.web_files import EditorFiles, WebFiles
-from comfyward.errors import NotFound
+from comfyward.errors import MethodNotAllowed, NotFound
 from comfyward.store import workflows
 from comfyward.store.db import Database
 
@@ -73,6 +73,8 @@ class PackFiles:
         """Raises NotFound, to whoever may know."""
         await self._lasting.of(request)
         path = f"/{request.path_params['name']}"
+        if path == "/":
+            raise MethodNotAllowed("The editor's page is only read.")
         raise NotFound(NOT_SERVED.format(method=request.method, path=path[:200]), hint=HINT)
 
     async def _found(self, request: Request, scopes: Scopes) -> EditorFiles:
