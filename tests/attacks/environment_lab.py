@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +42,7 @@ class Lab:
         return f"{self.name}/py3.11"
 
     def revision(self, tree: str, environment: str = "", packs: Mapping[str, bool] | None = None) -> str:
-        """Locks the next revision of an environment, with packs whose scripts are allowed or not. Returns its digest."""
+        """Locks the next revision of an environment. Returns its digest. `packs`: are their scripts allowed?"""
         name = environment or self.name
         locked = tuple(LockedPack(pack, f"cnr:{pack}@1", "1" * 64, web=web) for pack, web in (packs or {}).items())
         lock = Lock(self.target, LockedComfyUI("0.3.75", "0.3.75", f"{name} {tree}"), locked, ())
@@ -64,9 +67,9 @@ class Lab:
         assert worker.put_catalog(catalog_of("Paint")).status_code == 204
         return worker
 
-    def has_ready(self, worker: RawWorker, digest: str, *classes: str) -> None:
-        """The worker has built and tried an environment that has these classes."""
-        assert worker.put_catalog(catalog_of(*classes), digest).status_code == 204
+    def has_ready(self, worker: RawWorker, digest: str, *classes: str, catalog: bytes = b"") -> None:
+        """The worker has built and tried an environment that has these classes, or this catalog."""
+        assert worker.put_catalog(catalog or catalog_of(*classes), digest).status_code == 204
         assert self.tried(worker, digest, ready=True).status_code == 204
         assert report(worker, digest, "ready").status_code in (200, 204)
 
@@ -97,6 +100,24 @@ class Lab:
         answer = self.client.http.post("/api/v1/workflows", json={"name": "w", "environment": environment})
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
+
+
+@contextmanager
+def staying(worker: RawWorker) -> Iterator[None]:
+    """Keeps a worker present for as long as it takes."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.is_set():
+            worker.heartbeat(wait_s=1)
+
+    with ThreadPoolExecutor(1) as pool:
+        beating = pool.submit(beat)
+        try:
+            yield
+        finally:
+            over.set()
+            beating.result()
 
 
 def archive_of(files: Mapping[str, str]) -> bytes:

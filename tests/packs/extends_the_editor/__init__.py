@@ -1,4 +1,4 @@
-"""Brings scripts for the editor, one of which imports what a route answers; also routes that nobody should ask twice."""
+"""Brings scripts for the editor, which import what a route answers, and routes whose answers nobody wants."""
 
 import os
 
