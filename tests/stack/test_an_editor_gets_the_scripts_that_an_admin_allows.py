@@ -88,6 +88,10 @@ def test_other_workflows_and_the_websites_origin_get_none(lab: Lab, stack: Stack
     workflow = path.split("/")[2]
     assert lab.client.http.get(f"/workflows/{workflow}/comfy/extensions").json() == [OURS]
     assert lab.client.http.get(f"/workflows/{workflow}/comfy/extensions/kj/a.js").status_code == 404
+    page = lab.stack.visitor().get(f"/workflows/{workflow}/edit")
+    assert "Scripts of packs are off" not in page.text
+    page = lab.stack.visitor().get(f"/workflows/{workflow}/edit", params={"frame": "here"})
+    assert "Scripts of packs are off: the editor has no host name of its own" in page.text
     other = path.replace(workflow, own.split("/")[2])
     assert editor.get(f"{other}/extensions/kj/a.js").status_code == 403
     assert editor.get(f"{path[:-10]}/comfy/extensions/kj/a.js").status_code in (403, 404)
@@ -105,12 +109,8 @@ def test_an_absolute_address_leads_to_the_workflow_of_its_referer(lab: Lab, edit
     assert led.headers["location"] == f"{path}/extensions/kj/a%20b.css"
     assert editor.get(led.headers["location"]).text == "b {}"
     assert ask(f"{lab.stack.editor_url}{path}/extensions/kj/a.css").status_code == 307
-    for referer in (
-        "",
-        lab.stack.editor_url,
-        f"http://stranger.example{path}/",
-        f"{lab.stack.editor_url}/workflows/x/",
-    ):
+    here = lab.stack.editor_url
+    for referer in ("", here, f"http://stranger.example{path}/", f"{here}/workflows/x/", f"{here}{path}"):
         assert ask(referer).status_code == 404, referer
 
 

@@ -49,6 +49,17 @@ await attempt("result of the other workflow", async () => (await statuses(`${her
 await attempt("history", async () => (await texts(`${here}/api/history`)).join());
 await attempt("own workflow", async () => (await statuses(`${here}/api/queue`)).join());
 
+await attempt("scripts of the other workflow", async () => (await statuses(`${elsewhere}/extensions/hostile/hostile.js`)).join());
+await attempt("scripts of the other workflow at the root", async () => (await statuses("/extensions/hostile/hostile.js", { referrer: `${elsewhere}/` })).join());
+
+// What stays when the page is gone, and what the browser has beside it.
+const register = (options) => navigator.serviceWorker.register(import.meta.url, { type: "module", ...options }).then(() => "registered");
+await attempt("service worker", () => register({}));
+await attempt("service worker from the cache", () => register({ updateViaCache: "all" }));
+await attempt("clipboard", () => navigator.clipboard.readText());
+await attempt("camera", () => navigator.mediaDevices.getUserMedia({ video: true }).then(() => "seen"));
+await attempt("microphone", () => navigator.mediaDevices.getUserMedia({ audio: true }).then(() => "heard"));
+
 // Other hosts. Browsers answer beacons and frames that they block as if they were sent: the stranger knows better.
 await attempt("fetch", async () => (await statuses(`${stranger}/fetch`, { mode: "no-cors" })).join());
 await attempt("beacon", () => void bare.navigator.sendBeacon(`${stranger}/beacon`, "x"));

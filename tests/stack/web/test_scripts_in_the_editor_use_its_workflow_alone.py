@@ -1,7 +1,7 @@
 """Scripts of others in the editor use the workflow that is open, and nothing else.
 
-No cookie, no key, no other workflow, no page or API of the website, no other host. A real browser runs one at the
-editor's origin, as it would a pack's.
+No cookie, no key, no other workflow, no page or API of the website, no other host, and nothing that outlives its page.
+A real browser runs one of a pack whose scripts an admin allowed.
 """
 
 from __future__ import annotations
@@ -9,36 +9,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from playwright.sync_api import Dialog, Page, Route
+from playwright.sync_api import Dialog
 
+from tests.attacks.environment_lab import Lab
 from tests.fakes.http import origin
 from tests.stack.graphs import picture
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import Enter, editor_of, until
 
 SCRIPT = (Path(__file__).parent / "hostile.js").read_text()
-OURS = "/extensions/comfyward/ours.js"
-
-
-def bring(page: Page, **known: str) -> None:
-    """Adds the script to those that the editor loads, knowing all that it could guess."""
-    text = SCRIPT.replace("HOSTILE", json.dumps(known), 1)
-
-    def listed(route: Route) -> None:
-        route.fulfill(json=[OURS, "/extensions/hostile/hostile.js"])
-
-    page.context.route("**/comfy/api/extensions", listed)
-    page.context.route(
-        "**/extensions/hostile/hostile.js", lambda route: route.fulfill(body=text, content_type="text/javascript")
-    )
 
 
 def test_what_a_hostile_script_gets(real: Stack, enter: Enter, account: str) -> None:
     client, page = real.client(account), enter(real, account, color_scheme="light")  # a context of its own
-    opened, other = (
-        client.http.post("/api/v1/workflows", json={"name": name, "prompt": picture()}).json()["id"]
-        for name in ("Opened", "Other")
-    )
+    lab = Lab(real)
+    other = client.http.post("/api/v1/workflows", json={"name": "Other", "prompt": picture()}).json()["id"]
     run = client.finish(client.post_run({"prompt": picture(0x123456)}, other).json()["id"])
     file = run["output"][0]["filename"].rpartition("/")[2]
     assert client.http.get("/comfy/view", params={"filename": file}).status_code == 200
@@ -51,7 +36,10 @@ def test_what_a_hostile_script_gets(real: Stack, enter: Enter, account: str) -> 
     page.on("dialog", refuse)
 
     with origin() as stranger:
-        bring(page, site=real.url, stranger=stranger.url, other=other, file=file)
+        known = {"site": real.url, "stranger": stranger.url, "other": other, "file": file}  # all that it could guess
+        lab.promoted({"hostile": True}, {"hostile/hostile.js": SCRIPT.replace("HOSTILE", json.dumps(known), 1)})
+        made = client.http.post("/api/v1/workflows", json={"name": "Opened", "environment": lab.name})
+        opened = made.json()["id"]
         page.goto(f"/workflows/{opened}/edit")
         editor = editor_of(page)
         assert editor.url.startswith(real.editor_url)

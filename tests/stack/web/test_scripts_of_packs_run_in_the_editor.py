@@ -1,5 +1,7 @@
-"""A pack's widget, made with what one of its routes answered, is in the editor; a pack that is not allowed sends nothing,
-and one whose scripts do not load is named on the page."""
+"""A pack's widget, made with what one of its routes answered, is in the editor.
+
+A pack that is not allowed sends nothing, and one whose scripts do not load is named on the page.
+"""
 
 from __future__ import annotations
 
