@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import blake3
 import msgspec
 import pytest
 from aiohttp import web
@@ -25,6 +26,7 @@ from comfyward.environments.lock import Lock, lock_json
 from comfyward.environments.registry import ComfyRegistry
 from comfyward.environments.source import Folder
 from comfyward.environments.spec import Spec
+from comfyward.environments.web_files import WebFile, unpacked
 from comfyward.environments.workshop import Workshop
 from comfyward.errors import EnvironmentFailed
 from comfyward.files.guard import Guard
@@ -69,6 +71,7 @@ class Server:
     locks: dict[str, Lock] = field(default_factory=dict)
     catalogs: dict[str, bytes] = field(default_factory=dict)
     trials: dict[str, Trial] = field(default_factory=dict)
+    web_files: dict[str, bytes] = field(default_factory=dict)
     refusals: int = 0  # of trees, by breaking the connection
     url: str = ""
 
@@ -77,6 +80,7 @@ class Server:
         for name, files in packs.items():
             for file, text in files.items():
                 (sources / name).mkdir(parents=True, exist_ok=True)
+                (sources / name / file).parent.mkdir(exist_ok=True)
                 (sources / name / file).write_text(text)
         folders = tuple(self.workshop.sources.add_folder(sources / name) for name in packs)
         lock = self.workshop.locker.lock(Spec(self._comfyui(sources), folders), None, quiet)
@@ -108,6 +112,12 @@ class Server:
         self.trials[request.match_info["digest"]] = msgspec.json.decode(await request.read(), type=Trial)
         return web.Response()
 
+    async def put_web_files(self, request: web.Request) -> web.Response:
+        archive = await request.read()
+        assert blake3.blake3(archive).hexdigest() == request.match_info["archive"]
+        self.web_files[request.match_info["digest"]] = archive
+        return web.Response()
+
 
 def workshop(folder: Path) -> Workshop:
     return Workshop.below(folder, ComfyRegistry(NO_REGISTRY, Guard()))
@@ -136,6 +146,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
             web.get(f"{PREFIX}/environments/trees/{{digest}}", served.get_tree),
             web.get(f"{PREFIX}/environments/{{digest}}", served.get_lock),
             web.put(f"{PREFIX}/environments/{{digest}}/trial", served.put_trial),
+            web.put(f"{PREFIX}/environments/{{digest}}/web/{{archive}}", served.put_web_files),
             web.put(f"{PREFIX}/catalog/{{environment}}/{{digest}}", served.put_catalog),
         ]
     )
@@ -212,7 +223,8 @@ def _state(path: Path, *, is_package: bool) -> tuple[int | str, ...]:
 
 
 async def test_what_is_ordered_is_built_tried_and_found_again(server: Server, tmp_path: Path) -> None:
-    lock = server.lock(tmp_path / "sources", good={"__init__.py": NODES % "Good"}, writes={"__init__.py": WRITES})
+    good = {"__init__.py": NODES % "Good" + "WEB_DIRECTORY = 'js'\n", "js/good.js": "export const good = 1;"}
+    lock = server.lock(tmp_path / "sources", good=good, writes={"__init__.py": WRITES})
     async with working(server, tmp_path) as worker:
         own = await worker.comfyui.of(DEFAULT_ENVIRONMENT, "ann")
 
@@ -228,9 +240,12 @@ async def test_what_is_ordered_is_built_tried_and_found_again(server: Server, tm
         ]
         assert trial.picture is not None
         assert "Good" in msgspec.json.decode(server.catalogs[lock.digest])["nodes"]
+        brought = [WebFile("/extensions/good/good.js", "good", b"export const good = 1;")]
+        assert unpacked(server.web_files[lock.digest]) == brought
         before = state_of(worker.build(lock).path)
     server.catalogs.clear()
     server.trials.clear()
+    server.web_files.clear()
 
     async with working(server, tmp_path) as again:
         assert again.orders.ready() == [lock.digest]
@@ -239,6 +254,7 @@ async def test_what_is_ordered_is_built_tried_and_found_again(server: Server, tm
         assert (await again.carried_out(lock)).state is EnvironmentState.READY
         assert server.trials[lock.digest] == trial
         assert "Good" in msgspec.json.decode(server.catalogs[lock.digest])["nodes"]
+        assert unpacked(server.web_files[lock.digest]) == brought
         assert first.is_healthy
         assert state_of(again.build(lock).path) == before
 

@@ -425,6 +425,7 @@ class Packs:
     def __init__(self) -> None:
         self.classes: dict[str, dict] = {}
         self.failures: list[dict] = []
+        self.web_folders: dict[str, Path] = {}
         self.told = ["", "Import times for custom nodes:"]
 
     def load(self, paths: dict) -> None:
@@ -448,6 +449,8 @@ class Packs:
         spec.loader.exec_module(module)
         about = {"input": {}, "output": [], "output_node": False, "python_module": f"custom_nodes.{pack.name}"}
         self.classes |= dict.fromkeys(module.NODE_CLASS_MAPPINGS, about)
+        if hasattr(module, "WEB_DIRECTORY"):
+            self.web_folders[pack.name] = pack / module.WEB_DIRECTORY
 
 
 class FakeComfyUI:
@@ -575,6 +578,14 @@ class FakeComfyUI:
         catalog = {"comfyui_version": "fake", "folders": {}, "unchecked": {}, "models": models}
         return web.json_response({**catalog, "failures": self.packs.failures})
 
+    async def web_files(self, request: web.Request) -> web.Response:
+        found = [
+            [name, f"/extensions/{name}/{path.relative_to(folder)}"]
+            for name, folder in self.packs.web_folders.items()
+            for path in folder.rglob("*")
+        ]
+        return web.json_response({"files": found, "routes": []})
+
     async def object_info(self, request: web.Request) -> web.Response:
         info = {
             name: {
@@ -608,10 +619,12 @@ async def main() -> None:
             web.post("/free", fake.nothing),
             web.get("/system_stats", fake.system_stats),
             web.get("/comfyward/catalog", fake.catalog),
+            web.get("/comfyward/web", fake.web_files),
             web.get("/object_info", fake.object_info),
             web.get("/api/etn/model_info/{folder}", fake.model_info),
         ]
     )
+    app.add_routes([web.static(f"/extensions/{name}", path) for name, path in fake.packs.web_folders.items()])
     runner = web.AppRunner(app)
     await runner.setup()
     await web.SockSite(runner, socket.socket(fileno=int(os.environ["COMFYWARD_LISTENER"]))).start()
