@@ -19,6 +19,7 @@ from comfyward.environments.lock import (
     lock_json,
     parse_lock,
 )
+from comfyward.environments.locking import with_web
 from comfyward.environments.needs import Ignored, Need
 from comfyward.environments.source import Folder, Git, Package, Registry, Release, parse_comfyui, parse_pack
 from comfyward.environments.spec import Spec, key_of, parse_spec, spec_toml
@@ -211,6 +212,19 @@ def test_a_pack_of_the_same_name_takes_the_place_of_the_other() -> None:
     assert spec.without_pack("cnr:a@1").packs == (Registry("b", "1"),)
     with pytest.raises(InvalidEnvironment, match="no pack named 'c'"):
         spec.without_pack("c")
+
+
+def test_a_lock_follows_what_a_spec_allows_without_another_content() -> None:
+    spec = Spec(Release("0.30.0"), (Registry("kj", "1"), Git("https://h/rg", "main")))
+    allowing = spec.with_web("rg", is_allowed=True)
+
+    assert spec.is_same_but_for_web(allowing)
+    assert not spec.is_same_but_for_web(dataclasses.replace(allowing, more=("x",)))
+    lock = with_web(LOCK, allowing)
+    assert [pack.web for pack in lock.packs] == [False, True]
+    assert lock.digest == LOCK.digest
+    assert with_web(lock, spec) == LOCK
+    assert [str(change) for change in changes_between(LOCK, lock)] == ["+ web rg allowed"]
 
 
 def test_scripts_of_a_pack_stay_allowed_with_its_versions_alone() -> None:

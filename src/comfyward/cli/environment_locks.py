@@ -16,6 +16,7 @@ from comfyward.cli.steps import showing_steps
 from comfyward.dispatch import promotions
 from comfyward.dispatch.environment_overviews import overview
 from comfyward.environments.lock import Lock, lock_json, parse_lock
+from comfyward.environments.locking import with_web
 from comfyward.environments.reference import Reference
 from comfyward.environments.registry import ComfyRegistry
 from comfyward.environments.source import Folder
@@ -173,6 +174,8 @@ def locked(rows: EnvironmentRows, workshop: Workshop, name: str, update: bool) -
     spec, former = rows.spec(name), rows.newest(name)
     if former is not None and former.spec == spec and not update:
         return former
+    if former is not None and former.spec.is_same_but_for_web(spec) and not update:
+        return rows.add_revision(name, spec, with_web(former.lock, spec))
     known = former.lock if former and not update else None
     with showing_steps(f"Locking {name}") as show:
         found = workshop.locker.lock(spec, known, show)

@@ -10,7 +10,7 @@ from comfyward.environments import releases, uv
 from comfyward.environments.lock import Lock, LockedComfyUI, LockedPack, canonical
 from comfyward.environments.needs import core_requirements
 from comfyward.environments.resolution import Asked, resolve
-from comfyward.environments.source import Folder, Git, Package, PackSource, Registry, Release
+from comfyward.environments.source import Folder, Git, Package, PackSource, Registry, Release, parse_pack
 from comfyward.environments.sources import Sources
 from comfyward.environments.spec import Spec, checked
 from comfyward.environments.target import TARGET
@@ -61,6 +61,12 @@ class Locker:
                 continue
             progress(f"Fetching {source.name}", number / len(spec.packs))
             yield replace(self._sources.lock_pack(source), web=spec.allows_web(source))
+
+
+def with_web(lock: Lock, spec: Spec) -> Lock:
+    """A lock with the same content, and the scripts of those packs allowed that a spec allows."""
+    packs = tuple(replace(pack, web=spec.allows_web(parse_pack(pack.source))) for pack in lock.packs)
+    return replace(lock, packs=packs)
 
 
 def _is_exact(source: PackSource | Release) -> bool:

@@ -68,6 +68,10 @@ class Spec:
         named = {key_of(pack) for pack in self.packs} - {key_of(pack) for pack in self.without_pack(name).packs}
         return dataclasses.replace(self, web=self.web | named if is_allowed else self.web - named)
 
+    def is_same_but_for_web(self, other: Spec) -> bool:
+        """True if both describe the same content."""
+        return dataclasses.replace(self, web=frozenset()) == dataclasses.replace(other, web=frozenset())
+
     def allows_web(self, pack: PackSource) -> bool:
         """True if the scripts of a pack may run in the editor."""
         return key_of(pack) in self.web
