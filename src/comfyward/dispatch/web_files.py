@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import blake3
 from sqlalchemy import Connection
@@ -25,7 +25,7 @@ from comfyward.store import environments, trials, web_files, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.store.rows import text_of
 from comfyward.store.tokens import WorkerToken
-from comfyward.store.web_files import Archive
+from comfyward.store.web_files import Archive, Listed
 from comfyward.store.workers import Holder, WorkerRow
 
 NAME = "web_files"  # of the blobs
@@ -45,18 +45,23 @@ class Served:
 
 @dataclass(frozen=True)
 class EditorFiles:
-    """What a workflow's editor gets of packs: files by path, and the paths of the scripts that it is to import.
+    """What a workflow's editor gets: files of the packs that are allowed, in an archive."""
 
-    `packs` are those that are allowed, by the names below /extensions/ that they have.
-    """
+    archive: str = ""
+    files: Sequence[Listed] = ()
 
-    files: Mapping[str, Served] = field(default_factory=dict)
-    scripts: Sequence[str] = ()
+    @property
+    def scripts(self) -> list[str]:
+        """The paths of what the editor imports."""
+        return [file.path for file in self.files if is_script(file.path)]
 
     @property
     def packs(self) -> list[str]:
         """The names below /extensions/ of what has scripts."""
         return sorted({path.removeprefix(EXTENSIONS).partition("/")[0] for path in self.scripts})
+
+    def has(self, path: str) -> bool:
+        return any(file.path == path for file in self.files)
 
 
 NOTHING = EditorFiles()
@@ -99,8 +104,12 @@ class WebFiles:
             if found is not None:
                 name = environment.partition("@")[0]
                 allowed = await self._db.read(environments.allowed_packs, name, bound.revision, bound.key)
-                return _allowed(await self._files(found.digest), allowed) if allowed else NOTHING
+                return EditorFiles(found.digest, [file for file in found.files if file.pack in allowed])
         return NOTHING
+
+    async def read(self, files: EditorFiles, path: str) -> Served | None:
+        """One of the files that an editor gets; None for any other path."""
+        return (await self._files(files.archive))[path] if files.has(path) else None
 
     async def _senders(self, token: WorkerToken, session: str, environment: str) -> list[WorkerRow]:
         found = await self._db.read(_able, Holder(token.hash, session), environment)
@@ -160,8 +169,3 @@ def _compressed(file: WebFile) -> Served:
 
 def _size(files: Mapping[str, Served]) -> int:
     return sum(len(file.content) + len(file.packed) for file in files.values())
-
-
-def _allowed(files: Mapping[str, Served], packs: frozenset[str]) -> EditorFiles:
-    found = {path: file for path, file in files.items() if file.pack in packs}
-    return EditorFiles(found, [path for path in found if is_script(path)])

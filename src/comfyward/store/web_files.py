@@ -31,6 +31,11 @@ class Archive:
     listing: str
     sent_at: int
 
+    @property
+    def files(self) -> list[Listed]:
+        """What is in it."""
+        return [Listed(*each) for each in _LISTING.decode(self.listing)]
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -74,7 +79,7 @@ def find(conn: Connection, environments: Collection[str]) -> list[Archive]:
 def listed(conn: Connection, environment: str) -> list[Listed] | None:
     """What the packs of an environment bring, as it was last found; None before a worker has tried it."""
     found = chosen(find(conn, [environment]), "")
-    return None if found is None else [Listed(*each) for each in _LISTING.decode(found.listing)]
+    return None if found is None else found.files
 
 
 def chosen(archives: Sequence[Archive], pool: str) -> Archive | None:

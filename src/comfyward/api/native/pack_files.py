@@ -62,7 +62,7 @@ class PackFiles:
         name = request.path_params["name"]
         if self._editor is not None and self._editor.has(name):
             return await self._editor.redirect(request)
-        found = (await self._found(request, self._lasting)).files.get(f"/{name}")
+        found = await self._web_files.read(await self._found(request, self._lasting), f"/{name}")
         if found is None:
             return await self.not_served(request)
         kept = Kept(found.content, found.packed or found.content, f'W/"{found.digest}"')
