@@ -121,14 +121,14 @@ def staying(worker: RawWorker) -> Iterator[None]:
 
 
 def archive_of(files: Mapping[str, str]) -> bytes:
-    """An archive of files in web folders: by `pack/path`. With another path after a blank: of answers of routes."""
+    """An archive of files in web folders, by `pack/path`, and of answers of routes, by `pack /route`."""
     return packed(map(_web_file, files, files.values()))
 
 
 def _web_file(name: str, text: str) -> WebFile:
-    pack, _, route = name.partition(" ")
+    pack, _, route = name.partition(" /")
     if route:
-        return WebFile(route, pack, text.encode(), "application/json")
+        return WebFile(f"/{route}", pack, text.encode(), "application/json")
     return WebFile(f"/extensions/{name}", name.partition("/")[0], text.encode())
 
 

@@ -7,6 +7,7 @@ came with a token for any pool. Of its files, an editor gets those of packs that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from comfyward.store.web_files import Archive, Listed
 from comfyward.store.workers import Holder, WorkerRow
 
 NAME = "web_files"  # of the blobs
+NO_POOL = ""
 KEPT_BYTES = 96 << 20  # of archives in memory
 
 
@@ -89,8 +91,8 @@ class WebFiles:
             raise InvalidRequest("The archive does not match the digest in the path.")
         files = await asyncio.to_thread(unpacked, archive)
         packs = await self._db.read(environments.packs_of, environment)
-        if stranger := next((file.pack for file in files if file.pack not in packs), None):
-            raise InvalidRequest(f"The environment has no pack '{stranger[:100]}'.")
+        if strangers := {file.pack for file in files} - packs:
+            raise InvalidRequest(f"The environment has no pack '{min(strangers)[:100]}'.")
         await self._blobs.put_bytes(archive, NAME)
         listing, now = text_of([_entry(file) for file in files]), now_ms()
         pools = sorted({worker.pool for worker in senders})
@@ -125,12 +127,12 @@ class WebFiles:
         try:
             _, pool = self._inventory.resolve(accelerator, pools)
         except UnknownAccelerator:
-            pool = ""
-        try:
-            situation = await self._revisions.look_at(environment)
-            return [(bound, pool) for bound in situation.bound(environment, pool)]
-        except InvalidEnvironment:
-            return []
+            pool = accelerator or NO_POOL  # its workers may come back
+        situation = await self._revisions.look_at(environment)
+        for asked in (pool, NO_POOL):  # no worker of the pool may be able to have it
+            with contextlib.suppress(InvalidEnvironment):
+                return [(bound, asked) for bound in situation.bound(environment, asked)]
+        return []
 
     async def _files(self, digest: str) -> Mapping[str, Served]:
         """The files of a stored archive, by path."""

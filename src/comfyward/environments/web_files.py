@@ -82,6 +82,7 @@ def is_plain(path: str) -> bool:
     parts = path.split("/")
     return (
         len(path) <= MAX_PATH
+        and len(parts) > 1
         and parts[0] == ""
         and all(part not in ("", ".", "..") for part in parts[1:])
         and _CONTROL.search(path) is None
@@ -106,8 +107,9 @@ def unpacked(archive: bytes) -> Sequence[WebFile]:
         raise _refused(f"it has {len(files)} files")
     if any(len(file.content) > MAX_ANSWER_BYTES for file in answers):
         raise _refused("the answer of a route is too long")
-    if strange := next((file.path for file in files if not is_plain(file.path)), None):
-        raise _refused(f"{strange!r} is no plain path")
+    for file in files:
+        if not is_plain(file.path):
+            raise _refused(f"{file.path!r} is no plain path")
     paths = [file.path for file in files]
     if paths != sorted(set(paths)):
         raise _refused("its files are not in order")
