@@ -101,11 +101,11 @@ class ComfyClient:
             return {}
 
     async def web_listing(self) -> dict[str, Any]:
-        """What packs bring for the editor, as our extension lists it."""
+        """The web files of packs, as our extension lists them."""
         return await self._get("/comfyward/web")
 
     async def fetch(self, path: str, limit: int, timeout_s: float) -> Fetched | None:
-        """What a GET of a path answers; None unless that is 200, complete and in time. Raises ComfyUICrashed."""
+        """The answer to a GET of a path; None unless that is 200, complete and in time. Raises ComfyUICrashed."""
         how = {"headers": {"Accept-Encoding": "identity"}, "allow_redirects": False}
         try:
             async with (

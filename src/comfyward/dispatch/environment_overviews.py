@@ -37,7 +37,7 @@ def overview(conn: Connection, name: str, now: int) -> dict[str, Any]:
 
 
 def scripts_of(conn: Connection, name: str, revision: Revision) -> list[dict[str, Any]] | None:
-    """What packs of a revision bring for the editor, by pack; None before a worker has tried it."""
+    """The web files of a revision, by pack; None before a worker has tried it."""
     for digest in revision.digests.values():
         files = web_files.listed(conn, digest)
         if files is not None:

@@ -1,4 +1,4 @@
-"""What packs bring for the editor: taken from workers that tried an environment, and found for a workflow's editor.
+"""Web files of packs: taken from workers that tried an environment, and found for the editor of a workflow.
 
 A worker's archive counts as its catalog does: for the pools of the workers that brought it, and for others only if it
 came with a token for any pool. Of its files, an editor gets those of packs that the lock of its revision allows.
@@ -47,7 +47,7 @@ class Served:
 
 @dataclass(frozen=True)
 class EditorFiles:
-    """What a workflow's editor gets: files of the packs that are allowed, in an archive."""
+    """The web files that a workflow's editor gets: of the packs that are allowed, in an archive."""
 
     archive: str = ""
     files: Sequence[Listed] = ()
@@ -100,7 +100,7 @@ class WebFiles:
         await self._db.write(_store, rows)
 
     async def of(self, environment: str, accelerator: str | None) -> EditorFiles:
-        """What the editor gets of the environment that a workflow has; nothing while no worker has tried it."""
+        """The web files for a workflow of an environment; none while no worker has tried it."""
         for bound, pool in await self._bounds(environment, accelerator):
             found = web_files.chosen(await self._db.read(web_files.find, [bound.key]), pool)
             if found is not None:

@@ -83,7 +83,7 @@ def key_of(pack: PackSource) -> str:
 
 
 def _origin(pack: PackSource) -> tuple[type, str]:
-    """Where the versions of a pack come from."""
+    """The place from which the versions of a pack come."""
     return type(pack), pack.url if isinstance(pack, Git) else key_of(pack)
 
 

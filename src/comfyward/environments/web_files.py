@@ -1,4 +1,4 @@
-"""What the packs of an environment bring for ComfyUI's editor: their web folders, and answers of their routes.
+"""Web files: of packs, for ComfyUI's editor. They are those of their web folders, and answers of their routes.
 
 One archive holds them all. It is a message, not a file system: a list of paths and bytes, in one order, so that it has
 no links, no folders and one digest. Whoever made it is not to be trusted.

@@ -33,7 +33,7 @@ class Archive:
 
     @property
     def files(self) -> list[Listed]:
-        """What is in it."""
+        """The files in it."""
         return [Listed(*each) for each in _LISTING.decode(self.listing)]
 
 
@@ -77,13 +77,13 @@ def find(conn: Connection, environments: Collection[str]) -> list[Archive]:
 
 
 def listed(conn: Connection, environment: str) -> list[Listed] | None:
-    """What the packs of an environment bring, as it was last found; None before a worker has tried it."""
+    """The web files of an environment, as they were last found; None before a worker has tried it."""
     found = chosen(find(conn, [environment]), "")
     return None if found is None else found.files
 
 
 def chosen(archives: Sequence[Archive], pool: str) -> Archive | None:
-    """Which of an environment's archives holds for a pool, of those that are sorted newest first."""
+    """The archive that holds for a pool, of an environment's, which are sorted newest first."""
     shared, of_pool = ([each for each in archives if each.is_shared], [each for each in archives if each.pool == pool])
     best = [each for each in shared if each.pool == pool] or shared or of_pool
     return best[0] if best else None

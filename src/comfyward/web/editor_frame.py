@@ -30,7 +30,7 @@ class Frame:
 
     @property
     def allow(self) -> str:
-        """What the editor may use of the browser beyond a page's usual: ComfyUI's own nodes record, packs may not."""
+        """The browser's features that the editor may use: ComfyUI's own nodes record, packs may not."""
         return NEEDED if self.packs else f"{NEEDED}; {FOR_NODES}"
 
 

@@ -232,7 +232,7 @@ class AtHost(BaseModel):
 
 
 class PackScripts(BaseModel):
-    """What a pack brings for ComfyUI's editor: files and answers of routes, the scripts among them."""
+    """The web files of a pack, for ComfyUI's editor, and the scripts among them."""
 
     pack: str
     is_allowed: bool = Field(description="True if the spec of the revision has `web = true` for the pack.")
