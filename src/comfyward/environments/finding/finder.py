@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from comfyward.environments.finding.core import core_offer
 from comfyward.environments.finding.map_files import MapFiles
+from comfyward.environments.finding.node_map import NodeMap
 from comfyward.environments.finding.notes import noted_offer
 from comfyward.environments.finding.registry_answers import RegistryAnswers
 from comfyward.errors import SetupFailed
@@ -42,6 +43,10 @@ class Finder:
         """As `known`, after asking the registry, for a few seconds, about what only it and the map may know."""
         return await asyncio.to_thread(self.ask, classes, noted, patience_s)
 
+    async def find_named(self, words: str) -> tuple[Offer, ...]:
+        """The packs of ComfyUI-Manager's map that have such a name, the most popular first."""
+        return await asyncio.to_thread(self._named, words)
+
     def ask(
         self, classes: Sequence[str], noted: Mapping[str, Noted] = NOTHING, patience_s: float = PATIENCE_S
     ) -> Offers:
@@ -62,9 +67,17 @@ class Finder:
         return core_offer(name) or self._table.get(name) or noted_offer(noted.get(name))
 
     def _mapped(self, names: Sequence[str]) -> dict[str, tuple[Offer, ...]]:
+        found = self._map()
+        return found.offers(names) if found is not None else {}
+
+    def _named(self, words: str) -> tuple[Offer, ...]:
+        found = self._map()
+        return found.named(words) if found is not None else ()
+
+    def _map(self) -> NodeMap | None:
+        """The map; None if there is none that can be read."""
         try:
-            found = self._map_files.get()
+            return self._map_files.get()
         except SetupFailed as error:
             log.warning("%s", error.message, extra={"action": "no_node_map"})
-            return {}
-        return found.offers(names) if found is not None else {}
+            return None

@@ -71,6 +71,7 @@ class NodeMap:
             found = msgspec.json.decode(stats.read_bytes(), type=dict[str, _Stats]) if stats.exists() else {}
         except (OSError, msgspec.MsgspecError) as error:
             raise SetupFailed(f"The map of node classes in {folder} cannot be read: {error}") from error
+        self._addresses = tuple(address for address in classes if not is_official(address))
         self._stars = {address: each.stars for address, each in found.items()}
         self._by_class: dict[str, tuple[str, ...]] = {}
         self._preempting: dict[str, str] = {}
@@ -83,6 +84,17 @@ class NodeMap:
         claimed = {name: self._claiming(name) for name in names}
         counts = Counter(address for addresses, _ in claimed.values() for address in addresses)
         return {name: tuple(self._ranked(name, *found, counts)) for name, found in claimed.items() if found[0]}
+
+    def named(self, words: str) -> tuple[Offer, ...]:
+        """The packs whose repositories have such a name, those with most stars first."""
+        parts = [_bare(word) for word in words.split() if _bare(word)]
+        claims = [
+            _Claim(address, False, _key(address) in self._registered, 0, self._stars.get(address, 0))
+            for address in self._addresses
+            if parts and all(part in _bare(address.removeprefix("https://github.com/")) for part in parts)
+        ]
+        ranked = sorted(claims, key=lambda claim: (-claim.stars, claim.address))[:MAX_OFFERS]
+        return tuple(_offer(claim, Confidence.POSSIBLE) for claim in ranked)
 
     def _add(self, address: str, names: Iterable[str], about: _About) -> None:
         if is_official(address):
@@ -138,6 +150,11 @@ def _registered(path: Path) -> Iterator[str]:
         for pack in msgspec.json.decode(path.read_bytes(), type=_Packs).custom_nodes:
             if pack.id:
                 yield from map(_key, (pack.reference, *pack.files))
+
+
+def _bare(text: str) -> str:
+    """A name without what people write differently."""
+    return re.sub(r"[^a-z0-9/]", "", text.casefold())
 
 
 def _key(address: str) -> str:

@@ -20,6 +20,9 @@ from comfyward.web.code import ApiCode
 from comfyward.web.comfyui_templates import ComfyUITemplates
 from comfyward.web.editor import Editor
 from comfyward.web.editor_frame import EditorFrames
+from comfyward.web.environment_acts import EnvironmentActs
+from comfyward.web.environment_specs import EnvironmentSpecs
+from comfyward.web.environments import Environments
 from comfyward.web.explore import Explore
 from comfyward.web.fleet import FleetPage
 from comfyward.web.form import Forms
@@ -83,6 +86,9 @@ def website(core: Core, frontends: Frontends) -> Website:
         AccountUsage(db, core.storage.quotas),
         AccountSecurity(db),
         AccountData(db, auth, core.intake, core.storage.objects),
+        Environments(db, settings.derived_environments_dir()),
+        EnvironmentActs(db, core.workforce.revisions),
+        EnvironmentSpecs(db, core.finder),
         FleetPage(db, inventory, core.changes.hub, core.workforce.fleet, settings.prices, settings.local_min_workers),
         Workers(db, core.workforce.sessions, core.workforce.logs, core.workforce.fleet),
         Users(db, auth),

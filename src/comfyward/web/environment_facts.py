@@ -1,0 +1,132 @@
+"""Facts about environments as their pages show them: from locks, from trials, and from the files of packs."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from comfyward.dispatch import promotions
+from comfyward.dispatch.environment_overviews import overview
+from comfyward.dispatch.promotions import Crew
+from comfyward.environments.difference import Change, changes_between
+from comfyward.environments.lock import Lock, LockedPack, parse_lock
+from comfyward.environments.pack_labels import PackLabel, label_of
+from comfyward.environments.source import Git, PackSource, Registry
+from comfyward.environments.spec import parse_spec
+from comfyward.environments.trees import Trees
+from comfyward.errors import Conflict
+from comfyward.store import environments, trials, workers
+
+REMEMBERED = 200
+BUSY = ("building", "trying")
+REGISTRY_PAGES = "https://registry.comfy.org/nodes"
+
+
+@dataclass(frozen=True)
+class PackLine:
+    """A pack of a spec: what the newest lock has of it, what its files say, and how its import went at each host."""
+
+    name: str
+    source: str
+    address: str | None  # of its page elsewhere
+    locked: LockedPack | None
+    label: PackLabel
+    imports: Sequence[Mapping[str, Any]]
+
+    @property
+    def classes(self) -> int | None:
+        """The number of its classes; None before a trial has told."""
+        return max((len(each["classes"]) for each in self.imports), default=None)
+
+    @property
+    def error(self) -> str | None:
+        """The first line of the reason why it did not import."""
+        return next((each["error"].partition("\n")[0] for each in self.imports if not each["imported"]), None)
+
+
+@functools.lru_cache(REMEMBERED)
+def lock_of(text: str) -> Lock:
+    """A stored lock, parsed once."""
+    return parse_lock(text)
+
+
+def download_bytes(lock: Lock) -> int:
+    """The size of its packages as they are downloaded, of the largest wheel of each."""
+    return sum(max((wheel.size for wheel in package.wheels), default=0) for package in lock.packages)
+
+
+def state_of(conn: Connection, name: str, now: int) -> dict[str, Any]:
+    """An environment's overview; each revision also has `obstacle`, the reason why it cannot be promoted after a trial,
+    and `without`, the pools whose present workers cannot have it. Raises NotFound."""
+    shown, after = overview(conn, name, now), now - workers.PRESENT_MS
+    crew, targets = Crew(*workers.builders(conn, after)), workers.targets(conn, after)
+    digests = {digest for each in shown["revisions"] for digest in each["targets"].values()}
+    present = [each for each in trials.of(conn, digests, after) if each.is_present]
+    for revision in shown["revisions"]:
+        revision["obstacle"] = _obstacle(revision, crew, present)
+        revision["without"] = sorted(pool for pool, has in targets.items() if not has & revision["targets"].keys())
+        revision["busy"] = [host for host in revision["hosts"] if host["is_present"] and host["state"] in BUSY]
+    return shown
+
+
+def locks_of(conn: Connection, name: str, revision: Mapping[str, Any]) -> dict[str, Lock]:
+    """The locks of a revision by target."""
+    number = revision["number"]
+    return {target: lock_of(environments.lock_of(conn, name, number, target).text) for target in revision["targets"]}
+
+
+def changes_since(conn: Connection, name: str, before: Mapping[str, Any] | None, lock: Lock) -> Sequence[Change]:
+    """The changes since a revision; everything is new without one, or if it has no lock for that target."""
+    former = locks_of(conn, name, before).get(lock.target) if before else None
+    return changes_between(former, lock)
+
+
+async def pack_lines(spec: str, lock: Lock | None, hosts: Iterable[Mapping[str, Any]], trees: Trees) -> list[PackLine]:
+    """The packs of a spec, in its order."""
+    locked = {pack.source: pack for pack in lock.packs} if lock else {}
+    by_folder = {pack.folder.casefold(): pack for pack in lock.packs} if lock else {}
+    imports: dict[str, list[Mapping[str, Any]]] = {}
+    for host in hosts:
+        for told in host["packs"]:
+            imports.setdefault(told["folder"], []).append({"imported": False, "error": "", "classes": [], **told})
+    lines = []
+    for source in parse_spec(spec).packs:
+        pack = locked.get(str(source)) or by_folder.get(source.name.casefold())
+        label = await asyncio.to_thread(_label_in, trees.path(pack.tree)) if pack else PackLabel()
+        found = imports.get(pack.folder, []) if pack else []
+        lines.append(PackLine(source.name, str(source), _address(source), pack, label, found))
+    return lines
+
+
+def _label_in(folder: Path) -> PackLabel:
+    return _label(folder) if folder.is_dir() else PackLabel()
+
+
+@functools.lru_cache(REMEMBERED)
+def _label(folder: Path) -> PackLabel:
+    """The files of a tree never change."""
+    return label_of(folder)
+
+
+def _obstacle(revision: Mapping[str, Any], crew: Crew, present: Sequence[trials.Shown]) -> str | None:
+    try:
+        promotions.check_trials(revision["revision"], revision["targets"], crew, present)
+    except Conflict as error:
+        return error.message
+    return None
+
+
+def _address(source: PackSource) -> str | None:
+    match source:
+        case Git():
+            return source.url
+        case Registry():
+            return f"{REGISTRY_PAGES}/{source.id}"
+        case _:
+            return None

@@ -1,0 +1,133 @@
+"""The spec of an environment, which the next revision is made of: edited as a text, or pack by pack."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from comfyward.comfy.releases import RELEASES
+from comfyward.environments import releases
+from comfyward.environments.finding.finder import Finder
+from comfyward.environments.finding.node_map import MAX_CLASS_LENGTH
+from comfyward.environments.source import FORMS, Release, parse_pack
+from comfyward.environments.spec import Spec, checked, parse_spec, spec_toml
+from comfyward.errors import InvalidEnvironment
+from comfyward.store import environment_uses, environments
+from comfyward.store.db import Database, now_ms
+from comfyward.web.page import Access, Page
+from comfyward.web.page_request import PageRequest, text_of
+from comfyward.web.problems import PageError
+from comfyward.workflows.offer import Offer
+
+LONGEST_SPEC = 200_000
+KINDS = ("cnr:", "git+", "pypi:", "folder:")
+CHANGED = "The spec was changed at the same time. What you wrote is below: look at both, and save again."
+
+
+@dataclass(frozen=True)
+class Found:
+    """The packs that were found for what somebody searched for, or the reason why it is no source of a pack."""
+
+    words: str = ""
+    offers: Sequence[Offer] = ()
+    problem: str = ""
+
+
+class EnvironmentSpecs:
+    def __init__(self, db: Database, finder: Finder) -> None:
+        self._db, self._finder = db, finder
+
+    def pages(self) -> list[Page]:
+        one = "/environments/{name}"
+        return [
+            Page("GET", f"{one}/edit", self.edit, "The spec of an environment", Access.ADMINS),
+            Page("POST", f"{one}/edit", self.save, "Change the spec of an environment", Access.ADMINS),
+            Page("POST", f"{one}/packs", self.add, "Add a pack, or find the packs with a node", Access.ADMINS),
+            Page("POST", f"{one}/packs/remove", self.remove, "Remove a pack", Access.ADMINS),
+        ]
+
+    async def edit(self, request: PageRequest) -> Response:
+        return await self._page(request)
+
+    async def save(self, request: PageRequest) -> Response:
+        form, name = await request.form(), request["name"]
+        text, seen = str(form.get("spec", "")).replace("\r\n", "\n"), text_of(form, "version", 64)
+        former = (await self._db.read(environments.get, name)).spec
+        if len(text) > LONGEST_SPEC:
+            return await self._page(request, text[:LONGEST_SPEC], f"It must be at most {LONGEST_SPEC:,} characters.")
+        try:
+            spec = spec_toml(_checked(parse_spec(text)))
+        except InvalidEnvironment as error:
+            return await self._page(request, text, f"{error.message} {error.hint or ''}".strip())
+        if seen != version_of(former):
+            return await self._page(request, text, CHANGED)
+        await self._db.write(environments.change_spec, name, former, spec, now_ms())
+        return request.redirect(f"/environments/{name}")
+
+    async def add(self, request: PageRequest) -> Response:
+        """Adds the pack whose source was given; otherwise shows the packs that have a node or a name like that."""
+        words, name = text_of(await request.form(), "pack", 2000, "what you search for"), request["name"]
+        if not words:
+            raise PageError("Enter the source of a pack, or the name of a node.")
+        if not words.startswith(KINDS):
+            return await self._page(request, found=await self._found(words))
+        try:
+            pack = parse_pack(words)
+        except InvalidEnvironment as error:
+            return await self._page(request, found=Found(words, problem=f"{error.message} {error.hint or ''}".strip()))
+        await self._change(name, lambda spec: spec.with_packs([pack]))
+        return request.redirect(f"/environments/{name}")
+
+    async def remove(self, request: PageRequest) -> Response:
+        pack, name = text_of(await request.form(), "pack", 2000), request["name"]
+        await self._change(name, lambda spec: spec.without_pack(pack))
+        return request.redirect(f"/environments/{name}")
+
+    async def _found(self, words: str) -> Found:
+        """The packs with a node of that name, else those with such a name themselves."""
+        if len(words) > MAX_CLASS_LENGTH:
+            return Found(words, problem=f"'{words[:40]}…' is not the source of a pack. Use {FORMS}.")
+        by_class = (await self._finder.find([words])).get(words, ())
+        return Found(words, by_class or await self._finder.find_named(words))
+
+    async def _change(self, name: str, change: Callable[[Spec], Spec]) -> None:
+        former = (await self._db.read(environments.get, name)).spec
+        spec = spec_toml(checked(change(parse_spec(former))))
+        await self._db.write(environments.change_spec, name, former, spec, now_ms())
+
+    async def _page(
+        self, request: PageRequest, text: str | None = None, problem: str = "", found: Found | None = None
+    ) -> Response:
+        """The page with what was typed, and with what is wrong about it."""
+        name = request["name"]
+        environment = await self._db.read(environments.get, name)
+        uses = await self._db.read(environment_uses.by_name)
+        return request.render(
+            "environment_edit.html",
+            400 if problem or (found is not None and found.problem) else 200,
+            environment=environment,
+            spec=parse_spec(environment.spec),
+            text=environment.spec if text is None else text,
+            version=version_of(environment.spec),
+            problem=problem,
+            found=found,
+            releases=list(RELEASES),
+            use=uses.get(name, environment_uses.Use()),
+            unfinished=await self._db.read(environment_uses.unfinished, name),
+            tab="edit",
+        )
+
+
+def version_of(spec: str) -> str:
+    """A digest of a spec: what a form was made from."""
+    return hashlib.sha256(spec.encode()).hexdigest()
+
+
+def _checked(spec: Spec) -> Spec:
+    """The spec itself. Raises InvalidEnvironment for a version of ComfyUI that is not known."""
+    if isinstance(spec.comfyui, Release):
+        releases.check(spec.comfyui)
+    return spec
