@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,16 +41,26 @@ class Lab:
     def target(self) -> str:
         return f"{self.name}/py3.11"
 
-    def revision(self, tree: str, environment: str = "", packs: Mapping[str, bool] | None = None) -> str:
+    def revision(
+        self,
+        tree: str,
+        environment: str = "",
+        packs: Mapping[str, bool] | None = None,
+        *,
+        spec: str = SPEC,
+        locked: Sequence[LockedPack] = (),
+        **more: Any,
+    ) -> str:
         """Locks the next revision of an environment. Returns its digest. `packs`: are their scripts allowed?"""
         name = environment or self.name
-        locked = tuple(LockedPack(pack, f"cnr:{pack}@1", "1" * 64, web=web) for pack, web in (packs or {}).items())
-        lock = Lock(self.target, LockedComfyUI("0.3.75", "0.3.75", f"{name} {tree}"), locked, ())
+        of_registry = (LockedPack(pack, f"cnr:{pack}@1", "1" * 64, web=web) for pack, web in (packs or {}).items())
+        comfyui = LockedComfyUI("0.3.75", "0.3.75", f"{name} {tree}")
+        lock = Lock(self.target, comfyui, (*of_registry, *locked), **{"packages": (), **more})
 
         def added(conn: Connection) -> str:
             if name not in {each.name for each in environments.find(conn)}:
-                environments.create(conn, name, SPEC, now_ms())
-            environments.add_revision(conn, name, SPEC, StoredLock(self.target, lock.digest, lock_json(lock)), now_ms())
+                environments.create(conn, name, spec, now_ms())
+            environments.add_revision(conn, name, spec, StoredLock(self.target, lock.digest, lock_json(lock)), now_ms())
             return lock.digest
 
         return self.stack.write(added)

@@ -24,7 +24,7 @@ class Use:
 
 def by_name(conn: Connection) -> dict[str, Use]:
     """The uses of all environments, by name; those that no workflow has are left out."""
-    has_one = (workflows.c.environment != "", workflows.c.deleted_at.is_(None))
+    has_one = (workflows.c.environment != "", workflows.c.deleted_at.is_(None), accounts.c.deleted_at.is_(None))
     query = (
         select(workflows.c.environment, accounts.c.name, func.count())
         .join(accounts, accounts.c.id == workflows.c.account_id)

@@ -233,7 +233,7 @@ def needed(conn: Connection) -> set[str]:
     by_name = {each.name: each for each in find(conn)}
     all_digests = {name: each.digests for name, each in standing(conn).items()}
     numbers = {(name, each.current) for name, each in by_name.items()}
-    numbers |= {(name, number) for name, each in by_name.items() for number in _former(each)[-KEPT_BEFORE:]}
+    numbers |= {(name, number) for name, each in by_name.items() for number in former_of(each)[-KEPT_BEFORE:]}
     chosen = select(workflows.c.environment).where(
         workflows.c.environment.contains("@"), workflows.c.deleted_at.is_(None)
     )
@@ -244,7 +244,8 @@ def needed(conn: Connection) -> set[str]:
     return of_revisions | set(conn.scalars(select(runs.c.environment).where(*unfinished).distinct()))
 
 
-def _former(environment: Environment) -> list[int]:
+def former_of(environment: Environment) -> list[int]:
+    """The numbers of the revisions that were current before, the last one last."""
     return msgspec.json.decode(environment.former, type=list[int])
 
 
@@ -263,7 +264,7 @@ def make_current(conn: Connection, name: str, number: int, now: int) -> None:
     found = get(conn, name)
     if found.current == number:
         return
-    former = [*_former(found), *([found.current] if found.current else [])][-KEPT_FORMER:]
+    former = [*former_of(found), *([found.current] if found.current else [])][-KEPT_FORMER:]
     _set_current(conn, found.id, number, former, now)
     of_revision = (environment_revisions.c.environment_id == found.id, environment_revisions.c.number == number)
     conn.execute(update(environment_revisions).where(*of_revision).values(asked_at=None))
@@ -272,7 +273,7 @@ def make_current(conn: Connection, name: str, number: int, now: int) -> None:
 def roll_back(conn: Connection, name: str, now: int) -> int:
     """Makes the revision current that was so before. Returns its number. Raises NotFound, Conflict."""
     found = get(conn, name)
-    former = _former(found)
+    former = former_of(found)
     if not former:
         raise Conflict(f"No other revision of '{name}' was current before.", hint="Promote one by its number.")
     _set_current(conn, found.id, former[-1], former[:-1], now)

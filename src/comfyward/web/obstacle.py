@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from comfyward.dispatch.intake import Intake, Submission
-from comfyward.errors import ComfywardError
+from comfyward.errors import ComfywardError, InvalidEnvironment
 from comfyward.web.problems import advices
 from comfyward.workflows.workflow import Workflow
 
@@ -21,6 +21,7 @@ ACTIVE_MODES = (0, None)  # modes of the editor's nodes; all others are muted or
 class Obstacle:
     sentence: str  # without a full stop
     node_id: str | None = None
+    is_of_settings: bool = False  # the settings of the workflow solve it, not the editor
 
 
 async def obstacle_of(intake: Intake, workflow: Workflow) -> Obstacle | None:
@@ -49,7 +50,8 @@ def _refused(error: ComfywardError) -> Obstacle:
     node_id = error.details.get("node_id")
     missing = _not_installed(error.details.get("node_errors") or {})
     sentence = f"{_listed(missing)} not installed" if missing else _within_sentence(advices(error)[0].sentence)
-    return Obstacle(sentence.removesuffix("."), str(node_id) if node_id is not None else None)
+    is_of_settings = isinstance(error, InvalidEnvironment)
+    return Obstacle(sentence.removesuffix("."), str(node_id) if node_id is not None else None, is_of_settings)
 
 
 def _not_installed(node_errors: dict[str, Any]) -> list[str]:

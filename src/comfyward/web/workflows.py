@@ -1,26 +1,23 @@
-"""The workflows of an account: their cards, the page of one, and its settings."""
+"""The workflows of an account: their cards, and the page of one."""
 
 from __future__ import annotations
 
 from starlette.responses import Response
 
 from comfyward.dispatch.intake import Intake
-from comfyward.dispatch.inventory import Inventory
 from comfyward.errors import NotFound
 from comfyward.ids import is_id
 from comfyward.store import workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.web.cards import card_values, search_of
+from comfyward.web.environment_choices import described
 from comfyward.web.graph_inputs import GraphInputs
 from comfyward.web.obstacle import obstacle_of
 from comfyward.web.page import Page
-from comfyward.web.page_request import PageRequest, text_of
-from comfyward.web.problems import PageError
+from comfyward.web.page_request import PageRequest
 from comfyward.web.run_list import RunList
 from comfyward.web.workflow_copies import WorkflowCopies
 from comfyward.workflows.workflow import Workflow
-
-MAX_TAGS = 20
 
 
 class Workflows:
@@ -28,20 +25,17 @@ class Workflows:
         self,
         db: Database,
         intake: Intake,
-        inventory: Inventory,
         inputs: GraphInputs,
         run_list: RunList,
         copies: WorkflowCopies,
     ) -> None:
-        self._db, self._intake, self._inventory = db, intake, inventory
+        self._db, self._intake = db, intake
         self._inputs, self._run_list, self._copies = inputs, run_list, copies
 
     def pages(self) -> list[Page]:
         return [
             Page("GET", "/workflows", self.list_all, "All workflows of the account"),
             Page("GET", "/workflows/{workflow_id}", self.show, "A workflow: its form and its runs"),
-            Page("GET", "/workflows/{workflow_id}/settings", self.show_settings, "The settings of a workflow"),
-            Page("POST", "/workflows/{workflow_id}/settings", self.change, "Change the settings of a workflow"),
             Page("POST", "/workflows/{workflow_id}/duplicate", self.duplicate, "Copy a workflow"),
             Page("POST", "/workflows/{workflow_id}/delete", self.delete, "Delete a workflow"),
             Page("POST", "/workflows/{workflow_id}/restore", self.restore, "Undo the deletion of a workflow"),
@@ -63,28 +57,8 @@ class Workflows:
             return request.render("runs.part.html", **values)
         values |= await self._inputs.form(request.account, workflow)
         values |= {"obstacle": await obstacle_of(self._intake, workflow), "parent": await self._parent(workflow)}
+        values["environment"] = await self._db.read(described, workflow.environment)
         return request.render("workflow.html", **values, workflow=workflow, tab="run")
-
-    async def show_settings(self, request: PageRequest) -> Response:
-        workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
-        pools = await self._inventory.pools()
-        return request.render("workflow_settings.html", workflow=workflow, pools=pools, tab="settings")
-
-    async def change(self, request: PageRequest) -> Response:
-        form = await request.form()
-        name = text_of(form, "name", 200)
-        if not name:
-            raise PageError("Enter a name for the workflow.")
-        tags = [tag.strip() for tag in text_of(form, "tags").split(",") if tag.strip()]
-        values = {
-            "name": name,
-            "description": text_of(form, "description", 20_000) or None,
-            "tags": list(dict.fromkeys(tags))[:MAX_TAGS],
-            "visibility": "PUBLIC" if text_of(form, "visibility") == "PUBLIC" else "PRIVATE",
-            "accelerator": text_of(form, "accelerator", 60) or None,
-        }
-        workflow = await self._db.write(workflows.change, request.account.id, request["workflow_id"], values, now_ms())
-        return request.redirect(f"/workflows/{workflow.id}")
 
     async def duplicate(self, request: PageRequest) -> Response:
         source = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])

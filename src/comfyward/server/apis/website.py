@@ -40,6 +40,7 @@ from comfyward.web.user_storage import UserStorage
 from comfyward.web.users import Users
 from comfyward.web.workers import Workers
 from comfyward.web.workflow_copies import WorkflowCopies
+from comfyward.web.workflow_settings import WorkflowSettings
 from comfyward.web.workflows import Workflows
 from comfyward.workflows.graph_limit import GraphLimit
 
@@ -63,7 +64,8 @@ def website(core: Core, frontends: Frontends) -> Website:
         Login(db, auth),
         OidcLogin(db, auth, provider),
         NewWorkflows(db, core.storage.blobs, inputs, templates, core.decoders, GraphLimit(settings.graph_limit_bytes)),
-        Workflows(db, core.intake, inventory, inputs, run_list, copies),
+        Workflows(db, core.intake, inputs, run_list, copies),
+        WorkflowSettings(db, inventory, core.bindings),
         Explore(db, inputs, copies, core.contents),
         Editor(
             db,

@@ -1,0 +1,101 @@
+"""The spec of an environment is edited as a text, whose errors stand beside it, and pack by pack, by source or by node."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from playwright.sync_api import expect
+
+from comfyward.store import environments
+from comfyward.store.db import now_ms
+from tests.stack.conftest import StartFake
+from tests.stack.stack import Stack
+from tests.stack.web.conftest import LIMIT_MS, Enter
+from tests.stack.web.environments import TOOLING, spec_of
+
+FANCY = {"https://github.com/someone/fancy-nodes": [["Fancy Blend"], {"title_aux": "Fancy"}]}
+
+
+@pytest.fixture(scope="module")
+def stack(start_fake_once: StartFake, tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    folder = tmp_path_factory.mktemp("map")
+    for name, content in (("extension-node-map", FANCY), ("custom-node-list", {"custom_nodes": []})):
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return start_fake_once(fleet="none", node_map_dir=str(folder))
+
+
+def stored(stack: Stack, name: str) -> str:
+    return stack.write(environments.get, name).spec
+
+
+def test_as_a_text(stack: Stack, enter: Enter) -> None:
+    expect.set_options(timeout=LIMIT_MS)
+    stack.write(environments.create, "text", spec_of(TOOLING), now_ms())
+    page = enter(stack, None)
+    page.goto("/environments/text/edit")
+    spec = page.get_by_label("What the next revision is made of")
+    for written, problem in (
+        ('comfyui = "0.3.75"\npacks = []\n', "The spec has no key 'packs'. Did you mean 'pack'?"),
+        ('comfyui = "0.3.75"\ncutoff = \n', "The spec is not TOML: Invalid value (at line 2, column 10)."),
+        ('comfyui = "9.9.9"\n', "ComfyUI 9.9.9 is not among the releases that can be installed by version."),
+    ):
+        spec.fill(written)
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator("#spec-problem")).to_contain_text(problem)
+        expect(spec).to_have_value(written)
+        expect(spec).to_have_attribute("aria-invalid", "true")
+    assert stored(stack, "text") == spec_of(TOOLING)
+
+    spec.fill(spec_of(TOOLING) + '\n[packages]\nmore = ["colorama"]\n')
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_url("**/environments/text")
+    assert 'more = ["colorama"]' in stored(stack, "text")
+
+
+def test_what_somebody_else_saved_meanwhile_is_not_overwritten(stack: Stack, enter: Enter) -> None:
+    expect.set_options(timeout=LIMIT_MS)
+    stack.write(environments.create, "both", spec_of(), now_ms())
+    page = enter(stack, None)
+    page.goto("/environments/both/edit")
+    stack.write(environments.change_spec, "both", spec_of(), spec_of(TOOLING), now_ms())
+    spec = page.get_by_label("What the next revision is made of")
+    spec.fill(spec_of("cnr:masks@1.0.0"))
+
+    page.get_by_role("button", name="Save").click()
+
+    expect(page.locator("#spec-problem")).to_contain_text("was changed at the same time")
+    expect(spec).to_have_value(spec_of("cnr:masks@1.0.0"))
+    assert stored(stack, "both") == spec_of(TOOLING)
+
+
+def test_pack_by_pack(stack: Stack, enter: Enter) -> None:
+    expect.set_options(timeout=LIMIT_MS)
+    stack.write(environments.create, "packs", spec_of(), now_ms())
+    page = enter(stack, None)
+
+    def search(words: str) -> None:
+        page.goto("/environments/packs/edit")
+        page.get_by_label("Source, node or name").fill(words)
+        page.get_by_role("button", name="Add or search").click()
+
+    search(TOOLING)
+    page.wait_for_url("**/environments/packs")
+    expect(page.locator(".pack")).to_contain_text("not locked yet")
+    search("git+https://someone:secret@example.com/x@main")
+    expect(page.locator("#pack-problem")).to_contain_text("holds a login")
+    search("Nobody Has This")
+    expect(page.get_by_text("No pack is known that has “Nobody Has This”.")).to_be_visible()
+    search("SaveImageAdvanced")
+    expect(page.get_by_role("list", name="Packs found")).to_contain_text("it needs ComfyUI >=0.24.1")
+    search("fancy nodes")
+    expect(page.get_by_role("list", name="Packs found")).to_contain_text("fancy-nodes")
+    search("Fancy Blend")
+    page.get_by_role("button", name="Add fancy-nodes").click()
+    page.wait_for_url("**/environments/packs")
+    assert stored(stack, "packs") == spec_of(TOOLING, "git+https://github.com/someone/fancy-nodes@HEAD")
+
+    page.get_by_role("link", name="Edit", exact=True).click()
+    page.get_by_role("button", name="Remove comfyui-tooling-nodes").click()
+    page.wait_for_url("**/environments/packs")
+    assert stored(stack, "packs") == spec_of("git+https://github.com/someone/fancy-nodes@HEAD")
