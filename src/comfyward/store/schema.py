@@ -602,3 +602,22 @@ environment_web_files = Table(
     Column("listing", Text, nullable=False),
     Column("sent_at", BigInteger, nullable=False),
 )
+
+# What members ask for when their workflows need packs: an admin accepts or declines it.
+pack_requests = Table(
+    "pack_requests",
+    metadata,
+    Column("id", String(21), primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("workflow_id", String(21), nullable=False),
+    Column("packs", Text, nullable=False),
+    Column("comfyui", Text, nullable=False, server_default=""),
+    Column("state", String(10), nullable=False),
+    Column("environment", String(100), nullable=False, server_default=""),
+    Column("reply", Text, nullable=False, server_default=""),
+    Column("created_at", BigInteger, nullable=False),
+    Column("decided_at", BigInteger),
+    CheckConstraint("state IN ('waiting', 'accepted', 'declined')", name="state"),
+    CheckConstraint("(state = 'waiting') = (decided_at IS NULL)", name="decided"),
+    Index("ix_pack_requests_state", "state", "created_at"),
+)

@@ -14,7 +14,7 @@ from comfyward.comfy.releases import DEFAULT, RELEASES
 from comfyward.environments.lock import Lock
 from comfyward.environments.spec import parse_spec
 from comfyward.environments.trees import Trees
-from comfyward.store import environment_uses, environments, trials
+from comfyward.store import environment_uses, environments, pack_requests, trials
 from comfyward.store.db import Database, now_ms
 from comfyward.store.environment_uses import Use
 from comfyward.store.environments import Environment
@@ -43,8 +43,10 @@ class Environments:
         if not request.account.is_admin:
             own = await self._db.read(environment_uses.of_account, request.account.id)
             found = await self._db.read(environments.find)
-            return request.render("environments_to_choose.html", environments=found, own=own)
+            asked = await self._db.read(pack_requests.of_account, request.account.id)
+            return request.render("environments_to_choose.html", environments=found, own=own, asked=asked)
         values = await self._db.read(_cards, now_ms())
+        values |= {"requests": await self._db.read(pack_requests.waiting)}
         return request.render("environments.html", **values, releases=list(RELEASES), release=DEFAULT.version)
 
     async def show(self, request: PageRequest) -> Response:

@@ -13,6 +13,7 @@ from comfyward.dispatch.bindings import Bindings
 from comfyward.dispatch.heavy import HEAVY
 from comfyward.dispatch.inventory import Inventory
 from comfyward.environments.finding.finder import Finder
+from comfyward.environments.wanted import Wanted
 from comfyward.errors import InvalidGraph
 from comfyward.store import files
 from comfyward.store.db import Database
@@ -74,6 +75,17 @@ class GraphInputs:
         found = [each for each in facts if each["folder"] is None or each["received"]]
         return on_problems(found, workflow_id, is_admin=account.is_admin)
 
+    async def wanted(self, workflow: Workflow) -> Wanted:
+        """What a workflow's environment lacks and another one could have. The registry was asked when it was shown."""
+        catalog = await self._bindings.catalog_lately(workflow.environment)
+        if workflow.graph is None or catalog is None:
+            return Wanted()
+        try:
+            parsed = parse_graph(msgspec.json.decode(workflow.graph))
+        except InvalidGraph:
+            return Wanted()
+        return Wanted.of(await self._offers(workflow.account_id, parsed, catalog, workflow.editor_graph))
+
     async def _offers(self, account_id: str, graph: Graph, catalog: Catalog, editor_graph: str | None) -> Offers:
         """The offers for the classes that are missing here, by the notes in the editor's form of the graph too."""
         missing = list({node.class_type: None for node in graph.nodes.values() if not catalog.has(node.class_type)})
@@ -90,6 +102,7 @@ class GraphInputs:
         return {
             "inputs": with_missing(form_inputs(workflow, inputs), inputs),
             "lacking": lacking,
+            "wanted": await self.wanted(workflow) if lacking else Wanted(),
             "action": f"/workflows/{workflow.id}/run",
             "form_pools": await self._inventory.pools(),
             "accelerator": workflow.accelerator,

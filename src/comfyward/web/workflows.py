@@ -13,6 +13,7 @@ from comfyward.web.cards import card_values, search_of
 from comfyward.web.environment_choices import described
 from comfyward.web.graph_inputs import GraphInputs
 from comfyward.web.obstacle import obstacle_of
+from comfyward.web.pack_requests import workflow_values
 from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest
 from comfyward.web.run_list import RunList
@@ -58,6 +59,11 @@ class Workflows:
         values |= await self._inputs.form(request.account, workflow)
         values |= {"obstacle": await obstacle_of(self._intake, workflow), "parent": await self._parent(workflow)}
         values["environment"] = await self._db.read(described, workflow.environment)
+        if values["wanted"]:
+            is_admin = request.account.is_admin
+            values |= await self._db.read(
+                lambda conn: workflow_values(conn, workflow.account_id, workflow.id, is_admin=is_admin)
+            )
         return request.render("workflow.html", **values, workflow=workflow, tab="run")
 
     async def duplicate(self, request: PageRequest) -> Response:

@@ -1,4 +1,4 @@
-"""A workflow's settings choose its environment, which is checked, and shown on its page and on the pages of its runs."""
+"""A workflow's settings choose its environment; it is checked, and shown on its page and on the pages of its runs."""
 
 from __future__ import annotations
 

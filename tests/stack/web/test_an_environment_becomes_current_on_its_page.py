@@ -1,11 +1,11 @@
-"""An admin creates an environment, sees a revision built, failing, tried again and ready, promotes it, and goes back."""
+"""An admin creates an environment, sees a revision built, failing, tried again and ready, promotes it and goes back."""
 
 from __future__ import annotations
 
 import base64
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 
 from tests.attacks.environment_lab import Lab, report
 from tests.stack.conftest import StartFake
@@ -27,9 +27,9 @@ def confirm(page: Page, button: str) -> str:
     """Presses a button and says yes. Returns the question."""
     asked: list[str] = []
 
-    def yes(dialog: object) -> None:
-        asked.append(dialog.message)  # type: ignore[attr-defined]
-        dialog.accept()  # type: ignore[attr-defined]
+    def yes(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.accept()
 
     page.once("dialog", yes)
     page.get_by_role("button", name=button, exact=True).first.click()
@@ -50,14 +50,14 @@ def test_from_a_name_to_the_current_revision_and_back(stack: Stack, enter: Enter
     page.get_by_text("No revision yet. Lock it to make the first one").wait_for()
 
     packs = (locked(TOOLING), locked(MASKS, install_script="0" * 64))
-    first = lab.revision("1", spec=spec_of(TOOLING, MASKS), packs=packs, packages=(COLORAMA,))
+    first = lab.revision("1", spec=spec_of(TOOLING, MASKS), locked=packs, packages=(COLORAMA,))
     revision = page.get_by_role("listitem", name="Revision 1")
     expect(revision.get_by_text("locked")).to_be_visible()
     question = confirm(page, "Promote without a trial")
     assert "No worker that could try it is present" in question
     expect(page.get_by_role("heading", level=1)).to_contain_text("revision 1 is current")
 
-    second = lab.revision("2", spec=spec_of(TOOLING), packs=packs[:1], packages=(COLORAMA,))
+    second = lab.revision("2", spec=spec_of(TOOLING), locked=packs[:1], packages=(COLORAMA,))
     worker = lab.worker()
     page.get_by_role("listitem", name="Revision 2").get_by_role("button", name="Try").click()
     revision = page.get_by_role("listitem", name="Revision 2")

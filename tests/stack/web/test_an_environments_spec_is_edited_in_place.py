@@ -1,4 +1,4 @@
-"""The spec of an environment is edited as a text, whose errors stand beside it, and pack by pack, by source or by node."""
+"""The spec of an environment is edited as a text, with errors beside it, and pack by pack: by source or by node."""
 
 from __future__ import annotations
 

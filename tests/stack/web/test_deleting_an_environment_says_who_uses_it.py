@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Dialog, expect
 
 from tests.attacks.environment_lab import Lab
 from tests.stack.conftest import StartFake
@@ -29,9 +29,9 @@ def test_its_users_are_named_and_the_answer_counts(stack: Stack, enter: Enter) -
     questions: list[str] = []
 
     def answer(accepts: bool) -> None:
-        def said(dialog: object) -> None:
-            questions.append(dialog.message)  # type: ignore[attr-defined]
-            dialog.accept() if accepts else dialog.dismiss()  # type: ignore[attr-defined]
+        def said(dialog: Dialog) -> None:
+            questions.append(dialog.message)
+            dialog.accept() if accepts else dialog.dismiss()
 
         page.once("dialog", said)
         page.get_by_role("button", name="Delete environment").click()

@@ -32,6 +32,7 @@ from comfyward.web.login import Login
 from comfyward.web.models import FilesAndModels
 from comfyward.web.new_workflow import NewWorkflows
 from comfyward.web.oidc import OidcLogin, Provider
+from comfyward.web.pack_requests import PackRequests
 from comfyward.web.pages import Pages
 from comfyward.web.run_list import RunList
 from comfyward.web.runs import RunActions, RunPage
@@ -91,6 +92,7 @@ def website(core: Core, frontends: Frontends) -> Website:
         Environments(db, settings.derived_environments_dir()),
         EnvironmentActs(db, core.workforce.revisions),
         EnvironmentSpecs(db, core.finder),
+        PackRequests(db, inputs),
         FleetPage(db, inventory, core.changes.hub, core.workforce.fleet, settings.prices, settings.local_min_workers),
         Workers(db, core.workforce.sessions, core.workforce.logs, core.workforce.fleet),
         Users(db, auth),

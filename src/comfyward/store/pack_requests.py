@@ -1,0 +1,100 @@
+"""Operations on requests of accounts for packs that their workflows need. An admin accepts or declines them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+
+from comfyward.errors import Conflict, NotFound
+from comfyward.ids import new_id
+from comfyward.store import most
+from comfyward.store.rows import text_of
+from comfyward.store.schema import accounts, pack_requests
+
+WAITING, ACCEPTED, DECLINED = "waiting", "accepted", "declined"
+MAX_SHOWN = 100
+MAX_OF_ACCOUNT = 200
+
+
+@dataclass(frozen=True)
+class PackRequest:
+    """A request. `packs` are those that were found for the workflow, `comfyui` the versions that it needs, or "".
+
+    `environment` is the one that was made or extended for it, `reply` an admin's words.
+    """
+
+    id: str
+    account_id: str
+    account: str
+    workflow_id: str
+    packs: Sequence[Mapping[str, Any]]
+    comfyui: str
+    state: str
+    environment: str
+    reply: str
+    created_at: int
+    decided_at: int | None
+
+
+def ask(
+    conn: Connection, account_id: str, workflow_id: str, packs: Sequence[Mapping[str, Any]], comfyui: str, now: int
+) -> str:
+    """Stores a request, in place of one that waits for the same workflow. Returns its id. Raises Conflict."""
+    own = pack_requests.c.account_id == account_id
+    same = (own, pack_requests.c.workflow_id == workflow_id, pack_requests.c.state == WAITING)
+    conn.execute(delete(pack_requests).where(*same))
+    most.check(conn, pack_requests, MAX_OF_ACCOUNT, "requests for packs", "Ask an admin in person.", own)
+    values = {"account_id": account_id, "workflow_id": workflow_id, "packs": text_of(packs), "comfyui": comfyui}
+    request_id = new_id()
+    conn.execute(insert(pack_requests).values(id=request_id, state=WAITING, created_at=now, **values))
+    return request_id
+
+
+def waiting(conn: Connection) -> list[PackRequest]:
+    """The requests that wait for an admin, the oldest first."""
+    return _found(conn, pack_requests.c.state == WAITING)
+
+
+def of_account(conn: Connection, account_id: str) -> list[PackRequest]:
+    """An account's requests, the newest first."""
+    return _found(conn, pack_requests.c.account_id == account_id)[::-1]
+
+
+def of_workflow(conn: Connection, account_id: str, workflow_id: str) -> PackRequest | None:
+    """The newest request for a workflow of an account."""
+    own = (pack_requests.c.account_id == account_id, pack_requests.c.workflow_id == workflow_id)
+    found = _found(conn, *own)
+    return found[-1] if found else None
+
+
+def get(conn: Connection, request_id: str) -> PackRequest:
+    """Raises NotFound."""
+    found = _found(conn, pack_requests.c.id == request_id)
+    if not found:
+        raise NotFound("There is no such request.")
+    return found[0]
+
+
+def decide(conn: Connection, request_id: str, state: str, now: int, *, environment: str = "", reply: str = "") -> None:
+    """Accepts or declines a request that waits. Raises NotFound, or Conflict if that was done before."""
+    values = {"state": state, "decided_at": now, "environment": environment, "reply": reply}
+    is_waiting = (pack_requests.c.id == request_id, pack_requests.c.state == WAITING)
+    if conn.execute(update(pack_requests).where(*is_waiting).values(**values)).rowcount == 0:
+        raise Conflict(f"The request was {get(conn, request_id).state} already.")
+
+
+def _found(conn: Connection, *which: ColumnElement[bool]) -> list[PackRequest]:
+    """The newest that are shown, the oldest of them first."""
+    columns = [pack_requests.c[name] for name in PackRequest.__dataclass_fields__ if name != "account"]
+    query = select(*columns, accounts.c.name.label("account")).join(
+        accounts, accounts.c.id == pack_requests.c.account_id
+    )
+    ordered = query.where(*which).order_by(pack_requests.c.created_at.desc(), pack_requests.c.id.desc())
+    return [
+        PackRequest(**{**row._mapping, "packs": msgspec.json.decode(row.packs)})
+        for row in conn.execute(ordered.limit(MAX_SHOWN))
+    ][::-1]
