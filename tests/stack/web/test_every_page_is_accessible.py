@@ -4,16 +4,15 @@ screen, no error in the console, no script or style but the site's own."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.attacks.environment_lab import Lab
 from tests.stack.graphs import node, picture
 from tests.stack.stack import Stack
+from tests.stack.web.accessibility import LOOK, SCREENS, axe_in, findings, serious
 from tests.stack.web.conftest import Enter
-
-SCREENS = {"phone": {"width": 360, "height": 780}, "desktop": {"width": 1400, "height": 900}}
-LOOK = 'axe.run(document, { resultTypes: ["violations"] })'
+from tests.stack.web.environments import MASKS, TOOLING, locked, spec_of
 
 
 @pytest.fixture(scope="module")
@@ -30,41 +29,28 @@ def paths(real: Stack) -> list[str]:
     done = client.finish(client.post_run({"prompt": picture(prefix="a" * 80), **hook}, made).json()["id"])["id"]
     failed = client.finish(client.post_run({"prompt": broken}, made).json()["id"])["id"]
     workflow, run = f"/workflows/{made}", f"/runs/{done}"
+    lab = Lab(real, "an-environment-" + "with-a-long-name-" * 2)
+    lab.revision("1", spec=spec_of(TOOLING, MASKS), packs=[locked(TOOLING), locked(MASKS)])
+    environment = f"/environments/{lab.name}"
     return [
         *("/workflows", "/workflows/new", workflow, f"{workflow}/settings", f"{workflow}/form", f"{workflow}/api"),
         *("/explore", f"/explore/{made}", "/runs", run, f"/runs/{failed}", f"{run}/change", f"{run}/api", "/files"),
         *("/account", "/account/webhooks", "/account/usage", "/account/security", "/account/data"),
+        *("/environments", environment, f"{environment}/edit", f"{environment}/revisions/1"),
         *("/fleet", "/fleet/users", f"/fleet/users/{client.http.get('/api/v1/me').json()['id']}/storage", "/runs/none"),
     ]
 
 
 @pytest.mark.parametrize("screen", SCREENS)
 def test_every_page(real: Stack, enter: Enter, paths: list[str], screen: str, node_clients: Path) -> None:
-    axe = (node_clients / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    axe = axe_in(node_clients)
     page = enter(real, None, viewport=SCREENS[screen])
-    found = []
-    for path in paths:
-        page.goto(path)
-        page.evaluate(axe)
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            found += [(path, scheme, *each) for each in serious(page.evaluate(LOOK))]
-        width = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
-        if width[0] > width[1]:
-            found.append((path, "wider than the screen", *width))
+    found = [each for path in paths for each in findings(page, axe, path)]
     assert not found, "\n".join(map(str, found))
 
 
-def serious(result: dict[str, Any]) -> list[tuple[Any, ...]]:
-    return [
-        (violation["id"], violation["nodes"][0]["html"], violation["nodes"][0]["any"][:1])
-        for violation in result["violations"]
-        if violation["impact"] in ("serious", "critical")
-    ]
-
-
 def test_the_login_and_the_way_in(real: Stack, enter: Enter, node_clients: Path) -> None:
-    axe = (node_clients / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    axe = axe_in(node_clients)
     page = enter(real, None)
     page.get_by_role("button", name="Log out").click()
     for path in ("/login", real.login_link("newcomer")):
@@ -73,7 +59,7 @@ def test_the_login_and_the_way_in(real: Stack, enter: Enter, node_clients: Path)
         assert serious(page.evaluate(LOOK)) == []
 
 
-@pytest.mark.parametrize("path", ["/login", "/workflows", "/runs", "/account", "/fleet"])
+@pytest.mark.parametrize("path", ["/login", "/workflows", "/runs", "/account", "/environments", "/fleet"])
 def test_pages_run_nothing_but_the_sites_own_files(real: Stack, path: str) -> None:
     answer = real.visitor().get(path)
 
