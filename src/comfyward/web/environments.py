@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from comfyward.api.whole_numbers import whole_number
 from comfyward.comfy.releases import DEFAULT, RELEASES
+from comfyward.dispatch.inventory import Inventory
 from comfyward.environments.lock import Lock
 from comfyward.environments.spec import parse_spec
 from comfyward.environments.trees import Trees
@@ -21,15 +22,17 @@ from comfyward.store.environments import Environment
 from comfyward.web.environment_facts import changes_since, download_bytes, locks_of, pack_lines, state_of
 from comfyward.web.page import Access, Page
 from comfyward.web.page_request import PageRequest
+from comfyward.workflows.node_changes import NodeChanges, node_changes
 
 SHOWN_REVISIONS = 10
+MAX_LOST = 100  # classes that workflows are searched for
 
 
 class Environments:
     """`folder` is where this host keeps environments, and the files of their packs."""
 
-    def __init__(self, db: Database, folder: Path) -> None:
-        self._db, self._trees = db, Trees.below(folder)
+    def __init__(self, db: Database, folder: Path, inventory: Inventory) -> None:
+        self._db, self._trees, self._inventory = db, Trees.below(folder), inventory
 
     def pages(self) -> list[Page]:
         one = "/environments/{name}"
@@ -67,8 +70,12 @@ class Environments:
         name, number = request["name"], whole_number(request["number"], least=1) or 0
         shown, revision, changes, lock = await self._db.read(_revision, name, number, now_ms())
         packs = await pack_lines(revision["spec"], lock, revision["hosts"], self._trees)
+        nodes = await self._node_changes(shown, revision)
+        lost = nodes.lost[:MAX_LOST] if nodes else ()
         return request.render(
             "environment_revision.html",
+            nodes=nodes,
+            concerned=await self._db.read(environment_uses.of_classes, name, lost),
             shown=shown,
             revision=revision,
             changes=changes,
@@ -77,6 +84,18 @@ class Environments:
             download=download_bytes(lock),
             has_picture=await self._db.read(_has_picture, revision["targets"].values()),
         )
+
+    async def _node_changes(self, shown: Mapping[str, Any], revision: Mapping[str, Any]) -> NodeChanges | None:
+        """What promoting a revision would change for graphs; None while the catalog of either is not known."""
+        current = next((each for each in shown["revisions"] if each["is_current"]), None)
+        if current is None or current["number"] == revision["number"]:
+            return None
+        for target, digest in revision["targets"].items():
+            before = await self._inventory.catalog_lately(current["targets"].get(target, ""))
+            after = await self._inventory.catalog_lately(digest)
+            if before is not None and after is not None:
+                return node_changes(before, after)
+        return None
 
 
 def _cards(conn: Connection, now: int) -> dict[str, Any]:
