@@ -42,7 +42,7 @@ def test_by_name_and_by_number(stack: Stack, enter: Enter) -> None:
     expect(page.locator("main")).to_contain_text(f"Environment {lab.name}, revision 1")
     choose(lab.name)
     expect(page.locator("main")).to_contain_text(f"Environment {lab.name}, revision 2")
-    page.get_by_label("Accelerator").select_option(lab.name)
+    page.locator("[data-run-form]").get_by_label("Accelerator").select_option(lab.name)
     page.get_by_role("button", name="Run", exact=True).click()
     page.wait_for_url("**/runs/*")
     expect(page.locator("main")).to_contain_text(f"{lab.name}, revision 2")

@@ -74,7 +74,7 @@ def test_from_a_name_to_the_current_revision_and_back(stack: Stack, enter: Enter
     expect(revision.locator(".failure")).to_have_text(sentence)
     page.get_by_role("link", name="Revision 2").click()
     expect(page.locator(".problem pre")).to_have_text("Traceback of x")
-    changes = page.get_by_role("region", name="Changes")
+    changes = page.get_by_role("region", name="Changes", exact=True)
     expect(changes).to_contain_text("masks")
     expect(changes).to_contain_text("removed")
 
