@@ -10,6 +10,7 @@ from comfyward.comfy.source import put_source
 from comfyward.environments.source import Release
 from comfyward.errors import InvalidEnvironment
 
+VERSIONS, DEFAULT_VERSION = tuple(RELEASES), DEFAULT.version
 _PIN = re.compile(r"^([A-Za-z0-9._-]+==[^ ;\\]+)(\s*;[^\\\n]*)?", re.MULTILINE)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from comfyward.comfy.releases import RELEASES
 from comfyward.environments import releases
 from comfyward.environments.finding.finder import Finder
 from comfyward.environments.finding.node_map import MAX_CLASS_LENGTH
@@ -114,7 +113,7 @@ class EnvironmentSpecs:
             version=version_of(environment.spec),
             problem=problem,
             found=found,
-            releases=list(RELEASES),
+            releases=releases.VERSIONS,
             use=uses.get(name, environment_uses.Use()),
             unfinished=await self._db.read(environment_uses.unfinished, name),
             tab="edit",

@@ -10,9 +10,9 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from comfyward.api.whole_numbers import whole_number
-from comfyward.comfy.releases import DEFAULT, RELEASES
 from comfyward.dispatch.inventory import Inventory
 from comfyward.environments.lock import Lock
+from comfyward.environments.releases import DEFAULT_VERSION, VERSIONS
 from comfyward.environments.spec import parse_spec
 from comfyward.environments.trees import Trees
 from comfyward.store import environment_uses, environments, pack_requests, trials
@@ -50,7 +50,7 @@ class Environments:
             return request.render("environments_to_choose.html", environments=found, own=own, asked=asked)
         values = await self._db.read(_cards, now_ms())
         values |= {"requests": await self._db.read(pack_requests.waiting)}
-        return request.render("environments.html", **values, releases=list(RELEASES), release=DEFAULT.version)
+        return request.render("environments.html", **values, releases=VERSIONS, release=DEFAULT_VERSION)
 
     async def show(self, request: PageRequest) -> Response:
         name = request["name"]

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from comfyward.comfy.releases import DEFAULT, RELEASES
+from comfyward.environments.releases import DEFAULT_VERSION, VERSIONS
 from comfyward.environments.spec import parse_spec, spec_toml
 from comfyward.environments.wanted import Wanted, name_for, wanted_from, wanted_json
 from comfyward.store import environments, pack_requests, workflows
@@ -67,7 +67,7 @@ def _needed(wanted: Wanted) -> Wanted:
 def _draft(conn: Connection, wanted: Wanted, into: str, title: str, now: int) -> str:
     """Extends an environment, or makes one if none is named. Returns its name. Raises NotFound, InvalidEnvironment."""
     former = environments.get(conn, into).spec if into else None
-    spec = spec_toml(wanted.spec(parse_spec(former) if former else None, list(RELEASES), DEFAULT.version))
+    spec = spec_toml(wanted.spec(parse_spec(former) if former else None, VERSIONS, DEFAULT_VERSION))
     if former is not None:
         environments.change_spec(conn, into, former, spec, now)
         return into

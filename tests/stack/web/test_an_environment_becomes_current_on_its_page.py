@@ -7,6 +7,8 @@ import base64
 import pytest
 from playwright.sync_api import Dialog, Page, expect
 
+from comfyward.store import environments
+from comfyward.store.db import now_ms
 from tests.attacks.environment_lab import Lab, report
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
@@ -49,6 +51,7 @@ def test_from_a_name_to_the_current_revision_and_back(stack: Stack, enter: Enter
     page.goto(f"/environments/{lab.name}")
     page.get_by_text("No revision yet. Lock it to make the first one").wait_for()
 
+    stack.write(environments.change_spec, lab.name, spec_of(), spec_of(TOOLING), now_ms())
     packs = (locked(TOOLING), locked(MASKS, install_script="0" * 64))
     first = lab.revision("1", spec=spec_of(TOOLING, MASKS), locked=packs, packages=(COLORAMA,))
     revision = page.get_by_role("listitem", name="Revision 1")
