@@ -30,7 +30,7 @@ def paths(real: Stack) -> list[str]:
     failed = client.finish(client.post_run({"prompt": broken}, made).json()["id"])["id"]
     workflow, run = f"/workflows/{made}", f"/runs/{done}"
     lab = Lab(real, "an-environment-" + "with-a-long-name-" * 2)
-    lab.revision("1", spec=spec_of(TOOLING, MASKS), packs=[locked(TOOLING), locked(MASKS)])
+    lab.revision("1", spec=spec_of(TOOLING, MASKS), locked=[locked(TOOLING), locked(MASKS)])
     environment = f"/environments/{lab.name}"
     return [
         *("/workflows", "/workflows/new", workflow, f"{workflow}/settings", f"{workflow}/form", f"{workflow}/api"),

@@ -32,7 +32,7 @@ def paths(stack: Stack) -> dict[str | None, list[str]]:
     """The addresses by account."""
     lab, packs = Lab(stack), (locked(TOOLING), locked(MASKS, install_script="0" * 64))
     digests = [
-        lab.revision(str(number), spec=spec_of(TOOLING, MASKS), packs=packs, packages=(COLORAMA,))
+        lab.revision(str(number), spec=spec_of(TOOLING, MASKS), locked=packs, packages=(COLORAMA,))
         for number in range(3)
     ]
     worker, other = lab.worker(host="gpu-1"), lab.worker(host="gpu-2")
