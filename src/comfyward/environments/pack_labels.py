@@ -1,4 +1,4 @@
-"""What a pack says of itself: who made it, its licence, whether it has JavaScript. A stranger's text, for people."""
+"""The label of a pack: author, licence, JavaScript, in its own words. A stranger's text, for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a workflow needs that its environment lacks, and the spec of an environment that has it."""
+"""The packs and versions that a workflow wants and its environment lacks, and the spec of an environment with them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def wanted_json(wanted: Wanted) -> list[Mapping[str, Any]]:
 
 
 def wanted_from(packs: Iterable[Mapping[str, Any]], comfyui: str) -> Wanted:
-    """What was stored."""
+    """The packs and versions, from what was stored."""
     return Wanted(tuple(WantedPack(**{**pack, "classes": tuple(pack["classes"])}) for pack in packs), comfyui)
 
 

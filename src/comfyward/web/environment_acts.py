@@ -1,4 +1,4 @@
-"""What admins do with environments: create, try, promote, roll back, delete."""
+"""Acts of admins on environments: create, try, promote, roll back, delete."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from comfyward.store.environments import Environment, former_of
 
 @dataclass(frozen=True)
 class Choice:
-    """What a workflow stores, and what it means."""
+    """A value that a workflow stores, and its meaning."""
 
     value: str
     label: str

@@ -86,7 +86,7 @@ class Environments:
         )
 
     async def _node_changes(self, shown: Mapping[str, Any], revision: Mapping[str, Any]) -> NodeChanges | None:
-        """What promoting a revision would change for graphs; None while the catalog of either is not known."""
+        """The changes for graphs if a revision were promoted; None while the catalog of either is not known."""
         current = next((each for each in shown["revisions"] if each["is_current"]), None)
         if current is None or current["number"] == revision["number"]:
             return None
@@ -99,7 +99,7 @@ class Environments:
 
 
 def _cards(conn: Connection, now: int) -> dict[str, Any]:
-    """What the list shows of all environments."""
+    """The cards of all environments."""
     uses = environment_uses.by_name(conn)
     return {"cards": [_card(conn, each, uses, now) for each in environments.find(conn)]}
 

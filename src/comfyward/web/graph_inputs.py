@@ -76,7 +76,7 @@ class GraphInputs:
         return on_problems(found, workflow_id, is_admin=account.is_admin)
 
     async def wanted(self, workflow: Workflow) -> Wanted:
-        """What a workflow's environment lacks and another one could have. The registry was asked when it was shown."""
+        """The packs and versions that a workflow's environment lacks and another one could have."""
         catalog = await self._bindings.catalog_lately(workflow.environment)
         if workflow.graph is None or catalog is None:
             return Wanted()

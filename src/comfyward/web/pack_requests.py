@@ -88,7 +88,7 @@ def _decline(conn: Connection, request_id: str, reply: str, now: int) -> None:
 
 
 def workflow_values(conn: Connection, account_id: str, workflow_id: str, *, is_admin: bool) -> dict[str, Any]:
-    """What a workflow's page shows beside what it needs: an admin chooses the environment, a member sees the answer."""
+    """The values that a workflow's page shows beside what it needs: an admin's choice, a member's request."""
     if is_admin:
         return {"drafts": [each.name for each in environments.find(conn)], "asked": None}
     return {"drafts": [], "asked": pack_requests.of_workflow(conn, account_id, workflow_id)}

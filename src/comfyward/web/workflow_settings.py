@@ -59,7 +59,7 @@ class WorkflowSettings:
         return request.redirect(f"/workflows/{workflow.id}")
 
     async def _environment(self, request: PageRequest, chosen: str) -> str:
-        """What was chosen. Raises InvalidEnvironment, unless the workflow had it already: it may be gone since."""
+        """The choice itself. Raises InvalidEnvironment, unless the workflow had it already: it may be gone since."""
         if chosen == DEFAULT_ENVIRONMENT:
             return ""
         workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])

@@ -1,4 +1,4 @@
-"""What changes for graphs from one catalog to another: classes that come and go, and classes with other inputs."""
+"""Changes for graphs from one catalog to another: classes that come and go, and classes with other inputs."""
 
 from __future__ import annotations
 
