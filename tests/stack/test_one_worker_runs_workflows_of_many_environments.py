@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,20 @@ NODE_CLASS_MAPPINGS["Looks"] = Looks
 
 
 @pytest.fixture(scope="module")
-def stack(engine: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def environments_dir(engine: dict[str, str]) -> Iterator[Path]:
+    """On the file system of what is installed already: packages are hard links, not 7 GB of copies."""
+    with tempfile.TemporaryDirectory(prefix="environments-", dir=Path(engine["environments_dir"]).parent) as made:
+        yield Path(made)
+
+
+@pytest.fixture(scope="module")
+def stack(
+    engine: dict[str, str], environments_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
     """A server whose worker has nothing but ComfyUI, beside which environments share its packages and bytecode."""
     found = installation(engine)
-    environments = tmp_path_factory.mktemp("environments")
-    (environments / "default").symlink_to(found.source.parent)
-    own = {"environments_dir": str(environments), "editor": "false", "fetch_allow": "127.0.0.1"}
+    (environments_dir / "default").symlink_to(found.source.parent)
+    own = {"environments_dir": str(environments_dir), "editor": "false", "fetch_allow": "127.0.0.1"}
     settings = {"comfyui": str(found.source), "comfyui_python": str(found.python), **own}
     stack = Stack(tmp_path_factory.mktemp("many"), settings)
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
+from typing import Any
 
 import httpx2
 import pytest
@@ -25,6 +27,13 @@ def comfyui(client: Client, path: str, method: str = "GET", **more: object) -> h
     return client.http.request(method, f"/comfy{path}", **more)  # type: ignore[arg-type]
 
 
+def stats_of_a_worker(client: Client) -> dict[str, Any]:
+    """A worker tells of its memory once its ComfyUI has; it is ready before."""
+    while not (stats := comfyui(client, "/system_stats").json())["devices"][0]["vram_total"]:
+        time.sleep(0.01)
+    return dict(stats)
+
+
 def picture(color: str, form: str = "PNG") -> bytes:
     data = io.BytesIO()
     Image.new("RGB", (8, 8), color).save(data, form)
@@ -42,7 +51,7 @@ def upload(client: Client, path: str, data: bytes) -> None:
 
 
 def test_the_memory_of_the_fleet(client: Client) -> None:
-    stats = comfyui(client, "/system_stats").json()
+    stats = stats_of_a_worker(client)
 
     assert (stats["system"]["ram_total"], stats["system"]["ram_free"]) == (8 << 30, 5 << 30)
     assert stats["system"]["pytorch_version"] == "2.9.1+cpu"
@@ -54,7 +63,7 @@ def test_the_memory_of_the_fleet(client: Client) -> None:
 def test_the_memory_is_remembered_while_no_worker_is_there(start_fake: StartFake) -> None:
     stack = start_fake().wait_ready()
     client = stack.client()
-    before = comfyui(client, "/system_stats").json()["devices"]
+    before = stats_of_a_worker(client)["devices"]
     stack.stop()
     stack.settings |= {"fleet": "none"}
     stack.start()
