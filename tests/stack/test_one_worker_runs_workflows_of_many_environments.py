@@ -43,9 +43,7 @@ def environments_dir(engine: dict[str, str]) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def stack(
-    engine: dict[str, str], environments_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stack]:
+def stack(engine: dict[str, str], environments_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A server whose worker has nothing but ComfyUI, beside which environments share its packages and bytecode."""
     found = installation(engine)
     (environments_dir / "default").symlink_to(found.source.parent)

@@ -48,6 +48,7 @@ specs = st.builds(
     cutoff=st.none() | st.dates().map(str),
     more=st.lists(st.sampled_from(["matplotlib", "numpy>=2", 'colour[plot]==1; python_version < "3.13"'])).map(tuple),
     force=st.lists(st.just("numpy<2")).map(tuple),
+    prefer=st.lists(st.just("einops==0.8.1")).map(tuple),
 ).flatmap(_with_scripts)
 texts = st.text(max_size=20)
 locks = st.builds(
@@ -193,6 +194,7 @@ def test_what_is_no_comfyui(text: str) -> None:
         ('comfyui = "0.30.0"\npack = "cnr:a@1"', "'pack' must be a list of tables", None),
         ('comfyui = "0.30.0"\ncutoff = "soon"', "'cutoff' must be a date", None),
         ('comfyui = "0.30.0"\n[packages]\nmore = ["-r x"]', "'-r x' in 'packages.more' is not a requirement", None),
+        ('comfyui = "0.30.0"\n[packages]\nprefer = ["x>=2"]', "'x>=2' in 'packages.prefer' is not a version", None),
         ('comfyui = "0.30.0"\n[packages]\nmore = ["x @ https://h/x.whl"]', "names an address", None),
         ('comfyui = "0.30.0"\n[[pack]]\nsource = "cnr:a-b@1"\n[[pack]]\nsource = "cnr:A_b@2"', "is there twice", None),
         ("comfyui", "The spec is not TOML", None),

@@ -93,8 +93,8 @@ def test_a_snapshot_of_the_manager(is_yaml: bool) -> None:
         f"git+{GITHUB}/ltdrdata/ComfyUI-Manager.git@{COMMIT}",
         f"git+git@example.com:a/private.git@{COMMIT}",
         "one.py",
-        "numpy==2.3.5",
     }
+    assert draft.spec.prefer == ("numpy==2.3.5",)
 
 
 def test_versions_in_yaml_are_texts() -> None:
@@ -139,12 +139,12 @@ def test_an_archive_of_comfy_pack() -> None:
         f"git+{GITHUB}/a/off@{COMMIT}",
         "Python 3.9.1",
         "model models/a.safetensors",
-        "numpy==1.26",
         "workflow.json",
         "input/cat.png",
         "service.py",
     }
     assert lost(draft)["service.py"] == "it is never run"
+    assert draft.spec.prefer == ("numpy==1.26",)
 
 
 PYPROJECT = f"""
@@ -183,13 +183,12 @@ def test_an_environment_of_comfygit(tool: str, is_packed: bool) -> None:
 
     assert draft.spec.comfyui == Release("0.30.0")
     assert sources(draft) == PACKS
-    assert draft.spec.more == ("xformers==0.0.33",)
+    assert (draft.spec.more, draft.spec.prefer) == (("xformers==0.0.33",), ("torch==2.9.1",))
     assert lost(draft).keys() - {"env/workflows/a.json"} == {
         "kj is optional",
         "mine",
         "Python 3.9",
         "pillow>=10",
-        "torch==2.9.1",
         "model a.safetensors",
     }
     assert ("env/workflows/a.json" in lost(draft)) == is_packed
@@ -379,6 +378,7 @@ specs = st.builds(
     cutoff=st.none() | st.dates().map(str),
     more=requirements,
     force=requirements,
+    prefer=st.lists(st.sampled_from(["einops==1", 'numpy==2.3; python_version < "3.13"']), unique=True).map(tuple),
 )
 
 
@@ -386,6 +386,7 @@ def facts(spec: Spec) -> set[str]:
     """Everything that a spec says, apart from the order of its packs."""
     said = {f"comfyui {spec.comfyui}", *map(str, spec.packs)}
     said |= {f"packages.more {line}" for line in spec.more} | {f"packages.force {line}" for line in spec.force}
+    said |= {f"packages.prefer {line}" for line in spec.prefer}
     return said | ({f"cutoff {spec.cutoff}"} if spec.cutoff else set())
 
 

@@ -38,13 +38,13 @@ def resolve(asked: Asked) -> tuple[LockedPackage, ...]:
     """The packages that satisfy everybody. Raises PackagesExclude, naming who excludes whom, or what is missing.
 
     The packages that ComfyUI gets without packs are kept if possible, so that environments share them; otherwise only
-    those that packs must not change.
+    those that packs must not change. Of the others, those get the version that the operator prefers that can.
     """
     core = _core(asked)
     pins = tuple(f"{package.name}=={package.version}" for package in core)
     questions = [_question(asked, asked.packs, limits) for limits in (pins, _held(pins))]
     try:
-        return _first_answer(questions)
+        question, packages = _first_answered(questions)
     except UvFailed as failed:
 
         def fits(packs: Iterable[str]) -> bool:
@@ -52,13 +52,27 @@ def resolve(asked: Asked) -> tuple[LockedPackage, ...]:
             return _fits(_question(asked, chosen, _held(pins)))
 
         raise explained(asked.comfyui, asked.packs, pins, fits, str(failed)) from failed
+    held = {_name_of(line) for line in (*question.constraints, *question.overrides)}
+    versions = tuple(line for line in not_preferred(asked.spec.prefer, packages) if _name_of(line) not in held)
+    return _answer(_preferring(question, versions)) if versions else packages
+
+
+def not_preferred(prefer: Iterable[str], packages: Iterable[LockedPackage]) -> tuple[str, ...]:
+    """Those of the preferred versions whose package has another one."""
+    chosen = {package.name: package.version for package in packages}
+    return tuple(line for line in prefer if _is_other(Requirement(line), chosen))
+
+
+def _is_other(requirement: Requirement, chosen: Mapping[str, str]) -> bool:
+    version = chosen.get(canonicalize_name(requirement.name))
+    return version is not None and not requirement.specifier.contains(version, prereleases=True)
 
 
 def _core(asked: Asked) -> tuple[LockedPackage, ...]:
     """The packages that ComfyUI gets without any pack."""
     own = Question(asked.core, (*asked.known, *HELD), asked.spec.force, cutoff=asked.spec.cutoff)
     torch = tuple(pin for pin in asked.known if _name_of(pin) in TORCH)
-    return _first_answer([own, dataclasses.replace(own, constraints=(*torch, *HELD))])
+    return _first_answered([own, dataclasses.replace(own, constraints=(*torch, *HELD))])[1]
 
 
 def _question(asked: Asked, packs: Mapping[str, tuple[Need, ...]], limits: tuple[str, ...]) -> Question:
@@ -72,12 +86,23 @@ def _held(pins: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(pin for pin in pins if _name_of(pin) in TORCH)
 
 
-def _first_answer(questions: Iterable[Question]) -> tuple[LockedPackage, ...]:
-    """The answer to the first question that has one. Raises UvFailed with the reason of the last."""
+def _preferring(question: Question, versions: tuple[str, ...]) -> Question:
+    """A question that has an answer, with those of the versions that leave it one: halved until only these are left."""
+    wanted = dataclasses.replace(question, constraints=(*question.constraints, *versions))
+    if _fits(wanted):
+        return wanted
+    if len(versions) == 1:
+        return question
+    half = len(versions) // 2
+    return _preferring(_preferring(question, versions[:half]), versions[half:])
+
+
+def _first_answered(questions: Iterable[Question]) -> tuple[Question, tuple[LockedPackage, ...]]:
+    """The first question that has an answer, and the answer. Raises UvFailed with the reason of the last."""
     failed: UvFailed | None = None
     for question in questions:
         try:
-            return _answer(question)
+            return question, _answer(question)
         except UvFailed as error:
             failed = error
     assert failed is not None

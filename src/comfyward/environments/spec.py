@@ -10,6 +10,7 @@ web = true                   # its scripts may run in the editor
 [packages]
 more = ["matplotlib"]        # in addition to what ComfyUI and the packs ask for
 force = ["numpy>=2"]         # in place of what they ask for
+prefer = ["einops==0.8.1"]   # used where nothing excludes it
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ from comfyward.environments.source import ComfyUISource, Git, PackSource, parse_
 from comfyward.errors import InvalidEnvironment
 from comfyward.wording import did_you_mean
 
-KEYS, PACK_KEYS, PACKAGES_KEYS = ("comfyui", "cutoff", "pack", "packages"), ("source", "web"), ("more", "force")
+KEYS, PACK_KEYS = ("comfyui", "cutoff", "pack", "packages"), ("source", "web")
+PACKAGES_KEYS = ("more", "force", "prefer")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """An environment as its operator wants it. `more` and `force` are requirements of Python packages.
+    """An environment as its operator wants it. `more`, `force` and `prefer` are requirements of Python packages.
 
     `web` are the keys of the packs whose scripts may run in the editor.
     """
@@ -44,6 +46,7 @@ class Spec:
     cutoff: str | None = None
     more: tuple[str, ...] = ()
     force: tuple[str, ...] = ()
+    prefer: tuple[str, ...] = ()
     web: frozenset[str] = frozenset()
 
     def with_packs(self, added: Iterable[PackSource]) -> Spec:
@@ -109,6 +112,7 @@ def parse_spec(text: str) -> Spec:
             cutoff=_cutoff(values.get("cutoff")),
             more=_requirements(packages, "more"),
             force=_requirements(packages, "force"),
+            prefer=tuple(_version(line) for line in _requirements(packages, "prefer")),
             web=frozenset(key_of(pack) for pack, is_allowed in sources if is_allowed),
         )
     )
@@ -130,10 +134,12 @@ def spec_toml(spec: Spec) -> str:
         lines.append(f"cutoff = {_quoted(spec.cutoff)}")
     for pack in spec.packs:
         lines += ["", "[[pack]]", f"source = {_quoted(str(pack))}"]
+    packages = {"more": spec.more, "force": spec.force, "prefer": spec.prefer}
+    if any(packages.values()):
         lines += ["web = true"] if spec.allows_web(pack) else []
     if spec.more or spec.force:
         lines += ["", "[packages]"]
-        lines += [f"{key} = {_list(values)}" for key, values in (("more", spec.more), ("force", spec.force)) if values]
+        lines += [f"{key} = {_list(values)}" for key, values in packages.items() if values]
     return "\n".join(lines) + "\n"
 
 
@@ -188,6 +194,18 @@ def _requirement(text: str, key: str) -> str:
     if requirement.url:
         raise InvalidEnvironment(f"'{text}' in 'packages.{key}' names an address; packages come from the index.")
     return str(requirement)
+
+
+def _version(line: str) -> str:
+    if not is_version(line):
+        raise InvalidEnvironment(f"'{line}' in 'packages.prefer' is not a version such as einops==0.8.1.")
+    return line
+
+
+def is_version(line: str) -> bool:
+    """True for a requirement that one version satisfies."""
+    specifiers = list(Requirement(line).specifier)
+    return len(specifiers) == 1 and specifiers[0].operator == "==" and "*" not in specifiers[0].version
 
 
 def _listed(names: Iterable[str]) -> str:

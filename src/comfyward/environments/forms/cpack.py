@@ -34,8 +34,9 @@ def read(members: Members, releases: Mapping[str, str], drafting: Drafting) -> N
 def written(spec: Spec, commits: Mapping[str, str]) -> tuple[bytes, list[Lost]]:
     """(archive, what it cannot hold) of a spec. Equal specs give equal bytes."""
     values, lost = snapshot.written(spec, commits)
-    content = {**values, "python": PYTHON, "models": []}
-    return _zipped({SNAPSHOT: json.dumps(content, indent=2, ensure_ascii=False), REQUIREMENTS: ""}), lost
+    content = {**values, "pips": {}, "python": PYTHON, "models": []}
+    requirements = "".join(f"{line}\n" for line in spec.prefer)
+    return _zipped({SNAPSHOT: json.dumps(content, indent=2, ensure_ascii=False), REQUIREMENTS: requirements}), lost
 
 
 def _zipped(files: Mapping[str, Any]) -> bytes:

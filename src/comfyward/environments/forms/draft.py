@@ -9,7 +9,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 
 from comfyward.environments.source import COMFYUI, ComfyUISource, PackSource, Release, parse_comfyui, parse_pack
-from comfyward.environments.spec import Spec, key_of
+from comfyward.environments.spec import Spec, is_version, key_of
 from comfyward.environments.target import PYTHON
 from comfyward.errors import InvalidEnvironment
 
@@ -44,6 +44,7 @@ class Drafting:
     def __init__(self) -> None:
         self._packs: dict[str, PackSource] = {}
         self._more: list[str] = []
+        self._prefer: list[str] = []
         self._lost: list[Lost] = []
         self._comfyui: ComfyUISource | None = None
 
@@ -83,19 +84,30 @@ class Drafting:
 
     def requirement(self, text: str) -> None:
         """Adds a package that is asked for beside what the packs ask for."""
+        if (requirement := self._requirement(text)) is not None:
+            self._more.append(requirement)
+
+    def preferences(self, lines: Iterable[object]) -> None:
+        """Takes versions that packages had where the file was made: they are used where nothing excludes them."""
+        for line in map(str, list(lines)[:MAX_ENTRIES]):
+            if (requirement := self._requirement(line)) is None:
+                continue
+            if is_version(requirement):
+                self._prefer.append(requirement)
+            else:
+                self.lose(line, "only a version can be preferred; add it to 'packages.more' if it matters")
+
+    def _requirement(self, text: str) -> str | None:
+        """A requirement as specs have it; None, with a report, for what is none."""
         try:
             requirement = Requirement(text)
         except InvalidRequirement:
-            return self.lose(text, "it is not a requirement of a package")
+            self.lose(text, "it is not a requirement of a package")
+            return None
         if requirement.url:
-            return self.lose(text, "packages come from the index, not from an address")
-        self._more.append(str(requirement))
-        return None
-
-    def preferences(self, lines: Iterable[object]) -> None:
-        """Reports versions that packages had where the file was made."""
-        for line in list(lines)[:MAX_ENTRIES]:
-            self.lose(line, "packages are chosen anew; add it to 'packages.more' if it matters")
+            self.lose(text, "packages come from the index, not from an address")
+            return None
+        return str(requirement)
 
     def models(self, found: object, name_key: str) -> None:
         """Reports the models that the file names."""
@@ -111,7 +123,8 @@ class Drafting:
         """The draft. Without a word on ComfyUI, it has the default release."""
         if self._comfyui is None:
             self.lose("ComfyUI's version", f"the file does not say it; the draft has {default}")
-        spec = Spec(self._comfyui or default, tuple(self._packs.values()), more=tuple(dict.fromkeys(self._more)))
+        more, prefer = tuple(dict.fromkeys(self._more)), tuple(dict.fromkeys(self._prefer))
+        spec = Spec(self._comfyui or default, tuple(self._packs.values()), more=more, prefer=prefer)
         return Draft(spec, tuple(dict.fromkeys(self._lost)))
 
 

@@ -61,7 +61,7 @@ def written(spec: Spec, commits: Mapping[str, str]) -> tuple[dict[str, Any], lis
         "cnr_custom_nodes": cnr,
         "file_custom_nodes": [],
     }
-    return {**snapshot, "pips": {}}, lost
+    return {**snapshot, "pips": dict.fromkeys(spec.prefer, "")}, lost
 
 
 def _parts(values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,7 +4,6 @@ import json
 import sys
 
 import tqdm.auto  # noqa: F401  its thread imports this before it listens, for which a new environment takes a second
-
 from comfy_script.runtime import load
 
 load(sys.argv[1])
