@@ -134,10 +134,9 @@ def spec_toml(spec: Spec) -> str:
         lines.append(f"cutoff = {_quoted(spec.cutoff)}")
     for pack in spec.packs:
         lines += ["", "[[pack]]", f"source = {_quoted(str(pack))}"]
+        lines += ["web = true"] if spec.allows_web(pack) else []
     packages = {"more": spec.more, "force": spec.force, "prefer": spec.prefer}
     if any(packages.values()):
-        lines += ["web = true"] if spec.allows_web(pack) else []
-    if spec.more or spec.force:
         lines += ["", "[packages]"]
         lines += [f"{key} = {_list(values)}" for key, values in packages.items() if values]
     return "\n".join(lines) + "\n"
