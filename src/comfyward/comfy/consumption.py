@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -16,9 +17,16 @@ def memory_bytes(pids: Iterable[int]) -> int:
     return sum(map(_resident_bytes, pids))
 
 
-def own_memory_bytes(pids: Iterable[int]) -> int:
-    """The memory of some processes; what several of them share counts once."""
-    return sum(map(_proportional_bytes, pids))
+def own_memory_bytes(pids: Iterable[int], in_files: int = 0) -> int:
+    """The memory of some processes, with `in_files` bytes of open files in memory, of which they may have mapped some.
+
+    What several of them share counts once.
+    """
+    private = shared = 0
+    for pid in pids:
+        all_of_it, of_files = _proportional_bytes(pid)
+        private, shared = private + all_of_it - of_files, shared + of_files
+    return private + max(shared, in_files)
 
 
 def disk_bytes(folders: Iterable[Path], limit: int) -> int:
@@ -58,15 +66,51 @@ def unlinked_bytes(pids: Iterable[int], folders: Iterable[Path]) -> int:
     return sum(used.values())
 
 
+def files_in_memory_bytes(pids: Iterable[int]) -> int:
+    """The memory of files that some processes have open and that never had a name (`memfd_create`).
+
+    Unless they are mapped as well, they are part of no process's memory.
+    """
+    device = _device_of_files_in_memory()
+    used: dict[tuple[int, int], int] = {}
+    for pid in pids:
+        used |= {_id(file): _size(file) for file, _ in _open_without_a_name(pid) if file.st_dev == device}
+    return sum(used.values())
+
+
+@functools.cache
+def _device_of_files_in_memory() -> int:
+    """The kernel has one file system for all of them."""
+    opened = os.memfd_create("comfyward")
+    try:
+        return os.fstat(opened).st_dev
+    finally:
+        os.close(opened)
+
+
 def _unlinked_files(pid: int) -> Iterator[tuple[tuple[int, int], int]]:
     """((device, inode), bytes on disk) of each file without a name that a process has open to write, or wrote."""
+    for file, access in _open_without_a_name(pid):
+        if access & stat.S_IWUSR or file.st_uid != os.geteuid():
+            yield _id(file), _size(file)
+
+
+def _open_without_a_name(pid: int) -> Iterator[tuple[os.stat_result, int]]:
+    """(the status of an open file without a name, the mode in which a process has it open)"""
     with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
-                file, access = entry.stat(), entry.stat(follow_symlinks=False).st_mode
-                is_written = access & stat.S_IWUSR or file.st_uid != os.geteuid()
-                if stat.S_ISREG(file.st_mode) and file.st_nlink == 0 and is_written:
-                    yield (file.st_dev, file.st_ino), file.st_blocks * 512
+                file = entry.stat()
+                if stat.S_ISREG(file.st_mode) and file.st_nlink == 0:
+                    yield file, entry.stat(follow_symlinks=False).st_mode
+
+
+def _id(file: os.stat_result) -> tuple[int, int]:
+    return file.st_dev, file.st_ino
+
+
+def _size(file: os.stat_result) -> int:
+    return file.st_blocks * 512
 
 
 def _unlinked_mappings(pid: int) -> Iterator[tuple[tuple[int, int], int]]:
@@ -104,9 +148,11 @@ def _resident_bytes(pid: int) -> int:
     return 0
 
 
-def _proportional_bytes(pid: int) -> int:
+def _proportional_bytes(pid: int) -> tuple[int, int]:
+    """(the memory of a process, the part of it that is files in memory)"""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) << 10
-    return _resident_bytes(pid)
+        lines = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+        sizes = {words[0]: int(words[1]) << 10 for words in lines}
+        if "Pss:" in sizes:
+            return sizes["Pss:"], sizes.get("Pss_Shmem:", 0)
+    return _resident_bytes(pid), 0

@@ -186,12 +186,17 @@ class ComfyProcess:
     def _measure(self) -> str | None:
         limits, pids = self._spec.limits, self._processes()
         most = limits.memory_bytes if self._cgroup is None else 0
-        if most and consumption.memory_bytes(pids) > most and consumption.own_memory_bytes(pids) > most:
+        if most and self._is_over_memory(pids, most):
             return _too_much_memory(most)
         most = limits.disk_bytes
         if most and self._disk_bytes(pids, most) > most:
             return f"The run used more than {most >> 20:,} MiB of disk space, or left too many files."
         return None
+
+    def _is_over_memory(self, pids: set[int], most: int) -> bool:
+        """True if they use more than `most` bytes. What is read first is cheap, and counts shared memory twice."""
+        in_files = consumption.files_in_memory_bytes(pids)
+        return consumption.memory_bytes(pids) + in_files > most and consumption.own_memory_bytes(pids, in_files) > most
 
     def _processes(self) -> set[int]:
         """ComfyUI and everything that it started; none before it has started."""

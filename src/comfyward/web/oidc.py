@@ -97,7 +97,7 @@ class OidcLogin:
         try:
             flow = json.loads(request.http.cookies.get(COOKIE, ""))
             is_ours = secrets.compare_digest(str(flow["state"]), request.query("state"))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             is_ours = False
         if not is_ours or not request.query("code"):
             hint = request.query("error_description") or "Start again from the login page."

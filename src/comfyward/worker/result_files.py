@@ -119,14 +119,21 @@ def _entries(top: int, parts: tuple[str, ...]) -> Iterator[tuple[str, os.stat_re
 
 
 def take(file: ResultFile, folder: Path, target: Path) -> bool:
-    """Moves a file to a folder that nodes cannot write to. Returns False if it is no regular file any more."""
+    """Moves a file to a folder that nodes cannot write to. Returns False if it is no regular file any more.
+
+    A worker that is not root's can read what its node forbade to read.
+    """
     *above, last = file.parts
     try:
         with beneath.opened(folder.parent, [folder.name, *above]) as here:
             os.rename(last, target, src_dir_fd=here)
+        if not stat.S_ISREG(target.lstat().st_mode):
+            return False
+        if target.stat().st_uid == os.geteuid():
+            target.chmod(stat.S_IRUSR | stat.S_IWUSR)
     except OSError:
         return False
-    return stat.S_ISREG(target.lstat().st_mode)
+    return True
 
 
 def read(path: Path, size: int) -> bytes:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from typing import Any
 
 from starlette.requests import Request
@@ -16,7 +15,7 @@ from starlette.responses import Response
 from comfyward.api.contents import SAFE, Content
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.native.pictures import Pictures
-from comfyward.api.native.safetensors import read_header
+from comfyward.api.native.safetensors import read_header, read_text
 from comfyward.api.native.scope import Scopes
 from comfyward.errors import InvalidPath, InvalidRequest, NotFound
 from comfyward.files.objects import Objects
@@ -62,13 +61,15 @@ class Previews:
                 if converted := await self._pictures.converted(owner, content, f"webp;{QUALITY}", "rgba"):
                     return converted.data
         if model := beside.get(f"{stem}.safetensors"):
-            return await self._pictures.as_webp(owner, _cover(await read_header(self._objects, model)), QUALITY)
+            header = await read_header(self._objects, owner, model)
+            return await self._pictures.as_webp(owner, await _cover(owner, header), QUALITY)
         raise NotFound("The model has no picture.")
 
 
-def _cover(header: dict[str, Any]) -> bytes:
+async def _cover(owner: str, header: dict[str, Any]) -> bytes:
     """The first of the pictures inside a model. Raises NotFound."""
     try:
-        return base64.b64decode(json.loads(header["__metadata__"]["ssmd_cover_images"])[0])
+        pictures = await read_text(owner, str(header["__metadata__"]["ssmd_cover_images"]))
+        return base64.b64decode(pictures[0])
     except (KeyError, IndexError, TypeError, ValueError, binascii.Error) as error:
         raise NotFound("The model has no picture.") from error

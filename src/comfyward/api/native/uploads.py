@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -23,6 +22,7 @@ from comfyward.api.native.scope import Scope, Scopes
 from comfyward.api.receiving import received_form
 from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import InvalidRequest, NotFound
+from comfyward.python_json import NOT_JSON, read_request
 from comfyward.runs.files import MAX_SEGMENT_BYTES, Url, check_segments, content_type_of
 from comfyward.store import files
 from comfyward.store.db import Database, now_ms
@@ -113,8 +113,8 @@ def _upload(form: FormData) -> UploadFile:
 
 def _reference(form: FormData) -> dict[str, Any]:
     try:
-        reference = json.loads(_field(form, "original_ref") or "")
-    except ValueError as error:
+        reference = read_request(_field(form, "original_ref") or "")
+    except NOT_JSON as error:
         raise InvalidRequest("'original_ref' must be a JSON object of filename, subfolder and type.") from error
     if not isinstance(reference, dict) or not all(isinstance(value, str) for value in reference.values()):
         raise InvalidRequest("'original_ref' must be a JSON object of filename, subfolder and type.")

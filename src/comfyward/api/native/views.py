@@ -65,7 +65,7 @@ class Views:
         path = f"/models/{request.path_params['folder']}/{request.query_params.get('filename', '')}"
         try:
             file = await self._db.lookup(files.get, scope.account_id, path)
-            header = await read_header(self._objects, file)
+            header = await read_header(self._objects, scope.account_id, file)
         except NotFound:
             return Response(status_code=404)
         return answer(header["__metadata__"]) if "__metadata__" in header else Response(status_code=404)

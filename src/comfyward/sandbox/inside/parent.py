@@ -74,7 +74,7 @@ def _wall_in(walls: Optional[Dict[str, Any]]) -> None:
     if walls is not None:
         kernel.drop_capabilities()  # root would see other processes in /proc
         landlock.restrict(**walls["landlock"])
-        seccomp.apply(sockets=walls["sockets"])
+        seccomp.apply(sockets=walls["sockets"], apart=False)
 
 
 def _forget_our_own(source: str) -> None:
@@ -243,7 +243,7 @@ def _confine(walls: Dict[str, Any]) -> None:
     limits.apply(walls["limits"])
     kernel.forbid_new_privileges()
     if walls["seccomp"]:
-        seccomp.apply(sockets=walls["sockets"])
+        seccomp.apply(sockets=walls["sockets"], apart=bool(walls["namespaces"]))
 
 
 def _tell_of(control: socket.socket, pid: int) -> None:

@@ -3,6 +3,10 @@
 The names are the union of two maintained lists: the system calls that Docker's default profile blocks (Docker's manual,
 "Significant syscalls blocked by the default profile"), and the blocklist of Flatpak (flatpak-run.c). Nothing that runs
 in a GPU container needs them. Calls newer than this list fail with ENOSYS, as on an older kernel.
+
+Where ComfyUI has no namespaces, more calls are kept from it, which Landlock does not know: attributes of files that
+belong to the worker's user, limits and scheduling of that user's other processes, and objects of System V and POSIX
+that outlive whoever made them (decision 064).
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import ctypes
 import errno
 import os
 import struct
-from typing import List, Optional, Tuple
+from typing import List, Mapping, Optional, Tuple
 
 from comfyward.sandbox.inside.kernel import check, forbid_new_privileges, libc
 
@@ -86,14 +90,70 @@ REFUSED = {
     "ustat": (136, None),
     "vhangup": (153, 58),
 }
+# Memory that no process need show: with namespaces it ends with them, but counts nowhere while it lasts.
+HIDDEN_MEMORY = {"shmget": (29, 194)}
+# Objects that all processes of a host share, and that stay after whoever made them. As in a kernel without them.
+SHARED_OBJECTS = {
+    "mq_getsetattr": (245, 185),
+    "mq_notify": (244, 184),
+    "mq_open": (240, 180),
+    "mq_timedreceive": (243, 183),
+    "mq_timedsend": (242, 182),
+    "mq_unlink": (241, 181),
+    "msgctl": (71, 187),
+    "msgget": (68, 186),
+    "msgrcv": (70, 188),
+    "msgsnd": (69, 189),
+    "semctl": (66, 191),
+    "semget": (64, 190),
+    "semop": (65, 193),
+    "semtimedop": (220, 192),
+    "shmat": (30, 196),
+    "shmctl": (31, 195),
+    "shmdt": (67, 197),
+}
+# They need no permission but to be the owner. Programs copy files with them, so that success is told, and nothing done.
+ATTRIBUTES = {
+    "chmod": (90, None),
+    "chown": (92, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "fremovexattr": (199, 16),
+    "fsetxattr": (190, 7),
+    "futimesat": (261, None),
+    "lchown": (94, None),
+    "lremovexattr": (198, 15),
+    "lsetxattr": (189, 6),
+    "removexattr": (197, 14),
+    "setxattr": (188, 5),
+    "utime": (132, None),
+    "utimensat": (280, 88),
+    "utimes": (235, None),
+}
+# Their first argument is a process or thread, 0 for the one that calls. For others nothing is done, success is told:
+# libraries bind their threads to processors with them.
+SCHEDULING = {
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+}
+PRLIMIT, SETPRIORITY, IOPRIO_SET = (302, 261), (141, 140), (251, 30)
+PRIO_PROCESS, IOPRIO_WHO_PROCESS = 0, 1
 CLONE, CLONE3, IOCTL, SOCKET = (56, 220), (435, 435), (16, 29), (41, 198)
 NEWEST = 462
 NAMESPACES = 0x7E020080  # the CLONE_NEW… flags, which clone() takes in its first argument
 TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI and TIOCLINUX put characters into a terminal, to be read by its shell
+# FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR, FS_IOC_ENABLE_VERITY, FS_IOC_SET_ENCRYPTION_POLICY: attributes of an open file
+FILE_FLAGS = (0x40086602, 0x401C5820, 0x40806685, 0x800C6613)
 FAMILIES = (0, 1, 2, 10, 16)  # unspecified, Unix, IPv4, IPv6, netlink
 
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 ALLOW, ERRNO = 0x7FFF0000, 0x00050000
+NOTHING_DONE = ERRNO  # success, without effect
 LOAD, JUMP_EQUAL, JUMP_GREATER, JUMP_ANY, RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 PR_SET_SECCOMP, MODE_FILTER = 22, 2
@@ -105,10 +165,11 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
-def program(machine: str, sockets: bool) -> Optional[List[Instruction]]:
+def program(machine: str, sockets: bool, apart: bool) -> Optional[List[Instruction]]:
     """The filter as instructions of BPF; None for a machine whose numbers are not known.
 
-    Without `sockets`, no socket can be made (pairs can), so that nothing outside is reached or listened to.
+    Without `sockets`, no socket can be made (pairs can), so that nothing outside is reached or listened to. `apart`
+    means that namespaces keep it from files, processes and objects of others.
     """
     if machine not in ARCHITECTURES:
         return None
@@ -122,14 +183,36 @@ def program(machine: str, sockets: bool) -> Optional[List[Instruction]]:
         (JUMP_GREATER, 0, 1, NEWEST),
         (RETURN, 0, 0, missing),
     ]
-    for numbers in REFUSED.values():
-        if numbers[column] is not None:
-            code += [(JUMP_EQUAL, 0, 1, int(numbers[column] or 0)), (RETURN, 0, 0, refuse)]
+    code += _all_of(REFUSED, column, refuse) + _all_of(HIDDEN_MEMORY, column, missing)
+    if not apart:
+        code += _of_a_shared_host(column, refuse, missing)
     code += [(JUMP_EQUAL, 0, 1, CLONE3[column]), (RETURN, 0, 0, missing)]  # its flags cannot be read; clone follows
     code += _of_call(CLONE[column], 0, [(JUMP_ANY, 0, 1, NAMESPACES), (RETURN, 0, 0, refuse)])
-    code += _of_call(IOCTL[column], 1, _one_of(TERMINAL_INPUT, refuse))
+    code += _of_call(IOCTL[column], 1, _one_of(TERMINAL_INPUT if apart else TERMINAL_INPUT + FILE_FLAGS, refuse))
     code += _socket(SOCKET[column], sockets)
     return [*code, (RETURN, 0, 0, ALLOW)]
+
+
+def _of_a_shared_host(column: int, refuse: int, missing: int) -> List[Instruction]:
+    code = _all_of(SHARED_OBJECTS, column, missing) + _all_of(ATTRIBUTES, column, NOTHING_DONE)
+    for numbers in SCHEDULING.values():
+        code += _of_call(int(numbers[column] or 0), 0, _unless(0, NOTHING_DONE))
+    code += _of_call(PRLIMIT[column], 0, _unless(0, refuse))
+    for call, one_process in ((SETPRIORITY, PRIO_PROCESS), (IOPRIO_SET, IOPRIO_WHO_PROCESS)):
+        itself = [(LOAD, 0, 0, ARGUMENTS + 8), *_unless(0, NOTHING_DONE)]
+        code += _of_call(call[column], 0, [*_unless(one_process, NOTHING_DONE), *itself])
+    return code
+
+
+def _all_of(calls: Mapping[str, Tuple[Optional[int], Optional[int]]], column: int, answer: int) -> List[Instruction]:
+    """Instructions that give one answer to some system calls."""
+    numbers = [each[column] for each in calls.values()]
+    return _one_of(tuple(number for number in numbers if number is not None), answer)
+
+
+def _unless(value: int, answer: int) -> List[Instruction]:
+    """Instructions that give an answer unless the loaded value is this one."""
+    return [(JUMP_EQUAL, 1, 0, value), (RETURN, 0, 0, answer)]
 
 
 def _of_call(number: int, argument: int, checks: List[Instruction]) -> List[Instruction]:
@@ -148,12 +231,12 @@ def _socket(number: int, sockets: bool) -> List[Instruction]:
     return _of_call(number, 0, [*_one_of(FAMILIES, ALLOW), (RETURN, 0, 0, ERRNO | errno.EAFNOSUPPORT)])
 
 
-def apply(sockets: bool) -> bool:
+def apply(sockets: bool, apart: bool) -> bool:
     """Applies the filter to this process and everything that it starts. Returns False where there is none.
 
     Raises OSError.
     """
-    code = program(os.uname().machine, sockets)
+    code = program(os.uname().machine, sockets, apart)
     if code is None:
         return False
     packed = b"".join(struct.pack("HBBI", *instruction) for instruction in code)

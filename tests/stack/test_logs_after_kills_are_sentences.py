@@ -1,0 +1,90 @@
+"""ComfyUI, its parent, a worker or a server is killed with runs going: what is left logs sentences, not tracebacks."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from comfyward.comfy.consumption import with_descendants
+from tests.conftest import FakeSettings
+from tests.stack.cluster import Worker
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import fake_save, fake_wait
+from tests.stack.stack import Client, Stack
+
+pytestmark = pytest.mark.several_servers
+
+FAULTS = re.compile(r"Traceback|Unclosed|Exception ignored|was destroyed|never retrieved|never awaited|\n +File ")
+
+
+def kill_comfyui(stack: Stack) -> None:
+    os.kill(stack.comfyui_pid(), signal.SIGKILL)
+
+
+def kill_all_below_the_worker(stack: Stack) -> None:
+    worker = stack.worker_pid()
+    for pid in with_descendants(worker) - {worker}:
+        os.kill(pid, signal.SIGKILL)
+
+
+def kill_the_worker(stack: Stack) -> None:
+    os.kill(stack.worker_pid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("kill", "says"),
+    [
+        (kill_comfyui, "x"),
+        (kill_all_below_the_worker, "x"),
+        (kill_the_worker, "x"),
+    ],
+)
+def test_of_a_server_and_its_worker(start_fake: StartFake, kill: Callable[[Stack], None], says: str) -> None:
+    stack = start_fake().wait_ready()
+    client = stack.client()
+    run_id = begun(client)
+
+    kill(stack)
+
+    assert client.finish(run_id)["status"] == "COMPLETED"
+    assert client.run(fake_save("after it"))["status"] == "COMPLETED"
+    assert stack.stop() == 0
+    assert_sentences(stack.data_dir / "server.log", *(stack.data_dir / "logs").glob("*.log"))
+
+
+def test_of_a_worker_whose_server_is_killed(start_fake: StartFake, fake_settings: FakeSettings, tmp_path: Path) -> None:
+    stack = start_fake(fleet="none", accelerators="L4", lease_s="60")
+    token = stack.cli("tokens", "create", "gpu-box").strip()
+    worker = Worker("gpu-box", stack.url, token, tmp_path / "gpu-box", fake_settings()).start()
+    try:
+        client = stack.client()
+        run_id = begun(client, accelerator="L4")
+
+        stack.kill()
+        stack.start()
+
+        assert client.finish(run_id)["status"] == "COMPLETED"
+        assert worker.stop() == 0
+    finally:
+        worker.close()
+    assert stack.stop() == 0
+    assert_sentences(stack.data_dir / "server.log", worker.data_dir / "worker.log")
+
+
+def begun(client: Client, **more: str) -> str:
+    """A run that goes on for a while."""
+    run_id = client.submit(fake_wait(2), **more)
+    client.wait_for(run_id, "progress")
+    return run_id
+
+
+def assert_sentences(*logs: Path) -> None:
+    for path in logs:
+        text = path.read_text()
+        assert text
+        assert FAULTS.search(text) is None, text
