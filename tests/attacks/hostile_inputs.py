@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -77,7 +77,13 @@ HEADERS = (
     ),
     *(("Last-Event-ID", "9" * 400), ("Last-Event-ID", "-1"), ("Host", "evil.example"), ("X-Forwarded-For", "x" * 500)),
     *(("Cookie", "a=b; " * 200), ("Origin", "null"), ("Upload-Offset", "-1"), ("Upload-Length", "9" * 30)),
-    *(("Upload-Metadata", "name ===="), ("Tus-Resumable", "9"), ("Prefer", "wait=1e9"), ("Referer", "\\\\x")),
+    *(
+        ("Upload-Metadata", "name ===="),
+        ("Upload-Metadata", "path \xe9"),
+        ("Tus-Resumable", "9"),
+        ("Prefer", "wait=1e9"),
+        ("Referer", "\\\\x"),
+    ),
 )
 FIELDS = (
     *("prompt", "workflow", "files", "accelerator", "priority", "webhook", "timeout", "start_within", "tags", "labels"),
@@ -110,7 +116,8 @@ FIELDS = (
         "type",
     ),
 )
-HEADER_SHARE, RAW_BODY_SHARE, QUERY_SHARE, OWN_ID_SHARE = 0.4, 0.25, 0.5, 0.5
+HEADER_SHARE, RAW_BODY_SHARE, QUERY_SHARE, OWN_ID_SHARE, VALID_SHARE = 0.4, 0.25, 0.5, 0.5, 0.6
+NONE_VALID: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -124,16 +131,25 @@ class Request:
 
 
 class HostileInputs:
-    """Requests to routes, each a method and a path with `{parameters}`. `ids` are values that exist, by parameter."""
+    """Requests to routes, each a method and a path with `{parameters}`. `ids` are values that exist, by parameter.
 
-    def __init__(self, routes: Sequence[tuple[str, str]], ids: dict[str, str], seed: int) -> None:
-        self._routes, self._ids, self._chance = routes, ids, random.Random(seed)
+    `valid` are bodies that are taken, by path: most requests there have one in which one thing is changed.
+    """
+
+    def __init__(
+        self,
+        routes: Sequence[tuple[str, str]],
+        ids: Mapping[str, str],
+        seed: int,
+        valid: Mapping[str, Any] = NONE_VALID,
+    ) -> None:
+        self._routes, self._ids, self._valid, self._chance = routes, ids, valid, random.Random(seed)
 
     def requests(self, count: int) -> Iterator[Request]:
         """Each route in turn, so that all have their share."""
         for number in range(count):
             method, path = self._routes[number % len(self._routes)]
-            yield Request(method, self._target(path), self._headers(), self._body(method))
+            yield Request(method, self._target(path), self._headers(), self._body(method, path))
 
     def _target(self, path: str) -> str:
         filled = re.sub(r"\{(\w+)(:\w+)?\}", lambda found: self._parameter(found[1]), path)
@@ -157,12 +173,27 @@ class HostileInputs:
             headers[name] = value
         return headers
 
-    def _body(self, method: str) -> bytes:
+    def _body(self, method: str, path: str) -> bytes:
         if method in ("GET", "HEAD"):
             return b""
+        if path in self._valid and self._chance.random() < VALID_SHARE:
+            return self.changed(self._valid[path])
         if self._chance.random() < RAW_BODY_SHARE:
             return self._chance.choice(RAW_BODIES)
         return json.dumps(self._object(depth=0)).encode("utf-8", "surrogatepass")
+
+    def changed(self, valid: Any) -> bytes:
+        """A value as JSON, in which one part is another value, is missing, or has something beside it."""
+        value = json.loads(json.dumps(valid))
+        within, key = self._chance.choice(list(_places(value)))
+        match self._chance.randrange(8), within:
+            case 0, _:
+                del within[key]
+            case 1, dict():
+                within[self._chance.choice((*FIELDS, *STRINGS))] = self._value(0)
+            case _:
+                within[key] = self._value(0)
+        return json.dumps(value).encode("utf-8", "surrogatepass")
 
     def _object(self, depth: int) -> dict[str, Any]:
         fields = self._chance.sample(FIELDS, self._chance.randint(1, 6))
@@ -180,3 +211,11 @@ class HostileInputs:
                 return [self._value(depth + 1) for _ in range(self._chance.randint(1, 4))]
             case _:
                 return self._chance.choice(OTHERS)
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """(the object or list, the key or index) of each part of a value."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in inside:
+        yield value, key
+        yield from _places(each)

@@ -4,57 +4,123 @@ from __future__ import annotations
 
 import http.client
 import re
-from pathlib import Path
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
-import comfyward
+from comfyward.worker.protocol import PROTOCOL
+from tests import routes
 from tests.attacks.hostile_inputs import HostileInputs, Request
+from tests.attacks.raw_worker import RawWorker, catalog_of, token_for
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
 from tests.stack.stack import Client, Stack
 
 SEED, COUNT = 12, 2_400
-ANSWERED_WITHIN_S = 20.0
+ANSWERED_WITHIN_S = 60.0
 # Streams; what fetches from any host; what ends the session or account that asks.
 LEFT_OUT = re.compile(r"events|/ws|stream|imports?\b|download|/logout|/account/(delete|sessions|password)|/etn/|/live")
-PAGE = re.compile(r'Page\("(\w+)", "([^"]+)"')
+RUN = {
+    "prompt": fake_save(),
+    "files": {"/input/a.txt": "data:text/plain,a"},
+    "webhook": "http://127.0.0.1:9/",
+    "timeout": 60,
+    "priority": 1,
+    "start_within": 60,
+    "tags": {"a": "b"},
+}
+VALID = {
+    "/api/v1/workflows/{workflow_id}/runs": RUN,
+    "/api/v1/workflows": {"name": "a", "prompt": fake_save(), "tags": ["a"]},
+    "/api/v2/jobs": {"workflow": fake_save(), "metadata": {"a": "b"}},
+    "/comfy/prompt": {"prompt": fake_save(), "client_id": "a", "extra_data": {"extra_pnginfo": {"workflow": {}}}},
+    "/comfy/queue": {"delete": ["a"], "clear": False},
+    "/comfy/history": {"delete": ["a"], "clear": False},
+    "/api/v1/environments": {"name": "a", "spec": {"packs": []}},
+    "/api/v1/accounts/{account_id}": {"inputs": 10, "outputs": 10},
+}
 
 
 @pytest.fixture(scope="module")
 def stack(start_fake_once: StartFake) -> Stack:
-    return start_fake_once().wait_ready()
+    return start_fake_once(max_waiting_runs="100000").wait_ready()
 
 
-def test_of_programs(stack: Stack) -> None:
+@pytest.fixture(scope="module")
+def described(stack: Stack) -> dict[str, Any]:
+    return dict(stack.client().http.get("/openapi.json").json()["paths"])
+
+
+def test_of_programs(stack: Stack, described: dict[str, Any]) -> None:
     client = stack.client("hostile-program")
-    described = client.http.get("/openapi.json").json()["paths"]
-    routes = [(method.upper(), path) for path, methods in sorted(described.items()) for method in sorted(methods)]
-    _attack(stack, routes, client, {"Authorization": f"Bearer {client.key}"}, COUNT)
+    asked = [(method, path) for path, methods in described.items() for method in methods]
+    attack(stack, asked, client, {"Authorization": f"Bearer {client.key}"}, COUNT)
+
+
+def test_of_admins(stack: Stack, described: dict[str, Any]) -> None:
+    client = stack.client()
+    asked = [
+        (method, path)
+        for path, methods in described.items()
+        for method, operation in methods.items()
+        if "(admins)" in operation["summary"]
+    ]
+    attack(stack, asked, client, {"Authorization": f"Bearer {client.key}"}, COUNT // 4)
 
 
 def test_of_browsers(stack: Stack) -> None:
     visitor = stack.visitor("hostile-browser")
     cookies = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
-    sources = sorted((Path(comfyward.__file__).parent / "web").glob("*.py"))
-    routes = [found for source in sources for found in PAGE.findall(source.read_text())]
-    _attack(stack, routes, stack.client("hostile-browser"), {"Cookie": cookies, "Origin": stack.url}, COUNT // 2)
+    client = stack.client("hostile-browser")
+    attack(stack, routes.pages(), client, {"Cookie": cookies, "Origin": stack.url}, COUNT // 2)
 
 
-def _attack(stack: Stack, routes: list[tuple[str, str]], client: Client, identity: dict[str, str], count: int) -> None:
-    run = client.run(fake_save())
+def test_of_workers_and_fleets(stack: Stack) -> None:
+    worker = RawWorker(stack, token_for(stack, "L4")).joined(catalog_of("FakeSave"))
+    identity, client = {"Authorization": f"Bearer {worker.token}"}, stack.client("of-hostile-workers")
+    attack(stack, routes.of_workers(), client, identity, COUNT // 2, messages_of(worker))
+
+
+def messages_of(worker: RawWorker) -> dict[str, Any]:
+    """What the server takes from a worker, by path."""
+    itself = {"worker_id": worker.id, "incarnation": worker.incarnation}
+    about = {"id": worker.id, "incarnation": worker.incarnation, "pool": worker.pool, "environment": "default"}
+    about |= {"device": "x", "host": "x", "sandbox": "x", "versions": {"a": "1"}}
+    fleet = {"fleet": "a", "accelerators": ["L4"], "workers": []}
+    return {
+        "/worker/v1/hello": {"worker": about, "catalog_digest": "x", "protocol": PROTOCOL},
+        "/worker/v1/lease": {**itself, "idle": True, "warm": ["a"], "holding": [], "wait_s": 0},
+        "/worker/v1/heartbeat": {**itself, "leases": ["x"], "wait_s": 0, "vitals": {"warm": ["a"]}},
+        "/worker/v1/goodbye": itself,
+        "/worker/v1/reports": {"lease": "x", "reports": [{"type": "started", "seq": 1}]},
+        "/fleet/v1/sync": fleet,
+        "/fleet/v1/gone": {"worker_id": worker.id},
+    }
+
+
+def attack(
+    stack: Stack,
+    asked: Iterable[tuple[str, str]],
+    client: Client,
+    identity: dict[str, str],
+    count: int,
+    valid: dict[str, Any] = VALID,
+) -> None:
+    run = client.run(fake_save(), accelerator="CPU")
     ids = {"run_id": run["id"], "workflow_id": "default", "class_type": "FakeSave", "folder": "checkpoints"}
-    wanted = [(method, path) for method, path in routes if not LEFT_OUT.search(path)]
-    accepted = 0
-    for request in HostileInputs(wanted, ids, SEED).requests(count):
+    wanted = sorted((method.upper(), path) for method, path in asked if not LEFT_OUT.search(path))
+    assert wanted
+    taken = 0
+    for request in HostileInputs(wanted, ids, SEED, valid).requests(count):
         status, answer = _answer(stack, request, identity)
         assert status < 500 or status == 501, (request, status, answer[:500])
-        accepted += status < 300
+        taken += status < 300
         assert b"Traceback (most" not in answer, request
         assert str(stack.data_dir).encode() not in answer, request
-    assert accepted > count / 20  # they were let in, and found things
+    assert taken > count / 20  # they were let in, and found things
     assert "Traceback" not in (stack.data_dir / "server.log").read_text()
-    assert stack.client("bystander").run(fake_save("goes on"))["status"] == "COMPLETED"
+    assert stack.client("bystander").run(fake_save("goes on"), accelerator="CPU")["status"] == "COMPLETED"
 
 
 def _answer(stack: Stack, request: Request, identity: dict[str, str]) -> tuple[int, bytes]:

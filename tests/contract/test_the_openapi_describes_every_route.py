@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
-from unittest.mock import MagicMock
+from typing import Any
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Mount, Route
 
-from comfyward.api.native.frontend import Frontends
 from comfyward.api.reference import Reference
-from comfyward.server.apis.website import website
-from comfyward.server.applications import application
-from comfyward.server.construction import Core
+from tests.routes import pages, served, whole
 
-CORE = cast(Core, MagicMock())
 # The wires of workers and fleets, which no other programs use.
 UNDESCRIBED = ("/worker/", "/fleet/")
 # ComfyUI's API is there several times, and described once.
@@ -26,7 +20,7 @@ SAME = {"/workflows/{workflow_id}/comfy/": "/comfy/", "/comfy/api/": "/comfy/"}
 
 @pytest.fixture(scope="module")
 def app() -> Starlette:
-    return application(CORE, Frontends())
+    return whole()
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +28,6 @@ def description(app: Starlette) -> dict[str, Any]:
     reference = next(route.endpoint.__self__ for route in app.routes if getattr(route, "path", "") == "/openapi.json")
     assert isinstance(reference, Reference)
     return reference.description
-
-
-def served(routes: list[BaseRoute], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(method, path) of all routes; HEAD where there is GET is understood."""
-    for route in routes:
-        match route:
-            case Mount():
-                yield from served(list(route.routes), f"{prefix}{route.path_format.removesuffix('/{path}')}")
-            case Route():
-                methods = set(route.methods or ())
-                for method in methods - ({"HEAD"} if "GET" in methods else set()):
-                    yield method.lower(), f"{prefix}{route.path_format}"
 
 
 def described(description: dict[str, Any]) -> set[tuple[str, str]]:
@@ -57,8 +39,7 @@ def test_the_document_is_valid(description: dict[str, Any]) -> None:
 
 
 def test_every_route_is_described_and_nothing_else(app: Starlette, description: dict[str, Any]) -> None:
-    pages = set(served(list(website(CORE, Frontends()).routes)))
-    routes = {(method, path) for method, path in served(app.routes) if not path.startswith(UNDESCRIBED)} - pages
+    routes = {(method, path) for method, path in served(app.routes) if not path.startswith(UNDESCRIBED)} - pages()
     found = described(description)
 
     assert found <= routes

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -109,5 +108,5 @@ def _metadata(request: Request) -> dict[str, str]:
     pairs = (pair.strip().partition(" ") for pair in request.headers.get("upload-metadata", "").split(",") if pair)
     try:
         return {name: base64.b64decode(value).decode() for name, _, value in pairs}
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InvalidRequest("The header 'Upload-Metadata' is malformed.") from error
