@@ -87,7 +87,7 @@ def messages_of(worker: RawWorker) -> dict[str, Any]:
     itself = {"worker_id": worker.id, "incarnation": worker.incarnation}
     about = {"id": worker.id, "incarnation": worker.incarnation, "pool": worker.pool, "environment": "default"}
     about |= {"device": "x", "host": "x", "sandbox": "x", "versions": {"a": "1"}}
-    fleet = {"fleet": "a", "accelerators": ["L4"], "workers": []}
+    fleet = {"name": "a", "pools": {}, "workers": []}
     return {
         "/worker/v1/hello": {"worker": about, "catalog_digest": "x", "protocol": PROTOCOL},
         "/worker/v1/lease": {**itself, "idle": True, "warm": ["a"], "holding": [], "wait_s": 0},

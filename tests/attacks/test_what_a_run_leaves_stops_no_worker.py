@@ -34,6 +34,8 @@ def stack(start_fake_once: StartFake) -> Iterator[Stack]:
         (node("FakeLitter", what="sparse"), "over_limit", "more than 20 GiB"),
         (node("FakeLitter", what="many"), "over_limit", "more than 10000 files"),
         (node("FakeEndless", where="history"), "over_limit", "longer than 32 MiB"),
+        (node("FakeEndless", where="history gzip"), "over_limit", "longer than 32 MiB"),
+        (node("FakeEndless", where="history br"), "over_limit", "longer than 32 MiB"),
         (node("FakeEndless", where="message"), "over_limit", "too long"),
     ],
 )
@@ -55,6 +57,25 @@ def test_pipes_and_sockets_are_no_results(stack: Stack) -> None:
 
     assert run["status"] == "COMPLETED", run["error"]
     assert [output["filename"].rpartition("/")[2] for output in run["output"]] == ["fake_00001_.txt"]
+    assert_others_are_served(stack, pid)
+
+
+def test_files_of_other_kinds_are_results_or_none(stack: Stack) -> None:
+    pid, client = stack.worker_pid(), stack.client("mallory")
+    run = client.run({"1": node("FakeLitter", what="odd"), "2": node("FakeSave", text="beside them")})
+
+    assert run["status"] == "COMPLETED", run["error"]
+    texts = {each["filename"].rpartition("/")[2]: client.http.get(each["url"]).text for each in run["output"]}
+    own = {"closed.txt": "closed.txt", "noted.txt": "noted.txt", "twice.txt": "twice.txt", "again.txt": "twice.txt"}
+    assert texts == {**own, "fake_00001_.txt": "beside them"}
+    assert_others_are_served(stack, pid)
+
+
+def test_a_comfyui_that_stops_itself_ends_with_its_run(stack: Stack) -> None:
+    pid = stack.worker_pid()
+    run = stack.client("mallory").run({"1": node("FakeStopped"), "2": node("FakeSave", text="never")}, timeout=2)
+
+    assert (run["status"], run["end_reason"], run["attempt"]) == ("ERROR", "timeout", 1), run["error"]
     assert_others_are_served(stack, pid)
 
 

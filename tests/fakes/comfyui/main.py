@@ -15,14 +15,18 @@ import mmap
 import os
 import signal
 import socket
+import stat
 import struct
 import sys
 import tempfile
 import threading
 import time
 import traceback
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+import brotli
 from aiohttp import web
 
 NODES = {
@@ -51,7 +55,8 @@ NODES = {
     "FakeColours": {},  # logs as programs for terminals do
     "FakeLitter": {"what": ["STRING", {}]},  # leaves what stops whoever reads it, see LITTER
     "FakeSwap": {"target": ["STRING", {}]},  # swaps a folder among the outputs for a link, again and again
-    "FakeEndless": {"where": ["STRING", {}]},  # makes ComfyUI answer without end: history, message
+    "FakeEndless": {"where": ["STRING", {}]},  # makes ComfyUI answer without end: history, or a message; see CODINGS
+    "FakeStopped": {},  # stops the whole process
     "FakeGreedy": {"what": ["STRING", {}]},  # takes of its host without end, see GREED
     "FakeLook": {},  # shows the names of all files that it finds where files of runs are linked
     "EmptyImage": {},  # with SaveImage: a picture of one pixel
@@ -153,7 +158,22 @@ def crowd(base: Path) -> list[str]:
     return ["result.txt"]
 
 
-LITTER = {"deep": deep, "pipes": pipes, "sparse": sparse, "names": names, "many": many, "crowd": crowd}
+def odd(base: Path) -> list[str]:
+    """Files of every other kind: one that nobody may read, two names of one, a device, one with attributes."""
+    output = base / "output"
+    for name in ("closed.txt", "twice.txt", "noted.txt"):
+        (output / name).write_text(name)
+    os.link(output / "twice.txt", output / "again.txt")
+    (output / "closed.txt").chmod(0)
+    with contextlib.suppress(OSError):
+        os.setxattr(output / "noted.txt", "user.note", b"x" * 3000)
+    for kind in (stat.S_IFCHR, stat.S_IFBLK):
+        with contextlib.suppress(OSError):
+            os.mknod(output / f"device{kind}.png", kind | 0o666, 0)
+    return ["closed.txt", "device8192.png"]
+
+
+LITTER = {"odd": odd, "deep": deep, "pipes": pipes, "sparse": sparse, "names": names, "many": many, "crowd": crowd}
 
 
 def memory(base: Path) -> None:
@@ -229,6 +249,19 @@ GREED = {
     "mapped": mapped,
 }
 GREED |= {name: functools.partial(disk, folder=name) for name in ("output", "temp", "user")}
+
+
+def _gzip() -> Callable[[bytes], bytes]:
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    return lambda data: packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+
+def _brotli() -> Callable[[bytes], bytes]:
+    packer = brotli.Compressor(quality=1)
+    return lambda data: packer.process(data) + packer.flush()
+
+
+CODINGS = {"": lambda: lambda data: data, "gzip": _gzip, "br": _brotli}
 
 
 class Prompt:
@@ -393,7 +426,9 @@ class Prompt:
             case "FakeEndless" if inputs["where"] == "message":
                 await fake.show(self.client_id, struct.pack(">II", 1, 2) + bytes(MANY_BYTES))
             case "FakeEndless":
-                fake.endless.add(self.prompt_id)
+                fake.endless[self.prompt_id] = inputs["where"].partition(" ")[2]
+            case "FakeStopped":
+                os.kill(os.getpid(), signal.SIGSTOP)
             case "FakeGreedy":
                 try:
                     GREED[inputs["what"]](self.base)
@@ -463,7 +498,7 @@ class FakeComfyUI:
         self.running: list[str] = []
         self.pending: list[str] = []
         self.interrupted: set[str] = set()
-        self.endless: set[str] = set()  # prompts whose history has no end
+        self.endless: dict[str, str] = {}  # prompts whose history has no end, with its coding
         self.turn = asyncio.Lock()
         self.tasks: set[asyncio.Task] = set()
 
@@ -530,15 +565,16 @@ class FakeComfyUI:
     async def get_history(self, request: web.Request) -> web.Response:
         prompt_id = request.match_info["id"]
         if prompt_id in self.endless:
-            return await self.answer_without_end(request)
+            return await self.answer_without_end(request, self.endless[prompt_id])
         found = self.history.get(prompt_id)
         return web.json_response({prompt_id: found} if found else {})
 
-    async def answer_without_end(self, request: web.Request) -> web.StreamResponse:
-        answer = web.StreamResponse()
+    async def answer_without_end(self, request: web.Request, coding: str) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Encoding": coding} if coding else {})
         await answer.prepare(request)
+        packed = CODINGS[coding]()
         while True:
-            await answer.write(b" " * (1 << 20))
+            await answer.write(packed(b" " * (16 << 20)))
 
     async def post_history(self, request: web.Request) -> web.Response:
         for prompt_id in (await request.json()).get("delete", []):
