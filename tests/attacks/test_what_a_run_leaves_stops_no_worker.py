@@ -76,6 +76,7 @@ def test_a_comfyui_that_stops_itself_ends_with_its_run(stack: Stack) -> None:
     run = stack.client("mallory").run({"1": node("FakeStopped"), "2": node("FakeSave", text="never")}, timeout=2)
 
     assert (run["status"], run["end_reason"], run["attempt"]) == ("ERROR", "timeout", 1), run["error"]
+    assert "ComfyUI does not stop; killing it" in stack.worker_log()
     assert_others_are_served(stack, pid)
 
 

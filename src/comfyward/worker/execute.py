@@ -156,21 +156,24 @@ class Execution:
 
     async def _interrupt(self, following: asyncio.Task[History]) -> None:
         """Stops the prompt. Kills ComfyUI if it does not stop, since another run waits for it."""
-        prompt_id, waited = self._job.prompt_id, 0.0
-        while waited < INTERRUPT_GRACE_S:
-            try:
-                # Again and again: ComfyUI clears the flag when a prompt starts.
-                await self._comfyui.client.interrupt(prompt_id)
-                if not await self._comfyui.client.is_queued(prompt_id):
-                    return
-            except ComfyUIError:
+        try:
+            async with asyncio.timeout(INTERRUPT_GRACE_S):
+                return await self._stop(following)
+        except ComfyUICrashed:
+            self._comfyui.kill()  # it may have closed its door only
+        except (ComfyUIError, TimeoutError):
+            log.warning("ComfyUI does not stop; killing it", extra={"action": "comfyui_killed"})
+            self._comfyui.kill()
+
+    async def _stop(self, following: asyncio.Task[History]) -> None:
+        """Interrupts the prompt again and again, since ComfyUI clears the flag when a prompt starts. Raises
+        ComfyUIError."""
+        prompt_id, client = self._job.prompt_id, self._comfyui.client
+        while not following.done():
+            await client.interrupt(prompt_id)
+            if not await client.is_queued(prompt_id):
                 return
-            done, _ = await asyncio.wait({following}, timeout=INTERRUPT_AGAIN_S)
-            if done:
-                return
-            waited += INTERRUPT_AGAIN_S
-        log.warning("ComfyUI does not stop; killing it", extra={"action": "comfyui_killed"})
-        self._comfyui.kill()
+            await asyncio.wait({following}, timeout=INTERRUPT_AGAIN_S)
 
 
 def _judge(history: History, error: Mapping[str, Any] | None, nodes: Mapping[str, msgspec.Raw]) -> History:
