@@ -37,8 +37,8 @@ VALID = {
     "/comfy/prompt": {"prompt": fake_save(), "client_id": "a", "extra_data": {"extra_pnginfo": {"workflow": {}}}},
     "/comfy/queue": {"delete": ["a"], "clear": False},
     "/comfy/history": {"delete": ["a"], "clear": False},
-    "/api/v1/environments": {"name": "a", "spec": {"packs": []}},
-    "/api/v1/accounts/{account_id}": {"inputs": 10, "outputs": 10},
+    "/api/v1/environments": {"name": "a", "spec": "comfyui = '0.3.75'"},
+    "/api/v1/accounts/{account_id}/storage": {"inputs": 10, "outputs": 10},
 }
 
 
