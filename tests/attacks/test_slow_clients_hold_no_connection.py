@@ -1,4 +1,5 @@
-"""Clients that send slowly, or nothing, are hung up on; an address has its share; whoever waits for an answer stays."""
+"""Clients that send slowly, nothing, or headers without end are hung up on; an address has its share; whoever waits for
+an answer stays."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from comfyward.server.connections import MOST_HEAD_BYTES
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import picture
 from tests.stack.stack import Stack
@@ -44,6 +46,24 @@ def all_of(client: socket.socket) -> bytes:
 def test_headers_that_do_not_come_end_the_connection(stack: Stack, sent: str) -> None:
     with connected(stack, sent) as client:
         assert all_of(client) == b""
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "GET /{long}",
+        "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: {long}",
+        "GET /healthz HTTP/1.1\r\nHost: x\r\n{many}",
+        "POST {path} HTTP/1.1\r\nHost: x\r\n{key}Transfer-Encoding: chunked\r\n\r\n1;{long}",
+        "POST {path} HTTP/1.1\r\nHost: x\r\n{key}Transfer-Encoding: chunked\r\n\r\n0\r\n{many}",
+    ],
+    ids=["address", "one header", "many headers", "extension", "trailers"],
+)
+def test_headers_without_end_are_refused_before_they_fill_the_memory(stack: Stack, start: str) -> None:
+    key = f"Authorization: Bearer {stack.client('ada').key}\r\n"
+    long, many = "a" * (2 * MOST_HEAD_BYTES), "X-Many: a\r\n" * (MOST_HEAD_BYTES // 5)
+    with connected(stack, start.format(long=long, many=many, path=PATH, key=key)) as client:
+        assert all_of(client).startswith(b"HTTP/1.1 431")
 
 
 def test_the_next_request_on_a_connection_has_the_same_deadline(stack: Stack) -> None:

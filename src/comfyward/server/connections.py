@@ -16,11 +16,14 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import CloseCode, Frame
 
 LEAST_BYTES_PER_S = 1 << 10
+MOST_HEAD_BYTES = 128 << 10  # of a request's first line and headers, and of what stands around the pieces of its body
 FRAMES_AT_ONCE, FRAMES_PER_S = 200, 10  # clients of ComfyUI send one message, and answer pings
 TOO_MANY = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n"
     b"Content-Type: text/plain\r\nContent-Length: 35\r\n\r\nToo many connections from your host"
 )
+HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+LINGER_S = 1.0  # for which more is received and thrown away, so that an answer is not lost with it
 
 
 class Frames:
@@ -61,7 +64,7 @@ class Clients:
 
 
 class HttpConnection(HttpToolsProtocol):
-    """Closed unless a request's headers arrive in time, and its body at LEAST_BYTES_PER_S.
+    """Closed unless a request's headers arrive in time and within MOST_HEAD_BYTES, and its body at LEAST_BYTES_PER_S.
 
     Workers do not count once they have shown their token: hundreds of them may share an address, and each waits on two
     connections.
@@ -74,6 +77,7 @@ class HttpConnection(HttpToolsProtocol):
         self._is_refused = False
         self._deadline: asyncio.TimerHandle | None = None
         self._received, self._was_held = 0, False
+        self._head_bytes = 0  # that belong to no body, received since the last that did
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -95,22 +99,28 @@ class HttpConnection(HttpToolsProtocol):
             return
         if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
             self._await_headers()  # of the next request
+        self._head_bytes += len(data)
         super().data_received(data)
+        if self._head_bytes > MOST_HEAD_BYTES:
+            self._refuse_head()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["state"]["uncount"] = self._release
 
     def on_headers_complete(self) -> None:
+        self._head_bytes = 0
         super().on_headers_complete()
         self._await_body()
 
     def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
         super().on_body(body)
         self._received += len(body)
         self._was_held = self._was_held or self.flow.read_paused
 
     def on_message_complete(self) -> None:
+        self._head_bytes = 0
         super().on_message_complete()
         self._end_deadline()
 
@@ -118,6 +128,13 @@ class HttpConnection(HttpToolsProtocol):
         self._end_deadline()
         self._release()  # the websocket counts itself
         super().handle_websocket_upgrade()
+
+    def _refuse_head(self) -> None:
+        """Ends the connection. The parser would keep a header without end in memory."""
+        self._is_refused = True
+        self._end_deadline()
+        self.transport.write(HEAD_TOO_LARGE)
+        self.loop.call_later(LINGER_S, self.transport.close)
 
     def _await_headers(self) -> None:
         self._set_deadline(self.timeout_keep_alive_handler)
