@@ -68,6 +68,16 @@ calls = [libc.shmget({KEY}, 0, 0), libc.msgget({KEY}, 0), libc.semget({KEY}, 0, 
 found["seen"] = [*calls, libc.syscall(240, b"comfyward-attack", 0, 0, None)]
 """
 
+FOLDERS = """
+import os
+for name in ("output", "temp", "input", "models", "user", "source"):
+    attempt(f"move {name}", lambda: os.rename(base / name, base / "user" / "moved"))
+    attempt(f"remove {name}", lambda: os.rmdir(base / name))
+attempt("link", lambda: os.symlink("/etc", base / "out"))
+attempt("log", lambda: open(base / "comfyui.log", "r+"))
+attempt("settings", lambda: open(base / "extra_paths.yaml", "r+"))
+"""
+
 FILES_IN_MEMORY = f"""
 import os, time
 held = []
@@ -112,6 +122,14 @@ def test_limits_and_scheduling_of_other_processes_stay_as_they_are(worker: Attac
 
     assert after == before
     assert found["own"] == [100, 1]
+
+
+def test_its_folders_stay_where_the_worker_reads_them(worker: Attacked) -> None:
+    [found] = worker.run(FOLDERS)
+
+    tried = {name: value for name, value in found.items() if name != "outlived"}
+    assert len(tried) == 15
+    assert {name for name, value in tried.items() if not str(value).startswith("refused")} == set()
 
 
 def test_no_object_of_the_kernel_is_left_or_found(worker: Attacked) -> None:
