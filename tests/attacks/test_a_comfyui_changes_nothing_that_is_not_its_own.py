@@ -36,6 +36,10 @@ found["made"] = (base / "output" / "own.txt").read_text()
 OTHER_PROCESSES = """
 import ctypes, os, resource
 libc, pid = ctypes.CDLL(None, use_errno=True), {pid}
+attempt("its own limits", lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)))
+attempt("its own priority", lambda: os.nice(1))
+attempt("its own processors", lambda: os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}}))
+found["own"] = [resource.getrlimit(resource.RLIMIT_NOFILE)[0], os.getpriority(os.PRIO_PROCESS, 0)]
 attempt("limits", lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, 3)))
 attempt("priority", lambda: os.setpriority(os.PRIO_PROCESS, pid, 19))
 attempt("user's priority", lambda: os.setpriority(os.PRIO_USER, os.getuid(), 19))
@@ -43,10 +47,6 @@ attempt("group's priority", lambda: os.setpriority(os.PRIO_PGRP, {group}, 19))
 attempt("processors", lambda: os.sched_setaffinity(pid, {{min(os.sched_getaffinity(0))}}))
 attempt("scheduler", lambda: os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0)))
 attempt("priority of reading", lambda: libc.syscall(251, 1, pid, 3 << 13))
-attempt("its own limits", lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)))
-attempt("its own priority", lambda: os.nice(1))
-attempt("its own processors", lambda: os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}}))
-found["own"] = [resource.getrlimit(resource.RLIMIT_NOFILE)[0], os.getpriority(os.PRIO_PROCESS, 0)]
 """
 
 SHARED_OBJECTS = f"""
@@ -70,12 +70,13 @@ found["seen"] = [*calls, libc.syscall(240, b"comfyward-attack", 0, 0, None)]
 
 FOLDERS = """
 import os
+room = base.parent
 for name in ("output", "temp", "input", "models", "user", "source"):
-    attempt(f"move {name}", lambda: os.rename(base / name, base / "user" / "moved"))
-    attempt(f"remove {name}", lambda: os.rmdir(base / name))
-attempt("link", lambda: os.symlink("/etc", base / "out"))
-attempt("log", lambda: open(base / "comfyui.log", "r+"))
-attempt("settings", lambda: open(base / "extra_paths.yaml", "r+"))
+    attempt(f"move {name}", lambda: os.rename(room / name, room / "temp" / "moved"))
+    attempt(f"remove {name}", lambda: os.rmdir(room / name))
+attempt("link", lambda: os.symlink("/etc", room / "out"))
+attempt("log", lambda: open(room / "comfyui.log", "r+"))
+attempt("settings", lambda: open(room / "extra_paths.yaml", "r+"))
 """
 
 FILES_IN_MEMORY = f"""
