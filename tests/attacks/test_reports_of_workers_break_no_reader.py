@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,11 +72,12 @@ def test_of_reports(stack: Stack) -> None:
 def told(worker: RawWorker, hostile: HostileInputs) -> Iterator[int]:
     """The statuses of reports on one run, each with one wrong part, until it has ended."""
     lease = worker.assigned()["lease"]
+    memory = {"ram_total": 2, "ram_free": 1, "device_type": "cpu"}
+    beat = {"worker_id": worker.id, "incarnation": worker.incarnation, "wait_s": 0}
+    beat |= {"vitals": {"warm": ["a"], "memory_bytes": 1, "memory": memory, "limits": "x"}}
     for number in range(REPORTS_EACH):
         yield sent(worker, lease, hostile.changed(REPORTS[number % len(REPORTS)]))
-        yield worker.heartbeat(
-            lease, vitals=json.loads(hostile.changed({"warm": ["a"], "memory_bytes": 1}))
-        ).status_code
+        yield worker.call("POST", "heartbeat", content=hostile.changed({**beat, "leases": [lease]})).status_code
     yield sent(worker, lease, hostile.changed(ENDED))
     yield worker.end(lease).status_code
 

@@ -63,6 +63,9 @@ class Execution:
             return Executed(history, _ms_since(began), self._log(log_start))
         except ComfyUIError as error:
             reason, failure = _explain(self._cause(error))
+            if reason in (EndReason.COMFYUI_CRASHED, EndReason.INTERNAL):
+                run_id = self._job.assignment.run_id
+                log.warning("run %s: ComfyUI is lost: %s", run_id, failure.message, extra={"action": "comfyui_lost"})
             raise Failed(reason, failure, run_time_ms=_ms_since(began), log=self._log(log_start)) from error
         except Failed as failed:
             ended = msgspec.structs.replace(failed.ended, run_time_ms=_ms_since(began), log=self._log(log_start))

@@ -86,6 +86,8 @@ class Generation:
         """Returns when its ComfyUI answers; starts it if needed, twice if it ends meanwhile. Raises SetupFailed."""
         if self.is_healthy:
             return
+        if self._process is not None and not self._process.is_running and not self._suspect:
+            log.warning("ComfyUI has ended by itself", extra={"action": "comfyui_ended"})
         await self.stop()
         try:
             return await self._start()
