@@ -118,7 +118,7 @@ def attack(
         taken, refused = taken + (status < 300), refused + (status in (401, 403))
         assert b"Traceback (most" not in answer, request
         assert str(stack.data_dir).encode() not in answer, request
-    assert refused < count / 4 < count - refused - count / 2  # they were let in,
+    assert refused < count / 2  # they were let in,
     assert taken > count / 50  # and found things
     assert "Traceback" not in (stack.data_dir / "server.log").read_text()
     assert stack.client("bystander").run(fake_save("goes on"), accelerator="CPU")["status"] == "COMPLETED"
