@@ -285,6 +285,11 @@ class Settings(BaseSettings):
     environments_dir: Path | None = Field(
         None, description="Folder in which ComfyUI is installed. Default: in the data dir."
     )
+    environment_mend_s: float = Field(
+        600.0,
+        ge=0,
+        description="How long queued runs wait for an environment that failed at all workers of their pool.",
+    )
     node_registry_url: str = Field(
         "https://api.comfy.org",
         description="Registry of packs, from which environments get those named cnr:ID@VERSION.",

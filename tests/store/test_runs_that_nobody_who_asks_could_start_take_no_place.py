@@ -1,16 +1,28 @@
-"""However many runs wait for an environment that no asking worker has ready, those of other environments are seen."""
+"""However many runs wait for an environment that an asking worker has not ready, those of other environments are seen."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy import Connection
+
+from comfyward.dispatch.assignment import AssignmentRound, Outcome
+from comfyward.dispatch.placement import Rules, Worker
 from comfyward.store import queue
 from tests.store.conftest import Store
 
-PORTRAITS = "a" * 64
+PORTRAITS, VIDEO = "a" * 64, "b" * 64
+
+
+def waiting(store: Store, name: str, count: int, environment: str = PORTRAITS, priority: int = 100) -> None:
+    for number in range(count):
+        store.new_run(f"{name}{number}", environment=environment, priority=priority, created_at=number)
 
 
 def test_runs_of_another_environment_fill_no_place(store: Store) -> None:
-    for number in range(20):
-        store.new_run(f"stuck{number}", environment=PORTRAITS, priority=100, created_at=number)
+    waiting(store, "stuck", 20)
     store.new_run("own", account=store.bob, created_at=1000)
 
     def seen(*environments: str, aged_before: int = 0) -> list[str]:
@@ -18,5 +30,46 @@ def test_runs_of_another_environment_fill_no_place(store: Store) -> None:
         return [run.id for run in found]
 
     assert seen("default") == seen("default", aged_before=2000) == ["own"]
-    assert len(seen("default", PORTRAITS)) == 10
+    assert len(seen(PORTRAITS)) == 10
+    assert "own" in seen("default", PORTRAITS)
     assert seen() == []
+
+
+def test_two_workers_with_one_environment_each_both_get_a_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("comfyward.dispatch.assignment.QUEUE_LOOKAHEAD", 5)
+    waiting(store, "portrait", 20)
+    store.new_run("video", environment=VIDEO, account=store.bob, created_at=1000)
+    asking = [_asking("w1", PORTRAITS), _asking("w2", VIDEO)]
+
+    def assigned(asking: Sequence[tuple[Worker, str]]) -> Outcome:
+        outcome = store.write(AssignmentRound(asking, (), Rules(), {}, 10_000, {}).apply)
+        assert isinstance(outcome, Outcome)
+        return outcome
+
+    outcome = assigned(asking)
+
+    assert {(each.run.worker_id, each.run.environment) for each in outcome.assigned} == {
+        ("w1", PORTRAITS),
+        ("w2", VIDEO),
+    }
+    assert outcome.is_any_left
+
+
+def test_the_queue_of_an_environment_is_read_alone(store: Store) -> None:
+    """By its index: the first rows that are read are those that are wanted."""
+    assert _columns(store, "ix_runs_queue")[:2] == _columns(store, "ix_runs_oldest")[:2] == ["pool", "environment"]
+
+
+def _columns(store: Store, index: str) -> list[str]:
+    def defined(conn: Connection) -> str:
+        if conn.dialect.name == "sqlite":
+            return str(conn.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = ?", (index,)).scalar())
+        return str(conn.exec_driver_sql("SELECT indexdef FROM pg_indexes WHERE indexname = %s", (index,)).scalar())
+
+    found = re.search(r"\(([^()]+)\)", store.read(defined))
+    assert found is not None
+    return [each.strip(' "') for each in found[1].split(",")]
+
+
+def _asking(name: str, environment: str) -> tuple[Worker, str]:
+    return Worker(name, "L4", environment, True, frozenset(), ready=frozenset({environment})), "device"

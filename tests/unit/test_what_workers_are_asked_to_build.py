@@ -16,9 +16,7 @@ DRAFT = Standing(0, {}, frozenset())
 
 def situation(*present: Present, queued: dict[str, list[str]] | None = None) -> Situation:
     standing = {"draft": DRAFT, "portraits": PORTRAITS, "video": VIDEO}
-    return Situation(
-        standing, present, {"L4": frozenset({HERE}), "GH": frozenset({THERE}), "old": frozenset({""})}, queued or {}
-    )
+    return Situation(standing, present, {"L4": {HERE: 2}, "GH": {THERE: 1}, "old": {"": 1}}, queued or {})
 
 
 def said(digest: str, state: str, worker: str = "w", pool: str = "L4") -> Present:
@@ -74,3 +72,15 @@ def test_an_environment_is_gone_where_workers_are_and_none_has_it() -> None:
     now = situation(said("p2", "ready"), said("p1", "building"), said("p1", "ready", "other", "GH"), queued=queued)
 
     assert gone(now) == [("L4", "p1")]
+
+
+def test_an_environment_has_failed_once_it_did_so_at_all_workers_that_could_have_it() -> None:
+    failed = [said("p2", "failed"), said("p2", "failed", "another")]
+
+    assert situation(failed[0]).may_have("p2", "L4")
+    assert not situation(*failed).may_have("p2", "L4")
+    assert situation(*failed).has_failed("p2", "L4")
+    assert not situation(*failed).has_failed("p2-arm", "L4")  # nobody here could have it
+    assert not situation(*failed).may_have("p2-arm", "L4")
+    assert not situation(*failed).has_failed("p2", "without workers")
+    assert situation(*failed).may_have("default", "L4")

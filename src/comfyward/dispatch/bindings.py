@@ -48,11 +48,15 @@ class Bindings:
     async def bind(self, environment: str, pool: str) -> tuple[Bound, Sequence[Catalog | None]]:
         """The revision that a run of a pool gets, and its catalogs there.
 
-        Raises InvalidEnvironment if there is none, or if no worker has ever had it ready.
+        Raises InvalidEnvironment if there is none, if no worker has ever had it ready, or if it has failed at all that
+        could have it.
         """
         situation = await self._revisions.look_at(environment)
         able = situation.bound(environment, pool)
-        for bound in able:
+        left = [bound for bound in able if not situation.has_failed(bound.key, pool)]
+        if not left:
+            raise await self._revisions.failed(able[0], pool)
+        for bound in left:
             _, catalogs = await self._inventory.look(bound.key)
             if bound.key == DEFAULT_ENVIRONMENT or catalogs.of(pool) is not None:
                 return bound, catalogs.each_of(pool)

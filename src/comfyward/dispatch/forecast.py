@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
 from comfyward.dispatch.placement import Explanation, QueueStatus, Rules, explain
+from comfyward.dispatch.revisions import Bound, Revisions
 from comfyward.runs.run import DEFAULT_ENVIRONMENT, Run, State
 from comfyward.store import fleets, queue, runs, trials, workers
 from comfyward.store.db import Database, now_ms
@@ -26,15 +27,21 @@ class QueueForecast:
 class QueueForecasts:
     """Forecasts from the rows and the rules of placement. `local_pools` are those of this server's own workers."""
 
-    def __init__(self, db: Database, rules: Rules, local_pools: Collection[str]) -> None:
-        self._db, self._rules, self._local_pools = db, rules, local_pools
+    def __init__(self, db: Database, revisions: Revisions, rules: Rules, local_pools: Collection[str]) -> None:
+        self._db, self._revisions, self._rules, self._local_pools = db, revisions, rules, local_pools
 
     async def of(self, run: Run) -> QueueForecast | None:
         """The forecast of a run; None if it is not queued."""
         if run.state is not State.QUEUED:
             return None
         status = await self._db.read(_queue_status, run, self._rules, self._local_pools)
+        if not status.is_ready and (problem := await self._revisions.problem(_bound(run), run.pool)) is not None:
+            status = replace(status, environment_problem=f"{problem} If nobody mends that, the run ends.")
         return QueueForecast(status.place, explain(status))
+
+
+def _bound(run: Run) -> Bound:
+    return Bound(run.environment, run.environment_name, run.environment_revision)
 
 
 def _queue_status(conn: Connection, run: Run, rules: Rules, local_pools: Collection[str]) -> QueueStatus:

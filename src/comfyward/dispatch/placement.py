@@ -327,7 +327,7 @@ class QueueStatus:
     """The facts that decide when a queued run starts; times in ms.
 
     `recent_ms` are the durations of the pool's last runs. `is_served`: a fleet starts workers of the pool, or one has
-    joined before. `is_ready`: one has the run's environment.
+    joined before. `is_ready`: one has the run's environment; `environment_problem` is why none can have it.
     """
 
     pool: str
@@ -343,6 +343,7 @@ class QueueStatus:
     waits_for_warm_ms: int
     pool_problem: str | None
     is_ready: bool = True
+    environment_problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -369,7 +370,8 @@ def explain(status: QueueStatus) -> Explanation:
             return Explanation("pool", reason, None)
         return Explanation("worker", f"A worker of pool {status.pool} has to start first.", None)
     if not status.is_ready:
-        return Explanation("environment", f"No worker of pool {status.pool} has its environment ready yet.", None)
+        reason = f"No worker of pool {status.pool} has its environment ready yet."
+        return Explanation("environment", status.environment_problem or reason, None)
     if status.place == 1 and status.has_models and status.warm_workers and status.waits_for_warm_ms > 0:
         reason = "A worker with its models loaded is expected to be free soon."
         return Explanation("warm_worker", reason, status.waits_for_warm_ms)

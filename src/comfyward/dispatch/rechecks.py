@@ -1,13 +1,16 @@
 """Checks queued runs again whose environment is gone from all workers of their pool.
 
 Such a run gets the revision that its environment's name stands for now, if its graph fits that; else it ends, and says
-why. A run whose environment workers are still building waits.
+why. A run whose environment workers are still building waits. If it has failed at all of them, the run waits for an
+admin to mend that, and says so; after a while it ends.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 from sqlalchemy import Connection
@@ -32,7 +35,24 @@ from comfyward.workflows.graph import parse_graph
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 50  # of each pool and environment in a tick
+AT_ONCE = 50  # runs of a group in a tick
+
+
+@dataclass(frozen=True)
+class Group:
+    """The queued runs of a pool that are bound to an environment, by its key, and asked for it under one name."""
+
+    pool: str
+    key: str
+    name: str
+
+
+@dataclass(frozen=True)
+class _Move:
+    """The runs of a group get another revision if they fit one of its catalogs."""
+
+    bound: Bound
+    catalogs: Sequence[Catalog | None]
 
 
 class Rechecks(Loop):
@@ -41,36 +61,79 @@ class Rechecks(Loop):
     name = "rechecks"
     interval_s = 3.0
 
-    def __init__(self, db: Database, revisions: Revisions, bindings: Bindings, publisher: Publisher) -> None:
+    def __init__(
+        self, db: Database, revisions: Revisions, bindings: Bindings, publisher: Publisher, mend_s: float
+    ) -> None:
+        """`mend_s` is how long runs wait for an environment that no worker of their pool can have."""
         super().__init__(is_leader=db.is_leader)
         self._db, self._revisions, self._bindings, self._publisher = db, revisions, bindings, publisher
         self._fitting = Fitting(db)
+        self._mend_s = mend_s
+        self._hopeless_since: dict[Group, float] = {}
 
     async def tick(self) -> dict[str, int]:
         situation = await self._revisions.look()
-        changes: list[Change] = []
-        for pool, key in gone(situation):
-            for run in await self._db.read(queue.of_environment, pool, key, AT_ONCE):
-                try:
-                    if (change := await self._checked(run, situation)) is not None:
-                        changes.append(change)
-                except Exception:  # others are checked all the same
-                    log.exception("run %s could not be checked again", run.id, extra={"action": "recheck_failed"})
-        self._publisher.publish(*changes)
-        return {"checked again": len(changes)}
+        groups = [
+            Group(pool, key, name)
+            for pool, key in gone(situation)
+            for name in await self._db.read(queue.names_of, pool, key)
+        ]
+        self._hopeless_since = {each: since for each, since in self._hopeless_since.items() if each in groups}
+        changed = [await self._checked(group, situation) for group in groups]
+        if any(count == AT_ONCE for count in changed):
+            self.wake()  # there may be more of them
+        return {"checked again": sum(changed)}
 
-    async def _checked(self, run: Run, situation: Situation) -> Change | None:
+    async def _checked(self, group: Group, situation: Situation) -> int:
+        """Checks the first runs of a group. Returns the number of those that were changed."""
+        changes: list[Change] = []
         try:
-            situation.check(run.environment_name)
+            decided = await self._decided(group, situation)
+            for run in await self._runs_of(group) if decided is not None else ():
+                changes += await self._changed(run, decided)
+        except Exception:  # other groups are checked all the same
+            log.exception("runs of %s could not be checked again", group.name, extra={"action": "recheck_failed"})
+        self._publisher.publish(*changes)
+        return len(changes)
+
+    async def _runs_of(self, group: Group) -> list[Run]:
+        return await self._db.read(queue.of_environment, group.pool, group.key, group.name, AT_ONCE)
+
+    async def _changed(self, run: Run, decided: _Move | InvalidEnvironment | None) -> list[Change]:
+        try:
+            match decided:
+                case _Move(bound, catalogs):
+                    change = await self._moved(run, bound, catalogs)
+                case InvalidEnvironment() as error:
+                    change = await self._end(run, EndReason.VALIDATION, error)
+                case None:
+                    change = None
+        except Exception:  # others are checked all the same
+            log.exception("run %s could not be checked again", run.id, extra={"action": "recheck_failed"})
+            return []
+        return [] if change is None else [change]
+
+    async def _decided(self, group: Group, situation: Situation) -> _Move | InvalidEnvironment | None:
+        """What is to become of the runs of a group: another revision, their end, or nothing yet."""
+        try:
+            situation.check(group.name)
         except InvalidEnvironment as error:
-            return await self._end(run, EndReason.VALIDATION, error)
+            return error
         try:
-            if run.environment in [bound.key for bound in situation.bound(run.environment_name, run.pool)]:
+            if situation.may_have(group.key, group.pool) and group.key in _keys(situation, group):
+                self._hopeless_since.pop(group, None)
                 return None  # a worker will have it
-            bound, catalogs = await self._bindings.bind(run.environment_name, run.pool)
-        except InvalidEnvironment:
-            return None  # the workers that are here now cannot have it, or nobody has the other one yet
-        return await self._moved(run, bound, catalogs)
+            return _Move(*await self._bindings.bind(group.name, group.pool))
+        except InvalidEnvironment as error:
+            if any(situation.may_have(key, group.pool) for key in (group.key, *_keys(situation, group))):
+                self._hopeless_since.pop(group, None)
+                return None  # its own, or the other one, which nobody has yet
+            return error if self._has_waited(group) else None
+
+    def _has_waited(self, group: Group) -> bool:
+        """True if a group has been without hope for so long that nobody will mend it."""
+        now = time.monotonic()
+        return now - self._hopeless_since.setdefault(group, now) >= self._mend_s
 
     async def _moved(self, run: Run, bound: Bound, catalogs: Sequence[Catalog | None]) -> Change | None:
         files = {path: source_from_row(row) for path, row in run.files.items()}
@@ -88,6 +151,14 @@ class Rechecks(Loop):
     async def _end(self, run: Run, reason: EndReason, error: InvalidRequest) -> Change | None:
         result = AttemptResult(failure=Failure(error.message, error.hint, details=error.details))
         return await self._db.write(_end, run.id, run.environment, reason, result)
+
+
+def _keys(situation: Situation, group: Group) -> list[str]:
+    """The environments that a group's name stands for in its pool; none if no present worker can have them."""
+    try:
+        return [bound.key for bound in situation.bound(group.name, group.pool)]
+    except InvalidEnvironment:
+        return []
 
 
 def gone(situation: Situation) -> list[tuple[str, str]]:

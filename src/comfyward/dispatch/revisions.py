@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +14,7 @@ from sqlalchemy import Connection
 from comfyward.dispatch.worker_signals import WorkerSignals
 from comfyward.environments.reference import Reference
 from comfyward.errors import InvalidEnvironment
+from comfyward.runs.log import without_folders
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.store import environments, queue, trials, workers
 from comfyward.store.db import Database, now_ms
@@ -22,6 +24,7 @@ from comfyward.store.trials import FAILED, READY, Present
 from comfyward.wording import did_you_mean
 
 REMEMBER_S = 1.0
+MAX_REASON = 300  # characters of a failure that members are told
 CHANGED = "environments"
 """The name under which servers tell each other that this has changed."""
 
@@ -40,11 +43,12 @@ DEFAULT = Bound(DEFAULT_ENVIRONMENT)
 
 @dataclass(frozen=True)
 class Situation:
-    """Environments by name, the states at present workers, the targets of those by pool, the keys of queued runs."""
+    """Environments by name, the states at present workers, the number of those by pool and target, the keys of queued
+    runs."""
 
     standing: Mapping[str, Standing]
     present: Sequence[Present]
-    targets: Mapping[str, frozenset[str]]
+    targets: Mapping[str, Mapping[str, int]]
     queued: Mapping[str, Sequence[str]]
     _orders: dict[tuple[str, str], Sequence[str]] = field(default_factory=dict, compare=False)
 
@@ -56,7 +60,7 @@ class Situation:
         if asked in ("", DEFAULT_ENVIRONMENT):
             return [DEFAULT]
         number, digests = self._revision(Reference.parse(asked))
-        targets = self.targets.get(pool, frozenset(digests))
+        targets = self.targets.get(pool, digests)
         found = [Bound(digest, asked, number) for target, digest in sorted(digests.items()) if target in targets]
         if not found:
             name = Reference.parse(asked).name
@@ -108,6 +112,30 @@ class Situation:
         """True if a present worker of a pool has an environment ready."""
         return trials.is_ready(self.present, key, pool)
 
+    def may_have(self, key: str, pool: str) -> bool:
+        """True if a present worker of a pool has an environment, or could have it and has not failed with it."""
+        return key == DEFAULT_ENVIRONMENT or self._failed[pool, key] < self._able(key, pool)
+
+    def has_failed(self, key: str, pool: str) -> bool:
+        """True if all present workers of a pool that could have an environment have failed with it."""
+        return self._able(key, pool) > 0 and not self.may_have(key, pool)
+
+    def _able(self, key: str, pool: str) -> int:
+        """The number of present workers of a pool that could build an environment."""
+        target = self._targets_of.get(key)
+        return self.targets.get(pool, {}).get(target, 0) if target else 0
+
+    @cached_property
+    def _targets_of(self) -> Mapping[str, str]:
+        """The target of each environment by its key."""
+        standing = self.standing.values()
+        return {key: target for each in standing for keys in each.digests.values() for target, key in keys.items()}
+
+    @cached_property
+    def _failed(self) -> Counter[tuple[str, str]]:
+        """The number of present workers that have failed, by pool and environment."""
+        return Counter((each.pool, each.digest) for each in self.present if each.state == FAILED)
+
     def _revision(self, reference: Reference) -> tuple[int, Mapping[str, str]]:
         """(number, digests by target) of a revision, the current one if no number is given."""
         standing = self._standing(reference.name)
@@ -144,6 +172,28 @@ class Revisions:
                 self._situation = await self._db.read(_situation, now_ms() - workers.PRESENT_MS)
                 self._read_at = began
         return self._situation
+
+    async def failed(self, bound: Bound, pool: str) -> InvalidEnvironment:
+        """The error for an environment that failed at every worker of a pool, with the reason of one.
+
+        Whoever reads it is no admin: it names no folder of a host.
+        """
+        told = await self._db.lookup(trials.failure, bound.key, pool, now_ms() - workers.PRESENT_MS)
+        reason = without_folders(told)[:MAX_REASON] or "no reason was given."
+        name = Reference.parse(bound.name).name
+        return InvalidEnvironment(
+            f"{name}@{bound.revision} has failed at every worker of pool {pool}: {reason}",
+            hint=f"Choose another environment, or tell an admin: 'comfyward environments show {name}' tells more.",
+        )
+
+    async def problem(self, bound: Bound, pool: str) -> str | None:
+        """The reason why no worker of a pool can have an environment; None if one has it, or could still build it."""
+        situation = await self.look()
+        if pool not in situation.targets or situation.may_have(bound.key, pool):
+            return None
+        if situation.has_failed(bound.key, pool):
+            return (await self.failed(bound, pool)).message
+        return f"No worker of pool {pool} can have {Reference.parse(bound.name).name}@{bound.revision}."
 
     async def look_at(self, asked: str) -> Situation:
         """The situation, with the current revision of one environment as it is now: a command may have changed it."""

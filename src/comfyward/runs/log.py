@@ -8,6 +8,8 @@ import re
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)|[ -/]*[0-~]?)")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
+_FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^\s/:'\"]+/)+")
+
 
 def plain(text: str) -> str:
     """The text without colours and control sequences. Of an overwritten line, only the last state is kept."""
@@ -18,6 +20,11 @@ def plain(text: str) -> str:
 def on_one_line(text: str) -> str:
     """The plain text with spaces in place of line breaks."""
     return " ".join(plain(text).split())
+
+
+def without_folders(text: str) -> str:
+    """The text with the last part of every absolute path alone: folders of a host are its operator's business."""
+    return _FOLDERS.sub("", text)
 
 
 def _at_last(line: str) -> str:

@@ -132,7 +132,7 @@ class Workforce:
             local = _local_fleet(settings, devices, identity, url, self.sessions, changes.fleet_hint)
             self.fleet = local
             self.fleet_loops = [Reconcile(db, local, settings.shutdown_grace_s, changes.fleet_hint)]
-        self.forecasts = QueueForecasts(db, self.rules, self.local_pools)
+        self.forecasts = QueueForecasts(db, self.revisions, self.rules, self.local_pools)
         self.readiness = Readiness(db, self.fleet, needs_worker=settings.fleet == "local")
 
 
@@ -164,7 +164,7 @@ class Core:
             workforce.assigner,
             Rescue(db, changes.publisher),
             Deadlines(db, changes.publisher, settings.fallback_after_s),
-            Rechecks(db, workforce.revisions, self.bindings, changes.publisher),
+            Rechecks(db, workforce.revisions, self.bindings, changes.publisher, settings.environment_mend_s),
             Retention(db, storage.blobs, storage.arrivals, storage.uploads, settings.retention_days),
             storage.imports,
             self.webhooks,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Text, bindparam, column, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Text, TextClause, bindparam, column, func, or_, select, update
 
 from comfyward.runs.failure import Failure
 from comfyward.runs.output import Output
@@ -42,14 +42,22 @@ _WAITING = (
     .where(IS_QUEUED)
 )
 _ABLE = each_of(bindparam("able", type_=Text)).table_valued(column("value", Text), name="able")
-_IN_POOL = _WAITING.where(runs.c.pool == bindparam("pool"), runs.c.environment.in_(select(_ABLE.c.value)))
+_OF_ENVIRONMENT = _WAITING.where(runs.c.pool == bindparam("pool"), runs.c.environment == bindparam("environment"))
+_WAITED_FOR = Statement(
+    select(_ABLE.c.value).where(
+        select(runs.c.id)
+        .where(IS_QUEUED, runs.c.pool == bindparam("pool"), runs.c.environment == _ABLE.c.value)
+        .correlate(_ABLE)
+        .exists()
+    )
+)
 _QUEUED = Statement(_WAITING.where(runs.c.id == bindparam("run_id")))
 _HEADS = Statement(
-    _IN_POOL.order_by(runs.c.priority.desc(), runs.c.turn, runs.c.queued_at, runs.c.id).limit(bindparam("most"))
+    _OF_ENVIRONMENT.order_by(runs.c.priority.desc(), runs.c.turn, runs.c.queued_at, runs.c.id).limit(bindparam("most"))
 )
 _ANY_WAITING = Statement(select(runs.c.id).where(IS_QUEUED, runs.c.pool == bindparam("pool")).limit(1))
 _OLDEST = Statement(
-    _IN_POOL.where(runs.c.queued_at <= bindparam("before")).order_by(runs.c.queued_at).limit(bindparam("most"))
+    _OF_ENVIRONMENT.where(runs.c.queued_at <= bindparam("before")).order_by(runs.c.queued_at).limit(bindparam("most"))
 )
 _LEASED_OF_ACCOUNT = Statement(
     select(runs.c.pool, runs.c.api_key_id).where(
@@ -161,17 +169,18 @@ AGED = 50  # longest-waiting runs, considered beside the head of the queue
 def heads(
     conn: Connection, able: Mapping[str, Collection[str]], limit: int, *, aged_before: int = 0
 ) -> list[WaitingRun]:
-    """The first queued runs of some pools, and the oldest of those queued before `aged_before`.
+    """The first queued runs of each environment of some pools, and the oldest of those queued before `aged_before`.
 
-    `able` holds environments by pool: runs of others, which nobody who asks could start, take no place.
+    `able` holds environments by pool: runs of others, which nobody who asks could start, are not read. Each environment
+    has a window of `limit` runs, as they need not be for the same workers.
     """
     found: dict[str, WaitingRun] = {}
     for pool, environments in able.items():
-        keys = json.dumps(sorted(environments))
-        rows = [*_HEADS(conn, pool=pool, able=keys, most=limit)]
-        if aged_before and len(rows) == limit:  # else the oldest are among them
-            rows += _OLDEST(conn, pool=pool, able=keys, before=aged_before, most=AGED)
-        found |= {row[0]: _waiting_run(row) for row in rows}
+        for (environment,) in _WAITED_FOR(conn, pool=pool, able=json.dumps(sorted(environments))):
+            rows = [*_HEADS(conn, pool=pool, environment=environment, most=limit)]
+            if aged_before and len(rows) == limit:  # else the oldest are among them
+                rows += _OLDEST(conn, pool=pool, environment=environment, before=aged_before, most=AGED)
+            found |= {row[0]: _waiting_run(row) for row in rows}
     return list(found.values())
 
 
@@ -238,11 +247,27 @@ def environments(conn: Connection) -> dict[str, list[str]]:
     return found
 
 
-def of_environment(conn: Connection, pool: str, environment: str, limit: int) -> list[Run]:
-    """The first queued runs of a pool that are bound to an environment."""
-    bound = (IS_QUEUED, runs.c.pool == pool, runs.c.environment == environment, runs.c.cancel_requested_at.is_(None))
-    query = select(*RUN_COLUMNS).where(*bound, runs.c.environment != DEFAULT_ENVIRONMENT)
+def names_of(conn: Connection, pool: str, environment: str) -> list[str]:
+    """The names under which an environment was asked for by the queued runs of a pool that are bound to it."""
+    query = select(runs.c.environment_name).where(*_bound(pool, environment)).distinct()
+    return sorted(conn.scalars(query))
+
+
+def of_environment(conn: Connection, pool: str, environment: str, name: str, limit: int) -> list[Run]:
+    """The first queued runs of a pool that are bound to an environment, which they asked for under a name."""
+    query = select(*RUN_COLUMNS).where(*_bound(pool, environment), runs.c.environment_name == name)
     return [run_of(row) for row in conn.execute(query.order_by(runs.c.queued_at, runs.c.id).limit(limit))]
+
+
+def _bound(pool: str, environment: str) -> tuple[ColumnElement[bool] | TextClause, ...]:
+    other = runs.c.environment != DEFAULT_ENVIRONMENT
+    return (
+        IS_QUEUED,
+        runs.c.pool == pool,
+        runs.c.environment == environment,
+        other,
+        runs.c.cancel_requested_at.is_(None),
+    )
 
 
 def rebind(conn: Connection, run: Run, environment: str, revision: int, prompt: str, now: int) -> bool:

@@ -188,6 +188,7 @@ runs = Table(
     Index(
         "ix_runs_queue",
         "pool",
+        "environment",
         text("priority DESC"),
         "turn",
         "queued_at",
@@ -205,6 +206,7 @@ runs = Table(
     Index(
         "ix_runs_oldest",
         "pool",
+        "environment",
         "queued_at",
         sqlite_where=text("state = 'queued'"),
         postgresql_where=text("state = 'queued'"),

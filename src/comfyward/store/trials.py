@@ -136,9 +136,18 @@ def present(conn: Connection, seen_after: int) -> list[Present]:
     query = (
         select(columns.worker_id, workers.c.pool, columns.digest, columns.state, columns.changed_at)
         .join(workers, _IS_OF_WORKER)
-        .where(workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None))
+        .where(workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None), columns.target == workers.c.target)
     )
     return [Present(*row) for row in conn.execute(query)]
+
+
+def failure(conn: Connection, digest: str, pool: str, seen_after: int) -> str:
+    """What the present worker of a pool says that was the last to fail with an environment; "" if none has."""
+    columns = environment_trials.c
+    here = (columns.digest == digest, columns.state == FAILED, workers.c.pool == pool)
+    present = (workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None))
+    query = select(columns.message).join(workers, _IS_OF_WORKER).where(*here, *present)
+    return conn.scalar(query.order_by(columns.changed_at.desc()).limit(1)) or ""
 
 
 def is_ready(present: Iterable[Present], digest: str, pool: str) -> bool:

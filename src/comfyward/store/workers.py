@@ -237,13 +237,14 @@ def last_seen(conn: Connection, limit: int) -> list[WorkerRow]:
     return [_worker(row._mapping) for row in reversed(newest)]
 
 
-def targets(conn: Connection, seen_after: int) -> dict[str, frozenset[str]]:
-    """The targets of present workers by pool; "" for those that build no environments."""
-    query = select(workers.c.pool, workers.c.target).where(workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None))
-    found: dict[str, set[str]] = {}
-    for pool, target in conn.execute(query.distinct()):
-        found.setdefault(pool, set()).add(target)
-    return {pool: frozenset(each) for pool, each in found.items()}
+def targets(conn: Connection, seen_after: int) -> dict[str, dict[str, int]]:
+    """The number of present workers by pool and target; "" is that of those that build no environments."""
+    query = select(workers.c.pool, workers.c.target, func.count())
+    here = (workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None))
+    found: dict[str, dict[str, int]] = {}
+    for pool, target, count in conn.execute(query.where(*here).group_by(workers.c.pool, workers.c.target)):
+        found.setdefault(pool, {})[target] = int(count)
+    return found
 
 
 def builders(conn: Connection, seen_after: int) -> tuple[frozenset[str], frozenset[str]]:

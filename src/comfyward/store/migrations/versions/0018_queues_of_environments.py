@@ -1,0 +1,21 @@
+"""the head of the queue is read for each environment"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0018"
+down_revision = "0015"
+branch_labels = None
+depends_on = None
+
+QUEUED = sa.text("state = 'queued'")
+
+
+def upgrade() -> None:
+    """However many runs wait for one environment, nobody who asks for another reads past them."""
+    queue = ["pool", "environment", sa.text("priority DESC"), "turn", "queued_at", "id"]
+    for name, columns in {"ix_runs_queue": queue, "ix_runs_oldest": ["pool", "environment", "queued_at"]}.items():
+        op.drop_index(name, "runs")
+        op.create_index(name, "runs", columns, sqlite_where=QUEUED, postgresql_where=QUEUED)
