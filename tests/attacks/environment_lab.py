@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import blake3
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert
 
 from comfyward.environments.lock import Lock, LockedComfyUI, LockedPack, lock_json
 from comfyward.environments.web_files import WebFile, packed
@@ -19,6 +19,7 @@ from comfyward.ids import new_secret
 from comfyward.store import environments, tokens
 from comfyward.store.db import now_ms
 from comfyward.store.environments import StoredLock
+from comfyward.store.schema import environment_locks
 from tests.attacks.raw_worker import RawWorker, catalog_of, graph_of
 from tests.stack.stack import Client, Stack
 
@@ -65,6 +66,18 @@ class Lab:
 
         return self.stack.write(added)
 
+    def also_locked(self, target: str) -> str:
+        """Locks the newest revision for another target too. Returns the digest."""
+        lock = Lock(target, LockedComfyUI("0.3.75", "0.3.75", f"{self.name} {target}"), (), ())
+
+        def added(conn: Connection) -> str:
+            found = environments.get(conn, self.name)
+            row = {"target": target, "digest": lock.digest, "lock": lock_json(lock)}
+            conn.execute(insert(environment_locks).values(environment_id=found.id, number=found.newest, **row))
+            return lock.digest
+
+        return self.stack.write(added)
+
     def worker(self, *ready: str, pool: str = "", of: str | None = None, **about: Any) -> RawWorker:
         """A worker that has joined, with a token for any pool unless it is given, and some environments ready."""
 
@@ -72,7 +85,7 @@ class Lab:
             return tokens.create(conn, f"{self.name} {next(_numbers)}", now_ms(), pool=of)
 
         worker = RawWorker(self.stack, self.stack.write(made), pool or self.name, secret=new_secret())
-        about = {"target": self.target, "ready": list(ready), **about}
+        about = {"target": self.target, "ready": list(ready)} | about
         assert worker.hello(catalog_of("Paint"), **about).status_code == 200
         assert worker.put_catalog(catalog_of("Paint")).status_code == 204
         return worker

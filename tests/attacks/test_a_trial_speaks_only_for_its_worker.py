@@ -54,6 +54,41 @@ def test_the_bad_trial_of_one_pool_keeps_nothing_from_others(lab: Lab) -> None:
     assert lab.post("promote").json()["current"] == 1
 
 
+def test_alone_the_worker_of_one_pool_promotes_nothing_for_others(lab: Lab) -> None:
+    digest, other = lab.revision("1"), f"{lab.name}-other"
+    absent, alone = lab.worker(), lab.worker(pool=other, of=other)
+    lab.has_ready(alone, digest, "Paint")
+    assert absent.goodbye().status_code == 204
+
+    refused = lab.post("promote")
+
+    assert (refused.status_code, lab.shown()["current"]) == (409, None)
+    assert f"No worker of {lab.target} in pool {lab.name} has tried it." in refused.json()["message"]
+
+
+def test_workers_of_one_pool_each_promote_what_all_their_pools_have_tried(lab: Lab) -> None:
+    digest, pools = lab.revision("1"), (lab.name, f"{lab.name}-other")
+    workers = [lab.worker(pool=pool, of=pool) for pool in pools]
+    for worker in workers:
+        assert lab.post("promote").status_code == 409
+        lab.has_ready(worker, digest, "Paint")
+
+    assert lab.post("promote").json()["current"] == 1
+
+
+def test_each_target_needs_a_trial_of_its_own(lab: Lab) -> None:
+    digest = lab.revision("1")
+    elsewhere = lab.also_locked(f"{lab.target}-other")
+    lab.has_ready(lab.worker(), digest, "Paint")
+
+    untried = f"No worker of {lab.target}-other has tried it."
+    assert untried in lab.post("promote").json()["message"]
+    there = lab.worker(target=f"{lab.target}-other")
+    assert untried in lab.post("promote").json()["message"]
+    lab.has_ready(there, elsewhere, "Paint")
+    assert lab.post("promote").json()["current"] == 1
+
+
 def test_a_catalog_of_an_environment_holds_for_the_pool_of_its_token(lab: Lab) -> None:
     digest, other = lab.revision("1"), f"{lab.name}-other"
     lab.has_ready(lab.worker(), digest, "Paint")

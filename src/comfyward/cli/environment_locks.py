@@ -98,8 +98,8 @@ class EnvironmentRows:
 
     def builder_targets(self) -> frozenset[str]:
         """The targets of present workers that build environments."""
-        targets, _ = asyncio.run(self._db.read(workers.builders, now_ms() - workers.PRESENT_MS))
-        return targets
+        by_pool = asyncio.run(self._db.read(workers.targets, now_ms() - workers.PRESENT_MS))
+        return frozenset(target for targets in by_pool.values() for target in targets if target)
 
     def roll_back(self, name: str) -> Reference:
         """Makes the former revision current, which is returned. Raises NotFound, Conflict."""

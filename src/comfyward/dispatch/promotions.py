@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
@@ -11,28 +10,23 @@ from comfyward.environments.reference import Reference
 from comfyward.errors import Conflict, NotFound
 from comfyward.store import environments, trials, workers
 from comfyward.store.trials import FAILED, READY, Shown
+from comfyward.store.workers import Crew
 
-
-@dataclass(frozen=True)
-class Crew:
-    """The present workers that could have an environment: their targets, and those of workers for any pool."""
-
-    targets: frozenset[str]
-    shared: frozenset[str]
+POOLS_KNOWN_MS = 7 * 24 * 3600 * 1000  # a pool without workers for longer has no say
 
 
 def promote(conn: Connection, reference: Reference, now: int, *, needs_trial: bool = True) -> int:
     """Makes a revision current, the newest one if no number is given. Returns its number.
 
-    Raises NotFound, and Conflict if it is not ready on a present worker of each target that it is locked for.
+    Raises NotFound, and Conflict if it was not tried with success for each target that it is locked for.
     """
     number = number_of(conn, reference)
     digests = digests_of(conn, reference.name, number)
     if needs_trial:
         after = now - workers.PRESENT_MS
-        crew = Crew(*workers.builders(conn, after))
+        crews = workers.builders(conn, digests, after, now - POOLS_KNOWN_MS)
         present = [each for each in trials.of(conn, digests.values(), after) if each.is_present]
-        check_trials(f"{reference.name}@{number}", digests, crew, present)
+        check_trials(f"{reference.name}@{number}", digests, crews, present)
     environments.make_current(conn, reference.name, number, now)
     return number
 
@@ -44,17 +38,18 @@ def ask_to_try(conn: Connection, reference: Reference, now: int) -> int:
     return number
 
 
-def check_trials(name: str, digests: Mapping[str, str], crew: Crew, present: Collection[Shown]) -> None:
+def check_trials(name: str, digests: Mapping[str, str], crews: Mapping[str, Crew], present: Collection[Shown]) -> None:
     """Raises Conflict, naming what is missing, unless a trial was good on a present worker of each of its targets.
 
-    Where workers for any pool are present, only their trials count: a token for one pool decides nothing for others.
+    Where workers for any pool are present, only their trials count. Elsewhere, each pool that has had workers of the
+    target needs a trial of its own, since a token for one pool decides nothing for others.
     """
-    if not crew.targets & digests.keys():
+    if not any(crews[target].is_present for target in digests):
         raise Conflict(
             f"{name} is not ready. No worker that could try it is present: it is locked for {', '.join(digests)}.",
             hint="Start a worker, or promote it without a trial if there is none.",
         )
-    missing = list(_missing(digests, crew, present))
+    missing = list(_missing(digests, crews, present))
     if missing:
         hint = f"Run 'comfyward environments try {name}', and look at 'comfyward environments show'."
         raise Conflict(f"{name} is not ready. {' '.join(missing)}", hint=hint)
@@ -77,21 +72,30 @@ def digests_of(conn: Connection, name: str, number: int) -> Mapping[str, str]:
     return found.digests
 
 
-def _missing(digests: Mapping[str, str], crew: Crew, present: Collection[Shown]) -> Iterator[str]:
-    """A sentence for each target that has no good trial."""
-    for target in sorted(crew.targets & digests.keys()):
-        here = [each for each in present if each.trial.digest == digests[target] and each.trial.target == target]
-        if target in crew.shared:
-            here = [each for each in here if each.trial.is_shared]
-        if not any(each.trial.state == READY for each in here):
-            yield _most_telling(target, here)
+def _missing(digests: Mapping[str, str], crews: Mapping[str, Crew], present: Collection[Shown]) -> Iterator[str]:
+    """A sentence for each target, or pool of it, that has no good trial."""
+    for target, digest in sorted(digests.items()):
+        crew = crews[target]
+        here = [each for each in present if (each.trial.digest, each.trial.target) == (digest, target)]
+        if crew.is_shared or not crew.is_present:
+            shared = [each for each in here if each.trial.is_shared]
+            yield from _unless_good(f"No worker of {target} has tried it.", shared)
+            continue
+        for pool in sorted(crew.pools):
+            of_pool = [each for each in here if each.pool == pool]
+            yield from _unless_good(f"No worker of {target} in pool {pool} has tried it.", of_pool)
 
 
-def _most_telling(target: str, shown: Collection[Shown]) -> str:
+def _unless_good(nobody: str, shown: Collection[Shown]) -> Iterator[str]:
+    if not any(each.trial.state == READY for each in shown):
+        yield _most_telling(nobody, shown)
+
+
+def _most_telling(nobody: str, shown: Collection[Shown]) -> str:
     states = {each.trial.state: each.trial for each in shown}
     if failed := states.get(FAILED):
         return f"On {failed.host} its trial failed: {failed.message or 'no reason was given.'}"
     if states:
         one = next(iter(states.values()))
         return f"{one.host} is {one.state} it."
-    return f"No worker of {target} has tried it."
+    return nobody

@@ -74,6 +74,15 @@ class Announced:
 
 
 @dataclass(frozen=True)
+class Crew:
+    """The workers of one target that build environments: their pools, if one is present, if one for any pool is."""
+
+    pools: frozenset[str] = frozenset()
+    is_present: bool = False
+    is_shared: bool = False
+
+
+@dataclass(frozen=True)
 class WorkerRow:
     """A worker's own description, with what the server knows of it.
 
@@ -247,12 +256,20 @@ def targets(conn: Connection, seen_after: int) -> dict[str, dict[str, int]]:
     return found
 
 
-def builders(conn: Connection, seen_after: int) -> tuple[frozenset[str], frozenset[str]]:
-    """(targets of present workers that build environments, those of such with a token for any pool)."""
-    query = select(workers.c.target, worker_tokens.c.pool).join(worker_tokens, worker_tokens.c.hash == workers.c.token)
-    here = (workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None), workers.c.target != "")
-    found = conn.execute(query.where(*here).distinct()).all()
-    return frozenset(row[0] for row in found), frozenset(row[0] for row in found if row[1] is None)
+def builders(conn: Connection, targets: Collection[str], seen_after: int, known_after: int) -> dict[str, Crew]:
+    """The crews of some targets. Workers seen after `seen_after` are present; pools of those seen after `known_after`
+    belong to a crew."""
+    is_present = (workers.c.seen_at >= seen_after) & workers.c.gone_at.is_(None)
+    query = select(workers.c.target, workers.c.pool, worker_tokens.c.pool.is_(None), is_present)
+    query = query.join(worker_tokens, worker_tokens.c.hash == workers.c.token)
+    here = (workers.c.target.in_(list(targets)), workers.c.seen_at >= known_after)
+    rows = conn.execute(query.where(*here).distinct()).all()
+    return {target: _crew([row for row in rows if row[0] == target]) for target in targets}
+
+
+def _crew(rows: Collection[Any]) -> Crew:
+    pools = frozenset(pool for _, pool, _, _ in rows)
+    return Crew(pools, any(row[3] for row in rows), any(row[2] and row[3] for row in rows))
 
 
 def known_pools(conn: Connection) -> dict[str, str]:

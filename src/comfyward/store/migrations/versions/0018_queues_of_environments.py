@@ -15,7 +15,9 @@ QUEUED = sa.text("state = 'queued'")
 
 def upgrade() -> None:
     """However many runs wait for one environment, nobody who asks for another reads past them."""
-    queue = ["pool", "environment", sa.text("priority DESC"), "turn", "queued_at", "id"]
-    for name, columns in {"ix_runs_queue": queue, "ix_runs_oldest": ["pool", "environment", "queued_at"]}.items():
+    for name, *columns in (
+        ("ix_runs_queue", sa.text("priority DESC"), "turn", "queued_at", "id"),
+        ("ix_runs_oldest", "queued_at"),
+    ):
         op.drop_index(name, "runs")
-        op.create_index(name, "runs", columns, sqlite_where=QUEUED, postgresql_where=QUEUED)
+        op.create_index(name, "runs", ["pool", "environment", *columns], sqlite_where=QUEUED, postgresql_where=QUEUED)
