@@ -285,6 +285,9 @@ class Settings(BaseSettings):
     environments_dir: Path | None = Field(
         None, description="Folder in which ComfyUI is installed. Default: in the data dir."
     )
+    environment_build_s: float = Field(
+        3600.0, gt=0, description="How long a worker may build an environment before it counts as failed."
+    )
     environment_mend_s: float = Field(
         600.0,
         ge=0,

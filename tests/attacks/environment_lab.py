@@ -85,7 +85,7 @@ class Lab:
             return tokens.create(conn, f"{self.name} {next(_numbers)}", now_ms(), pool=of)
 
         worker = RawWorker(self.stack, self.stack.write(made), pool or self.name, secret=new_secret())
-        about = {"target": self.target, "ready": list(ready)} | about
+        about = {"target": self.target, "ready": list(ready), **about}
         assert worker.hello(catalog_of("Paint"), **about).status_code == 200
         assert worker.put_catalog(catalog_of("Paint")).status_code == 204
         return worker

@@ -80,7 +80,7 @@ def working(workshop: Workshop, lock: Lock) -> int:
     async def build() -> None:
         os.environ["BUILDS_IN"] = str(workshop.builds.root)
         link = ServerLink("http://127.0.0.1:9", "token")
-        await Builders(workshop, link, "http://127.0.0.1:9", ()).build(lock, lambda step: None)
+        await Builders(workshop, link, "http://127.0.0.1:9", (), 600).build(lock, lambda step: None)
         await link.close()
 
     return forked(lambda: asyncio.run(build()))

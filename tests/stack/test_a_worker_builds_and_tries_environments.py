@@ -6,10 +6,12 @@ import asyncio
 import hashlib
 import os
 import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import blake3
@@ -32,8 +34,9 @@ from comfyward.errors import EnvironmentFailed
 from comfyward.files.guard import Guard
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.sandbox import walls
-from comfyward.worker import environment_orders, warm
+from comfyward.worker import deaths, environment_orders, warm
 from comfyward.worker.builders import Builders
+from comfyward.worker.deaths import Deaths
 from comfyward.worker.engines import Engines
 from comfyward.worker.environment_orders import EnvironmentOrders
 from comfyward.worker.environment_reports import EnvironmentReport, EnvironmentState, Trial
@@ -43,6 +46,7 @@ from comfyward.worker.tried import Tried
 from comfyward.worker.warm import WarmComfyUI
 from tests.conftest import FAKE_COMFYUI
 
+CIRCUMSTANCES = ("1",)
 NO_REGISTRY = "http://127.0.0.1:9"
 NODES = "NODE_CLASS_MAPPINGS = {'%s': object}\n"
 WRITES = """
@@ -191,15 +195,16 @@ class Worker:
 
 
 @asynccontextmanager
-async def working(server: Server, folder: Path) -> AsyncIterator[Worker]:
+async def working(server: Server, folder: Path, build_s: float = 600) -> AsyncIterator[Worker]:
     shop = workshop(folder / "environments")
     (folder / "worker").mkdir(parents=True, exist_ok=True)
     fake = install.existing(FAKE_COMFYUI, Path(sys.executable))
     default = ComfySpec(fake, folder / "worker" / "comfyui", walls.choose("auto"), False, ("--cpu",), (), (), ())
-    engines = Engines(default, shop.builds, Tried(folder / "environments" / "trials", ("1",)))
+    engines = Engines(default, shop.builds, Tried(folder / "environments" / "trials", CIRCUMSTANCES))
     link = ServerLink(server.url, "token")
     comfyui = WarmComfyUI(engines, ComfyParents(folder / "worker"), "client", folder / "worker" / "leftovers")
-    orders = EnvironmentOrders(engines, Builders(shop, link, NO_REGISTRY, ()), comfyui, link)
+    builders, died = Builders(shop, link, NO_REGISTRY, (), build_s), Deaths(engines.tried)
+    orders = EnvironmentOrders(engines, builders, comfyui, link, died)
     await comfyui.ensure()
     working = asyncio.create_task(orders.run())
     try:
@@ -273,6 +278,54 @@ async def test_a_pack_that_does_not_import_fails_the_trial(server: Server, tmp_p
         assert (trial.ready, [pack.imported for pack in trial.packs]) == (False, [False, True])
         assert server.catalogs == {}
         assert worker.orders.ready() == []
+
+
+async def test_a_build_that_hangs_is_ended_and_the_worker_goes_on(server: Server, host: Path, good: Lock) -> None:
+    slow = replace(good, packs=())
+    server.locks[slow.digest] = slow
+    async with working(server, host, build_s=1) as worker:
+        with worker.workshop.builds.locked(slow.digest):  # as by a builder that hangs
+            for _ in range(2):
+                report = await worker.carried_out(slow)
+                assert report.state is EnvironmentState.FAILED
+                assert report.message == "The build took longer than 1 s, and was ended at the step: Starting."
+                assert "COMFYWARD_ENVIRONMENT_BUILD_S" in report.hint
+                worker.orders.sent(worker.orders.reports())
+    async with working(server, host) as worker:
+        assert (await worker.carried_out(slow)).state is EnvironmentState.READY
+
+
+async def test_an_environment_that_ends_its_workers_is_tried_no_more_until_somebody_asks(
+    server: Server, host: Path, good: Lock
+) -> None:
+    server.locks[good.digest] = good
+    async with working(server, host) as worker:
+        worker.engines.tried.remove(good.digest)
+        for _ in range(deaths.MOST):
+            killed = _begin_a_trial(host / "environments" / "trials", good.digest)
+            assert killed == -signal.SIGKILL
+
+        report = await worker.carried_out(good)
+
+        assert report.state is EnvironmentState.FAILED
+        assert report.message == "Its trial has ended 3 workers of this host, and is not begun again."
+        assert good.digest not in server.trials
+        worker.orders.sent(worker.orders.reports())
+        assert (await worker.carried_out(good)).state is EnvironmentState.READY  # somebody has asked for it again
+        assert Deaths(worker.engines.tried).count(good.digest) == 0
+
+
+def _begin_a_trial(trials: Path, digest: str) -> int:
+    """The status of a worker that is killed while it tries an environment."""
+    killed = f"""
+import os, signal
+from pathlib import Path
+from comfyward.worker.deaths import Deaths
+from comfyward.worker.tried import Tried
+with Deaths(Tried(Path({str(trials)!r}), {CIRCUMSTANCES!r})).watched({digest!r}):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    return subprocess.run([sys.executable, "-c", killed], check=False).returncode
 
 
 async def test_one_worker_has_the_comfyui_of_each_environment_in_turn(server: Server, host: Path, good: Lock) -> None:

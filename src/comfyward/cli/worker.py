@@ -43,6 +43,7 @@ from comfyward.settings import Settings
 from comfyward.worker.agent import Agent
 from comfyward.worker.builders import Builders
 from comfyward.worker.collect import Collect
+from comfyward.worker.deaths import Deaths
 from comfyward.worker.engines import Engines
 from comfyward.worker.environment_orders import EnvironmentOrders
 from comfyward.worker.link import SESSION_VARIABLE, ServerLink
@@ -123,12 +124,13 @@ async def _work(
     workshop = _workshop(settings, guard)
     engines = Engines(spec, workshop.builds, _tried(workshop.builds.root, spec))
     comfyui = WarmComfyUI(engines, parents, f"comfyward-{new_id()}", base_dir / LEFTOVERS)
-    builders = Builders(workshop, link, settings.node_registry_url, tuple(settings.fetch_allow))
+    allowed = tuple(settings.fetch_allow)
+    builders = Builders(workshop, link, settings.node_registry_url, allowed, settings.environment_build_s)
     agent = Agent(
         info=info,
         link=link,
         comfyui=comfyui,
-        environments=EnvironmentOrders(engines, builders, comfyui, link),
+        environments=EnvironmentOrders(engines, builders, comfyui, link, Deaths(engines.tried)),
         vital_signs=VitalSigns(comfyui, cache),
         stage=Stage(cache, link, info.id),
         collect=Collect(link, base_dir / "collect", base_dir / LEFTOVERS, Bounds(settings.outputs_limit_bytes)),

@@ -34,14 +34,36 @@ class MayPass(SetupFailed):
 class Builders:
     """Gets what only the server has, and starts builders. Builders of several workers of a host build once."""
 
-    def __init__(self, workshop: Workshop, link: ServerLink, registry_url: str, fetch_allow: tuple[str, ...]) -> None:
+    def __init__(
+        self, workshop: Workshop, link: ServerLink, registry_url: str, fetch_allow: tuple[str, ...], limit_s: float
+    ) -> None:
+        """A build takes at most `limit_s` seconds."""
         self._workshop, self._link = workshop, link
         self._registry_url, self._fetch_allow = registry_url, fetch_allow
+        self._limit_s = limit_s
 
     async def build(self, lock: Lock, tell: Tell) -> None:
         """Returns when it is built here. Raises SetupFailed, MayPass, and what a call of the link raises."""
         if self._workshop.builds.find(lock.digest) is not None:
             return
+        last = [Step("Starting", None)]
+
+        def told(step: Step) -> None:
+            last[0] = step
+            tell(step)
+
+        try:
+            async with asyncio.timeout(self._limit_s) as limit:
+                await self._build(lock, told)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise SetupFailed(
+                f"The build took longer than {self._limit_s:.0f} s, and was ended at the step: {last[0].step}.",
+                hint="If it only needs more time, raise COMFYWARD_ENVIRONMENT_BUILD_S, and have it tried again.",
+            ) from error
+
+    async def _build(self, lock: Lock, tell: Tell) -> None:
         with TemporaryFolder() as folder:
             archives = await self._fetch_trees(lock, folder, tell)
             root = str(self._workshop.builds.root)

@@ -1,6 +1,7 @@
 """The environments that the server wants on this worker, built and tried one after the other, while runs go on.
 
-After a fault of the network there is a pause, which grows; any other failure is reported, and may be ordered anew.
+After a fault of the network there is a pause, which grows, and an end after many of them; any other failure is
+reported, and may be ordered anew. So is an environment whose trials have ended several workers of this host.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import aiohttp
 from comfyward.environments.lock import Lock, parse_lock
 from comfyward.environments.making import Step
 from comfyward.errors import ComfyUIError, ComfywardError, EnvironmentFailed, SetupFailed
-from comfyward.worker import trial
+from comfyward.worker import deaths, trial
 from comfyward.worker.builders import Builders, MayPass
+from comfyward.worker.deaths import Deaths
 from comfyward.worker.engines import Engines
 from comfyward.worker.environment_reports import MAX_REPORTS, EnvironmentReport, EnvironmentState
+from comfyward.worker.generation import Generation
 from comfyward.worker.link import ServerLink
 from comfyward.worker.message_bounds import MAX_MESSAGE, MAX_TEXT
 from comfyward.worker.tried import Kept
@@ -28,6 +31,8 @@ from comfyward.worker.warm import WarmComfyUI
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 600.0
+MOST_TRIES = 150  # in a day
+LONGEST_TRIAL_S = 1800.0
 FINAL = (EnvironmentState.READY, EnvironmentState.FAILED)
 
 
@@ -42,8 +47,12 @@ class _Pause:
 class EnvironmentOrders:
     """Carries out the orders, and collects what is to be reported of them."""
 
-    def __init__(self, engines: Engines, builders: Builders, comfyui: WarmComfyUI, link: ServerLink) -> None:
+    def __init__(
+        self, engines: Engines, builders: Builders, comfyui: WarmComfyUI, link: ServerLink, deaths: Deaths
+    ) -> None:
         self._engines, self._builders, self._comfyui, self._link = engines, builders, comfyui, link
+        self._deaths = deaths
+        self._given_up: set[str] = set()
         self._wanted: list[str] = []
         self._pauses: dict[str, _Pause] = {}
         self._unsent: dict[str, EnvironmentReport] = {}
@@ -115,6 +124,7 @@ class EnvironmentOrders:
         """Raises ComfywardError, MayPass and errors of the network."""
         kept = self._engines.tried.find(environment) if environment in self._engines.ready() else None
         if kept is None:
+            await asyncio.to_thread(self._check_deaths, environment)
             self._tell(environment, EnvironmentState.BUILDING)
             lock = await self._lock_of(environment)
             await self._builders.build(lock, lambda step: self._tell_step(environment, step))
@@ -129,6 +139,19 @@ class EnvironmentOrders:
         log.info("environment %s is ready", environment[:12], extra={"action": "environment_ready"})
         return self._end(environment, EnvironmentState.READY)
 
+    def _check_deaths(self, environment: str) -> None:
+        """Raises SetupFailed once if its trials have ended so many workers; whoever orders it after that, insists."""
+        if self._deaths.count(environment) < deaths.MOST:
+            return
+        if environment in self._given_up:
+            self._given_up.discard(environment)
+            return self._deaths.forget(environment)
+        self._given_up.add(environment)
+        raise SetupFailed(
+            f"Its trial has ended {deaths.MOST} workers of this host, and is not begun again.",
+            hint="The logs of the workers tell more. Once an admin asks for another trial, there is one.",
+        )
+
     async def _lock_of(self, environment: str) -> Lock:
         lock = parse_lock(await self._link.lock_of(environment))
         if lock.digest != environment:
@@ -137,16 +160,16 @@ class EnvironmentOrders:
 
     async def _try(self, environment: str, lock: Lock) -> Kept:
         async with self._comfyui.on_trial(environment) as comfyui:
-            try:
-                return await trial.tried(comfyui, [pack.folder for pack in lock.packs])
-            except (SetupFailed, ComfyUIError) as error:
-                return Kept(trial.failed(error, comfyui.log_tail()), "", b"", b"")
+            with self._deaths.watched(environment):
+                return await _tried(comfyui, [pack.folder for pack in lock.packs])
 
     def _pause(self, environment: str, error: BaseException) -> None:
         tries = self._pauses[environment].tries + 1 if environment in self._pauses else 0
+        message = error.message if isinstance(error, ComfywardError) else str(error) or type(error).__name__
+        if tries >= MOST_TRIES:
+            return self._end(environment, EnvironmentState.FAILED, message=f"After {tries} tries: {message}")
         pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**tries)
         self._pauses[environment] = _Pause(tries, time.monotonic() + pause_s)
-        message = error.message if isinstance(error, ComfywardError) else str(error) or type(error).__name__
         log.warning("environment %s: %s", environment[:12], message, extra={"action": "environment_waits"})
         step = f"Trying again in {pause_s:.0f} s"
         self._tell(environment, EnvironmentState.BUILDING, step=step, message=message)
@@ -180,3 +203,15 @@ class EnvironmentOrders:
         """True if the server does not know yet that it has ended."""
         report = self._unsent.get(environment)
         return report is not None and report.state in FINAL
+
+
+async def _tried(comfyui: Generation, packs: Sequence[str]) -> Kept:
+    """The trial of a ComfyUI, good or bad."""
+    try:
+        async with asyncio.timeout(LONGEST_TRIAL_S):
+            return await trial.tried(comfyui, packs)
+    except TimeoutError:
+        error: SetupFailed | ComfyUIError = SetupFailed(f"The trial took longer than {LONGEST_TRIAL_S:.0f} s.")
+    except (SetupFailed, ComfyUIError) as failed:
+        error = failed
+    return Kept(trial.failed(error, comfyui.log_tail()), "", b"", b"")

@@ -74,6 +74,10 @@ class Tried:
         """Removes the trial of an environment, if there is one."""
         remove_tree(self._place(environment))
 
+    def beside(self, environment: str) -> Path:
+        """The path of what else is kept of an environment under these circumstances, with a suffix of its own."""
+        return self._place(environment)
+
     def _place(self, environment: str) -> Path:
         return self._folder / f"{environment}-{self._key}"
 
