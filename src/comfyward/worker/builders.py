@@ -17,7 +17,7 @@ from comfyward.environments.lock import Lock, LockedComfyUI, LockedPack
 from comfyward.environments.making import Broken, Built, Order, Said, Step
 from comfyward.environments.source import Folder, parse_comfyui, parse_pack
 from comfyward.environments.workshop import Workshop
-from comfyward.errors import SetupFailed
+from comfyward.errors import ComfywardError, SetupFailed
 from comfyward.sandbox.temporary import TemporaryFolder
 from comfyward.worker.link import ServerLink
 
@@ -78,9 +78,18 @@ class Builders:
             if _is_folder(part) and not await asyncio.to_thread(self._workshop.trees.has, part.tree):
                 tell(Step(f"Fetching {part.source.partition('@')[0].removeprefix('folder:')}", None))
                 path = folder / f"{part.tree}.zip"
-                await self._link.fetch_tree(part.tree, path)
+                await self._fetch_tree(part.tree, path)
                 found[part.tree] = str(path)
         return found
+
+    async def _fetch_tree(self, tree: str, path: Path) -> None:
+        """Raises MayPass if the server is busy or away, and what a call of the link raises."""
+        try:
+            await self._link.fetch_tree(tree, path)
+        except ComfywardError as error:
+            if error.details.get("http_status", 0) < 500:
+                raise
+            raise MayPass(error.message, hint=error.hint) from error
 
 
 def _is_folder(part: LockedComfyUI | LockedPack) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from comfyward.api.body import MessageLimit, read_body
 from comfyward.api.contents import OCTET_STREAM
@@ -14,11 +14,10 @@ from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.gateway.calls import Calls, digest_in, session_of
 from comfyward.dispatch.trials import Trials
 from comfyward.dispatch.web_files import WebFiles
-from comfyward.environments import archive
+from comfyward.environments.packed import Packed, PackedTrees
 from comfyward.environments.trees import Trees
 from comfyward.environments.web_files import MAX_BYTES
 from comfyward.errors import Forbidden, NotFound
-from comfyward.sandbox.temporary import TemporaryFolder
 from comfyward.store import environments, workers
 from comfyward.store.db import Database
 from comfyward.store.workers import Holder
@@ -26,16 +25,15 @@ from comfyward.worker.environment_reports import Trial
 
 TRIAL = MessageLimit(1 << 20, 50_000)
 ZIP = "application/zip"
-ARCHIVE = "tree.zip"
+LONGEST_S = 3600.0
 
 
 class Environments:
     """`trees` are those of this server's host."""
 
     def __init__(self, db: Database, calls: Calls, trials: Trials, web_files: WebFiles, trees: Trees) -> None:
-        self._db, self._calls, self._trials, self._trees = db, calls, trials, trees
-        self._web_files = web_files
-        self._packing = asyncio.Semaphore(1)
+        self._db, self._calls, self._trials = db, calls, trials
+        self._web_files, self._archives = web_files, PackedTrees(trees)
 
     def endpoints(self) -> list[Endpoint]:
         one, tried = "/environments/{digest}", Models(body=Trial, status=204)
@@ -57,13 +55,11 @@ class Environments:
     async def tree(self, request: Request) -> Response:
         """A zip archive of a folder that was added on this server's host."""
         await self._check_session(request)
-        digest = digest_in(request)
-        async with self._packing:
-            packed = await asyncio.to_thread(_packed, self._trees, digest)
+        packed = await self._archives.take(digest_in(request))
         if packed is None:
             hint = "Add its folder or archive again on the server's host."
             raise NotFound("The files of this digest are not on the server's host.", hint=hint)
-        return FileResponse(packed.path / ARCHIVE, media_type=ZIP, background=BackgroundTask(packed.close))
+        return Sent(self._archives, packed)
 
     async def tried(self, request: Request) -> Response:
         told, token = await self._calls.read(request, Trial, TRIAL), await self._calls.token(request)
@@ -84,14 +80,16 @@ class Environments:
             raise Forbidden(f"No worker has joined with the token '{token.name}' and this secret.")
 
 
-def _packed(trees: Trees, digest: str) -> TemporaryFolder | None:
-    """A folder with the archive of a tree; None if the tree is not here."""
-    if not trees.has(digest):
-        return None
-    folder = TemporaryFolder()
-    try:
-        archive.pack(trees.path(digest), folder.path / ARCHIVE)
-    except BaseException:
-        folder.close()
-        raise
-    return folder
+class Sent(FileResponse):
+    """An archive as it is sent: for an hour at most, and given back however that ends."""
+
+    def __init__(self, archives: PackedTrees, packed: Packed) -> None:
+        super().__init__(packed.path, media_type=ZIP)
+        self._archives, self._packed = archives, packed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._archives.leave(self._packed)
