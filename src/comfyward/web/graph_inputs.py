@@ -92,7 +92,7 @@ class GraphInputs:
         if not missing:
             return {}
         noted = await HEAVY.run(account_id, len(editor_graph or ""), lambda: noted_in(editor_graph))
-        return await self._finder.find(missing, noted, REGISTRY_PATIENCE_S)
+        return await self._finder.find(account_id, missing, noted, REGISTRY_PATIENCE_S)
 
     async def form(self, account: Account, workflow: Workflow) -> dict[str, Any]:
         """The values of the form's template for a workflow."""

@@ -60,7 +60,8 @@ class Packs:
         if catalog.has(name):
             return answer(_answer(name, [_installed(name, catalog)]))
         noted = await HEAVY.run(caller.account.id, len(editor_graph or ""), lambda: noted_in(editor_graph))
-        return answer(_answer(name, (await self._finder.find([name], noted)).get(name, ())))
+        found = await self._finder.find(caller.account.id, [name], noted)
+        return answer(_answer(name, found.get(name, ())))
 
 
 def _installed(name: str, catalog: Catalog) -> Offer:

@@ -15,6 +15,7 @@ from comfyward.environments.finding.map_files import MapFiles
 from comfyward.environments.finding.node_map import NodeMap
 from comfyward.environments.finding.notes import noted_offer
 from comfyward.environments.finding.registry_answers import RegistryAnswers
+from comfyward.environments.finding.shares import Shares
 from comfyward.errors import SetupFailed
 from comfyward.workflows.noted import Noted
 from comfyward.workflows.offer import Offer, Offers
@@ -30,6 +31,7 @@ class Finder:
 
     def __init__(self, table: Mapping[str, Offer], registry: RegistryAnswers, map_files: MapFiles) -> None:
         self._table, self._registry, self._map_files = table, registry, map_files
+        self._shares = Shares()
 
     def known(self, classes: Sequence[str], noted: Mapping[str, Noted] = NOTHING) -> Offers:
         """The offers by class of what is known here; nobody is asked. Classes without any are left out."""
@@ -38,10 +40,21 @@ class Finder:
         return {**sure, **(self._mapped(unsure) if unsure else {})}
 
     async def find(
-        self, classes: Sequence[str], noted: Mapping[str, Noted] = NOTHING, patience_s: float = PATIENCE_S
+        self,
+        account_id: str,
+        classes: Sequence[str],
+        noted: Mapping[str, Noted] = NOTHING,
+        patience_s: float = PATIENCE_S,
     ) -> Offers:
-        """As `known`, after asking the registry, for a few seconds, about what only it and the map may know."""
-        return await asyncio.to_thread(self.ask, classes, noted, patience_s)
+        """As `known`, after asking the registry, for a few seconds, about what only it and the map may know.
+
+        Beyond the account's share, the registry is not asked.
+        """
+        unasked = self._registry.unasked(self._unsure(classes, noted))
+        with self._shares.question(account_id, len(unasked)) as allowed:
+            if allowed:
+                await asyncio.to_thread(self._registry.ask, unasked[:allowed], patience_s)
+        return await asyncio.to_thread(self.known, classes, noted)
 
     async def find_named(self, words: str) -> tuple[Offer, ...]:
         """The packs of ComfyUI-Manager's map that have such a name, the most popular first."""
@@ -50,15 +63,17 @@ class Finder:
     def ask(
         self, classes: Sequence[str], noted: Mapping[str, Noted] = NOTHING, patience_s: float = PATIENCE_S
     ) -> Offers:
-        """As `find`, in this thread."""
-        unsure = [name for name in classes if self._before_registry(name, noted) is None]
-        self._registry.ask(unsure, patience_s)
+        """As `find`, in this thread, for the operator."""
+        self._registry.ask(self._unsure(classes, noted), patience_s)
         return self.known(classes, noted)
 
     @property
     def is_registry_silent(self) -> bool:
         """True if the registry is not asked: it did not answer lately, or there is none."""
         return self._registry.is_silent
+
+    def _unsure(self, classes: Sequence[str], noted: Mapping[str, Noted]) -> list[str]:
+        return [name for name in classes if self._before_registry(name, noted) is None]
 
     def _first(self, name: str, noted: Mapping[str, Noted]) -> Offer | None:
         return self._before_registry(name, noted) or self._registry.known(name)

@@ -37,7 +37,7 @@ class _Remembered:
     until: float
 
 
-UNKNOWN = (400, 404, 405, 414, 422)  # of a name: it says nothing about the registry
+UNKNOWN = (400, 403, 404, 405, 406, 414, 422)  # of a name: it says nothing about the registry
 
 
 class RegistryAnswers:
@@ -64,20 +64,27 @@ class RegistryAnswers:
 
     def ask(self, names: Sequence[str], patience_s: float) -> None:
         """Asks about the classes of which nothing is remembered, all at once, for at most so many seconds."""
-        asked = [name for name in dict.fromkeys(names) if self._found(name) is None][:MAX_ASKED]
-        if not asked or self.is_silent:
+        asked = self.unasked(names)
+        if not asked:
             return
         with TemporaryFolder() as folder, ThreadPoolExecutor(CONNECTIONS) as threads:
             by = time.monotonic() + patience_s
             for number, name in enumerate(asked):
-                threads.submit(self._ask, name, folder / f"{number}.json", by)
+                threads.submit(self._ask, name, folder / f"{number}.json", by, patience_s / 2)
+
+    def unasked(self, names: Sequence[str]) -> list[str]:
+        """The classes about which it would be asked."""
+        return (
+            [] if self.is_silent else [name for name in dict.fromkeys(names) if self._found(name) is None][:MAX_ASKED]
+        )
 
     def _found(self, name: str) -> _Remembered | None:
         """The memory of a class; None if it was never asked for, or too long ago."""
         found = self._remembered.get(name)
         return found if found is not None and self._clock() < found.until else None
 
-    def _ask(self, name: str, path: Path, by: float) -> None:
+    def _ask(self, name: str, path: Path, by: float, fair_s: float) -> None:
+        """It counts as silent if it fails, or does not answer in the time that is left, which is at least `fair_s`."""
         left_s = by - time.monotonic()
         if left_s <= 0 or self.is_silent:
             return
@@ -87,7 +94,7 @@ class RegistryAnswers:
         except FetchFailed as error:
             if error.details.get("http_status") in UNKNOWN:
                 self._remember(name, None)
-            else:
+            elif left_s >= fair_s or time.monotonic() < by:
                 self._silent_until = self._clock() + SILENT_S
             return
         self._remember(name, _offer_in(path))
