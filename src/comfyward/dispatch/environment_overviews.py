@@ -15,18 +15,26 @@ from comfyward.store.environments import Environment, Revision
 from comfyward.store.trials import FAILED, READY, Shown
 from comfyward.store.web_files import Listed
 
+MOST_HOSTS = 200  # of a revision
+REPORTED = 5  # newest revisions that are shown with what their trials told of each pack; the current one is too
 
-def overview(conn: Connection, name: str, now: int) -> dict[str, Any]:
-    """An environment with all its revisions, the newest first. Raises NotFound."""
+
+def overview(conn: Connection, name: str, now: int, number: int | None = None) -> dict[str, Any]:
+    """An environment with all its revisions, the newest first, or with one alone. Raises NotFound."""
     environment, found = environments.get(conn, name), environments.revisions(conn, name)
     spec = parse_spec(environment.spec)
+    is_changed = not found or found[0].spec != spec_toml(spec)
+    if number is not None:
+        found = [revision for revision in found if revision.number == number]
     digests = {digest for revision in found for digest in revision.digests.values()}
-    shown = trials.of(conn, digests, now - workers.PRESENT_MS)
+    current = [revision for revision in found if revision.number == environment.current]
+    reported = {digest for revision in (*found[:REPORTED], *current) for digest in revision.digests.values()}
+    shown = trials.of(conn, digests, now - workers.PRESENT_MS, reported, MOST_HOSTS)
     return {
         "name": name,
         "comfyui": str(spec.comfyui),
         "packs": [str(pack) for pack in spec.packs],
-        "is_changed": not found or found[0].spec != spec_toml(spec),
+        "is_changed": is_changed,
         "current": environment.current or None,
         "former": msgspec.json.decode(environment.former),
         "revisions": [

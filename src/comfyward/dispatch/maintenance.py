@@ -14,7 +14,7 @@ from comfyward.loop import Loop
 from comfyward.runs.change import Change, RunMoved
 from comfyward.runs.failure import Failure
 from comfyward.runs.run import EndReason
-from comfyward.store import accounts, files, mirrors, queue, runs
+from comfyward.store import accounts, environments, files, mirrors, queue, runs, trials
 from comfyward.store.db import Database, now_ms
 
 DAY_MS = 24 * 3600 * 1000
@@ -23,6 +23,7 @@ STANDSTILL_MS = 2_000
 PREVIEWS_KEPT_MS = DAY_MS
 ARRIVALS_KEPT_MS = 2 * HOUR_MS  # their URLs are valid for an hour, and hashing takes minutes
 MIRRORS_KEPT_MS = 30 * DAY_MS
+TRIALS_KEPT_MS = 7 * DAY_MS  # of workers that do not come again
 
 
 class Rescue(Loop):
@@ -71,7 +72,8 @@ class Deadlines(Loop):
 
 
 class Retention(Loop):
-    """Deletes outdated runs, files, previews, uploads, mirrors and accounts, then the blobs that nothing uses."""
+    """Deletes outdated runs, files, previews, uploads, mirrors, trials and accounts, then the blobs that nothing
+    uses."""
 
     name = "retention"
     interval_s = 300.0
@@ -88,6 +90,7 @@ class Retention(Loop):
         previews = await self._db.write(runs.drop_previews, now - PREVIEWS_KEPT_MS)
         expired = await self._db.write(files.expire, now)
         unused = await self._db.write(mirrors.drop_unused, now - MIRRORS_KEPT_MS)
+        forgotten = await self._db.write(_prune_trials, now - TRIALS_KEPT_MS)
         uploads = await self._uploads.drop_outdated(now - DAY_MS)
         closed = await self._db.read(accounts.retired)
         for account_id in closed:
@@ -101,10 +104,15 @@ class Retention(Loop):
             "files": expired,
             "uploads": uploads,
             "mirrors": unused,
+            "trials": forgotten,
             "accounts": len(closed),
             "blobs": blobs,
             "arrivals": arrivals,
         }
+
+
+def _prune_trials(conn: Connection, seen_before: int) -> int:
+    return trials.prune(conn, environments.named(conn), seen_before)
 
 
 def _rescue(conn: Connection) -> list[Change]:

@@ -244,6 +244,18 @@ def needed(conn: Connection) -> set[str]:
     return of_revisions | set(conn.scalars(select(runs.c.environment).where(*unfinished).distinct()))
 
 
+def named(conn: Connection) -> set[str]:
+    """The digests of revisions that somebody may look at next: in use, the newest, or to be tried."""
+    newest = {each.name: each.newest for each in find(conn)}
+    found = {
+        digest
+        for name, each in standing(conn).items()
+        for number in {newest.get(name, 0), *each.to_try}
+        for digest in each.digests.get(number, {}).values()
+    }
+    return needed(conn) | found
+
+
 def former_of(environment: Environment) -> list[int]:
     """The numbers of the revisions that were current before, the last one last."""
     return msgspec.json.decode(environment.former, type=list[int])

@@ -17,6 +17,9 @@ from comfyward.store.statement import Statement
 from comfyward.store.workers import Announced
 
 READY, FAILED = "ready", "failed"
+MOST_REPORTS = 20  # of an environment, from workers of one token
+SHOWN_REPORTS = 10  # of an environment
+MOST_FORGOTTEN = 2000  # at once
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,12 @@ def put_report(conn: Connection, trial: Trial, report: str, picture: str | None)
     put(conn, trial)
     values = {"report": report, "picture": picture}
     conn.execute(update(environment_trials).where(*_same(trial.worker_id, trial.digest)).values(**values))
+    columns = environment_trials.c
+    alike = (columns.digest == trial.digest, columns.token == trial.token, columns.report.is_not(None))
+    newest = select(columns.worker_id).where(*alike).order_by(columns.changed_at.desc(), columns.worker_id)
+    kept = list(conn.scalars(newest.limit(MOST_REPORTS)))
+    older = update(environment_trials).where(*alike, columns.worker_id.not_in(kept))
+    conn.execute(older.values(report=None, picture=None))
 
 
 def set_ready(conn: Connection, ready: Collection[Trial], worker_id: str) -> None:
@@ -119,15 +128,52 @@ def forget_unknown(conn: Connection) -> None:
     conn.execute(delete(environment_trials).where(environment_trials.c.digest.not_in(known)))
 
 
-def of(conn: Connection, digests: Collection[str], seen_after: int) -> list[Shown]:
-    """All that workers say of some environments, by host."""
-    here = (workers.c.pool, workers.c.seen_at, workers.c.gone_at, environment_trials.c.report)
-    query = select(*_COLUMNS, *here).join(workers, _IS_OF_WORKER).where(environment_trials.c.digest.in_(list(digests)))
-    ordered = query.order_by(environment_trials.c.host, environment_trials.c.worker_id)
+def of(
+    conn: Connection, digests: Collection[str], seen_after: int, reported: Collection[str] = (), most: int | None = None
+) -> list[Shown]:
+    """What workers say of some environments, by host: of each at most `most`, first of present workers that go on with
+    it, then the newest. The reports of `reported` environments come with it, of each those of a few workers."""
+    columns, is_present = environment_trials.c, and_(workers.c.gone_at.is_(None), workers.c.seen_at >= seen_after)
+    goes_on = columns.state.not_in([READY, FAILED])
+    order = (is_present.desc(), goes_on.desc(), columns.changed_at.desc(), columns.worker_id)
+    place = func.row_number().over(partition_by=columns.digest, order_by=order).label("place")
+    query = select(*_COLUMNS, workers.c.pool, is_present.label("is_present"), place).join(workers, _IS_OF_WORKER)
+    found = query.where(columns.digest.in_(list(digests))).subquery()
+    shown = select(found) if most is None else select(found).where(found.c.place <= most)
+    reports = _reports(conn, reported)
     return [
-        Shown(_trial(row), row.pool, row.gone_at is None and row.seen_at >= seen_after, row.report)
-        for row in conn.execute(ordered)
+        Shown(_trial(row), row.pool, bool(row.is_present), reports.get((row.worker_id, row.digest)))
+        for row in conn.execute(shown.order_by(found.c.host, found.c.worker_id))
     ]
+
+
+def _reports(conn: Connection, digests: Collection[str]) -> dict[tuple[str, str], str]:
+    """The newest reports of some environments, by worker and environment."""
+    columns = environment_trials.c
+    place = func.row_number().over(partition_by=columns.digest, order_by=columns.changed_at.desc()).label("place")
+    query = select(columns.worker_id, columns.digest, columns.report, place)
+    found = query.where(columns.digest.in_(list(digests)), columns.report.is_not(None)).subquery()
+    rows = conn.execute(select(found).where(found.c.place <= SHOWN_REPORTS)) if digests else ()
+    return {(row.worker_id, row.digest): row.report for row in rows}
+
+
+def prune(conn: Connection, named: Collection[str], seen_before: int) -> int:
+    """Forgets what workers said that were not seen since a time. Of each named environment, the last good trial stays.
+
+    Returns the number of trials that were forgotten.
+    """
+    columns = environment_trials.c
+    is_seen = select(workers.c.id).where(_IS_OF_WORKER, workers.c.seen_at >= seen_before).exists()
+    query = select(columns.worker_id, columns.digest, columns.state).where(~is_seen).order_by(columns.changed_at.desc())
+    kept, forgotten = set[str](), list[tuple[str, str]]()
+    for worker_id, digest, state in conn.execute(query.limit(MOST_FORGOTTEN)).all():
+        if state == READY and digest in named and digest not in kept:
+            kept.add(digest)
+        else:
+            forgotten.append((worker_id, digest))
+    for worker_id, digest in forgotten:
+        conn.execute(delete(environment_trials).where(*_same(worker_id, digest)))
+    return len(forgotten)
 
 
 def present(conn: Connection, seen_after: int) -> list[Present]:

@@ -103,11 +103,10 @@ class Environments:
     async def revision(self, request: Request) -> Response:
         await self._check_admin(request)
         name, number = request.path_params["name"], _number(request)
-        shown = await self._db.read(overview, name, now_ms())
-        found = next((each for each in shown["revisions"] if each["number"] == number), None)
-        if found is None:
+        shown = await self._db.read(overview, name, now_ms(), number)
+        if not shown["revisions"]:
             raise environments.no_revision(name, number)
-        return answer(_with_times(found))
+        return answer(_with_times(shown["revisions"][0]))
 
     async def picture(self, request: Request) -> Response:
         await self._check_admin(request)

@@ -74,9 +74,9 @@ class RegistryAnswers:
 
     def unasked(self, names: Sequence[str]) -> list[str]:
         """The classes about which it would be asked."""
-        return (
-            [] if self.is_silent else [name for name in dict.fromkeys(names) if self._found(name) is None][:MAX_ASKED]
-        )
+        if self.is_silent:
+            return []
+        return [name for name in dict.fromkeys(names) if self._found(name) is None][:MAX_ASKED]
 
     def _found(self, name: str) -> _Remembered | None:
         """The memory of a class; None if it was never asked for, or too long ago."""
