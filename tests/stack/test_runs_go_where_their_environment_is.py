@@ -172,6 +172,28 @@ def _dismissed(lab: Lab, digest: str) -> None:
                 lab.stack.write(workers.leave, host["worker"], now_ms())
 
 
+def test_a_promotion_without_a_trial_tells_which_pools_cannot_have_it(lab: Lab) -> None:
+    digest, other = lab.revision("1"), f"{lab.name}-other"
+    lab.worker(pool=other, target="another/py3.11")
+    failing = lab.worker()
+    assert report(failing, digest, "failed", message="No module named 'x'").status_code in (200, 204)
+
+    promoted = lab.post("promote", without_trial=True).json()
+
+    failed = f"No worker of pool {lab.name} can have {lab.name}@1: it failed there. No module named 'x'"
+    locked = f"No worker of pool {other} can have {lab.name}@1: it is locked for {lab.target}."
+    assert promoted["current"] == 1
+    assert {failed, locked} <= set(promoted["warnings"])
+    lab.has_ready(lab.worker(), digest, "Paint")
+    assert failed not in lab.post("promote", without_trial=True).json()["warnings"]
+
+
+def test_an_environment_of_other_hosts_is_shown_too(lab: Lab) -> None:
+    lab.revision("1")
+
+    assert f"{lab.name}@1" in lab.stack.cli("environments", "show", lab.name)
+
+
 def test_members_see_names_and_choose_and_change_nothing(lab: Lab) -> None:
     promoted(lab, "1", "Paint")
     member = lab.stack.client(f"member of {lab.name}")

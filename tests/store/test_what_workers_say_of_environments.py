@@ -111,3 +111,12 @@ def test_workers_that_go_on_are_shown_first(store: Store, token: str) -> None:
         return [each.trial.worker_id for each in store.read(trials.of, [GOOD], NOW, (), most)]
 
     assert [shown(most) for most in (1, 2, 3)] == [["a"], ["a", "b"], ["a", "b", "c"]]
+
+
+def test_a_report_of_progress_changes_no_state(store: Store, token: str) -> None:
+    joined(store, token)
+    building = Trial("w", GOOD, token, True, "x", TARGET, "building", NOW)
+
+    assert store.write(trials.put, building)
+    assert not store.write(trials.put, replace(building, step="Installing packages", part=0.5))
+    assert store.write(trials.put, replace(building, state=trials.READY))

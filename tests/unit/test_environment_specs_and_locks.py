@@ -214,6 +214,9 @@ def test_a_pack_of_the_same_name_takes_the_place_of_the_other() -> None:
     assert spec.without_pack("cnr:a@1").packs == (Registry("b", "1"),)
     with pytest.raises(InvalidEnvironment, match="no pack named 'c'"):
         spec.without_pack("c")
+    with pytest.raises(InvalidEnvironment, match="The pack 'C_x' is there twice: cnr:c-x@1 and cnr:C_x@2"):
+        spec.with_packs([Registry("c-x", "1"), Registry("C_x", "2")])
+    assert len(spec.with_packs([Registry("c", "1"), Registry("c", "1")]).packs) == 3
 
 
 def test_a_lock_follows_what_a_spec_allows_without_another_content() -> None:

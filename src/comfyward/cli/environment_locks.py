@@ -96,6 +96,10 @@ class EnvironmentRows:
         promote = functools.partial(promotions.promote, needs_trial=needs_trial)
         return Reference(reference.name, asyncio.run(self._db.write(promote, reference, now_ms())))
 
+    def warnings(self, reference: Reference) -> list[str]:
+        """Sentences about the pools whose workers cannot have a revision. Raises NotFound."""
+        return asyncio.run(self._db.read(promotions.warnings, reference, now_ms()))
+
     def builder_targets(self) -> frozenset[str]:
         """The targets of present workers that build environments."""
         by_pool = asyncio.run(self._db.read(workers.targets, now_ms() - workers.PRESENT_MS))
@@ -106,9 +110,12 @@ class EnvironmentRows:
         return Reference(name, asyncio.run(self._db.write(environments.roll_back, self._get(name).name, now_ms())))
 
     def newest(self, name: str) -> Stored | None:
-        """The newest revision; None if there is none. Raises NotFound."""
+        """The newest revision; None if there is none, or if it is for other hosts than this. Raises NotFound."""
         number = self._get(name).newest
-        return self._stored(name, number) if number else None
+        try:
+            return self._stored(name, number) if number else None
+        except NotFound:
+            return None
 
     def before(self, reference: Reference) -> Stored | None:
         """The revision before one; None if it is the first."""

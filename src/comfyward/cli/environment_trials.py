@@ -58,7 +58,10 @@ def promote(reference: str, without_trial: bool, data_dir: Path | None) -> None:
     """Make a revision current: runs that are submitted from now on get it. Queued and running ones keep theirs."""
     with opened(data_dir) as (rows, _):
         current = rows.promote(Reference.parse(reference), needs_trial=not without_trial)
+        warnings = rows.warnings(current)
     click.echo(f"{current} is current.")
+    for warning in warnings:
+        click.echo(f"Warning: {warning}", err=True)
 
 
 @click.command("rollback")

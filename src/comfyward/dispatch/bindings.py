@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from comfyward.dispatch.revisions import Bound, Revisions
 from comfyward.errors import InvalidEnvironment, UnknownAccelerator
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.workflows.catalog import Catalog
+
+LATELY = float("-inf")
 
 
 @dataclass(frozen=True)
@@ -35,29 +38,28 @@ class Bindings:
         """The place of a run. Raises UnknownAccelerator, InvalidEnvironment."""
         try:
             return await self._place(accelerator, environment)
-        except (UnknownAccelerator, InvalidEnvironment):
-            self._discard()  # what has just come is not refused for being new
-            return await self._place(accelerator, environment)
+        except (UnknownAccelerator, InvalidEnvironment):  # what has just come is not refused for being new
+            return await self._place(accelerator, environment, time.monotonic())
 
-    async def _place(self, accelerator: str | None, environment: str) -> Place:
-        pools, _ = await self._inventory.look()
+    async def _place(self, accelerator: str | None, environment: str, since: float = LATELY) -> Place:
+        pools, _ = await self._inventory.look(since=since)
         name, pool = self._inventory.resolve(accelerator, pools)
-        bound, catalogs = await self.bind(environment, pool)
+        bound, catalogs = await self.bind(environment, pool, since)
         return Place(name, pool, bound, catalogs)
 
-    async def bind(self, environment: str, pool: str) -> tuple[Bound, Sequence[Catalog | None]]:
-        """The revision that a run of a pool gets, and its catalogs there.
+    async def bind(self, environment: str, pool: str, since: float = LATELY) -> tuple[Bound, Sequence[Catalog | None]]:
+        """The revision that a run of a pool gets, and its catalogs there, not older than `since` (s).
 
         Raises InvalidEnvironment if there is none, if no worker has ever had it ready, or if it has failed at all that
         could have it.
         """
-        situation = await self._revisions.look_at(environment)
+        situation = await self._revisions.look_at(environment, since)
         able = situation.bound(environment, pool)
         left = [bound for bound in able if not situation.has_failed(bound.key, pool)]
         if not left:
             raise await self._revisions.failed(able[0], pool)
         for bound in left:
-            _, catalogs = await self._inventory.look(bound.key)
+            _, catalogs = await self._inventory.look(bound.key, since)
             if bound.key == DEFAULT_ENVIRONMENT or catalogs.of(pool) is not None:
                 return bound, catalogs.each_of(pool)
         number = able[0].revision
@@ -71,32 +73,28 @@ class Bindings:
         try:
             (await self._revisions.look()).check(environment)
         except InvalidEnvironment:
-            self._discard()
-            (await self._revisions.look()).check(environment)
+            (await self._revisions.look(time.monotonic())).check(environment)
 
     async def catalog(self, environment: str) -> Catalog | None:
         """The catalog to show for an environment, read anew. Raises InvalidEnvironment."""
-        self._discard()
-        (await self._revisions.look()).check(environment)
-        return await self.catalog_lately(environment)
+        now = time.monotonic()
+        (await self._revisions.look(now)).check(environment)
+        return await self.catalog_lately(environment, now)
 
-    async def catalog_lately(self, environment: str = "") -> Catalog | None:
-        """The catalog to show for workflows of an environment, at most a second old.
+    async def catalog_lately(self, environment: str = "", since: float = LATELY) -> Catalog | None:
+        """The catalog to show for workflows of an environment, at most a second old, and not older than `since` (s).
 
         None before a worker has it, or while the environment has no current revision.
         """
-        pools, _ = await self._inventory.look()
-        situation = await self._revisions.look_at(environment)
+        pools, _ = await self._inventory.look(since=since)
+        situation = await self._revisions.look_at(environment, since)
         for pool in pools or ():
             try:
                 keys = [bound.key for bound in situation.bound(environment, pool.name)]
             except InvalidEnvironment:
                 continue
             for key in keys:
-                if found := await self._inventory.catalog_lately(key):
+                if found := await self._inventory.catalog_lately(key, since):
                     return found
-        return await self._inventory.catalog_lately() if environment in ("", DEFAULT_ENVIRONMENT) else None
-
-    def _discard(self) -> None:
-        self._revisions.discard()
-        self._inventory.discard()
+        is_default = environment in ("", DEFAULT_ENVIRONMENT)
+        return await self._inventory.catalog_lately(since=since) if is_default else None

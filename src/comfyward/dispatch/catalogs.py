@@ -14,6 +14,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from weakref import WeakValueDictionary
 
 import blake3
 from sqlalchemy import Connection
@@ -29,7 +30,7 @@ from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.catalog_form import parse_catalog
 from comfyward.workflows.offer import NOWHERE, Elsewhere
 
-KEPT_ENVIRONMENTS = 16  # whose catalogs are kept parsed: each takes some megabytes
+KEPT_ENVIRONMENTS = 64  # whose catalogs are kept parsed: each takes some megabytes
 
 log = logging.getLogger(__name__)
 
@@ -91,12 +92,14 @@ class Catalogs:
         self._db, self._elsewhere = db, elsewhere
         # By environment, the last used last, and by digest; None is for one that is not valid.
         self._parsed: dict[str, dict[str, Catalog | None]] = {}
-        self._loading = asyncio.Lock()
+        self._loading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # by environment
         self._parsing = asyncio.Semaphore(1)  # each takes up to a second of a processor
 
     async def in_use(self, environment: str = DEFAULT_ENVIRONMENT) -> CatalogsByPool:
         """The catalogs of an environment, by its key."""
-        async with self._loading:
+        loading = self._loading.get(environment) or asyncio.Lock()
+        self._loading[environment] = loading
+        async with loading:
             return await self._in_use(environment)
 
     async def _in_use(self, environment: str) -> CatalogsByPool:
@@ -115,8 +118,9 @@ class Catalogs:
 
     async def _parsed_of(self, environment: str, wanted: Collection[str]) -> Mapping[str, Catalog | None]:
         """The catalogs with these digests; those of environments that were not used for longest are dropped."""
-        known = self._parsed.pop(environment, {})
+        known = self._parsed.get(environment, {})
         found = {digest: known[digest] if digest in known else await self._load(digest) for digest in wanted}
+        self._parsed.pop(environment, None)
         self._parsed[environment] = found
         while len(self._parsed) > KEPT_ENVIRONMENTS:
             del self._parsed[next(iter(self._parsed))]

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection
 
@@ -39,7 +40,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class _Looked:
-    """Pools and the catalogs of an environment, and the time (s) at which they were read."""
+    """Pools and the catalogs of an environment, and the time (s) at which reading them began."""
 
     at: float
     pools: list[Pool]
@@ -62,30 +63,35 @@ class Inventory:
         """`stand_in`: if the only pool takes the runs of others; None: only if there has never been another one."""
         self._db, self._configured, self._aliases, self._default = db, configured, dict(aliases), default
         self._catalogs, self._stand_in = catalogs, stand_in
-        self._reading = asyncio.Lock()  # one caller reads for all that ask meanwhile
+        self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # by environment
         self._looked: dict[str, _Looked] = {}  # by environment
 
-    async def look(self, environment: str = DEFAULT_ENVIRONMENT) -> tuple[list[Pool], CatalogsByPool]:
-        """The pools and their catalogs of an environment, at most a second old: every submission asks."""
-        async with self._reading:
+    async def look(
+        self, environment: str = DEFAULT_ENVIRONMENT, since: float = float("-inf")
+    ) -> tuple[list[Pool], CatalogsByPool]:
+        """The pools and their catalogs of an environment, at most a second old: every submission asks.
+
+        With `since` (s), they are not older than that. One caller reads for all that ask for an environment meanwhile.
+        """
+        reading = self._reading.get(environment) or asyncio.Lock()
+        self._reading[environment] = reading
+        async with reading:
             now = time.monotonic()
-            self._looked = {key: each for key, each in self._looked.items() if now - each.at <= REMEMBER_S}
-            if environment not in self._looked:
-                pools, by_pool = await self.pools(), await self._catalogs.in_use(environment)
-                self._looked[environment] = _Looked(time.monotonic(), pools, by_pool)
-            found = self._looked[environment]
+            found = self._looked.get(environment)
+            if found is None or found.at < max(since, now - REMEMBER_S):
+                found = _Looked(now, await self.pools(), await self._catalogs.in_use(environment))
+                self._looked = {key: each for key, each in self._looked.items() if now - each.at <= REMEMBER_S}
+                self._looked[environment] = found
         return found.pools, found.by_pool
 
-    def discard(self) -> None:
-        """Has the next look read everything anew."""
-        self._looked = {}
-
-    async def catalog_lately(self, environment: str = DEFAULT_ENVIRONMENT) -> Catalog | None:
-        """The catalog to show where no accelerator was chosen, at most a second old; None before a worker has joined.
+    async def catalog_lately(
+        self, environment: str = DEFAULT_ENVIRONMENT, since: float = float("-inf")
+    ) -> Catalog | None:
+        """The catalog to show where no accelerator was chosen, as old as with `look`; None before a worker has joined.
 
         It is that of the pool that runs without an accelerator get.
         """
-        pools, by_pool = await self.look(environment)
+        pools, by_pool = await self.look(environment, since)
         return self._shown(pools, by_pool)
 
     async def pools(self) -> list[Pool]:

@@ -31,6 +31,27 @@ def promote(conn: Connection, reference: Reference, now: int, *, needs_trial: bo
     return number
 
 
+def warnings(conn: Connection, reference: Reference, now: int) -> list[str]:
+    """A sentence for each pool none of whose present workers can have a revision, by their target or their trials."""
+    number = number_of(conn, reference)
+    digests, after = digests_of(conn, reference.name, number), now - workers.PRESENT_MS
+    said = [each for each in trials.of(conn, digests.values(), after) if each.is_present]
+    return [
+        f"No worker of pool {pool} can have {reference.name}@{number}: {why}"
+        for pool, targets in sorted(workers.targets(conn, after).items())
+        if (why := _why_not(digests, targets, [each for each in said if each.pool == pool])) is not None
+    ]
+
+
+def _why_not(digests: Mapping[str, str], targets: Mapping[str, int], said: Collection[Shown]) -> str | None:
+    """The reason why no worker of a pool can have a revision; None if one can."""
+    able = sum(count for target, count in targets.items() if target in digests)
+    failed = [each.trial for each in said if each.trial.state == FAILED and each.trial.target in targets]
+    if not able:
+        return f"it is locked for {', '.join(sorted(digests))}."
+    return None if len(failed) < able else f"it failed there. {failed[0].message}".strip()
+
+
 def ask_to_try(conn: Connection, reference: Reference, now: int) -> int:
     """Asks workers to build and try a revision, the newest by default. Returns its number. Raises NotFound."""
     number = number_of(conn, reference)

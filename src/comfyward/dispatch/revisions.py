@@ -164,11 +164,11 @@ class Revisions:
         self._situation = Situation({}, [], {}, {})
         db.notices.subscribe(self._on_notice, self._changed)
 
-    async def look(self) -> Situation:
-        """The situation, read once for all that ask within a second."""
+    async def look(self, since: float = float("-inf")) -> Situation:
+        """The situation, read once for all that ask within a second; not older than `since` (s)."""
         async with self._reading:
             began = time.monotonic()
-            if began - self._read_at > REMEMBER_S:
+            if self._read_at < max(since, began - REMEMBER_S):
                 self._situation = await self._db.read(_situation, now_ms() - workers.PRESENT_MS)
                 self._read_at = began
         return self._situation
@@ -195,16 +195,15 @@ class Revisions:
             return (await self.failed(bound, pool)).message
         return f"No worker of pool {pool} can have {Reference.parse(bound.name).name}@{bound.revision}."
 
-    async def look_at(self, asked: str) -> Situation:
+    async def look_at(self, asked: str, since: float = float("-inf")) -> Situation:
         """The situation, with the current revision of one environment as it is now: a command may have changed it."""
-        situation, name = await self.look(), Reference.parse(asked).name
+        situation, name = await self.look(since), Reference.parse(asked).name
         if name in ("", DEFAULT_ENVIRONMENT):
             return situation
         known = situation.standing.get(name)
         if (known.current if known else None) == await self._db.lookup(environments.current_of, name):
             return situation
-        self.discard()
-        return await self.look()
+        return await self.look(time.monotonic())
 
     def changed(self) -> None:
         """Has this server and all others look anew, and tell their workers: a revision or a trial was written."""

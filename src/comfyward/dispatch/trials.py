@@ -39,8 +39,8 @@ class Trials:
 
     async def reported(self, worker_id: str, token: WorkerToken, reports: Sequence[EnvironmentReport]) -> None:
         """Stores what a heartbeat says."""
-        await self._db.write(_put, worker_id, token, reports)
-        self._revisions.discard()
+        if await self._db.write(_put, worker_id, token, reports):  # else they tell of progress alone
+            self._revisions.discard()
 
     async def tried(self, token: WorkerToken, session: str, digest: str, told: Told) -> None:
         """Stores the report of a trial. Raises Forbidden if no worker of the session can have made it."""
@@ -49,13 +49,14 @@ class Trials:
         self._revisions.discard()
 
 
-def _put(conn: Connection, worker_id: str, token: WorkerToken, reports: Iterable[EnvironmentReport]) -> None:
+def _put(conn: Connection, worker_id: str, token: WorkerToken, reports: Iterable[EnvironmentReport]) -> bool:
+    """Returns True if the state of an environment has changed."""
     worker = workers.get(conn, worker_id)
     if worker is None:
-        return
-    for report in reports:
-        if trials.is_locked(conn, report.digest, worker.target):
-            trials.put(conn, _trial(worker, token, report))
+        return False
+    known = [report for report in reports if trials.is_locked(conn, report.digest, worker.target)]
+    changed = [trials.put(conn, _trial(worker, token, report)) for report in known]
+    return any(changed)
 
 
 def _set_ready(conn: Connection, worker: WorkerRow, ready: Iterable[Trial]) -> None:

@@ -52,9 +52,10 @@ class Spec:
     def with_packs(self, added: Iterable[PackSource]) -> Spec:
         """The spec with packs added; one that it has under the same name is replaced in its place.
 
-        Another version of a pack keeps its scripts allowed, one from elsewhere does not.
+        Another version of a pack keeps its scripts allowed, one from elsewhere does not. Raises InvalidEnvironment for
+        two packs of one name.
         """
-        packs, new = {key_of(pack): pack for pack in self.packs}, {key_of(pack): pack for pack in added}
+        packs, new = {key_of(pack): pack for pack in self.packs}, _by_key(dict.fromkeys(added))
         elsewhere = {key for key, pack in new.items() if key in packs and _origin(packs[key]) != _origin(pack)}
         return dataclasses.replace(self, packs=tuple((packs | new).values()), web=self.web - elsewhere)
 
@@ -120,11 +121,17 @@ def parse_spec(text: str) -> Spec:
 
 def checked(spec: Spec) -> Spec:
     """The spec itself. Raises InvalidEnvironment for two packs of one name."""
+    _by_key(spec.packs)
+    return spec
+
+
+def _by_key(packs: Iterable[PackSource]) -> dict[str, PackSource]:
+    """The packs by the names that only one can have. Raises InvalidEnvironment."""
     by_key: dict[str, PackSource] = {}
-    for pack in spec.packs:
+    for pack in packs:
         if (other := by_key.setdefault(key_of(pack), pack)) is not pack:
             raise InvalidEnvironment(f"The pack '{pack.name}' is there twice: {other} and {pack}.")
-    return spec
+    return by_key
 
 
 def spec_toml(spec: Spec) -> str:

@@ -78,14 +78,21 @@ def is_locked(conn: Connection, digest: str, target: str) -> bool:
     return conn.execute(query).first() is not None
 
 
-def put(conn: Connection, trial: Trial) -> None:
-    """Stores what a worker says now. The report of an earlier trial stays if its host has the environment still."""
+def put(conn: Connection, trial: Trial) -> bool:
+    """Stores what a worker says now. The report of an earlier trial stays if its host has the environment still.
+
+    Returns True if the state is another one than before.
+    """
     values = trial.__dict__ | {"is_shared": int(trial.is_shared)}
     same = _same(trial.worker_id, trial.digest)
-    changed = update(environment_trials).where(*same, environment_trials.c.token == trial.token)
-    if conn.execute(changed.values(**values)).rowcount == 0:
+    of_token = (*same, environment_trials.c.token == trial.token)
+    before = conn.scalar(select(environment_trials.c.state).where(*of_token))
+    if before is None:
         conn.execute(delete(environment_trials).where(*same))
         conn.execute(insert(environment_trials).values(**values))
+    else:
+        conn.execute(update(environment_trials).where(*of_token).values(**values))
+    return before != trial.state
 
 
 def put_report(conn: Connection, trial: Trial, report: str, picture: str | None) -> None:

@@ -268,6 +268,7 @@ class Environment(NamedEnvironment):
     is_changed: bool | None = Field(None, description="True if the spec was changed since the newest revision.")
     former: list[int] | None = Field(None, description="The revisions that were current before, the last one last.")
     revisions: list[Revision] | None = None
+    warnings: list[str] | None = Field(None, description="Of a promotion: the pools whose workers cannot have it.")
 
 
 class StorageUse(BaseModel):

@@ -130,8 +130,12 @@ class Environments:
         await self._check_admin(request)
         body = await read_json(request, Promotion, BODY_LIMIT_BYTES)
         reference, needs_trial = Reference(request.path_params["name"], body.revision), not body.without_trial
-        await self._db.write(lambda conn: promotions.promote(conn, reference, now_ms(), needs_trial=needs_trial))
-        return await self._changed(request)
+        number = await self._db.write(
+            lambda conn: promotions.promote(conn, reference, now_ms(), needs_trial=needs_trial)
+        )
+        self._revisions.changed()
+        warnings = await self._db.read(promotions.warnings, Reference(reference.name, number), now_ms())
+        return await self._shown(reference.name, warnings=warnings)
 
     async def roll_back(self, request: Request) -> Response:
         await self._check_admin(request)
@@ -147,9 +151,9 @@ class Environments:
         self._revisions.changed()
         return await self._shown(request.path_params["name"])
 
-    async def _shown(self, name: str, status: int = 200) -> Response:
+    async def _shown(self, name: str, status: int = 200, **more: object) -> Response:
         shown = await self._db.read(overview, name, now_ms())
-        return answer({**shown, "revisions": [_with_times(each) for each in shown["revisions"]]}, status)
+        return answer({**shown, "revisions": [_with_times(each) for each in shown["revisions"]], **more}, status)
 
 
 def _with_times(revision: dict[str, object]) -> dict[str, object]:
