@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from comfyward.dispatch.assignment import AssignmentRound
 from comfyward.dispatch.placement import Rules, Worker
-from comfyward.store import queue
+from comfyward.store import accounts, queue
 from tests.store.conftest import Store
 
 PORTRAITS, VIDEO = "a" * 64, "b" * 64
@@ -45,6 +45,19 @@ def test_two_workers_with_one_environment_each_both_get_a_run(store: Store, monk
     given = {(each.run.worker_id, each.run.environment) for each in outcome.assigned}
     assert given == {("w1", PORTRAITS), ("w2", VIDEO)}
     assert outcome.is_any_left
+
+
+def test_an_account_that_has_all_its_runs_hides_none_of_others(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("comfyward.dispatch.assignment.QUEUE_LOOKAHEAD", 5)
+    store.write(accounts.set_share, store.alice.id, 1.0, 1, {})
+    waiting(store, "portrait", 20)
+    store.assign("portrait0", lease="taken", worker_id="busy")
+    store.new_run("of-bob", environment=PORTRAITS, account=store.bob, created_at=1000)
+    asking = [_asking("w1", PORTRAITS), _asking("w2", PORTRAITS)]
+
+    outcome = store.write(AssignmentRound(asking, (), Rules(0), {}, 10_000, {}).apply)
+
+    assert [each.run.id for each in outcome.assigned] == ["of-bob"]
 
 
 def test_the_queue_of_an_environment_is_read_alone(store: Store) -> None:

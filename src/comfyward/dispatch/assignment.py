@@ -24,6 +24,7 @@ from comfyward.store import accounts, queue, runs
 from comfyward.store.db import now_ms
 
 QUEUE_LOOKAHEAD = 200
+MOST_LOOKS = 8  # past accounts that have all the runs that they may have
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,29 @@ class AssignmentRound:
 
     def apply(self, conn: Connection) -> Outcome:
         now = now_ms()
-        aged_before = now - self.rules.ageing_ms if self.rules.ageing_ms else 0
-        heads = queue.heads(conn, self._able(), QUEUE_LOOKAHEAD, aged_before=aged_before)
+        heads, left = self._heads(conn, now)
         if not heads:
             return Outcome()
         unpaid = accounts.out_of_credit(conn, {head.account_id for head in heads if head.has_credit_limit})
         ended = _end_unpaid(conn, [head.id for head in heads if head.account_id in unpaid], now)
         waiting = [head for head in heads if head.account_id not in unpaid]
-        waiting = within_limits(in_order(waiting, now, self.rules.ageing_ms), queue.places_left(conn, heads))
+        waiting = within_limits(in_order(waiting, now, self.rules.ageing_ms), left)
         found = match([worker for worker, _ in self.asking], waiting, self.others, now, self.rules, self.skipped)
         assigned = self._assign(conn, found.pairs, now)  # fewer than `pairs` if another server is assigning some
         is_any_left = len(waiting) > len(found.pairs) or len(heads) >= QUEUE_LOOKAHEAD
         return Outcome(assigned, ended, found.skipped, bool(found.pairs) and is_any_left, is_any_left)
+
+    def _heads(self, conn: Connection, now: int) -> tuple[list[WaitingRun], Mapping[str, int]]:
+        """(the head of the queue, places left by limit), without runs that only hide others: of those that are full."""
+        aged_before, full = (now - self.rules.ageing_ms if self.rules.ageing_ms else 0), queue.NOBODY_FULL
+        for _ in range(MOST_LOOKS):
+            heads = queue.heads(conn, self._able(), QUEUE_LOOKAHEAD, aged_before=aged_before, full=full)
+            left = queue.places_left(conn, heads)
+            more = full | queue.Full.of(heads, left)
+            if len(heads) < QUEUE_LOOKAHEAD or more == full:
+                break
+            full = more
+        return heads, left
 
     def _able(self) -> dict[str, set[str]]:
         """The environments, by pool, of which some worker that asks could start a run."""

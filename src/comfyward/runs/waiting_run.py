@@ -33,6 +33,18 @@ def limit_names(account_id: str, pool: str, api_key_id: str | None) -> tuple[str
     return f"account {account_id}", f"account {account_id} in {pool}", f"key {api_key_id}"
 
 
+def account_limits(run: WaitingRun) -> tuple[str, str]:
+    """The names of the limits of a run's account: everywhere, and in its pool."""
+    everywhere, in_pool, _ = limit_names(run.account_id, run.pool, None)
+    return everywhere, in_pool
+
+
+def key_in(limit_name: str) -> str | None:
+    """The id of the API key in the name of a limit; None for that of an account."""
+    kind, _, key_id = limit_name.partition(" ")
+    return key_id if kind == "key" else None
+
+
 def file_names(files: Mapping[str, Any]) -> Iterator[str]:
     """Names for the files of a run: runs that bring the same file have the same name for it."""
     for source in files.values():

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Text, TextClause, bindparam, c
 from comfyward.runs.failure import Failure
 from comfyward.runs.output import Output
 from comfyward.runs.run import DEFAULT_ENVIRONMENT, EndReason, Run, State
-from comfyward.runs.waiting_run import WaitingRun, file_names, limit_names
+from comfyward.runs.waiting_run import WaitingRun, account_limits, file_names, key_in, limit_names
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
 from comfyward.store.runs import unchanged
 from comfyward.store.schema import IS_QUEUED, accounts, api_keys, runs
@@ -42,7 +42,14 @@ _WAITING = (
     .where(IS_QUEUED)
 )
 _ABLE = each_of(bindparam("able", type_=Text)).table_valued(column("value", Text), name="able")
-_OF_ENVIRONMENT = _WAITING.where(runs.c.pool == bindparam("pool"), runs.c.environment == bindparam("environment"))
+_FULL_ACCOUNTS = each_of(bindparam("accounts", type_=Text)).table_valued(column("value", Text), name="full_accounts")
+_FULL_KEYS = each_of(bindparam("keys", type_=Text)).table_valued(column("value", Text), name="full_keys")
+_OF_ENVIRONMENT = _WAITING.where(
+    runs.c.pool == bindparam("pool"),
+    runs.c.environment == bindparam("environment"),
+    runs.c.account_id.not_in(select(_FULL_ACCOUNTS.c.value)),
+    func.coalesce(runs.c.api_key_id, "").not_in(select(_FULL_KEYS.c.value)),
+)
 _WAITED_FOR = Statement(
     select(_ABLE.c.value).where(
         select(runs.c.id)
@@ -166,20 +173,49 @@ NO_FILES = frozenset[str]()
 AGED = 50  # longest-waiting runs, considered beside the head of the queue
 
 
+@dataclass(frozen=True)
+class Full:
+    """The accounts, each in a pool, and the API keys that have as many runs as they may have at once."""
+
+    accounts: frozenset[tuple[str, str]] = frozenset()
+    keys: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, waiting: Sequence[WaitingRun], left: Mapping[str, int]) -> Full:
+        """Those of some runs, by the number of further runs that each limit allows."""
+        reached = {name for name, count in left.items() if count <= 0}
+        accounts = {(run.pool, run.account_id) for run in waiting if reached & {*account_limits(run)}}
+        return cls(frozenset(accounts), frozenset(key for name in reached if (key := key_in(name)) is not None))
+
+    def __or__(self, other: Full) -> Full:
+        return Full(self.accounts | other.accounts, self.keys | other.keys)
+
+
+NOBODY_FULL = Full()
+
+
 def heads(
-    conn: Connection, able: Mapping[str, Collection[str]], limit: int, *, aged_before: int = 0
+    conn: Connection,
+    able: Mapping[str, Collection[str]],
+    limit: int,
+    *,
+    aged_before: int = 0,
+    full: Full = NOBODY_FULL,
 ) -> list[WaitingRun]:
     """The first queued runs of each environment of some pools, and the oldest of those queued before `aged_before`.
 
     `able` holds environments by pool: runs of others, which nobody who asks could start, are not read. Each environment
-    has a window of `limit` runs, as they need not be for the same workers.
+    has a window of `limit` runs, as they need not be for the same workers. Runs of those that are `full` are left out.
     """
     found: dict[str, WaitingRun] = {}
+    keys = json.dumps(sorted(full.keys))
     for pool, environments in able.items():
+        accounts = json.dumps(sorted(account for full_in, account in full.accounts if full_in == pool))
         for (environment,) in _WAITED_FOR(conn, pool=pool, able=json.dumps(sorted(environments))):
-            rows = [*_HEADS(conn, pool=pool, environment=environment, most=limit)]
+            here = {"pool": pool, "environment": environment, "accounts": accounts, "keys": keys}
+            rows = [*_HEADS(conn, **here, most=limit)]
             if aged_before and len(rows) == limit:  # else the oldest are among them
-                rows += _OLDEST(conn, pool=pool, environment=environment, before=aged_before, most=AGED)
+                rows += _OLDEST(conn, **here, before=aged_before, most=AGED)
             found |= {row[0]: _waiting_run(row) for row in rows}
     return list(found.values())
 
