@@ -78,11 +78,13 @@ class Lab:
 
         return self.stack.write(added)
 
-    def worker(self, *ready: str, pool: str = "", of: str | None = None, **about: Any) -> RawWorker:
+    def worker(
+        self, *ready: str, pool: str = "", of: str | None = None, made_by: str | None = None, **about: Any
+    ) -> RawWorker:
         """A worker that has joined, with a token for any pool unless it is given, and some environments ready."""
 
         def made(conn: Connection) -> str:
-            return tokens.create(conn, f"{self.name} {next(_numbers)}", now_ms(), pool=of)
+            return tokens.create(conn, f"{self.name} {next(_numbers)}", now_ms(), pool=of, made_by=made_by)
 
         worker = RawWorker(self.stack, self.stack.write(made), pool or self.name, secret=new_secret())
         about = {"target": self.target, "ready": list(ready), **about}

@@ -76,6 +76,14 @@ def test_workers_of_one_pool_each_promote_what_all_their_pools_have_tried(lab: L
     assert lab.post("promote").json()["current"] == 1
 
 
+def test_the_workers_of_a_fleet_promote_for_all_pools(lab: Lab) -> None:
+    digest, other = lab.revision("1"), f"{lab.name}-other"
+    lab.worker(pool=other, of=other)
+    lab.has_ready(lab.worker(of=lab.name, made_by="a fleet"), digest, "Paint")
+
+    assert lab.post("promote").json()["current"] == 1
+
+
 def test_each_target_needs_a_trial_of_its_own(lab: Lab) -> None:
     digest = lab.revision("1")
     elsewhere = lab.also_locked(f"{lab.target}-other")

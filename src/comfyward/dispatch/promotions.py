@@ -62,8 +62,8 @@ def ask_to_try(conn: Connection, reference: Reference, now: int) -> int:
 def check_trials(name: str, digests: Mapping[str, str], crews: Mapping[str, Crew], present: Collection[Shown]) -> None:
     """Raises Conflict, naming what is missing, unless a trial was good on a present worker of each of its targets.
 
-    Where workers for any pool are present, only their trials count. Elsewhere, each pool that has had workers of the
-    target needs a trial of its own, since a token for one pool decides nothing for others.
+    Where the operator's own workers are present, for any pool or of a fleet, only their trials count. Elsewhere, each
+    pool that has had workers of the target needs one, since a token for one pool decides nothing for others.
     """
     if not any(crews[target].is_present for target in digests):
         raise Conflict(
@@ -98,9 +98,9 @@ def _missing(digests: Mapping[str, str], crews: Mapping[str, Crew], present: Col
     for target, digest in sorted(digests.items()):
         crew = crews[target]
         here = [each for each in present if (each.trial.digest, each.trial.target) == (digest, target)]
-        if crew.is_shared or not crew.is_present:
-            shared = [each for each in here if each.trial.is_shared]
-            yield from _unless_good(f"No worker of {target} has tried it.", shared)
+        if crew.is_operators or not crew.is_present:
+            own = [each for each in here if each.is_operators]
+            yield from _unless_good(f"No worker of {target} has tried it.", own)
             continue
         for pool in sorted(crew.pools):
             of_pool = [each for each in here if each.pool == pool]

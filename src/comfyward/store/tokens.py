@@ -16,6 +16,8 @@ from comfyward.store.schema import worker_tokens
 from comfyward.store.statement import Statement
 
 SERVER = "server"  # `made_by` of the tokens that servers make for workers of their own
+IS_OPERATORS = or_(worker_tokens.c.pool.is_(None), worker_tokens.c.made_by.is_not(None))
+"""As `WorkerToken.is_operators`, of a row."""
 
 
 @dataclass(frozen=True)

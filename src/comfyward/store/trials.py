@@ -12,8 +12,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, insert, or_, select, update
 
-from comfyward.store.schema import environment_locks, environment_trials, workers
+from comfyward.store.schema import environment_locks, environment_trials, worker_tokens, workers
 from comfyward.store.statement import Statement
+from comfyward.store.tokens import IS_OPERATORS
 from comfyward.store.workers import Announced
 
 READY, FAILED = "ready", "failed"
@@ -42,11 +43,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class Shown:
-    """A trial with its report as JSON, the pool of its worker, and whether that is present."""
+    """A trial with its report as JSON, the pool of its worker, whether that is present, and one of the operator's own
+    machines."""
 
     trial: Trial
     pool: str
     is_present: bool
+    is_operators: bool
     report: str | None
 
 
@@ -144,12 +147,20 @@ def of(
     goes_on = columns.state.not_in([READY, FAILED])
     order = (is_present.desc(), goes_on.desc(), columns.changed_at.desc(), columns.worker_id)
     place = func.row_number().over(partition_by=columns.digest, order_by=order).label("place")
-    query = select(*_COLUMNS, workers.c.pool, is_present.label("is_present"), place).join(workers, _IS_OF_WORKER)
+    about = (workers.c.pool, is_present.label("is_present"), IS_OPERATORS.label("is_operators"), place)
+    query = select(*_COLUMNS, *about).join(workers, _IS_OF_WORKER)
+    query = query.join(worker_tokens, worker_tokens.c.hash == workers.c.token)
     found = query.where(columns.digest.in_(list(digests))).subquery()
     shown = select(found) if most is None else select(found).where(found.c.place <= most)
     reports = _reports(conn, reported)
     return [
-        Shown(_trial(row), row.pool, bool(row.is_present), reports.get((row.worker_id, row.digest)))
+        Shown(
+            _trial(row),
+            row.pool,
+            bool(row.is_present),
+            bool(row.is_operators),
+            reports.get((row.worker_id, row.digest)),
+        )
         for row in conn.execute(shown.order_by(found.c.host, found.c.worker_id))
     ]
 

@@ -13,6 +13,7 @@ from comfyward.store import queue
 from comfyward.store.rows import text_of
 from comfyward.store.schema import runs, worker_tokens, workers
 from comfyward.store.statement import Statement
+from comfyward.store.tokens import IS_OPERATORS
 
 PRESENT_MS = 60_000  # a worker or fleet that has been silent for this long is absent
 
@@ -75,11 +76,12 @@ class Announced:
 
 @dataclass(frozen=True)
 class Crew:
-    """The workers of one target that build environments: their pools, if one is present, if one for any pool is."""
+    """The workers of one target that build environments: their pools, if one is present, and if one is that is the
+    operator's own: it has a token for any pool, or of a fleet."""
 
     pools: frozenset[str] = frozenset()
     is_present: bool = False
-    is_shared: bool = False
+    is_operators: bool = False
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,7 @@ def builders(conn: Connection, targets: Collection[str], seen_after: int, known_
     """The crews of some targets. Workers seen after `seen_after` are present; pools of those seen after `known_after`
     belong to a crew."""
     is_present = (workers.c.seen_at >= seen_after) & workers.c.gone_at.is_(None)
-    query = select(workers.c.target, workers.c.pool, worker_tokens.c.pool.is_(None), is_present)
+    query = select(workers.c.target, workers.c.pool, IS_OPERATORS, is_present)
     query = query.join(worker_tokens, worker_tokens.c.hash == workers.c.token)
     here = (workers.c.target.in_(list(targets)), workers.c.seen_at >= known_after)
     rows = conn.execute(query.where(*here).distinct()).all()
