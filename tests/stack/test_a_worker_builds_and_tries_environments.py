@@ -293,6 +293,7 @@ async def test_a_build_that_hangs_is_ended_and_the_worker_goes_on(server: Server
                 worker.orders.sent(worker.orders.reports())
     async with working(server, host) as worker:
         assert (await worker.carried_out(slow)).state is EnvironmentState.READY
+        worker.workshop.builds.remove(slow.digest)
 
 
 async def test_an_environment_that_ends_its_workers_is_tried_no_more_until_somebody_asks(
