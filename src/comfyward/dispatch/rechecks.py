@@ -114,7 +114,7 @@ class Rechecks(Loop):
         return [] if change is None else [change]
 
     async def _decided(self, group: Group, situation: Situation) -> _Move | InvalidEnvironment | None:
-        """What is to become of the runs of a group: another revision, their end, or nothing yet."""
+        """The fate of the runs of a group: another revision, their end, or nothing yet."""
         try:
             situation.check(group.name)
         except InvalidEnvironment as error:

@@ -141,7 +141,7 @@ def forget_unknown(conn: Connection) -> None:
 def of(
     conn: Connection, digests: Collection[str], seen_after: int, reported: Collection[str] = (), most: int | None = None
 ) -> list[Shown]:
-    """What workers say of some environments, by host: of each at most `most`, first of present workers that go on with
+    """The trials of some environments, by host: of each at most `most`, first of present workers that go on with
     it, then the newest. The reports of `reported` environments come with it, of each those of a few workers."""
     columns, is_present = environment_trials.c, and_(workers.c.gone_at.is_(None), workers.c.seen_at >= seen_after)
     goes_on = columns.state.not_in([READY, FAILED])
@@ -206,7 +206,7 @@ def present(conn: Connection, seen_after: int) -> list[Present]:
 
 
 def failure(conn: Connection, digest: str, pool: str, seen_after: int) -> str:
-    """What the present worker of a pool says that was the last to fail with an environment; "" if none has."""
+    """The words of the present worker of a pool that was the last to fail with an environment; "" if none has."""
     columns = environment_trials.c
     here = (columns.digest == digest, columns.state == FAILED, workers.c.pool == pool)
     present = (workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None))

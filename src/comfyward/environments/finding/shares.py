@@ -14,7 +14,7 @@ MAX_ACCOUNTS = 10_000
 
 @dataclass
 class _Asked:
-    """What an account has asked since a time (s)."""
+    """The questions of an account since a time (s)."""
 
     since: float
     classes: int = 0
