@@ -14,7 +14,7 @@ QUEUED = sa.text("state = 'queued'")
 
 
 def upgrade() -> None:
-    """However many runs wait for one environment, nobody who asks for another reads past them."""
+    """Nobody who asks for one environment reads past the runs that wait for another, however many."""
     for name, *columns in (
         ("ix_runs_queue", sa.text("priority DESC"), "turn", "queued_at", "id"),
         ("ix_runs_oldest", "queued_at"),
