@@ -16,7 +16,7 @@ from comfyward.store.trials import FAILED, READY, Shown
 from comfyward.store.web_files import Listed
 
 MOST_HOSTS = 200  # of a revision
-REPORTED = 5  # newest revisions that are shown with what their trials told of each pack; the current one is too
+REPORTED = 10  # newest revisions that are shown with what their trials told of each pack; the current one is too
 
 
 def overview(conn: Connection, name: str, now: int, number: int | None = None) -> dict[str, Any]:

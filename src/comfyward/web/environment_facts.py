@@ -13,7 +13,6 @@ from sqlalchemy import Connection
 
 from comfyward.dispatch import promotions
 from comfyward.dispatch.environment_overviews import overview
-from comfyward.dispatch.promotions import Crew
 from comfyward.environments.difference import Change, changes_between
 from comfyward.environments.lock import Lock, LockedPack, parse_lock
 from comfyward.environments.pack_labels import PackLabel, label_of
@@ -22,6 +21,7 @@ from comfyward.environments.spec import parse_spec
 from comfyward.environments.trees import Trees
 from comfyward.errors import Conflict
 from comfyward.store import environments, trials, workers
+from comfyward.store.workers import Crew
 
 REMEMBERED = 200
 BUSY = ("building", "trying")
@@ -65,12 +65,14 @@ def state_of(conn: Connection, name: str, now: int) -> dict[str, Any]:
     """An environment's overview; each revision also has `obstacle`, the reason why it cannot be promoted after a trial,
     and `without`, the pools whose present workers cannot have it. Raises NotFound."""
     shown, after = overview(conn, name, now), now - workers.PRESENT_MS
-    crew, targets = Crew(*workers.builders(conn, after)), workers.targets(conn, after)
+    targets = workers.targets(conn, after)
+    locked = {target for each in shown["revisions"] for target in each["targets"]}
+    crews = workers.builders(conn, locked, after, now - promotions.POOLS_KNOWN_MS)
     digests = {digest for each in shown["revisions"] for digest in each["targets"].values()}
     present = [each for each in trials.of(conn, digests, after) if each.is_present]
     for revision in shown["revisions"]:
-        revision["obstacle"] = _obstacle(revision, crew, present)
-        revision["without"] = sorted(pool for pool, has in targets.items() if not has & revision["targets"].keys())
+        revision["obstacle"] = _obstacle(revision, crews, present)
+        revision["without"] = sorted(pool for pool, has in targets.items() if not has.keys() & revision["targets"])
         revision["busy"] = [host for host in revision["hosts"] if host["is_present"] and host["state"] in BUSY]
     return shown
 
@@ -114,9 +116,9 @@ def _label(folder: Path) -> PackLabel:
     return label_of(folder)
 
 
-def _obstacle(revision: Mapping[str, Any], crew: Crew, present: Sequence[trials.Shown]) -> str | None:
+def _obstacle(revision: Mapping[str, Any], crews: Mapping[str, Crew], present: Sequence[trials.Shown]) -> str | None:
     try:
-        promotions.check_trials(revision["revision"], revision["targets"], crew, present)
+        promotions.check_trials(revision["revision"], revision["targets"], crews, present)
     except Conflict as error:
         return error.message
     return None

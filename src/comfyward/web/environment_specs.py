@@ -72,7 +72,7 @@ class EnvironmentSpecs:
         if not words:
             raise PageError("Enter the source of a pack, or the name of a node.")
         if not words.startswith(KINDS):
-            return await self._page(request, found=await self._found(words))
+            return await self._page(request, found=await self._found(request.account.id, words))
         try:
             pack = parse_pack(words)
         except InvalidEnvironment as error:
@@ -85,11 +85,11 @@ class EnvironmentSpecs:
         await self._change(name, lambda spec: spec.without_pack(pack))
         return request.redirect(f"/environments/{name}")
 
-    async def _found(self, words: str) -> Found:
+    async def _found(self, account_id: str, words: str) -> Found:
         """The packs with a node of that name, else those with such a name themselves."""
         if len(words) > MAX_CLASS_LENGTH:
             return Found(words, problem=f"'{words[:40]}…' is not the source of a pack. Use {FORMS}.")
-        by_class = (await self._finder.find([words])).get(words, ())
+        by_class = (await self._finder.find(account_id, [words])).get(words, ())
         return Found(words, by_class or await self._finder.find_named(words))
 
     async def _change(self, name: str, change: Callable[[Spec], Spec]) -> None:
