@@ -24,15 +24,28 @@ VALUES: dict[str, Any] = {
     "secret": {"databaseUrl": "postgresql://user:password@host/db", "accessKeyId": "a", "secretAccessKey": "b"},
     "objects": {"url": "s3://bucket/prefix"},
 }
+NODE_VOLUME = {"hostPath": {"path": "/var/lib/comfyward"}}
 EVERYTHING: dict[str, Any] = {
     **VALUES,
     "ingress": {"enabled": True, "tlsSecret": "tls", "annotations": {"a": "b"}},
     "servers": {"settings": {"run_timeout_s": 60, "larger_pools": {"L4": "H100"}}, "nodeSelector": {"a": "b"}},
     "workers": [
         {"pool": "A100_80GB", "tokenSecret": "t", "scaling": {"max": 4}, "settings": {"cache_limit_bytes": 5}},
-        {"pool": "L4", "tokenSecret": "t", "replicas": 2, "resources": {"requests": {"cpu": "4"}}},
+        {
+            "pool": "L4",
+            "tokenSecret": "t",
+            "replicas": 2,
+            "resources": {"requests": {"cpu": "4"}},
+            "environments": NODE_VOLUME,
+        },
     ],
-    "ray": {"enabled": True, "groups": [{"accelerator": "A100_80GB", "rayAccelerator": "A100-80G", "max": 4}]},
+    "ray": {
+        "enabled": True,
+        "groups": [
+            {"accelerator": "A100_80GB", "rayAccelerator": "A100-80G", "max": 4, "environments": NODE_VOLUME},
+            {"accelerator": "L4", "max": 1},
+        ],
+    },
     "metrics": {"serviceMonitor": True},
 }
 SCHEMALESS = {"ScaledObject", "RayCluster", "ServiceMonitor"}
@@ -98,6 +111,25 @@ def test_workers_have_no_keys_of_the_servers(tmp_path: Path) -> None:
         [token] = [each["secret"] for each in pod["volumes"] if each["name"] == "token"]
         assert token["secretName"]
         assert token["items"] == [{"key": "token", "path": "token"}]
+
+
+def test_environments_lie_in_a_volume_of_the_node_from_before_a_worker_joins(tmp_path: Path) -> None:
+    documents = rendered(EVERYTHING, tmp_path)
+    [ray] = [each for each in documents if each["kind"] == "RayCluster"]
+    pods = [each["template"]["spec"] for each in ray["spec"]["workerGroupSpecs"]]
+    deployments = [each for each in documents if each["kind"] == "Deployment"]
+    pods += [each["spec"]["template"]["spec"] for each in deployments if "-worker-" in each["metadata"]["name"]]
+    with_volume = [pod for pod in pods if "initContainers" in pod]
+    assert (len(pods), len(with_volume)) == (4, 2)
+    for pod in with_volume:
+        assert {"name": "environments", **NODE_VOLUME} in pod["volumes"]
+        [first], [worker] = pod["initContainers"], pod["containers"]
+        assert [*first.get("command", ())[1:], *first.get("args", ())] == ["comfyui", "install"]
+        for container in (first, worker):
+            [mounted] = [each for each in container["volumeMounts"] if each["name"] == "environments"]
+            settings = {each["name"]: each.get("value") for each in container["env"]}
+            assert settings["COMFYWARD_ENVIRONMENTS_DIR"] == mounted["mountPath"]
+            assert settings["UV_CACHE_DIR"].startswith(f"{mounted['mountPath']}/")
 
 
 def test_the_fleets_file_in_the_chart_is_one(tmp_path: Path) -> None:

@@ -41,6 +41,12 @@ http://{{ .Release.Name }}-server:{{ .Values.service.port }}
 {{- end }}
 {{- end -}}
 
+{{/* ComfyUI, environments and, beside them so that packages can be hard links, uv's cache. */}}
+{{- define "comfyward.environmentsEnv" -}}
+- {name: COMFYWARD_ENVIRONMENTS_DIR, value: /environments}
+- {name: UV_CACHE_DIR, value: /environments/cache}
+{{- end -}}
+
 {{- define "comfyward.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 1000
