@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ class PackLine:
     locked: LockedPack | None
     label: PackLabel
     imports: Sequence[Mapping[str, Any]]
+    scripts: Mapping[str, Any] | None  # for the editor; None before a trial has told
+    is_web: bool  # the spec allows them
 
     @property
     def classes(self) -> int | None:
@@ -89,8 +91,10 @@ def changes_since(conn: Connection, name: str, before: Mapping[str, Any] | None,
     return changes_between(former, lock)
 
 
-async def pack_lines(spec: str, lock: Lock | None, hosts: Iterable[Mapping[str, Any]], trees: Trees) -> list[PackLine]:
-    """The packs of a spec, in its order."""
+async def pack_lines(text: str, lock: Lock | None, revision: Mapping[str, Any] | None, trees: Trees) -> list[PackLine]:
+    """The packs of a spec, in its order, with what a revision's lock and trials have of them."""
+    spec, hosts = parse_spec(text), revision["hosts"] if revision else ()
+    scripts = {each["pack"]: each for each in (revision["scripts"] or ())} if revision else {}
     locked = {pack.source: pack for pack in lock.packs} if lock else {}
     by_folder = {pack.folder.casefold(): pack for pack in lock.packs} if lock else {}
     imports: dict[str, list[Mapping[str, Any]]] = {}
@@ -98,11 +102,13 @@ async def pack_lines(spec: str, lock: Lock | None, hosts: Iterable[Mapping[str, 
         for told in host["packs"]:
             imports.setdefault(told["folder"], []).append({"imported": False, "error": "", "classes": [], **told})
     lines = []
-    for source in parse_spec(spec).packs:
+    for source in spec.packs:
         pack = locked.get(str(source)) or by_folder.get(source.name.casefold())
         label = await asyncio.to_thread(_label_in, trees.path(pack.tree)) if pack else PackLabel()
         found = imports.get(pack.folder, []) if pack else []
-        lines.append(PackLine(source.name, str(source), _address(source), pack, label, found))
+        of_editor = scripts.get(pack.folder) if pack else None
+        what = (pack, label, found, of_editor, spec.allows_web(source))
+        lines.append(PackLine(source.name, str(source), _address(source), *what))
     return lines
 
 

@@ -46,6 +46,7 @@ class EnvironmentSpecs:
             Page("POST", f"{one}/edit", self.save, "Change the spec of an environment", Access.ADMINS),
             Page("POST", f"{one}/packs", self.add, "Add a pack, or find the packs with a node", Access.ADMINS),
             Page("POST", f"{one}/packs/remove", self.remove, "Remove a pack", Access.ADMINS),
+            Page("POST", f"{one}/packs/web", self.allow_scripts, "Allow a pack's scripts, or not", Access.ADMINS),
         ]
 
     async def edit(self, request: PageRequest) -> Response:
@@ -84,6 +85,13 @@ class EnvironmentSpecs:
         pack, name = text_of(await request.form(), "pack", 2000), request["name"]
         await self._change(name, lambda spec: spec.without_pack(pack))
         return request.redirect(f"/environments/{name}")
+
+    async def allow_scripts(self, request: PageRequest) -> Response:
+        """From the next revision on, the scripts of a pack may run in the editor, or may not any more."""
+        form, name = await request.form(), request["name"]
+        pack, is_allowed = text_of(form, "pack", 2000), text_of(form, "allowed", 10) == "yes"
+        await self._change(name, lambda spec: spec.with_web(pack, is_allowed=is_allowed))
+        return request.redirect(f"/environments/{name}/edit")
 
     async def _found(self, account_id: str, words: str) -> Found:
         """The packs with a node of that name, else those with such a name themselves."""

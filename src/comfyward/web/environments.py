@@ -62,14 +62,14 @@ class Environments:
         spec, locks, uses = await self._db.read(_details, name, shown)
         newest = shown["revisions"][0] if shown["revisions"] else None
         lock = next(iter(locks.values()), None)
-        packs = await pack_lines(spec, lock, newest["hosts"] if newest else (), self._trees)
+        packs = await pack_lines(spec, lock, newest, self._trees)
         values |= {"packs": packs, "lock": lock, "download": download_bytes(lock) if lock else 0}
         return request.render("environment.html", **values, spec=parse_spec(spec), uses=uses, tab="overview")
 
     async def show_revision(self, request: PageRequest) -> Response:
         name, number = request["name"], whole_number(request["number"], least=1) or 0
         shown, revision, changes, lock = await self._db.read(_revision, name, number, now_ms())
-        packs = await pack_lines(revision["spec"], lock, revision["hosts"], self._trees)
+        packs = await pack_lines(revision["spec"], lock, revision, self._trees)
         nodes = await self._node_changes(shown, revision)
         lost = nodes.lost[:MAX_LOST] if nodes else ()
         return request.render(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Dialog, expect
 
 from comfyward.store import environments
 from comfyward.store.db import now_ms
@@ -96,6 +96,19 @@ def test_pack_by_pack(stack: Stack, enter: Enter) -> None:
     assert stored(stack, "packs") == spec_of(TOOLING, "git+https://github.com/someone/fancy-nodes@HEAD")
 
     page.get_by_role("link", name="Edit", exact=True).click()
+    questions: list[str] = []
+
+    def yes(dialog: Dialog) -> None:
+        questions.append(dialog.message)
+        dialog.accept()
+
+    page.once("dialog", yes)
+    page.get_by_role("button", name="Allow scripts of fancy-nodes").click()
+    expect(page.get_by_text("its scripts may run in the editor")).to_be_visible()
+    assert "can do in the editor what you can do" in questions[0]
+    assert stored(stack, "packs").endswith("web = true\n")
+    page.get_by_role("button", name="Forbid scripts of fancy-nodes").click()
+    expect(page.get_by_text("its scripts may run in the editor")).to_have_count(0)
     page.get_by_role("button", name="Remove comfyui-tooling-nodes").click()
     page.wait_for_url("**/environments/packs")
     assert stored(stack, "packs") == spec_of("git+https://github.com/someone/fancy-nodes@HEAD")
