@@ -10,26 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from comfyward.cli.database import open_database
 from comfyward.cli.options import settings_from
-from comfyward.cli.steps import showing_steps
-from comfyward.dispatch import promotions
+from comfyward.dispatch import promotions, revision_differences, revision_locking
 from comfyward.dispatch.environment_overviews import overview
-from comfyward.environments.lock import Lock, lock_json, parse_lock
-from comfyward.environments.locking import with_web
+from comfyward.dispatch.revision_locking import Base
+from comfyward.environments.lock import Lock, parse_lock
 from comfyward.environments.reference import Reference
 from comfyward.environments.registry import ComfyRegistry
 from comfyward.environments.source import Folder
 from comfyward.environments.spec import Spec, parse_spec, spec_toml
 from comfyward.environments.target import TARGET
-from comfyward.environments.web_files import is_script
 from comfyward.environments.workshop import Workshop
 from comfyward.errors import NotFound
 from comfyward.files.guard import Guard
-from comfyward.store import environments, web_files, workers
+from comfyward.store import environments, workers
 from comfyward.store.db import Database, now_ms
-from comfyward.store.environments import Revision, StoredLock
-from comfyward.store.web_files import Listed
+from comfyward.store.environments import Revision
 from comfyward.wording import did_you_mean
 
 
@@ -76,10 +75,38 @@ class EnvironmentRows:
         """The newest first. Raises NotFound."""
         return asyncio.run(self._db.read(environments.revisions, self._get(name).name))
 
-    def add_revision(self, name: str, spec: Spec, lock: Lock) -> Stored:
-        stored = StoredLock(lock.target, lock.digest, lock_json(lock))
-        number = asyncio.run(self._db.write(environments.add_revision, name, spec_toml(spec), stored, now_ms()))
-        return Stored(Reference(name, number), spec, stored.text)
+    def base(self, name: str) -> Base:
+        """The newest revision, with which the next one is compared. Raises NotFound."""
+        return asyncio.run(self._db.read(revision_locking.base_of, self._get(name).name))
+
+    def add_revision(self, name: str, spec: Spec, lock: Lock) -> tuple[int, bool]:
+        """(the number of the revision, True if it is new: the newest has another spec or content)."""
+        return asyncio.run(self._db.write(revision_locking.add, name, spec_toml(spec), lock, now_ms()))
+
+    def losses(self, reference: Reference) -> list[str]:
+        """Sentences on what workflows lose before a revision becomes current. Raises NotFound."""
+        self._get(reference.name)
+
+        def read(conn: Connection) -> list[str]:
+            numbered = Reference(reference.name, promotions.number_of(conn, reference))
+            return revision_differences.warnings(conn, numbered)
+
+        return asyncio.run(self._db.read(read))
+
+    def difference(self, before: Reference | None, after: Reference) -> dict[str, Any]:
+        """The changes of a revision, by default since the one before it. Raises NotFound."""
+        for each in (before, after):
+            self._get(each.name if each else after.name)
+
+        def read(conn: Connection) -> dict[str, Any]:
+            numbered = Reference(after.name, promotions.number_of(conn, after))
+            if before is None:
+                former = revision_differences.since(conn, numbered)
+            else:
+                former = Reference(before.name, promotions.number_of(conn, before))
+            return revision_differences.difference(conn, former, numbered).shown()
+
+        return asyncio.run(self._db.read(read))
 
     def overview(self, name: str) -> dict[str, Any]:
         """An environment with its revisions, and their states at every host. Raises NotFound."""
@@ -133,11 +160,6 @@ class EnvironmentRows:
             return self._get(reference.name).spec
         return spec_toml(self._stored(reference.name, reference.number).spec)
 
-    def scripts(self, stored: Stored) -> list[Listed] | None:
-        """The scripts that packs of a revision bring for the editor; None before a worker has tried it."""
-        files = asyncio.run(self._db.read(web_files.listed, stored.lock.digest))
-        return None if files is None else [file for file in files if is_script(file.path)]
-
     def kept(self, count: int) -> tuple[frozenset[str], frozenset[str]]:
         """(digests in use and of the newest revisions of each environment, trees that any revision or spec names)."""
         seen: dict[str, int] = {}
@@ -174,18 +196,3 @@ def opened(data_dir: Path | None) -> Iterator[tuple[EnvironmentRows, Workshop]]:
     registry = ComfyRegistry(settings.node_registry_url, Guard.allowing(settings.fetch_allow))
     with open_database(data_dir) as db:
         yield EnvironmentRows(db), Workshop.below(settings.derived_environments_dir(), registry)
-
-
-def locked(rows: EnvironmentRows, workshop: Workshop, name: str, update: bool) -> Stored:
-    """The newest revision, made if the spec was changed since, or if newer packages are to be looked for."""
-    spec, former = rows.spec(name), rows.newest(name)
-    if former is not None and former.spec == spec and not update:
-        return former
-    if former is not None and former.spec.is_same_but_for_web(spec) and not update:
-        return rows.add_revision(name, spec, with_web(former.lock, spec))
-    known = former.lock if former and not update else None
-    with showing_steps(f"Locking {name}") as show:
-        found = workshop.locker.lock(spec, known, show)
-    if former is not None and former.spec == spec and former.lock.digest == found.digest:
-        return former
-    return rows.add_revision(name, spec, found)

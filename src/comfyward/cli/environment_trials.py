@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import click
 
-from comfyward.cli.environment_locks import EnvironmentRows, locked, opened
-from comfyward.cli.options import data_dir_option
+from comfyward.cli.environment_options import Where, place_options
+from comfyward.cli.environment_place import Place
 from comfyward.cli.steps import showing_steps
 from comfyward.environments.reference import Reference
 from comfyward.errors import Conflict
@@ -22,8 +21,8 @@ POLL_S = 1.0
 @click.command("try")
 @click.argument("reference", metavar="NAME[@REVISION]")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until every present worker has tried it.")
-@data_dir_option
-def try_command(reference: str, wait: bool, data_dir: Path | None) -> None:
+@place_options
+def try_command(reference: str, wait: bool, where: Where) -> None:
     """Have all workers build a revision and try it: start it, import its packs, make a picture.
 
     It is the newest, which is locked first if anything was changed since. Runs go on meanwhile, and none uses it yet.
@@ -33,13 +32,11 @@ def try_command(reference: str, wait: bool, data_dir: Path | None) -> None:
     comfyward environments promote portraits
     """
     asked = Reference.parse(reference)
-    with opened(data_dir) as (rows, workshop):
-        if asked.number is None:
-            asked = locked(rows, workshop, asked.name, update=False).reference
-        tried = rows.ask_to_try(asked)
+    with where.opened() as place:
+        tried = place.ask_to_try(asked)
         if not wait:
             return click.echo(f"Workers will try {tried}: 'comfyward environments show {tried.name}' tells how far.")
-        hosts = _waited_for(rows, tried)
+        hosts = _waited_for(place, tried)
     for host in hosts:
         click.echo(f"{host['host']} ({host['worker']}): {host['state']}{why(host)}")
     failed = [host for host in hosts if host["state"] == FAILED]
@@ -53,24 +50,23 @@ def try_command(reference: str, wait: bool, data_dir: Path | None) -> None:
 @click.command("promote")
 @click.argument("reference", metavar="NAME[@REVISION]")
 @click.option("--without-trial", is_flag=True, help="For a machine without workers that could try it.")
-@data_dir_option
-def promote(reference: str, without_trial: bool, data_dir: Path | None) -> None:
+@place_options
+def promote(reference: str, without_trial: bool, where: Where) -> None:
     """Make a revision current: runs that are submitted from now on get it. Queued and running ones keep theirs."""
-    with opened(data_dir) as (rows, _):
-        current = rows.promote(Reference.parse(reference), needs_trial=not without_trial)
-        warnings = rows.warnings(current)
-    click.echo(f"{current} is current.")
+    with where.opened() as place:
+        said, warnings = place.promote(Reference.parse(reference), without_trial=without_trial)
+    click.echo(said)
     for warning in warnings:
         click.echo(f"Warning: {warning}", err=True)
 
 
 @click.command("rollback")
 @click.argument("name")
-@data_dir_option
-def rollback(name: str, data_dir: Path | None) -> None:
+@place_options
+def rollback(name: str, where: Where) -> None:
     """Make the revision current that was so before. Queued and running runs keep theirs."""
-    with opened(data_dir) as (rows, _):
-        current = rows.roll_back(name)
+    with where.opened() as place:
+        current = place.roll_back(name)
     click.echo(f"{current} is current again.")
 
 
@@ -79,13 +75,13 @@ def why(host: dict[str, Any]) -> str:
     return f": {host['message']}" if host["message"] else ""
 
 
-def _waited_for(rows: EnvironmentRows, tried: Reference) -> list[dict[str, Any]]:
+def _waited_for(place: Place, tried: Reference) -> list[dict[str, Any]]:
     """The states of a revision at present workers, once each has tried it. Raises Conflict if there is none."""
     with showing_steps(f"Trying {tried}") as show:
         while True:
-            revisions = {each["number"]: each for each in rows.overview(tried.name)["revisions"]}
+            revisions = {each["number"]: each for each in place.shown(tried.name)["revisions"]}
             hosts = [host for host in revisions[tried.number]["hosts"] if host["is_present"]]
-            if not rows.builder_targets() & revisions[tried.number]["targets"].keys():
+            if not place.has_builders(list(revisions[tried.number]["targets"])):
                 targets = ", ".join(revisions[tried.number]["targets"])
                 raise Conflict(
                     f"No present worker builds environments for {targets}, which {tried} is locked for.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,20 +9,20 @@ from typing import Any
 
 import click
 
+from comfyward.cli.environment_changes import print_changes, print_classes
 from comfyward.cli.environment_exchange import export, import_command
 from comfyward.cli.environment_find import find
-from comfyward.cli.environment_locks import EnvironmentRows, Stored, locked, opened
+from comfyward.cli.environment_folder import FolderPlace
+from comfyward.cli.environment_locks import opened
+from comfyward.cli.environment_options import Where, place_options
 from comfyward.cli.environment_trials import promote, rollback, try_command, why
+from comfyward.cli.environment_update import update
 from comfyward.cli.options import data_dir_option
 from comfyward.cli.steps import showing_steps
-from comfyward.cli.tables import moment, print_table
+from comfyward.cli.tables import print_table
 from comfyward.comfy import releases
 from comfyward.environments.builds import Build
-from comfyward.environments.difference import Change, changes_between, script_changes
 from comfyward.environments.reference import Reference
-from comfyward.environments.source import ComfyUISource, PackSource, checked_name, parse_comfyui, parse_pack
-from comfyward.environments.spec import Spec
-from comfyward.environments.workshop import Workshop
 from comfyward.wording import plural, size
 
 KEPT_REVISIONS = 3
@@ -43,7 +42,7 @@ def command() -> None:
     """
 
 
-for each in (find, export, import_command, try_command, promote, rollback):
+for each in (find, export, import_command, try_command, promote, rollback, update):
     command.add_command(each)
 
 
@@ -52,26 +51,23 @@ for each in (find, export, import_command, try_command, promote, rollback):
 @click.option(
     "--comfyui", default=releases.DEFAULT.version, show_default=True, help="A version, git+URL@COMMIT, or a path."
 )
-@data_dir_option
-def create(name: str, comfyui: str, data_dir: Path | None) -> None:
+@place_options
+def create(name: str, comfyui: str, where: Where) -> None:
     """Create an environment without packs. Nothing is fetched yet.
 
     \b
     comfyward environments create portraits --comfyui 0.3.75
     """
-    with opened(data_dir) as (rows, workshop):
-        spec = Spec(_comfyui(workshop, comfyui))
-        rows.create(checked_name(name, "an environment"), spec)
-    click.echo(
-        f"Created {name} with ComfyUI {spec.comfyui}. Add packs, then run 'comfyward environments build {name}'."
-    )
+    with where.opened() as place:
+        source = place.create(name, comfyui)
+    click.echo(f"Created {name} with ComfyUI {source}. Add packs, then run 'comfyward environments build {name}'.")
 
 
 @command.command("add")
 @click.argument("name")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@data_dir_option
-def add(name: str, sources: tuple[str, ...], data_dir: Path | None) -> None:
+@place_options
+def add(name: str, sources: tuple[str, ...], where: Where) -> None:
     """Add packs, or replace those of the same name.
 
     \b
@@ -80,9 +76,8 @@ def add(name: str, sources: tuple[str, ...], data_dir: Path | None) -> None:
     comfyward environments add portraits pypi:comfyui-tooling-nodes==0.1.0
     comfyward environments add portraits ./my-nodes
     """
-    with opened(data_dir) as (rows, workshop):
-        packs = [_pack(workshop, source) for source in sources]
-        rows.change(name, lambda spec: spec.with_packs(packs))
+    with where.opened() as place:
+        packs = place.add(name, sources)
     for pack in packs:
         click.echo(f"Added {pack}")
 
@@ -91,22 +86,16 @@ def add(name: str, sources: tuple[str, ...], data_dir: Path | None) -> None:
 @click.argument("name")
 @click.argument("packs", nargs=-1, required=True, metavar="PACK...")
 @click.option("--off", is_flag=True, help="Do not allow them any more.")
-@data_dir_option
-def web(name: str, packs: tuple[str, ...], off: bool, data_dir: Path | None) -> None:
+@place_options
+def web(name: str, packs: tuple[str, ...], off: bool, where: Where) -> None:
     """Allow the scripts of packs in ComfyUI's editor, from the next revision on.
 
     \b
     comfyward environments web portraits comfyui-kjnodes
     comfyward environments web portraits comfyui-kjnodes --off
     """
-
-    def change(spec: Spec) -> Spec:
-        for pack in packs:
-            spec = spec.with_web(pack, is_allowed=not off)
-        return spec
-
-    with opened(data_dir) as (rows, _):
-        rows.change(name, change)
+    with where.opened() as place:
+        place.allow_scripts(name, packs, is_allowed=not off)
     for pack in packs:
         click.echo(f"Scripts of {pack} are {'not allowed' if off else 'allowed'} from the next revision on.")
 
@@ -114,17 +103,11 @@ def web(name: str, packs: tuple[str, ...], off: bool, data_dir: Path | None) -> 
 @command.command("remove")
 @click.argument("name")
 @click.argument("packs", nargs=-1, required=True, metavar="PACK...")
-@data_dir_option
-def remove(name: str, packs: tuple[str, ...], data_dir: Path | None) -> None:
+@place_options
+def remove(name: str, packs: tuple[str, ...], where: Where) -> None:
     """Remove packs by name."""
-
-    def change(spec: Spec) -> Spec:
-        for pack in packs:
-            spec = spec.without_pack(pack)
-        return spec
-
-    with opened(data_dir) as (rows, _):
-        rows.change(name, change)
+    with where.opened() as place:
+        place.remove(name, packs)
     for pack in packs:
         click.echo(f"Removed {pack}")
 
@@ -132,16 +115,15 @@ def remove(name: str, packs: tuple[str, ...], data_dir: Path | None) -> None:
 @command.command("lock")
 @click.argument("name")
 @click.option("--update", is_flag=True, help="Look for newer packages and commits although nothing was changed.")
-@data_dir_option
-def lock(name: str, update: bool, data_dir: Path | None) -> None:
+@place_options
+def lock(name: str, update: bool, where: Where) -> None:
     """Make the next revision: fetch all sources, choose the packages, and pin everything."""
-    with opened(data_dir) as (rows, workshop):
-        former = rows.newest(name)
-        found = locked(rows, workshop, name, update)
-    if former is not None and found.reference == former.reference:
-        return click.echo(f"{found.reference} is up to date.")
-    _print_changes(changes_between(former.lock if former else None, found.lock))
-    return click.echo(f"Locked {found.reference} ({found.lock.digest[:12]}).")
+    with where.opened() as place:
+        made = place.lock(name, is_again=update)
+    if not made.is_new:
+        return click.echo(f"{made.reference} is up to date.")
+    print_changes(made.changes)
+    return click.echo(f"Locked {made.reference} ({made.digest[:12]}).")
 
 
 @command.command("build")
@@ -156,7 +138,7 @@ def build(reference: str, data_dir: Path | None) -> None:
     """
     asked = Reference.parse(reference)
     with opened(data_dir) as (rows, workshop):
-        found = rows.get(asked) if asked.number else locked(rows, workshop, asked.name, update=False)
+        found = rows.get(asked) if asked.number else FolderPlace(rows, workshop).locked(asked.name)[0]
         with showing_steps(f"Building {found.reference}") as show:
             built = workshop.builder.build(found.lock, show)
     total, own = built.sizes()
@@ -169,40 +151,30 @@ def build(reference: str, data_dir: Path | None) -> None:
 @click.argument("reference", metavar="NAME[@REVISION]")
 @click.argument("other", required=False, metavar="[NAME@REVISION]")
 @json_option
-@data_dir_option
-def diff(reference: str, other: str | None, as_json: bool, data_dir: Path | None) -> None:
+@place_options
+def diff(reference: str, other: str | None, as_json: bool, where: Where) -> None:
     """Show the changes of a revision, or those between two.
 
     \b
     comfyward environments diff portraits
     comfyward environments diff portraits@2 portraits@5
     """
-    with opened(data_dir) as (rows, _):
-        before: Stored | None
-        if other is not None:
-            before, after = rows.get(Reference.parse(reference)), rows.get(Reference.parse(other))
-        else:
-            after = rows.get(Reference.parse(reference))
-            before = rows.before(after.reference)
-        changes = changes_between(before.lock if before else None, after.lock)
-        scripts, former = rows.scripts(after), rows.scripts(before) if before else []
-    if scripts is not None and former is not None:
-        changes += script_changes({each.path: str(each) for each in former}, {each.path: str(each) for each in scripts})
+    first = Reference.parse(reference)
+    with where.opened() as place:
+        found = place.difference(first, Reference.parse(other)) if other else place.difference(None, first)
     if as_json:
-        return click.echo(json.dumps([vars(change) for change in changes], indent=2))
-    _print_changes(changes)
-    if scripts is None:
-        click.echo(f"The scripts of {after.reference} for the editor are known once a worker has tried it.")
-    return None
+        return click.echo(json.dumps(found, indent=2))
+    print_changes(found["changes"])
+    return print_classes(found)
 
 
 @command.command("list")
 @json_option
-@data_dir_option
-def list_environments(as_json: bool, data_dir: Path | None) -> None:
+@place_options
+def list_environments(as_json: bool, where: Where) -> None:
     """List the environments."""
-    with opened(data_dir) as (rows, workshop):
-        shown = [_shown(rows, workshop, name) for name in rows.names()]
+    with where.opened() as place:
+        shown = place.all()
     if as_json:
         return click.echo(json.dumps(shown, indent=2))
     table = [
@@ -222,12 +194,11 @@ def list_environments(as_json: bool, data_dir: Path | None) -> None:
 @command.command("show")
 @click.argument("name")
 @json_option
-@data_dir_option
-def show(name: str, as_json: bool, data_dir: Path | None) -> None:
+@place_options
+def show(name: str, as_json: bool, where: Where) -> None:
     """Show an environment: its packs, its revisions, and those that are built on this machine."""
-    with opened(data_dir) as (rows, workshop):
-        shown = _shown(rows, workshop, name)
-        newest = rows.newest(name)
+    with where.opened() as place:
+        shown, remarks = place.shown(name), place.remarks(name)
     if as_json:
         return click.echo(json.dumps(shown, indent=2))
     click.echo(f"{name}: ComfyUI {shown['comfyui']}, {plural(len(shown['packs']), 'pack')}")
@@ -237,7 +208,7 @@ def show(name: str, as_json: bool, data_dir: Path | None) -> None:
         click.echo(line)
     if shown["is_changed"]:
         click.echo(f"Changed since its newest revision; 'comfyward environments build {name}' makes the next one.")
-    for line in _remarks(newest):
+    for line in remarks:
         click.echo(line)
     for revision in shown["revisions"]:
         for host in revision["hosts"]:
@@ -251,14 +222,14 @@ def show(name: str, as_json: bool, data_dir: Path | None) -> None:
 @command.command("delete")
 @click.argument("name")
 @yes_option
-@data_dir_option
-def delete(name: str, yes: bool, data_dir: Path | None) -> None:
+@place_options
+def delete(name: str, yes: bool, where: Where) -> None:
     """Delete an environment with its revisions. What was built of them stays until 'prune'."""
-    with opened(data_dir) as (rows, _):
-        count = len(rows.revisions(name))
+    with where.opened() as place:
+        count = len(place.shown(name)["revisions"])
         if not yes:
             click.confirm(f"Delete {name} with {plural(count, 'revision')}?", abort=True)
-        rows.delete(name)
+        place.delete(name)
     click.echo(f"Deleted {name}.")
 
 
@@ -285,62 +256,11 @@ def prune(keep: int, yes: bool, data_dir: Path | None) -> None:
     click.echo(f"Removed {plural(len(others), 'built environment')} and {plural(sources, 'source')}.")
 
 
-def _pack(workshop: Workshop, text: str) -> PackSource:
-    return workshop.sources.add_folder(Path(text)) if Path(text).exists() else parse_pack(text)
-
-
-def _comfyui(workshop: Workshop, text: str) -> ComfyUISource:
-    return workshop.sources.add_folder(Path(text)) if Path(text).exists() else parse_comfyui(text)
-
-
-def _shown(rows: EnvironmentRows, workshop: Workshop, name: str) -> dict[str, Any]:
-    shown = rows.overview(name)
-    return {**shown, "revisions": [_shown_revision(workshop, revision) for revision in shown["revisions"]]}
-
-
-def _shown_revision(workshop: Workshop, revision: dict[str, Any]) -> dict[str, Any]:
-    """A revision with readable times, and the folder in which it is built on this machine."""
-    built = next(filter(None, map(workshop.builds.find, revision["targets"].values())), None)
-    return {
-        **revision,
-        "state": "built" if built and revision["state"] == "locked" else revision["state"],
-        "created": moment(revision["created_at"]),
-        "created_at": _iso(revision["created_at"]),
-        "asked_at": revision["asked_at"] and _iso(revision["asked_at"]),
-        "hosts": [{**host, "changed_at": _iso(host["changed_at"])} for host in revision["hosts"]],
-        "path": str(built.path) if built else None,
-    }
-
-
-def _iso(ms: int) -> str:
-    return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).isoformat()
-
-
-def _remarks(newest: Stored | None) -> Iterator[str]:
-    """Lines about what packs ask for and a revision does not do."""
-    if newest is None:
-        return
-    for requirement in newest.lock.forced:
-        yield f"Forced: {requirement}"
-    for pack in newest.lock.packs:
-        for each in pack.ignored:
-            yield f"{pack.folder}: '{each.line}' ({each.where}) has no effect: {each.reason}"
-        if pack.install_script:
-            yield f"{pack.folder}: has an install.py, which is never run"
-
-
 def _scripts(revisions: list[dict[str, Any]]) -> Iterator[str]:
     """Lines about what packs of the newest revision bring for the editor."""
     for each in (revisions[0]["scripts"] or []) if revisions else []:
         what = f"{plural(each['scripts'], 'script')} for the editor ({size(each['script_bytes'])})"
         yield f"{each['pack']}: {what}, {'allowed' if each['is_allowed'] else 'not allowed'}"
-
-
-def _print_changes(changes: list[Change]) -> None:
-    for change in changes:
-        click.echo(str(change))
-    if not changes:
-        click.echo("No changes.")
 
 
 def _usage(built: Build) -> Iterator[str]:

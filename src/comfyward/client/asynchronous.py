@@ -133,6 +133,14 @@ class AsyncClient:
         """Saves a run's outputs below a folder and returns their paths. Complete files replace existing ones."""
         return [await self._save(output, folder, progress) for output in run.outputs]
 
+    async def call(self, method: str, path: str, *, content: bytes | None = None, **request: Any) -> httpx2.Response:
+        """The answer of any route below /api/v1. Raises ApiError and Unreachable."""
+
+        async def body() -> AsyncIterator[bytes]:
+            yield content or b""
+
+        return await self._transport.send(method, path, body=body if content is not None else None, **request)
+
     async def workflows(self) -> list[dict[str, Any]]:
         """All of the account's workflows, newest first."""
         found: list[dict[str, Any]] = []

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import httpx2
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from comfyward.client.asynchronous import AsyncClient
@@ -79,6 +80,9 @@ class Client:
 
     def download(self, run: Run, folder: Path, progress: Progress = lambda name, done, total: None) -> list[Path]:
         return self._portal.call(self._client.download, run, folder, progress)
+
+    def call(self, method: str, path: str, **request: Any) -> httpx2.Response:
+        return self._portal.call(lambda: self._client.call(method, path, **request))
 
     def workflows(self) -> list[dict[str, Any]]:
         return self._portal.call(self._client.workflows)

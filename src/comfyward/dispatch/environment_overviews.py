@@ -23,7 +23,7 @@ def overview(conn: Connection, name: str, now: int, number: int | None = None) -
     """An environment with all its revisions, the newest first, or with one alone. Raises NotFound."""
     environment, found = environments.get(conn, name), environments.revisions(conn, name)
     spec = parse_spec(environment.spec)
-    is_changed = not found or found[0].spec != spec_toml(spec)
+    changed = _is_changed(environment, found)
     if number is not None:
         found = [revision for revision in found if revision.number == number]
     digests = {digest for revision in found for digest in revision.digests.values()}
@@ -34,7 +34,7 @@ def overview(conn: Connection, name: str, now: int, number: int | None = None) -
         "name": name,
         "comfyui": str(spec.comfyui),
         "packs": [str(pack) for pack in spec.packs],
-        "is_changed": is_changed,
+        "is_changed": changed,
         "current": environment.current or None,
         "former": msgspec.json.decode(environment.former),
         "revisions": [
@@ -61,9 +61,18 @@ def _scripts(pack: str, files: Sequence[Listed], is_allowed: bool) -> dict[str, 
     return {"pack": pack, "is_allowed": is_allowed, **sizes, "bytes": sum(file.size for file in files)}
 
 
+def is_changed(conn: Connection, name: str) -> bool:
+    """True if the spec of an environment is not that of its newest revision. Raises NotFound."""
+    return _is_changed(environments.get(conn, name), environments.revisions(conn, name))
+
+
 def summary(environment: Environment) -> dict[str, Any]:
     """The name and current revision of an environment, which everybody may know."""
     return {"name": environment.name, "current": environment.current or None}
+
+
+def _is_changed(environment: Environment, revisions: Sequence[Revision]) -> bool:
+    return not revisions or revisions[0].spec != spec_toml(parse_spec(environment.spec))
 
 
 def _revision(environment: Environment, revision: Revision, shown: Sequence[Shown]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from comfyward.environments.reference import Reference
 from comfyward.errors import Conflict, NotFound
 from comfyward.store import environments, trials, workers
 from comfyward.store.trials import FAILED, READY, Shown
-from comfyward.store.workers import Crew
+from comfyward.store.workers import Builder, Crew
 
 POOLS_KNOWN_MS = 7 * 24 * 3600 * 1000  # a pool without workers for longer has no say
 
@@ -57,6 +57,31 @@ def ask_to_try(conn: Connection, reference: Reference, now: int) -> int:
     number = number_of(conn, reference)
     environments.ask_to_try(conn, reference.name, number, now)
     return number
+
+
+def promote_if_clean(conn: Connection, reference: Reference, now: int) -> bool:
+    """Makes a revision current if it may be, and is ready on every present worker that counts. Raises NotFound."""
+    assert reference.number is not None
+    digests, after = digests_of(conn, reference.name, reference.number), now - workers.PRESENT_MS
+    present = workers.present_builders(conn, after)
+    ready = {(each.worker_id, each.digest) for each in trials.present(conn, after) if each.state == READY}
+    if not is_clean(digests, present, ready):
+        return False
+    try:
+        promote(conn, reference, now)
+    except Conflict:
+        return False
+    return True
+
+
+def is_clean(digests: Mapping[str, str], present: Collection[Builder], ready: Collection[tuple[str, str]]) -> bool:
+    """True if every present worker that counts has its target's digest ready; `ready` are (worker, digest).
+
+    Where the operator's own workers are present, only these count, as in `check_trials`.
+    """
+    own = {each.target for each in present if each.is_operators}
+    counted = [each for each in present if each.target in digests and each.is_operators is (each.target in own)]
+    return bool(counted) and all((each.id, digests[each.target]) in ready for each in counted)
 
 
 def check_trials(name: str, digests: Mapping[str, str], crews: Mapping[str, Crew], present: Collection[Shown]) -> None:

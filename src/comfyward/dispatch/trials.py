@@ -6,6 +6,7 @@ made. A worker speaks for itself alone: its rows name it, its host, and its toke
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Iterable, Sequence
 
@@ -17,6 +18,7 @@ from comfyward.errors import Forbidden
 from comfyward.runs.log import on_one_line, plain
 from comfyward.store import trials, workers
 from comfyward.store.db import Database, now_ms
+from comfyward.store.notices import Wake
 from comfyward.store.tokens import WorkerToken
 from comfyward.store.trials import FAILED, READY, Trial
 from comfyward.store.workers import Holder, WorkerRow
@@ -24,12 +26,17 @@ from comfyward.worker.environment_reports import EnvironmentReport, EnvironmentS
 from comfyward.worker.environment_reports import Trial as Told
 from comfyward.worker.message_bounds import MAX_READY
 
+SELF_PROMOTIONS = "self-promotions"
+"""The loop that is woken on other servers."""
+
 
 class Trials:
     """Stores what workers report."""
 
     def __init__(self, db: Database, revisions: Revisions) -> None:
         self._db, self._revisions = db, revisions
+        self.ready_hint = asyncio.Event()
+        """Set when an environment has become ready on a worker."""
 
     async def joined(self, worker: WorkerRow, token: WorkerToken, ready: Sequence[str]) -> None:
         """Stores which environments a joining worker has ready."""
@@ -39,8 +46,12 @@ class Trials:
 
     async def reported(self, worker_id: str, token: WorkerToken, reports: Sequence[EnvironmentReport]) -> None:
         """Stores what a heartbeat says."""
-        if await self._db.write(_put, worker_id, token, reports):  # else they tell of progress alone
-            self._revisions.discard()
+        if not await self._db.write(_put, worker_id, token, reports):
+            return  # they tell of progress alone
+        self._revisions.discard()
+        if any(report.state == READY for report in reports):
+            self.ready_hint.set()
+            self._db.notices.send(Wake(SELF_PROMOTIONS))
 
     async def tried(self, token: WorkerToken, session: str, digest: str, told: Told) -> None:
         """Stores the report of a trial. Raises Forbidden if no worker of the session can have made it."""

@@ -11,11 +11,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from comfyward.environments.source import Git
+from comfyward.environments.source import Git, is_commit
 from comfyward.errors import SetupFailed
 from comfyward.sandbox.inside import kernel
 
 TIMEOUT_S = 600.0
+QUESTION_TIMEOUT_S = 20.0  # where nothing is fetched
+MAX_NAMES = 10_000
 MAX_BYTES = 10 << 30  # of one file, such as that of all objects
 _SAFE = (
     *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.symlinks=true"),
@@ -35,6 +37,30 @@ def fetch(source: Git, target: Path) -> Git:
     commit = _fetched(source, target)
     _git(target, "checkout", "--quiet", "--detach", commit)
     return Git(source.url, commit)
+
+
+def head_of(url: str) -> str:
+    """The newest commit of a repository's default branch. Raises SetupFailed."""
+    found = _listed(url, "HEAD")
+    if "HEAD" not in found:
+        raise SetupFailed(f"The repository {url} has no default branch.")
+    return found["HEAD"]
+
+
+def tags_of(url: str) -> dict[str, str]:
+    """The commits of a repository's tags, by name. Raises SetupFailed."""
+    found = _listed(url, "refs/tags/*")
+    peeled = {name.removesuffix("^{}"): commit for name, commit in found.items() if name.endswith("^{}")}
+    return {name.removeprefix("refs/tags/"): commit for name, commit in (found | peeled).items() if "^" not in name}
+
+
+def _listed(url: str, pattern: str) -> dict[str, str]:
+    """The commits of a repository's names that match. Raises SetupFailed."""
+    done = _try(Path("/"), "ls-remote", "--quiet", url, pattern, timeout_s=QUESTION_TIMEOUT_S)
+    if done.returncode:
+        raise SetupFailed(f"The repository {url} cannot be asked: {_last_line(done.stderr)}")
+    lines = (line.split("\t", 1) for line in done.stdout.splitlines()[:MAX_NAMES] if "\t" in line)
+    return {name: commit for commit, name in lines if is_commit(commit)}
 
 
 def _fetched(source: Git, target: Path) -> str:
@@ -68,7 +94,7 @@ def _git(target: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def _try(target: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _try(target: Path, *arguments: str, timeout_s: float = TIMEOUT_S) -> subprocess.CompletedProcess[str]:
     environment = {
         **{name: os.environ[name] for name in ("PATH", "https_proxy", "HTTPS_PROXY", "no_proxy") if name in os.environ},
         "HOME": "/nonexistent",
@@ -95,9 +121,9 @@ def _try(target: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         raise SetupFailed("git is not installed on this machine.", hint="Install Debian's package 'git'.") from error
     with process:
         try:
-            output, errors = process.communicate(timeout=TIMEOUT_S)
+            output, errors = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired as error:
-            raise SetupFailed(f"git {arguments[0]} took longer than {TIMEOUT_S:.0f} s.") from error
+            raise SetupFailed(f"git {arguments[0]} took longer than {timeout_s:.0f} s.") from error
         finally:
             _kill_all(process)
     return subprocess.CompletedProcess(command, process.returncode, output, errors)

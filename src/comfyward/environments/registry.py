@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from comfyward.environments.archive import unpack
-from comfyward.environments.source import Registry
-from comfyward.errors import FetchFailed, SetupFailed
+from comfyward.environments.source import Registry, parse_pack
+from comfyward.errors import FetchFailed, InvalidEnvironment, SetupFailed
 from comfyward.files.fetch import Fetch, Limits
 from comfyward.files.guard import Guard
 from comfyward.files.remote_file import RemoteFile
 from comfyward.files.stop import Stop
 from comfyward.runs.files import Url
+from comfyward.sandbox.temporary import TemporaryFolder
 
 ANSWER_LIMITS = Limits(bytes=4 << 20, seconds=60)
 ARCHIVE_LIMITS = Limits(bytes=4 << 30, seconds=900)
@@ -35,6 +36,17 @@ class ComfyRegistry:
         unpack(archive, target)
         archive.unlink()
 
+    def newest(self, node_id: str) -> str:
+        """The newest version of a pack that may be used. Raises SetupFailed, FetchFailed."""
+        with TemporaryFolder() as folder:
+            self._fetch(f"{self._url}/nodes/{node_id}", folder / "about.json", ANSWER_LIMITS)
+            latest = _object(f"the registry's answer about {node_id}", folder / "about.json").get("latest_version")
+        about: dict[str, Any] = latest if isinstance(latest, dict) else {}
+        version = about.get("version")
+        if not isinstance(version, str) or about.get("status", USABLE[0]) not in USABLE:
+            raise SetupFailed(f"The registry names no version of {node_id} that may be used.")
+        return parse_version(node_id, version)
+
     def _about(self, source: Registry, path: Path) -> dict[str, Any]:
         """The answer of the registry about a version that may be used."""
         try:
@@ -43,7 +55,7 @@ class ComfyRegistry:
             if error.details.get("http_status") == 404:
                 raise SetupFailed(f"The registry has no {source.id} {source.version}.") from error
             raise
-        about = _object(source, path)
+        about = _object(f"the registry's answer about {source.id} {source.version}", path)
         status = str(about.get("status", ""))
         if status not in USABLE:
             word = next((word for end, word in REFUSED.items() if status.endswith(end)), "not released")
@@ -56,13 +68,23 @@ class ComfyRegistry:
         Fetch(RemoteFile(Url(url), self._guard, limits.seconds, Stop()), path, limits).run()
 
 
-def _object(source: Registry, path: Path) -> dict[str, Any]:
+def parse_version(node_id: str, version: str) -> str:
+    """A version that the registry names. Raises SetupFailed for one that is none."""
+    try:
+        found = parse_pack(f"cnr:{node_id}@{version}")
+    except InvalidEnvironment as error:
+        raise SetupFailed(f"The registry's version of {node_id} cannot be used.") from error
+    assert isinstance(found, Registry)
+    return found.version
+
+
+def _object(what: str, path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise SetupFailed(f"The registry's answer about {source.id} {source.version} cannot be read.")
+        raise SetupFailed(f"{what[0].upper()}{what[1:]} cannot be read.")
     path.unlink()
     return found
 

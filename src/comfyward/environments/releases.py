@@ -14,6 +14,10 @@ VERSIONS, DEFAULT_VERSION = tuple(RELEASES), DEFAULT.version
 _PIN = re.compile(r"^([A-Za-z0-9._-]+==[^ ;\\]+)(\s*;[^\\\n]*)?", re.MULTILINE)
 
 
+DEFAULT_SOURCE = Release(DEFAULT.version)
+"""ComfyUI where nothing else is said."""
+
+
 def check(release: Release) -> None:
     """Raises InvalidEnvironment for a version that is not among the known releases."""
     if release.version not in RELEASES:

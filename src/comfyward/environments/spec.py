@@ -72,6 +72,13 @@ class Spec:
         named = {key_of(pack) for pack in self.packs} - {key_of(pack) for pack in self.without_pack(name).packs}
         return dataclasses.replace(self, web=self.web | named if is_allowed else self.web - named)
 
+    def with_scripts(self, names: Iterable[str], *, is_allowed: bool) -> Spec:
+        """The same for several packs."""
+        spec = self
+        for name in names:
+            spec = spec.with_web(name, is_allowed=is_allowed)
+        return spec
+
     def is_same_but_for_web(self, other: Spec) -> bool:
         """True if both describe the same content."""
         return dataclasses.replace(self, web=frozenset()) == dataclasses.replace(other, web=frozenset())

@@ -28,6 +28,7 @@ from comfyward.dispatch.forecast import QueueForecasts
 from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.intake import Intake, RunRules
 from comfyward.dispatch.inventory import Inventory
+from comfyward.dispatch.lockings import Lockings
 from comfyward.dispatch.maintenance import Deadlines, Rescue, Retention
 from comfyward.dispatch.mirrors import Mirrors
 from comfyward.dispatch.origins import Origins
@@ -38,6 +39,7 @@ from comfyward.dispatch.rechecks import Rechecks
 from comfyward.dispatch.recorder import Recorder
 from comfyward.dispatch.revisions import Revisions
 from comfyward.dispatch.secrets import Secrets
+from comfyward.dispatch.self_promotions import SelfPromotions
 from comfyward.dispatch.trials import Trials
 from comfyward.dispatch.uploads import Uploads
 from comfyward.dispatch.waiting import WaitingWorkers
@@ -50,6 +52,9 @@ from comfyward.environments.finding.finder import Finder
 from comfyward.environments.finding.map_files import MapFiles
 from comfyward.environments.finding.own_table import own_table
 from comfyward.environments.finding.registry_answers import RegistryAnswers
+from comfyward.environments.lockers import Lockers
+from comfyward.environments.registry import ComfyRegistry
+from comfyward.environments.workshop import Workshop
 from comfyward.errors import SetupFailed
 from comfyward.files.cache import HostCache
 from comfyward.files.fetch import Limits as FetchLimits
@@ -159,6 +164,10 @@ class Core:
         self.bindings = Bindings(self.inventory, workforce.revisions)
         self.intake = Intake(db, self.bindings, storage.blobs, changes.secrets, changes.publisher, rules)
         render, retry_s = self.shapes.run_json, settings.webhook_retry_s
+        registry = ComfyRegistry(settings.node_registry_url, storage.guard)
+        self.workshop = Workshop.below(settings.derived_environments_dir(), registry)
+        lockers = Lockers(settings.derived_environments_dir(), settings.node_registry_url, tuple(settings.fetch_allow))
+        self.lockings = Lockings(db, lockers, workforce.revisions)
         self.webhooks = Webhooks(db, changes.webhooks_due, storage.guard, render, retry_s)
         self.loops: list[Loop] = [
             workforce.assigner,
@@ -167,6 +176,8 @@ class Core:
             Rechecks(db, workforce.revisions, self.bindings, changes.publisher, settings.environment_mend_s),
             Retention(db, storage.blobs, storage.arrivals, storage.uploads, settings.retention_days),
             storage.imports,
+            self.lockings,
+            SelfPromotions(db, workforce.revisions, workforce.trials.ready_hint),
             self.webhooks,
             *([changes.relay] if db.is_shared else []),
             *workforce.fleet_loops,

@@ -13,7 +13,15 @@ from comfyward.ids import new_id
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.store import trials, web_files
 from comfyward.store.rows import text_of
-from comfyward.store.schema import environment_locks, environment_revisions, environments, runs, workflows
+from comfyward.store.schema import (
+    environment_lockings,
+    environment_locks,
+    environment_rehearsals,
+    environment_revisions,
+    environments,
+    runs,
+    workflows,
+)
 from comfyward.store.statement import Statement
 
 KEPT_FORMER = 50
@@ -126,7 +134,7 @@ def change_spec(conn: Connection, name: str, former: str, spec: str, now: int) -
 def delete_named(conn: Connection, name: str) -> None:
     """Removes an environment with its revisions. Raises NotFound."""
     found = get(conn, name)
-    for table in (environment_locks, environment_revisions):
+    for table in (environment_lockings, environment_rehearsals, environment_locks, environment_revisions):
         conn.execute(delete(table).where(table.c.environment_id == found.id))
     conn.execute(delete(environments).where(environments.c.id == found.id))
     trials.forget_unknown(conn)
@@ -271,6 +279,21 @@ def ask_to_try(conn: Connection, name: str, number: int, now: int) -> None:
     trials.forget_failures(conn, list(conn.scalars(select(locks.digest).where(*of_lock))))
 
 
+def promote_when_ready(conn: Connection, name: str, number: int) -> None:
+    """Has a revision made current once its trial is good, and no other one of its environment. Raises NotFound."""
+    found, columns = get(conn, name), environment_revisions.c
+    for is_it, value in ((columns.number != number, 0), (columns.number == number, 1)):
+        of_environment = (columns.environment_id == found.id, is_it)
+        conn.execute(update(environment_revisions).where(*of_environment).values(promotes=value))
+
+
+def to_promote(conn: Connection) -> list[tuple[str, int]]:
+    """(name, number) of each revision that is to be made current once its trial is good."""
+    columns = environment_revisions.c
+    query = select(environments.c.name, columns.number).join(environments, environments.c.id == columns.environment_id)
+    return [(row.name, row.number) for row in conn.execute(query.where(columns.promotes == 1))]
+
+
 def make_current(conn: Connection, name: str, number: int, now: int) -> None:
     """Makes a revision the one that new runs get. Raises NotFound."""
     found = get(conn, name)
@@ -295,6 +318,8 @@ def roll_back(conn: Connection, name: str, now: int) -> int:
 def _set_current(conn: Connection, environment_id: str, number: int, former: list[int], now: int) -> None:
     values = {"current": number, "former": text_of(former), "changed_at": now}
     conn.execute(update(environments).where(environments.c.id == environment_id).values(**values))
+    revisions = environment_revisions.c
+    conn.execute(update(environment_revisions).where(revisions.environment_id == environment_id).values(promotes=0))
 
 
 def locks(conn: Connection) -> list[tuple[str, int, StoredLock]]:

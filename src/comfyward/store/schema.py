@@ -89,6 +89,7 @@ workflows = Table(
     Column("visibility", String(20), nullable=False, server_default="PRIVATE"),
     Column("accelerator", String(60)),
     Column("environment", String(120), nullable=False, server_default=""),
+    Column("in_trials", Integer, nullable=False, server_default="0"),
     Column("form", Text),
     Column("parent_workflow_id", String(21)),
     Column("is_default", Integer, nullable=False, server_default="0"),
@@ -544,6 +545,7 @@ environments = Table(
     Column("newest", Integer, nullable=False, server_default="0"),
     Column("current", Integer, nullable=False, server_default="0"),
     Column("former", Text, nullable=False, server_default="[]"),
+    Column("auto_promote", Integer, nullable=False, server_default="0"),
     Column("created_at", BigInteger, nullable=False),
     Column("changed_at", BigInteger, nullable=False),
 )
@@ -555,7 +557,41 @@ environment_revisions = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("spec", Text, nullable=False),
     Column("asked_at", BigInteger),
+    Column("promotes", Integer, nullable=False, server_default="0"),  # by itself, once its trial is good
     Column("created_at", BigInteger, nullable=False),
+)
+
+# The making of a revision by a server, because an admin asked. One at a time for each environment.
+environment_lockings = Table(
+    "environment_lockings",
+    metadata,
+    Column("id", String(21), primary_key=True),
+    Column("environment_id", ForeignKey("environments.id"), nullable=False),
+    Column("kind", String(10), nullable=False),
+    Column("comfyui", String(100), nullable=False, server_default=""),
+    Column("next", String(10), nullable=False, server_default=""),
+    Column("spec", Text, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("step", Text, nullable=False, server_default=""),
+    Column("part", Float),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("hint", Text, nullable=False, server_default=""),
+    Column("revision", Integer, nullable=False, server_default="0"),
+    Column("is_new", Integer, nullable=False, server_default="0"),
+    Column("found", Text),
+    Column("server", String(21), nullable=False, server_default=""),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("renewed_at", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    CheckConstraint("state IN ('waiting', 'locking', 'proposed', 'done', 'failed', 'cancelled')", name="state"),
+    Index(
+        "ix_environment_lockings_unfinished",
+        "environment_id",
+        unique=True,
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
 )
 
 # One for each target: what is installed differs between platforms, the packs do not.
@@ -570,6 +606,24 @@ environment_locks = Table(
     ForeignKeyConstraint(
         ["environment_id", "number"], ["environment_revisions.environment_id", "environment_revisions.number"]
     ),
+)
+
+# A marked workflow's last good run, repeated in a revision that is tried.
+environment_rehearsals = Table(
+    "environment_rehearsals",
+    metadata,
+    Column("environment_id", String(21), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("workflow_id", String(21), primary_key=True),
+    Column("account_id", String(21), nullable=False),
+    Column("former_run_id", String(21), nullable=False, server_default=""),
+    Column("run_id", String(21), nullable=False, server_default=""),
+    Column("state", String(10), nullable=False),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("difference", Float),
+    Column("created_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    CheckConstraint("state IN ('running', 'same', 'different', 'failed', 'skipped')", name="state"),
 )
 
 # What a worker says of an environment that it was asked to build. It belongs to the worker's token.

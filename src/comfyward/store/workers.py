@@ -274,6 +274,23 @@ def _crew(rows: Collection[Any]) -> Crew:
     return Crew(pools, any(row[3] for row in rows), any(row[2] and row[3] for row in rows))
 
 
+@dataclass(frozen=True)
+class Builder:
+    """A worker that builds environments. `is_operators` is as in Crew."""
+
+    id: str
+    target: str
+    is_operators: bool
+
+
+def present_builders(conn: Connection, seen_after: int) -> list[Builder]:
+    """The present workers that build environments."""
+    columns = (workers.c.id, workers.c.target, IS_OPERATORS)
+    query = select(*columns).join(worker_tokens, worker_tokens.c.hash == workers.c.token)
+    here = (workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None), workers.c.target != "")
+    return [Builder(row[0], row[1], bool(row[2])) for row in conn.execute(query.where(*here))]
+
+
 def known_pools(conn: Connection) -> dict[str, str]:
     """Every pool that a worker has ever served, with its last device."""
     last = func.max(workers.c.seen_at)

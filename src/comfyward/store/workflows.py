@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +98,27 @@ def find(conn: Connection, account_id: str, before: tuple[int, str] | None, limi
         query = query.where(tuple_(workflows.c.created_at, workflows.c.id) < before)
     query = query.order_by(workflows.c.created_at.desc(), workflows.c.id.desc()).limit(limit)
     return [_workflow(row) for row in conn.execute(query)]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A saved workflow of any account, with its graphs as text."""
+
+    id: str
+    name: str
+    owner: str
+    graph: str | None
+    editor_graph: str | None
+
+
+def following(conn: Connection, environment: str, limit: int) -> Iterator[Saved]:
+    """The workflows of all accounts that follow the current revision of an environment, the last changed first."""
+    columns = (workflows.c.id, workflows.c.name, accounts.c.name, workflows.c.graph, workflows.c.editor_graph)
+    follows = (workflows.c.environment == environment, workflows.c.deleted_at.is_(None))
+    query = select(*columns).join(accounts, accounts.c.id == workflows.c.account_id).where(*follows)
+    ordered = query.order_by(workflows.c.updated_at.desc(), workflows.c.id).limit(limit)
+    for row in conn.execute(ordered.execution_options(yield_per=20)):
+        yield Saved(*row)
 
 
 @dataclass(frozen=True)

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
-import sys
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
+from comfyward.environments import making
+from comfyward.environments.child import Step, Tell, follow
 from comfyward.environments.lock import Lock, LockedComfyUI, LockedPack
-from comfyward.environments.making import Broken, Built, Order, Said, Step
+from comfyward.environments.making import Broken, Order
 from comfyward.environments.source import Folder, parse_comfyui, parse_pack
 from comfyward.environments.workshop import Workshop
 from comfyward.errors import ComfywardError, SetupFailed
 from comfyward.sandbox.temporary import TemporaryFolder
 from comfyward.worker.link import ServerLink
-
-LONGEST_LINE = 1 << 20
-LAST_LINES = 2000  # characters of what a builder said that ended without a word
-
-Tell = Callable[[Step], None]
 
 
 class MayPass(SetupFailed):
@@ -66,8 +56,14 @@ class Builders:
     async def _build(self, lock: Lock, tell: Tell) -> None:
         with TemporaryFolder() as folder:
             archives = await self._fetch_trees(lock, folder, tell)
-            root = str(self._workshop.builds.root)
-            order = Order(root, self._registry_url, self._fetch_allow, lock, archives, os.getpid())
+            order = Order(
+                root=str(self._workshop.builds.root),
+                registry_url=self._registry_url,
+                fetch_allow=self._fetch_allow,
+                parent=os.getpid(),
+                lock=lock,
+                archives=archives,
+            )
             await _run(order, tell)
 
     async def _fetch_trees(self, lock: Lock, folder: Path, tell: Tell) -> dict[str, str]:
@@ -99,45 +95,6 @@ def _is_folder(part: LockedComfyUI | LockedPack) -> bool:
 
 async def _run(order: Order, tell: Tell) -> None:
     """Runs a builder to its end, or to its death if this is cancelled."""
-    with tempfile.TemporaryFile() as errors:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "comfyward.environments.making"),
-            cwd="/",
-            env={name: value for name, value in os.environ.items() if not name.startswith("COMFYWARD_")},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=errors,
-            start_new_session=True,
-            limit=LONGEST_LINE,
-        )
-        try:
-            last = await _last(process, order, tell)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-        match last:
-            case Built():
-                return
-            case Broken(message, hint, may_pass):
-                raise (MayPass if may_pass else SetupFailed)(message, hint=hint)
-            case _:
-                errors.seek(0)
-                said = errors.read().decode(errors="replace").strip()[-LAST_LINES:]
-                raise SetupFailed(f"The builder ended without a word (status {process.returncode}).", hint=said or None)
-
-
-async def _last(process: asyncio.subprocess.Process, order: Order, tell: Tell) -> Said | None:
-    """The last thing that a builder says; the steps before it are told."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with contextlib.suppress(ConnectionError):
-        process.stdin.write(msgspec.json.encode(order))
-        await process.stdin.drain()
-        process.stdin.close()
-    last: Said | None = None
-    async for line in process.stdout:
-        last = msgspec.json.decode(line, type=Said)
-        if isinstance(last, Step):
-            tell(last)
-    return last
+    match await follow(making.__name__, order, making.read, tell):
+        case Broken(message, hint, may_pass):
+            raise (MayPass if may_pass else SetupFailed)(message, hint=hint)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from comfyward.environments.child import Step
 from comfyward.environments.lock import Lock, parse_lock
-from comfyward.environments.making import Step
 from comfyward.errors import ComfyUIError, ComfywardError, EnvironmentFailed, SetupFailed
 from comfyward.worker import deaths, trial
 from comfyward.worker.builders import Builders, MayPass

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 
-from pydantic import Field
+from pydantic import BaseModel, Field
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,20 +13,32 @@ from comfyward.api import leniency
 from comfyward.api.auth import Auth
 from comfyward.api.body import answer, read_json
 from comfyward.api.endpoint import NOTHING, Endpoint, Models
-from comfyward.api.times import iso
+from comfyward.api.query import read_query
 from comfyward.api.v1 import answers
-from comfyward.dispatch import promotions
-from comfyward.dispatch.environment_overviews import overview, summary
+from comfyward.api.v1.environment_shapes import (
+    check_admin,
+    environment_json,
+    number_in,
+    with_times,
+)
+from comfyward.dispatch import promotions, revision_differences
+from comfyward.dispatch.environment_overviews import is_changed, overview, summary
+from comfyward.dispatch.lockings import Lockings
 from comfyward.dispatch.revisions import Revisions
 from comfyward.environments.reference import Reference
 from comfyward.environments.source import checked_name
 from comfyward.environments.spec import parse_spec, spec_toml
-from comfyward.errors import Forbidden, InvalidRequest, NotFound
+from comfyward.errors import NotFound
 from comfyward.store import environments, trials
 from comfyward.store.db import Database, now_ms
+from comfyward.store.lockings import LOCK, PROMOTE, TRY, Wish
 
 BODY_LIMIT_BYTES = 1 << 20
 PNG = "image/png"
+LOCKED_FIRST = (
+    "If the spec was changed and no revision is named, the next one is made first: the answer is 202, and `locking` "
+    "says how far that is."
+)
 
 
 class NewEnvironment(leniency.Request):
@@ -45,15 +58,23 @@ class Promotion(Choice):
     without_trial: bool = Field(False, description="Where there are no workers that could try it.")
 
 
+class DiffQuery(BaseModel):
+    before: int | None = Field(
+        None, ge=0, lt=1 << 31, alias="from", description="The number of another revision. Default: the one before."
+    )
+
+
 class Environments:
-    def __init__(self, auth: Auth, db: Database, revisions: Revisions) -> None:
-        self._auth, self._db, self._revisions = auth, db, revisions
+    def __init__(self, auth: Auth, db: Database, revisions: Revisions, lockings: Lockings) -> None:
+        self._auth, self._db, self._revisions, self._lockings = auth, db, revisions, lockings
 
     def endpoints(self) -> list[Endpoint]:
         one, shown = "/environments/{name}", answers.Environment
         revision = f"{one}/revisions/{{number}}"
         new, changed = Models(body=NewEnvironment, answer=shown, status=201), Models(body=SpecChange, answer=shown)
-        tried, promoted = Models(body=Choice, answer=shown), Models(body=Promotion, answer=shown)
+        tried = Models(body=Choice, answer=shown, description=LOCKED_FIRST)
+        compared = Models(query=DiffQuery, answer=answers.Difference)
+        promoted = Models(body=Promotion, answer=shown, description=LOCKED_FIRST)
         return [
             Endpoint("GET", "/environments", self.find, "Environments", Models(answer=list[answers.NamedEnvironment])),
             Endpoint("POST", "/environments", self.create, "Create an environment (admins)", new),
@@ -61,6 +82,7 @@ class Environments:
             Endpoint("PATCH", one, self.change, "Change an environment's spec (admins)", changed),
             Endpoint("DELETE", one, self.delete, "Delete an environment (admins)", NOTHING),
             Endpoint("GET", revision, self.revision, "A revision (admins)", Models(answer=answers.Revision)),
+            Endpoint("GET", f"{revision}/diff", self.diff, "What a revision changes (admins)", compared),
             Endpoint("GET", f"{revision}/picture", self.picture, "The picture of its trial", Models(answer=PNG)),
             Endpoint("POST", f"{one}/try", self.ask_to_try, "Have workers build and try a revision (admins)", tried),
             Endpoint("POST", f"{one}/promote", self.promote, "Make a revision current (admins)", promoted),
@@ -74,7 +96,7 @@ class Environments:
         return answer([summary(each) for each in await self._db.read(environments.find)])
 
     async def create(self, request: Request) -> Response:
-        await self._check_admin(request)
+        await check_admin(self._auth, request)
         body = await read_json(request, NewEnvironment, BODY_LIMIT_BYTES)
         name = checked_name(body.name, "an environment")
         await self._db.write(environments.create, name, spec_toml(parse_spec(body.spec)), now_ms())
@@ -87,7 +109,7 @@ class Environments:
         return await self._shown(name)
 
     async def change(self, request: Request) -> Response:
-        await self._check_admin(request)
+        await check_admin(self._auth, request)
         body = await read_json(request, SpecChange, BODY_LIMIT_BYTES)
         name, spec = request.path_params["name"], spec_toml(parse_spec(body.spec))
         former = (await self._db.read(environments.get, name)).spec
@@ -95,22 +117,30 @@ class Environments:
         return await self._shown(name)
 
     async def delete(self, request: Request) -> Response:
-        await self._check_admin(request)
+        await check_admin(self._auth, request)
         await self._db.write(environments.delete_named, request.path_params["name"])
         self._revisions.changed()
         return Response(status_code=204)
 
     async def revision(self, request: Request) -> Response:
-        await self._check_admin(request)
-        name, number = request.path_params["name"], _number(request)
+        await check_admin(self._auth, request)
+        name, number = request.path_params["name"], number_in(request.path_params["number"])
         shown = await self._db.read(overview, name, now_ms(), number)
         if not shown["revisions"]:
             raise environments.no_revision(name, number)
-        return answer(_with_times(shown["revisions"][0]))
+        return answer(with_times(shown["revisions"][0]))
+
+    async def diff(self, request: Request) -> Response:
+        await check_admin(self._auth, request)
+        after = Reference(request.path_params["name"], number_in(request.path_params["number"]))
+        before = read_query(request, DiffQuery).before
+        return answer(await self._db.read(_difference, after, before))
 
     async def picture(self, request: Request) -> Response:
-        await self._check_admin(request)
-        digests = await self._db.read(promotions.digests_of, request.path_params["name"], _number(request))
+        await check_admin(self._auth, request)
+        digests = await self._db.read(
+            promotions.digests_of, request.path_params["name"], number_in(request.path_params["number"])
+        )
         for digest in digests.values():
             if (text := await self._db.read(trials.picture, digest)) is not None:
                 headers = {
@@ -121,50 +151,57 @@ class Environments:
         raise NotFound("No trial of this revision has made a picture.")
 
     async def ask_to_try(self, request: Request) -> Response:
-        await self._check_admin(request)
+        await check_admin(self._auth, request)
         body = await read_json(request, Choice, BODY_LIMIT_BYTES)
-        await self._db.write(promotions.ask_to_try, Reference(request.path_params["name"], body.revision), now_ms())
+        reference = Reference(request.path_params["name"], body.revision)
+        if await self._is_to_be_locked(reference):
+            return await self._locked_first(request, TRY)
+        await self._db.write(promotions.ask_to_try, reference, now_ms())
         return await self._changed(request)
 
     async def promote(self, request: Request) -> Response:
-        await self._check_admin(request)
+        await check_admin(self._auth, request)
         body = await read_json(request, Promotion, BODY_LIMIT_BYTES)
         reference, needs_trial = Reference(request.path_params["name"], body.revision), not body.without_trial
+        if needs_trial and await self._is_to_be_locked(reference):
+            return await self._locked_first(request, PROMOTE)
+        losses = await self._db.read(_losses, reference)
         number = await self._db.write(
             lambda conn: promotions.promote(conn, reference, now_ms(), needs_trial=needs_trial)
         )
         self._revisions.changed()
         warnings = await self._db.read(promotions.warnings, Reference(reference.name, number), now_ms())
-        return await self._shown(reference.name, warnings=warnings)
+        return await self._shown(reference.name, warnings=[*losses, *warnings])
 
     async def roll_back(self, request: Request) -> Response:
-        await self._check_admin(request)
+        await check_admin(self._auth, request)
         await self._db.write(environments.roll_back, request.path_params["name"], now_ms())
         return await self._changed(request)
 
-    async def _check_admin(self, request: Request) -> None:
-        """Raises Unauthenticated, Forbidden."""
-        if not (await self._auth.caller(request)).account.is_admin:
-            raise Forbidden("Only admins can change environments.")
+    async def _is_to_be_locked(self, reference: Reference) -> bool:
+        """True if the newest revision is meant, and the spec was changed since. Raises NotFound."""
+        return reference.number is None and await self._db.read(is_changed, reference.name)
+
+    async def _locked_first(self, request: Request, then: str) -> Response:
+        """The next revision is made, and what was asked for follows."""
+        name = request.path_params["name"]
+        await self._lockings.begin(name, Wish(LOCK, next=then))
+        return await self._shown(name, 202)
 
     async def _changed(self, request: Request) -> Response:
         self._revisions.changed()
         return await self._shown(request.path_params["name"])
 
     async def _shown(self, name: str, status: int = 200, **more: object) -> Response:
-        shown = await self._db.read(overview, name, now_ms())
-        return answer({**shown, "revisions": [_with_times(each) for each in shown["revisions"]], **more}, status)
+        shown = await self._db.read(environment_json, name, now_ms())
+        return answer({**shown, **more}, status)
 
 
-def _with_times(revision: dict[str, object]) -> dict[str, object]:
-    """A revision with its times as text."""
-    times = {"created_at": iso(revision["created_at"]), "asked_at": iso(revision["asked_at"])}  # type: ignore[arg-type]
-    hosts = [{**host, "changed_at": iso(host["changed_at"])} for host in revision["hosts"]]  # type: ignore[attr-defined]
-    return {**revision, **times, "hosts": hosts}
+def _losses(conn: Connection, reference: Reference) -> list[str]:
+    number = promotions.number_of(conn, reference)
+    return revision_differences.warnings(conn, Reference(reference.name, number))
 
 
-def _number(request: Request) -> int:
-    text = request.path_params["number"]
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise InvalidRequest(f"'{text}' is not the number of a revision.")
-    return int(text)
+def _difference(conn: Connection, after: Reference, number: int | None) -> dict[str, object]:
+    before = revision_differences.since(conn, after) if number is None else Reference(after.name, number)
+    return revision_differences.difference(conn, before, after).shown()

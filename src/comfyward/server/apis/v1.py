@@ -8,6 +8,9 @@ from comfyward.api.own_urls import OwnUrls
 from comfyward.api.public_url import API_PREFIX
 from comfyward.api.v1.account import Account
 from comfyward.api.v1.accounts import Accounts
+from comfyward.api.v1.environment_exchange import EnvironmentExchange
+from comfyward.api.v1.environment_lockings import EnvironmentLockings
+from comfyward.api.v1.environment_packs import EnvironmentPacks
 from comfyward.api.v1.environments import Environments
 from comfyward.api.v1.errors import ERRORS
 from comfyward.api.v1.files import Files
@@ -46,7 +49,12 @@ def v1_tables(core: Core) -> Tables:
         "view": View(auth, db, core.contents).endpoints(),
         "inventory": Inventory(auth, db, core.inventory, core.bindings, settings.prices).endpoints(),
         "packs": Packs(auth, db, core.bindings, core.finder).endpoints(),
-        "environments": Environments(auth, db, core.workforce.revisions).endpoints(),
+        "environments": [
+            *Environments(auth, db, core.workforce.revisions, core.lockings).endpoints(),
+            *EnvironmentPacks(auth, db, core.workshop, upload).endpoints(),
+            *EnvironmentExchange(auth, db).endpoints(),
+            *EnvironmentLockings(auth, db, core.lockings).endpoints(),
+        ],
         "account": Account(auth, db, core.storage.quotas).endpoints(),
         "accounts": Accounts(auth, db, core.storage.quotas).endpoints(),
         "webhooks": Webhooks(auth, db, core.webhooks, rendering).endpoints(),

@@ -1,0 +1,102 @@
+"""The packs of an environment in v1, for admins: added by their source or as a zip archive, and removed by name."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import Response
+
+from comfyward.api import leniency
+from comfyward.api.auth import Auth
+from comfyward.api.body import answer, read_json, read_upload
+from comfyward.api.endpoint import FORM, Endpoint, Media, Models
+from comfyward.api.v1 import answers
+from comfyward.api.v1.environment_shapes import check_admin, environment_json
+from comfyward.environments.source import Folder, PackSource, checked_name, parse_pack
+from comfyward.environments.spec import Spec, parse_spec, spec_toml
+from comfyward.environments.workshop import Workshop
+from comfyward.errors import InvalidRequest
+from comfyward.sandbox.temporary import TemporaryFolder
+from comfyward.store import environments
+from comfyward.store.db import Database, now_ms
+
+BODY_LIMIT_BYTES = 1 << 20
+
+
+class NewPacks(leniency.Request):
+    sources: list[Annotated[str, Field(max_length=2500)]] = Field(
+        min_length=1, max_length=500, description="Such as pypi:comfyui-tooling-nodes==0.1.0; see docs/environments.md."
+    )
+
+
+class PackForm(BaseModel):
+    """A form with the zip archive of a pack, whose name is that of the file."""
+
+    file: bytes
+
+
+class EnvironmentPacks:
+    def __init__(self, auth: Auth, db: Database, workshop: Workshop, upload_limit_bytes: int) -> None:
+        self._auth, self._db, self._workshop, self._upload_limit = auth, db, workshop, upload_limit_bytes
+
+    def endpoints(self) -> list[Endpoint]:
+        path = "/environments/{name}/packs"
+        added = Models(
+            body=(NewPacks, Media(FORM, PackForm)),
+            answer=answers.Environment,
+            description="Packs of the same name are replaced. The next revision will have them.",
+        )
+        removed = Models(answer=answers.Environment)
+        return [
+            Endpoint("POST", path, self.add, "Add packs to an environment (admins)", added),
+            Endpoint("DELETE", f"{path}/{{pack}}", self.remove, "Remove a pack from an environment (admins)", removed),
+        ]
+
+    async def add(self, request: Request) -> Response:
+        await check_admin(self._auth, request)
+        name = request.path_params["name"]
+        await self._db.read(environments.get, name)
+        packs = await self._sent(request)
+        return await self._change(name, lambda spec: spec.with_packs(packs))
+
+    async def remove(self, request: Request) -> Response:
+        await check_admin(self._auth, request)
+        pack = request.path_params["pack"]
+        return await self._change(request.path_params["name"], lambda spec: spec.without_pack(pack))
+
+    async def _sent(self, request: Request) -> Sequence[PackSource]:
+        """The sources in a request. Raises InvalidEnvironment, InvalidRequest, TooLarge."""
+        if request.headers.get("content-type", "").partition(";")[0].lower() == FORM:
+            return [await self._unpacked(request)]
+        body = await read_json(request, NewPacks, BODY_LIMIT_BYTES)
+        return [parse_pack(source) for source in body.sources]
+
+    async def _unpacked(self, request: Request) -> Folder:
+        """The pack in a form's archive, copied to this host."""
+        async with read_upload(request, self._upload_limit) as form:
+            upload = form.get("file")
+            if not isinstance(upload, UploadFile) or not (upload.filename or "").endswith(".zip"):
+                raise InvalidRequest(
+                    "The form has no field 'file' with a zip archive.", hint="curl -F file=@pack.zip …"
+                )
+            name = checked_name(str(upload.filename), "a pack")
+            with TemporaryFolder() as folder:
+                return await asyncio.to_thread(self._add, upload, folder / name)
+
+    def _add(self, upload: UploadFile, path: Path) -> Folder:
+        with path.open("wb") as file:
+            shutil.copyfileobj(upload.file, file)
+        return self._workshop.sources.add_folder(path)
+
+    async def _change(self, name: str, change: Callable[[Spec], Spec]) -> Response:
+        former = (await self._db.read(environments.get, name)).spec
+        spec = spec_toml(change(parse_spec(former)))
+        await self._db.write(environments.change_spec, name, former, spec, now_ms())
+        return answer(await self._db.read(environment_json, name, now_ms()))

@@ -1,0 +1,194 @@
+"""Environments in the data directory of this machine: rows of the database, and the workshop that makes them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from comfyward.cli.environment_locks import EnvironmentRows, Stored, opened
+from comfyward.cli.environment_place import Made, Place, Proposed
+from comfyward.cli.steps import showing_steps
+from comfyward.cli.tables import moment
+from comfyward.environments.difference import changes_between
+from comfyward.environments.forms import installation, reading
+from comfyward.environments.forms.draft import Draft, Drafting
+from comfyward.environments.forms.writing import VERSIONS, exact, written
+from comfyward.environments.reference import Reference
+from comfyward.environments.releases import DEFAULT_SOURCE
+from comfyward.environments.source import ComfyUISource, PackSource, checked_name, parse_comfyui, parse_pack
+from comfyward.environments.spec import Spec, parse_spec, spec_toml
+from comfyward.environments.workshop import Next, Workshop
+from comfyward.errors import Conflict, InvalidEnvironment
+
+
+@contextmanager
+def opened_folder(data_dir: Path | None) -> Iterator[Place]:
+    """The environments of an installation on this machine."""
+    with opened(data_dir) as (rows, workshop):
+        yield FolderPlace(rows, workshop)
+
+
+class FolderPlace:
+    """The environments in a database, and what is built on this machine."""
+
+    def __init__(self, rows: EnvironmentRows, workshop: Workshop) -> None:
+        self._rows, self._workshop = rows, workshop
+        self._proposed: tuple[Spec, Next] | None = None
+
+    def all(self) -> list[dict[str, Any]]:
+        return [self.shown(name) for name in self._rows.names()]
+
+    def shown(self, name: str) -> dict[str, Any]:
+        shown = self._rows.overview(name)
+        return {**shown, "revisions": [self._shown_revision(revision) for revision in shown["revisions"]]}
+
+    def remarks(self, name: str) -> list[str]:
+        newest = self._rows.newest(name)
+        return [] if newest is None else list(_remarks(newest))
+
+    def create(self, name: str, comfyui: str) -> str:
+        spec = Spec(self._comfyui(comfyui))
+        self._rows.create(checked_name(name, "an environment"), spec)
+        return str(spec.comfyui)
+
+    def add(self, name: str, sources: Sequence[str]) -> list[str]:
+        packs = [self._pack(source) for source in sources]
+        self._rows.change(name, lambda spec: spec.with_packs(packs))
+        return [str(pack) for pack in packs]
+
+    def remove(self, name: str, packs: Sequence[str]) -> None:
+        def change(spec: Spec) -> Spec:
+            for pack in packs:
+                spec = spec.without_pack(pack)
+            return spec
+
+        self._rows.change(name, change)
+
+    def allow_scripts(self, name: str, packs: Sequence[str], *, is_allowed: bool) -> None:
+        self._rows.change(name, lambda spec: spec.with_scripts(packs, is_allowed=is_allowed))
+
+    def lock(self, name: str, *, is_again: bool = False) -> Made:
+        stored, is_new = self.locked(name, is_again=is_again)
+        former = self._rows.before(stored.reference) if is_new else None
+        changes = changes_between(former.lock if former else None, stored.lock) if is_new else []
+        return Made(stored.reference, stored.lock.digest, is_new, [vars(change) for change in changes])
+
+    def locked(self, name: str, *, is_again: bool = False) -> tuple[Stored, bool]:
+        """The newest revision, and True if it was made now, since there was something to lock."""
+        spec, base = self._rows.spec(name), self._rows.base(name)
+        lock = None if is_again else base.lock_of(spec_toml(spec))
+        if lock is None:
+            with showing_steps(f"Locking {name}") as show:
+                lock = self._workshop.next_of(spec, None if is_again else base.lock, None, show).lock
+        number, is_new = self._rows.add_revision(name, spec, lock)
+        return self._rows.get(Reference(name, number)), is_new
+
+    def update(self, name: str, comfyui: str) -> Proposed:
+        spec, base = self._rows.spec(name), self._rows.base(name)
+        with showing_steps(f"Updating {name}") as show:
+            found = self._workshop.next_of(spec, base.lock, comfyui, show)
+        self._proposed = (spec, found)
+        offers, notes = [vars(offer) for offer in found.update.offers], found.update.notes
+        if base.is_same(found.spec_text, found.lock):
+            made = Made(Reference(name, base.number), found.lock.digest, False, [])
+            return Proposed([], offers, notes, made)
+        return Proposed([vars(each) for each in changes_between(base.lock, found.lock)], offers, notes, None)
+
+    def accept(self, name: str) -> Reference:
+        assert self._proposed is not None
+        spec, found = self._proposed
+        if found.update.spec != spec:
+            self._rows.change(name, lambda former: _changed(former, spec, found.update.spec))
+        number, _ = self._rows.add_revision(name, found.update.spec, found.lock)
+        return Reference(name, number)
+
+    def difference(self, before: Reference | None, after: Reference) -> dict[str, Any]:
+        return self._rows.difference(before, after)
+
+    def ask_to_try(self, reference: Reference) -> Reference:
+        if reference.number is None:
+            reference = self.locked(reference.name)[0].reference
+        return self._rows.ask_to_try(reference)
+
+    def has_builders(self, targets: Sequence[str]) -> bool:
+        return bool(self._rows.builder_targets() & set(targets))
+
+    def promote(self, reference: Reference, *, without_trial: bool) -> tuple[str, list[str]]:
+        losses = self._rows.losses(reference)
+        current = self._rows.promote(reference, needs_trial=not without_trial)
+        return f"{current} is current.", [*losses, *self._rows.warnings(current)]
+
+    def roll_back(self, name: str) -> Reference:
+        return self._rows.roll_back(name)
+
+    def delete(self, name: str) -> None:
+        self._rows.delete(name)
+
+    def export(self, reference: Reference, form: str) -> tuple[bytes, Sequence[str]]:
+        if form == "lock":
+            return f"{self._rows.get(reference).text}\n".encode(), []
+        text = self._rows.spec_text(reference)
+        if form == "spec":
+            return text.encode(), []
+        spec = parse_spec(text)
+        content, lost = written(form, spec if reference.number is None else exact(spec, self._rows.get(reference).lock))
+        return content, [str(each) for each in lost]
+
+    def import_file(self, name: str, content: bytes) -> tuple[dict[str, Any], Sequence[str]]:
+        return self._imported(name, reading.read(content, VERSIONS, DEFAULT_SOURCE))
+
+    def import_folder(self, name: str, folder: Path) -> tuple[dict[str, Any], Sequence[str]]:
+        if not installation.is_installation(folder):
+            raise InvalidEnvironment(f"There is no ComfyUI in {folder}.", hint="Use the folder that contains main.py.")
+        drafting = Drafting()
+        installation.read(folder, self._workshop.sources.add_folder, drafting)
+        return self._imported(name, drafting.draft(DEFAULT_SOURCE))
+
+    def _imported(self, name: str, draft: Draft) -> tuple[dict[str, Any], Sequence[str]]:
+        if name in self._rows.names():
+            self._rows.change(name, lambda former: draft.spec)
+        else:
+            self._rows.create(checked_name(name, "an environment"), draft.spec)
+        return self.shown(name), [str(each) for each in draft.lost]
+
+    def _pack(self, text: str) -> PackSource:
+        return self._workshop.sources.add_folder(Path(text)) if Path(text).exists() else parse_pack(text)
+
+    def _comfyui(self, text: str) -> ComfyUISource:
+        return self._workshop.sources.add_folder(Path(text)) if Path(text).exists() else parse_comfyui(text)
+
+    def _shown_revision(self, revision: dict[str, Any]) -> dict[str, Any]:
+        """A revision with readable times, and the folder in which it is built on this machine."""
+        built = next(filter(None, map(self._workshop.builds.find, revision["targets"].values())), None)
+        return {
+            **revision,
+            "state": "built" if built and revision["state"] == "locked" else revision["state"],
+            "created": moment(revision["created_at"]),
+            "created_at": _iso(revision["created_at"]),
+            "asked_at": revision["asked_at"] and _iso(revision["asked_at"]),
+            "hosts": [{**host, "changed_at": _iso(host["changed_at"])} for host in revision["hosts"]],
+            "path": str(built.path) if built else None,
+        }
+
+
+def _changed(former: Spec, read: Spec, spec: Spec) -> Spec:
+    if former != read:
+        raise Conflict("The environment was changed at the same time.", hint="Look at it, and try again.")
+    return spec
+
+
+def _iso(ms: int) -> str:
+    return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).isoformat()
+
+
+def _remarks(newest: Stored) -> Iterator[str]:
+    for requirement in newest.lock.forced:
+        yield f"Forced: {requirement}"
+    for pack in newest.lock.packs:
+        for each in pack.ignored:
+            yield f"{pack.folder}: '{each.line}' ({each.where}) has no effect: {each.reason}"
+        if pack.install_script:
+            yield f"{pack.folder}: has an install.py, which is never run"
