@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -10,8 +11,9 @@ from sqlalchemy import Connection
 
 from comfyward.environments.spec import parse_spec, spec_toml
 from comfyward.environments.web_files import is_script
-from comfyward.store import environments, trials, web_files, workers
+from comfyward.store import environments, rehearsals, trials, web_files, workers
 from comfyward.store.environments import Environment, Revision
+from comfyward.store.rehearsals import BROKEN, DIFFERENT, RUNNING, Marked, Rehearsal
 from comfyward.store.trials import FAILED, READY, Shown
 from comfyward.store.web_files import Listed
 
@@ -30,6 +32,7 @@ def overview(conn: Connection, name: str, now: int, number: int | None = None) -
     current = [revision for revision in found if revision.number == environment.current]
     reported = {digest for revision in (*found[:REPORTED], *current) for digest in revision.digests.values()}
     shown = trials.of(conn, digests, now - workers.PRESENT_MS, reported, MOST_HOSTS)
+    rehearsed = _Rehearsed(rehearsals.of(conn, name), rehearsals.marked(conn, name))
     return {
         "name": name,
         "comfyui": str(spec.comfyui),
@@ -37,8 +40,12 @@ def overview(conn: Connection, name: str, now: int, number: int | None = None) -
         "is_changed": changed,
         "current": environment.current or None,
         "former": msgspec.json.decode(environment.former),
+        "auto_promote": environment.auto_promote,
         "revisions": [
-            {**_revision(environment, revision, shown), "scripts": scripts_of(conn, name, revision)}
+            {
+                **_revision(environment, revision, shown, rehearsed.of(revision)),
+                "scripts": scripts_of(conn, name, revision),
+            }
             for revision in found
         ],
     }
@@ -75,25 +82,69 @@ def _is_changed(environment: Environment, revisions: Sequence[Revision]) -> bool
     return not revisions or revisions[0].spec != spec_toml(parse_spec(environment.spec))
 
 
-def _revision(environment: Environment, revision: Revision, shown: Sequence[Shown]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Rehearsed:
+    """The rehearsals of an environment by number, and the workflows that are part of its trials."""
+
+    begun: Mapping[int, Sequence[tuple[Rehearsal, str, str]]]
+    marked: Sequence[Marked]
+
+    def of(self, revision: Revision) -> list[dict[str, Any]]:
+        """The rehearsals of a revision, also those that a trial will begin."""
+        begun = self.begun.get(revision.number, ())
+        known = {rehearsal.workflow_id for rehearsal, _, _ in begun}
+        waiting = [each for each in self.marked if each.workflow_id not in known] if revision.asked_at else []
+        return [*(_rehearsal(*each) for each in begun), *map(_waiting, waiting)]
+
+
+def _rehearsal(rehearsal: Rehearsal, name: str, owner: str) -> dict[str, Any]:
+    return {
+        "workflow": rehearsal.workflow_id,
+        "name": name,
+        "owner": owner,
+        "state": rehearsal.state,
+        "message": rehearsal.message,
+        "difference": rehearsal.difference,
+        "former_run": rehearsal.former_run_id or None,
+        "run": rehearsal.run_id or None,
+    }
+
+
+def _waiting(marked: Marked) -> dict[str, Any]:
+    empty = {"state": "waiting", "message": "", "difference": None, "former_run": None, "run": None}
+    return {"workflow": marked.workflow_id, "name": marked.name, "owner": marked.owner, **empty}
+
+
+def _revision(
+    environment: Environment, revision: Revision, shown: Sequence[Shown], rehearsed: list[dict[str, Any]]
+) -> dict[str, Any]:
     digests = revision.digests
     here = [each for each in shown if each.trial.digest in digests.values()]
+    states = {each["state"] for each in rehearsed}
     return {
         "revision": f"{environment.name}@{revision.number}",
         "number": revision.number,
-        "state": "current" if revision.number == environment.current else _state_of(here),
+        "state": "current"
+        if revision.number == environment.current
+        else _state_of(here, {each["state"] for each in rehearsed}),
         "is_current": revision.number == environment.current,
         "digest": next(iter(digests.values()), ""),
         "targets": dict(digests),
         "created_at": revision.created_at,
         "asked_at": revision.asked_at,
         "hosts": [_at_host(each) for each in here],
+        "rehearsals": rehearsed,
     }
 
 
-def _state_of(shown: Sequence[Shown]) -> str:
-    """The state of a revision that is not current: the best of any host; locked if nobody has begun with it."""
+def _state_of(shown: Sequence[Shown], rehearsed: Collection[str]) -> str:
+    """The state of a revision that is not current: the best of any host, as long as no workflow that is part of its
+    trial has failed or is still to be repeated; locked if nobody has begun with it."""
     states = {each.trial.state for each in shown}
+    if READY in states and {BROKEN, DIFFERENT} & set(rehearsed):
+        return FAILED
+    if READY in states and {RUNNING, "waiting"} & set(rehearsed):
+        return "trying"
     return next((state for state in (READY, "trying", "building", FAILED) if state in states), "locked")
 
 

@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 
 from comfyward.environments.reference import Reference
 from comfyward.errors import Conflict, NotFound
-from comfyward.store import environments, trials, workers
+from comfyward.store import environments, rehearsals, trials, workers
+from comfyward.store.rehearsals import GOOD, RUNNING, Marked, Rehearsal
 from comfyward.store.trials import FAILED, READY, Shown
 from comfyward.store.workers import Builder, Crew
 
@@ -18,11 +19,13 @@ POOLS_KNOWN_MS = 7 * 24 * 3600 * 1000  # a pool without workers for longer has n
 def promote(conn: Connection, reference: Reference, now: int, *, needs_trial: bool = True) -> int:
     """Makes a revision current, the newest one if no number is given. Returns its number.
 
-    Raises NotFound, and Conflict if it was not tried with success for each target that it is locked for.
+    Raises NotFound, and Conflict if it was not tried with success for each target that it is locked for, or if a
+    workflow that is part of its trial was not repeated in it with success.
     """
     number = number_of(conn, reference)
     digests = digests_of(conn, reference.name, number)
     if needs_trial:
+        check_rehearsals(conn, reference.name, number)
         after = now - workers.PRESENT_MS
         crews = workers.builders(conn, digests, after, now - POOLS_KNOWN_MS)
         present = [each for each in trials.of(conn, digests.values(), after) if each.is_present]
@@ -56,7 +59,39 @@ def ask_to_try(conn: Connection, reference: Reference, now: int) -> int:
     """Asks workers to build and try a revision, the newest by default. Returns its number. Raises NotFound."""
     number = number_of(conn, reference)
     environments.ask_to_try(conn, reference.name, number, now)
+    rehearsals.forget(conn, reference.name, number)
+    if environments.get(conn, reference.name).auto_promote:
+        environments.promote_when_ready(conn, reference.name, number)
     return number
+
+
+def check_rehearsals(conn: Connection, name: str, number: int) -> None:
+    """Raises Conflict, naming it, if a workflow that is part of a revision's trial was not repeated with success."""
+    if missing := unrehearsed(conn, name, number):
+        hint = f"Run 'comfyward environments try {name}@{number}', or promote it without a trial."
+        raise Conflict(f"{name}@{number} is not ready. {' '.join(missing)}", hint=hint)
+
+
+def unrehearsed(conn: Connection, name: str, number: int) -> list[str]:
+    """A sentence for each workflow that is part of a revision's trial and was not repeated in it with success.
+
+    Nothing for a revision that is or was current: going back must always be possible. Raises NotFound.
+    """
+    if number in environments.was_current(environments.get(conn, name)):
+        return []
+    found = {each.workflow_id: each for each, _, _ in rehearsals.of(conn, name).get(number, ())}
+    return [
+        sentence
+        for marked in rehearsals.marked(conn, name)
+        if (sentence := _unrehearsed(marked, found.get(marked.workflow_id)))
+    ]
+
+
+def _unrehearsed(marked: Marked, rehearsal: Rehearsal | None) -> str:
+    workflow = f"The workflow '{marked.name}' of {marked.owner}"
+    if rehearsal is None or rehearsal.state == RUNNING:
+        return f"{workflow} has not been repeated in it yet."
+    return "" if rehearsal.state in GOOD else f"{workflow} gave something else: {rehearsal.message}"
 
 
 def promote_if_clean(conn: Connection, reference: Reference, now: int) -> bool:

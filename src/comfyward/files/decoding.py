@@ -18,7 +18,9 @@ from PIL import (
     AvifImagePlugin,
     GifImagePlugin,
     Image,
+    ImageChops,
     ImageOps,
+    ImageStat,
     TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
@@ -49,6 +51,8 @@ def main(operation: str, *more: str) -> None:
             _convert(source, target, form, int(quality), channel)
         case "mask":
             _mask(source, target, os.fdopen(int(more[0]), "rb"))
+        case "difference":
+            target.write(json.dumps({"difference": _difference(source, os.fdopen(int(more[0]), "rb"))}).encode())
         case "graphs":
             target.write(json.dumps(_graphs(source, container)).encode())
     target.flush()
@@ -105,6 +109,15 @@ def _mask(source: IO[bytes], target: IO[bytes], mask: IO[bytes]) -> None:
     picture = original.convert("RGBA")
     picture.putalpha(alpha)
     picture.save(target, "PNG", pnginfo=texts, compress_level=4)
+
+
+def _difference(source: IO[bytes], other: IO[bytes]) -> float:
+    """The mean difference of two pictures' colours, of 0 to 1; 1 for pictures of two sizes."""
+    one, two = (_opened(each).convert("RGBA") for each in (source, other))
+    if one.size != two.size:
+        return 1.0
+    means = ImageStat.Stat(ImageChops.difference(one, two)).mean
+    return sum(means) / len(means) / 255
 
 
 def _graphs(source: IO[bytes], container: str | None) -> dict[str, str]:

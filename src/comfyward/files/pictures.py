@@ -50,6 +50,11 @@ class Decoders:
         with _opened(mask) as more:
             return await self._decode(owner, original, target, "mask", str(more), also=more)
 
+    async def difference(self, owner: str, one: Path, other: Path, target: Path) -> bool:
+        """Writes {"difference": the mean difference of two pictures, 0 to 1}; False if one of them is not a picture."""
+        with _opened(other) as more:
+            return await self._decode(owner, one, target, "difference", str(more), also=more)
+
     async def graphs(self, owner: str, source: Path, target: Path) -> bool:
         """Writes the graphs that ComfyUI embedded in a picture or video as JSON; False if the file cannot be read.
 

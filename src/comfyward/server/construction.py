@@ -37,6 +37,7 @@ from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.quotas import Quotas
 from comfyward.dispatch.rechecks import Rechecks
 from comfyward.dispatch.recorder import Recorder
+from comfyward.dispatch.rehearsals import Rehearsals
 from comfyward.dispatch.revisions import Revisions
 from comfyward.dispatch.secrets import Secrets
 from comfyward.dispatch.self_promotions import SelfPromotions
@@ -164,6 +165,7 @@ class Core:
         self.bindings = Bindings(self.inventory, workforce.revisions)
         self.intake = Intake(db, self.bindings, storage.blobs, changes.secrets, changes.publisher, rules)
         render, retry_s = self.shapes.run_json, settings.webhook_retry_s
+        rehearsals = Rehearsals(db, self.intake, storage.objects, self.decoders)
         registry = ComfyRegistry(settings.node_registry_url, storage.guard)
         self.workshop = Workshop.below(settings.derived_environments_dir(), registry)
         lockers = Lockers(settings.derived_environments_dir(), settings.node_registry_url, tuple(settings.fetch_allow))
@@ -177,7 +179,7 @@ class Core:
             Retention(db, storage.blobs, storage.arrivals, storage.uploads, settings.retention_days),
             storage.imports,
             self.lockings,
-            SelfPromotions(db, workforce.revisions, workforce.trials.ready_hint),
+            SelfPromotions(db, workforce.revisions, rehearsals, workforce.trials.ready_hint),
             self.webhooks,
             *([changes.relay] if db.is_shared else []),
             *workforce.fleet_loops,

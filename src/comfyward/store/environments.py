@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
@@ -44,6 +44,7 @@ class Environment:
     changed_at: int
     current: int
     former: str
+    auto_promote: bool  # revisions become current by themselves once their trials are good
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,12 @@ def change_spec(conn: Connection, name: str, former: str, spec: str, now: int) -
     if conn.execute(update(environments).where(*is_unchanged).values(spec=spec, changed_at=now)).rowcount == 0:
         get(conn, name)
         raise Conflict(f"The environment '{name}' was changed at the same time.", hint="Look at it, and try again.")
+
+
+def set_auto_promote(conn: Connection, name: str, now: int, *, auto_promote: bool) -> None:
+    """Has revisions become current by themselves once their trials are good, or not. Raises NotFound."""
+    found, values = get(conn, name), {"auto_promote": int(auto_promote), "changed_at": now}
+    conn.execute(update(environments).where(environments.c.id == found.id).values(**values))
 
 
 def delete_named(conn: Connection, name: str) -> None:
@@ -264,6 +271,11 @@ def named(conn: Connection) -> set[str]:
     return needed(conn) | found
 
 
+def was_current(environment: Environment) -> frozenset[int]:
+    """The numbers of the revisions that are or were current."""
+    return frozenset([environment.current, *former_of(environment)]) - {0}
+
+
 def former_of(environment: Environment) -> list[int]:
     """The numbers of the revisions that were current before, the last one last."""
     return msgspec.json.decode(environment.former, type=list[int])
@@ -339,4 +351,5 @@ def _found(conn: Connection, name: str) -> Environment | None:
 
 
 def _environment(row: Row[*tuple[object, ...]]) -> Environment:
-    return Environment(*row)  # type: ignore[arg-type]
+    found = Environment(*row)  # type: ignore[arg-type]
+    return replace(found, auto_promote=bool(found.auto_promote))

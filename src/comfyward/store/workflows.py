@@ -65,7 +65,12 @@ def create(conn: Connection, workflow: Workflow) -> None:
     """Raises Conflict if the account has too many."""
     own = (workflows.c.account_id == workflow.account_id, workflows.c.deleted_at.is_(None))
     most.check(conn, workflows, most.WORKFLOWS, "workflows", "Delete some.", *own)
-    values = {**workflow.__dict__, "tags": text_of(workflow.tags), "is_default": 0}
+    values = {
+        **workflow.__dict__,
+        "tags": text_of(workflow.tags),
+        "is_default": 0,
+        "in_trials": int(workflow.in_trials),
+    }
     del values["current_run_id"]
     conn.execute(insert(workflows).values(**values))
 
@@ -223,6 +228,8 @@ def change(conn: Connection, account_id: str, workflow_id: str, values: dict[str
     workflow = get(conn, account_id, workflow_id)
     if "tags" in values:
         values = {**values, "tags": text_of(values["tags"])}
+    if "in_trials" in values:
+        values = {**values, "in_trials": int(values["in_trials"])}
     conn.execute(update(workflows).where(workflows.c.id == workflow.id).values(**values, updated_at=now))
     return get(conn, account_id, workflow_id)
 
@@ -244,5 +251,5 @@ def _missing(workflow_id: str) -> NotFound:
 def _workflow(row: Row[*tuple[Any, ...]]) -> Workflow:
     values = {name: row._mapping[name] for name in Workflow.__dataclass_fields__}
     values["tags"] = msgspec.json.decode(values["tags"])
-    values["is_default"] = bool(values["is_default"])
+    values |= {name: bool(values[name]) for name in ("is_default", "in_trials")}
     return Workflow(**values)

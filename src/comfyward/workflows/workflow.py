@@ -29,4 +29,5 @@ class Workflow:
     is_default: bool = False
     current_run_id: str | None = None
     deleted_at: int | None = None
+    in_trials: bool = False  # revisions of its environment that are tried repeat its last good run
     environment: str = ""  # "portraits" follows the current revision, "portraits@7" stays; "" is the default one

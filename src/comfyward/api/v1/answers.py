@@ -146,6 +146,7 @@ class Workflow(BaseModel):
     project_id: None
     featuredImages: list[Any]
     is_default: bool
+    in_trials: bool = Field(description="Trials of revisions of its environment repeat its last good run.")
     parent_workflow_id: str | None
     prompt: dict[str, Any] | None = Field(description="The saved graph in ComfyUI's API format.")
 
@@ -242,6 +243,19 @@ class PackScripts(BaseModel):
     bytes: int
 
 
+class Rehearsal(BaseModel):
+    """A workflow's last good run, repeated in a revision that is tried."""
+
+    workflow: str
+    name: str
+    owner: str
+    state: Literal["waiting", "running", "same", "different", "failed", "skipped"]
+    message: str
+    difference: float | None = Field(description="Of pictures, on average: 0 (equal) to 1.")
+    former_run: str | None
+    run: str | None
+
+
 class Revision(BaseModel):
     revision: str
     number: int
@@ -253,6 +267,7 @@ class Revision(BaseModel):
     asked_at: datetime | None = Field(description="When an admin asked that workers try it.")
     hosts: list[AtHost]
     scripts: list[PackScripts] | None = Field(description="By pack. Null before a worker has tried the revision.")
+    rehearsals: list[Rehearsal] = Field(description="Of the workflows that are part of its trial (`in_trials`).")
 
 
 class Change(BaseModel):
@@ -339,6 +354,7 @@ class Environment(NamedEnvironment):
     comfyui: str | None = None
     packs: list[str] | None = None
     is_changed: bool | None = Field(None, description="True if the spec was changed since the newest revision.")
+    auto_promote: bool | None = Field(None, description="Revisions become current once their trials are good.")
     former: list[int] | None = Field(None, description="The revisions that were current before, the last one last.")
     revisions: list[Revision] | None = None
     locking: Locking | None = Field(None, description="The last one, which may be unfinished.")

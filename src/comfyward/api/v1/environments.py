@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
@@ -47,7 +48,11 @@ class NewEnvironment(leniency.Request):
 
 
 class SpecChange(leniency.Request):
-    spec: str = Field(max_length=200_000, description="TOML. The next revision will have it.")
+    spec: str | None = Field(None, max_length=200_000, description="TOML. The next revision will have it.")
+    auto_promote: bool | None = Field(
+        None,
+        description="Revisions that are tried from now on become current once their trials are good.",
+    )
 
 
 class Choice(leniency.Request):
@@ -111,9 +116,13 @@ class Environments:
     async def change(self, request: Request) -> Response:
         await check_admin(self._auth, request)
         body = await read_json(request, SpecChange, BODY_LIMIT_BYTES)
-        name, spec = request.path_params["name"], spec_toml(parse_spec(body.spec))
+        name, now = request.path_params["name"], now_ms()
         former = (await self._db.read(environments.get, name)).spec
-        await self._db.write(environments.change_spec, name, former, spec, now_ms())
+        if body.spec is not None:
+            await self._db.write(environments.change_spec, name, former, spec_toml(parse_spec(body.spec)), now)
+        if (auto_promote := body.auto_promote) is not None:
+            change = functools.partial(environments.set_auto_promote, auto_promote=auto_promote)
+            await self._db.write(change, name, now)
         return await self._shown(name)
 
     async def delete(self, request: Request) -> Response:

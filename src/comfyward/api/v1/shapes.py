@@ -122,6 +122,7 @@ class Shapes:
             "project_id": None,
             "featuredImages": [],
             "is_default": workflow.is_default,
+            "in_trials": workflow.in_trials,
             "parent_workflow_id": workflow.parent_workflow_id,
             "prompt": msgspec.Raw(workflow.graph.encode()) if workflow.graph else NULL,
         }

@@ -41,6 +41,9 @@ class WorkflowRequest(leniency.Request):
     environment: str | None = Field(
         None, max_length=120, description="`default`, `NAME` (its current revision), or `NAME@REVISION`."
     )
+    in_trials: bool | None = Field(
+        None, description="Trials of revisions of its environment repeat its last good run, and compare what it makes."
+    )
 
     @property
     def environment_name(self) -> str:
@@ -51,7 +54,7 @@ class WorkflowRequest(leniency.Request):
         sent = self.model_fields_set
         values: dict[str, Any] = {
             name: getattr(self, name)
-            for name in ("name", "description", "tags", "visibility", "accelerator")
+            for name in ("name", "description", "tags", "visibility", "accelerator", "in_trials")
             if name in sent and (getattr(self, name) is not None or name in ("description", "accelerator"))
         }
         if "environment" in sent:
@@ -100,6 +103,7 @@ class Workflows:
             visibility=body.visibility or "PRIVATE",
             accelerator=body.accelerator,
             environment=body.environment_name,
+            in_trials=bool(body.in_trials),
         )
         await self._db.write(workflows.create, workflow)
         return self._shown(request, workflow, 201)
