@@ -124,9 +124,7 @@ def _revision(
     return {
         "revision": f"{environment.name}@{revision.number}",
         "number": revision.number,
-        "state": "current"
-        if revision.number == environment.current
-        else _state_of(here, {each["state"] for each in rehearsed}),
+        "state": "current" if revision.number == environment.current else _state_of(here, states),
         "is_current": revision.number == environment.current,
         "digest": next(iter(digests.values()), ""),
         "targets": dict(digests),
