@@ -12,10 +12,12 @@ from comfyward.cli.environment_place import Place
 from comfyward.cli.steps import showing_steps
 from comfyward.environments.reference import Reference
 from comfyward.errors import Conflict
+from comfyward.store.rehearsals import GOOD, RUNNING
 from comfyward.store.trials import FAILED, READY
 from comfyward.wording import plural
 
 POLL_S = 1.0
+UNFINISHED = (RUNNING, "waiting")
 
 
 @click.command("try")
@@ -23,7 +25,7 @@ POLL_S = 1.0
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until every present worker has tried it.")
 @place_options
 def try_command(reference: str, wait: bool, where: Where) -> None:
-    """Have all workers build a revision and try it: start it, import its packs, make a picture.
+    """Have all workers build and try a revision: start it, import its packs, make a picture, repeat marked workflows.
 
     It is the newest, which is locked first if anything was changed since. Runs go on meanwhile, and none uses it yet.
 
@@ -36,14 +38,18 @@ def try_command(reference: str, wait: bool, where: Where) -> None:
         tried = place.ask_to_try(asked)
         if not wait:
             return click.echo(f"Workers will try {tried}: 'comfyward environments show {tried.name}' tells how far.")
-        hosts = _waited_for(place, tried)
+        hosts, rehearsals = _waited_for(place, tried)
     for host in hosts:
         click.echo(f"{host['host']} ({host['worker']}): {host['state']}{why(host)}")
+    for each in rehearsals:
+        click.echo(f"Workflow '{each['name']}' of {each['owner']}: {each['state']}{why(each)}")
     failed = [host for host in hosts if host["state"] == FAILED]
     if failed:
         raise Conflict(
             f"{tried} failed on {plural(len(failed), 'worker')} of {len(hosts)}.", hint=failed[0]["hint"] or None
         )
+    if other := [each for each in rehearsals if each["state"] not in GOOD]:
+        raise Conflict(f"{plural(len(other), 'workflow')} of {len(rehearsals)} did not give in {tried} what it gave.")
     return click.echo(f"{tried} is ready: 'comfyward environments promote {tried}' makes it current.")
 
 
@@ -75,8 +81,11 @@ def why(host: dict[str, Any]) -> str:
     return f": {host['message']}" if host["message"] else ""
 
 
-def _waited_for(place: Place, tried: Reference) -> list[dict[str, Any]]:
-    """The states of a revision at present workers, once each has tried it. Raises Conflict if there is none."""
+def _waited_for(place: Place, tried: Reference) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(the states of a revision at present workers, once each has tried it; its rehearsals, once they have ended).
+
+    Raises Conflict if there is no worker.
+    """
     with showing_steps(f"Trying {tried}") as show:
         while True:
             revisions = {each["number"]: each for each in place.shown(tried.name)["revisions"]}
@@ -87,9 +96,13 @@ def _waited_for(place: Place, tried: Reference) -> list[dict[str, Any]]:
                     f"No present worker builds environments for {targets}, which {tried} is locked for.",
                     hint="Start one. Workers of earlier versions, or of another platform or Python, cannot try it.",
                 )
-            if hosts and all(host["state"] in (READY, FAILED) for host in hosts):
-                return hosts
+            rehearsals = revisions[tried.number]["rehearsals"]
             busy = next((host for host in hosts if host["state"] not in (READY, FAILED)), None)
+            if hosts and busy is None:
+                left = [each for each in rehearsals if each["state"] in UNFINISHED]
+                if not left or all(host["state"] == FAILED for host in hosts):
+                    return hosts, [each for each in rehearsals if each not in left]
+                show(f"Repeating the last good run of '{left[0]['name']}'", 1 - len(left) / len(rehearsals))
             if busy is not None:
                 show(busy["step"] or busy["state"].capitalize(), busy["part"])
             time.sleep(POLL_S)
