@@ -21,7 +21,7 @@ def test_without_a_worker_that_could_have_it_nothing_is_clean() -> None:
     assert not is_clean(DIGESTS, [Builder("w", "windows/py3.11", True)], {("w", "a")})
 
 
-def test_workers_for_one_pool_count_only_where_none_for_any_is() -> None:
+def test_workers_of_others_count_only_where_the_operator_has_none() -> None:
     own, shared = Builder("own", "linux/py3.11", False), Builder("any", "linux/py3.11", True)
     assert is_clean(DIGESTS, [own], {("own", "a")})
     assert not is_clean(DIGESTS, [own, shared], {("own", "a")})
