@@ -49,18 +49,20 @@ def end(worker: RawWorker, held: dict[str, Any], *colours: tuple[int, int, int],
     assert worker.end(held["lease"], outputs=outputs, **more).status_code == 204
 
 
-def until(lab: Lab, is_met: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The newest revision once it meets a condition."""
+def until(lab: Lab, worker: RawWorker, is_met: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The newest revision once it meets a condition; the worker stays present."""
     deadline = time.monotonic() + END_TIMEOUT_S
     while not is_met(newest := lab.shown()["revisions"][0]):
         assert time.monotonic() < deadline, newest
+        worker.heartbeat()
         time.sleep(0.05)
+    worker.heartbeat()
     return newest
 
 
-def rehearsed(lab: Lab) -> dict[str, Any]:
+def rehearsed(lab: Lab, worker: RawWorker) -> dict[str, Any]:
     """The only rehearsal of the newest revision, once it has ended."""
-    newest = until(lab, lambda shown: shown["rehearsals"][0]["state"] not in ("waiting", "running"))
+    newest = until(lab, worker, lambda shown: shown["rehearsals"][0]["state"] not in ("waiting", "running"))
     (only,) = newest["rehearsals"]
     return {**only, "revision_state": newest["state"]}
 
@@ -100,14 +102,14 @@ def test_the_same_picture_lets_a_revision_become_current(lab: Lab) -> None:
     worker, first, workflow = prepared(lab)
     held = tried(lab, worker, "2", first)
     assert lab.client.get(held["run_id"])["tags"] == [f"trial of {lab.name}@2"]
-    assert until(lab, lambda shown: shown["rehearsals"][0]["state"] == "running")["state"] == "trying"
+    assert until(lab, worker, lambda shown: shown["rehearsals"][0]["state"] == "running")["state"] == "trying"
     refused = lab.post("promote")
     assert refused.status_code == 409
     assert "The workflow 'My lighthouse' of admin has not been repeated in it yet." in refused.json()["message"]
 
     end(worker, held, NEARLY_RED)
 
-    told = rehearsed(lab)
+    told = rehearsed(lab, worker)
     assert (told["workflow"], told["state"], told["revision_state"]) == (workflow, "same", "ready")
     assert told["difference"] == pytest.approx((3 + 1) / 255 / 4)
     assert (told["run"], told["former_run"] != told["run"]) == (held["run_id"], True)
@@ -119,7 +121,7 @@ def test_another_picture_fails_the_trial(lab: Lab) -> None:
 
     end(worker, tried(lab, worker, "2", first), BLUE)
 
-    told = rehearsed(lab)
+    told = rehearsed(lab, worker)
     assert (told["state"], told["revision_state"]) == ("different", "failed")
     assert told["message"] == "Its picture differs by 39% from the one before; up to 5% is the same."
     refused = lab.post("promote")
@@ -134,7 +136,7 @@ def test_another_picture_fails_the_trial(lab: Lab) -> None:
 def test_a_revision_is_tried_again_until_its_runs_are_as_before(lab: Lab) -> None:
     worker, first, _ = prepared(lab)
     end(worker, tried(lab, worker, "2", first), RED, RED)
-    told = rehearsed(lab)
+    told = rehearsed(lab, worker)
     assert told["message"] == "It made 2 files of image/png, where the run before made 1 file of image/png."
     second = lab.shown()["revisions"][0]["digest"]
 
@@ -142,13 +144,13 @@ def test_a_revision_is_tried_again_until_its_runs_are_as_before(lab: Lab) -> Non
     lab.has_ready(worker, second, "Paint")
     failure = {"message": "No such sampler.", "node_id": "1", "node_type": "Paint"}
     end(worker, worker.ask(ready=[first, second]).json(), reason="node_error", failure=failure)
-    told = rehearsed(lab)
+    told = rehearsed(lab, worker)
     assert (told["state"], told["message"]) == ("failed", "No such sampler.")
 
     assert lab.post("try").status_code == 200
     lab.has_ready(worker, second, "Paint")
     end(worker, worker.ask(ready=[first, second]).json(), RED)
-    assert rehearsed(lab)["state"] == "same"
+    assert rehearsed(lab, worker)["state"] == "same"
     assert lab.post("rollback").status_code == 409
     assert lab.post("promote").json()["current"] == 2
     assert lab.post("rollback").json()["current"] == 1
@@ -161,7 +163,7 @@ def test_a_workflow_whose_class_is_gone_fails_the_trial(lab: Lab) -> None:
 
     lab.has_ready(worker, digest, "Draw")
 
-    told = rehearsed(lab)
+    told = rehearsed(lab, worker)
     assert (told["state"], told["revision_state"], told["run"]) == ("failed", "failed", None)
     assert told["message"].startswith("It is refused: ")
     assert "Paint" in told["message"]
@@ -174,7 +176,7 @@ def test_what_cannot_be_repeated_is_skipped_with_the_reason(lab: Lab) -> None:
 
     lab.has_ready(worker, digest, "Paint")
 
-    told = rehearsed(lab)
+    told = rehearsed(lab, worker)
     assert (told["state"], told["message"]) == ("skipped", "No run of it has succeeded yet.")
     assert lab.post("promote").json()["current"] == 1
 
@@ -184,12 +186,12 @@ def test_a_clean_trial_promotes_itself_where_that_is_set(lab: Lab) -> None:
     changed = lab.client.http.patch(f"/api/v1/environments/{lab.name}", json={"auto_promote": True})
     assert changed.json()["auto_promote"] is True
     held = tried(lab, worker, "2", first)
-    assert until(lab, lambda shown: shown["rehearsals"][0]["state"] == "running")["is_current"] is False
+    assert until(lab, worker, lambda shown: shown["rehearsals"][0]["state"] == "running")["is_current"] is False
 
     end(worker, held, RED)
 
-    assert until(lab, lambda shown: shown["is_current"])["number"] == 2
+    assert until(lab, worker, lambda shown: shown["is_current"])["number"] == 2
     second = lab.shown()["revisions"][0]["digest"]
     end(worker, tried(lab, worker, "3", first, second), BLUE)
-    assert rehearsed(lab)["state"] == "different"
+    assert rehearsed(lab, worker)["state"] == "different"
     assert lab.shown()["current"] == 2

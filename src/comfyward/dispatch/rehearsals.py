@@ -29,6 +29,7 @@ from comfyward.store.trials import READY
 MOST_DIFFERENT = 0.05  # of the range of a colour, on average: devices and versions of torch round differently
 MAX_PICTURE_BYTES = 64 << 20
 START_WITHIN_S = 3600.0
+READY_WITHIN_MS = 30 * 60_000  # in the pool of the run, after the trial was asked for
 # These say nothing of the environment.
 NOT_ITS_FAULT = frozenset(
     {
@@ -50,12 +51,12 @@ class Rehearsals:
         self._db, self._intake, self._objects, self._decoders = db, intake, objects, decoders
 
     async def advance(self) -> int:
-        """Returns the number of those that have not ended."""
-        for due in await self._db.read(_due_and_ready):
-            await self._begin(due)
-        running = await self._db.read(rehearsals.running)
-        left = 0
-        for each in running:
+        """Returns the number of those that have not ended, or not begun."""
+        due, ready = await self._db.read(_due_and_ready)
+        left = len(due) - len(ready)
+        for one in ready:
+            await self._begin(one)
+        for each in await self._db.read(rehearsals.running):
             left += not await self._is_over(each)
         return left
 
@@ -68,8 +69,12 @@ class Rehearsals:
             former = await self._db.read(runs.get, account_id, former_id)
             try:
                 run_id, state, message = await self._submit(due, former), RUNNING, ""
-            except (InvalidGraph, InvalidEnvironment) as error:
+            except InvalidGraph as error:
                 state, message = BROKEN, f"It is refused: {error.message}"
+            except InvalidEnvironment as error:
+                if now_ms() - due.asked_at < READY_WITHIN_MS:
+                    return  # its pool does not have the revision yet
+                message = f"Its last good run cannot be repeated: {error.message}"
             except ComfywardError as error:
                 message = f"Its last good run cannot be repeated: {error.message}"
         now = now_ms()
@@ -158,11 +163,11 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _due_and_ready(conn: Connection) -> list[Due]:
-    """The due rehearsals of revisions that a present worker has ready."""
+def _due_and_ready(conn: Connection) -> tuple[list[Due], list[Due]]:
+    """(the due rehearsals, those of revisions that a present worker has ready)."""
     due = rehearsals.due(conn)
     if not due:
-        return []
+        return [], []
     ready = {each.digest for each in trials.present(conn, now_ms() - workers.PRESENT_MS) if each.state == READY}
     standing = environments.standing(conn)
-    return [each for each in due if ready & set(standing[each.name].digests.get(each.number, {}).values())]
+    return due, [each for each in due if ready & set(standing[each.name].digests.get(each.number, {}).values())]

@@ -13,7 +13,7 @@ from comfyward.loop import Loop
 from comfyward.store import environments
 from comfyward.store.db import Database, now_ms
 
-SOON_S = 1.0  # interval while rehearsals run
+SOON_S = 1.0  # interval while something is awaited
 
 
 class SelfPromotions(Loop):
@@ -28,9 +28,10 @@ class SelfPromotions(Loop):
 
     async def tick(self) -> dict[str, int]:
         left = await self._rehearsals.advance()
-        self.interval_s = SOON_S if left else self.__class__.interval_s
+        waiting = await self._db.read(environments.to_promote)
+        self.interval_s = SOON_S if left or waiting else self.__class__.interval_s
         promoted = 0
-        for name, number in await self._db.read(environments.to_promote):
+        for name, number in waiting:
             promoted += await self._db.write(promotions.promote_if_clean, Reference(name, number), now_ms())
         if promoted:
             self._revisions.changed()
