@@ -107,6 +107,12 @@ def test_from_a_name_to_the_current_revision_and_back(stack: Stack, enter: Enter
     expect(card).to_contain_text("revision 2 is current")
     expect(card).to_contain_text("x: ready")
     page.goto(f"/environments/{lab.name}")
+    button = page.get_by_role("button", name="Roll back to revision 1")
+    button.focus()
+    for _ in range(2):
+        with page.expect_response(f"**/environments/{lab.name}?all=1"):
+            pass  # the list is drawn anew, under the reader's hands
+    expect(button).to_be_focused()
     assert "queued and running ones keep theirs" in confirm(page, "Roll back to revision 1")
     expect(page.get_by_role("heading", level=1)).to_contain_text("revision 1 is current")
     assert lab.shown()["current"] == 1
