@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection
 
 from comfyward.dispatch import promotions
 from comfyward.dispatch.environment_overviews import overview
+from comfyward.dispatch.lockings import Found
 from comfyward.environments.difference import Change, changes_between
 from comfyward.environments.lock import Lock, LockedPack, parse_lock
 from comfyward.environments.pack_labels import PackLabel, label_of
@@ -20,10 +22,11 @@ from comfyward.environments.source import Git, PackSource, Registry
 from comfyward.environments.spec import parse_spec
 from comfyward.environments.trees import Trees
 from comfyward.errors import Conflict
-from comfyward.store import environments, trials, workers
+from comfyward.store import environments, lockings, trials, workers
 from comfyward.store.workers import Crew
 
 REMEMBERED = 200
+UNFINISHED = (lockings.WAITING, lockings.LOCKING)
 BUSY = ("building", "trying")
 REGISTRY_PAGES = "https://registry.comfy.org/nodes"
 
@@ -76,7 +79,17 @@ def state_of(conn: Connection, name: str, now: int) -> dict[str, Any]:
         revision["obstacle"] = _obstacle(revision, crews, present)
         revision["without"] = sorted(pool for pool, has in targets.items() if not has.keys() & revision["targets"])
         revision["busy"] = [host for host in revision["hosts"] if host["is_present"] and host["state"] in BUSY]
-    return shown
+    return {**shown, "locking": locking_of(conn, name)}
+
+
+def locking_of(conn: Connection, name: str) -> Mapping[str, Any] | None:
+    """The last making of a revision by a server, with what it found; None before the first."""
+    latest = lockings.latest(conn, name)
+    if latest is None:
+        return None
+    found = None if latest.found is None else msgspec.json.decode(latest.found, type=Found)
+    told = {key: getattr(found, key) if found else () for key in ("changes", "offers", "notes")}
+    return {**vars(latest), **told, "is_unfinished": latest.state in UNFINISHED}
 
 
 def locks_of(conn: Connection, name: str, revision: Mapping[str, Any]) -> dict[str, Lock]:

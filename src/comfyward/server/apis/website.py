@@ -21,6 +21,7 @@ from comfyward.web.comfyui_templates import ComfyUITemplates
 from comfyward.web.editor import Editor
 from comfyward.web.editor_frame import EditorFrames
 from comfyward.web.environment_acts import EnvironmentActs
+from comfyward.web.environment_lockings import EnvironmentLockings
 from comfyward.web.environment_specs import EnvironmentSpecs
 from comfyward.web.environments import Environments
 from comfyward.web.explore import Explore
@@ -92,6 +93,7 @@ def website(core: Core, frontends: Frontends) -> Website:
         Environments(db, settings.derived_environments_dir(), inventory),
         EnvironmentActs(db, core.workforce.revisions),
         EnvironmentSpecs(db, core.finder),
+        EnvironmentLockings(core.lockings),
         PackRequests(db, inputs),
         FleetPage(db, inventory, core.changes.hub, core.workforce.fleet, settings.prices, settings.local_min_workers),
         Workers(db, core.workforce.sessions, core.workforce.logs, core.workforce.fleet),
