@@ -33,6 +33,7 @@ def test_names_current_revisions_and_nothing_else(stack: Stack) -> None:
     one = f"/environments/{lab.name}"
     assert [member.get(path).status_code for path in (one, f"{one}/edit", f"{one}/revisions/1")] == [403] * 3
     acts = ("try", "promote", "rollback", "delete", "edit", "packs", "packs/remove", "packs/web")
+    acts += ("lock", "lock/cancel", "update", "update/accept")
     assert [member.post(f"{one}/{act}", data={"revision": "1"}).status_code for act in acts] == [403] * len(acts)
     new = {"name": "mine", "comfyui": "0.3.75"}
     assert member.post("/environments", data=new).status_code == 403

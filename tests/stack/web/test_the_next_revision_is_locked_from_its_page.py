@@ -12,6 +12,7 @@ from sqlalchemy import Connection, update
 from comfyward.dispatch.lockings import Found
 from comfyward.environments.difference import changes_between
 from comfyward.environments.lock import Lock, LockedComfyUI
+from comfyward.environments.updating import Offered
 from comfyward.store import environments, lockings
 from comfyward.store.db import now_ms
 from comfyward.store.lockings import LOCK, TRY, UPDATE, Wish
@@ -69,6 +70,24 @@ def test_its_progress_is_shown_until_it_is_cancelled(stack: Stack, enter: Enter)
     expect(page.get_by_role("button", name="Lock", exact=True)).to_be_visible()
 
 
+def test_an_update_that_finds_nothing_says_so(stack: Stack, enter: Enter) -> None:
+    expect.set_options(timeout=LIMIT_MS)
+    stack.write(environments.create, "new", spec_of(TOOLING), now_ms())
+    lock = Lock("linux/py3.11", LockedComfyUI("0.3.75", "0.3.75", "t"), (locked(TOOLING),), ())
+    notes = ("The repository of masks did not answer.",)
+    found = Found(spec_of(TOOLING), lock, offers=(Offered("0.30.0", "0.30.0"),), notes=notes)
+    ended = {"state": "done", "found": msgspec.json.encode(found).decode(), "finished_at": now_ms()}
+    elsewhere(stack, "new", Wish(UPDATE), **ended)
+    page = enter(stack, None)
+
+    page.goto("/environments/new")
+
+    update_of = page.get_by_role("region", name="Update", exact=True)
+    expect(update_of).to_contain_text("There was nothing newer")
+    expect(update_of).to_contain_text("The repository of masks did not answer.")
+    expect(update_of.get_by_role("button", name="Look at an update to ComfyUI 0.30.0")).to_be_visible()
+
+
 def test_an_update_says_what_it_would_change_before_it_is_made(stack: Stack, enter: Enter) -> None:
     expect.set_options(timeout=LIMIT_MS)
     stack.write(environments.create, "old", spec_of(TOOLING), now_ms())
@@ -78,10 +97,11 @@ def test_an_update_says_what_it_would_change_before_it_is_made(stack: Stack, ent
     elsewhere(stack, "old", Wish(UPDATE), **proposed)
     page = enter(stack, None)
     page.goto("/environments/old")
-    update_of = page.get_by_role("region", name="Proposed update")
+    update_of = page.get_by_role("region", name="Update", exact=True)
     expect(update_of).to_contain_text(f"+ pack comfyui-tooling-nodes {TOOLING}")
 
     page.get_by_role("button", name="Make this the next revision").click()
 
     expect(page.get_by_role("listitem", name="Revision 1")).to_be_visible()
+    expect(update_of).to_have_count(0)
     assert [each.number for each in stack.write(environments.revisions, "old")] == [1]
