@@ -53,12 +53,11 @@ await attempt("scripts of the other workflow", async () => (await statuses(`${el
 await attempt("scripts of the other workflow at the root", async () => (await statuses("/extensions/hostile/hostile.js", { referrer: `${elsewhere}/` })).join());
 
 // What stays when the page is gone, and what the browser has beside it.
-const register = (options) => navigator.serviceWorker.register(import.meta.url, { type: "module", ...options }).then(() => "registered");
+const register = (options) => navigator.serviceWorker.register(new URL("worker.js", import.meta.url), options).then(() => "registered");
 await attempt("service worker", () => register({}));
 await attempt("service worker from the cache", () => register({ updateViaCache: "all" }));
-await attempt("clipboard", () => navigator.clipboard.readText());
-await attempt("camera", () => navigator.mediaDevices.getUserMedia({ video: true }).then(() => "seen"));
-await attempt("microphone", () => navigator.mediaDevices.getUserMedia({ audio: true }).then(() => "heard"));
+const features = ["clipboard-read", "camera", "microphone", "display-capture", "geolocation"];
+await attempt("features", () => features.filter((name) => document.featurePolicy.allowsFeature(name)).join() || "nothing");
 
 // Other hosts. Browsers answer beacons and frames that they block as if they were sent: the stranger knows better.
 await attempt("fetch", async () => (await statuses(`${stranger}/fetch`, { mode: "no-cors" })).join());

@@ -37,7 +37,8 @@ def test_what_a_hostile_script_gets(real: Stack, enter: Enter, account: str) -> 
 
     with origin() as stranger:
         known = {"site": real.url, "stranger": stranger.url, "other": other, "file": file}  # all that it could guess
-        lab.promoted({"hostile": True}, {"hostile/hostile.js": SCRIPT.replace("HOSTILE", json.dumps(known), 1)})
+        script = SCRIPT.replace("HOSTILE", json.dumps(known), 1)
+        lab.promoted({"hostile": True}, {"hostile/hostile.js": script, "hostile/worker.js": "self.onfetch = () => {};"})
         made = client.http.post("/api/v1/workflows", json={"name": "Opened", "environment": lab.name})
         opened = made.json()["id"]
         page.goto(f"/workflows/{opened}/edit")
