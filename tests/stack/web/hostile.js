@@ -53,9 +53,11 @@ await attempt("scripts of the other workflow", async () => (await statuses(`${el
 await attempt("scripts of the other workflow at the root", async () => (await statuses("/extensions/hostile/hostile.js", { referrer: `${elsewhere}/` })).join());
 
 // What stays when the page is gone, and what the browser has beside it.
-const register = (options) => navigator.serviceWorker.register(new URL("worker.js", import.meta.url), options).then(() => "registered");
-await attempt("service worker", () => register({}));
+const worker = new URL("worker.js", import.meta.url);
+const register = (options) => navigator.serviceWorker.register(worker, options).then(() => "registered");
+await fetch(worker); // which leaves it in the browser's cache
 await attempt("service worker from the cache", () => register({ updateViaCache: "all" }));
+await attempt("service worker", () => register({}));
 const features = ["clipboard-read", "camera", "microphone", "display-capture", "geolocation"];
 await attempt("features", () => features.filter((name) => document.featurePolicy.allowsFeature(name)).join() || "nothing");
 
