@@ -18,6 +18,7 @@ from comfyward.environments.forms.draft import Draft, Drafting
 from comfyward.environments.forms.writing import VERSIONS, exact, written
 from comfyward.environments.reference import Reference
 from comfyward.environments.releases import DEFAULT_SOURCE
+from comfyward.environments.resolution import not_preferred
 from comfyward.environments.source import ComfyUISource, PackSource, checked_name, parse_comfyui, parse_pack
 from comfyward.environments.spec import Spec, parse_spec, spec_toml
 from comfyward.environments.workshop import Next, Workshop
@@ -187,6 +188,8 @@ def _iso(ms: int) -> str:
 def _remarks(newest: Stored) -> Iterator[str]:
     for requirement in newest.lock.forced:
         yield f"Forced: {requirement}"
+    for version in not_preferred(newest.spec.prefer, newest.lock.packages):
+        yield f"Preferred, but not used: {version}"
     for pack in newest.lock.packs:
         for each in pack.ignored:
             yield f"{pack.folder}: '{each.line}' ({each.where}) has no effect: {each.reason}"

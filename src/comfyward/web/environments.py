@@ -13,6 +13,7 @@ from comfyward.api.whole_numbers import whole_number
 from comfyward.dispatch.inventory import Inventory
 from comfyward.environments.lock import Lock
 from comfyward.environments.releases import DEFAULT_VERSION, VERSIONS
+from comfyward.environments.resolution import not_preferred
 from comfyward.environments.spec import parse_spec
 from comfyward.environments.trees import Trees
 from comfyward.store import environment_uses, environments, pack_requests, trials
@@ -80,6 +81,7 @@ class Environments:
             revision=revision,
             changes=changes,
             lock=lock,
+            not_preferred=not_preferred(parse_spec(revision["spec"]).prefer, lock.packages),
             packs=packs,
             download=download_bytes(lock),
             has_picture=await self._db.read(_has_picture, revision["targets"].values()),
