@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from comfyward.ids import new_id
 from comfyward.store import accounts, environment_uses, workflows
-from comfyward.store.rows import text_of
 from comfyward.workflows.workflow import Workflow
 from tests.store.conftest import Store
 
 
-def made(store: Store, account_id: str, environment: str, graph: str | None = None) -> str:
-    about = {"name": "w", "created_at": 1, "updated_at": 1, "environment": environment, "graph": graph}
+def made(store: Store, account_id: str, environment: str) -> str:
+    about = {"name": "w", "created_at": 1, "updated_at": 1, "environment": environment}
     workflow = Workflow(id=new_id(), account_id=account_id, **about)
     store.write(workflows.create, workflow)
     return workflow.id
@@ -32,21 +31,3 @@ def test_workflows_are_counted_by_account(store: Store) -> None:
     assert found["one"].total == 3
     assert store.read(environment_uses.of_account, ben) == {"one": 1, "two": 1}
     assert store.read(environment_uses.unfinished, "one") == 0
-
-
-def test_workflows_with_one_of_some_classes_are_counted(store: Store) -> None:
-    ann = store.write(accounts.create, "ann", "member", None, 1).id
-    for environment, class_type in (
-        ("one", "A_b"),
-        ("one", "Axb"),
-        ("one@3", "A_b"),
-        ("one", 'Say "x" (a)'),
-        ("two", "A_b"),
-    ):
-        made(store, ann, environment, text_of({"1": {"class_type": class_type, "inputs": {}}}))
-
-    found = [
-        store.read(environment_uses.of_classes, "one", each).total for each in ((), ("A_b",), ("A_b", 'Say "x" (a)'))
-    ]
-
-    assert found == [0, 1, 2]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, func, select
 
-from comfyward.store.rows import text_of
 from comfyward.store.schema import accounts, runs, workflows
 
 
@@ -54,23 +53,3 @@ def unfinished(conn: Connection, name: str) -> int:
     asked = runs.c.environment_name
     is_its = (asked == name) | asked.startswith(f"{name}@", autoescape=True)
     return conn.scalar(select(func.count()).select_from(runs).where(runs.c.finished_at.is_(None), is_its)) or 0
-
-
-def of_classes(conn: Connection, name: str, classes: Collection[str]) -> Use:
-    """The workflows that follow an environment's current revision, and whose graphs have one of some classes."""
-    if not classes:
-        return Use()
-    has_one = or_(*(workflows.c.graph.contains(_as_stored(each), autoescape=True) for each in classes))
-    query = (
-        select(accounts.c.name, func.count())
-        .join(accounts, accounts.c.id == workflows.c.account_id)
-        .where(workflows.c.environment == name, workflows.c.deleted_at.is_(None), has_one)
-        .group_by(accounts.c.name)
-        .order_by(accounts.c.name)
-    )
-    return Use({row[0]: row[1] for row in conn.execute(query)})
-
-
-def _as_stored(class_type: str) -> str:
-    """A class in the text of a graph, which is JSON without spaces."""
-    return text_of({"class_type": class_type})[1:-1]

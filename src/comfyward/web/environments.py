@@ -10,12 +10,14 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from comfyward.api.whole_numbers import whole_number
-from comfyward.dispatch.inventory import Inventory
+from comfyward.dispatch.revision_differences import Difference, difference
 from comfyward.environments.lock import Lock
+from comfyward.environments.reference import Reference
 from comfyward.environments.releases import DEFAULT_VERSION, VERSIONS
 from comfyward.environments.resolution import not_preferred
 from comfyward.environments.spec import parse_spec
 from comfyward.environments.trees import Trees
+from comfyward.errors import NotFound
 from comfyward.store import environment_uses, environments, pack_requests, trials
 from comfyward.store.db import Database, now_ms
 from comfyward.store.environment_uses import Use
@@ -23,17 +25,15 @@ from comfyward.store.environments import Environment
 from comfyward.web.environment_facts import changes_since, download_bytes, locks_of, pack_lines, state_of
 from comfyward.web.page import Access, Page
 from comfyward.web.page_request import PageRequest
-from comfyward.workflows.node_changes import NodeChanges, node_changes
 
 SHOWN_REVISIONS = 10
-MAX_LOST = 100  # classes that workflows are searched for
 
 
 class Environments:
     """`folder` is where this host keeps environments, and the files of their packs."""
 
-    def __init__(self, db: Database, folder: Path, inventory: Inventory) -> None:
-        self._db, self._trees, self._inventory = db, Trees.below(folder), inventory
+    def __init__(self, db: Database, folder: Path) -> None:
+        self._db, self._trees = db, Trees.below(folder)
 
     def pages(self) -> list[Page]:
         one = "/environments/{name}"
@@ -71,12 +71,9 @@ class Environments:
         name, number = request["name"], whole_number(request["number"], least=1) or 0
         shown, revision, changes, lock = await self._db.read(_revision, name, number, now_ms())
         packs = await pack_lines(revision["spec"], lock, revision, self._trees)
-        nodes = await self._node_changes(shown, revision)
-        lost = nodes.lost[:MAX_LOST] if nodes else ()
         return request.render(
             "environment_revision.html",
-            nodes=nodes,
-            concerned=await self._db.read(environment_uses.of_classes, name, lost),
+            since_current=await self._db.read(_since_current, Reference(name, number), shown["current"]),
             shown=shown,
             revision=revision,
             changes=changes,
@@ -86,18 +83,6 @@ class Environments:
             download=download_bytes(lock),
             has_picture=await self._db.read(_has_picture, revision["targets"].values()),
         )
-
-    async def _node_changes(self, shown: Mapping[str, Any], revision: Mapping[str, Any]) -> NodeChanges | None:
-        """The changes for graphs if a revision were promoted; None while the catalog of either is not known."""
-        current = next((each for each in shown["revisions"] if each["is_current"]), None)
-        if current is None or current["number"] == revision["number"]:
-            return None
-        for target, digest in revision["targets"].items():
-            before = await self._inventory.catalog_lately(current["targets"].get(target, ""))
-            after = await self._inventory.catalog_lately(digest)
-            if before is not None and after is not None:
-                return node_changes(before, after)
-        return None
 
 
 def _cards(conn: Connection, now: int) -> dict[str, Any]:
@@ -144,3 +129,13 @@ def _revision(conn: Connection, name: str, number: int, now: int) -> tuple[Any, 
     lock = next(iter(locks_of(conn, name, revision).values()))
     before = max((each for each in by_number if each < number), default=0)
     return shown, {**revision, "before": before}, changes_since(conn, name, by_number.get(before), lock), lock
+
+
+def _since_current(conn: Connection, revision: Reference, current: int | None) -> Difference | None:
+    """The changes if a revision were promoted; None for the current one, and where it is for other platforms."""
+    if not current or current == revision.number:
+        return None
+    try:
+        return difference(conn, Reference(revision.name, current), revision)
+    except NotFound:
+        return None

@@ -32,7 +32,7 @@ def test_classes_and_workflows(stack: Stack) -> None:
     text = stack.visitor().get(f"/environments/{lab.name}/revisions/2").text
 
     assert "Nodes, compared with revision 1, which is current" in text
-    assert "1 workflow of ann uses a class that goes." in text
+    assert f"1 workflow uses a class that goes with {lab.name}@2, Crop: &#39;w&#39; of ann." in text
     assert "Lost: 1 class</summary>" in text
     assert "New: 1 class</summary>" in text
     assert "compared with revision" not in stack.visitor().get(f"/environments/{lab.name}/revisions/1").text

@@ -90,7 +90,7 @@ def website(core: Core, frontends: Frontends) -> Website:
         AccountUsage(db, core.storage.quotas),
         AccountSecurity(db),
         AccountData(db, auth, core.intake, core.storage.objects),
-        Environments(db, settings.derived_environments_dir(), inventory),
+        Environments(db, settings.derived_environments_dir()),
         EnvironmentActs(db, core.workforce.revisions),
         EnvironmentSpecs(db, core.finder),
         EnvironmentLockings(core.lockings),
