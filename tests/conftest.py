@@ -30,9 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Run the scenarios that several servers can change on two, with PostgreSQL, S3 and a load balancer.",
     )
     parser.addoption(
-        "--newest-comfyui",
+        "--earlier-comfyui",
         action="store_true",
-        help="Run the scenarios that face the engine on the newest ComfyUI that the package registry carries.",
+        help="Run the scenarios that face the engine on the earliest ComfyUI that can be installed by version.",
     )
     parser.addoption("--everything", action="store_true", help="Run all tests, and these scenarios in all three ways.")
 
@@ -63,7 +63,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _wanted(config: pytest.Config) -> set[Topology]:
     if config.getoption("--everything"):
         return set(Topology)
-    chosen = {each for each in (Topology.TWO_SERVERS, Topology.NEWEST_COMFYUI) if config.getoption(f"--{each}")}
+    chosen = {each for each in (Topology.TWO_SERVERS, Topology.EARLIER_COMFYUI) if config.getoption(f"--{each}")}
     return chosen or {Topology.ONE_SERVER}
 
 
@@ -83,8 +83,8 @@ def environments() -> Path:
 
 @pytest.fixture(scope="session")
 def release(topology: Topology) -> Release:
-    """The ComfyUI of a scenario: the one that users get, or the newest."""
-    return next(reversed(RELEASES.values())) if topology is Topology.NEWEST_COMFYUI else DEFAULT
+    """The ComfyUI of a scenario: the one that users get, or the earliest."""
+    return next(iter(RELEASES.values())) if topology is Topology.EARLIER_COMFYUI else DEFAULT
 
 
 @pytest.fixture(scope="session")

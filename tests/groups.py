@@ -10,7 +10,7 @@ import pytest
 
 from tests.topology import Topology, topology_of
 
-LONGEST_FIRST = ("web", "real", "ray", Topology.TWO_SERVERS, Topology.NEWEST_COMFYUI)
+LONGEST_FIRST = ("web", "real", "ray", Topology.TWO_SERVERS, Topology.EARLIER_COMFYUI)
 SHORT = ("unit", "store", "contract", "deploy")  # folders whose files fill what is left at the end
 
 

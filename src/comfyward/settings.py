@@ -279,7 +279,7 @@ class Settings(BaseSettings):
     )
     comfyui_version: str | None = Field(
         None,
-        description="The release of ComfyUI to install and use. Default: the installed one, else a current one.",
+        description="The release of ComfyUI to install and use. Default: the one installed first, else a current one.",
     )
     comfyui_args: list[str] = Field(default_factory=list, description="Extra ComfyUI arguments, as a JSON list.")
     environments_dir: Path | None = Field(

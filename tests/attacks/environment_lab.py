@@ -23,7 +23,7 @@ from comfyward.store.schema import environment_locks
 from tests.attacks.raw_worker import RawWorker, catalog_of, graph_of
 from tests.stack.stack import Client, Stack
 
-SPEC = 'comfyui = "0.3.75"\n'
+SPEC = 'comfyui = "0.30.0"\n'
 _numbers = itertools.count()
 
 
@@ -55,7 +55,7 @@ class Lab:
         """Locks the next revision of an environment. Returns its digest. `packs`: are their scripts allowed?"""
         name = environment or self.name
         of_registry = (LockedPack(pack, f"cnr:{pack}@1", "1" * 64, web=web) for pack, web in (packs or {}).items())
-        comfyui = LockedComfyUI("0.3.75", "0.3.75", f"{name} {tree}")
+        comfyui = LockedComfyUI("0.30.0", "0.30.0", f"{name} {tree}")
         lock = Lock(self.target, comfyui, (*of_registry, *locked), **{"packages": (), **more})
 
         def added(conn: Connection) -> str:

@@ -72,12 +72,12 @@ def test_the_guides_revisions_are_there(folder: Path, built: dict[str, object]) 
 def test_two_packs_that_exclude_each_other_are_named(folder: Path, built: dict[str, object]) -> None:
     done = run(
         folder,
-        "comfyward environments create flux --comfyui 0.3.75\n"
+        "comfyward environments create flux --comfyui 0.30.0\n"
         "comfyward environments add flux pypi:comfyui-fluxflow==0.8.0 pypi:comfyui-tooling-nodes==0.1.0\n"
         "comfyward environments lock flux",
     )
     assert done.returncode == 1
-    assert re.search(r"comfyui_fluxflow asks for numpy<2\S* \(.*\); ComfyUI 0\.3\.75 here has numpy 2\.", done.stderr)
+    assert re.search(r"comfyui_fluxflow asks for numpy<2\S* \(.*\); ComfyUI 0\.30\.0 here has numpy 2\.", done.stderr)
 
 
 @pytest.fixture(scope="module")

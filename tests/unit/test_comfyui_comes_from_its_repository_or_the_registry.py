@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 import socket
 import subprocess
@@ -194,11 +195,12 @@ def test_the_pins_of_every_release_are_complete(release: Release) -> None:
     assert "comfyui-frontend-package==" in release.editor.read_text()
 
 
-def installed(environments: Path, release: Release) -> None:
+def installed(environments: Path, release: Release, at: int | None) -> None:
+    """At a time in milliseconds, which was not recorded at first."""
     pins = hashlib.sha256(release.packages.read_bytes() + release.source.read_bytes()).hexdigest()[:8]
     root = environments / f"comfyui-{release.version}-{pins}"
     root.mkdir()
-    (root / "installed.json").write_text('{"bytecode": true}')
+    (root / "installed.json").write_text(json.dumps({"bytecode": True} | ({} if at is None else {"installed_at": at})))
 
 
 def test_folders_that_earlier_versions_installed_are_still_found(tmp_path: Path) -> None:
@@ -210,17 +212,30 @@ def test_folders_that_earlier_versions_installed_are_still_found(tmp_path: Path)
     assert install.installed(tmp_path, RELEASES["0.3.75"]) is not None
 
 
-def test_an_installation_is_kept_until_the_default_is_installed_too(tmp_path: Path) -> None:
-    other = next(release for release in RELEASES.values() if release != DEFAULT)
+def test_the_default_is_current() -> None:
+    assert list(RELEASES.values())[-1] == DEFAULT
+
+
+@pytest.mark.parametrize("at", [None, 1])
+@pytest.mark.parametrize("first", RELEASES.values(), ids=RELEASES)
+def test_the_release_that_was_installed_first_is_kept(tmp_path: Path, first: Release, at: int | None) -> None:
     assert chosen(tmp_path, None) == DEFAULT
 
-    installed(tmp_path, other)
-    assert chosen(tmp_path, None) == other
-    assert chosen(tmp_path, DEFAULT.version) == DEFAULT
+    installed(tmp_path, first, at)
+    assert chosen(tmp_path, None) == first
 
-    installed(tmp_path, DEFAULT)
-    assert chosen(tmp_path, None) == DEFAULT
-    assert chosen(tmp_path, other.version) == other
+    for other in RELEASES.values():
+        if other != first:
+            installed(tmp_path, other, 2)
+    assert chosen(tmp_path, None) == first
+    assert all(chosen(tmp_path, version) == release for version, release in RELEASES.items())
+
+
+def test_of_two_from_before_times_were_recorded_the_former_default_is_kept(tmp_path: Path) -> None:
+    for release in RELEASES.values():
+        installed(tmp_path, release, None)
+
+    assert chosen(tmp_path, None).version == "0.3.75"
 
 
 def test_a_version_that_is_not_known_is_refused_with_those_that_are() -> None:

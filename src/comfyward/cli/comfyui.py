@@ -34,7 +34,7 @@ def install_command(comfyui_version: str | None, data_dir: Path | None) -> None:
 
     \b
     comfyward comfyui install
-    comfyward comfyui install --version 0.30.0
+    comfyward comfyui install --version 0.3.75
     """
     settings = settings_from(data_dir=data_dir, comfyui_version=comfyui_version)
     found = ensure_installed(settings)

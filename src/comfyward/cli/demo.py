@@ -30,6 +30,7 @@ from comfyward.cli.run import classes_of
 from comfyward.client import Client, RunFailed, Source
 from comfyward.comfy import tiny_models
 from comfyward.comfy.install import Installation
+from comfyward.comfy.releases import DEFAULT
 from comfyward.errors import SetupFailed
 from comfyward.sandbox import walls
 from comfyward.store import accounts
@@ -52,8 +53,12 @@ def command(out: Path, data_dir: Path | None) -> None:
     """
     console = Console()
     home = settings_from(data_dir=data_dir)
-    environments = home.derived_environments_dir()
-    settings = settings_from(data_dir=home.data_dir / "demo", environments_dir=environments, fetch_allow=["127.0.0.1"])
+    settings = settings_from(
+        data_dir=home.data_dir / "demo",
+        environments_dir=home.derived_environments_dir(),
+        comfyui_version=home.comfyui_version or (None if home.comfyui else DEFAULT.version),
+        fetch_allow=["127.0.0.1"],
+    )
     _install_bubblewrap(console)
     installation = ensure_installed(settings)
     models = _make_models(console, installation, settings.data_dir / "models")

@@ -36,7 +36,7 @@ def command() -> None:
     """Make environments: a ComfyUI with packs, pinned and built.
 
     \b
-    comfyward environments create portraits --comfyui 0.3.75
+    comfyward environments create portraits --comfyui 0.30.0
     comfyward environments add portraits pypi:comfyui-tooling-nodes==0.1.0
     comfyward environments build portraits
     """
@@ -56,7 +56,7 @@ def create(name: str, comfyui: str, where: Where) -> None:
     """Create an environment without packs. Nothing is fetched yet.
 
     \b
-    comfyward environments create portraits --comfyui 0.3.75
+    comfyward environments create portraits --comfyui 0.30.0
     """
     with where.opened() as place:
         source = place.create(name, comfyui)

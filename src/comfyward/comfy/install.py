@@ -12,10 +12,12 @@ import json
 import re
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from comfyward.comfy import uv_command
 from comfyward.comfy.bytecode import compile_folders
@@ -47,17 +49,18 @@ class Installation:
 
 
 def chosen(environments: Path, version: str | None) -> Release:
-    """The release to use: the version that the operator names, else the default.
+    """The release to use: the version that the operator names, else the one installed first, else the default.
 
-    An installation of another release is kept in use until the default is installed too. Raises SetupFailed.
+    So a release that is in use stays, whatever is installed beside it. Raises SetupFailed.
     """
     if version is not None:
         return release_of(version)
-    if installed(environments, DEFAULT) is None:
-        for release in reversed(RELEASES.values()):
-            if installed(environments, release) is not None:
-                return release
-    return DEFAULT
+    installed_at = {
+        release: record.get("installed_at", 0)  # 0 before that was recorded, when the default was 0.3.75
+        for release in RELEASES.values()
+        if (record := _record(_root(environments, release))) is not None
+    }
+    return min(installed_at, key=lambda release: installed_at[release], default=DEFAULT)
 
 
 def installed(environments: Path, release: Release) -> Installation | None:
@@ -79,8 +82,9 @@ def install(environments: Path, release: Release, progress: Progress) -> Install
         if not (root / "installed.json").exists():
             _install_anew(root, release, progress)
         compile_bytecode(root, progress)
-        installation = {"comfyui": release.version, "pins": _digest_of_pins(release), "bytecode": True}
-        (root / "installed.json").write_text(json.dumps(installation))
+        about = {"comfyui": release.version, "pins": _digest_of_pins(release), "bytecode": True}
+        since = _record(root) or {"installed_at": int(time.time() * 1000)}
+        (root / "installed.json").write_text(json.dumps({**since, **about}))
     done = installed(environments, release)
     assert done is not None
     return done
@@ -104,10 +108,16 @@ def compile_bytecode(root: Path, progress: Progress) -> None:
 
 
 def _is_compiled(root: Path) -> bool:
+    return bool((_record(root) or {}).get("bytecode"))
+
+
+def _record(root: Path) -> dict[str, Any] | None:
+    """What is recorded of an installation, None if it is incomplete."""
     try:
-        return bool(json.loads((root / "installed.json").read_text()).get("bytecode"))
+        found: dict[str, Any] = json.loads((root / "installed.json").read_text())
     except FileNotFoundError:
-        return False
+        return None
+    return found
 
 
 def frontend(environments: Path, pins: Path, progress: Progress) -> Path:

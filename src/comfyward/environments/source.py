@@ -113,7 +113,7 @@ def parse_pack(text: str) -> PackSource:
 
 
 def parse_comfyui(text: str) -> ComfyUISource:
-    """A release such as 0.3.75, or a git or folder source. Raises InvalidEnvironment."""
+    """A release such as 0.30.0, or a git or folder source. Raises InvalidEnvironment."""
     stripped = text.strip()
     if re.fullmatch(r"v?\d+(\.\d+){1,3}", stripped):
         return Release(stripped.removeprefix("v"))
@@ -122,7 +122,7 @@ def parse_comfyui(text: str) -> ComfyUISource:
             return source
         case _:
             message = f"'{text}' is not a source of ComfyUI."
-            raise InvalidEnvironment(message, hint="Use a version such as 0.3.75, git+URL@COMMIT, or a path.")
+            raise InvalidEnvironment(message, hint="Use a version such as 0.30.0, git+URL@COMMIT, or a path.")
 
 
 def is_commit(ref: str) -> bool:

@@ -1,6 +1,6 @@
 """An operator's description of an environment: short, and loose where the lock is exact. Written in TOML.
 
-comfyui = "0.3.75"
+comfyui = "0.30.0"
 cutoff = "2026-11-20"        # packages uploaded later are ignored
 
 [[pack]]

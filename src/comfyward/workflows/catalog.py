@@ -2,7 +2,7 @@
 
 The wire form is JSON. An older worker does not send the last six keys:
 
-    {"comfyui_version": "0.3.75",
+    {"comfyui_version": "0.30.0",
      "nodes":     {class: entry of ComfyUI's /object_info},
      "folders":   {class: {input: model folder, or "input" for files of the caller}},
      "unchecked": {class: [inputs that the class validates itself], or ["*"] for all},

@@ -1,6 +1,6 @@
 """ComfyUI's real editor in a real browser: it loads, queues a prompt, shows progress and the picture.
 
-The newest below a workflow's path, entered with a key; the one that ComfyUI 0.3.75 asks for at the native port.
+The newest below a workflow's path, entered with a key; the one that the installed ComfyUI asks for at the native port.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ def test_the_newest_editor_at_a_workflow(real: Stack, client: Client, page: Page
     assert newest["data"]["extra_data"]["extra_pnginfo"]["workflow"]["nodes"]
 
 
+@pytest.mark.engine
 def test_comfyuis_own_editor_at_the_native_port(real: Stack, page: Page) -> None:
     page.goto(real.native_url)
     check(queue_and_watch(page, 19), 19)

@@ -44,7 +44,7 @@ LOCKED_FIRST = (
 
 class NewEnvironment(leniency.Request):
     name: str = Field(max_length=100)
-    spec: str = Field(max_length=200_000, description='TOML, such as comfyui = "0.3.75".')
+    spec: str = Field(max_length=200_000, description='TOML, such as comfyui = "0.30.0".')
 
 
 class SpecChange(leniency.Request):
