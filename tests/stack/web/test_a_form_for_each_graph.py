@@ -17,14 +17,14 @@ def test_the_owner_chooses_inputs_and_a_visitor_fills_them_in(real: Stack, enter
     page.goto(f"/workflows/{made}")
 
     page.get_by_role("link", name="Edit form").click()
-    page.get_by_label("Show EmptyImage: height").uncheck()
-    page.get_by_label("Show EmptyImage: batch size").check()
-    page.get_by_label("Label of EmptyImage: width").fill("How wide?")
+    page.get_by_label("Show Empty Image: height").uncheck()
+    page.get_by_label("Show Empty Image: batch size").check()
+    page.get_by_label("Label of Empty Image: width").fill("How wide?")
     page.get_by_role("button", name="Save").click()
 
     page.get_by_label("How wide?").fill("80")
-    page.get_by_label("EmptyImage: batch size").fill("2")
-    assert page.get_by_label("EmptyImage: height").count() == 0
+    page.get_by_label("Empty Image: batch size").fill("2")
+    assert page.get_by_label("Empty Image: height").count() == 0
     page.get_by_role("button", name="Run", exact=True).click()
     page.wait_for_url("**/runs/*")
     page.locator("figure").nth(1).wait_for()
@@ -35,7 +35,7 @@ def test_the_owner_chooses_inputs_and_a_visitor_fills_them_in(real: Stack, enter
     )
 
     page.get_by_role("link", name="Run with changes").click()
-    page.get_by_label("EmptyImage: width").fill("96")
+    page.get_by_label("Empty Image: width").fill("96")
     page.get_by_role("button", name="Run", exact=True).click()
     page.locator("figcaption", has_text="96 \u00d7 64").first.wait_for()
 
@@ -72,7 +72,7 @@ def test_invalid_values_are_explained_and_nothing_typed_is_lost(real: Stack, ent
     sized = client.http.post("/api/v1/workflows", json={"name": "Sized", "prompt": picture()}).json()["id"]
     answer = visitor.post(f"/workflows/{sized}/run", data=fields)
     assert answer.status_code == 400
-    assert "EmptyImage: width" in answer.text
+    assert "Empty Image: width" in answer.text
     assert visitor.post(f"/workflows/{sized}/run", data={**fields, "value:1.width": "-5"}).status_code == 400
 
 

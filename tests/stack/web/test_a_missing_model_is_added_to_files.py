@@ -72,15 +72,16 @@ def test_any_download_of_a_script_of_the_editor(real: Stack, enter: Enter, accou
     assert "/models/checkpoints/near.safetensors" in paths
 
 
-def test_the_dialog_of_comfyuis_own_editor(real: Stack, browser: Browser) -> None:
-    """At the native port: the editor that ComfyUI's version asks for makes a link and clicks it."""
+def test_the_button_of_comfyuis_own_editor(real: Stack, browser: Browser) -> None:
+    """At the native port: the editor that ComfyUI's version asks for."""
     client, page = real.client(), browser.new_page()
     page.goto(real.native_url)
     page.wait_for_function("window.app?.graph && window.app.canvas && window.app.vueAppReady !== false")
     page.get_by_role("button", name="Run", exact=True).first.wait_for()
     page.evaluate("graph => window.app.loadGraphData(graph)", graph(f"{HOST}older.safetensors", "older.safetensors"))
 
-    page.get_by_role("button", name="Download").click()
+    page.get_by_role("button", name="View details").click()
+    page.get_by_test_id("missing-model-download").click()
     page.get_by_role("status").filter(has_text="older.safetensors").wait_for()
 
     assert len(page.context.pages) == 1

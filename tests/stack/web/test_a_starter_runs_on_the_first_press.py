@@ -127,7 +127,7 @@ def test_equal_nodes_are_told_apart(real: Stack, enter: Enter, account: str, vie
 
     page.goto(f"/workflows/{made}/{view}")
 
-    for name in ("EmptyImage 1: color", "EmptyImage 2: color", "Sky: color"):
+    for name in ("Empty Image 1: color", "Empty Image 2: color", "Sky: color"):
         assert (page.get_by_text(name).first.text_content() or "").strip().startswith(name)
     if view == "api":
         page.get_by_text("Inputs as variables").click()

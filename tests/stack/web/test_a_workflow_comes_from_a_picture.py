@@ -23,7 +23,7 @@ def test_a_png_becomes_a_workflow_with_a_form_that_runs(
 
     page.wait_for_url("**/workflows/*")
     assert page.get_by_role("heading", name="my poster").is_visible()
-    page.get_by_label("EmptyImage: width").fill("48")
+    page.get_by_label("Empty Image: width").fill("48")
     page.get_by_role("button", name="Run", exact=True).click()
     page.wait_for_url("**/runs/*")
     page.locator("figcaption", has_text="48 \u00d7 40").wait_for()

@@ -46,7 +46,7 @@ def test_from_the_first_link_to_a_picture(fresh: Stack, browser: Browser) -> Non
     with page.expect_response(lambda answer: answer.request.method == "PATCH" and answer.ok):
         editor.evaluate("() => { window.app.graph.nodes[0].widgets[0].value = 128 }")
     page.get_by_role("link", name="Back to First evening").click()
-    assert page.get_by_label("EmptyImage: width").input_value() == "128"
+    assert page.get_by_label("Empty Image: width").input_value() == "128"
     page.locator(".rows .row .badge", has_text="done").wait_for()
     page.get_by_role("link", name="Open in editor").click()
     assert editor_of(page).evaluate("window.app.graph.nodes.map(node => node.type).sort()") == [

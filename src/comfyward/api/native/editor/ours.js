@@ -75,7 +75,7 @@ function corner() {
   return place;
 }
 
-// 1.58 hands downloads to the program that hosts it.
+// 1.47 and 1.58 hand downloads to the program that hosts it.
 window.__comfyDesktop2 = {
   isRemote: () => false,
   downloadModel: (url, name, folder) => addToFiles(url, name, folder).then(() => true),
