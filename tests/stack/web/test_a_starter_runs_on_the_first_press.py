@@ -136,7 +136,7 @@ def test_equal_nodes_are_told_apart(real: Stack, enter: Enter, account: str, vie
         page.get_by_text("Python: requests").click()
         code = page.locator("#snippet[data-language=requests]").inner_text()
         assert [line.split(" = ")[0] for line in code.splitlines() if line.startswith("color_")] == [
-            "color_emptyimage_1",
-            "color_emptyimage_2",
+            "color_empty_image_1",
+            "color_empty_image_2",
             "color_sky",
         ]
