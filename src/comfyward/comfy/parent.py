@@ -293,7 +293,10 @@ def _warn_of_root(environment: Environment) -> None:
 
 def _variables(environment: Environment) -> dict[str, str]:
     """Libraries read some when they are imported. A parent sees no GPU."""
+    # Under Landlock it may write nowhere else; PyTorch's compiler fails to be imported without such a folder.
+    temporary = {"TMPDIR": str(environment.access.home)} if environment.level is walls.Level.LANDLOCK else {}
     return {
+        **temporary,
         "PATH": f"{environment.python.parent}:/usr/local/bin:/usr/bin:/bin",
         "HOME": walls.HOME if environment.level is walls.Level.BUBBLEWRAP else "/nonexistent",
         "USER": "comfyui",
