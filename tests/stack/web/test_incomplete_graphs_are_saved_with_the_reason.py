@@ -66,6 +66,7 @@ def test_a_node_that_is_not_installed(real: Stack, enter: Enter, account: str) -
 
     page.get_by_role("link", name="Back to Portraits").click()
     page.get_by_label("Required before running").get_by_text("FaceDetailerUltra is not installed.").wait_for()
+    page.wait_for_load_state()  # else the press may come before the page's scripts, and gets a page of its own
     page.get_by_role("button", name="Run", exact=True).click()
     page.locator("#problems").filter(has_text="FaceDetailerUltra is not installed").wait_for()
     refused = client.post_run({}, made)
