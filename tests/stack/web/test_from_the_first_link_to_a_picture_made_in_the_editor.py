@@ -13,9 +13,9 @@ from tests.stack.web.conftest import LIMIT_MS, editor_of, until
 
 
 @pytest.fixture
-def fresh(environments: Path, tmp_path: Path) -> Iterator[Stack]:
+def fresh(engine: dict[str, str], tmp_path: Path) -> Iterator[Stack]:
     """A server at its first start, with the real ComfyUI."""
-    stack = Stack(tmp_path / "fresh", {"environments_dir": str(environments)})
+    stack = Stack(tmp_path / "fresh", engine)
     yield stack.start().wait_ready()
     stack.close()
 
