@@ -55,6 +55,14 @@ def tried(folder: str) -> PackTrial:
     return found
 
 
+@pytest.mark.parametrize("level", ["", "[INFO] "])
+def test_the_list_of_times_is_read_as_earlier_and_later_releases_write_it(level: str) -> None:
+    log = LOG.replace("   ", f"{level}   ")
+
+    (broken, silent) = packs_in(["Easy-Use", "silent"], CATALOG, log)
+    assert (broken.seconds, silent.seconds, silent.imported) == (1.5, 0.2, False)
+
+
 def test_a_pack_that_was_imported_names_its_classes() -> None:
     assert tried("rgthree.comfy") == PackTrial("rgthree.comfy", imported=True, classes=["Any", "Seed"])
 

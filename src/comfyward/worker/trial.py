@@ -38,7 +38,9 @@ MAX_TEXT, MAX_NAME = 3500, 200
 # ComfyUI's own list, after all packs: "   0.1 seconds (IMPORT FAILED): /…/custom_nodes/NAME"
 # Both are bounded: a pack chooses what they read.
 _IMPORTED = re.compile(
-    r"^[ \t]{0,20}(\d{1,9}(?:\.\d{1,9})?) seconds( \(IMPORT FAILED\))?: (\S.{0,4000})$", re.MULTILINE
+    r"^(?:\[[A-Z]{1,20}\] )?"  # the level, since 0.30.0
+    r"[ \t]{0,20}(\d{1,9}(?:\.\d{1,9})?) seconds( \(IMPORT FAILED\))?: (\S.{0,4000})$",
+    re.MULTILINE,
 )
 _FRAME = re.compile(r'File "(?:[^"\n]{0,1000}/)?custom_nodes(?:_\d{1,9})?/([^"\n]{1,500})", line (\d{1,9})')
 MAX_TRACEBACK = 20_000
