@@ -21,10 +21,16 @@ class Fake:
     def __init__(self, listing: Any, socket: Path) -> None:
         self.listing, self.socket = listing, socket
         self.starts, self.asked = 0, []
+        self.is_distrusted = False
         self.client = ComfyClient(socket, "client")
 
     async def ensure(self) -> None:
-        self.starts += 1
+        """Its end has not been noticed yet."""
+        self.starts += self.is_distrusted
+        self.is_distrusted = False
+
+    def distrust(self) -> None:
+        self.is_distrusted = True
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         path = request.path

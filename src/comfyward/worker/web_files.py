@@ -38,6 +38,8 @@ class Engine(Protocol):
 
     async def ensure(self) -> None: ...
 
+    def distrust(self) -> None: ...
+
 
 async def read_web_files(comfyui: Engine, packs: Collection[str]) -> list[WebFile]:
     """The files and answers of these packs, by their folders, within bounds: what is there when one is reached."""
@@ -63,6 +65,7 @@ async def _read(comfyui: Engine, packs: Collection[str], found: dict[str, WebFil
             if restarts == 0:
                 raise
             restarts -= 1
+            comfyui.distrust()  # its end may not have been noticed yet, and the next path would meet it too
             await comfyui.ensure()
             continue
         if file is None or path in found:
