@@ -103,7 +103,7 @@ def test_promoting_a_changed_spec_locks_and_tries_it_first(stack: Stack) -> None
     assert admin.locked()["state"] == "done"
 
     digest = admin.get()["revisions"][0]["digest"]
-    assert orders(worker) == [digest]
+    admin.until(lambda _: orders(worker) == [digest])
     assert admin.get()["current"] is None
     assert worker.put_catalog(catalog_of("Paint"), digest).status_code in (204, 403)
     assert worker.call("PUT", f"environments/{digest}/trial", json={"ready": True}).status_code == 204

@@ -49,6 +49,15 @@ def end(worker: RawWorker, held: dict[str, Any], *colours: tuple[int, int, int],
     assert worker.end(held["lease"], outputs=outputs, **more).status_code == 204
 
 
+def next_run(worker: RawWorker, *ready: str) -> dict[str, Any]:
+    """The next run that the worker gets."""
+    deadline = time.monotonic() + END_TIMEOUT_S
+    while (answer := worker.ask(ready=list(ready))).status_code != 200:
+        assert time.monotonic() < deadline, answer.text
+        worker.heartbeat()
+    return dict(answer.json())
+
+
 def until(lab: Lab, worker: RawWorker, is_met: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The newest revision once it meets a condition; the worker stays present."""
     deadline = time.monotonic() + END_TIMEOUT_S
@@ -83,7 +92,7 @@ def prepared(lab: Lab) -> tuple[RawWorker, str, str]:
     assert lab.post("promote").status_code == 200
     workflow = mark(lab)
     run_id = lab.client.post_run({"prompt": graph_of("Paint")}, workflow).json()["id"]
-    end(worker, worker.ask(ready=[digest]).json(), RED)
+    end(worker, next_run(worker, digest), RED)
     assert lab.client.finish(run_id)["status"] == "COMPLETED"
     return worker, digest, workflow
 
@@ -93,7 +102,7 @@ def tried(lab: Lab, worker: RawWorker, tree: str, *ready: str, classes: tuple[st
     digest = lab.revision(tree)
     assert lab.post("try").status_code == 200
     lab.has_ready(worker, digest, *classes)
-    held = dict(worker.ask(ready=[*ready, digest]).json())
+    held = next_run(worker, *ready, digest)
     assert held["environment"] == digest
     return held
 
@@ -143,13 +152,13 @@ def test_a_revision_is_tried_again_until_its_runs_are_as_before(lab: Lab) -> Non
     assert lab.post("try").status_code == 200
     lab.has_ready(worker, second, "Paint")
     failure = {"message": "No such sampler.", "node_id": "1", "node_type": "Paint"}
-    end(worker, worker.ask(ready=[first, second]).json(), reason="node_error", failure=failure)
+    end(worker, next_run(worker, first, second), reason="node_error", failure=failure)
     told = rehearsed(lab, worker)
     assert (told["state"], told["message"]) == ("failed", "No such sampler.")
 
     assert lab.post("try").status_code == 200
     lab.has_ready(worker, second, "Paint")
-    end(worker, worker.ask(ready=[first, second]).json(), RED)
+    end(worker, next_run(worker, first, second), RED)
     assert rehearsed(lab, worker)["state"] == "same"
     assert lab.post("rollback").status_code == 409
     assert lab.post("promote").json()["current"] == 2
