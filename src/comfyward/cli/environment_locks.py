@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
-
 from comfyward.cli.database import open_database
 from comfyward.cli.options import settings_from
 from comfyward.dispatch import promotions, revision_differences, revision_locking
@@ -86,27 +84,13 @@ class EnvironmentRows:
     def losses(self, reference: Reference) -> list[str]:
         """Sentences on what workflows lose before a revision becomes current. Raises NotFound."""
         self._get(reference.name)
-
-        def read(conn: Connection) -> list[str]:
-            numbered = Reference(reference.name, promotions.number_of(conn, reference))
-            return revision_differences.warnings(conn, numbered)
-
-        return asyncio.run(self._db.read(read))
+        return asyncio.run(self._db.read(revision_differences.losses, reference))
 
     def difference(self, before: Reference | None, after: Reference) -> dict[str, Any]:
         """The changes of a revision, by default since the one before it. Raises NotFound."""
-        for each in (before, after):
-            self._get(each.name if each else after.name)
-
-        def read(conn: Connection) -> dict[str, Any]:
-            numbered = Reference(after.name, promotions.number_of(conn, after))
-            if before is None:
-                former = revision_differences.since(conn, numbered)
-            else:
-                former = Reference(before.name, promotions.number_of(conn, before))
-            return revision_differences.difference(conn, former, numbered).shown()
-
-        return asyncio.run(self._db.read(read))
+        for each in filter(None, (before, after)):
+            self._get(each.name)
+        return asyncio.run(self._db.read(revision_differences.of, after, before)).shown()
 
     def overview(self, name: str) -> dict[str, Any]:
         """An environment with its revisions, and their states at every host. Raises NotFound."""

@@ -145,6 +145,11 @@ def number_of(conn: Connection, reference: Reference) -> int:
     return number
 
 
+def numbered(conn: Connection, reference: Reference) -> Reference:
+    """A revision with its number, the newest if none is given. Raises NotFound if there is none."""
+    return reference if reference.number is not None else Reference(reference.name, number_of(conn, reference))
+
+
 def digests_of(conn: Connection, name: str, number: int) -> Mapping[str, str]:
     """The digests of a revision by target. Raises NotFound."""
     found = next((each for each in environments.revisions(conn, name) if each.number == number), None)

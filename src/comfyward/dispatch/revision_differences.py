@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
+from comfyward.dispatch import promotions
 from comfyward.environments.difference import Change, changes_between, script_changes
 from comfyward.environments.lock import Lock, parse_lock
 from comfyward.environments.reference import Reference
@@ -66,8 +67,8 @@ class Difference:
             "knows_scripts": self.knows_scripts,
         }
 
-    def warnings(self) -> list[str]:
-        """Sentences for whoever makes the revision current."""
+    def losses(self) -> list[str]:
+        """Sentences on what workflows lose, for whoever makes the revision current."""
         losing = [each for each in self.workflows if each.lost]
         if not losing:
             return []
@@ -79,8 +80,46 @@ class Difference:
         return [f"{len(losing)} {use} {goes} with {self.after}, {', '.join(classes)}: {owners}{more}."]
 
 
-def difference(conn: Connection, before: Reference | None, after: Reference) -> Difference:
-    """Both have numbers; they may be of two environments. Raises NotFound, also if no target has locks of both."""
+def of(conn: Connection, after: Reference, before: Reference | None = None) -> Difference:
+    """The changes of a revision since another one, by default the one before it; without a number, the newest is meant.
+
+    Raises NotFound, also if no target has locks of both.
+    """
+    numbered = promotions.numbered(conn, after)
+    former = _before(conn, numbered) if before is None else promotions.numbered(conn, before)
+    return _difference(conn, former, numbered)
+
+
+def since_current(conn: Connection, revision: Reference) -> Difference | None:
+    """The changes if a revision were promoted, by default the newest.
+
+    None for the current one, and where nothing is known: none is current, or it is for other platforms. Raises NotFound.
+    """
+    numbered, current = promotions.numbered(conn, revision), environments.get(conn, revision.name).current
+    if not current or current == numbered.number:
+        return None
+    try:
+        return _difference(conn, Reference(revision.name, current), numbered)
+    except NotFound:
+        return None
+
+
+def losses(conn: Connection, revision: Reference) -> list[str]:
+    """Sentences to know before a revision becomes current: what the workflows of its environment lose.
+
+    Raises NotFound.
+    """
+    found = since_current(conn, revision)
+    return found.losses() if found else []
+
+
+def lock_of(conn: Connection, reference: Reference) -> Lock:
+    """The lock of a revision for this host's target, else for another one. Raises NotFound."""
+    return _lock(conn, reference, _targets(conn, reference))
+
+
+def _difference(conn: Connection, before: Reference | None, after: Reference) -> Difference:
+    """Both have numbers; they may be of two environments."""
     if before is None:
         lock = lock_of(conn, after)
         changes, knows_scripts = _changes(conn, None, lock)
@@ -96,30 +135,11 @@ def difference(conn: Connection, before: Reference | None, after: Reference) -> 
     return Difference(before, after, changes, classes, concerned, knows_scripts)
 
 
-def since(conn: Connection, after: Reference) -> Reference | None:
-    """The revision with which one is compared by default: the one before it. None for the first."""
+def _before(conn: Connection, after: Reference) -> Reference | None:
+    """The revision before one; None for the first."""
     assert after.number is not None
     earlier = [each.number for each in environments.revisions(conn, after.name) if each.number < after.number]
     return Reference(after.name, max(earlier)) if earlier else None
-
-
-def warnings(conn: Connection, after: Reference) -> list[str]:
-    """Sentences to know before a revision becomes current: what the workflows of its environment lose.
-
-    Raises NotFound.
-    """
-    current = environments.get(conn, after.name).current
-    if not current or current == after.number:
-        return []
-    try:
-        return difference(conn, Reference(after.name, current), after).warnings()
-    except NotFound:  # of other platforms: nothing is known
-        return []
-
-
-def lock_of(conn: Connection, reference: Reference) -> Lock:
-    """The lock of a revision for this host's target, else for another one. Raises NotFound."""
-    return _lock(conn, reference, _targets(conn, reference))
 
 
 def _changes(conn: Connection, before: Lock | None, after: Lock) -> tuple[tuple[Change, ...], bool]:

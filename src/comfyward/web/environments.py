@@ -10,14 +10,13 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from comfyward.api.whole_numbers import whole_number
-from comfyward.dispatch.revision_differences import Difference, difference
+from comfyward.dispatch import revision_differences
 from comfyward.environments.lock import Lock
 from comfyward.environments.reference import Reference
 from comfyward.environments.releases import DEFAULT_VERSION, VERSIONS
 from comfyward.environments.resolution import not_preferred
 from comfyward.environments.spec import parse_spec
 from comfyward.environments.trees import Trees
-from comfyward.errors import NotFound
 from comfyward.store import environment_uses, environments, pack_requests, trials
 from comfyward.store.db import Database, now_ms
 from comfyward.store.environment_uses import Use
@@ -73,7 +72,7 @@ class Environments:
         packs = await pack_lines(revision["spec"], lock, revision, self._trees)
         return request.render(
             "environment_revision.html",
-            since_current=await self._db.read(_since_current, Reference(name, number), shown["current"]),
+            since_current=await self._db.read(revision_differences.since_current, Reference(name, number)),
             shown=shown,
             revision=revision,
             changes=changes,
@@ -129,13 +128,3 @@ def _revision(conn: Connection, name: str, number: int, now: int) -> tuple[Any, 
     lock = next(iter(locks_of(conn, name, revision).values()))
     before = max((each for each in by_number if each < number), default=0)
     return shown, {**revision, "before": before}, changes_since(conn, name, by_number.get(before), lock), lock
-
-
-def _since_current(conn: Connection, revision: Reference, current: int | None) -> Difference | None:
-    """The changes if a revision were promoted; None for the current one, and where it is for other platforms."""
-    if not current or current == revision.number:
-        return None
-    try:
-        return difference(conn, Reference(revision.name, current), revision)
-    except NotFound:
-        return None

@@ -6,7 +6,6 @@ import base64
 import functools
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -142,8 +141,9 @@ class Environments:
     async def diff(self, request: Request) -> Response:
         await check_admin(self._auth, request)
         after = Reference(request.path_params["name"], number_in(request.path_params["number"]))
-        before = read_query(request, DiffQuery).before
-        return answer(await self._db.read(_difference, after, before))
+        number = read_query(request, DiffQuery).before
+        before = None if number is None else Reference(after.name, number)
+        return answer((await self._db.read(revision_differences.of, after, before)).shown())
 
     async def picture(self, request: Request) -> Response:
         await check_admin(self._auth, request)
@@ -174,7 +174,7 @@ class Environments:
         reference, needs_trial = Reference(request.path_params["name"], body.revision), not body.without_trial
         if needs_trial and await self._is_to_be_locked(reference):
             return await self._locked_first(request, PROMOTE)
-        losses = await self._db.read(_losses, reference)
+        losses = await self._db.read(revision_differences.losses, reference)
         number = await self._db.write(
             lambda conn: promotions.promote(conn, reference, now_ms(), needs_trial=needs_trial)
         )
@@ -204,13 +204,3 @@ class Environments:
     async def _shown(self, name: str, status: int = 200, **more: object) -> Response:
         shown = await self._db.read(environment_json, name, now_ms())
         return answer({**shown, **more}, status)
-
-
-def _losses(conn: Connection, reference: Reference) -> list[str]:
-    number = promotions.number_of(conn, reference)
-    return revision_differences.warnings(conn, Reference(reference.name, number))
-
-
-def _difference(conn: Connection, after: Reference, number: int | None) -> dict[str, object]:
-    before = revision_differences.since(conn, after) if number is None else Reference(after.name, number)
-    return revision_differences.difference(conn, before, after).shown()
