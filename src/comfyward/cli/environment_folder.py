@@ -22,7 +22,7 @@ from comfyward.environments.resolution import not_preferred
 from comfyward.environments.source import ComfyUISource, PackSource, checked_name, parse_comfyui, parse_pack
 from comfyward.environments.spec import Spec, parse_spec, spec_toml
 from comfyward.environments.workshop import Next, Workshop
-from comfyward.errors import Conflict, InvalidEnvironment
+from comfyward.errors import InvalidEnvironment
 
 
 @contextmanager
@@ -37,7 +37,7 @@ class FolderPlace:
 
     def __init__(self, rows: EnvironmentRows, workshop: Workshop) -> None:
         self._rows, self._workshop = rows, workshop
-        self._proposed: tuple[Spec, Next] | None = None
+        self._proposed: tuple[str, Next] | None = None  # of the spec, as it was
 
     def all(self) -> list[dict[str, Any]]:
         return [self.shown(name) for name in self._rows.names()]
@@ -88,9 +88,9 @@ class FolderPlace:
         return self._rows.get(Reference(name, number)), is_new
 
     def update(self, name: str, comfyui: str) -> Proposed:
-        spec, base = self._rows.spec(name), self._rows.base(name)
+        spec, base = self._rows.spec_text(Reference(name)), self._rows.base(name)
         with showing_steps(f"Updating {name}") as show:
-            found = self._workshop.next_of(spec, base.lock, comfyui, show)
+            found = self._workshop.next_of(parse_spec(spec), base.lock, comfyui, show)
         self._proposed = (spec, found)
         offers, notes = [vars(offer) for offer in found.update.offers], found.update.notes
         if base.is_same(found.spec_text, found.lock):
@@ -101,10 +101,7 @@ class FolderPlace:
     def accept(self, name: str) -> Reference:
         assert self._proposed is not None
         spec, found = self._proposed
-        if found.update.spec != spec:
-            self._rows.change(name, lambda former: _changed(former, spec, found.update.spec))
-        number, _ = self._rows.add_revision(name, found.update.spec, found.lock)
-        return Reference(name, number)
+        return Reference(name, self._rows.add_updated(name, spec, found.spec_text, found.lock))
 
     def difference(self, before: Reference | None, after: Reference) -> dict[str, Any]:
         return self._rows.difference(before, after)
@@ -173,12 +170,6 @@ class FolderPlace:
             "hosts": [{**host, "changed_at": _iso(host["changed_at"])} for host in revision["hosts"]],
             "path": str(built.path) if built else None,
         }
-
-
-def _changed(former: Spec, read: Spec, spec: Spec) -> Spec:
-    if former != read:
-        raise Conflict("The environment was changed at the same time.", hint="Look at it, and try again.")
-    return spec
 
 
 def _iso(ms: int) -> str:

@@ -81,6 +81,11 @@ class EnvironmentRows:
         """(the number of the revision, True if it is new: the newest has another spec or content)."""
         return asyncio.run(self._db.write(revision_locking.add, name, spec_toml(spec), lock, now_ms()))
 
+    def add_updated(self, name: str, former: str, spec: str, lock: Lock) -> int:
+        """Changes a spec that was read before, and adds the revision, whose number is returned. Raises Conflict."""
+        number, _ = asyncio.run(self._db.write(revision_locking.add_updated, name, former, spec, lock, now_ms()))
+        return number
+
     def losses(self, reference: Reference) -> list[str]:
         """Sentences on what workflows lose before a revision becomes current. Raises NotFound."""
         self._get(reference.name)

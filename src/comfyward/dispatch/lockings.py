@@ -164,6 +164,11 @@ class Lockings(Loop):
         self._db.notices.send(Wake(self.name))
 
 
+def found_of(locking: Locking) -> Found | None:
+    """The finds of a locking; None before there are any."""
+    return None if locking.found is None else msgspec.json.decode(locking.found, type=Found)
+
+
 def accept(conn: Connection, name: str, now: int) -> int:
     """Makes the revision that an update has proposed. Returns its number.
 
@@ -171,9 +176,10 @@ def accept(conn: Connection, name: str, now: int) -> int:
     """
     environments.get(conn, name)
     locking = lockings.latest(conn, name)
-    if locking is None or locking.state != PROPOSED or locking.found is None:
+    found = found_of(locking) if locking is not None and locking.state == PROPOSED else None
+    if locking is None or found is None:
         raise NotFound(f"No update of '{name}' is proposed.", hint="Ask for one first.")
-    return _add(conn, locking, msgspec.json.decode(locking.found, type=Found), now)
+    return _add(conn, locking, found, now)
 
 
 def _complete(conn: Connection, locking: Locking, server: str, found: Found, now: int) -> bool:
@@ -201,10 +207,8 @@ def _propose(conn: Connection, locking: Locking, server: str, found: Found, now:
 
 
 def _add(conn: Connection, locking: Locking, found: Found, now: int) -> int:
-    """Adds the revision; of an update, the environment gets the spec. Returns its number. Raises Conflict."""
-    if found.spec != locking.spec:
-        environments.change_spec(conn, locking.name, locking.spec, found.spec, now)
-    number, is_new = revision_locking.add(conn, locking.name, found.spec, found.lock, now)
+    """Adds the revision. Returns its number. Raises Conflict."""
+    number, is_new = revision_locking.add_updated(conn, locking.name, locking.spec, found.spec, found.lock, now)
     lockings.complete(conn, locking.id, number, is_new=is_new, found=_text(found), now=now)
     return number
 

@@ -47,6 +47,16 @@ def base_of(conn: Connection, name: str) -> Base:
     return Base(number, spec)
 
 
+def add_updated(conn: Connection, name: str, former: str, spec: str, lock: Lock, now: int) -> tuple[int, bool]:
+    """As `add`, after the environment got the spec, if that is another than the former one, of which it was made.
+
+    Raises NotFound, or Conflict if the environment has another spec by now.
+    """
+    if spec != former:
+        environments.change_spec(conn, name, former, spec, now)
+    return add(conn, name, spec, lock, now)
+
+
 def add(conn: Connection, name: str, spec: str, lock: Lock, now: int) -> tuple[int, bool]:
     """Adds a revision, unless the newest has the same spec and content. Returns (its number, True if it is new).
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection
 
 from comfyward.dispatch import promotions
 from comfyward.dispatch.environment_overviews import overview
-from comfyward.dispatch.lockings import Found
+from comfyward.dispatch.lockings import found_of
 from comfyward.environments.difference import Change, changes_between
 from comfyward.environments.lock import Lock, LockedPack, parse_lock
 from comfyward.environments.pack_labels import PackLabel, label_of
@@ -26,7 +25,6 @@ from comfyward.store import environments, lockings, trials, workers
 from comfyward.store.workers import Crew
 
 REMEMBERED = 200
-UNFINISHED = (lockings.WAITING, lockings.LOCKING)
 BUSY = ("building", "trying")
 REGISTRY_PAGES = "https://registry.comfy.org/nodes"
 
@@ -87,9 +85,9 @@ def locking_of(conn: Connection, name: str) -> Mapping[str, Any] | None:
     latest = lockings.latest(conn, name)
     if latest is None:
         return None
-    found = None if latest.found is None else msgspec.json.decode(latest.found, type=Found)
+    found = found_of(latest)
     told = {key: getattr(found, key) if found else () for key in ("changes", "offers", "notes")}
-    return {**vars(latest), **told, "is_unfinished": latest.state in UNFINISHED}
+    return {**vars(latest), **told, "is_unfinished": latest.finished_at is None}
 
 
 def locks_of(conn: Connection, name: str, revision: Mapping[str, Any]) -> dict[str, Lock]:

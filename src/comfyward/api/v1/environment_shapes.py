@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection
 from starlette.requests import Request
 
 from comfyward.api.auth import Auth
 from comfyward.api.times import iso
 from comfyward.dispatch.environment_overviews import overview
-from comfyward.dispatch.lockings import Found
+from comfyward.dispatch.lockings import found_of
 from comfyward.errors import Forbidden, InvalidRequest
 from comfyward.store import lockings
 from comfyward.store.lockings import ACCEPT, Locking
@@ -36,7 +35,7 @@ def environment_json(conn: Connection, name: str, now: int) -> dict[str, Any]:
 
 def locking_json(locking: Locking) -> dict[str, Any]:
     """A locking; its texts are sentences for admins."""
-    found = None if locking.found is None else msgspec.json.decode(locking.found, type=Found)
+    found = found_of(locking)
     return {
         "id": locking.id,
         "environment": locking.name,
