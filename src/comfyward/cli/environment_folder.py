@@ -146,10 +146,7 @@ class FolderPlace:
         return self._imported(name, drafting.draft(DEFAULT_SOURCE))
 
     def _imported(self, name: str, draft: Draft) -> tuple[dict[str, Any], Sequence[str]]:
-        if name in self._rows.names():
-            self._rows.change(name, lambda former: draft.spec)
-        else:
-            self._rows.create(checked_name(name, "an environment"), draft.spec)
+        self._rows.put(checked_name(name, "an environment"), draft.spec)
         return self.shown(name), [str(each) for each in draft.lost]
 
     def _pack(self, text: str) -> PackSource:

@@ -12,7 +12,7 @@ from typing import Any
 
 from comfyward.cli.database import open_database
 from comfyward.cli.options import settings_from
-from comfyward.dispatch import promotions, revision_differences, revision_locking
+from comfyward.dispatch import promotions, revision_differences, revision_locking, specs
 from comfyward.dispatch.environment_overviews import overview
 from comfyward.dispatch.revision_locking import Base
 from comfyward.environments.lock import Lock, parse_lock
@@ -62,9 +62,11 @@ class EnvironmentRows:
 
     def change(self, name: str, change: Callable[[Spec], Spec]) -> None:
         """Changes the spec. Raises NotFound, InvalidEnvironment, or Conflict if it was changed at the same time."""
-        former = self._get(name).spec
-        spec = spec_toml(change(parse_spec(former)))
-        asyncio.run(self._db.write(environments.change_spec, name, former, spec, now_ms()))
+        asyncio.run(self._db.write(specs.change, self._get(name).name, change, now_ms()))
+
+    def put(self, name: str, spec: Spec) -> None:
+        """Makes an environment with this spec, or gives it to the one of that name."""
+        asyncio.run(self._db.write(specs.put, name, spec, now_ms()))
 
     def delete(self, name: str) -> None:
         asyncio.run(self._db.write(environments.delete_named, self._get(name).name))

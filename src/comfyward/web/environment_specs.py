@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
+from comfyward.dispatch import specs
 from comfyward.environments import releases
 from comfyward.environments.finding.finder import Finder
 from comfyward.environments.finding.node_map import MAX_CLASS_LENGTH
 from comfyward.environments.source import FORMS, Release, parse_pack
-from comfyward.environments.spec import Spec, checked, parse_spec, spec_toml
+from comfyward.environments.spec import Spec, parse_spec, spec_toml
 from comfyward.errors import InvalidEnvironment
 from comfyward.store import environment_uses, environments
 from comfyward.store.db import Database, now_ms
@@ -101,9 +102,7 @@ class EnvironmentSpecs:
         return Found(words, by_class or await self._finder.find_named(words))
 
     async def _change(self, name: str, change: Callable[[Spec], Spec]) -> None:
-        former = (await self._db.read(environments.get, name)).spec
-        spec = spec_toml(checked(change(parse_spec(former))))
-        await self._db.write(environments.change_spec, name, former, spec, now_ms())
+        await self._db.write(specs.change, name, change, now_ms())
 
     async def _page(
         self, request: PageRequest, text: str | None = None, problem: str = "", found: Found | None = None

@@ -18,7 +18,7 @@ from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.query import read_query
 from comfyward.api.v1 import answers
 from comfyward.api.v1.environment_shapes import check_admin, environment_json
-from comfyward.dispatch import revision_differences
+from comfyward.dispatch import revision_differences, specs
 from comfyward.dispatch.heavy import HEAVY
 from comfyward.environments.forms import reading
 from comfyward.environments.forms.draft import Draft, Lost
@@ -27,7 +27,7 @@ from comfyward.environments.lock import lock_json
 from comfyward.environments.reference import Reference
 from comfyward.environments.releases import DEFAULT_SOURCE
 from comfyward.environments.source import checked_name
-from comfyward.environments.spec import parse_spec, spec_toml
+from comfyward.environments.spec import parse_spec
 from comfyward.errors import InvalidRequest, NotFound
 from comfyward.store import environments
 from comfyward.store.db import Database, now_ms
@@ -100,11 +100,7 @@ def _read(content: bytes) -> Draft:
 
 
 def _imported(conn: Connection, name: str, draft: Draft, now: int) -> dict[str, object]:
-    spec = spec_toml(draft.spec)
-    if any(each.name == name for each in environments.find(conn)):
-        environments.change_spec(conn, name, environments.get(conn, name).spec, spec, now)
-    else:
-        environments.create(conn, name, spec, now)
+    specs.put(conn, name, draft.spec, now)
     return environment_json(conn, name, now)
 
 

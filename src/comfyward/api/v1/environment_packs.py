@@ -19,8 +19,9 @@ from comfyward.api.body import answer, read_json, read_upload
 from comfyward.api.endpoint import FORM, Endpoint, Media, Models
 from comfyward.api.v1 import answers
 from comfyward.api.v1.environment_shapes import check_admin, environment_json
+from comfyward.dispatch import specs
 from comfyward.environments.source import Folder, PackSource, checked_name, parse_pack
-from comfyward.environments.spec import Spec, parse_spec, spec_toml
+from comfyward.environments.spec import Spec
 from comfyward.environments.workshop import Workshop
 from comfyward.errors import InvalidRequest
 from comfyward.sandbox.temporary import TemporaryFolder
@@ -96,7 +97,5 @@ class EnvironmentPacks:
         return self._workshop.sources.add_folder(path)
 
     async def _change(self, name: str, change: Callable[[Spec], Spec]) -> Response:
-        former = (await self._db.read(environments.get, name)).spec
-        spec = spec_toml(change(parse_spec(former)))
-        await self._db.write(environments.change_spec, name, former, spec, now_ms())
+        await self._db.write(specs.change, name, change, now_ms())
         return answer(await self._db.read(environment_json, name, now_ms()))
