@@ -15,7 +15,7 @@ from comfyward.cli.tables import moment
 from comfyward.environments.difference import changes_between
 from comfyward.environments.forms import installation, reading
 from comfyward.environments.forms.draft import Draft, Drafting
-from comfyward.environments.forms.writing import VERSIONS, exact, written
+from comfyward.environments.forms.writing import VERSION_OF, exact, written
 from comfyward.environments.reference import Reference
 from comfyward.environments.releases import DEFAULT_SOURCE
 from comfyward.environments.resolution import not_preferred
@@ -136,7 +136,7 @@ class FolderPlace:
         return content, [str(each) for each in lost]
 
     def import_file(self, name: str, content: bytes) -> tuple[dict[str, Any], Sequence[str]]:
-        return self._imported(name, reading.read(content, VERSIONS, DEFAULT_SOURCE))
+        return self._imported(name, reading.read(content, VERSION_OF, DEFAULT_SOURCE))
 
     def import_folder(self, name: str, folder: Path) -> tuple[dict[str, Any], Sequence[str]]:
         if not installation.is_installation(folder):

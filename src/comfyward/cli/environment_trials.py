@@ -12,12 +12,11 @@ from comfyward.cli.environment_place import Place
 from comfyward.cli.steps import showing_steps
 from comfyward.environments.reference import Reference
 from comfyward.errors import Conflict
-from comfyward.store.rehearsals import GOOD, RUNNING
+from comfyward.store.rehearsals import GOOD, UNFINISHED
 from comfyward.store.trials import FAILED, READY
 from comfyward.wording import plural
 
 POLL_S = 1.0
-UNFINISHED = (RUNNING, "waiting")
 
 
 @click.command("try")

@@ -13,7 +13,7 @@ from comfyward.environments.spec import parse_spec, spec_toml
 from comfyward.environments.web_files import is_script
 from comfyward.store import environments, rehearsals, trials, web_files, workers
 from comfyward.store.environments import Environment, Revision
-from comfyward.store.rehearsals import BROKEN, DIFFERENT, RUNNING, Marked, Rehearsal
+from comfyward.store.rehearsals import BROKEN, DIFFERENT, UNFINISHED, WAITING, Marked, Rehearsal
 from comfyward.store.trials import FAILED, READY, Shown
 from comfyward.store.web_files import Listed
 
@@ -111,7 +111,7 @@ def _rehearsal(rehearsal: Rehearsal, name: str, owner: str) -> dict[str, Any]:
 
 
 def _waiting(marked: Marked) -> dict[str, Any]:
-    empty = {"state": "waiting", "message": "", "difference": None, "former_run": None, "run": None}
+    empty = {"state": WAITING, "message": "", "difference": None, "former_run": None, "run": None}
     return {"workflow": marked.workflow_id, "name": marked.name, "owner": marked.owner, **empty}
 
 
@@ -141,7 +141,7 @@ def _state_of(shown: Sequence[Shown], rehearsed: Collection[str]) -> str:
     states = {each.trial.state for each in shown}
     if READY in states and {BROKEN, DIFFERENT} & set(rehearsed):
         return FAILED
-    if READY in states and {RUNNING, "waiting"} & set(rehearsed):
+    if READY in states and set(UNFINISHED) & set(rehearsed):
         return "trying"
     return next((state for state in (READY, "trying", "building", FAILED) if state in states), "locked")
 

@@ -11,7 +11,7 @@ from comfyward.errors import Conflict, NotFound
 from comfyward.store import environments, rehearsals, trials, workers
 from comfyward.store.rehearsals import GOOD, RUNNING, Marked, Rehearsal
 from comfyward.store.trials import FAILED, READY, Shown
-from comfyward.store.workers import Builder, Crew
+from comfyward.store.workers import Crew, CrewMember
 
 POOLS_KNOWN_MS = 7 * 24 * 3600 * 1000  # a pool without workers for longer has no say
 
@@ -27,7 +27,7 @@ def promote(conn: Connection, reference: Reference, now: int, *, needs_trial: bo
     if needs_trial:
         check_rehearsals(conn, reference.name, number)
         after = now - workers.PRESENT_MS
-        crews = workers.builders(conn, digests, after, now - POOLS_KNOWN_MS)
+        crews = workers.crews(conn, digests, after, now - POOLS_KNOWN_MS)
         present = [each for each in trials.of(conn, digests.values(), after) if each.is_present]
         check_trials(f"{reference.name}@{number}", digests, crews, present)
     environments.make_current(conn, reference.name, number, now)
@@ -98,7 +98,7 @@ def promote_if_clean(conn: Connection, reference: Reference, now: int) -> bool:
     """Makes a revision current if it may be, and is ready on every present worker that counts. Raises NotFound."""
     assert reference.number is not None
     digests, after = digests_of(conn, reference.name, reference.number), now - workers.PRESENT_MS
-    present = workers.present_builders(conn, after)
+    present = workers.crew_members(conn, after)
     ready = {(each.worker_id, each.digest) for each in trials.present(conn, after) if each.state == READY}
     if not is_clean(digests, present, ready):
         return False
@@ -109,7 +109,7 @@ def promote_if_clean(conn: Connection, reference: Reference, now: int) -> bool:
     return True
 
 
-def is_clean(digests: Mapping[str, str], present: Collection[Builder], ready: Collection[tuple[str, str]]) -> bool:
+def is_clean(digests: Mapping[str, str], present: Collection[CrewMember], ready: Collection[tuple[str, str]]) -> bool:
     """True if every present worker that counts has its target's digest ready; `ready` are (worker, digest).
 
     Where the operator's own workers are present, only these count, as in `check_trials`.

@@ -20,7 +20,8 @@ from comfyward.store.schema import (
 )
 
 RUNNING, SAME, DIFFERENT, BROKEN, SKIPPED = "running", "same", "different", "failed", "skipped"
-GOOD = (SAME, SKIPPED)
+WAITING = "waiting"  # has not begun: there is no row
+GOOD, UNFINISHED = (SAME, SKIPPED), (WAITING, RUNNING)
 TAG = "trial of "  # begins the tag of runs that are rehearsals
 
 
@@ -36,7 +37,7 @@ class Marked:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """One of them in a revision, or None as long as it has not begun. `difference` is that of pictures, 0 to 1."""
+    """The rehearsal of a workflow in a revision. `difference` is that of pictures, 0 to 1; None without any."""
 
     environment_id: str
     number: int
@@ -53,7 +54,7 @@ class Rehearsal:
 
 @dataclass(frozen=True)
 class Due:
-    """A rehearsal that has not begun, of a revision that is to be tried: `digests` are those of its targets."""
+    """A rehearsal that has not begun, of a revision that is to be tried; `asked_at` is when that was asked for."""
 
     environment_id: str
     name: str

@@ -258,7 +258,7 @@ def targets(conn: Connection, seen_after: int) -> dict[str, dict[str, int]]:
     return found
 
 
-def builders(conn: Connection, targets: Collection[str], seen_after: int, known_after: int) -> dict[str, Crew]:
+def crews(conn: Connection, targets: Collection[str], seen_after: int, known_after: int) -> dict[str, Crew]:
     """The crews of some targets. Workers seen after `seen_after` are present; pools of those seen after `known_after`
     belong to a crew."""
     is_present = (workers.c.seen_at >= seen_after) & workers.c.gone_at.is_(None)
@@ -275,20 +275,20 @@ def _crew(rows: Collection[Any]) -> Crew:
 
 
 @dataclass(frozen=True)
-class Builder:
-    """A worker that builds environments. `is_operators` is as in Crew."""
+class CrewMember:
+    """A present worker that builds environments. `is_operators` is as in Crew."""
 
     id: str
     target: str
     is_operators: bool
 
 
-def present_builders(conn: Connection, seen_after: int) -> list[Builder]:
-    """The present workers that build environments."""
+def crew_members(conn: Connection, seen_after: int) -> list[CrewMember]:
+    """The present workers that build environments, of all targets."""
     columns = (workers.c.id, workers.c.target, IS_OPERATORS)
     query = select(*columns).join(worker_tokens, worker_tokens.c.hash == workers.c.token)
     here = (workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None), workers.c.target != "")
-    return [Builder(row[0], row[1], bool(row[2])) for row in conn.execute(query.where(*here))]
+    return [CrewMember(row[0], row[1], bool(row[2])) for row in conn.execute(query.where(*here))]
 
 
 def known_pools(conn: Connection) -> dict[str, str]:

@@ -70,7 +70,7 @@ def state_of(conn: Connection, name: str, now: int) -> dict[str, Any]:
     shown, after = overview(conn, name, now), now - workers.PRESENT_MS
     targets = workers.targets(conn, after)
     locked = {target for each in shown["revisions"] for target in each["targets"]}
-    crews = workers.builders(conn, locked, after, now - promotions.POOLS_KNOWN_MS)
+    crews = workers.crews(conn, locked, after, now - promotions.POOLS_KNOWN_MS)
     digests = {digest for each in shown["revisions"] for digest in each["targets"].values()}
     present = [each for each in trials.of(conn, digests, after) if each.is_present]
     for revision in shown["revisions"]:

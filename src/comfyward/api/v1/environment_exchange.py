@@ -22,7 +22,7 @@ from comfyward.dispatch import revision_differences, specs
 from comfyward.dispatch.heavy import HEAVY
 from comfyward.environments.forms import reading
 from comfyward.environments.forms.draft import Draft, Lost
-from comfyward.environments.forms.writing import VERSIONS, exact, written
+from comfyward.environments.forms.writing import VERSION_OF, exact, written
 from comfyward.environments.lock import lock_json
 from comfyward.environments.reference import Reference
 from comfyward.environments.releases import DEFAULT_SOURCE
@@ -96,7 +96,7 @@ ENDINGS = {
 
 
 def _read(content: bytes) -> Draft:
-    return reading.read(content, VERSIONS, DEFAULT_SOURCE)
+    return reading.read(content, VERSION_OF, DEFAULT_SOURCE)
 
 
 def _imported(conn: Connection, name: str, draft: Draft, now: int) -> dict[str, object]:

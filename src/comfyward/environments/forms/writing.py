@@ -13,15 +13,15 @@ from comfyward.environments.source import parse_comfyui, parse_pack
 from comfyward.environments.spec import Spec
 
 MANAGER, CPACK = "manager", "cpack"
-COMMITS = {release.version: release.commit for release in RELEASES.values() if release.commit}
-VERSIONS = {commit: version for version, commit in COMMITS.items()}
+COMMIT_OF = {release.version: release.commit for release in RELEASES.values() if release.commit}
+VERSION_OF = {commit: version for version, commit in COMMIT_OF.items()}
 
 
 def written(form: str, spec: Spec) -> tuple[bytes, list[Lost]]:
     """The content of a file of ComfyUI-Manager (a snapshot) or comfy-pack (an archive), and what it cannot hold."""
     if form == CPACK:
-        return cpack.written(spec, COMMITS)
-    values, lost = snapshot.written(spec, COMMITS)
+        return cpack.written(spec, COMMIT_OF)
+    values, lost = snapshot.written(spec, COMMIT_OF)
     return f"{json.dumps(values, indent=2, ensure_ascii=False)}\n".encode(), lost
 
 
