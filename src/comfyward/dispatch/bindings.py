@@ -6,13 +6,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from comfyward.dispatch.inventory import Inventory
+from comfyward.dispatch.inventory import LATELY, Inventory
 from comfyward.dispatch.revisions import Bound, Revisions
 from comfyward.errors import InvalidEnvironment, UnknownAccelerator
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.workflows.catalog import Catalog
-
-LATELY = float("-inf")
 
 
 @dataclass(frozen=True)

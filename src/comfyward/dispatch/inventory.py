@@ -22,6 +22,7 @@ from comfyward.workflows.catalog import Catalog
 COMFYICU_NAMES = ("T4", "L4", "L40S", "A10", "A100", "A100_40GB", "A100_80GB", "H100")
 FLEET_REMEMBERED_MS = 24 * 3600 * 1000  # restarting a fleet must not remove its pools
 REMEMBER_S = 1.0
+LATELY = float("-inf")  # whatever is remembered will do
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Inventory:
         self._looked: dict[str, _Looked] = {}  # by environment
 
     async def look(
-        self, environment: str = DEFAULT_ENVIRONMENT, since: float = float("-inf")
+        self, environment: str = DEFAULT_ENVIRONMENT, since: float = LATELY
     ) -> tuple[list[Pool], CatalogsByPool]:
         """The pools and their catalogs of an environment, at most a second old: every submission asks.
 
@@ -84,9 +85,7 @@ class Inventory:
                 self._looked[environment] = found
         return found.pools, found.by_pool
 
-    async def catalog_lately(
-        self, environment: str = DEFAULT_ENVIRONMENT, since: float = float("-inf")
-    ) -> Catalog | None:
+    async def catalog_lately(self, environment: str = DEFAULT_ENVIRONMENT, since: float = LATELY) -> Catalog | None:
         """The catalog to show where no accelerator was chosen, as old as with `look`; None before a worker has joined.
 
         It is that of the pool that runs without an accelerator get.

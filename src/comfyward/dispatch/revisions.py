@@ -11,6 +11,7 @@ from functools import cached_property
 
 from sqlalchemy import Connection
 
+from comfyward.dispatch.inventory import LATELY
 from comfyward.dispatch.worker_signals import WorkerSignals
 from comfyward.environments.reference import Reference
 from comfyward.errors import InvalidEnvironment
@@ -164,7 +165,7 @@ class Revisions:
         self._situation = Situation({}, [], {}, {})
         db.notices.subscribe(self._on_notice, self._changed)
 
-    async def look(self, since: float = float("-inf")) -> Situation:
+    async def look(self, since: float = LATELY) -> Situation:
         """The situation, read once for all that ask within a second; not older than `since` (s)."""
         async with self._reading:
             began = time.monotonic()
@@ -195,7 +196,7 @@ class Revisions:
             return (await self.failed(bound, pool)).message
         return f"No worker of pool {pool} can have {Reference.parse(bound.name).name}@{bound.revision}."
 
-    async def look_at(self, asked: str, since: float = float("-inf")) -> Situation:
+    async def look_at(self, asked: str, since: float = LATELY) -> Situation:
         """The situation, with the current revision of one environment as it is now: a command may have changed it."""
         situation, name = await self.look(since), Reference.parse(asked).name
         if name in ("", DEFAULT_ENVIRONMENT):
