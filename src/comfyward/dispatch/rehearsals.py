@@ -6,8 +6,8 @@ What they made is compared with what was made before; a difference is a failed t
 
 from __future__ import annotations
 
+import asyncio
 import json
-from pathlib import Path
 
 from sqlalchemy import Connection
 
@@ -146,7 +146,8 @@ class Rehearsals:
             paths = folder / "one", folder / "other"
             try:
                 for output, path in zip((one, other), paths, strict=True):
-                    _write(path, await self._objects.read_all(blob_key(output.digest)))
+                    data = await self._objects.read_all(blob_key(output.digest))
+                    await asyncio.to_thread(path.write_bytes, data)
             except NotFound:
                 return None
             target = folder / "difference"
@@ -157,10 +158,6 @@ class Rehearsals:
     async def _finish(self, of: Rehearsal, state: str, message: str, difference: float | None = None) -> bool:
         await self._db.write(rehearsals.finish, of, state, on_one_line(message), difference, now_ms())
         return True
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
 
 
 def _due_and_ready(conn: Connection) -> tuple[list[Due], list[Due]]:
