@@ -87,6 +87,9 @@ def test_an_environment_from_its_creation_to_its_end(stack: Stack, place: str, t
         *(line for line in at.said("diff", f"{name}@2", f"{name}@3") if line[0] in "+-~"),
         f"Locked {name}@3: 'comfyward environments try {name}@3' has the workers try it.",
     ]
+    assert at.said("add", name, str(folder)) == added[:1]  # which the next revision will have
+    assert at.said("promote", name, "--without-trial") == [f"{name}@3 is current."]
+    assert at.said("remove", name, "mine") == ["Removed mine"]
     refused = at.run("promote", name)
     assert refused.returncode == 1
     assert f"{name}@3 is not ready" in refused.stderr

@@ -23,6 +23,7 @@ from comfyward.environments.spec import Spec, parse_spec, spec_toml
 from comfyward.errors import Conflict, InvalidEnvironment, SetupFailed
 
 POLL_S = 0.5
+LOCKED_FIRST = 202
 NOT_TAKEN_OVER = "Comfyward-Not-Taken-Over"
 
 
@@ -102,8 +103,8 @@ class ServerPlace:
         return self._json("GET", _path(after.name, "revisions", str(number), "diff"), params=asked)
 
     def ask_to_try(self, reference: Reference) -> Reference:
-        shown = self._json("POST", _path(reference.name, "try"), json={"revision": reference.number})
-        if reference.number is None and shown["is_changed"]:
+        shown, is_locking = self._asked("POST", _path(reference.name, "try"), json={"revision": reference.number})
+        if is_locking:
             return self._made(reference.name, self._ended(reference.name)).reference
         return Reference(reference.name, reference.number or shown["revisions"][0]["number"])
 
@@ -112,8 +113,8 @@ class ServerPlace:
 
     def promote(self, reference: Reference, *, without_trial: bool) -> tuple[str, list[str]]:
         body = {"revision": reference.number, "without_trial": without_trial}
-        shown = self._json("POST", _path(reference.name, "promote"), json=body)
-        if reference.number is None and shown["is_changed"]:
+        shown, is_locking = self._asked("POST", _path(reference.name, "promote"), json=body)
+        if is_locking:
             made = self._made(reference.name, self._ended(reference.name)).reference
             return f"{made} becomes current once its trial is good: 'comfyward environments show' tells how far.", []
         return f"{reference.name}@{shown['current']} is current.", shown["warnings"]
@@ -172,6 +173,11 @@ class ServerPlace:
         if not revisions:
             raise Conflict(f"'{name}' has no revision yet.", hint="'comfyward environments lock' makes one.")
         return int(revisions[0]["number"])
+
+    def _asked(self, method: str, path: str, **request: Any) -> tuple[dict[str, Any], bool]:
+        """(the answer, True if the next revision is locked first: what was asked for follows)."""
+        answer = self._client.call(method, path, **request)
+        return answer.json(), answer.status_code == LOCKED_FIRST
 
     def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         found: dict[str, Any] = self._client.call(method, path, **request).json()
