@@ -136,6 +136,9 @@ def test_another_picture_fails_the_trial(lab: Lab) -> None:
     refused = lab.post("promote")
     assert refused.status_code == 409
     assert "'My lighthouse' of admin gave something else: Its picture differs by 39%" in refused.json()["message"]
+    page = lab.stack.visitor().get(f"/environments/{lab.name}").text
+    assert "&#39;My lighthouse&#39; of admin gave something else: Its picture differs by 39%" in page
+    assert "Promote without a trial" in page
     assert lab.shown()["current"] == 1
     changed = lab.client.http.patch(f"/api/v1/workflows/{workflow}", json={"in_trials": False})
     assert changed.json()["in_trials"] is False

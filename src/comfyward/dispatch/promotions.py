@@ -25,11 +25,10 @@ def promote(conn: Connection, reference: Reference, now: int, *, needs_trial: bo
     number = number_of(conn, reference)
     digests = digests_of(conn, reference.name, number)
     if needs_trial:
-        check_rehearsals(conn, reference.name, number)
         after = now - workers.PRESENT_MS
         crews = workers.crews(conn, digests, after, now - POOLS_KNOWN_MS)
         present = [each for each in trials.of(conn, digests.values(), after) if each.is_present]
-        check_trials(f"{reference.name}@{number}", digests, crews, present)
+        check_is_ready(conn, Reference(reference.name, number), digests, crews, present)
     environments.make_current(conn, reference.name, number, now)
     return number
 
@@ -65,14 +64,25 @@ def ask_to_try(conn: Connection, reference: Reference, now: int) -> int:
     return number
 
 
-def check_rehearsals(conn: Connection, name: str, number: int) -> None:
-    """Raises Conflict, naming it, if a workflow that is part of a revision's trial was not repeated with success."""
-    if missing := unrehearsed(conn, name, number):
-        hint = f"Run 'comfyward environments try {name}@{number}', or promote it without a trial."
-        raise Conflict(f"{name}@{number} is not ready. {' '.join(missing)}", hint=hint)
+def check_is_ready(
+    conn: Connection,
+    revision: Reference,
+    digests: Mapping[str, str],
+    crews: Mapping[str, Crew],
+    present: Collection[Shown],
+) -> None:
+    """Raises Conflict, naming what is missing, unless a revision was tried with success, and what is part of its trial.
+
+    `crews` and `present` are those of all of its targets.
+    """
+    assert revision.number is not None
+    check_trials(str(revision), digests, crews, present)
+    if missing := _unrehearsed(conn, revision.name, revision.number):
+        hint = f"Run 'comfyward environments try {revision}', or promote it without a trial."
+        raise Conflict(f"{revision} is not ready. {' '.join(missing)}", hint=hint)
 
 
-def unrehearsed(conn: Connection, name: str, number: int) -> list[str]:
+def _unrehearsed(conn: Connection, name: str, number: int) -> list[str]:
     """A sentence for each workflow that is part of a revision's trial and was not repeated in it with success.
 
     Nothing for a revision that is or was current: going back must always be possible. Raises NotFound.
@@ -83,11 +93,11 @@ def unrehearsed(conn: Connection, name: str, number: int) -> list[str]:
     return [
         sentence
         for marked in rehearsals.marked(conn, name)
-        if (sentence := _unrehearsed(marked, found.get(marked.workflow_id)))
+        if (sentence := _why_unrehearsed(marked, found.get(marked.workflow_id)))
     ]
 
 
-def _unrehearsed(marked: Marked, rehearsal: Rehearsal | None) -> str:
+def _why_unrehearsed(marked: Marked, rehearsal: Rehearsal | None) -> str:
     workflow = f"The workflow '{marked.name}' of {marked.owner}"
     if rehearsal is None or rehearsal.state == RUNNING:
         return f"{workflow} has not been repeated in it yet."

@@ -17,6 +17,7 @@ from comfyward.dispatch.lockings import found_of
 from comfyward.environments.difference import Change, changes_between
 from comfyward.environments.lock import Lock, LockedPack, parse_lock
 from comfyward.environments.pack_labels import PackLabel, label_of
+from comfyward.environments.reference import Reference
 from comfyward.environments.source import Git, PackSource, Registry
 from comfyward.environments.spec import parse_spec
 from comfyward.environments.trees import Trees
@@ -74,7 +75,7 @@ def state_of(conn: Connection, name: str, now: int) -> dict[str, Any]:
     digests = {digest for each in shown["revisions"] for digest in each["targets"].values()}
     present = [each for each in trials.of(conn, digests, after) if each.is_present]
     for revision in shown["revisions"]:
-        revision["obstacle"] = _obstacle(revision, crews, present)
+        revision["obstacle"] = _obstacle(conn, Reference(name, revision["number"]), revision["targets"], crews, present)
         revision["without"] = sorted(pool for pool, has in targets.items() if not has.keys() & revision["targets"])
         revision["busy"] = [host for host in revision["hosts"] if host["is_present"] and host["state"] in BUSY]
     return {**shown, "locking": locking_of(conn, name)}
@@ -133,9 +134,15 @@ def _label(folder: Path) -> PackLabel:
     return label_of(folder)
 
 
-def _obstacle(revision: Mapping[str, Any], crews: Mapping[str, Crew], present: Sequence[trials.Shown]) -> str | None:
+def _obstacle(
+    conn: Connection,
+    revision: Reference,
+    digests: Mapping[str, str],
+    crews: Mapping[str, Crew],
+    present: Sequence[trials.Shown],
+) -> str | None:
     try:
-        promotions.check_trials(revision["revision"], revision["targets"], crews, present)
+        promotions.check_is_ready(conn, revision, digests, crews, present)
     except Conflict as error:
         return error.message
     return None
