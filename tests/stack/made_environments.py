@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,8 @@ from comfyward.environments.source import Folder
 from comfyward.environments.workshop import Workshop
 from comfyward.files.guard import Guard
 from tests.conftest import FAKE_COMFYUI
-from tests.stack.stack import END_TIMEOUT_S, NO_REGISTRY, Stack
+from tests.stack.stack import NO_REGISTRY, Stack
+from tests.stack.waiting import until
 
 
 def comfyui_of(stack: Stack) -> Folder:
@@ -46,11 +46,7 @@ class Admin:
 
     def until(self, is_met: Callable[[dict[str, Any]], bool], path: str = "") -> dict[str, Any]:
         """What is shown once it meets a condition."""
-        deadline = time.monotonic() + END_TIMEOUT_S
-        while not is_met(shown := self.get(path)):
-            assert time.monotonic() < deadline, shown
-            time.sleep(0.05)
-        return shown
+        return until(is_met, lambda: self.get(path))
 
     def locked(self) -> dict[str, Any]:
         """The last locking, once it has ended."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from tests.attacks.environment_lab import Lab, orders, report
 from tests.attacks.raw_worker import RawWorker
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
+from tests.stack.waiting import until
 
 pytestmark = pytest.mark.several_servers
 
@@ -40,13 +40,6 @@ def promoted(lab: Lab, tree: str, *workers: RawWorker) -> str:
 def failed(lab: Lab, worker: RawWorker, digest: str) -> None:
     assert lab.tried(worker, digest, ready=False, message=BROKEN).status_code == 204
     assert report(worker, digest, "failed", message=BROKEN).status_code in (200, 204)
-
-
-def until(is_met: Callable[[dict[str, Any]], bool], look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What is seen once it meets a condition: a server looks anew once a second."""
-    while not is_met(found := look()):
-        pass
-    return found
 
 
 def test_a_run_tells_why_it_waits_and_goes_on_once_an_admin_has_mended_that(patient: Stack) -> None:

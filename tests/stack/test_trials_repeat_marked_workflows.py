@@ -16,6 +16,7 @@ from tests.attacks.environment_lab import Lab
 from tests.attacks.raw_worker import RawWorker, graph_of
 from tests.stack.conftest import StartFake
 from tests.stack.stack import END_TIMEOUT_S, Stack
+from tests.stack.waiting import until
 
 RED, NEARLY_RED, BLUE = (200, 0, 0), (203, 1, 0), (0, 0, 200)
 
@@ -58,20 +59,19 @@ def next_run(worker: RawWorker, *ready: str) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def until(lab: Lab, worker: RawWorker, is_met: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+def newest_once(lab: Lab, worker: RawWorker, is_met: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The newest revision once it meets a condition; the worker stays present."""
-    deadline = time.monotonic() + END_TIMEOUT_S
-    while not is_met(newest := lab.shown()["revisions"][0]):
-        assert time.monotonic() < deadline, newest
+
+    def look() -> dict[str, Any]:
         worker.heartbeat()
-        time.sleep(0.05)
-    worker.heartbeat()
-    return newest
+        return dict(lab.shown()["revisions"][0])
+
+    return until(is_met, look)
 
 
 def rehearsed(lab: Lab, worker: RawWorker) -> dict[str, Any]:
     """The only rehearsal of the newest revision, once it has ended."""
-    newest = until(lab, worker, lambda shown: shown["rehearsals"][0]["state"] not in ("waiting", "running"))
+    newest = newest_once(lab, worker, lambda shown: shown["rehearsals"][0]["state"] not in ("waiting", "running"))
     (only,) = newest["rehearsals"]
     return {**only, "revision_state": newest["state"]}
 
@@ -111,7 +111,7 @@ def test_the_same_picture_lets_a_revision_become_current(lab: Lab) -> None:
     worker, first, workflow = prepared(lab)
     held = tried(lab, worker, "2", first)
     assert lab.client.get(held["run_id"])["tags"] == [f"trial of {lab.name}@2"]
-    assert until(lab, worker, lambda shown: shown["rehearsals"][0]["state"] == "running")["state"] == "trying"
+    assert newest_once(lab, worker, lambda shown: shown["rehearsals"][0]["state"] == "running")["state"] == "trying"
     refused = lab.post("promote")
     assert refused.status_code == 409
     assert "The workflow 'My lighthouse' of admin has not been repeated in it yet." in refused.json()["message"]
@@ -198,11 +198,11 @@ def test_a_clean_trial_promotes_itself_where_that_is_set(lab: Lab) -> None:
     changed = lab.client.http.patch(f"/api/v1/environments/{lab.name}", json={"auto_promote": True})
     assert changed.json()["auto_promote"] is True
     held = tried(lab, worker, "2", first)
-    assert until(lab, worker, lambda shown: shown["rehearsals"][0]["state"] == "running")["is_current"] is False
+    assert newest_once(lab, worker, lambda shown: shown["rehearsals"][0]["state"] == "running")["is_current"] is False
 
     end(worker, held, RED)
 
-    assert until(lab, worker, lambda shown: shown["is_current"])["number"] == 2
+    assert newest_once(lab, worker, lambda shown: shown["is_current"])["number"] == 2
     second = lab.shown()["revisions"][0]["digest"]
     end(worker, tried(lab, worker, "3", first, second), BLUE)
     assert rehearsed(lab, worker)["state"] == "different"
