@@ -20,9 +20,9 @@ from comfyward.cli.environment_update import update
 from comfyward.cli.options import data_dir_option
 from comfyward.cli.steps import showing_steps
 from comfyward.cli.tables import print_table
-from comfyward.comfy import releases
 from comfyward.environments.builds import Build
 from comfyward.environments.reference import Reference
+from comfyward.environments.releases import DEFAULT_VERSION
 from comfyward.wording import plural, size
 
 KEPT_REVISIONS = 3
@@ -49,7 +49,7 @@ for each in (find, export, import_command, try_command, promote, rollback, updat
 @command.command("create")
 @click.argument("name")
 @click.option(
-    "--comfyui", default=releases.DEFAULT.version, show_default=True, help="A version, git+URL@COMMIT, or a path."
+    "--comfyui", default=DEFAULT_VERSION, show_default=True, help="A version, git+URL@COMMIT, or a path."
 )
 @place_options
 def create(name: str, comfyui: str, where: Where) -> None:

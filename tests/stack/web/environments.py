@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from comfyward.environments.lock import LockedPack, LockedPackage, Wheel
@@ -9,6 +11,14 @@ from comfyward.environments.lock import LockedPack, LockedPackage, Wheel
 TOOLING = "pypi:comfyui-tooling-nodes==0.1.0"
 MASKS = "git+https://github.com/someone/masks@0123456789012345678901234567890123456789"
 COLORAMA = LockedPackage("colorama", "0.4.6", (Wheel("colorama-0.4.6-py3-none-any.whl", 25_000, "0" * 64),))
+FANCY = {"https://github.com/someone/fancy-nodes": [["Fancy Blend"], {"title_aux": "Fancy"}]}
+
+
+def write_node_map(folder: Path) -> str:
+    """ComfyUI-Manager's lists of packs, which know the pack of one class. Returns the folder."""
+    for name, content in (("extension-node-map", FANCY), ("custom-node-list", {"custom_nodes": []})):
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return str(folder)
 
 
 def spec_of(*sources: str, comfyui: str = "0.3.75") -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from playwright.sync_api import expect
 
@@ -14,19 +12,16 @@ from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import LIMIT_MS, Enter
-from tests.stack.web.environments import TOOLING, spec_of
+from tests.stack.web.environments import TOOLING, spec_of, write_node_map
 
-FANCY = {"https://github.com/someone/fancy-nodes": [["Fancy Blend"], {"title_aux": "Fancy"}]}
 SOURCE = "git+https://github.com/someone/fancy-nodes@HEAD"
 GRAPH = {"1": node("Fancy Blend")}
 
 
 @pytest.fixture(scope="module")
 def stack(start_fake_once: StartFake, tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    folder = tmp_path_factory.mktemp("map")
-    for name, content in (("extension-node-map", FANCY), ("custom-node-list", {"custom_nodes": []})):
-        (folder / f"{name}.json").write_text(json.dumps(content))
-    stack = start_fake_once(fleet="none", node_map_dir=str(folder))
+    node_map = write_node_map(tmp_path_factory.mktemp("map"))
+    stack = start_fake_once(fleet="none", node_map_dir=node_map)
     Lab(stack).worker()  # has a catalog, in which the class is missing
     return stack
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -13,18 +12,15 @@ from tests.stack.graphs import node
 from tests.stack.stack import Stack
 from tests.stack.web.accessibility import LOOK, SCREENS, axe_in, findings, serious
 from tests.stack.web.conftest import Enter
-from tests.stack.web.environments import COLORAMA, MASKS, TOOLING, imported, locked, spec_of
+from tests.stack.web.environments import COLORAMA, MASKS, TOOLING, imported, locked, spec_of, write_node_map
 
-FANCY = {"https://github.com/someone/fancy-nodes": [["Fancy Blend"], {"title_aux": "Fancy"}]}
 LONG = "masks did not import: OSError: [Errno 30] Read-only file system: '/data/" + "long" * 30 + "' (line 23)"
 
 
 @pytest.fixture(scope="module")
 def stack(start_fake_once: StartFake, tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    folder = tmp_path_factory.mktemp("map")
-    for name, content in (("extension-node-map", FANCY), ("custom-node-list", {"custom_nodes": []})):
-        (folder / f"{name}.json").write_text(json.dumps(content))
-    return start_fake_once(fleet="none", node_map_dir=str(folder))
+    node_map = write_node_map(tmp_path_factory.mktemp("map"))
+    return start_fake_once(fleet="none", node_map_dir=node_map)
 
 
 @pytest.fixture(scope="module")
