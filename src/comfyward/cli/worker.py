@@ -139,9 +139,8 @@ async def _work(
         log_tail=capture_log_tail(),
     )
     beating = asyncio.create_task(beat(pulse), name="pulse")
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, agent.drain)
+        asyncio.get_running_loop().add_signal_handler(number, agent.drain)
     try:
         await agent.run()
     finally:

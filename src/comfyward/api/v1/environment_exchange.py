@@ -16,7 +16,7 @@ from comfyward.api.body import answer, owner_of, read_body
 from comfyward.api.contents import OCTET_STREAM
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.query import read_query
-from comfyward.api.v1 import answers
+from comfyward.api.v1 import environment_answers as answers
 from comfyward.api.v1.environment_shapes import check_admin, environment_json
 from comfyward.dispatch import revision_differences, specs
 from comfyward.dispatch.heavy import HEAVY

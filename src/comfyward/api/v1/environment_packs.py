@@ -17,7 +17,7 @@ from comfyward.api import leniency
 from comfyward.api.auth import Auth
 from comfyward.api.body import answer, read_json, read_upload
 from comfyward.api.endpoint import FORM, Endpoint, Media, Models
-from comfyward.api.v1 import answers
+from comfyward.api.v1 import environment_answers as answers
 from comfyward.api.v1.environment_shapes import check_admin, environment_json
 from comfyward.dispatch import specs
 from comfyward.environments.source import Folder, PackSource, checked_name, parse_pack

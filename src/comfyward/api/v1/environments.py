@@ -14,7 +14,7 @@ from comfyward.api.auth import Auth
 from comfyward.api.body import answer, read_json
 from comfyward.api.endpoint import NOTHING, Endpoint, Models
 from comfyward.api.query import read_query
-from comfyward.api.v1 import answers
+from comfyward.api.v1 import environment_answers as answers
 from comfyward.api.v1.environment_shapes import (
     check_admin,
     environment_json,
