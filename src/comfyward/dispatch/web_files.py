@@ -46,7 +46,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class EditorFiles:
+class AllowedFiles:
     """The web files that a workflow's editor gets: of the packs that are allowed, in an archive."""
 
     archive: str = ""
@@ -66,7 +66,7 @@ class EditorFiles:
         return any(file.path == path for file in self.files)
 
 
-NOTHING = EditorFiles()
+NOTHING = AllowedFiles()
 
 
 class WebFiles:
@@ -99,17 +99,17 @@ class WebFiles:
         rows = [Archive(environment, pool, digest, token.is_shared, listing, now) for pool in pools]
         await self._db.write(_store, rows)
 
-    async def of(self, environment: str, accelerator: str | None) -> EditorFiles:
+    async def of(self, environment: str, accelerator: str | None) -> AllowedFiles:
         """The web files for a workflow of an environment; none while no worker has tried it."""
         for bound, pool in await self._bounds(environment, accelerator):
             found = web_files.chosen(await self._db.read(web_files.find, [bound.key]), pool)
             if found is not None:
                 name = environment.partition("@")[0]
                 allowed = await self._db.read(environments.allowed_packs, name, bound.revision, bound.key)
-                return EditorFiles(found.digest, [file for file in found.files if file.pack in allowed])
+                return AllowedFiles(found.digest, [file for file in found.files if file.pack in allowed])
         return NOTHING
 
-    async def read(self, files: EditorFiles, path: str) -> Served | None:
+    async def read(self, files: AllowedFiles, path: str) -> Served | None:
         """One of the files that an editor gets; None for any other path."""
         return (await self._files(files.archive))[path] if files.has(path) else None
 

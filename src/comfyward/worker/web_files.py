@@ -30,7 +30,7 @@ RESTARTS = 3  # after routes that end ComfyUI
 log = logging.getLogger(__name__)
 
 
-class Engine(Protocol):
+class Restartable(Protocol):
     """A ComfyUI that can be started again."""
 
     @property
@@ -41,7 +41,7 @@ class Engine(Protocol):
     def distrust(self) -> None: ...
 
 
-async def read_web_files(comfyui: Engine, packs: Collection[str]) -> list[WebFile]:
+async def read_web_files(comfyui: Restartable, packs: Collection[str]) -> list[WebFile]:
     """The files and answers of these packs, by their folders, within bounds: what is there when one is reached."""
     found: dict[str, WebFile] = {}
     try:
@@ -52,7 +52,7 @@ async def read_web_files(comfyui: Engine, packs: Collection[str]) -> list[WebFil
     return list(found.values())
 
 
-async def _read(comfyui: Engine, packs: Collection[str], found: dict[str, WebFile]) -> None:
+async def _read(comfyui: Restartable, packs: Collection[str], found: dict[str, WebFile]) -> None:
     listing = await comfyui.client.web_listing()
     files, routes = (_pairs(listing.get(name), packs) for name in ("files", "routes"))
     wanted = [(pack, path, False) for pack, path in files[:MAX_FILES]]

@@ -19,7 +19,7 @@ from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.native.bundle import Bundle
 from comfyward.api.native.fixed_answers import OWN_SCRIPT
 from comfyward.api.native.scope import Scopes
-from comfyward.dispatch.web_files import EditorFiles, WebFiles
+from comfyward.dispatch.web_files import AllowedFiles, WebFiles
 from comfyward.errors import MethodNotAllowed, NotFound
 from comfyward.store import workflows
 from comfyward.store.db import Database
@@ -77,7 +77,7 @@ class PackFiles:
             raise MethodNotAllowed("The editor's page is only read.")
         raise NotFound(NOT_SERVED.format(method=request.method, path=path[:200]), hint=HINT)
 
-    async def _found(self, request: Request, scopes: Scopes) -> EditorFiles:
+    async def _found(self, request: Request, scopes: Scopes) -> AllowedFiles:
         scope = await scopes.of(request)
         workflow = await self._db.lookup(workflows.get, scope.account_id, scope.target_workflow_id)
         return await self._web_files.of(workflow.environment, workflow.accelerator)
