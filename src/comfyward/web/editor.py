@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 from starlette.responses import Response
 
@@ -11,13 +9,12 @@ from comfyward.api.body import answer
 from comfyward.dispatch.forecast import QueueForecasts
 from comfyward.dispatch.intake import Intake
 from comfyward.dispatch.inventory import Inventory
-from comfyward.dispatch.web_files import WebFiles
 from comfyward.runs.run import State
 from comfyward.store import runs, workflows
 from comfyward.store.db import Database
 from comfyward.store.rows import text_of
 from comfyward.store.runs import RunFilter
-from comfyward.web.editor_frame import EditorFrames, frame_here
+from comfyward.web.editor_frame import EditorFrames
 from comfyward.web.obstacle import obstacle_of
 from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest, policy
@@ -35,12 +32,11 @@ class Editor:
         inventory: Inventory,
         forecasts: QueueForecasts,
         frames: EditorFrames,
-        web_files: WebFiles,
         *,
         is_installed: bool,
     ) -> None:
         self._db, self._intake, self._inventory, self._forecasts = db, intake, inventory, forecasts
-        self._frames, self._web_files, self._is_installed = frames, web_files, is_installed
+        self._frames, self._is_installed = frames, is_installed
 
     def pages(self) -> list[Page]:
         return [
@@ -55,11 +51,7 @@ class Editor:
     async def show(self, request: PageRequest) -> Response:
         workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
         pools = await self._inventory.pools()
-        # The page itself asks for it where the browser does not find the editor's host name.
-        is_here = request.query("frame") == "here" and self._frames.may_be_here
-        frame = frame_here(workflow.id) if is_here else self._frames.of(request, workflow.id)
-        packs = (await self._web_files.of(workflow.environment, workflow.accelerator)).packs
-        frame = replace(frame, packs=packs)
+        frame = await self._frames.on_page(request, workflow)
         shown = request.render(
             "editor.html", workflow=workflow, pools=pools, has_editor=self._is_installed, frame=frame
         )

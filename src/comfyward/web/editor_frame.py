@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from comfyward.api.editor_address import EditorAddress
 from comfyward.api.native.framed_editor import SANDBOX
 from comfyward.api.tickets import LASTS_MS, Ticket, Tickets
+from comfyward.dispatch.web_files import WebFiles
 from comfyward.store.db import now_ms
 from comfyward.web.page_request import PageRequest
+from comfyward.workflows.workflow import Workflow
 
 NEEDED = "clipboard-write; fullscreen"  # it copies text to other programs, and reads what a person pastes
 FOR_NODES = "camera; microphone"
@@ -34,27 +36,34 @@ class Frame:
         return NEEDED if self.packs else f"{NEEDED}; {FOR_NODES}"
 
 
-def frame_here(workflow_id: str) -> Frame:
-    """The frame for a workflow at the website's own origin."""
-    return Frame(f"/workflows/{workflow_id}/comfy/")
-
-
 class EditorFrames:
     """Frames with a ticket, where the editor has an origin of its own."""
 
-    def __init__(self, address: EditorAddress, tickets: Tickets) -> None:
-        self._address, self._tickets = address, tickets
+    def __init__(self, address: EditorAddress, tickets: Tickets, web_files: WebFiles) -> None:
+        self._address, self._tickets, self._web_files = address, tickets, web_files
 
-    @property
-    def may_be_here(self) -> bool:
-        """True if a page may choose the website's own origin: not where the operator chose another."""
-        return self._address.configured is None
+    async def on_page(self, request: PageRequest, workflow: Workflow) -> Frame:
+        """The frame on the page of a workflow's editor, with the packs whose scripts are allowed."""
+        # The page itself asks for it where the browser does not find the editor's host name.
+        is_here = request.query("frame") == "here" and self._may_be_here
+        frame = _frame_here(workflow.id) if is_here else self.of(request, workflow.id)
+        return replace(frame, packs=(await self._web_files.of(workflow.environment, workflow.accelerator)).packs)
 
     def of(self, request: PageRequest, workflow_id: str) -> Frame:
         """The frame for a workflow on the page that is asked for."""
         page_origin, session_id = request.origin, request.caller.session_id
         origin = self._address.of(page_origin)
         if origin is None or session_id is None:
-            return frame_here(workflow_id)
+            return _frame_here(workflow_id)
         ticket = self._tickets.write(Ticket(session_id, workflow_id, page_origin, now_ms() + LASTS_MS))
         return Frame(f"{origin}/workflows/{workflow_id}/{ticket}/comfy/", origin)
+
+    @property
+    def _may_be_here(self) -> bool:
+        """True if a page may choose the website's own origin: not where the operator chose another."""
+        return self._address.configured is None
+
+
+def _frame_here(workflow_id: str) -> Frame:
+    """The frame for a workflow at the website's own origin."""
+    return Frame(f"/workflows/{workflow_id}/comfy/")

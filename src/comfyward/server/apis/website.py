@@ -61,7 +61,7 @@ def website(core: Core, frontends: Frontends) -> Website:
     pages = Pages(auth, page_templates(assets, core.editor_address, has_oidc=provider is not None), core.public_url)
     inputs, run_list = GraphInputs(db, inventory, core.bindings, core.finder), RunList(db, inventory)
     copies, templates = WorkflowCopies(db, core.bindings), ComfyUITemplates(frontends.templates_folder)
-    frames = EditorFrames(core.editor_address, core.tickets)
+    frames = EditorFrames(core.editor_address, core.tickets, core.web_files)
     parts = (
         Login(db, auth),
         OidcLogin(db, auth, provider),
@@ -69,15 +69,7 @@ def website(core: Core, frontends: Frontends) -> Website:
         Workflows(db, core.intake, inputs, run_list, copies),
         WorkflowSettings(db, inventory, core.bindings),
         Explore(db, inputs, copies, core.contents),
-        Editor(
-            db,
-            core.intake,
-            inventory,
-            core.workforce.forecasts,
-            frames,
-            core.web_files,
-            is_installed=frontends.editor is not None,
-        ),
+        Editor(db, core.intake, inventory, core.workforce.forecasts, frames, is_installed=frontends.editor is not None),
         Forms(db, core.intake, inventory, inputs),
         ApiCode(db, inputs),
         run_list,
