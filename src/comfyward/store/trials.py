@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, 
 from comfyward.store.schema import environment_locks, environment_trials, worker_tokens, workers
 from comfyward.store.statement import Statement
 from comfyward.store.tokens import IS_OPERATORS
-from comfyward.store.workers import Announced
+from comfyward.store.workers import Announced, present_since
 
 READY, FAILED = "ready", "failed"
 MOST_REPORTS = 20  # of an environment, from workers of one token
@@ -143,7 +143,7 @@ def of(
 ) -> list[Shown]:
     """The trials of some environments, by host: of each at most `most`, first of present workers that go on with
     it, then the newest. The reports of `reported` environments come with it, of each those of a few workers."""
-    columns, is_present = environment_trials.c, and_(workers.c.gone_at.is_(None), workers.c.seen_at >= seen_after)
+    columns, is_present = environment_trials.c, present_since(seen_after)
     goes_on = columns.state.not_in([READY, FAILED])
     order = (is_present.desc(), goes_on.desc(), columns.changed_at.desc(), columns.worker_id)
     place = func.row_number().over(partition_by=columns.digest, order_by=order).label("place")
@@ -200,7 +200,7 @@ def present(conn: Connection, seen_after: int) -> list[Present]:
     query = (
         select(columns.worker_id, workers.c.pool, columns.digest, columns.state, columns.changed_at)
         .join(workers, _IS_OF_WORKER)
-        .where(workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None), columns.target == workers.c.target)
+        .where(present_since(seen_after), columns.target == workers.c.target)
     )
     return [Present(*row) for row in conn.execute(query)]
 
@@ -209,8 +209,7 @@ def failure(conn: Connection, digest: str, pool: str, seen_after: int) -> str:
     """The words of the present worker of a pool that was the last to fail with an environment; "" if none has."""
     columns = environment_trials.c
     here = (columns.digest == digest, columns.state == FAILED, workers.c.pool == pool)
-    present = (workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None))
-    query = select(columns.message).join(workers, _IS_OF_WORKER).where(*here, *present)
+    query = select(columns.message).join(workers, _IS_OF_WORKER).where(*here, present_since(seen_after))
     return conn.scalar(query.order_by(columns.changed_at.desc()).limit(1)) or ""
 
 
@@ -229,9 +228,9 @@ def announced(conn: Connection, digest: str, seen_after: int) -> list[Announced]
     columns = environment_trials.c
     query = select(workers.c.pool, columns.catalog_digest, func.count(), func.min(workers.c.started_at))
     here = (columns.digest == digest, columns.state == READY, columns.catalog_digest != "")
-    present = (workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None))
-    grouped = query.join(workers, _IS_OF_WORKER).where(*here, *present).group_by(workers.c.pool, columns.catalog_digest)
-    found = [Announced(row[0], row[1], int(row[2]), int(row[3])) for row in conn.execute(grouped)]
+    of_present = query.join(workers, _IS_OF_WORKER).where(*here, present_since(seen_after))
+    rows = conn.execute(of_present.group_by(workers.c.pool, columns.catalog_digest))
+    found = [Announced(row[0], row[1], int(row[2]), int(row[3])) for row in rows]
     return sorted(found, key=lambda each: (-each.workers, each.since, each.digest))
 
 

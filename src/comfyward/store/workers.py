@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, insert, select, update
 
 from comfyward.store import queue
 from comfyward.store.rows import text_of
@@ -136,7 +136,7 @@ def present_holder(conn: Connection, worker_id: str, seen_after: int) -> Holder 
         select(workers.c.token, workers.c.session)
         .join(worker_tokens, worker_tokens.c.hash == workers.c.token)
         .where(workers.c.id == worker_id, worker_tokens.c.revoked_at.is_(None))
-        .where(workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None))
+        .where(present_since(seen_after))
     )
     row = conn.execute(held).first()
     return Holder(*row) if row else None
@@ -172,7 +172,7 @@ def of_session(conn: Connection, holder: Holder) -> list[WorkerRow]:
 
 def announced(conn: Connection, environment: str, seen_after: int) -> list[Announced]:
     """The catalogs that present workers of an environment have: first what most have, and have had for longest."""
-    present = (workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None), workers.c.environment == environment)
+    present = (present_since(seen_after), workers.c.environment == environment)
     query = select(workers.c.pool, workers.c.catalog_digest, func.count(), func.min(workers.c.started_at))
     rows = conn.execute(query.where(*present).group_by(workers.c.pool, workers.c.catalog_digest))
     found = [Announced(row[0], row[1], int(row[2]), int(row[3])) for row in rows if row[1]]
@@ -222,9 +222,14 @@ def get(conn: Connection, worker_id: str) -> WorkerRow | None:
     return _worker(row._mapping) if row else None
 
 
+def present_since(seen_after: int) -> ColumnElement[bool]:
+    """The condition that a worker is present: seen since a time (ms) and not gone."""
+    return and_(workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None))
+
+
 def find(conn: Connection, seen_after: int) -> list[WorkerRow]:
     """Present workers: seen since a time and not gone."""
-    query = select(workers).where(workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None)).order_by(workers.c.id)
+    query = select(workers).where(present_since(seen_after)).order_by(workers.c.id)
     return [_worker(row._mapping) for row in conn.execute(query)]
 
 
@@ -251,9 +256,9 @@ def last_seen(conn: Connection, limit: int) -> list[WorkerRow]:
 def targets(conn: Connection, seen_after: int) -> dict[str, dict[str, int]]:
     """The number of present workers by pool and target; "" is that of those that build no environments."""
     query = select(workers.c.pool, workers.c.target, func.count())
-    here = (workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None))
+    here = query.where(present_since(seen_after))
     found: dict[str, dict[str, int]] = {}
-    for pool, target, count in conn.execute(query.where(*here).group_by(workers.c.pool, workers.c.target)):
+    for pool, target, count in conn.execute(here.group_by(workers.c.pool, workers.c.target)):
         found.setdefault(pool, {})[target] = int(count)
     return found
 
@@ -261,7 +266,7 @@ def targets(conn: Connection, seen_after: int) -> dict[str, dict[str, int]]:
 def crews(conn: Connection, targets: Collection[str], seen_after: int, known_after: int) -> dict[str, Crew]:
     """The crews of some targets. Workers seen after `seen_after` are present; pools of those seen after `known_after`
     belong to a crew."""
-    is_present = (workers.c.seen_at >= seen_after) & workers.c.gone_at.is_(None)
+    is_present = present_since(seen_after)
     query = select(workers.c.target, workers.c.pool, IS_OPERATORS, is_present)
     query = query.join(worker_tokens, worker_tokens.c.hash == workers.c.token)
     here = (workers.c.target.in_(list(targets)), workers.c.seen_at >= known_after)
@@ -287,7 +292,7 @@ def crew_members(conn: Connection, seen_after: int) -> list[CrewMember]:
     """The present workers that build environments, of all targets."""
     columns = (workers.c.id, workers.c.target, IS_OPERATORS)
     query = select(*columns).join(worker_tokens, worker_tokens.c.hash == workers.c.token)
-    here = (workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None), workers.c.target != "")
+    here = (present_since(seen_after), workers.c.target != "")
     return [CrewMember(row[0], row[1], bool(row[2])) for row in conn.execute(query.where(*here))]
 
 
@@ -306,7 +311,7 @@ def local_pools(conn: Connection, seen_after: int) -> set[str]:
 
 def count_present(conn: Connection, seen_after: int) -> dict[str, int]:
     """The number of present workers by pool."""
-    query = select(workers.c.pool, func.count()).where(workers.c.seen_at >= seen_after, workers.c.gone_at.is_(None))
+    query = select(workers.c.pool, func.count()).where(present_since(seen_after))
     return {row.pool: int(row[1]) for row in conn.execute(query.group_by(workers.c.pool))}
 
 
