@@ -32,6 +32,7 @@ from comfyward.wording import did_you_mean
 
 KEYS, PACK_KEYS = ("comfyui", "cutoff", "pack", "packages"), ("source", "web")
 PACKAGES_KEYS = ("more", "force", "prefer")
+MAX_LENGTH = 200_000  # characters of a spec that is sent
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from comfyward.environments import releases
 from comfyward.environments.finding.finder import Finder
 from comfyward.environments.finding.node_map import MAX_CLASS_LENGTH
 from comfyward.environments.source import FORMS, Release, parse_pack
-from comfyward.environments.spec import Spec, parse_spec, spec_toml
+from comfyward.environments.spec import MAX_LENGTH, Spec, parse_spec, spec_toml
 from comfyward.errors import InvalidEnvironment
 from comfyward.store import environment_uses, environments
 from comfyward.store.db import Database, now_ms
@@ -22,7 +22,6 @@ from comfyward.web.page_request import PageRequest, text_of
 from comfyward.web.problems import PageError
 from comfyward.workflows.offer import Offer
 
-LONGEST_SPEC = 200_000
 KINDS = ("cnr:", "git+", "pypi:", "folder:")
 CHANGED = "The spec was changed at the same time. What you wrote is below: look at both, and save again."
 
@@ -57,8 +56,8 @@ class EnvironmentSpecs:
         form, name = await request.form(), request["name"]
         text, seen = str(form.get("spec", "")).replace("\r\n", "\n"), text_of(form, "version", 64)
         former = (await self._db.read(environments.get, name)).spec
-        if len(text) > LONGEST_SPEC:
-            return await self._page(request, text[:LONGEST_SPEC], f"It must be at most {LONGEST_SPEC:,} characters.")
+        if len(text) > MAX_LENGTH:
+            return await self._page(request, text[:MAX_LENGTH], f"It must be at most {MAX_LENGTH:,} characters.")
         try:
             spec = spec_toml(_checked(parse_spec(text)))
         except InvalidEnvironment as error:
@@ -117,6 +116,7 @@ class EnvironmentSpecs:
             environment=environment,
             spec=parse_spec(environment.spec),
             text=environment.spec if text is None else text,
+            longest=MAX_LENGTH,
             version=version_of(environment.spec),
             problem=problem,
             found=found,

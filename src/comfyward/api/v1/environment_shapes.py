@@ -9,11 +9,14 @@ from starlette.requests import Request
 
 from comfyward.api.auth import Auth
 from comfyward.api.times import iso
+from comfyward.api.whole_numbers import whole_number
 from comfyward.dispatch.environment_overviews import overview
 from comfyward.dispatch.lockings import found_of
 from comfyward.errors import Forbidden, InvalidRequest
 from comfyward.store import lockings
 from comfyward.store.lockings import ACCEPT, Locking
+
+MAX_REVISION = (1 << 31) - 1
 
 
 async def check_admin(auth: Auth, request: Request) -> None:
@@ -65,6 +68,7 @@ def with_times(revision: dict[str, Any]) -> dict[str, Any]:
 
 def number_in(text: str) -> int:
     """The number of a revision in a path or query. Raises InvalidRequest."""
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
+    number = whole_number(text, most=MAX_REVISION)
+    if number is None:
         raise InvalidRequest(f"'{text}' is not the number of a revision.")
-    return int(text)
+    return number

@@ -27,7 +27,7 @@ from comfyward.dispatch.lockings import Lockings
 from comfyward.dispatch.revisions import Revisions
 from comfyward.environments.reference import Reference
 from comfyward.environments.source import checked_name
-from comfyward.environments.spec import parse_spec, spec_toml
+from comfyward.environments.spec import MAX_LENGTH, parse_spec, spec_toml
 from comfyward.errors import NotFound
 from comfyward.store import environments, trials
 from comfyward.store.db import Database, now_ms
@@ -43,11 +43,11 @@ LOCKED_FIRST = (
 
 class NewEnvironment(leniency.Request):
     name: str = Field(max_length=100)
-    spec: str = Field(max_length=200_000, description='TOML, such as comfyui = "0.30.0".')
+    spec: str = Field(max_length=MAX_LENGTH, description='TOML, such as comfyui = "0.30.0".')
 
 
 class SpecChange(leniency.Request):
-    spec: str | None = Field(None, max_length=200_000, description="TOML. The next revision will have it.")
+    spec: str | None = Field(None, max_length=MAX_LENGTH, description="TOML. The next revision will have it.")
     auto_promote: bool | None = Field(
         None,
         description="Revisions that are tried from now on become current once their trials are good.",
