@@ -48,9 +48,7 @@ for each in (find, export, import_command, try_command, promote, rollback, updat
 
 @command.command("create")
 @click.argument("name")
-@click.option(
-    "--comfyui", default=DEFAULT_VERSION, show_default=True, help="A version, git+URL@COMMIT, or a path."
-)
+@click.option("--comfyui", default=DEFAULT_VERSION, show_default=True, help="A version, git+URL@COMMIT, or a path.")
 @place_options
 def create(name: str, comfyui: str, where: Where) -> None:
     """Create an environment without packs. Nothing is fetched yet.

@@ -93,7 +93,7 @@ def of(conn: Connection, after: Reference, before: Reference | None = None) -> D
 def since_current(conn: Connection, revision: Reference) -> Difference | None:
     """The changes if a revision were promoted, by default the newest.
 
-    None for the current one, and where nothing is known: none is current, or it is for other platforms. Raises NotFound.
+    None for the current one, and where nothing is known: none is current, or of other platforms. Raises NotFound.
     """
     numbered, current = promotions.numbered(conn, revision), environments.get(conn, revision.name).current
     if not current or current == numbered.number:
