@@ -112,7 +112,7 @@ def _is_compiled(root: Path) -> bool:
 
 
 def _record(root: Path) -> dict[str, Any] | None:
-    """What is recorded of an installation, None if it is incomplete."""
+    """The record of an installation; None if it is incomplete."""
     try:
         found: dict[str, Any] = json.loads((root / "installed.json").read_text())
     except FileNotFoundError:
