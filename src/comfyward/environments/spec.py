@@ -18,15 +18,15 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
 from packaging.utils import canonicalize_name
 
 from comfyward.environments.source import ComfyUISource, Git, PackSource, parse_comfyui, parse_pack
+from comfyward.environments.strangers import parse_requirement, toml_table
 from comfyward.errors import InvalidEnvironment
 from comfyward.wording import did_you_mean
 
@@ -101,8 +101,8 @@ def _origin(pack: PackSource) -> tuple[type, str]:
 def parse_spec(text: str) -> Spec:
     """A spec from TOML. Raises InvalidEnvironment, naming the key."""
     try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values = toml_table(text)
+    except ValueError as error:
         raise InvalidEnvironment(f"The spec is not TOML: {error}.") from error
     _check_keys(values, KEYS, "The spec")
     packs = values.get("pack", [])
@@ -201,7 +201,7 @@ def _requirements(values: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 def _requirement(text: str, key: str) -> str:
     try:
-        requirement = Requirement(text)
+        requirement = parse_requirement(text)
     except InvalidRequirement as error:
         raise InvalidEnvironment(f"'{text}' in 'packages.{key}' is not a requirement such as numpy>=2.") from error
     if requirement.url:
@@ -217,7 +217,7 @@ def _version(line: str) -> str:
 
 def is_version(line: str) -> bool:
     """True for a requirement that one version satisfies."""
-    specifiers = list(Requirement(line).specifier)
+    specifiers = list(parse_requirement(line).specifier)
     return len(specifiers) == 1 and specifiers[0].operator == "==" and "*" not in specifiers[0].version
 
 
