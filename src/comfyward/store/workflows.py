@@ -65,6 +65,8 @@ def create(conn: Connection, workflow: Workflow) -> None:
     """Raises Conflict if the account has too many."""
     own = (workflows.c.account_id == workflow.account_id, workflows.c.deleted_at.is_(None))
     most.check(conn, workflows, most.WORKFLOWS, "workflows", "Delete some.", *own)
+    if workflow.in_trials:
+        _check_trials(conn, workflow.account_id)
     values = {
         **workflow.__dict__,
         "tags": text_of(workflow.tags),
@@ -224,8 +226,10 @@ def restore(conn: Connection, account_id: str, workflow_id: str, now: int) -> Wo
 
 
 def change(conn: Connection, account_id: str, workflow_id: str, values: dict[str, Any], now: int) -> Workflow:
-    """Updates the given columns and returns the workflow. Raises NotFound."""
+    """Updates the given columns and returns the workflow. Raises NotFound, or Conflict for too many in trials."""
     workflow = get(conn, account_id, workflow_id)
+    if values.get("in_trials") and not workflow.in_trials:
+        _check_trials(conn, account_id)
     if "tags" in values:
         values = {**values, "tags": text_of(values["tags"])}
     if "in_trials" in values:
@@ -241,6 +245,12 @@ def remove(conn: Connection, account_id: str, workflow_id: str, now: int) -> Wor
         raise Conflict("The default workflow cannot be deleted.")
     conn.execute(update(workflows).where(workflows.c.id == workflow.id).values(deleted_at=now, updated_at=now))
     return workflow
+
+
+def _check_trials(conn: Connection, account_id: str) -> None:
+    """Raises Conflict if an account has as many workflows in trials as it may."""
+    own = (workflows.c.account_id == account_id, workflows.c.in_trials == 1, workflows.c.deleted_at.is_(None))
+    most.check(conn, workflows, most.IN_TRIALS, "workflows in trials", "Take one out of them.", *own)
 
 
 def _missing(workflow_id: str) -> NotFound:
