@@ -22,13 +22,13 @@ from comfyward.environments.lock import Lock
 from comfyward.environments.lockers import Lockers
 from comfyward.environments.reference import Reference
 from comfyward.environments.updating import Offered
-from comfyward.errors import ComfywardError, NotFound
+from comfyward.errors import ComfywardError, Conflict, NotFound
 from comfyward.ids import new_id
 from comfyward.loop import Loop
 from comfyward.runs.log import on_one_line, plain
 from comfyward.store import environments, lockings
 from comfyward.store.db import Database, now_ms
-from comfyward.store.lockings import ACCEPT, LOCK, PROMOTE, PROPOSED, RELOCK, TRY, UPDATE, Locking, Wish
+from comfyward.store.lockings import ACCEPT, LOCK, PROMOTE, RELOCK, TRY, UPDATE, Locking, Wish
 from comfyward.store.notices import Wake
 
 log = logging.getLogger(__name__)
@@ -169,10 +169,11 @@ def accept(conn: Connection, name: str, now: int) -> int:
 
     Raises NotFound if none is proposed, and Conflict if the spec was changed since.
     """
-    environments.get(conn, name)
-    locking = lockings.latest(conn, name)
-    if locking is None or locking.state != PROPOSED or locking.found is None:
+    spec, locking = environments.get(conn, name).spec, lockings.latest(conn, name)
+    if locking is None or locking.found is None or not lockings.is_proposed(conn, locking.id):
         raise NotFound(f"No update of '{name}' is proposed.", hint="Ask for one first.")
+    if spec != locking.spec:
+        raise Conflict(f"The environment '{name}' was changed since the update was proposed.", hint="Ask for another.")
     return _add(conn, locking, msgspec.json.decode(locking.found, type=Found), now)
 
 

@@ -56,8 +56,14 @@ class Spec:
         two packs of one name.
         """
         packs, new = {key_of(pack): pack for pack in self.packs}, _by_key(dict.fromkeys(added))
-        elsewhere = {key for key, pack in new.items() if key in packs and _origin(packs[key]) != _origin(pack)}
+        elsewhere = {key_of(pack) for pack, _ in self.from_elsewhere(new.values())}
         return dataclasses.replace(self, packs=tuple((packs | new).values()), web=self.web - elsewhere)
+
+    def from_elsewhere(self, added: Iterable[PackSource]) -> list[tuple[PackSource, PackSource]]:
+        """(pack, the one that it would replace) of those that have a name here, and come from elsewhere."""
+        packs = {key_of(pack): pack for pack in self.packs}
+        pairs = [(pack, packs[key_of(pack)]) for pack in added if key_of(pack) in packs]
+        return [(pack, present) for pack, present in pairs if _origin(present) != _origin(pack)]
 
     def without_pack(self, name: str) -> Spec:
         """The spec without the pack of that name. Raises InvalidEnvironment if it has none."""
