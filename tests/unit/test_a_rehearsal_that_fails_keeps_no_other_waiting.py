@@ -9,11 +9,12 @@ from typing import Any, cast
 import pytest
 
 from comfyward.dispatch.rehearsals import Rehearsals
-from comfyward.errors import NotFound
+from comfyward.errors import InvalidEnvironment, NotFound
 from comfyward.runs.failure import Failure
 from comfyward.runs.run import EndReason, State
 from comfyward.store import rehearsals, runs
-from comfyward.store.rehearsals import BROKEN, RUNNING, SKIPPED, Rehearsal
+from comfyward.store.db import now_ms
+from comfyward.store.rehearsals import BROKEN, RUNNING, SKIPPED, Due, Marked, Rehearsal
 
 
 def running(workflow_id: str) -> Rehearsal:
@@ -45,6 +46,35 @@ class Rows:
 def ended(reason: EndReason, started_at: int | None) -> Any:
     about = {"state": State.FAILED, "failure": Failure("It ended."), "end_reason": reason}
     return SimpleNamespace(started_at=started_at, **about)
+
+
+async def begun(monkeypatch: pytest.MonkeyPatch, minutes_ago: int) -> list[str]:
+    """The states of a rehearsal whose trial was asked for so long ago, and whose pool has no such environment yet."""
+    due = Due("e", "portraits", 2, now_ms() - minutes_ago * 60_000, Marked("w", "Mine", "ann", "Ann"))
+    states = []
+
+    class Waiting(Rows):
+        async def read(self, operation: Callable[..., Any], *arguments: Any) -> Any:
+            if operation is rehearsals.last_good:
+                return "before"
+            return await super().read(operation, *arguments) if operation is rehearsals.running else ([due], [due])
+
+        async def write(self, operation: Callable[..., Any], *arguments: Any) -> None:
+            assert operation is rehearsals.begin
+            states.append(arguments[0].state)
+
+    async def submit(*_: object) -> str:
+        raise InvalidEnvironment("No worker of the pool has it.")
+
+    monkeypatch.setattr(Rehearsals, "_submit", submit)
+    nothing = cast(Any, None)
+    await Rehearsals(cast(Any, Waiting()), nothing, nothing, nothing).advance()
+    return states
+
+
+async def test_one_waits_for_its_pool_as_long_as_a_build_and_a_trial_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await begun(monkeypatch, 91) == []
+    assert await begun(monkeypatch, 121) == [SKIPPED]
 
 
 async def advanced(**found: object) -> list[tuple[str, str, str]]:

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 MOST_DIFFERENT = 0.05  # of the range of a colour, on average: devices and versions of torch round differently
 MAX_PICTURE_BYTES = 64 << 20
 START_WITHIN_S = 3600.0
-READY_WITHIN_MS = 30 * 60_000  # in the pool of the run, after the trial was asked for
+READY_WITHIN_MS = 2 * 3600_000  # in the pool of the run, after the trial was asked for: longer than building and trying
 # These say nothing of the environment.
 NOT_ITS_FAULT = frozenset(
     {

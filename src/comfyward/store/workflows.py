@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, text, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, case, func, insert, or_, select, text, tuple_, update
 
 from comfyward.errors import Conflict, NotFound
 from comfyward.runs.run import Run, State
@@ -118,11 +118,16 @@ class Saved:
     editor_graph: str | None
 
 
-def following(conn: Connection, environment: str, limit: int) -> Iterator[Saved]:
-    """The workflows of all accounts that follow the current revision of an environment, the last changed first."""
-    columns = (workflows.c.id, workflows.c.name, accounts.c.name, workflows.c.graph, workflows.c.editor_graph)
+def following(conn: Connection, environment: str, limit: int, longest: int) -> Iterator[Saved]:
+    """The workflows of all accounts that follow the current revision of an environment, the last changed first.
+
+    Those with a graph of more than `longest` characters are left out. The editor's graph comes where there is no other.
+    """
+    graph, editor_graph = workflows.c.graph, workflows.c.editor_graph
+    columns = (workflows.c.id, workflows.c.name, accounts.c.name, graph, case((graph.is_(None), editor_graph)))
     follows = (workflows.c.environment == environment, workflows.c.deleted_at.is_(None))
-    query = select(*columns).join(accounts, accounts.c.id == workflows.c.account_id).where(*follows)
+    is_short = func.length(func.coalesce(graph, editor_graph, "")) <= longest
+    query = select(*columns).join(accounts, accounts.c.id == workflows.c.account_id).where(*follows, is_short)
     ordered = query.order_by(workflows.c.updated_at.desc(), workflows.c.id).limit(limit)
     for row in conn.execute(ordered.execution_options(yield_per=20)):
         yield Saved(*row)
