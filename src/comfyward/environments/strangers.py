@@ -44,7 +44,17 @@ def _lines_alone(aside: re.Match[str]) -> str:
 
 
 def parse_requirement(text: str) -> Requirement:
-    """A requirement of a package. Raises InvalidRequirement, also for one that is beyond the bounds."""
+    """A requirement of a package, whose text is one line. Raises InvalidRequirement, also for what is beyond the bounds.
+
+    Markers hold texts with escapes: written out again, "\\n" would begin a line, which an installer reads for itself.
+    """
     if len(text) > LONGEST_REQUIREMENT or text.count("(") > MOST_BRACKETS:
         raise InvalidRequirement(f"It has more than {LONGEST_REQUIREMENT} characters, or {MOST_BRACKETS} brackets.")
-    return Requirement(text)
+    requirement = Requirement(text)
+    try:
+        is_one_line = str(requirement).isprintable()
+    except ValueError as error:  # a text with both kinds of quotes has no written form
+        raise InvalidRequirement(str(error)) from error
+    if not is_one_line:
+        raise InvalidRequirement("It holds line ends or control characters.")
+    return requirement
