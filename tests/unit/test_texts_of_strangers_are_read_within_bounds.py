@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from comfyward.environments.archive import unpack
 from comfyward.environments.forms import cpack, reading
-from comfyward.environments.needs import needs_of
+from comfyward.environments.needs import core_requirements, needs_of
 from comfyward.environments.pack_labels import PackLabel, label_of
 from comfyward.environments.registry import ComfyRegistry
 from comfyward.environments.source import Release, parse_pack
@@ -100,6 +100,11 @@ def test_a_requirement_is_one_line_when_it_is_written_again(marker: str) -> None
             parse_spec(f"{COMFYUI}[packages]\n{key} = [{json.dumps(line)}]\n")
     snapshot = {"cnr_custom_nodes": {}, "pips": {line: ""}}
     assert reading.read(json.dumps(snapshot).encode(), {}, Release("0.30.0")).spec.prefer == ()
+
+
+def test_what_a_comfyui_of_somebody_asks_for_is_refused_in_words() -> None:
+    with pytest.raises(InvalidEnvironment, match="ComfyUI asks for './local', which is not a requirement with a name"):
+        core_requirements(b"numpy\n./local\n")
 
 
 def test_an_address_that_is_none_is_no_source() -> None:

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 PARALLEL = 2
 SOON_S = 1.0  # interval while something is being locked, which is also how often that is stored
+FOREVER = 1 << 62  # later than any time, also of a clock that was ahead
 LEFT_MS = 30_000  # without a word of the server that has it, another one takes it
 
 
@@ -118,7 +119,7 @@ class Lockings(Loop):
     async def _claimed(self) -> list[Locking]:
         """Those that this server begins now: without other servers, also all that a former start has left."""
         now, room = now_ms(), PARALLEL - len(self._working)
-        left_before = now - LEFT_MS if self._db.is_shared else now + 1
+        left_before = now - LEFT_MS if self._db.is_shared else FOREVER
         if room <= 0:
             return []
         return await self._db.write(lockings.claim, self._server, set(self._working), room, now, left_before)

@@ -69,9 +69,16 @@ def needs_in(pack: str, lines: Iterable[tuple[str, str]]) -> Needs:
 
 
 def core_requirements(requirements: bytes) -> tuple[str, ...]:
-    """ComfyUI's own requirements, without its editor, which is served from elsewhere."""
+    """ComfyUI's own requirements, without its editor, which is served from elsewhere. Raises InvalidEnvironment."""
     lines = (line for _, line in _lines(decoded(requirements)) if not line.startswith("-"))
-    return tuple(line for line in lines if canonicalize_name(Requirement(line).name) not in NEVER)
+    return tuple(line for line in lines if _core_name(line) not in NEVER)
+
+
+def _core_name(line: str) -> str:
+    try:
+        return canonicalize_name(parse_requirement(line).name)
+    except InvalidRequirement as error:
+        raise InvalidEnvironment(f"ComfyUI asks for '{line}', which is not a requirement with a name.") from error
 
 
 def decoded(content: bytes) -> str:
