@@ -33,7 +33,7 @@ HOSTILE = {
     "a quoted name without end": ".".join(['"\\""'] * 60_000) + " = 1\n",
     "a name in an inline table": f"a = {{{'.'.join('a' * 60_000)} = 1}}\n",
 }
-BRACKETS = f"a; {'(' * 1500}os_name == 'nt'{')' * 1500}"
+BRACKETS = f"a; {'(' * 900}os_name == 'nt'{')' * 900}"
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
@@ -78,9 +78,9 @@ def test_strings_without_end_take_no_longer_than_others() -> None:
 
 
 def test_a_requirement_with_brackets_without_end_is_refused() -> None:
-    with pytest.raises(InvalidEnvironment, match="which is refused: it is not a requirement with a name"):
+    with pytest.raises(InvalidEnvironment, match=r"^kj asks for 'a; \(\("):
         needs_of("kj", BRACKETS.encode(), None)
-    with pytest.raises(InvalidEnvironment, match="is not a requirement such as"):
+    with pytest.raises(InvalidEnvironment, match=r"^'a; \(\("):
         parse_spec(f"{COMFYUI}[packages]\nmore = [{json.dumps(BRACKETS)}]\n")
     snapshot = {"cnr_custom_nodes": {}, "pips": {BRACKETS: ""}}
     draft = reading.read(json.dumps(snapshot).encode(), {}, Release("0.30.0"))
@@ -121,6 +121,17 @@ def test_requirements_in_half_an_encoding_are_read_as_far_as_they_are_one() -> N
         archive.writestr(cpack.REQUIREMENTS, b"\xff\xfe\x00")
     draft = reading.read(out.getvalue(), {}, Release("0.30.0"))
     assert [str(pack) for pack in draft.spec.packs] == ["cnr:kj@1.0.0"]
+
+
+def test_an_archive_whose_compression_is_none_is_refused() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr(cpack.SNAPSHOT, "{}" * 50)
+    content = bytearray(out.getvalue())
+    properties = 30 + len(cpack.SNAPSHOT) + 4
+    content[properties : properties + 5] = b"\xff" * 5
+    with pytest.raises(InvalidEnvironment, match="The archive cannot be read"):
+        reading.read(bytes(content), {}, Release("0.30.0"))
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, "- " * 200_000, "? " * 100_000, "{a: " * 100_000])
