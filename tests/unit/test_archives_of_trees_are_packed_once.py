@@ -67,7 +67,8 @@ async def test_a_reader_holds_no_more_than_its_share(trees: Trees, tmp_path: Pat
     archives, slow = PackedTrees(trees, most=3), Reader("of one pool", 1)
     a, b = (tree(trees, tmp_path / name, f"{name} = 1\n") for name in "ab")
     held, again = await archives.take(a, slow), await archives.take(a, slow)
-    assert held is again is not None
+    assert held is not None
+    assert again is held
 
     with pytest.raises(Unavailable, match="Workers of this token"):
         await archives.take(b, slow)
