@@ -10,7 +10,14 @@ from tests import loopback
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
 
-NO_ADDRESSES = ("http://[", "http://[::1", "//[x]y", "http://\u2100.example/".encode().decode("latin-1"), "null", "\\\\x")
+NO_ADDRESSES = (
+    "http://[",
+    "http://[::1",
+    "//[x]y",
+    "http://\u2100.example/".encode().decode("latin-1"),
+    "null",
+    "\\\\x",
+)
 
 
 @pytest.fixture(scope="module")

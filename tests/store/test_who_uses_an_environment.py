@@ -23,9 +23,22 @@ def made(store: Store, account_id: str, environment: str) -> str:
 def test_graphs_are_read_within_a_share_of_each_account(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     ann, ben = (store.write(accounts.create, name, "member", None, 1).id for name in ("ann", "ben"))
     graph, long = '{"1": {}}', f'{{"1": "{"x" * 100}"}}'
-    texts = [(ann, graph, long), (ann, graph, None), (ann, None, graph), (ann, long, graph), (ben, None, graph), (ben, None, None)]
+    texts = [
+        (ann, graph, long),
+        (ann, graph, None),
+        (ann, None, graph),
+        (ann, long, graph),
+        (ben, None, graph),
+        (ben, None, None),
+    ]
     for number, (account_id, prompt, editor) in enumerate(texts):
-        about = {"created_at": 1, "updated_at": 10 - number, "environment": "one", "graph": prompt, "editor_graph": editor}
+        about = {
+            "created_at": 1,
+            "updated_at": 10 - number,
+            "environment": "one",
+            "graph": prompt,
+            "editor_graph": editor,
+        }
         store.write(workflows.create, Workflow(id=new_id(), account_id=account_id, name=str(number), **about))
 
     def found(conn: Connection) -> list[Saved]:

@@ -62,7 +62,7 @@ def test_a_workflows_own_word_replaces_no_pack_from_elsewhere() -> None:
     theirs = Offer("fancy", Origin.WORKFLOW, Confidence.LIKELY, "git+https://github.com/stranger/Fancy@HEAD")
     wanted = Wanted.of({"A": (theirs,)})
 
-    with pytest.raises(InvalidEnvironment, match="The workflow's own file names .*stranger/Fancy@HEAD, but"):
+    with pytest.raises(InvalidEnvironment, match=r"The workflow's own file names .*stranger/Fancy@HEAD, but"):
         wanted.spec(parse_spec(text % "someone/fancy"), RELEASES, "0.3.75")
     for former in (parse_spec(text % "stranger/Fancy"), None):
         assert [str(pack) for pack in wanted.spec(former, RELEASES, "0.3.75").packs] == [str(theirs.source)]

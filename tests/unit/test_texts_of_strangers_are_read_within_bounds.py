@@ -1,4 +1,4 @@
-"""Specs, requirements and the files of packs are read within bounds: what is nested, long or odd is refused in words."""
+"""Specs, requirements and files of packs are read within bounds: what is deep, long or odd is refused in words."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_spec_is_refused_in_words(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_a_pack_is_refused_by_name_and_has_no_label(tmp_path: Path, text: str) -> None:
-    with pytest.raises(InvalidEnvironment, match="The pyproject.toml of kj cannot be read: "):
+    with pytest.raises(InvalidEnvironment, match=r"The pyproject\.toml of kj cannot be read: "):
         needs_of("kj", None, text.encode())
     (tmp_path / "pyproject.toml").write_text(text)
     assert label_of(tmp_path) == PackLabel()
@@ -68,7 +68,10 @@ def test_no_text_is_another_error(text: str) -> None:
     try:
         toml_table(text)
     except ValueError as error:
-        assert str(error)
+        said = str(error)
+    else:
+        said = "a table"
+    assert said
 
 
 def test_strings_without_end_take_no_longer_than_others() -> None:
@@ -103,7 +106,9 @@ def test_a_requirement_is_one_line_when_it_is_written_again(marker: str) -> None
 
 
 def test_what_a_comfyui_of_somebody_asks_for_is_refused_in_words() -> None:
-    with pytest.raises(InvalidEnvironment, match="ComfyUI asks for './local', which is not a requirement with a name"):
+    with pytest.raises(
+        InvalidEnvironment, match=r"ComfyUI asks for '\./local', which is not a requirement with a name"
+    ):
         core_requirements(b"numpy\n./local\n")
 
 

@@ -19,7 +19,6 @@ from comfyward.environments.rules import FAMILIES, HELD, TORCH, family_of
 from comfyward.environments.spec import Spec
 from comfyward.environments.uv import Question
 
-
 MOST_TRIES = 200  # to prefer versions, of about a second each
 
 
@@ -92,7 +91,7 @@ def _held(pins: tuple[str, ...]) -> tuple[str, ...]:
 def preferring(question: Question, versions: tuple[str, ...], tries: Iterator[int]) -> Question:
     """A question that has an answer, with those of the versions that leave it one: halved until only these are left.
 
-    Without more `tries`, the other versions are not preferred: a stranger's snapshot may name thousands that exclude all.
+    Without more `tries`, the other versions are not preferred: a snapshot may name thousands that exclude all.
     """
     if next(tries, None) is None:
         return question

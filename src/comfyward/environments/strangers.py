@@ -44,7 +44,7 @@ def _lines_alone(aside: re.Match[str]) -> str:
 
 
 def parse_requirement(text: str) -> Requirement:
-    """A requirement of a package, whose text is one line. Raises InvalidRequirement, also for what is beyond the bounds.
+    """A requirement of a package, of one line. Raises InvalidRequirement, also for what is beyond the bounds.
 
     Markers hold texts with escapes: written out again, "\\n" would begin a line, which an installer reads for itself.
     """

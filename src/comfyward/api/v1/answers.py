@@ -267,7 +267,7 @@ class Revision(BaseModel):
     asked_at: datetime | None = Field(description="When an admin asked that workers try it.")
     hosts: list[AtHost]
     scripts: list[PackScripts] | None = Field(
-        description="By pack. Null before a worker has tried the revision, and in lists for older ones than the last 10."
+        description="By pack. Null before a worker has tried the revision, in lists for older ones than the last 10."
     )
     rehearsals: list[Rehearsal] = Field(description="Of the workflows that are part of its trial (`in_trials`).")
 
