@@ -27,12 +27,12 @@ def stack(start_fake_once: StartFake) -> Stack:
 
 @pytest.mark.parametrize("address", NO_ADDRESSES)
 def test_it_is_answered(stack: Stack, address: str) -> None:
-    headers = {name: address.encode("latin-1") for name in ("Origin", "Referer", "HX-Current-URL")}
+    headers = {name.encode(): address.encode("latin-1") for name in ("Origin", "Referer", "HX-Current-URL")}
     client = stack.client()
     with loopback.Client(base_url=stack.url) as visitor:
-        assert visitor.get("/workflows", headers={**headers, "HX-Request": "true"}).status_code < 500
+        assert visitor.get("/workflows", headers={**headers, b"HX-Request": b"true"}).status_code < 500
         assert visitor.post("/workflows", headers=headers).status_code < 500
-        editors = {**headers, "Host": urlsplit(stack.editor_url).netloc}
+        editors = {**headers, b"Host": urlsplit(stack.editor_url).netloc.encode()}
         assert visitor.get("/extensions/kj/a.js", headers=editors).status_code == 404
     for method, path in (("GET", "/comfy/queue"), ("POST", "/comfy/queue"), ("GET", "/api/v1/workflows")):
         assert client.http.request(method, path, headers=headers).status_code < 500, (method, path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import Connection
 
@@ -32,7 +34,7 @@ def test_graphs_are_read_within_a_share_of_each_account(store: Store, monkeypatc
         (ben, None, None),
     ]
     for number, (account_id, prompt, editor) in enumerate(texts):
-        about = {
+        about: dict[str, Any] = {
             "created_at": 1,
             "updated_at": 10 - number,
             "environment": "one",
