@@ -1,5 +1,5 @@
 """A ComfyUI whose code is hostile tries what needs no permission to open a file: attributes of files, limits and
-scheduling of processes, and objects of the kernel that outlive whoever made them."""
+scheduling of processes, objects of the kernel that outlive whoever made them, and folders that others write to."""
 
 from __future__ import annotations
 
@@ -79,6 +79,13 @@ attempt("log", lambda: open(room / "comfyui.log", "r+"))
 attempt("settings", lambda: open(room / "extra_paths.yaml", "r+"))
 """
 
+WATCHES = """
+import ctypes
+libc = ctypes.CDLL(None)
+watching = libc.inotify_init1(0)
+found["watch"] = libc.inotify_add_watch(watching, {path!r}.encode(), 0x100)
+"""
+
 FILES_IN_MEMORY = f"""
 import os, time
 held = []
@@ -139,6 +146,15 @@ def test_no_object_of_the_kernel_is_left_or_found(worker: Attacked) -> None:
     assert looked["seen"] == [-1] * 4
     assert str(left["memory"]).startswith("refused")
     assert [kind for kind in ("shm", "msg", "sem") if str(KEY) in Path(f"/proc/sysvipc/{kind}").read_text()] == []
+
+
+def test_no_folder_of_others_is_watched(worker: Attacked) -> None:
+    folder = Path(tempfile.mkdtemp(dir=worker.folder))
+    folder.chmod(0o777)
+
+    [found] = worker.run(WATCHES.format(path=str(folder)))
+
+    assert found["watch"] == -1
 
 
 def test_files_in_memory_that_nobody_maps_count(worker: Attacked) -> None:

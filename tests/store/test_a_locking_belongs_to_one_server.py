@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from comfyward.dispatch.lockings import Found, accept
+from comfyward.environments.lock import Lock, LockedComfyUI
 from comfyward.errors import Conflict, NotFound
 from comfyward.store import environments, lockings
 from comfyward.store.environments import StoredLock
-from comfyward.store.lockings import RELOCK, Wish
+from comfyward.store.lockings import RELOCK, UPDATE, Wish
 from tests.store.conftest import Store
 
 NEVER = 0  # nothing was left before this
@@ -84,6 +87,27 @@ def test_one_that_ends_its_servers_fails(store: Store) -> None:
 
     found = store.read(lockings.latest, "portraits")
     assert (found.state, found.finished_at, "3 times" in found.message) == ("failed", 30, True)
+
+
+def test_an_update_is_accepted_once_and_only_of_the_spec_that_it_read(store: Store) -> None:
+    release = LockedComfyUI("0.30.0", "0.30.0", "1" * 64)
+
+    def proposed(spec: str) -> None:
+        key = store.write(lockings.begin, "portraits", Wish(UPDATE), 2).id
+        assert claim(store, "a", 3) == [key]
+        found = Found(spec, Lock("linux/py3.11", release, (), ()))
+        store.write(lockings.propose, key, msgspec.json.encode(found).decode(), 4)
+
+    proposed("one")
+    store.write(environments.change_spec, "portraits", "one", "two", 5)
+    with pytest.raises(Conflict, match="was changed since the update was proposed"):
+        store.write(accept, "portraits", 6)
+
+    proposed("two")
+    assert store.write(accept, "portraits", 7) == 1
+    with pytest.raises(NotFound, match="No update of 'portraits' is proposed"):
+        store.write(accept, "portraits", 8)
+    assert [each.number for each in store.read(environments.revisions, "portraits")] == [1]
 
 
 def test_one_revision_of_an_environment_promotes_itself(store: Store) -> None:

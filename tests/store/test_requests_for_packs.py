@@ -54,7 +54,20 @@ def test_they_go_with_their_account(store: Store) -> None:
 
 def test_an_account_has_so_many_at_most(store: Store) -> None:
     ann = owner(store, "ann")
-    for number in range(pack_requests.MAX_OF_ACCOUNT):
+    for number in range(pack_requests.MAX_WAITING):
         store.write(pack_requests.ask, ann, f"w{number}", PACKS, "", number)
-    with pytest.raises(Conflict, match="which is the limit"):
+    with pytest.raises(Conflict, match=r"You have 20 requests for packs that wait, which is the limit\."):
         store.write(pack_requests.ask, ann, "another", PACKS, "", 1)
+    again = store.write(pack_requests.ask, ann, "w0", PACKS, "", 1)
+    store.write(pack_requests.decide, again, DECLINED, 2)
+    store.write(pack_requests.ask, ann, "another", PACKS, "", 3)
+
+
+def test_what_was_decided_long_ago_is_forgotten(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack_requests, "KEPT", 1)
+    ann = owner(store, "ann")
+    for number in range(3):
+        request_id = store.write(pack_requests.ask, ann, f"w{number}", PACKS, "", number)
+        store.write(pack_requests.decide, request_id, DECLINED, 4)
+    store.write(pack_requests.ask, ann, "another", PACKS, "", 5)
+    assert [each.workflow_id for each in store.read(pack_requests.of_account, ann)] == ["another", "w2"]

@@ -36,6 +36,25 @@ def test_workflows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     create(store.bob.id)
 
 
+def test_workflows_in_trials(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(most, "IN_TRIALS", 1)
+
+    def create(account_id: str, *, in_trials: bool) -> str:
+        new = Workflow(new_id(), account_id, "w", created_at=NOW, updated_at=NOW, in_trials=in_trials)
+        store.write(workflows.create, new)
+        return new.id
+
+    marked, other = create(store.alice.id, in_trials=True), create(store.alice.id, in_trials=False)
+    with pytest.raises(Conflict, match=r"^You have 1 workflows in trials, which is the limit\.$"):
+        create(store.alice.id, in_trials=True)
+    with pytest.raises(Conflict):
+        store.write(workflows.change, store.alice.id, other, {"in_trials": True}, NOW)
+    create(store.bob.id, in_trials=True)
+    assert store.write(workflows.change, store.alice.id, marked, {"in_trials": True, "name": "n"}, NOW).in_trials
+    store.write(workflows.change, store.alice.id, marked, {"in_trials": False}, NOW)
+    assert store.write(workflows.change, store.alice.id, other, {"in_trials": True}, NOW).in_trials
+
+
 def test_waiting_imports(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(most, "WAITING_IMPORTS", 2)
 

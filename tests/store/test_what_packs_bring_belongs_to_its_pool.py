@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from comfyward.dispatch.environment_overviews import REPORTED, overview
 from comfyward.store import environments, files, web_files
 from comfyward.store.environments import StoredLock
 from comfyward.store.web_files import KEPT, Archive, Listed
 from tests.store.conftest import Store
 
 ONE, TWO, NOW = "1" * 64, "2" * 64, 1_000_000
+SPEC = 'comfyui = "0.30.0"\n'
 LISTING = '[["kj","/extensions/kj/a.js",3,"d"]]'
 OF_ANY = Archive(ONE, "L4", "a" * 64, True, LISTING, NOW)
 OF_POOL = Archive(ONE, "L4", "b" * 64, False, "[]", NOW + 1)
@@ -44,6 +48,23 @@ def test_few_are_kept_and_their_blobs_with_them(store: Store) -> None:
 
     assert {each.digest for each in store.read(web_files.find, [ONE])} == {OF_POOL.digest, *digests[2:]}
     assert sorted(store.read(files.orphans, NOW + 1)) == digests[:2]
+
+
+def test_lists_are_read_once_and_for_the_newest_revisions(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write(environments.create, "portraits", SPEC, NOW)
+    digests = [f"{number // 2:064x}" for number in range(REPORTED * 4)]
+    for digest in digests:
+        store.write(environments.add_revision, "portraits", SPEC, StoredLock("x", digest, "{}"), NOW)
+    for digest in {*digests}:
+        store.write(web_files.put, replace(OF_ANY, environment=digest))
+    read, listed = list[str](), web_files.listed
+    monkeypatch.setattr(web_files, "listed", lambda conn, digest: (read.append(digest), listed(conn, digest))[1])
+
+    shown = store.read(overview, "portraits", NOW)["revisions"]
+
+    assert [each["scripts"] is not None for each in shown] == [number < REPORTED for number in range(len(digests))]
+    assert sorted(read) == sorted({*digests[-REPORTED:]})
+    assert store.read(overview, "portraits", NOW, 1)["revisions"][0]["scripts"][0]["pack"] == "kj"
 
 
 def test_they_go_with_the_last_revision_of_their_environment(store: Store) -> None:

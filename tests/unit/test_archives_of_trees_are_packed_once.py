@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from comfyward.api.gateway.environments import Sent
-from comfyward.environments.packed import PackedTrees
+from comfyward.environments.packed import ANYBODY, PackedTrees, Reader
 from comfyward.environments.trees import Trees
 from comfyward.errors import Unavailable
 
@@ -63,6 +63,22 @@ async def test_those_in_use_stay_and_take_no_more_than_their_places(
     assert not other.folder.path.exists()
 
 
+async def test_a_reader_holds_no_more_than_its_share(trees: Trees, tmp_path: Path) -> None:
+    archives, slow = PackedTrees(trees, most=3), Reader("of one pool", 1)
+    a, b = (tree(trees, tmp_path / name, f"{name} = 1\n") for name in "ab")
+    held, again = await archives.take(a, slow), await archives.take(a, slow)
+    assert held is not None
+    assert again is held
+
+    with pytest.raises(Unavailable, match="Workers of this token"):
+        await archives.take(b, slow)
+    assert await archives.take(b, Reader("another", 1)) is not None
+    for _ in range(2):
+        archives.leave(held, slow)
+    assert await archives.take(b, slow) is not None
+    archives.close()
+
+
 async def test_one_that_nobody_wants_any_more_is_removed(trees: Trees, tmp_path: Path) -> None:
     archives = PackedTrees(trees, kept_s=0)
     packed = await archives.take(tree(trees, tmp_path / "a", "A = 1\n"))
@@ -85,6 +101,6 @@ async def test_a_reader_that_goes_away_gives_it_back(trees: Trees, archives: Pac
         return {"type": "http.disconnect"}
 
     with pytest.raises(OSError, match="has gone"):
-        await Sent(archives, packed)({"type": "http", "method": "GET", "headers": []}, receive, gone)
+        await Sent(archives, packed, ANYBODY)({"type": "http", "method": "GET", "headers": []}, receive, gone)
 
-    assert packed.readers == 0
+    assert not packed.readers

@@ -7,6 +7,7 @@ import pytest
 from comfyward.environments.source import parse_comfyui, parse_pack
 from comfyward.environments.spec import Spec, parse_spec
 from comfyward.environments.wanted import Wanted, name_for, wanted_from, wanted_json
+from comfyward.errors import InvalidEnvironment
 from comfyward.workflows.offer import Confidence, Offer, Origin
 
 RELEASES = ["0.30.0", "0.3.75", "0.24.1"]
@@ -54,6 +55,22 @@ def test_packs_that_are_there_are_replaced_by_name() -> None:
     )
     spec = Wanted.of({"A": (FANCY,)}).spec(former, RELEASES, "0.3.75")
     assert spec.packs == (parse_pack(str(FANCY.source)), parse_pack("cnr:kept@2.0.0"))
+
+
+def test_a_workflows_own_word_replaces_no_pack_from_elsewhere() -> None:
+    text = 'comfyui = "0.3.75"\n[[pack]]\nsource = "git+https://github.com/%s@main"\n'
+    theirs = Offer("fancy", Origin.WORKFLOW, Confidence.LIKELY, "git+https://github.com/stranger/Fancy@HEAD")
+    wanted = Wanted.of({"A": (theirs,)})
+
+    with pytest.raises(InvalidEnvironment, match=r"The workflow's own file names .*stranger/Fancy@HEAD, but"):
+        wanted.spec(parse_spec(text % "someone/fancy"), RELEASES, "0.3.75")
+    for former in (parse_spec(text % "stranger/Fancy"), None):
+        assert [str(pack) for pack in wanted.spec(former, RELEASES, "0.3.75").packs] == [str(theirs.source)]
+
+
+@pytest.mark.parametrize("name", ["A" * 301, "A\u202eB", "A\nB"])
+def test_a_class_that_cannot_be_shown_is_not_asked_for(name: str) -> None:
+    assert not Wanted.of({name: (FANCY,)})
 
 
 def test_a_draft_is_named_after_the_workflow() -> None:

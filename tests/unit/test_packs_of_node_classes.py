@@ -224,6 +224,10 @@ def test_the_registry_is_asked_once_for_what_nothing_surer_knows(folder: Path, s
         {"repository": "https://user:secret@github.com/a/b"},
         {"repository": "https://[::1/x"},
         {"repository": "file:///etc/passwd"},
+        {"repository": "https://10.0.0.5/a/b"},
+        {"repository": "http://169.254.169.254/latest/b"},
+        {"repository": "http://2130706433/a/b"},
+        {"repository": "http://localhost:8000/a/b"},
         # An admin copies the command into a shell.
         {"repository": f"{GITHUB}/a/$(reboot)/b"},
         {"repository": f"{GITHUB}/a;reboot/b"},

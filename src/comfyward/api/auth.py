@@ -9,12 +9,12 @@ import hmac
 import time
 from collections.abc import Collection, Coroutine
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from comfyward.accounts.account import Caller
+from comfyward.api.header_addresses import parts_of
 from comfyward.errors import Forbidden, Unauthenticated
 from comfyward.ids import hash_secret
 from comfyward.store import accounts, sessions, tokens
@@ -151,7 +151,7 @@ def refuse_foreign_origin(request: HTTPConnection, allowed: Collection[str] = ()
     origin = request.headers.get("origin")
     if origin is not None and origin in allowed:
         return
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin is not None and parts_of(origin).netloc != request.headers.get("host"):
         raise Forbidden("The request comes from a page of another site.")
     site = request.headers.get("sec-fetch-site")
     if request.scope.get("method", "GET") not in SAFE_METHODS and site in ("cross-site", "same-site"):

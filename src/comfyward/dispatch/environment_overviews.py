@@ -32,6 +32,7 @@ def overview(conn: Connection, name: str, now: int, number: int | None = None) -
     current = [revision for revision in found if revision.number == environment.current]
     reported = {digest for revision in (*found[:REPORTED], *current) for digest in revision.digests.values()}
     shown = trials.of(conn, digests, now - workers.PRESENT_MS, reported, MOST_HOSTS)
+    files = {digest: web_files.listed(conn, digest) for digest in reported}
     rehearsed = _Rehearsed(rehearsals.of(conn, name), rehearsals.marked(conn, name))
     return {
         "name": name,
@@ -44,18 +45,19 @@ def overview(conn: Connection, name: str, now: int, number: int | None = None) -
         "revisions": [
             {
                 **_revision(environment, revision, shown, rehearsed.of(revision)),
-                "scripts": scripts_of(conn, name, revision),
+                "scripts": _scripts_of(conn, name, revision, files),
             }
             for revision in found
         ],
     }
 
 
-def scripts_of(conn: Connection, name: str, revision: Revision) -> list[dict[str, Any]] | None:
-    """The web files of a revision, by pack; None before a worker has tried it."""
+def _scripts_of(
+    conn: Connection, name: str, revision: Revision, listed: Mapping[str, Sequence[Listed] | None]
+) -> list[dict[str, Any]] | None:
+    """The web files of a revision, by pack, of those that are `listed` by digest; None if they are not known."""
     for digest in revision.digests.values():
-        files = web_files.listed(conn, digest)
-        if files is not None:
+        if (files := listed.get(digest)) is not None:
             allowed = environments.allowed_packs(conn, name, revision.number, digest)
             packs = sorted({file.pack for file in files})
             return [_scripts(pack, [file for file in files if file.pack == pack], pack in allowed) for pack in packs]

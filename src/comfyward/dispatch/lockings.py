@@ -22,19 +22,20 @@ from comfyward.environments.lock import Lock
 from comfyward.environments.lockers import Lockers
 from comfyward.environments.reference import Reference
 from comfyward.environments.updating import Offered
-from comfyward.errors import ComfywardError, NotFound
+from comfyward.errors import ComfywardError, Conflict, NotFound
 from comfyward.ids import new_id
 from comfyward.loop import Loop
 from comfyward.runs.log import on_one_line, plain
 from comfyward.store import environments, lockings
 from comfyward.store.db import Database, now_ms
-from comfyward.store.lockings import ACCEPT, LOCK, PROMOTE, PROPOSED, RELOCK, TRY, UPDATE, Locking, Wish
+from comfyward.store.lockings import ACCEPT, LOCK, PROMOTE, RELOCK, TRY, UPDATE, Locking, Wish
 from comfyward.store.notices import Wake
 
 log = logging.getLogger(__name__)
 
 PARALLEL = 2
 SOON_S = 1.0  # interval while something is being locked, which is also how often that is stored
+FOREVER = 1 << 62  # later than any time, also of a clock that was ahead
 LEFT_MS = 30_000  # without a word of the server that has it, another one takes it
 
 
@@ -118,7 +119,7 @@ class Lockings(Loop):
     async def _claimed(self) -> list[Locking]:
         """Those that this server begins now: without other servers, also all that a former start has left."""
         now, room = now_ms(), PARALLEL - len(self._working)
-        left_before = now - LEFT_MS if self._db.is_shared else now + 1
+        left_before = now - LEFT_MS if self._db.is_shared else FOREVER
         if room <= 0:
             return []
         return await self._db.write(lockings.claim, self._server, set(self._working), room, now, left_before)
@@ -174,11 +175,12 @@ def accept(conn: Connection, name: str, now: int) -> int:
 
     Raises NotFound if none is proposed, and Conflict if the spec was changed since.
     """
-    environments.get(conn, name)
-    locking = lockings.latest(conn, name)
-    found = found_of(locking) if locking is not None and locking.state == PROPOSED else None
-    if locking is None or found is None:
+    spec, locking = environments.get(conn, name).spec, lockings.latest(conn, name)
+    found = found_of(locking) if locking is not None else None
+    if locking is None or found is None or not lockings.is_proposed(conn, locking.id):
         raise NotFound(f"No update of '{name}' is proposed.", hint="Ask for one first.")
+    if spec != locking.spec:
+        raise Conflict(f"The environment '{name}' was changed since the update was proposed.", hint="Ask for another.")
     return _add(conn, locking, found, now)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 
 from sqlalchemy import Connection
 
@@ -26,10 +27,12 @@ from comfyward.store.db import Database, now_ms
 from comfyward.store.rehearsals import BROKEN, DIFFERENT, RUNNING, SAME, SKIPPED, Due, Rehearsal
 from comfyward.store.trials import READY
 
+log = logging.getLogger(__name__)
+
 MOST_DIFFERENT = 0.05  # of the range of a colour, on average: devices and versions of torch round differently
 MAX_PICTURE_BYTES = 64 << 20
 START_WITHIN_S = 3600.0
-READY_WITHIN_MS = 30 * 60_000  # in the pool of the run, after the trial was asked for
+READY_WITHIN_MS = 2 * 3600_000  # in the pool of the run, after the trial was asked for: longer than building and trying
 # These say nothing of the environment.
 NOT_ITS_FAULT = frozenset(
     {
@@ -57,7 +60,7 @@ class Rehearsals:
         for one in ready:
             await self._begin(one)
         for each in await self._db.read(rehearsals.running):
-            left += not await self._is_over(each)
+            left += not await self._has_ended(each)
         return left
 
     async def _begin(self, due: Due) -> None:
@@ -66,8 +69,8 @@ class Rehearsals:
         former_id = await self._db.read(rehearsals.last_good, workflow_id)
         run_id, state, message = "", SKIPPED, "No run of it has succeeded yet."
         if former_id is not None:
-            former = await self._db.read(runs.get, account_id, former_id)
             try:
+                former = await self._db.read(runs.get, account_id, former_id)
                 run_id, state, message = await self._submit(due, former), RUNNING, ""
             except InvalidGraph as error:
                 state, message = BROKEN, f"It is refused: {error.message}"
@@ -77,6 +80,8 @@ class Rehearsals:
                 message = f"Its last good run cannot be repeated: {error.message}"
             except ComfywardError as error:
                 message = f"Its last good run cannot be repeated: {error.message}"
+            except Exception as error:  # others are repeated all the same
+                state, message = BROKEN, _unexpected(error, workflow_id)
         now = now_ms()
         new = Rehearsal(
             environment_id=due.environment_id,
@@ -106,6 +111,13 @@ class Rehearsals:
         )
         return (await self._intake.submit(Caller(account, None), submission)).run_id
 
+    async def _has_ended(self, rehearsal: Rehearsal) -> bool:
+        """As `_is_over`. One that cannot be compared keeps no other revision waiting."""
+        try:
+            return await self._is_over(rehearsal)
+        except Exception as error:
+            return await self._finish(rehearsal, BROKEN, _unexpected(error, rehearsal.workflow_id))
+
     async def _is_over(self, rehearsal: Rehearsal) -> bool:
         """True if its run has ended, of which the outcome is stored then."""
         try:
@@ -116,7 +128,7 @@ class Rehearsals:
             return False
         if run.state is not State.SUCCEEDED:
             said = run.failure.message if run.failure and run.failure.message else f"It ended: {run.end_reason}."
-            return await self._finish(rehearsal, SKIPPED if run.end_reason in NOT_ITS_FAULT else BROKEN, said)
+            return await self._finish(rehearsal, SKIPPED if _says_nothing(run) else BROKEN, said)
         return await self._compare(rehearsal, run)
 
     async def _compare(self, rehearsal: Rehearsal, run: Run) -> bool:
@@ -158,6 +170,16 @@ class Rehearsals:
     async def _finish(self, of: Rehearsal, state: str, message: str, difference: float | None = None) -> bool:
         await self._db.write(rehearsals.finish, of, state, on_one_line(message), difference, now_ms())
         return True
+
+
+def _says_nothing(run: Run) -> bool:
+    """True for an end that says nothing of the environment: a run that found no worker in time, too."""
+    return run.end_reason in NOT_ITS_FAULT or (run.end_reason is EndReason.TIMEOUT and run.started_at is None)
+
+
+def _unexpected(error: Exception, workflow_id: str) -> str:
+    log.error("the rehearsal of %s failed", workflow_id, exc_info=error, extra={"action": "rehearsal_failed"})
+    return f"An unexpected error on the server ({type(error).__name__})."
 
 
 def _due_and_ready(conn: Connection) -> tuple[list[Due], list[Due]]:

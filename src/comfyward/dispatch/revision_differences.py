@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,8 @@ from comfyward.store.workflows import Saved
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.class_changes import ClassChanges, class_changes, used_in
 
-MAX_WORKFLOWS = 2000
+MAX_WORKFLOWS, LONGEST_GRAPH = 2000, 512 << 10
+MOST_OF_ACCOUNT = 8 << 20  # characters of graphs
 MAX_NAMED = 3
 
 
@@ -129,7 +131,7 @@ def _difference(conn: Connection, before: Reference | None, after: Reference) ->
         raise NotFound(f"{before} and {after} are locked for different platforms.")
     locks = _lock(conn, before, targets), _lock(conn, after, targets)
     classes = _classes(conn, *(lock.digest for lock in locks))
-    saved = workflows.following(conn, after.name, MAX_WORKFLOWS) if classes else ()
+    saved = workflows.following(conn, after.name, MAX_WORKFLOWS, LONGEST_GRAPH) if classes else ()
     concerned = tuple(_concerned(saved, classes)) if classes else ()
     changes, knows_scripts = _changes(conn, *locks)
     return Difference(before, after, changes, classes, concerned, knows_scripts)
@@ -171,10 +173,19 @@ def _catalog(conn: Connection, environment: str) -> Catalog | None:
 
 def _concerned(saved: Iterable[Saved], classes: ClassChanges) -> Iterable[Concerned]:
     lost, changed = frozenset(classes.lost), frozenset(each.class_type for each in classes.inputs)
-    for each in saved:
+    for each in within_shares(saved):
         used = used_in(each.graph, each.editor_graph)
         if used & (lost | changed):
             yield Concerned(each.id, each.name, each.owner, tuple(sorted(used & lost)), tuple(sorted(used & changed)))
+
+
+def within_shares(saved: Iterable[Saved]) -> Iterator[Saved]:
+    """The first workflows of each account, up to MOST_OF_ACCOUNT: graphs of one keep nobody from the others'."""
+    read = Counter[str]()
+    for each in saved:
+        read[each.owner] += len(each.graph or each.editor_graph or "")
+        if read[each.owner] <= MOST_OF_ACCOUNT:
+            yield each
 
 
 def _targets(conn: Connection, reference: Reference) -> frozenset[str]:

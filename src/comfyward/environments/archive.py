@@ -33,8 +33,10 @@ def unpack(archive: Path, target: Path) -> None:
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise InvalidEnvironment(f"{archive.name} holds a file and a folder of the same name.") from error
     except OSError as error:
-        raise InvalidEnvironment(f"{archive.name} cannot be unpacked: {error.strerror}.") from error
+        raise InvalidEnvironment(f"{archive.name} cannot be unpacked: {error.strerror or error}.") from error
     _without_top(target)
+    if not any(path.is_file() for path in target.rglob("*")):
+        raise InvalidEnvironment(f"{archive.name} holds no files.")
 
 
 def pack(folder: Path, target: Path) -> None:

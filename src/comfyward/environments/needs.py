@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from comfyward.environments.rules import NEVER, TORCH
+from comfyward.environments.strangers import parse_requirement, toml_table
 from comfyward.errors import InvalidEnvironment
 
 # Options that say where packages come from or how they are built: that is the operator's choice.
@@ -69,9 +69,16 @@ def needs_in(pack: str, lines: Iterable[tuple[str, str]]) -> Needs:
 
 
 def core_requirements(requirements: bytes) -> tuple[str, ...]:
-    """ComfyUI's own requirements, without its editor, which is served from elsewhere."""
+    """ComfyUI's own requirements, without its editor, which is served from elsewhere. Raises InvalidEnvironment."""
     lines = (line for _, line in _lines(decoded(requirements)) if not line.startswith("-"))
-    return tuple(line for line in lines if canonicalize_name(Requirement(line).name) not in NEVER)
+    return tuple(line for line in lines if _core_name(line) not in NEVER)
+
+
+def _core_name(line: str) -> str:
+    try:
+        return canonicalize_name(parse_requirement(line).name)
+    except InvalidRequirement as error:
+        raise InvalidEnvironment(f"ComfyUI asks for '{line}', which is not a requirement with a name.") from error
 
 
 def decoded(content: bytes) -> str:
@@ -79,7 +86,7 @@ def decoded(content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1")
+        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1", errors="replace")
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -102,8 +109,8 @@ def _dependencies(pack: str, pyproject: bytes | None) -> list[str]:
     if pyproject is None:
         return []
     try:
-        project = tomllib.loads(decoded(pyproject)).get("project", {})
-    except tomllib.TOMLDecodeError as error:
+        project = toml_table(decoded(pyproject)).get("project", {})
+    except ValueError as error:
         raise InvalidEnvironment(f"The pyproject.toml of {pack} cannot be read: {error}.") from error
     found = project.get("dependencies", []) if isinstance(project, dict) else []
     return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
@@ -115,7 +122,7 @@ def _judged(pack: str, line: str, where: str) -> Need | Ignored:
     if line.startswith("-"):
         raise _refused(pack, line, where, "options that read other files are not followed")
     try:
-        requirement = Requirement(_HASH.sub("", line))
+        requirement = parse_requirement(_HASH.sub("", line))
     except InvalidRequirement as error:
         raise _refused(pack, line, where, "it is not a requirement with a name") from error
     if requirement.url is not None:

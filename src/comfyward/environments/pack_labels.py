@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from comfyward.environments.strangers import toml_table
 
 MAX_BYTES, MAX_FILES, MAX_LENGTH = 256 << 10, 20_000, 200
 LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING")
@@ -47,8 +48,8 @@ def label_of(folder: Path) -> PackLabel:
 
 def _pyproject(folder: Path) -> Mapping[str, Any]:
     try:
-        return tomllib.loads(_start_of(folder / "pyproject.toml"))
-    except (OSError, tomllib.TOMLDecodeError, RecursionError):
+        return toml_table(_start_of(folder / "pyproject.toml"))
+    except (OSError, ValueError):
         return {}
 
 

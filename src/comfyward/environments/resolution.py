@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from packaging.requirements import Requirement
@@ -18,6 +18,8 @@ from comfyward.environments.needs import Need
 from comfyward.environments.rules import FAMILIES, HELD, TORCH, family_of
 from comfyward.environments.spec import Spec
 from comfyward.environments.uv import Question
+
+MOST_TRIES = 200  # to prefer versions, of about a second each
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def resolve(asked: Asked) -> tuple[LockedPackage, ...]:
         raise explained(asked.comfyui, asked.packs, pins, fits, str(failed)) from failed
     held = {_name_of(line) for line in (*question.constraints, *question.overrides)}
     versions = tuple(line for line in not_preferred(asked.spec.prefer, packages) if _name_of(line) not in held)
-    return _answer(_preferring(question, versions)) if versions else packages
+    return _answer(preferring(question, versions, iter(range(MOST_TRIES)))) if versions else packages
 
 
 def not_preferred(prefer: Iterable[str], packages: Iterable[LockedPackage]) -> tuple[str, ...]:
@@ -86,15 +88,20 @@ def _held(pins: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(pin for pin in pins if _name_of(pin) in TORCH)
 
 
-def _preferring(question: Question, versions: tuple[str, ...]) -> Question:
-    """A question that has an answer, with those of the versions that leave it one: halved until only these are left."""
+def preferring(question: Question, versions: tuple[str, ...], tries: Iterator[int]) -> Question:
+    """A question that has an answer, with those of the versions that leave it one: halved until only these are left.
+
+    Without more `tries`, the other versions are not preferred: a snapshot may name thousands that exclude all.
+    """
+    if next(tries, None) is None:
+        return question
     wanted = dataclasses.replace(question, constraints=(*question.constraints, *versions))
     if _fits(wanted):
         return wanted
     if len(versions) == 1:
         return question
     half = len(versions) // 2
-    return _preferring(_preferring(question, versions[:half]), versions[half:])
+    return preferring(preferring(question, versions[:half], tries), versions[half:], tries)
 
 
 def _first_answered(questions: Iterable[Question]) -> tuple[Question, tuple[LockedPackage, ...]]:

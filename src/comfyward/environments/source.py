@@ -168,9 +168,12 @@ def _named(text: str, separator: str, make: type[S], second: re.Pattern[str]) ->
 
 def _git(text: str) -> Git | None:
     url, found, ref = text.rpartition("@")
-    if not found or "/" not in urlsplit(url).path or not _REF.fullmatch(ref) or ".." in ref:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as a bracket that no address of IPv6 follows
         return None
-    parts = urlsplit(url)
+    if not found or "/" not in parts.path or not _REF.fullmatch(ref) or ".." in ref:
+        return None
     if parts.username is not None or parts.password is not None:
         raise InvalidEnvironment(
             f"The address of '{parts.hostname}' holds a login, which everybody who sees the environment would see.",

@@ -18,15 +18,15 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
 from packaging.utils import canonicalize_name
 
 from comfyward.environments.source import ComfyUISource, Git, PackSource, parse_comfyui, parse_pack
+from comfyward.environments.strangers import parse_requirement, toml_table
 from comfyward.errors import InvalidEnvironment
 from comfyward.wording import did_you_mean
 
@@ -57,8 +57,14 @@ class Spec:
         two packs of one name.
         """
         packs, new = {key_of(pack): pack for pack in self.packs}, _by_key(dict.fromkeys(added))
-        elsewhere = {key for key, pack in new.items() if key in packs and _origin(packs[key]) != _origin(pack)}
+        elsewhere = {key_of(pack) for pack, _ in self.from_elsewhere(new.values())}
         return dataclasses.replace(self, packs=tuple((packs | new).values()), web=self.web - elsewhere)
+
+    def from_elsewhere(self, added: Iterable[PackSource]) -> list[tuple[PackSource, PackSource]]:
+        """(pack, the one that it would replace) of those that have a name here, and come from elsewhere."""
+        packs = {key_of(pack): pack for pack in self.packs}
+        pairs = [(pack, packs[key_of(pack)]) for pack in added if key_of(pack) in packs]
+        return [(pack, present) for pack, present in pairs if _origin(present) != _origin(pack)]
 
     def without_pack(self, name: str) -> Spec:
         """The spec without the pack of that name. Raises InvalidEnvironment if it has none."""
@@ -102,8 +108,8 @@ def _origin(pack: PackSource) -> tuple[type, str]:
 def parse_spec(text: str) -> Spec:
     """A spec from TOML. Raises InvalidEnvironment, naming the key."""
     try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values = toml_table(text)
+    except ValueError as error:
         raise InvalidEnvironment(f"The spec is not TOML: {error}.") from error
     _check_keys(values, KEYS, "The spec")
     packs = values.get("pack", [])
@@ -202,7 +208,7 @@ def _requirements(values: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 def _requirement(text: str, key: str) -> str:
     try:
-        requirement = Requirement(text)
+        requirement = parse_requirement(text)
     except InvalidRequirement as error:
         raise InvalidEnvironment(f"'{text}' in 'packages.{key}' is not a requirement such as numpy>=2.") from error
     if requirement.url:
@@ -218,7 +224,7 @@ def _version(line: str) -> str:
 
 def is_version(line: str) -> bool:
     """True for a requirement that one version satisfies."""
-    specifiers = list(Requirement(line).specifier)
+    specifiers = list(parse_requirement(line).specifier)
     return len(specifiers) == 1 and specifiers[0].operator == "==" and "*" not in specifiers[0].version
 
 

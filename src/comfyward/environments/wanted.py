@@ -13,9 +13,10 @@ from packaging.version import Version
 
 from comfyward.environments.source import Release, parse_pack
 from comfyward.environments.spec import Spec, checked
-from comfyward.workflows.offer import Offer, Offers
+from comfyward.errors import InvalidEnvironment
+from comfyward.workflows.offer import Offer, Offers, Origin
 
-MAX_PACKS, MAX_CLASSES = 40, 200
+MAX_PACKS, MAX_CLASSES, MAX_NAME = 40, 200, 300
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Wanted:
 
     @classmethod
     def of(cls, offers: Offers) -> Wanted:
-        """The best offer for each class, where it can be added."""
-        best = {name: found[0] for name, found in offers.items() if found}
+        """The best offer for each class, where it can be added, and the class has a name that can be shown."""
+        best = {name: found[0] for name, found in offers.items() if found and _is_shown(name)}
         classes: dict[str, list[str]] = {}
         by_source: dict[str, Offer] = {}
         for name, offer in best.items():
@@ -65,7 +66,17 @@ class Wanted:
         if isinstance(spec.comfyui, Release) and not self._is_in(spec.comfyui.version):
             newer = next((each for each in sorted(releases, key=Version) if self._is_in(each)), None)
             spec = dataclasses.replace(spec, comfyui=Release(newer)) if newer else spec
+        self._check_names(spec)
         return checked(spec.with_packs(parse_pack(pack.source) for pack in self.packs))
+
+    def _check_names(self, spec: Spec) -> None:
+        """Raises InvalidEnvironment if a pack that a workflow's own file names took the place of another."""
+        named = [parse_pack(pack.source) for pack in self.packs if pack.origin == Origin.WORKFLOW]
+        for pack, present in spec.from_elsewhere(named):
+            raise InvalidEnvironment(
+                f"The workflow's own file names {pack}, but the environment has {present}.",
+                hint="Make a new draft, or add the pack by its source if you trust it.",
+            )
 
     def _is_in(self, version: str) -> bool:
         try:
@@ -82,6 +93,11 @@ def wanted_json(wanted: Wanted) -> list[Mapping[str, Any]]:
 def wanted_from(packs: Iterable[Mapping[str, Any]], comfyui: str) -> Wanted:
     """The packs and versions, from what was stored."""
     return Wanted(tuple(WantedPack(**{**pack, "classes": tuple(pack["classes"])}) for pack in packs), comfyui)
+
+
+def _is_shown(name: str) -> bool:
+    """False for a class whose name, which the workflow's maker chose, would hide or turn round what stands beside."""
+    return len(name) <= MAX_NAME and name.isprintable()
 
 
 def name_for(title: str, taken: Iterable[str]) -> str:

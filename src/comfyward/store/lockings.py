@@ -152,6 +152,11 @@ def is_of(conn: Connection, locking_id: str, server: str) -> bool:
     return _update(conn, locking_id, _is_of(server), server=server)
 
 
+def is_proposed(conn: Connection, locking_id: str) -> bool:
+    """True if it waits for somebody to accept it, until the end of the transaction."""
+    return _update(conn, locking_id, _table.state == PROPOSED, state=PROPOSED)
+
+
 def complete(conn: Connection, locking_id: str, revision: int, *, is_new: bool, found: str, now: int) -> None:
     """It ends with a revision, made for it or there before."""
     values = {"state": DONE, "revision": revision, "is_new": int(is_new), "found": found, "finished_at": now}

@@ -9,6 +9,7 @@ from comfyward.errors import Conflict
 KEYS = 1_000
 WORKFLOWS = 20_000
 WAITING_IMPORTS = 1_000
+IN_TRIALS = 20  # each is a run of its account in every trial, and keeps a revision from becoming current
 
 
 def check(conn: Connection, table: Table, most: int, what: str, hint: str, *of_account: ColumnElement[bool]) -> None:

@@ -17,7 +17,8 @@ from comfyward.store.schema import accounts, pack_requests
 
 WAITING, ACCEPTED, DECLINED = "waiting", "accepted", "declined"
 MAX_SHOWN = 100
-MAX_OF_ACCOUNT = 200
+MAX_WAITING = 20  # of an account: all of them share what is shown
+KEPT = 100  # of an account, once they are decided
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ def ask(
     own = pack_requests.c.account_id == account_id
     same = (own, pack_requests.c.workflow_id == workflow_id, pack_requests.c.state == WAITING)
     conn.execute(delete(pack_requests).where(*same))
-    most.check(conn, pack_requests, MAX_OF_ACCOUNT, "requests for packs", "Ask an admin in person.", own)
+    is_waiting = (own, pack_requests.c.state == WAITING)
+    most.check(conn, pack_requests, MAX_WAITING, "requests for packs that wait", "Ask an admin in person.", *is_waiting)
+    _forget_old(conn, account_id)
     values = {"account_id": account_id, "workflow_id": workflow_id, "packs": text_of(packs), "comfyui": comfyui}
     request_id = new_id()
     conn.execute(insert(pack_requests).values(id=request_id, state=WAITING, created_at=now, **values))
@@ -85,6 +88,13 @@ def decide(conn: Connection, request_id: str, state: str, now: int, *, environme
     is_waiting = (pack_requests.c.id == request_id, pack_requests.c.state == WAITING)
     if conn.execute(update(pack_requests).where(*is_waiting).values(**values)).rowcount == 0:
         raise Conflict(f"The request was {get(conn, request_id).state} already.")
+
+
+def _forget_old(conn: Connection, account_id: str) -> None:
+    columns = pack_requests.c
+    decided = (columns.account_id == account_id, columns.state != WAITING)
+    newest = select(columns.id).where(*decided).order_by(columns.created_at.desc(), columns.id.desc()).limit(KEPT)
+    conn.execute(delete(pack_requests).where(*decided, columns.id.not_in(list(conn.scalars(newest)))))
 
 
 def _found(conn: Connection, *which: ColumnElement[bool]) -> list[PackRequest]:

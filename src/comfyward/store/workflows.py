@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, text, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, case, func, insert, or_, select, text, tuple_, update
 
 from comfyward.errors import Conflict, NotFound
 from comfyward.runs.run import Run, State
@@ -65,6 +65,8 @@ def create(conn: Connection, workflow: Workflow) -> None:
     """Raises Conflict if the account has too many."""
     own = (workflows.c.account_id == workflow.account_id, workflows.c.deleted_at.is_(None))
     most.check(conn, workflows, most.WORKFLOWS, "workflows", "Delete some.", *own)
+    if workflow.in_trials:
+        _check_trials(conn, workflow.account_id)
     values = {
         **workflow.__dict__,
         "tags": text_of(workflow.tags),
@@ -116,11 +118,16 @@ class Saved:
     editor_graph: str | None
 
 
-def following(conn: Connection, environment: str, limit: int) -> Iterator[Saved]:
-    """The workflows of all accounts that follow the current revision of an environment, the last changed first."""
-    columns = (workflows.c.id, workflows.c.name, accounts.c.name, workflows.c.graph, workflows.c.editor_graph)
+def following(conn: Connection, environment: str, limit: int, longest: int) -> Iterator[Saved]:
+    """The workflows of all accounts that follow the current revision of an environment, the last changed first.
+
+    Those with a graph of more than `longest` characters are left out. The editor's graph comes where there is no other.
+    """
+    graph, editor_graph = workflows.c.graph, workflows.c.editor_graph
+    columns = (workflows.c.id, workflows.c.name, accounts.c.name, graph, case((graph.is_(None), editor_graph)))
     follows = (workflows.c.environment == environment, workflows.c.deleted_at.is_(None))
-    query = select(*columns).join(accounts, accounts.c.id == workflows.c.account_id).where(*follows)
+    is_short = func.length(func.coalesce(graph, editor_graph, "")) <= longest
+    query = select(*columns).join(accounts, accounts.c.id == workflows.c.account_id).where(*follows, is_short)
     ordered = query.order_by(workflows.c.updated_at.desc(), workflows.c.id).limit(limit)
     for row in conn.execute(ordered.execution_options(yield_per=20)):
         yield Saved(*row)
@@ -224,8 +231,10 @@ def restore(conn: Connection, account_id: str, workflow_id: str, now: int) -> Wo
 
 
 def change(conn: Connection, account_id: str, workflow_id: str, values: dict[str, Any], now: int) -> Workflow:
-    """Updates the given columns and returns the workflow. Raises NotFound."""
+    """Updates the given columns and returns the workflow. Raises NotFound, or Conflict for too many in trials."""
     workflow = get(conn, account_id, workflow_id)
+    if values.get("in_trials") and not workflow.in_trials:
+        _check_trials(conn, account_id)
     if "tags" in values:
         values = {**values, "tags": text_of(values["tags"])}
     if "in_trials" in values:
@@ -241,6 +250,12 @@ def remove(conn: Connection, account_id: str, workflow_id: str, now: int) -> Wor
         raise Conflict("The default workflow cannot be deleted.")
     conn.execute(update(workflows).where(workflows.c.id == workflow.id).values(deleted_at=now, updated_at=now))
     return workflow
+
+
+def _check_trials(conn: Connection, account_id: str) -> None:
+    """Raises Conflict if an account has as many workflows in trials as it may."""
+    own = (workflows.c.account_id == account_id, workflows.c.in_trials == 1, workflows.c.deleted_at.is_(None))
+    most.check(conn, workflows, most.IN_TRIALS, "workflows in trials", "Take one out of them.", *own)
 
 
 def _missing(workflow_id: str) -> NotFound:

@@ -6,7 +6,7 @@ import functools
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote
 
 from jinja2 import Environment
 from starlette.datastructures import URL
@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from comfyward.api.auth import SAFE_METHODS, Auth, refuse_foreign_origin
 from comfyward.api.errors import CLIENT_CLOSED_REQUEST
+from comfyward.api.header_addresses import parts_of
 from comfyward.api.public_url import PublicUrl
 from comfyward.errors import ComfywardError, InvalidRequest
 from comfyward.web.intents import Intents, intent_of
@@ -103,6 +104,6 @@ def _login_first(request: PageRequest) -> Response:
     if http.method == "GET" and not request.is_partial:
         at: URL | SplitResult = http.url
     else:
-        at = urlsplit(http.headers.get("hx-current-url") or http.headers.get("referer") or "")
+        at = parts_of(http.headers.get("hx-current-url") or http.headers.get("referer"))
     back = at.path + (f"?{at.query}" if at.query else "")
     return request.redirect(f"/login?next={quote(back)}" if back else "/login")

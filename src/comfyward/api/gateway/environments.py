@@ -14,12 +14,13 @@ from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.gateway.calls import Calls, digest_in, session_of
 from comfyward.dispatch.trials import Trials
 from comfyward.dispatch.web_files import WebFiles
-from comfyward.environments.packed import Packed, PackedTrees
+from comfyward.environments.packed import SHARE, Packed, PackedTrees, Reader
 from comfyward.environments.trees import Trees
 from comfyward.environments.web_files import MAX_BYTES
 from comfyward.errors import Forbidden, NotFound
 from comfyward.store import environments, workers
 from comfyward.store.db import Database
+from comfyward.store.tokens import WorkerToken
 from comfyward.store.workers import Holder
 from comfyward.worker.environment_reports import Trial
 
@@ -54,12 +55,13 @@ class Environments:
 
     async def tree(self, request: Request) -> Response:
         """A zip archive of a folder that was added on this server's host."""
-        await self._check_session(request)
-        packed = await self._archives.take(digest_in(request))
+        token = await self._check_session(request)
+        reader = Reader(token.hash) if token.is_operators else Reader(token.hash, SHARE)
+        packed = await self._archives.take(digest_in(request), reader)
         if packed is None:
             hint = "Add its folder or archive again on the server's host."
             raise NotFound("The files of this digest are not on the server's host.", hint=hint)
-        return Sent(self._archives, packed)
+        return Sent(self._archives, packed, reader)
 
     async def tried(self, request: Request) -> Response:
         told, token = await self._calls.read(request, Trial, TRIAL), await self._calls.token(request)
@@ -73,23 +75,24 @@ class Environments:
         await self._web_files.put(token, session, environment, request.path_params["archive"], archive)
         return Response(status_code=204)
 
-    async def _check_session(self, request: Request) -> None:
-        """Raises Unauthenticated, or Forbidden for a call without a worker."""
+    async def _check_session(self, request: Request) -> WorkerToken:
+        """The token of a worker. Raises Unauthenticated, or Forbidden for a call without a worker."""
         token = await self._calls.token(request)
         if not await self._db.read(workers.of_session, Holder(token.hash, session_of(request))):
             raise Forbidden(f"No worker has joined with the token '{token.name}' and this secret.")
+        return token
 
 
 class Sent(FileResponse):
     """An archive as it is sent: for an hour at most, and given back however that ends."""
 
-    def __init__(self, archives: PackedTrees, packed: Packed) -> None:
+    def __init__(self, archives: PackedTrees, packed: Packed, reader: Reader) -> None:
         super().__init__(packed.path, media_type=ZIP)
-        self._archives, self._packed = archives, packed
+        self._archives, self._packed, self._reader = archives, packed, reader
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with asyncio.timeout(LONGEST_S):
                 await super().__call__(scope, receive, send)
         finally:
-            self._archives.leave(self._packed)
+            self._archives.leave(self._packed, self._reader)

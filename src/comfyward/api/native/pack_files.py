@@ -8,7 +8,7 @@ script under two addresses for two.
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from comfyward.api.body import Kept, answer
 from comfyward.api.contents import OCTET_STREAM
 from comfyward.api.endpoint import Endpoint, Models
+from comfyward.api.header_addresses import parts_of
 from comfyward.api.native.bundle import Bundle
 from comfyward.api.native.fixed_answers import OWN_SCRIPT
 from comfyward.api.native.scope import Scopes
@@ -85,7 +86,7 @@ class PackFiles:
 
 async def at_root(request: Request) -> Response:
     """Leads absolute addresses of packs to the workflow whose editor asks for them, which its Referer tells."""
-    referer = urlsplit(request.headers.get("referer", ""))
+    referer = parts_of(request.headers.get("referer"))
     below = _BELOW_A_WORKFLOW.match(referer.path)
     if below is None or referer.netloc != request.headers.get("host"):
         raise NotFound("Files of packs are served below a workflow's path only.")

@@ -69,7 +69,9 @@ class Revision(BaseModel):
     created_at: datetime
     asked_at: datetime | None = Field(description="When an admin asked that workers try it.")
     hosts: list[AtHost]
-    scripts: list[PackScripts] | None = Field(description="By pack. Null before a worker has tried the revision.")
+    scripts: list[PackScripts] | None = Field(
+        description="By pack. Null before a worker has tried the revision, in lists for older ones than the last 10."
+    )
     rehearsals: list[Rehearsal] = Field(description="Of the workflows that are part of its trial (`in_trials`).")
 
 

@@ -82,7 +82,8 @@ class EnvironmentExchange:
         content = await read_body(request, BODY_LIMIT_BYTES)
         if not content:
             raise InvalidRequest("The body is empty.", hint="Send the file: curl --data-binary @snapshot.json …")
-        draft = await HEAVY.run(owner_of(request), len(content), lambda: _read(content))
+        # Beside the event loop whatever its size: a small archive may hold much.
+        draft = await HEAVY.run(owner_of(request), BODY_LIMIT_BYTES, lambda: _read(content))
         shown = await self._db.write(_imported, name, draft, now_ms())
         return answer({"environment": shown, "lost": [str(each) for each in draft.lost]})
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 
-from comfyward.environments.source import PackSource, parse_pack
+from comfyward.environments.source import Git, PackSource, parse_pack
 from comfyward.errors import InvalidEnvironment
 from comfyward.workflows.noted import CORE_ID, Noted
 from comfyward.workflows.offer import Confidence, Offer, Origin
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
 _PLAIN = re.compile(r"[A-Za-z0-9@%+=:,./_-]{1,500}")  # an admin may copy it into a command
+_ELSEWHERE = re.compile(r"https?://([a-z0-9-]+\.)+[a-z]{2,}(:\d+)?/", re.IGNORECASE)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _RELEASE = re.compile(r"\d+(\.\d+)+[A-Za-z0-9.+-]*")
 
@@ -31,8 +32,12 @@ def _pack(noted: Noted) -> PackSource | None:
 
 
 def source_or_none(text: str) -> PackSource | None:
-    """The source that a stranger's text names; None if it is none, or if a shell would read more into it."""
+    """The source that a stranger's text names; None if it is none, or if a shell would read more into it.
+
+    A repository is named by its host's name on the internet: git asks whatever address an admin accepts.
+    """
     try:
-        return parse_pack(text) if _PLAIN.fullmatch(text) else None
-    except (InvalidEnvironment, ValueError):
+        source = parse_pack(text) if _PLAIN.fullmatch(text) else None
+    except InvalidEnvironment:
         return None
+    return None if isinstance(source, Git) and not _ELSEWHERE.match(source.url) else source

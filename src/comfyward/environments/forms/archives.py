@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import stat
 import tarfile
 import zipfile
@@ -28,7 +29,7 @@ def zip_members(archive: bytes, wanted: frozenset[str]) -> Members:
                 kind = stat.S_IFMT(info.external_attr >> 16)
                 _check(info.filename, is_plain=kind in (0, stat.S_IFREG, stat.S_IFDIR))
             return {info.filename: _read(packed, info) if info.filename in wanted else b"" for info in infos}
-    except (*_UNREADABLE, RuntimeError) as error:
+    except (*_UNREADABLE, lzma.LZMAError, RuntimeError) as error:
         raise InvalidEnvironment(f"The archive cannot be read: {error}.") from error
 
 

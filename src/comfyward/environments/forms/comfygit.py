@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
 from packaging.utils import canonicalize_name
 
 from comfyward.environments.forms.draft import Drafting, table_of, text_of
+from comfyward.environments.strangers import parse_requirement
 
 TOOLS = ("comfygit", "comfydock")
 OVERLAYS = frozenset({"xformers", "triton", "sageattention"})
@@ -56,7 +57,7 @@ def _grouped(values: Mapping[str, Any]) -> Iterator[str]:
 def _package(line: str, drafting: Drafting) -> None:
     """Packs state what they need by themselves; what else speeds ComfyUI up is asked for."""
     try:
-        is_overlay = canonicalize_name(Requirement(line).name) in OVERLAYS
+        is_overlay = canonicalize_name(parse_requirement(line).name) in OVERLAYS
     except InvalidRequirement:
         is_overlay = False
     if is_overlay:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
 
 from comfyward.environments.source import COMFYUI, ComfyUISource, PackSource, Release, parse_comfyui, parse_pack
 from comfyward.environments.spec import Spec, is_version, key_of
+from comfyward.environments.strangers import parse_requirement
 from comfyward.environments.target import PYTHON
 from comfyward.errors import InvalidEnvironment
 
@@ -100,7 +101,7 @@ class Drafting:
     def _requirement(self, text: str) -> str | None:
         """A requirement as specs have it; None, with a report, for what is none."""
         try:
-            requirement = Requirement(text)
+            requirement = parse_requirement(text)
         except InvalidRequirement:
             self.lose(text, "it is not a requirement of a package")
             return None

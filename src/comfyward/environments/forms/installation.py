@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import configparser
 import re
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from comfyward.environments.forms.draft import NOT_NEEDED, Drafting, table_of, text_of
 from comfyward.environments.source import COMFYUI, Folder, is_commit, is_official
+from comfyward.environments.strangers import toml_table
 from comfyward.errors import InvalidEnvironment, SetupFailed
 
 PACKS = "custom_nodes"
@@ -73,10 +73,10 @@ def _pack(path: Path, add_folder: Callable[[Path], Folder], drafting: Drafting) 
 def _registered(path: Path) -> str | None:
     """The id and version that a pack from the registry states, as a source."""
     try:
-        project = table_of(tomllib.loads(_text(path / "pyproject.toml")), "project")
+        project = table_of(toml_table(_text(path / "pyproject.toml")), "project")
         version = text_of(project, "version")
         return f"cnr:{text_of(project, 'name')}@{version}" if Version(version) else None
-    except (tomllib.TOMLDecodeError, InvalidVersion):
+    except ValueError:
         return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from comfyward.environments.forms.draft import Draft, Drafting
 from comfyward.environments.forms.texts import yaml_table
 from comfyward.environments.source import Release
 from comfyward.environments.spec import parse_spec
+from comfyward.environments.strangers import toml_table
 from comfyward.errors import InvalidEnvironment
 
 PYPROJECT = "pyproject.toml"
@@ -25,6 +25,13 @@ _ZIP, _GZIP = b"PK", b"\x1f\x8b"
 
 def read(content: bytes, releases: Mapping[str, str], default: Release) -> Draft:
     """The draft in a file. `releases` are ComfyUI's versions by commit. Raises InvalidEnvironment."""
+    try:
+        return _read(content, releases, default)
+    except RecursionError as error:
+        raise _unknown("The file is nested too deeply") from error
+
+
+def _read(content: bytes, releases: Mapping[str, str], default: Release) -> Draft:
     drafting = Drafting()
     if content.startswith(_ZIP):
         members = zip_members(content, frozenset({cpack.SNAPSHOT, cpack.REQUIREMENTS}))
@@ -79,8 +86,8 @@ def _decoded(content: bytes) -> str:
 
 def _toml(text: str) -> dict[str, Any] | None:
     try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError):
+        return toml_table(text)
+    except ValueError:
         return None
 
 

@@ -5,8 +5,8 @@ The names are the union of two maintained lists: the system calls that Docker's 
 in a GPU container needs them. Calls newer than this list fail with ENOSYS, as on an older kernel.
 
 Where ComfyUI has no namespaces, more calls are kept from it, which Landlock does not know: attributes of files that
-belong to the worker's user, limits and scheduling of that user's other processes, and objects of System V and POSIX
-that outlive whoever made them (decision 064).
+belong to the worker's user, limits and scheduling of that user's other processes, objects of System V and POSIX that
+outlive whoever made them, and watches on folders of others (decision 064).
 """
 
 from __future__ import annotations
@@ -112,6 +112,8 @@ SHARED_OBJECTS = {
     "shmctl": (31, 195),
     "shmdt": (67, 197),
 }
+# They tell the names of files that come and go in folders that Landlock lets nobody list. As in a kernel without them.
+WATCHES = {"inotify_add_watch": (254, 27), "inotify_init": (253, None), "inotify_init1": (294, 26)}
 # They need no permission but to be the owner. Programs copy files with them, so that success is told, and nothing done.
 ATTRIBUTES = {
     "chmod": (90, None),
@@ -194,7 +196,7 @@ def program(machine: str, sockets: bool, apart: bool) -> Optional[List[Instructi
 
 
 def _of_a_shared_host(column: int, refuse: int, missing: int) -> List[Instruction]:
-    code = _all_of(SHARED_OBJECTS, column, missing) + _all_of(ATTRIBUTES, column, NOTHING_DONE)
+    code = _all_of({**SHARED_OBJECTS, **WATCHES}, column, missing) + _all_of(ATTRIBUTES, column, NOTHING_DONE)
     for numbers in SCHEDULING.values():
         code += _of_call(int(numbers[column] or 0), 0, _unless(0, NOTHING_DONE))
     code += _of_call(PRLIMIT[column], 0, _unless(0, refuse))
