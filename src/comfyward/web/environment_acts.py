@@ -1,4 +1,4 @@
-"""Acts of admins on environments: create, try, promote, roll back, delete."""
+"""Acts of admins on environments: create, try, promote by hand or after good trials, roll back, delete."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class EnvironmentActs:
             Page("POST", "/environments", self.create, "Create an environment", Access.ADMINS),
             Page("POST", f"{one}/try", self.ask_to_try, "Have workers build and try a revision", Access.ADMINS),
             Page("POST", f"{one}/promote", self.promote, "Make a revision current", Access.ADMINS),
+            Page("POST", f"{one}/auto-promote", self.auto_promote, "Promote after good trials, or not", Access.ADMINS),
             Page("POST", f"{one}/rollback", self.roll_back, "Make the former revision current", Access.ADMINS),
             Page("POST", f"{one}/delete", self.delete, "Delete an environment", Access.ADMINS),
         ]
@@ -53,6 +54,12 @@ class EnvironmentActs:
         promote = functools.partial(promotions.promote, needs_trial=needs_trial)
         await self._db.write(promote, _asked(request, form), now_ms())
         return self._changed(request)
+
+    async def auto_promote(self, request: PageRequest) -> Response:
+        is_on = text_of(await request.form(), "on") == "yes"
+        change = functools.partial(environments.set_auto_promote, auto_promote=is_on)
+        await self._db.write(change, request["name"], now_ms())
+        return request.redirect(f"/environments/{request['name']}")
 
     async def roll_back(self, request: PageRequest) -> Response:
         await self._db.write(environments.roll_back, request["name"], now_ms())

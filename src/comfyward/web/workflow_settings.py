@@ -52,6 +52,7 @@ class WorkflowSettings:
             "tags": list(dict.fromkeys(tags))[:MAX_TAGS],
             "visibility": "PUBLIC" if text_of(form, "visibility") == "PUBLIC" else "PRIVATE",
             "accelerator": text_of(form, "accelerator", 60) or None,
+            "in_trials": text_of(form, "in_trials") == "yes",
         }
         if "environment" in form:
             values["environment"] = await self._environment(request, text_of(form, "environment", 120))
