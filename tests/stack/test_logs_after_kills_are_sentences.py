@@ -58,6 +58,7 @@ def test_of_a_server_and_its_worker(start_fake: StartFake, kill: Callable[[Stack
     assert len(re.findall(says.format(run_id=run_id, worker_id=stack.worker_id), logs)) == 1, logs
 
 
+@pytest.mark.one_machine  # a worker behind a balancer goes on with the other server
 def test_of_a_worker_whose_server_is_killed(start_fake: StartFake, fake_settings: FakeSettings, tmp_path: Path) -> None:
     stack = start_fake(fleet="none", accelerators="L4", lease_s="60")
     token = stack.cli("tokens", "create", "gpu-box").strip()
