@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -29,7 +30,8 @@ def kill_comfyui(stack: Stack) -> None:
 def kill_all_below_the_worker(stack: Stack) -> None:
     worker = stack.worker_pid()
     for pid in with_descendants(worker) - {worker}:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ended with one that was killed before
+            os.kill(pid, signal.SIGKILL)
 
 
 def kill_the_worker(stack: Stack) -> None:

@@ -94,7 +94,8 @@ def _git(target: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def _try(target: Path, *arguments: str, timeout_s: float = TIMEOUT_S) -> subprocess.CompletedProcess[str]:
+def _try(target: Path, *arguments: str, timeout_s: float | None = None) -> subprocess.CompletedProcess[str]:
+    limit_s = TIMEOUT_S if timeout_s is None else timeout_s
     environment = {
         **{name: os.environ[name] for name in ("PATH", "https_proxy", "HTTPS_PROXY", "no_proxy") if name in os.environ},
         "HOME": "/nonexistent",
@@ -121,9 +122,9 @@ def _try(target: Path, *arguments: str, timeout_s: float = TIMEOUT_S) -> subproc
         raise SetupFailed("git is not installed on this machine.", hint="Install Debian's package 'git'.") from error
     with process:
         try:
-            output, errors = process.communicate(timeout=timeout_s)
+            output, errors = process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired as error:
-            raise SetupFailed(f"git {arguments[0]} took longer than {timeout_s:.0f} s.") from error
+            raise SetupFailed(f"git {arguments[0]} took longer than {limit_s:.0f} s.") from error
         finally:
             _kill_all(process)
     return subprocess.CompletedProcess(command, process.returncode, output, errors)

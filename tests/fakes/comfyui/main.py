@@ -26,7 +26,6 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import brotli
 from aiohttp import web
 
 NODES = {
@@ -257,6 +256,8 @@ def _gzip() -> Callable[[bytes], bytes]:
 
 
 def _brotli() -> Callable[[bytes], bytes]:
+    import brotli  # not where it runs in an environment of its own
+
     packer = brotli.Compressor(quality=1)
     return lambda data: packer.process(data) + packer.flush()
 
@@ -311,7 +312,11 @@ class Prompt:
         files = files if len(files) <= 1000 else []  # as our extension
         extension = {"is_output": node["class_type"] not in NOT_OUTPUTS, "files": files}
         await self.say("executing", {"node": node_id, "display_node": display, "comfyward": extension})
-        shown = await self.run_node(node_id, node)
+        try:
+            shown = await self.run_node(node_id, node)
+        except (TypeError, ValueError, KeyError, OSError) as error:  # inputs of kinds that no scenario means
+            await self.fail(node_id, node["class_type"], type(error).__name__, str(error))
+            return False
         if shown is None:
             return False
         if shown:
