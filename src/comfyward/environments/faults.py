@@ -31,3 +31,9 @@ def may_pass(error: ComfywardError) -> bool:
             return _PASSING.search(error.message) is not None
         case _:
             return False
+
+
+def last_line(text: str) -> str:
+    """The last line of what a program said, which names the reason; "no reason was given" if it said nothing."""
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "no reason was given"

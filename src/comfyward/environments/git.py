@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from comfyward.environments.faults import last_line
 from comfyward.environments.source import Git, is_commit
 from comfyward.errors import SetupFailed
 from comfyward.sandbox.inside import kernel
@@ -58,7 +59,7 @@ def _listed(url: str, pattern: str) -> dict[str, str]:
     """The commits of a repository's names that match. Raises SetupFailed."""
     done = _try(Path("/"), "ls-remote", "--quiet", url, pattern, timeout_s=QUESTION_TIMEOUT_S)
     if done.returncode:
-        raise SetupFailed(f"The repository {url} cannot be asked: {_last_line(done.stderr)}")
+        raise SetupFailed(f"The repository {url} cannot be asked: {_reason(done.stderr)}")
     lines = (line.split("\t", 1) for line in done.stdout.splitlines()[:MAX_NAMES] if "\t" in line)
     return {name: commit for commit, name in lines if is_commit(commit)}
 
@@ -72,7 +73,7 @@ def _fetched(source: Git, target: Path) -> str:
     whole = _try(target, "fetch", "--quiet", source.url, *everything)
     if whole.returncode:
         raise SetupFailed(
-            f"The repository {source.url} cannot be fetched: {_last_line(whole.stderr)}",
+            f"The repository {source.url} cannot be fetched: {_reason(whole.stderr)}",
             hint="Check the address. Repositories that need a login are cloned first, and added as a folder.",
         )
     names = [source.ref] if source.is_commit else [f"refs/remotes/origin/{source.ref}", f"refs/tags/{source.ref}"]
@@ -90,7 +91,7 @@ def _commit_of(target: Path, name: str) -> str:
 def _git(target: Path, *arguments: str) -> str:
     done = _try(target, *arguments)
     if done.returncode:
-        raise SetupFailed(f"git {arguments[0]} failed: {_last_line(done.stderr)}")
+        raise SetupFailed(f"git {arguments[0]} failed: {_reason(done.stderr)}")
     return done.stdout
 
 
@@ -141,6 +142,5 @@ def _kill_all(process: subprocess.Popen[str]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _last_line(text: str) -> str:
-    lines = [line for line in text.strip().splitlines() if line]
-    return lines[-1].removeprefix("fatal: ") if lines else "no reason was given"
+def _reason(text: str) -> str:
+    return last_line(text).removeprefix("fatal: ")

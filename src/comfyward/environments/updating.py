@@ -13,6 +13,7 @@ from packaging.version import InvalidVersion, Version
 from comfyward.comfy.releases import RELEASES, REPOSITORY
 from comfyward.comfy.uv_command import Progress, UvFailed
 from comfyward.environments import git, uv
+from comfyward.environments.faults import last_line
 from comfyward.environments.lock import Lock
 from comfyward.environments.registry import ComfyRegistry
 from comfyward.environments.source import (
@@ -89,7 +90,7 @@ class Updater:
                 case Git() | Folder():
                     return pack
         except (ComfywardError, UvFailed) as error:
-            reason = error.message if isinstance(error, ComfywardError) else _last_line(str(error))
+            reason = error.message if isinstance(error, ComfywardError) else last_line(str(error))
             notes.append(f"{pack} stays, since nothing newer could be looked for: {reason}")
             return pack
 
@@ -141,8 +142,3 @@ def _version_of(source: ComfyUISource, former: Lock | None) -> Version | None:
     with contextlib.suppress(InvalidVersion):
         return Version(text)
     return None
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else "no reason was given"

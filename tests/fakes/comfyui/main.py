@@ -1,6 +1,6 @@
 """A scriptable ComfyUI, for faults that a real one does not produce on demand. A server, started like the real one.
 
-What it does is written in the graph: FakeSave writes a file, FakeWait goes on when the file `input/<name>` … see NODES.
+What it does is written in the graph: FakeSave writes a file, FakeWait takes some seconds … see NODES.
 """
 
 import argparse
