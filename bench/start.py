@@ -111,7 +111,7 @@ class Bench:
         return replace(self.spec, base_dir=self.home / f"account-{next(self._rooms)}")
 
     async def _fresh(self, spec: ComfySpec) -> float:
-        parents = ComfyParents(self.home)
+        parents = ComfyParents(self.home / "fresh")  # closing them removes its copies, and not those of `self.parents`
         took_s = await self._start(parents, spec)
         await parents.close()
         return took_s
