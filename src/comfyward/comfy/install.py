@@ -30,6 +30,7 @@ from comfyward.errors import SetupFailed
 # ComfyUI's editor: the newest, which works below any path. Each release names its own beside it.
 EDITOR_PINS = FOLDER / "editor.txt"
 TEMPLATE_PINS = FOLDER / "templates.txt"
+PACKAGES_FOLDERS = ("site-packages", "dist-packages")
 COMPRESSED = "packed"  # a file in a package's folder, naming the forms that its files are compressed to
 
 
@@ -162,7 +163,20 @@ def _describe(source: Path, python: Path) -> Installation:
     """The installation. `python` is not resolved: following its link would leave its environment."""
     environment = python.parent.parent
     base = python.resolve().parent.parent
-    return Installation(source, python, _version_of(source), (source, environment, base))
+    folders = (source, environment, base, *_linked_folders(environment))
+    return Installation(source, python, _version_of(source), folders)
+
+
+def _linked_folders(environment: Path) -> list[Path]:
+    """The packages of other environments that an environment's `.pth` files name, and Python so adds to its path.
+
+    No other folders: a package that somebody offers could name any, such as one with keys.
+    """
+    found: set[Path] = set()
+    for file in environment.glob("lib*/python3*/site-packages/*.pth"):
+        named = (file.parent / line.strip() for line in file.read_text(errors="replace").splitlines())
+        found |= {folder.resolve() for folder in named if folder.name in PACKAGES_FOLDERS and folder.is_dir()}
+    return sorted(folder for folder in found if not folder.is_relative_to(environment.resolve()))
 
 
 def _version_of(source: Path) -> str:
