@@ -5,6 +5,7 @@ ComfywardError                     code, status, hint, details
 │   ├── InvalidPath      400       a path in `files` that may not be written
 │   ├── InvalidUrl       400       a URL that may not be fetched
 │   ├── InvalidGraph     400       the graph cannot run; has ComfyUI's node_errors
+│   │   └── UnknownClasses 400     a workflow of the editor has nodes of classes that no worker has
 │   ├── InvalidValue     400       a value that is invalid for an input of a graph
 │   ├── InvalidPassword  400       a password that is too short or too long
 │   ├── InvalidCatalog   400       a catalog of a worker that has not the form of one
@@ -100,6 +101,10 @@ class InvalidUrl(InvalidRequest):
 
 class InvalidGraph(InvalidRequest):
     code = "invalid_graph"
+
+
+class UnknownClasses(InvalidGraph):
+    pass
 
 
 class InvalidValue(InvalidRequest):

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from comfyward.workflows.class_inputs import AllInputs
 from comfyward.workflows.listing import Listing, Paths, places
 from comfyward.workflows.offer import NOWHERE, Elsewhere
 
@@ -191,6 +192,11 @@ class Catalog:
         """True if the files of a run may change a class's lists, so that the catalog's do not hold."""
         follows = self.follows.get(class_type, ())
         return "*" in follows or any(brought.below(directory) for directory in follows)
+
+    @cached_property
+    def laid_out(self) -> AllInputs:
+        """The sockets and widgets that the editor gives the nodes of each class."""
+        return AllInputs(self.nodes)
 
     @cached_property
     def display_names(self) -> dict[str, str]:

@@ -36,7 +36,7 @@ def packs_noted(editor_graph: Any) -> dict[str, Noted]:
         seen += 1
         match waiting.popleft():
             case {"type": str(name), "properties": dict(properties)}:
-                noted = Noted(*(_text(properties.get(key)) for key in ("cnr_id", "ver", "aux_id")))
+                noted = noted_of(properties)
                 if noted.cnr_id or noted.aux_id:
                     found.setdefault(name, noted)
             case {"nodes": list(nodes), **rest}:
@@ -45,6 +45,11 @@ def packs_noted(editor_graph: Any) -> dict[str, Noted]:
                 subgraphs = definitions.get("subgraphs") if isinstance(definitions, dict) else None
                 waiting.extend(itertools.islice(subgraphs if isinstance(subgraphs, list) else [], MAX_NODES - seen))
     return found
+
+
+def noted_of(properties: dict[str, Any]) -> Noted:
+    """The note of one node."""
+    return Noted(*(_text(properties.get(key)) for key in ("cnr_id", "ver", "aux_id")))
 
 
 def _text(value: object) -> str:

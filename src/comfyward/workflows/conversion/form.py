@@ -1,0 +1,188 @@
+"""The editor's file as it was saved, read strictly: what has a wrong type is refused with its place.
+
+(Format: version 0.4 of the editor's, whose links are lists at the root and objects in subgraphs, and version 1, whose
+links are objects everywhere. What only draws, such as positions, groups and the points of links, is not read.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from comfyward.errors import InvalidGraph
+from comfyward.workflows.class_inputs import type_name
+from comfyward.workflows.graph import MAX_NODES
+
+MAX_LINKS = 5 * MAX_NODES
+MAX_SLOTS = 10 * MAX_NODES  # of all nodes together, in and out
+INNER_INPUTS, INNER_OUTPUTS = "-10", "-20"  # ids that stand for a definition's own sides in its links
+EXPORT = "Save it again in ComfyUI's editor with File > Export."
+_ROOT = re.compile(r" - at `\$\.?(.*)`$")
+
+Id = int | str | float
+
+
+class SavedInput(msgspec.Struct):
+    name: str = ""
+    type: Any = None
+    link: Id | None = None
+    widget: Any = None
+
+    @property
+    def widget_name(self) -> str | None:
+        name = self.widget.get("name") if isinstance(self.widget, dict) else None
+        return name if isinstance(name, str) else None
+
+
+class SavedOutput(msgspec.Struct):
+    type: Any = None
+
+
+class SavedNode(msgspec.Struct):
+    id: Id
+    type: str
+    mode: Any = 0
+    inputs: list[SavedInput] | None = None
+    outputs: list[SavedOutput] | None = None
+    widgets_values: list[Any] | dict[str, Any] | None = None
+    properties: dict[str, Any] | None = None
+    title: Any = None
+
+
+class SavedLink(msgspec.Struct):
+    id: Id
+    origin_id: Id
+    origin_slot: int
+    target_id: Id
+    target_slot: int
+    type: Any = None
+
+
+class SavedSlot(msgspec.Struct):
+    """An input or output of a definition."""
+
+    name: str = ""
+    type: Any = None
+    linkIds: list[Id] | None = None
+
+
+class SavedDefinition(msgspec.Struct):
+    id: str
+    nodes: list[SavedNode] = []
+    links: list[SavedLink | None] | None = None
+    inputs: list[SavedSlot] | None = None
+    outputs: list[SavedSlot] | None = None
+    name: str | None = None
+
+
+class _Definitions(msgspec.Struct):
+    subgraphs: list[SavedDefinition] | None = None
+
+
+class _Extra(msgspec.Struct):
+    groupNodes: dict[str, Any] | None = None
+
+
+class SavedFile(msgspec.Struct):
+    nodes: list[SavedNode]
+    links: list[SavedLink | list[Any] | None] | None = None
+    definitions: _Definitions | None = None
+    extra: Any = None
+
+    @property
+    def subgraphs(self) -> list[SavedDefinition]:
+        return (self.definitions and self.definitions.subgraphs) or []
+
+    @property
+    def group_nodes(self) -> dict[str, Any]:
+        found = self.extra.get("groupNodes") if isinstance(self.extra, dict) else None
+        return found if isinstance(found, dict) else {}
+
+
+def is_editor_graph(document: object) -> bool:
+    """True if a JSON document is a workflow in the editor's format."""
+    return isinstance(document, dict) and isinstance(document.get("nodes"), list)
+
+
+def read_file(document: object) -> SavedFile:
+    """The file in a JSON document. Raises InvalidGraph, naming the place of what is wrong."""
+    if not is_editor_graph(document):
+        raise InvalidGraph("This is not a workflow in the editor's format: it has no list 'nodes'.", hint=EXPORT)
+    _refuse_many(document)
+    try:
+        return msgspec.convert(document, SavedFile)
+    except msgspec.ValidationError as error:
+        place = _ROOT.search(str(error))
+        what = _ROOT.sub("", str(error)).replace("`", "'")
+        where = f" at '{place[1]}'" if place and place[1] else ""
+        raise InvalidGraph(f"The workflow is damaged{where}: {what}.", hint=EXPORT, place=where[5:-1]) from error
+
+
+def links_of(links: list[SavedLink | list[Any] | None] | list[SavedLink | None] | None, place: str) -> list[SavedLink]:
+    """The links of a graph in one form. Raises InvalidGraph for a list that is none."""
+    found = []
+    for number, link in enumerate(links or ()):
+        match link:
+            case None:
+                continue
+            case SavedLink():
+                found.append(link)
+            case [int() | str() | float(), int() | str() | float(), int(), int() | str() | float(), int(), *_]:
+                found.append(SavedLink(*link[:6]))
+            case _:
+                where = f"{place}links[{number}]"
+                message = f"The workflow is damaged at '{where}': a link is [id, from, slot, to, slot, type]."
+                raise InvalidGraph(message, hint=EXPORT, place=where)
+    return found
+
+
+def text_of(id: Id | None) -> str:
+    """The id as the editor writes it: 5.0 is 5."""
+    if isinstance(id, float) and id.is_integer():
+        return str(int(id))
+    return str(id)
+
+
+def socket_type(value: Any) -> str:
+    """The type of a saved slot; 0 and -1 are old forms of any type."""
+    return type_name(value) if not isinstance(value, int) else "*"
+
+
+def _refuse_many(document: Any) -> None:
+    """Raises InvalidGraph for a file with more nodes, links or slots than any graph has, before they are read."""
+    counts = {"nodes": 0, "links": 0, "slots": 0}
+    most = {"nodes": MAX_NODES, "links": MAX_LINKS, "slots": MAX_SLOTS}
+    for place, graph in _graphs(document):
+        for kind in ("nodes", "links"):
+            found = graph.get(kind)
+            counts[kind] += len(found) if isinstance(found, list | dict) else 0
+            if counts[kind] > most[kind]:
+                message = f"The workflow has more than {most[kind]} {kind}, counted to '{place}{kind}'."
+                raise InvalidGraph(message, place=f"{place}{kind}")
+        nodes = graph.get("nodes")
+        for number, node in enumerate(nodes if isinstance(nodes, list) else ()):
+            for side in ("inputs", "outputs"):
+                found = node.get(side) if isinstance(node, dict) else None
+                counts["slots"] += len(found) if isinstance(found, list) else 0
+            if counts["slots"] > most["slots"]:
+                where = f"{place}nodes[{number}]"
+                raise InvalidGraph(f"The workflow has more than {MAX_SLOTS} slots, counted to '{where}'.", place=where)
+
+
+def _graphs(document: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The root and the definitions, each with its place in the file."""
+    yield "", document
+    definitions = document.get("definitions")
+    subgraphs = definitions.get("subgraphs") if isinstance(definitions, dict) else None
+    if not isinstance(subgraphs, list):
+        return
+    if len(subgraphs) > MAX_NODES:
+        raise InvalidGraph(
+            f"The workflow has more than {MAX_NODES} definitions of subgraphs.", place="definitions.subgraphs"
+        )
+    for number, subgraph in enumerate(subgraphs):
+        if isinstance(subgraph, dict):
+            yield f"definitions.subgraphs[{number}].", subgraph

@@ -1,0 +1,101 @@
+"""The inputs of one node as they are sent: the values of its widgets, and links to the nodes that feed it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from comfyward.workflows.class_inputs import MADE_IN_BROWSERS, Widget
+from comfyward.workflows.conversion.boxes import Opened
+from comfyward.workflows.conversion.feeding import Fed, Feeds, Given
+from comfyward.workflows.conversion.refusals import Refused, refused
+from comfyward.workflows.conversion.scopes import Node, Scope
+from comfyward.workflows.conversion.texts import Choose, replaced, without_choices
+
+SAVING = frozenset(
+    (
+        *("SaveImage", "SaveImageAdvanced", "SaveSVGNode", "SaveVideo", "SaveAnimatedWEBP", "SaveAnimatedPNG"),
+        *("SaveWEBM", "SaveAudio", "SaveAudioMP3", "SaveAudioOpus", "SaveAudioAdvanced", "SaveGLB", "Save3DAdvanced"),
+        *("SaveGaussianSplat", "SavePointCloud", "CLIPSave", "VAESave", "ModelSave", "LoraSave", "SaveLatent"),
+    )
+)
+"""ComfyUI's own classes in whose `filename_prefix` the editor fills in words between percent signs."""
+
+SEARCHED_NAME = "Node name for S&R"
+
+
+class Words:
+    """Fills in the words of texts: dates, values of other nodes, and choices at random."""
+
+    def __init__(self, scopes: list[Scope], now: datetime, choose: Choose) -> None:
+        self._scopes, self._now, self._choose = scopes, now, choose
+
+    def replaced(self, text: str) -> str:
+        return replaced(text, self._now, self._value_of)
+
+    def chosen(self, text: str) -> str:
+        return without_choices(text, self._choose)
+
+    def _value_of(self, name: str, widget: str) -> Any:
+        """The value of a node's widget, by the name for such searches or else the title. Raises KeyError."""
+        nodes = [node for scope in reversed(self._scopes) for node in scope.nodes.values()]
+        found = [node for node in nodes if node.properties.get(SEARCHED_NAME, node.type) == name]
+        node = next(iter(found or [node for node in nodes if title_of(node) == name]), None)
+        if node is None:
+            raise KeyError(name)
+        return node.values[widget]
+
+
+class Sender:
+    """Makes what is sent of each node, and collects the nodes that only a browser can run."""
+
+    def __init__(self, words: Words) -> None:
+        self._words, self._feeds = words, Feeds()
+        self.refused: list[Refused] = []
+
+    def inputs(self, opened: Opened, node: Node) -> dict[str, Any]:
+        """Raises InvalidGraph for links that lead nowhere."""
+        sent: dict[str, Any] = {}
+        given = opened.given
+        for widget in node.widgets:
+            if widget.is_sent and widget.name in node.values:
+                value = (
+                    given.get((node.id, widget.name), node.values[widget.name]) if given else node.values[widget.name]
+                )
+                sent[widget.name] = self._sent(node, widget, value)
+        for number, link in enumerate(node.links):
+            if link is None:
+                continue
+            match self._feeds.of(opened, node, number):
+                case Fed(node_id, slot):
+                    sent[node.names[number]] = [node_id, slot]
+                case Given(value):
+                    sent[node.names[number]] = {"__value__": value} if isinstance(value, list) else value
+        for widget in node.widgets:
+            if widget.kind in MADE_IN_BROWSERS and not _is_fed(sent.get(widget.name)):
+                self._refuse(opened, node, widget)
+        return sent
+
+    def _sent(self, node: Node, widget: Widget, value: Any) -> Any:
+        if isinstance(value, str):
+            if widget.options.get("dynamicPrompts"):
+                return self._words.chosen(value)
+            if widget.name == "filename_prefix" and node.type in SAVING:
+                return self._words.replaced(value)
+            return value
+        if widget.kind == "CURVE" and value is not None:
+            return {"__type__": "CURVE", "__value__": value}
+        return {"__value__": value} if isinstance(value, list) else value
+
+    def _refuse(self, opened: Opened, node: Node, widget: Widget) -> None:
+        reason = MADE_IN_BROWSERS[widget.kind]
+        self.refused.append(refused(opened.path(node), node.type, node.saved.title, node.properties, reason))
+
+
+def title_of(node: Node) -> str:
+    title = node.saved.title
+    return title if isinstance(title, str) else node.type
+
+
+def _is_fed(value: Any) -> bool:
+    return isinstance(value, list)
