@@ -64,7 +64,15 @@ DEFAULT_PRICES = {
 
 
 # Settings that workers do not need, and must not learn.
-SERVER_ONLY = {"oidc_client_secret", "database_url", "objects_url", "objects_endpoint", "editor_url"}
+SERVER_ONLY = {
+    "oidc_client_secret",
+    "database_url",
+    "objects_url",
+    "objects_endpoint",
+    "editor_url",
+    "hugging_face_url",
+    "civitai_url",
+}
 
 
 class CommaSeparatedEnv(EnvSettingsSource):
@@ -369,6 +377,10 @@ class Settings(BaseSettings):
     cache_limit_bytes: int = Field(
         100 * GIB, gt=0, description="Size of the host's blob cache; the least recently used blobs are evicted first."
     )
+    hugging_face_url: str = Field(
+        "https://huggingface.co", description="Where Hugging Face's models are fetched: its own address or a mirror's."
+    )
+    civitai_url: str = Field("https://civitai.com", description="Where Civitai's models are described and fetched.")
     webhook_retry_s: float = Field(24 * 3600.0, gt=0, description="How long an undelivered webhook is retried.")
 
     @field_validator(
@@ -384,6 +396,11 @@ class Settings(BaseSettings):
     @classmethod
     def _normalize_origins(cls, origins: list[str]) -> list[str]:
         return [origin if origin == "*" else _origin(origin) for origin in origins]
+
+    @field_validator("hugging_face_url", "civitai_url")
+    @classmethod
+    def _is_origin(cls, url: str) -> str:
+        return _origin(url)
 
     @field_validator("comfyui_version")
     @classmethod

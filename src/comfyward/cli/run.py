@@ -15,6 +15,7 @@ from comfyward.cli.follow import PICTURE_TERMINALS, Follow
 from comfyward.cli.hints import hint_on_run
 from comfyward.cli.options import TYPO_SIMILARITY
 from comfyward.client import Client, Run
+from comfyward.runs.files import is_address
 from comfyward.wording import closest
 from comfyward.workflows.graph import names_of, parse_graph
 
@@ -145,7 +146,7 @@ def parse_file(text: str) -> tuple[str, str | Path]:
     path, equals, source = text.partition("=")
     if not equals or not path or not source:
         raise click.BadParameter(f"'{text}' is not PATH=SOURCE.", param_hint="--file")
-    if source.startswith(("http://", "https://", "data:")):
+    if is_address(source):
         return path, source
     if not Path(source).is_file():
         raise click.BadParameter(f"There is no file '{source}'.", param_hint="--file")

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.site_files import SiteFiles
 from comfyward.errors import ComfywardError, NotFound
 from comfyward.files.cache import HostCache, Wanted
-from comfyward.files.guard import Guard
 from comfyward.files.stop import Stop, Stopped
 from comfyward.ids import new_id
 from comfyward.loop import Loop
@@ -45,17 +45,21 @@ class Imports(Loop):
     name = "imports"
     interval_s = 5.0
 
-    def __init__(self, db: Database, blobs: Blobs, guard: Guard, cache: HostCache) -> None:
+    def __init__(self, db: Database, blobs: Blobs, site_files: SiteFiles, cache: HostCache) -> None:
         super().__init__(is_leader=db.is_leader)
         db.notices.wake(self.name, self._hint)
-        self._db, self._blobs, self._guard, self._cache = db, blobs, guard, cache
+        self._db, self._blobs, self._site_files, self._cache = db, blobs, site_files, cache
         self._fetching: dict[str, _Fetching] = {}
         # Threads of its own: a slow host must not keep the rest of the server from theirs.
         self._threads = ThreadPoolExecutor(PARALLEL, thread_name_prefix="imports")
 
     async def add(self, account_id: str, path: str, source: Url) -> str:
-        """Adds an import and returns its id. Raises OverQuota, or InvalidUrl for a URL that the guard refuses."""
-        self._guard.check_url(source.url, f"The URL of '{path}'")
+        """Adds an import and returns its id.
+
+        Raises OverQuota, InvalidUrl for a URL that the guard refuses or a page that leads to no file, and FetchFailed
+        or Unavailable if Civitai has to be asked which file it is and cannot say.
+        """
+        source = await self._site_files.file_at(account_id, source, f"The URL of '{path}'")
         await self._blobs.room(account_id, path)
         new = Import(new_id(), account_id, path, source_to_row(source), "waiting", None, now_ms(), None)
         import_id = await self._db.write(imports.add, new)
@@ -120,9 +124,7 @@ class Imports(Loop):
         folder = self._cache.pin_folder(OWNER, wanted.id)
         try:
             file = Wanted(wanted.path, source, immutable=False)
-            obtain = functools.partial(
-                self._cache.obtain, file, folder / "file", fetching.progress, fetching.stop, self._guard
-            )
+            obtain = functools.partial(self._cache.obtain, file, folder / "file", fetching.progress, fetching.stop)
             await asyncio.get_running_loop().run_in_executor(self._threads, obtain)
             try:
                 await self._db.lookup(imports.get, wanted.account_id, wanted.id)

@@ -19,6 +19,7 @@ from comfyward.dispatch.heavy import HEAVY
 from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.quotas import Quotas
 from comfyward.dispatch.secrets import Secrets, without_secrets
+from comfyward.dispatch.site_files import SiteFiles
 from comfyward.errors import Conflict, IdempotencyKeyUsed, InvalidRequest
 from comfyward.files.guard import Guard
 from comfyward.ids import new_id, new_uuid
@@ -99,6 +100,7 @@ class RunRules:
     """
 
     guard: Guard
+    site_files: SiteFiles
     quotas: Quotas
     timeout_s: float
     max_timeout_s: float
@@ -120,13 +122,14 @@ class RunRules:
             raise InvalidRequest(f"'timeout' must be above 0 and at most {self.max_timeout_s:g} seconds.")
         return asked_s
 
-    def check_urls(self, submission: Submission) -> None:
-        """Raises InvalidUrl for a URL that the guard refuses."""
+    async def files_of(self, account_id: str, submission: Submission) -> dict[str, Source]:
+        """The files of a submission, with the URLs of the files where it names pages of sites of models.
+
+        Raises InvalidUrl for a URL that the guard refuses, also the webhook's.
+        """
         if submission.webhook is not None:
             self.guard.check_url(submission.webhook, "The webhook")
-        for path, source in submission.files.items():
-            if isinstance(source, Url):
-                self.guard.check_url(source.url, f"The URL of '{path}'")
+        return await self.site_files.files_at(account_id, submission.files)
 
 
 @dataclass(frozen=True)
@@ -206,13 +209,13 @@ class Intake:
 
     async def _checked(self, account_id: str, submission: Submission) -> _Checked:
         """Checks a submission, and adds the files that its graph names."""
-        self._rules.check_urls(submission)
+        files = await self._rules.files_of(account_id, submission)
         size, timeout_s = self._rules.size_of(submission), self._rules.timeout(submission.timeout_s)
         graph = await HEAVY.run(account_id, size, lambda: parse_graph(submission.prompt))
         workflow = await self._db.lookup(workflows.place, account_id, submission.workflow_id)
         environment = workflow.environment if submission.environment is None else submission.environment
         place = await self._bindings.place(submission.accelerator or workflow.accelerator, environment)
-        fitted = await self._fitting.fit(account_id, graph, size, submission.files, place.catalogs)
+        fitted = await self._fitting.fit(account_id, graph, size, files, place.catalogs)
         return _Checked(fitted.graph, size, workflow.id, place, timeout_s, fitted.brought, fitted.packs)
 
     def _new_run(

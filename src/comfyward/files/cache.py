@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import IO
 
 from comfyward.errors import FetchFailed, StorageFull
+from comfyward.files import refusal
 from comfyward.files.fetch import Fetch, Limits, Room
 from comfyward.files.guard import Guard
 from comfyward.files.pace import ANY_SPEED
@@ -319,10 +320,7 @@ def _refuse_page(part: Path, wanted: Wanted, host: str) -> None:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html")) and not name.endswith(MARKUP_SUFFIXES):
         part.unlink(missing_ok=True)
-        raise FetchFailed(
-            f"'{host}' answered with a web page instead of the file for '{wanted.path}'.",
-            hint="The link may need a login or a token: pass it as headers, or use a direct download link.",
-        )
+        raise refusal.web_page_instead(host, f"the file for '{wanted.path}'")
     if name.endswith((".safetensors", ".sft")) and not _is_safetensors(head, part.stat().st_size):
         part.unlink(missing_ok=True)
         raise FetchFailed(

@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from comfyward.errors import FetchFailed
+
+LOGIN_HINT = "The link may need a login or a token: pass it as headers, or use a direct download link."
 READ_BYTES = 16 << 10
 MAX_LENGTH = 300
 _IN_XML = re.compile(r"<(?:\w+:)?(?:Message|Detail|Details|Title)>(.*?)</", re.DOTALL | re.IGNORECASE)
@@ -33,6 +36,16 @@ def sentence_of(body: bytes, secrets: Iterable[str] = ()) -> str:
     for secret in secrets:
         found = found.replace(secret, "***")
     return _clean(found)
+
+
+def web_page_instead(host: str, wanted: str = "the file") -> FetchFailed:
+    """The error for a web page in place of a file: mostly one that asks to log in."""
+    return FetchFailed(f"'{host}' answered with a web page instead of {wanted}.", hint=LOGIN_HINT, web_page=True)
+
+
+def wants_more(problem: FetchFailed) -> bool:
+    """True if a host refused a file to this caller, and not to everybody."""
+    return problem.details.get("http_status") in (401, 403) or problem.details.get("web_page") is True
 
 
 def wait_of(header: str | None, now: datetime.datetime) -> float | None:

@@ -194,7 +194,7 @@ class RemoteFile:
         message = f"'{self.host}' answered {answer.status}{f': {said}' if said else ''}"
         message += "" if message.endswith((".", "!", "?", "…")) else "."
         if answer.status not in _BUSY_STATUS:
-            error = FetchFailed(message, http_status=answer.status)
+            error = FetchFailed(message, http_status=answer.status, **_error_code(answer))
             return Retry(error) if answer.status in _RETRYABLE_STATUS else error
         after_s = refusal.wait_of(answer.header("Retry-After"), datetime.datetime.now(datetime.UTC))
         if after_s is not None:
@@ -278,6 +278,12 @@ class RemoteFile:
         if self._stop.wait(pause_s):
             raise Stopped
         self.check()
+
+
+def _error_code(answer: Answer) -> dict[str, str]:
+    """Hugging Face's own word for a refusal, such as GatedRepo."""
+    code = answer.header("X-Error-Code") or ""
+    return {"error_code": code} if code.isalnum() and code.isascii() and len(code) <= 40 else {}
 
 
 def _merged(*headers: Mapping[str, str]) -> dict[str, str]:

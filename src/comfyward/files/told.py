@@ -56,16 +56,36 @@ def sha256_of(status: int, header: Header) -> str | None:
 
 def described(url: str, description: Any) -> str | None:
     """The SHA-256 of the file at a download URL, in Civitai's description of a version of a model."""
+    file = described_file(url, description)
+    return hash_of(file) if file is not None else None
+
+
+def described_file(url: str, description: Any) -> dict[str, Any] | None:
+    """The one file of a described version that a download URL leads to; None if it could be none or several."""
     files = description.get("files") if isinstance(description, dict) else None
     known = [each for each in files if isinstance(each, dict)] if isinstance(files, list) else []
     asked = _place(url)
     meant = [each for each in known if _place(str(each.get("downloadUrl", ""))) == asked]
     meant = meant or [each for each in known if asked[1] and _is_asked_for(each, asked[1])]
-    if len(meant) != 1:
-        return None
-    hashes = meant[0].get("hashes")
+    return meant[0] if len(meant) == 1 else None
+
+
+def hash_of(file: dict[str, Any]) -> str | None:
+    """The SHA-256 in Civitai's description of a file."""
+    hashes = file.get("hashes")
     sha256 = str(hashes.get("SHA256", "")).lower() if isinstance(hashes, dict) else ""
     return sha256 if is_digest(sha256) else None
+
+
+def description_of(remote: RemoteFile) -> Any:
+    """Civitai's description of the version that a download URL leads to; None for another URL.
+
+    Raises Retry, FetchFailed, OSError, ValueError.
+    """
+    match = _DOWNLOAD.fullmatch(urlsplit(remote.url).path)
+    if match is None:
+        return None
+    return msgspec.json.decode(remote.beside(f"/api/v1/model-versions/{match[1]}", DESCRIPTION_BYTES))
 
 
 def _of_heads(remote: RemoteFile) -> str | None:
@@ -76,14 +96,7 @@ def _of_heads(remote: RemoteFile) -> str | None:
 
 
 def _of_description(remote: RemoteFile) -> str | None:
-    match = _DOWNLOAD.fullmatch(urlsplit(remote.url).path)
-    if match is None:
-        return None
-    body = remote.beside(f"/api/v1/model-versions/{match[1]}", DESCRIPTION_BYTES)
-    try:
-        return described(remote.url, msgspec.json.decode(body))
-    except msgspec.DecodeError:
-        return None
+    return described(remote.url, description_of(remote))
 
 
 def _place(url: str) -> tuple[str, list[tuple[str, str]]]:

@@ -42,6 +42,12 @@ for _type, _suffix in (
 # Types that a browser shows without running anything in them; all others are downloads.
 _SHOWN = re.compile(r"(image/(?!svg)|video/|audio/|text/plain$|application/json$|application/pdf$)")
 
+# What only a site of models can read: Hugging Face's paths and Civitai's URNs, and their hosts without a scheme.
+_OF_A_SITE = re.compile(
+    r"hf://|(?:urn:)?(?:air:)?(?:[\w.*-]+:){0,2}(?:civitai|huggingface):[^/\s]"
+    r"|(?:www\.)?(?:huggingface\.co|hf\.co|civitai\.(?:com|green|red))/",
+    re.IGNORECASE,
+)
 _HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 
 
@@ -96,6 +102,11 @@ class Inline:
 
 
 Source = Url | Stored | Inline
+
+
+def is_address(text: str) -> bool:
+    """True for a source that is fetched or inline, and not the path of somebody's own file."""
+    return text.startswith(("http://", "https://")) or is_data_url(text) or _OF_A_SITE.match(text) is not None
 
 
 def key_of(source: Url) -> str:
@@ -223,11 +234,11 @@ def _refuse_nesting(files: dict[str, Source]) -> None:
 
 
 def _parse_url(path: str, url: str) -> Url:
-    """A URL, or a path of this server (`/api/…`) that the endpoint resolves to a stored file."""
+    """A URL, or what the endpoint resolves: a path of this server (`/api/…`), or an address of a site of models."""
     if len(url) > MAX_URL_LENGTH:
         raise InvalidUrl(f"The URL of '{path}' is longer than {MAX_URL_LENGTH} characters.", path=path)
-    if url.startswith("/") and not url.startswith("//"):
-        return Url(url)
+    if (url.startswith("/") and not url.startswith("//")) or _OF_A_SITE.match(url.strip()):
+        return Url(url.strip())
     try:
         address = parse_address(url)
     except ValueError as error:

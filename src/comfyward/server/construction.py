@@ -41,6 +41,7 @@ from comfyward.dispatch.rehearsals import Rehearsals
 from comfyward.dispatch.revisions import Revisions
 from comfyward.dispatch.secrets import Secrets
 from comfyward.dispatch.self_promotions import SelfPromotions
+from comfyward.dispatch.site_files import SiteFiles
 from comfyward.dispatch.trials import Trials
 from comfyward.dispatch.uploads import Uploads
 from comfyward.dispatch.waiting import WaitingWorkers
@@ -60,6 +61,7 @@ from comfyward.errors import SetupFailed
 from comfyward.files.cache import HostCache
 from comfyward.files.fetch import Limits as FetchLimits
 from comfyward.files.guard import Guard
+from comfyward.files.model_sites import ModelSites
 from comfyward.files.objects import Objects
 from comfyward.files.pace import LeastSpeed
 from comfyward.files.pictures import Decoders
@@ -111,8 +113,11 @@ class Storage:
         self.blobs = Blobs(db, self.objects, quotas)
         self.arrivals = Arrivals(self.objects, self.blobs)
         self.uploads = Uploads(db, self.blobs, self.objects, quotas, settings.upload_limit_bytes)
-        self.mirrors = Mirrors(db, Origins(self.guard), settings.mirrors_models)
-        self.imports = Imports(db, self.blobs, self.guard, _host_cache(settings, self.guard))
+        origins = Origins(self.guard)
+        sites = ModelSites(settings.hugging_face_url, settings.civitai_url)
+        self.site_files = SiteFiles(sites, self.guard, origins)
+        self.mirrors = Mirrors(db, origins, settings.mirrors_models)
+        self.imports = Imports(db, self.blobs, self.site_files, _host_cache(settings, self.guard))
 
 
 class Workforce:
@@ -245,6 +250,7 @@ def _placement_rules(settings: Settings) -> Rules:
 def _run_rules(settings: Settings, storage: Storage) -> RunRules:
     return RunRules(
         guard=storage.guard,
+        site_files=storage.site_files,
         quotas=storage.quotas,
         timeout_s=settings.run_timeout_s,
         max_timeout_s=settings.max_run_timeout_s,

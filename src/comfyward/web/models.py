@@ -7,6 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from comfyward.dispatch.imports import Imports
+from comfyward.dispatch.site_files import SiteFiles
 from comfyward.runs.files import parse_import, parse_path
 from comfyward.store import files, imports
 from comfyward.store.db import Database
@@ -31,8 +32,8 @@ FOLDERS = (
 
 
 class FilesAndModels:
-    def __init__(self, db: Database, imports: Imports) -> None:
-        self._db, self._imports = db, imports
+    def __init__(self, db: Database, imports: Imports, site_files: SiteFiles) -> None:
+        self._db, self._imports, self._site_files = db, imports, site_files
 
     def pages(self) -> list[Page]:
         return [
@@ -60,7 +61,7 @@ class FilesAndModels:
     async def begin_import(self, request: PageRequest) -> Response:
         form = await request.form()
         folder, url = text_of(form, "folder", 200), text_of(form, "url", 8000)
-        name = text_of(form, "name", 255) or url.partition("?")[0].rpartition("/")[2]
+        name = text_of(form, "name", 255) or await self._site_files.name_of(request.account.id, url)
         path, source = parse_import(f"/models/{folder}/{name}", {"url": url})
         await self._imports.add(request.account.id, path, source)
         return request.render("imports.part.html", **await self._import_list(request))

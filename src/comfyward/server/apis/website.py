@@ -76,7 +76,7 @@ def website(core: Core, frontends: Frontends) -> Website:
         RunPage(db, inventory, inputs, core.workforce.forecasts),
         RunActions(db, core.intake, core.storage.objects),
         LiveUpdates(db, core.changes.hub),
-        FilesAndModels(db, core.storage.imports),
+        FilesAndModels(db, core.storage.imports, core.storage.site_files),
         AccountKeys(db, auth),
         AccountWebhooks(db, auth, core.webhooks),
         AccountUsage(db, core.storage.quotas),
