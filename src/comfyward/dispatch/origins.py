@@ -55,7 +55,7 @@ class Origins:
             return None
 
     async def facts_of(self, source: Url, account_id: str) -> FileFacts:
-        """What a file's origin says of it. Raises Unavailable if no place becomes free."""
+        """The facts of a file that its origin tells. Raises Unavailable if no place becomes free."""
         try:
             return await self._answer(account_id, TURN_S, functools.partial(self._ask_facts, source))
         except TimeoutError:

@@ -58,7 +58,7 @@ class SiteFiles:
         }
 
     async def facts(self, account_id: str, source: Url) -> FileFacts:
-        """What a file's origin says of it, without sending it. Raises like `file_at`."""
+        """The facts of a file that its origin tells without sending it. Raises like `file_at`."""
         return await self._origins.facts_of(await self.file_at(account_id, source, "The URL"), account_id)
 
     async def name_of(self, account_id: str, address: str) -> str:

@@ -1,4 +1,4 @@
-"""What an origin says of a file without sending it: size, SHA-256, name, and whether it would send it at all."""
+"""The facts of a file that its origin tells without sending it: size, SHA-256, name, and whether it would send it at all."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def facts_of(remote: RemoteFile) -> FileFacts:
 
 
 def _of_heads(remote: RemoteFile, facts: FileFacts) -> FileFacts:
-    """What HEADs tell; a problem if they are refused, as some origins do with every HEAD."""
+    """The answers to HEADs; a problem if they are refused, as some origins do with every HEAD."""
     try:
         for answer in remote.heads(ASKED):
             if answer.status not in (200, *REDIRECTS):
