@@ -1,4 +1,4 @@
-"""The facts of a file that its origin tells without sending it: size, SHA-256, name, and whether it would send it at all."""
+"""The facts of a file as its origin tells them, without sending it: size, SHA-256, name, or that it would not."""
 
 from __future__ import annotations
 
