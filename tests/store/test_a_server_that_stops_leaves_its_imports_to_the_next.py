@@ -25,7 +25,7 @@ class SilentHost:
     def pin_folder(self, owner: str, name: str) -> Path:
         return self._folder
 
-    def obtain(self, wanted: object, pin: object, progress: object, stop: Stop, guard: object) -> None:
+    def obtain(self, wanted: object, pin: object, progress: object, stop: Stop) -> None:
         self.fetches.set()
         stop.wait()
         raise Stopped
