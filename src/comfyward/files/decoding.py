@@ -12,7 +12,7 @@ import json
 import os
 import pkgutil
 import sys
-from typing import IO, Any
+from typing import IO
 
 from PIL import (
     AvifImagePlugin,
@@ -21,12 +21,15 @@ from PIL import (
     ImageChops,
     ImageOps,
     ImageStat,
+    MpoImagePlugin,
     TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
 )
 from PIL.PngImagePlugin import PngInfo
 
+from comfyward.files.carriers.media import container_of, sound_of
+from comfyward.files.carriers.reading import HEAD_BYTES, texts_of
 from comfyward.sandbox.confine import Limits, confine
 
 WIDTH = 300  # as ComfyICU's thumbnails
@@ -35,13 +38,14 @@ MAX_PIXELS = 128 << 20
 LIMITS = Limits(memory_bytes=2 << 30, cpu_s=20, file_bytes=512 << 20)
 # Nothing else is tried: Pillow knows forty formats, some of which start other programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-_LOADED = (AvifImagePlugin, GifImagePlugin, TiffImagePlugin, WebPImagePlugin)
+_LOADED = (AvifImagePlugin, GifImagePlugin, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin)
 
 
 def main(operation: str, *more: str) -> None:
     source, target = os.fdopen(0, "rb"), os.fdopen(1, "wb")
-    container = _container_format(os.pread(0, 16, 0)) if operation in ("thumbnail", "graphs") else None
-    _load(container is not None)
+    head = os.pread(0, HEAD_BYTES, 0)
+    container = container_of(head) if operation in ("thumbnail", "texts") else None
+    _load(with_av=container is not None or (operation == "texts" and sound_of(head) is not None))
     confine(LIMITS)
     match operation:
         case "thumbnail":
@@ -53,17 +57,17 @@ def main(operation: str, *more: str) -> None:
             _mask(source, target, os.fdopen(int(more[0]), "rb"))
         case "difference":
             target.write(json.dumps({"difference": _difference(source, os.fdopen(int(more[0]), "rb"))}).encode())
-        case "graphs":
-            target.write(json.dumps(_graphs(source, container)).encode())
+        case "texts":
+            target.write(json.dumps(texts_of(source, head, _opened)).encode())
     target.flush()
     os._exit(0)  # what decoders registered for the end is not run
 
 
-def _load(with_video: bool) -> None:
+def _load(*, with_av: bool) -> None:
     """Loads all code that decoding needs: nothing can be loaded later."""
     Image.preinit()
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    if with_video:
+    if with_av:
         import av
 
         for module in pkgutil.walk_packages(av.__path__, "av."):
@@ -120,25 +124,6 @@ def _difference(source: IO[bytes], other: IO[bytes]) -> float:
     return sum(means) / len(means) / 255
 
 
-def _graphs(source: IO[bytes], container: str | None) -> dict[str, str]:
-    """The graphs in the text chunks of a PNG, the EXIF texts ("workflow:{…}") of a WEBP, or the metadata of a video.
-
-    (Source: ComfyUI's SaveImage, SaveAnimatedWEBP and SaveVideo.)
-    """
-    texts: dict[str, Any]
-    if container is None:
-        picture = _opened(source)
-        texts = {str(key): value for key, value in picture.info.items() if isinstance(value, str)}
-        exif = [value for value in picture.getexif().values() if isinstance(value, str)]
-        texts |= {name: value for name, _, value in (text.partition(":") for text in exif)}
-    else:
-        import av
-
-        with av.open(source, "r", format=container) as opened:
-            texts = dict(opened.metadata)
-    return {name.lower(): value for name, value in texts.items() if name.lower() in ("workflow", "prompt")}
-
-
 def _first_frame(source: IO[bytes], container: str) -> Image.Image:
     """Opens only containers that cannot refer to other files or URLs, as the format that their first bytes show."""
     import av
@@ -150,17 +135,6 @@ def _first_frame(source: IO[bytes], container: str) -> Image.Image:
             raise ValueError("too many pixels")
         frame: Image.Image = next(opened.decode(stream)).to_image()  # type: ignore[no-untyped-call]
         return frame
-
-
-def _container_format(head: bytes) -> str | None:
-    """The name of a video's container; None for anything else. (An AVIF picture begins like an MP4.)"""
-    if head[4:8] == b"ftyp" and head[8:12] not in (b"avif", b"avis", b"mif1"):
-        return "mp4"
-    if head[:4] == b"\x1a\x45\xdf\xa3":
-        return "matroska"
-    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return "avi"
-    return None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pictures derived from files: thumbnails (of a video's first frame), other forms, masks; and graphs embedded in them.
+"""Pictures derived from files: thumbnails (of a video's first frame), other forms, masks; and texts that files carry.
 
 Media are hostile input. Each is decoded by a process of its own (`files/decoding.py`), confined to the files that it is
 given, with an empty environment and limits on memory and time. A few are decoded at a time, and one of each account.
@@ -55,15 +55,15 @@ class Decoders:
         with _opened(other) as more:
             return await self._decode(owner, one, target, "difference", str(more), also=more)
 
-    async def graphs(self, owner: str, source: Path, target: Path) -> bool:
-        """Writes the graphs that ComfyUI embedded in a picture or video as JSON; False if the file cannot be read.
+    async def texts(self, owner: str, source: Path, target: Path) -> bool:
+        """Writes the texts of a file that may hold graphs, by name, as JSON; False if the file cannot be read.
 
-        The JSON is {"workflow": text, "prompt": text}, without those that are missing.
+        The names are those of `carriers.texts.WANTED`. A file of any size is taken: little of it is read.
         """
-        return await self._decode(owner, source, target, "graphs")
+        return await self._decode(owner, source, target, "texts")
 
     async def _decode(self, owner: str, source: Path, target: Path, *operation: str, also: int | None = None) -> bool:
-        if source.stat().st_size > MAX_SOURCE_BYTES:
+        if source.stat().st_size > MAX_SOURCE_BYTES and "texts" not in operation:
             return False
         turn = self._turns.setdefault(owner, asyncio.Lock())
         async with turn, self._places:

@@ -50,6 +50,7 @@ from comfyward.dispatch.worker_logs import WorkerLogs
 from comfyward.dispatch.worker_orders import WorkerOrders
 from comfyward.dispatch.worker_sessions import WorkerSessions
 from comfyward.dispatch.worker_signals import WorkerSignals
+from comfyward.dispatch.workflow_files import WorkflowFiles
 from comfyward.environments.finding.finder import Finder
 from comfyward.environments.finding.map_files import MapFiles
 from comfyward.environments.finding.own_table import own_table
@@ -161,6 +162,7 @@ class Core:
         self.public_url, self.editor_address = PublicUrl(settings.public_url), EditorAddress(settings.editor_url)
         self.tickets = Tickets(identity.link_secret)
         self.decoders = Decoders()
+        self.workflow_files = WorkflowFiles(self.decoders)
         self.contents = Contents(db, storage.objects, self.decoders, direct=settings.objects_direct == "all")
         self.finder = _finder(settings, storage.guard)
         self.catalogs = Catalogs(db, self.finder)

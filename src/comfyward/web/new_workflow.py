@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from comfyward.accounts.account import Account
 from comfyward.dispatch.blobs import Blobs
-from comfyward.files.pictures import Decoders
+from comfyward.dispatch.workflow_files import WorkflowFiles
 from comfyward.ids import new_id
 from comfyward.store import files, workflows
 from comfyward.store.db import Database, now_ms
@@ -20,8 +20,9 @@ from comfyward.web.graph_inputs import GraphInputs
 from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest, text_of
 from comfyward.web.problems import Advice, PageError
-from comfyward.web.workflow_file import graphs_in
+from comfyward.web.workflow_file import carried_by
 from comfyward.workflows import starters
+from comfyward.workflows.carried import Carried
 from comfyward.workflows.graph_limit import GraphLimit
 from comfyward.workflows.starters import STARTERS, Starter
 from comfyward.workflows.workflow import Workflow
@@ -37,11 +38,11 @@ class NewWorkflows:
         blobs: Blobs,
         inputs: GraphInputs,
         templates: ComfyUITemplates,
-        decoders: Decoders,
+        files: WorkflowFiles,
         limit: GraphLimit,
     ) -> None:
         self._db, self._blobs, self._inputs, self._templates = db, blobs, inputs, templates
-        self._decoders, self._limit = decoders, limit
+        self._files, self._limit = files, limit
 
     def pages(self) -> list[Page]:
         return [
@@ -92,11 +93,11 @@ class NewWorkflows:
         if not isinstance(upload, UploadFile) or not upload.filename:
             raise PageError(
                 "No file was selected.",
-                hint="Choose a workflow exported from ComfyUI, or a PNG, WEBP or MP4 that it saved.",
+                hint="Choose a workflow exported from ComfyUI, or a picture, video or sound that it saved.",
             )
-        name = Path(upload.filename)
-        graphs = await graphs_in(self._decoders, request.account.id, name, await upload.read())
-        workflow = new_workflow(request.account.id, name.stem.replace("_", " ")[:200] or "Imported", **graphs)
+        carried = await carried_by(self._files, request.account.id, upload)
+        name = Path(upload.filename).stem.replace("_", " ")[:200] or "Imported"
+        workflow = new_workflow(request.account.id, name, **_columns(carried))
         await self._keep(workflow)
         return request.redirect(f"/workflows/{workflow.id}")
 
@@ -123,6 +124,13 @@ class NewWorkflows:
             description=starter.description,
             form=json_text([{"key": key, "label": label} for key, label in starter.form]),
         )
+
+
+def _columns(carried: Carried) -> dict[str, str]:
+    """The columns of a workflow for the graphs of a file; what the file could not say becomes its description."""
+    graphs = {"graph": carried.graph, "editor_graph": carried.editor_graph}
+    texts = {name: json_text(graph) for name, graph in graphs.items() if graph is not None}
+    return texts | ({"description": "\n".join(carried.remarks)} if carried.remarks else {})
 
 
 def new_workflow(account_id: str, name: str, **fields: Any) -> Workflow:

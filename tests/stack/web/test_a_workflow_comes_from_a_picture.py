@@ -47,7 +47,7 @@ def test_videos_and_moving_pictures_carry_one_too(real: Stack, account: str) -> 
 @pytest.mark.parametrize(
     ("name", "data", "says"),
     [
-        ("a.json", b"{", "This file could not be read."),
+        ("a.json", b"{", "It is not JSON that can be read"),
         ("a.json", b"{}", "does not contain a ComfyUI workflow"),
         ("a.png", b"not a picture", "does not contain a ComfyUI workflow"),
         ("a.mp4", b"\0\0\0\x18ftypmp42", "does not contain a ComfyUI workflow"),

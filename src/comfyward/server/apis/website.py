@@ -61,11 +61,12 @@ def website(core: Core, frontends: Frontends) -> Website:
     pages = Pages(auth, page_templates(assets, core.editor_address, has_oidc=provider is not None), core.public_url)
     inputs, run_list = GraphInputs(db, inventory, core.bindings, core.finder), RunList(db, inventory)
     copies, templates = WorkflowCopies(db, core.bindings), ComfyUITemplates(frontends.templates_folder)
+    limit = GraphLimit(settings.graph_limit_bytes)
     frames = EditorFrames(core.editor_address, core.tickets, core.web_files)
     parts = (
         Login(db, auth),
         OidcLogin(db, auth, provider),
-        NewWorkflows(db, core.storage.blobs, inputs, templates, core.decoders, GraphLimit(settings.graph_limit_bytes)),
+        NewWorkflows(db, core.storage.blobs, inputs, templates, core.workflow_files, limit),
         Workflows(db, core.intake, inputs, run_list, copies),
         WorkflowSettings(db, inventory, core.bindings),
         Explore(db, inputs, copies, core.contents),
