@@ -15,6 +15,7 @@ from comfyward.cli.options import settings_from
 from comfyward.dispatch import promotions, revision_differences, revision_locking, specs
 from comfyward.dispatch.environment_overviews import overview
 from comfyward.dispatch.revision_locking import Base
+from comfyward.environments.fetching import Fetching
 from comfyward.environments.lock import Lock, parse_lock
 from comfyward.environments.reference import Reference
 from comfyward.environments.registry import ComfyRegistry
@@ -186,4 +187,5 @@ def opened(data_dir: Path | None) -> Iterator[tuple[EnvironmentRows, Workshop]]:
     settings = settings_from(data_dir=data_dir)
     registry = ComfyRegistry(settings.node_registry_url, Guard.allowing(settings.fetch_allow))
     with open_database(data_dir) as db:
-        yield EnvironmentRows(db), Workshop.below(settings.derived_environments_dir(), registry)
+        workshop = Workshop.below(settings.derived_environments_dir(), registry, Fetching.of(settings))
+        yield EnvironmentRows(db), workshop

@@ -23,6 +23,7 @@ from comfyward.cli.secret_option import secret_option
 from comfyward.comfy.install import Installation
 from comfyward.comfy.parents import ComfyParents
 from comfyward.comfy.process import ComfySpec
+from comfyward.environments.fetching import Fetching
 from comfyward.environments.registry import ComfyRegistry
 from comfyward.environments.target import TARGET
 from comfyward.environments.workshop import Workshop
@@ -124,8 +125,8 @@ async def _work(
     workshop = _workshop(settings, guard)
     engines = Engines(spec, workshop.builds, _tried(workshop.builds.root, spec))
     comfyui = WarmComfyUI(engines, parents, f"comfyward-{new_id()}", base_dir / LEFTOVERS)
-    allowed = tuple(settings.fetch_allow)
-    builders = Builders(workshop, link, settings.node_registry_url, allowed, settings.environment_build_s)
+    fetching = Fetching.of(settings)
+    builders = Builders(workshop, link, settings.node_registry_url, fetching, settings.environment_build_s)
     agent = Agent(
         info=info,
         link=link,
@@ -149,7 +150,8 @@ async def _work(
 
 
 def _workshop(settings: Settings, guard: Guard) -> Workshop:
-    return Workshop.below(settings.derived_environments_dir(), ComfyRegistry(settings.node_registry_url, guard))
+    registry = ComfyRegistry(settings.node_registry_url, guard)
+    return Workshop.below(settings.derived_environments_dir(), registry, Fetching.of(settings))
 
 
 def _tried(environments: Path, spec: ComfySpec) -> Tried:

@@ -51,6 +51,16 @@ def of_packs(packs: Path, target: Path) -> None:
         _copy(entry, target / entry.name, USELESS | {BYTECODE})
 
 
+def of_weights(weights: Path, target: Path) -> None:
+    """Puts the files of a folder into another one that may have files; large ones are linked. Raises OSError."""
+    target.mkdir(exist_ok=True)
+    for entry in sorted(weights.iterdir()):
+        if entry.is_dir():
+            of_weights(entry, target / entry.name)
+        else:
+            _copy_file(os.fspath(entry), os.fspath(target / entry.name))
+
+
 def entries_of_source(source: Path) -> list[Path]:
     """The files and folders of ComfyUI that are copied."""
     return [entry for entry in source.iterdir() if entry.name not in _NOT_SOURCE]

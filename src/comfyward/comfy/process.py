@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from comfyward.comfy import consumption
+from comfyward.comfy import consumption, private_copy
 from comfyward.comfy.copies import Recipe
 from comfyward.comfy.forked import Forked
 from comfyward.comfy.install import Installation
@@ -65,13 +65,15 @@ class ComfySpec:
     model_dirs: tuple[Path, ...]
     environment: tuple[tuple[str, str], ...] = ()  # e.g. CUDA_VISIBLE_DEVICES
     limits: walls.Limits = field(default_factory=walls.Limits)
+    weights: Path | None = None  # a folder with `models` and `home`, whose files each start finds in its own
 
     def access(self, home: Path) -> walls.Access:
         """Everything that ComfyUI needs outside of its own folder, which is in `home`."""
         python = self.installation.python
         pythons = (python.parent, python.resolve().parent)
-        folders = (*self.installation.folders, *pythons, EXTENSION_DIR, *self.custom_nodes_dirs, *self.model_dirs)
-        return walls.Access(read_only=folders, home=home, network=self.network)
+        folders = [*self.installation.folders, *pythons, EXTENSION_DIR, *self.custom_nodes_dirs, *self.model_dirs]
+        folders += [self.weights] if self.weights is not None else []
+        return walls.Access(read_only=tuple(folders), home=home, network=self.network)
 
 
 class ComfyProcess:
@@ -250,28 +252,38 @@ class ComfyProcess:
         """Recreates the folders: files that packs wrote into their own or ComfyUI's folder do not survive a restart."""
         base = self._spec.base_dir
         self._set_aside(SCRATCH_FOLDERS)
+        is_first = not (base / "user").exists()  # a user's folder that ComfyUI has had is hostile
         for name in (*SCRATCH_FOLDERS[1:], *FOLDERS):
             (base / name).mkdir(parents=True, exist_ok=True)
         for name in MODEL_FOLDERS:
             (base / "models" / name).mkdir(parents=True, exist_ok=True)
+        self._link_weights("models", base / "models")
+        if is_first:
+            self._link_weights("home", base / "user")
         self._parents.copies.put(self._recipe(), self._source)
         for name in (*FOLDERS, *SCRATCH_FOLDERS[1:]):
             (self._source / name).symlink_to(Path("..") / name)
         (base / "extra_paths.yaml").write_text(json.dumps(self._extra_paths()))  # JSON is YAML
-        self._give_folders()
+        self._give_folders(is_first)
+
+    def _link_weights(self, name: str, target: Path) -> None:
+        if self._spec.weights is not None and (self._spec.weights / name).is_dir():
+            private_copy.of_weights(self._spec.weights / name, target)
 
     def _set_aside(self, folders: Iterable[str]) -> None:
         for name in folders:
             leftovers.set_aside(self._spec.base_dir / name, self._spec.base_dir.parent / "leftovers")
 
-    def _give_folders(self) -> None:
+    def _give_folders(self, is_first: bool) -> None:
         """Makes the user as whom ComfyUI runs the owner of what it may write to, and lets it reach its folder."""
         owner = walls.owner(self._spec.level, self.environment.access)
         if owner is not None:
             self._parents.home.chmod(0o711)
             self._spec.base_dir.chmod(0o755)
             for folder in self._room().writable:
-                if folder.name in FOLDERS:  # what ComfyUI has left there is its own already, and may have any depth
+                if (
+                    folder.name in FOLDERS and not is_first
+                ):  # what ComfyUI has left there is its own already, and may have any depth
                     os.chown(folder, owner, owner, follow_symlinks=False)
                 else:
                     _give(folder, owner)

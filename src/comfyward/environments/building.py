@@ -1,7 +1,8 @@
 """Builds what a lock says, in the folder that its digest names:
 
     ComfyUI/      its source
-    packs/NAME/   the packs
+    packs/NAME/   the packs, with their weights
+    files/        other weights: models/ and home/
     venv/         Python and the packages
     lock.json
 
@@ -21,6 +22,7 @@ from comfyward.comfy.bytecode import compile_folders
 from comfyward.comfy.uv_command import Progress, UvFailed
 from comfyward.environments import uv
 from comfyward.environments.builds import Build, Builds
+from comfyward.environments.fetching import WeightsStore
 from comfyward.environments.lock import Lock, LockedComfyUI, LockedPack, lock_json
 from comfyward.environments.sources import Sources
 from comfyward.environments.staging import Staging, copied, put_in_place
@@ -33,8 +35,8 @@ NEIGHBOURS = 4  # environments in which bytecode is looked for
 class Builder:
     """Builds environments on this host. Several processes may build at the same time, also the same one."""
 
-    def __init__(self, builds: Builds, sources: Sources, staging: Staging) -> None:
-        self._builds, self._sources, self._staging = builds, sources, staging
+    def __init__(self, builds: Builds, sources: Sources, staging: Staging, weights: WeightsStore) -> None:
+        self._builds, self._sources, self._staging, self._weights = builds, sources, staging, weights
 
     def build(self, lock: Lock, progress: Progress) -> Build:
         """The built environment, made if it is not there. Raises SetupFailed or FetchFailed."""
@@ -69,6 +71,8 @@ class Builder:
         for number, (part, place) in enumerate(parts):
             progress(f"Copying {place.name}", number / len(parts))
             copied(self._sources.restore(part), place)
+        for file in lock.files:
+            self._weights.place(file, folder, progress)
         progress("Installing packages", None)
         try:
             uv.install(uv.create(folder / "venv"), lock.packages, progress)

@@ -18,10 +18,10 @@ from typing import IO, TypeVar
 
 import msgspec
 
+from comfyward.environments.fetching import Fetching
 from comfyward.environments.registry import ComfyRegistry
 from comfyward.environments.workshop import Workshop
 from comfyward.errors import SetupFailed
-from comfyward.files.guard import Guard
 from comfyward.sandbox.inside import kernel
 
 LONGEST_LINE = 64 << 20  # of a lock
@@ -42,12 +42,13 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     root: str
     registry_url: str
-    fetch_allow: tuple[str, ...]
+    fetching: Fetching
     parent: int
 
     def workshop(self) -> Workshop:
         """The workshop in which it is done."""
-        return Workshop.below(Path(self.root), ComfyRegistry(self.registry_url, Guard.allowing(self.fetch_allow)))
+        registry = ComfyRegistry(self.registry_url, self.fetching.guard)
+        return Workshop.below(Path(self.root), registry, self.fetching)
 
 
 Tell = Callable[[Step], None]

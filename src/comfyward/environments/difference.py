@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from comfyward.environments.lock import Lock
+from comfyward.wording import size
 
 
 @dataclass(frozen=True)
 class Change:
     """Something that is added (`before` is None), removed (`after` is None), or changed."""
 
-    kind: str  # comfyui, pack, web, package or script
+    kind: str  # comfyui, pack, web, package, file, egress or script
     name: str
     before: str | None
     after: str | None
@@ -31,7 +32,7 @@ def changes_between(before: Lock | None, after: Lock) -> list[Change]:
     """The changes in the order of their kinds, then of names. Without a lock before, everything is added."""
     return [
         change
-        for kind, values_of in (("comfyui", _comfyui), ("pack", _packs), ("web", _web), ("package", _packages))
+        for kind, values_of in _KINDS
         for change in _changes(kind, {} if before is None else values_of(before), values_of(after))
     ]
 
@@ -62,6 +63,21 @@ def _web(lock: Lock) -> dict[str, str]:
 
 def _packages(lock: Lock) -> dict[str, str]:
     return {package.name: package.version for package in lock.packages}
+
+
+def _files(lock: Lock) -> dict[str, str]:
+    return {file.path: f"{file.url} (sha256 {file.sha256[:12]}, {size(file.size)})" for file in lock.files}
+
+
+def _egress(lock: Lock) -> dict[str, str]:
+    """The hosts that ComfyUI may reach."""
+    return dict.fromkeys(lock.egress, "allowed")
+
+
+_KINDS: tuple[tuple[str, Callable[[Lock], dict[str, str]]], ...] = (
+    *(("comfyui", _comfyui), ("pack", _packs), ("web", _web), ("package", _packages)),
+    *(("file", _files), ("egress", _egress)),
+)
 
 
 def _with_tree(text: str, tree: str) -> str:

@@ -13,6 +13,7 @@ import blake3
 import msgspec
 
 from comfyward.environments.needs import Ignored, Need
+from comfyward.environments.weights import Weights
 from comfyward.errors import InvalidEnvironment
 
 FORM = 1  # of the digest and of the built folder: another form is another folder
@@ -63,7 +64,10 @@ class LockedPackage:
 
 @dataclass(frozen=True)
 class Lock:
-    """Everything that one target gets. `forced` are the requirements that overrode what ComfyUI and packs ask for."""
+    """Everything that one target gets. `forced` are the requirements that overrode what ComfyUI and packs ask for.
+
+    `egress` are the hosts that its ComfyUI may reach: a part of the digest, by which workers tell what to start.
+    """
 
     target: str  # platform and Python, such as linux-x86_64/py3.11
     comfyui: LockedComfyUI
@@ -71,6 +75,8 @@ class Lock:
     packages: tuple[LockedPackage, ...]
     forced: tuple[str, ...] = ()
     made_with: dict[str, str] = field(default_factory=dict)  # what resolved it, for the record
+    files: tuple[Weights, ...] = ()
+    egress: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -81,6 +87,8 @@ class Lock:
             "comfyui": self.comfyui.tree,
             "packs": sorted((pack.folder, pack.tree) for pack in self.packs),
             "packages": sorted(map(_content_of, self.packages)),
+            **({"files": sorted((file.path, file.sha256) for file in self.files)} if self.files else {}),
+            **({"egress": sorted(self.egress)} if self.egress else {}),
         }
         return str(blake3.blake3(msgspec.json.encode(content, order="sorted")).hexdigest())
 
@@ -99,6 +107,8 @@ def canonical(lock: Lock) -> Lock:
         tuple(sorted(map(_ordered, lock.packages), key=lambda package: package.name)),
         tuple(sorted(lock.forced)),
         lock.made_with,
+        tuple(sorted(lock.files, key=lambda file: file.path)),
+        tuple(sorted(lock.egress)),
     )
 
 

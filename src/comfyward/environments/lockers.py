@@ -10,6 +10,7 @@ import msgspec
 
 from comfyward.environments import child
 from comfyward.environments.child import Step, Tell, follow, read_order, say
+from comfyward.environments.fetching import Fetching
 from comfyward.environments.lock import Lock
 from comfyward.environments.spec import parse_spec, spec_toml
 from comfyward.environments.updating import Offered
@@ -49,14 +50,14 @@ class Lockers:
 
     root: Path
     registry_url: str
-    fetch_allow: tuple[str, ...]
+    fetching: Fetching
 
     async def lock(self, spec: str, former: Lock | None, update: str | None, tell: Tell) -> Locked:
         """The exact content of a spec, for this host's target. Raises SetupFailed, with the reason."""
         order = Order(
             root=str(self.root.resolve()),
             registry_url=self.registry_url,
-            fetch_allow=self.fetch_allow,
+            fetching=self.fetching,
             parent=os.getpid(),
             spec=spec,
             former=former,

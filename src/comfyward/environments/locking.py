@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 
 from comfyward.comfy.uv_command import Progress
 from comfyward.environments import releases, uv
+from comfyward.environments.fetching import WeightsStore
 from comfyward.environments.lock import Lock, LockedComfyUI, LockedPack, canonical
 from comfyward.environments.needs import core_requirements
 from comfyward.environments.resolution import Asked, resolve
@@ -15,14 +17,15 @@ from comfyward.environments.sources import Sources
 from comfyward.environments.spec import Spec, checked
 from comfyward.environments.target import TARGET
 from comfyward.environments.trees import Trees
+from comfyward.environments.weights import Weights
 from comfyward.errors import InvalidEnvironment
 
 
 class Locker:
     """Locks specs for this host's platform and Python."""
 
-    def __init__(self, sources: Sources, trees: Trees) -> None:
-        self._sources, self._trees = sources, trees
+    def __init__(self, sources: Sources, trees: Trees, weights: WeightsStore) -> None:
+        self._sources, self._trees, self._weights = sources, trees, weights
 
     def lock(self, spec: Spec, former: Lock | None, progress: Progress) -> Lock:
         """The exact content of an environment. What a former lock has from the same source is not fetched again.
@@ -34,6 +37,7 @@ class Locker:
         comfyui = self._comfyui(spec, former, progress)
         packs = tuple(self._packs(checked(spec), former, progress))
         _check_folders(packs)
+        files = tuple(self._files(spec, packs, former, progress))
         progress("Choosing packages", None)
         core = core_requirements(self._sources.file(comfyui, "requirements.txt"))
         asked = Asked(
@@ -43,7 +47,8 @@ class Locker:
             packs={pack.folder: pack.needs for pack in packs},
             spec=spec,
         )
-        return canonical(Lock(TARGET, comfyui, packs, resolve(asked), spec.force, _made_with(spec)))
+        packages, made_with = resolve(asked), _made_with(spec)
+        return canonical(Lock(TARGET, comfyui, packs, packages, spec.force, made_with, files, spec.egress))
 
     def _comfyui(self, spec: Spec, former: Lock | None, progress: Progress) -> LockedComfyUI:
         if former is not None and former.comfyui.source == str(spec.comfyui) and _is_exact(spec.comfyui):
@@ -61,6 +66,32 @@ class Locker:
                 continue
             progress(f"Fetching {source.name}", number / len(spec.packs))
             yield replace(self._sources.lock_pack(source), web=spec.allows_web(source))
+
+    def _files(
+        self, spec: Spec, packs: tuple[LockedPack, ...], former: Lock | None, progress: Progress
+    ) -> Iterator[Weights]:
+        """The files with digest and size: what the spec does not say is looked up, by fetching the file."""
+        known = {(file.path, file.url): file for file in former.files} if former else {}
+        for file in spec.files:
+            self._check_place(file, packs)
+            found = known.get((file.path, file.url))
+            if file.is_exact:
+                yield file
+            elif found is not None and file.sha256 in ("", found.sha256) and file.size in (0, found.size):
+                yield found
+            else:
+                yield self._weights.pinned(file, progress)
+
+    def _check_place(self, file: Weights, packs: tuple[LockedPack, ...]) -> None:
+        """Raises InvalidEnvironment for a file of a pack that is not there, or has a file there itself."""
+        if file.pack is None:
+            return
+        pack = next((each for each in packs if each.folder == file.pack), None)
+        if pack is None:
+            folders = ", ".join(each.folder for each in packs) or "none"
+            raise InvalidEnvironment(f"No pack has the folder of '{file.path}'.", hint=f"The folders are: {folders}.")
+        if os.path.lexists(self._trees.path(pack.tree) / file.path.split("/", 2)[2]):
+            raise InvalidEnvironment(f"The pack {pack.folder} has a file '{file.path}' of its own.")
 
 
 def with_web(lock: Lock, spec: Spec) -> Lock:

@@ -2,6 +2,7 @@
 
 comfyui = "0.30.0"
 cutoff = "2026-11-20"        # packages uploaded later are ignored
+egress = ["api.example.com"] # hosts that ComfyUI may reach; none by default (see `egress`)
 
 [[pack]]
 source = "cnr:comfyui-kjnodes@1.4.2"
@@ -11,6 +12,10 @@ web = true                   # its scripts may run in the editor
 more = ["matplotlib"]        # in addition to what ComfyUI and the packs ask for
 force = ["numpy>=2"]         # in place of what they ask for
 prefer = ["einops==0.8.1"]   # used where nothing excludes it
+
+[[file]]                     # weights that a pack wants (see `weights`)
+path = "models/insightface/inswapper_128.onnx"
+url = "https://example.com/inswapper_128.onnx"
 """
 
 from __future__ import annotations
@@ -25,12 +30,15 @@ from typing import Any
 from packaging.requirements import InvalidRequirement
 from packaging.utils import canonicalize_name
 
+from comfyward.environments import weights
+from comfyward.environments.egress import parse_egress
 from comfyward.environments.source import ComfyUISource, Git, PackSource, parse_comfyui, parse_pack
 from comfyward.environments.strangers import parse_requirement, toml_table
+from comfyward.environments.weights import Weights, check_places, parse_weights
 from comfyward.errors import InvalidEnvironment
 from comfyward.wording import did_you_mean
 
-KEYS, PACK_KEYS = ("comfyui", "cutoff", "pack", "packages"), ("source", "web")
+KEYS, PACK_KEYS = ("comfyui", "cutoff", "egress", "pack", "packages", "file"), ("source", "web")
 PACKAGES_KEYS = ("more", "force", "prefer")
 MAX_LENGTH = 200_000  # characters of a spec that is sent
 
@@ -39,7 +47,7 @@ MAX_LENGTH = 200_000  # characters of a spec that is sent
 class Spec:
     """An environment as its operator wants it. `more`, `force` and `prefer` are requirements of Python packages.
 
-    `web` are the keys of the packs whose scripts may run in the editor.
+    `web` are the keys of the packs whose scripts may run in the editor, `egress` the hosts that ComfyUI may reach.
     """
 
     comfyui: ComfyUISource
@@ -49,6 +57,8 @@ class Spec:
     force: tuple[str, ...] = ()
     prefer: tuple[str, ...] = ()
     web: frozenset[str] = frozenset()
+    files: tuple[Weights, ...] = ()
+    egress: tuple[str, ...] = ()
 
     def with_packs(self, added: Iterable[PackSource]) -> Spec:
         """The spec with packs added; one that it has under the same name is replaced in its place.
@@ -86,6 +96,11 @@ class Spec:
             spec = spec.with_web(name, is_allowed=is_allowed)
         return spec
 
+    def with_files(self, added: Iterable[Weights]) -> Spec:
+        """The spec with files added; one at the same place is replaced. Raises InvalidEnvironment."""
+        files = {file.path: file for file in self.files} | {file.path: file for file in added}
+        return checked(dataclasses.replace(self, files=tuple(files.values())))
+
     def is_same_but_for_web(self, other: Spec) -> bool:
         """True if both describe the same content."""
         return dataclasses.replace(self, web=frozenset()) == dataclasses.replace(other, web=frozenset())
@@ -112,10 +127,7 @@ def parse_spec(text: str) -> Spec:
     except ValueError as error:
         raise InvalidEnvironment(f"The spec is not TOML: {error}.") from error
     _check_keys(values, KEYS, "The spec")
-    packs = values.get("pack", [])
-    if not isinstance(packs, list) or not all(isinstance(pack, dict) for pack in packs):
-        raise InvalidEnvironment("'pack' must be a list of tables: [[pack]].")
-    sources = tuple((parse_pack(_source(pack)), _flag(pack, "web")) for pack in packs)
+    sources = tuple((parse_pack(_source(pack)), _flag(pack, "web")) for pack in _tables(values, "pack"))
     packages = values.get("packages", {})
     if not isinstance(packages, dict):
         raise InvalidEnvironment("'packages' must be a table.")
@@ -129,13 +141,16 @@ def parse_spec(text: str) -> Spec:
             force=_requirements(packages, "force"),
             prefer=tuple(_version(line) for line in _requirements(packages, "prefer")),
             web=frozenset(key_of(pack) for pack, is_allowed in sources if is_allowed),
+            files=tuple(map(_file, _tables(values, "file"))),
+            egress=parse_egress(values.get("egress", [])),
         )
     )
 
 
 def checked(spec: Spec) -> Spec:
-    """The spec itself. Raises InvalidEnvironment for two packs of one name."""
+    """The spec itself. Raises InvalidEnvironment for two packs of one name, or two files at one place."""
     _by_key(spec.packs)
+    check_places(spec.files)
     return spec
 
 
@@ -153,6 +168,8 @@ def spec_toml(spec: Spec) -> str:
     lines = [f"comfyui = {_quoted(str(spec.comfyui))}"]
     if spec.cutoff:
         lines.append(f"cutoff = {_quoted(spec.cutoff)}")
+    if spec.egress:
+        lines.append(f"egress = {_list(spec.egress)}")
     for pack in spec.packs:
         lines += ["", "[[pack]]", f"source = {_quoted(str(pack))}"]
         lines += ["web = true"] if spec.allows_web(pack) else []
@@ -160,7 +177,28 @@ def spec_toml(spec: Spec) -> str:
     if any(packages.values()):
         lines += ["", "[packages]"]
         lines += [f"{key} = {_list(values)}" for key, values in packages.items() if values]
+    for file in spec.files:
+        lines += ["", *file_toml(file)]
     return "\n".join(lines) + "\n"
+
+
+def file_toml(file: Weights) -> list[str]:
+    """The lines of a file's table."""
+    texts = {"path": file.path, "url": file.url, "sha256": file.sha256}
+    lines = ["[[file]]", *(f"{key} = {_quoted(text)}" for key, text in texts.items() if text)]
+    return [*lines, f"size = {file.size}"] if file.size else lines
+
+
+def _tables(values: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    found = values.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise InvalidEnvironment(f"'{key}' must be a list of tables: [[{key}]].")
+    return found
+
+
+def _file(values: Mapping[str, Any]) -> Weights:
+    _check_keys(values, weights.KEYS, "A file")
+    return parse_weights(values)
 
 
 def _source(pack: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from comfyward.comfy.uv_command import Progress
 from comfyward.environments.building import Builder
 from comfyward.environments.builds import Builds
+from comfyward.environments.fetching import Fetching, WeightsStore
 from comfyward.environments.lock import Lock
 from comfyward.environments.locking import Locker
 from comfyward.environments.registry import ComfyRegistry
@@ -57,9 +58,10 @@ class Workshop:
         return Next(found, self.locker.lock(found.spec, former, progress))
 
     @classmethod
-    def below(cls, root: Path, registry: ComfyRegistry) -> Workshop:
-        """The workshop of a host, whose environments are below `root`."""
+    def below(cls, root: Path, registry: ComfyRegistry, fetching: Fetching | None = None) -> Workshop:
+        """The workshop of a host, whose environments are below `root`; without `fetching`, its cache is there too."""
         staging, trees = Staging.below(root), Trees.below(root)
         builds = Builds(root, staging)
-        sources = Sources(trees, staging, registry)
-        return cls(trees, builds, sources, Locker(sources, trees), Builder(builds, sources, staging), Updater(registry))
+        sources, weights = Sources(trees, staging, registry), WeightsStore(fetching or Fetching.below(root))
+        locker, builder = Locker(sources, trees, weights), Builder(builds, sources, staging, weights)
+        return cls(trees, builds, sources, locker, builder, Updater(registry))

@@ -51,6 +51,7 @@ from comfyward.dispatch.worker_orders import WorkerOrders
 from comfyward.dispatch.worker_sessions import WorkerSessions
 from comfyward.dispatch.worker_signals import WorkerSignals
 from comfyward.dispatch.workflow_files import WorkflowFiles
+from comfyward.environments.fetching import Fetching
 from comfyward.environments.finding.finder import Finder
 from comfyward.environments.finding.map_files import MapFiles
 from comfyward.environments.finding.own_table import own_table
@@ -174,8 +175,9 @@ class Core:
         render, retry_s = self.shapes.run_json, settings.webhook_retry_s
         rehearsals = Rehearsals(db, self.intake, storage.objects, self.decoders)
         registry = ComfyRegistry(settings.node_registry_url, storage.guard)
-        self.workshop = Workshop.below(settings.derived_environments_dir(), registry)
-        lockers = Lockers(settings.derived_environments_dir(), settings.node_registry_url, tuple(settings.fetch_allow))
+        root, fetching = settings.derived_environments_dir(), Fetching.of(settings)
+        self.workshop = Workshop.below(root, registry, fetching)
+        lockers = Lockers(root, settings.node_registry_url, fetching)
         self.lockings = Lockings(db, lockers, workforce.revisions)
         self.webhooks = Webhooks(db, changes.webhooks_due, storage.guard, render, retry_s)
         self.loops: list[Loop] = [

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from comfyward.environments import making
 from comfyward.environments.child import Step, Tell, follow
+from comfyward.environments.fetching import Fetching
 from comfyward.environments.lock import Lock, LockedComfyUI, LockedPack
 from comfyward.environments.making import Broken, Order
 from comfyward.environments.source import Folder, parse_comfyui, parse_pack
@@ -25,11 +26,11 @@ class Builders:
     """Gets what only the server has, and starts builders. Builders of several workers of a host build once."""
 
     def __init__(
-        self, workshop: Workshop, link: ServerLink, registry_url: str, fetch_allow: tuple[str, ...], limit_s: float
+        self, workshop: Workshop, link: ServerLink, registry_url: str, fetching: Fetching, limit_s: float
     ) -> None:
         """A build takes at most `limit_s` seconds."""
         self._workshop, self._link = workshop, link
-        self._registry_url, self._fetch_allow = registry_url, fetch_allow
+        self._registry_url, self._fetching = registry_url, fetching
         self._limit_s = limit_s
 
     async def build(self, lock: Lock, tell: Tell) -> None:
@@ -59,7 +60,7 @@ class Builders:
             order = Order(
                 root=str(self._workshop.builds.root),
                 registry_url=self._registry_url,
-                fetch_allow=self._fetch_allow,
+                fetching=self._fetching,
                 parent=os.getpid(),
                 lock=lock,
                 archives=archives,

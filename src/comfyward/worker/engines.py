@@ -7,6 +7,7 @@ from dataclasses import replace
 from comfyward.comfy import install
 from comfyward.comfy.process import ComfySpec
 from comfyward.environments.builds import Build, Builds
+from comfyward.environments.fetching import weights_of
 from comfyward.errors import EnvironmentFailed
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.worker.message_bounds import MAX_READY
@@ -40,4 +41,5 @@ class Engines:
 def _spec_of(default: ComfySpec, build: Build) -> ComfySpec:
     """An operator's own packs belong to the default environment alone; model folders, device and walls are the same."""
     installation = install.existing(build.comfyui, build.python)
-    return replace(default, installation=installation, custom_nodes_dirs=(build.packs,))
+    weights = weights_of(build.path)
+    return replace(default, installation=installation, custom_nodes_dirs=(build.packs,), weights=weights)

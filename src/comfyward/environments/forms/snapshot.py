@@ -85,6 +85,10 @@ def _commit_of(spec: Spec, commits: Mapping[str, str]) -> str | None:
 def _lost_beside_packs(spec: Spec) -> Iterable[Lost]:
     if spec.cutoff:
         yield Lost(f"cutoff {spec.cutoff}", "a snapshot has no date for packages")
+    for file in spec.files:
+        yield Lost(f"file {file.path}", "a snapshot holds no files")
+    for host in spec.egress:
+        yield Lost(f"egress {host}", "a snapshot does not say which hosts ComfyUI may reach")
     for key, lines in (("more", spec.more), ("force", spec.force)):
         for line in lines:
             yield Lost(f"packages.{key} {line}", "a snapshot's packages are those of an installation")
