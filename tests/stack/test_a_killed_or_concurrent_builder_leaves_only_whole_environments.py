@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,18 +17,22 @@ from pathlib import Path
 import pytest
 import uv
 
+from comfyward.environments.fetching import Fetching
 from comfyward.environments.lock import Lock, parse_lock
 from comfyward.environments.registry import ComfyRegistry
 from comfyward.environments.source import Release
 from comfyward.environments.spec import Spec
 from comfyward.environments.trees import digest_of
+from comfyward.environments.weights import Weights
 from comfyward.environments.workshop import Workshop
 from comfyward.errors import PackagesExclude
 from comfyward.files.guard import Guard
 from comfyward.worker.builders import Builders
 from comfyward.worker.link import ServerLink
+from tests.fakes.http import origin
 
 KILLS = 30
+FACES = os.urandom(8 << 20)
 
 
 def quiet(step: str, fraction: float | None) -> None:
@@ -40,16 +45,28 @@ def workshop() -> Iterator[Workshop]:
     beside = Path(subprocess.check_output([uv.find_uv_bin(), "cache", "dir"], text=True).strip()).parent
     beside.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="comfyward-tests-", dir=beside) as folder:
-        yield Workshop.below(Path(folder), ComfyRegistry("http://127.0.0.1:9", Guard()))
+        yield Workshop.below(Path(folder), ComfyRegistry("http://127.0.0.1:9", Guard()), fetching_in(Path(folder)))
+
+
+def fetching_in(folder: Path) -> Fetching:
+    return Fetching(str(folder / "cache"), allow=("127.0.0.1",))
 
 
 @pytest.fixture(scope="module")
-def spec(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Spec:
+def weights() -> Iterator[Weights]:
+    """A file that a pack wants."""
+    with origin() as files:
+        yield Weights("models/faces/faces.onnx", files.put("/faces.onnx", FACES))
+
+
+@pytest.fixture(scope="module")
+def spec(workshop: Workshop, weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Spec:
     """A small ComfyUI with a pack: what is built is real, but for its size."""
     folder = tmp_path_factory.mktemp("sources")
     return Spec(
         workshop.sources.add_folder(pack(folder / "ComfyUI", "einops\nsafetensors\n", ("main.py", "nodes.py"))),
         (workshop.sources.add_folder(pack(folder / "small", "colorama\n")),),
+        files=(weights,),
     )
 
 
@@ -80,7 +97,8 @@ def working(workshop: Workshop, lock: Lock) -> int:
     async def build() -> None:
         os.environ["BUILDS_IN"] = str(workshop.builds.root)
         link = ServerLink("http://127.0.0.1:9", "token")
-        await Builders(workshop, link, "http://127.0.0.1:9", (), 600).build(lock, lambda step: None)
+        fetching = fetching_in(workshop.builds.root)
+        await Builders(workshop, link, "http://127.0.0.1:9", fetching, 600).build(lock, lambda step: None)
         await link.close()
 
     return forked(lambda: asyncio.run(build()))
@@ -122,6 +140,7 @@ def check_whole(workshop: Workshop, lock: Lock) -> None:
     assert parse_lock((built.path / "lock.json").read_text()).digest == lock.digest
     assert digest_of(built.comfyui) == lock.comfyui.tree
     assert digest_of(built.packs / "small") == lock.packs[0].tree
+    assert (built.path / "files" / "models" / "faces" / "faces.onnx").read_bytes() == FACES
     command = [built.path / "venv" / "bin" / "python", "-c", "import einops, safetensors, colorama"]
     subprocess.run(command, check=True, cwd="/")
 
@@ -136,6 +155,7 @@ def test_no_kill_leaves_a_broken_environment(workshop: Workshop, lock: Lock, sta
     assert workshop.builds.find(lock.digest) is None
 
     for _ in range(KILLS):
+        shutil.rmtree(workshop.builds.root / "cache")  # so that files are fetched again, too
         process = start(workshop, lock)
         time.sleep(random.uniform(0, length_s))
         os.killpg(process, signal.SIGKILL) if started(process) else os.kill(process, signal.SIGKILL)
