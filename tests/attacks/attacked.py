@@ -23,16 +23,19 @@ COMFYUI = ROOT / "attacks" / "comfyui"
 WORKER = """
 import asyncio, json, sys
 from pathlib import Path
+from comfyward.comfy.egress import Egress
 from comfyward.comfy.install import Installation
 from comfyward.comfy.parents import ComfyParents
 from comfyward.comfy.process import ComfyProcess, ComfySpec
 from comfyward.errors import SetupFailed
 from comfyward.sandbox import walls
 from comfyward.sandbox.cgroups import Cgroups, delegated
+from comfyward.worker.doorkeeper import EgressDoorkeeper
 
 home, source, level, network = Path(sys.argv[1]), Path(sys.argv[2]), walls.Level(sys.argv[3]), sys.argv[4] == "True"
 attacks, limits = json.loads(sys.argv[5]), walls.Limits(**json.loads(sys.argv[6]))
 python = Path(sys.executable)
+egress = Egress(*map(tuple, json.loads(sys.argv[8])))
 folders = (source, python.parent.parent, python.resolve().parent.parent)
 
 def line_of(path):
@@ -48,8 +51,10 @@ async def main():
         base = home / f"comfyui-{number}"
         (base / "user").mkdir(parents=True)
         (base / "user" / "attack.py").write_text(attack)
-        spec = ComfySpec(Installation(source, python, "0", folders), base, level, network, (), (), (), (), (), limits)
-        process = ComfyProcess(spec, parents)
+        found_here = Installation(source, python, "0", folders)
+        spec = ComfySpec(found_here, base, level, network, (), (), (), (), (), limits, egress)
+        doorkeeper = EgressDoorkeeper(egress)
+        process = ComfyProcess(spec, parents, doorkeeper)
         try:
             await process.start()
             found.append(json.loads((base / "output" / "found.json").read_text()))
@@ -58,6 +63,9 @@ async def main():
                 raise
             found.append({"over_limit": process.over_limit})
         await process.stop()
+        if egress.hosts:
+            found[-1]["log"] = process.log_since(0)
+            found[-1]["reached"] = {f"{host}:{port}": vars(used) for (host, port), used in doorkeeper.taken().items()}
         lines = [line_of(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
         found[-1]["outlived"] = sum(b"cw-daemon\\0" in line for line in lines)
     await parents.close()
@@ -73,8 +81,10 @@ class Attacked:
     def __init__(self, level: walls.Level, user: str, folder: Path, *, cgroups: bool = False) -> None:
         self.level, self.user, self.folder, self._cgroups = level, user, folder, cgroups
 
-    def run(self, *attacks: str, network: bool = False, **limits: int) -> list[dict[str, object]]:
-        """The things that each attack found: a value, or "refused: …"."""
+    def run(
+        self, *attacks: str, network: bool = False, egress: tuple[list[str], ...] = (), **limits: int
+    ) -> list[dict[str, object]]:
+        """The things that each attack found: a value, or "refused: …". `egress`: hosts, private ones that may be."""
         as_root = self.user == "root"
         is_hidden = as_root and self.level is walls.Level.BUBBLEWRAP  # below root's home, as an installation may be
         python = sys.executable if is_hidden else str(SYSTEM_PYTHON)
@@ -92,6 +102,7 @@ class Attacked:
                 json.dumps(attacks),
                 json.dumps(limits),
                 str(self._cgroups),
+                json.dumps(egress),
             ],
             env={"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join([str(ROOT.parent / "src"), *PACKAGES])},
             capture_output=True,

@@ -20,6 +20,7 @@ from comfyward import __version__
 from comfyward.cli.comfyui_setup import ensure_installed
 from comfyward.cli.options import capture_log_tail, data_dir_option, set_up_logging, settings_from
 from comfyward.cli.secret_option import secret_option
+from comfyward.comfy.egress import Egress
 from comfyward.comfy.install import Installation
 from comfyward.comfy.parents import ComfyParents
 from comfyward.comfy.process import ComfySpec
@@ -177,6 +178,7 @@ def _spec(
         model_dirs=(*models, *(installation.models_dirs if own else ())),
         environment=device.environment,
         limits=walls.Limits(settings.sandbox_memory_bytes, settings.sandbox_disk_bytes, settings.sandbox_processes),
+        egress=Egress(allow=tuple(settings.fetch_allow)),
     )
 
 

@@ -6,15 +6,19 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 from pathlib import Path
 
 
 class Forked:
-    """A process that a parent forked. Its descriptor stands for no other, whatever becomes of its number."""
+    """A process that a parent forked. Its descriptor stands for no other, whatever becomes of its number.
 
-    def __init__(self, pid_descriptor: int, *, has_namespace: bool) -> None:
+    `door` is the socket that listens in its network, for whoever is to answer there; None if it has none.
+    """
+
+    def __init__(self, pid_descriptor: int, *, has_namespace: bool, door: socket.socket | None = None) -> None:
         self._descriptor = pid_descriptor
-        self._has_namespace = has_namespace
+        self._has_namespace, self.door = has_namespace, door
         self._ended = asyncio.Event()
         self.pid = _pid_of(pid_descriptor)
         asyncio.get_running_loop().add_reader(pid_descriptor, self._on_end)

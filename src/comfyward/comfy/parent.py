@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 IMPORT_TIMEOUT_S = 300.0
 FORK_TIMEOUT_S = 30.0
 MESSAGE_LIMIT = 1 << 16
+MOST_DESCRIPTORS = 2  # of an answer: of the process, and its door
 
 # Of the imports beyond LIBRARIES; a library that exceeds them is left out.
 LIBRARY_TIMEOUT_S = 20.0
@@ -152,7 +153,9 @@ class Parent:
                 raise SetupFailed(f"ComfyUI's parent process does not answer: {error}.") from error
         if not descriptors:
             raise SetupFailed(f"The walls around ComfyUI cannot be built: {answer.get('error')}.")
-        forked = Forked(descriptors[0], has_namespace=self._environment.level is walls.Level.BUBBLEWRAP)
+        pid, *doors = descriptors
+        door = socket.socket(fileno=doors[0]) if doors else None
+        forked = Forked(pid, has_namespace=self._environment.level is walls.Level.BUBBLEWRAP, door=door)
         self._forks.append(forked)
         return forked
 
@@ -262,7 +265,7 @@ class Parent:
         assert self._control is not None
         async with asyncio.timeout(timeout_s):
             await _readable(self._control)
-        message, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_LIMIT, 1)
+        message, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_LIMIT, MOST_DESCRIPTORS)
         if not message:
             raise OSError("it has ended")
         return json.loads(message), descriptors
@@ -303,12 +306,17 @@ def _variables(environment: Environment) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "CUDA_VISIBLE_DEVICES": "",
         "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-        "HF_HUB_OFFLINE": "0" if environment.access.network else "1",
+        "HF_HUB_OFFLINE": hub_is_offline(environment.level, environment.access),
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+
+
+def hub_is_offline(level: walls.Level, access: walls.Access) -> str:
+    """The value of HF_HUB_OFFLINE, with which huggingface_hub does not even try to reach its host."""
+    return "0" if access.network or walls.has_door(level, access) else "1"
 
 
 async def _readable(ours: socket.socket) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 
 from comfyward.comfy import consumption, private_copy
 from comfyward.comfy.copies import Recipe
+from comfyward.comfy.egress import PROXY, Doorkeeper, Egress
 from comfyward.comfy.forked import Forked
 from comfyward.comfy.install import Installation
-from comfyward.comfy.parent import Environment, Start
+from comfyward.comfy.parent import Environment, Start, hub_is_offline
 from comfyward.comfy.parents import ComfyParents
 from comfyward.errors import SetupFailed
 from comfyward.runs.log import plain
@@ -36,6 +37,9 @@ WATCH_EVERY_S = 1.0
 LOG_TAIL_LENGTH = 256 << 10
 LOG_READ_BYTES = 4 << 20  # most of a log may be progress bars that overwrite themselves
 LOG_LIMIT_BYTES = 64 << 20
+NO_DOOR = (
+    "[comfyward] No host is reached from here: this machine's sandbox has no networks of its own (bubblewrap has).\n"
+)
 
 # ComfyUI's own kinds of models. Their folders exist from the start: one created later is not always noticed.
 MODEL_FOLDERS = (
@@ -65,6 +69,7 @@ class ComfySpec:
     model_dirs: tuple[Path, ...]
     environment: tuple[tuple[str, str], ...] = ()  # e.g. CUDA_VISIBLE_DEVICES
     limits: walls.Limits = field(default_factory=walls.Limits)
+    egress: Egress = field(default_factory=Egress)  # for walls that have a door
     weights: Path | None = None  # a folder with `models` and `home`, whose files each start finds in its own
 
     def access(self, home: Path) -> walls.Access:
@@ -73,16 +78,16 @@ class ComfySpec:
         pythons = (python.parent, python.resolve().parent)
         folders = [*self.installation.folders, *pythons, EXTENSION_DIR, *self.custom_nodes_dirs, *self.model_dirs]
         folders += [self.weights] if self.weights is not None else []
-        return walls.Access(read_only=tuple(folders), home=home, network=self.network)
+        return walls.Access(read_only=tuple(folders), home=home, network=self.network, egress=bool(self.egress.hosts))
 
 
 class ComfyProcess:
     """A ComfyUI process, forked once from a parent of its environment."""
 
-    def __init__(self, spec: ComfySpec, parents: ComfyParents) -> None:
-        """The spec's base folder must be below the parents' home."""
+    def __init__(self, spec: ComfySpec, parents: ComfyParents, doorkeeper: Doorkeeper | None = None) -> None:
+        """The spec's base folder must be below the parents' home. Without a doorkeeper no host is reached."""
         self._spec = spec
-        self._parents = parents
+        self._parents, self._doorkeeper = parents, doorkeeper
         # The path of a Unix socket is limited to 108 bytes; a data directory's may be longer.
         self._run_dir = TemporaryFolder()
         self.socket = self._run_dir.path / "comfyui.sock"
@@ -128,11 +133,22 @@ class ComfyProcess:
         self._cgroup = await asyncio.to_thread(self._parents.cgroup)
         with self.log_path.open("ab") as log, socket.socket(socket.AF_UNIX) as listener, self._entrance() as entrance:
             listener.bind(str(self.socket))  # ComfyUI listens on it once it is ready
+            if self._spec.egress.hosts and self._spec.level is walls.Level.LANDLOCK:
+                os.write(log.fileno(), NO_DOOR.encode())
             start = self._start((log.fileno(), listener.fileno(), *entrance))
             self._forked = await self._parents.fork(self.environment, start)
+        await self._open_door()
         self._watching = asyncio.create_task(self._watch(), name="comfyui-limits")
         await self._wait_ready()
         self._parents.make_ahead(self._recipe())
+
+    async def _open_door(self) -> None:
+        """Has the doorkeeper answer before packs are imported, which may fetch something."""
+        assert self._forked is not None
+        if (door := self._forked.door) is not None:
+            with door:
+                if self._doorkeeper is not None:
+                    await self._doorkeeper.open(door, self.log_path)
 
     @contextlib.contextmanager
     def _entrance(self) -> Iterator[tuple[int, ...]]:
@@ -162,6 +178,8 @@ class ComfyProcess:
             except TimeoutError:
                 self._forked.kill_keeper()
                 await self._forked.ended()
+        if self._doorkeeper is not None:
+            await self._doorkeeper.close()
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
@@ -339,11 +357,12 @@ class ComfyProcess:
             "TMPDIR": str(self._spec.base_dir / "temp"),
             "COMFYWARD_LISTENER": str(LISTENER),
             "COMFYWARD_MODEL_DIRS": os.pathsep.join(map(str, self._spec.model_dirs)),
-            "HF_HUB_OFFLINE": "0" if self._spec.network else "1",
+            "HF_HUB_OFFLINE": hub_is_offline(self._spec.level, self.environment.access),
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "DO_NOT_TRACK": "1",
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
+            **(PROXY if walls.has_door(self._spec.level, self.environment.access) else {}),
             **dict(self._spec.environment),
         }
 

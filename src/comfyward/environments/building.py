@@ -21,7 +21,7 @@ from pathlib import Path
 from comfyward.comfy.bytecode import compile_folders
 from comfyward.comfy.uv_command import Progress, UvFailed
 from comfyward.environments import uv
-from comfyward.environments.builds import Build, Builds
+from comfyward.environments.builds import LOCK, Build, Builds
 from comfyward.environments.fetching import WeightsStore
 from comfyward.environments.lock import Lock, LockedComfyUI, LockedPack, lock_json
 from comfyward.environments.sources import Sources
@@ -85,7 +85,7 @@ class Builder:
         (packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
         _share_bytecode(packages, self._neighbours(packages.relative_to(folder)))
         compile_folders(Path(sys.executable), packages)
-        (folder / "lock.json").write_text(lock_json(lock))
+        (folder / LOCK).write_text(lock_json(lock))
 
     def _neighbours(self, packages: Path) -> Iterator[Path]:
         """The same folder of other installations, the newest first."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from comfyward.environments.staging import Staging, locked
 from comfyward.ids import is_digest
 
+LOCK = "lock.json"
+
 
 @dataclass(frozen=True)
 class Build:

@@ -66,7 +66,8 @@ _ETC = (
     "/etc/OpenCL",
     "/etc/vulkan",
 )
-_NETWORK_ETC = ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl", "/etc/ca-certificates")
+_CERTIFICATES = ("/etc/ssl", "/etc/ca-certificates")
+_NETWORK_ETC = ("/etc/resolv.conf", "/etc/hosts", *_CERTIFICATES)
 _GPU_DEVICES = ("nvidia*", "dri", "kfd", "nvidia-caps")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/tty")
 _PROC_FILES = ("meminfo", "cpuinfo", "stat", "version", "filesystems", "loadavg", "sys", "driver", "devices", "uptime")
@@ -88,11 +89,15 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Access:
-    """The folders that every ComfyUI of an environment may read, and the network. Its own room is below `home`."""
+    """The folders that every ComfyUI of an environment may read, and the network. Its own room is below `home`.
+
+    With `egress` but no `network` it may reach some hosts through a door, and needs certificates for that.
+    """
 
     read_only: tuple[Path, ...]
     home: Path
     network: bool = False
+    egress: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,7 +196,7 @@ def _around(access: Access, python: Path, command: list[str]) -> list[str]:
     user = owner(Level.BUBBLEWRAP, access)
     if user is None:
         return command
-    etc = _ETC + (_NETWORK_ETC if access.network else ())
+    etc = _etc(access)
     folders = {str(path.parent) for path in (*map(Path, etc), *access.read_only, *_PARENTS_CODE, access.home)}
     return [
         command[0],
@@ -239,11 +244,10 @@ def home_of(level: Level, room: Room) -> str:
 
 
 def _bubblewrap(access: Access) -> list[str]:
-    etc = _ETC + (_NETWORK_ETC if access.network else ())
     return [
         shutil.which("bwrap") or "bwrap",
         *_namespaces(network=access.network),
-        *_binds("--ro-bind-try", (*_SYSTEM, *etc)),
+        *_binds("--ro-bind-try", (*_SYSTEM, *_etc(access))),
         *("--proc", "/proc", "--dev", "/dev"),
         *_binds("--dev-bind-try", _devices()),
         *_binds("--ro-bind-try", ("/sys",)),
@@ -255,6 +259,21 @@ def _bubblewrap(access: Access) -> list[str]:
         *("--remount-ro", "/dev", "--remount-ro", "/"),
         *("--chdir", "/"),
     ]
+
+
+def has_door(level: Level, access: Access) -> bool:
+    """True if ComfyUI has a door: a socket in its own network, on which a process outside of it answers.
+
+    Where there are no namespaces for networks, nothing can tell one address from another, so there is none.
+    """
+    return access.egress and not access.network and level is Level.BUBBLEWRAP
+
+
+def _etc(access: Access) -> tuple[str, ...]:
+    """The files of /etc that ComfyUI needs."""
+    if access.network:
+        return _ETC + _NETWORK_ETC
+    return _ETC + _CERTIFICATES if access.egress else _ETC
 
 
 def _namespaces(*, network: bool) -> list[str]:
@@ -274,6 +293,7 @@ def _namespaces_plan(access: Access, room: Room, limits: Limits) -> dict[str, ob
         "writable": [str(path) for path in room.writable],
         "user": HOME,
         "network": access.network,
+        "has_door": has_door(Level.BUBBLEWRAP, access),
         "tmp_bytes": limits.tmp_bytes,
         "shm_bytes": limits.shm_bytes,
     }
@@ -289,9 +309,8 @@ def _devices() -> list[str]:
 
 def _around_parent(access: Access) -> dict[str, object]:
     """The walls of a parent without namespaces. Its forks can only narrow them: they must allow what any fork needs."""
-    etc = _ETC + (_NETWORK_ETC if access.network else ())
     landlock = {
-        "read": [*_SYSTEM, *etc, "/proc", "/sys", *map(str, (*access.read_only, *_PARENTS_CODE))],
+        "read": [*_SYSTEM, *_etc(access), "/proc", "/sys", *map(str, (*access.read_only, *_PARENTS_CODE))],
         "write": [*_DEVICES, *_devices(), str(access.home)],
         "network": access.network,
     }
@@ -299,10 +318,9 @@ def _around_parent(access: Access) -> dict[str, object]:
 
 
 def _landlock(access: Access, room: Room) -> dict[str, object]:
-    etc = _ETC + (_NETWORK_ETC if access.network else ())
     proc = ("/proc/self", *(f"/proc/{name}" for name in _PROC_FILES))
     return {
-        "read": [*_SYSTEM, *etc, *proc, "/sys", *map(str, (*access.read_only, room.base))],
+        "read": [*_SYSTEM, *_etc(access), *proc, "/sys", *map(str, (*access.read_only, room.base))],
         "write": [*_DEVICES, *_devices(), *map(str, room.writable)],
         "network": access.network,
     }

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from comfyward.comfy import install
 from comfyward.comfy.process import ComfySpec
-from comfyward.environments.builds import Build, Builds
+from comfyward.environments.builds import LOCK, Build, Builds
 from comfyward.environments.fetching import weights_of
+from comfyward.environments.lock import parse_lock
 from comfyward.errors import EnvironmentFailed
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.worker.message_bounds import MAX_READY
@@ -41,5 +42,11 @@ class Engines:
 def _spec_of(default: ComfySpec, build: Build) -> ComfySpec:
     """An operator's own packs belong to the default environment alone; model folders, device and walls are the same."""
     installation = install.existing(build.comfyui, build.python)
-    weights = weights_of(build.path)
-    return replace(default, installation=installation, custom_nodes_dirs=(build.packs,), weights=weights)
+    lock = parse_lock((build.path / LOCK).read_bytes())
+    return replace(
+        default,
+        installation=installation,
+        custom_nodes_dirs=(build.packs,),
+        weights=weights_of(build.path),
+        egress=replace(default.egress, hosts=lock.egress),
+    )

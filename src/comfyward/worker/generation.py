@@ -21,6 +21,7 @@ from comfyward.comfy.process import ComfyProcess, ComfySpec
 from comfyward.comfy.run_folders import RunFolders
 from comfyward.errors import ComfyUICrashed, ComfyUIError, SetupFailed
 from comfyward.sandbox.leftovers import set_aside
+from comfyward.worker.doorkeeper import EgressDoorkeeper
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Generation:
         self.environment, self.spec, self._parents, self._leftovers = environment, spec, parents, leftovers
         self.account: str | None = None
         self.folders = RunFolders(spec.base_dir, leftovers)
+        self._doorkeeper = EgressDoorkeeper(spec.egress)
         self.inbox = Inbox()
         self._client_id = client_id
         self._process: ComfyProcess | None = None
@@ -130,6 +132,7 @@ class Generation:
             await self._client.close()
         if self._process is not None:
             await self._process.stop()
+        self._log_egress()
         self._process = self._client = self._listener = None
 
     async def end(self) -> None:
@@ -145,7 +148,7 @@ class Generation:
         self._suspect = False
         self._loaded.clear()
         self.base.mkdir(parents=True, exist_ok=True)
-        self._process = ComfyProcess(self.spec, self._parents)
+        self._process = ComfyProcess(self.spec, self._parents, self._doorkeeper)
         await self._process.start()
         await asyncio.to_thread(self.folders.take_baseline)
         self._client = ComfyClient(self._process.socket, self._client_id)
@@ -154,6 +157,16 @@ class Generation:
         self._listener = asyncio.create_task(self._listen(self._client, self.inbox, connected), name="comfyui-ws")
         await connected.wait()
         log.info("ComfyUI is ready (pid %s)", self._process.pid, extra={"action": "comfyui_ready"})
+
+    def _log_egress(self) -> None:
+        """Tells which hosts its ComfyUI has reached, and for whom."""
+        for (host, port), used in self._doorkeeper.taken().items():
+            told = {"account": self.account or "", "environment": self.environment, "host": f"{host}:{port}"}
+            log.info(
+                "ComfyUI has reached %s:%s: %s connections, %s refused, %s bytes sent, %s received",
+                *(host, port, used.connections, used.refused, used.sent_bytes, used.received_bytes),
+                extra={"action": "egress", **told, **vars(used)},
+            )
 
     async def _listen(self, client: ComfyClient, inbox: Inbox, connected: asyncio.Event) -> None:
         try:

@@ -24,6 +24,8 @@ READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 TMP = "/tmp"  # noqa: S108  the sandbox's own
 PLAIN = kernel.MS_NOSUID | kernel.MS_NODEV
 SIOCSIFFLAGS, IFF_UP_RUNNING = 0x8914, 0x41
+DOOR = ("127.0.0.1", 3128)  # the address of the door, in a network of its own
+WAITING_AT_DOOR = 128
 
 
 def enter(network: bool) -> None:
@@ -38,6 +40,19 @@ def enter(network: bool) -> None:
         kernel.unshare(kernel.CLONE_NEWCGROUP)
     for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
         _write(f"/proc/self/{name}", text)
+    if not network:
+        _raise_loopback()
+
+
+def door() -> socket.socket:
+    """A socket that listens in this network, and goes to a process outside of it, which decides who is reached.
+
+    Raises OSError.
+    """
+    listening = socket.socket()
+    listening.bind(DOOR)
+    listening.listen(WAITING_AT_DOOR)
+    return listening
 
 
 def build(plan: dict[str, Any]) -> None:
@@ -61,8 +76,6 @@ def build(plan: dict[str, Any]) -> None:
     _make_read_only(home)
     mount(os.path.join(base, "user"), plan["user"], None, kernel.MS_BIND)
     _replace_proc()
-    if not plan["network"]:
-        _raise_loopback()
     _forbid_user_namespaces()
 
 

@@ -5,7 +5,8 @@ come on a socket, each with the files that its ComfyUI gets; it ends with the ot
 
 The libraries that packs import are read from the packs' sources (`imports`) and imported with care (`libraries`).
 
-    {"ready": …} <- ; -> {"argv": …, "environment": …, "walls": …} + log, socket, cgroup ; <- {"started": …} + pidfd
+    {"ready": …} <- ; -> {"argv": …, "environment": …, "walls": …} + log, socket, cgroup
+    <- {"started": …} + pidfd, door
 """
 
 from __future__ import annotations
@@ -162,11 +163,14 @@ def _enter_cgroup(entrances: List[int]) -> None:
 
 def _enter_namespaces(control: socket.socket, request: Dict[str, Any], files: List[int]) -> None:
     """Starts process 1 of new namespaces, tells of it once its walls stand, and leaves it alone."""
-    namespaces.enter(request["walls"]["namespaces"]["network"])
+    plan = request["walls"]["namespaces"]
+    namespaces.enter(plan["network"])
+    doors = [namespaces.door()] if plan["has_door"] else []
     standing, told = os.pipe()
     first = os.fork()
     if first == 0:
-        control.close()
+        for opened in (control, *doors):
+            opened.close()
         os.close(standing)
         _be_first(request, files, told)
     os.close(told)
@@ -174,7 +178,7 @@ def _enter_namespaces(control: socket.socket, request: Dict[str, Any], files: Li
         error = pipe.read()
     if error:
         raise OSError(error.decode())
-    _tell_of(control, first)
+    _tell_of(control, first, *(door.fileno() for door in doors))
 
 
 def _be_first(request: Dict[str, Any], files: List[int], told: int) -> NoReturn:
@@ -246,10 +250,10 @@ def _confine(walls: Dict[str, Any]) -> None:
         seccomp.apply(sockets=walls["sockets"], apart=bool(walls["namespaces"]))
 
 
-def _tell_of(control: socket.socket, pid: int) -> None:
-    """Sends a descriptor of the process: it stands for no other, even if its number is used again."""
+def _tell_of(control: socket.socket, pid: int, *doors: int) -> None:
+    """Sends a descriptor of the process, which stands for no other, even if its number is used again; and its door."""
     descriptor = os.pidfd_open(pid)
-    socket.send_fds(control, [json.dumps({"started": pid}).encode()], [descriptor])
+    socket.send_fds(control, [json.dumps({"started": pid}).encode()], [descriptor, *doors])
     os.close(descriptor)
 
 
