@@ -38,8 +38,6 @@ LOG_TAIL_LENGTH = 256 << 10
 LOG_READ_BYTES = 4 << 20  # most of a log may be progress bars that overwrite themselves
 LOG_LIMIT_BYTES = 64 << 20
 NO_DOOR = "[comfyward] No host is reached from here: the sandbox of this machine has no networks (bubblewrap has).\n"
-    "[comfyward] No host is reached from here: this machine's sandbox has no networks of its own (bubblewrap has).\n"
-)
 
 # ComfyUI's own kinds of models. Their folders exist from the start: one created later is not always noticed.
 MODEL_FOLDERS = (
