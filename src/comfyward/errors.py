@@ -4,6 +4,7 @@ ComfywardError                     code, status, hint, details
 ├── InvalidRequest       400       the request is malformed
 │   ├── InvalidPath      400       a path in `files` that may not be written
 │   ├── InvalidUrl       400       a URL that may not be fetched
+│   │   └── NotAFile     400       a page of a site of models that leads to no file
 │   ├── InvalidGraph     400       the graph cannot run; has ComfyUI's node_errors
 │   │   └── UnknownClasses 400     a workflow of the editor has nodes of classes that no worker has
 │   ├── InvalidValue     400       a value that is invalid for an input of a graph
@@ -35,6 +36,7 @@ ComfywardError                     code, status, hint, details
 ├── FetchFailed          502       a file could not be fetched (ends a run with reason `download`)
 │   ├── FetchRefused     403       the guard refused the address
 │   └── HostBusy         503       the host asks to retry later (ends a run with reason `host_busy`)
+├── SecretUnreadable     503       the key that encrypted a secret is not on this server
 ├── StorageFull          507       no space left for a file
 ├── ComfyUIError         502       ComfyUI answered unexpectedly
 │   ├── ComfyUICrashed   502       its process ended
@@ -97,6 +99,10 @@ class InvalidPath(InvalidRequest):
 class InvalidUrl(InvalidRequest):
     code = "invalid_url"
     hint = "Use a public http:// or https:// URL, or a data: URL for a small input."
+
+
+class NotAFile(InvalidUrl):
+    code = "not_a_file"
 
 
 class InvalidGraph(InvalidRequest):
@@ -265,6 +271,12 @@ class StorageFull(ComfywardError):
     code = "storage_full"
     status = 507
     hint = "Free disk space on the worker's host, or lower the cache limit (COMFYWARD_CACHE_LIMIT_BYTES)."
+
+
+class SecretUnreadable(ComfywardError):
+    code = "secret_unreadable"
+    status = 503
+    hint = "An admin restores the file with the keys (COMFYWARD_SECRET_KEYS_FILE), or the secret is stored again."
 
 
 class ComfyUIError(ComfywardError):

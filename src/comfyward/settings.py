@@ -70,6 +70,7 @@ SERVER_ONLY = {
     "objects_url",
     "objects_endpoint",
     "editor_url",
+    "secret_keys_file",
     "hugging_face_url",
     "civitai_url",
 }
@@ -377,6 +378,11 @@ class Settings(BaseSettings):
     cache_limit_bytes: int = Field(
         100 * GIB, gt=0, description="Size of the host's blob cache; the least recently used blobs are evicted first."
     )
+    secret_keys_file: Path | None = Field(
+        None,
+        description="File with the keys that encrypt accounts' secrets, one a line, the newest first. Default: "
+        "secret.keys in the data dir, made when the first secret is stored. Servers of one database need the same.",
+    )
     hugging_face_url: str = Field(
         "https://huggingface.co", description="Where Hugging Face's models are fetched: its own address or a mirror's."
     )
@@ -458,6 +464,9 @@ class Settings(BaseSettings):
     def mirrors_models(self) -> bool:
         """By default True for a remote object store; on a single host the cache is enough."""
         return "://" in (self.objects_url or "") if self.mirror_models is None else self.mirror_models
+
+    def derived_secret_keys_file(self) -> Path:
+        return self.secret_keys_file or self.data_dir / "secret.keys"
 
     def database_file(self) -> Path:
         """The file of SQLite, used unless `database_url` is set."""

@@ -9,26 +9,46 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from comfyward.dispatch.named_secrets import NamedSecrets
 from comfyward.dispatch.origins import Origins
 from comfyward.dispatch.site_files import SiteFiles
+from comfyward.errors import FetchFailed
 from comfyward.files.guard import Guard
 from comfyward.files.model_sites import ModelSites
+from comfyward.runs.files import Url
 from tests.fakes.http import STOP_POLL_S, Origin, Request, origin
 
 LOOPBACK = Guard.allowing(["127.0.0.1"])
 
 
-def site_files(hub: str | None = None, civitai: str | None = None) -> SiteFiles:
+def sites_at(hub: str | None = None, civitai: str | None = None) -> ModelSites:
+    """The sites at these addresses, or where nobody answers."""
+    return ModelSites(hub or "http://127.0.0.1:9", civitai or "http://127.0.0.1:9")
+
+
+class NoSecrets(NamedSecrets):
+    """Those of accounts that have none: nothing is added, and nothing explained."""
+
+    def __init__(self) -> None:
+        return
+
+    async def sent(self, account_id: str, sources: Mapping[str, Url]) -> dict[str, Url]:
+        return dict(sources)
+
+    async def explained(self, account_id: str, source: Url, problem: FetchFailed) -> FetchFailed:
+        return problem
+
+
+def site_files(hub: str | None = None, civitai: str | None = None, secrets: NamedSecrets | None = None) -> SiteFiles:
     """The files of sites at these addresses; loopback alone is allowed."""
-    sites = ModelSites(hub or "http://127.0.0.1:9", civitai or "http://127.0.0.1:9")
-    return SiteFiles(sites, LOOPBACK, Origins(LOOPBACK))
+    return SiteFiles(sites_at(hub, civitai), LOOPBACK, Origins(LOOPBACK), secrets or NoSecrets())
 
 
 @dataclass

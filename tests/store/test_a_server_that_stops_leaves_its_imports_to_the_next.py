@@ -11,7 +11,7 @@ from comfyward.dispatch.imports import Imports
 from comfyward.files.stop import Stop, Stopped
 from comfyward.runs.files import Url
 from comfyward.store import imports
-from tests.fakes.model_sites import site_files
+from tests.fakes.model_sites import NoSecrets, site_files
 from tests.store.conftest import Store
 
 
@@ -38,7 +38,7 @@ def test_a_stopped_import_waits(store: Store, tmp_path: Path) -> None:
     host = SilentHost(tmp_path)
 
     async def run() -> None:
-        loop = Imports(store.db, SimpleNamespace(room=_room), site_files(), host)  # type: ignore[arg-type]
+        loop = Imports(store.db, SimpleNamespace(room=_room), site_files(), NoSecrets(), host)  # type: ignore[arg-type]
         await loop.add(store.alice.id, "/input/a.png", Url("http://127.0.0.1/a.png"))
         await loop.tick()
         await asyncio.to_thread(host.fetches.wait)

@@ -9,7 +9,7 @@ from typing import Any
 from comfyward.dispatch.imports import Imports
 from comfyward.runs.files import Url
 from comfyward.store import imports
-from tests.fakes.model_sites import site_files
+from tests.fakes.model_sites import NoSecrets, site_files
 from tests.store.conftest import Store
 
 
@@ -35,7 +35,7 @@ def test_with_its_reason_after_one_attempt(store: Store, tmp_path: Any) -> None:
     cache = BrokenCache(tmp_path)
 
     async def run() -> None:
-        loop = Imports(store.db, SimpleNamespace(room=_room), site_files(), cache)  # type: ignore[arg-type]
+        loop = Imports(store.db, SimpleNamespace(room=_room), site_files(), NoSecrets(), cache)  # type: ignore[arg-type]
         await loop.add(store.alice.id, "/input/a.png", Url("http://127.0.0.1/a.png"))
         for _ in range(3):
             await loop.tick()

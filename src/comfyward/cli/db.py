@@ -17,6 +17,9 @@ from sqlalchemy.engine import make_url
 from comfyward.cli import installation
 from comfyward.cli.database import open_database
 from comfyward.cli.options import data_dir_option, settings_from
+from comfyward.dispatch.named_secrets import NamedSecrets
+from comfyward.files.encryption_keys import EncryptionKeys
+from comfyward.files.model_sites import ModelSites
 from comfyward.store import copying, postgres, revision
 from comfyward.store.schema import metadata
 from comfyward.wording import plural
@@ -92,6 +95,33 @@ def copy(target: str, data_dir: Path | None) -> None:
             copied = copying.copy_database(read, write, bars)
     rows = sum(table.rows for table in copied.values())
     click.echo(f"Copied and verified {plural(rows, 'row')} in {plural(len(copied), 'table')}.")
+
+
+@command.command("new-key")
+@click.option("--forget-old", is_flag=True, help="Remove the older keys, once nothing in the database needs them.")
+@data_dir_option
+def new_key(forget_old: bool, data_dir: Path | None) -> None:
+    """Make a new key for accounts' secrets, and encrypt all of them with it. Servers may go on meanwhile.
+
+    The keys are in the file COMFYWARD_SECRET_KEYS_FILE, or else secret.keys of the data directory. Servers of one
+    database need the same file. Backups of the database need the keys of their time.
+
+    \b
+    comfyward db new-key
+    """
+    settings = settings_from(data_dir=data_dir)
+    keys = EncryptionKeys(settings.derived_secret_keys_file())
+    with open_database(data_dir) as db:
+        secrets = NamedSecrets(db, keys, ModelSites())
+        keys.add()
+        done = asyncio.run(secrets.encrypt_again())
+        lost = asyncio.run(secrets.unreadable())
+    click.echo(f"Encrypted {plural(done, 'secret')} with a new key, the first in {keys.path}.")
+    if lost:
+        message = f"Warning: {plural(len(lost), 'secret')} cannot be read: the keys that encrypted them are not there."
+        click.secho(message, fg="yellow", err=True)
+    elif forget_old:
+        click.echo(f"Removed {plural(keys.keep_newest(), 'older key')}.")
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ COMMANDS = {
     "keys": "Create, list and revoke API keys.",
     "run": "Run a graph, show its progress, and save its outputs.",
     "runs": "List, show, cancel and retry runs; get their logs and outputs.",
+    "secrets": "Store tokens for the hosts of files, list and delete them.",
     "serve": "Start the server and its local workers.",
     "tokens": "Create, list and revoke the tokens that workers join with.",
     "users": "Create and list accounts, and set their limits.",

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.named_secrets import NamedSecrets
 from comfyward.dispatch.site_files import SiteFiles
-from comfyward.errors import ComfywardError, NotFound
+from comfyward.errors import ComfywardError, FetchFailed, NotFound
 from comfyward.files.cache import HostCache, Wanted
 from comfyward.files.stop import Stop, Stopped
 from comfyward.ids import new_id
@@ -45,10 +46,13 @@ class Imports(Loop):
     name = "imports"
     interval_s = 5.0
 
-    def __init__(self, db: Database, blobs: Blobs, site_files: SiteFiles, cache: HostCache) -> None:
+    def __init__(
+        self, db: Database, blobs: Blobs, site_files: SiteFiles, secrets: NamedSecrets, cache: HostCache
+    ) -> None:
         super().__init__(is_leader=db.is_leader)
         db.notices.wake(self.name, self._hint)
         self._db, self._blobs, self._site_files, self._cache = db, blobs, site_files, cache
+        self._secrets = secrets
         self._fetching: dict[str, _Fetching] = {}
         # Threads of its own: a slow host must not keep the rest of the server from theirs.
         self._threads = ThreadPoolExecutor(PARALLEL, thread_name_prefix="imports")
@@ -109,6 +113,8 @@ class Imports(Loop):
             await self._fetch(wanted, fetching)
         except Stopped:
             raise
+        except FetchFailed as error:
+            return await self._explained(wanted, error)
         except ComfywardError as error:
             return error.message
         except OSError as error:
@@ -118,9 +124,13 @@ class Imports(Loop):
             return f"The file could not be fetched: an unexpected error on the server ({type(error).__name__})."
         return None
 
+    async def _explained(self, wanted: Import, error: FetchFailed) -> str:
+        """The message of a failure; with advice, if the host wants a token or a licence to be accepted."""
+        explained = await self._secrets.explained(wanted.account_id, _source_of(wanted), error)
+        return error.message if explained is error else f"{error.message} {explained.hint}"
+
     async def _fetch(self, wanted: Import, fetching: _Fetching) -> None:
-        source = source_from_row(wanted.source)
-        assert isinstance(source, Url)
+        source = await self._secrets.with_secret(wanted.account_id, _source_of(wanted))
         folder = self._cache.pin_folder(OWNER, wanted.id)
         try:
             file = Wanted(wanted.path, source, immutable=False)
@@ -133,3 +143,9 @@ class Imports(Loop):
             await self._blobs.keep_file(folder / "file", wanted.account_id, wanted.path)
         finally:
             self._cache.unpin(folder)
+
+
+def _source_of(wanted: Import) -> Url:
+    source = source_from_row(wanted.source)
+    assert isinstance(source, Url)
+    return source

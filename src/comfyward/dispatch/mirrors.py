@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from comfyward.dispatch.named_secrets import NamedSecrets
 from comfyward.dispatch.origins import Origins
 from comfyward.errors import DigestMismatch, Forbidden
 from comfyward.files.objects import Blob
@@ -27,12 +28,12 @@ USE_RESOLUTION_MS = 3600 * 1000
 class Mirrors:
     """Does nothing if `is_on` is False, where the cache of the only host is enough."""
 
-    def __init__(self, db: Database, origins: Origins, is_on: bool) -> None:
-        self._db, self._origins, self.is_on = db, origins, is_on
+    def __init__(self, db: Database, origins: Origins, secrets: NamedSecrets, is_on: bool) -> None:
+        self._db, self._origins, self._secrets, self.is_on = db, origins, secrets, is_on
 
     async def of(self, run: Run) -> dict[str, Mirror | None]:
         """The mirrors of a run's models by path; None for a model that is not mirrored yet."""
-        sources = _models(run) if self.is_on else {}
+        sources = await self._models(run) if self.is_on else {}
         if not sources:
             return {}
         keys, now = {path: key_of(source) for path, source in sources.items()}, now_ms()
@@ -54,13 +55,19 @@ class Mirrors:
         Raises Forbidden unless the key stands for a model of the run, DigestMismatch if the worker itself says that its
         copy is another one, Unavailable while too many origins are asked.
         """
-        source = next((source for source in _models(run).values() if key_of(source) == key), None)
+        source = next((source for source in (await self._models(run)).values() if key_of(source) == key), None)
         if source is None:
             raise Forbidden("The run of this lease does not name this model.")
         _check_digest(source.digest, blob.digest, blob.sha256, "The run asks for a model with another digest.")
         told = await self._origins.sha256_of(source, run.account_id)
         _check_digest(told, blob.digest, blob.sha256, OTHER_DIGEST)
         return told or source.digest
+
+    async def _models(self, run: Run) -> dict[str, Url]:
+        """The models of a run that are fetched from a URL, as they are fetched: with its account's secrets."""
+        sources = {path: source_from_row(row) for path, row in run.files.items() if path.startswith(ROOT)}
+        fetched = {path: source for path, source in sources.items() if isinstance(source, Url)}
+        return await self._secrets.sent(run.account_id, fetched)
 
     async def register(self, key: str, token: WorkerToken, blob: Blob, wanted: str | None) -> None:
         """Registers a stored blob as the copy of a source.
@@ -75,11 +82,6 @@ def _check_digest(wanted: str | None, digest: str, sha256: str | None, message: 
     """Raises DigestMismatch."""
     if wanted not in (None, digest, sha256):
         raise DigestMismatch(message)
-
-
-def _models(run: Run) -> dict[str, Url]:
-    sources = {path: source_from_row(row) for path, row in run.files.items() if path.startswith(ROOT)}
-    return {path: source for path, source in sources.items() if isinstance(source, Url)}
 
 
 def _usable(source: Url, pool: str, found: Sequence[Mirror]) -> Mirror | None:

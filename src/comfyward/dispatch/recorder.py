@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from comfyward.dispatch import transitions
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.publisher import Publisher
+from comfyward.dispatch.refusals import Refusals
 from comfyward.dispatch.transitions import AttemptResult
 from comfyward.errors import InvalidRequest, StaleLease
 from comfyward.files.objects import Blob
@@ -47,8 +48,8 @@ MAX_LOG_CHARACTERS = 1 << 19
 class Recorder:
     """Records reports."""
 
-    def __init__(self, db: Database, blobs: Blobs, publisher: Publisher) -> None:
-        self._db, self._blobs, self._publisher = db, blobs, publisher
+    def __init__(self, db: Database, blobs: Blobs, publisher: Publisher, refusals: Refusals) -> None:
+        self._db, self._blobs, self._publisher, self._refusals = db, blobs, publisher, refusals
 
     async def record(self, message: Reports) -> None:
         """Raises StaleLease if the lease is no longer the worker's."""
@@ -58,6 +59,7 @@ class Recorder:
         if not numbered:
             run_id, account_id = await self._db.lookup(_run_under, message.lease)
             return self._publisher.publish(RunWatched(_live(run_id, account_id, message.reports)))
+        numbered = [await self._refusals.explained(message.lease, report) for report in numbered]
         blobs = await self._blobs.store(_enclosed(numbered))
         run, taken = await self._db.write(_apply, message.lease, numbered, blobs)
         self._publisher.publish(*_in_order(run, message.reports, taken))

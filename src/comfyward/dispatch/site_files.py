@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
+from comfyward.dispatch.named_secrets import NamedSecrets
 from comfyward.dispatch.origins import Origins
 from comfyward.files.file_facts import FileFacts
 from comfyward.files.guard import Guard
@@ -14,19 +15,20 @@ from comfyward.runs.files import Source, Url
 
 
 class SiteFiles:
-    def __init__(self, sites: ModelSites, guard: Guard, origins: Origins) -> None:
-        self.sites, self._guard, self._origins = sites, guard, origins
+    def __init__(self, sites: ModelSites, guard: Guard, origins: Origins, secrets: NamedSecrets) -> None:
+        self.sites, self._guard, self._origins, self._secrets = sites, guard, origins, secrets
 
     async def of(self, account_id: str, address: str) -> SiteFile | None:
         """The file that an address of a site leads to; Civitai is asked if the address names no version.
 
-        None for an address of anybody else. Raises InvalidUrl for a page that leads to no file, FetchFailed if Civitai
+        None for an address of anybody else. Raises NotAFile for a page that leads to no file, FetchFailed if Civitai
         cannot say, Unavailable.
         """
         match self.sites.file_of(address):
             case Undecided() as asked:
                 self._guard.check_url(asked.url, "The address of Civitai")
-                source = Url(asked.url, headers=_bearer(asked.token))
+                bare = Url(asked.url, headers=_bearer(asked.token))
+                source = await self._secrets.with_secret(account_id, bare)
                 return self.sites.decided(asked, await self._origins.description_at(source, account_id))
             case found:
                 return found
@@ -58,8 +60,15 @@ class SiteFiles:
         }
 
     async def facts(self, account_id: str, source: Url) -> FileFacts:
-        """The facts of a file that its origin tells without sending it. Raises like `file_at`."""
-        return await self._origins.facts_of(await self.file_at(account_id, source, "The URL"), account_id)
+        """The facts of a file that its origin tells without sending it, to this account. Raises like `file_at`.
+
+        A problem says which token is missing or too weak, and where a licence is accepted.
+        """
+        bare = await self.file_at(account_id, source, "The URL")
+        facts = await self._origins.facts_of(await self._secrets.with_secret(account_id, bare), account_id)
+        if facts.problem is None:
+            return facts
+        return replace(facts, problem=await self._secrets.explained(account_id, bare, facts.problem))
 
     async def name_of(self, account_id: str, address: str) -> str:
         """The name of a file: as its address tells it, or else its origin; "" if neither does.

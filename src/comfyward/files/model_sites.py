@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
-from comfyward.errors import InvalidUrl
+from comfyward.errors import NotAFile
 from comfyward.runs.address import OWN_PORTS, origin_of
 
 HUGGING_FACE, CIVITAI = "https://huggingface.co", "https://civitai.com"
@@ -87,7 +87,7 @@ class ModelSites:
     def file_of(self, text: str) -> SiteFile | Undecided | None:
         """The file that an address of a site leads to; None for an address of anybody else.
 
-        Raises InvalidUrl for a page of a site that leads to no file.
+        Raises NotAFile for a page of a site that leads to no file.
         """
         text = text.strip()
         if text[:5].lower() == "hf://":
@@ -120,12 +120,12 @@ class ModelSites:
     def decided(self, asked: Undecided, description: Any) -> SiteFile:
         """The file in Civitai's description of a model or version: the one asked for, else the newest version's.
 
-        Raises InvalidUrl if it has none.
+        Raises NotAFile if it has none.
         """
         for version, file in _described_files(description):
             if asked.file_id is None or file.get("id") == asked.file_id:
                 return self._described(asked, version, file)
-        raise InvalidUrl(f"Civitai lists no file to download at {asked.page}.")
+        raise NotAFile(f"Civitai lists no file to download at {asked.page}.")
 
     def _site_of(self, parts: SplitResult) -> Site | None:
         host, port = (parts.hostname or "").lower().rstrip("."), _port(parts)
@@ -172,7 +172,7 @@ class ModelSites:
             revision, file = "main", at
         if not owner or not repository or not file:
             hint = "Write hf://OWNER/REPOSITORY/FILE, or hf://OWNER/REPOSITORY@REVISION/FILE."
-            raise InvalidUrl(f"'hf://{path}' names no file.", hint=hint)
+            raise NotAFile(f"'hf://{path}' names no file.", hint=hint)
         return self._hub_file(kind, f"{owner}/{repository}", revision, file)
 
     def _hub_file(self, kind: str, repository: str, revision: str, path: str) -> SiteFile:
@@ -205,11 +205,11 @@ class ModelSites:
         if match["source"].lower() == "huggingface":
             if match["id"].count("/") != 1 or not layer:
                 hint = "Write urn:air:ECOSYSTEM:TYPE:huggingface:OWNER/REPOSITORY@REVISION:FILE."
-                raise InvalidUrl(f"'{match[0]}' names no file.", hint=hint)
+                raise NotAFile(f"'{match[0]}' names no file.", hint=hint)
             return self._hub_file("", match["id"], version or "main", layer)
         model, version = _FORMATS.sub("", match["id"]), _FORMATS.sub("", version or "")
         if not _NUMBER.fullmatch(model):
-            raise InvalidUrl(f"'{match[0]}' does not name a model of Civitai by its number.")
+            raise NotAFile(f"'{match[0]}' does not name a model of Civitai by its number.")
         if match["file"]:
             about = f"model-versions/{_number(version)}" if version else f"models/{model}"
             page = self._model_page(model, version)
@@ -295,13 +295,13 @@ def _first(names: str) -> tuple[str, str]:
 
 def _number(version: str) -> str:
     if not _NUMBER.fullmatch(version):
-        raise InvalidUrl(f"'{version}' is not the number of a version at Civitai.")
+        raise NotAFile(f"'{version}' is not the number of a version at Civitai.")
     return version
 
 
-def _no_file(site: Site, page: str) -> InvalidUrl:
+def _no_file(site: Site, page: str) -> NotAFile:
     hint = {
         Site.HUGGING_FACE: "Open the file in the repository's list of files and copy the address of its page.",
         Site.CIVITAI: "Copy the address of the model's page, or of its download button.",
     }[site]
-    return InvalidUrl(f"{page} is a page of {site} that leads to no file.", hint=hint)
+    return NotAFile(f"{page} is a page of {site} that leads to no file.", hint=hint)

@@ -6,7 +6,7 @@ import json
 import mimetypes
 import posixpath
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -82,7 +82,7 @@ class Url:
 
     url: str
     digest: str | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # often secrets
 
 
 @dataclass(frozen=True)

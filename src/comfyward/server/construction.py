@@ -31,12 +31,14 @@ from comfyward.dispatch.inventory import Inventory
 from comfyward.dispatch.lockings import Lockings
 from comfyward.dispatch.maintenance import Deadlines, Rescue, Retention
 from comfyward.dispatch.mirrors import Mirrors
+from comfyward.dispatch.named_secrets import NamedSecrets
 from comfyward.dispatch.origins import Origins
 from comfyward.dispatch.placement import Rules
 from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.quotas import Quotas
 from comfyward.dispatch.rechecks import Rechecks
 from comfyward.dispatch.recorder import Recorder
+from comfyward.dispatch.refusals import Refusals
 from comfyward.dispatch.rehearsals import Rehearsals
 from comfyward.dispatch.revisions import Revisions
 from comfyward.dispatch.secrets import Secrets
@@ -61,6 +63,7 @@ from comfyward.environments.registry import ComfyRegistry
 from comfyward.environments.workshop import Workshop
 from comfyward.errors import SetupFailed
 from comfyward.files.cache import HostCache
+from comfyward.files.encryption_keys import EncryptionKeys
 from comfyward.files.fetch import Limits as FetchLimits
 from comfyward.files.guard import Guard
 from comfyward.files.model_sites import ModelSites
@@ -117,9 +120,11 @@ class Storage:
         self.uploads = Uploads(db, self.blobs, self.objects, quotas, settings.upload_limit_bytes)
         origins = Origins(self.guard)
         sites = ModelSites(settings.hugging_face_url, settings.civitai_url)
-        self.site_files = SiteFiles(sites, self.guard, origins)
-        self.mirrors = Mirrors(db, origins, settings.mirrors_models)
-        self.imports = Imports(db, self.blobs, self.site_files, _host_cache(settings, self.guard))
+        self.named_secrets = NamedSecrets(db, EncryptionKeys(settings.derived_secret_keys_file()), sites)
+        self.site_files = SiteFiles(sites, self.guard, origins, self.named_secrets)
+        self.mirrors = Mirrors(db, origins, self.named_secrets, settings.mirrors_models)
+        cache = _host_cache(settings, self.guard)
+        self.imports = Imports(db, self.blobs, self.site_files, self.named_secrets, cache)
 
 
 class Workforce:
@@ -136,7 +141,7 @@ class Workforce:
         self.trials = Trials(db, self.revisions)
         self.rules = _placement_rules(settings)
         self.assigner = Assigner(db, publisher, changes.waiting, self.sessions, self.rules, settings.prices)
-        self.recorder = Recorder(db, storage.blobs, publisher)
+        self.recorder = Recorder(db, storage.blobs, publisher, Refusals(db, storage.named_secrets))
         devices = _devices(settings)
         self.local_pools = tuple(device.pool for device in devices)
         self.fleet: OwnFleet = NoFleet()

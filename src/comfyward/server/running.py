@@ -79,6 +79,7 @@ class Server:
     async def _start(self) -> None:
         core = self._core
         await core.db.notices.listen()
+        await core.storage.named_secrets.prepare()
         # Local workers die with their server: what they held is tried again now, not when their leases expire.
         for worker_id in await core.db.read(workers.local_ids, self._worker_id_prefix):
             await core.workforce.sessions.end(worker_id)

@@ -24,6 +24,7 @@ from comfyward.store.schema import (
     imports,
     links,
     login_links,
+    named_secrets,
     pack_requests,
     runs,
     secrets,
@@ -178,7 +179,7 @@ def erase(conn: Connection, account_id: str) -> None:
     for of_runs in (events, blob_uses):
         conn.execute(delete(of_runs).where(of_runs.c.run_id.in_(own_runs)))
     of_account = (files, links, imports, uploads, usage, webhook_deliveries, editor_settings, sessions, login_links)
-    for table in (*of_account, pack_requests, runs, workflows, api_keys):
+    for table in (*of_account, named_secrets, pack_requests, runs, workflows, api_keys):
         conn.execute(delete(table).where(table.c.account_id == account_id))
     conn.execute(delete(accounts).where(accounts.c.id == account_id))
 

@@ -660,6 +660,19 @@ environment_web_files = Table(
 )
 
 # What members ask for when their workflows need packs: an admin accepts or declines it.
+named_secrets = Table(
+    "named_secrets",
+    metadata,
+    Column("account_id", String(21), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("hosts", Text, nullable=False),
+    Column("header", String(64), nullable=False),
+    Column("key_id", String(12), nullable=False, index=True),
+    Column("encrypted", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger),
+)
+
 pack_requests = Table(
     "pack_requests",
     metadata,

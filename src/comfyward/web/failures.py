@@ -62,6 +62,11 @@ def advices_on(run: Run, catalog: Catalog | None) -> list[Advice]:
         return [Advice("The run did not start before its deadline. Run it again.")]
     if reason is EndReason.OVER_LIMIT and "path" not in details:
         return [Advice(failure.message)]
+    if reason is EndReason.DOWNLOAD and "secret" in details:
+        file = _values(run, node).get("file", "A file")
+        return [
+            Advice(f"{file} could not be downloaded. {failure.hint}", (Action("Secrets", "/account/secrets"), change))
+        ]
     sentence = SENTENCES[reason].format_map(_Values(_values(run, node)))
     match reason:
         case EndReason.NODE_ERROR:

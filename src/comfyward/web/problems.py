@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from comfyward.errors import ComfywardError, InvalidGraph
+from comfyward.errors import ComfywardError, InvalidGraph, NotAFile
 from comfyward.web.formatting import with_article
 from comfyward.workflows.catalog import INPUT_FOLDER
 
@@ -56,6 +56,7 @@ SENTENCES = {
     "invalid_request": "The request is invalid. Check your input and try again.",
     "invalid_path": "Invalid name or folder. Remove '..' and empty folders, or use a shorter name.",
     "invalid_url": "Invalid URL. Use a public one that starts with https:// or http://.",
+    "not_a_file": "This page leads to no file. Copy the address of the file.",
     "invalid_graph": "This workflow is incomplete and cannot run. Open it in the editor and save it again.",
     "invalid_catalog": _OURS,
     "metadata_invalid": "Invalid labels.",
@@ -86,6 +87,7 @@ SENTENCES = {
     "comfyui_error": _OURS,
     "comfyui_crashed": _OURS,
     "validation": "This workflow is not valid. Open it in the editor to see why.",
+    "secret_unreadable": "This secret can no longer be read. Store it again, or contact an admin.",
     "unavailable": "The server is busy. Try again in a few seconds.",
     "setup_failed": _OURS,
 }
@@ -101,6 +103,8 @@ def advices(error: ComfywardError, workflow_id: str | None = None, *, is_admin: 
     editor = _editor(workflow_id)
     match error:
         case PageError():
+            return [Advice(f"{error.message} {error.hint or ''}".strip())]
+        case NotAFile():
             return [Advice(f"{error.message} {error.hint or ''}".strip())]
         case InvalidGraph(details={"problems": [*problems]}) if problems:
             return on_problems(problems, workflow_id, is_admin=is_admin)

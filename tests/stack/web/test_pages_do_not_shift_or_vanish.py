@@ -42,7 +42,7 @@ def pages(real: Stack) -> list[str]:
     return [
         *("/workflows", "/workflows/new", workflow, f"{workflow}/form", f"{workflow}/api", f"{workflow}/settings"),
         *("/runs", f"/runs/{run['id']}", "/explore", "/files", "/fleet", "/fleet/users", "/nowhere"),
-        *("/account", "/account/webhooks", "/account/usage", "/account/security", "/account/data"),
+        *("/account", "/account/secrets", "/account/webhooks", "/account/usage", "/account/security", "/account/data"),
     ]
 
 

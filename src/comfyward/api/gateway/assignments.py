@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -13,12 +12,10 @@ from comfyward.api.body import answer
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.gateway.calls import REPORTS, Calls, while_connected
 from comfyward.dispatch.assigner import Assigner
-from comfyward.dispatch.mirrors import Mirrors
+from comfyward.dispatch.file_orders import FileOrders
 from comfyward.dispatch.recorder import Recorder
 from comfyward.dispatch.secrets import Secrets
-from comfyward.runs.files import Stored, source_from_row
 from comfyward.runs.run import Api, Run
-from comfyward.store.mirrors import Mirror
 from comfyward.worker.protocol import Ask, Assignment, FileOrder, Reports
 
 
@@ -31,12 +28,12 @@ class Assignments:
         assigner: Assigner,
         recorder: Recorder,
         secrets: Secrets,
-        mirrors: Mirrors,
+        orders: FileOrders,
         *,
         isolated: bool,
     ) -> None:
         self._calls, self._assigner, self._recorder = calls, assigner, recorder
-        self._secrets, self._mirrors, self._isolated = secrets, mirrors, isolated
+        self._secrets, self._orders, self._isolated = secrets, orders, isolated
 
     def endpoints(self) -> list[Endpoint]:
         return [
@@ -52,7 +49,7 @@ class Assignments:
         if run is None:
             return Response(status_code=204)
         account = run.account_id if self._isolated else ""
-        return answer(_assignment(run, account, self._secrets.of(run.id), await self._mirrors.of(run)))
+        return answer(_assignment(run, account, self._secrets.of(run.id), await self._orders.of(run)))
 
     async def report(self, request: Request) -> Response:
         reports = await self._calls.read(request, Reports, REPORTS)
@@ -61,7 +58,7 @@ class Assignments:
         return Response(status_code=204)
 
 
-def _assignment(run: Run, account: str, secrets: dict[str, Any], mirrors: Mapping[str, Mirror | None]) -> Assignment:
+def _assignment(run: Run, account: str, secrets: dict[str, Any], files: list[FileOrder]) -> Assignment:
     assert run.lease is not None
     extra_data = run.extra_data.encode() if run.extra_data else b"null"
     if secrets:
@@ -72,20 +69,10 @@ def _assignment(run: Run, account: str, secrets: dict[str, Any], mirrors: Mappin
         attempt=run.attempt,
         prompt=msgspec.Raw(run.prompt.encode()),
         extra_data=msgspec.Raw(extra_data),
-        files=[_order(path, row, mirrors) for path, row in run.files.items()],
+        files=files,
         models=run.models,
         timeout_s=run.timeout_s,
         previews=run.submitted_via is Api.NATIVE,
         account=account,
         environment=run.environment,
     )
-
-
-def _order(path: str, row: dict[str, Any], mirrors: Mapping[str, Mirror | None]) -> FileOrder:
-    match source_from_row(row):
-        case Stored(digest):
-            return FileOrder(path, blob=digest)
-        case url:
-            mirror = mirrors.get(path)
-            mirrored, keep = mirror.digest if mirror else None, path in mirrors and mirror is None
-            return FileOrder(path, url.url, url.digest, dict(url.headers), mirror=mirrored, keep=keep)

@@ -210,6 +210,18 @@ class StorageUse(BaseModel):
     limit: int | None
 
 
+class Secret(BaseModel):
+    """A named secret, without its value, which is never shown."""
+
+    name: str
+    hosts: list[str] = Field(description="Where its value may be sent: nowhere else, and not after a redirect.")
+    header: str = Field(description="The header that carries it. A bare value of Authorization is sent as a bearer's.")
+    shared: bool = Field(description="True if an admin shares it with all accounts.")
+    readable: bool = Field(description="False if the key that encrypted it is lost: store it again.")
+    created_at: str
+    last_used_at: str | None
+
+
 class Storage(BaseModel):
     """In bytes, but `uploads`: a number of unfinished uploads. `unfinished` is what was announced for them."""
 

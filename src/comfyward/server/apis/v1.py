@@ -19,6 +19,7 @@ from comfyward.api.v1.inventory import Inventory
 from comfyward.api.v1.packs import Packs
 from comfyward.api.v1.placement import Placement
 from comfyward.api.v1.runs import Runs
+from comfyward.api.v1.secrets import Secrets
 from comfyward.api.v1.shapes import Rendering
 from comfyward.api.v1.submissions import Submissions
 from comfyward.api.v1.uploads import Uploads
@@ -56,6 +57,7 @@ def v1_tables(core: Core) -> Tables:
             *EnvironmentLockings(auth, db, core.lockings).endpoints(),
         ],
         "account": Account(auth, db, core.storage.quotas).endpoints(),
+        "secrets": Secrets(auth, db, core.storage.named_secrets).endpoints(),
         "accounts": Accounts(auth, db, core.storage.quotas).endpoints(),
         "webhooks": Webhooks(auth, db, core.webhooks, rendering).endpoints(),
     }

@@ -12,6 +12,7 @@ from comfyward.api.native.frontend import Frontends
 from comfyward.server.construction import Core
 from comfyward.web.account_data import AccountData
 from comfyward.web.account_keys import AccountKeys
+from comfyward.web.account_secrets import AccountSecrets
 from comfyward.web.account_security import AccountSecurity
 from comfyward.web.account_usage import AccountUsage
 from comfyward.web.account_webhooks import AccountWebhooks
@@ -79,6 +80,7 @@ def website(core: Core, frontends: Frontends) -> Website:
         LiveUpdates(db, core.changes.hub),
         FilesAndModels(db, core.storage.imports, core.storage.site_files),
         AccountKeys(db, auth),
+        AccountSecrets(db, core.storage.named_secrets),
         AccountWebhooks(db, auth, core.webhooks),
         AccountUsage(db, core.storage.quotas),
         AccountSecurity(db),

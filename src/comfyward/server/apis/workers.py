@@ -12,6 +12,7 @@ from comfyward.api.gateway.mirrors import ModelMirrors
 from comfyward.api.gateway.outputs import Outputs
 from comfyward.api.gateway.sessions import Sessions
 from comfyward.api.gateway.storage import Storage
+from comfyward.dispatch.file_orders import FileOrders
 from comfyward.environments.trees import Trees
 from comfyward.server.construction import Core
 
@@ -22,8 +23,9 @@ def workers_table(core: Core) -> list[Endpoint]:
     calls = Calls(core.db, core.auth, workforce.sessions)
     storage = Storage(calls, core.storage.blobs, core.storage.arrivals, core.settings.fetch_limit_bytes)
     isolated, trees = core.settings.isolation == "account", Trees.below(core.settings.derived_environments_dir())
+    orders = FileOrders(core.storage.named_secrets, mirrors)
     assignments = Assignments(
-        calls, workforce.assigner, workforce.recorder, core.changes.secrets, mirrors, isolated=isolated
+        calls, workforce.assigner, workforce.recorder, core.changes.secrets, orders, isolated=isolated
     )
     return [
         *Sessions(core.auth, calls, workforce.sessions, core.catalogs, workforce.trials, workforce.logs).endpoints(),
