@@ -140,7 +140,7 @@ def test_the_website_stores_and_deletes_one(stack: Stack) -> None:
     assert_nowhere(page, refused.text)
 
     assert posted(visitor, "/account/secrets/HF_TOKEN/delete", {}).status_code == 303
-    assert '<td><code>HF_TOKEN' not in visitor.get("/account/secrets").text
+    assert "<td><code>HF_TOKEN" not in visitor.get("/account/secrets").text
 
 
 def test_an_admin_shares_one_with_all(stack: Stack, hub: Hub) -> None:
