@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from comfyward.store.schema import metadata
+from tests.command_line import comfyward
 from tests.fakes.http import Receiver, receiver
 from tests.fakes.model_sites import Civitai, Hub, civitai, hugging_face
 from tests.stack.conftest import StartFake
@@ -141,6 +142,37 @@ def test_the_website_stores_and_deletes_one(stack: Stack) -> None:
 
     assert posted(visitor, "/account/secrets/HF_TOKEN/delete", {}).status_code == 303
     assert "<td><code>HF_TOKEN" not in visitor.get("/account/secrets").text
+
+
+def test_commands_take_the_value_from_a_file_or_standard_input(stack: Stack, tmp_path: Path) -> None:
+    environment = {**os.environ, "COMFYWARD_URL": stack.url, "COMFYWARD_API_KEY": stack.client("erin").key}
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    (tmp_path / "token").chmod(0o600)
+
+    piped = comfyward("secrets", "put", "MINE", "--host", "a.example", environment=environment, text=f"{TOKEN}\n")
+    filed = comfyward("secrets", "put", "HF_TOKEN", "--from-file", str(tmp_path / "token"), environment=environment)
+    listed = comfyward("secrets", "list", environment=environment)
+    wrong = comfyward("secrets", "put", "OTHER", environment=environment, text=TOKEN)
+    deleted = comfyward("secrets", "delete", "MINE", environment=environment)
+    missing = comfyward("secrets", "delete", "MINE", environment=environment)
+
+    assert (piped.stdout, piped.returncode) == ("Stored MINE for a.example.\n", 0), piped.stderr
+    assert filed.stdout.startswith("Stored HF_TOKEN for "), filed.stderr
+    assert "MINE" in listed.stdout
+    assert "never" in listed.stdout
+    assert (wrong.returncode, "needs 1 to 20 hosts" in wrong.stderr) == (1, True), wrong.stderr
+    assert deleted.stdout == "Deleted MINE.\n"
+    assert (missing.returncode, "There is no secret 'MINE'" in missing.stderr) == (1, True)
+    assert_nowhere(*(each.stdout + each.stderr for each in (piped, filed, listed, wrong, deleted, missing)))
+
+
+def test_an_admin_changes_the_key_while_the_server_goes_on(stack: Stack, alice: Client) -> None:
+    told = stack.cli("db", "new-key", "--forget-old")
+
+    assert "Encrypted" in told
+    assert "Removed 1 older key." in told
+    assert all(each["readable"] for each in alice.http.get("/api/v1/secrets").json())
+    assert alice.run(fake_save("new key"), files={PATH: "hf://org/gated/model.ckpt"})["status"] == "COMPLETED"
 
 
 def test_an_admin_shares_one_with_all(stack: Stack, hub: Hub) -> None:
