@@ -295,7 +295,9 @@ class Settings(BaseSettings):
         None, description="Folder in which ComfyUI is installed. Default: in the data dir."
     )
     environment_build_s: float = Field(
-        3600.0, gt=0, description="How long a worker may build an environment before it counts as failed."
+        3600.0,
+        gt=0,
+        description="How long a worker may build an environment, or a server lock one, before that counts as failed.",
     )
     environment_mend_s: float = Field(
         600.0,

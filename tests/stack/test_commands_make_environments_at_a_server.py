@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
+from comfyward.environments.target import TARGET
+from tests.attacks.environment_lab import Lab, staying
 from tests.command_line import comfyward
 from tests.stack.conftest import StartFake
 from tests.stack.made_environments import comfyui_of
 from tests.stack.stack import NO_REGISTRY, Stack
+from tests.stack.waiting import until
 
 NODES = "NODE_CLASS_MAPPINGS = {'%s': object}\n"
 
@@ -89,15 +93,67 @@ def test_an_environment_from_its_creation_to_its_end(stack: Stack, place: str, t
     ]
     assert at.said("add", name, str(folder)) == added[:1]  # which the next revision will have
     assert at.said("promote", name, "--without-trial") == [f"{name}@3 is current."]
-    assert at.said("remove", name, "mine") == ["Removed mine"]
-    refused = at.run("promote", name)
+    refused = at.run("promote", f"{name}@2")
     assert refused.returncode == 1
-    assert f"{name}@3 is not ready" in refused.stderr
+    assert f"{name}@2 is not ready" in refused.stderr
+    assert at.said("promote", name)[-1] == (
+        f"{name}@4 becomes current once its trial is good: 'comfyward environments show' tells how far."
+    )
+    locked = json.loads("\n".join(at.said("show", name, "--json")))["revisions"][0]
+    assert (locked["number"], locked["asked_at"] is not None, locked["is_current"]) == (4, True, False)
+    assert at.said("export", f"{name}@1", "--lock") != at.said("export", name, "--lock")
+    assert at.said("export", f"{name}@4", "--lock") == at.said("export", name, "--lock")
     assert at.said("promote", f"{name}@1", "--without-trial") == [f"{name}@1 is current."]
     assert at.said("promote", f"{name}@3", "--without-trial") == [f"{name}@3 is current."]
     assert at.said("rollback", name) == [f"{name}@1 is current again."]
     assert at.said("delete", name, "--yes") == [f"Deleted {name}."]
     assert f"There is no environment '{name}'" in at.run("show", name).stderr
+
+
+@pytest.mark.parametrize("place", ["server", "data directory"])
+def test_a_trial_without_a_worker_ends_with_a_sentence(stack: Stack, place: str) -> None:
+    at, name = Commands(stack, place), f"tried-at-{place.split(' ')[0]}"
+    at.said("create", name, "--comfyui", str(comfyui_of(stack)))
+
+    ended = at.run("try", name)
+
+    assert ended.returncode == 1
+    assert f"No present worker builds environments for {TARGET}, which {name}@1 is locked for." in ended.stderr
+    assert "wait for one with --wait" in ended.stderr
+
+
+def test_a_trial_names_the_pools_whose_workers_are_gone_and_waits_if_asked(stack: Stack) -> None:
+    lab = Lab(stack)
+    at, digest = Commands(stack, "server"), lab.revision("1")
+    gone = lab.worker(pool="L40S")
+    assert gone.goodbye().status_code == 204
+
+    ended = at.run("try", f"{lab.name}@1")
+    assert "No worker of pool L40S is there. No present worker builds" in ended.stderr
+
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(at.run, "try", f"{lab.name}@1", "--wait")
+        until(lambda shown: shown["revisions"][0]["asked_at"] is not None, lab.shown)
+        worker = lab.worker()
+        with staying(worker):
+            lab.has_ready(worker, digest, "Paint")
+            done = waiting.result()
+    assert (done.returncode, f"{lab.name}@1 is ready" in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.parametrize("place", ["server", "data directory"])
+def test_an_admin_takes_a_workflow_of_another_out_of_trials(stack: Stack, place: str) -> None:
+    at, lab, member = Commands(stack, place), Lab(stack), stack.client("member")
+    lab.revision("1")
+    body = {"name": "Mine", "environment": lab.name, "in_trials": True}
+    workflow = member.http.post("/api/v1/workflows", json=body).json()["id"]
+    assert f"Its trials repeat 'Mine' of member ({workflow})" in at.said("show", lab.name)
+
+    assert at.said("unmark", lab.name, workflow) == [f"{workflow} is not part of the trials of {lab.name} any more."]
+
+    assert member.http.get(f"/api/v1/workflows/{workflow}").json()["in_trials"] is False
+    assert json.loads("\n".join(at.said("show", lab.name, "--json")))["in_trials"] == []
+    assert "is part of the trials of" in at.run("unmark", lab.name, workflow).stderr
 
 
 def test_what_a_server_cannot_lock_is_the_commands_error(stack: Stack) -> None:

@@ -78,6 +78,32 @@ def test_a_locking_that_fails_says_why(stack: Stack) -> None:
     assert admin.get()["revisions"] == []
 
 
+def test_a_locking_that_takes_too_long_has_failed(start_fake: StartFake, silent: Silent) -> None:
+    admin = Admin(start_fake(fleet="none", environment_build_s="1"), "slow")
+    admin.post("packs", 200, sources=[silent.source])
+    admin.post("lock", 202)
+
+    failed = admin.locked()
+
+    assert (failed["state"], failed["revision"]) == ("failed", None)
+    assert failed["message"].startswith("It took longer than 1 s. Its last step: ")
+
+
+def test_an_unknown_release_is_refused_at_every_door(stack: Stack) -> None:
+    admin, unknown = Admin(stack, "unknown"), 'comfyui = "9.9.9"\n'
+    one = "/api/v1/environments/unknown"
+    for answer in (
+        admin.http.post("/api/v1/environments", json={"name": "other", "spec": unknown}),
+        admin.http.patch(one, json={"spec": unknown}),
+        admin.http.post(f"{one}/import", content=unknown.encode()),
+        admin.http.post("/api/v1/environments/other/import", content=unknown.encode()),
+    ):
+        assert answer.status_code == 400, answer.text
+        assert "ComfyUI 9.9.9 is not among the releases" in answer.json()["message"]
+    assert admin.get()["comfyui"].startswith("folder:")
+    assert admin.http.get("/api/v1/environments/other").status_code == 404
+
+
 def test_only_admins_lock(stack: Stack) -> None:
     Admin(stack, "ours")
     member = stack.client("member").http
@@ -88,6 +114,7 @@ def test_only_admins_lock(stack: Stack) -> None:
         ("POST", "packs", {"sources": ["pypi:comfyui-tooling-nodes==0.1.0"]}),
         ("DELETE", "packs/good", None),
         ("GET", "revisions/1/diff", None),
+        ("DELETE", "trials/x", None),
     ):
         answer = member.request(method, f"/api/v1/environments/ours/{path}", json=body)
         assert answer.status_code == 403, (method, path, answer.text)

@@ -29,11 +29,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from comfyward.errors import ComfywardError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
+from comfyward.files.part import disk_error, is_full
 
 log = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's code; the client has gone, so nobody reads it
 MAX_SHOWN_PATH = 200
+SERVERS_DISK = "Free disk space on the server's host, then send it again."
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class ErrorFormat:
             ComfywardError: self._refused,
             HTTPException: self._http,
             ClientDisconnect: self._disconnected,
+            OSError: self._of_disk,
             Exception: self._unexpected,
         }
 
@@ -83,6 +86,13 @@ class ErrorFormat:
 
     async def _disconnected(self, request: Request, error: Exception) -> Response:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+    async def _of_disk(self, request: Request, error: Exception) -> Response:
+        """Raises what is no full disk again: it is a fault of the server."""
+        assert isinstance(error, OSError)
+        if not is_full(error):
+            raise error
+        return await self._refused(request, disk_error(error, SERVERS_DISK))
 
     async def _unexpected(self, request: Request, error: Exception) -> Response:
         log.error("unexpected error", exc_info=error, extra={"action": "request_failed"})

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from comfyward.api.times import iso
 from comfyward.cli.environment_locks import EnvironmentRows, Stored, opened
-from comfyward.cli.environment_place import Made, Place, Proposed
+from comfyward.cli.environment_place import Made, Place, Proposed, becomes_current
 from comfyward.cli.steps import showing_steps
 from comfyward.cli.tables import moment
 from comfyward.environments.difference import changes_between
 from comfyward.environments.forms import installation, reading
 from comfyward.environments.forms.draft import Draft, Drafting
-from comfyward.environments.forms.writing import VERSION_OF, exact, written
+from comfyward.environments.forms.writing import VERSION_OF
 from comfyward.environments.reference import Reference
 from comfyward.environments.releases import DEFAULT_SOURCE
 from comfyward.environments.resolution import not_preferred
@@ -23,6 +23,7 @@ from comfyward.environments.source import ComfyUISource, PackSource, checked_nam
 from comfyward.environments.spec import Spec, parse_spec, spec_toml
 from comfyward.environments.workshop import Next, Workshop
 from comfyward.errors import InvalidEnvironment
+from comfyward.store.lockings import LOCK, RELOCK, UPDATE
 
 
 @contextmanager
@@ -79,18 +80,19 @@ class FolderPlace:
 
     def locked(self, name: str, *, is_again: bool = False) -> tuple[Stored, bool]:
         """The newest revision, and True if it was made now, since there was something to lock."""
-        spec, base = self._rows.spec(name), self._rows.base(name)
-        lock = None if is_again else base.lock_of(spec_toml(spec))
+        spec = self._rows.spec(name)
+        start = self._rows.base(name).start(spec_toml(spec), RELOCK if is_again else LOCK)
+        lock = start.known
         if lock is None:
             with showing_steps(f"Locking {name}") as show:
-                lock = self._workshop.next_of(spec, None if is_again else base.lock, None, show).lock
+                lock = self._workshop.next_of(spec, start.former, None, show).lock
         number, is_new = self._rows.add_revision(name, spec, lock)
         return self._rows.get(Reference(name, number)), is_new
 
     def update(self, name: str, comfyui: str) -> Proposed:
         spec, base = self._rows.spec_text(Reference(name)), self._rows.base(name)
         with showing_steps(f"Updating {name}") as show:
-            found = self._workshop.next_of(parse_spec(spec), base.lock, comfyui, show)
+            found = self._workshop.next_of(parse_spec(spec), base.start(spec, UPDATE).former, comfyui, show)
         self._proposed = (spec, found)
         offers, notes = [vars(offer) for offer in found.update.offers], found.update.notes
         if base.is_same(found.spec_text, found.lock):
@@ -111,10 +113,13 @@ class FolderPlace:
             reference = self.locked(reference.name)[0].reference
         return self._rows.ask_to_try(reference)
 
-    def has_builders(self, targets: Sequence[str]) -> bool:
-        return bool(self._rows.builder_targets() & set(targets))
+    def unmark(self, name: str, workflow: str) -> None:
+        self._rows.unmark(name, workflow)
 
     def promote(self, reference: Reference, *, without_trial: bool) -> tuple[str, list[str]]:
+        if self._rows.is_to_be_locked(reference, needs_trial=not without_trial):
+            made = self._rows.promote_when_ready(self.locked(reference.name)[0].reference)
+            return becomes_current(made), []
         losses = self._rows.losses(reference)
         current = self._rows.promote(reference, needs_trial=not without_trial)
         return f"{current} is current.", [*losses, *self._rows.warnings(current)]
@@ -126,13 +131,7 @@ class FolderPlace:
         self._rows.delete(name)
 
     def export(self, reference: Reference, form: str) -> tuple[bytes, Sequence[str]]:
-        if form == "lock":
-            return f"{self._rows.get(reference).text}\n".encode(), []
-        text = self._rows.spec_text(reference)
-        if form == "spec":
-            return text.encode(), []
-        spec = parse_spec(text)
-        content, lost = written(form, spec if reference.number is None else exact(spec, self._rows.get(reference).lock))
+        content, lost = self._rows.exported(reference, form)
         return content, [str(each) for each in lost]
 
     def import_file(self, name: str, content: bytes) -> tuple[dict[str, Any], Sequence[str]]:
@@ -162,15 +161,11 @@ class FolderPlace:
             **revision,
             "state": "built" if built and revision["state"] == "locked" else revision["state"],
             "created": moment(revision["created_at"]),
-            "created_at": _iso(revision["created_at"]),
-            "asked_at": revision["asked_at"] and _iso(revision["asked_at"]),
-            "hosts": [{**host, "changed_at": _iso(host["changed_at"])} for host in revision["hosts"]],
+            "created_at": iso(revision["created_at"]),
+            "asked_at": iso(revision["asked_at"]),
+            "hosts": [{**host, "changed_at": iso(host["changed_at"])} for host in revision["hosts"]],
             "path": str(built.path) if built else None,
         }
-
-
-def _iso(ms: int) -> str:
-    return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).isoformat()
 
 
 def _remarks(newest: Stored) -> Iterator[str]:

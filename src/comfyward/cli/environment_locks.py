@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import Any
 
 from comfyward.cli.database import open_database
 from comfyward.cli.options import settings_from
-from comfyward.dispatch import promotions, revision_differences, revision_locking, specs
-from comfyward.dispatch.environment_overviews import overview
+from comfyward.dispatch import exports, promotions, revision_differences, revision_locking, specs
+from comfyward.dispatch.environment_overviews import overview, promotes_the_next
 from comfyward.dispatch.revision_locking import Base
 from comfyward.environments.fetching import Fetching
+from comfyward.environments.forms.draft import Lost
 from comfyward.environments.lock import Lock, parse_lock
 from comfyward.environments.reference import Reference
 from comfyward.environments.registry import ComfyRegistry
@@ -25,7 +26,7 @@ from comfyward.environments.target import TARGET
 from comfyward.environments.workshop import Workshop
 from comfyward.errors import NotFound
 from comfyward.files.guard import Guard
-from comfyward.store import environments, workers
+from comfyward.store import environments, rehearsals
 from comfyward.store.db import Database, now_ms
 from comfyward.store.environments import Revision
 from comfyward.wording import did_you_mean
@@ -55,7 +56,7 @@ class EnvironmentRows:
 
     def create(self, name: str, spec: Spec) -> None:
         """Raises Conflict if the name is taken."""
-        asyncio.run(self._db.write(environments.create, name, spec_toml(spec), now_ms()))
+        asyncio.run(self._db.write(specs.create, name, spec, now_ms()))
 
     def spec(self, name: str) -> Spec:
         """Raises NotFound."""
@@ -109,6 +110,10 @@ class EnvironmentRows:
         self._get(reference.name)
         return Reference(reference.name, asyncio.run(self._db.write(promotions.ask_to_try, reference, now_ms())))
 
+    def unmark(self, name: str, workflow: str) -> None:
+        """Takes a workflow out of the trials. Raises NotFound."""
+        asyncio.run(self._db.write(rehearsals.unmark, self._get(name).name, workflow))
+
     def promote(self, reference: Reference, *, needs_trial: bool) -> Reference:
         """Makes a revision current, which is returned with its number. Raises NotFound, Conflict."""
         self._get(reference.name)
@@ -119,10 +124,20 @@ class EnvironmentRows:
         """Sentences about the pools whose workers cannot have a revision. Raises NotFound."""
         return asyncio.run(self._db.read(promotions.warnings, reference, now_ms()))
 
-    def builder_targets(self) -> frozenset[str]:
-        """The targets of present workers that build environments."""
-        by_pool = asyncio.run(self._db.read(workers.targets, now_ms() - workers.PRESENT_MS))
-        return frozenset(target for targets in by_pool.values() for target in targets if target)
+    def is_to_be_locked(self, reference: Reference, *, needs_trial: bool) -> bool:
+        """True if a promotion first makes the next revision. Raises NotFound."""
+        self._get(reference.name)
+        return asyncio.run(self._db.read(promotes_the_next, reference, needs_trial))
+
+    def promote_when_ready(self, reference: Reference) -> Reference:
+        """Asks for a trial of a revision, with which it becomes current if it is good. Raises NotFound."""
+        asyncio.run(self._db.write(promotions.try_and_promote, reference, now_ms()))
+        return reference
+
+    def exported(self, reference: Reference, form: str) -> tuple[bytes, Sequence[Lost]]:
+        """As `exports.exported`."""
+        self._get(reference.name)
+        return asyncio.run(self._db.read(exports.exported, reference, form))
 
     def roll_back(self, name: str) -> Reference:
         """Makes the former revision current, which is returned. Raises NotFound, Conflict."""

@@ -30,6 +30,11 @@ class Proposed:
     made: Made | None
 
 
+def becomes_current(revision: Reference) -> str:
+    """The sentence on a promotion that waits for the trial of a revision that was made for it."""
+    return f"{revision} becomes current once its trial is good: 'comfyward environments show' tells how far."
+
+
 class Place(Protocol):
     """Environments as commands see them. Errors are those of the API: NotFound, Conflict, InvalidEnvironment …"""
 
@@ -68,11 +73,14 @@ class Place(Protocol):
     def ask_to_try(self, reference: Reference) -> Reference:
         """Has workers try a revision, by default the newest, which is locked first if anything was changed."""
 
-    def has_builders(self, targets: Sequence[str]) -> bool:
-        """False if it is known that no present worker could try a revision for these targets."""
+    def unmark(self, name: str, workflow: str) -> None:
+        """Takes a workflow, of any account, out of an environment's trials."""
 
     def promote(self, reference: Reference, *, without_trial: bool) -> tuple[str, list[str]]:
-        """Returns (a sentence that says what was done, warnings)."""
+        """Returns (a sentence that says what was done, warnings).
+
+        The newest revision is made and tried first if the spec was changed, unless it is `without_trial`.
+        """
 
     def roll_back(self, name: str) -> Reference: ...
 

@@ -12,11 +12,12 @@ from typing import Any
 from urllib.parse import quote
 
 from comfyward.cli.connection import connect
-from comfyward.cli.environment_place import Made, Place, Proposed
+from comfyward.cli.environment_place import Made, Place, Proposed, becomes_current
 from comfyward.cli.steps import showing_steps
 from comfyward.cli.tables import moment_of
 from comfyward.client import Client
 from comfyward.environments.archive import pack as packed
+from comfyward.environments.forms.writing import NOT_TAKEN_OVER
 from comfyward.environments.reference import Reference
 from comfyward.environments.source import parse_comfyui, parse_pack
 from comfyward.environments.spec import Spec, parse_spec, spec_toml
@@ -24,7 +25,6 @@ from comfyward.errors import Conflict, InvalidEnvironment, SetupFailed
 
 POLL_S = 0.5
 LOCKED_FIRST = 202
-NOT_TAKEN_OVER = "Comfyward-Not-Taken-Over"
 
 
 @contextmanager
@@ -108,15 +108,15 @@ class ServerPlace:
             return self._made(reference.name, self._ended(reference.name)).reference
         return Reference(reference.name, reference.number or shown["revisions"][0]["number"])
 
-    def has_builders(self, targets: Sequence[str]) -> bool:
-        return True
+    def unmark(self, name: str, workflow: str) -> None:
+        self._json("DELETE", _path(name, "trials", workflow))
 
     def promote(self, reference: Reference, *, without_trial: bool) -> tuple[str, list[str]]:
         body = {"revision": reference.number, "without_trial": without_trial}
         shown, is_locking = self._asked("POST", _path(reference.name, "promote"), json=body)
         if is_locking:
             made = self._made(reference.name, self._ended(reference.name)).reference
-            return f"{made} becomes current once its trial is good: 'comfyward environments show' tells how far.", []
+            return becomes_current(made), []
         return f"{reference.name}@{shown['current']} is current.", shown["warnings"]
 
     def roll_back(self, name: str) -> Reference:
@@ -127,8 +127,6 @@ class ServerPlace:
 
     def export(self, reference: Reference, form: str) -> tuple[bytes, Sequence[str]]:
         asked = {"form": form, **({"revision": reference.number} if reference.number else {})}
-        if form == "lock" and reference.number is None:
-            asked["revision"] = self._newest(reference.name)
         answer = self._client.call("GET", _path(reference.name, "export"), params=asked)
         return answer.content, json.loads(answer.headers.get(NOT_TAKEN_OVER, "[]"))
 

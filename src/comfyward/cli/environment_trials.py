@@ -1,4 +1,4 @@
-"""comfyward environments try, promote, rollback: a revision becomes current once workers have tried it."""
+"""comfyward environments try, promote, unmark, rollback: a revision becomes current once workers have tried it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,21 @@ from comfyward.store.trials import FAILED, READY
 from comfyward.wording import plural
 
 POLL_S = 1.0
+NOBODY = (
+    "Start one, or wait for one with --wait. Workers of earlier versions, or of another platform or Python, cannot "
+    "try it."
+)
 
 
 @click.command("try")
 @click.argument("reference", metavar="NAME[@REVISION]")
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until every present worker has tried it.")
+@click.option(
+    "--wait/--no-wait",
+    default=None,
+    help="Wait for a worker too if none is there, or for none.  [default: wait until every present one has tried it]",
+)
 @place_options
-def try_command(reference: str, wait: bool, where: Where) -> None:
+def try_command(reference: str, wait: bool | None, where: Where) -> None:
     """Have all workers build and try a revision: start it, import its packs, make a picture, repeat marked workflows.
 
     It is the newest, which is locked first if anything was changed since. Runs go on meanwhile, and none uses it yet.
@@ -35,9 +43,9 @@ def try_command(reference: str, wait: bool, where: Where) -> None:
     asked = Reference.parse(reference)
     with where.opened() as place:
         tried = place.ask_to_try(asked)
-        if not wait:
+        if wait is False:
             return click.echo(f"Workers will try {tried}: 'comfyward environments show {tried.name}' tells how far.")
-        hosts, rehearsals = _waited_for(place, tried)
+        hosts, rehearsals = _waited_for(place, tried, waits_for_workers=wait is True)
     for host in hosts:
         click.echo(f"{host['host']} ({host['worker']}): {host['state']}{why(host)}")
     for each in rehearsals:
@@ -65,6 +73,20 @@ def promote(reference: str, without_trial: bool, where: Where) -> None:
         click.echo(f"Warning: {warning}", err=True)
 
 
+@click.command("unmark")
+@click.argument("name")
+@click.argument("workflow")
+@place_options
+def unmark(name: str, workflow: str, where: Where) -> None:
+    """Take a workflow, of any account, out of an environment's trials: it holds up no promotion any more.
+
+    'show' lists them with their owners, who can mark them again.
+    """
+    with where.opened() as place:
+        place.unmark(name, workflow)
+    click.echo(f"{workflow} is not part of the trials of {name} any more.")
+
+
 @click.command("rollback")
 @click.argument("name")
 @place_options
@@ -80,21 +102,21 @@ def why(host: dict[str, Any]) -> str:
     return f": {host['message']}" if host["message"] else ""
 
 
-def _waited_for(place: Place, tried: Reference) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _waited_for(
+    place: Place, tried: Reference, *, waits_for_workers: bool
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """(the states of a revision at present workers, once each has tried it; its rehearsals, once they have ended).
 
-    Raises Conflict if there is no worker.
+    Raises Conflict if there is no worker, and none is waited for.
     """
     with showing_steps(f"Trying {tried}") as show:
         while True:
             revisions = {each["number"]: each for each in place.shown(tried.name)["revisions"]}
             hosts = [host for host in revisions[tried.number]["hosts"] if host["is_present"]]
-            if not place.has_builders(list(revisions[tried.number]["targets"])):
-                targets = ", ".join(revisions[tried.number]["targets"])
-                raise Conflict(
-                    f"No present worker builds environments for {targets}, which {tried} is locked for.",
-                    hint="Start one. Workers of earlier versions, or of another platform or Python, cannot try it.",
-                )
+            if not revisions[tried.number].get("can_be_tried", True):  # servers of earlier versions do not tell
+                if not waits_for_workers:
+                    raise Conflict(_nobody(tried, revisions[tried.number]), hint=NOBODY)
+                show(f"Waiting for a worker: {_nobody(tried, revisions[tried.number])}", None)
             rehearsals = revisions[tried.number]["rehearsals"]
             busy = next((host for host in hosts if host["state"] not in (READY, FAILED)), None)
             if hosts and busy is None:
@@ -105,3 +127,11 @@ def _waited_for(place: Place, tried: Reference) -> tuple[list[dict[str, Any]], l
             if busy is not None:
                 show(busy["step"] or busy["state"].capitalize(), busy["part"])
             time.sleep(POLL_S)
+
+
+def _nobody(tried: Reference, revision: dict[str, Any]) -> str:
+    """The sentence on a revision that no present worker can try."""
+    absent = revision["absent_pools"]
+    pools = f"No worker of {'pool' if len(absent) == 1 else 'pools'} {', '.join(absent)} is there. " if absent else ""
+    targets = ", ".join(revision["targets"])
+    return f"{pools}No present worker builds environments for {targets}, which {tried} is locked for."

@@ -15,7 +15,7 @@ from comfyward.cli.environment_find import find
 from comfyward.cli.environment_folder import FolderPlace
 from comfyward.cli.environment_locks import opened
 from comfyward.cli.environment_options import Where, place_options
-from comfyward.cli.environment_trials import promote, rollback, try_command, why
+from comfyward.cli.environment_trials import promote, rollback, try_command, unmark, why
 from comfyward.cli.environment_update import update
 from comfyward.cli.options import data_dir_option
 from comfyward.cli.steps import showing_steps
@@ -42,7 +42,7 @@ def command() -> None:
     """
 
 
-for each in (find, export, import_command, try_command, promote, rollback, update):
+for each in (find, export, import_command, try_command, promote, rollback, unmark, update):
     command.add_command(each)
 
 
@@ -204,6 +204,8 @@ def show(name: str, as_json: bool, where: Where) -> None:
         click.echo(f"  {pack}")
     for line in _scripts(shown["revisions"]):
         click.echo(line)
+    for each in shown.get("in_trials", ()):
+        click.echo(f"Its trials repeat '{each['name']}' of {each['owner']} ({each['workflow']})")
     if shown["is_changed"]:
         click.echo(f"Changed since its newest revision; 'comfyward environments build {name}' makes the next one.")
     for line in remarks:

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
+from comfyward.dispatch import promotions
+from comfyward.environments.reference import Reference
 from comfyward.environments.spec import parse_spec, spec_toml
 from comfyward.environments.web_files import is_script
 from comfyward.store import environments, rehearsals, trials, web_files, workers
@@ -16,13 +18,29 @@ from comfyward.store.environments import Environment, Revision
 from comfyward.store.rehearsals import BROKEN, DIFFERENT, UNFINISHED, WAITING, Marked, Rehearsal
 from comfyward.store.trials import FAILED, READY, Shown
 from comfyward.store.web_files import Listed
+from comfyward.store.workers import Crew
 
 MOST_HOSTS = 200  # of a revision
 REPORTED = 10  # newest revisions that are shown with what their trials told of each pack; the current one is too
 
 
+@dataclass(frozen=True)
+class Overview:
+    """An environment as JSON has it, and what else was read for it: who can try its revisions, and what present workers
+    say of them."""
+
+    shown: dict[str, Any]
+    crews: Mapping[str, Crew]
+    present: Sequence[Shown]
+
+
 def overview(conn: Connection, name: str, now: int, number: int | None = None) -> dict[str, Any]:
     """An environment with all its revisions, the newest first, or with one alone. Raises NotFound."""
+    return read(conn, name, now, number).shown
+
+
+def read(conn: Connection, name: str, now: int, number: int | None = None) -> Overview:
+    """As `overview`, with what it was made of. Raises NotFound."""
     environment, found = environments.get(conn, name), environments.revisions(conn, name)
     spec = parse_spec(environment.spec)
     changed = _is_changed(environment, found)
@@ -32,9 +50,12 @@ def overview(conn: Connection, name: str, now: int, number: int | None = None) -
     current = [revision for revision in found if revision.number == environment.current]
     reported = {digest for revision in (*found[:REPORTED], *current) for digest in revision.digests.values()}
     shown = trials.of(conn, digests, now - workers.PRESENT_MS, reported, MOST_HOSTS)
+    targets = {target for revision in found for target in revision.digests}
+    crews = workers.crews(conn, targets, now - workers.PRESENT_MS, now - promotions.POOLS_KNOWN_MS)
     files = {digest: web_files.listed(conn, digest) for digest in reported}
-    rehearsed = _Rehearsed(rehearsals.of(conn, name), rehearsals.marked(conn, name))
-    return {
+    marked = rehearsals.marked(conn, name)
+    rehearsed = _Rehearsed(rehearsals.of(conn, name), marked)
+    of_environment = {
         "name": name,
         "comfyui": str(spec.comfyui),
         "packs": [str(pack) for pack in spec.packs],
@@ -42,13 +63,26 @@ def overview(conn: Connection, name: str, now: int, number: int | None = None) -
         "current": environment.current or None,
         "former": msgspec.json.decode(environment.former),
         "auto_promote": environment.auto_promote,
+        "in_trials": [{"workflow": each.workflow_id, "name": each.name, "owner": each.owner} for each in marked],
         "revisions": [
             {
                 **_revision(environment, revision, shown, rehearsed.of(revision)),
+                **_builders(revision, crews),
                 "scripts": _scripts_of(conn, name, revision, files),
             }
             for revision in found
         ],
+    }
+    return Overview(of_environment, crews, [each for each in shown if each.is_present])
+
+
+def _builders(revision: Revision, crews: Mapping[str, Crew]) -> dict[str, Any]:
+    """A present worker can try a revision, or none, and the pools that could lately, and have no worker now."""
+    able = [crews[target] for target in revision.digests]
+    here = frozenset[str]().union(*(crew.present for crew in able))
+    return {
+        "can_be_tried": bool(here),
+        "absent_pools": sorted(frozenset[str]().union(*(crew.pools for crew in able)) - here),
     }
 
 
@@ -73,6 +107,12 @@ def _scripts(pack: str, files: Sequence[Listed], is_allowed: bool) -> dict[str, 
 def is_changed(conn: Connection, name: str) -> bool:
     """True if the spec of an environment is not that of its newest revision. Raises NotFound."""
     return _is_changed(environments.get(conn, name), environments.revisions(conn, name))
+
+
+def promotes_the_next(conn: Connection, reference: Reference, needs_trial: bool) -> bool:
+    """True if a promotion first makes the next revision: the newest is meant, it is to be tried, and the spec was
+    changed since. Raises NotFound."""
+    return needs_trial and reference.number is None and is_changed(conn, reference.name)
 
 
 def summary(environment: Environment) -> dict[str, Any]:

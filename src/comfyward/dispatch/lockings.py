@@ -28,7 +28,7 @@ from comfyward.loop import Loop
 from comfyward.runs.log import on_one_line, plain
 from comfyward.store import environments, lockings
 from comfyward.store.db import Database, now_ms
-from comfyward.store.lockings import ACCEPT, LOCK, PROMOTE, RELOCK, TRY, UPDATE, Locking, Wish
+from comfyward.store.lockings import ACCEPT, PROMOTE, TRY, UPDATE, Locking, Wish
 from comfyward.store.notices import Wake
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 PARALLEL = 2
 SOON_S = 1.0  # interval while something is being locked, which is also how often that is stored
 FOREVER = 1 << 62  # later than any time, also of a clock that was ahead
+TOO_LONG = "Look at that source, then ask again. COMFYWARD_ENVIRONMENT_BUILD_S is the limit."
 LEFT_MS = 30_000  # without a word of the server that has it, another one takes it
 
 
@@ -67,10 +68,11 @@ class Lockings(Loop):
     name = "lockings"
     interval_s = 5.0
 
-    def __init__(self, db: Database, lockers: Lockers, revisions: Revisions) -> None:
+    def __init__(self, db: Database, lockers: Lockers, revisions: Revisions, limit_s: float) -> None:
+        """A locking that takes longer than `limit_s` has failed."""
         super().__init__()
         db.notices.wake(self.name, self._hint)
-        self._db, self._lockers, self._revisions = db, lockers, revisions
+        self._db, self._lockers, self._revisions, self._limit_s = db, lockers, revisions, limit_s
         self._server = new_id()
         self._working: dict[str, _Working] = {}
 
@@ -126,7 +128,11 @@ class Lockings(Loop):
 
     async def _lock(self, locking: Locking) -> None:
         try:
-            await self._made(locking)
+            async with asyncio.timeout(self._limit_s):
+                await self._made(locking)
+        except TimeoutError:
+            message = f"It took longer than {self._limit_s:.0f} s. Its last step: {self._step_of(locking)}."
+            await self._failed(locking, message, TOO_LONG)
         except ComfywardError as error:
             await self._failed(locking, error.message, error.hint)
         except Exception as error:  # it would be the same again
@@ -139,17 +145,16 @@ class Lockings(Loop):
     async def _made(self, locking: Locking) -> None:
         """Makes the revision. Raises SetupFailed."""
         base = await self._db.read(revision_locking.base_of, locking.name)
-        known = base.lock_of(locking.spec) if locking.kind == LOCK else None
-        if known is not None:
-            found = Found(locking.spec, known, changes=tuple(changes_between(base.lock, known)))
+        start = base.start(locking.spec, locking.kind)
+        if start.known is not None:
+            found = Found(locking.spec, start.known, changes=tuple(changes_between(base.lock, start.known)))
         else:
-            found = await self._found(locking, base)
+            found = await self._found(locking, base, start.former)
         end = _propose if locking.kind == UPDATE and locking.next != ACCEPT else _complete
         if await self._db.write(end, locking, self._server, found, now_ms()):
             self._revisions.changed()
 
-    async def _found(self, locking: Locking, base: Base) -> Found:
-        former = None if locking.kind == RELOCK else base.lock
+    async def _found(self, locking: Locking, base: Base, former: Lock | None) -> Found:
         update = locking.comfyui if locking.kind == UPDATE else None
         made = await self._lockers.lock(locking.spec, former, update, self._working[locking.id].tell)
         changes = changes_between(base.lock, made.lock)
@@ -158,6 +163,9 @@ class Lockings(Loop):
     async def _failed(self, locking: Locking, message: str, hint: str | None) -> None:
         texts = (on_one_line(message), plain(hint or ""))
         await self._db.write(lockings.fail, locking.id, self._server, *texts, now_ms())
+
+    def _step_of(self, locking: Locking) -> str:
+        return on_one_line(self._working[locking.id].step.step)
 
     def _changed(self) -> None:
         """Wakes this loop on every server."""
@@ -189,10 +197,10 @@ def _complete(conn: Connection, locking: Locking, server: str, found: Found, now
     if not lockings.is_of(conn, locking.id, server):
         return False
     number = _add(conn, locking, found, now)
-    if locking.next in (TRY, PROMOTE):
+    if locking.next == TRY:
         promotions.ask_to_try(conn, Reference(locking.name, number), now)
     if locking.next == PROMOTE:
-        environments.promote_when_ready(conn, locking.name, number)
+        promotions.try_and_promote(conn, Reference(locking.name, number), now)
     return True
 
 

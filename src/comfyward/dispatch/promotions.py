@@ -64,6 +64,12 @@ def ask_to_try(conn: Connection, reference: Reference, now: int) -> int:
     return number
 
 
+def try_and_promote(conn: Connection, revision: Reference, now: int) -> None:
+    """Asks workers to try a revision, which becomes current once they have it ready. Raises NotFound."""
+    number = ask_to_try(conn, revision, now)
+    environments.promote_when_ready(conn, revision.name, number)
+
+
 def check_is_ready(
     conn: Connection,
     revision: Reference,

@@ -106,6 +106,19 @@ def since_current(conn: Connection, revision: Reference) -> Difference | None:
         return None
 
 
+def since_before(conn: Connection, revision: Reference) -> tuple[Change, ...]:
+    """The changes since the revision before, without those of classes and workflows.
+
+    Everything is new if there is none, or if that is of other platforms. Raises NotFound.
+    """
+    before = _before(conn, revision)
+    targets = _targets(conn, revision)
+    both = _targets(conn, before) & targets if before else frozenset[str]()
+    former = _lock(conn, before, both) if before and both else None
+    changes, _ = _changes(conn, former, _lock(conn, revision, both or targets))
+    return changes
+
+
 def losses(conn: Connection, revision: Reference) -> list[str]:
     """Sentences to know before a revision becomes current: what the workflows of its environment lose.
 

@@ -14,6 +14,16 @@ from comfyward.environments.target import TARGET
 from comfyward.errors import NotFound
 from comfyward.store import environments
 from comfyward.store.environments import StoredLock
+from comfyward.store.lockings import LOCK, RELOCK
+
+
+@dataclass(frozen=True)
+class Start:
+    """The state from which a revision is made: `known` is a lock for which nothing has to be looked for, of `former`
+    nothing from the same source is fetched again."""
+
+    known: Lock | None
+    former: Lock | None
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,10 @@ class Base:
             return self.lock
         wanted = parse_spec(spec)
         return with_web(self.lock, wanted) if parse_spec(self.spec).is_same_but_for_web(wanted) else None
+
+    def start(self, spec: str, kind: str) -> Start:
+        """The start of a locking: a RELOCK looks for everything anew, an UPDATE begins with what is there."""
+        return Start(self.lock_of(spec) if kind == LOCK else None, None if kind == RELOCK else self.lock)
 
     def is_same(self, spec: str, lock: Lock) -> bool:
         """True if it has this spec and this content."""

@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 from comfyward.errors import InvalidEnvironment
+from comfyward.files.part import is_full
 
 MAX_FILES, MAX_BYTES = 100_000, 10 << 30
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, ValueError)
@@ -33,6 +34,8 @@ def unpack(archive: Path, target: Path) -> None:
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise InvalidEnvironment(f"{archive.name} holds a file and a folder of the same name.") from error
     except OSError as error:
+        if is_full(error):
+            raise
         raise InvalidEnvironment(f"{archive.name} cannot be unpacked: {error.strerror or error}.") from error
     _without_top(target)
     if not any(path.is_file() for path in target.rglob("*")):

@@ -204,8 +204,13 @@ def discard_unfinished(path: Path) -> None:
         Journal.path(path).unlink(missing_ok=True)
 
 
-def disk_error(error: OSError) -> Exception:
+def disk_error(error: OSError, hint: str | None = None) -> Exception:
     """StorageFull for a full disk or quota, any other error as it is."""
-    if error.errno in (28, 122):  # ENOSPC, EDQUOT
-        return StorageFull(f"No space left to store the file: {error.strerror}.")
+    if is_full(error):
+        return StorageFull(f"No space left to store the file: {error.strerror}.", hint=hint)
     return error
+
+
+def is_full(error: OSError) -> bool:
+    """True for a full disk or quota."""
+    return error.errno in (28, 122)  # ENOSPC, EDQUOT

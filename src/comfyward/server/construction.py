@@ -183,7 +183,7 @@ class Core:
         root, fetching = settings.derived_environments_dir(), Fetching.of(settings)
         self.workshop = Workshop.below(root, registry, fetching)
         lockers = Lockers(root, settings.node_registry_url, fetching)
-        self.lockings = Lockings(db, lockers, workforce.revisions)
+        self.lockings = Lockings(db, lockers, workforce.revisions, settings.environment_build_s)
         self.webhooks = Webhooks(db, changes.webhooks_due, storage.guard, render, retry_s)
         self.loops: list[Loop] = [
             workforce.assigner,

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from comfyward.errors import NotFound
 from comfyward.runs.run import State
 from comfyward.store.environments import get
 from comfyward.store.schema import (
@@ -68,11 +69,25 @@ _COLUMNS = [_table[name] for name in Rehearsal.__dataclass_fields__]
 
 
 def marked(conn: Connection, name: str) -> list[Marked]:
-    """The workflows that follow an environment and are part of its trials, by name."""
+    """The workflows that follow an environment and are part of its trials, by name: not those of closed accounts."""
     columns = (workflows.c.id, workflows.c.name, workflows.c.account_id, accounts.c.name)
     is_marked = (workflows.c.environment == name, workflows.c.in_trials == 1, workflows.c.deleted_at.is_(None))
-    query = select(*columns).join(accounts, accounts.c.id == workflows.c.account_id).where(*is_marked)
+    query = select(*columns).join(accounts, accounts.c.id == workflows.c.account_id)
+    query = query.where(*is_marked, accounts.c.deleted_at.is_(None))
     return [Marked(*row) for row in conn.execute(query.order_by(workflows.c.name, workflows.c.id))]
+
+
+def unmark(conn: Connection, name: str, workflow_id: str) -> None:
+    """Takes a workflow, of any account, out of the trials of its environment, which it holds up no more.
+
+    Raises NotFound if it is not part of them.
+    """
+    mine = (workflows.c.id == workflow_id, workflows.c.environment == name, workflows.c.in_trials == 1)
+    if conn.execute(update(workflows).where(*mine).values(in_trials=0)).rowcount == 0:
+        get(conn, name)
+        raise NotFound(f"No workflow '{workflow_id}' is part of the trials of '{name}'.")
+    of_workflow = (_table.environment_id == get(conn, name).id, _table.workflow_id == workflow_id)
+    conn.execute(delete(environment_rehearsals).where(*of_workflow))
 
 
 def due(conn: Connection) -> list[Due]:

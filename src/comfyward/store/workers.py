@@ -76,12 +76,16 @@ class Announced:
 
 @dataclass(frozen=True)
 class Crew:
-    """The workers of one target that build environments: their pools, if one is present, and if one is that is the
-    operator's own: it has a token for any pool, or of a fleet."""
+    """The workers of one target that build environments: their pools, those with present ones, and if one of these is
+    the operator's own: it has a token for any pool, or of a fleet."""
 
     pools: frozenset[str] = frozenset()
-    is_present: bool = False
+    present: frozenset[str] = frozenset()
     is_operators: bool = False
+
+    @property
+    def is_present(self) -> bool:
+        return bool(self.present)
 
 
 @dataclass(frozen=True)
@@ -276,7 +280,8 @@ def crews(conn: Connection, targets: Collection[str], seen_after: int, known_aft
 
 def _crew(rows: Collection[Any]) -> Crew:
     pools = frozenset(pool for _, pool, _, _ in rows)
-    return Crew(pools, any(row[3] for row in rows), any(row[2] and row[3] for row in rows))
+    present = frozenset(pool for _, pool, _, is_present in rows if is_present)
+    return Crew(pools, present, any(row[2] and row[3] for row in rows))
 
 
 @dataclass(frozen=True)

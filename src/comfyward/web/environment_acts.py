@@ -8,12 +8,12 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from comfyward.api.whole_numbers import whole_number
-from comfyward.dispatch import promotions
+from comfyward.dispatch import promotions, specs
 from comfyward.dispatch.revisions import Revisions
 from comfyward.environments.reference import Reference
 from comfyward.environments.source import checked_name, parse_comfyui
-from comfyward.environments.spec import Spec, spec_toml
-from comfyward.store import environments
+from comfyward.environments.spec import Spec
+from comfyward.store import environments, rehearsals
 from comfyward.store.db import Database, now_ms
 from comfyward.web.page import Access, Page
 from comfyward.web.page_request import PageRequest, text_of
@@ -30,6 +30,7 @@ class EnvironmentActs:
             Page("POST", "/environments", self.create, "Create an environment", Access.ADMINS),
             Page("POST", f"{one}/try", self.ask_to_try, "Have workers build and try a revision", Access.ADMINS),
             Page("POST", f"{one}/promote", self.promote, "Make a revision current", Access.ADMINS),
+            Page("POST", f"{one}/unmark", self.unmark, "Take a workflow out of the trials", Access.ADMINS),
             Page("POST", f"{one}/auto-promote", self.auto_promote, "Promote after good trials, or not", Access.ADMINS),
             Page("POST", f"{one}/rollback", self.roll_back, "Make the former revision current", Access.ADMINS),
             Page("POST", f"{one}/delete", self.delete, "Delete an environment", Access.ADMINS),
@@ -39,7 +40,7 @@ class EnvironmentActs:
         form = await request.form()
         name = checked_name(text_of(form, "name", 100), "an environment")
         spec = Spec(parse_comfyui(text_of(form, "comfyui", 2000)))
-        await self._db.write(environments.create, name, spec_toml(spec), now_ms())
+        await self._db.write(specs.create, name, spec, now_ms())
         return request.redirect(f"/environments/{name}/edit")
 
     async def ask_to_try(self, request: PageRequest) -> Response:
@@ -53,6 +54,11 @@ class EnvironmentActs:
         needs_trial = text_of(form, "without_trial") != "yes"
         promote = functools.partial(promotions.promote, needs_trial=needs_trial)
         await self._db.write(promote, _asked(request, form), now_ms())
+        return self._changed(request)
+
+    async def unmark(self, request: PageRequest) -> Response:
+        workflow = text_of(await request.form(), "workflow", 60)
+        await self._db.write(rehearsals.unmark, request["name"], workflow)
         return self._changed(request)
 
     async def auto_promote(self, request: PageRequest) -> Response:

@@ -12,9 +12,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from comfyward.dispatch import promotions
-from comfyward.dispatch.environment_overviews import overview
+from comfyward.dispatch.environment_overviews import Overview, read
 from comfyward.dispatch.lockings import found_of
-from comfyward.environments.difference import Change, changes_between
 from comfyward.environments.lock import Lock, LockedPack, parse_lock
 from comfyward.environments.pack_labels import PackLabel, label_of
 from comfyward.environments.reference import Reference
@@ -22,8 +21,7 @@ from comfyward.environments.source import Git, PackSource, Registry
 from comfyward.environments.spec import parse_spec
 from comfyward.environments.trees import Trees
 from comfyward.errors import Conflict
-from comfyward.store import environments, lockings, trials, workers
-from comfyward.store.workers import Crew
+from comfyward.store import environments, lockings, workers
 
 REMEMBERED = 200
 BUSY = ("building", "trying")
@@ -68,14 +66,10 @@ def download_bytes(lock: Lock) -> int:
 def state_of(conn: Connection, name: str, now: int) -> dict[str, Any]:
     """An environment's overview; each revision also has `obstacle`, the reason why it cannot be promoted after a trial,
     and `without`, the pools whose present workers cannot have it. Raises NotFound."""
-    shown, after = overview(conn, name, now), now - workers.PRESENT_MS
-    targets = workers.targets(conn, after)
-    locked = {target for each in shown["revisions"] for target in each["targets"]}
-    crews = workers.crews(conn, locked, after, now - promotions.POOLS_KNOWN_MS)
-    digests = {digest for each in shown["revisions"] for digest in each["targets"].values()}
-    present = [each for each in trials.of(conn, digests, after) if each.is_present]
+    found, targets = read(conn, name, now), workers.targets(conn, now - workers.PRESENT_MS)
+    shown = found.shown
     for revision in shown["revisions"]:
-        revision["obstacle"] = _obstacle(conn, Reference(name, revision["number"]), revision["targets"], crews, present)
+        revision["obstacle"] = _obstacle(conn, Reference(name, revision["number"]), revision["targets"], found)
         revision["without"] = sorted(pool for pool, has in targets.items() if not has.keys() & revision["targets"])
         revision["busy"] = [host for host in revision["hosts"] if host["is_present"] and host["state"] in BUSY]
     return {**shown, "locking": locking_of(conn, name)}
@@ -95,12 +89,6 @@ def locks_of(conn: Connection, name: str, revision: Mapping[str, Any]) -> dict[s
     """The locks of a revision by target."""
     number = revision["number"]
     return {target: lock_of(environments.lock_of(conn, name, number, target).text) for target in revision["targets"]}
-
-
-def changes_since(conn: Connection, name: str, before: Mapping[str, Any] | None, lock: Lock) -> Sequence[Change]:
-    """The changes since a revision; everything is new without one, or if it has no lock for that target."""
-    former = locks_of(conn, name, before).get(lock.target) if before else None
-    return changes_between(former, lock)
 
 
 async def pack_lines(text: str, lock: Lock | None, revision: Mapping[str, Any] | None, trees: Trees) -> list[PackLine]:
@@ -134,15 +122,9 @@ def _label(folder: Path) -> PackLabel:
     return label_of(folder)
 
 
-def _obstacle(
-    conn: Connection,
-    revision: Reference,
-    digests: Mapping[str, str],
-    crews: Mapping[str, Crew],
-    present: Sequence[trials.Shown],
-) -> str | None:
+def _obstacle(conn: Connection, revision: Reference, digests: Mapping[str, str], found: Overview) -> str | None:
     try:
-        promotions.check_is_ready(conn, revision, digests, crews, present)
+        promotions.check_is_ready(conn, revision, digests, found.crews, found.present)
     except Conflict as error:
         return error.message
     return None

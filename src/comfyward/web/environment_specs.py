@@ -12,8 +12,8 @@ from comfyward.dispatch import specs
 from comfyward.environments import releases
 from comfyward.environments.finding.finder import Finder
 from comfyward.environments.finding.node_map import MAX_CLASS_LENGTH
-from comfyward.environments.source import FORMS, Release, parse_pack
-from comfyward.environments.spec import MAX_LENGTH, Spec, parse_spec, spec_toml
+from comfyward.environments.source import FORMS, parse_pack
+from comfyward.environments.spec import MAX_LENGTH, Spec, parse_spec
 from comfyward.errors import InvalidEnvironment
 from comfyward.store import environment_uses, environments
 from comfyward.store.db import Database, now_ms
@@ -59,12 +59,12 @@ class EnvironmentSpecs:
         if len(text) > MAX_LENGTH:
             return await self._page(request, text[:MAX_LENGTH], f"It must be at most {MAX_LENGTH:,} characters.")
         try:
-            spec = spec_toml(_checked(parse_spec(text)))
+            spec = parse_spec(text)
+            if seen != version_of(former):
+                return await self._page(request, text, CHANGED)
+            await self._db.write(specs.replace, name, former, spec, now_ms())
         except InvalidEnvironment as error:
             return await self._page(request, text, f"{error.message} {error.hint or ''}".strip())
-        if seen != version_of(former):
-            return await self._page(request, text, CHANGED)
-        await self._db.write(environments.change_spec, name, former, spec, now_ms())
         return request.redirect(f"/environments/{name}")
 
     async def add(self, request: PageRequest) -> Response:
@@ -130,10 +130,3 @@ class EnvironmentSpecs:
 def version_of(spec: str) -> str:
     """A digest of a spec: what a form was made from."""
     return hashlib.sha256(spec.encode()).hexdigest()
-
-
-def _checked(spec: Spec) -> Spec:
-    """The spec itself. Raises InvalidEnvironment for a version of ComfyUI that is not known."""
-    if isinstance(spec.comfyui, Release):
-        releases.check(spec.comfyui)
-    return spec

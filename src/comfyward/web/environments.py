@@ -21,7 +21,7 @@ from comfyward.store import environment_uses, environments, pack_requests, trial
 from comfyward.store.db import Database, now_ms
 from comfyward.store.environment_uses import Use
 from comfyward.store.environments import Environment
-from comfyward.web.environment_facts import changes_since, download_bytes, locks_of, pack_lines, state_of
+from comfyward.web.environment_facts import download_bytes, locks_of, pack_lines, state_of
 from comfyward.web.page import Access, Page
 from comfyward.web.page_request import PageRequest
 
@@ -127,4 +127,4 @@ def _revision(conn: Connection, name: str, number: int, now: int) -> tuple[Any, 
     revision = {**by_number[number], "spec": specs[number]}
     lock = next(iter(locks_of(conn, name, revision).values()))
     before = max((each for each in by_number if each < number), default=0)
-    return shown, {**revision, "before": before}, changes_since(conn, name, by_number.get(before), lock), lock
+    return shown, {**revision, "before": before}, revision_differences.since_before(conn, Reference(name, number)), lock

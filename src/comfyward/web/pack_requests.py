@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from comfyward.dispatch import specs
 from comfyward.environments.releases import DEFAULT_VERSION, VERSIONS
-from comfyward.environments.spec import parse_spec, spec_toml
+from comfyward.environments.spec import parse_spec
 from comfyward.environments.wanted import Wanted, name_for, wanted_from, wanted_json
 from comfyward.store import environments, pack_requests, workflows
 from comfyward.store.db import Database, now_ms
@@ -67,12 +68,12 @@ def _needed(wanted: Wanted) -> Wanted:
 def _draft(conn: Connection, wanted: Wanted, into: str, title: str, now: int) -> str:
     """Extends an environment, or makes one if none is named. Returns its name. Raises NotFound, InvalidEnvironment."""
     former = environments.get(conn, into).spec if into else None
-    spec = spec_toml(wanted.spec(parse_spec(former) if former else None, VERSIONS, DEFAULT_VERSION))
+    spec = wanted.spec(parse_spec(former) if former else None, VERSIONS, DEFAULT_VERSION)
     if former is not None:
-        environments.change_spec(conn, into, former, spec, now)
+        specs.replace(conn, into, former, spec, now)
         return into
     name = name_for(title, [each.name for each in environments.find(conn)])
-    environments.create(conn, name, spec, now)
+    specs.create(conn, name, spec, now)
     return name
 
 

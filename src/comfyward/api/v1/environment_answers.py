@@ -46,6 +46,14 @@ class PackScripts(BaseModel):
     bytes: int
 
 
+class MarkedWorkflow(BaseModel):
+    """A workflow, of any account, that is part of an environment's trials."""
+
+    workflow: str
+    name: str
+    owner: str
+
+
 class Rehearsal(BaseModel):
     """A workflow's last good run, repeated in a revision that is tried."""
 
@@ -69,6 +77,10 @@ class Revision(BaseModel):
     created_at: datetime
     asked_at: datetime | None = Field(description="When an admin asked that workers try it.")
     hosts: list[AtHost]
+    can_be_tried: bool = Field(description="True if a present worker builds environments for one of its targets.")
+    absent_pools: list[str] = Field(
+        description="Pools that had such a worker in the last week, and have none at the moment."
+    )
     scripts: list[PackScripts] | None = Field(
         description="By pack. Null before a worker has tried the revision, in lists for older ones than the last 10."
     )
@@ -160,6 +172,7 @@ class Environment(NamedEnvironment):
     packs: list[str] | None = None
     is_changed: bool | None = Field(None, description="True if the spec was changed since the newest revision.")
     auto_promote: bool | None = Field(None, description="Revisions become current once their trials are good.")
+    in_trials: list[MarkedWorkflow] | None = Field(None, description="Workflows that its trials repeat.")
     former: list[int] | None = Field(None, description="The revisions that were current before, the last one last.")
     revisions: list[Revision] | None = None
     locking: Locking | None = Field(None, description="The last one, which may be unfinished.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -18,30 +17,32 @@ from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.query import read_query
 from comfyward.api.v1 import environment_answers as answers
 from comfyward.api.v1.environment_shapes import check_admin, environment_json
-from comfyward.dispatch import revision_differences, specs
+from comfyward.dispatch import specs
+from comfyward.dispatch.exports import FILES, exported
 from comfyward.dispatch.heavy import HEAVY
 from comfyward.environments.forms import reading
-from comfyward.environments.forms.draft import Draft, Lost
-from comfyward.environments.forms.writing import VERSION_OF, exact, written
-from comfyward.environments.lock import lock_json
+from comfyward.environments.forms.draft import Draft
+from comfyward.environments.forms.writing import NOT_TAKEN_OVER, VERSION_OF
 from comfyward.environments.reference import Reference
 from comfyward.environments.releases import DEFAULT_SOURCE
 from comfyward.environments.source import checked_name
-from comfyward.environments.spec import parse_spec
-from comfyward.errors import InvalidRequest, NotFound
-from comfyward.store import environments
+from comfyward.errors import InvalidRequest
 from comfyward.store.db import Database, now_ms
 
 BODY_LIMIT_BYTES = 64 << 20
 MAX_SHOWN_LOST = 50
-NOT_TAKEN_OVER = "Comfyward-Not-Taken-Over"
 
 
 class ExportQuery(BaseModel):
     form: Literal["spec", "lock", "manager", "cpack"] = Field(
         "spec", description="Our own spec (TOML) or lock (JSON), ComfyUI-Manager's snapshot, or a .cpack.zip."
     )
-    revision: int | None = Field(None, ge=1, lt=1 << 31, description="With its commits. Default: the spec as it is.")
+    revision: int | None = Field(
+        None,
+        ge=1,
+        lt=1 << 31,
+        description="With its commits. Default: the spec as it is; of locks, that of the newest revision.",
+    )
 
 
 class EnvironmentExchange:
@@ -50,7 +51,7 @@ class EnvironmentExchange:
 
     def endpoints(self) -> list[Endpoint]:
         one = "/environments/{name}"
-        exported = Models(
+        as_file = Models(
             query=ExportQuery,
             answer=("application/toml", "application/json", "application/zip"),
             answer_headers={NOT_TAKEN_OVER: "A JSON list of what the form cannot hold, with the reason, if any."},
@@ -61,15 +62,15 @@ class EnvironmentExchange:
             description="The form is told by the content. An environment of that name gets the spec, else one is made.",
         )
         return [
-            Endpoint("GET", f"{one}/export", self.export, "An environment as a file (admins)", exported),
+            Endpoint("GET", f"{one}/export", self.export, "An environment as a file (admins)", as_file),
             Endpoint("POST", f"{one}/import", self.import_file, "Make an environment of a file (admins)", imported),
         ]
 
     async def export(self, request: Request) -> Response:
         await check_admin(self._auth, request)
         query, name = read_query(request, ExportQuery), request.path_params["name"]
-        content, lost = await self._db.read(_exported, Reference(name, query.revision), query.form)
-        ending, media_type = ENDINGS[query.form]
+        content, lost = await self._db.read(exported, Reference(name, query.revision), query.form)
+        ending, media_type = FILES[query.form]
         file = f"{name}{f'-{query.revision}' if query.revision else ''}.{ending}"
         headers = {"Content-Disposition": f'attachment; filename="{file}"', "X-Content-Type-Options": "nosniff"}
         if lost:
@@ -88,14 +89,6 @@ class EnvironmentExchange:
         return answer({"environment": shown, "lost": [str(each) for each in draft.lost]})
 
 
-ENDINGS = {
-    "spec": ("toml", "application/toml"),
-    "lock": ("lock.json", "application/json"),
-    "manager": ("snapshot.json", "application/json"),
-    "cpack": ("cpack.zip", "application/zip"),
-}
-
-
 def _read(content: bytes) -> Draft:
     return reading.read(content, VERSION_OF, DEFAULT_SOURCE)
 
@@ -103,16 +96,3 @@ def _read(content: bytes) -> Draft:
 def _imported(conn: Connection, name: str, draft: Draft, now: int) -> dict[str, object]:
     specs.put(conn, name, draft.spec, now)
     return environment_json(conn, name, now)
-
-
-def _exported(conn: Connection, asked: Reference, form: str) -> tuple[bytes, Sequence[Lost]]:
-    text = environments.get(conn, asked.name).spec
-    if asked.number is None:
-        if form == "lock":
-            raise NotFound("A spec has no lock yet.", hint="Name a revision: ?form=lock&revision=1.")
-        return (text.encode(), ()) if form == "spec" else written(form, parse_spec(text))
-    lock = revision_differences.lock_of(conn, asked)
-    if form == "lock":
-        return f"{lock_json(lock)}\n".encode(), ()
-    spec = next(each.spec for each in environments.revisions(conn, asked.name) if each.number == asked.number)
-    return (spec.encode(), ()) if form == "spec" else written(form, exact(parse_spec(spec), lock))

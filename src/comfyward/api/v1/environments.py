@@ -21,15 +21,15 @@ from comfyward.api.v1.environment_shapes import (
     number_in,
     with_times,
 )
-from comfyward.dispatch import promotions, revision_differences
-from comfyward.dispatch.environment_overviews import is_changed, overview, summary
+from comfyward.dispatch import promotions, revision_differences, specs
+from comfyward.dispatch.environment_overviews import is_changed, overview, promotes_the_next, summary
 from comfyward.dispatch.lockings import Lockings
 from comfyward.dispatch.revisions import Revisions
 from comfyward.environments.reference import Reference
 from comfyward.environments.source import checked_name
-from comfyward.environments.spec import MAX_LENGTH, parse_spec, spec_toml
+from comfyward.environments.spec import MAX_LENGTH, parse_spec
 from comfyward.errors import NotFound
-from comfyward.store import environments, trials
+from comfyward.store import environments, rehearsals, trials
 from comfyward.store.db import Database, now_ms
 from comfyward.store.lockings import LOCK, PROMOTE, TRY, Wish
 
@@ -78,6 +78,7 @@ class Environments:
         new, changed = Models(body=NewEnvironment, answer=shown, status=201), Models(body=SpecChange, answer=shown)
         tried = Models(body=Choice, answer=shown, description=LOCKED_FIRST)
         compared = Models(query=DiffQuery, answer=answers.Difference)
+        unmarked = Models(answer=shown, description="Its account can mark it again (`in_trials` of the workflow).")
         promoted = Models(body=Promotion, answer=shown, description=LOCKED_FIRST)
         return [
             Endpoint("GET", "/environments", self.find, "Environments", Models(answer=list[answers.NamedEnvironment])),
@@ -89,6 +90,9 @@ class Environments:
             Endpoint("GET", f"{revision}/diff", self.diff, "What a revision changes (admins)", compared),
             Endpoint("GET", f"{revision}/picture", self.picture, "The picture of its trial", Models(answer=PNG)),
             Endpoint("POST", f"{one}/try", self.ask_to_try, "Have workers build and try a revision (admins)", tried),
+            Endpoint(
+                "DELETE", f"{one}/trials/{{workflow}}", self.unmark, "Take a workflow out of its trials", unmarked
+            ),
             Endpoint("POST", f"{one}/promote", self.promote, "Make a revision current (admins)", promoted),
             Endpoint(
                 "POST", f"{one}/rollback", self.roll_back, "Go back to the last one (admins)", Models(answer=shown)
@@ -103,7 +107,7 @@ class Environments:
         await check_admin(self._auth, request)
         body = await read_json(request, NewEnvironment, BODY_LIMIT_BYTES)
         name = checked_name(body.name, "an environment")
-        await self._db.write(environments.create, name, spec_toml(parse_spec(body.spec)), now_ms())
+        await self._db.write(specs.create, name, parse_spec(body.spec), now_ms())
         return await self._shown(name, 201)
 
     async def get(self, request: Request) -> Response:
@@ -118,7 +122,7 @@ class Environments:
         name, now = request.path_params["name"], now_ms()
         former = (await self._db.read(environments.get, name)).spec
         if body.spec is not None:
-            await self._db.write(environments.change_spec, name, former, spec_toml(parse_spec(body.spec)), now)
+            await self._db.write(specs.replace, name, former, parse_spec(body.spec), now)
         if (auto_promote := body.auto_promote) is not None:
             change = functools.partial(environments.set_auto_promote, auto_promote=auto_promote)
             await self._db.write(change, name, now)
@@ -168,11 +172,17 @@ class Environments:
         await self._db.write(promotions.ask_to_try, reference, now_ms())
         return await self._changed(request)
 
+    async def unmark(self, request: Request) -> Response:
+        """A workflow of any account that holds up a promotion does so no more."""
+        await check_admin(self._auth, request)
+        await self._db.write(rehearsals.unmark, request.path_params["name"], request.path_params["workflow"])
+        return await self._changed(request)
+
     async def promote(self, request: Request) -> Response:
         await check_admin(self._auth, request)
         body = await read_json(request, Promotion, BODY_LIMIT_BYTES)
         reference, needs_trial = Reference(request.path_params["name"], body.revision), not body.without_trial
-        if needs_trial and await self._is_to_be_locked(reference):
+        if await self._db.read(promotes_the_next, reference, needs_trial):
             return await self._locked_first(request, PROMOTE)
         losses = await self._db.read(revision_differences.losses, reference)
         number = await self._db.write(

@@ -13,6 +13,7 @@ from comfyward.environments.source import parse_comfyui, parse_pack
 from comfyward.environments.spec import Spec
 
 MANAGER, CPACK = "manager", "cpack"
+NOT_TAKEN_OVER = "Comfyward-Not-Taken-Over"  # the header in which a server lists what a form cannot hold
 COMMIT_OF = {release.version: release.commit for release in RELEASES.values() if release.commit}
 VERSION_OF = {commit: version for version, commit in COMMIT_OF.items()}
 
