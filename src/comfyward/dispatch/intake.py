@@ -14,6 +14,7 @@ from comfyward.accounts.account import Caller
 from comfyward.dispatch import transitions
 from comfyward.dispatch.bindings import Bindings, Place
 from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.conversion import converted
 from comfyward.dispatch.fitting import Fitting
 from comfyward.dispatch.heavy import HEAVY
 from comfyward.dispatch.publisher import Publisher
@@ -30,7 +31,8 @@ from comfyward.runs.run import Api, EndReason, Run, State
 from comfyward.store import accounts, files, runs, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.rows import text_of
-from comfyward.workflows.graph import Graph, describe, editor_graph, parse_graph
+from comfyward.workflows.carried import submitted, with_editor_graph
+from comfyward.workflows.graph import Graph, describe, editor_graph
 from comfyward.workflows.graph_limit import GraphLimit
 from comfyward.workflows.needs import models_of
 
@@ -134,9 +136,10 @@ class RunRules:
 
 @dataclass(frozen=True)
 class _Checked:
-    """A submission that has passed all checks."""
+    """A submission that has passed all checks; its graph is in the API's form."""
 
     graph: Graph
+    extra_data: Any
     size: int
     workflow_id: str
     place: Place
@@ -163,13 +166,14 @@ class Intake:
     async def submit(self, caller: Caller, submission: Submission) -> Submitted:
         """Queues a new run, or returns the one made earlier with the same Idempotency-Key.
 
-        Raises NotFound, InvalidGraph, InvalidEnvironment, MissingAsset, UnknownAccelerator, InvalidRequest, QueueFull,
-        OverQuota, IdempotencyMismatch, and IdempotencyKeyUsed for a single-use key.
+        A graph in the editor's form is converted. Raises NotFound, InvalidGraph, Unavailable, InvalidEnvironment,
+        MissingAsset, UnknownAccelerator, InvalidRequest, QueueFull, OverQuota, IdempotencyMismatch, and
+        IdempotencyKeyUsed for a single-use key.
         """
         await self._rules.quotas.check_runs(caller.account)
         checked = await self._checked(caller.account.id, submission)
         files_rows = await self._stored_rows(checked.brought)
-        extra_data, secrets = without_secrets(submission.extra_data)
+        extra_data, secrets = without_secrets(checked.extra_data)
         new = await HEAVY.run(
             caller.account.id,
             checked.size,
@@ -211,12 +215,15 @@ class Intake:
         """Checks a submission, and adds the files that its graph names."""
         files = await self._rules.files_of(account_id, submission)
         size, timeout_s = self._rules.size_of(submission), self._rules.timeout(submission.timeout_s)
-        graph = await HEAVY.run(account_id, size, lambda: parse_graph(submission.prompt))
+        graph, editors = await HEAVY.run(account_id, size, lambda: submitted(submission.prompt))
         workflow = await self._db.lookup(workflows.place, account_id, submission.workflow_id)
         environment = workflow.environment if submission.environment is None else submission.environment
         place = await self._bindings.place(submission.accelerator or workflow.accelerator, environment)
+        if graph is None:
+            graph = await converted(account_id, editors or {}, size, place.catalogs)
         fitted = await self._fitting.fit(account_id, graph, size, files, place.catalogs)
-        return _Checked(fitted.graph, size, workflow.id, place, timeout_s, fitted.brought, fitted.packs)
+        extra_data = with_editor_graph(submission.extra_data, editors)
+        return _Checked(fitted.graph, extra_data, size, workflow.id, place, timeout_s, fitted.brought, fitted.packs)
 
     def _new_run(
         self,

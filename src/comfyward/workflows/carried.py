@@ -11,8 +11,9 @@ from typing import Any
 
 from comfyward.errors import InvalidGraph
 from comfyward.python_json import NOT_JSON, read_answer, refuse_many
+from comfyward.workflows.conversion.form import is_editor_graph
 from comfyward.workflows.generation_parameters import graph_of_parameters
-from comfyward.workflows.graph import parse_graph
+from comfyward.workflows.graph import Graph, parse_graph
 
 EXPORT = "Save it again in ComfyUI: File > Save, or File > Export (API)."
 CLIPPINGS = "Paste them into a workflow in ComfyUI's editor, and save that."
@@ -47,21 +48,40 @@ class Carried:
         )
 
 
-def is_editor_graph(document: object) -> bool:
-    """True for a graph in the editor's form."""
-    return isinstance(document, dict) and isinstance(document.get("nodes"), list)
-
-
 def is_graph(document: object) -> bool:
     """True for a graph in the API's form."""
     nodes = document.values() if isinstance(document, dict) and document else (None,)
     return all(isinstance(node, dict) and isinstance(node.get("class_type"), str) for node in nodes)
 
 
+def submitted(prompt: object) -> tuple[Graph | None, dict[str, Any] | None]:
+    """(the API's form, the editor's) of what a request gives as its graph: one of them, or an object with both.
+
+    Raises InvalidGraph; what is no graph of the editor's is taken for the API's, and said to be wrong as such.
+    """
+    if is_clippings(prompt):
+        raise InvalidGraph("These are clippings of nodes, which is no workflow to run.", hint=CLIPPINGS)
+    if is_graph(prompt) or _is_almost_a_graph(prompt):
+        return parse_graph(prompt), None
+    found = _in(prompt, depth=len(PLACES))
+    if found.graph is None and found.editor_graph is not None:
+        return None, found.editor_graph
+    return parse_graph(found.graph or prompt), found.editor_graph
+
+
+def with_editor_graph(extra_data: Any, editor_graph: dict[str, Any] | None) -> Any:
+    """A run's extra_data with the editor's graph, which ComfyUI then saves in pictures, unless it has one."""
+    about = extra_data.get("extra_pnginfo") if isinstance(extra_data, dict) else None
+    if editor_graph is None or (isinstance(about, dict) and about.get("workflow")):
+        return extra_data
+    about = {**(about if isinstance(about, dict) else {}), "workflow": editor_graph}
+    return {**(extra_data if isinstance(extra_data, dict) else {}), "extra_pnginfo": about}
+
+
 def in_document(document: object) -> Carried:
     """The graphs in a document: a graph, a saved request, or an object with both. Raises InvalidGraph."""
     if is_clippings(document):
-        raise InvalidGraph("The file holds clippings of nodes, which is no workflow to run.", hint=CLIPPINGS)
+        raise InvalidGraph("These are clippings of nodes, which is no workflow to run.", hint=CLIPPINGS)
     found = _in(document, depth=len(PLACES))
     if found.is_empty:
         if _is_almost_a_graph(document):

@@ -132,12 +132,6 @@ def parse_graph(prompt: object) -> Graph:
     """Parses the graph in a request's `prompt`. Raises InvalidGraph if it is not in the API format."""
     if not isinstance(prompt, dict):
         raise InvalidGraph("'prompt' must be an object of nodes.", hint=EXPORT)
-    if isinstance(prompt.get("nodes"), list) and "links" in prompt:
-        raise InvalidGraph(
-            "'prompt' is a workflow in the editor's format, which cannot be run.",
-            hint="In ComfyUI, choose File > Export (API) and send the content of that file as 'prompt'.",
-            type="workflow_format_ui",
-        )
     if not prompt:
         raise InvalidGraph("The graph has no nodes.", hint=EXPORT)
     if len(prompt) > MAX_NODES:
