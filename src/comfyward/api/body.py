@@ -120,6 +120,17 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     return b"".join(pieces)
 
 
+async def upload_pieces(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
+    """The body in pieces. Raises TooLarge as soon as more than the limit was received or announced."""
+    if _announces_more(request, limit_bytes):
+        raise _upload_too_large(limit_bytes)
+    try:
+        async for piece in _at_most(request, limit_bytes):
+            yield piece
+    except _TooMuch as error:
+        raise _upload_too_large(limit_bytes) from error
+
+
 @contextlib.asynccontextmanager
 async def read_upload(
     request: Request, limit_bytes: int, invalid: type[InvalidRequest] = InvalidRequest

@@ -10,7 +10,6 @@ from comfyward.errors import ComfywardError
 from comfyward.workflows.catalog import INPUT_FOLDER
 
 BY_TYPE = {
-    "workflow_format_ui": "In ComfyUI choose File > Export (API), and pass that file.",
     "missing_node_type": "Replace the node, or ask the operator to install it.",
 }
 BY_CODE = {

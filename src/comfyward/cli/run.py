@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -15,13 +16,20 @@ from comfyward.cli.follow import PICTURE_TERMINALS, Follow
 from comfyward.cli.hints import hint_on_run
 from comfyward.cli.options import TYPO_SIMILARITY
 from comfyward.client import Client, Run
+from comfyward.dispatch.workflow_files import WorkflowFiles
+from comfyward.files.pictures import Decoders
 from comfyward.runs.files import is_address
+from comfyward.sandbox.temporary import TemporaryFolder
 from comfyward.wording import closest
+from comfyward.workflows.carried import Carried, with_editor_graph
 from comfyward.workflows.graph import names_of, parse_graph
+from comfyward.workflows.graph_limit import GraphLimit
+
+MOST_BYTES = 64 << 20  # the server has a limit of its own
 
 
 @click.command("run")
-@click.argument("graph", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
 @click.option(
     "--file",
     "files",
@@ -43,7 +51,7 @@ from comfyward.workflows.graph import names_of, parse_graph
 @click.option("--terminal", envvar="TERM_PROGRAM", default="", hidden=True)
 @connection_options
 def command(
-    graph: Path,
+    file: Path,
     files: tuple[str, ...],
     changes: tuple[str, ...],
     workflow: str,
@@ -56,20 +64,28 @@ def command(
     key: str | None,
     **request: Any,
 ) -> None:
-    """Run a graph (in API format; - reads it from standard input), show its progress and save its outputs.
+    """Run the workflow in a file, show its progress and save its outputs.
+
+    The file is JSON in either of ComfyUI's formats (- reads it from standard input), or a picture, video, sound, SVG,
+    GLB or safetensors file that carries a workflow.
 
     \b
-    comfyward run graph.json --out pictures
+    comfyward run workflow.json --out pictures
+    comfyward run picture.png --set 3.seed=7
     comfyward run graph.json --file /input/a.png=./a.png --set 3.seed=7 --accelerator L4
     comfyward run graph.json --json | jq -r '.output[].url'
 
     Exit codes: 0 succeeded, 3 the run failed, 4 the run was cancelled, 5 out of credit, 1 any other error.
     """
-    prompt = changed(read_graph(graph), changes)
+    carried = read_file(file)
+    for remark in carried.remarks:
+        click.secho(remark, fg="yellow", err=True)
     with connect(url, key) as client:
+        workflow_id = workflow_of(client, workflow)
         run = client.submit(
-            prompt,
-            workflow=workflow_of(client, workflow),
+            changed(api_graph(client, carried, workflow_id), changes) if changes else carried.to_run,
+            extra_data=with_editor_graph(None, carried.editor_graph),
+            workflow=workflow_id,
             files=dict(map(parse_file, files)),
             tags=list(tags) or None,
             **request,
@@ -77,20 +93,18 @@ def command(
         if not follow and out is None:
             return print_json(run.data) if as_json else click.echo(run.id)
         shows_pictures = terminal in PICTURE_TERMINALS and sys.stderr.isatty()
-        run = finish(client, run, prompt, out, quiet=as_json, shows_pictures=shows_pictures)
+        run = finish(client, run, out, quiet=as_json, shows_pictures=shows_pictures)
         if as_json:
             print_json(run.data)
     sys.exit(exit_code(run))
 
 
-def finish(
-    client: Client, run: Run, prompt: dict[str, Any], out: Path | None, *, quiet: bool, shows_pictures: bool
-) -> Run:
+def finish(client: Client, run: Run, out: Path | None, *, quiet: bool, shows_pictures: bool) -> Run:
     """Waits for the run, prints its error or outputs unless `quiet`, and saves the outputs in `out`."""
     console = Console(stderr=True, quiet=quiet)
     follow = Follow(console, shows_pictures=shows_pictures)
     try:
-        run = client.wait(run.id) if quiet else follow.run(client, run.id, classes_of(prompt))
+        run = client.wait(run.id) if quiet else follow.run(client, run.id, classes_of(run.data["prompt"]))
     except KeyboardInterrupt:
         click.echo(f"\nThe run continues. Cancel it with: comfyward runs cancel {run.id}", err=True)
         raise
@@ -112,14 +126,22 @@ def classes_of(prompt: dict[str, Any]) -> dict[str, str]:
     return names_of(parse_graph(prompt), {})
 
 
-def read_graph(path: Path) -> dict[str, Any]:
-    """The graph in a file, or from standard input for "-". Raises InvalidGraph, or a usage error if it is not JSON."""
-    try:
-        graph: Any = json.load(sys.stdin) if str(path) == "-" else json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"'{path}' is not JSON: {error}") from error
-    parse_graph(graph)
-    return dict(graph)
+def read_file(path: Path) -> Carried:
+    """The graphs in a file, or in what standard input gives for "-". Raises InvalidGraph, TooLarge."""
+    files = WorkflowFiles(Decoders(), GraphLimit(MOST_BYTES))
+    if str(path) != "-":
+        return asyncio.run(files.read("", path))
+    with TemporaryFolder() as folder:
+        (folder / "input").write_bytes(sys.stdin.buffer.read())
+        return asyncio.run(files.read("", folder / "input"))
+
+
+def api_graph(client: Client, carried: Carried, workflow_id: str) -> dict[str, Any]:
+    """The graph in the API's form, whose inputs can be changed by name; the server converts the editor's."""
+    if carried.graph is not None:
+        return carried.graph
+    content = json.dumps({"workflow": carried.editor_graph, "workflow_id": workflow_id}).encode()
+    return dict(client.call("POST", "/workflows/convert", content=content).json()["prompt"])
 
 
 def changed(prompt: dict[str, Any], changes: tuple[str, ...]) -> dict[str, Any]:

@@ -50,7 +50,9 @@ class AsyncClient:
         idempotency_key: str | None = None,
         **more: Any,
     ) -> Run:
-        """Creates a run and returns it. `files` maps /input/… and /models/… to URLs or local files, which are uploaded.
+        """Creates a run and returns it. `prompt` is a graph in ComfyUI's API format, or as its editor saves it.
+
+        `files` maps /input/… and /models/… to URLs or local files, which are uploaded.
 
         `more` has the other fields of the request: accelerator, webhook, priority, timeout, tags, extra_data.
         """
@@ -128,6 +130,19 @@ class AsyncClient:
         await self._transport.send(
             "POST", "/files", params={"path": path}, headers=headers, body=lambda: _chunks(source), timeout_s=None
         )
+
+    async def read_workflow(self, source: Path) -> dict[str, Any]:
+        """The graphs that a file carries: {"prompt": API format, "workflow": the editor's, "remarks": [sentences]}.
+
+        One of them may be None. The server reads JSON, pictures, videos, sound, SVG, GLB and safetensors files. What
+        `prompt` or else `workflow` holds can be submitted.
+        """
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(source.stat().st_size)}
+        answer = await self._transport.send(
+            "POST", "/workflows/read", headers=headers, body=lambda: _chunks(source), timeout_s=None
+        )
+        found: dict[str, Any] = answer.json()
+        return found
 
     async def download(self, run: Run, folder: Path, progress: Progress = lambda name, done, total: None) -> list[Path]:
         """Saves a run's outputs below a folder and returns their paths. Complete files replace existing ones."""

@@ -57,6 +57,9 @@ class Client:
     def retry(self, run_id: str, *, idempotency_key: str | None = None) -> Run:
         return self._portal.call(lambda: self._client.retry(run_id, idempotency_key=idempotency_key))
 
+    def read_workflow(self, source: Path) -> dict[str, Any]:
+        return self._portal.call(self._client.read_workflow, source)
+
     def delete(self, run_id: str) -> None:
         self._portal.call(self._client.delete, run_id)
 

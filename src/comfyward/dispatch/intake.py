@@ -220,7 +220,7 @@ class Intake:
         environment = workflow.environment if submission.environment is None else submission.environment
         place = await self._bindings.place(submission.accelerator or workflow.accelerator, environment)
         if graph is None:
-            graph = await converted(account_id, editors or {}, size, place.catalogs)
+            graph = await converted(account_id, editors or {}, self._rules.graph_limit, place.catalogs)
         fitted = await self._fitting.fit(account_id, graph, size, files, place.catalogs)
         extra_data = with_editor_graph(submission.extra_data, editors)
         return _Checked(fitted.graph, extra_data, size, workflow.id, place, timeout_s, fitted.brought, fitted.packs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from comfyward.errors import InvalidGraph
 from comfyward.files.pictures import Decoders
 from comfyward.sandbox.temporary import TemporaryFolder
 from comfyward.workflows.carried import Carried, in_text, in_texts
+from comfyward.workflows.graph_limit import GraphLimit
 
 MOST_JSON_BYTES = 64 << 20
 HEAD_BYTES = 64
@@ -23,11 +23,11 @@ REMOVED = "ComfyUI embeds the workflow in what it saves; editing or converting a
 class WorkflowFiles:
     """`owner` is the id of an account: one file of each is read at a time."""
 
-    def __init__(self, decoders: Decoders) -> None:
-        self._decoders = decoders
+    def __init__(self, decoders: Decoders, limit: GraphLimit) -> None:
+        self._decoders, self._limit = decoders, limit
 
     async def read(self, owner: str, source: Path) -> Carried:
-        """The graphs in a file of any kind. Raises InvalidGraph if there is none, or it is no workflow."""
+        """The graphs in a file of any kind. Raises InvalidGraph if there is none, or it is no workflow; TooLarge."""
         with source.open("rb") as file:
             head = file.read(HEAD_BYTES)
         if _is_json(head):
@@ -47,18 +47,23 @@ class WorkflowFiles:
         size = source.stat().st_size
         if size > MOST_JSON_BYTES:
             raise InvalidGraph(f"The file has {size} bytes of JSON; a workflow has {MOST_JSON_BYTES} at most.")
-        return await HEAVY.run(owner, size, lambda: in_text(source.read_bytes()))
+        return await HEAVY.run(owner, size, lambda: self._bounded(in_text(source.read_bytes())))
 
     async def _in_texts(self, owner: str, source: Path) -> Carried:
         with TemporaryFolder() as folder:
             target = folder / "texts.json"
             could_be_read = await self._decoders.texts(owner, source, target)
             size = target.stat().st_size if could_be_read else 0
-            found = await HEAVY.run(owner, size, functools.partial(_in, target)) if could_be_read else Carried()
+            found = await HEAVY.run(owner, size, lambda: self._bounded(_in(target))) if could_be_read else Carried()
         if found.is_empty:
             message = "The file carries no ComfyUI workflow." if could_be_read else "The file could not be read."
             raise InvalidGraph(message, hint=REMOVED)
         return found
+
+    def _bounded(self, carried: Carried) -> Carried:
+        for graph in (carried.graph, carried.editor_graph):
+            self._limit.size_of(graph)
+        return carried
 
 
 def _in(target: Path) -> Carried:

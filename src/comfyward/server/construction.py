@@ -24,6 +24,7 @@ from comfyward.dispatch.assigner import Assigner
 from comfyward.dispatch.bindings import Bindings
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.catalogs import Catalogs
+from comfyward.dispatch.conversion import SavedGraphs
 from comfyward.dispatch.forecast import QueueForecasts
 from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.intake import Intake, RunRules
@@ -168,7 +169,7 @@ class Core:
         self.public_url, self.editor_address = PublicUrl(settings.public_url), EditorAddress(settings.editor_url)
         self.tickets = Tickets(identity.link_secret)
         self.decoders = Decoders()
-        self.workflow_files = WorkflowFiles(self.decoders)
+        self.workflow_files = WorkflowFiles(self.decoders, GraphLimit(settings.graph_limit_bytes))
         self.contents = Contents(db, storage.objects, self.decoders, direct=settings.objects_direct == "all")
         self.finder = _finder(settings, storage.guard)
         self.catalogs = Catalogs(db, self.finder)
@@ -176,6 +177,7 @@ class Core:
         self.web_files = WebFiles(db, storage.blobs, storage.objects, workforce.revisions, self.inventory)
         rules = _run_rules(settings, storage)
         self.bindings = Bindings(self.inventory, workforce.revisions)
+        self.saved_graphs = SavedGraphs(self.bindings, GraphLimit(settings.graph_limit_bytes))
         self.intake = Intake(db, self.bindings, storage.blobs, changes.secrets, changes.publisher, rules)
         render, retry_s = self.shapes.run_json, settings.webhook_retry_s
         rehearsals = Rehearsals(db, self.intake, storage.objects, self.decoders)

@@ -9,6 +9,7 @@ import msgspec
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
+from comfyward.dispatch.conversion import SavedGraphs
 from comfyward.dispatch.intake import Intake, Submission
 from comfyward.dispatch.inventory import Inventory
 from comfyward.errors import InvalidGraph
@@ -26,8 +27,11 @@ VALUE, PRESENT = "value:", "has:"
 
 
 class Forms:
-    def __init__(self, db: Database, intake: Intake, inventory: Inventory, inputs: GraphInputs) -> None:
-        self._db, self._intake, self._inventory, self._inputs = db, intake, inventory, inputs
+    def __init__(
+        self, db: Database, intake: Intake, inventory: Inventory, inputs: GraphInputs, graphs: SavedGraphs
+    ) -> None:
+        self._db, self._intake, self._inventory = db, intake, inventory
+        self._inputs, self._graphs = inputs, graphs
 
     def pages(self) -> list[Page]:
         return [
@@ -54,6 +58,7 @@ class Forms:
 
     async def run(self, request: PageRequest) -> Response:
         workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
+        workflow = await self._graphs.completed(workflow)
         if workflow.graph is None:
             raise PageError(
                 "This workflow has nothing to run yet.", hint="Open it in the editor; changes are saved automatically."

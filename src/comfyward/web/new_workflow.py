@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from comfyward.accounts.account import Account
 from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.conversion import SavedGraphs
 from comfyward.dispatch.workflow_files import WorkflowFiles
 from comfyward.ids import new_id
 from comfyward.store import files, workflows
@@ -23,7 +25,6 @@ from comfyward.web.problems import Advice, PageError
 from comfyward.web.workflow_file import carried_by
 from comfyward.workflows import starters
 from comfyward.workflows.carried import Carried
-from comfyward.workflows.graph_limit import GraphLimit
 from comfyward.workflows.starters import STARTERS, Starter
 from comfyward.workflows.workflow import Workflow
 
@@ -39,10 +40,10 @@ class NewWorkflows:
         inputs: GraphInputs,
         templates: ComfyUITemplates,
         files: WorkflowFiles,
-        limit: GraphLimit,
+        graphs: SavedGraphs,
     ) -> None:
         self._db, self._blobs, self._inputs, self._templates = db, blobs, inputs, templates
-        self._files, self._limit = files, limit
+        self._files, self._graphs = files, graphs
 
     def pages(self) -> list[Page]:
         return [
@@ -82,7 +83,8 @@ class NewWorkflows:
             return request.redirect(f"/workflows/{workflow.id}")
         if kind == "template":
             title = title or name.replace("_", " ").capitalize()
-            workflow = new_workflow(account_id, title, editor_graph=self._templates.graph(name))
+            editors = msgspec.json.decode(self._templates.graph(name))
+            workflow = new_workflow(account_id, title, **await self._columns(account_id, Carried(editor_graph=editors)))
         else:
             workflow = new_workflow(account_id, title or "Untitled")
         await self._keep(workflow)
@@ -97,13 +99,16 @@ class NewWorkflows:
             )
         carried = await carried_by(self._files, request.account.id, upload)
         name = Path(upload.filename).stem.replace("_", " ")[:200] or "Imported"
-        workflow = new_workflow(request.account.id, name, **_columns(carried))
+        workflow = new_workflow(request.account.id, name, **await self._columns(request.account.id, carried))
         await self._keep(workflow)
         return request.redirect(f"/workflows/{workflow.id}")
 
+    async def _columns(self, account_id: str, carried: Carried) -> dict[str, str | None]:
+        """The columns of a workflow for the graphs of a file; what could not be carried over is its description."""
+        graphs = await self._graphs.columns(account_id, carried.graph, carried.editor_graph, environment="")
+        return graphs | ({"description": "\n".join(carried.remarks)} if carried.remarks else {})
+
     async def _keep(self, workflow: Workflow) -> None:
-        """Raises TooLarge."""
-        self._limit.check_texts(workflow.graph, workflow.editor_graph)
         await self._db.write(workflows.create, workflow)
 
     async def _lacking_models(self, account: Account) -> dict[str, list[Advice]]:
@@ -124,13 +129,6 @@ class NewWorkflows:
             description=starter.description,
             form=json_text([{"key": key, "label": label} for key, label in starter.form]),
         )
-
-
-def _columns(carried: Carried) -> dict[str, str]:
-    """The columns of a workflow for the graphs of a file; what the file could not say becomes its description."""
-    graphs = {"graph": carried.graph, "editor_graph": carried.editor_graph}
-    texts = {name: json_text(graph) for name, graph in graphs.items() if graph is not None}
-    return texts | ({"description": "\n".join(carried.remarks)} if carried.remarks else {})
 
 
 def new_workflow(account_id: str, name: str, **fields: Any) -> Workflow:

@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 
 from comfyward.dispatch.intake import Intake, Submission
-from comfyward.errors import ComfywardError, InvalidEnvironment
+from comfyward.errors import ComfywardError, InvalidEnvironment, UnknownClasses
 from comfyward.web.problems import advices
 from comfyward.workflows.workflow import Workflow
 
 MAX_NAMED = 3
+PLAIN = ("made_in_browser", "workflow_format_ui")  # messages that people understand as they are
 ACTIVE_MODES = (0, None)  # modes of the editor's nodes; all others are muted or bypassed
 
 
@@ -26,35 +27,42 @@ class Obstacle:
 
 async def obstacle_of(intake: Intake, workflow: Workflow) -> Obstacle | None:
     """The reason to refuse a run of the workflow as it is saved; None if there is none."""
-    if workflow.graph is None:
-        return _without_graph(workflow.editor_graph)
+    prompt = msgspec.json.decode(workflow.graph or workflow.editor_graph or "null")
+    if workflow.graph is None and (_is_empty(prompt) or _are_all_off(prompt)):
+        return None if _is_empty(prompt) else Obstacle("every node is muted or bypassed")
     try:
-        prompt = msgspec.json.decode(workflow.graph)
         await intake.check(workflow.account_id, Submission(workflow.id, prompt))
     except ComfywardError as error:
         return _refused(error)
     return None
 
 
-def _without_graph(editor_graph: str | None) -> Obstacle | None:
-    """The editor saved only its own form of the graph, since there was nothing to run in it."""
-    nodes = msgspec.json.decode(editor_graph).get("nodes") if editor_graph else None
-    if not nodes:
-        return None
-    if all(node.get("mode") not in ACTIVE_MODES for node in nodes if isinstance(node, dict)):
-        return Obstacle("every node is muted or bypassed")
-    return Obstacle("the editor found nothing to run")
+def _is_empty(editor_graph: Any) -> bool:
+    return not (isinstance(editor_graph, dict) and editor_graph.get("nodes"))
+
+
+def _are_all_off(editor_graph: dict[str, Any]) -> bool:
+    return all(node.get("mode") not in ACTIVE_MODES for node in editor_graph["nodes"] if isinstance(node, dict))
 
 
 def _refused(error: ComfywardError) -> Obstacle:
     node_id = error.details.get("node_id")
-    missing = _not_installed(error.details.get("node_errors") or {})
-    sentence = f"{_listed(missing)} not installed" if missing else _within_sentence(advices(error)[0].sentence)
+    missing = _not_installed(error)
+    sentence = f"{_listed(missing)} not installed" if missing else _within_sentence(_sentence(error))
     is_of_settings = isinstance(error, InvalidEnvironment)
     return Obstacle(sentence.removesuffix("."), str(node_id) if node_id is not None else None, is_of_settings)
 
 
-def _not_installed(node_errors: dict[str, Any]) -> list[str]:
+def _sentence(error: ComfywardError) -> str:
+    is_plain = error.details.get("type") in PLAIN
+    return error.message if is_plain else advices(error)[0].sentence
+
+
+def _not_installed(error: ComfywardError) -> list[str]:
+    """The classes that are missing, each once."""
+    if isinstance(error, UnknownClasses):
+        return list(error.details["classes"])
+    node_errors: dict[str, Any] = error.details.get("node_errors") or {}
     found = (
         entry["class_type"]
         for entry in node_errors.values()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from comfyward.dispatch.conversion import SavedGraphs
 from comfyward.dispatch.intake import Intake
 from comfyward.errors import NotFound
 from comfyward.ids import is_id
@@ -29,9 +30,10 @@ class Workflows:
         inputs: GraphInputs,
         run_list: RunList,
         copies: WorkflowCopies,
+        graphs: SavedGraphs,
     ) -> None:
         self._db, self._intake = db, intake
-        self._inputs, self._run_list, self._copies = inputs, run_list, copies
+        self._inputs, self._run_list, self._copies, self._graphs = inputs, run_list, copies, graphs
 
     def pages(self) -> list[Page]:
         return [
@@ -56,6 +58,7 @@ class Workflows:
         values = await self._run_list.values(request, workflow.id)
         if request.is_partial:
             return request.render("runs.part.html", **values)
+        workflow = await self._graphs.completed(workflow)
         values |= await self._inputs.form(request.account, workflow)
         values |= {"obstacle": await obstacle_of(self._intake, workflow), "parent": await self._parent(workflow)}
         values["environment"] = await self._db.read(described, workflow.environment)

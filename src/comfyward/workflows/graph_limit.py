@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,12 @@ class GraphLimit:
     def size_of(self, graph: Any) -> int:
         """The size of a graph. Raises TooLarge."""
         return self.check(len(msgspec.json.encode(graph)))
+
+    def check_made(self, graph: Mapping[str, Any]) -> None:
+        """Raises TooLarge for a graph that was made of a smaller one, before it is whole as JSON."""
+        size = 2
+        for node_id, node in graph.items():
+            size = self.check(size + len(msgspec.json.encode(node)) + len(node_id) + 4)
 
     def check_texts(self, *graphs: str | None) -> None:
         """Raises TooLarge if one of these JSON texts is too large."""

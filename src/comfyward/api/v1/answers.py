@@ -151,6 +151,12 @@ class Workflow(BaseModel):
     prompt: dict[str, Any] | None = Field(description="The saved graph in ComfyUI's API format.")
 
 
+class CarriedGraphs(BaseModel):
+    prompt: dict[str, Any] | None = Field(description="The graph in ComfyUI's API format: exact, to run it.")
+    workflow: dict[str, Any] | None = Field(description="The graph as ComfyUI's editor saves it, to edit it.")
+    remarks: list[str] = Field(description="What could not be carried over, in sentences.")
+
+
 class File(BaseModel):
     path: str
     digest: str

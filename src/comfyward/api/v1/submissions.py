@@ -32,7 +32,11 @@ KEYED = {"Idempotency-Key": "The same key with the same request again makes no s
 class RunRequest(leniency.Request):
     """A run to make. The path's workflow decides; `workflow_id` is accepted for ComfyICU's clients."""
 
-    prompt: Any = Field(None, description="The graph in ComfyUI's API format. Default: the workflow's saved graph.")
+    prompt: Any = Field(
+        None,
+        description="The graph, in ComfyUI's API format or as its editor saves it, which is converted. An object with "
+        "both (`prompt`, `workflow`) runs the first and keeps the second. Default: the workflow's saved graph.",
+    )
     files: Any = Field(
         None,
         description='Files to place before the run: {"/input/a.png": "https://…"}. A value is a URL, a data: URL, '
@@ -112,10 +116,11 @@ class Submissions:
 
     async def _saved_graph(self, account_id: str, workflow_id: str) -> Any:
         workflow = await self._db.lookup(workflows.get, account_id, workflow_id)
-        if workflow.graph is None:
-            hint = "Send the graph that 'File > Export (API)' gives as 'prompt'."
+        saved = workflow.graph or workflow.editor_graph
+        if saved is None:
+            hint = "Send a graph as 'prompt', such as the content of a file that ComfyUI saved."
             raise InvalidRequest("'prompt' is missing.", hint=hint)
-        return msgspec.json.decode(workflow.graph)
+        return msgspec.json.decode(saved)
 
     async def _files(self, request: Request, account_id: str, body: RunRequest) -> dict[str, Source]:
         base_url = self._public_url.of(request)

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from comfyward.api import leniency
 from comfyward.api.auth import Auth
-from comfyward.api.body import answer, owner_of, read_json
+from comfyward.api.body import answer, read_json
 from comfyward.api.endpoint import NOTHING, Endpoint, Models
-from comfyward.api.limits import RequestLimits
 from comfyward.api.query import read_query
 from comfyward.api.v1 import answers
 from comfyward.api.v1.pages import PAGED, PageQuery
 from comfyward.api.v1.shapes import Rendering
 from comfyward.dispatch.bindings import Bindings
-from comfyward.dispatch.heavy import HEAVY
+from comfyward.dispatch.conversion import SavedGraphs
 from comfyward.ids import new_id
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.store import workflows
 from comfyward.store.db import Database, now_ms
-from comfyward.workflows.graph import parse_graph
 from comfyward.workflows.workflow import Workflow
 
 
@@ -33,8 +30,10 @@ class WorkflowRequest(leniency.Request):
 
     name: str | None = Field(None, min_length=1, max_length=200)
     description: str | None = Field(None, max_length=20_000)
-    prompt: dict[str, Any] | None = Field(None, description="The saved graph in API format.")
-    workflow: dict[str, Any] | None = Field(None, description="The editor's graph.")
+    prompt: dict[str, Any] | None = Field(
+        None, description="The graph to save: in API format, or as ComfyUI's editor saves it, which is converted."
+    )
+    workflow: dict[str, Any] | None = Field(None, description="The graph as ComfyUI's editor saves it.")
     tags: list[Annotated[str, Field(max_length=100)]] | None = Field(None, max_length=50)
     visibility: Literal["PRIVATE", "PUBLIC"] | None = None
     accelerator: str | None = Field(None, max_length=60)
@@ -50,7 +49,7 @@ class WorkflowRequest(leniency.Request):
         return "" if self.environment in (None, DEFAULT_ENVIRONMENT) else str(self.environment)
 
     def changes(self) -> dict[str, Any]:
-        """The columns to change, of the fields that were sent."""
+        """The columns to change, of the fields that were sent, without the graphs."""
         sent = self.model_fields_set
         values: dict[str, Any] = {
             name: getattr(self, name)
@@ -59,19 +58,21 @@ class WorkflowRequest(leniency.Request):
         }
         if "environment" in sent:
             values["environment"] = self.environment_name
-        if "prompt" in sent:
-            values["graph"] = _text(self.prompt)
-        if "workflow" in sent:
-            values["editor_graph"] = _text(self.workflow)
         return values
 
 
 class Workflows:
     def __init__(
-        self, auth: Auth, db: Database, rendering: Rendering, bindings: Bindings, limits: RequestLimits
+        self,
+        auth: Auth,
+        db: Database,
+        rendering: Rendering,
+        bindings: Bindings,
+        graphs: SavedGraphs,
+        body_limit_bytes: int,
     ) -> None:
-        self._auth, self._db, self._rendering, self._limits = auth, db, rendering, limits
-        self._bindings = bindings
+        self._auth, self._db, self._rendering, self._bindings = auth, db, rendering, bindings
+        self._graphs, self._body_limit_bytes = graphs, body_limit_bytes
 
     def endpoints(self) -> list[Endpoint]:
         listed = Models(query=PageQuery, answer=list[answers.Workflow], answer_headers=PAGED)
@@ -89,6 +90,7 @@ class Workflows:
     async def create(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
         body = await self._read(request)
+        graphs = await self._graphs.columns(caller.account.id, body.prompt, body.workflow, body.environment_name)
         now = now_ms()
         workflow = Workflow(
             id=new_id(),
@@ -97,8 +99,8 @@ class Workflows:
             created_at=now,
             updated_at=now,
             description=body.description,
-            graph=_text(body.prompt),
-            editor_graph=_text(body.workflow),
+            graph=graphs["graph"],
+            editor_graph=graphs["editor_graph"],
             tags=body.tags or [],
             visibility=body.visibility or "PRIVATE",
             accelerator=body.accelerator,
@@ -124,7 +126,8 @@ class Workflows:
     async def change(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
         body = await self._read(request)
-        workflow_id, values = request.path_params["workflow_id"], body.changes()
+        workflow_id = request.path_params["workflow_id"]
+        values = body.changes() | await self._changed_graphs(caller.account.id, workflow_id, body)
         workflow = await self._db.write(workflows.change, caller.account.id, workflow_id, values, now_ms())
         return self._shown(request, workflow)
 
@@ -134,17 +137,23 @@ class Workflows:
         return Response(status_code=204)
 
     async def _read(self, request: Request) -> WorkflowRequest:
-        """Raises InvalidRequest, InvalidEnvironment, InvalidGraph, TooLarge."""
-        body = await read_json(request, WorkflowRequest, self._limits.body)
+        """Raises InvalidRequest, InvalidEnvironment, TooLarge."""
+        body = await read_json(request, WorkflowRequest, self._body_limit_bytes)
         await self._bindings.check(body.environment_name)
-        self._limits.graph.size_of(body.workflow)
-        size = self._limits.graph.size_of(body.prompt)
-        await HEAVY.run(owner_of(request), size, lambda: body.prompt is None or parse_graph(body.prompt))
         return body
+
+    async def _changed_graphs(self, account_id: str, workflow_id: str, body: WorkflowRequest) -> dict[str, Any]:
+        """The columns of the graphs that were sent: the editor's one alone leaves the API's as it is."""
+        sent = body.model_fields_set & {"prompt", "workflow"}
+        if not sent:
+            return {}
+        environment = body.environment_name
+        if "environment" not in body.model_fields_set:
+            environment = (await self._db.lookup(workflows.place, account_id, workflow_id)).environment
+        graphs = await self._graphs.columns(account_id, body.prompt, body.workflow, environment)
+        is_editors = "workflow" in sent or graphs["editor_graph"] is not None
+        kept = {name for name, is_kept in (("graph", "prompt" in sent), ("editor_graph", is_editors)) if is_kept}
+        return {name: graph for name, graph in graphs.items() if name in kept}
 
     def _shown(self, request: Request, workflow: Workflow, status: int = 200) -> Response:
         return answer(self._rendering.of(request).workflow(workflow), status)
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else msgspec.json.encode(value).decode()

@@ -33,7 +33,7 @@ class ExtraData(BaseModel):
 
 
 class JobRequest(leniency.Request):
-    workflow: Any = Field(None, description="A graph in ComfyUI's API format.")
+    workflow: Any = Field(None, description="A graph, in ComfyUI's API format or as its editor saves it.")
     extra_data: ExtraData | None = None
     metadata: Any = Field(None, description="Labels of the job: an object of strings.")
     webhook_url: Any = Field(None, description="Reserved: must be absent.")

@@ -25,6 +25,7 @@ from comfyward.api.v1.submissions import Submissions
 from comfyward.api.v1.uploads import Uploads
 from comfyward.api.v1.view import View
 from comfyward.api.v1.webhooks import Webhooks
+from comfyward.api.v1.workflow_files import WorkflowFiles
 from comfyward.api.v1.workflows import Workflows
 from comfyward.server.construction import Core
 
@@ -41,7 +42,10 @@ def v1_tables(core: Core) -> Tables:
             *Runs(auth, db, core.changes.hub, core.intake, rendering).endpoints(),
             *Placement(auth, db, core.workforce.forecasts).endpoints(),
         ],
-        "workflows": Workflows(auth, db, rendering, core.bindings, limits).endpoints(),
+        "workflows": [
+            *Workflows(auth, db, rendering, core.bindings, core.saved_graphs, body).endpoints(),
+            *WorkflowFiles(auth, core.workflow_files).endpoints(),
+        ],
         "files": [
             *Files(auth, db, core.storage.blobs, body, upload).endpoints(),
             *Imports(auth, db, core.storage.imports, body).endpoints(),

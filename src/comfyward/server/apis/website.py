@@ -45,7 +45,6 @@ from comfyward.web.workers import Workers
 from comfyward.web.workflow_copies import WorkflowCopies
 from comfyward.web.workflow_settings import WorkflowSettings
 from comfyward.web.workflows import Workflows
-from comfyward.workflows.graph_limit import GraphLimit
 
 
 @dataclass(frozen=True)
@@ -62,17 +61,17 @@ def website(core: Core, frontends: Frontends) -> Website:
     pages = Pages(auth, page_templates(assets, core.editor_address, has_oidc=provider is not None), core.public_url)
     inputs, run_list = GraphInputs(db, inventory, core.bindings, core.finder), RunList(db, inventory)
     copies, templates = WorkflowCopies(db, core.bindings), ComfyUITemplates(frontends.templates_folder)
-    limit = GraphLimit(settings.graph_limit_bytes)
+    graphs = core.saved_graphs
     frames = EditorFrames(core.editor_address, core.tickets, core.web_files)
     parts = (
         Login(db, auth),
         OidcLogin(db, auth, provider),
-        NewWorkflows(db, core.storage.blobs, inputs, templates, core.workflow_files, limit),
-        Workflows(db, core.intake, inputs, run_list, copies),
+        NewWorkflows(db, core.storage.blobs, inputs, templates, core.workflow_files, graphs),
+        Workflows(db, core.intake, inputs, run_list, copies, graphs),
         WorkflowSettings(db, inventory, core.bindings),
         Explore(db, inputs, copies, core.contents),
         Editor(db, core.intake, inventory, core.workforce.forecasts, frames, is_installed=frontends.editor is not None),
-        Forms(db, core.intake, inventory, inputs),
+        Forms(db, core.intake, inventory, inputs, graphs),
         ApiCode(db, inputs),
         run_list,
         RunPage(db, inventory, inputs, core.workforce.forecasts),
