@@ -18,9 +18,11 @@ from comfyward.dispatch.workflow_files import WorkflowFiles
 from comfyward.errors import InvalidGraph
 from comfyward.files.pictures import Decoders
 from comfyward.workflows.carried import Carried
+from comfyward.workflows.graph_limit import GraphLimit
 from tests import carriers
 from tests.carriers import KINDS, png_chunk
 
+LIMIT = GraphLimit(1 << 20)
 GRAPH: dict[str, Any] = {"1": {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}}}
 TEXTS = {"prompt": json.dumps(GRAPH), "workflow": json.dumps({"nodes": [{"id": 1}], "links": []})}
 LARGEST = (1 << 32) - 1
@@ -163,7 +165,7 @@ HOSTILE: tuple[Callable[[], bytes], ...] = (
 
 async def read(folder: Path, data: bytes) -> Carried:
     (folder / "file").write_bytes(data)
-    return await WorkflowFiles(Decoders()).read("mallory", folder / "file")
+    return await WorkflowFiles(Decoders(), LIMIT).read("mallory", folder / "file")
 
 
 @pytest.mark.parametrize("make", HOSTILE, ids=lambda make: make.__name__)
@@ -217,7 +219,7 @@ async def test_a_large_file_is_not_read_as_a_whole(tmp_path: Path) -> None:
         file.write(carriers.safetensors(TEXTS))
         file.truncate(20 << 30)
 
-    found = await WorkflowFiles(Decoders()).read("me", tmp_path / "large")
+    found = await WorkflowFiles(Decoders(), LIMIT).read("me", tmp_path / "large")
 
     assert found.graph == GRAPH
 
@@ -226,4 +228,4 @@ async def test_formats_beside_those_that_carry_workflows_are_never_tried(tmp_pat
     for name in ("a.eps", "a.pdf", "a.ico", "a.tga", "a.ppm", "a.jp2", "a.dds"):
         Image.new("RGB", (64, 64)).save(tmp_path / name)
         with pytest.raises(InvalidGraph):
-            await WorkflowFiles(Decoders()).read("me", tmp_path / name)
+            await WorkflowFiles(Decoders(), LIMIT).read("me", tmp_path / name)

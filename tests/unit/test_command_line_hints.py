@@ -26,7 +26,6 @@ def problem(folder: str | None, received: str) -> dict[str, Any]:
         (refused("invalid_graph", problems=[problem("input", "a b.png")]), "--file '/input/a b.png=PATH-OR-URL'"),
         (refused("invalid_graph", problems=[problem("loras", "x.ckpt")]), "--file '/models/loras/x.ckpt=https://…'"),
         (refused("invalid_graph", type="missing_node_type", problems=[{}]), "ask the operator to install it"),
-        (refused("invalid_graph", type="workflow_format_ui"), "File > Export (API)"),
         (refused("unauthenticated"), "--key"),
         (refused("invalid_graph", "Accepted: euler, ddim.", problems=[problem(None, "x")]), "Accepted: euler, ddim."),
     ],

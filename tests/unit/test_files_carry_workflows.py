@@ -12,9 +12,11 @@ from comfyward.dispatch.workflow_files import WorkflowFiles
 from comfyward.errors import InvalidGraph
 from comfyward.files.pictures import Decoders
 from comfyward.workflows.carried import Carried
+from comfyward.workflows.graph_limit import GraphLimit
 from tests import carriers
 from tests.carriers import KINDS
 
+LIMIT = GraphLimit(1 << 20)
 WORDS = 'NaN "bread" {é}: \\ [Infinity], <b>&amp;</b> ]]'
 GRAPH: dict[str, Any] = {"1": {"class_type": "SaveImage", "inputs": {"text": WORDS, "images": ["2", 0]}}}
 EDITOR: dict[str, Any] = {"nodes": [{"id": 1, "type": "SaveImage", "widgets_values": [WORDS]}], "links": []}
@@ -24,7 +26,7 @@ TEXTS = {"prompt": PROMPT, "workflow": json.dumps(EDITOR)}
 
 async def read(folder: Path, data: bytes) -> Carried:
     (folder / "a file").write_bytes(data)
-    return await WorkflowFiles(Decoders()).read("me", folder / "a file")
+    return await WorkflowFiles(Decoders(), LIMIT).read("me", folder / "a file")
 
 
 @pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__)

@@ -13,8 +13,10 @@ from comfyward.dispatch.workflow_files import WorkflowFiles
 from comfyward.files.pictures import Decoders
 from comfyward.workflows.generation_parameters import MOST_CHARACTERS, OTHER_NOISE, graph_of_parameters
 from comfyward.workflows.graph import parse_graph
+from comfyward.workflows.graph_limit import GraphLimit
 from tests import carriers
 
+LIMIT = GraphLimit(1 << 20)
 SETTINGS = "Steps: 25, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 1234567890, Size: 512x768, Model: sd15"
 MORE = 'VAE: kl.safetensors, TI hashes: "easynegative: c74b, other: 12", Lora hashes: "style: 1, two: 2", ENSD: 31337'
 TEXT = f"""a (red:1.2) fox, <lora:style:0.8> <lora:two:0.5:0.25> easynegativeish
@@ -148,7 +150,7 @@ async def test_pictures_of_each_kind_carry_them(tmp_path: Path, how: str) -> Non
     (tmp_path / "a.png").write_bytes(carriers.png({"parameters": text}))
 
     for name in ("a.jpg", "a.webp", "a.png"):
-        found = await WorkflowFiles(Decoders()).read("me", tmp_path / name)
+        found = await WorkflowFiles(Decoders(), LIMIT).read("me", tmp_path / name)
         assert (found.graph, found.editor_graph) == (expected, None)
         assert found.remarks
 
@@ -157,6 +159,6 @@ async def test_a_graph_beside_them_wins(tmp_path: Path) -> None:
     graph = '{"1": {"class_type": "A", "inputs": {}}}'
     (tmp_path / "a.png").write_bytes(carriers.png({"parameters": TEXT, "prompt": graph}))
 
-    found = await WorkflowFiles(Decoders()).read("me", tmp_path / "a.png")
+    found = await WorkflowFiles(Decoders(), LIMIT).read("me", tmp_path / "a.png")
 
     assert (found.graph, found.remarks) == ({"1": {"class_type": "A", "inputs": {}}}, ())

@@ -17,6 +17,7 @@ from comfyward.cli.hints import hint_on_run
 from comfyward.cli.options import TYPO_SIMILARITY
 from comfyward.client import Client, Run
 from comfyward.dispatch.workflow_files import WorkflowFiles
+from comfyward.errors import InvalidGraph
 from comfyward.files.pictures import Decoders
 from comfyward.runs.files import is_address
 from comfyward.sandbox.temporary import TemporaryFolder
@@ -104,7 +105,7 @@ def finish(client: Client, run: Run, out: Path | None, *, quiet: bool, shows_pic
     console = Console(stderr=True, quiet=quiet)
     follow = Follow(console, shows_pictures=shows_pictures)
     try:
-        run = client.wait(run.id) if quiet else follow.run(client, run.id, classes_of(run.data["prompt"]))
+        run = client.wait(run.id) if quiet else follow.run(client, run.id, classes_of(run.data["data"]["prompt"]))
     except KeyboardInterrupt:
         click.echo(f"\nThe run continues. Cancel it with: comfyward runs cancel {run.id}", err=True)
         raise
@@ -127,13 +128,17 @@ def classes_of(prompt: dict[str, Any]) -> dict[str, str]:
 
 
 def read_file(path: Path) -> Carried:
-    """The graphs in a file, or in what standard input gives for "-". Raises InvalidGraph, TooLarge."""
+    """The graphs in a file, or in what standard input gives for "-". Raises a usage error if there are none."""
     files = WorkflowFiles(Decoders(), GraphLimit(MOST_BYTES))
-    if str(path) != "-":
-        return asyncio.run(files.read("", path))
-    with TemporaryFolder() as folder:
-        (folder / "input").write_bytes(sys.stdin.buffer.read())
-        return asyncio.run(files.read("", folder / "input"))
+    try:
+        if str(path) != "-":
+            return asyncio.run(files.read("", path))
+        with TemporaryFolder() as folder:
+            (folder / "input").write_bytes(sys.stdin.buffer.read())
+            return asyncio.run(files.read("", folder / "input"))
+    except InvalidGraph as error:
+        message = f"{error.message} {error.hint or ''}".strip()
+        raise click.BadParameter(message, param_hint=f"'{path}'") from error
 
 
 def api_graph(client: Client, carried: Carried, workflow_id: str) -> dict[str, Any]:
