@@ -70,6 +70,7 @@ class Hub:
     tokens: set[str] = field(default_factory=set)
     requests: list[Request] = field(default_factory=list)
     refuses_head: bool = False
+    licences: dict[str, str] = field(default_factory=dict)  # by repository
 
     def put(self, repository: str, path: str, data: bytes, *, revision: str = "main", is_gated: bool = False) -> str:
         """Adds a file and returns its address."""
@@ -90,6 +91,8 @@ def hugging_face() -> Iterator[Hub]:
 
         class Handler(_Handler):
             def answer(self, path: str, token: str | None) -> None:
+                if path.startswith("/api/models/"):
+                    return self.describe(path.removeprefix("/api/models/"))
                 match = re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
                 if self.command == "HEAD" and served.refuses_head:
                     return self.say(405, {"Allow": "GET"})
@@ -110,6 +113,11 @@ def hugging_face() -> Iterator[Hub]:
                     words = "you are not in the authorized list"
                     return self.refuse(403, "GatedRepo", f"Access to model {repository} is restricted and {words}.")
                 return self.redirect(name.rpartition("/")[2], file.data)
+
+            def describe(self, repository: str) -> None:
+                """What everybody may know of a repository, also of a gated one."""
+                about = {"id": repository, "cardData": {"license": served.licences.get(repository, "other")}}
+                self.say(200, {"Content-Type": "application/json"}, json.dumps(about).encode())
 
             def refuse(self, status: int, code: str | None, message: str) -> None:
                 headers = {"X-Error-Message": message, "Content-Type": "text/plain"}

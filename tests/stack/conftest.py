@@ -14,6 +14,7 @@ import pytest
 from comfyward.comfy import install, tiny_models
 from comfyward.comfy.releases import DEFAULT
 from tests.conftest import ROOT, FakeSettings
+from tests.fakes.model_sites import Hub, hugging_face
 from tests.locks import locked
 from tests.servers import S3, Postgres, free_port
 from tests.stack.cluster import Beside, Cluster
@@ -25,8 +26,16 @@ StartCluster = Callable[..., Cluster]
 
 
 @pytest.fixture(scope="session")
+def hub() -> Iterator[Hub]:
+    """The Hugging Face of the server with the real ComfyUI."""
+    with hugging_face() as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
 def real(
     request: pytest.FixtureRequest,
+    hub: Hub,
     topology: Topology,
     engine: dict[str, str],
     tiny_models_dir: Path,
@@ -37,7 +46,8 @@ def real(
     Its native port is open without a key.
     """
     with operators_models(tiny_models_dir) as models:
-        stack = Stack(tmp_path_factory.mktemp("real"), real_settings(engine, models))
+        settings = {**real_settings(engine, models), "hugging_face_url": hub.url}
+        stack = Stack(tmp_path_factory.mktemp("real"), settings)
         yield from kept(stack, beside_of(request, topology))
 
 

@@ -21,7 +21,7 @@ from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.graph import parse_graph
 from comfyward.workflows.listing import Paths
 from comfyward.workflows.noted import Noted, packs_noted
-from comfyward.workflows.offer import Offer
+from comfyward.workflows.offer import CHECK_HINT, Offer
 from comfyward.workflows.validation import check
 from tests.fakes.http import Origin
 
@@ -308,7 +308,7 @@ def test_a_refused_graph_names_pack_and_command(folder: Path) -> None:
 
     assert error.message == "Only One is not installed: it is in the pack one: node 0 (Only One) (and 1 more)."
     assert error.hint == (
-        "An admin can add the pack to an environment: comfyward environments add NAME git+https://github.com/a/one@HEAD"
+        f"{CHECK_HINT} An admin can add the pack to an environment: comfyward environments add NAME git+https://github.com/a/one@HEAD"
     )
     first, second = error.details["problems"]
     assert first["packs"][0] == {

@@ -10,7 +10,7 @@ from comfyward.errors import ComfywardError
 from comfyward.workflows.catalog import INPUT_FOLDER
 
 BY_TYPE = {
-    "missing_node_type": "Replace the node, or ask the operator to install it.",
+    "missing_node_type": "'comfyward check FILE' says more; replace the node, or ask the operator to install it.",
 }
 BY_CODE = {
     "unauthenticated": "Pass a key with --key or in COMFYWARD_API_KEY; 'comfyward keys create NAME' creates one.",
@@ -20,7 +20,7 @@ BY_CODE = {
 BY_REASON = {
     "timeout": "Allow more time with --timeout SECONDS, or make the graph do less.",
     "validation": "'comfyward runs show {id} --json' shows the node and the input.",
-    "missing_model": "Add it to the run: --file /models/FOLDER/NAME=https://….",
+    "missing_model": "Add it to the run: --file /models/FOLDER/NAME=https://…, or 'comfyward check FILE --get'.",
     "node_error": "'comfyward runs show {id} --json' shows the traceback; the node's inputs are the usual cause.",
     "comfyui_crashed": "'comfyward runs logs {id}' shows the end of ComfyUI's log.",
     "insufficient_credit": "Ask the operator for more credit.",
@@ -52,4 +52,4 @@ def _file_hint(problem: Mapping[str, Any]) -> str | None:
         return None
     if folder == INPUT_FOLDER:
         return f"Add the file to the run: --file '/input/{name}=PATH-OR-URL'."
-    return f"Add the model to the run: --file '/models/{folder}/{name}=https://…'."
+    return f"Add the model to the run: --file '/models/{folder}/{name}=https://…', or 'comfyward check FILE --get'."

@@ -11,6 +11,7 @@ from comfyward import __version__
 from comfyward.errors import ComfywardError
 
 COMMANDS = {
+    "check": "Say what a workflow lacks at the server, and get it.",
     "comfyui": "Install ComfyUI, or show what is installed.",
     "db": "Upgrade, check and copy the database.",
     "demo": "Try it: two real workflows, from nothing to pictures.",

@@ -12,6 +12,7 @@ retry creates no second run.
 """
 
 from comfyward.client.asynchronous import AsyncClient
+from comfyward.client.checks import Check, Got, Job
 from comfyward.client.errors import ApiError, InvalidSignature, RunFailed, Unreachable
 from comfyward.client.records import Event, Output, Progress, Run, Source
 from comfyward.client.synchronous import Client
@@ -22,9 +23,12 @@ __all__ = [
     "DEFAULT_URL",
     "ApiError",
     "AsyncClient",
+    "Check",
     "Client",
     "Event",
+    "Got",
     "InvalidSignature",
+    "Job",
     "Output",
     "Progress",
     "Run",

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,12 +15,16 @@ from urllib.parse import quote
 import blake3
 import httpx2
 
+from comfyward.client.checks import Check, Got, Job
 from comfyward.client.errors import RunFailed
 from comfyward.client.records import FINAL_STATUSES, Event, Output, Progress, Run, Source
 from comfyward.client.transport import DEFAULT_URL, Transport, back_off
 
 MAX_WAIT_S = 60.0
+POLL_S = 1.0
 CHUNK_BYTES = 1 << 20
+
+Tell = Callable[[Job], None]
 
 
 class AsyncClient:
@@ -167,6 +171,38 @@ class AsyncClient:
             cursor = answer.headers.get("X-Next-Cursor")
             if cursor is None:
                 return found
+
+    async def check(self, workflow: Mapping[str, Any], *, environment: str | None = None) -> Check:
+        """Says what a workflow lacks here, in the editor's format or the API's. Changes nothing."""
+        body = {"workflow": workflow, **({"environment": environment} if environment else {})}
+        return Check(await self._transport.json("POST", "/workflows/check", json=body))
+
+    async def get_missing(self, workflow: Mapping[str, Any], *, environment: str | None = None, **more: Any) -> Got:
+        """Has the server get what a workflow lacks: `more` has name, urls (of models, by path) and promote.
+
+        What is under way already is not begun twice.
+        """
+        wanted = {"workflow": workflow, "environment": environment, **more}
+        body = {name: value for name, value in wanted.items() if value is not None}
+        return Got(await self._transport.json("POST", "/workflows/get", json=body))
+
+    async def job(self, job_id: str) -> Job:
+        """The progress of something that is being got."""
+        return Job(await self._transport.json("GET", f"/workflows/get/{quote(job_id)}"))
+
+    async def cancel_job(self, job_id: str) -> None:
+        await self._transport.send("DELETE", f"/workflows/get/{quote(job_id)}")
+
+    async def wait_for_jobs(self, jobs: Sequence[Job], tell: Tell = lambda job: None) -> list[Job]:
+        """The jobs once they have ended; requests to admins are not waited for. `tell` gets each job once a second."""
+        found = list(jobs)
+        while True:
+            found = [job if job.is_over else await self.job(job.id) for job in found]
+            for job in found:
+                tell(job)
+            if all(job.is_over or job.kind == "request" for job in found):
+                return found
+            await asyncio.sleep(POLL_S)
 
     async def accelerators(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = await self._transport.json("GET", "/accelerators")

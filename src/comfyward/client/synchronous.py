@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import httpx2
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from comfyward.client.asynchronous import AsyncClient
+from comfyward.client.asynchronous import AsyncClient, Tell
+from comfyward.client.checks import Check, Got, Job
 from comfyward.client.records import Event, Progress, Run
 from comfyward.client.transport import DEFAULT_URL
 
@@ -89,6 +90,21 @@ class Client:
 
     def workflows(self) -> list[dict[str, Any]]:
         return self._portal.call(self._client.workflows)
+
+    def check(self, workflow: Mapping[str, Any], *, environment: str | None = None) -> Check:
+        return self._portal.call(lambda: self._client.check(workflow, environment=environment))
+
+    def get_missing(self, workflow: Mapping[str, Any], **more: Any) -> Got:
+        return self._portal.call(lambda: self._client.get_missing(workflow, **more))
+
+    def job(self, job_id: str) -> Job:
+        return self._portal.call(self._client.job, job_id)
+
+    def cancel_job(self, job_id: str) -> None:
+        self._portal.call(self._client.cancel_job, job_id)
+
+    def wait_for_jobs(self, jobs: Sequence[Job], tell: Tell = lambda job: None) -> list[Job]:
+        return self._portal.call(self._client.wait_for_jobs, jobs, tell)
 
     def accelerators(self) -> list[dict[str, Any]]:
         return self._portal.call(self._client.accelerators)

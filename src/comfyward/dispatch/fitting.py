@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -69,9 +69,7 @@ class Fitting:
 
         Raises InvalidRequest, the first one's, if no catalog takes it.
         """
-        found = await HEAVY.run(account_id, size, lambda: references(graph))
-        targets = await self._db.lookup(_named, account_id, found) if found else None
-        submitted = _Submitted(account_id, graph, size, brought, targets)
+        submitted = _Submitted(account_id, graph, size, brought, await self._targets(account_id, graph, size))
         refused: list[InvalidRequest] = []
         for catalog in catalogs:
             try:
@@ -80,7 +78,25 @@ class Fitting:
                 refused.append(error)
         raise refused[0]
 
+    async def bring(self, account_id: str, graph: Graph, size: int, catalog: Catalog | None) -> Fitted:
+        """The graph without references, with the account's files that it names. Nothing is checked.
+
+        Raises MissingAsset.
+        """
+        targets = await self._targets(account_id, graph, size)
+        return await self._brought(catalog, _Submitted(account_id, graph, size, {}, targets))
+
+    async def _targets(self, account_id: str, graph: Graph, size: int) -> Mapping[Reference, Named] | None:
+        found = await HEAVY.run(account_id, size, lambda: references(graph))
+        return await self._db.lookup(_named, account_id, found) if found else None
+
     async def _fit_to(self, catalog: Catalog | None, submitted: _Submitted) -> Fitted:
+        fitted = await self._brought(catalog, submitted)
+        paths = Paths(fitted.brought)
+        graph = await HEAVY.run(submitted.account_id, submitted.size, lambda: _valid(fitted.graph, catalog, paths))
+        return replace(fitted, graph=graph)
+
+    async def _brought(self, catalog: Catalog | None, submitted: _Submitted) -> Fitted:
         account_id, targets = submitted.account_id, submitted.targets
         aside = functools.partial(HEAVY.run, account_id, submitted.size)
         resolved = Resolved(submitted.graph, {})
@@ -92,8 +108,7 @@ class Fitting:
         own = await self._db.lookup(_own_files, account_id, paths, named.folders) if is_any else {}
         brought = own | {path: Stored(file.digest, file.size) for path, file in resolved.files.items()}
         brought |= submitted.files
-        graph = await aside(lambda: _valid(resolved.graph, catalog, Paths(brought)))
-        return Fitted(graph, brought, catalog.packs if catalog else {})
+        return Fitted(resolved.graph, brought, catalog.packs if catalog else {})
 
 
 def _valid(graph: Graph, catalog: Catalog | None, paths: Paths) -> Graph:

@@ -99,6 +99,7 @@ class Imports(Loop):
     async def _import(self, wanted: Import, fetching: _Fetching) -> None:
         try:
             failure = await self._failure_of(wanted, fetching)
+            await self._db.write(imports.progress, wanted.id, fetching.done, fetching.total)
             await self._db.write(imports.finish, wanted.id, failure, now_ms())
             self.wake()
         except Stopped:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from comfyward.accounts.storage import Quota
 from comfyward.api.auth import Auth
@@ -24,14 +25,19 @@ from comfyward.dispatch.assigner import Assigner
 from comfyward.dispatch.bindings import Bindings
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.catalogs import Catalogs
+from comfyward.dispatch.checks import Checks, Sources
 from comfyward.dispatch.conversion import SavedGraphs
+from comfyward.dispatch.errands import Errands
 from comfyward.dispatch.forecast import QueueForecasts
+from comfyward.dispatch.getting import Getting
 from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.intake import Intake, RunRules
 from comfyward.dispatch.inventory import Inventory
+from comfyward.dispatch.known_models import TemplateModels
 from comfyward.dispatch.lockings import Lockings
 from comfyward.dispatch.maintenance import Deadlines, Rescue, Retention
 from comfyward.dispatch.mirrors import Mirrors
+from comfyward.dispatch.model_facts import ModelFacts
 from comfyward.dispatch.named_secrets import NamedSecrets
 from comfyward.dispatch.origins import Origins
 from comfyward.dispatch.placement import Rules
@@ -119,11 +125,11 @@ class Storage:
         self.blobs = Blobs(db, self.objects, quotas)
         self.arrivals = Arrivals(self.objects, self.blobs)
         self.uploads = Uploads(db, self.blobs, self.objects, quotas, settings.upload_limit_bytes)
-        origins = Origins(self.guard)
+        self.origins = Origins(self.guard)
         sites = ModelSites(settings.hugging_face_url, settings.civitai_url)
         self.named_secrets = NamedSecrets(db, EncryptionKeys(settings.derived_secret_keys_file()), sites)
-        self.site_files = SiteFiles(sites, self.guard, origins, self.named_secrets)
-        self.mirrors = Mirrors(db, origins, self.named_secrets, settings.mirrors_models)
+        self.site_files = SiteFiles(sites, self.guard, self.origins, self.named_secrets)
+        self.mirrors = Mirrors(db, self.origins, self.named_secrets, settings.mirrors_models)
         cache = _host_cache(settings, self.guard)
         self.imports = Imports(db, self.blobs, self.site_files, self.named_secrets, cache)
 
@@ -158,8 +164,10 @@ class Workforce:
 class Core:
     """The objects behind the APIs of one server process, and its loops, which are not started yet."""
 
-    def __init__(self, settings: Settings, db: Database, identity: Identity, url: str) -> None:
-        """`url` is this server's address for its own workers."""
+    def __init__(
+        self, settings: Settings, db: Database, identity: Identity, url: str, templates: Path | None = None
+    ) -> None:
+        """`url` is this server's address for its own workers, `templates` the folder of ComfyUI's, if it is here."""
         self.settings, self.db = settings, db
         self.auth = Auth(db, identity.link_secret)
         self.shapes = Shapes(self.auth, (settings.public_url or url).rstrip("/"))
@@ -186,6 +194,7 @@ class Core:
         self.workshop = Workshop.below(root, registry, fetching)
         lockers = Lockers(root, settings.node_registry_url, fetching)
         self.lockings = Lockings(db, lockers, workforce.revisions, settings.environment_build_s)
+        self.missing = Missing(self, templates)
         self.webhooks = Webhooks(db, changes.webhooks_due, storage.guard, render, retry_s)
         self.loops: list[Loop] = [
             workforce.assigner,
@@ -217,6 +226,18 @@ class Core:
                         f"{setting} names pool '{pool}', which no worker serves and none is configured for.",
                         hint=f"Add it to COMFYWARD_ACCELERATORS, or use one that is there: {there}.",
                     )
+
+
+class Missing:
+    """Missing parts of workflows: they are looked for, and got."""
+
+    def __init__(self, core: Core, templates: Path | None) -> None:
+        db, storage, lockings = core.db, core.storage, core.lockings
+        facts = ModelFacts(storage.site_files, storage.origins)
+        sources = Sources(core.finder, TemplateModels(templates), facts)
+        self.checks = Checks(db, core.inventory, core.bindings, core.workforce.revisions, sources)
+        self.getting = Getting(db, storage.imports, lockings, storage.quotas)
+        self.errands = Errands(db, storage.imports, lockings)
 
 
 def _missed_events(db: Database) -> ReadMissed:

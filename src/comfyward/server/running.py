@@ -47,7 +47,7 @@ async def serve(settings: Settings, frontends: Frontends, on_started: OnStarted)
         try:
             listeners = Listeners(settings)
             identity = await identity_of(db, settings)
-            core = Core(settings, db, identity, listeners.url)
+            core = Core(settings, db, identity, listeners.url, frontends.templates_folder)
             await core.check()
             server = Server(core, identity, http_servers(core, frontends, listeners))
             entry = await first_entry(db)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -63,6 +64,13 @@ def find(conn: Connection, account_id: str, limit: int = 50) -> list[Import]:
     """The account's waiting and failed imports, newest first."""
     query = select(*_COLUMNS).where(imports.c.account_id == account_id, imports.c.state != "done")
     return [_import(row) for row in conn.execute(query.order_by(imports.c.created_at.desc()).limit(limit))]
+
+
+def waiting_at(conn: Connection, account_id: str, paths: Collection[str]) -> dict[str, str]:
+    """The ids of the account's waiting imports, by path, for those of some paths; the oldest of each path."""
+    own = (imports.c.account_id == account_id, imports.c.state == "waiting", imports.c.path.in_(list(paths)))
+    query = select(imports.c.path, imports.c.id).where(*own).order_by(imports.c.created_at.desc(), imports.c.id)
+    return {row.path: row.id for row in conn.execute(query)} if paths else {}
 
 
 def get(conn: Connection, account_id: str, import_id: str) -> Import:

@@ -90,6 +90,15 @@ def decide(conn: Connection, request_id: str, state: str, now: int, *, environme
         raise Conflict(f"The request was {get(conn, request_id).state} already.")
 
 
+def withdraw(conn: Connection, account_id: str, request_id: str) -> None:
+    """Takes back a request that waits. Raises NotFound for another account's, and Conflict if it was decided."""
+    if (found := get(conn, request_id)).account_id != account_id:
+        raise NotFound("There is no such request.")
+    own = (pack_requests.c.id == request_id, pack_requests.c.state == WAITING)
+    if conn.execute(delete(pack_requests).where(*own)).rowcount == 0:
+        raise Conflict(f"The request was {found.state} already.")
+
+
 def _forget_old(conn: Connection, account_id: str) -> None:
     columns = pack_requests.c
     decided = (columns.account_id == account_id, columns.state != WAITING)

@@ -308,6 +308,16 @@ def known_pools(conn: Connection) -> dict[str, str]:
     return {row.pool: row.device for row in conn.execute(query)}
 
 
+def memory_of_pools(conn: Connection, seen_after: int) -> dict[str, int]:
+    """The memory in bytes of the smallest device of each pool, of workers seen since a time that have told it."""
+    found: dict[str, int] = {}
+    for pool, vitals in conn.execute(select(workers.c.pool, workers.c.vitals).where(workers.c.seen_at >= seen_after)):
+        told = _memory.decode(vitals).memory
+        if told is not None and told.vram_total > 0:
+            found[pool] = min(told.vram_total, found.get(pool, told.vram_total))
+    return found
+
+
 def local_pools(conn: Connection, seen_after: int) -> set[str]:
     """The pools that local workers of any server have served since a time. Their servers can start workers again."""
     query = select(workers.c.pool).where(workers.c.local == 1, workers.c.seen_at >= seen_after).distinct()
@@ -326,7 +336,18 @@ class _Warm(msgspec.Struct):
     warm: list[str] = []
 
 
+class _Device(msgspec.Struct):
+    vram_total: int = 0
+
+
+class _Memory(msgspec.Struct):
+    """The part of a worker's vitals that tells the memory of its device; null until its ComfyUI has answered."""
+
+    memory: _Device | None = None
+
+
 _warm = msgspec.json.Decoder(_Warm)
+_memory = msgspec.json.Decoder(_Memory)
 
 
 def _worker(values: Any) -> WorkerRow:

@@ -7,10 +7,8 @@ from typing import Any
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from comfyward.dispatch import specs
-from comfyward.environments.releases import DEFAULT_VERSION, VERSIONS
-from comfyward.environments.spec import parse_spec
-from comfyward.environments.wanted import Wanted, name_for, wanted_from, wanted_json
+from comfyward.dispatch import drafts
+from comfyward.environments.wanted import Wanted, wanted_from, wanted_json
 from comfyward.store import environments, pack_requests, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.pack_requests import ACCEPTED, DECLINED
@@ -37,7 +35,7 @@ class PackRequests:
         workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
         wanted = _needed(await self._inputs.wanted(workflow))
         into = text_of(await request.form(), "environment", 100)
-        name = await self._db.write(_draft, wanted, into, workflow.name, now_ms())
+        name = await self._db.write(drafts.draft, wanted, into, workflow.name, now_ms())
         return request.redirect(f"/environments/{name}/edit")
 
     async def ask(self, request: PageRequest) -> Response:
@@ -65,21 +63,9 @@ def _needed(wanted: Wanted) -> Wanted:
     return wanted
 
 
-def _draft(conn: Connection, wanted: Wanted, into: str, title: str, now: int) -> str:
-    """Extends an environment, or makes one if none is named. Returns its name. Raises NotFound, InvalidEnvironment."""
-    former = environments.get(conn, into).spec if into else None
-    spec = wanted.spec(parse_spec(former) if former else None, VERSIONS, DEFAULT_VERSION)
-    if former is not None:
-        specs.replace(conn, into, former, spec, now)
-        return into
-    name = name_for(title, [each.name for each in environments.find(conn)])
-    specs.create(conn, name, spec, now)
-    return name
-
-
 def _accept(conn: Connection, request_id: str, into: str, now: int) -> str:
     found = pack_requests.get(conn, request_id)
-    name = _draft(conn, wanted_from(found.packs, found.comfyui), into, f"for {found.account}", now)
+    name = drafts.draft(conn, wanted_from(found.packs, found.comfyui), into, f"for {found.account}", now)
     pack_requests.decide(conn, request_id, ACCEPTED, now, environment=name)
     return name
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from comfyward.workflows.editor_nodes import written_nodes
+
 CORE_ID = "comfy-core"
-MAX_NODES = 10_000
 MAX_LENGTH = 200
 
 
@@ -31,19 +30,12 @@ def noted_in(editor_graph: str | None) -> dict[str, Noted]:
 def packs_noted(editor_graph: Any) -> dict[str, Noted]:
     """The notes by class, also of nodes in subgraphs; the first one of a class counts."""
     found: dict[str, Noted] = {}
-    waiting, seen = deque([editor_graph]), 0
-    while waiting and seen < MAX_NODES:
-        seen += 1
-        match waiting.popleft():
+    for node in written_nodes(editor_graph):
+        match node:
             case {"type": str(name), "properties": dict(properties)}:
                 noted = noted_of(properties)
                 if noted.cnr_id or noted.aux_id:
                     found.setdefault(name, noted)
-            case {"nodes": list(nodes), **rest}:
-                waiting.extend(itertools.islice(nodes, MAX_NODES - seen))
-                definitions = rest.get("definitions")
-                subgraphs = definitions.get("subgraphs") if isinstance(definitions, dict) else None
-                waiting.extend(itertools.islice(subgraphs if isinstance(subgraphs, list) else [], MAX_NODES - seen))
     return found
 
 

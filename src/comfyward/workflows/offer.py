@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 ADD_COMMAND = "comfyward environments add NAME"
+CHECK_HINT = "POST /api/v1/workflows/check says all that is missing, POST /api/v1/workflows/get gets it."
 
 
 class Origin(StrEnum):

@@ -16,7 +16,7 @@ from comfyward.errors import InvalidGraph
 from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, InputSpec
 from comfyward.workflows.graph import Graph, Node, is_link, names_of
 from comfyward.workflows.listing import Listing, Paths
-from comfyward.workflows.offer import Offer
+from comfyward.workflows.offer import CHECK_HINT, Offer
 
 MAX_SHOWN = 20
 OUTPUT_MARKS = ("[output]", "[temp]")  # of unresolved references: those that exist have been replaced by names
@@ -124,7 +124,7 @@ def check(graph: Graph, catalog: Catalog, brought: Paths) -> Verdict:
             type="prompt_no_outputs",
             node_errors={},
         )
-    checked = list(_reachable(graph, outputs, catalog))
+    checked = list(reachable(graph, outputs, catalog))
     problems = list(_cycle_among(checked, graph, catalog))
     for node in checked:
         problems.extend(_check_node(node, graph, catalog, brought))
@@ -137,7 +137,7 @@ def _unknown_class(node: Node, catalog: Catalog, offers: tuple[Offer, ...]) -> P
     return Problem(node, "missing_node_type", f"{message}: {why}" if why else message, offers=offers)
 
 
-def _reachable(graph: Graph, outputs: list[Node], catalog: Catalog) -> Iterator[Node]:
+def reachable(graph: Graph, outputs: list[Node], catalog: Catalog) -> Iterator[Node]:
     """The nodes that an output node depends on by declared inputs: ComfyUI checks no others."""
     waiting, seen = [node.id for node in outputs], set[str]()
     while waiting:
@@ -353,18 +353,18 @@ def _hint(problem: Problem) -> str:
         case "missing_node_type" if "did not load" in problem.message:
             return "The operator has to fix the pack: see the fleet page or 'comfyward comfyui show'."
         case "missing_node_type" if problem.offers and (command := problem.offers[0].command):
-            return f"An admin can add the pack to an environment: {command}"
+            return f"{CHECK_HINT} An admin can add the pack to an environment: {command}"
         case "missing_node_type" if problem.offers and problem.offers[0].comfyui:
-            return f"It is one of ComfyUI's own: ask the operator for ComfyUI {problem.offers[0].comfyui}."
+            return f"It is one of ComfyUI's own: ask the operator for ComfyUI {problem.offers[0].comfyui}. {CHECK_HINT}"
         case "missing_node_type":
-            return "Use a class that GET /api/v1/nodes lists, or ask the operator to install the custom node."
+            return f"Use a class that GET /api/v1/nodes lists, or ask the operator for the custom node. {CHECK_HINT}"
         case "value_not_in_list" if str(problem.received).endswith(OUTPUT_MARKS):
             return "None of your runs has an output of this name. Use the name that the run's page shows."
         case "value_not_in_list" if problem.folder == INPUT_FOLDER:
             return f'Bring the file with the run: "files": {{"/input/{problem.received}": "https://…"}}.'
         case "value_not_in_list" if problem.folder is not None:
             path = problem.place or f"/models/{problem.folder}/{problem.received}"
-            return f'No worker has this model. Bring it with the run: "files": {{"{path}": "https://…"}}.'
+            return f'No worker has this model. Bring it with the run: "files": {{"{path}": "https://…"}}. {CHECK_HINT}'
         case "value_not_in_list":
             return f"Accepted: {', '.join(map(str, problem.accepted))}."
         case "required_input_missing":

@@ -8,6 +8,7 @@ from comfyward.api.own_urls import OwnUrls
 from comfyward.api.public_url import API_PREFIX
 from comfyward.api.v1.account import Account
 from comfyward.api.v1.accounts import Accounts
+from comfyward.api.v1.checks import WorkflowChecks
 from comfyward.api.v1.environment_exchange import EnvironmentExchange
 from comfyward.api.v1.environment_lockings import EnvironmentLockings
 from comfyward.api.v1.environment_packs import EnvironmentPacks
@@ -35,7 +36,7 @@ def v1_tables(core: Core) -> Tables:
     auth, db, settings = core.auth, core.db, core.settings
     rendering, own_urls = Rendering(auth, core.public_url), OwnUrls(auth, db)
     limits = RequestLimits.of(settings)
-    body, upload = limits.body, limits.upload
+    body, upload, missing = limits.body, limits.upload, core.missing
     subjects = {
         "runs": [
             *Submissions(auth, db, core.intake, own_urls, core.public_url, body).endpoints(),
@@ -45,6 +46,7 @@ def v1_tables(core: Core) -> Tables:
         "workflows": [
             *Workflows(auth, db, rendering, core.bindings, core.saved_graphs, body).endpoints(),
             *WorkflowFiles(auth, core.workflow_files).endpoints(),
+            *WorkflowChecks(auth, missing.checks, missing.getting, missing.errands, limits).endpoints(),
         ],
         "files": [
             *Files(auth, db, core.storage.blobs, body, upload).endpoints(),

@@ -11,7 +11,7 @@ from comfyward.errors import InvalidGraph, UnknownClasses
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.class_inputs import MADE_IN_BROWSERS
 from comfyward.workflows.noted import CORE_ID, Noted, noted_of
-from comfyward.workflows.offer import Offer
+from comfyward.workflows.offer import CHECK_HINT, Offer
 
 MAX_NAMED = 20
 OTHER_EDITORS = {
@@ -123,9 +123,10 @@ def _hint(first: Refused, offers: Sequence[Offer], catalog: Catalog) -> str:
         )
     if first.noted.cnr_id == CORE_ID:
         needed = first.noted.version or "a newer version"
-        return f"It is one of ComfyUI's own: ask the operator for ComfyUI {needed}."
+        return f"It is one of ComfyUI's own: ask the operator for ComfyUI {needed}. {CHECK_HINT}"
     if offers and (command := offers[0].command):
-        return f"An admin can add the pack to an environment: {command}"
+        return f"{CHECK_HINT} An admin can add the pack to an environment: {command}"
     if first.noted.cnr_id or first.noted.aux_id:
-        return f"Ask the operator to add the pack {first.noted.cnr_id or first.noted.aux_id} to an environment."
-    return "Use a class that GET /api/v1/nodes lists, or ask the operator to install the custom node."
+        pack = first.noted.cnr_id or first.noted.aux_id
+        return f"Ask the operator to add the pack {pack} to an environment. {CHECK_HINT}"
+    return f"Use a class that GET /api/v1/nodes lists, or ask the operator for the custom node. {CHECK_HINT}"

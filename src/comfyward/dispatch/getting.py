@@ -1,0 +1,160 @@
+"""Getting what a workflow lacks: models are imported, packs become an environment or a request, uploads are named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import blake3
+from sqlalchemy import Connection
+
+from comfyward.accounts.account import Account
+from comfyward.accounts.storage import over
+from comfyward.dispatch import drafts, errands
+from comfyward.dispatch.errands import Errand, ErrandKind
+from comfyward.dispatch.imports import Imports
+from comfyward.dispatch.lockings import Lockings
+from comfyward.dispatch.quotas import Quotas
+from comfyward.environments.wanted import Wanted, wanted_json
+from comfyward.errors import ComfywardError
+from comfyward.runs.files import parse_import
+from comfyward.runs.run import DEFAULT_ENVIRONMENT
+from comfyward.store import pack_requests
+from comfyward.store.db import Database, now_ms
+from comfyward.store.lockings import LOCK, PROMOTE, TRY, Wish
+from comfyward.workflows.check import Check, LackedModel
+from comfyward.workflows.needed import NeededInput
+
+MODELS_PATH = "/models/"  # of the kind of file that imports of models are
+
+
+@dataclass(frozen=True)
+class Shopping:
+    """Wishes beside what is missing: `title` names a new environment, `into` the one that gets a new revision.
+
+    `urls` are addresses of models that the caller knows, by path. `promotes`: the new revision of an environment that
+    is there becomes current; a new environment's first one always does.
+    """
+
+    title: str = "Workflow"
+    into: str = ""
+    urls: Mapping[str, str] = field(default_factory=dict)
+    promotes: bool = False
+
+
+@dataclass(frozen=True)
+class Left:
+    """Something that cannot be got so, with the reason and what to do."""
+
+    what: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Got:
+    """The errands that were begun, the files that the caller has to upload, and what is left."""
+
+    check: Check
+    errands: tuple[Errand, ...]
+    uploads: tuple[NeededInput, ...]
+    left: tuple[Left, ...]
+
+
+class Getting:
+    def __init__(self, db: Database, importer: Imports, lockings: Lockings, quotas: Quotas) -> None:
+        self._db, self._importer, self._lockings, self._quotas = db, importer, lockings, quotas
+
+    async def get(self, account: Account, check: Check, wish: Shopping) -> Got:
+        """Begins to get what a check found missing; what is under way already is not begun twice.
+
+        Raises OverQuota if all models together are more than the account may store, InvalidEnvironment, NotFound, or
+        Conflict if the environment is being changed.
+        """
+        await self._check_room(account, check)
+        left: list[Left] = []
+        ids = await self._packs(account, check, wish, left)
+        for model in check.models:
+            ids += await self._model(account, model, wish, left)
+        begun = await self._db.read(_found, account, ids, now_ms())
+        return Got(check, tuple(begun), check.inputs, tuple(left))
+
+    async def _check_room(self, account: Account, check: Check) -> None:
+        coming = sum(model.facts.size or 0 for model in check.models if model.import_id is None)
+        if not coming:
+            return
+        room = await self._quotas.room(account.id, MODELS_PATH)
+        if coming > room.left:
+            raise over(room.kind, room.used, room.most, coming)
+
+    async def _model(self, account: Account, model: LackedModel, wish: Shopping, left: list[Left]) -> list[str]:
+        """The errand for a model, or none, and then why."""
+        need, facts, source = model.need, model.facts, model.source
+        if model.import_id is not None:
+            return [errands.id_of(ErrandKind.IMPORT, model.import_id)]
+        url = wish.urls.get(need.path or "") or (source.url if source is not None else None)
+        if url is None:
+            hint = 'Send its address as "urls": {"PATH": "https://…"}, or upload it.'
+            left.append(Left(need.path or need.name, f"Nobody says where '{need.name}' can be fetched.", hint))
+            return []
+        if need.path is None:
+            left.append(Left(need.name, f"The folder of '{need.name}' is not known.", "Upload it to its folder."))
+            return []
+        if facts.is_gated and need.path not in wish.urls:
+            left.append(_gated(model))
+            return []
+        sha256 = source.sha256 if source is not None and source.url == url else None
+        try:
+            path, wanted = parse_import(need.path, {"url": url, **({"digest": sha256} if sha256 else {})})
+            import_id = await self._importer.add(account.id, path, wanted)
+        except ComfywardError as error:
+            left.append(Left(need.path, error.message, error.hint or ""))
+            return []
+        return [errands.id_of(ErrandKind.IMPORT, import_id)]
+
+    async def _packs(self, account: Account, check: Check, wish: Shopping, left: list[Left]) -> list[str]:
+        """The errand for what has the missing classes, or none, and then why."""
+        wanted = Wanted.of({each.name: each.offers for each in check.classes})
+        left += [
+            Left(each.name, f"No pack is known that has the class '{each.name}'.", "Ask who made the workflow.")
+            for each in check.classes
+            if not any(offer.source or offer.comfyui for offer in each.offers)
+        ]
+        if not wanted:
+            return []
+        if not account.is_admin:
+            return [await self._request(account, wanted)]
+        like = "" if check.environment == DEFAULT_ENVIRONMENT else check.environment.partition("@")[0]
+        name = await self._db.write(_drafted, wanted, wish, like, now_ms())
+        promotes = wish.promotes or not wish.into
+        await self._lockings.begin(name, Wish(LOCK, next=PROMOTE if promotes else TRY))
+        return [errands.id_of(ErrandKind.ENVIRONMENT, name)]
+
+    async def _request(self, account: Account, wanted: Wanted) -> str:
+        """Asks an admin; the same that waits is returned."""
+        request_id = await self._db.write(_requested, account.id, wanted, now_ms())
+        return errands.id_of(ErrandKind.REQUEST, request_id)
+
+
+def _gated(model: LackedModel) -> Left:
+    facts = model.facts
+    token = f" Store a token as {facts.token}." if facts.token else ""
+    hint = f"Accept its licence at {facts.page}.{token}" if facts.page else token.strip()
+    return Left(model.need.path or model.need.name, facts.problem or "Its origin wants a token.", hint)
+
+
+def _drafted(conn: Connection, wanted: Wanted, wish: Shopping, like: str, now: int) -> str:
+    return drafts.draft(conn, wanted, wish.into, wish.title, now, like=like, reuses=True)
+
+
+def _requested(conn: Connection, account_id: str, wanted: Wanted, now: int) -> str:
+    """Asks for what is wanted, once: a request has no workflow that is saved, so what it wants names it."""
+    key = f"file-{blake3.blake3(repr(wanted).encode()).hexdigest()[:16]}"
+    same = pack_requests.of_workflow(conn, account_id, key)
+    if same is not None and same.state == pack_requests.WAITING:
+        return same.id
+    return pack_requests.ask(conn, account_id, key, wanted_json(wanted), wanted.comfyui, now)
+
+
+def _found(conn: Connection, account: Account, ids: list[str], now: int) -> list[Errand]:
+    return [errands.find(conn, account, each, now) for each in dict.fromkeys(ids)]
