@@ -13,6 +13,7 @@ from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.conversion.boxes import Opened, open_all, order_of
 from comfyward.workflows.conversion.form import SavedFile, read_file
 from comfyward.workflows.conversion.group_nodes import with_definitions
+from comfyward.workflows.conversion.labels import label_of
 from comfyward.workflows.conversion.primitives import feed_widgets
 from comfyward.workflows.conversion.refusals import refuse_browser_only, refuse_unknown, refused
 from comfyward.workflows.conversion.scopes import Kind, Node, Reader, Scope, fill_boxes, promote
@@ -67,6 +68,8 @@ def _filled(scope: Scope, scopes: list[Scope], definitions: dict[str, Scope], wo
 
 
 def _sent(sender: Sender, graph: Opened, node: Node, catalog: Catalog) -> dict[str, Any]:
-    known = catalog.laid_out.of(node.type)
-    title = node.saved.title if isinstance(node.saved.title, str) else known.title if known else node.type
-    return {"inputs": sender.inputs(graph, node), "class_type": node.type, "_meta": {"title": title}}
+    return {
+        "inputs": sender.inputs(graph, node),
+        "class_type": node.type,
+        "_meta": label_of(node, catalog.laid_out.of(node.type)),
+    }

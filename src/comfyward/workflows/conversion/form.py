@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,9 +20,10 @@ MAX_LINKS = 5 * MAX_NODES
 MAX_SLOTS = 10 * MAX_NODES  # of all nodes together, in and out
 INNER_INPUTS, INNER_OUTPUTS = "-10", "-20"  # ids that stand for a definition's own sides in its links
 EXPORT = "Save it again in ComfyUI's editor with File > Export."
-_ROOT = re.compile(r" - at `\$\.?(.*)`$")
+_PLACE = re.compile(r" - at `\$\.?(.*)`$")
 
 Id = int | str | float
+T = TypeVar("T")
 
 
 class SavedInput(msgspec.Struct):
@@ -42,8 +43,8 @@ class SavedOutput(msgspec.Struct):
 
 
 class SavedNode(msgspec.Struct):
-    id: Id
     type: str
+    id: Id = -1
     mode: Any = 0
     inputs: list[SavedInput] | None = None
     outputs: list[SavedOutput] | None = None
@@ -78,7 +79,7 @@ class SavedDefinition(msgspec.Struct):
     name: str | None = None
 
 
-class _Definitions(msgspec.Struct):
+class SavedDefinitions(msgspec.Struct):
     subgraphs: list[SavedDefinition] | None = None
 
 
@@ -86,10 +87,19 @@ class _Extra(msgspec.Struct):
     groupNodes: dict[str, Any] | None = None
 
 
+class SavedGroup(msgspec.Struct):
+    """The content of a group node; its nodes are known by their place in the list."""
+
+    nodes: list[SavedNode] = []
+    links: list[list[Any]] | None = None  # [from, slot, to, slot, id, type]
+    external: list[list[Any]] | None = None  # [node, slot, type]
+    config: dict[str, Any] | None = None
+
+
 class SavedFile(msgspec.Struct):
     nodes: list[SavedNode]
     links: list[SavedLink | list[Any] | None] | None = None
-    definitions: _Definitions | None = None
+    definitions: SavedDefinitions | None = None
     extra: Any = None
 
     @property
@@ -112,13 +122,23 @@ def read_file(document: object) -> SavedFile:
     if not is_editor_graph(document):
         raise InvalidGraph("This is not a workflow in the editor's format: it has no list 'nodes'.", hint=EXPORT)
     _refuse_many(document)
+    return _converted(document, SavedFile, "")
+
+
+def read_group(content: Any, place: str) -> SavedGroup:
+    """The content of a group node. Raises InvalidGraph, naming the place of what is wrong."""
+    return _converted(content, SavedGroup, place)
+
+
+def _converted(value: Any, form: type[T], place: str) -> T:
     try:
-        return msgspec.convert(document, SavedFile)
+        return msgspec.convert(value, form)
     except msgspec.ValidationError as error:
-        place = _ROOT.search(str(error))
-        what = _ROOT.sub("", str(error)).replace("`", "'")
-        where = f" at '{place[1]}'" if place and place[1] else ""
-        raise InvalidGraph(f"The workflow is damaged{where}: {what}.", hint=EXPORT, place=where[5:-1]) from error
+        found = _PLACE.search(str(error))
+        where = ".".join(part for part in (place, found[1] if found else "") if part)
+        what = _PLACE.sub("", str(error)).replace("`", "'")
+        message = f"The workflow is damaged at '{where}': {what}." if where else f"The workflow is damaged: {what}."
+        raise InvalidGraph(message, hint=EXPORT, place=where) from error
 
 
 def links_of(links: list[SavedLink | list[Any] | None] | list[SavedLink | None] | None, place: str) -> list[SavedLink]:
