@@ -71,6 +71,11 @@ class Widget(msgspec.Struct, frozen=True):
     has_default: bool = True  # False for a choice of nothing
 
     @property
+    def is_text(self) -> bool:
+        """True for a field of several lines, which holds nothing but texts."""
+        return self.kind == "MARKDOWN" or (self.kind == "STRING" and bool(self.options.get("multiline")))
+
+    @property
     def choices(self) -> list[Any]:
         found = self.options.get("options")
         return found if isinstance(found, list) else []
@@ -214,6 +219,8 @@ def _widget(name: str, kind: str, options: Mapping[str, Any], *, with_control: b
     if kind == CHOOSING:
         keys = [each.get("key") for each in _listed(choices) if isinstance(each, dict)]
         default = default or next(iter(keys), None)
+    elif kind == CHOICE and options.get("multi_select"):
+        default = default or []
     elif kind == CHOICE:
         default = default or next(iter(_listed(choices)), None)
         has_default = bool(default) or bool(_listed(choices))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -105,13 +106,15 @@ def _given(box: Node, scope: Scope) -> dict[tuple[str, str], Any]:
     if not isinstance(values, list):
         return {}
     found: dict[tuple[str, str], Any] = {}
-    for (node_id, name), value in zip(_proxies(box), values, strict=False):
-        if name.startswith("$$") or value is None:
+    proxies = list(_proxies(box))
+    counts = Counter(node_id for node_id, _ in proxies)
+    for (node_id, name), value in zip(proxies, values, strict=False):
+        if name.startswith("$$"):
             continue
         number = _input_for(scope, node_id, name)
         if number is not None:
             box.values[box.names[number]] = value
-        elif (node := scope.nodes.get(node_id)) is not None:
+        elif (node := scope.nodes.get(node_id)) is not None and not (_is_primitive(node) and counts[node_id] > 1):
             found |= dict.fromkeys(_targets(scope, node, name), value)
     return found
 
@@ -151,8 +154,8 @@ def _without_id(name: str) -> str:
 
 
 def _targets(scope: Scope, node: Node, name: str) -> Iterator[tuple[str, str]]:
-    """The widgets inside that a value is for: of the node, or of those that a primitive feeds."""
-    if node.type == PRIMITIVE and node.kind is Kind.VIRTUAL:
+    """The widgets inside that a value is for: of the node, or those that a primitive feeds."""
+    if _is_primitive(node):
         for target, widget in fed_by(scope, node):
             yield target.id, widget
         return
@@ -160,6 +163,10 @@ def _targets(scope: Scope, node: Node, name: str) -> Iterator[tuple[str, str]]:
     found = name if name in names else _without_id(name)
     if found in names:
         yield node.id, found
+
+
+def _is_primitive(node: Node) -> bool:
+    return node.type == PRIMITIVE and node.kind is Kind.VIRTUAL
 
 
 def fed_by(scope: Scope, primitive: Node) -> Iterator[tuple[Node, str]]:

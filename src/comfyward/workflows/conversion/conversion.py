@@ -56,7 +56,9 @@ def _open(file: SavedFile, catalog: Catalog, scopes: list[Scope], words: Words) 
         each = saved[name]
         scope = reader.read(places[name], each.nodes, each.links, each.inputs or (), each.outputs or ())
         definitions[name] = _filled(scope, scopes, definitions, words)
-    return open_all(_filled(reader.read("", file.nodes, file.links), scopes, definitions, words), definitions)
+    last = file.last_node_id if isinstance(file.last_node_id, int) else 0
+    root = reader.read("", file.nodes, file.links, last=last)
+    return open_all(_filled(root, scopes, definitions, words), definitions)
 
 
 def _filled(scope: Scope, scopes: list[Scope], definitions: dict[str, Scope], words: Words) -> Scope:

@@ -79,6 +79,11 @@ def _step(at: At) -> At | Fed | Given | None:
     return _from_output(at.opened, origin_id, link.origin_slot, at.wanted)
 
 
+def is_from_outside(link: SavedLink) -> bool:
+    """True for a link inside of a definition that begins at one of its own inputs."""
+    return text_of(link.origin_id) == INNER_INPUTS
+
+
 def _outwards(outer: Opened, box: Node, number: int) -> At | Given | None:
     if not 0 <= number < len(box.links):
         return None

@@ -101,6 +101,7 @@ class SavedFile(msgspec.Struct):
     links: list[SavedLink | list[Any] | None] | None = None
     definitions: SavedDefinitions | None = None
     extra: Any = None
+    last_node_id: Any = 0
 
     @property
     def subgraphs(self) -> list[SavedDefinition]:

@@ -116,7 +116,7 @@ class _Opening:
         for each in known.laid_out:
             if each.widget is None:
                 continue
-            if each.name not in turned and self._is_visible(number, each.name):
+            if each.name not in turned:
                 self._name(number, saved, each.name)
                 self._move(values, place, each.widget.places)
             place += each.widget.places

@@ -8,7 +8,7 @@ from typing import Any
 
 from comfyward.workflows.class_inputs import Widget
 from comfyward.workflows.conversion.boxes import fed_by
-from comfyward.workflows.conversion.scopes import PRIMITIVE, Kind, Node, Scope
+from comfyward.workflows.conversion.scopes import PRIMITIVE, Kind, Scope
 
 REPLACES = "Run widget replace on values"
 STEP = 0.5  # of a FLOAT that says none
@@ -19,9 +19,10 @@ def feed_widgets(scope: Scope, replace: Callable[[str], str]) -> None:
     for node in scope.nodes.values():
         if node.type != PRIMITIVE or node.kind is not Kind.VIRTUAL:
             continue
-        value = _value_of(node)
-        if value is None:
+        saved = node.saved.widgets_values
+        if not isinstance(saved, list) or not saved:
             continue
+        value = saved[0]
         if isinstance(value, str) and value and node.properties.get(REPLACES):
             value = replace(value)
         for target, name in fed_by(scope, node):
@@ -29,28 +30,39 @@ def feed_widgets(scope: Scope, replace: Callable[[str], str]) -> None:
             target.values[name] = typed(widget, value) if widget is not None else value
 
 
-def _value_of(node: Node) -> Any:
-    saved = node.saved.widgets_values
-    if isinstance(saved, dict):
-        return saved.get("value")
-    return saved[0] if saved else None
-
-
 def typed(widget: Widget, value: Any) -> Any:
     """The value as a widget rounds it."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if widget.kind not in ("INT", "FLOAT"):
         return value
-    match widget.kind:
-        case "INT":
-            return _whole(value, _number(widget, "step", 1) or 1, _number(widget, "min", 0))
-        case "FLOAT":
-            return _rounded(value, widget)
-        case _:
+    number = _as_number(value)
+    if number is None:
+        return None
+    if widget.kind == "FLOAT":
+        return _rounded(number, widget)
+    number = min(max(number, _number(widget, "min", -math.inf)), _number(widget, "max", math.inf))
+    return _whole(number, _number(widget, "step", 1) or 1, _number(widget, "min", 0))
+
+
+def _as_number(value: Any) -> float | None:
+    """The number that JavaScript reads in a value; None for no number."""
+    match value:
+        case None:
+            return 0
+        case bool():
+            return int(value)
+        case int() | float() if math.isfinite(value):
             return value
+        case str():
+            try:
+                return float(value) if value.strip() else 0
+            except ValueError:
+                return None
+        case _:
+            return None
 
 
 def _whole(value: float, step: float, low: float) -> int:
-    """Rounded to a step from the lowest; not limited by it."""
+    """Rounded to a step from the lowest."""
     if step == 1:
         return math.floor(value + 0.5)
     offset = math.fmod(low, step)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from comfyward.errors import InvalidGraph
-from comfyward.workflows.class_inputs import AllInputs, ClassInputs, Widget
+from comfyward.workflows.class_inputs import CHOOSING, AllInputs, ClassInputs, Widget
 from comfyward.workflows.conversion.form import (
     INNER_INPUTS,
     INNER_OUTPUTS,
@@ -22,7 +22,7 @@ from comfyward.workflows.conversion.form import (
     socket_type,
     text_of,
 )
-from comfyward.workflows.conversion.values import Held, held_by
+from comfyward.workflows.conversion.values import Held, as_held, held_by
 
 NEVER, BYPASS = 2, 4
 INACTIVE = (NEVER, BYPASS)
@@ -109,12 +109,16 @@ class Reader:
         links: Any,
         inputs: Sequence[SavedSlot] = (),
         outputs: Sequence[SavedSlot] = (),
+        last: int = 0,
     ) -> Scope:
-        """A scope whose links are in place. Raises InvalidGraph."""
+        """A scope whose links are in place; the second node of an id gets one above `last`. Raises InvalidGraph."""
         found: dict[str, Node] = {}
         for number, saved in enumerate(nodes):
             node_id = text_of(saved.id)
-            if node_id not in found and node_id != NO_NODE:
+            if node_id in found:
+                last = max(last, *(each.id for each in nodes if isinstance(each.id, int))) + 1
+                node_id = str(last)
+            if node_id != NO_NODE:
                 found[node_id] = self._node(node_id, saved, f"{place}nodes[{number}]")
         all_links = links_of(links, place)
         _connect(found, all_links)
@@ -169,7 +173,9 @@ def _held(saved: SavedNode, known: ClassInputs, place: str) -> Held:
 
 
 def _is_kept(each: SavedInput, held: Held) -> bool:
-    return each.widget_name is None or any(widget.name == each.widget_name for widget in held.widgets)
+    if each.widget_name is not None and all(widget.name != each.widget_name for widget in held.widgets):
+        return False
+    return not any(widget.kind == CHOOSING and each.name.startswith(f"{widget.name}.") for widget in held.widgets)
 
 
 def _box(definition: SavedDefinition) -> Held:
@@ -197,14 +203,25 @@ def _connect(nodes: Mapping[str, Node], links: Iterable[SavedLink]) -> None:
             names = {text_of(each.link): each.name for each in node.saved.inputs or () if each.link is not None}
             named[node.id] = names
         name = names.get(text_of(link.id))
-        number = _number(node, name) if name is not None else link.target_slot
+        number = link.target_slot if name is None else _number(node, name)
+        is_named = name is not None and number is not None
+        if name is not None and number is None:
+            number = _in_place_of(node, name, link.target_slot)
         if number is None or not 0 <= number < len(node.links):
             continue
-        is_named = name is not None
         if node.links[number] is None or (is_named and (node.id, number) not in sure):
             node.links[number] = link
             if is_named:
                 sure.add((node.id, number))
+
+
+def _in_place_of(node: Node, name: str, slot: int) -> int | None:
+    """The number of the socket that takes the link of an input which a definition, or a choice, has no more."""
+    if node.kind is Kind.BOX:
+        return slot
+    choices = [widget.name for widget in node.widgets if widget.kind == CHOOSING]
+    is_of_choice = any(name.startswith(f"{choice}.") for choice in choices)
+    return slot if is_of_choice and 0 <= slot < len(node.names) and node.names[slot] not in choices else None
 
 
 def _number(node: Node, name: str) -> int | None:
@@ -266,12 +283,10 @@ def fill_boxes(scope: Scope, definitions: Mapping[str, Scope]) -> None:
         for name, promotion in zip(node.names, definitions[node.type].promoted, strict=True):
             if promotion is None:
                 continue
-            if isinstance(saved, list):
-                own = saved[number] if number < len(saved) else msgspec.UNSET
-            else:
-                own = (saved or {}).get(name, msgspec.UNSET)
-            inside = promotion.node.values.get(promotion.input_name)
-            node.values[name] = inside if own is msgspec.UNSET else own
+            if isinstance(saved, list) and number < len(saved):
+                node.values[name] = as_held(promotion.widget, saved[number])
+            elif promotion.input_name in promotion.node.values:
+                node.values[name] = promotion.node.values[promotion.input_name]
             number += 1
         node.widgets = [
             msgspec.structs.replace(promotion.widget, name=name)

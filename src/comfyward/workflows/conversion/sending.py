@@ -7,7 +7,7 @@ from typing import Any
 
 from comfyward.workflows.class_inputs import MADE_IN_BROWSERS, Widget
 from comfyward.workflows.conversion.boxes import Opened
-from comfyward.workflows.conversion.feeding import Fed, Feeds, Given
+from comfyward.workflows.conversion.feeding import Fed, Feeds, Given, is_from_outside
 from comfyward.workflows.conversion.refusals import Refused, refused
 from comfyward.workflows.conversion.scopes import Node, Scope
 from comfyward.workflows.conversion.texts import Choose, replaced, without_choices
@@ -64,7 +64,7 @@ class Sender:
                 )
                 sent[widget.name] = self._sent(node, widget, value)
         for number, link in enumerate(node.links):
-            if link is None:
+            if link is None or (given and (node.id, node.names[number]) in given and is_from_outside(link)):
                 continue
             match self._feeds.of(opened, node, number):
                 case Fed(node_id, slot):

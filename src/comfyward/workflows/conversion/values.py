@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from comfyward.workflows.class_inputs import (
     inputs_of,
 )
 from comfyward.workflows.conversion.form import SavedNode
+from comfyward.workflows.conversion.texts import shown
 
 MOST_ROWS = 20
 MOST_NESTED = 1000  # inputs of one node
@@ -68,20 +70,27 @@ class _Places:
             value = self._listed[at]
         else:
             return widget.default if widget.has_default else msgspec.UNSET
-        return value if value is not None else _instead_of_nothing(widget)
+        return as_held(widget, value)
 
     def end(self) -> None:
         """Reads no more of them."""
         self._listed, self._named = self._listed[: self._at], None if self._named is None else {}
 
+    @property
+    def count(self) -> int:
+        return len(self._listed)
+
     def rest(self) -> list[Any]:
         return self._listed[self._at :]
 
 
-def _instead_of_nothing(widget: Widget) -> Any:
-    if widget.kind == CHOICE and widget.choices:
-        return widget.choices[0]
-    return "" if widget.kind == "STRING" and widget.options.get("multiline") else None
+def as_held(widget: Widget, value: Any) -> Any:
+    """The value as a widget holds it: a field of several lines holds texts only, a choice is always of something."""
+    if widget.is_text:
+        return shown(value)
+    if value is None and widget.kind == CHOICE:
+        return "" if widget.options.get("multi_select") else next(iter(widget.choices), None)
+    return value
 
 
 def _without_forced(saved: list[Any] | dict[str, Any] | None, known: ClassInputs) -> list[Any] | dict[str, Any] | None:
@@ -105,7 +114,9 @@ def _growing(saved: SavedNode, known: ClassInputs, places: _Places) -> Held:
     found: list[Input] = []
     widgets: list[Widget] = []
     values: dict[str, Any] = {}
-    while waiting and len(found) < MOST_NESTED:
+    while waiting:
+        if len(found) > MOST_NESTED:
+            raise ValueError(f"it has more than {MOST_NESTED} inputs")
         each = waiting.popleft()
         found.append(each)
         if each.widget is None:
@@ -151,13 +162,22 @@ def _chosen(widget: Widget, key: Any) -> Iterator[Input]:
 
 
 def _rows(widget: Widget, count: Any, places: _Places) -> Iterator[Input]:
-    low, high = widget.options.get("min", 0), widget.options.get("max", MOST_ROWS)
-    if isinstance(count, bool) or not isinstance(count, int) or not low <= count <= min(high, MOST_ROWS):
+    low, high = (_bound(widget.options.get(name), other) for name, other in (("min", 0), ("max", MOST_ROWS)))
+    if isinstance(count, bool) or not isinstance(count, int | float) or not math.isfinite(count):
+        count = low
+    count = max(int(count), low)
+    if count > max(high, places.count):
         places.end()
-        count = widget.default
+        count = low
+    if count > MOST_NESTED:
+        raise ValueError(f"'{widget.name}' has more than {MOST_NESTED} rows")
     for number in range(count):
         prefix = f"{widget.name}.{number}."
         yield from inputs_of(widget.options.get("template"), prefix=prefix, with_control=False)
+
+
+def _bound(value: Any, other: int) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else other
 
 
 def _custom_choice(known: ClassInputs, places: _Places) -> Held:
@@ -167,7 +187,7 @@ def _custom_choice(known: ClassInputs, places: _Places) -> Held:
     while options and options[-1] in ("", None):
         options.pop()
     options.append("")
-    values["index"] = options.index(values["choice"]) if values.get("choice") in options else 0
+    values["index"] = options.index(values["choice"]) if values.get("choice") in options else -1
     values |= {f"option{number}": option for number, option in enumerate(options, 1)}
     added = [Widget(name, "STRING", "", {}, 1, is_sent=True) for name in values if name not in known.numbers]
     widgets = [widget for widget in known.widgets if widget.name == "choice"] + added

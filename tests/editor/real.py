@@ -42,8 +42,9 @@ SENT = """async ({graph}) => {
   const random = Math.random
   try {
     await window.app.loadGraphData(graph)
+    await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 0))))
     Math.random = () => 0
-    return {sent: (await window.app.graphToPrompt()).output}
+    return {sent: JSON.parse(JSON.stringify((await window.app.graphToPrompt()).output))}
   } catch (error) {
     return {failed: String(error)}
   } finally {

@@ -95,7 +95,6 @@ WIDGETS: Mapping[str, Graph] = {
     "nulls": widgets("TSeed", None, None, None, None),
     "values of other types": widgets("TSeed", "7", "fixed", 30.5, 12),
     "a choice that is gone": widgets("TSeed", 7, "fixed", 30, "gone"),
-    "values by name": graph([node(1, "TSeed", {"steps": 12, "mode": "y", "none": 4})]),
     "old marks of controls": widgets("TSeed", 7, True, 30, "y"),
     "controls by option": widgets("TNoSeed", 1, 2, "fixed", 0.5, "randomize", "q", "fixed", "filter", "text"),
     "controls by option, defaults": graph([node(1, "TNoSeed")]),
@@ -112,6 +111,13 @@ WIDGETS: Mapping[str, Graph] = {
     "curve": widgets("TCurve", [[0, 0], [1, 1]], 5),
     "choices, defaults": graph([node(1, "TChoices")]),
     "choices": widgets("TChoices", "e", "b", "a", "c", 3, ["a", "c"], "text", "line", True),
+    "kinds, nulls": widgets("TKinds", *[None] * 14),
+    "a text of several lines that is none": graph(
+        [
+            node(number, "TChoices", ["e", "b", "a", "c", 3, ["a", "c"], value, value, value])
+            for number, value in enumerate((5, 5.5, True, ["a", 2], {"a": 1}), 1)
+        ]
+    ),
     "choices, nulls": widgets("TChoices", None, None, None, None, None, None, None, None, None),
     "types, defaults": graph([node(1, "TTypes")]),
     "types": widgets("TTypes", 1.5, 2, 3, 4),
@@ -290,7 +296,7 @@ EDITOR_ONLY: Mapping[str, Graph] = {
         [[1, 1, 0, 2, 0, "IMAGE"], [2, 1, 1, 2, 1, "MASK"], [3, 2, 1, 3, 0, "*"], [4, 3, 0, 4, 1, "MASK"]],
     ),
     **{
-        f"a primitive into {name}": graph(
+        f"a primitive of {value} into {name}": graph(
             [
                 node(1, "PrimitiveNode", [value, "fixed"], outputs=[out(type_, 1, name=type_)], **more),
                 node(2, "TNumbers", [9, 9, 9, 1, 1, 1], inputs=[into(name, 1, type_, name)]),
@@ -300,6 +306,21 @@ EDITOR_ONLY: Mapping[str, Graph] = {
         for at, name, type_, value, more in (
             (0, "whole", "INT", 21, {}),
             (0, "whole", "INT", 100.6, {"mode": 2}),
+            (0, "whole", "INT", -7, {}),
+            (6, "odd", "INT", 100, {}),
+            (6, "odd", "INT", 1, {}),
+            (6, "odd", "INT", 30, {}),
+            (1, "plain", "INT", -3000, {}),
+            (1, "plain", "INT", 3000, {}),
+            (1, "plain", "INT", "text", {}),
+            (1, "plain", "INT", " 7.6", {}),
+            (1, "plain", "INT", "", {}),
+            (1, "plain", "INT", True, {}),
+            (1, "plain", "INT", None, {}),
+            (2, "tenths", "FLOAT", -5, {}),
+            (2, "tenths", "FLOAT", 3000.77, {}),
+            (2, "tenths", "FLOAT", "4.56", {}),
+            (3, "fine", "FLOAT", 100, {}),
             (1, "plain", "INT", 7.5, {"mode": 4}),
             (2, "tenths", "FLOAT", 3.14159, {}),
             (3, "fine", "FLOAT", 3.14159, {}),
@@ -359,20 +380,6 @@ GROWING: Mapping[str, Graph] = {
     "values that grow": graph(
         [node(2, "TGrowValues", [0.1, 0.2, 5, "u"], inputs=[into("values.value0"), into("values.value1")])]
     ),
-    "values that grow, linked": graph(
-        [
-            source(),
-            node(
-                *(2, "TGrowValues", [0.1, 0.2, 0.3, 5, "u"]),
-                inputs=[
-                    into("values.value0", 1, "FLOAT", "values.value0"),
-                    into("values.value1", 2, "FLOAT", "values.value1"),
-                    into("values.value2", None, "FLOAT", "values.value2"),
-                ],
-            ),
-        ],
-        [[1, 1, FLOAT, 2, 0, "FLOAT"], [2, 1, FLOAT, 2, 1, "FLOAT"]],
-    ),
     "pairs that grow": graph(
         [
             source(),
@@ -397,11 +404,28 @@ GROWING: Mapping[str, Graph] = {
     "chosen, nested": widgets("TChoosing", "g", "nested", "deep", "text", 9),
     "chosen, nested flat": widgets("TChoosing", "g", "nested", "flat", 9),
     "chosen, many": fed("TChoosing", "mode.images.image1", IMAGE, 3, "g", "many", 9),
+    **{
+        f"chosen, many, {count} linked": graph(
+            [source(), node(2, kind, ["g", "many", 9], inputs=[into(f"mode.images.image{at}", at + 1) for at in range(count)])],
+            [[at + 1, 1, IMAGE, 2, at, "IMAGE"] for at in range(count)],
+        )
+        for kind, count in (("TChoosing", 1), ("TChoosing", 2), ("TChoosing", 3), ("TChoosing", 4))
+    },
     "chosen, nothing": widgets("TChoosing", "g", "nothing", 9),
     "chosen, gone": widgets("TChoosing", "g", "gone", 9),
+    **{
+        f"images that grow, {count} linked": graph(
+            [source(), node(2, "TGrow", [4], inputs=[into(f"images.image{at}", at + 1) for at in range(count)])],
+            [[at + 1, 1, IMAGE, 2, at, "IMAGE"] for at in range(count)],
+        )
+        for count in (1, 2, 3, 4, 5)
+    },
     "rows, default": graph([node(1, "TRows")]),
     "rows": widgets("TRows", "g", 2, "a", 0.5, "b", 0.25, 9),
-    "rows, too many": widgets("TRows", "g", 7, "a", 0.5, "b", 0.25, 9),
+    **{
+        f"rows, {count}": widgets("TRows", "g", count, "a", 0.5, "b", 0.25, 9)
+        for count in (-1, 0, 1, 2.7, 3, 4, 7, 8, 12, 40, "2", None)
+    },
     "matching": graph(
         [
             source(),
@@ -419,23 +443,23 @@ SAMPLER = definition(
     "sampler",
     [
         node(
-            7,
+            71,
             "TSeed",
             [1, "fixed", 11, "x"],
             inputs=[into("steps", 3, "INT", "steps"), into("mode", 4, "COMBO", "mode")],
         )
         | {"outputs": [out("INT", 5), out("IMAGE", 2)]},
-        node(3, "TPass", [0.5], inputs=[into("image", 1, "IMAGE"), into("amount", 6, "FLOAT", "amount")])
+        node(72, "TPass", [0.5], inputs=[into("image", 1, "IMAGE"), into("amount", 6, "FLOAT", "amount")])
         | {"outputs": [out("MASK", 7), out("IMAGE"), out("FLOAT"), out("LATENT")]},
     ],
     [
-        [1, -10, 0, 3, 0, "IMAGE"],
-        [2, 7, 1, -20, 0, "IMAGE"],
-        [3, -10, 1, 7, 1, "INT"],
-        [4, -10, 2, 7, 2, "COMBO"],
-        [5, 7, 0, -20, 1, "INT"],
-        [6, -10, 3, 3, 3, "FLOAT"],
-        [7, 3, 0, -20, 2, "MASK"],
+        [1, -10, 0, 72, 0, "IMAGE"],
+        [2, 71, 1, -20, 0, "IMAGE"],
+        [3, -10, 1, 71, 1, "INT"],
+        [4, -10, 2, 71, 2, "COMBO"],
+        [5, 71, 0, -20, 1, "INT"],
+        [6, -10, 3, 72, 3, "FLOAT"],
+        [7, 72, 0, -20, 2, "MASK"],
     ],
     [("image", "IMAGE", [1]), ("steps", "INT", [3]), ("mode", "COMBO", [4]), ("amount", "FLOAT", [6])],
     [("image", "IMAGE", [2]), ("number", "INT", [5]), ("mask", "MASK", [7])],
@@ -443,43 +467,43 @@ SAMPLER = definition(
 OUTER = definition(
     "outer",
     [
-        node(4, SAMPLER["id"], [21, "y", 0.75])
+        node(81, SAMPLER["id"], [21, "y", 0.75])
         | {
             "inputs": [into("image", 1, "IMAGE"), into("steps", 2, "INT", "steps"), into("mode", None, "COMBO", "mode")]
             + [into("amount", 3, "FLOAT", "amount")],
             "outputs": [out("IMAGE", 4), out("INT"), out("MASK")],
         },
     ],
-    [[1, -10, 0, 4, 0, "IMAGE"], [2, -10, 1, 4, 1, "INT"], [3, -10, 2, 4, 3, "FLOAT"], [4, 4, 0, -20, 0, "IMAGE"]],
+    [[1, -10, 0, 81, 0, "IMAGE"], [2, -10, 1, 81, 1, "INT"], [3, -10, 2, 81, 3, "FLOAT"], [4, 81, 0, -20, 0, "IMAGE"]],
     [("picture", "IMAGE", [1]), ("steps", "INT", [2]), ("amount", "FLOAT", [3])],
     [("result", "IMAGE", [4])],
 )
 PASSING = definition(
     "passing",
-    [source(1)],
-    [[1, -10, 0, -20, 0, "IMAGE"], [2, 1, MASK, -20, 1, "MASK"]],
+    [source(61)],
+    [[1, -10, 0, -20, 0, "IMAGE"], [2, 61, MASK, -20, 1, "MASK"]],
     [("image", "IMAGE", [1])],
     [("image", "IMAGE", [1]), ("mask", "MASK", [2])],
 )
 PRIMITIVE_IN = definition(
     "primitive",
     [
-        node(1, "PrimitiveNode", [44, "fixed"], outputs=[out("INT", 1)]),
-        node(2, "TSeed", [1, "fixed", 11, "x"], inputs=[into("steps", 1, "INT", "steps")]),
+        node(51, "PrimitiveNode", [44, "fixed"], outputs=[out("INT", 1)]),
+        node(52, "TSeed", [1, "fixed", 11, "x"], inputs=[into("steps", 1, "INT", "steps")]),
     ],
-    [[1, 1, 0, 2, 1, "INT"], [2, 2, 1, -20, 0, "IMAGE"]],
+    [[1, 51, 0, 52, 1, "INT"], [2, 52, 1, -20, 0, "IMAGE"]],
     [],
     [("image", "IMAGE", [2])],
 )
 TWICE = definition(
     "twice",
     [
-        node(1, "TSeed", [1, "fixed", 11, "x"], inputs=[into("steps", 1, "INT", "steps")]),
+        node(41, "TSeed", [1, "fixed", 11, "x"], inputs=[into("steps", 1, "INT", "steps")]),
         node(
-            2, "TSeed", [2, "fixed", 12, "y"], inputs=[into("steps", 2, "INT", "steps"), into("seed", 3, "INT", "seed")]
+            42, "TSeed", [2, "fixed", 12, "y"], inputs=[into("steps", 2, "INT", "steps"), into("seed", 3, "INT", "seed")]
         ),
     ],
-    [[1, -10, 0, 1, 1, "INT"], [2, -10, 0, 2, 1, "INT"], [3, -10, 0, 2, 0, "INT"], [4, 1, 1, -20, 0, "IMAGE"]],
+    [[1, -10, 0, 41, 1, "INT"], [2, -10, 0, 42, 1, "INT"], [3, -10, 0, 42, 0, "INT"], [4, 41, 1, -20, 0, "IMAGE"]],
     [("steps", "INT", [2, 1, 3])],
     [("image", "IMAGE", [4])],
 )
@@ -566,15 +590,16 @@ BOXES: Mapping[str, Graph] = {
         f"old lists of widgets {number}": boxed(of, values, *rest, properties={"proxyWidgets": listed})
         for number, (of, values, rest, listed) in enumerate(
             (
-                (SAMPLER, [51, 52, "y"], (), [["7", "steps"], ["7", "seed"], ["7", "mode"]]),
-                (SAMPLER, [52, 0.7], (), '[["7", "seed"], ["3", "amount"]]'),
+                (SAMPLER, [51, 52, "y"], (), [["71", "steps"], ["71", "seed"], ["71", "mode"]]),
+                (SAMPLER, [52, 0.7], (), '[["71", "seed"], ["72", "amount"]]'),
                 (SAMPLER, [53], (), [["-1", "steps"]]),
-                (SAMPLER, [54, 55], (), [["7", "7: seed"], ["7", "$$preview"]]),
-                (PRIMITIVE_IN, [56, "fixed"], (), [["1", "value"], ["1", "control_after_generate"]]),
-                (OUTER, [57, "x"], (SAMPLER,), [["4", "steps"], ["4", "mode"]]),
-                (SAMPLER, [58, "x"], (), [["99", "steps"], ["7", "mode"]]),
-                (TWICE, [59, 60], (), [["1", "seed"], ["2", "steps"]]),
-                (TWICE, [None, 61], (), [["1", "seed"], ["2", "seed"]]),
+                (SAMPLER, [54, 55], (), [["71", "71: seed"], ["71", "$$preview"]]),
+                (PRIMITIVE_IN, [56, "fixed"], (), [["51", "value"], ["51", "control_after_generate"]]),
+                (PRIMITIVE_IN, [56], (), [["51", "value"]]),
+                (OUTER, [57, "x"], (SAMPLER,), [["81", "steps"], ["81", "mode"]]),
+                (SAMPLER, [58, "x"], (), [["99", "steps"], ["71", "mode"]]),
+                (TWICE, [59, 60], (), [["41", "seed"], ["42", "steps"]]),
+                (TWICE, [None, 61], (), [["41", "seed"], ["42", "seed"]]),
             )
         )
     },

@@ -168,6 +168,7 @@ CLASSES: dict[str, Any] = {
             "tenths": ["FLOAT", {}],
             "fine": ["FLOAT", {"step": 0.001, "min": -5, "max": 5}],
             "rounded": ["FLOAT", {"step": 0.01, "round": 0.05, "max": 10}],
+            "odd": ["INT", {"default": 1, "min": 3, "max": 47, "step": 8}],
             "loose": ["FLOAT", {"step": 0.01, "round": False, "max": 10}],
         },
         {},
