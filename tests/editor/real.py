@@ -51,6 +51,9 @@ SENT = """async ({graph}) => {
     Math.random = random
   }
 }"""
+TITLES = """() => Object.fromEntries(
+  Object.entries(window.LiteGraph.registered_node_types).map(([name, known]) => [name, known.title])
+)"""
 
 
 class RealEditor:
@@ -60,6 +63,10 @@ class RealEditor:
     def sends(self, graph: Any) -> Any:
         """{"sent": the API's graph}, or {"failed": its error}."""
         return self._page.evaluate(SENT, {"graph": graph})
+
+    def titles(self) -> dict[str, str]:
+        """The names that it shows for classes, in its own language."""
+        return dict(self._page.evaluate(TITLES))
 
 
 @contextmanager

@@ -406,7 +406,10 @@ GROWING: Mapping[str, Graph] = {
     "chosen, many": fed("TChoosing", "mode.images.image1", IMAGE, 3, "g", "many", 9),
     **{
         f"chosen, many, {count} linked": graph(
-            [source(), node(2, kind, ["g", "many", 9], inputs=[into(f"mode.images.image{at}", at + 1) for at in range(count)])],
+            [
+                source(),
+                node(2, kind, ["g", "many", 9], inputs=[into(f"mode.images.image{at}", at + 1) for at in range(count)]),
+            ],
             [[at + 1, 1, IMAGE, 2, at, "IMAGE"] for at in range(count)],
         )
         for kind, count in (("TChoosing", 1), ("TChoosing", 2), ("TChoosing", 3), ("TChoosing", 4))
@@ -469,8 +472,10 @@ OUTER = definition(
     [
         node(81, SAMPLER["id"], [21, "y", 0.75])
         | {
-            "inputs": [into("image", 1, "IMAGE"), into("steps", 2, "INT", "steps"), into("mode", None, "COMBO", "mode")]
-            + [into("amount", 3, "FLOAT", "amount")],
+            "inputs": [
+                *(into("image", 1, "IMAGE"), into("steps", 2, "INT", "steps"), into("mode", None, "COMBO", "mode")),
+                into("amount", 3, "FLOAT", "amount"),
+            ],
             "outputs": [out("IMAGE", 4), out("INT"), out("MASK")],
         },
     ],
@@ -500,7 +505,10 @@ TWICE = definition(
     [
         node(41, "TSeed", [1, "fixed", 11, "x"], inputs=[into("steps", 1, "INT", "steps")]),
         node(
-            42, "TSeed", [2, "fixed", 12, "y"], inputs=[into("steps", 2, "INT", "steps"), into("seed", 3, "INT", "seed")]
+            42,
+            "TSeed",
+            [2, "fixed", 12, "y"],
+            inputs=[into("steps", 2, "INT", "steps"), into("seed", 3, "INT", "seed")],
         ),
     ],
     [[1, -10, 0, 41, 1, "INT"], [2, -10, 0, 42, 1, "INT"], [3, -10, 0, 42, 0, "INT"], [4, 41, 1, -20, 0, "IMAGE"]],
@@ -615,13 +623,6 @@ GROUP = {
 }
 EXTERNAL = {**GROUP, "external": [[0, 1, "IMAGE"]]}
 HIDDEN = {**GROUP, "config": {"0": {"input": {"steps": {"visible": False}, "mode": {"name": "style"}}}}}
-CONVERTED = {
-    **GROUP,
-    "nodes": [
-        node(-1, "TSeed", [1, "fixed", 11, "x"], index=0, inputs=[into("steps", None, "INT", "steps")]),
-        GROUP["nodes"][1],
-    ],
-}
 
 
 def grouped(content: Any, values: Any, inputs: Any, links: Any, *nodes: Any, name: str = "My Group") -> Graph:
@@ -642,11 +643,6 @@ GROUPS: Mapping[str, Graph] = {
     ),
     "a group node with a hidden widget": grouped(
         HIDDEN, [7, "fixed", "y", 0.75], [], [[1, 9, 2, 2, 0, "IMAGE"]], saved(2, 1)
-    ),
-    "a group node with a converted widget": grouped(
-        *(CONVERTED, [7, "fixed", "y", 0.75], [into("mask"), into("other"), into("steps", 2, "INT", "steps")]),
-        [[1, 9, 2, 2, 0, "IMAGE"], [2, 1, INT, 9, 2, "INT"]],
-        *(saved(2, 1), source()),
     ),
 }
 

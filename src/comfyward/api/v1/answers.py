@@ -157,6 +157,10 @@ class CarriedGraphs(BaseModel):
     remarks: list[str] = Field(description="What could not be carried over, in sentences.")
 
 
+class Conversion(BaseModel):
+    prompt: dict[str, Any] = Field(description="The graph in ComfyUI's API format.")
+
+
 class File(BaseModel):
     path: str
     digest: str

@@ -9,6 +9,7 @@ from comfyward.api.public_url import API_PREFIX
 from comfyward.api.v1.account import Account
 from comfyward.api.v1.accounts import Accounts
 from comfyward.api.v1.checks import WorkflowChecks
+from comfyward.api.v1.conversions import Conversions
 from comfyward.api.v1.environment_exchange import EnvironmentExchange
 from comfyward.api.v1.environment_lockings import EnvironmentLockings
 from comfyward.api.v1.environment_packs import EnvironmentPacks
@@ -47,6 +48,7 @@ def v1_tables(core: Core) -> Tables:
             *Workflows(auth, db, rendering, core.bindings, core.saved_graphs, body).endpoints(),
             *WorkflowFiles(auth, core.workflow_files).endpoints(),
             *WorkflowChecks(auth, missing.checks, missing.getting, missing.errands, limits).endpoints(),
+            *Conversions(auth, core.bindings, limits).endpoints(),
         ],
         "files": [
             *Files(auth, db, core.storage.blobs, body, upload).endpoints(),
