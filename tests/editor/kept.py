@@ -88,7 +88,7 @@ def answered(editor: RealEditor, graphs: Iterator[tuple[str, Any]]) -> dict[str,
     found = {}
     for name, graph in graphs:
         found[name] = editor.sends(graph)
-        print(f"{len(found)} {name}", flush=True)
+        print(f"{len(found)} {name}", flush=True)  # noqa: T201  progress of a command
     return found
 
 
