@@ -104,7 +104,7 @@ def test_heartbeat_and_order_messages() -> None:
         f'{{"worker_id":"w","incarnation":"i","leases":["l"],"wait_s":3.5,"vitals":{vitals}}}'
     )
     assert msgspec.json.encode(Orders(log=True)).decode() == (
-        '{"lost":[],"cancel":[],"drain":false,"log":true,"environments":[]}'
+        '{"lost":[],"cancel":[],"drain":false,"log":true,"environments":[],"learn":[]}'
     )
     # A worker that tells nothing of itself is understood, and so is a server that asks for nothing.
     older = b'{"worker_id":"w","incarnation":"i","leases":[],"wait_s":1}'
@@ -147,7 +147,7 @@ def test_messages_about_environments_and_those_of_workers_that_have_one() -> Non
         .decode()
         .endswith('"environments":[{"digest":"d","state":"building","step":"Installing packages","part":0.5}]}')
     )
-    assert msgspec.json.encode(Orders(environments=["d"])).decode().endswith('"environments":["d"]}')
+    assert msgspec.json.encode(Orders(environments=["d"])).decode().endswith('"environments":["d"],"learn":[]}')
     assert msgspec.json.encode(failed).decode() == (
         '{"ready":false,"packs":[{"folder":"p","imported":false,"error":"No module named \'x\'"}],'
         '"message":"A pack does not import."}'

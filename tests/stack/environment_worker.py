@@ -36,6 +36,7 @@ from comfyward.worker.deaths import Deaths
 from comfyward.worker.engines import Engines
 from comfyward.worker.environment_orders import EnvironmentOrders
 from comfyward.worker.environment_reports import EnvironmentReport, Trial
+from comfyward.worker.learning import Learning
 from comfyward.worker.link import ServerLink
 from comfyward.worker.protocol import PREFIX
 from comfyward.worker.tried import Tried
@@ -182,7 +183,8 @@ async def working(server: Server, folder: Path, build_s: float = 600) -> AsyncIt
     link = ServerLink(server.url, "token")
     comfyui = WarmComfyUI(engines, ComfyParents(folder / "worker"), "client", folder / "worker" / "leftovers")
     builders, died = Builders(shop, link, NO_REGISTRY, fetching_in(shop.builds.root), build_s), Deaths(engines.tried)
-    orders = EnvironmentOrders(engines, builders, comfyui, link, died)
+    learning = Learning(comfyui, fetching_in(shop.builds.root).opened())
+    orders = EnvironmentOrders(engines, builders, comfyui, link, died, learning)
     await comfyui.ensure()
     working = asyncio.create_task(orders.run())
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from comfyward.environments.spec import Spec, parse_spec, spec_toml
 from comfyward.environments.workshop import Next, Workshop
 from comfyward.errors import InvalidEnvironment
 from comfyward.store.lockings import LOCK, RELOCK, UPDATE
+from comfyward.wording import size
 
 
 @contextmanager
@@ -116,6 +118,18 @@ class FolderPlace:
     def unmark(self, name: str, workflow: str) -> None:
         self._rows.unmark(name, workflow)
 
+    def learn(self, name: str, hosts: Sequence[str], graph: Mapping[str, Any] | None) -> None:
+        self._rows.learn(Reference(name), hosts, "" if graph is None else json.dumps(graph))
+
+    def learning(self, name: str) -> dict[str, Any]:
+        return self._rows.learning(name)
+
+    def cancel_learning(self, name: str) -> None:
+        self._rows.cancel_learning(name)
+
+    def accept_files(self, name: str) -> None:
+        self._rows.accept_files(name)
+
     def promote(self, reference: Reference, *, without_trial: bool) -> tuple[str, list[str]]:
         if self._rows.is_to_be_locked(reference, needs_trial=not without_trial):
             made = self._rows.promote_when_ready(self.locked(reference.name)[0].reference)
@@ -169,6 +183,10 @@ class FolderPlace:
 
 
 def _remarks(newest: Stored) -> Iterator[str]:
+    for file in newest.lock.files:
+        yield f"File: {file.path} ({size(file.size)})"
+    for host in newest.lock.egress:
+        yield f"May reach: {host}"
     for requirement in newest.lock.forced:
         yield f"Forced: {requirement}"
     for version in not_preferred(newest.spec.prefer, newest.lock.packages):

@@ -12,7 +12,7 @@ from typing import Any
 
 from comfyward.cli.database import open_database
 from comfyward.cli.options import settings_from
-from comfyward.dispatch import exports, promotions, revision_differences, revision_locking, specs
+from comfyward.dispatch import exports, learnings, promotions, revision_differences, revision_locking, specs
 from comfyward.dispatch.environment_overviews import overview, promotes_the_next
 from comfyward.dispatch.revision_locking import Base
 from comfyward.environments.fetching import Fetching
@@ -27,6 +27,7 @@ from comfyward.environments.workshop import Workshop
 from comfyward.errors import NotFound
 from comfyward.files.guard import Guard
 from comfyward.store import environments, rehearsals
+from comfyward.store import learnings as stored_learnings
 from comfyward.store.db import Database, now_ms
 from comfyward.store.environments import Revision
 from comfyward.wording import did_you_mean
@@ -113,6 +114,23 @@ class EnvironmentRows:
     def unmark(self, name: str, workflow: str) -> None:
         """Takes a workflow out of the trials. Raises NotFound."""
         asyncio.run(self._db.write(rehearsals.unmark, self._get(name).name, workflow))
+
+    def learn(self, reference: Reference, hosts: Sequence[str], graph: str) -> None:
+        """Asks for a learning of the newest revision. Raises NotFound, Conflict, InvalidEnvironment."""
+        self._get(reference.name)
+        asyncio.run(self._db.write(learnings.begin, reference, hosts, graph, now_ms()))
+
+    def learning(self, name: str) -> dict[str, Any]:
+        """The last learning of an environment. Raises NotFound."""
+        return learnings.shown(asyncio.run(self._db.read(stored_learnings.latest, name)))
+
+    def cancel_learning(self, name: str) -> None:
+        """Raises NotFound."""
+        asyncio.run(self._db.write(stored_learnings.cancel, name, now_ms()))
+
+    def accept_files(self, name: str) -> None:
+        """Takes the files that were found into the spec. Raises NotFound, Conflict, InvalidEnvironment."""
+        asyncio.run(self._db.write(learnings.accept, name, None, now_ms()))
 
     def promote(self, reference: Reference, *, needs_trial: bool) -> Reference:
         """Makes a revision current, which is returned with its number. Raises NotFound, Conflict."""

@@ -76,6 +76,17 @@ class Place(Protocol):
     def unmark(self, name: str, workflow: str) -> None:
         """Takes a workflow, of any account, out of an environment's trials."""
 
+    def learn(self, name: str, hosts: Sequence[str], graph: Mapping[str, Any] | None) -> None:
+        """Has a worker find out which files packs of the newest revision fetch."""
+
+    def learning(self, name: str) -> dict[str, Any]:
+        """The last learning, with what was found."""
+
+    def cancel_learning(self, name: str) -> None: ...
+
+    def accept_files(self, name: str) -> None:
+        """Takes the files that were found into the spec, if their address is known."""
+
     def promote(self, reference: Reference, *, without_trial: bool) -> tuple[str, list[str]]:
         """Returns (a sentence that says what was done, warnings).
 

@@ -111,6 +111,18 @@ class ServerPlace:
     def unmark(self, name: str, workflow: str) -> None:
         self._json("DELETE", _path(name, "trials", workflow))
 
+    def learn(self, name: str, hosts: Sequence[str], graph: Mapping[str, Any] | None) -> None:
+        self._json("POST", _path(name, "learn"), json={"hosts": list(hosts), "graph": graph})
+
+    def learning(self, name: str) -> dict[str, Any]:
+        return self._json("GET", _path(name, "learn"))
+
+    def cancel_learning(self, name: str) -> None:
+        self._client.call("DELETE", _path(name, "learn"))
+
+    def accept_files(self, name: str) -> None:
+        self._json("POST", _path(name, "learn", "accept"), json={})
+
     def promote(self, reference: Reference, *, without_trial: bool) -> tuple[str, list[str]]:
         body = {"revision": reference.number, "without_trial": without_trial}
         shown, is_locking = self._asked("POST", _path(reference.name, "promote"), json=body)

@@ -13,6 +13,7 @@ from comfyward.cli.environment_changes import print_changes, print_classes
 from comfyward.cli.environment_exchange import export, import_command
 from comfyward.cli.environment_find import find
 from comfyward.cli.environment_folder import FolderPlace
+from comfyward.cli.environment_learn import learn
 from comfyward.cli.environment_locks import opened
 from comfyward.cli.environment_options import Where, place_options
 from comfyward.cli.environment_trials import promote, rollback, try_command, unmark, why
@@ -42,7 +43,7 @@ def command() -> None:
     """
 
 
-for each in (find, export, import_command, try_command, promote, rollback, unmark, update):
+for each in (find, export, import_command, learn, try_command, promote, rollback, unmark, update):
     command.add_command(each)
 
 

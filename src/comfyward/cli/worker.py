@@ -48,6 +48,7 @@ from comfyward.worker.collect import Collect
 from comfyward.worker.deaths import Deaths
 from comfyward.worker.engines import Engines
 from comfyward.worker.environment_orders import EnvironmentOrders
+from comfyward.worker.learning import Learning
 from comfyward.worker.link import SESSION_VARIABLE, ServerLink
 from comfyward.worker.places import Places
 from comfyward.worker.protocol import WorkerInfo
@@ -132,7 +133,9 @@ async def _work(
         info=info,
         link=link,
         comfyui=comfyui,
-        environments=EnvironmentOrders(engines, builders, comfyui, link, Deaths(engines.tried)),
+        environments=EnvironmentOrders(
+            *(engines, builders, comfyui, link, Deaths(engines.tried)), learning=Learning(comfyui, cache)
+        ),
         vital_signs=VitalSigns(comfyui, cache),
         stage=Stage(cache, link, info.id),
         collect=Collect(link, base_dir / "collect", base_dir / LEFTOVERS, Bounds(settings.outputs_limit_bytes)),

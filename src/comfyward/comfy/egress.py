@@ -13,13 +13,19 @@ from comfyward.sandbox.inside.namespaces import DOOR
 PROXY = {name: "http://{}:{}".format(*DOOR) for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
 PROXY |= dict.fromkeys(("NO_PROXY", "no_proxy"), "localhost,127.0.0.1,::1")
 
+RECORD = ("temp", "comfyward-fetched.jsonl")
+
 
 @dataclass(frozen=True)
 class Egress:
-    """`hosts` are entries of a spec's `egress`, `allow` the private addresses that an operator allows."""
+    """`hosts` are entries of a spec's `egress`, `allow` the private addresses that an operator allows.
+
+    With `is_recorded` ComfyUI writes down what it fetches, in RECORD below its base folder.
+    """
 
     hosts: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
+    is_recorded: bool = False
 
 
 class Doorkeeper(Protocol):

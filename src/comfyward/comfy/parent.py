@@ -75,13 +75,17 @@ class Environment:
 
 @dataclass(frozen=True)
 class Start:
-    """Everything that a new ComfyUI gets; `files` are its log, its listener and the entrance of its cgroup, if any."""
+    """Everything that a new ComfyUI gets; `files` are its log, its listener and the entrance of its cgroup, if any.
+
+    With a `record` it writes down there what it asks of web servers.
+    """
 
     argv: tuple[str, ...]
     environment: dict[str, str]
     folder: Path
     walls: dict[str, object]
     files: tuple[int, ...]
+    record: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,7 @@ class Parent:
             "environment": start.environment,
             "folder": str(start.folder),
             "walls": start.walls,
+            "record": start.record and str(start.record),
         }
         async with self._forking:
             try:

@@ -15,7 +15,7 @@ from typing import Any
 
 from comfyward.comfy import consumption, private_copy
 from comfyward.comfy.copies import Recipe
-from comfyward.comfy.egress import PROXY, Doorkeeper, Egress
+from comfyward.comfy.egress import PROXY, RECORD, Doorkeeper, Egress
 from comfyward.comfy.forked import Forked
 from comfyward.comfy.install import Installation
 from comfyward.comfy.parent import Environment, Start, hub_is_offline
@@ -159,7 +159,8 @@ class ComfyProcess:
     def _start(self, files: tuple[int, ...]) -> Start:
         spec, room = self._spec, self._room()
         inner = walls.inner(spec.level, self.environment.access, room, spec.limits)
-        return Start(self._arguments(), self._variables(), spec.base_dir / "user", inner, files)
+        record = spec.base_dir.joinpath(*RECORD) if spec.egress.is_recorded else None
+        return Start(self._arguments(), self._variables(), spec.base_dir / "user", inner, files, record)
 
     async def exited(self) -> None:
         """Returns once the process, and everything that it started, has ended."""

@@ -17,7 +17,7 @@ from comfyward.environments.reference import Reference
 from comfyward.errors import InvalidEnvironment
 from comfyward.runs.log import without_folders
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
-from comfyward.store import environments, queue, trials, workers
+from comfyward.store import environments, learnings, queue, trials, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.store.environments import Standing
 from comfyward.store.notices import Notice, Wake
@@ -45,12 +45,13 @@ DEFAULT = Bound(DEFAULT_ENVIRONMENT)
 @dataclass(frozen=True)
 class Situation:
     """Environments by name, the states at present workers, the number of those by pool and target, the keys of queued
-    runs."""
+    runs, and those of which somebody is to learn."""
 
     standing: Mapping[str, Standing]
     present: Sequence[Present]
     targets: Mapping[str, Mapping[str, int]]
     queued: Mapping[str, Sequence[str]]
+    learn: Sequence[str] = ()
     _orders: dict[tuple[str, str], Sequence[str]] = field(default_factory=dict, compare=False)
 
     def bound(self, asked: str, pool: str) -> Sequence[Bound]:
@@ -87,6 +88,10 @@ class Situation:
         """
         done = self._done.get(worker_id, set())
         return [digest for digest in self._ordered(pool, target) if digest not in done]
+
+    def to_learn(self, target: str) -> list[str]:
+        """The environments of which a worker of this target may learn."""
+        return [digest for digest in self.learn if self._targets_of.get(digest) == target]
 
     @cached_property
     def _done(self) -> Mapping[str, set[str]]:
@@ -230,6 +235,7 @@ def _situation(conn: Connection, seen_after: int) -> Situation:
         trials.present(conn, seen_after),
         workers.targets(conn, seen_after),
         queue.environments(conn),
+        learnings.asked(conn, seen_after),
     )
 
 

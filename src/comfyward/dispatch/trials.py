@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from comfyward.dispatch.revisions import Revisions
 from comfyward.errors import Forbidden
 from comfyward.runs.log import on_one_line, plain
-from comfyward.store import trials, workers
+from comfyward.store import learnings, trials, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.store.notices import Wake
 from comfyward.store.tokens import WorkerToken
@@ -71,6 +71,7 @@ def _put(conn: Connection, worker_id: str, token: WorkerToken, reports: Iterable
 
 
 def _set_ready(conn: Connection, worker: WorkerRow, ready: Iterable[Trial]) -> None:
+    learnings.give_back(conn, worker.id)
     known = [trial for trial in ready if trials.is_locked(conn, trial.digest, worker.target)]
     trials.set_ready(conn, known, worker.id)
 

@@ -131,18 +131,18 @@ class WorkerSessions:
         lost = await self._renew(heartbeat)
         await self._update_seen(session, heartbeat)
         orders, ordered = await self._orders.of(ref, lost), session.ordered
-        session.ordered = orders.environments
+        session.ordered = [*orders.environments, *orders.learn]
         if self._is_draining or orders.lost or orders.cancel or orders.drain or orders.log:
             return orders
-        if set(orders.environments) - set(ordered):
+        if set(session.ordered) - set(ordered):
             return orders
         try:
             async with asyncio.timeout(heartbeat.wait_s):
                 await signal.wait()
         except TimeoutError:
-            return Orders(environments=orders.environments)
+            return Orders(environments=orders.environments, learn=orders.learn)
         orders = await self._orders.of(ref, [])
-        session.ordered = orders.environments
+        session.ordered = [*orders.environments, *orders.learn]
         return orders
 
     async def drain(self, worker_id: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from comfyward.environments.staging import Staging, locked
 from comfyward.ids import is_digest
 
-LOCK = "lock.json"
+LOCK, FILES = "lock.json", "files"
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ class Build:
     @property
     def packs(self) -> Path:
         return self.path / "packs"
+
+    @property
+    def files(self) -> Path:
+        """Weights that lie in no folder of a pack: `models` and `home`. It may be missing."""
+        return self.path / FILES
 
     def sizes(self) -> tuple[int, int]:
         """(bytes of all files, bytes of those that only this environment has; the others are shared by hard links)."""

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from comfyward.comfy.uv_command import Progress
-from comfyward.environments.weights import HOME, MODELS, PACKS, Weights
+from comfyward.environments.builds import FILES
+from comfyward.environments.weights import PACKS, Weights
 from comfyward.errors import InvalidEnvironment, SetupFailed
 from comfyward.files.cache import Entry, HostCache, Wanted
 from comfyward.files.fetch import Limits
@@ -25,8 +26,6 @@ from comfyward.ids import new_id
 from comfyward.runs.files import Url
 from comfyward.settings import Settings
 
-FILES = "files"
-"""The folder of a build that holds weights, except those in folders of packs."""
 PINS = "environments"  # in place of a worker, in the cache's folder of pins
 READ_ONLY = 0o444
 
@@ -124,11 +123,6 @@ class WeightsStore:
 def place_in(build: Path, path: str) -> Path:
     """The place of a file in the folder of a build."""
     return build / path if path.startswith(f"{PACKS}/") else build / FILES / path
-
-
-def weights_of(build: Path) -> Path | None:
-    """The folder `files` of a build, which has `models` and `home`; None if it has none."""
-    return build / FILES if any((build / FILES / name).is_dir() for name in (MODELS, HOME)) else None
 
 
 def _make_folders(build: Path, folder: Path) -> None:

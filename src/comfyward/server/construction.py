@@ -34,6 +34,7 @@ from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.intake import Intake, RunRules
 from comfyward.dispatch.inventory import Inventory
 from comfyward.dispatch.known_models import TemplateModels
+from comfyward.dispatch.learnings import Learnings
 from comfyward.dispatch.lockings import Lockings
 from comfyward.dispatch.maintenance import Deadlines, Rescue, Retention
 from comfyward.dispatch.mirrors import Mirrors
@@ -194,6 +195,7 @@ class Core:
         self.workshop = Workshop.below(root, registry, fetching)
         lockers = Lockers(root, settings.node_registry_url, fetching)
         self.lockings = Lockings(db, lockers, workforce.revisions, settings.environment_build_s)
+        self.learnings = Learnings(db, workforce.revisions)
         self.missing = Missing(self, templates)
         self.webhooks = Webhooks(db, changes.webhooks_due, storage.guard, render, retry_s)
         self.loops: list[Loop] = [

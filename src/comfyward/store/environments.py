@@ -14,6 +14,7 @@ from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.store import trials, web_files
 from comfyward.store.rows import text_of
 from comfyward.store.schema import (
+    environment_learnings,
     environment_lockings,
     environment_locks,
     environment_rehearsals,
@@ -138,10 +139,16 @@ def set_auto_promote(conn: Connection, name: str, now: int, *, auto_promote: boo
     conn.execute(update(environments).where(environments.c.id == found.id).values(**values))
 
 
+_OF_ENVIRONMENT = (
+    *(environment_learnings, environment_lockings, environment_rehearsals),
+    *(environment_locks, environment_revisions),
+)
+
+
 def delete_named(conn: Connection, name: str) -> None:
     """Removes an environment with its revisions. Raises NotFound."""
     found = get(conn, name)
-    for table in (environment_lockings, environment_rehearsals, environment_locks, environment_revisions):
+    for table in _OF_ENVIRONMENT:
         conn.execute(delete(table).where(table.c.environment_id == found.id))
     conn.execute(delete(environments).where(environments.c.id == found.id))
     trials.forget_unknown(conn)

@@ -594,6 +594,24 @@ environment_lockings = Table(
     ),
 )
 
+# A trial in which packs may fetch files, because an admin asked which. One for each environment: the last.
+environment_learnings = Table(
+    "environment_learnings",
+    metadata,
+    Column("id", String(21), primary_key=True),
+    Column("environment_id", ForeignKey("environments.id"), nullable=False, index=True),
+    Column("number", Integer, nullable=False),
+    Column("hosts", Text, nullable=False, server_default="[]"),
+    Column("graph", Text, nullable=False, server_default=""),
+    Column("state", String(10), nullable=False),
+    Column("worker", String(60), nullable=False, server_default=""),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("found", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    CheckConstraint("state IN ('waiting', 'learning', 'done', 'failed', 'cancelled')", name="state"),
+)
+
 # One for each target: what is installed differs between platforms, the packs do not.
 environment_locks = Table(
     "environment_locks",

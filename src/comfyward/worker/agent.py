@@ -351,7 +351,7 @@ class Agent:
                 continue
             renewed_at = sent_at
             self.environments.sent(told)
-            self.environments.wanted(orders.environments)
+            self.environments.wanted(orders.environments, orders.learn)
             self._lose(orders.lost)
             for lease in orders.cancel:
                 if job := self._jobs.get(lease):

@@ -7,7 +7,6 @@ from dataclasses import replace
 from comfyward.comfy import install
 from comfyward.comfy.process import ComfySpec
 from comfyward.environments.builds import LOCK, Build, Builds
-from comfyward.environments.fetching import weights_of
 from comfyward.environments.lock import parse_lock
 from comfyward.errors import EnvironmentFailed
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
@@ -25,10 +24,14 @@ class Engines:
         """Raises EnvironmentFailed if the environment is not built here."""
         if environment == DEFAULT_ENVIRONMENT:
             return self.default
+        return _spec_of(self.default, self.build(environment))
+
+    def build(self, environment: str) -> Build:
+        """Raises EnvironmentFailed if the environment is not built here."""
         build = self._builds.find(environment)
         if build is None:
             raise EnvironmentFailed(f"The environment {environment[:12]} is not built on this worker's host.")
-        return _spec_of(self.default, build)
+        return build
 
     def is_built(self, environment: str) -> bool:
         """True if a whole build of it is on this host."""
@@ -47,6 +50,6 @@ def _spec_of(default: ComfySpec, build: Build) -> ComfySpec:
         default,
         installation=installation,
         custom_nodes_dirs=(build.packs,),
-        weights=weights_of(build.path),
+        weights=build.files if build.files.is_dir() else None,
         egress=replace(default.egress, hosts=lock.egress),
     )

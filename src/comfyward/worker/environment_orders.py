@@ -23,6 +23,8 @@ from comfyward.worker.deaths import Deaths
 from comfyward.worker.engines import Engines
 from comfyward.worker.environment_reports import MAX_REPORTS, EnvironmentReport, EnvironmentState
 from comfyward.worker.generation import Generation
+from comfyward.worker.learned import Learned, LearningOrder
+from comfyward.worker.learning import Learning
 from comfyward.worker.link import ServerLink
 from comfyward.worker.message_bounds import MAX_MESSAGE, MAX_TEXT
 from comfyward.worker.tried import Kept
@@ -48,10 +50,18 @@ class EnvironmentOrders:
     """Carries out the orders, and collects what is to be reported of them."""
 
     def __init__(
-        self, engines: Engines, builders: Builders, comfyui: WarmComfyUI, link: ServerLink, deaths: Deaths
+        self,
+        engines: Engines,
+        builders: Builders,
+        comfyui: WarmComfyUI,
+        link: ServerLink,
+        deaths: Deaths,
+        learning: Learning,
     ) -> None:
         self._engines, self._builders, self._comfyui, self._link = engines, builders, comfyui, link
-        self._deaths = deaths
+        self._deaths, self._learning = deaths, learning
+        self._to_learn: list[str] = []
+        self._asked_to_learn: set[str] = set()
         self._given_up: set[str] = set()
         self._wanted: list[str] = []
         self._pauses: dict[str, _Pause] = {}
@@ -62,8 +72,13 @@ class EnvironmentOrders:
         """The environments that are built on this worker's host, and were tried with success."""
         return self._engines.ready()
 
-    def wanted(self, environments: Sequence[str]) -> None:
-        """Takes the server's present list. It may be of a time before the last report."""
+    def wanted(self, environments: Sequence[str], learn: Sequence[str] = ()) -> None:
+        """Takes the server's present lists. They may be of a time before the last report.
+
+        One of which somebody is to learn is asked for once, as long as it is listed: another worker may have it.
+        """
+        self._to_learn = [each for each in learn if each not in self._asked_to_learn]
+        self._asked_to_learn &= set(learn)
         self._wanted = [each for each in environments if not self._has_ended(each)]
         self._pauses = {each: pause for each, pause in self._pauses.items() if each in self._wanted}
         self._changed.set()
@@ -92,6 +107,9 @@ class EnvironmentOrders:
             due = self._due()
             if due is not None:
                 await self._carry_out(due)
+                continue
+            if self._to_learn:
+                await self._learn(self._to_learn.pop(0))
                 continue
             self._changed.clear()
             try:
@@ -138,6 +156,26 @@ class EnvironmentOrders:
         await asyncio.to_thread(self._engines.tried.keep, environment, kept)
         log.info("environment %s is ready", environment[:12], extra={"action": "environment_ready"})
         return self._end(environment, EnvironmentState.READY)
+
+    async def _learn(self, environment: str) -> None:
+        """Learns of an environment, if this worker gets the order. It is built first where it is not."""
+        self._asked_to_learn.add(environment)
+        order = None
+        try:
+            order = await self._link.learning_of(environment)
+            if order is not None:
+                await self._link.put_learned(environment, await self._learned(environment, order))
+        except Exception as error:  # nothing else depends on it
+            log.exception("environment %s: nothing was learned", environment[:12], extra={"action": "learning_failed"})
+            if order is not None:
+                message = error.message if isinstance(error, ComfywardError) else f"The worker failed: {error!r}."
+                await self._link.put_learned(environment, Learned(order.id, message=message[:MAX_MESSAGE]))
+
+    async def _learned(self, environment: str, order: LearningOrder) -> Learned:
+        """Raises ComfywardError and errors of the network."""
+        await self._builders.build(await self._lock_of(environment), lambda step: None)
+        with self._deaths.watched(environment):
+            return await self._learning.learn(self._engines.build(environment), order)
 
     def _check_deaths(self, environment: str) -> None:
         """Raises SetupFailed once if its trials have ended so many workers; whoever orders it after that, insists."""

@@ -21,7 +21,7 @@ from comfyward.comfy.process import ComfyProcess, ComfySpec
 from comfyward.comfy.run_folders import RunFolders
 from comfyward.errors import ComfyUICrashed, ComfyUIError, SetupFailed
 from comfyward.sandbox.leftovers import set_aside
-from comfyward.worker.doorkeeper import EgressDoorkeeper
+from comfyward.worker.doorkeeper import EgressDoorkeeper, Used
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ class Generation:
         self.account: str | None = None
         self.folders = RunFolders(spec.base_dir, leftovers)
         self._doorkeeper = EgressDoorkeeper(spec.egress)
+        self.egress: dict[tuple[str, int], Used] = {}
+        """The traffic of its last process that has ended, by host and port."""
         self.inbox = Inbox()
         self._client_id = client_id
         self._process: ComfyProcess | None = None
@@ -160,7 +162,8 @@ class Generation:
 
     def _log_egress(self) -> None:
         """Tells which hosts its ComfyUI has reached, and for whom."""
-        for (host, port), used in self._doorkeeper.taken().items():
+        self.egress = self._doorkeeper.taken()
+        for (host, port), used in self.egress.items():
             told = {"account": self.account or "", "environment": self.environment, "host": f"{host}:{port}"}
             log.info(
                 "ComfyUI has reached %s:%s: %s connections, %s refused, %s bytes sent, %s received",

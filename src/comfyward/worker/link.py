@@ -27,6 +27,7 @@ from comfyward.errors import (
 )
 from comfyward.ids import new_secret
 from comfyward.worker.environment_reports import Trial
+from comfyward.worker.learned import Learned, LearningOrder
 from comfyward.worker.protocol import (
     LEASE_HEADER,
     MIRROR_HEADER,
@@ -111,6 +112,28 @@ class ServerLink:
 
     async def put_trial(self, environment: str, trial: Trial) -> None:
         await self._call("PUT", f"environments/{environment}/trial", msgspec.json.encode(trial), REPLY_TIMEOUT_S)
+
+    async def learning_of(self, environment: str) -> LearningOrder | None:
+        """The trial of an environment that is to learn; None if another worker has it, or this one may not."""
+        try:
+            body = await self._call("POST", f"environments/{environment}/learning", b"", REPLY_TIMEOUT_S)
+        except Forbidden:
+            return None
+        except ComfywardError as error:
+            if error.details.get("http_status") != 404:
+                raise
+            return None
+        return msgspec.json.decode(body, type=LearningOrder)
+
+    async def put_learned(self, environment: str, learned: Learned) -> None:
+        """Sends what was learned, unless nobody wants to know any more."""
+        try:
+            await self._call(
+                "PUT", f"environments/{environment}/learned", msgspec.json.encode(learned), REPLY_TIMEOUT_S
+            )
+        except ComfywardError as error:
+            if error.details.get("http_status") != 404:
+                raise
 
     async def put_web_files(self, environment: str, archive: bytes) -> None:
         """Sends what packs bring for the editor. A server of an earlier version does without."""

@@ -16,6 +16,8 @@
     GET  environments/trees/…  -> zip           files of a pack or ComfyUI that only the server has, by digest
     PUT  environments/…/trial  Trial            what a built environment did when it was tried
     PUT  environments/…/web/…  archive          what its packs bring for the editor, by digest
+    POST environments/…/learning  -> LearningOrder   a trial that learns, once for one worker
+    PUT  environments/…/learned   Learned       what came of it
     POST goodbye    Goodbye                     a drained worker leaves
 
 Servers and workers of adjacent protocol versions work together, so that they can be renewed one after the other.
@@ -178,7 +180,7 @@ class Orders(msgspec.Struct, frozen=True):
     """The server's orders: leases that are lost, leases of cancelled runs, drain, and a request for the log.
 
     `environments` are to be built and tried here, in this order; they are repeated until they are reported as ready or
-    failed.
+    failed. Of `learn` somebody is to learn, see LearningOrder.
     """
 
     lost: list[str] = []
@@ -186,6 +188,7 @@ class Orders(msgspec.Struct, frozen=True):
     drain: bool = False
     log: bool = False
     environments: list[Digest] = []
+    learn: list[Digest] = []
 
 
 class Goodbye(msgspec.Struct, frozen=True):

@@ -133,7 +133,7 @@ async def _picture(comfyui: Generation) -> bytes:
     await comfyui.client.submit(prompt_id, graph, msgspec.Raw(b"null"), {})
     try:
         async with asyncio.timeout(PICTURE_TIMEOUT_S):
-            history = await _finished(comfyui.client, prompt_id)
+            history = await finished(comfyui.client, prompt_id)
     except TimeoutError as error:
         raise SetupFailed(f"It made no picture in {PICTURE_TIMEOUT_S:.0f} s.") from error
     if not history.succeeded:
@@ -149,7 +149,8 @@ async def _picture(comfyui: Generation) -> bytes:
     return data
 
 
-async def _finished(client: ComfyClient, prompt_id: str) -> History:
+async def finished(client: ComfyClient, prompt_id: str) -> History:
+    """The history of a prompt once it has ended."""
     while (history := await client.history(prompt_id)) is None:  # noqa: ASYNC110  ComfyUI tells nobody else
         await asyncio.sleep(LOOK_AGAIN_S)
     return history

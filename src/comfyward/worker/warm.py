@@ -106,13 +106,14 @@ class WarmComfyUI:
             self._next = _Next(account, generation, asyncio.create_task(generation.ensure(), name="next-comfyui"))
 
     @contextlib.asynccontextmanager
-    async def on_trial(self, environment: str) -> AsyncIterator[Generation]:
+    async def on_trial(self, environment: str, learning_from: tuple[str, ...] = ()) -> AsyncIterator[Generation]:
         """A ComfyUI of an environment for nobody's runs, not started yet: beside the present one, or, if there is no
-        memory for both, in its place between two runs. Raises EnvironmentFailed."""
+        memory for both, in its place between two runs. It may reach the hosts `learning_from`, and then tells what it
+        fetches. Raises EnvironmentFailed."""
         async with contextlib.AsyncExitStack() as trial:
             if self._next is not None or available_bytes() < SECOND_NEEDS_BYTES:
                 await trial.enter_async_context(self._stopped())
-            generation = self._new(environment)
+            generation = self._new(environment, learning_from)
             self._is_trying = True
             trial.callback(setattr, self, "_is_trying", False)
             trial.push_async_callback(generation.end)
@@ -167,9 +168,12 @@ class WarmComfyUI:
         await asyncio.gather(dropped.starting, return_exceptions=True)
         await dropped.generation.end()
 
-    def _new(self, environment: str) -> Generation:
+    def _new(self, environment: str, learning_from: tuple[str, ...] = ()) -> Generation:
         """Raises EnvironmentFailed."""
         spec, name = self._engines.spec(environment), self._engines.default.base_dir
         base = name.with_name(f"{name.name}-{next(self._numbers)}")
         spec = replace(spec, base_dir=base)
+        if learning_from:
+            hosts = (*spec.egress.hosts, *learning_from)
+            spec = replace(spec, egress=replace(spec.egress, hosts=hosts, is_recorded=True))
         return Generation(environment, spec, self._parents, self._client_id, self._leftovers)

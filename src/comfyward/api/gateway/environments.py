@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -12,6 +13,7 @@ from comfyward.api.body import MessageLimit, read_body
 from comfyward.api.contents import OCTET_STREAM
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.gateway.calls import Calls, digest_in, session_of
+from comfyward.dispatch.learnings import Learnings
 from comfyward.dispatch.trials import Trials
 from comfyward.dispatch.web_files import WebFiles
 from comfyward.environments.packed import SHARE, Packed, PackedTrees, Reader
@@ -23,6 +25,7 @@ from comfyward.store.db import Database
 from comfyward.store.tokens import WorkerToken
 from comfyward.store.workers import Holder
 from comfyward.worker.environment_reports import Trial
+from comfyward.worker.learned import Learned, LearningOrder
 
 TRIAL = MessageLimit(1 << 20, 50_000)
 ZIP = "application/zip"
@@ -32,8 +35,10 @@ LONGEST_S = 3600.0
 class Environments:
     """`trees` are those of this server's host."""
 
-    def __init__(self, db: Database, calls: Calls, trials: Trials, web_files: WebFiles, trees: Trees) -> None:
-        self._db, self._calls, self._trials = db, calls, trials
+    def __init__(
+        self, db: Database, calls: Calls, trials: Trials, learnings: Learnings, web_files: WebFiles, trees: Trees
+    ) -> None:
+        self._db, self._calls, self._trials, self._learnings = db, calls, trials, learnings
         self._web_files, self._archives = web_files, PackedTrees(trees)
 
     def endpoints(self) -> list[Endpoint]:
@@ -43,6 +48,10 @@ class Environments:
             Endpoint("GET", "/environments/trees/{digest}", self.tree, "Fetch a pack's files", Models(answer=ZIP)),
             Endpoint("GET", one, self.lock, "Fetch a lock", Models(answer="application/json")),
             Endpoint("PUT", f"{one}/trial", self.tried, "Report on a trial", tried),
+            Endpoint("POST", f"{one}/learning", self.claim, "Take a trial that learns", Models(answer=LearningOrder)),
+            Endpoint(
+                "PUT", f"{one}/learned", self.learned, "Report what was learned", Models(body=Learned, status=204)
+            ),
             Endpoint("PUT", f"{one}/web/{{archive}}", self.put_web_files, "Send what packs bring for the editor", sent),
         ]
 
@@ -66,6 +75,16 @@ class Environments:
     async def tried(self, request: Request) -> Response:
         told, token = await self._calls.read(request, Trial, TRIAL), await self._calls.token(request)
         await self._trials.tried(token, session_of(request), digest_in(request), told)
+        return Response(status_code=204)
+
+    async def claim(self, request: Request) -> Response:
+        token = await self._calls.token(request)
+        order = await self._learnings.claimed(token, session_of(request), digest_in(request))
+        return Response(msgspec.json.encode(order), media_type="application/json")
+
+    async def learned(self, request: Request) -> Response:
+        told, token = await self._calls.read(request, Learned, TRIAL), await self._calls.token(request)
+        await self._learnings.learned(token, session_of(request), told)
         return Response(status_code=204)
 
     async def put_web_files(self, request: Request) -> Response:

@@ -160,6 +160,30 @@ class Locking(BaseModel):
     finished_at: datetime | None
 
 
+class LearnedFile(BaseModel):
+    """A file that packs have fetched, at its place as in a spec."""
+
+    path: str
+    url: str | None = Field(description="The same file is found there. Null: it is not known where it comes from.")
+    sha256: str
+    size: int
+
+
+class Learning(BaseModel):
+    """A trial of a revision in which packs may fetch files. `message` says what went wrong in it."""
+
+    id: str
+    environment: str
+    revision: int
+    state: Literal["waiting", "learning", "done", "failed", "cancelled"]
+    worker: str | None
+    message: str
+    files: list[LearnedFile]
+    refused: list[str] = Field(description="Hosts that packs asked for, and did not reach.")
+    created_at: datetime
+    finished_at: datetime | None
+
+
 class NamedEnvironment(BaseModel):
     name: str
     current: int | None = Field(description="The revision that runs get. Null before one was promoted.")

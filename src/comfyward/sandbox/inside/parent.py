@@ -27,7 +27,7 @@ import tempfile
 import time
 from typing import Any, Dict, List, NoReturn, Optional
 
-from comfyward.sandbox.inside import descendants, kernel, landlock, libraries, limits, namespaces, seccomp
+from comfyward.sandbox.inside import descendants, kernel, landlock, libraries, limits, namespaces, recorder, seccomp
 
 REQUEST_LIMIT = 1 << 20
 MOST_FILES = 3  # of a request: log, listener, and the entrance of a cgroup where there are any
@@ -266,6 +266,8 @@ def _run(request: Dict[str, Any], files: List[int]) -> NoReturn:
         os.environ.clear()
         os.environ.update(request["environment"])
         os.chdir(request["folder"])
+        if request["record"]:
+            recorder.begin(request["record"])
         tempfile.tempdir = None
         _seed()
         sys.argv = list(request["argv"])

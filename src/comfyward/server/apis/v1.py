@@ -11,6 +11,7 @@ from comfyward.api.v1.accounts import Accounts
 from comfyward.api.v1.checks import WorkflowChecks
 from comfyward.api.v1.conversions import Conversions
 from comfyward.api.v1.environment_exchange import EnvironmentExchange
+from comfyward.api.v1.environment_learnings import EnvironmentLearnings
 from comfyward.api.v1.environment_lockings import EnvironmentLockings
 from comfyward.api.v1.environment_packs import EnvironmentPacks
 from comfyward.api.v1.environments import Environments
@@ -63,6 +64,7 @@ def v1_tables(core: Core) -> Tables:
             *EnvironmentPacks(auth, db, core.workshop, upload).endpoints(),
             *EnvironmentExchange(auth, db).endpoints(),
             *EnvironmentLockings(auth, db, core.lockings).endpoints(),
+            *EnvironmentLearnings(auth, db, core.learnings).endpoints(),
         ],
         "account": Account(auth, db, core.storage.quotas).endpoints(),
         "secrets": Secrets(auth, db, core.storage.named_secrets).endpoints(),
