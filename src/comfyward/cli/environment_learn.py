@@ -61,7 +61,7 @@ def _graph_in(path: Path) -> dict[str, Any]:
     ):
         hint = "In ComfyUI's editor: Workflow, Export (API)."
         raise InvalidRequest(f"{path.name} is not a graph in API format.", hint=hint)
-    return found
+    return dict(found)
 
 
 def _ended(place: Place, name: str) -> dict[str, Any]:

@@ -498,8 +498,9 @@ class Packs:
         spec = importlib.util.spec_from_file_location(pack.name, pack / "__init__.py")
         module = sys.modules[pack.name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        about = {"input": {}, "output": [], "output_node": False, "python_module": f"custom_nodes.{pack.name}"}
-        self.classes |= dict.fromkeys(module.NODE_CLASS_MAPPINGS, about)
+        about = {"input": {}, "output": [], "python_module": f"custom_nodes.{pack.name}"}
+        for name, node in module.NODE_CLASS_MAPPINGS.items():
+            self.classes[name] = {**about, "output_node": bool(getattr(node, "OUTPUT_NODE", False))}
         self.nodes |= {name: node for name, node in module.NODE_CLASS_MAPPINGS.items() if hasattr(node, "FUNCTION")}
         if hasattr(module, "WEB_DIRECTORY"):
             self.web_folders[pack.name] = pack / module.WEB_DIRECTORY
