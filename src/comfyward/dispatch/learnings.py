@@ -113,7 +113,7 @@ def _weights(file: FoundFile) -> Weights:
 
 def _check(token: WorkerToken) -> None:
     """A worker of one pool decides nothing for the others. Raises Forbidden."""
-    if not token.is_shared:
+    if not token.is_operators:
         raise Forbidden("A worker with a token for one pool learns nothing for all of them.")
 
 
