@@ -103,6 +103,10 @@ def test_packs_write_and_make_folders_when_they_are_imported(client: Client) -> 
     assert core.status_code == 200, core.text
 
 
+def test_a_pack_imports_itself_as_an_installed_package(client: Client) -> None:
+    assert texts(client.run({"1": node("ImportsItself")})) == ["imported"]
+
+
 @pytest.mark.parametrize(
     ("class_type", "name", "house", "path", "brought"),
     [

@@ -3,10 +3,12 @@
 - Packs that read `models/` directly find the operator's models there, as links.
 - Every kind of models, also those that packs add, is searched below `models/` too, where a run's files are linked.
 - A run's files below `input/` are links to a read-only folder.
+- A pack that was made to be installed as a package imports itself by its own name.
 """
 
 import contextlib
 import os
+import sys
 
 import folder_paths
 
@@ -17,6 +19,12 @@ def link_operator_models():
     """Links the contents of the operator's model folders into models/, before packs are imported and read it."""
     for folder in filter(None, os.environ.get("COMFYWARD_MODEL_DIRS", "").split(os.pathsep)):
         _link_tree(folder, folder_paths.models_dir, set())
+
+
+def make_packs_importable():
+    """Adds the folders of packs to the path, behind everything that is installed."""
+    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    sys.path += [path for path in folder_paths.get_folder_paths("custom_nodes") if os.path.abspath(path) != own]
 
 
 def _link_tree(source, target, above):

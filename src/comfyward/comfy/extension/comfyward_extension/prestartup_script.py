@@ -1,4 +1,4 @@
-"""Run by ComfyUI before it imports nodes: starts recording load failures, and links the operator's models."""
+"""Run by ComfyUI before it imports nodes: starts recording load failures, and prepares folders of packs and models."""
 
 import importlib.util
 import os
@@ -14,4 +14,6 @@ def _load(name):
 
 
 _load("loading").record_failures()
-_load("folders").link_operator_models()
+_folders = _load("folders")
+_folders.link_operator_models()
+_folders.make_packs_importable()
