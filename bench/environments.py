@@ -29,7 +29,6 @@ OF_THE_INDEX = (
     "pypi:comfyui-tooling-nodes==0.1.0",
     "pypi:comfyui-ib-customnodes==0.2.3",
     "pypi:civitai-comfy-nodes==0.2.0",
-    "pypi:bizyengine==1.2.114",
     "pypi:comfyui-orbitquant==0.9.0",
 )
 # What generated packs ask for: as packs do, with overlaps, and little that ComfyUI lacks.
@@ -61,10 +60,10 @@ class Bench:
         sources = [*OF_THE_INDEX, *(str(_generated(self.packs, number)) for number in range(count))][:count]
         for source in sources:
             self._cli("add", name, source)
-        before = _own_bytes(self.environments)
+        before = set(self.environments.iterdir())
         resolved_s = _timed(lambda: self._cli("lock", name))
         built_s = _timed(lambda: self._cli("build", name))
-        own = _own_bytes(self.environments) - before
+        own = sum(_own_bytes(folder) for folder in set(self.environments.iterdir()) - before)
         tried_s = _timed(lambda: self._cli("try", name))
         self._cli("promote", name)
         switched_s = _timed(lambda: self._run(name, count))
