@@ -15,8 +15,8 @@ from starlette.responses import Response
 from comfyward.api.contents import SAFE, Content
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.native.pictures import Pictures
-from comfyward.api.native.safetensors import read_header, read_text
 from comfyward.api.native.scope import Scopes
+from comfyward.dispatch.safetensors import read_header, read_text
 from comfyward.errors import InvalidPath, InvalidRequest, NotFound
 from comfyward.files.objects import Objects
 from comfyward.runs.files import check_segments, content_type_of

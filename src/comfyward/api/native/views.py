@@ -13,8 +13,8 @@ from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.native.models import AnyObject, FileName, ViewQuery
 from comfyward.api.native.named_files import NamedFiles
 from comfyward.api.native.pictures import Pictures
-from comfyward.api.native.safetensors import read_header
 from comfyward.api.native.scope import Scopes
+from comfyward.dispatch.safetensors import read_header
 from comfyward.errors import NotFound
 from comfyward.files.objects import Objects
 from comfyward.runs.files import Url, disposition_of
