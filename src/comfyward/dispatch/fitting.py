@@ -11,13 +11,13 @@ from sqlalchemy import Connection
 from comfyward.dispatch.heavy import HEAVY
 from comfyward.errors import InvalidRequest, NotFound
 from comfyward.runs.files import Source, Stored, source_from_row
-from comfyward.store import files, runs
+from comfyward.store import files, runs, shared_files
 from comfyward.store.db import Database
 from comfyward.store.files import file_path_of
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.graph import Graph
 from comfyward.workflows.listing import Paths
-from comfyward.workflows.needs import places_named
+from comfyward.workflows.needs import models_among, places_named
 from comfyward.workflows.references import (
     AssetReference,
     Named,
@@ -35,11 +35,12 @@ MAX_OWN_FILES = 5000  # that come with a run because its graph names them
 
 @dataclass(frozen=True)
 class Fitted:
-    """A graph that fits a catalog, the files of its run, and the packs of its nodes."""
+    """A graph that fits a catalog, the files of its run, the packs of its nodes, and the paths of its models."""
 
     graph: Graph
     brought: Mapping[str, Source]
     packs: dict[str, str]
+    models: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class Fitting:
         own = await self._db.lookup(_own_files, account_id, paths, named.folders) if is_any else {}
         brought = own | {path: Stored(file.digest, file.size) for path, file in resolved.files.items()}
         brought |= submitted.files
-        return Fitted(resolved.graph, brought, catalog.packs if catalog else {})
+        models = models_among(named, brought, catalog)
+        return Fitted(resolved.graph, brought, catalog.packs if catalog else {}, models)
 
 
 def _valid(graph: Graph, catalog: Catalog | None, paths: Paths) -> Graph:
@@ -120,11 +122,13 @@ def _valid(graph: Graph, catalog: Catalog | None, paths: Paths) -> Graph:
 
 
 def _own_files(conn: Connection, account_id: str, named: set[str], folders: set[str]) -> dict[str, Source]:
-    """The account's files and links at the paths that a graph names."""
+    """The account's files and links at the paths that a graph names, and what is shared there."""
     linked = files.links(conn, account_id, named, folders)
     own: dict[str, Source] = {path: source_from_row(row) for path, row in linked.items()}
     for file in (*files.at(conn, account_id, named), *files.below(conn, account_id, folders)):
         own.setdefault(file.path, Stored(file.digest, file.size))
+    for shared in shared_files.named(conn, named - own.keys(), folders):
+        own.setdefault(shared.path, Stored(shared.digest, shared.size))
     if len(own) > MAX_OWN_FILES:
         message = f"The graph names folders with {len(own)} of your files; a run can have at most {MAX_OWN_FILES}."
         raise InvalidRequest(message, hint="Name folders with fewer files.")

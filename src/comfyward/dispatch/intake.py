@@ -15,7 +15,7 @@ from comfyward.dispatch import transitions
 from comfyward.dispatch.bindings import Bindings, Place
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.conversion import converted
-from comfyward.dispatch.fitting import Fitting
+from comfyward.dispatch.fitting import Fitted, Fitting
 from comfyward.dispatch.heavy import HEAVY
 from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.quotas import Quotas
@@ -28,11 +28,11 @@ from comfyward.runs.change import Change, RunCancelling
 from comfyward.runs.event import Cancelling, Event
 from comfyward.runs.files import Inline, Source, Stored, Url, source_from_row, source_to_row
 from comfyward.runs.run import Api, EndReason, Run, State
-from comfyward.store import accounts, files, runs, workflows
+from comfyward.store import accounts, files, models, runs, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.rows import text_of
 from comfyward.workflows.carried import submitted, with_editor_graph
-from comfyward.workflows.graph import Graph, describe, editor_graph
+from comfyward.workflows.graph import describe, editor_graph
 from comfyward.workflows.graph_limit import GraphLimit
 from comfyward.workflows.needs import models_of
 
@@ -138,14 +138,22 @@ class RunRules:
 class _Checked:
     """A submission that has passed all checks; its graph is in the API's form."""
 
-    graph: Graph
+    fitted: Fitted
     extra_data: Any
     size: int
     workflow_id: str
     place: Place
     timeout_s: float
-    brought: Mapping[str, Source]
-    packs: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Insertion:
+    """The digests of a new run's models by path ("" where unknown), and the rules for writing its row."""
+
+    models: Mapping[str, str]
+    key_is_single_use: bool
+    has_credit_limit: bool
+    max_waiting: int
 
 
 class Intake:
@@ -172,7 +180,7 @@ class Intake:
         """
         await self._rules.quotas.check_runs(caller.account)
         checked = await self._checked(caller.account.id, submission)
-        files_rows = await self._stored_rows(checked.brought)
+        files_rows = await self._stored_rows(checked.fitted.brought)
         extra_data, secrets = without_secrets(checked.extra_data)
         new = await HEAVY.run(
             caller.account.id,
@@ -180,7 +188,9 @@ class Intake:
             lambda: self._new_run(caller, submission, checked, files_rows, extra_data),
         )
         has_credit_limit = caller.account.credit_limit is not None
-        run_id, made = await self._insert(new, submission.key_is_single_use, has_credit_limit, secrets)
+        digests = {path: files_rows.get(path, {}).get("blob", "") for path in checked.fitted.models}
+        how = _Insertion(digests, submission.key_is_single_use, has_credit_limit, self._rules.max_waiting)
+        run_id, made = await self._insert(new, how, secrets)
         self._publisher.publish(*made)
         if run_id != new.id:
             first = await self._db.lookup(runs.get, new.account_id, run_id)
@@ -223,7 +233,7 @@ class Intake:
             graph = await converted(account_id, editors or {}, self._rules.graph_limit, place.catalogs)
         fitted = await self._fitting.fit(account_id, graph, size, files, place.catalogs)
         extra_data = with_editor_graph(submission.extra_data, editors)
-        return _Checked(fitted.graph, extra_data, size, workflow.id, place, timeout_s, fitted.brought, fitted.packs)
+        return _Checked(fitted, extra_data, size, workflow.id, place, timeout_s)
 
     def _new_run(
         self,
@@ -233,7 +243,7 @@ class Intake:
         files_rows: dict[str, dict[str, Any]],
         extra_data: Any,
     ) -> runs.NewRun:
-        now, within_s, place = now_ms(), submission.start_within_s, checked.place
+        now, within_s, place, fitted = now_ms(), submission.start_within_s, checked.place, checked.fitted
         return runs.NewRun(
             id=new_id(),
             account_id=caller.account.id,
@@ -250,11 +260,11 @@ class Intake:
             priority=submission.priority,
             timeout_s=checked.timeout_s,
             max_attempts=self._rules.max_attempts,
-            prompt=text_of(checked.graph.prompt),
+            prompt=text_of(fitted.graph.prompt),
             extra_data=None if extra_data is None else text_of(extra_data),
             files=files_rows,
-            models=models_of(checked.graph),
-            metadata=describe(checked.graph, extra_data, checked.packs),
+            models=models_of(fitted.graph),
+            metadata=describe(fitted.graph, extra_data, fitted.packs),
             webhook=submission.webhook,
             tags=list(submission.tags),
             labels=dict(submission.labels),
@@ -266,15 +276,13 @@ class Intake:
         )
 
     async def _insert(
-        self, new: runs.NewRun, key_is_single_use: bool, has_credit_limit: bool, secrets: Mapping[str, Any]
+        self, new: runs.NewRun, how: _Insertion, secrets: Mapping[str, Any]
     ) -> tuple[str, list[Change | None]]:
         """Writes the run. Its secrets are stored first, since it may be assigned at once."""
         await self._secrets.keep(new.id, secrets)
         run_id = None
         try:
-            run_id, made = await self._db.write(
-                _insert, new, key_is_single_use, has_credit_limit, self._rules.max_waiting
-            )
+            run_id, made = await self._db.write(_insert, new, how)
             return run_id, made
         finally:
             if run_id != new.id:
@@ -293,23 +301,18 @@ class Intake:
         return rows
 
 
-def _insert(
-    conn: Connection,
-    new: runs.NewRun,
-    key_is_single_use: bool,
-    has_credit_limit: bool,
-    max_waiting: int,
-) -> tuple[str, list[Change | None]]:
-    if new.idempotency_key is not None and key_is_single_use:
+def _insert(conn: Connection, new: runs.NewRun, how: _Insertion) -> tuple[str, list[Change | None]]:
+    if new.idempotency_key is not None and how.key_is_single_use:
         runs.claim_key(conn, new.account_id, new.idempotency_key, new.created_at)
-    run_id = runs.insert_run(conn, new, max_waiting)
+    run_id = runs.insert_run(conn, new, how.max_waiting)
     files.link(conn, new.account_id, {path: row for path, row in new.files.items() if "url" in row}, new.created_at)
     if run_id != new.id:
-        if key_is_single_use:  # another server wrote it since the claim
+        if how.key_is_single_use:  # another server wrote it since the claim
             raise IdempotencyKeyUsed("This Idempotency-Key was used before.")
         return run_id, []
+    models.use(conn, new.account_id, new.workflow_id, run_id, how.models, new.created_at)
     made: list[Change | None] = [transitions.queued(conn, new)]
-    if has_credit_limit and accounts.out_of_credit(conn, [new.account_id]):
+    if how.has_credit_limit and accounts.out_of_credit(conn, [new.account_id]):
         run = runs.get(conn, new.account_id, run_id)
         made.append(transitions.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, new.created_at))
     return run_id, made

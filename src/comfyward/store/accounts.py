@@ -18,12 +18,14 @@ from comfyward.store.schema import (
     accounts,
     api_keys,
     blob_uses,
+    deleted_models,
     editor_settings,
     events,
     files,
     imports,
     links,
     login_links,
+    model_uses,
     named_secrets,
     pack_requests,
     runs,
@@ -32,6 +34,7 @@ from comfyward.store.schema import (
     uploads,
     usage,
     webhook_deliveries,
+    workflow_models,
     workflows,
 )
 from comfyward.store.statement import Statement
@@ -179,7 +182,8 @@ def erase(conn: Connection, account_id: str) -> None:
     for of_runs in (events, blob_uses):
         conn.execute(delete(of_runs).where(of_runs.c.run_id.in_(own_runs)))
     of_account = (files, links, imports, uploads, usage, webhook_deliveries, editor_settings, sessions, login_links)
-    for table in (*of_account, named_secrets, pack_requests, runs, workflows, api_keys):
+    of_models = (model_uses, workflow_models, deleted_models)
+    for table in (*of_account, *of_models, named_secrets, pack_requests, runs, workflows, api_keys):
         conn.execute(delete(table).where(table.c.account_id == account_id))
     conn.execute(delete(accounts).where(accounts.c.id == account_id))
 

@@ -33,9 +33,20 @@ from sqlalchemy import (
 
 from comfyward.errors import NotFound
 from comfyward.ids import new_uuid
+from comfyward.store import shared_files
 from comfyward.store.rows import text_of
-from comfyward.store.schema import blob_uses, blobs, environment_web_files, files, mirrors, runs
+from comfyward.store.schema import (
+    blob_uses,
+    blobs,
+    deleted_models,
+    environment_web_files,
+    files,
+    mirrors,
+    model_facts,
+    runs,
+)
 from comfyward.store.schema import links as linked
+from comfyward.store.schema import shared_files as shared_files_table
 from comfyward.store.statement import Statement, bytewise, each_of
 from comfyward.store.storage import check_file
 from comfyward.workflows.listing import Paths
@@ -236,8 +247,9 @@ def find(conn: Connection, account_id: str, prefix: str | None = None) -> list[S
 
 
 def usable_paths(conn: Connection, account_id: str) -> Paths:
-    """All paths that a run can use by name alone: uploads, and files that earlier runs brought by URL."""
-    return Paths([*(file.path for file in find(conn, account_id)), *links(conn, account_id)])
+    """All paths that a run can use by name alone: uploads, files that earlier runs brought by URL, and shared ones."""
+    own = [file.path for file in find(conn, account_id)]
+    return Paths([*own, *links(conn, account_id), *shared_files.paths(conn)])
 
 
 def at(conn: Connection, account_id: str, paths: Collection[str]) -> list[StoredFile]:
@@ -387,12 +399,13 @@ def begin_removal(conn: Connection, digest: str, before: int, now: int) -> bool:
 
 
 def finish_removal(conn: Connection, digest: str) -> None:
-    """Deletes the row of a blob whose bytes have been removed."""
+    """Deletes the row of a blob whose bytes have been removed, and what was read in them."""
+    conn.execute(delete(model_facts).where(model_facts.c.digest == digest))
     conn.execute(delete(blobs).where(blobs.c.digest == digest, blobs.c.removing_at.is_not(None)))
 
 
 def _unused() -> ColumnElement[bool]:
-    tables = (files, blob_uses, mirrors, environment_web_files)
+    tables = (files, blob_uses, mirrors, environment_web_files, shared_files_table, deleted_models)
     return ~or_(*(exists().where(table.c.digest == blobs.c.digest) for table in tables))
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    text,
     tuple_,
     update,
 )
@@ -25,7 +26,16 @@ from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, 
 from comfyward.runs.run import FINAL_STATES, LEASED_STATES, Api, EndReason, Run, State
 from comfyward.store import files as files_of
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
-from comfyward.store.schema import HAS_PREVIEWS, IS_HANDED_OUT, IS_QUEUED, accounts, blob_uses, events, files, runs
+from comfyward.store.schema import (
+    HAS_PREVIEWS,
+    IS_HANDED_OUT,
+    IS_QUEUED,
+    accounts,
+    blob_uses,
+    events,
+    files,
+    runs,
+)
 from comfyward.store.statement import Statement
 
 TURN = 1000  # distance between two runs of an account of weight 1
@@ -114,10 +124,16 @@ class NewRun:
     environment_revision: int = 0
 
 
+NO_ACCOUNT = ""  # of what a deleted run uses, until it is removed
 _WRITTEN = [*NewRun.__dataclass_fields__, "state", "turn", "event_seq", "queued_at", "updated_at"]
 _INSERT = Statement(insert(runs).values({name: bindparam(name) for name in _WRITTEN}))
+# What is shared with all accounts counts toward no account's storage: it is NO_ACCOUNT's.
 _USE_BLOB = Statement(
-    insert(blob_uses).values({name: bindparam(name) for name in ("digest", "run_id", "account_id", "size")})
+    text(
+        "INSERT INTO blob_uses (digest, run_id, account_id, size) VALUES (CAST(:digest AS VARCHAR), :run_id,"
+        " CASE WHEN EXISTS (SELECT 1 FROM shared_files WHERE shared_files.digest = CAST(:digest AS VARCHAR))"
+        " THEN '' ELSE :account_id END, :size)"
+    )
 )
 
 
@@ -142,9 +158,6 @@ class RunFilter:
     oldest_first: bool = False
     by_run_time: bool = False
     next_first: bool = False  # as they wait for their turn
-
-
-NO_ACCOUNT = ""  # of what a deleted run uses, until it is removed
 
 
 def insert_run(conn: Connection, new: NewRun, max_waiting: int = UNLIMITED) -> str:

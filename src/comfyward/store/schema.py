@@ -708,3 +708,64 @@ pack_requests = Table(
     CheckConstraint("(state = 'waiting') = (decided_at IS NULL)", name="decided"),
     Index("ix_pack_requests_state", "state", "created_at"),
 )
+
+# Files that an admin shares: every account uses them by name, unless it has a file of its own there.
+shared_files = Table(
+    "shared_files",
+    metadata,
+    Column("path", String(1100), primary_key=True),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    Column("content_type", String(200), nullable=False),
+    Column("about", Text, nullable=False, server_default="{}"),
+    Column("shared_by", String(21), nullable=False),
+    Column("shared_at", BigInteger, nullable=False),
+)
+
+# What the header of a model's file tells. It belongs to the bytes: only who has them sees it.
+model_facts = Table(
+    "model_facts",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("facts", Text, nullable=False),
+    Column("read_at", BigInteger, nullable=False),
+)
+
+# How often runs named a model; `digest` is "" for a model of a worker's host and for one that came by URL.
+model_uses = Table(
+    "model_uses",
+    metadata,
+    Column("account_id", String(21), primary_key=True),
+    Column("path", String(1100), primary_key=True),
+    Column("digest", String(64), primary_key=True, index=True, server_default=""),
+    Column("workflow_id", String(21), primary_key=True),
+    Column("run_count", Integer, nullable=False),
+    Column("last_used_at", BigInteger, nullable=False),
+    Column("last_run_id", String(21), nullable=False),
+)
+
+# The models that saved workflows name, relative to the models' folders.
+workflow_models = Table(
+    "workflow_models",
+    metadata,
+    Column("account_id", String(21), primary_key=True),
+    Column("name", String(512), primary_key=True, index=True),
+    Column("workflow_id", String(21), primary_key=True, index=True),
+)
+
+# Models that were deleted, for as long as that can be undone.
+deleted_models = Table(
+    "deleted_models",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("account_id", String(21), nullable=False, index=True),
+    Column("path", String(1100), nullable=False),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    Column("content_type", String(200), nullable=False),
+    Column("about", Text, nullable=False, server_default="{}"),
+    Column("is_own", Integer, nullable=False),
+    Column("is_shared", Integer, nullable=False),
+    Column("link", Text),
+    Column("deleted_at", BigInteger, nullable=False, index=True),
+)

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, case, func, insert, or_, select, text, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, case, delete, func, insert, or_, select, text, tuple_, update
 
 from comfyward.errors import Conflict, NotFound
 from comfyward.runs.run import Run, State
 from comfyward.store import most
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
-from comfyward.store.schema import accounts, runs, workflows
+from comfyward.store.schema import accounts, runs, workflow_models, workflows
 from comfyward.store.statement import Statement
+from comfyward.workflows.model_names import model_names
 from comfyward.workflows.workflow import Workflow
 
 _newest_run = (
@@ -75,6 +76,7 @@ def create(conn: Connection, workflow: Workflow) -> None:
     }
     del values["current_run_id"]
     conn.execute(insert(workflows).values(**values))
+    _name_models(conn, workflow)
 
 
 def get(conn: Connection, account_id: str, workflow_id: str) -> Workflow:
@@ -240,7 +242,10 @@ def change(conn: Connection, account_id: str, workflow_id: str, values: dict[str
     if "in_trials" in values:
         values = {**values, "in_trials": int(values["in_trials"])}
     conn.execute(update(workflows).where(workflows.c.id == workflow.id).values(**values, updated_at=now))
-    return get(conn, account_id, workflow_id)
+    changed = get(conn, account_id, workflow_id)
+    if not values.keys().isdisjoint(("graph", "editor_graph")):
+        _name_models(conn, changed)
+    return changed
 
 
 def remove(conn: Connection, account_id: str, workflow_id: str, now: int) -> Workflow:
@@ -250,6 +255,15 @@ def remove(conn: Connection, account_id: str, workflow_id: str, now: int) -> Wor
         raise Conflict("The default workflow cannot be deleted.")
     conn.execute(update(workflows).where(workflows.c.id == workflow.id).values(deleted_at=now, updated_at=now))
     return workflow
+
+
+def _name_models(conn: Connection, workflow: Workflow) -> None:
+    """Records the models that a workflow's graphs name, in place of those recorded before."""
+    conn.execute(delete(workflow_models).where(workflow_models.c.workflow_id == workflow.id))
+    names = sorted(model_names(workflow.graph) | model_names(workflow.editor_graph))
+    of_workflow = {"account_id": workflow.account_id, "workflow_id": workflow.id}
+    if names:
+        conn.execute(insert(workflow_models), [{"name": name, **of_workflow} for name in names])
 
 
 def _check_trials(conn: Connection, account_id: str) -> None:

@@ -227,6 +227,11 @@ class Catalog:
         return found - {INPUT_FOLDER}
 
     @cached_property
+    def model_paths(self) -> set[str]:
+        """The paths of the models that every worker has."""
+        return {f"/{MODELS}/{kind}/{name}" for kind, names in self.models.items() for name in names}
+
+    @cached_property
     def packs(self) -> dict[str, str]:
         """Packs by class, for classes that are not part of ComfyUI itself."""
         packs = {}

@@ -24,7 +24,7 @@ def model_names(text: str | None) -> set[str]:
     for match in _SUFFIX.finditer(text or ""):
         begin = (text or "").rfind('"', max(0, match.start() - MAX_NAME_LENGTH), match.start()) + 1
         name = _BACKSLASHES.sub("/", (text or "")[begin : match.end()]) if begin else ""
-        if name and len(found) < MAX_NAMES:
+        if name and len(name) <= MAX_NAME_LENGTH and len(found) < MAX_NAMES:
             found.add(name)
     for match in _MENTION.finditer(text or ""):
         if len(found) < MAX_NAMES:

@@ -75,6 +75,12 @@ def places_named(graph: Graph, catalog: Catalog | None) -> PlacesNamed:
     return PlacesNamed(paths, folders)
 
 
+def models_among(named: PlacesNamed, brought: Iterable[str], catalog: Catalog | None) -> frozenset[str]:
+    """The paths of the models that a graph names: among the files that come with its run, and those of workers."""
+    own = {path for path in brought if path.startswith(f"/{MODELS}/")}
+    return frozenset(own | (named.paths & catalog.model_paths if catalog else set()))
+
+
 def _folders_named(text: str, offered: list[Listing]) -> set[str]:
     found = [each.folder_of(text) for each in offered] if offered else [beneath(INPUT_FOLDER, text)]
     return {folder for folder in found if folder is not None}

@@ -1,0 +1,81 @@
+"""Operations on files that an admin shares with all accounts: models, and the pictures beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Text, bindparam, column, delete, select
+
+from comfyward.store.rows import text_of
+from comfyward.store.schema import shared_files
+from comfyward.store.statement import Statement, each_of
+
+ROOT = "/models/"
+
+
+@dataclass(frozen=True)
+class SharedFile:
+    """A name for a blob that all accounts may use; `about` is as in StoredFile."""
+
+    path: str
+    digest: str
+    size: int
+    content_type: str
+    shared_by: str
+    shared_at: int
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+_NAMES = list(SharedFile.__dataclass_fields__)
+_EACH = select(*(shared_files.c[name] for name in _NAMES))
+_NAMED = each_of(bindparam("names", type_=Text)).table_valued(column("value", Text), name="named")
+_AT_EACH = Statement(_EACH.where(shared_files.c.path == _NAMED.c.value))
+
+
+def find(conn: Connection) -> list[SharedFile]:
+    """All of them, sorted by path."""
+    return [_shared(row) for row in conn.execute(_EACH.order_by(shared_files.c.path))]
+
+
+def paths(conn: Connection) -> list[str]:
+    return list(conn.scalars(select(shared_files.c.path)))
+
+
+def named(conn: Connection, wanted: Collection[str], folders: Collection[str] = ()) -> list[SharedFile]:
+    """Those at some paths and below some folders. Few inputs name folders: all are read for them."""
+    texts = [name for name in wanted if name.startswith(ROOT) and _is_storable(name)]
+    found = [_shared(row) for row in _AT_EACH(conn, names=json.dumps(texts))] if texts else []
+    below = tuple(f"{folder}/" for folder in folders if f"{folder}/".startswith(ROOT))
+    return [*found, *(each for each in (find(conn) if below else ()) if each.path.startswith(below))]
+
+
+def at(conn: Connection, path: str) -> SharedFile | None:
+    return next(iter(named(conn, [path])), None)
+
+
+def share(conn: Connection, file: SharedFile) -> None:
+    """Shares a file, in place of one that was shared at its path."""
+    withdraw(conn, file.path)
+    conn.execute(shared_files.insert().values(**{**file.__dict__, "about": text_of(file.about)}))
+
+
+def withdraw(conn: Connection, path: str) -> bool:
+    """Shares what is at a path no longer. True if it was shared."""
+    return conn.execute(delete(shared_files).where(shared_files.c.path == path)).rowcount > 0
+
+
+def describe(conn: Connection, path: str, about: Mapping[str, Any]) -> None:
+    conn.execute(shared_files.update().where(shared_files.c.path == path).values(about=text_of(about)))
+
+
+def _is_storable(name: str) -> bool:
+    return "\0" not in name and name.encode(errors="ignore").decode() == name
+
+
+def _shared(row: Any) -> SharedFile:
+    values = row._asdict()
+    return SharedFile(**{**values, "about": msgspec.json.decode(values["about"])})
