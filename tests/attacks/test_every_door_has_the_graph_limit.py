@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +9,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
+from tests import carriers
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Client, Stack
 
@@ -52,6 +50,13 @@ def editors_graph(size: int) -> dict[str, Any]:
     return {**graph, "extra": "a" * (size - len(_compact(graph)))}
 
 
+def editors_graph_to_run(size: int) -> dict[str, Any]:
+    """One that can be converted."""
+    saves: dict[str, Any] = {"id": 1, "type": "FakeSave", "mode": 0, "widgets_values": [""]}
+    graph: dict[str, Any] = {"nodes": [saves], "links": [], "extra": ""}
+    return {**graph, "extra": "a" * (size - len(_compact(graph)))}
+
+
 def _compact(graph: Any) -> bytes:
     return json.dumps(graph, separators=(",", ":")).encode()
 
@@ -66,6 +71,19 @@ def v1_run(doors: Doors, size: int) -> httpx2.Response:
 
 def v1_run_of_an_editor(doors: Doors, size: int) -> httpx2.Response:
     return doors.client.post_run({"prompt": api_graph(100), **_extra(size)})
+
+
+def v1_run_in_the_editors_format(doors: Doors, size: int) -> httpx2.Response:
+    return doors.client.post_run({"prompt": editors_graph_to_run(size)})
+
+
+def v1_run_of_a_saved_editors_graph(doors: Doors, size: int) -> httpx2.Response:
+    made = doors.client.http.post("/api/v1/workflows", json={"prompt": editors_graph_to_run(size)})
+    return made if made.is_error else doors.client.post_run({}, made.json()["id"])
+
+
+def v1_file(doors: Doors, size: int) -> httpx2.Response:
+    return doors.client.http.post("/api/v1/workflows/read", content=_picture(size))
 
 
 def v1_saved_graph(doors: Doors, size: int) -> httpx2.Response:
@@ -90,6 +108,14 @@ def v1_changed_editors_graph(doors: Doors, size: int) -> httpx2.Response:
 
 def v2_job(doors: Doors, size: int) -> httpx2.Response:
     return doors.client.http.post("/api/v2/jobs", json={"workflow": api_graph(size)})
+
+
+def v2_job_in_the_editors_format(doors: Doors, size: int) -> httpx2.Response:
+    return doors.client.http.post("/api/v2/jobs", json={"workflow": editors_graph_to_run(size)})
+
+
+def native_prompt_in_the_editors_format(doors: Doors, size: int) -> httpx2.Response:
+    return doors.client.http.post("/comfy/prompt", json={"prompt": editors_graph_to_run(size)})
 
 
 def native_prompt(doors: Doors, size: int) -> httpx2.Response:
@@ -118,22 +144,28 @@ def website_editors_graph(doors: Doors, size: int) -> httpx2.Response:
 
 
 def website_picture(doors: Doors, size: int) -> httpx2.Response:
-    texts, picture = PngInfo(), io.BytesIO()
-    texts.add_text("workflow", json.dumps(editors_graph(size)))
-    Image.new("RGB", (8, 8)).save(picture, "PNG", pnginfo=texts)
-    return doors.imported("a.png", picture.getvalue())
+    return doors.imported("a.png", _picture(size))
+
+
+def _picture(size: int) -> bytes:
+    return carriers.png({"workflow": json.dumps(editors_graph(size))})
 
 
 ALL: tuple[Callable[[Doors, int], httpx2.Response], ...] = (
     v1_run,
     v1_run_of_an_editor,
+    v1_run_in_the_editors_format,
+    v1_run_of_a_saved_editors_graph,
+    v1_file,
     v1_saved_graph,
     v1_saved_editors_graph,
     v1_saved_as_text,
     v1_changed_graph,
     v1_changed_editors_graph,
     v2_job,
+    v2_job_in_the_editors_format,
     native_prompt,
+    native_prompt_in_the_editors_format,
     native_prompt_of_an_editor,
     native_file,
     native_file_of_another_folder,
@@ -151,3 +183,18 @@ def test_the_largest_graph_is_taken_and_a_larger_one_is_not(
 
     assert taken.status_code < 400, taken.text
     assert refused.status_code == 413, refused.text
+
+
+def test_a_small_file_that_opens_to_a_large_graph_is_refused(doors: Doors) -> None:
+    """Many boxes repeat the text of one definition."""
+    text = {"id": 1, "type": "FakeSave", "mode": 0, "widgets_values": ["a" * 200]}
+    box = {"id": "box", "nodes": [text], "links": [], "inputs": [], "outputs": []}
+    boxes = [{"id": number, "type": "box"} for number in range(20)]
+    graph = {"nodes": boxes, "links": [], "definitions": {"subgraphs": [box]}}
+
+    refused = doors.client.post_run({"prompt": graph})
+    saved = doors.client.http.post("/api/v1/workflows", json={"prompt": graph})
+
+    assert len(_compact(graph)) < LIMIT
+    assert refused.status_code == 413, refused.text
+    assert (saved.status_code, saved.json()["prompt"]) == (201, None)

@@ -145,7 +145,8 @@ def api_graph(client: Client, carried: Carried, workflow_id: str) -> dict[str, A
     """The graph in the API's form, whose inputs can be changed by name; the server converts the editor's."""
     if carried.graph is not None:
         return carried.graph
-    content = json.dumps({"workflow": carried.editor_graph, "workflow_id": workflow_id}).encode()
+    environment = client.call("GET", f"/workflows/{workflow_id}").json()["environment"]
+    content = json.dumps({"workflow": carried.editor_graph, "environment": environment}).encode()
     return dict(client.call("POST", "/workflows/convert", content=content).json()["prompt"])
 
 

@@ -13,6 +13,7 @@ from pygments.lexers import get_lexer_by_name
 from starlette.responses import Response
 
 from comfyward.api.public_url import API_PREFIX
+from comfyward.dispatch.conversion import SavedGraphs
 from comfyward.runs.address import without_login
 from comfyward.runs.run import Run
 from comfyward.store import files, runs, workflows
@@ -29,8 +30,8 @@ DEFAULT_LANGUAGE = "curl"
 
 
 class ApiCode:
-    def __init__(self, db: Database, inputs: GraphInputs) -> None:
-        self._db, self._inputs = db, inputs
+    def __init__(self, db: Database, inputs: GraphInputs, graphs: SavedGraphs) -> None:
+        self._db, self._inputs, self._graphs = db, inputs, graphs
 
     def pages(self) -> list[Page]:
         return [
@@ -40,6 +41,7 @@ class ApiCode:
 
     async def show_of_workflow(self, request: PageRequest) -> Response:
         workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
+        workflow = await self._graphs.completed(workflow)
         if workflow.graph is None:
             raise PageError(
                 "This workflow has nothing to run yet.", hint="Open it in the editor; changes are saved automatically."

@@ -44,6 +44,7 @@ class Forms:
 
     async def edit(self, request: PageRequest) -> Response:
         workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
+        workflow = await self._graphs.completed(workflow)
         inputs = await self._inputs.of(request.account.id, workflow.graph, environment=workflow.environment)
         shown = {each.key: each.label for each in form_inputs(workflow, inputs)}
         return request.render("form_edit.html", workflow=workflow, all_inputs=inputs, shown=shown, tab="run")

@@ -72,7 +72,7 @@ def website(core: Core, frontends: Frontends) -> Website:
         Explore(db, inputs, copies, core.contents),
         Editor(db, core.intake, inventory, core.workforce.forecasts, frames, is_installed=frontends.editor is not None),
         Forms(db, core.intake, inventory, inputs, graphs),
-        ApiCode(db, inputs),
+        ApiCode(db, inputs, graphs),
         run_list,
         RunPage(db, inventory, inputs, core.workforce.forecasts),
         RunActions(db, core.intake, core.storage.objects),
