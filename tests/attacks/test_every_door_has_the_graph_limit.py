@@ -195,6 +195,8 @@ def test_a_small_file_that_opens_to_a_large_graph_is_refused(doors: Doors) -> No
     refused = doors.client.post_run({"prompt": graph})
     saved = doors.client.http.post("/api/v1/workflows", json={"prompt": graph})
 
+    converted = doors.client.http.post("/api/v1/workflows/convert", json={"workflow": graph})
+
     assert len(_compact(graph)) < LIMIT
-    assert refused.status_code == 413, refused.text
+    assert refused.status_code == converted.status_code == 413, refused.text
     assert (saved.status_code, saved.json()["prompt"]) == (201, None)

@@ -192,6 +192,17 @@ def test_the_command_line_makes_them_too(client: Client, expected: bytes, tmp_pa
     assert Path(done.stdout.strip()).read_bytes() == expected
 
 
+def test_inputs_of_inner_nodes_are_set_on_the_command_line(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "workflow.json").write_text(json.dumps(EDITORS))
+
+    done = run_command(client, str(tmp_path / "workflow.json"), "--set", "5:2:1.width=48", "--json")
+
+    assert done.returncode == 0, done.stderr
+    sent = json.loads(done.stdout)["data"]
+    assert sent["prompt"]["5:2:1"]["inputs"] == {**EXPORTED["5:2:1"]["inputs"], "width": 48}
+    assert sent["extra_data"]["extra_pnginfo"]["workflow"] == EDITORS
+
+
 def test_a_picture_made_here_runs_again_and_makes_the_same_picture(
     client: Client, expected: bytes, tmp_path: Path, real: Stack
 ) -> None:

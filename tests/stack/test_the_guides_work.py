@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from comfyward.fleet.pools import load_fleet
+from tests import carriers
 from tests.stack.graphs import picture
 from tests.stack.stack import Stack
 
@@ -22,6 +23,18 @@ BLOCK = re.compile(r"^```(sh|python|js)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 API_GUIDE = BLOCK.findall((ROOT / "docs" / "api.md").read_text())
 README = [block for block in BLOCK.findall((ROOT / "README.md").read_text()) if block[0] == "python"]
+SAVED = {  # as the editor saves it
+    "nodes": [
+        {"id": 1, "type": "EmptyImage", "widgets_values": [64, 64, 1, 0]},
+        {
+            "id": 2,
+            "type": "SaveImage",
+            "widgets_values": ["quick"],
+            "inputs": [{"name": "images", "type": "IMAGE", "link": 1}],
+        },
+    ],
+    "links": [[1, 1, 0, 2, 0, "IMAGE"]],
+}
 CODE = [*API_GUIDE, *README]
 
 
@@ -31,6 +44,7 @@ def test_the_guides_code_runs(real: Stack, tmp_path: Path, language: str, code: 
         pytest.skip("Node is not installed")
     key = real.cli("keys", "create", "guide").strip()
     environment = {**os.environ, "COMFYWARD_URL": real.url, "COMFYWARD_API_KEY": key}
+    (tmp_path / "picture.png").write_bytes(carriers.png({"prompt": json.dumps(picture())}))
     command = {
         "sh": ["bash", "-euo", "pipefail", "-c", code],
         "python": [sys.executable, "-c", code],
@@ -50,7 +64,7 @@ def test_the_quickstart_runs_from_its_first_line_to_its_last(real: Stack, tmp_pa
     """All that comes after the server was started, in one shell."""
     page = (ROOT / "docs" / "quickstart.md").read_text().replace("http://127.0.0.1:8600", real.url)
     _, *blocks = [code for language, code in BLOCK.findall(page) if language == "sh"]
-    (tmp_path / "workflow_api.json").write_text(json.dumps(picture(prefix="quick")))
+    (tmp_path / "workflow.json").write_text(json.dumps(SAVED))
     own = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COMFYWARD_DATA_DIR": str(real.data_dir)}
     environment = {**os.environ, **own, "COMFYWARD_URL": real.url}
 

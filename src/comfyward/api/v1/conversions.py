@@ -17,7 +17,9 @@ from comfyward.api.v1 import answers
 from comfyward.dispatch.bindings import Bindings
 from comfyward.dispatch.heavy import HEAVY
 from comfyward.errors import Conflict
+from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.conversion.conversion import convert
+from comfyward.workflows.graph_limit import GraphLimit
 
 
 class ConversionRequest(leniency.Request):
@@ -53,5 +55,11 @@ class Conversions:
                 "No worker has told yet which node classes exist, so the workflow cannot be converted.",
                 hint="Try again once a worker has joined.",
             )
-        made = await HEAVY.run(owner_of(request), size, lambda: convert(body.workflow, catalog))
+        made = await HEAVY.run(owner_of(request), size, lambda: _converted(body.workflow, catalog, self._limits.graph))
         return answer({"prompt": made})
+
+
+def _converted(workflow: dict[str, Any], catalog: Catalog, limit: GraphLimit) -> dict[str, Any]:
+    made = convert(workflow, catalog)
+    limit.check_made(made)  # what one definition holds, many boxes may repeat
+    return made
