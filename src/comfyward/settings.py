@@ -183,8 +183,9 @@ class Settings(BaseSettings):
     editor_url: str | None = Field(
         None,
         description="Second URL of this server, with another host name, at which pages show the editor, such as "
-        "https://comfyward-editor.example.com. Default: http://editor.localhost for a website at a loopback address, "
-        "else none: the editor is shown at the website's own URL.",
+        "https://*.comfyward-editor.example.com: with a star, each account has a name of its own there. Default: "
+        "http://*.editor.localhost for a website at a loopback address, else none: the editor is shown at the "
+        "website's own URL.",
     )
 
     # Login with an identity provider (needs the extra `oidc`)
@@ -422,8 +423,8 @@ class Settings(BaseSettings):
     def _is_elsewhere(cls, url: str | None, info: ValidationInfo) -> str | None:
         if url is None:
             return None
-        editor, public = urlsplit(_origin(url)), urlsplit((info.data.get("public_url") or "").lower())
-        if editor.hostname == public.hostname:
+        editor, public = urlsplit(_origin(url, has_star=True)), urlsplit((info.data.get("public_url") or "").lower())
+        if (editor.hostname or "").replace("*", (public.hostname or "").partition(".")[0]) == public.hostname:
             raise ValueError("it needs another host name than the setting 'public_url': cookies do not look at ports")
         if public.scheme not in ("", editor.scheme):
             raise ValueError("it and the setting 'public_url' must both be https, or both http")
@@ -481,11 +482,14 @@ class Settings(BaseSettings):
         return self.objects_url or str(self.data_dir / "objects")
 
 
-def _origin(text: str) -> str:
-    """An origin as browsers send it: lower case, without the scheme's default port. Raises ValueError."""
+def _origin(text: str, *, has_star: bool = False) -> str:
+    """An origin as browsers send it: lower case, without the scheme's default port. With `has_star`, its host may begin
+    with "*.". Raises ValueError."""
     parts = urlsplit(text.strip().lower())
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or "*" in text:
+    named = (parts.hostname or "").removeprefix("*." if has_star else "")
+    if parts.scheme not in ("http", "https") or not named or parts.path not in ("", "/") or "*" in named:
         raise ValueError(f"'{text}' is not an origin: use the form https://app.example.com, without a path")
     default_port = {"http": 80, "https": 443}[parts.scheme]
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    hostname = parts.hostname or ""
+    host = f"[{hostname}]" if ":" in hostname else hostname
     return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port not in (None, default_port) else "")

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+EACH, LABEL_LENGTH = "*", 20
 LOCAL_HOST = "editor.localhost"  # browsers find this machine under each name below localhost
 
 
 @dataclass(frozen=True)
 class EditorAddress:
-    """`configured` is the origin that the operator chose, if any."""
+    """`configured` is the origin that the operator chose, if any. Its host may begin with "*.", as the default one does.
+
+    Then each account has a host name of its own, and what browsers store for one is nothing to another."""
 
     configured: str | None
 
-    def of(self, page_origin: str) -> str | None:
-        """The editor's origin for pages of this origin; None if it has none of its own."""
+    def of(self, page_origin: str, account_id: str) -> str | None:
+        """The origin of an account's editor for pages of this origin; None if it has none of its own."""
+        pattern = self.pattern(page_origin)
+        return None if pattern is None else pattern.replace(EACH, label_of(account_id))
+
+    def pattern(self, page_origin: str) -> str | None:
+        """The same for all accounts, with a star in place of the account's name."""
         if self.configured is not None:
             return self.configured
         page = urlsplit(page_origin)
         if page.scheme != "http" or not is_loopback(page.hostname or ""):
             return None
-        return f"http://{LOCAL_HOST}" + (f":{page.port}" if page.port else "")
+        return f"http://{EACH}.{LOCAL_HOST}" + (f":{page.port}" if page.port else "")
 
     def serves(self, host: str) -> bool:
         """True if a request with this Host is for the editor, whichever port it names."""
-        return _name(host) == (LOCAL_HOST if self.configured is None else urlsplit(self.configured).hostname)
+        name = _name(host)
+        if self.configured is None:
+            return name == LOCAL_HOST or _is_below(name, LOCAL_HOST)
+        configured = urlsplit(self.configured).hostname or ""
+        if configured.startswith(f"{EACH}."):
+            return _is_below(name, configured.removeprefix(f"{EACH}."))
+        return name == configured
+
+
+def label_of(account_id: str) -> str:
+    """The name of an account in its editor's host, and in the editor's page: it tells nothing of the account."""
+    return hashlib.sha256(f"editor of {account_id}".encode()).hexdigest()[:LABEL_LENGTH]
 
 
 def is_loopback(host: str) -> bool:
@@ -37,6 +57,12 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_below(name: str, parent: str) -> bool:
+    """True for a name with one label more than its parent."""
+    label, _, rest = name.partition(".")
+    return bool(label) and rest == parent
 
 
 def _name(host: str) -> str:

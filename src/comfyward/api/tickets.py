@@ -13,6 +13,7 @@ from comfyward.errors import Forbidden, Unauthenticated
 
 LASTS_MS = 15 * 60 * 1000
 SIGNATURE_CHARACTERS = 43
+OF_PACKS = "/packs"  # in place of a workflow, whose id has no such character
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,17 @@ class Ticket:
 
     def has_expired(self, now: int) -> bool:
         return self.expires_at <= now
+
+
+@dataclass(frozen=True)
+class PackTicket:
+    """Lets the editor of a browser's session get the files of packs from an archive, while the session lasts and their
+    packs are allowed in an environment, for an accelerator. The same archive has the same ticket: browsers keep it."""
+
+    session_id: str
+    environment: str
+    accelerator: str
+    archive: str
 
 
 class Tickets:
@@ -50,6 +62,18 @@ class Tickets:
             raise Forbidden("This address is not one of this workflow's editor.", hint="Open it on the website.")
         expires_at, session_id, page_origin = msgspec.json.decode(_unpacked(stated), type=tuple[int, str, str])
         return Ticket(session_id, workflow_id, page_origin, expires_at)
+
+    def write_for_packs(self, ticket: PackTicket) -> str:
+        """The text of a ticket, fit for a path."""
+        stated = _packed(msgspec.json.encode(ticket))
+        return f"{stated}.{self._signature(OF_PACKS, stated)}"
+
+    def read_for_packs(self, text: str) -> PackTicket:
+        """The ticket in a text. Raises Forbidden unless it is one."""
+        stated, _, signature = text.partition(".")
+        if not hmac.compare_digest(self._signature(OF_PACKS, stated).encode(), signature.encode()):
+            raise Forbidden("This address is not one of an editor's packs.", hint="Open the workflow on the website.")
+        return msgspec.json.decode(_unpacked(stated), type=PackTicket)
 
     def _signature(self, workflow_id: str, stated: str) -> str:
         message = f"editor ticket {workflow_id} {stated}"

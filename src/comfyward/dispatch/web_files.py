@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import gzip
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import blake3
 from sqlalchemy import Connection
@@ -32,6 +32,7 @@ from comfyward.store.workers import Holder, WorkerRow
 NAME = "web_files"  # of the blobs
 NO_POOL = ""
 KEPT_BYTES = 96 << 20  # of archives in memory
+KEPT_LISTINGS = 16  # in memory
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,16 @@ class Served:
 
 @dataclass(frozen=True)
 class AllowedFiles:
-    """The web files that a workflow's editor gets: of the packs that are allowed, in an archive."""
+    """The web files that a workflow's editor gets: of an archive with these files by path, those of allowed packs."""
 
     archive: str = ""
-    files: Sequence[Listed] = ()
+    listing: Mapping[str, Listed] = field(default_factory=dict)
+    allowed: frozenset[str] = frozenset()
 
     @property
     def scripts(self) -> list[str]:
         """The paths of what the editor imports."""
-        return [file.path for file in self.files if is_script(file.path)]
+        return [path for path in self.listing if is_script(path) and self.has(path)]
 
     @property
     def packs(self) -> list[str]:
@@ -63,7 +65,7 @@ class AllowedFiles:
         return sorted({path.removeprefix(EXTENSIONS).partition("/")[0] for path in self.scripts})
 
     def has(self, path: str) -> bool:
-        return any(file.path == path for file in self.files)
+        return path in self.listing and self.listing[path].pack in self.allowed
 
 
 NOTHING = AllowedFiles()
@@ -79,6 +81,7 @@ class WebFiles:
         self._revisions, self._inventory = revisions, inventory
         self._loaded: dict[str, Mapping[str, Served]] = {}  # by digest, the last used last
         self._loading = asyncio.Lock()
+        self._listings: dict[str, Mapping[str, Listed]] = {}  # by digest, the last used last
 
     async def check_sender(self, token: WorkerToken, session: str, environment: str) -> None:
         """Raises Forbidden if no worker of the session was asked to try this environment."""
@@ -102,16 +105,21 @@ class WebFiles:
     async def of(self, environment: str, accelerator: str | None) -> AllowedFiles:
         """The web files for a workflow of an environment; none while no worker has tried it."""
         for bound, pool in await self._bounds(environment, accelerator):
-            found = web_files.chosen(await self._db.read(web_files.find, [bound.key]), pool)
+            found = web_files.chosen(await self._db.read(web_files.heads, bound.key), pool)
             if found is not None:
                 name = environment.partition("@")[0]
                 allowed = await self._db.read(environments.allowed_packs, name, bound.revision, bound.key)
-                return AllowedFiles(found.digest, [file for file in found.files if file.pack in allowed])
+                return AllowedFiles(found.digest, await self._listing(found.digest), allowed)
         return NOTHING
 
     async def read(self, files: AllowedFiles, path: str) -> Served | None:
         """One of the files that an editor gets; None for any other path."""
         return (await self._files(files.archive))[path] if files.has(path) else None
+
+    async def read_from(self, archive: str, allowed: frozenset[str], path: str) -> Served | None:
+        """A file of an archive that an editor got before, if its pack is allowed. Raises NotFound if that is gone."""
+        found = (await self._files(archive)).get(path)
+        return found if found is not None and found.pack in allowed else None
 
     async def _senders(self, token: WorkerToken, session: str, environment: str) -> list[WorkerRow]:
         found = await self._db.read(_able, Holder(token.hash, session), environment)
@@ -133,6 +141,16 @@ class WebFiles:
             with contextlib.suppress(InvalidEnvironment):
                 return [(bound, asked) for bound in situation.bound(environment, asked)]
         return []
+
+    async def _listing(self, digest: str) -> Mapping[str, Listed]:
+        """The files of an archive by path. Each is read and decoded once, not for each script that a browser asks."""
+        found = self._listings.pop(digest, None)
+        if found is None:
+            found = {file.path: file for file in await self._db.read(web_files.listing, digest)}
+        self._listings[digest] = found
+        while len(self._listings) > KEPT_LISTINGS:
+            del self._listings[next(iter(self._listings))]
+        return found
 
     async def _files(self, digest: str) -> Mapping[str, Served]:
         """The files of a stored archive, by path."""

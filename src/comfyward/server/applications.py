@@ -15,7 +15,7 @@ from comfyward.api.health import Health
 from comfyward.api.metrics import Metrics
 from comfyward.api.native.app import native_app
 from comfyward.api.native.frontend import Frontends
-from comfyward.api.native.pack_files import at_root
+from comfyward.api.native.pack_files import BELOW, at_root
 from comfyward.api.reference import Reference
 from comfyward.api.sealed import Sealed
 from comfyward.api.v1.errors import ERRORS
@@ -75,13 +75,15 @@ def _native_application(core: Core, frontends: Frontends) -> Starlette:
 
 
 def _editors_application(core: Core, frontends: Frontends) -> Starlette:
-    """The editor's origin: its files, and below a workflow's ticket what the editor asks of that workflow."""
+    """The editor's origin: its files, those of packs, and below a workflow's ticket what is asked of that workflow."""
+    parts, packs = framed_parts(core, frontends)
     return Starlette(
         routes=[
             *frontends.routes(),
             Route("/", hello),
             Route("/extensions/{name:path}", at_root),
-            Mount("/workflows/{workflow_id}/{ticket}/comfy", native_app(framed_parts(core, frontends))),
+            Route(f"{BELOW}/{{ticket}}/{{name:path}}", packs.serve_kept),
+            Mount("/workflows/{workflow_id}/{ticket}/comfy", native_app(parts)),
         ],
         exception_handlers=PLAIN.handlers(),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
@@ -50,6 +51,18 @@ class Listed:
         return f"{self.size} bytes ({self.digest[:12]})"
 
 
+@dataclass(frozen=True)
+class Head:
+    """An archive without its listing, which is long."""
+
+    environment: str
+    pool: str
+    digest: str
+    is_shared: bool
+
+
+Kind = TypeVar("Kind", Archive, Head)
+
 _LISTING = msgspec.json.Decoder(list[tuple[str, str, int, str]])
 _COLUMNS = [environment_web_files.c[name] for name in Archive.__dataclass_fields__]
 
@@ -76,13 +89,27 @@ def find(conn: Connection, environments: Collection[str]) -> list[Archive]:
     return [Archive(row[0], row[1], row[2], bool(row[3]), row[4], row[5]) for row in found]
 
 
+def heads(conn: Connection, environment: str) -> list[Head]:
+    """The archives of an environment, the newest first."""
+    columns = environment_web_files.c
+    query = select(*(columns[name] for name in Head.__dataclass_fields__)).where(columns.environment == environment)
+    found = conn.execute(query.order_by(columns.sent_at.desc(), columns.digest))
+    return [Head(row[0], row[1], row[2], bool(row[3])) for row in found]
+
+
+def listing(conn: Connection, digest: str) -> list[Listed]:
+    """The files of an archive, which never change."""
+    text = conn.scalar(select(environment_web_files.c.listing).where(environment_web_files.c.digest == digest).limit(1))
+    return [Listed(*each) for each in _LISTING.decode(text or "[]")]
+
+
 def listed(conn: Connection, environment: str) -> list[Listed] | None:
     """The web files of an environment, as they were last found; None before a worker has tried it."""
     found = chosen(find(conn, [environment]), "")
     return None if found is None else found.files
 
 
-def chosen(archives: Sequence[Archive], pool: str) -> Archive | None:
+def chosen(archives: Sequence[Kind], pool: str) -> Kind | None:
     """The archive that holds for a pool, of an environment's, which are sorted newest first."""
     shared, of_pool = ([each for each in archives if each.is_shared], [each for each in archives if each.pool == pool])
     best = [each for each in shared if each.pool == pool] or shared or of_pool

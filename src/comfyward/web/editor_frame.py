@@ -52,7 +52,7 @@ class EditorFrames:
     def of(self, request: PageRequest, workflow_id: str) -> Frame:
         """The frame for a workflow on the page that is asked for."""
         page_origin, session_id = request.origin, request.caller.session_id
-        origin = self._address.of(page_origin)
+        origin = self._address.of(page_origin, request.account.id)
         if origin is None or session_id is None:
             return _frame_here(workflow_id)
         ticket = self._tickets.write(Ticket(session_id, workflow_id, page_origin, now_ms() + LASTS_MS))

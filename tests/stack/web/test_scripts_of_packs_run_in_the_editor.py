@@ -29,6 +29,9 @@ DIAL = {
     "python_module": f"custom_nodes.{PACK}",
 }
 CATALOG = msgspec.json.encode({"comfyui_version": "1", "nodes": {"TestDial": DIAL}})
+# The bytes that came over the network for each file of a pack; 0 from the browser's cache.
+FETCHED = """Object.fromEntries(performance.getEntriesByType("resource").filter(({ name }) => name.includes("/packs/"))
+  .map(({ name, transferSize }) => [name.split("/extensions/")[1], transferSize]))"""
 HAS_DIAL = "window.app.graph.nodes.some(({ widgets }) => widgets?.some((each) => each.value === 'from a route'))"
 
 
@@ -64,3 +67,10 @@ def test_a_packs_widget_is_there(real: Stack, enter: Enter, account: str) -> Non
         assert not [url for url in asked if "quiet" in url]
         expect(page.locator("[data-scripts]")).to_have_text("Scripts that do not load here: broken")
         assert page.locator("iframe").get_attribute("allow") == "clipboard-write; fullscreen"
+
+        page.reload()
+        editor = editor_of(page)
+        until(editor, HAS_DIAL)
+        fetched = editor.evaluate(FETCHED)
+        assert fetched[f"{PACK}/dial.js"] == 0, fetched
+        assert all("/packs/" in url for url in asked if "dial.js" in url)

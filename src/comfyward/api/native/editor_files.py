@@ -68,6 +68,11 @@ class EditorFiles:
         return await self._templates.redirect(request)
 
 
+def owner_tag(account: str) -> str:
+    """The tag that tells the guard whose editor this is, by a name that tells nothing else of the account."""
+    return f'<meta name="comfyward-account" content="{account}">'
+
+
 def guard() -> str:
     """The script that runs before the editor's own."""
     return (OURS / "guard.js").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +13,10 @@ from starlette.routing import BaseRoute
 
 from comfyward.api.auth import enter, refuse_foreign_origin
 from comfyward.api.body import Kept, answer
+from comfyward.api.editor_address import label_of
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.native.bundle import Bundle
-from comfyward.api.native.editor_files import PAGE, EditorFiles, guard
+from comfyward.api.native.editor_files import PAGE, EditorFiles, guard, owner_tag
 from comfyward.api.native.models import TokenQuery
 from comfyward.api.native.scope import Scopes
 from comfyward.api.public_url import PublicUrl
@@ -22,6 +24,7 @@ from comfyward.errors import Unauthenticated
 from comfyward.store import sessions
 from comfyward.store.db import Database, now_ms
 
+REMEMBERED = 64
 NO_FRONTEND = "ComfyUI's editor is not installed on this server; its API answers here all the same."
 # The button posts to the page's own address, which has the key.
 ENTER = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -68,8 +71,8 @@ class Frontend:
     def __init__(self, db: Database, scopes: Scopes, public_url: PublicUrl, frontends: Frontends) -> None:
         self._db, self._scopes, self._public_url = db, scopes, public_url
         self._files = EditorFiles(frontends.editor, frontends.templates)
-        page = frontends.editor.page(PAGE, f"<script>{guard()}</script>") if frontends.editor else None
-        self._page = Kept.of(page.encode()) if page else None
+        self._editor = frontends.editor
+        self._page_for = functools.lru_cache(REMEMBERED)(self._made)
 
     def endpoints(self) -> list[Endpoint]:
         return [
@@ -83,13 +86,18 @@ class Frontend:
         if "token" in request.query_params:
             account = (await self._scopes.of(request)).caller.account
             return Response(ENTER.format(name=html.escape(account.name)), 200, ENTER_HEADERS, "text/html")
-        if self._page is None:
+        if self._editor is None:
             return answer({"message": NO_FRONTEND})
         try:
-            await self._scopes.of(request)
+            scope = await self._scopes.of(request)
         except Unauthenticated as error:
             return Response(f"{error.message} Open this page once with ?token=YOUR_API_KEY.", 401)
-        return self._page.answer(request, "text/html", {"X-Frame-Options": "SAMEORIGIN"})
+        page = self._page_for(label_of(scope.account_id))
+        return page.answer(request, "text/html", {"X-Frame-Options": "SAMEORIGIN"})
+
+    def _made(self, account: str) -> Kept:
+        assert self._editor is not None
+        return Kept.of(self._editor.page(PAGE, f"{owner_tag(account)}<script>{guard()}</script>").encode())
 
     async def log_in(self, request: Request) -> Response:
         """The browser gets a session and comes back without the key in its address."""

@@ -50,20 +50,22 @@ def native_parts(core: Core, frontends: Frontends, *, is_open: bool = False) -> 
     )
 
 
-def framed_parts(core: Core, frontends: Frontends) -> NativeParts:
-    """The parts for frames of the editor, by ticket: what the editor calls, with no bytes from another host."""
+def framed_parts(core: Core, frontends: Frontends) -> tuple[NativeParts, PackFiles]:
+    """(the parts for frames of the editor, by ticket: what it calls, with no bytes from another host; the files of its
+    packs, which also have an address beside workflows)."""
     db, storage = core.db, core.storage
     scopes = Scopes(db, ByTicket(db, core.tickets))
     fixed, catalogs = FixedAnswers(scopes), AccountCatalogs(db, scopes, core.bindings)
     contents = Contents(db, storage.objects, core.decoders, direct=False)
     lasting = Scopes(db, ByTicket(db, core.tickets, lasts=True))
-    packs = PackFiles(db, scopes, lasting, core.web_files, frontends.editor)
-    return NativeParts(
+    packs = PackFiles(db, scopes, lasting, core.web_files, core.tickets, frontends.editor)
+    parts = NativeParts(
         shared=_shared(core, scopes, contents, fixed, catalogs, packs.listed()),
         below_api=packs.others(),
         at_root=[*fixed.internal(), *FramedEditor(scopes, frontends, packs).endpoints()],
         sockets=_sockets(core, scopes),
     )
+    return parts, packs
 
 
 def _shared(

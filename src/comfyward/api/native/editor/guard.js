@@ -31,6 +31,19 @@
     }
   }
 
+  // One browser, several accounts: what the editor stored for another one at this address is not this one's.
+  // The website's own keys stay, where the address is the website's.
+  const OWNER = "comfyward.account";
+  const OURS = /^(comfyward\.|theme$|upload:)/;
+  const owner = document.querySelector('meta[name="comfyward-account"]')?.content;
+  if (owner && localStorage.getItem(OWNER) !== owner) {
+    for (const name of Object.keys(localStorage)) if (!OURS.test(name)) localStorage.removeItem(name);
+    sessionStorage.clear();
+    window.indexedDB?.databases?.().then((all) => all.forEach(({ name }) => indexedDB.deleteDatabase(name)), () => {});
+    window.caches?.keys().then((names) => names.forEach((name) => caches.delete(name)), () => {});
+    localStorage.setItem(OWNER, owner);
+  }
+
   // Our other scripts come after the editor's own handler, which warns of changes that are saved already.
   addEventListener("beforeunload", (event) => {
     if (!dispatchEvent(new Event("comfyward:leaving", { cancelable: true }))) event.preventDefault();
