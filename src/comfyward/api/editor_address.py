@@ -13,7 +13,7 @@ LOCAL_HOST = "editor.localhost"  # browsers find this machine under each name be
 
 @dataclass(frozen=True)
 class EditorAddress:
-    """`configured` is the origin that the operator chose, if any. Its host may begin with "*.", as the default one does.
+    """`configured` is the origin that the operator chose, if any. Its host may begin with "*.", as the default one's.
 
     Then each account has a host name of its own, and what browsers store for one is nothing to another."""
 

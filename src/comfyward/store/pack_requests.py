@@ -62,9 +62,14 @@ def waiting(conn: Connection) -> list[PackRequest]:
     return _found(conn, pack_requests.c.state == WAITING)
 
 
-def of_account(conn: Connection, account_id: str) -> list[PackRequest]:
-    """An account's requests, the newest first."""
-    return _found(conn, pack_requests.c.account_id == account_id)[::-1]
+def of_account(conn: Connection, account_id: str, state: str | None = None) -> list[PackRequest]:
+    """An account's requests in a state, or in any, the newest first."""
+    return _found(conn, pack_requests.c.account_id == account_id, *_in(state))[::-1]
+
+
+def of_all(conn: Connection, state: str | None) -> list[PackRequest]:
+    """The newest requests of all accounts in a state, or in any, the newest first."""
+    return _found(conn, *_in(state))[::-1]
 
 
 def of_workflow(conn: Connection, account_id: str, workflow_id: str) -> PackRequest | None:
@@ -78,7 +83,7 @@ def get(conn: Connection, request_id: str) -> PackRequest:
     """Raises NotFound."""
     found = _found(conn, pack_requests.c.id == request_id)
     if not found:
-        raise NotFound("There is no such request.")
+        raise _unknown()
     return found[0]
 
 
@@ -93,10 +98,18 @@ def decide(conn: Connection, request_id: str, state: str, now: int, *, environme
 def withdraw(conn: Connection, account_id: str, request_id: str) -> None:
     """Takes back a request that waits. Raises NotFound for another account's, and Conflict if it was decided."""
     if (found := get(conn, request_id)).account_id != account_id:
-        raise NotFound("There is no such request.")
+        raise _unknown()
     own = (pack_requests.c.id == request_id, pack_requests.c.state == WAITING)
     if conn.execute(delete(pack_requests).where(*own)).rowcount == 0:
         raise Conflict(f"The request was {found.state} already.")
+
+
+def _in(state: str | None) -> list[ColumnElement[bool]]:
+    return [] if state is None else [pack_requests.c.state == state]
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such request.")
 
 
 def _forget_old(conn: Connection, account_id: str) -> None:

@@ -10,32 +10,28 @@ import msgspec
 
 from comfyward.accounts.account import Account
 from comfyward.dispatch.bindings import Bindings
-from comfyward.dispatch.heavy import HEAVY
 from comfyward.dispatch.inventory import Inventory
-from comfyward.environments.finding.finder import Finder
+from comfyward.dispatch.wanting import Wanting
 from comfyward.environments.wanted import Wanted
 from comfyward.errors import InvalidGraph
 from comfyward.store import files
 from comfyward.store.db import Database
 from comfyward.web.problems import Advice, advices, on_problems
-from comfyward.workflows.catalog import Catalog
-from comfyward.workflows.graph import Graph, parse_graph, told_apart
+from comfyward.workflows.graph import parse_graph, told_apart
 from comfyward.workflows.inputs import Input, chosen, inputs_of, shown_by_default, with_missing
 from comfyward.workflows.listing import Paths
 from comfyward.workflows.needs import model_urls
-from comfyward.workflows.noted import noted_in
 from comfyward.workflows.offer import Offers
 from comfyward.workflows.starters import MODEL_URLS
 from comfyward.workflows.validation import check
 from comfyward.workflows.workflow import Workflow
 
 MAX_CHOICES = 2000
-REGISTRY_PATIENCE_S = 1.0  # a page does not wait longer
 
 
 class GraphInputs:
-    def __init__(self, db: Database, inventory: Inventory, bindings: Bindings, finder: Finder) -> None:
-        self._db, self._inventory, self._bindings, self._finder = db, inventory, bindings, finder
+    def __init__(self, db: Database, inventory: Inventory, bindings: Bindings, wanting: Wanting) -> None:
+        self._db, self._inventory, self._bindings, self._wanting = db, inventory, bindings, wanting
 
     async def of(
         self, account_id: str, graph: str | None, run_files: Iterable[str] = (), *, environment: str = ""
@@ -67,32 +63,13 @@ class GraphInputs:
             return []
         try:
             parsed = parse_graph(msgspec.json.decode(graph))
-            offers = await self._offers(account.id, parsed, catalog, editor_graph)
+            offers = await self._wanting.offers(account.id, parsed, catalog, editor_graph)
             verdict = check(parsed, catalog, await self._usable(account.id))
         except InvalidGraph as error:
             return advices(error, workflow_id)
         facts = [each | _packs(each, offers) for each in with_urls(verdict.facts(), editor_graph)]
         found = [each for each in facts if each["folder"] is None or each["received"]]
         return on_problems(found, workflow_id, is_admin=account.is_admin)
-
-    async def wanted(self, workflow: Workflow) -> Wanted:
-        """The packs and versions that a workflow's environment lacks and another one could have."""
-        catalog = await self._bindings.catalog_lately(workflow.environment)
-        if workflow.graph is None or catalog is None:
-            return Wanted()
-        try:
-            parsed = parse_graph(msgspec.json.decode(workflow.graph))
-        except InvalidGraph:
-            return Wanted()
-        return Wanted.of(await self._offers(workflow.account_id, parsed, catalog, workflow.editor_graph))
-
-    async def _offers(self, account_id: str, graph: Graph, catalog: Catalog, editor_graph: str | None) -> Offers:
-        """The offers for the classes that are missing here, by the notes in the editor's form of the graph too."""
-        missing = list({node.class_type: None for node in graph.nodes.values() if not catalog.has(node.class_type)})
-        if not missing:
-            return {}
-        noted = await HEAVY.run(account_id, len(editor_graph or ""), lambda: noted_in(editor_graph))
-        return await self._finder.find(account_id, missing, noted, REGISTRY_PATIENCE_S)
 
     async def form(self, account: Account, workflow: Workflow) -> dict[str, Any]:
         """The values of the form's template for a workflow."""
@@ -102,7 +79,7 @@ class GraphInputs:
         return {
             "inputs": with_missing(form_inputs(workflow, inputs), inputs),
             "lacking": lacking,
-            "wanted": await self.wanted(workflow) if lacking else Wanted(),
+            "wanted": await self._wanting.of(workflow) if lacking else Wanted(),
             "action": f"/workflows/{workflow.id}/run",
             "form_pools": await self._inventory.pools(),
             "accelerator": workflow.accelerator,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class PackTrial(BaseModel):
@@ -204,6 +204,33 @@ class Environment(NamedEnvironment):
         None,
         description="Of a promotion: pools whose workers cannot have it, and what saved workflows lose, in sentences.",
     )
+
+
+class WantedPack(BaseModel):
+    """A pack that has classes which a workflow lacks."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: str
+    source: str = Field(description="As in a spec.")
+    origin: str = Field(alias="from", description="`workflow` is a stranger's word, the others are lists and tables.")
+    confidence: Literal["certain", "likely", "possible"]
+    classes: list[str]
+
+
+class PackRequest(BaseModel):
+    """An account's request that an admin adds the packs which its workflow wants."""
+
+    id: str
+    account: str
+    workflow: str
+    state: Literal["waiting", "accepted", "declined"]
+    packs: list[WantedPack]
+    comfyui: str | None = Field(description="The versions that its nodes need, such as `>=0.24.1`.")
+    environment: str | None = Field(description="The one whose draft was made or extended for it.")
+    reply: str = Field(description="An admin's words.")
+    created_at: datetime
+    decided_at: datetime | None
 
 
 class Imported(BaseModel):

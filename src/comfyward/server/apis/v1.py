@@ -19,6 +19,7 @@ from comfyward.api.v1.errors import ERRORS
 from comfyward.api.v1.files import Files
 from comfyward.api.v1.imports import Imports
 from comfyward.api.v1.inventory import Inventory
+from comfyward.api.v1.pack_requests import PackRequests
 from comfyward.api.v1.packs import Packs
 from comfyward.api.v1.placement import Placement
 from comfyward.api.v1.runs import Runs
@@ -30,6 +31,7 @@ from comfyward.api.v1.view import View
 from comfyward.api.v1.webhooks import Webhooks
 from comfyward.api.v1.workflow_files import WorkflowFiles
 from comfyward.api.v1.workflows import Workflows
+from comfyward.dispatch.wanting import Wanting
 from comfyward.server.construction import Core
 
 
@@ -63,6 +65,7 @@ def v1_tables(core: Core) -> Tables:
             *Environments(auth, db, core.workforce.revisions, core.lockings).endpoints(),
             *EnvironmentPacks(auth, db, core.workshop, upload).endpoints(),
             *EnvironmentExchange(auth, db).endpoints(),
+            *PackRequests(auth, db, Wanting(core.bindings, core.finder)).endpoints(),
             *EnvironmentLockings(auth, db, core.lockings).endpoints(),
             *EnvironmentLearnings(auth, db, core.learnings).endpoints(),
         ],

@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 
 from comfyward.api.error_pages import ProblemPage
 from comfyward.api.native.frontend import Frontends
+from comfyward.dispatch.wanting import Wanting
 from comfyward.server.construction import Core
 from comfyward.web.account_data import AccountData
 from comfyward.web.account_keys import AccountKeys
@@ -59,7 +60,8 @@ def website(core: Core, frontends: Frontends) -> Website:
     db, auth, inventory, settings = core.db, core.auth, core.inventory, core.settings
     provider, assets = Provider.of(settings), Assets()
     pages = Pages(auth, page_templates(assets, core.editor_address, has_oidc=provider is not None), core.public_url)
-    inputs, run_list = GraphInputs(db, inventory, core.bindings, core.finder), RunList(db, inventory)
+    wanting = Wanting(core.bindings, core.finder)
+    inputs, run_list = GraphInputs(db, inventory, core.bindings, wanting), RunList(db, inventory)
     copies, templates = WorkflowCopies(db, core.bindings), ComfyUITemplates(frontends.templates_folder)
     graphs = core.saved_graphs
     frames = EditorFrames(core.editor_address, core.tickets, core.web_files)
@@ -88,7 +90,7 @@ def website(core: Core, frontends: Frontends) -> Website:
         EnvironmentActs(db, core.workforce.revisions),
         EnvironmentSpecs(db, core.finder),
         EnvironmentLockings(core.lockings),
-        PackRequests(db, inputs),
+        PackRequests(db, wanting),
         FleetPage(db, inventory, core.changes.hub, core.workforce.fleet, settings.prices, settings.local_min_workers),
         Workers(db, core.workforce.sessions, core.workforce.logs, core.workforce.fleet),
         Users(db, auth),
