@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -99,50 +95,6 @@ def test_other_workflows_and_the_websites_origin_get_none(lab: Lab, stack: Stack
     other = path.replace(workflow, own.split("/")[2])
     assert editor.get(f"{other}/extensions/kj/a.js").status_code == 403
     assert editor.get(f"{path[:-10]}/comfy/extensions/kj/a.js").status_code == 403
-
-
-def map_of(editor: httpx2.Client, path: str) -> dict[str, str]:
-    """The map of imports in the page of a frame; empty without one."""
-    page = editor.get(f"{path}/", headers={"Sec-Fetch-Dest": "iframe"})
-    found = re.search(r'<script type="importmap">(.*?)</script>', page.text)
-    if found is None:
-        return {}
-    digest = base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()
-    assert f"'sha256-{digest}'" in page.headers["content-security-policy"]
-    return dict(json.loads(found[1])["imports"])
-
-
-def test_a_pack_s_files_have_one_address_in_a_session_and_none_for_strangers(
-    lab: Lab, stack: Stack, editor: httpx2.Client
-) -> None:
-    digest = lab.promoted({"kj": True, "rg": False}, FILES)
-    workflow, browser, other = lab.workflow(lab.name), stack.visitor(), stack.visitor()
-    place = map_of(editor, framed(browser, workflow))["./extensions/"]
-    assert place.startswith("/packs/")
-
-    assert map_of(editor, framed(browser, workflow))["./extensions/"] == place
-    assert map_of(editor, framed(browser, lab.workflow(lab.name)))["./extensions/"] == place
-    assert map_of(editor, framed(other, workflow))["./extensions/"] != place
-    assert map_of(editor, framed(browser, lab.workflow("default"))) == {}
-    script = editor.get(f"{place}kj/a.js")
-    assert (script.text, script.headers["cache-control"]) == (FILES["kj/a.js"], "private, max-age=31536000, immutable")
-    assert editor.get(f"{place}../kj/config.js").text == FILES["kj /kj/config.js"]
-    assert editor.get(f"{place}rg/a.js").status_code == 404
-    assert editor.get(f"{place}kj/nothing.js").status_code == 404
-    forged = place.replace("/packs/", "/packs/x", 1)
-    assert editor.get(f"{forged}kj/a.js").status_code == 403
-    assert editor.get(f"{place}kj/a.js", headers={"Origin": "https://evil.example"}).status_code == 403
-    assert loopback.get(f"{stack.url}{place}kj/a.js").status_code == 404
-    led = editor.get("/extensions/kj/a.js", headers={"Referer": f"{stack.editor_url}{place}kj/a.js"})
-    assert (led.status_code, led.headers["location"]) == (307, f"{place}kj/a.js")
-
-    assert lab.revision("1", packs={"kj": False}) == digest
-    assert lab.post("promote").status_code == 200
-    assert editor.get(f"{place}kj/a.js").status_code == 404
-    assert lab.post("rollback").status_code == 200
-    assert editor.get(f"{place}kj/a.js").status_code == 200
-    assert browser.post("/logout").status_code == 303
-    assert editor.get(f"{place}kj/a.js").status_code == 401
 
 
 def test_a_revision_s_page_names_the_scripts_that_it_changes(lab: Lab, stack: Stack) -> None:

@@ -46,7 +46,7 @@ class Blobs:
 
     async def keep_file(self, source: Path, account_id: str, path: str) -> None:
         """Stores a file of this machine's disk as a file of an account."""
-        await self.keep_stream(_pieces_of(source), source.stat().st_size, account_id, path)
+        await self.keep_stream(pieces_of(source), source.stat().st_size, account_id, path)
 
     async def keep_stream(self, chunks: AsyncIterator[bytes], size: int, account_id: str, path: str) -> None:
         """Stores `size` bytes as a file of an account. Raises OverQuota."""
@@ -93,7 +93,8 @@ class Blobs:
         return removed
 
 
-async def _pieces_of(path: Path) -> AsyncIterator[bytes]:
+async def pieces_of(path: Path) -> AsyncIterator[bytes]:
+    """The bytes of a file of this machine's disk."""
     with path.open("rb") as file:
         while piece := await asyncio.to_thread(file.read, CHUNK_BYTES):
             yield piece

@@ -16,11 +16,13 @@ from sqlalchemy import Connection
 from comfyward.dispatch import promotions, revision_locking
 from comfyward.dispatch.revision_locking import Base
 from comfyward.dispatch.revisions import Revisions
+from comfyward.dispatch.shared_trees import SharedTrees
 from comfyward.environments.child import Step
 from comfyward.environments.difference import Change, changes_between
 from comfyward.environments.lock import Lock
 from comfyward.environments.lockers import Lockers
 from comfyward.environments.reference import Reference
+from comfyward.environments.spec import parse_spec
 from comfyward.environments.updating import Offered
 from comfyward.errors import ComfywardError, Conflict, NotFound
 from comfyward.ids import new_id
@@ -68,11 +70,14 @@ class Lockings(Loop):
     name = "lockings"
     interval_s = 5.0
 
-    def __init__(self, db: Database, lockers: Lockers, revisions: Revisions, limit_s: float) -> None:
+    def __init__(
+        self, db: Database, lockers: Lockers, trees: SharedTrees, revisions: Revisions, limit_s: float
+    ) -> None:
         """A locking that takes longer than `limit_s` has failed."""
         super().__init__()
         db.notices.wake(self.name, self._hint)
-        self._db, self._lockers, self._revisions, self._limit_s = db, lockers, revisions, limit_s
+        self._db, self._lockers, self._trees = db, lockers, trees
+        self._revisions, self._limit_s = revisions, limit_s
         self._server = new_id()
         self._working: dict[str, _Working] = {}
 
@@ -155,6 +160,7 @@ class Lockings(Loop):
             self._revisions.changed()
 
     async def _found(self, locking: Locking, base: Base, former: Lock | None) -> Found:
+        await self._trees.obtain_for(parse_spec(locking.spec))
         update = locking.comfyui if locking.kind == UPDATE else None
         made = await self._lockers.lock(locking.spec, former, update, self._working[locking.id].tell)
         changes = changes_between(base.lock, made.lock)

@@ -14,7 +14,7 @@ from comfyward.loop import Loop
 from comfyward.runs.change import Change, RunMoved
 from comfyward.runs.failure import Failure
 from comfyward.runs.run import EndReason
-from comfyward.store import accounts, environments, files, mirrors, queue, runs, trials
+from comfyward.store import accounts, environment_trees, environments, files, mirrors, queue, runs, trials
 from comfyward.store.db import Database, now_ms
 
 DAY_MS = 24 * 3600 * 1000
@@ -72,7 +72,7 @@ class Deadlines(Loop):
 
 
 class Retention(Loop):
-    """Deletes outdated runs, files, previews, uploads, mirrors, trials and accounts, then the blobs that nothing
+    """Deletes outdated runs, files, previews, uploads, mirrors, trials, packs and accounts, then the blobs that nothing
     uses."""
 
     name = "retention"
@@ -91,6 +91,7 @@ class Retention(Loop):
         expired = await self._db.write(files.expire, now)
         unused = await self._db.write(mirrors.drop_unused, now - MIRRORS_KEPT_MS)
         forgotten = await self._db.write(_prune_trials, now - TRIALS_KEPT_MS)
+        trees = await self._db.write(environment_trees.prune, now - DAY_MS)
         uploads = await self._uploads.drop_outdated(now - DAY_MS)
         closed = await self._db.read(accounts.retired)
         for account_id in closed:
@@ -105,6 +106,7 @@ class Retention(Loop):
             "uploads": uploads,
             "mirrors": unused,
             "trials": forgotten,
+            "trees": trees,
             "accounts": len(closed),
             "blobs": blobs,
             "arrivals": arrivals,

@@ -51,6 +51,7 @@ from comfyward.dispatch.rehearsals import Rehearsals
 from comfyward.dispatch.revisions import Revisions
 from comfyward.dispatch.secrets import Secrets
 from comfyward.dispatch.self_promotions import SelfPromotions
+from comfyward.dispatch.shared_trees import SharedTrees
 from comfyward.dispatch.site_files import SiteFiles
 from comfyward.dispatch.trials import Trials
 from comfyward.dispatch.uploads import Uploads
@@ -194,7 +195,9 @@ class Core:
         root, fetching = settings.derived_environments_dir(), Fetching.of(settings)
         self.workshop = Workshop.below(root, registry, fetching)
         lockers = Lockers(root, settings.node_registry_url, fetching)
-        self.lockings = Lockings(db, lockers, workforce.revisions, settings.environment_build_s)
+        self.shared_trees = SharedTrees(db, storage.blobs, storage.objects, self.workshop)
+        build_s = settings.environment_build_s
+        self.lockings = Lockings(db, lockers, self.shared_trees, workforce.revisions, build_s)
         self.learnings = Learnings(db, workforce.revisions)
         self.missing = Missing(self, templates)
         self.webhooks = Webhooks(db, changes.webhooks_due, storage.guard, render, retry_s)

@@ -39,6 +39,7 @@ from comfyward.store.schema import (
     blob_uses,
     blobs,
     deleted_models,
+    environment_trees,
     environment_web_files,
     files,
     mirrors,
@@ -405,7 +406,7 @@ def finish_removal(conn: Connection, digest: str) -> None:
 
 
 def _unused() -> ColumnElement[bool]:
-    tables = (files, blob_uses, mirrors, environment_web_files, shared_files_table, deleted_models)
+    tables = (files, blob_uses, mirrors, environment_web_files, environment_trees, shared_files_table, deleted_models)
     return ~or_(*(exists().where(table.c.digest == blobs.c.digest) for table in tables))
 
 

@@ -677,6 +677,15 @@ environment_web_files = Table(
     Column("sent_at", BigInteger, nullable=False),
 )
 
+# Archives of packs that were uploaded to one server: blobs, by the digest of the tree that they unpack to.
+environment_trees = Table(
+    "environment_trees",
+    metadata,
+    Column("tree", String(64), primary_key=True),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("stored_at", BigInteger, nullable=False),
+)
+
 # What members ask for when their workflows need packs: an admin accepts or declines it.
 named_secrets = Table(
     "named_secrets",

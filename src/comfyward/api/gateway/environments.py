@@ -14,10 +14,10 @@ from comfyward.api.contents import OCTET_STREAM
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.gateway.calls import Calls, digest_in, session_of
 from comfyward.dispatch.learnings import Learnings
+from comfyward.dispatch.shared_trees import SharedTrees
 from comfyward.dispatch.trials import Trials
 from comfyward.dispatch.web_files import WebFiles
-from comfyward.environments.packed import SHARE, Packed, PackedTrees, Reader
-from comfyward.environments.trees import Trees
+from comfyward.environments.packed import SHARE, Packed, Reader
 from comfyward.environments.web_files import MAX_BYTES
 from comfyward.errors import Forbidden, NotFound
 from comfyward.store import environments, workers
@@ -33,13 +33,11 @@ LONGEST_S = 3600.0
 
 
 class Environments:
-    """`trees` are those of this server's host."""
-
     def __init__(
-        self, db: Database, calls: Calls, trials: Trials, learnings: Learnings, web_files: WebFiles, trees: Trees
+        self, db: Database, calls: Calls, trials: Trials, learnings: Learnings, web_files: WebFiles, trees: SharedTrees
     ) -> None:
         self._db, self._calls, self._trials, self._learnings = db, calls, trials, learnings
-        self._web_files, self._archives = web_files, PackedTrees(trees)
+        self._web_files, self._trees = web_files, trees
 
     def endpoints(self) -> list[Endpoint]:
         one, tried = "/environments/{digest}", Models(body=Trial, status=204)
@@ -63,14 +61,14 @@ class Environments:
         return Response(text, media_type="application/json")
 
     async def tree(self, request: Request) -> Response:
-        """A zip archive of a folder that was added on this server's host."""
+        """A zip archive of a folder that was added on this server's host, or uploaded to any server."""
         token = await self._check_session(request)
         reader = Reader(token.hash) if token.is_operators else Reader(token.hash, SHARE)
-        packed = await self._archives.take(digest_in(request), reader)
+        packed = await self._trees.take(digest_in(request), reader)
         if packed is None:
-            hint = "Add its folder or archive again on the server's host."
+            hint = "Add its folder or archive again, by upload if there are several servers."
             raise NotFound("The files of this digest are not on the server's host.", hint=hint)
-        return Sent(self._archives, packed, reader)
+        return Sent(self._trees, packed, reader)
 
     async def tried(self, request: Request) -> Response:
         told, token = await self._calls.read(request, Trial, TRIAL), await self._calls.token(request)
@@ -105,13 +103,13 @@ class Environments:
 class Sent(FileResponse):
     """An archive as it is sent: for an hour at most, and given back however that ends."""
 
-    def __init__(self, archives: PackedTrees, packed: Packed, reader: Reader) -> None:
+    def __init__(self, trees: SharedTrees, packed: Packed, reader: Reader) -> None:
         super().__init__(packed.path, media_type=ZIP)
-        self._archives, self._packed, self._reader = archives, packed, reader
+        self._trees, self._packed, self._reader = trees, packed, reader
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with asyncio.timeout(LONGEST_S):
                 await super().__call__(scope, receive, send)
         finally:
-            self._archives.leave(self._packed, self._reader)
+            self._trees.leave(self._packed, self._reader)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -20,11 +17,10 @@ from comfyward.api.endpoint import FORM, Endpoint, Media, Models
 from comfyward.api.v1 import environment_answers as answers
 from comfyward.api.v1.environment_shapes import check_admin, environment_json
 from comfyward.dispatch import specs
-from comfyward.environments.source import Folder, PackSource, checked_name, parse_pack
+from comfyward.dispatch.shared_trees import SharedTrees
+from comfyward.environments.source import Folder, PackSource, parse_pack
 from comfyward.environments.spec import Spec
-from comfyward.environments.workshop import Workshop
 from comfyward.errors import InvalidRequest
-from comfyward.sandbox.temporary import TemporaryFolder
 from comfyward.store import environments
 from comfyward.store.db import Database, now_ms
 
@@ -44,8 +40,8 @@ class PackForm(BaseModel):
 
 
 class EnvironmentPacks:
-    def __init__(self, auth: Auth, db: Database, workshop: Workshop, upload_limit_bytes: int) -> None:
-        self._auth, self._db, self._workshop, self._upload_limit = auth, db, workshop, upload_limit_bytes
+    def __init__(self, auth: Auth, db: Database, trees: SharedTrees, upload_limit_bytes: int) -> None:
+        self._auth, self._db, self._trees, self._upload_limit = auth, db, trees, upload_limit_bytes
 
     def endpoints(self) -> list[Endpoint]:
         path = "/environments/{name}/packs"
@@ -80,21 +76,14 @@ class EnvironmentPacks:
         return [parse_pack(source) for source in body.sources]
 
     async def _unpacked(self, request: Request) -> Folder:
-        """The pack in a form's archive, copied to this host."""
+        """The pack in a form's archive, for all servers."""
         async with read_upload(request, self._upload_limit) as form:
             upload = form.get("file")
             if not isinstance(upload, UploadFile) or not (upload.filename or "").endswith(".zip"):
                 raise InvalidRequest(
                     "The form has no field 'file' with a zip archive.", hint="curl -F file=@pack.zip …"
                 )
-            name = checked_name(str(upload.filename), "a pack")
-            with TemporaryFolder() as folder:
-                return await asyncio.to_thread(self._add, upload, folder / name)
-
-    def _add(self, upload: UploadFile, path: Path) -> Folder:
-        with path.open("wb") as file:
-            shutil.copyfileobj(upload.file, file)
-        return self._workshop.sources.add_folder(path)
+            return await self._trees.add_upload(str(upload.filename), upload.file)
 
     async def _change(self, name: str, change: Callable[[Spec], Spec]) -> Response:
         await self._db.write(specs.change, name, change, now_ms())

@@ -63,7 +63,7 @@ def v1_tables(core: Core) -> Tables:
         "packs": Packs(auth, db, core.bindings, core.finder).endpoints(),
         "environments": [
             *Environments(auth, db, core.workforce.revisions, core.lockings).endpoints(),
-            *EnvironmentPacks(auth, db, core.workshop, upload).endpoints(),
+            *EnvironmentPacks(auth, db, core.shared_trees, upload).endpoints(),
             *EnvironmentExchange(auth, db).endpoints(),
             *PackRequests(auth, db, Wanting(core.bindings, core.finder)).endpoints(),
             *EnvironmentLockings(auth, db, core.lockings).endpoints(),

@@ -13,7 +13,6 @@ from comfyward.api.gateway.outputs import Outputs
 from comfyward.api.gateway.sessions import Sessions
 from comfyward.api.gateway.storage import Storage
 from comfyward.dispatch.file_orders import FileOrders
-from comfyward.environments.trees import Trees
 from comfyward.server.construction import Core
 
 
@@ -22,7 +21,7 @@ def workers_table(core: Core) -> list[Endpoint]:
     workforce, mirrors = core.workforce, core.storage.mirrors
     calls = Calls(core.db, core.auth, workforce.sessions)
     storage = Storage(calls, core.storage.blobs, core.storage.arrivals, core.settings.fetch_limit_bytes)
-    isolated, trees = core.settings.isolation == "account", Trees.below(core.settings.derived_environments_dir())
+    isolated = core.settings.isolation == "account"
     orders = FileOrders(core.storage.named_secrets, mirrors)
     assignments = Assignments(
         calls, workforce.assigner, workforce.recorder, core.changes.secrets, orders, isolated=isolated
@@ -33,7 +32,9 @@ def workers_table(core: Core) -> list[Endpoint]:
         *Outputs(calls, storage).endpoints(),
         *RunFiles(calls, mirrors, core.storage.objects, core.contents).endpoints(),
         *ModelMirrors(core.auth, calls, storage, mirrors).endpoints(),
-        *Environments(core.db, calls, workforce.trials, core.learnings, core.web_files, trees).endpoints(),
+        *Environments(
+            core.db, calls, workforce.trials, core.learnings, core.web_files, core.shared_trees
+        ).endpoints(),
     ]
 
 
