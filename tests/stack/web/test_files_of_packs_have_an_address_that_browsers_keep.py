@@ -62,7 +62,7 @@ def test_a_pack_s_files_have_one_address_in_a_session_and_none_for_strangers(
     led = editor.get("/extensions/kj/a.js", headers={"Referer": f"{real.editor_url}{place}kj/a.js"})
     assert (led.status_code, led.headers["location"]) == (307, f"{place}kj/a.js")
 
-    assert lab.revision("1", packs={"kj": False}) == digest
+    assert lab.revision("1", packs={"kj": False, "rg": False}) == digest
     assert lab.post("promote").status_code == 200
     assert editor.get(f"{place}kj/a.js").status_code == 404
     assert lab.post("rollback").status_code == 200
