@@ -1,4 +1,4 @@
-"""Over the API, the owner of a workflow asks for packs that it lacks or withdraws that; an admin accepts or declines."""
+"""Over the API, the owner of a workflow asks for packs or withdraws that, and an admin accepts or declines."""
 
 from __future__ import annotations
 
