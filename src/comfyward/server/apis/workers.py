@@ -32,9 +32,7 @@ def workers_table(core: Core) -> list[Endpoint]:
         *Outputs(calls, storage).endpoints(),
         *RunFiles(calls, mirrors, core.storage.objects, core.contents).endpoints(),
         *ModelMirrors(core.auth, calls, storage, mirrors).endpoints(),
-        *Environments(
-            core.db, calls, workforce.trials, core.learnings, core.web_files, core.shared_trees
-        ).endpoints(),
+        *Environments(core.db, calls, workforce.trials, core.learnings, core.web_files, core.shared_trees).endpoints(),
     ]
 
 
