@@ -15,11 +15,7 @@ from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.limits import RequestLimits
 from comfyward.api.v1 import answers
 from comfyward.dispatch.bindings import Bindings
-from comfyward.dispatch.heavy import HEAVY
-from comfyward.errors import Conflict
-from comfyward.workflows.catalog import Catalog
-from comfyward.workflows.conversion.conversion import convert
-from comfyward.workflows.graph_limit import GraphLimit
+from comfyward.dispatch.conversion import converted
 
 
 class ConversionRequest(leniency.Request):
@@ -45,21 +41,9 @@ class Conversions:
         ]
 
     async def convert(self, request: Request) -> Response:
-        """Raises InvalidGraph, UnknownClasses, InvalidEnvironment, TooLarge, Conflict."""
+        """Raises InvalidGraph, UnknownClasses, InvalidEnvironment, TooLarge, Unavailable."""
         await self._auth.caller(request)
         body = await read_json(request, ConversionRequest, self._limits.body)
-        size = self._limits.graph.size_of(body.workflow)
         catalog = await self._bindings.catalog(body.environment or "")
-        if catalog is None:
-            raise Conflict(
-                "No worker has told yet which node classes exist, so the workflow cannot be converted.",
-                hint="Try again once a worker has joined.",
-            )
-        made = await HEAVY.run(owner_of(request), size, lambda: _converted(body.workflow, catalog, self._limits.graph))
-        return answer({"prompt": made})
-
-
-def _converted(workflow: dict[str, Any], catalog: Catalog, limit: GraphLimit) -> dict[str, Any]:
-    made = convert(workflow, catalog)
-    limit.check_made(made)  # what one definition holds, many boxes may repeat
-    return made
+        graph = await converted(owner_of(request), body.workflow, self._limits.graph, [catalog])
+        return answer({"prompt": graph.prompt})
