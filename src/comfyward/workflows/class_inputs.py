@@ -165,7 +165,10 @@ def inputs_of(sections: Any, order: Any = None, prefix: str = "", *, with_contro
     required, optional = (_section(sections.get(name)) for name in ("required", "optional"))
     known = {**optional, **required}
     names = dict.fromkeys(
-        name for section in ("required", "optional") for name in _listed(order.get(section)) if name in known
+        name
+        for section in ("required", "optional")
+        for name in _listed(order.get(section))
+        if isinstance(name, str) and name in known
     )
     for name in (*names, *(name for name in (*required, *optional) if name not in names)):
         found = _input(f"{prefix}{name}", known[name], is_optional=name not in required, with_control=with_control)

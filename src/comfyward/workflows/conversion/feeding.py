@@ -9,9 +9,9 @@ from comfyward.errors import InvalidGraph
 from comfyward.workflows.class_inputs import ANY
 from comfyward.workflows.conversion.boxes import Opened
 from comfyward.workflows.conversion.form import INNER_INPUTS, SavedLink, text_of
-from comfyward.workflows.conversion.scopes import BYPASS, GET, NEVER, Kind, Node, name_of
+from comfyward.workflows.conversion.nodes import BYPASS, GET, NEVER, Kind, Node
 
-MAX_STEPS = 200_000  # of all inputs together
+MAX_STEPS = 100_000  # of all inputs together
 SHORT_WAY = 64  # steps that need no look at whether they go in a circle
 
 
@@ -107,7 +107,8 @@ def _from_output(opened: Opened, node_id: str, slot: int, wanted: str) -> At | F
         case Kind.BOX:
             return _inwards(opened, node, slot, wanted)
         case Kind.VIRTUAL if node.type == GET:
-            setter = opened.scope.setter(name_of(node))
+            name = node.given_name()
+            setter = opened.scope.setters.get(name) if isinstance(name, str) else None
             return At(opened, setter, 0, wanted) if setter is not None and setter.links else None
         case Kind.VIRTUAL:
             return At(opened, node, slot, wanted) if 0 <= slot < len(node.links) else None

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from comfyward.errors import InvalidGraph
 from comfyward.workflows.class_inputs import type_name
@@ -22,7 +23,11 @@ INNER_INPUTS, INNER_OUTPUTS = "-10", "-20"  # ids that stand for a definition's 
 EXPORT = "Save it again in ComfyUI's editor with File > Export."
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
 
-Id = int | str | float
+Id = (
+    Annotated[int, Meta(ge=-(2**53), le=2**53)]
+    | Annotated[float, Meta(ge=-(2.0**53), le=2.0**53)]
+    | Annotated[str, Meta(max_length=100)]
+)
 T = TypeVar("T")
 
 
@@ -94,6 +99,12 @@ class SavedGroup(msgspec.Struct):
     links: list[list[Any]] | None = None  # [from, slot, to, slot, id, type]
     external: list[list[Any]] | None = None  # [node, slot, type]
     config: dict[str, Any] | None = None
+
+    @property
+    def slots(self) -> int:
+        """The number of its links, and of the slots of its nodes."""
+        slots = sum(len(node.inputs or ()) + len(node.outputs or ()) for node in self.nodes)
+        return len(self.links or ()) + len(self.external or ()) + slots
 
 
 class SavedFile(msgspec.Struct):

@@ -13,6 +13,7 @@ from comfyward.workflows.class_inputs import AllInputs, Input
 from comfyward.workflows.conversion.form import (
     INNER_INPUTS,
     INNER_OUTPUTS,
+    MAX_SLOTS,
     SavedDefinition,
     SavedDefinitions,
     SavedFile,
@@ -23,9 +24,9 @@ from comfyward.workflows.conversion.form import (
     read_group,
     socket_type,
 )
-from comfyward.workflows.conversion.scopes import PRIMITIVE
-from comfyward.workflows.graph import MAX_NODES
+from comfyward.workflows.conversion.nodes import PRIMITIVE
 
+MAX_GROUPED = 5_000  # nodes in group nodes
 INPUTS, OUTPUTS = int(INNER_INPUTS), int(INNER_OUTPUTS)
 MARKS = ("workflow>", "workflow/")
 
@@ -35,7 +36,7 @@ def with_definitions(file: SavedFile, classes: AllInputs) -> SavedFile:
     if not file.group_nodes:
         return file
     made: list[SavedDefinition] = []
-    count = 0
+    nodes = slots = 0
     groups: dict[str, SavedGroup] = {}
     waiting: deque[tuple[SavedNode, tuple[str, ...]]] = deque(
         (node, ()) for nodes in (file.nodes, *(each.nodes for each in file.subgraphs)) for node in nodes
@@ -49,10 +50,10 @@ def with_definitions(file: SavedFile, classes: AllInputs) -> SavedFile:
             raise InvalidGraph(f"The group node '{name}' contains itself.", place=f"extra.groupNodes.{name}")
         if name not in groups:
             groups[name] = read_group(file.group_nodes[name], f"extra.groupNodes.{name}")
-        count += len(groups[name].nodes)
-        if count > MAX_NODES:
-            message = f"The workflow has more than {MAX_NODES} nodes once its group nodes are open."
-            raise InvalidGraph(message, place=f"extra.groupNodes.{name}", limit=MAX_NODES)
+        nodes, slots = nodes + len(groups[name].nodes), slots + groups[name].slots
+        if nodes > MAX_GROUPED or slots > MAX_SLOTS:
+            message = "The workflow has too many nodes, or too many links, once its group nodes are open."
+            raise InvalidGraph(message, place=f"extra.groupNodes.{name}", limit=MAX_GROUPED)
         definition = _Opening(node, groups[name], classes).definition(f"{node.type} {len(made)}", name)
         made.append(definition)
         node.type = definition.id

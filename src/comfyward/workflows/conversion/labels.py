@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from comfyward.workflows.class_inputs import ClassInputs
-from comfyward.workflows.conversion.scopes import Node
+from comfyward.workflows.conversion.nodes import Node
 
 _CNR_ID = re.compile(r"(?![_.-])[A-Za-z0-9_.-]{1,100}(?<![_.-])")
 _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|-(?=[A-Za-z0-9])){0,38}")

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from comfyward.workflows.class_inputs import AllInputs
-from comfyward.workflows.conversion.boxes import open_all, order_of
-from comfyward.workflows.conversion.form import read_file
-from comfyward.workflows.conversion.group_nodes import with_definitions
-from comfyward.workflows.conversion.scopes import Kind, Reader, Scope, promote
+from comfyward.workflows.conversion.boxes import open_all
+from comfyward.workflows.conversion.nodes import Kind
+from comfyward.workflows.conversion.promotions import Promotion, promotions_of
+from comfyward.workflows.conversion.reading import read_scopes
 
 NOTHING = AllInputs({})
 
@@ -27,14 +27,11 @@ class EditorNode(msgspec.Struct, frozen=True):
 
 def active_nodes(editor_graph: dict[str, Any]) -> list[EditorNode]:
     """The nodes that would run, in the order of the file, those in subgraphs last. Raises InvalidGraph as `convert`."""
-    file = with_definitions(read_file(editor_graph), NOTHING)
-    saved = {definition.id: definition for definition in reversed(file.subgraphs)}
-    reader, definitions = Reader(NOTHING, saved), dict[str, Scope]()
-    for name in order_of(file.nodes, saved):
-        each = saved[name]
-        definitions[name] = reader.read(name, each.nodes, each.links, each.inputs or (), each.outputs or ())
-        promote(definitions[name], definitions)
-    opened = open_all(reader.read("", file.nodes, file.links), definitions)
+    root, definitions = read_scopes(editor_graph, NOTHING)
+    promotions: dict[str, list[Promotion | None]] = {}
+    for name, scope in definitions.items():
+        promotions[name] = promotions_of(scope, promotions)
+    opened = open_all(root, definitions, promotions)
     return [
         EditorNode(
             graph.path(node),

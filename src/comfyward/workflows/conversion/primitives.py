@@ -8,7 +8,7 @@ from typing import Any
 
 from comfyward.workflows.class_inputs import Widget
 from comfyward.workflows.conversion.boxes import fed_by
-from comfyward.workflows.conversion.scopes import PRIMITIVE, Kind, Scope
+from comfyward.workflows.conversion.scopes import Scope
 
 REPLACES = "Run widget replace on values"
 STEP = 0.5  # of a FLOAT that says none
@@ -17,10 +17,8 @@ STEP = 0.5  # of a FLOAT that says none
 def feed_widgets(scope: Scope, replace: Callable[[str], str]) -> None:
     """Writes the primitives of a scope, muted ones too; `replace` fills in the words of a text that asks for it."""
     for node in scope.nodes.values():
-        if node.type != PRIMITIVE or node.kind is not Kind.VIRTUAL:
-            continue
         saved = node.saved.widgets_values
-        if not isinstance(saved, list) or not saved:
+        if not node.is_primitive or not isinstance(saved, list) or not saved:
             continue
         value = saved[0]
         if isinstance(value, str) and value and node.properties.get(REPLACES):

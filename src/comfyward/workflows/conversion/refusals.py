@@ -13,7 +13,8 @@ from comfyward.workflows.class_inputs import MADE_IN_BROWSERS
 from comfyward.workflows.noted import CORE_ID, Noted, noted_of
 from comfyward.workflows.offer import CHECK_HINT, Offer
 
-MAX_NAMED = 20
+MAX_NAMED = 20  # in a message
+MAX_TOLD = 1000  # in its details
 OTHER_EDITORS = {
     "Anything Everywhere": "cg-use-everywhere",
     "Anything Everywhere3": "cg-use-everywhere",
@@ -70,7 +71,7 @@ def refuse_unknown(nodes: Sequence[Refused], catalog: Catalog) -> None:
     """Raises UnknownClasses for nodes whose classes the catalog lacks."""
     if not nodes:
         return
-    offers = catalog.elsewhere.known([each.class_type for each in nodes])
+    offers = catalog.elsewhere.known(list(dict.fromkeys(each.class_type for each in nodes)))
     first = nodes[0]
     named = "; ".join(f"{each.where}{_pack(each, catalog)}" for each in nodes[:MAX_NAMED])
     more = f" and {len(nodes) - MAX_NAMED} more" if len(nodes) > MAX_NAMED else ""
@@ -80,7 +81,7 @@ def refuse_unknown(nodes: Sequence[Refused], catalog: Catalog) -> None:
         type="missing_node_type",
         node_id=first.path,
         class_type=first.class_type,
-        nodes=[each.facts() for each in nodes],
+        nodes=[each.facts() for each in nodes[:MAX_TOLD]],
         classes=sorted({each.class_type for each in nodes}),
         packs={name: [offer.facts() for offer in found] for name, found in offers.items() if found},
     )
@@ -97,7 +98,7 @@ def refuse_browser_only(nodes: Sequence[Refused]) -> None:
         type="made_in_browser",
         node_id=nodes[0].path,
         class_type=nodes[0].class_type,
-        nodes=[each.facts() for each in nodes],
+        nodes=[each.facts() for each in nodes[:MAX_TOLD]],
     )
 
 

@@ -1,209 +1,87 @@
-"""The root of a workflow and the definitions of its subgraphs, with the sockets, values and links of their nodes."""
+"""The root of a workflow and the definitions of its subgraphs: nodes, and links at the sockets where they end."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from enum import Enum
 from typing import Any
 
 import msgspec
 
-from comfyward.errors import InvalidGraph
-from comfyward.workflows.class_inputs import CHOOSING, AllInputs, ClassInputs, Widget
-from comfyward.workflows.conversion.form import (
-    INNER_INPUTS,
-    INNER_OUTPUTS,
-    SavedDefinition,
-    SavedInput,
-    SavedLink,
-    SavedNode,
-    SavedSlot,
-    links_of,
-    socket_type,
-    text_of,
-)
-from comfyward.workflows.conversion.values import Held, as_held, held_by
+from comfyward.workflows.class_inputs import CHOOSING
+from comfyward.workflows.conversion.form import INNER_OUTPUTS, SavedLink, SavedNode, SavedSlot, links_of, text_of
+from comfyward.workflows.conversion.nodes import SET, Kind, Node, NodeReader
 
-NEVER, BYPASS = 2, 4
-INACTIVE = (NEVER, BYPASS)
-PRIMITIVE, REROUTE, SET, GET = "PrimitiveNode", "Reroute", "SetNode", "GetNode"
-OF_THE_EDITOR = ("Note", "MarkdownNote", REROUTE, PRIMITIVE, SET, GET)
 NO_NODE = "-1"
 
-
-class Kind(Enum):
-    CLASS = "class"  # that the catalog has
-    BOX = "box"  # an instance of a subgraph
-    VIRTUAL = "virtual"  # for the editor alone
-    UNKNOWN = "unknown"
-
-
-class Node(msgspec.Struct, eq=False):
-    """A node as the editor lays it out. `links` are those that end at its sockets, by the number of the socket."""
-
-    id: str
-    type: str
-    kind: Kind
-    mode: Any
-    saved: SavedNode
-    place: str  # in the file
-    names: Sequence[str]
-    types: Sequence[str]
-    outputs: Sequence[str]
-    widgets: Sequence[Widget]
-    values: dict[str, Any]
-    links: list[SavedLink | None]
-
-    @property
-    def is_active(self) -> bool:
-        return self.mode not in INACTIVE
-
-    @property
-    def properties(self) -> dict[str, Any]:
-        return self.saved.properties or {}
-
-    def widget(self, name: str) -> Widget | None:
-        return next((widget for widget in self.widgets if widget.name == name), None)
-
-
-class Promotion(msgspec.Struct, frozen=True):
-    """The widget that an input of a definition stands for: of a node in it, or an input of a box in it."""
-
-    node: Node
-    input_name: str
-    widget: Widget
+Socket = tuple[Node, int]
 
 
 class Scope(msgspec.Struct, eq=False):
     """A graph of its own: the root, or one definition."""
 
-    place: str
     nodes: dict[str, Node]
+    links: Sequence[SavedLink]
+    fed: Mapping[str, Sequence[Socket]]  # by the id of a node, the sockets where its links end
+    setters: Mapping[Any, Node]  # by the name that they set, which other nodes get
     inputs: Sequence[SavedSlot] = ()
     ends: Mapping[int, SavedLink] = {}  # by the number of a definition's output, the link that feeds it
-    promoted: list[Promotion | None] = []  # by the number of a definition's input
-    links: Sequence[SavedLink] = ()
-
-    def setter(self, name: Any) -> Node | None:
-        """The node that sets a name, which others get."""
-        found = (node for node in self.nodes.values() if node.type == SET and node.kind is Kind.VIRTUAL)
-        return next((node for node in found if name_of(node) == name), None)
 
 
-def name_of(node: Node) -> Any:
-    """The name that a node sets or gets."""
-    values = node.saved.widgets_values
-    return values[0] if isinstance(values, list) and values else None
+def read_scope(
+    reader: NodeReader,
+    place: str,
+    nodes: Sequence[SavedNode],
+    links: Any,
+    inputs: Sequence[SavedSlot] = (),
+    outputs: Sequence[SavedSlot] = (),
+    last: object = 0,
+) -> Scope:
+    """A scope in a place of the file. The second node of an id gets one above `last`. Raises InvalidGraph."""
+    found: dict[str, Node] = {}
+    last = max((number for number in (last, *(each.id for each in nodes)) if isinstance(number, int)), default=0)
+    for number, saved in enumerate(nodes):
+        node_id = text_of(saved.id)
+        if node_id in found:
+            last += 1
+            node_id = str(last)
+        if node_id != NO_NODE:
+            found[node_id] = reader.read(node_id, saved, f"{place}nodes[{number}]")
+    all_links = links_of(links, place)
+    _connect(found, all_links)
+    return Scope(found, all_links, _fed(found.values()), _setters(found.values()), inputs, _ends(all_links, outputs))
 
 
-class Reader:
-    """Reads scopes with what a catalog says of classes, and the definitions that were read before."""
+class _Names(msgspec.Struct):
+    """The numbers of a node's sockets by name, and the names of its inputs by the link that they name."""
 
-    def __init__(self, classes: AllInputs, definitions: Mapping[str, SavedDefinition]) -> None:
-        self._classes, self._definitions = classes, definitions
+    numbers: dict[str, int]
+    linked: dict[str, str]
 
-    def read(
-        self,
-        place: str,
-        nodes: Sequence[SavedNode],
-        links: Any,
-        inputs: Sequence[SavedSlot] = (),
-        outputs: Sequence[SavedSlot] = (),
-        last: int = 0,
-    ) -> Scope:
-        """A scope whose links are in place; the second node of an id gets one above `last`. Raises InvalidGraph."""
-        found: dict[str, Node] = {}
-        for number, saved in enumerate(nodes):
-            node_id = text_of(saved.id)
-            if node_id in found:
-                last = max(last, *(each.id for each in nodes if isinstance(each.id, int))) + 1
-                node_id = str(last)
-            if node_id != NO_NODE:
-                found[node_id] = self._node(node_id, saved, f"{place}nodes[{number}]")
-        all_links = links_of(links, place)
-        _connect(found, all_links)
-        return Scope(place, found, inputs, _ends(all_links, outputs), [], all_links)
-
-    def _node(self, node_id: str, saved: SavedNode, place: str) -> Node:
-        definition, known = self._definitions.get(saved.type), None
-        if definition is not None:
-            kind, held = Kind.BOX, _box(definition)
-        elif (known := self._classes.of(saved.type)) is not None:
-            kind, held = Kind.CLASS, _held(saved, known, place)
-        else:
-            kind = Kind.VIRTUAL if saved.type in OF_THE_EDITOR else Kind.UNKNOWN
-            held = _as_saved(saved)
-        if known is not None:
-            outputs: Sequence[str] = known.outputs
-        elif definition is not None:
-            outputs = [socket_type(each.type) for each in definition.outputs or ()]
-        else:
-            outputs = [socket_type(each.type) for each in saved.outputs or ()]
-        return Node(
-            node_id,
-            saved.type,
-            kind,
-            saved.mode,
-            saved,
-            place,
-            held.names,
-            held.types,
-            outputs,
-            held.widgets,
-            held.values,
-            [None] * len(held.names),
+    @classmethod
+    def of(cls, node: Node) -> _Names:
+        numbers = {name: number for number, name in reversed(list(enumerate(node.names)))}
+        return cls(
+            numbers, {text_of(each.link): each.name for each in node.saved.inputs or () if each.link is not None}
         )
 
 
-def _held(saved: SavedNode, known: ClassInputs, place: str) -> Held:
-    """The sockets and values of a known class, and the sockets that only the file has (packs add some by script)."""
-    try:
-        held = held_by(saved, known)
-    except (TypeError, ValueError) as error:
-        raise InvalidGraph(f"The values of the node at '{place}' cannot be read: {error}.", place=place) from error
-    if not saved.inputs:
-        return held
-    own = set(held.names)
-    added = [each for each in saved.inputs if each.name not in own and _is_kept(each, held)]
-    if not added:
-        return held
-    names = [*held.names, *(each.name for each in added)]
-    types = [*held.types, *(socket_type(each.type) for each in added)]
-    return Held(names, types, held.widgets, held.values)
-
-
-def _is_kept(each: SavedInput, held: Held) -> bool:
-    if each.widget_name is not None and all(widget.name != each.widget_name for widget in held.widgets):
-        return False
-    return not any(widget.kind == CHOOSING and each.name.startswith(f"{widget.name}.") for widget in held.widgets)
-
-
-def _box(definition: SavedDefinition) -> Held:
-    inputs = definition.inputs or ()
-    return Held([each.name for each in inputs], [socket_type(each.type) for each in inputs], (), {})
-
-
-def _as_saved(saved: SavedNode) -> Held:
-    inputs = saved.inputs or ()
-    return Held([each.name for each in inputs], [socket_type(each.type) for each in inputs], (), {})
-
-
 def _connect(nodes: Mapping[str, Node], links: Iterable[SavedLink]) -> None:
-    """Puts each link at its socket: the one that names it, else the one with its number. The first at a socket stays,
-    unless only a later one is named.
+    """Puts each link at its socket: the one that names it, else the one with its number.
+
+    The first at a socket stays, unless only a later one is named.
     """
-    named: dict[str, dict[str, str]] = {}
+    known: dict[str, _Names] = {}
     sure: set[tuple[str, int]] = set()
     for link in links:
         node = nodes.get(text_of(link.target_id))
         if node is None:
             continue
-        names = named.get(node.id)
+        names = known.get(node.id)
         if names is None:
-            names = {text_of(each.link): each.name for each in node.saved.inputs or () if each.link is not None}
-            named[node.id] = names
-        name = names.get(text_of(link.id))
-        number = link.target_slot if name is None else _number(node, name)
+            names = known[node.id] = _Names.of(node)
+        name = names.linked.get(text_of(link.id))
+        number = link.target_slot if name is None else names.numbers.get(name)
         is_named = name is not None and number is not None
         if name is not None and number is None:
             number = _in_place_of(node, name, link.target_slot)
@@ -224,11 +102,22 @@ def _in_place_of(node: Node, name: str, slot: int) -> int | None:
     return slot if is_of_choice and 0 <= slot < len(node.names) and node.names[slot] not in choices else None
 
 
-def _number(node: Node, name: str) -> int | None:
-    try:
-        return node.names.index(name)
-    except ValueError:
-        return None
+def _fed(nodes: Iterable[Node]) -> dict[str, list[Socket]]:
+    found: dict[str, list[Socket]] = defaultdict(list)
+    for node in nodes:
+        for number, link in enumerate(node.links):
+            if link is not None:
+                found[text_of(link.origin_id)].append((node, number))
+    return found
+
+
+def _setters(nodes: Iterable[Node]) -> dict[Any, Node]:
+    found: dict[Any, Node] = {}
+    for node in nodes:
+        name = node.given_name()
+        if node.type == SET and node.kind is Kind.VIRTUAL and isinstance(name, str):
+            found.setdefault(name, node)
+    return found
 
 
 def _ends(links: Sequence[SavedLink], outputs: Sequence[SavedSlot]) -> dict[int, SavedLink]:
@@ -244,52 +133,3 @@ def _ends(links: Sequence[SavedLink], outputs: Sequence[SavedSlot]) -> dict[int,
     for link in inside:
         found.setdefault(link.target_slot, link)
     return found
-
-
-def promote(scope: Scope, definitions: Mapping[str, Scope]) -> None:
-    """Finds the widgets that the inputs of a definition stand for; the definitions in it are done before."""
-    by_slot: dict[int, list[SavedLink]] = {}
-    for link in scope.links:
-        if text_of(link.origin_id) == INNER_INPUTS:
-            by_slot.setdefault(link.origin_slot, []).append(link)
-    for number, slot in enumerate(scope.inputs):
-        links = by_slot.get(number, [])
-        order = {text_of(each): place for place, each in enumerate(slot.linkIds or ())}
-        links.sort(key=lambda link: order.get(text_of(link.id), len(order)))
-        scope.promoted.append(_promotion(scope, links[0], definitions) if links else None)
-
-
-def _promotion(scope: Scope, link: SavedLink, definitions: Mapping[str, Scope]) -> Promotion | None:
-    node = scope.nodes.get(text_of(link.target_id))
-    if node is None:
-        return None
-    number = next((number for number, each in enumerate(node.links) if each is link), None)
-    if number is None:
-        return None
-    if node.kind is Kind.BOX:
-        inner = definitions[node.type].promoted[number]
-        return inner and Promotion(node, node.names[number], inner.widget)
-    widget = node.widget(node.names[number])
-    return Promotion(node, widget.name, widget) if widget else None
-
-
-def fill_boxes(scope: Scope, definitions: Mapping[str, Scope]) -> None:
-    """Gives the boxes of a scope the values of their promoted inputs: those inside, then their own."""
-    for node in scope.nodes.values():
-        if node.kind is not Kind.BOX:
-            continue
-        saved = node.saved.widgets_values
-        number = 0
-        for name, promotion in zip(node.names, definitions[node.type].promoted, strict=True):
-            if promotion is None:
-                continue
-            if isinstance(saved, list) and number < len(saved):
-                node.values[name] = as_held(promotion.widget, saved[number])
-            elif promotion.input_name in promotion.node.values:
-                node.values[name] = promotion.node.values[promotion.input_name]
-            number += 1
-        node.widgets = [
-            msgspec.structs.replace(promotion.widget, name=name)
-            for name, promotion in zip(node.names, definitions[node.type].promoted, strict=True)
-            if promotion is not None
-        ]

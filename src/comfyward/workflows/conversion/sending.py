@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from comfyward.workflows.class_inputs import MADE_IN_BROWSERS, Widget
 from comfyward.workflows.conversion.boxes import Opened
 from comfyward.workflows.conversion.feeding import Fed, Feeds, Given, is_from_outside
+from comfyward.workflows.conversion.nodes import Node
 from comfyward.workflows.conversion.refusals import Refused, refused
-from comfyward.workflows.conversion.scopes import Node, Scope
+from comfyward.workflows.conversion.scopes import Scope
 from comfyward.workflows.conversion.texts import Choose, replaced, without_choices
 
 SAVING = frozenset(
@@ -27,7 +30,7 @@ SEARCHED_NAME = "Node name for S&R"
 class Words:
     """Fills in the words of texts: dates, values of other nodes, and choices at random."""
 
-    def __init__(self, scopes: list[Scope], now: datetime, choose: Choose) -> None:
+    def __init__(self, scopes: Sequence[Scope], now: datetime, choose: Choose) -> None:
         self._scopes, self._now, self._choose = scopes, now, choose
 
     def replaced(self, text: str) -> str:
@@ -38,12 +41,20 @@ class Words:
 
     def _value_of(self, name: str, widget: str) -> Any:
         """The value of a node's widget, by the name for such searches or else the title. Raises KeyError."""
+        return self._named[name].values[widget]
+
+    @cached_property
+    def _named(self) -> dict[str, Node]:
+        """The first node of each name: those of the root first, and names for searches before titles."""
         nodes = [node for scope in reversed(self._scopes) for node in scope.nodes.values()]
-        found = [node for node in nodes if node.properties.get(SEARCHED_NAME, node.type) == name]
-        node = next(iter(found or [node for node in nodes if title_of(node) == name]), None)
-        if node is None:
-            raise KeyError(name)
-        return node.values[widget]
+        found: dict[str, Node] = {}
+        for node in nodes:
+            name = node.properties.get(SEARCHED_NAME, node.type)
+            if isinstance(name, str):
+                found.setdefault(name, node)
+        for node in nodes:
+            found.setdefault(title_of(node), node)
+        return found
 
 
 class Sender:

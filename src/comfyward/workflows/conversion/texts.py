@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-_COMMENT = re.compile(r"/\*[\s\S]*?\*/|//.*")
+_COMMENT = re.compile(r"/\*|//")
+_LINE_END = re.compile("[\n\r\u2028\u2029]")
+_MARK = re.compile(r"\\[{|}]|[{|}]")
 _BETWEEN = re.compile(r"%([^%]+)%")
 _PARTS = re.compile(r"yyyy|yy?|MM?|dd?|hh?|mm?|ss?")
 _NO_FILE_NAME = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
-ESCAPES = "{|}"
-
 Choose = Callable[[int], int]
 """A number below its argument, at random."""
 
@@ -20,33 +21,64 @@ Choose = Callable[[int], int]
 def without_choices(text: str, choose: Choose) -> str:
     """The text without comments, with one of each `{a|b}`; a brace that is not closed is closed by the end.
 
-    >>> without_choices("a {red|{dark|light} blue} \\\\{cat\\\\} // not this", lambda count: count - 1)
-    'a light blue {cat} '
+    >>> without_choices("a {red|{dark|light} blue} cat // not this", lambda count: count - 1)
+    'a light blue cat '
     """
-    levels: list[list[list[str]]] = [[[]]]  # of each open brace, its options, in pieces
-    position, text = 0, _COMMENT.sub("", text)
+    text = without_comments(text)
+    levels: list[list[deque[str]]] = [[deque()]]  # of each open brace, its options, in pieces
+    position = 0
     while position < len(text):
-        char = text[position]
-        position += 1
-        if char == "\\" and text[position : position + 1] in ESCAPES and position < len(text):
-            levels[-1][-1].append(text[position])
-            position += 1
-        elif char == "{":
-            levels.append([[]])
-        elif char == "|" and len(levels) > 1:
-            levels[-1].append([])
-        elif char == "}" and len(levels) > 1:
-            _close(levels, choose)
+        found = _MARK.search(text, position)
+        end = found.start() if found else len(text)
+        if end > position:
+            levels[-1][-1].append(text[position:end])
+        if found is None:
+            break
+        mark, position = found[0], found.end()
+        if len(mark) == 2:
+            levels[-1][-1].append(mark[1])
+        elif mark == "{":
+            levels.append([deque()])
+        elif len(levels) == 1:
+            levels[-1][-1].append(mark)
+        elif mark == "|":
+            levels[-1].append(deque())
         else:
-            levels[-1][-1].append(char)
+            _close(levels, choose)
     while len(levels) > 1:
         _close(levels, choose)
     return "".join(levels[0][0])
 
 
-def _close(levels: list[list[list[str]]], choose: Choose) -> None:
+def _close(levels: list[list[deque[str]]], choose: Choose) -> None:
+    """Puts one option of the last brace into the option around it, moving the shorter one of the two."""
     options = levels.pop()
-    levels[-1][-1].append("".join(options[choose(len(options))]))
+    chosen, around = options[choose(len(options))], levels[-1][-1]
+    if len(chosen) <= len(around):
+        around.extend(chosen)
+    else:
+        chosen.extendleft(reversed(around))
+        levels[-1][-1] = chosen
+
+
+def without_comments(text: str) -> str:
+    """The text without `/* */`, also over several lines, and `//` to the end of a line.
+
+    >>> without_comments("a /* b // c */ d // e /* f")
+    'a  d '
+    """
+    pieces, position, has_end = list[str](), 0, True
+    while (start := _COMMENT.search(text, position)) is not None:
+        pieces.append(text[position : start.start()])
+        if start[0] == "//":
+            position = found.start() if (found := _LINE_END.search(text, start.end())) else len(text)
+            continue
+        end = text.find("*/", start.end()) if has_end else -1
+        has_end = end >= 0
+        if not has_end:
+            pieces.append("/*")
+        position = end + 2 if has_end else start.end()
+    return "".join((*pieces, text[position:]))
 
 
 def replaced(text: str, now: datetime, value_of: Callable[[str, str], Any]) -> str:
