@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from comfyward.cli.connection import connect, connection_options, print_json
 from comfyward.cli.tables import print_table
+from comfyward.cli.workflow_file import read_file
 from comfyward.client import Check, Client, Got, Job
 from comfyward.wording import plural, size
 
@@ -47,16 +47,18 @@ def command(
 ) -> None:
     """Say what a workflow's file lacks at the server: nodes, models, files; where they are, and how large.
 
-    The file is a workflow as the editor saves it, or one in API format (- reads it from standard input).
+    The file is JSON in either of ComfyUI's formats (- reads it from standard input), or any other that carries a
+    workflow, as for 'comfyward run'.
 
     \b
     comfyward check workflow.json
+    comfyward check picture.png
     comfyward check workflow.json --get
     comfyward check workflow.json --get --model-url /models/loras/mine.safetensors=https://…
 
     Exit codes: 0 it runs, 3 something is missing, 1 any other error.
     """
-    document = read_document(file)
+    document = read_file(file).document
     with connect(url, key) as client:
         if not gets:
             found = client.check(document, environment=environment)
@@ -71,17 +73,6 @@ def command(
         _show_got(got, jobs)
     is_whole = not (got.uploads or got.left or got.check.problems) and all(job.state == "done" for job in jobs)
     sys.exit(0 if is_whole else EXIT_LACKING)
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """The workflow in a file. Raises a usage error if there is none."""
-    try:
-        document: Any = json.load(sys.stdin) if str(path) == "-" else json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError, RecursionError) as error:
-        raise click.UsageError(f"'{path}' is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise click.UsageError(f"'{path}' holds no workflow.")
-    return document
 
 
 def _parse_url(text: str) -> tuple[str, str]:

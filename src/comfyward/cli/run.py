@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from pathlib import Path
@@ -15,18 +14,12 @@ from comfyward.cli.connection import connect, connection_options, exit_code, pri
 from comfyward.cli.follow import PICTURE_TERMINALS, Follow
 from comfyward.cli.hints import hint_on_run
 from comfyward.cli.options import TYPO_SIMILARITY
+from comfyward.cli.workflow_file import read_file
 from comfyward.client import Client, Run
-from comfyward.dispatch.workflow_files import WorkflowFiles
-from comfyward.errors import InvalidGraph
-from comfyward.files.pictures import Decoders
 from comfyward.runs.files import is_address
-from comfyward.sandbox.temporary import TemporaryFolder
 from comfyward.wording import closest
 from comfyward.workflows.carried import Carried, with_editor_graph
 from comfyward.workflows.graph import names_of, parse_graph
-from comfyward.workflows.graph_limit import GraphLimit
-
-MOST_BYTES = 64 << 20  # the server has a limit of its own
 
 
 @click.command("run")
@@ -79,8 +72,6 @@ def command(
     Exit codes: 0 succeeded, 3 the run failed, 4 the run was cancelled, 5 out of credit, 1 any other error.
     """
     carried = read_file(file)
-    for remark in carried.remarks:
-        click.secho(remark, fg="yellow", err=True)
     with connect(url, key) as client:
         workflow_id = workflow_of(client, workflow)
         run = client.submit(
@@ -125,20 +116,6 @@ def finish(client: Client, run: Run, out: Path | None, *, quiet: bool, shows_pic
 
 def classes_of(prompt: dict[str, Any]) -> dict[str, str]:
     return names_of(parse_graph(prompt), {})
-
-
-def read_file(path: Path) -> Carried:
-    """The graphs in a file, or in what standard input gives for "-". Raises a usage error if there are none."""
-    files = WorkflowFiles(Decoders(), GraphLimit(MOST_BYTES))
-    try:
-        if str(path) != "-":
-            return asyncio.run(files.read("", path))
-        with TemporaryFolder() as folder:
-            (folder / "input").write_bytes(sys.stdin.buffer.read())
-            return asyncio.run(files.read("", folder / "input"))
-    except InvalidGraph as error:
-        message = f"{error.message} {error.hint or ''}".strip()
-        raise click.BadParameter(message, param_hint=f"'{path}'") from error
 
 
 def api_graph(client: Client, carried: Carried, workflow_id: str) -> dict[str, Any]:

@@ -39,6 +39,12 @@ class Carried:
     def to_run(self) -> dict[str, Any] | None:
         return self.graph if self.graph is not None else self.editor_graph
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """The forms that there are, as a document that holds both."""
+        forms = {"prompt": self.graph, "workflow": self.editor_graph}
+        return {name: form for name, form in forms.items() if form is not None}
+
     def with_more(self, other: Carried) -> Carried:
         """This, and of the other what this lacks."""
         return Carried(
@@ -63,7 +69,7 @@ def submitted(prompt: object) -> tuple[Graph | None, dict[str, Any] | None]:
         raise InvalidGraph("These are clippings of nodes, which is no workflow to run.", hint=CLIPPINGS)
     if is_graph(prompt) or _is_almost_a_graph(prompt):
         return parse_graph(prompt), None
-    found = _in(prompt, depth=len(PLACES))
+    found = told(prompt)
     if found.graph is None and found.editor_graph is not None:
         return None, found.editor_graph
     return parse_graph(found.graph or prompt), found.editor_graph
@@ -78,11 +84,16 @@ def with_editor_graph(extra_data: Any, editor_graph: dict[str, Any] | None) -> A
     return {**(extra_data if isinstance(extra_data, dict) else {}), "extra_pnginfo": about}
 
 
+def told(document: object) -> Carried:
+    """The graphs in a document, each told by its content, wherever in it they are; empty if there are none."""
+    return _in(document, depth=len(PLACES))
+
+
 def in_document(document: object) -> Carried:
     """The graphs in a document: a graph, a saved request, or an object with both. Raises InvalidGraph."""
     if is_clippings(document):
         raise InvalidGraph("These are clippings of nodes, which is no workflow to run.", hint=CLIPPINGS)
-    found = _in(document, depth=len(PLACES))
+    found = told(document)
     if found.is_empty:
         if _is_almost_a_graph(document):
             parse_graph(document)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfyward.errors import InvalidGraph, InvalidRequest
+from comfyward.workflows.carried import Carried, told
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.conversion.conversion import convert
-from comfyward.workflows.conversion.form import is_editor_graph
 from comfyward.workflows.conversion.outline import EditorNode, active_nodes
 from comfyward.workflows.graph import Graph, Node, parse_graph
 from comfyward.workflows.model_notes import ModelNote, notes_in, notes_on
@@ -28,13 +28,15 @@ class Posted:
 
     @classmethod
     def of(cls, *documents: dict[str, Any] | None) -> Posted:
-        """The forms of a workflow, each told by its content; the first of each form counts. Raises InvalidRequest."""
-        given = [each for each in documents if each is not None]
-        editor = next((each for each in given if is_editor_graph(each)), None)
-        prompt = next((each for each in given if not is_editor_graph(each)), None)
-        if prompt is None and editor is None:
+        """The forms of a workflow, each told by its content; the first of each form counts, and one document may hold
+        both. Raises InvalidRequest."""
+        found = Carried()
+        for each in documents:
+            carried = told(each)
+            found = found.with_more(Carried(graph=each) if carried.is_empty else carried)
+        if found.is_empty:
             raise InvalidRequest("There is no workflow: send it as 'workflow' or 'prompt', in either form.")
-        return cls(prompt, editor)
+        return cls(found.graph, found.editor_graph)
 
 
 @dataclass(frozen=True)
