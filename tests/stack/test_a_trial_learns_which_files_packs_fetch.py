@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,6 +144,26 @@ def test_a_host_that_is_listed_is_reached_and_no_other(stack: Stack, weights: Or
     log = stack.client().http.get(f"/api/v1/runs/{failed['id']}").text
     assert sentence in log
     assert other.requests == []
+
+
+def test_a_command_asks_beside_the_server(stack: Stack, weights: Origin) -> None:
+    admin = admin_of(stack, "beside", weights, "downloads_at_import")
+    own = {name: value for name, value in os.environ.items() if not name.startswith("COMFYWARD_")}
+    at = ("--data-dir", str(stack.data_dir))
+
+    done = comfyward("environments", "learn", "beside", *at, environment=own, text="y\n")
+
+    assert done.returncode == 0, done.stderr
+    host = weights.url.removeprefix("http://")
+    assert f"Not reached: {host} (--allow {host})" in done.stdout
+    assert "The packs have fetched nothing." in done.stdout
+    assert weights.requests == []
+    done = comfyward("environments", "learn", "beside", *at, "--allow", host, environment=own, text="y\n")
+    assert done.returncode == 0, done.stderr
+    path = "packs/downloads_at_import/ckpts/annotators/lines.pth"
+    assert f"{path} (15.0 KB): {weights.url}/lines.pth" in done.stdout
+    assert [file["path"] for file in admin.get()["files"]] == [path]
+    assert admin.get()["is_changed"]
 
 
 def test_only_admins_learn_and_what_is_unknown_is_refused(stack: Stack, weights: Origin) -> None:

@@ -16,6 +16,7 @@ from comfyward.errors import Conflict, InvalidRequest
 from comfyward.wording import plural, size
 
 POLL_S = 1.0
+WAITING = "Waiting for a worker with a token for any pool"
 ENDED = ("done", "failed", "cancelled")
 
 
@@ -69,7 +70,7 @@ def _ended(place: Place, name: str) -> dict[str, Any]:
     with showing_steps(f"Learning {name}") as show:
         try:
             while (found := place.learning(name))["state"] not in ENDED:
-                show("Trying the packs" if found["worker"] else "Waiting for a worker", None)
+                show("Trying the packs" if found["worker"] else WAITING, None)
                 time.sleep(POLL_S)
         except KeyboardInterrupt:
             place.cancel_learning(name)

@@ -59,6 +59,8 @@ def read(conn: Connection, name: str, now: int, number: int | None = None) -> Ov
         "name": name,
         "comfyui": str(spec.comfyui),
         "packs": [str(pack) for pack in spec.packs],
+        "files": [vars(file) for file in spec.files],
+        "egress": list(spec.egress),
         "is_changed": changed,
         "current": environment.current or None,
         "former": msgspec.json.decode(environment.former),

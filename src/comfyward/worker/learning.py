@@ -69,10 +69,11 @@ class Learning:
             message = await _ended(comfyui, order)
             await comfyui.stop()
             refused = sorted(f"{host}:{port}" for (host, port), used in comfyui.egress.items() if used.refused)
-            files = await asyncio.to_thread(self._found, comfyui.base, build, comfyui.spec.egress.hosts)
+            files = await asyncio.to_thread(self.found_in, comfyui.base, build, comfyui.spec.egress.hosts)
         return Learned(order.id, files, refused[:MAX_HOSTS], message[:MAX_MESSAGE])
 
-    def _found(self, base: Path, build: Build, hosts: tuple[str, ...]) -> list[FoundFile]:
+    def found_in(self, base: Path, build: Build, hosts: tuple[str, ...]) -> list[FoundFile]:
+        """The files below a base folder that the build does not have; addresses are asked at these hosts only."""
         fetched, by_url = _recorded(base), dict[str, str]()
         pins = self._cache.pin_folder(PINS, build.digest)
         found = []

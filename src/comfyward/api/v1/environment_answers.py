@@ -160,6 +160,15 @@ class Locking(BaseModel):
     finished_at: datetime | None
 
 
+class File(BaseModel):
+    """A file at a place where packs look for it."""
+
+    path: str
+    url: str
+    sha256: str = Field(description="Empty: it is pinned when the environment is locked.")
+    size: int = Field(description="0: it is looked up when the environment is locked.")
+
+
 class LearnedFile(BaseModel):
     """A file that packs have fetched, at its place as in a spec."""
 
@@ -194,6 +203,8 @@ class Environment(NamedEnvironment):
 
     comfyui: str | None = None
     packs: list[str] | None = None
+    files: list[File] | None = Field(None, description="Of the spec: files that packs want.")
+    egress: list[str] | None = Field(None, description="Of the spec: hosts that its ComfyUI may reach.")
     is_changed: bool | None = Field(None, description="True if the spec was changed since the newest revision.")
     auto_promote: bool | None = Field(None, description="Revisions become current once their trials are good.")
     in_trials: list[MarkedWorkflow] | None = Field(None, description="Workflows that its trials repeat.")
