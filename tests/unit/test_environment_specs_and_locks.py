@@ -254,6 +254,14 @@ def test_two_files_have_two_places() -> None:
         parse_spec(spec_toml(spec) + spec_toml(spec).partition("\n")[2])
 
 
+def test_the_files_of_a_pack_go_with_it() -> None:
+    others = [FILE, dataclasses.replace(FILE, path="packs/other/a"), dataclasses.replace(FILE, path="home/kj/a")]
+    spec = Spec(Release("0.30.0"), (Registry("KJ-nodes", "1"), Registry("other", "1")))
+
+    filled = spec.with_files([*others, dataclasses.replace(FILE, path="packs/kj_nodes/a")])
+    assert list(filled.without_pack("kj-nodes").files) == others
+
+
 @pytest.mark.parametrize(
     ("entry", "host", "port", "is_permitted"),
     [

@@ -77,12 +77,15 @@ class Spec:
         return [(pack, present) for pack, present in pairs if _origin(present) != _origin(pack)]
 
     def without_pack(self, name: str) -> Spec:
-        """The spec without the pack of that name. Raises InvalidEnvironment if it has none."""
+        """The spec without the pack of that name, and without files in its folder. Raises InvalidEnvironment if it has
+        none."""
         left = tuple(pack for pack in self.packs if key_of(pack) != canonicalize_name(name) and str(pack) != name)
         if len(left) == len(self.packs):
             names = [pack.name for pack in self.packs]
             raise InvalidEnvironment(f"It has no pack named '{name}'.", hint=did_you_mean(name, names, _listed(names)))
-        return dataclasses.replace(self, packs=left, web=self.web & set(map(key_of, left)))
+        keys = set(map(key_of, self.packs)) - set(map(key_of, left))
+        files = tuple(file for file in self.files if file.pack is None or canonicalize_name(file.pack) not in keys)
+        return dataclasses.replace(self, packs=left, web=self.web - keys, files=files)
 
     def with_web(self, name: str, *, is_allowed: bool) -> Spec:
         """The spec with the scripts of a pack allowed in the editor, or not. Raises InvalidEnvironment."""

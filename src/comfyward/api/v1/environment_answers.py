@@ -160,7 +160,7 @@ class Locking(BaseModel):
     finished_at: datetime | None
 
 
-class File(BaseModel):
+class EnvironmentFile(BaseModel):
     """A file at a place where packs look for it."""
 
     path: str
@@ -203,7 +203,7 @@ class Environment(NamedEnvironment):
 
     comfyui: str | None = None
     packs: list[str] | None = None
-    files: list[File] | None = Field(None, description="Of the spec: files that packs want.")
+    files: list[EnvironmentFile] | None = Field(None, description="Of the spec: files that packs want.")
     egress: list[str] | None = Field(None, description="Of the spec: hosts that its ComfyUI may reach.")
     is_changed: bool | None = Field(None, description="True if the spec was changed since the newest revision.")
     auto_promote: bool | None = Field(None, description="Revisions become current once their trials are good.")
