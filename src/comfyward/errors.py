@@ -25,6 +25,7 @@ ComfywardError                     code, status, hint, details
 │   ├── StaleLease       409       a worker reports for a lease that it no longer holds
 │   ├── WorkerIdTaken    409       a worker joins under the id of another that is at work
 │   ├── DigestMismatch   409       the bytes do not have the expected digest
+│   ├── ModelInUse       409       a model is deleted that workflows name, and nobody confirmed it
 │   └── PackagesExclude  409       what packs and ComfyUI ask for cannot be installed together
 ├── TooLarge             413       a body or file over its limit
 ├── UnknownAccelerator   422       no pool serves it and none is configured
@@ -199,6 +200,11 @@ class WorkerIdTaken(Conflict):
 
 class DigestMismatch(Conflict):
     code = "hash_mismatch"
+
+
+class ModelInUse(Conflict):
+    code = "model_in_use"
+    hint = "Delete it with confirm=true: those workflows then lack it until it is restored."
 
 
 class PackagesExclude(Conflict):

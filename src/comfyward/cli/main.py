@@ -18,6 +18,7 @@ COMMANDS = {
     "environments": "Make environments: a ComfyUI with packs, pinned and built.",
     "fleet": "Run workers on a Ray cluster, and show the fleets.",
     "keys": "Create, list and revoke API keys.",
+    "models": "List, show, share and delete the models that you can use.",
     "run": "Run a graph, show its progress, and save its outputs.",
     "runs": "List, show, cancel and retry runs; get their logs and outputs.",
     "secrets": "Store tokens for the hosts of files, list and delete them.",

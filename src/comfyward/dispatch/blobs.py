@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from comfyward.dispatch.quotas import Quotas, Room
 from comfyward.files.objects import Blob, Objects
@@ -14,6 +16,7 @@ from comfyward.store.db import Database, now_ms
 
 CHUNK_BYTES = 1 << 20
 REMOVAL_POLL_S = 0.05
+NOTHING_SAID: Mapping[str, Any] = {}
 
 
 class Blobs:
@@ -44,17 +47,26 @@ class Blobs:
                 await self.register(received.blob)
             return received.blob
 
-    async def keep_file(self, source: Path, account_id: str, path: str) -> None:
+    async def keep_file(
+        self, source: Path, account_id: str, path: str, about: Mapping[str, Any] = NOTHING_SAID
+    ) -> None:
         """Stores a file of this machine's disk as a file of an account."""
-        await self.keep_stream(pieces_of(source), source.stat().st_size, account_id, path)
+        await self.keep_stream(pieces_of(source), source.stat().st_size, account_id, path, about)
 
-    async def keep_stream(self, chunks: AsyncIterator[bytes], size: int, account_id: str, path: str) -> None:
+    async def keep_stream(
+        self,
+        chunks: AsyncIterator[bytes],
+        size: int,
+        account_id: str,
+        path: str,
+        about: Mapping[str, Any] = NOTHING_SAID,
+    ) -> None:
         """Stores `size` bytes as a file of an account. Raises OverQuota."""
         room = await self.room(account_id, path)
         with room.within(size) as limit:
             blob = await self.put_stream(chunks, limit=limit, name=path)
         file = files.new_file(account_id, path, blob.digest, blob.size, content_type_of(path), now_ms())
-        await self._db.write(files.put, file, room.most)
+        await self._db.write(files.put, dataclasses.replace(file, about=about), room.most)
 
     async def put_bytes(self, data: bytes, name: str) -> Blob:
         async def once() -> AsyncIterator[bytes]:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.model_list import ABOUT, ROOT, public_address
 from comfyward.dispatch.named_secrets import NamedSecrets
 from comfyward.dispatch.site_files import SiteFiles
 from comfyward.errors import ComfywardError, FetchFailed, NotFound
@@ -141,7 +142,8 @@ class Imports(Loop):
                 await self._db.lookup(imports.get, wanted.account_id, wanted.id)
             except NotFound as error:
                 raise Stopped from error  # removed meanwhile, perhaps by another server
-            await self._blobs.keep_file(folder / "file", wanted.account_id, wanted.path)
+            about = {ABOUT: {"source": public_address(source.url)}} if wanted.path.startswith(ROOT) else {}
+            await self._blobs.keep_file(folder / "file", wanted.account_id, wanted.path, about)
         finally:
             self._cache.unpin(folder)
 

@@ -14,7 +14,17 @@ from comfyward.loop import Loop
 from comfyward.runs.change import Change, RunMoved
 from comfyward.runs.failure import Failure
 from comfyward.runs.run import EndReason
-from comfyward.store import accounts, environment_trees, environments, files, mirrors, queue, runs, trials
+from comfyward.store import (
+    accounts,
+    deleted_models,
+    environment_trees,
+    environments,
+    files,
+    mirrors,
+    queue,
+    runs,
+    trials,
+)
 from comfyward.store.db import Database, now_ms
 
 DAY_MS = 24 * 3600 * 1000
@@ -93,6 +103,7 @@ class Retention(Loop):
         forgotten = await self._db.write(_prune_trials, now - TRIALS_KEPT_MS)
         trees = await self._db.write(environment_trees.prune, now - DAY_MS)
         uploads = await self._uploads.drop_outdated(now - DAY_MS)
+        undone = await self._db.write(deleted_models.prune, now - deleted_models.KEPT_MS)
         closed = await self._db.read(accounts.retired)
         for account_id in closed:
             await self._db.write(accounts.erase, account_id)
@@ -104,6 +115,7 @@ class Retention(Loop):
             "previews": previews,
             "files": expired,
             "uploads": uploads,
+            "models": undone,
             "mirrors": unused,
             "trials": forgotten,
             "trees": trees,

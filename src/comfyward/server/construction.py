@@ -10,6 +10,8 @@ from comfyward.accounts.storage import Quota
 from comfyward.api.auth import Auth
 from comfyward.api.contents import Contents
 from comfyward.api.editor_address import EditorAddress
+from comfyward.api.native.model_pictures import ModelPictures
+from comfyward.api.native.pictures import Pictures
 from comfyward.api.public_url import PublicUrl
 from comfyward.api.readiness import Readiness
 from comfyward.api.tickets import Tickets
@@ -35,10 +37,12 @@ from comfyward.dispatch.intake import Intake, RunRules
 from comfyward.dispatch.inventory import Inventory
 from comfyward.dispatch.known_models import TemplateModels
 from comfyward.dispatch.learnings import Learnings
+from comfyward.dispatch.library import Library
 from comfyward.dispatch.lockings import Lockings
 from comfyward.dispatch.maintenance import Deadlines, Rescue, Retention
 from comfyward.dispatch.mirrors import Mirrors
 from comfyward.dispatch.model_facts import ModelFacts
+from comfyward.dispatch.model_headers import ModelHeaders
 from comfyward.dispatch.named_secrets import NamedSecrets
 from comfyward.dispatch.origins import Origins
 from comfyward.dispatch.placement import Rules
@@ -187,6 +191,10 @@ class Core:
         self.web_files = WebFiles(db, storage.blobs, storage.objects, workforce.revisions, self.inventory)
         rules = _run_rules(settings, storage)
         self.bindings = Bindings(self.inventory, workforce.revisions)
+        headers = ModelHeaders(db, storage.objects)
+        self.library = Library(db, self.bindings, self.inventory, headers, storage.blobs)
+        pictures = Pictures(storage.objects, self.contents, self.decoders)
+        self.model_pictures = ModelPictures(db, pictures, storage.objects)
         self.saved_graphs = SavedGraphs(self.bindings, GraphLimit(settings.graph_limit_bytes))
         self.intake = Intake(db, self.bindings, storage.blobs, changes.secrets, changes.publisher, rules)
         render, retry_s = self.shapes.run_json, settings.webhook_retry_s

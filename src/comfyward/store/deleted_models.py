@@ -18,7 +18,7 @@ KEPT_MS = 24 * 3600 * 1000
 
 @dataclass(frozen=True)
 class DeletedModel:
-    """What an account deleted at a path: its own file, what it shared, or a link (the source of a run's file)."""
+    """A deletion of an account at a path: of its own file, a file that it shared, or a link (the source of a run's file)."""
 
     id: str
     account_id: str
@@ -31,6 +31,11 @@ class DeletedModel:
     deleted_at: int
     about: Mapping[str, Any] = field(default_factory=dict)
     link: Mapping[str, Any] | None = None
+
+    @property
+    def until(self) -> int:
+        """The time from which it can no longer be undone (ms since the epoch)."""
+        return self.deleted_at + KEPT_MS
 
 
 _COLUMNS = [deleted_models.c[name] for name in DeletedModel.__dataclass_fields__]
@@ -47,7 +52,7 @@ def add(conn: Connection, deleted: DeletedModel) -> None:
 
 
 def take(conn: Connection, account_id: str, deleted_id: str) -> DeletedModel:
-    """What an account deleted, which is then no longer kept here. Raises NotFound."""
+    """A deletion, which is then no longer kept here. Raises NotFound."""
     own = (deleted_models.c.id == deleted_id, deleted_models.c.account_id == account_id)
     row = conn.execute(select(*_COLUMNS).where(*own)).first()
     if row is None:

@@ -224,6 +224,16 @@ def link(conn: Connection, account_id: str, sources: Mapping[str, Mapping[str, A
         _LINK(conn, account_id=account_id, path=path, source=text_of(source), now=now)
 
 
+def unlink(conn: Connection, account_id: str, path: str) -> None:
+    """Forgets the URL that a run brought for a path."""
+    conn.execute(delete(linked).where(linked.c.account_id == account_id, linked.c.path == path))
+
+
+def set_about(conn: Connection, file_id: str, about: Mapping[str, Any]) -> None:
+    """Replaces what an account says of a file."""
+    conn.execute(update(files).where(files.c.id == file_id).values(about=text_of(about)))
+
+
 def links(
     conn: Connection, account_id: str, paths: Collection[str] | None = None, folders: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:

@@ -50,7 +50,7 @@ class PageError(ComfywardError):
 
 _OURS = "Something went wrong on the server. Try again; if the problem persists, contact an admin."
 # Errors whose messages are for users; their hints are for programmers and are left out.
-OWN_WORDS = ("conflict", "invalid_value", "invalid_password", "invalid_environment", "packages_exclude")
+OWN_WORDS = ("conflict", "model_in_use", "invalid_value", "invalid_password", "invalid_environment", "packages_exclude")
 SENTENCES = {
     "internal": _OURS,
     "invalid_request": "The request is invalid. Check your input and try again.",

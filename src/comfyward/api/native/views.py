@@ -18,7 +18,7 @@ from comfyward.dispatch.safetensors import read_header
 from comfyward.errors import NotFound
 from comfyward.files.objects import Objects
 from comfyward.runs.files import Url, disposition_of
-from comfyward.store import files
+from comfyward.store import usable_files
 from comfyward.store.db import Database
 
 _ACTIVE_TYPES = ("text/html", "text/javascript", "application/javascript", "text/css", "application/xhtml+xml")
@@ -60,11 +60,11 @@ class Views:
         return await self._contents.serve(request, content, may_change=kind == "input", disposition=disposition)
 
     async def metadata(self, request: Request) -> Response:
-        """The `__metadata__` of a safetensors file of the account."""
+        """The `__metadata__` of a safetensors file of the account, or of one that is shared."""
         scope = await self._scopes.of(request)
         path = f"/models/{request.path_params['folder']}/{request.query_params.get('filename', '')}"
         try:
-            file = await self._db.lookup(files.get, scope.account_id, path)
+            file = await self._db.lookup(usable_files.usable, scope.account_id, path)
             header = await read_header(self._objects, scope.account_id, file)
         except NotFound:
             return Response(status_code=404)

@@ -95,7 +95,7 @@ def _shared(
         "ComfyUI: nodes and models": [
             *Nodes(scopes, catalogs).endpoints(),
             *ModelFiles(catalogs).endpoints(),
-            *Previews(db, scopes, pictures, objects).endpoints(),
+            *Previews(scopes, core.model_pictures).endpoints(),
             *System(db, scopes, inventory, limits.upload).endpoints(),
         ],
         "ComfyUI: user data": [

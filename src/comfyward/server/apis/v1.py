@@ -19,6 +19,7 @@ from comfyward.api.v1.errors import ERRORS
 from comfyward.api.v1.files import Files
 from comfyward.api.v1.imports import Imports
 from comfyward.api.v1.inventory import Inventory
+from comfyward.api.v1.models import LibraryModels
 from comfyward.api.v1.pack_requests import PackRequests
 from comfyward.api.v1.packs import Packs
 from comfyward.api.v1.placement import Placement
@@ -59,7 +60,10 @@ def v1_tables(core: Core) -> Tables:
             *Uploads(auth, db, core.storage.uploads, upload).endpoints(),
         ],
         "view": View(auth, db, core.contents).endpoints(),
-        "inventory": Inventory(auth, db, core.inventory, core.bindings, settings.prices).endpoints(),
+        "inventory": [
+            *Inventory(auth, db, core.inventory, core.bindings, settings.prices).endpoints(),
+            *LibraryModels(auth, core.library, core.model_pictures, core.storage.quotas).endpoints(),
+        ],
         "packs": Packs(auth, db, core.bindings, core.finder).endpoints(),
         "environments": [
             *Environments(auth, db, core.workforce.revisions, core.lockings).endpoints(),
