@@ -18,7 +18,7 @@ KEPT_MS = 24 * 3600 * 1000
 
 @dataclass(frozen=True)
 class DeletedModel:
-    """A deletion of an account at a path: of its own file, a file that it shared, or a link (the source of a run's file)."""
+    """A deletion at a path: of an account's own file, of one that it shared, or of a link (a run's source)."""
 
     id: str
     account_id: str
