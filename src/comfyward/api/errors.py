@@ -29,7 +29,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from comfyward.errors import ComfywardError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
-from comfyward.files.part import disk_error, is_full
+from comfyward.files.part import full_disk, is_full
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class ErrorFormat:
         assert isinstance(error, OSError)
         if not is_full(error):
             raise error
-        return await self._refused(request, disk_error(error, SERVERS_DISK))
+        return await self._refused(request, full_disk(error, SERVERS_DISK))
 
     async def _unexpected(self, request: Request, error: Exception) -> Response:
         log.error("unexpected error", exc_info=error, extra={"action": "request_failed"})

@@ -204,11 +204,14 @@ def discard_unfinished(path: Path) -> None:
         Journal.path(path).unlink(missing_ok=True)
 
 
-def disk_error(error: OSError, hint: str | None = None) -> Exception:
+def disk_error(error: OSError) -> Exception:
     """StorageFull for a full disk or quota, any other error as it is."""
-    if is_full(error):
-        return StorageFull(f"No space left to store the file: {error.strerror}.", hint=hint)
-    return error
+    return full_disk(error) if is_full(error) else error
+
+
+def full_disk(error: OSError, hint: str | None = None) -> StorageFull:
+    """The error for a full disk or quota."""
+    return StorageFull(f"No space left to store the file: {error.strerror}.", hint=hint)
 
 
 def is_full(error: OSError) -> bool:

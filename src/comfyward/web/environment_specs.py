@@ -6,12 +6,15 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from comfyward.dispatch import specs
+from comfyward.dispatch.shared_trees import SharedTrees
 from comfyward.environments import releases
 from comfyward.environments.finding.finder import Finder
 from comfyward.environments.finding.node_map import MAX_CLASS_LENGTH
+from comfyward.environments.finding.notes import source_or_none
 from comfyward.environments.source import FORMS, parse_pack
 from comfyward.environments.spec import MAX_LENGTH, Spec, parse_spec
 from comfyward.errors import InvalidEnvironment
@@ -20,8 +23,9 @@ from comfyward.store.db import Database, now_ms
 from comfyward.web.page import Access, Page
 from comfyward.web.page_request import PageRequest, text_of
 from comfyward.web.problems import PageError
-from comfyward.workflows.offer import Offer
+from comfyward.workflows.offer import Confidence, Offer, Origin
 
+ADDRESSES = ("https://", "http://", "github.com/", "gitlab.com/", "codeberg.org/")
 KINDS = ("cnr:", "git+", "pypi:", "folder:")
 CHANGED = "The spec was changed at the same time. What you wrote is below: look at both, and save again."
 
@@ -36,8 +40,9 @@ class Found:
 
 
 class EnvironmentSpecs:
-    def __init__(self, db: Database, finder: Finder) -> None:
-        self._db, self._finder = db, finder
+    def __init__(self, db: Database, finder: Finder, trees: SharedTrees, upload_limit_bytes: int) -> None:
+        self._db, self._finder, self._trees = db, finder, trees
+        self._upload_limit = upload_limit_bytes
 
     def pages(self) -> list[Page]:
         one = "/environments/{name}"
@@ -45,6 +50,14 @@ class EnvironmentSpecs:
             Page("GET", f"{one}/edit", self.edit, "The spec of an environment", Access.ADMINS),
             Page("POST", f"{one}/edit", self.save, "Change the spec of an environment", Access.ADMINS),
             Page("POST", f"{one}/packs", self.add, "Add a pack, or find the packs with a node", Access.ADMINS),
+            Page(
+                "POST",
+                f"{one}/packs/upload",
+                self.upload,
+                "Add a pack from a zip archive",
+                Access.ADMINS,
+                self._upload_limit,
+            ),
             Page("POST", f"{one}/packs/remove", self.remove, "Remove a pack", Access.ADMINS),
             Page("POST", f"{one}/packs/web", self.allow_scripts, "Allow a pack's scripts, or not", Access.ADMINS),
         ]
@@ -72,6 +85,8 @@ class EnvironmentSpecs:
         words, name = text_of(await request.form(), "pack", 2000, "what you search for"), request["name"]
         if not words:
             raise PageError("Enter the source of a pack, or the name of a node.")
+        if words.startswith(ADDRESSES):
+            return await self._page(request, found=Found(words, _at(words)))
         if not words.startswith(KINDS):
             return await self._page(request, found=await self._found(request.account.id, words))
         try:
@@ -80,6 +95,20 @@ class EnvironmentSpecs:
             return await self._page(request, found=Found(words, problem=f"{error.message} {error.hint or ''}".strip()))
         await self._change(name, lambda spec: spec.with_packs([pack]))
         return request.redirect(f"/environments/{name}")
+
+    async def upload(self, request: PageRequest) -> Response:
+        """Adds the pack in a zip archive, whose name is that of the file."""
+        upload = (await request.form()).get("archive")
+        if not isinstance(upload, UploadFile) or not (upload.filename or "").endswith(".zip"):
+            return await self._page(request, archive_problem="Choose a zip archive: FOLDER.zip, with the pack's files.")
+        await self._db.read(environments.get, request["name"])
+        try:
+            pack = await self._trees.add_upload(str(upload.filename), upload.file)
+            await self._change(request["name"], lambda spec: spec.with_packs([pack]))
+        except InvalidEnvironment as error:
+            problem = f"{error.message} {error.hint or ''}".strip()
+            return await self._page(request, archive_problem=problem)
+        return request.redirect(f"/environments/{request['name']}")
 
     async def remove(self, request: PageRequest) -> Response:
         pack, name = text_of(await request.form(), "pack", 2000), request["name"]
@@ -104,7 +133,12 @@ class EnvironmentSpecs:
         await self._db.write(specs.change, name, change, now_ms())
 
     async def _page(
-        self, request: PageRequest, text: str | None = None, problem: str = "", found: Found | None = None
+        self,
+        request: PageRequest,
+        text: str | None = None,
+        problem: str = "",
+        found: Found | None = None,
+        archive_problem: str = "",
     ) -> Response:
         """The page with what was typed, and with what is wrong about it."""
         name = request["name"]
@@ -112,19 +146,28 @@ class EnvironmentSpecs:
         uses = await self._db.read(environment_uses.by_name)
         return request.render(
             "environment_edit.html",
-            400 if problem or (found is not None and found.problem) else 200,
+            400 if problem or archive_problem or (found is not None and found.problem) else 200,
             environment=environment,
             spec=parse_spec(environment.spec),
             text=environment.spec if text is None else text,
             longest=MAX_LENGTH,
             version=version_of(environment.spec),
             problem=problem,
+            archive_problem=archive_problem,
+            archive_limit=self._upload_limit,
             found=found,
             releases=releases.VERSIONS,
             use=uses.get(name, environment_uses.Use()),
             unfinished=await self._db.read(environment_uses.unfinished, name),
             tab="edit",
         )
+
+
+def _at(address: str) -> tuple[Offer, ...]:
+    """The repository at an address of a browser, at its newest commit; nothing if that is no address of one."""
+    plain = address.partition("?")[0].partition("#")[0].rstrip("/").removesuffix(".git")
+    found = source_or_none(f"git+{plain if '://' in plain else f'https://{plain}'}@HEAD")
+    return () if found is None else (Offer(found.name, Origin.TABLE, Confidence.CERTAIN, str(found)),)
 
 
 def version_of(spec: str) -> str:

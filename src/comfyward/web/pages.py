@@ -20,6 +20,7 @@ from comfyward.api.errors import CLIENT_CLOSED_REQUEST
 from comfyward.api.header_addresses import parts_of
 from comfyward.api.public_url import PublicUrl
 from comfyward.errors import ComfywardError, InvalidRequest
+from comfyward.files.part import full_disk, is_full
 from comfyward.web.intents import Intents, intent_of
 from comfyward.web.page import Access, Page
 from comfyward.web.page_request import VISITORS_FORM_LIMIT_BYTES, PageRequest
@@ -64,6 +65,11 @@ class Pages:
             return _problem(request, error)
         except HTTPException as error:
             return _problem(request, InvalidRequest(str(error.detail)))
+        except OSError as error:
+            if is_full(error):
+                return _problem(request, full_disk(error))
+            log.exception("a page failed", extra={"action": "request_failed"})
+            return _problem(request, ComfywardError("Internal error."))
         except Exception:
             log.exception("a page failed", extra={"action": "request_failed"})
             return _problem(request, ComfywardError("Internal error."))

@@ -1,6 +1,9 @@
-"""The spec of an environment is edited as a text, with errors beside it, and pack by pack: by source or by node."""
+"""The spec of an environment is edited as a text, with errors beside it, and pack by pack: by source, name, address or archive."""
 
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Dialog, expect
@@ -9,6 +12,7 @@ from comfyward.store import environments
 from comfyward.store.db import now_ms
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
+from tests.stack.test_environments_are_locked_over_the_api import archive
 from tests.stack.web.conftest import LIMIT_MS, Enter
 from tests.stack.web.environments import TOOLING, spec_of, write_node_map
 
@@ -70,7 +74,7 @@ def test_pack_by_pack(stack: Stack, enter: Enter) -> None:
 
     def search(words: str) -> None:
         page.goto("/environments/packs/edit")
-        page.get_by_label("Source, node or name").fill(words)
+        page.get_by_label("Source, name, node or address").fill(words)
         page.get_by_role("button", name="Add or search").click()
 
     search(TOOLING)
@@ -84,6 +88,12 @@ def test_pack_by_pack(stack: Stack, enter: Enter) -> None:
     expect(page.get_by_role("list", name="Packs found")).to_contain_text("it needs ComfyUI >=0.24.1")
     search("fancy nodes")
     expect(page.get_by_role("list", name="Packs found")).to_contain_text("fancy-nodes")
+    search("github.com/someone/fancy-nodes.git")
+    expect(page.get_by_role("list", name="Packs found")).to_contain_text(
+        "git+https://github.com/someone/fancy-nodes@HEAD"
+    )
+    search("https://127.0.0.1/someone/inside")
+    expect(page.get_by_text("No pack is known that has “https://127.0.0.1/someone/inside”.")).to_be_visible()
     search("Fancy Blend")
     page.get_by_role("button", name="Add fancy-nodes").click()
     page.wait_for_url("**/environments/packs")
@@ -106,3 +116,26 @@ def test_pack_by_pack(stack: Stack, enter: Enter) -> None:
     page.get_by_role("button", name="Remove comfyui-tooling-nodes").click()
     page.wait_for_url("**/environments/packs")
     assert stored(stack, "packs") == spec_of("git+https://github.com/someone/fancy-nodes@HEAD")
+
+
+def test_a_pack_from_an_archive(stack: Stack, enter: Enter, tmp_path: Path) -> None:
+    expect.set_options(timeout=LIMIT_MS)
+    stack.write(environments.create, "archives", spec_of(), now_ms())
+    page = enter(stack, None)
+    name, content = archive("mine", "NODE_CLASS_MAPPINGS = {}\n")
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "broken.zip").write_bytes(b"no archive")
+
+    page.goto("/environments/archives/edit")
+    page.get_by_label("Or a zip archive of a pack's folder").set_input_files(tmp_path / "broken.zip")
+    page.get_by_role("button", name="Upload").click()
+    expect(page.locator("#archive-problem")).to_contain_text("broken.zip is not a zip archive that can be read")
+    assert stored(stack, "archives") == spec_of()
+
+    page.get_by_label("Or a zip archive of a pack's folder").set_input_files(tmp_path / name)
+    page.get_by_role("button", name="Upload").click()
+    page.wait_for_url("**/environments/archives")
+    expect(page.locator(".pack")).to_contain_text("mine")
+    assert re.search(r'source = "folder:mine@[0-9a-f]{64}"', stored(stack, "archives"))
+    member = stack.visitor("no-admin").post("/environments/archives/packs/upload", files={"archive": (name, content)})
+    assert member.status_code == 403

@@ -76,7 +76,7 @@ def test_a_spec_with_an_error_and_packs_that_were_found(
     page.locator("#spec-problem").wait_for()
     page.evaluate(axe_in(node_clients))
     assert serious(page.evaluate(LOOK)) == []
-    page.get_by_label("Source, node or name").fill("Fancy Blend")
+    page.get_by_label("Source, name, node or address").fill("Fancy Blend")
     page.get_by_role("button", name="Add or search").click()
     page.get_by_role("list", name="Packs found").wait_for()
     page.evaluate(axe_in(node_clients))

@@ -88,7 +88,7 @@ def website(core: Core, frontends: Frontends) -> Website:
         AccountData(db, auth, core.intake, core.storage.objects),
         Environments(db, settings.derived_environments_dir()),
         EnvironmentActs(db, core.workforce.revisions),
-        EnvironmentSpecs(db, core.finder),
+        EnvironmentSpecs(db, core.finder, core.shared_trees, settings.upload_limit_bytes),
         EnvironmentLockings(core.lockings),
         PackRequests(db, wanting),
         FleetPage(db, inventory, core.changes.hub, core.workforce.fleet, settings.prices, settings.local_min_workers),
