@@ -76,10 +76,12 @@ async def test_what_is_ordered_is_built_tried_and_found_again(server: Server, tm
         assert worker.orders.ready() == [lock.digest]
         assert own.is_healthy
         trial = server.trials[lock.digest]
-        assert [(pack.folder, pack.imported, pack.classes) for pack in trial.packs] == [
-            ("good", True, ["Good"]),
-            ("writes", True, ["Writes"]),
+        assert [(pack.folder, pack.imported, pack.classes, pack.writes) for pack in trial.packs] == [
+            ("good", True, ["Good"], []),
+            ("writes", True, ["Writes"], ["__init__.py"]),
         ]
+        assert (trial.written, trial.writes) == (1, ["main.py"])
+        assert trial.size > trial.own_size > 0
         assert trial.picture is not None
         assert "Good" in msgspec.json.decode(server.catalogs[lock.digest])["nodes"]
         brought = [WebFile("/extensions/good/good.js", "good", b"export const good = 1;")]

@@ -90,7 +90,7 @@ class ComfyProcess:
         self._run_dir = TemporaryFolder()
         self.socket = self._run_dir.path / "comfyui.sock"
         self.log_path = spec.base_dir / "comfyui.log"
-        self._source = spec.base_dir / "source"
+        self.source = spec.base_dir / "source"
         self._forked: Forked | None = None
         self._cgroup: Cgroup | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -138,7 +138,7 @@ class ComfyProcess:
         await self._open_door()
         self._watching = asyncio.create_task(self._watch(), name="comfyui-limits")
         await self._wait_ready()
-        self._parents.make_ahead(self._recipe())
+        self._parents.make_ahead(self.recipe)
 
     async def _open_door(self) -> None:
         """Has the doorkeeper answer before packs are imported, which may fetch something."""
@@ -277,9 +277,9 @@ class ComfyProcess:
         self._link_weights("models", base / "models")
         if is_first:
             self._link_weights("home", base / "user")
-        self._parents.copies.put(self._recipe(), self._source)
+        self._parents.copies.put(self.recipe, self.source)
         for name in (*FOLDERS, *SCRATCH_FOLDERS[1:]):
-            (self._source / name).symlink_to(Path("..") / name)
+            (self.source / name).symlink_to(Path("..") / name)
         (base / "extra_paths.yaml").write_text(json.dumps(self._extra_paths()))  # JSON is YAML
         self._give_folders(is_first)
 
@@ -305,14 +305,15 @@ class ComfyProcess:
                 else:
                     _give(folder, owner)
 
-    def _recipe(self) -> Recipe:
+    @property
+    def recipe(self) -> Recipe:
         """Each folder of packs is copied two levels below ComfyUI, where packs expect to be."""
         names = ["custom_nodes", *(f"custom_nodes_{number}" for number in range(1, 100))]
         installation, packs = self._spec.installation, self._spec.custom_nodes_dirs
         return Recipe(installation.source, tuple(zip(packs, names, strict=False)), installation.python)
 
     def _extra_paths(self) -> dict[str, dict[str, Any]]:
-        nodes = [EXTENSION_DIR, *(self._source / name for _, name in self._recipe().packs)]
+        nodes = [EXTENSION_DIR, *(self.source / name for _, name in self.recipe.packs)]
         paths: dict[str, dict[str, Any]] = {
             f"custom_nodes_{index}": {"custom_nodes": str(path)} for index, path in enumerate(nodes)
         }
@@ -325,8 +326,8 @@ class ComfyProcess:
     def _arguments(self) -> tuple[str, ...]:
         spec, base = self._spec, self._spec.base_dir
         return (
-            str(self._source / "main.py"),
-            *("--base-directory", str(self._source)),
+            str(self.source / "main.py"),
+            *("--base-directory", str(self.source)),
             *("--extra-model-paths-config", str(base / "extra_paths.yaml"), *self._operator_paths()),
             *("--database-url", f"sqlite:///{base / 'user' / 'comfyui.db'}"),
             *("--front-end-root", str(EXTENSION_DIR)),

@@ -208,4 +208,8 @@ def _at_host(shown: Shown) -> dict[str, Any]:
         "classes": report.get("classes", 0),
         "start_s": report.get("start_s", 0.0),
         "packs": report.get("packs", []),
+        "size": report.get("size", 0),
+        "own_size": report.get("own_size", 0),
+        "written": report.get("written", 0),
+        "writes": report.get("writes", []),
     }

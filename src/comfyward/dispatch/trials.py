@@ -96,10 +96,13 @@ def _plain(told: Told) -> Told:
             folder=on_one_line(pack.folder),
             error=plain(pack.error),
             classes=[on_one_line(name) for name in pack.classes],
+            writes=[on_one_line(name) for name in pack.writes],
         )
         for pack in told.packs
     ]
-    return msgspec.structs.replace(told, picture=None, packs=packs, message=plain(told.message), hint=plain(told.hint))
+    texts = {"message": plain(told.message), "hint": plain(told.hint)}
+    writes = [on_one_line(name) for name in told.writes]
+    return msgspec.structs.replace(told, picture=None, packs=packs, writes=writes, **texts)
 
 
 def _trial(worker: WorkerRow, token: WorkerToken, report: EnvironmentReport) -> Trial:

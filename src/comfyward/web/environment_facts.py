@@ -24,6 +24,7 @@ from comfyward.errors import Conflict
 from comfyward.store import environments, lockings, workers
 
 REMEMBERED = 200
+UNTOLD: Mapping[str, Any] = {"imported": False, "error": "", "classes": [], "written": 0}
 BUSY = ("building", "trying")
 REGISTRY_PAGES = "https://registry.comfy.org/nodes"
 
@@ -45,6 +46,11 @@ class PackLine:
     def classes(self) -> int | None:
         """The number of its classes; None before a trial has told."""
         return max((len(each["classes"]) for each in self.imports), default=None)
+
+    @property
+    def written(self) -> int:
+        """The number of files that it wrote in its own folder in a trial."""
+        return max((each["written"] for each in self.imports), default=0)
 
     @property
     def error(self) -> str | None:
@@ -100,7 +106,7 @@ async def pack_lines(text: str, lock: Lock | None, revision: Mapping[str, Any] |
     imports: dict[str, list[Mapping[str, Any]]] = {}
     for host in hosts:
         for told in host["packs"]:
-            imports.setdefault(told["folder"], []).append({"imported": False, "error": "", "classes": [], **told})
+            imports.setdefault(told["folder"], []).append({**UNTOLD, **told})
     lines = []
     for source in spec.packs:
         pack = locked.get(str(source)) or by_folder.get(source.name.casefold())

@@ -10,9 +10,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
+import msgspec
 
 from comfyward.environments.child import Step
 from comfyward.environments.lock import Lock, parse_lock
@@ -147,7 +148,7 @@ class EnvironmentOrders:
             lock = await self._lock_of(environment)
             await self._builders.build(lock, lambda step: self._tell_step(environment, step))
             self._tell(environment, EnvironmentState.TRYING)
-            kept = await self._try(environment, lock)
+            kept = await self._measured(environment, await self._try(environment, lock))
         await self._link.put_trial(environment, kept.trial)  # first: a catalog belongs to an environment that was tried
         if not kept.trial.ready:
             return self._end(environment, EnvironmentState.FAILED, message=kept.trial.message, hint=kept.trial.hint)
@@ -176,6 +177,11 @@ class EnvironmentOrders:
         await self._builders.build(await self._lock_of(environment), lambda step: None)
         with self._deaths.watched(environment):
             return await self._learning.learn(self._engines.build(environment), order)
+
+    async def _measured(self, environment: str, kept: Kept) -> Kept:
+        """With the size of the build on this host's disk."""
+        total, own = await asyncio.to_thread(self._engines.build(environment).sizes)
+        return replace(kept, trial=msgspec.structs.replace(kept.trial, size=total, own_size=own))
 
     def _check_deaths(self, environment: str) -> None:
         """Raises SetupFailed once if its trials have ended so many workers; whoever orders it after that, insists."""

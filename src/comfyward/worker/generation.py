@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from comfyward.comfy.client import ComfyClient
+from comfyward.comfy.copies import Recipe
 from comfyward.comfy.inbox import Inbox
 from comfyward.comfy.messages import Message
 from comfyward.comfy.parents import ComfyParents
@@ -55,6 +56,16 @@ class Generation:
     def base(self) -> Path:
         """The folder that holds all its folders."""
         return self.spec.base_dir
+
+    @property
+    def copy(self) -> Path:
+        """The private copy of ComfyUI's source and packs, in which they may write."""
+        return self.process.source
+
+    @property
+    def recipe(self) -> Recipe:
+        """The originals of the copy."""
+        return self.process.recipe
 
     @property
     def client(self) -> ComfyClient:

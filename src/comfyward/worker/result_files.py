@@ -96,7 +96,7 @@ def _walked(folder: Path, bounds: Bounds, found: Found) -> Iterator[ResultFile]:
                 elif stat.S_ISDIR(status.st_mode):
                     folders.append(parts)
                 elif stat.S_ISREG(status.st_mode):
-                    yield ResultFile(_text("/".join(parts)), parts, _stamp(status))
+                    yield ResultFile(_text("/".join(parts)), parts, stamp_of(status))
                 if entries > bounds.entries or characters > bounds.all_characters:
                     return
 
@@ -174,8 +174,8 @@ def copied(folder: Path, name: str, target: Path, bounds: Bounds) -> Generator[N
             after = os.fstat(source.fileno())
     except OSError:
         return None
-    is_whole = _stamp(before) == _stamp(after) and target.stat().st_size == after.st_size
-    return Copy(target, _stamp(after), hasher) if is_whole else None
+    is_whole = stamp_of(before) == stamp_of(after) and target.stat().st_size == after.st_size
+    return Copy(target, stamp_of(after), hasher) if is_whole else None
 
 
 def _chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
@@ -199,7 +199,7 @@ def _has_gaps(status: os.stat_result) -> bool:
     return status.st_size > SLICE_BYTES and status.st_blocks * 512 < status.st_size
 
 
-def _stamp(status: os.stat_result) -> Stamp:
+def stamp_of(status: os.stat_result) -> Stamp:
     """A value that changes when a file is written again."""
     return status.st_size, status.st_mtime_ns
 

@@ -24,6 +24,7 @@ from comfyward.worker.environment_reports import MAX_CLASSES, MAX_PICTURE_BYTES,
 from comfyward.worker.generation import Generation
 from comfyward.worker.tried import Kept
 from comfyward.worker.web_files import read_web_files
+from comfyward.worker.written import Written, written_in
 
 GRAPH = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0x3366CC}},
@@ -68,7 +69,23 @@ async def tried(comfyui: Generation, folders: Collection[str]) -> Kept:
         hint=failed[0].error[-MAX_TEXT:] if failed else "",
     )
     web_files = [] if failed else await read_web_files(comfyui, folders)  # last: routes may do anything
+    trial = await asyncio.to_thread(_with_writes, trial, comfyui)
     return Kept(trial, digest, body, packed(web_files))
+
+
+def _with_writes(trial: Trial, comfyui: Generation) -> Trial:
+    """The trial with the files that packs have written, as far as they can be read."""
+    try:
+        found = written_in(comfyui.copy, comfyui.recipe)
+    except OSError:
+        return trial
+    own = found.get("", Written())
+    packs = [
+        msgspec.structs.replace(pack, written=each.count, writes=each.paths)
+        for pack in trial.packs
+        for each in [found.get(pack.folder, Written())]
+    ]
+    return msgspec.structs.replace(trial, packs=packs, written=own.count, writes=own.paths)
 
 
 def failed(error: SetupFailed | ComfyUIError, log: str) -> Trial:

@@ -1,4 +1,4 @@
-"""The spec of an environment is edited as a text, with errors beside it, and pack by pack: by source, name, address or archive."""
+"""The spec of an environment is edited as a text, with errors beside it, and pack by pack, by whatever names one."""
 
 from __future__ import annotations
 

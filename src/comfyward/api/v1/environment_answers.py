@@ -14,6 +14,8 @@ class PackTrial(BaseModel):
     error: str = ""
     classes: list[str] = []
     seconds: float = 0
+    written: int = Field(0, description="Files that it wrote in its own folder, from its import to the trial's end.")
+    writes: list[str] = Field([], description="The first of them.")
 
 
 class AtHost(BaseModel):
@@ -33,6 +35,10 @@ class AtHost(BaseModel):
     classes: int
     start_s: float
     packs: list[PackTrial]
+    size: int = Field(description="Bytes of its build on the host's disk. 0 before a trial has told.")
+    own_size: int = Field(description="Bytes of these that no other environment of the host shares.")
+    written: int = Field(description="Files that packs wrote into ComfyUI's own source.")
+    writes: list[str] = Field(description="The first of them.")
 
 
 class PackScripts(BaseModel):
