@@ -194,7 +194,8 @@ def civitai() -> Iterator[Civitai]:
                         found = [file for file in served.files.values() if str(file.model) == model]
                         newest = sorted(found, key=lambda file: -file.version)
                         versions = [served.described(file) for file in newest]
-                        self.tell({"id": int(model), "modelVersions": versions} if versions else None)
+                        permits = {"allowNoCredit": False, "allowCommercialUse": ["Image"], "allowDerivatives": False}
+                        self.tell({"id": int(model), **permits, "modelVersions": versions} if versions else None)
                     case ["api", "v1", "model-versions", version]:
                         file = served.files.get(int(version))
                         self.tell(served.described(file) if file else None)

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from comfyward.workflows.catalog import Catalog
-from comfyward.workflows.conversion.conversion import convert
 from tests.command_line import comfyward
 from tests.fakes.model_sites import Hub
 from tests.stack.editor_files import text_to_image_file
@@ -54,6 +52,7 @@ def test_a_missing_model_is_got_and_the_workflow_runs(
         "page": f"{hub.url}/someone/tiny",
         "token": "HF_TOKEN",
         "problem": None,
+        "hint": None,
         "import": None,
     }
     assert (found["bytes"], found["unknown_sizes"]) == (len(data), 0)
@@ -75,5 +74,5 @@ def test_a_missing_model_is_got_and_the_workflow_runs(
 
     again = comfyward("check", str(path), environment={**os.environ, **key})
     assert (again.returncode, again.stdout) == (0, "Nothing is missing: it runs in the environment default.\n")
-    run = owner.run(convert(file, Catalog(nodes=owner.http.get("/comfy/api/object_info").json())))
+    run = owner.run(file)
     assert run["status"] == "COMPLETED", run["error"]

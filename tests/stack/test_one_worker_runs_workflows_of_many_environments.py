@@ -15,9 +15,11 @@ from PIL import Image
 
 from tests.command_line import comfyward
 from tests.conftest import installation
+from tests.stack.editor_files import node as editor_node
 from tests.stack.graphs import node, picture
 from tests.stack.stack import Client, Stack
 from tests.stack.test_a_worker_builds_and_tries_environments import DOES_NOT_IMPORT, INNER, WRITES, state_of
+from tests.stack.waiting import until
 
 TOOLING, IB = "pypi:comfyui-tooling-nodes==0.1.0", "pypi:comfyui-ib-customnodes==0.2.3"
 LOOKS = """
@@ -47,7 +49,10 @@ def stack(engine: dict[str, str], environments_dir: Path, tmp_path_factory: pyte
     """A server whose worker has nothing but ComfyUI, beside which environments share its packages and bytecode."""
     found = installation(engine)
     (environments_dir / "default").symlink_to(found.source.parent)
+    table = environments_dir / "table.toml"
+    table.write_text(f'ImageToPIL = "{IB}"\nPILToImage = "{IB}"\n')
     own = {"environments_dir": str(environments_dir), "editor": "false", "fetch_allow": "127.0.0.1"}
+    own["node_table"] = str(table)
     settings = {"comfyui": str(found.source), "comfyui_python": str(found.python), **own}
     stack = Stack(tmp_path_factory.mktemp("many"), settings)
     try:
@@ -133,6 +138,42 @@ def test_each_run_gets_the_comfyui_of_its_environment(stack: Stack, tmp_path: Pa
     for other, graph in ((own, cropped()), (sketches, cropped()), (portraits, converted())):
         assert client.post_run({"prompt": graph}, other).status_code == 400
     assert [state_of(path) for path in builds] == before
+
+
+def converted_file() -> dict[str, Any]:
+    """As the editor saves it; its file says nothing of packs."""
+    kinds = ("EmptyImage", "ImageToPIL", "PILToImage", "SaveImage")
+    values = ([32, 32, 1, 0xFF0000], [], [], ["picture"])
+    return {
+        "nodes": [editor_node(1 + index, kind, *values[index]) for index, kind in enumerate(kinds)],
+        "links": [[1, 1, 0, 2, 0, "IMAGE"], [2, 2, 0, 3, 0, "PIL_IMAGE"], [3, 3, 0, 4, 0, "IMAGE"]],
+    }
+
+
+def test_a_file_whose_pack_is_missing_is_checked_got_and_runs(stack: Stack) -> None:
+    client, file = stack.client(), converted_file()
+
+    def ask(what: str, **more: Any) -> dict[str, Any]:
+        return dict(client.http.post(f"/api/v1/workflows/{what}", json={"workflow": file, **more}).json())
+
+    found = ask("check", environment="default")
+    assert [(each["class_type"], each["nodes"][0]["id"], each["packs"][0]["source"]) for each in found["classes"]] == [
+        ("ImageToPIL", "2", IB),
+        ("PILToImage", "3", IB),
+    ]
+
+    [job] = ask("get", environment="default", name="Pictures to PIL")["jobs"]
+
+    lock = f"/api/v1/environments/{job['what']}/lock"
+    until(lambda shown: shown["state"] == "done", lambda: dict(client.http.get(lock).json()))
+    for act in ("build", "try"):
+        assert environments(stack, act, job["what"]).returncode == 0
+    shown = f"/api/v1/workflows/get/{job['id']}"
+    ended = until(lambda shown: shown["state"] == "done", lambda: dict(client.http.get(shown).json()))
+    assert (ended["state"], ended["environment"]) == ("done", job["what"]), ended
+    assert ask("check", environment=job["what"])["runs"] is True
+    done = run(client, workflow(client, job["what"]), file)
+    assert (done["environment"], len(done["output"])) == (job["what"], 1)
 
 
 def test_a_pack_that_does_not_import_is_named_and_nothing_is_promoted(stack: Stack, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from tests.fakes.http import Origin
 
 GITHUB = "https://github.com"
 NOBODY = "http://127.0.0.1:9"
+CORE_NOTE = Noted("comfy-core", "0.31.2")
 MAP: dict[str, Any] = {
     f"{GITHUB}/a/one": [["Only One", "Shared", "Together", "Starred", "Preempted"], {"title_aux": "One"}],
     f"{GITHUB}/b/two": [["Shared", "Starred"], {"title_aux": "Two"}],
@@ -154,7 +155,7 @@ def test_a_table_that_is_wrong_is_refused(tmp_path: Path, name: str, text: str |
         (Noted(aux_id="rgthree/rgthree-comfy"), f"git+{GITHUB}/rgthree/rgthree-comfy@HEAD"),
         (Noted("x", "nightly", "a/b"), f"git+{GITHUB}/a/b@HEAD"),
         (Noted("x", "nightly"), None),
-        (Noted("comfy-core", "0.3.75"), None),
+        (Noted("comfy-core", "nightly"), None),
         (Noted("../../etc", "1.0"), None),
         (Noted("x; rm -rf ~", "1.0"), None),
         (Noted("x", "1.0 && reboot"), None),
@@ -168,6 +169,13 @@ def test_a_note_in_the_graph_is_a_suggestion(noted: Noted, source: str | None) -
     assert [(each.source, each.origin, each.confidence) for each in found.get("X", ())] == (
         [(source, "workflow", "likely")] if source else []
     )
+
+
+def test_a_class_of_comfyuis_own_needs_the_version_that_saved_it() -> None:
+    found = finder(None).known(["New In Comfy", "KSampler"], dict.fromkeys(("New In Comfy", "KSampler"), CORE_NOTE))
+
+    assert shown(found["New In Comfy"]) == [(">=0.31.2", "workflow", "likely")]
+    assert shown(found["KSampler"]) == [(">=0.3.75", "core", "certain")]
 
 
 def test_notes_are_read_from_the_editors_form_also_in_subgraphs() -> None:

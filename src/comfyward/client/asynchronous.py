@@ -172,18 +172,20 @@ class AsyncClient:
             if cursor is None:
                 return found
 
-    async def check(self, workflow: Mapping[str, Any], *, environment: str | None = None) -> Check:
-        """Says what a workflow lacks here, in the editor's format or the API's. Changes nothing."""
-        body = {"workflow": workflow, **({"environment": environment} if environment else {})}
+    async def check(self, workflow: Mapping[str, Any], **more: Any) -> Check:
+        """Says what a workflow lacks here, in the editor's format or the API's. Changes nothing.
+
+        `more` has environment, and prompt, the other form of the same workflow.
+        """
+        body = {"workflow": workflow, **{name: value for name, value in more.items() if value is not None}}
         return Check(await self._transport.json("POST", "/workflows/check", json=body))
 
-    async def get_missing(self, workflow: Mapping[str, Any], *, environment: str | None = None, **more: Any) -> Got:
-        """Has the server get what a workflow lacks: `more` has name, urls (of models, by path) and promote.
+    async def get_missing(self, workflow: Mapping[str, Any], **more: Any) -> Got:
+        """Has the server get what a workflow lacks. What is under way already is not begun twice.
 
-        What is under way already is not begun twice.
+        `more` has, beside that of `check`, name, urls (of models, by path) and promote.
         """
-        wanted = {"workflow": workflow, "environment": environment, **more}
-        body = {name: value for name, value in wanted.items() if value is not None}
+        body = {"workflow": workflow, **{name: value for name, value in more.items() if value is not None}}
         return Got(await self._transport.json("POST", "/workflows/get", json=body))
 
     async def job(self, job_id: str) -> Job:

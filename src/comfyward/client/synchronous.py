@@ -91,8 +91,8 @@ class Client:
     def workflows(self) -> list[dict[str, Any]]:
         return self._portal.call(self._client.workflows)
 
-    def check(self, workflow: Mapping[str, Any], *, environment: str | None = None) -> Check:
-        return self._portal.call(lambda: self._client.check(workflow, environment=environment))
+    def check(self, workflow: Mapping[str, Any], **more: Any) -> Check:
+        return self._portal.call(lambda: self._client.check(workflow, **more))
 
     def get_missing(self, workflow: Mapping[str, Any], **more: Any) -> Got:
         return self._portal.call(lambda: self._client.get_missing(workflow, **more))

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from comfyward.dispatch.bindings import Bindings
 from comfyward.dispatch.fitting import Fitted, Fitting
-from comfyward.dispatch.heavy import HEAVY
+from comfyward.dispatch.heavy import HEAVY, HEAVY_BYTES
 from comfyward.dispatch.inventory import Inventory
 from comfyward.dispatch.known_models import TemplateModels
 from comfyward.dispatch.model_facts import ModelFacts
@@ -85,7 +85,8 @@ class Checks:
 
         Raises InvalidGraph, InvalidEnvironment.
         """
-        aside = functools.partial(HEAVY.run, account_id, size)
+        weight = size + HEAVY_BYTES  # a check walks a graph so often that none is done on the event loop
+        aside = functools.partial(HEAVY.run, account_id, weight)
         await self._bindings.check(environment)
         found = await aside(lambda: opened(posted))
         catalogs = await self._catalogs(environment)
@@ -93,7 +94,7 @@ class Checks:
         chosen = environment or next((each.environment for each in lacks if each.is_known), DEFAULT_ENVIRONMENT)
         catalog = catalogs[chosen] or catalogs[DEFAULT_ENVIRONMENT]
         parts, refused = await aside(lambda: written(found, catalog or Catalog()))
-        own, lost = await self._own(account_id, parts, size, catalog)
+        own, lost = await self._own(account_id, parts, weight, catalog)
         known = await self._sources.templates.known()
         against = _Against(found, parts, catalog, own, known, is_certain=catalogs[chosen] is not None)
         here = await aside(lambda: against.found([*refusal(refused), *refusal(lost)]))

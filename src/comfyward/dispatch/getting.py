@@ -15,6 +15,7 @@ from comfyward.dispatch.errands import Errand, ErrandKind
 from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.lockings import Lockings
 from comfyward.dispatch.quotas import Quotas
+from comfyward.environments.releases import VERSIONS
 from comfyward.environments.wanted import Wanted, wanted_json
 from comfyward.errors import ComfywardError
 from comfyward.runs.files import parse_import
@@ -22,7 +23,7 @@ from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.store import pack_requests
 from comfyward.store.db import Database, now_ms
 from comfyward.store.lockings import LOCK, PROMOTE, TRY, Wish
-from comfyward.workflows.check import Check, LackedModel
+from comfyward.workflows.check import Check, LackedClass, LackedModel
 from comfyward.workflows.needed import NeededInput
 
 MODELS_PATH = "/models/"  # of the kind of file that imports of models are
@@ -114,12 +115,8 @@ class Getting:
 
     async def _packs(self, account: Account, check: Check, wish: Shopping, left: list[Left]) -> list[str]:
         """The errand for what has the missing classes, or none, and then why."""
-        wanted = Wanted.of({each.name: each.offers for each in check.classes})
-        left += [
-            Left(each.name, f"No pack is known that has the class '{each.name}'.", "Ask who made the workflow.")
-            for each in check.classes
-            if not any(offer.source or offer.comfyui for offer in each.offers)
-        ]
+        left += [_unknown(each) for each in check.classes if not _can_be_got(each)]
+        wanted = Wanted.of({each.name: each.offers for each in check.classes if _can_be_got(each)})
         if not wanted:
             return []
         if not account.is_admin:
@@ -136,10 +133,25 @@ class Getting:
         return errands.id_of(ErrandKind.REQUEST, request_id)
 
 
+def _can_be_got(lacked: LackedClass) -> bool:
+    """True if the best offer for a class is a pack that can be added, or a release that can be installed by version."""
+    first = lacked.offers[0] if lacked.offers else None
+    if first is None or first.comfyui is None:
+        return first is not None and first.source is not None
+    return any(Wanted(comfyui=first.comfyui).is_in(version) for version in VERSIONS)
+
+
+def _unknown(lacked: LackedClass) -> Left:
+    if lacked.offers and (versions := lacked.offers[0].comfyui):
+        message = f"'{lacked.name}' needs ComfyUI {versions}, of which no release can be installed by version here."
+        return Left(lacked.name, message, "Use an environment whose ComfyUI is a newer commit.")
+    return Left(lacked.name, f"No pack is known that has the class '{lacked.name}'.", "Ask who made the workflow.")
+
+
 def _gated(model: LackedModel) -> Left:
     facts = model.facts
     token = f" Store a token as {facts.token}." if facts.token else ""
-    hint = f"Accept its licence at {facts.page}.{token}" if facts.page else token.strip()
+    hint = facts.hint or (f"Accept its licence at {facts.page}.{token}" if facts.page else token.strip())
     return Left(model.need.path or model.need.name, facts.problem or "Its origin wants a token.", hint)
 
 

@@ -55,7 +55,7 @@ class ModelFacts:
         except Unavailable:
             return NOT_ASKED
         except ComfywardError as error:  # no file, or one that the guard refuses
-            facts = OriginFacts(problem=error.message)
+            facts = OriginFacts(problem=error.message, hint=error.hint)
         self._keep(account_id, url, facts)
         return facts
 
@@ -71,6 +71,7 @@ class ModelFacts:
             page=None if at_site is None else at_site.page,
             token=None if at_site is None else at_site.site.token_name,
             problem=None if found.problem is None else found.problem.message,
+            hint=None if found.problem is None else found.problem.hint,
         )
 
     async def _licence(self, account_id: str, file: SiteFile) -> str | None:

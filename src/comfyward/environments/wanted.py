@@ -63,8 +63,8 @@ class Wanted:
         A release of ComfyUI without the classes is replaced by the oldest known one that has them.
         """
         spec = former or Spec(Release(default))
-        if isinstance(spec.comfyui, Release) and not self._is_in(spec.comfyui.version):
-            newer = next((each for each in sorted(releases, key=Version) if self._is_in(each)), None)
+        if isinstance(spec.comfyui, Release) and not self.is_in(spec.comfyui.version):
+            newer = next((each for each in sorted(releases, key=Version) if self.is_in(each)), None)
             spec = dataclasses.replace(spec, comfyui=Release(newer)) if newer else spec
         self._check_names(spec)
         return checked(spec.with_packs(parse_pack(pack.source) for pack in self.packs))
@@ -78,7 +78,8 @@ class Wanted:
                 hint="Make a new draft, or add the pack by its source if you trust it.",
             )
 
-    def _is_in(self, version: str) -> bool:
+    def is_in(self, version: str) -> bool:
+        """True if a version has the classes; also if the versions that have them cannot be read."""
         try:
             return SpecifierSet(self.comfyui).contains(version, prereleases=True)
         except InvalidSpecifier:

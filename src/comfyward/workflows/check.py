@@ -16,7 +16,7 @@ class OriginFacts:
     """The word of a model's origin: size in bytes, SHA-256, licence, and if it wants a token or a licence accepted.
 
     Each is None if it is not known. `page` is where a person reads the licence and accepts it, `token` the name under
-    which an account keeps its token for the site, `problem` why the file would not come.
+    which an account keeps its token for the site, `problem` why the file would not come, and `hint` what to do.
     """
 
     size: int | None = None
@@ -26,6 +26,7 @@ class OriginFacts:
     page: str | None = None
     token: str | None = None
     problem: str | None = None
+    hint: str | None = None
 
 
 NOT_ASKED = OriginFacts()
@@ -215,6 +216,7 @@ def _model_json(lacked: LackedModel) -> dict[str, Any]:
         "page": facts.page,
         "token": facts.token,
         "problem": facts.problem,
+        "hint": facts.hint,
         "import": lacked.import_id,
     }
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -35,6 +35,17 @@ class ModelNote:
     url: str
     directory: str = ""
     sha256: str | None = None
+
+
+NotesByName = Mapping[str, Sequence[ModelNote]]
+
+
+def by_name(notes: Iterable[ModelNote]) -> NotesByName:
+    """The notes by the name of the model, in their order."""
+    found: dict[str, list[ModelNote]] = {}
+    for note in notes:
+        found.setdefault(note.name, []).append(note)
+    return found
 
 
 def notes_on(properties: Mapping[str, Any]) -> list[ModelNote]:

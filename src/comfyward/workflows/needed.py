@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from comfyward.workflows.catalog import INPUT_FOLDER, MODELS, Catalog, InputSpec
 from comfyward.workflows.graph import Graph, Node, Text
 from comfyward.workflows.listing import Paths, beneath
-from comfyward.workflows.model_notes import KnownModels, ModelNote
+from comfyward.workflows.model_notes import KnownModels, ModelNote, NotesByName
 from comfyward.workflows.needs import MODEL_SUFFIXES
 from comfyward.workflows.validation import Problem, check_file, known_files, reachable
 
@@ -34,7 +34,7 @@ class NeededModel:
     """A model by its name as the graph has it. `folder` is None if only the class knows it.
 
     `path` is the one at which runs would find it; None if there is none, or the name cannot be one. `is_here` if every
-    worker has it, or the account.
+    worker has it, or the account. One that is guessed is only a text among the values of a node.
     """
 
     name: str
@@ -42,6 +42,7 @@ class NeededModel:
     path: str | None
     is_here: bool
     where: tuple[Where, ...]
+    is_guessed: bool = False
 
     @property
     def file_name(self) -> str:
@@ -119,7 +120,7 @@ def needed(written: Written, catalog: Catalog, own: Paths, known: KnownModels) -
     models, inputs = _Found[NeededModel](), _Found[NeededInput]()
     for node in _asked(written, catalog, is_whole=not classes):
         if node.id in written.unnamed or not catalog.has(node.class_type):
-            for model in _guessed(node, written, catalog, own, known):
+            for model in _guessed(node, written, known):
                 models.add((model.folder or "", model.name), model)
             continue
         for spec in catalog.inputs(node.class_type):
@@ -128,7 +129,8 @@ def needed(written: Written, catalog: Catalog, own: Paths, known: KnownModels) -
                     models.add((model.folder or "", model.name), model)
                 case NeededInput() as file:
                     inputs.add((file.name,), file)
-    return Needed(classes, models.all(), inputs.all())
+    found = [_looked_for(model, catalog, own) if model.is_guessed else model for model in models.all()]
+    return Needed(classes, tuple(found), inputs.all())
 
 
 class _Found(Generic[Need]):
@@ -183,7 +185,7 @@ def _owned(places: Iterable[str], own: Paths) -> str | None:
     return next((place for place in sorted(places) if place in own), None)
 
 
-def _guessed(node: Node, written: Written, catalog: Catalog, own: Paths, known: KnownModels) -> Iterator[NeededModel]:
+def _guessed(node: Node, written: Written, known: KnownModels) -> Iterator[NeededModel]:
     """The models that a node names whose class, or whose inputs, nobody here knows."""
     noted = {note.name: note.directory for note in written.notes.get(node.id, ())}
     for text in _texts(node):
@@ -193,7 +195,11 @@ def _guessed(node: Node, written: Written, catalog: Catalog, own: Paths, known: 
         folder = noted.get(name) or known.directory_of(name.rpartition("/")[2])
         path = beneath(f"{MODELS}/{folder}", name) if folder else None
         where = (written.where(node, text.input_name),)
-        yield NeededModel(name, folder, path, _is_anywhere(name, folder, catalog, own), where)
+        yield NeededModel(name, folder, path, False, where, is_guessed=True)
+
+
+def _looked_for(model: NeededModel, catalog: Catalog, own: Paths) -> NeededModel:
+    return replace(model, is_here=_is_anywhere(model.name, model.folder, catalog, own))
 
 
 def _is_anywhere(name: str, folder: str | None, catalog: Catalog, own: Paths) -> bool:
@@ -229,16 +235,16 @@ class Source:
 
 
 def source_of(
-    model: NeededModel, written: Written, noted: Sequence[ModelNote], known: KnownModels, catalog: Catalog
+    model: NeededModel, written: Written, noted: NotesByName, known: KnownModels, catalog: Catalog
 ) -> Source | None:
     """The place of a model: as its own node says, the rest of its file, or graphs that are trusted more.
 
     Only of one whose name and folder agree. `noted` are the notes of the whole file.
     """
-    names = {model.name, model.file_name}
-    of_nodes = (note for where in model.where for note in written.notes.get(where.path, ()))
-    for note in (*of_nodes, *noted):
-        if note.name in names and _agrees(note.directory, model.folder, catalog):
+    names = dict.fromkeys((model.name, model.file_name))
+    of_nodes = (note for where in model.where for note in written.notes.get(where.path, ()) if note.name in names)
+    for note in (*of_nodes, *(note for name in names for note in noted.get(name, ()))):
+        if _agrees(note.directory, model.folder, catalog):
             return Source(note.url, note.sha256, "node" if note.directory else "note")
     for directory in _directories(model.folder, catalog):
         if (found := known.of(directory, model.file_name)) is not None:

@@ -12,7 +12,7 @@ from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.conversion.conversion import convert
 from comfyward.workflows.conversion.outline import EditorNode, active_nodes
 from comfyward.workflows.graph import Graph, Node, parse_graph
-from comfyward.workflows.model_notes import ModelNote, notes_in, notes_on
+from comfyward.workflows.model_notes import NotesByName, by_name, notes_in, notes_on
 from comfyward.workflows.needed import Written
 from comfyward.workflows.noted import Noted, packs_noted
 
@@ -46,7 +46,7 @@ class Opened:
     posted: Posted
     graph: Graph | None  # in the API's form, if that was posted
     nodes: Sequence[EditorNode]
-    models: Sequence[ModelNote]
+    models: NotesByName
     packs: Mapping[str, Noted]
 
     @property
@@ -60,7 +60,7 @@ def opened(posted: Posted) -> Opened:
     """Opens a workflow. Raises InvalidGraph."""
     graph = None if posted.prompt is None else parse_graph(posted.prompt)
     nodes = [] if posted.editor is None else active_nodes(posted.editor)
-    return Opened(posted, graph, nodes, notes_in(posted.editor), packs_noted(posted.editor))
+    return Opened(posted, graph, nodes, by_name(notes_in(posted.editor)), packs_noted(posted.editor))
 
 
 def written(found: Opened, catalog: Catalog) -> tuple[Written, InvalidGraph | None]:

@@ -44,6 +44,7 @@ class LackedModel(BaseModel):
     page: str | None = Field(description="Where a person reads the licence, and accepts it.")
     token: str | None = Field(description="The name of the secret that is sent to this site.")
     problem: str | None = Field(description="What its origin answered instead.")
+    hint: str | None = Field(description="What to do about that.")
     import_: str | None = Field(alias="import", description="The import that fetches it already.")
 
 

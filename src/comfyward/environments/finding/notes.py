@@ -18,8 +18,17 @@ _RELEASE = re.compile(r"\d+(\.\d+)+[A-Za-z0-9.+-]*")
 
 def noted_offer(noted: Noted | None) -> Offer | None:
     """The pack that a note names; None if it names none that can be added."""
-    pack = None if noted is None or noted.cnr_id == CORE_ID else _pack(noted)
+    if noted is not None and noted.cnr_id == CORE_ID:
+        return _of_comfyui(noted.version)
+    pack = None if noted is None else _pack(noted)
     return None if pack is None else Offer(pack.name, Origin.WORKFLOW, Confidence.LIKELY, str(pack))
+
+
+def _of_comfyui(version: str) -> Offer | None:
+    """ComfyUI itself, from the version with which the workflow was saved: our table is older than a new class."""
+    if not _RELEASE.fullmatch(version):
+        return None
+    return Offer("ComfyUI", Origin.WORKFLOW, Confidence.LIKELY, comfyui=f">={version}")
 
 
 def _pack(noted: Noted) -> PackSource | None:
