@@ -88,6 +88,22 @@ def test_an_import_of_a_page_gets_its_file_and_the_store_no_token(alice: Client,
     assert tokens_of(site.store.requests) == set()
 
 
+def test_the_field_of_the_website_takes_any_address_and_finds_the_name(
+    stack: Stack, alice: Client, site: Civitai
+) -> None:
+    site.put(56, 78, "named-by-its-site.ckpt", MODEL, needs_login=True)
+    visitor = stack.visitor("alice")
+
+    begun = posted(visitor, "/files/import", {"url": "urn:air:sdxl:lora:civitai:56@78", "folder": "loras", "name": ""})
+    assert begun.status_code == 200, begun.text
+    assert imported(alice, "/models/loras/named-by-its-site.ckpt") is None
+    assert "/models/loras/named-by-its-site.ckpt" in alice.http.get("/api/v1/files").text
+
+    refused = posted(visitor, "/files/import", {"url": f"{site.url}/models", "folder": "loras", "name": ""})
+    assert refused.status_code == 400
+    assert "leads to no file" in refused.text
+
+
 def test_another_account_is_refused_and_told_what_to_do(stack: Stack, alice: Client, hub: Hub, site: Civitai) -> None:
     bob = stack.client("bob")
     assert bob.http.get("/api/v1/secrets").json() == []

@@ -25,7 +25,7 @@ class ImportRequest(leniency.Request):
     """A file to fetch."""
 
     path: str = Field(description="Where graphs find it, e.g. /models/loras/style.safetensors.")
-    url: str
+    url: str = Field(description="An http(s) URL, or any address of a file at Hugging Face or Civitai, or an AIR.")
     digest: str | None = Field(None, description="blake3 or sha256 that the file must have.")
     headers: dict[str, str] | None = Field(None, description="Sent to the URL's own host only.")
 

@@ -39,8 +39,8 @@ class RunRequest(leniency.Request):
     )
     files: Any = Field(
         None,
-        description='Files to place before the run: {"/input/a.png": "https://…"}. A value is a URL, a data: URL, '
-        "or {url, digest, headers}.",
+        description='Files to place before the run: {"/input/a.png": "https://…"}. A value is a URL, any '
+        "address of a file at Hugging Face or Civitai, a data: URL, or {url, digest, headers}.",
         examples=[{"/models/loras/style.safetensors": "https://host/style.safetensors"}],
     )
     accelerator: str | None = Field(None, max_length=60, description="A name that GET /accelerators lists.")
