@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from comfyward.accounts.account import Account
 from comfyward.errors import Conflict, NotFound
-from comfyward.ids import new_uuid
+from comfyward.ids import new_id
 from comfyward.store import deleted_models, files, shared_files
 from comfyward.store.deleted_models import DeletedModel
 from comfyward.store.models import Naming
@@ -47,7 +47,7 @@ def remove(conn: Connection, account: Account, path: str, now: int) -> DeletedMo
     files.unlink(conn, account.id, path)
     digest, size, content_type = (file.digest, file.size, file.content_type) if file else ("", 0, "")
     deleted = DeletedModel(
-        id=new_uuid(),
+        id=new_id(),
         account_id=account.id,
         path=path,
         digest=digest,

@@ -35,6 +35,7 @@ def paths(real: Stack) -> list[str]:
     return [
         *("/workflows", "/workflows/new", workflow, f"{workflow}/settings", f"{workflow}/form", f"{workflow}/api"),
         *("/explore", f"/explore/{made}", "/runs", run, f"/runs/{failed}", f"{run}/change", f"{run}/api", "/files"),
+        *("/models", "/models/loras/" + "long" * 30 + ".safetensors"),
         *("/account", "/account/secrets", "/account/webhooks", "/account/usage", "/account/security", "/account/data"),
         *("/environments", environment, f"{environment}/edit", f"{environment}/revisions/1"),
         *("/fleet", "/fleet/users", f"/fleet/users/{client.http.get('/api/v1/me').json()['id']}/storage", "/runs/none"),

@@ -30,6 +30,7 @@ from comfyward.web.explore import Explore
 from comfyward.web.fleet import FleetPage
 from comfyward.web.form import Forms
 from comfyward.web.graph_inputs import GraphInputs
+from comfyward.web.library import ModelPages
 from comfyward.web.live import LiveUpdates
 from comfyward.web.login import Login
 from comfyward.web.models import FilesAndModels
@@ -80,6 +81,7 @@ def website(core: Core, frontends: Frontends) -> Website:
         RunActions(db, core.intake, core.storage.objects),
         LiveUpdates(db, core.changes.hub),
         FilesAndModels(db, core.storage.imports, core.storage.site_files),
+        ModelPages(core.library, core.storage.quotas),
         AccountKeys(db, auth),
         AccountSecrets(db, core.storage.named_secrets),
         AccountWebhooks(db, auth, core.webhooks),
