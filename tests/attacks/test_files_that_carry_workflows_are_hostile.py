@@ -121,6 +121,11 @@ def svg_of_entities() -> bytes:
     return f"<!DOCTYPE svg [<!ENTITY a0 '{{}}'>{entities}]><svg><metadata>&a11;</metadata></svg>".encode()
 
 
+def svg_of_an_entity_that_holds_a_graph() -> bytes:
+    entity = json.dumps({"prompt": GRAPH}).replace("'", "")
+    return f"<!DOCTYPE svg [<!ENTITY a '{entity}'>]><svg><metadata>&a;</metadata></svg>".encode()
+
+
 def svg_of_a_foreign_entity() -> bytes:
     return b"<!DOCTYPE svg [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><svg><metadata>&a;</metadata></svg>"
 
@@ -157,7 +162,14 @@ HOSTILE: tuple[Callable[[], bytes], ...] = (
     *(png_of_long_text, png_of_packed_text, png_of_packed_international_text, png_of_many_chunks, png_of_broken_exif),
     *(png_of_large_exif, webp_of_long_exif, glb_of_long_json, glb_of_deep_json, safetensors_of_long_header),
     *(safetensors_of_longer_header, safetensors_of_many_values, mp4_of_long_box, matroska_of_long_element),
-    *(flac_of_long_comment, mp3_of_long_tag, ogg_of_nothing, svg_of_entities, svg_of_a_foreign_entity),
+    *(
+        flac_of_long_comment,
+        mp3_of_long_tag,
+        ogg_of_nothing,
+        svg_of_entities,
+        svg_of_an_entity_that_holds_a_graph,
+        svg_of_a_foreign_entity,
+    ),
     *(svg_of_much_metadata, svg_of_many_levels, json_of_many_values, json_of_many_levels, json_within_json),
     *(jpeg_of_deep_text,),
 )
