@@ -1,6 +1,6 @@
 """The editor's answers as they are kept, with the pins of the packages that gave them.
 
-Made anew, in about ten minutes, by: python -m tests.editor.kept
+Made anew, in ten to thirty minutes, by: python -m tests.editor.kept
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import lzma
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,11 @@ from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.conversion.form import is_editor_graph
 from comfyward.workflows.conversion.outline import active_nodes
 from tests.editor.classes import CLASSES
-from tests.editor.real import NOW, RealEditor, real_editor
+from tests.editor.real import RealEditor, real_editor
 from tests.editor.rules import RULES
 
 KEPT = Path(__file__).parent / "kept"
 OF_RULES = ("SaveImage", "CustomCombo", "KSampler")  # ComfyUI's own classes that the rules use
-AT = datetime.fromisoformat(NOW)
 
 
 def read(name: str) -> Any:

@@ -9,6 +9,7 @@ import json
 import mimetypes
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -20,6 +21,7 @@ from tests.stack.browser import BROWSER, FLAGS
 ORIGIN = "http://localhost"
 LIMIT_MS = 120_000
 NOW = "2026-03-04T05:06:07"  # by the clock of the page, which is in UTC
+NOW_AT = datetime.fromisoformat(NOW)
 ANSWERS: dict[str, Any] = {
     "/api/users": {"storage": "server", "migrated": True},
     "/api/settings": {"Comfy.TutorialCompleted": True, "Comfy.Workflow.ShowMissingModelsWarning": False},

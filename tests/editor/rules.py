@@ -293,7 +293,7 @@ EDITOR_ONLY: Mapping[str, Graph] = {
             reroute(3, 3, 4),
             node(4, "TSave", ["x"], inputs=[into("mask", 4)]),
         ],
-        [[1, 1, 0, 2, 0, "IMAGE"], [2, 1, 1, 2, 1, "MASK"], [3, 2, 1, 3, 0, "*"], [4, 3, 0, 4, 1, "MASK"]],
+        [[1, 1, 0, 2, 0, "IMAGE"], [2, 1, 1, 2, 1, "MASK"], [3, 2, 0, 3, 0, "*"], [4, 3, 0, 4, 1, "MASK"]],
     ),
     **{
         f"a primitive of {value} into {name}": graph(
@@ -412,7 +412,7 @@ GROWING: Mapping[str, Graph] = {
             ],
             [[at + 1, 1, IMAGE, 2, at, "IMAGE"] for at in range(count)],
         )
-        for kind, count in (("TChoosing", 1), ("TChoosing", 2), ("TChoosing", 3), ("TChoosing", 4))
+        for kind, count in (("TChoosing", 1), ("TChoosing", 2))  # the editor loses the others
     },
     "chosen, nothing": widgets("TChoosing", "g", "nothing", 9),
     "chosen, gone": widgets("TChoosing", "g", "gone", 9),
@@ -638,6 +638,8 @@ GROUPS: Mapping[str, Graph] = {
         [[1, 9, 2, 2, 0, "IMAGE"], [2, 1, MASK, 9, 0, "MASK"], [3, 1, IMAGE, 9, 1, "IMAGE"]],
         *(saved(2, 1), source()),
     ),
+    "a group node without values": grouped(GROUP, None, [], [[1, 9, 2, 2, 0, "IMAGE"]], saved(2, 1)),
+    "a group node with too few values": grouped(GROUP, [7, "fixed"], [], [[1, 9, 2, 2, 0, "IMAGE"]], saved(2, 1)),
     "a group node with an output that is used inside": grouped(
         EXTERNAL, [7, "fixed", 22, "y", 0.75], [], [[1, 9, 1, 2, 0, "IMAGE"]], saved(2, 1)
     ),

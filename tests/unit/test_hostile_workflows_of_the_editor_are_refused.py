@@ -92,11 +92,17 @@ def test_ids_as_long_as_books() -> None:
     assert error.details["place"] == "nodes[0].id"
 
 
-@pytest.mark.parametrize("text", ["{" * 10**5 + "a" * 10**5 + "b}" * 10**5, "/*" * 10**5, "{a|" * 10**5, "%" * 10**5])
+@pytest.mark.parametrize("text", ["{" * 900 + "a" * 10**5 + "b}" * 10**5, "/*" * 10**5, "{a|" * 900, "%" * 10**5])
 def test_texts_of_many_marks(text: str) -> None:
     nodes = [node(1, "TText", [text, "x"]), node(2, "SaveImage", [text])]
 
     assert len(convert(graph(nodes), CATALOG)) == 2
+
+
+def test_a_text_of_too_many_choices() -> None:
+    error = refused(graph([node(1, "TText", ["{a|" * 1001, "x"])]))
+
+    assert error.message == "The text of node 1 (TText), input 'text', has more than 1000 choices in braces."
 
 
 def test_a_chain_of_thousands_of_reroutes_and_bypassed_nodes() -> None:

@@ -76,6 +76,11 @@ class Widget(msgspec.Struct, frozen=True):
         return self.kind == "MARKDOWN" or (self.kind == "STRING" and bool(self.options.get("multiline")))
 
     @property
+    def has_choices(self) -> bool:
+        """True for a text in which `{a|b}` stands for one of several."""
+        return self.kind == "STRING" and bool(self.options.get("dynamicPrompts"))
+
+    @property
     def choices(self) -> list[Any]:
         found = self.options.get("options")
         return found if isinstance(found, list) else []

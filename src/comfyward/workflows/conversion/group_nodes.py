@@ -119,7 +119,7 @@ class _Opening:
                 continue
             if each.name not in turned:
                 self._name(number, saved, each.name)
-                self._move(values, place, each.widget.places)
+                self._move(values, place, each.widget.places, each.widget.default)
             place += each.widget.places
         sockets = [each for each in known.laid_out if not each.is_socketless]
         for at, each in enumerate(sockets):
@@ -137,17 +137,20 @@ class _Opening:
         node.inputs = saved.inputs
         if saved.type == PRIMITIVE and isinstance(saved.widgets_values, list) and self._is_visible(number, "value"):
             values = list(saved.widgets_values)
-            self._move(values, 0, len(values))
+            self._move(values, 0, len(values), values[0] if values else None)
             node.widgets_values = values
         return node
 
-    def _move(self, values: list[Any], place: int, count: int) -> None:
-        """Takes the next values of the group node for one widget and its controls."""
+    def _move(self, values: list[Any], place: int, count: int, default: Any) -> None:
+        """Takes the next values of the group node for one widget and its controls; the default if they are too few."""
+        if not isinstance(self._box.widgets_values, list):
+            return
+        values.extend([None] * (place + count - len(values)))
         for at in range(place, place + count):
-            if not self._values:
-                return
-            values.extend([None] * (at + 1 - len(values)))
-            values[at] = self._values.popleft()
+            if self._values:
+                values[at] = self._values.popleft()
+            elif at == place:
+                values[at] = default
 
     def _link_to(self, number: int, each: Input, own: Mapping[str, int], at: int) -> Sequence[int] | None:
         """The link inside of the group to a socket, numbered as in the node's own file, else as laid out."""

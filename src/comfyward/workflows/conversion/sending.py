@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from comfyward.errors import InvalidGraph
 from comfyward.workflows.class_inputs import MADE_IN_BROWSERS, Widget
 from comfyward.workflows.conversion.boxes import Opened
 from comfyward.workflows.conversion.feeding import Fed, Feeds, Given, is_from_outside
@@ -24,6 +25,7 @@ SAVING = frozenset(
 )
 """ComfyUI's own classes in whose `filename_prefix` the editor fills in words between percent signs."""
 
+MAX_CHOICES = 1000  # in one text
 SEARCHED_NAME = "Node name for S&R"
 
 
@@ -65,31 +67,40 @@ class Sender:
         self.refused: list[Refused] = []
 
     def inputs(self, opened: Opened, node: Node) -> dict[str, Any]:
-        """Raises InvalidGraph for links that lead nowhere."""
-        sent: dict[str, Any] = {}
-        given = opened.given
+        """Raises InvalidGraph for links that lead nowhere, and for a text with too many choices."""
+        sent = dict(self._values(opened, node)) | dict(self._links(opened, node))
         for widget in node.widgets:
-            if widget.is_sent and widget.name in node.values:
-                value = (
-                    given.get((node.id, widget.name), node.values[widget.name]) if given else node.values[widget.name]
-                )
-                sent[widget.name] = self._sent(node, widget, value)
-        for number, link in enumerate(node.links):
-            if link is None or (given and (node.id, node.names[number]) in given and is_from_outside(link)):
-                continue
-            match self._feeds.of(opened, node, number):
-                case Fed(node_id, slot):
-                    sent[node.names[number]] = [node_id, slot]
-                case Given(value):
-                    sent[node.names[number]] = {"__value__": value} if isinstance(value, list) else value
-        for widget in node.widgets:
-            if widget.kind in MADE_IN_BROWSERS and not _is_fed(sent.get(widget.name)):
+            if widget.kind in MADE_IN_BROWSERS and not isinstance(sent.get(widget.name), list):
                 self._refuse(opened, node, widget)
         return sent
 
+    def _values(self, opened: Opened, node: Node) -> Iterator[tuple[str, Any]]:
+        given = opened.given
+        for widget in node.widgets:
+            if not widget.is_sent or widget.name not in node.values:
+                continue
+            value = node.values[widget.name]
+            if given:
+                value = given.get((node.id, widget.name), value)
+            if isinstance(value, str) and widget.has_choices and value.count("{") > MAX_CHOICES:
+                raise _too_many_choices(opened.path(node), node, widget.name)
+            yield widget.name, self._sent(node, widget, value)
+
+    def _links(self, opened: Opened, node: Node) -> Iterator[tuple[str, Any]]:
+        given = opened.given
+        for number, link in enumerate(node.links):
+            name = node.names[number]
+            if link is None or (given and (node.id, name) in given and is_from_outside(link)):
+                continue
+            match self._feeds.of(opened, node, number):
+                case Fed(node_id, slot):
+                    yield name, [node_id, slot]
+                case Given(value):
+                    yield name, {"__value__": value} if isinstance(value, list) else value
+
     def _sent(self, node: Node, widget: Widget, value: Any) -> Any:
         if isinstance(value, str):
-            if widget.options.get("dynamicPrompts"):
+            if widget.has_choices:
                 return self._words.chosen(value)
             if widget.name == "filename_prefix" and node.type in SAVING:
                 return self._words.replaced(value)
@@ -103,10 +114,11 @@ class Sender:
         self.refused.append(refused(opened.path(node), node.type, node.saved.title, node.properties, reason))
 
 
+def _too_many_choices(path: str, node: Node, name: str) -> InvalidGraph:
+    message = f"The text of node {path} ({node.type}), input '{name}', has more than {MAX_CHOICES} choices in braces."
+    return InvalidGraph(message, node_id=path, class_type=node.type, input=name)
+
+
 def title_of(node: Node) -> str:
     title = node.saved.title
     return title if isinstance(title, str) else node.type
-
-
-def _is_fed(value: Any) -> bool:
-    return isinstance(value, list)
