@@ -143,8 +143,6 @@ class _Opening:
 
     def _move(self, values: list[Any], place: int, count: int, default: Any) -> None:
         """Takes the next values of the group node for one widget and its controls; the default if they are too few."""
-        if not isinstance(self._box.widgets_values, list):
-            return
         values.extend([None] * (place + count - len(values)))
         for at in range(place, place + count):
             if self._values:
