@@ -37,7 +37,7 @@ def read(name: str) -> Any:
 
 
 def write(name: str, value: Any) -> None:
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    text = json.dumps(value, ensure_ascii=False)  # in its order: of inputs, it matters
     (KEPT / f"{name}.json.xz").write_bytes(lzma.compress(text.encode(), preset=9))
 
 

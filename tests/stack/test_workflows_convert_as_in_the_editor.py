@@ -23,9 +23,11 @@ from tests.stack.browser import BROWSER
 pytestmark = pytest.mark.engine
 
 FAULTS = {
-    "templates/api_flux2": "the editor loses the fourth of four pictures that a choice's list grows by",
+    "templates/api_flux2": "it loses the fourth picture of a list that grows inside of a choice",
+    "templates/basic_image_color_adjustment": "it does not open this file (DataCloneError)",
+    "blueprints/Color Curves": "it does not open this file (DataCloneError)",
 }
-"""Workflows that the editor itself breaks, with what it does."""
+"""Workflows that the editor itself breaks."""
 
 LIVE_RULES = (
     "widgets: values by position",
@@ -58,7 +60,7 @@ def test_the_answers_are_of_what_is_installed() -> None:
 def test_no_template_differs(workflows: dict[str, Any]) -> None:
     answers, catalog = kept.read("templates"), kept.catalog()
     made = {name: converted(workflows[name], catalog) for name in answers}
-    compared = [name for name in answers if "sent" in made[name] and "sent" in answers[name] and name not in FAULTS]
+    compared = [name for name in answers if "sent" in made[name] and name not in FAULTS]
 
     found = {name: differences(workflows[name], made[name], answers[name]) for name in compared}
 
