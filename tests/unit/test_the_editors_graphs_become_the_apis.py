@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from comfyward.errors import InvalidGraph, UnknownClasses
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.conversion.conversion import convert
 from comfyward.workflows.conversion.outline import active_nodes
@@ -61,3 +64,87 @@ def test_a_subgraph_is_opened_and_a_reroute_is_passed() -> None:
         ("12:7", "Load"),
         ("12:3", "Sample"),
     ]
+
+
+def test_named_values_of_a_pack_are_followed_without_its_script() -> None:
+    graph = {
+        "nodes": [
+            node(1, "Load", ["b.safetensors"]),
+            node(2, "SetNode", ["model"], inputs=[{"name": "MODEL", "type": "MODEL", "link": 1}]),
+            node(3, "GetNode", ["model"], outputs=[{"name": "MODEL", "type": "MODEL"}]),
+            node(4, "GetNode", ["another"], outputs=[{"name": "MODEL", "type": "MODEL"}]),
+            node(5, "Sample", [1, "fixed", 2], inputs=[{"name": "model", "type": "MODEL", "link": 2}]),
+            node(6, "Sample", [1, "fixed", 2], inputs=[{"name": "model", "type": "MODEL", "link": 3}]),
+        ],
+        "links": [[1, 1, 0, 2, 0, "MODEL"], [2, 3, 0, 5, 0, "MODEL"], [3, 4, 0, 6, 0, "MODEL"]],
+    }
+
+    made = convert(graph, CATALOG)
+
+    assert made["5"]["inputs"] == {"model": ["1", 0], "seed": 1, "steps": 2}
+    assert made["6"]["inputs"] == {"seed": 1, "steps": 2}
+
+
+def test_values_that_a_pack_saves_by_name_are_taken_by_name() -> None:
+    made = convert({"nodes": [node(1, "Sample", {"steps": 9, "videopreview": {"a": 1}})], "links": []}, CATALOG)
+
+    assert made["1"]["inputs"] == {"seed": 0, "steps": 9}
+
+
+def test_a_subgraph_that_passes_its_input_on() -> None:
+    passing = {
+        "id": "pass",
+        "nodes": [],
+        "links": [{"id": 1, "origin_id": -10, "origin_slot": 0, "target_id": -20, "target_slot": 0, "type": "IMAGE"}],
+        "inputs": [{"name": "in", "type": "IMAGE", "linkIds": [1]}],
+        "outputs": [{"name": "out", "type": "IMAGE", "linkIds": [1]}],
+    }
+    graph = {
+        "nodes": [
+            node(1, "Sample", [1, "fixed", 2]),
+            node(2, "pass", inputs=[{"name": "in", "type": "IMAGE", "link": 1}]),
+            node(3, "Save", ["x"]),
+        ],
+        "links": [[1, 1, 0, 2, 0, "IMAGE"], [2, 2, 0, 3, 0, "IMAGE"]],
+        "definitions": {"subgraphs": [passing]},
+    }
+
+    assert convert(graph, CATALOG)["3"]["inputs"] == {"images": ["1", 0], "prefix": "x"}
+
+
+def test_a_muted_box_inside_of_a_subgraph_is_not_opened() -> None:
+    inner = {"id": "inner", "nodes": [node(9, "Save", ["never"])], "links": []}
+    outer = {"id": "outer", "nodes": [node(5, "inner", mode=2), node(6, "Save", ["x"])], "links": []}
+    graph = {"nodes": [node(1, "outer")], "links": [], "definitions": {"subgraphs": [outer, inner]}}
+
+    assert list(convert(graph, CATALOG)) == ["1:6"]
+    assert [each.path for each in active_nodes(graph)] == ["1:6"]
+
+
+def test_a_value_that_only_a_browser_makes_is_said_by_node() -> None:
+    catalog = Catalog(nodes={"View": {"input": {"required": {"image": ["LOAD_3D", {}]}}, "output": ["IMAGE"]}})
+    graph = {"nodes": [node(4, "View", [""], title="My scene"), node(5, "View", mode=4)], "links": []}
+
+    with pytest.raises(InvalidGraph) as refused:
+        convert(graph, catalog)
+
+    assert refused.value.message == (
+        "Only a browser can make a value that this workflow needs: node 4 'My scene' (View): a view of a 3D scene."
+    )
+    assert [each["node_id"] for each in refused.value.details["nodes"]] == ["4"]
+
+
+def test_a_script_of_a_pack_in_the_editor_is_named_with_its_pack() -> None:
+    with pytest.raises(UnknownClasses) as refused:
+        convert({"nodes": [node(4, "Anything Everywhere", [])], "links": []}, CATALOG)
+
+    assert "of the pack cg-use-everywhere" in refused.value.message
+    assert "File > Export (API)" in (refused.value.hint or "")
+
+
+def test_letters_in_texts_stay() -> None:
+    words = 'NaN bread, "NaN", -Infinity and Infinity: [NaN], \\ é'
+
+    made = convert({"nodes": [node(1, "Save", [words])], "links": []}, CATALOG)
+
+    assert made["1"]["inputs"] == {"prefix": words}
