@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
@@ -14,6 +13,7 @@ from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.conversion import SavedGraphs
 from comfyward.dispatch.workflow_files import WorkflowFiles
 from comfyward.ids import new_id
+from comfyward.python_json import read_answer
 from comfyward.store import files, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.rows import text_of as json_text
@@ -83,7 +83,7 @@ class NewWorkflows:
             return request.redirect(f"/workflows/{workflow.id}")
         if kind == "template":
             title = title or name.replace("_", " ").capitalize()
-            editors = msgspec.json.decode(self._templates.graph(name))
+            editors = read_answer(self._templates.graph(name))
             workflow = new_workflow(account_id, title, **await self._columns(account_id, Carried(editor_graph=editors)))
         else:
             workflow = new_workflow(account_id, title or "Untitled")
