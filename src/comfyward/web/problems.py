@@ -50,13 +50,20 @@ class PageError(ComfywardError):
 
 _OURS = "Something went wrong on the server. Try again; if the problem persists, contact an admin."
 # Errors whose messages are for users; their hints are for programmers and are left out.
-OWN_WORDS = ("conflict", "model_in_use", "invalid_value", "invalid_password", "invalid_environment", "packages_exclude")
+OWN_WORDS = (
+    "conflict",
+    "not_a_file",
+    "model_in_use",
+    "invalid_value",
+    "invalid_password",
+    "invalid_environment",
+    "packages_exclude",
+)
 SENTENCES = {
     "internal": _OURS,
     "invalid_request": "The request is invalid. Check your input and try again.",
     "invalid_path": "Invalid name or folder. Remove '..' and empty folders, or use a shorter name.",
     "invalid_url": "Invalid URL. Use a public one that starts with https:// or http://.",
-    "not_a_file": "This page leads to no file. Copy the address of the file.",
     "invalid_graph": "This workflow is incomplete and cannot run. Open it in the editor and save it again.",
     "invalid_catalog": _OURS,
     "metadata_invalid": "Invalid labels.",
