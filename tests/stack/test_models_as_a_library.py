@@ -222,3 +222,29 @@ def test_the_command_line(stack: Stack) -> None:
         "Restored /models/loras/typed.safetensors\n"
     )
     assert models("show", "typed").returncode == 2
+
+
+WRONG = b'{"__metadata__":{"modelspec.title":[1],"ss_tag_frequency":{}},"t":[]}'
+HOSTILE = {
+    "longer-than-the-file": struct.pack("<Q", 1 << 20) + b"{}",
+    "longer-than-anything": struct.pack("<Q", (1 << 64) - 1) + b"{}",
+    "of-no-length": struct.pack("<Q", 0),
+    "shorter-than-a-length": b"\1\2",
+    "deep": struct.pack("<Q", 200_000) + b"[" * 100_000 + b"]" * 100_000,
+    "a-list": struct.pack("<Q", 2) + b"[]",
+    "no-text": struct.pack("<Q", 8) + b"\xff" * 8,
+    "of-many-values": struct.pack("<Q", 1_200_002) + b"[" + b"0," * 600_000 + b"]",
+    "of-wrong-types": struct.pack("<Q", len(WRONG)) + WRONG,
+}
+
+
+def test_headers_of_strangers_tell_nothing_and_hide_nothing_else(stack: Stack) -> None:
+    client = stack.client("hostile")
+    for name, data in HOSTILE.items():
+        upload(client, f"/models/loras/{name}.safetensors", data)
+    upload(client, "/models/loras/good.safetensors", safetensors("hostile"))
+    page = library(client, origin="own")  # which waits for the headers that it reads
+    told = {each["name"].removesuffix(".safetensors"): each["architecture"] for each in page["models"]}
+    assert told == {**dict.fromkeys(HOSTILE, ""), "good": "SDXL"}
+    for name in HOSTILE:
+        assert client.http.get(f"/api/v1/model-previews/loras/{name}.safetensors").status_code == 404, name
