@@ -141,12 +141,15 @@ class ComfyProcess:
         self._parents.make_ahead(self.recipe)
 
     async def _open_door(self) -> None:
-        """Has the doorkeeper answer before packs are imported, which may fetch something."""
+        """Has the doorkeeper answer before packs are imported, which may fetch something. Raises SetupFailed."""
         assert self._forked is not None
         if (door := self._forked.door) is not None:
             with door:
                 if self._doorkeeper is not None:
-                    await self._doorkeeper.open(door, self.log_path)
+                    try:
+                        await self._doorkeeper.open(door, self.log_path)
+                    except OSError as error:
+                        raise SetupFailed(f"The proxy for ComfyUI does not start: {error}.") from error
 
     @contextlib.contextmanager
     def _entrance(self) -> Iterator[tuple[int, ...]]:
