@@ -29,7 +29,7 @@ class Egress:
 
 
 class Doorkeeper(Protocol):
-    """Whoever answers at the door of a ComfyUI, and decides which hosts it reaches."""
+    """The one that answers at the door of a ComfyUI, and decides which hosts it reaches."""
 
     async def open(self, door: socket.socket, log: Path) -> None:
         """Begins to answer. What is refused is also written to the log."""

@@ -104,7 +104,7 @@ class WeightsStore:
 
     @contextmanager
     def _obtained(self, file: Weights, progress: Progress) -> Iterator[tuple[Entry, Path]]:
-        """What the cache has of a file, and a link to it during the block."""
+        """The cache's entry of a file, and a link to it during the block."""
         cache = self._fetching.opened()
         folder = cache.pin_folder(PINS, new_id())
 
