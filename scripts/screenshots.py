@@ -20,7 +20,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+from studio_environments import studio  # noqa: E402
 
 from comfyward.settings import default_data_dir  # noqa: E402
 from comfyward.workflows.starters import colours_graph  # noqa: E402
@@ -34,18 +36,28 @@ TALLEST = 2400
 
 
 def main(wanted: list[str]) -> None:
-    with tempfile.TemporaryDirectory(prefix="cw-screens-") as folder, server(Path(folder)) as stack:
-        paths = fill(stack.client())
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-            state = log_in(browser, stack)
-            shots = {name: path for name, path in paths.items() if not wanted or name in wanted}
-            for scheme in ("light", "dark"):
-                for size, (width, height) in SIZES.items():
-                    viewport = {"width": width, "height": height}
-                    look = {"viewport": viewport, "color_scheme": scheme, "base_url": stack.url}
-                    shoot_all(browser, look, state, shots, f"{size}-{scheme}")
-            browser.close()
+    def of(paths: dict[str, str]) -> dict[str, str]:
+        return {name: path for name, path in paths.items() if not wanted or name in wanted}
+
+    with tempfile.TemporaryDirectory(prefix="cw-screens-") as folder, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        with studio(Path(folder) / "environments") as (stack, admins, members):
+            shoot_pages(browser, stack, of(admins))
+            shoot_pages(browser, stack, of(members), "mira")
+        if not wanted or not set(wanted) <= {*admins, *members}:
+            with server(Path(folder)) as stack:
+                shoot_pages(browser, stack, of(fill(stack.client())))
+        browser.close()
+
+
+def shoot_pages(browser: Browser, stack: Stack, shots: dict[str, str], account: str | None = None) -> None:
+    """Pictures of pages as an account sees them, of each size and scheme."""
+    state = log_in(browser, stack, account) if shots else None
+    for scheme in ("light", "dark"):
+        for size, (width, height) in SIZES.items():
+            viewport = {"width": width, "height": height}
+            look = {"viewport": viewport, "color_scheme": scheme, "base_url": stack.url}
+            shoot_all(browser, look, state, shots, f"{size}-{scheme}")
 
 
 @contextmanager
@@ -144,10 +156,10 @@ def fill(client: Client) -> dict[str, str]:
     }
 
 
-def log_in(browser: Browser, stack: Stack) -> Any:
+def log_in(browser: Browser, stack: Stack, account: str | None) -> Any:
     context = browser.new_context(base_url=stack.url)
     page = context.new_page()
-    page.goto(stack.login_link())
+    page.goto(stack.login_link(account))
     page.get_by_label("Choose a password").fill("a password for the pictures")
     page.get_by_role("button", name="Continue").click()
     page.wait_for_url("**/workflows")

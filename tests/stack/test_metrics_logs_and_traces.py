@@ -54,6 +54,7 @@ def test_each_run_is_a_line_of_the_log_and_a_trace_of_its_stages(start_fake: Sta
     [ended] = [line for line in lines if line.get("action") == "run_ended"]
     assert (ended["run"], ended["level"]) == (run["id"], "info")
     assert ended["worker"].startswith("local")
+    assert ended["environment"] == "default"
 
     assert request.path == "/v1/traces"
     exported = ExportTraceServiceRequest.FromString(request.body)

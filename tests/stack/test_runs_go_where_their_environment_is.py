@@ -208,3 +208,20 @@ def test_members_see_names_and_choose_and_change_nothing(lab: Lab) -> None:
     answers += [member.http.get(f"{url}/revisions/1"), member.http.get(f"{url}/revisions/1/picture")]
     answers.append(member.http.post("/api/v1/environments", json={"name": "mine", "spec": "comfyui = '0.30.0'"}))
     assert [each.status_code for each in answers] == [403] * len(answers)
+
+
+def test_comfyuis_queue_and_history_know_the_nodes_of_a_runs_environment(lab: Lab) -> None:
+    worker, digest = lab.worker(), lab.revision("1")
+    lab.has_ready(worker, digest, "OnlyHere")
+    assert lab.post("promote").status_code == 200
+    run_id = lab.submit(lab.name, "OnlyHere").json()["id"]
+    prompt_id = lab.client.get(run_id)["prompt_id"]
+
+    queued = {each[1]: each[4] for each in lab.client.http.get("/comfy/queue").json()["queue_pending"]}
+    assert queued[prompt_id] == ["1"]  # the outputs that it makes
+
+    held = worker.ask(ready=[digest]).json()
+    assert worker.end(held["lease"]).status_code == 204
+    lab.client.finish(run_id)
+    for answer in (lab.client.http.get("/comfy/history"), lab.client.http.get(f"/comfy/history/{prompt_id}")):
+        assert answer.json()[prompt_id]["prompt"][4] == ["1"]

@@ -35,7 +35,13 @@ class Telemetry:
             "run %s ended: %s",
             run.id,
             run.end_reason,
-            extra={"action": "run_ended", "run": run.id, "account": run.account_id, "worker": run.worker_id},
+            extra={
+                "action": "run_ended",
+                "run": run.id,
+                "account": run.account_id,
+                "worker": run.worker_id,
+                "environment": run.environment_label,
+            },
         )
         if self._trace is not None:
             self._trace(run)

@@ -69,6 +69,7 @@ def _attributes(run: Run) -> dict[str, Any]:
         "comfyward.account": run.account_id,
         "comfyward.workflow": run.workflow_id,
         "comfyward.pool": run.pool,
+        "comfyward.environment": run.environment_label,
         "comfyward.worker": run.worker_id or "",
         "comfyward.attempt": run.attempt,
         "comfyward.end_reason": str(run.end_reason),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
@@ -92,6 +92,10 @@ class Inventory:
         """
         pools, by_pool = await self.look(environment, since)
         return self._shown(pools, by_pool)
+
+    async def catalogs_lately(self, environments: Iterable[str]) -> Mapping[str, Catalog | None]:
+        """The same of several environments, by their keys."""
+        return {key: await self.catalog_lately(key) for key in sorted({*environments})}
 
     async def pools(self) -> list[Pool]:
         """All pools that are served or configured, sorted by name."""

@@ -238,6 +238,12 @@ class Run:
     environment_revision: int = 0
 
     @property
+    def environment_label(self) -> str:
+        """Its environment with its revision, for logs and traces: "portraits@7", or "default"."""
+        name = self.environment_name.partition("@")[0]
+        return f"{name}@{self.environment_revision}" if name else DEFAULT_ENVIRONMENT
+
+    @property
     def status(self) -> PublicStatus:
         return public_status(self.state, self.end_reason)
 

@@ -59,7 +59,10 @@ class RunPage:
         older, newer = await db.read(runs.neighbours, account_id, run)
         keys = {key.id: key for key in await db.read(accounts.keys, account_id)}
         names = await db.read(workflows.names, account_id)
-        graph, catalog = parse_graph(msgspec.json.decode(run.prompt)), await self._inventory.catalog_lately()
+        graph, catalog = (
+            parse_graph(msgspec.json.decode(run.prompt)),
+            await self._inventory.catalog_lately(run.environment),
+        )
         gpu_ms = _gpu_ms(run)
         return {
             "run": run,

@@ -37,7 +37,7 @@ class History:
 
     async def find(self, request: Request) -> Response:
         """The newest, oldest of them first; with an offset, counted from the oldest of all."""
-        scope, catalog = await self._scopes.of(request), await self._inventory.catalog_lately()
+        scope = await self._scopes.of(request)
         limit, offset = number_in(request, "max_items", MAX_LISTED), number_in(request, "offset", -1)
         which = scope.runs(
             states=tuple(FINAL_STATES),
@@ -48,13 +48,15 @@ class History:
         )
         found = await self._db.read(runs.find, scope.account_id, which)
         ordered = found if offset >= 0 else reversed(found)
-        return answer({run.prompt_id: history_entry(run, catalog) for run in ordered})
+        catalogs = await self._inventory.catalogs_lately(run.environment for run in found)
+        return answer({run.prompt_id: history_entry(run, catalogs[run.environment]) for run in ordered})
 
     async def get(self, request: Request) -> Response:
-        scope, catalog = await self._scopes.of(request), await self._inventory.catalog_lately()
+        scope = await self._scopes.of(request)
         run = await find_run(self._db, scope, request.path_params["prompt_id"])
         if run is None or not is_in_history(run):
             return answer({})
+        catalog = await self._inventory.catalog_lately(run.environment)
         return answer({run.prompt_id: history_entry(run, catalog)})
 
     async def change(self, request: Request) -> Response:

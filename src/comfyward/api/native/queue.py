@@ -29,13 +29,14 @@ class Queue:
         return [Endpoint("GET", "/queue", self.queue, "The queue", Models(answer=QueueState))]
 
     async def queue(self, request: Request) -> Response:
-        scope, catalog = await self._scopes.of(request), await self._inventory.catalog_lately()
+        scope = await self._scopes.of(request)
         which = scope.runs(states=UNFINISHED_STATES, next_first=True, limit=MAX_LISTED)
         found = await self._db.read(runs.find, scope.account_id, which)
-        running = [queue_item(run, catalog) for run in found if run.state is State.RUNNING]
+        catalogs = await self._inventory.catalogs_lately(run.environment for run in found)
+        running = [queue_item(run, catalogs[run.environment]) for run in found if run.state is State.RUNNING]
         pending = self._in_order([run for run in found if run.state is not State.RUNNING])
         numbered = zip(pending, rising_numbers(pending), strict=True)
-        waiting = [queue_item(run, catalog, number) for run, number in numbered]
+        waiting = [queue_item(run, catalogs[run.environment], number) for run, number in numbered]
         return answer({"queue_running": running, "queue_pending": waiting})
 
     def _in_order(self, pending: list[Run]) -> list[Run]:
