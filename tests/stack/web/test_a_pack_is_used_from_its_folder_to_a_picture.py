@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,13 +14,11 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.command_line import comfyward
-from tests.conftest import ROOT, installation
+from tests.conftest import ROOT
 from tests.stack.graphs import node
 from tests.stack.stack import Stack
 from tests.stack.waiting import until as waited
 from tests.stack.web.conftest import LIMIT_MS, Enter, editor_of, until
-
-pytestmark = pytest.mark.engine
 
 PACK = "paints_with_a_button"
 GRAPH = {
@@ -32,17 +30,11 @@ BUTTON = f'{WIDGETS}.find(({{ name }}) => name === "Paint it red")'
 
 
 @pytest.fixture
-def stack(engine: dict[str, str], tmp_path: Path) -> Iterator[Stack]:
-    """A server whose worker has nothing but ComfyUI, beside which an environment shares its packages and bytecode."""
-    found = installation(engine)
-    with tempfile.TemporaryDirectory(prefix="environments-", dir=Path(engine["environments_dir"]).parent) as folder:
-        (Path(folder) / "default").symlink_to(found.source.parent)
-        settings = {"comfyui": str(found.source), "comfyui_python": str(found.python), "environments_dir": folder}
-        stack = Stack(tmp_path, {**settings, "fetch_allow": "127.0.0.1"})
-        try:
-            yield stack.start().wait_ready()
-        finally:
-            stack.close()
+def stack(real: Stack) -> Iterator[Stack]:
+    """The server of all pages; what is built on its host is removed again."""
+    yield real
+    for revision in real.client().http.get("/api/v1/environments/painting").json().get("revisions", []):
+        shutil.rmtree(Path(real.settings["environments_dir"]) / revision["digest"], ignore_errors=True)
 
 
 def environments(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,7 +45,7 @@ def environments(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[s
     return done
 
 
-def test_a_packs_widget_changes_the_picture(stack: Stack, enter: Enter) -> None:
+def test_a_packs_widget_changes_the_picture(stack: Stack, enter: Enter, account: str) -> None:
     expect.set_options(timeout=LIMIT_MS)
     for arguments in (
         ("create", "painting"),
@@ -63,18 +55,18 @@ def test_a_packs_widget_changes_the_picture(stack: Stack, enter: Enter) -> None:
         ("promote", "painting"),
     ):
         environments(stack, *arguments)
-    client = stack.client()
+    client = stack.client(account)
     made = client.http.post("/api/v1/workflows", json={"name": "Red", "prompt": GRAPH, "environment": "painting"})
     assert made.status_code == 201, made.text
-    page = enter(stack, None)
+    page, admin = enter(stack, account), enter(stack, None)
     page.goto(f"/workflows/{made.json()['id']}/edit")
     editor = editor_of(page)
     assert editor.evaluate(f"Boolean({BUTTON})") is False  # nobody has allowed its scripts yet
 
-    page.on("dialog", lambda dialog: dialog.accept())
-    page.goto("/environments/painting/edit")
-    page.get_by_role("button", name=f"Allow scripts of {PACK}").click()
-    expect(page.get_by_role("button", name=f"Forbid scripts of {PACK}")).to_be_visible()
+    admin.on("dialog", lambda dialog: dialog.accept())
+    admin.goto("/environments/painting/edit")
+    admin.get_by_role("button", name=f"Allow scripts of {PACK}").click()
+    expect(admin.get_by_role("button", name=f"Forbid scripts of {PACK}")).to_be_visible()
     environments(stack, "lock", "painting")
     environments(stack, "promote", "painting")
 
