@@ -173,7 +173,7 @@ def shoot_all(browser: Browser, look: dict[str, Any], state: Any, shots: dict[st
     for name, path in shots.items():
         page = (outside if name == "login" else inside).new_page()
         page.goto(path)
-        shoot(page, f"{name}-{suffix}", is_editor=path.endswith("/edit"))
+        shoot(page, f"{name}-{suffix}", is_editor=path.startswith("/workflows/") and path.endswith("/edit"))
         page.close()
     inside.close()
     outside.close()
