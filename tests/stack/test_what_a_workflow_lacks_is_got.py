@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from tests.stack.conftest import StartFake
 from tests.stack.editor_files import node
 from tests.stack.made_environments import Admin
 from tests.stack.stack import NO_REGISTRY, Stack
+from tests.stack.test_environments_are_locked_over_the_api import Silent, wait_until_gone
 from tests.stack.waiting import until
 
 FANCY = "https://github.com/someone/fancy-nodes"
@@ -45,6 +47,7 @@ class Place:
     stack: Stack
     hub: Hub
     worker: RawWorker
+    silent: Silent
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +56,9 @@ def place(start_fake_once: StartFake, tmp_path_factory: pytest.TempPathFactory) 
     for name, content in (("extension-node-map", {FANCY: [["Fancy"], {}]}), ("custom-node-list", {"custom_nodes": []})):
         (folder / f"{name}.json").write_text(json.dumps(content))
     table = folder / "table.toml"
-    table.write_text(f'Good = "{good_pack(folder)}"\n')
-    with hugging_face() as hub:
+    silent = Silent()
+    table.write_text(f'Good = "{good_pack(folder)}"\nStuck = "{silent.source}"\n')
+    with hugging_face() as hub, contextlib.closing(silent):
         stack = start_fake_once(fleet="none", hugging_face_url=hub.url, node_map_dir=str(folder), node_table=str(table))
         good_pack(folder, stack)
         worker = RawWorker(stack, token_for(stack, None), secret=new_secret())
@@ -62,7 +66,7 @@ def place(start_fake_once: StartFake, tmp_path_factory: pytest.TempPathFactory) 
         assert worker.hello(catalog, target=TARGET, ready=[]).status_code == 200
         assert worker.put_catalog(catalog).status_code == 204
         assert worker.heartbeat(vitals={"memory": MEMORY}).status_code == 200
-        yield Place(stack, hub, worker)
+        yield Place(stack, hub, worker, silent)
 
 
 def good_pack(folder: Path, stack: Stack | None = None) -> str:
@@ -286,15 +290,28 @@ def test_an_admins_environment_gets_the_pack_and_the_workflow_runs_there(place: 
     assert post(admin.http, "check", file, environment="default")["classes"][0]["environments"] == ["portraits"]
 
 
-def test_an_admins_get_makes_one_new_environment_which_can_be_cancelled(place: Place) -> None:
+def test_an_admins_get_makes_one_new_environment(place: Place) -> None:
     http, file = place.stack.client().http, {"nodes": [node(1, "Good"), node(2, "Fancy")], "links": []}
 
     [first] = post(http, "get", file, name="Fancy pictures!", environment="default")["jobs"]
     [second] = post(http, "get", file, name="Fancy pictures!", environment="default")["jobs"]
 
     assert (first["what"], second["id"]) == ("fancy-pictures", first["id"])
-    assert http.delete(f"/api/v1/workflows/get/{first['id']}").status_code in (204, 404)
-    assert ended(http, first)["state"] in ("cancelled", "failed")
+    packs = http.get("/api/v1/environments/fancy-pictures").json()["packs"]
+    assert [pack.partition("@")[0] for pack in packs] == ["folder:good", f"git+{FANCY}"]
+
+
+def test_an_environment_that_is_being_made_is_stopped(place: Place) -> None:
+    admin = Admin(place.stack, "stuck")
+    file = {"nodes": [node(1, "Stuck")], "links": []}
+    [job] = post(admin.http, "get", file, environment="stuck")["jobs"]
+    call = place.silent.called()
+    address = f"/api/v1/workflows/get/{job['id']}"
+
+    assert admin.http.delete(address).status_code == 204
+
+    assert admin.http.get(address).json()["state"] == "cancelled"
+    wait_until_gone(call)
 
 
 def test_wrong_requests_are_refused_in_words(place: Place) -> None:
