@@ -65,7 +65,7 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """A workflow against one environment: its needs, the sources of models, and what else keeps it from running."""
 
     needs: Needed
@@ -96,12 +96,12 @@ class Checks:
         parts, refused = await aside(lambda: written(found, catalog or Catalog()))
         own, lost = await self._own(account_id, parts, weight, catalog)
         known = await self._sources.templates.known()
-        against = _Against(found, parts, catalog, own, known, is_certain=catalogs[chosen] is not None)
+        against = Against(found, parts, catalog, own, known, is_certain=catalogs[chosen] is not None)
         here = await aside(lambda: against.found([*refusal(refused), *refusal(lost)]))
         return await self._told(account_id, found, chosen, lacks, here, own)
 
     async def _told(
-        self, account_id: str, found: Opened, chosen: str, lacks: Sequence[Lacks], here: _Found, own: Fitted
+        self, account_id: str, found: Opened, chosen: str, lacks: Sequence[Lacks], here: Found, own: Fitted
     ) -> Check:
         """The answer, once those who know more have been asked."""
         needs, sources = here.needs, here.sources
@@ -155,7 +155,7 @@ class Checks:
 
 
 @dataclass(frozen=True)
-class _Against:
+class Against:
     """A workflow and the environment that it is looked at in.
 
     Before a worker has the environment, which is then not certain, the default one stands for it; its catalog is None
@@ -169,7 +169,7 @@ class _Against:
     known: KnownModels
     is_certain: bool
 
-    def found(self, refused: Sequence[Obstacle]) -> _Found:
+    def found(self, refused: Sequence[Obstacle]) -> Found:
         catalog, paths = self.catalog or Catalog(), Paths(self.own.brought)
         graph = with_slashes(self.own.graph, self.catalog, paths)
         parts = Written(graph, self.parts.titles, self.parts.unnamed, self.parts.notes)
@@ -181,7 +181,7 @@ class _Against:
             for model in needs.models
             if (source := source_of(model, parts, self.opened.models, self.known, catalog)) is not None
         }
-        return _Found(needs, sources, tuple([*refused, *self._others(parts, needs, refused)][:MAX_OBSTACLES]))
+        return Found(needs, sources, tuple([*refused, *self._others(parts, needs, refused)][:MAX_OBSTACLES]))
 
     def _others(self, parts: Written, needs: Needed, refused: Sequence[Obstacle]) -> Iterable[Obstacle]:
         """The problems that would still be there once all that is missing is there."""

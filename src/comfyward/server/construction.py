@@ -247,7 +247,8 @@ class Missing:
     def __init__(self, core: Core, templates: Path | None) -> None:
         db, storage, lockings = core.db, core.storage, core.lockings
         facts = ModelFacts(storage.site_files, storage.origins)
-        sources = Sources(core.finder, TemplateModels(templates), facts)
+        self.template_models = TemplateModels(templates)
+        sources = Sources(core.finder, self.template_models, facts)
         self.checks = Checks(db, core.inventory, core.bindings, core.workforce.revisions, sources)
         self.getting = Getting(db, storage.imports, lockings, storage.quotas)
         self.errands = Errands(db, storage.imports, lockings)

@@ -1,17 +1,38 @@
-"""ComfyUI's own workflow templates, from its package of templates."""
+"""ComfyUI's own workflow templates, from its package of templates.
+
+(Source of the format: `index.json` of comfyui-workflow-templates. `size` is in bytes, of all models together.)
+"""
 
 from __future__ import annotations
 
 import functools
-import itertools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from comfyward.python_json import read_answer
 from comfyward.web.problems import PageError
 
-MAX_FOUND = 24
+MEDIA = ("image", "video", "audio", "3d")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template. `medium` is what it makes, `model_bytes` the size of its models; 0 if that is not told."""
+
+    name: str
+    title: str
+    description: str
+    medium: str
+    model_bytes: int
+    usage: int
+
+    def has(self, words: list[str]) -> bool:
+        """True if all words, in lower case, are in its title or description."""
+        text = f"{self.title} {self.description}".lower()
+        return all(word in text for word in words)
 
 
 class ComfyUITemplates:
@@ -24,29 +45,51 @@ class ComfyUITemplates:
     def are_installed(self) -> bool:
         return self._folder is not None
 
-    def search(self, query: str) -> list[dict[str, Any]]:
-        """The templates whose title or description has all words of the query, the most used first."""
-        words = query.lower().split()
-        matching = (
-            each
-            for each in self._index
-            if all(word in f"{each.get('title', '')} {each.get('description', '')}".lower() for word in words)
-        )
-        return list(itertools.islice(matching, MAX_FOUND))
-
-    def graph(self, name: str) -> str:
-        """The editor's graph of a template, as JSON. Raises PageError."""
-        path = self._folder / f"{name}.json" if self._folder is not None else None
-        if path is None or path.parent != self._folder or not path.is_file():
-            raise PageError(f"Template '{name}' was not found.", status=404)
-        return path.read_text()
-
     @functools.cached_property
-    def _index(self) -> list[dict[str, Any]]:
-        """The templates whose graphs are in the folder. They do not change while a server runs."""
+    def all(self) -> tuple[Template, ...]:
+        """Those that need nobody's paid service, the most used first. They do not change while a server runs."""
+        found = {name: template for name, template in self._listed() if self._path(name).is_file()}
+        return tuple(sorted(found.values(), key=lambda template: -template.usage))
+
+    def graph(self, name: str) -> dict[str, Any]:
+        """The editor's graph of a template. Raises PageError."""
+        if name not in {template.name for template in self.all}:
+            raise PageError(f"Template '{name}' was not found.", status=404)
+        graph: dict[str, Any] = read_answer(self._path(name).read_bytes())  # some have NaN
+        return graph
+
+    def _listed(self) -> list[tuple[str, Template]]:
         if self._folder is None:
             return []
         categories = msgspec.json.decode((self._folder / "index.json").read_bytes())
-        found = {each["name"]: each for category in categories for each in category["templates"]}
-        here = [each for name, each in found.items() if (self._folder / f"{name}.json").is_file()]
-        return sorted(here, key=lambda each: -int(each.get("usage", 0)))
+        return [
+            (str(each["name"]), _template(each, str(category.get("type", ""))))
+            for category in categories
+            for each in category["templates"]
+            if is_free(each)
+        ]
+
+    def _path(self, name: str) -> Path:
+        assert self._folder is not None
+        return self._folder / f"{name}.json"
+
+
+def is_free(entry: dict[str, Any]) -> bool:
+    """False for a template that leads to somebody else's paid service, by its entry in the index.
+
+    Such templates are marked as not open, and tagged or named after the API that they use.
+    """
+    tags = {str(tag).upper() for tag in entry.get("tags") or ()}
+    return entry.get("openSource") is not False and "API" not in tags and not str(entry["name"]).startswith("api_")
+
+
+def _template(entry: dict[str, Any], kind: str) -> Template:
+    name = str(entry["name"])
+    return Template(
+        name,
+        str(entry.get("title") or name.replace("_", " ").capitalize()),
+        str(entry.get("description") or ""),
+        kind if kind in MEDIA else "image",
+        int(entry.get("size") or 0),
+        int(entry.get("usage") or 0),
+    )

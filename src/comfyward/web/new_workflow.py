@@ -9,19 +9,20 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from comfyward.accounts.account import Account
+from comfyward.api.whole_numbers import whole_number
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.conversion import SavedGraphs
 from comfyward.dispatch.workflow_files import WorkflowFiles
 from comfyward.ids import new_id
-from comfyward.python_json import read_answer
 from comfyward.store import files, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.rows import text_of as json_text
-from comfyward.web.comfyui_templates import ComfyUITemplates
+from comfyward.web.comfyui_templates import MEDIA, ComfyUITemplates
 from comfyward.web.graph_inputs import GraphInputs
 from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest, text_of
 from comfyward.web.problems import Advice, PageError
+from comfyward.web.template_marks import Mark, TemplateMarks, Wanted
 from comfyward.web.workflow_file import carried_by
 from comfyward.workflows import starters
 from comfyward.workflows.carried import Carried
@@ -30,6 +31,8 @@ from comfyward.workflows.workflow import Workflow
 
 SAMPLES = Path(starters.__file__).parent / "samples"
 IMPORT_LIMIT_BYTES = 256 << 20
+EACH_TIME = 24  # templates that are shown at first, and that "Show more" adds
+SIZES_GB = (2, 8, 24, 64)  # to filter by
 
 
 class NewWorkflows:
@@ -39,15 +42,17 @@ class NewWorkflows:
         blobs: Blobs,
         inputs: GraphInputs,
         templates: ComfyUITemplates,
+        marks: TemplateMarks,
         files: WorkflowFiles,
         graphs: SavedGraphs,
     ) -> None:
         self._db, self._blobs, self._inputs, self._templates = db, blobs, inputs, templates
-        self._files, self._graphs = files, graphs
+        self._marks, self._files, self._graphs = marks, files, graphs
 
     def pages(self) -> list[Page]:
         return [
             Page("GET", "/workflows/new", self.choose, "Starters and templates"),
+            Page("GET", "/workflows/new/templates", self.templates, "ComfyUI's templates, with what they need here"),
             Page("POST", "/workflows/new", self.create, "Create a workflow"),
             Page(
                 "POST",
@@ -59,18 +64,28 @@ class NewWorkflows:
         ]
 
     async def choose(self, request: PageRequest) -> Response:
-        query = request.query("q")
-        templates = self._templates.search(query)
-        if request.is_partial:
-            return request.render("templates.part.html", templates=templates)
         return request.render(
             "new.html",
-            templates=templates,
             has_templates=self._templates.are_installed,
             starters=STARTERS,
             needs=await self._lacking_models(request.account),
             are_models_known=await self._inputs.are_models_known(),
-            q=query,
+            wanted=_wanted(request),
+            media=MEDIA,
+            sizes_gb=SIZES_GB,
+        )
+
+    async def templates(self, request: PageRequest) -> Response:
+        """The templates that are wanted, from one of a number on."""
+        wanted, first = _wanted(request), whole_number(request.query("from"), most=100_000) or 0
+        marked = [each for each in await self._marks.of(request.account.id) if wanted.takes(each)]
+        last = first + EACH_TIME
+        return request.render(
+            "templates.part.html",
+            templates=marked[first:last],
+            is_more=first > 0,
+            more=f"/workflows/new/templates?{wanted.query}&from={last}" if last < len(marked) else None,
+            are_known=await self._marks.are_known(),
         )
 
     async def create(self, request: PageRequest) -> Response:
@@ -83,8 +98,8 @@ class NewWorkflows:
             return request.redirect(f"/workflows/{workflow.id}")
         if kind == "template":
             title = title or name.replace("_", " ").capitalize()
-            editors = read_answer(self._templates.graph(name))
-            workflow = new_workflow(account_id, title, **await self._columns(account_id, Carried(editor_graph=editors)))
+            carried = Carried(editor_graph=self._templates.graph(name))
+            workflow = new_workflow(account_id, title, **await self._columns(account_id, carried))
         else:
             workflow = new_workflow(account_id, title or "Untitled")
         await self._keep(workflow)
@@ -129,6 +144,17 @@ class NewWorkflows:
             description=starter.description,
             form=json_text([{"key": key, "label": label} for key, label in starter.form]),
         )
+
+
+def _wanted(request: PageRequest) -> Wanted:
+    mark, medium = request.query("mark"), request.query("medium")
+    size_gb = whole_number(request.query("size"), most=10_000) or 0
+    return Wanted(
+        request.query("q")[:200],
+        mark if mark in list(Mark) else "",
+        medium if medium in MEDIA else "",
+        size_gb,
+    )
 
 
 def new_workflow(account_id: str, name: str, **fields: Any) -> Workflow:

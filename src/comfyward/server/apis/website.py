@@ -40,6 +40,7 @@ from comfyward.web.pack_requests import PackRequests
 from comfyward.web.pages import Pages
 from comfyward.web.run_list import RunList
 from comfyward.web.runs import RunActions, RunPage
+from comfyward.web.template_marks import TemplateMarks
 from comfyward.web.templating import page_templates
 from comfyward.web.user_storage import UserStorage
 from comfyward.web.users import Users
@@ -64,12 +65,13 @@ def website(core: Core, frontends: Frontends) -> Website:
     wanting = Wanting(core.bindings, core.finder)
     inputs, run_list = GraphInputs(db, inventory, core.bindings, wanting), RunList(db, inventory)
     copies, templates = WorkflowCopies(db, core.bindings), ComfyUITemplates(frontends.templates_folder)
+    marks = TemplateMarks(db, core.bindings, templates, core.missing.template_models)
     graphs = core.saved_graphs
     frames = EditorFrames(core.editor_address, core.tickets, core.web_files)
     parts = (
         Login(db, auth),
         OidcLogin(db, auth, provider),
-        NewWorkflows(db, core.storage.blobs, inputs, templates, core.workflow_files, graphs),
+        NewWorkflows(db, core.storage.blobs, inputs, templates, marks, core.workflow_files, graphs),
         Workflows(db, core.intake, inputs, run_list, copies, graphs),
         WorkflowSettings(db, inventory, core.bindings),
         Explore(db, inputs, copies, core.contents),
