@@ -20,7 +20,10 @@ MEDIA = ("image", "video", "audio", "3d")
 
 @dataclass(frozen=True)
 class Template:
-    """A template. `medium` is what it makes, `model_bytes` the size of its models; 0 if that is not told."""
+    """A template. `medium` is what it makes, `model_bytes` the size of its models, 0 if that is not told.
+
+    `comfyui` is the version that it was made for, "" if that is not told.
+    """
 
     name: str
     title: str
@@ -28,6 +31,7 @@ class Template:
     medium: str
     model_bytes: int
     usage: int
+    comfyui: str
 
     def has(self, words: list[str]) -> bool:
         """True if all words, in lower case, are in its title or description."""
@@ -92,4 +96,5 @@ def _template(entry: dict[str, Any], kind: str) -> Template:
         kind if kind in MEDIA else "image",
         int(entry.get("size") or 0),
         int(entry.get("usage") or 0),
+        str(entry.get("minComfyUIVersion") or ""),
     )

@@ -22,7 +22,6 @@ def test_the_picker(real: Stack, enter: Enter, account: str, node_clients: Path)
 
     expect(cards(page)).to_have_count(24)
     expect(cards(page).first.locator(".badge")).to_have_text("Runs here")
-    page.screenshot(path="/tmp/picker.png", full_page=True)
     page.evaluate(axe_in(node_clients))
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
@@ -49,7 +48,7 @@ def test_the_picker(real: Stack, enter: Enter, account: str, node_clients: Path)
 
 def test_a_template_that_runs_here_runs(real: Stack, enter: Enter, account: str) -> None:
     page = enter(real, account)
-    page.goto("/workflows/new?mark=runs&q=datatype conversion")
+    page.goto("/workflows/new?mark=runs&q=data type conversion")
     expect(cards(page)).to_have_count(1)
 
     cards(page).get_by_role("button", name="Use template").click()
