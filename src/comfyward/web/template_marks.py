@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlencode
@@ -124,7 +124,8 @@ def needs_of(posted: Posted, catalog: Catalog, known: KnownModels) -> Needs:
         parts, refused = written(found, catalog)
     except InvalidGraph as error:
         return Needs(obstacles=(error.message,))
-    against = Against(found, parts, catalog, Fitted(parts.graph, {}, {}), known, is_certain=True).found(refusal(refused))
+    nobodys = Fitted(parts.graph, {}, {})
+    against = Against(found, parts, catalog, nobodys, known, is_certain=True).found(refusal(refused))
     return Needs(
         tuple((model.file_name, model.path) for model in against.needs.missing_models),
         tuple(each.name for each in against.needs.classes),
@@ -146,4 +147,3 @@ def _lacks(needs: Needs, models: tuple[str, ...]) -> Iterator[tuple[Mark, tuple[
     yield Mark.CANNOT, () if needs.classes else needs.obstacles
     yield Mark.NODES, needs.classes
     yield Mark.MODELS, models
-
