@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Frame, Page, sync_playwright
 
+from tests.fakes.model_sites import Hub
 from tests.stack.browser import BROWSER, FLAGS
 from tests.stack.clients.conftest import node_clients, python_clients
 from tests.stack.conftest import beside_of, kept, operators_models, real_settings
@@ -46,6 +47,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def real(
     request: pytest.FixtureRequest,
+    hub: Hub,
     topology: Topology,
     engine: dict[str, str],
     tiny_models_dir: Path,
@@ -53,7 +55,7 @@ def real(
 ) -> Iterator[Stack]:
     """As elsewhere, with one ComfyUI for all accounts: each scenario of a page has an account of its own."""
     with operators_models(tiny_models_dir) as models:
-        settings = {**real_settings(engine, models), "isolation": "shared"}
+        settings = {**real_settings(engine, models), "isolation": "shared", "hugging_face_url": hub.url}
         yield from kept(Stack(tmp_path_factory.mktemp("real"), settings), beside_of(request, topology))
 
 

@@ -33,6 +33,7 @@ from comfyward.web.graph_inputs import GraphInputs
 from comfyward.web.library import ModelPages
 from comfyward.web.live import LiveUpdates
 from comfyward.web.login import Login
+from comfyward.web.missing import Missing
 from comfyward.web.models import FilesAndModels
 from comfyward.web.new_workflow import NewWorkflows
 from comfyward.web.oidc import OidcLogin, Provider
@@ -73,6 +74,7 @@ def website(core: Core, frontends: Frontends) -> Website:
         OidcLogin(db, auth, provider),
         NewWorkflows(db, core.storage.blobs, inputs, templates, marks, core.workflow_files, graphs),
         Workflows(db, core.intake, inputs, run_list, copies, graphs),
+        Missing(db, core.missing.checks, core.missing.getting, core.missing.errands),
         WorkflowSettings(db, inventory, core.bindings),
         Explore(db, inputs, copies, core.contents),
         Editor(db, core.intake, inventory, core.workforce.forecasts, frames, is_installed=frontends.editor is not None),
