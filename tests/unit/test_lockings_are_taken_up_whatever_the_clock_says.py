@@ -26,7 +26,7 @@ class Rows:
 
 async def test_rows_of_the_future_are_left_ones_too() -> None:
     rows, nothing = Rows(), cast(Any, None)
-    await Lockings(cast(Any, rows), nothing, nothing).tick()
+    await Lockings(cast(Any, rows), nothing, nothing, nothing, 3600.0).tick()
 
     [(*_, now, left_before)] = rows.claims
     assert now <= now_ms()

@@ -32,7 +32,7 @@ from tests.fakes.notices import Wire
 
 
 def run(**known: Any) -> Run:
-    blank = dict.fromkeys(field.name for field in dataclasses.fields(Run))
+    blank = dict.fromkeys(field.name for field in dataclasses.fields(Run)) | {"environment_name": ""}
     return Run(**{**blank, "id": "run", "pool": "L4", "queued_at": 1000, "updated_at": 3000, **known})
 
 

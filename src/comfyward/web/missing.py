@@ -1,4 +1,4 @@
-"""What a workflow lacks here, on its page: listed, got by one button, and followed until it is there."""
+"""The missing parts of a workflow, on its page: listed, got by one button, and followed until they are there."""
 
 from __future__ import annotations
 

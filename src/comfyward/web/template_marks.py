@@ -1,4 +1,4 @@
-"""What each of ComfyUI's templates needs here: which run now, which want models or packs, and which cannot run."""
+"""The needs of each of ComfyUI's templates here: which run now, which want models or packs, and which cannot run."""
 
 from __future__ import annotations
 
