@@ -24,7 +24,7 @@ GB = 1_000_000_000
 
 
 class Mark(StrEnum):
-    """What a template needs, in the order in which templates are shown."""
+    """The need that weighs most, in the order in which templates are shown."""
 
     RUNS = "runs"
     MODELS = "models"

@@ -73,7 +73,7 @@ class _Opening:
         self._box, self._group, self._classes = box, group, classes
         self._fed = {(link[2], link[3]): link for link in _whole(group.links)}
         self._used = {(link[0], link[1]) for link in _whole(group.links)}
-        self._external = {(each[0], each[1]) for each in group.external or () if len(each) > 1}
+        self._external = {(each[0], each[1]) for each in group.external or () if _is_place(each)}
         self._names: dict[str, int] = {}
         self._values = deque(box.widgets_values if isinstance(box.widgets_values, list) else ())
         self._inputs: list[tuple[str, str, int, int]] = []  # name, type, node, number of its socket
@@ -190,3 +190,8 @@ class _Opening:
 def _whole(links: Iterable[Sequence[Any]] | None) -> list[list[int]]:
     """The links between nodes of the group; others have None at one end."""
     return [list(link) for link in links or () if len(link) > 3 and all(isinstance(each, int) for each in link[:4])]
+
+
+def _is_place(entry: list[Any]) -> bool:
+    """True for an entry that begins with the numbers of a node and of its output."""
+    return len(entry) > 1 and all(isinstance(number, int) for number in entry[:2])
