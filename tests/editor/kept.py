@@ -63,6 +63,18 @@ def classes_of_rules(nodes: dict[str, Any]) -> dict[str, Any]:
     return {name: nodes[name] for name in OF_RULES} | CLASSES
 
 
+def of_editor(nodes: dict[str, Any]) -> dict[str, Any]:
+    """The kept descriptions of classes with what the editor wants of each, too."""
+    return {
+        name: {
+            **{"name": name, "description": "", "category": "kept", "output_name": [*map(str, entry["output"])]},
+            **{"output_is_list": [False] * len(entry["output"]), "output_node": False, "python_module": "nodes"},
+            **entry,
+        }
+        for name, entry in nodes.items()
+    }
+
+
 def static(environments: Path) -> Path:
     """The files of the editor, fetched if they are missing."""
     found = static_of(install.frontend(environments, install.EDITOR_PINS, lambda what, fraction: None))

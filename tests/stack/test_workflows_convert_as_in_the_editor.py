@@ -83,8 +83,8 @@ def test_the_editor_in_a_browser_gives_the_kept_answers(workflows: dict[str, Any
     is_all = os.environ.get("EDITOR_LIVE") == "all"
     asked = RULES if is_all else {name: RULES[name] for name in LIVE_RULES}
     opened = kept.read("templates") if is_all else LIVE_WORKFLOWS
-    nodes = kept.catalog().nodes
-    with real_editor(kept.static(environments), nodes | kept.classes_of_rules(nodes)) as editor:
+    nodes = kept.of_editor(kept.catalog().nodes | kept.catalog_of_rules().nodes)
+    with real_editor(kept.static(environments), nodes) as editor:
         rules = {name: editor.sends(workflow) for name, workflow in asked.items()}
         templates = {name: editor.sends(workflows[name]) for name in opened}
 
