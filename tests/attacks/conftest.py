@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.stack.conftest import (
     client,
     cluster,
+    hub,
     real,
     shared,
     start_cluster,
@@ -17,6 +18,7 @@ from tests.stack.conftest import (
 __all__ = [
     "client",
     "cluster",
+    "hub",
     "real",
     "shared",
     "start_cluster",

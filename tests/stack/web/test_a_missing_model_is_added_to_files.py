@@ -6,6 +6,7 @@ from typing import Any
 from playwright.sync_api import Browser
 
 from tests.fakes.http import Origin
+from tests.fakes.model_sites import Hub
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import Enter, editor_of, until
 
@@ -25,7 +26,7 @@ def graph(url: str, name: str) -> dict[str, Any]:
     }
 
 
-def test_the_button_of_the_panel(real: Stack, enter: Enter, account: str) -> None:
+def test_the_button_of_the_panel(real: Stack, enter: Enter, account: str, hub: Hub) -> None:
     client, page = real.client(account), enter(real, account)
     body = {"name": "Missing", "workflow": graph(f"{HOST}far.safetensors", "far.safetensors")}
     made = client.http.post("/api/v1/workflows", json=body).json()["id"]
@@ -46,7 +47,8 @@ def test_the_button_of_the_panel(real: Stack, enter: Enter, account: str) -> Non
     assert asked[0] == {"url": f"{HOST}far.safetensors", "path": "/models/checkpoints/far.safetensors"}
     assert downloads == []
     [wanted] = client.http.get("/api/v1/imports").json()
-    assert (wanted["path"], wanted["url"]) == ("/models/checkpoints/far.safetensors", f"{HOST}far.safetensors")
+    own = HOST.replace("https://huggingface.co", hub.url)  # where this server is told that Hugging Face is
+    assert (wanted["path"], wanted["url"]) == ("/models/checkpoints/far.safetensors", f"{own}far.safetensors")
     client.http.delete(f"/api/v1/imports/{wanted['id']}")
 
 

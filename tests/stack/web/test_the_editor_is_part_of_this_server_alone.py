@@ -2,6 +2,7 @@
 sign-in, releases, support or installing; its templates open."""
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request
@@ -27,8 +28,9 @@ def page(real: Stack, browser: Browser, account: str) -> Iterator[Page]:
             problems.append(f"{message.location.get('url')}: {message.text}")
 
     def asked(request: Request) -> None:
-        own = (real.url, real.editor_url, real.native_url, "data:", "blob:")
-        if not request.url.startswith(own):
+        own = (real.url, real.native_url, "data:", "blob:")
+        is_editors = urlsplit(request.url).netloc.endswith(f".{urlsplit(real.editor_url).netloc}")
+        if not (is_editors or request.url.startswith(own)):
             problems.append(f"asked {request.url}")
 
     context.on("console", heard)
