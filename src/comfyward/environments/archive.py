@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from comfyward.environments.forms.archives import check_method
 from comfyward.errors import InvalidEnvironment
 from comfyward.files.part import is_full
 
@@ -63,6 +64,7 @@ def _check(archive: Path, member: zipfile.ZipInfo) -> None:
     parts = member.filename.rstrip("/").split("/")
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or any(part in ("", ".", "..") or "\0" in part for part in parts):
         raise InvalidEnvironment(f"{archive.name} holds '{member.filename}', which is not a plain file below it.")
+    check_method(member)
 
 
 def _write(packed: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:

@@ -23,7 +23,8 @@ TOO_MANY = (
     b"Content-Type: text/plain\r\nContent-Length: 35\r\n\r\nToo many connections from your host"
 )
 HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-LINGER_S = 1.0  # for which more is received and thrown away, so that an answer is not lost with it
+BAD_HANDSHAKE = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+LINGER_S = 10.0  # for which more is received and thrown away, so that an answer is not lost with it
 
 
 class Frames:
@@ -110,6 +111,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_bytes = 0
+        self._refuse_ambiguous()
         super().on_headers_complete()
         self._await_body()
 
@@ -129,11 +131,27 @@ class HttpConnection(HttpToolsProtocol):
         self._release()  # the websocket counts itself
         super().handle_websocket_upgrade()
 
+    def _refuse_ambiguous(self) -> None:
+        """Raises ValueError, which the parser makes a 400, for what one program reads in another way than the next.
+
+        That is several hosts (RFC 9112, 3.2), and a websocket with a body, for which nobody would wait.
+        """
+        names = [name for name, _ in self.headers]
+        hosts = {value.lower() for name, value in self.headers if name == b"host"}
+        if not self.url.startswith((b"/", b"*")):
+            hosts.add(self.url.partition(b"://")[2].partition(b"/")[0].lower())
+        has_body = b"transfer-encoding" in names or any(
+            value != b"0" for name, value in self.headers if name == b"content-length"
+        )
+        if names.count(b"host") > 1 or len(hosts) > 1 or (self._should_upgrade() and has_body):
+            raise ValueError
+
     def _refuse_head(self) -> None:
         """Ends the connection. The parser would keep a header without end in memory."""
         self._is_refused = True
         self._end_deadline()
         self.transport.write(HEAD_TOO_LARGE)
+        self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
 
     def _await_headers(self) -> None:
@@ -186,6 +204,12 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         address, self._address = self._address, None
         self._clients.release(address)
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:  # uvicorn would leave it open
+            self.transport.write(b"".join(self.conn.data_to_send()) or BAD_HANDSHAKE)
+            self.transport.close()
 
     def handle_events(self) -> None:
         frames = sum(isinstance(event, Frame) for event in self.conn.events)

@@ -28,9 +28,16 @@ def zip_members(archive: bytes, wanted: frozenset[str]) -> Members:
             for info in infos:
                 kind = stat.S_IFMT(info.external_attr >> 16)
                 _check(info.filename, is_plain=kind in (0, stat.S_IFREG, stat.S_IFDIR))
+                check_method(info)
             return {info.filename: _read(packed, info) if info.filename in wanted else b"" for info in infos}
     except (*_UNREADABLE, lzma.LZMAError, RuntimeError) as error:
         raise InvalidEnvironment(f"The archive cannot be read: {error}.") from error
+
+
+def check_method(info: zipfile.ZipInfo) -> None:
+    """Raises InvalidEnvironment for a compression that zipfile unpacks without bounds: a kilobyte may be gigabytes."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InvalidEnvironment(f"{info.filename[:200]!r} in the archive is compressed in a way that is not taken.")
 
 
 def tar_members(archive: bytes, wanted: frozenset[str]) -> Members:
