@@ -60,7 +60,7 @@ def _graph_in(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or not all(
         isinstance(node, dict) and "class_type" in node for node in found.values()
     ):
-        hint = "In ComfyUI's editor: Workflow, Export (API)."
+        hint = "Export it in ComfyUI's editor with File > Export (API)."
         raise InvalidRequest(f"{path.name} is not a graph in API format.", hint=hint)
     return dict(found)
 

@@ -12,6 +12,8 @@ import click
 from comfyward.errors import SetupFailed
 from comfyward.settings import SERVER_LOCK, Settings
 
+MOST_NAMED = 3  # folders of other servers
+
 
 def check(settings: Settings) -> None:
     """Raises SetupFailed if the data directory has no database; warns if servers run here, but not in it.
@@ -21,7 +23,7 @@ def check(settings: Settings) -> None:
     if settings.database_url is not None:
         return
     own, running = settings.data_dir.resolve(), running_servers()
-    others = " and ".join(str(each) for each in sorted(running - {own}))
+    others = _listed(sorted(str(each) for each in running - {own}))
     if not settings.database_file().exists():
         raise SetupFailed(f"There is no comfyward installation in {settings.data_dir}.", hint=_hint(others))
     if others and own not in running:
@@ -34,9 +36,16 @@ def running_servers() -> set[Path]:
     return {Path(target).parent for target in _open_files() if target.endswith(f"/{SERVER_LOCK}")}
 
 
+def _listed(folders: list[str]) -> str:
+    """Some of the folders, as part of a sentence; "" for none."""
+    if len(folders) > MOST_NAMED:
+        folders = [*folders[:MOST_NAMED], f"{len(folders) - MOST_NAMED} more"]
+    return " and ".join(filter(None, (", ".join(folders[:-1]), *folders[-1:])))
+
+
 def _hint(others: str) -> str:
     if others:
-        return f"A server uses {others}: pass its folder as --data-dir, or set COMFYWARD_DATA_DIR."
+        return f"A server uses {others}: pass the folder as --data-dir, or set COMFYWARD_DATA_DIR."
     return (
         "Pass the server's --data-dir (or set COMFYWARD_DATA_DIR). 'comfyward serve' or 'comfyward db upgrade' creates"
         " a new installation."
