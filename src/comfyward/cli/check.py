@@ -23,7 +23,7 @@ FITS = {
     "together": "all models fit at once",
     "in_turn": "the models fit one after the other, not all at once",
     "too_large": "the largest model is larger than its memory",
-    "unknown": "not known",
+    "unknown": "it is not known if the models fit",
 }
 
 
@@ -86,7 +86,7 @@ def _show(found: Check) -> None:
     if found.runs:
         return click.echo(f"Nothing is missing: it runs in the environment {found.environment}.")
     if rows := [*_rows(found)]:
-        print_table(("MISSING", "WHAT", "WHERE FROM", "SIZE", "WANTED BY"), rows)
+        print_table(("missing", "what", "where from", "size", "wanted by"), rows)
     for problem in found.problems:
         where = f"{_place(problem['node'])}: " if problem["node"] else ""
         click.secho(f"Problem: {where}{problem['message']}", fg="yellow")
@@ -139,9 +139,11 @@ def _place(node: dict[str, Any]) -> str:
 
 def _summary(found: Check) -> Iterator[str]:
     data = found.data
-    unknown = f", and {plural(data['unknown_sizes'], 'model')} of unknown size" if data["unknown_sizes"] else ""
-    if found.models:
-        yield f"To fetch: {size(found.bytes)}{unknown}."
+    sizes = [size(found.bytes)] if found.bytes else []
+    if data["unknown_sizes"]:
+        sizes.append(f"{plural(data['unknown_sizes'], 'model')} of unknown size")
+    if sizes:
+        yield f"To fetch: {', and '.join(sizes)}."
     for each in data["environments"]:
         lacks = each["lacks"]
         said = "not known yet" if lacks is None else f"lacks {len(lacks)}" if lacks else "has all nodes"

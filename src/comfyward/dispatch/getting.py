@@ -95,7 +95,7 @@ class Getting:
             return [errands.id_of(ErrandKind.IMPORT, model.import_id)]
         url = wish.urls.get(need.path or "") or (source.url if source is not None else None)
         if url is None:
-            hint = 'Send its address as "urls": {"PATH": "https://…"}, or upload it.'
+            hint = "Upload it under Files, or give its address: --model-url of 'comfyward check', 'urls' of the API."
             left.append(Left(need.path or need.name, f"Nobody says where '{need.name}' can be fetched.", hint))
             return []
         if need.path is None:

@@ -256,7 +256,10 @@ def _one(found: Sequence[Model], path: str) -> Model:
     for model in found:
         if model.path == path:
             return model
-    raise NotFound(f"There is no model '{path.removeprefix(ROOT)}'.", hint="See GET /api/v1/models.")
+    raise NotFound(
+        f"There is no model '{path.removeprefix(ROOT)}'.",
+        hint="'comfyward models list' and GET /api/v1/models/library list all.",
+    )
 
 
 def _check_may_change(account: Account, model: Model, *, links: bool = False) -> None:

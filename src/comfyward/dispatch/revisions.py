@@ -247,4 +247,4 @@ def _digests(standing: Standing, name: str, number: int) -> Mapping[str, str]:
 
 
 def _known(names: Iterable[str]) -> str:
-    return f"There are: {', '.join(sorted(names))}." if names else "There is only 'default'."
+    return f"There are: {', '.join(['default', *sorted(names)])}." if names else "There is only 'default'."

@@ -117,7 +117,7 @@ def checked_header(text: str) -> str:
 def checked_hosts(texts: Sequence[str]) -> tuple[HostPattern, ...]:
     """Raises InvalidRequest."""
     if not 1 <= len(texts) <= MAX_HOSTS:
-        hint = "Such as ['example.com', '*.example.org']; HF_TOKEN and CIVITAI_TOKEN have hosts of their own."
+        hint = "Such as example.com or *.example.org, in 'hosts'; HF_TOKEN and CIVITAI_TOKEN have hosts of their own."
         raise InvalidRequest(f"A secret needs 1 to {MAX_HOSTS} hosts to which it may be sent.", hint=hint)
     return tuple(dict.fromkeys(HostPattern.parse(text) for text in texts))
 
