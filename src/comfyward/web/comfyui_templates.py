@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from comfyward.api.native.free_templates import is_free
 from comfyward.python_json import read_answer
 from comfyward.web.problems import PageError
 
@@ -76,15 +77,6 @@ class ComfyUITemplates:
     def _path(self, name: str) -> Path:
         assert self._folder is not None
         return self._folder / f"{name}.json"
-
-
-def is_free(entry: dict[str, Any]) -> bool:
-    """False for a template that leads to somebody else's paid service, by its entry in the index.
-
-    Such templates are marked as not open, and tagged or named after the API that they use.
-    """
-    tags = {str(tag).upper() for tag in entry.get("tags") or ()}
-    return entry.get("openSource") is not False and "API" not in tags and not str(entry["name"]).startswith("api_")
 
 
 def _template(entry: dict[str, Any], kind: str) -> Template:

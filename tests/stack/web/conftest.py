@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Frame, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Frame, Page, expect, sync_playwright
 
 from tests.fakes.model_sites import Hub
 from tests.stack.browser import BROWSER, FLAGS
@@ -22,6 +22,8 @@ from tests.topology import Topology
 __all__ = ["node_clients", "python_clients"]
 
 LIMIT_MS = 60_000
+expect.set_options(timeout=LIMIT_MS)  # else five seconds, which a busy machine needs for less
+
 PERMISSIONS = ["clipboard-read", "clipboard-write"]
 STORED = "local_storage,indexeddb,service_workers,cache_storage"
 

@@ -80,7 +80,7 @@ def test_at_a_workflow(real: Stack, page: Page, account: str) -> None:
         found = client.http.get(f"/workflows/{made}/comfy{path}")
         assert (found.status_code, found.text.startswith("# ")) == (200, True), path
 
-    # Its templates.
+    # Its templates, without those of paid services.
     editor.evaluate("() => { window.app.extensionManager.command.execute('Comfy.BrowseTemplates') }")
     editor.get_by_role("dialog").locator("img").first.wait_for()
     page.wait_for_load_state("networkidle")
@@ -91,6 +91,7 @@ def test_at_a_workflow(real: Stack, page: Page, account: str) -> None:
     )
     assert pictures
     assert all(pictures)
+    assert editor.get_by_role("dialog").get_by_text("Nano Banana").count() == 0
 
 
 def test_at_the_native_port(real: Stack, page: Page) -> None:

@@ -38,7 +38,7 @@ def test_drop_get_picture(
         assert serious(page.evaluate(LOOK)) == []
     missing.get_by_role("button", name="Get what is missing").click()
 
-    expect(missing).to_have_count(0, timeout=60_000)  # it has come, and the page was loaded anew
+    expect(missing).to_have_count(0)  # it has come, and the page was loaded anew
     page.get_by_role("button", name="Run", exact=True).click()
     page.wait_for_url("**/runs/*")
     expect(page.locator(".badge.succeeded").first).to_be_visible(timeout=60_000)
@@ -66,6 +66,6 @@ def test_a_gated_model_says_where_its_licence_is_accepted(
     expect(missing.get_by_role("link", name="HF_TOKEN")).to_be_visible()
     missing.get_by_role("button", name="Get what is missing").click()
 
-    expect(missing.locator(".problem")).to_contain_text("HF_TOKEN", timeout=30_000)
+    expect(missing.locator(".problem")).to_contain_text("HF_TOKEN")
     key = {"Authorization": f"Bearer {real.client(account).key}"}
     assert httpx2.get(f"{real.url}/api/v1/imports", headers=key).json() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from starlette.requests import Request
@@ -11,10 +12,12 @@ from comfyward.api.body import Kept
 from comfyward.api.contents import OCTET_STREAM
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.native.bundle import Bundle
+from comfyward.api.native.free_templates import free, is_index
 
 OURS = Path(__file__).parent / "editor"  # our additions to the editor
 PAGE = "index.html"
 JAVASCRIPT = "text/javascript"
+LANGUAGES = 32  # of the list of templates that are kept
 PICTURES = (".webp", ".png", ".jpg", ".gif")
 
 
@@ -24,6 +27,7 @@ class EditorFiles:
     def __init__(self, editor: Bundle | None, templates: Bundle | None) -> None:
         self._editor, self._templates = editor, templates
         self._ours = {path.name: Kept.of(path.read_bytes()) for path in OURS.glob("*.*s")}
+        self._index = functools.lru_cache(LANGUAGES)(self._free_index)
 
     def endpoints(self) -> list[Endpoint]:
         """All of them, the editor's own at whatever path is left."""
@@ -62,10 +66,16 @@ class EditorFiles:
         """A template. Their pictures, hundreds of megabytes in other packages, are replaced by one."""
         assert self._templates is not None
         name = request.path_params["name"]
+        if is_index(name) and self._templates.has(name):
+            return self._index(name).answer(request, "application/json")
         if name.endswith(PICTURES) and not self._templates.has(name):
             picture = (OURS / "template.svg").read_bytes()
             return Response(picture, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
         return await self._templates.redirect(request)
+
+    def _free_index(self, name: str) -> Kept:
+        assert self._templates is not None
+        return Kept.of(free((self._templates.folder / name).read_bytes()))
 
 
 def owner_tag(account: str) -> str:
