@@ -11,7 +11,7 @@ from comfyward.workflows.conversion.boxes import Opened
 from comfyward.workflows.conversion.form import INNER_INPUTS, SavedLink, text_of
 from comfyward.workflows.conversion.nodes import BYPASS, GET, NEVER, Kind, Node
 
-MAX_STEPS = 50_000  # of all inputs together
+MAX_STEPS = 20_000  # of all inputs together
 SHORT_WAY = 64  # steps that need no look at whether they go in a circle
 
 

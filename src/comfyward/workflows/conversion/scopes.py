@@ -60,10 +60,9 @@ class _Names(msgspec.Struct):
 
     @classmethod
     def of(cls, node: Node) -> _Names:
-        numbers = {name: number for number, name in reversed(list(enumerate(node.names)))}
-        return cls(
-            numbers, {text_of(each.link): each.name for each in node.saved.inputs or () if each.link is not None}
-        )
+        linked = {text_of(each.link): each.name for each in node.saved.inputs or () if each.link is not None}
+        named = reversed(list(enumerate(node.names))) if linked else ()  # the first of a name counts
+        return cls({name: number for number, name in named}, linked)
 
 
 def _connect(nodes: Mapping[str, Node], links: Iterable[SavedLink]) -> None:
