@@ -30,8 +30,8 @@ MODELS_PATH = "/models/"  # of the kind of file that imports of models are
 
 
 @dataclass(frozen=True)
-class Shopping:
-    """Wishes beside what is missing: `title` names a new environment, `into` the one that gets a new revision.
+class GetOptions:
+    """A caller's choices: `title` names a new environment, `into` is the one that gets a new revision.
 
     `urls` are addresses of models that the caller knows, by path. `promotes`: the new revision of an environment that
     is there becomes current; a new environment's first one always does.
@@ -44,8 +44,8 @@ class Shopping:
 
 
 @dataclass(frozen=True)
-class Left:
-    """Something that cannot be got so, with the reason and what to do."""
+class NotGot:
+    """Something that was not begun, with the reason and what to do."""
 
     what: str
     message: str
@@ -59,24 +59,24 @@ class Got:
     check: Check
     errands: tuple[Errand, ...]
     uploads: tuple[NeededInput, ...]
-    left: tuple[Left, ...]
+    left: tuple[NotGot, ...]
 
 
 class Getting:
     def __init__(self, db: Database, importer: Imports, lockings: Lockings, quotas: Quotas) -> None:
         self._db, self._importer, self._lockings, self._quotas = db, importer, lockings, quotas
 
-    async def get(self, account: Account, check: Check, wish: Shopping) -> Got:
+    async def get(self, account: Account, check: Check, options: GetOptions) -> Got:
         """Begins to get what a check found missing; what is under way already is not begun twice.
 
         Raises OverQuota if all models together are more than the account may store, InvalidEnvironment, NotFound, or
         Conflict if the environment is being changed.
         """
         await self._check_room(account, check)
-        left: list[Left] = []
-        ids = await self._packs(account, check, wish, left)
+        left: list[NotGot] = []
+        ids = await self._packs(account, check, options, left)
         for model in check.models:
-            ids += await self._model(account, model, wish, left)
+            ids += await self._model(account, model, options, left)
         begun = await self._db.read(_found, account, ids, now_ms())
         return Got(check, tuple(begun), check.inputs, tuple(left))
 
@@ -88,20 +88,20 @@ class Getting:
         if coming > room.left:
             raise over(room.kind, room.used, room.most, coming)
 
-    async def _model(self, account: Account, model: LackedModel, wish: Shopping, left: list[Left]) -> list[str]:
+    async def _model(self, account: Account, model: LackedModel, options: GetOptions, left: list[NotGot]) -> list[str]:
         """The errand for a model, or none, and then why."""
         need, facts, source = model.need, model.facts, model.source
         if model.import_id is not None:
             return [errands.id_of(ErrandKind.IMPORT, model.import_id)]
-        url = wish.urls.get(need.path or "") or (source.url if source is not None else None)
+        url = options.urls.get(need.path or "") or (source.url if source is not None else None)
         if url is None:
             hint = "Upload it under Files, or give its address: --model-url of 'comfyward check', 'urls' of the API."
-            left.append(Left(need.path or need.name, f"Nobody says where '{need.name}' can be fetched.", hint))
+            left.append(NotGot(need.path or need.name, f"No address is known for '{need.name}'.", hint))
             return []
         if need.path is None:
-            left.append(Left(need.name, f"The folder of '{need.name}' is not known.", "Upload it to its folder."))
+            left.append(NotGot(need.name, f"The folder of '{need.name}' is not known.", "Upload it to its folder."))
             return []
-        if facts.is_gated and need.path not in wish.urls:
+        if facts.is_gated and need.path not in options.urls:
             left.append(_gated(model))
             return []
         sha256 = source.sha256 if source is not None and source.url == url else None
@@ -109,11 +109,11 @@ class Getting:
             path, wanted = parse_import(need.path, {"url": url, **({"digest": sha256} if sha256 else {})})
             import_id = await self._importer.add(account.id, path, wanted)
         except ComfywardError as error:
-            left.append(Left(need.path, error.message, error.hint or ""))
+            left.append(NotGot(need.path, error.message, error.hint or ""))
             return []
         return [errands.id_of(ErrandKind.IMPORT, import_id)]
 
-    async def _packs(self, account: Account, check: Check, wish: Shopping, left: list[Left]) -> list[str]:
+    async def _packs(self, account: Account, check: Check, options: GetOptions, left: list[NotGot]) -> list[str]:
         """The errand for what has the missing classes, or none, and then why."""
         left += [_unknown(each) for each in check.classes if not _can_be_got(each)]
         wanted = Wanted.of({each.name: each.offers for each in check.classes if _can_be_got(each)})
@@ -122,8 +122,8 @@ class Getting:
         if not account.is_admin:
             return [await self._request(account, wanted)]
         like = "" if check.environment == DEFAULT_ENVIRONMENT else check.environment.partition("@")[0]
-        name = await self._db.write(_drafted, wanted, wish, like, now_ms())
-        promotes = wish.promotes or not wish.into
+        name = await self._db.write(_drafted, wanted, options, like, now_ms())
+        promotes = options.promotes or not options.into
         await self._lockings.begin(name, Wish(LOCK, next=PROMOTE if promotes else TRY))
         return [errands.id_of(ErrandKind.ENVIRONMENT, name)]
 
@@ -141,22 +141,22 @@ def _can_be_got(lacked: LackedClass) -> bool:
     return any(Wanted(comfyui=first.comfyui).is_in(version) for version in VERSIONS)
 
 
-def _unknown(lacked: LackedClass) -> Left:
+def _unknown(lacked: LackedClass) -> NotGot:
     if lacked.offers and (versions := lacked.offers[0].comfyui):
         message = f"'{lacked.name}' needs ComfyUI {versions}, of which no release can be installed by version here."
-        return Left(lacked.name, message, "Use an environment whose ComfyUI is a newer commit.")
-    return Left(lacked.name, f"No pack is known that has the class '{lacked.name}'.", "Ask who made the workflow.")
+        return NotGot(lacked.name, message, "Use an environment whose ComfyUI is a newer commit.")
+    return NotGot(lacked.name, f"No pack is known that has the class '{lacked.name}'.", "Ask who made the workflow.")
 
 
-def _gated(model: LackedModel) -> Left:
+def _gated(model: LackedModel) -> NotGot:
     facts = model.facts
     token = f" Store a token as {facts.token}." if facts.token else ""
     hint = facts.hint or (f"Accept its licence at {facts.page}.{token}" if facts.page else token.strip())
-    return Left(model.need.path or model.need.name, facts.problem or "Its origin wants a token.", hint)
+    return NotGot(model.need.path or model.need.name, facts.problem or "Its origin wants a token.", hint)
 
 
-def _drafted(conn: Connection, wanted: Wanted, wish: Shopping, like: str, now: int) -> str:
-    return drafts.draft(conn, wanted, wish.into, wish.title, now, like=like, reuses=True)
+def _drafted(conn: Connection, wanted: Wanted, options: GetOptions, like: str, now: int) -> str:
+    return drafts.draft(conn, wanted, options.into, options.title, now, like=like, reuses=True)
 
 
 def _requested(conn: Connection, account_id: str, wanted: Wanted, now: int) -> str:

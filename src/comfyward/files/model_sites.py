@@ -103,10 +103,6 @@ class ModelSites:
             case None:
                 return None
 
-    def site_of(self, url: str) -> Site | None:
-        """The site to which an address belongs."""
-        return self._site_of(_parts(url))
-
     def hosts_of(self, site: Site) -> tuple[str, ...]:
         """The hosts, as patterns of a secret, to which the token of a site belongs."""
         own, known = {

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from comfyward.dispatch.checks import Checks
 from comfyward.dispatch.errands import Errand, ErrandKind, Errands, ErrandState, id_of
-from comfyward.dispatch.getting import Getting, Left, Shopping
+from comfyward.dispatch.getting import GetOptions, Getting, NotGot
 from comfyward.errors import NotFound
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.store import workflows
@@ -47,8 +47,8 @@ class Missing:
     async def get(self, request: PageRequest) -> Response:
         workflow = await self._workflow(request)
         into = "" if workflow.environment in ("", DEFAULT_ENVIRONMENT) else workflow.environment.partition("@")[0]
-        wish = Shopping(workflow.name, into, promotes=True)
-        got = await self._getting.get(request.account, await self._check(workflow), wish)
+        options = GetOptions(workflow.name, into, promotes=True)
+        got = await self._getting.get(request.account, await self._check(workflow), options)
         return await self._rendered(request, workflow, got.check, [each.id for each in got.errands], got.left)
 
     async def follow(self, request: PageRequest) -> Response:
@@ -101,7 +101,7 @@ class Missing:
         return found
 
     async def _rendered(
-        self, request: PageRequest, workflow: Workflow, check: Check, ids: Sequence[str], left: Sequence[Left] = ()
+        self, request: PageRequest, workflow: Workflow, check: Check, ids: Sequence[str], left: Sequence[NotGot] = ()
     ) -> Response:
         """The list of what is missing, with what is being got; the page, for a browser without scripts."""
         if not request.is_partial:

@@ -22,7 +22,7 @@ from comfyward.web.graph_inputs import GraphInputs
 from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest, text_of
 from comfyward.web.problems import Advice, PageError
-from comfyward.web.template_marks import Mark, TemplateMarks, Wanted
+from comfyward.web.template_marks import Mark, TemplateFilter, TemplateMarks
 from comfyward.web.workflow_file import carried_by
 from comfyward.workflows import starters
 from comfyward.workflows.carried import Carried
@@ -146,10 +146,10 @@ class NewWorkflows:
         )
 
 
-def _wanted(request: PageRequest) -> Wanted:
+def _wanted(request: PageRequest) -> TemplateFilter:
     mark, medium = request.query("mark"), request.query("medium")
     size_gb = whole_number(request.query("size"), most=10_000) or 0
-    return Wanted(
+    return TemplateFilter(
         request.query("q")[:200],
         mark if mark in list(Mark) else "",
         medium if medium in MEDIA else "",

@@ -33,7 +33,7 @@ class Mark(StrEnum):
 
 
 @dataclass(frozen=True)
-class Needs:
+class TemplateNeeds:
     """The needs of a template in an environment, without an account's files: models by path, classes, obstacles.
 
     `inputs` are files that a person chooses: each template comes with names of its author's.
@@ -56,7 +56,7 @@ class Marked:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TemplateFilter:
     """The templates to show. `most_gb` is the largest size of all models together, 0 for any."""
 
     words: str = ""
@@ -86,7 +86,7 @@ class TemplateMarks:
         self._db, self._bindings, self._templates, self._models = db, bindings, templates, models
         self._working_out = asyncio.Lock()
         self._catalog: Catalog | None = None
-        self._needs: dict[str, Needs] = {}
+        self._needs: dict[str, TemplateNeeds] = {}
 
     async def are_known(self) -> bool:
         """False before a worker has told what is installed."""
@@ -102,7 +102,7 @@ class TemplateMarks:
         marked = [_marked(template, needs[template.name], own) for template in self._templates.all]
         return sorted(marked, key=lambda each: list(Mark).index(each.mark))
 
-    async def _needs_in(self, catalog: Catalog) -> dict[str, Needs]:
+    async def _needs_in(self, catalog: Catalog) -> dict[str, TemplateNeeds]:
         async with self._working_out:
             if self._catalog is not catalog:
                 known = await self._models.known()
@@ -113,20 +113,20 @@ class TemplateMarks:
                 self._catalog = catalog
             return self._needs
 
-    def _needs_of(self, template: Template, catalog: Catalog, known: KnownModels) -> Needs:
+    def _needs_of(self, template: Template, catalog: Catalog, known: KnownModels) -> TemplateNeeds:
         return needs_of(Posted(editor=self._templates.graph(template.name)), catalog, known)
 
 
-def needs_of(posted: Posted, catalog: Catalog, known: KnownModels) -> Needs:
+def needs_of(posted: Posted, catalog: Catalog, known: KnownModels) -> TemplateNeeds:
     """The needs of a graph in the environment that has a catalog."""
     try:
         found = opened(posted)
         parts, refused = written(found, catalog)
     except InvalidGraph as error:
-        return Needs(obstacles=(error.message,))
+        return TemplateNeeds(obstacles=(error.message,))
     nobodys = Fitted(parts.graph, {}, {})
     against = Against(found, parts, catalog, nobodys, known, is_certain=True).found(refusal(refused))
-    return Needs(
+    return TemplateNeeds(
         tuple((model.file_name, model.path) for model in against.needs.missing_models),
         tuple(each.name for each in against.needs.classes),
         tuple(each.name for each in against.needs.inputs),
@@ -134,7 +134,7 @@ def needs_of(posted: Posted, catalog: Catalog, known: KnownModels) -> Needs:
     )
 
 
-def _marked(template: Template, needs: Needs, own: set[str]) -> Marked:
+def _marked(template: Template, needs: TemplateNeeds, own: set[str]) -> Marked:
     lacking = tuple(dict.fromkeys(name for name, path in needs.models if path is None or path not in own))
     for mark, lacks in _lacks(needs, lacking):
         if lacks:
@@ -142,7 +142,7 @@ def _marked(template: Template, needs: Needs, own: set[str]) -> Marked:
     return Marked(template, Mark.RUNS, (), needs.inputs)
 
 
-def _lacks(needs: Needs, models: tuple[str, ...]) -> Iterator[tuple[Mark, tuple[str, ...]]]:
+def _lacks(needs: TemplateNeeds, models: tuple[str, ...]) -> Iterator[tuple[Mark, tuple[str, ...]]]:
     """The marks that a template can have, the one that weighs most first, with what it would lack."""
     yield Mark.CANNOT, () if needs.classes else needs.obstacles
     yield Mark.NODES, needs.classes

@@ -27,11 +27,6 @@ class GraphLimit:
         for node_id, node in graph.items():
             size = self.check(size + len(msgspec.json.encode(node)) + len(node_id) + 4)
 
-    def check_texts(self, *graphs: str | None) -> None:
-        """Raises TooLarge if one of these JSON texts is too large."""
-        for graph in graphs:
-            self.check(len((graph or "").encode()))
-
     def check(self, size: int) -> int:
         """The size, if a graph may have it. Raises TooLarge."""
         if size > self.most:

@@ -17,7 +17,7 @@ from comfyward.api.limits import RequestLimits
 from comfyward.api.v1 import check_answers as answers
 from comfyward.dispatch.checks import Checks
 from comfyward.dispatch.errands import Errand, Errands
-from comfyward.dispatch.getting import Getting, Got, Shopping
+from comfyward.dispatch.getting import GetOptions, Getting, Got
 from comfyward.environments.reference import Reference
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.workflows.check import Check, check_json, input_json
@@ -74,8 +74,8 @@ class WorkflowChecks:
         account = (await self._auth.caller(request)).account
         body = await read_json(request, GetRequest, self._limits.body)
         into = "" if body.environment in (None, DEFAULT_ENVIRONMENT) else Reference.parse(str(body.environment)).name
-        wish = Shopping(body.name or "Workflow", into, body.urls or {}, body.promote)
-        return answer(_got_json(await self._getting.get(account, await self._checked(account, body), wish)), 202)
+        options = GetOptions(body.name or "Workflow", into, body.urls or {}, body.promote)
+        return answer(_got_json(await self._getting.get(account, await self._checked(account, body), options)), 202)
 
     async def job(self, request: Request) -> Response:
         account = (await self._auth.caller(request)).account

@@ -88,10 +88,6 @@ class SavedDefinitions(msgspec.Struct):
     subgraphs: list[SavedDefinition] | None = None
 
 
-class _Extra(msgspec.Struct):
-    groupNodes: dict[str, Any] | None = None
-
-
 class SavedGroup(msgspec.Struct):
     """The content of a group node; its nodes are known by their place in the list."""
 
