@@ -133,7 +133,7 @@ def test_an_archive_whose_compression_is_none_is_refused() -> None:
     content = bytearray(out.getvalue())
     properties = 30 + len(cpack.SNAPSHOT) + 4
     content[properties : properties + 5] = b"\xff" * 5
-    with pytest.raises(InvalidEnvironment, match="The archive cannot be read"):
+    with pytest.raises(InvalidEnvironment, match="compressed in a way that is not taken"):
         reading.read(bytes(content), {}, Release("0.30.0"))
 
 
