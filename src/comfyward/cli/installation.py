@@ -12,8 +12,6 @@ import click
 from comfyward.errors import SetupFailed
 from comfyward.settings import SERVER_LOCK, Settings
 
-MOST_NAMED = 3  # folders of other servers
-
 
 def check(settings: Settings) -> None:
     """Raises SetupFailed if the data directory has no database; warns if servers run here, but not in it.
@@ -37,9 +35,7 @@ def running_servers() -> set[Path]:
 
 
 def _listed(folders: list[str]) -> str:
-    """Some of the folders, as part of a sentence; "" for none."""
-    if len(folders) > MOST_NAMED:
-        folders = [*folders[:MOST_NAMED], f"{len(folders) - MOST_NAMED} more"]
+    """The folders as part of a sentence; "" for none."""
     return " and ".join(filter(None, (", ".join(folders[:-1]), *folders[-1:])))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import httpx2
+from playwright.sync_api import expect
 
 from tests.stack.graphs import picture
 from tests.stack.stack import Stack
@@ -45,8 +46,10 @@ def test_from_a_template_of_comfyuis(real: Stack, enter: Enter, account: str) ->
 
     page.goto("/workflows/new")
     page.get_by_label("Search templates").fill("z-image-turbo text")
-    form = page.locator("#templates form", has_text="Z-Image-Turbo: Text to Image").first
-    form.get_by_role("button", name="Use template").click()
+    found = page.locator("#templates form")
+    expect(found).to_have_count(2)  # a click during the search would be on a card that is being replaced
+    named = found.filter(has_text="Z-Image-Turbo: Text to Image").first
+    named.get_by_role("button", name="Use template").click()
     page.wait_for_url("**/edit")
     page.wait_for_selector("body[data-loaded]", timeout=90_000)
 
