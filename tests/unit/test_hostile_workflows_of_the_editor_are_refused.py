@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyward.errors import InvalidGraph, UnknownClasses
+from comfyward.workflows.conversion import feeding
 from comfyward.workflows.conversion.conversion import convert
-from comfyward.workflows.conversion.feeding import MAX_STEPS
 from comfyward.workflows.conversion.form import MAX_LINKS
 from comfyward.workflows.conversion.outline import active_nodes
 from comfyward.workflows.graph import MAX_NODES
@@ -121,17 +121,25 @@ def test_a_chain_of_thousands_of_reroutes_and_bypassed_nodes() -> None:
     assert sent["9002"]["inputs"]["images"] == ["9001", 0]
 
 
-def test_thousands_of_ways_through_a_long_chain() -> None:
-    chain = [reroute(at, at, at + 1) for at in range(1, 2001)]
+@pytest.mark.parametrize("kind", ["reroutes", "bypassed"])
+def test_each_place_on_thousands_of_ways_is_passed_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def passing(at: int) -> Any:
+        if kind == "reroutes":
+            return reroute(at, at, at + 1)
+        return node(at, "TPass", mode=4, inputs=[into("image", at, "IMAGE")], outputs=[out("MASK"), out("IMAGE")])
+
+    slot = {"reroutes": 0, "bypassed": 1}[kind]
     ends = [node(5000 + at, "TSave", ["x"]) for at in range(2000)]
-    links = [[1, 4999, 0, 1, 0, "IMAGE"], *([at, at - 1, 0, at, 0, "*"] for at in range(2, 2001))]
-    links += [[3000 + at, 2000, 0, 5000 + at, 0, "IMAGE"] for at in range(2000)]
+    links = [[1, 4999, 0, 1, 0, "IMAGE"], *([at, at - 1, slot, at, 0, "*"] for at in range(2, 2001))]
+    links += [[3000 + at, 2000, slot, 5000 + at, 0, "IMAGE"] for at in range(2000)]
+    steps: list[Any] = []
+    step = feeding._step
+    monkeypatch.setattr(feeding, "_step", lambda at: steps.append(at) or step(at))
 
-    error = refused(graph([source(4999), *chain, *ends], links))
+    sent = convert(graph([source(4999), *map(passing, range(1, 2001)), *ends], links), CATALOG)
 
-    assert "pass through too many nodes" in error.message
-    assert error.details["input"] == "images"
-    assert MAX_STEPS < 2000 * 2000
+    assert {tuple(sent[str(5000 + at)]["inputs"]["images"]) for at in range(2000)} == {("4999", 0)}
+    assert len(steps) == 4000
 
 
 @pytest.mark.parametrize("kind", ["reroutes", "bypassed", "boxes"])

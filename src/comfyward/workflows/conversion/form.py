@@ -31,7 +31,7 @@ Id = (
 T = TypeVar("T")
 
 
-class SavedInput(msgspec.Struct):
+class SavedInput(msgspec.Struct, gc=False):
     name: str = ""
     type: Any = None
     link: Id | None = None
@@ -43,11 +43,11 @@ class SavedInput(msgspec.Struct):
         return name if isinstance(name, str) else None
 
 
-class SavedOutput(msgspec.Struct):
+class SavedOutput(msgspec.Struct, gc=False):
     type: Any = None
 
 
-class SavedNode(msgspec.Struct):
+class SavedNode(msgspec.Struct, gc=False):
     type: str
     id: Id = -1
     mode: Any = 0
@@ -58,7 +58,7 @@ class SavedNode(msgspec.Struct):
     title: Any = None
 
 
-class SavedLink(msgspec.Struct):
+class SavedLink(msgspec.Struct, gc=False):
     id: Id
     origin_id: Id
     origin_slot: int
@@ -67,7 +67,7 @@ class SavedLink(msgspec.Struct):
     type: Any = None
 
 
-class SavedSlot(msgspec.Struct):
+class SavedSlot(msgspec.Struct, gc=False):
     """An input or output of a definition."""
 
     name: str = ""

@@ -28,7 +28,7 @@ class Kind(Enum):
     UNKNOWN = "unknown"
 
 
-class Node(msgspec.Struct, eq=False):
+class Node(msgspec.Struct, eq=False, gc=False):
     """A node as the editor lays it out. `links` are those that end at its sockets, by the number of the socket."""
 
     id: str

@@ -52,7 +52,7 @@ def read_scope(
     return Scope(found, all_links, _fed(found.values()), _setters(found.values()), inputs, _ends(all_links, outputs))
 
 
-class _Names(msgspec.Struct):
+class _Names(msgspec.Struct, gc=False):
     """The numbers of a node's sockets by name, and the names of its inputs by the link that they name."""
 
     numbers: dict[str, int]
