@@ -61,7 +61,7 @@ def test_a_run_tells_why_it_waits_and_goes_on_once_an_admin_has_mended_that(pati
     refused = until(lambda found: "message" in found, lambda: lab.submit(lab.name).json())
     assert (refused["code"], refused["message"]) == ("invalid_environment", sentence)
     assert lab.post("try").status_code == 200
-    assert orders(two) == [digest]
+    until(lambda ordered: ordered == [digest], lambda: orders(two))
     lab.has_ready(two, digest, "Paint")
     assert two.ask(ready=[digest]).json()["run_id"] == run_id
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from comfyward.store import workers
 from comfyward.store.db import now_ms
 from tests.attacks.environment_lab import Lab, orders, report
+from tests.attacks.raw_worker import RawWorker
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
+from tests.stack.waiting import until
 
 pytestmark = pytest.mark.several_servers
 
@@ -32,23 +36,32 @@ def promoted(lab: Lab, tree: str, *classes: str) -> str:
     return digest
 
 
+def until_ordered(worker: RawWorker, digests: list[str]) -> None:
+    """Another server hears of a change a little later than the one that made it."""
+    until(lambda ordered: ordered == digests, lambda: orders(worker))
+
+
 def test_a_worker_is_asked_to_try_a_revision_until_it_says_how_that_went(lab: Lab) -> None:
     digest, worker = lab.revision("1"), lab.worker()
     assert orders(worker) == []
 
+    def shown_hosts() -> list[dict[str, Any]]:
+        return list(lab.shown()["revisions"][0]["hosts"])
+
     assert lab.post("try").status_code == 200
 
-    assert orders(worker) == orders(worker) == [digest]
+    until_ordered(worker, [digest])
     assert worker.call("GET", f"environments/{digest}").json()["target"] == lab.target
-    assert report(worker, digest, "building", step="Installing packages", part=0.5).json()["environments"] == [digest]
-    (host,) = lab.shown()["revisions"][0]["hosts"]
-    assert (host["state"], host["step"], host["part"]) == ("building", "Installing packages", 0.5)
+    assert report(worker, digest, "building", step="Installing packages", part=0.5).status_code == 200
+    told = [("building", "Installing packages", 0.5)]
+    until(lambda hosts: [(each["state"], each["step"], each["part"]) for each in hosts] == told, shown_hosts)
+    until_ordered(worker, [digest])
     assert lab.tried(worker, digest, ready=False, message="No module named 'x'").status_code == 204
-    assert report(worker, digest, "failed", message="No module named 'x'").json().get("environments", []) == []
-    assert orders(worker) == []
-    assert lab.shown()["revisions"][0]["state"] == "failed"
+    assert report(worker, digest, "failed", message="No module named 'x'").status_code in (200, 204)
+    until_ordered(worker, [])
+    until(lambda state: state == "failed", lambda: lab.shown()["revisions"][0]["state"])
     assert lab.post("try").status_code == 200  # again
-    assert orders(worker) == [digest]
+    until_ordered(worker, [digest])
 
 
 def test_a_revision_is_promoted_only_after_a_good_trial(lab: Lab) -> None:
