@@ -37,6 +37,7 @@ class Content:
     breaks: int = 0  # how often
     refusals: int | None = None  # how often `status` and `refusal` are answered before the file; None for ever
     refusal: bytes = b""
+    has_etag: bool = True
     hold: threading.Event | None = None  # answers wait for it
     dry: threading.Event | None = None  # the bytes come one by one until it is set, and then no more
 
@@ -101,7 +102,7 @@ def origin(host: str = "127.0.0.1") -> Iterator[Origin]:
             return self._file(content)
 
         def _file(self, content: Content) -> None:
-            headers = {"ETag": content.etag, **content.headers}
+            headers = {**({"ETag": content.etag} if content.has_etag else {}), **content.headers}
             data, status = memoryview(content.data), 200
             match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
             if match and content.ranges and data:

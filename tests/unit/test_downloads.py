@@ -108,6 +108,33 @@ def test_a_file_that_changed_meanwhile_restarts(site: Origin, fetch: Download, t
     check(fetch(url), tmp_path / "part", changed)
 
 
+@pytest.mark.parametrize(
+    "headers", [{}, {"ETag": 'W/"weak"'}, {"ETag": '"first"'}, {"Last-Modified": "Sat, 28 Nov 2026 08:00:00 GMT"}]
+)
+def test_a_file_that_is_replaced_during_its_download_is_not_mixed_with_the_other(
+    site: Origin, fetch: Download, tmp_path: Path, headers: dict[str, str]
+) -> None:
+    url, other = site.put("/file", BIG, has_etag=False, headers=headers), BIG[::-1]
+    later = {name: value.replace("first", "second").replace("08:", "09:") for name, value in headers.items()}
+
+    def replace_it(done: int, total: int | None) -> None:
+        if site.files["/file"].data is BIG:
+            site.put("/file", other, has_etag=False, headers=later)
+
+    fetched = fetch(url, progress=replace_it)
+
+    check(fetched, tmp_path / "part", (tmp_path / "part").read_bytes())
+    assert (tmp_path / "part").read_bytes() in (BIG, other), "a mixture of two files"
+
+
+def test_a_file_without_a_validator_that_breaks_off_is_fetched_anew(
+    site: Origin, fetch: Download, tmp_path: Path
+) -> None:
+    url = site.put("/file", BIG, has_etag=False, break_after=PART_BYTES * 2, breaks=2)
+
+    check(fetch(url), tmp_path / "part", BIG)
+
+
 def test_an_unchanged_file_is_not_sent_again(site: Origin, fetch: Download) -> None:
     url = site.put("/file", b"same")
     first = fetch(url)
@@ -304,6 +331,15 @@ def test_a_login_in_a_url_is_sent_only_to_its_host(site: Origin, fetch: Download
     assert site.requests_to("/moved")[0].headers["Authorization"] == "Basic Ym9iOnBAc3M="
     assert site.requests_to("/moved")[0].headers["Host"] == site.url.removeprefix("http://")
     assert "Authorization" not in site.requests_to("/there")[0].headers
+
+
+def test_a_login_in_a_url_stays_with_a_redirect_within_its_host(site: Origin, fetch: Download, tmp_path: Path) -> None:
+    site.put("/there", b"there")
+    site.put("/moved", b"", status=302, headers={"Location": "/there"})
+
+    check(fetch(f"{site.url}/moved".replace("//", "//bob:p%40ss@")), tmp_path / "part", b"there")
+
+    assert site.requests_to("/there")[0].headers["Authorization"] == "Basic Ym9iOnBAc3M="
 
 
 def test_a_login_in_a_location_is_used_there(site: Origin, fetch: Download, tmp_path: Path) -> None:

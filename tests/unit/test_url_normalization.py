@@ -102,17 +102,34 @@ def test_arbitrary_text_is_refused_without_a_crash(text: str) -> None:
     ],
 )
 def test_redirect_bytes_are_followed_exactly(location: str, url: str) -> None:
-    assert redirected("https://host/folder/file", location) == Address(url)
+    assert redirected(Address("https://host/folder/file"), location) == Address(url)
 
 
 def test_a_redirect_may_carry_a_login() -> None:
-    assert redirected("https://host/", "https://u:p@cdn/x") == Address("https://cdn/x", "Basic dTpw")
+    assert redirected(Address("https://host/"), "https://u:p@cdn/x") == Address("https://cdn/x", "Basic dTpw")
+
+
+@pytest.mark.parametrize(
+    ("location", "stays"),
+    [
+        ("/other", True),
+        ("other?a=b", True),
+        ("https://host:443/other", True),
+        ("//HOST/other", True),
+        ("https://host:8443/other", False),
+        ("http://host/other", False),
+        ("//cdn/other", False),
+    ],
+)
+def test_a_login_stays_within_its_origin(location: str, stays: bool) -> None:
+    found = redirected(Address("https://host/file", "Basic dTpw"), location)
+    assert found.authorization == ("Basic dTpw" if stays else None)
 
 
 @pytest.mark.parametrize("location", ["file:///etc/passwd", "javascript:1", "ftp://h/"])
 def test_a_redirect_to_another_scheme_is_refused(location: str) -> None:
     with pytest.raises(ValueError, match="it"):
-        redirected("https://host/", location)
+        redirected(Address("https://host/"), location)
 
 
 def test_an_origin_is_the_same_however_it_is_written() -> None:

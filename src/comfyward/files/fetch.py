@@ -2,7 +2,8 @@
 
 The first request asks for the first part. A server that supports ranges answers 206 with the whole length, and the
 other parts are fetched in parallel. One that does not answers 200, and the file is read as one stream; so is a file
-with a Content-Encoding. A journal beside the `.part` file lists the finished parts, so that a later attempt (of this or
+with a Content-Encoding, and one without a strong validator, whose ranges nobody could tell from another file's that has
+replaced it meanwhile. A journal beside the `.part` file lists the finished parts, so that a later attempt (of this or
 another run) continues from there.
 """
 
@@ -102,7 +103,12 @@ class Fetch:
     def _run_once(self, known: Validators) -> Fetched | None:
         journal = Journal.load(self._target)
         with self._remote.open(_first_headers(known)) as answer:
-            return None if answer.status == 304 else self._receive(answer, journal)
+            if answer.status == 304:
+                return None
+            if _is_whole(answer) or answer.validators.strong:
+                return self._receive(answer, journal)
+        with self._remote.open({}, answer.address) as whole:
+            return self._receive(whole, journal)
 
     def _receive(self, answer: Answer, journal: Journal | None) -> Fetched:
         total = answer.total
@@ -160,7 +166,7 @@ class Fetch:
 
         def fetch() -> None:
             with self._remote.open(headers, first.address) as answer:
-                if answer.status != 206 or answer.start != start:
+                if answer.status != 206 or answer.start != start or _differs(answer, first):
                     raise Retry(FetchFailed(f"The file at '{self._remote.host}' changed during the download."))
                 self._read_part(answer, file, part)
 
@@ -213,6 +219,16 @@ class Fetch:
             raise Retry(FetchFailed(f"The download from '{remote.host}' broke off: {reason}.")) from error
         except EncodingError as error:
             raise FetchFailed(f"'{remote.host}' sent a body that cannot be decoded: {error}.") from error
+
+
+def _is_whole(answer: Answer) -> bool:
+    """True if no other answer is needed."""
+    return not answer.is_part or answer.total is None or answer.total <= PART_BYTES
+
+
+def _differs(answer: Answer, first: Answer) -> bool:
+    """True if the answers are of different files: some hosts ignore If-Range."""
+    return answer.total != first.total or answer.validators.contradict(first.validators)
 
 
 def _first_headers(known: Validators) -> dict[str, str]:

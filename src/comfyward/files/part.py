@@ -37,6 +37,11 @@ class Validators:
             return self.etag
         return self.last_modified
 
+    def contradict(self, others: Validators) -> bool:
+        """True if answers with these and with `others` are of different versions. Either may leave some of them out."""
+        pairs = (self.etag, others.etag), (self.last_modified, others.last_modified)
+        return any(one is not None and other is not None and one != other for one, other in pairs)
+
 
 @dataclass(frozen=True)
 class Fetched:
@@ -73,7 +78,7 @@ class Journal:
 
     def continues(self, total: int | None, validators: Validators) -> bool:
         """True if the finished parts belong to the version of the file with this size and these validators."""
-        return bool(validators) and (self.total, self.validators) == (total, validators)
+        return validators.strong is not None and (self.total, self.validators) == (total, validators)
 
     def save(self, target: Path) -> None:
         data = {

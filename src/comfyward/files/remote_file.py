@@ -156,7 +156,7 @@ class RemoteFile:
 
     def beside(self, path: str, most: int) -> bytes:
         """The answer to a GET of a path of the same origin, without redirects. Raises Retry, FetchFailed, OSError."""
-        address = redirected(self._address.url, path)
+        address = redirected(self._address, path)
         with self._request(address, {}, self._deadline) as answer:
             if answer.status != 200:
                 raise FetchFailed(f"'{self.host}' answered {answer.status}.", http_status=answer.status)
@@ -168,7 +168,7 @@ class RemoteFile:
         if not (location := answer.header("Location")):
             raise FetchFailed(f"'{self.host}' answered {answer.status} without a Location.")
         try:
-            return redirected(answer.address.url, location)
+            return redirected(answer.address, location)
         except ValueError as error:
             raise FetchFailed(f"'{self.host}' redirects to a URL that is not http or https.") from error
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote, urljoin, urlsplit
 
 import idna
@@ -44,17 +44,20 @@ def parse_address(text: str) -> Address:
     return Address(f"{scheme.lower()}://{_host(host)}{path}{query}{fragment}", _authorization(login))
 
 
-def redirected(url: str, location: str) -> Address:
+def redirected(address: Address, location: str) -> Address:
     """The address of a Location header. `location` has one character per byte, as in http.client.
 
-    Raises ValueError.
+    A login stays within its origin, unless the location has one of its own. Raises ValueError.
     """
     raw = location.encode("latin-1")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:  # bytes of an older character set, which the host wants to see again
         text = "".join(chr(byte) if byte < 128 else f"%{byte:02X}" for byte in raw)
-    return parse_address(urljoin(url, _tidied(text)))
+    found = parse_address(urljoin(address.url, _tidied(text)))
+    if found.authorization is None and origin_of(found.url) == origin_of(address.url):
+        return replace(found, authorization=address.authorization)
+    return found
 
 
 def origin_of(url: str) -> str:
