@@ -98,7 +98,7 @@ def _rows(found: Check) -> Iterator[tuple[str, str, str, str, str]]:
     for each in found.classes:
         packs = [pack["source"] or f"ComfyUI {pack['comfyui'] or ''}".strip() for pack in each["packs"][:2]]
         others = [f"environment {name}" for name in each["environments"][:2]]
-        yield each["class_type"], "node", " or ".join([*others, *packs]) or "nobody knows", "", _places(each["nodes"])
+        yield each["class_type"], "node", " or ".join([*others, *packs]) or "unknown", "", _places(each["nodes"])
     for each in found.models:
         yield (
             each["name"],
@@ -112,7 +112,7 @@ def _rows(found: Check) -> Iterator[tuple[str, str, str, str, str]]:
 
 
 def _source(model: dict[str, Any]) -> str:
-    notes = [model["url"] or "nobody says where"]
+    notes = [model["url"] or "unknown"]
     if model["import"]:
         notes.append("being fetched")
     if model["gated"]:

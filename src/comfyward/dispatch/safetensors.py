@@ -1,4 +1,4 @@
-"""The header of a safetensors file in the object store: JSON of whoever uploaded it, as hostile as any request."""
+"""The header of a safetensors file in the object store: JSON that a client uploaded, as untrusted as any request."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def parse_weights(values: Mapping[str, Any]) -> Weights:
     sha256 = values.get("sha256", "")
     size = values.get("size", 0)
     if sha256 and not (isinstance(sha256, str) and is_digest(sha256.lower())):
-        raise InvalidEnvironment(f"The 'sha256' of '{path[:80]}' is not one: 64 digits in hex.")
+        raise InvalidEnvironment(f"The 'sha256' of '{path[:80]}' is not a SHA-256 digest (64 hexadecimal digits).")
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= LARGEST:
         raise InvalidEnvironment(f"The 'size' of '{path[:80]}' must be a number of bytes.")
     return Weights(parse_place(path), _parse_url(path, url), sha256.lower(), size)
@@ -77,14 +77,14 @@ def parse_place(path: str) -> str:
     """A path below one of the roots. Raises InvalidEnvironment."""
     root = path.partition("/")[0]
     if root not in ROOTS:
-        hint = "A file lies below models/, below packs/FOLDER/, or below home/."
-        raise InvalidEnvironment(f"'{path[:80]}' is at no place that an environment has.", hint=hint)
+        hint = "Paths begin with models/, packs/FOLDER/ or home/."
+        raise InvalidEnvironment(f"'{path[:80]}' is outside the folders of an environment.", hint=hint)
     try:
         check_segments(path)
     except ComfywardError as error:
         raise InvalidEnvironment(error.message, hint=error.hint) from error
     if not path.isprintable():
-        raise InvalidEnvironment("The path of a file holds a control character.")
+        raise InvalidEnvironment("The path of a file contains a control character.")
     if path.count("/") < (2 if root == PACKS else 1):
         raise InvalidEnvironment(f"'{path[:80]}' names a folder, not a file.")
     return path

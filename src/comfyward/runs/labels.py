@@ -57,5 +57,5 @@ def _problem(key: str, text: Any) -> str | None:
     if len(text.encode("utf-8", "surrogatepass")) > MAX_VALUE_BYTES:
         return f"the value of '{key}' is longer than {MAX_VALUE_BYTES} bytes"
     if _FORBIDDEN.search(text):
-        return f"the value of '{key}' holds a control character"
+        return f"the value of '{key}' contains a control character"
     return None

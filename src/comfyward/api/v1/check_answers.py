@@ -80,20 +80,20 @@ class Check(BaseModel):
 
     runs: bool = Field(description="True if a run would be taken as it is.")
     format: Literal["editor", "api"]
-    environment: str = Field(description="In which the rest is so.")
-    best_environment: str | None = Field(description="The one that has all node classes, or the most.")
-    environments: list[EnvironmentLacks] = Field(description="The one that lacks the least first.")
+    environment: str = Field(description="The environment that everything below is about.")
+    best_environment: str | None = Field(description="The environment with all node classes, or with the most.")
+    environments: list[EnvironmentLacks] = Field(description="Sorted by what they lack, the least first.")
     classes: list[LackedClass]
     models: list[LackedModel]
     inputs: list[LackedInput]
-    problems: list[OtherProblem] = Field(description="Which stay once all that is missing is there.")
+    problems: list[OtherProblem] = Field(description="Problems that remain once everything missing is there.")
     accelerators: list[AcceleratorFit]
-    bytes: int = Field(description="Of the missing models whose size is known.")
-    unknown_sizes: int = Field(description="The number of the others.")
+    bytes: int = Field(description="Total of the missing models whose size is known.")
+    unknown_sizes: int = Field(description="Number of missing models whose size is not known.")
 
 
 class Job(BaseModel):
-    """Something that is being got."""
+    """A job that gets something that was missing."""
 
     id: str
     kind: Literal["import", "environment", "request"]
@@ -104,11 +104,11 @@ class Job(BaseModel):
     total: int | None
     part: float | None = Field(description="0 to 1.")
     message: str
-    environment: str | None = Field(description="The one to run in once it is done.")
+    environment: str | None = Field(description="The environment to run in once the job is done.")
 
 
 class LeftOver(BaseModel):
-    """Something that cannot be got so."""
+    """Something missing that cannot be got automatically."""
 
     what: str
     message: str

@@ -22,7 +22,7 @@ def upgrade() -> None:
 
 
 def _remake_mirrors() -> None:
-    """Nobody knows who brought the copies so far: they are forgotten, and fetched from their origins again."""
+    """It is not known who brought the existing copies: they are forgotten, and fetched from their origins again."""
     op.drop_index("ix_mirrors_digest", "mirrors")
     op.drop_table("mirrors")
     op.create_table(
