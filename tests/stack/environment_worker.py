@@ -38,7 +38,7 @@ from comfyward.worker.environment_orders import EnvironmentOrders
 from comfyward.worker.environment_reports import EnvironmentReport, Trial
 from comfyward.worker.learning import Learning
 from comfyward.worker.link import ServerLink
-from comfyward.worker.protocol import PREFIX
+from comfyward.worker.protocol import PREFIX, Ask
 from comfyward.worker.tried import Tried
 from comfyward.worker.warm import WarmComfyUI
 from tests.conftest import FAKE_COMFYUI
@@ -62,6 +62,7 @@ class Server:
     trials: dict[str, Trial] = field(default_factory=dict)
     web_files: dict[str, bytes] = field(default_factory=dict)
     refusals: int = 0  # of trees, by breaking the connection
+    asks: asyncio.Queue[Ask] = field(default_factory=asyncio.Queue)  # for runs, of which there are none
     url: str = ""
 
     def lock(self, sources: Path, *, files: tuple[Weights, ...] = (), **packs: dict[str, str]) -> Lock:
@@ -82,6 +83,11 @@ class Server:
         shutil.copytree(FAKE_COMFYUI, sources / "ComfyUI", ignore=ignored, dirs_exist_ok=True)
         (sources / "ComfyUI" / "requirements.txt").write_text("aiohttp\n")
         return self.workshop.sources.add_folder(sources / "ComfyUI")
+
+    async def lease(self, request: web.Request) -> web.Response:
+        await self.asks.put(msgspec.json.decode(await request.read(), type=Ask))
+        await asyncio.Event().wait()
+        raise AssertionError
 
     async def get_lock(self, request: web.Request) -> web.Response:
         return web.Response(text=lock_json(self.locks[request.match_info["digest"]]))
@@ -126,6 +132,7 @@ async def serving(folder: Path) -> AsyncIterator[Server]:
     app = web.Application(client_max_size=64 << 20)
     app.add_routes(
         [
+            web.post(f"{PREFIX}/lease", served.lease),
             web.get(f"{PREFIX}/environments/trees/{{digest}}", served.get_tree),
             web.get(f"{PREFIX}/environments/{{digest}}", served.get_lock),
             web.put(f"{PREFIX}/environments/{{digest}}/trial", served.put_trial),
@@ -133,7 +140,7 @@ async def serving(folder: Path) -> AsyncIterator[Server]:
             web.put(f"{PREFIX}/catalog/{{environment}}/{{digest}}", served.put_catalog),
         ]
     )
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

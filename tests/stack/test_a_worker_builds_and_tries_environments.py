@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -17,8 +19,11 @@ from comfyward.environments.web_files import WebFile, unpacked
 from comfyward.errors import EnvironmentFailed
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.worker import deaths, environment_orders, warm
+from comfyward.worker.agent import Agent
 from comfyward.worker.deaths import Deaths
 from comfyward.worker.environment_reports import EnvironmentState
+from comfyward.worker.link import ServerLink
+from comfyward.worker.protocol import WorkerInfo
 from tests.stack.environment_worker import (
     CIRCUMSTANCES,
     NODES,
@@ -101,6 +106,31 @@ async def test_what_is_ordered_is_built_tried_and_found_again(server: Server, tm
         assert unpacked(server.web_files[lock.digest]) == brought
         assert first.is_healthy
         assert state_of(again.build(lock).path) == before
+
+
+async def test_a_waiting_worker_asks_anew_once_its_environments_are_others(
+    server: Server, host: Path, good: Lock
+) -> None:
+    server.locks[good.digest] = good
+    async with working(server, host) as worker:
+        worker.engines.tried.remove(good.digest)
+        lent = cast(Any, None)  # nothing is ever executed
+        info, link = (
+            WorkerInfo("w", "1", "CPU", DEFAULT_ENVIRONMENT, "CPU", "h", "off", {}),
+            ServerLink(server.url, "t"),
+        )
+        agent = Agent(info, link, worker.comfyui, worker.orders, lent, lent, lent, lent, memory_limit_bytes=0)
+        asking = asyncio.create_task(agent.ask_for_runs())
+        assert (await server.asks.get()).ready == []
+
+        assert (await worker.carried_out(good)).state is EnvironmentState.READY
+        assert (await server.asks.get()).ready == [good.digest]
+        worker.orders.lost(good.digest, EnvironmentFailed("It does not start."))
+        assert (await server.asks.get()).ready == []
+
+        agent.drain()
+        await asking
+        await link.close()
 
 
 async def test_a_pack_that_does_not_import_fails_the_trial(server: Server, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import socket
 import subprocess
 import tarfile
@@ -120,6 +121,28 @@ def test_a_repository_that_answers_nothing_is_left_for_the_registry(
         put_source(unheard, tmp_path / "ComfyUI")
 
         silent.accept()[0].close()  # it was asked
+    assert site.requests
+
+
+def test_a_folder_of_this_host_that_has_a_release_unchanged_is_copied(
+    release: Release, site: Origin, tmp_path: Path
+) -> None:
+    put_source(release, tmp_path / "first")
+    for name in ("first", "changed", "partial"):
+        if name != "first":
+            shutil.copytree(tmp_path / "first", tmp_path / name)
+        (tmp_path / name / "left by somebody.txt").write_text("")
+    (tmp_path / "changed" / "main.py").write_text("print('changed')")
+    (tmp_path / "partial" / "main.py").unlink()
+    neighbours = [tmp_path / name for name in ("none", "partial", "changed", "first")]
+    site.requests.clear()
+
+    put_source(release, tmp_path / "again", neighbours)
+    assert files_of(tmp_path / "again") == {**FILES, "requirements.txt": b"torch==2.9.1\n"}
+    assert not site.requests
+
+    put_source(release, tmp_path / "fetched", neighbours[:-1])
+    assert files_of(tmp_path / "fetched") == files_of(tmp_path / "again")
     assert site.requests
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import random
+import shutil
 import stat
 import time
 import zipfile
@@ -14,11 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from comfyward.comfy.releases import RELEASES
+from comfyward.comfy.releases import Release as InstalledByVersion
 from comfyward.environments import git as git_fetch
 from comfyward.environments.archive import pack, unpack
 from comfyward.environments.lock import LockedPack
 from comfyward.environments.registry import ComfyRegistry
-from comfyward.environments.source import Folder, Git, Registry
+from comfyward.environments.source import Folder, Git, Registry, Release
 from comfyward.environments.sources import Sources
 from comfyward.environments.trees import digest_of
 from comfyward.environments.workshop import Workshop
@@ -183,6 +187,31 @@ def test_a_folder_and_an_archive_of_it_are_the_same(sources: Sources, tmp_path: 
     assert not list(sources.restore(locked).rglob(".git"))
     with pytest.raises(SetupFailed, match="are not on this host"):
         sources.restore(LockedPack("x", f"folder:x@{'0' * 64}", "0" * 64))
+
+
+def test_a_release_that_this_host_has_is_neither_fetched_nor_compiled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pins" / "1.0").mkdir(parents=True)
+    installed = tmp_path / "environments" / "comfyui-1.0" / "ComfyUI"
+    installed.mkdir(parents=True)
+    (installed / "main.py").write_text("")
+    (tmp_path / "pins" / "1.0" / "files.txt").write_text(f"{hashlib.sha256(b'').hexdigest()}  main.py\n")
+    (tmp_path / "pins" / "1.0" / "requirements.in").write_text("aiohttp\n")
+    monkeypatch.setitem(RELEASES, "1.0", InstalledByVersion("1.0", "nowhere", folder=tmp_path / "pins"))
+    sources = workshop(tmp_path).sources
+
+    first = sources.lock_comfyui(Release("1.0"))
+
+    trees = workshop(tmp_path).trees
+    made_at = (trees.path(first.tree) / "main.py").stat().st_mtime_ns
+    shutil.rmtree(installed)
+    assert workshop(tmp_path).sources.lock_comfyui(Release("1.0")) == first
+    assert (trees.path(first.tree) / "main.py").stat().st_mtime_ns == made_at
+    assert sources.file(first, "requirements.txt") == b"aiohttp\n"
+    (trees.path(first.tree) / "main.py").write_text("changed here")
+    with pytest.raises(FileNotFoundError, match=r"source\.txt"):  # where it would be fetched from
+        sources.lock_comfyui(Release("1.0"))
 
 
 def test_trees_that_nothing_names_are_removed_once_they_are_old(tmp_path: Path) -> None:

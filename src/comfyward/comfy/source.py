@@ -1,11 +1,13 @@
-"""The source of an official release: from ComfyUI's repository if it can be reached, else from the package registry.
+"""The source of an official release: from a folder of this host that has it, else from ComfyUI's repository if it can
+be reached, else from the package registry.
 
-Only the files that the release names are written, each with the content that it names, so both give the same folder.
+Only the files that the release names are written, each with the content that it names, so all give the same folder.
 `requirements.txt` is ours, since packages are installed by our pins.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -15,7 +17,7 @@ import subprocess
 import tarfile
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +31,7 @@ from comfyward.errors import SetupFailed
 
 log = logging.getLogger(__name__)
 
-REACH_TIMEOUT_S = 10.0  # after which a repository that answers nothing is left for the registry
+REACH_TIMEOUT_S = 5.0  # after which a repository that answers nothing is left for the registry
 GIT_TIMEOUT_S = 180.0
 HTTP_TIMEOUT_S = 60.0
 _GIT = ("git", "-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=10")
@@ -41,15 +43,36 @@ _LIST = (
 _PIN = re.compile(r"^([A-Za-z0-9._-]+==\S+) \\\n\s*--hash=sha256:([0-9a-f]{64})$", re.MULTILINE)
 
 
-def put_source(release: Release, folder: Path) -> None:
-    """Writes the source of a release to a new folder. Raises SetupFailed."""
+def put_source(release: Release, folder: Path, neighbours: Iterable[Path] = ()) -> None:
+    """Writes the source of a release to a new folder. `neighbours` may have it already. Raises SetupFailed."""
+    found = next(filter(None, (_read(release, neighbour) for neighbour in neighbours)), None)
+    if found is not None:
+        for path, content in found.items():
+            _write(folder / path, content)
+    else:
+        _fetch_source(release, folder)
+    shutil.copyfile(release.requirements, folder / "requirements.txt")
+
+
+def _read(release: Release, neighbour: Path) -> dict[str, bytes] | None:
+    """The files of the release, by path, from a folder that has all of them unchanged; None from any other."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for path, digest in release.files.items():
+            found[path] = (neighbour / path).read_bytes()
+            if _digest_of(found[path]) != digest:
+                return None
+        return found
+    return None
+
+
+def _fetch_source(release: Release, folder: Path) -> None:
     with TemporaryDirectory(dir=folder.parent) as scratch:
         archive = _from_repository(release, Path(scratch))
         if archive is not None:
             _unpack(release, archive, "", folder)
         else:
             _unpack(release, _from_registry(release, Path(scratch)), f"{release.inside}/", folder)
-    shutil.copyfile(release.requirements, folder / "requirements.txt")
 
 
 def _from_repository(release: Release, scratch: Path) -> Path | None:
@@ -126,8 +149,7 @@ def _unpack(release: Release, archive: Path, inside: str, folder: Path) -> None:
     for name, content in _contents(archive, {f"{inside}{path}" for path in wanted}):
         path = name.removeprefix(inside)
         _check(release, path, content, wanted.pop(path))
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(content)
+        _write(folder / path, content)
     if wanted:
         raise SetupFailed(f"ComfyUI {release.version} lacks {min(wanted)} at its source.")
 
@@ -155,9 +177,18 @@ def _opened(archive: Path) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
 
 
 def _check(release: Release, name: str, content: bytes, digest: str) -> None:
-    found = hashlib.sha256(content).hexdigest()
+    found = _digest_of(content)
     if found != digest:
         raise SetupFailed(
             f"{name} of ComfyUI {release.version} has the digest {found[:8]}…, the release has {digest[:8]}…: "
             "the file was changed at its source."
         )
+
+
+def _digest_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from comfyward.comfy.releases import DEFAULT, RELEASES
@@ -27,10 +28,13 @@ def check(release: Release) -> None:
         )
 
 
-def fetch(release: Release, target: Path) -> None:
-    """Puts the source of a release into a new folder. Raises InvalidEnvironment or SetupFailed."""
+def fetch(release: Release, target: Path, neighbours: Iterable[Path] = ()) -> None:
+    """Puts the source of a release into a new folder, from a neighbour that has it unchanged if there is one.
+
+    Raises InvalidEnvironment or SetupFailed.
+    """
     check(release)
-    put_source(RELEASES[release.version], target)
+    put_source(RELEASES[release.version], target, neighbours)
 
 
 def known_packages(version: str) -> tuple[str, ...]:

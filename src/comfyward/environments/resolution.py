@@ -45,8 +45,9 @@ def resolve(asked: Asked) -> tuple[LockedPackage, ...]:
     core = _core(asked)
     pins = tuple(f"{package.name}=={package.version}" for package in core)
     questions = [_question(asked, asked.packs, limits) for limits in (pins, _held(pins))]
+    asks_more = asked.spec.more or any(asked.packs.values())
     try:
-        question, packages = _first_answered(questions)
+        question, packages = _first_answered(questions) if asks_more else (questions[0], core)
     except UvFailed as failed:
 
         def fits(packs: Iterable[str]) -> bool:

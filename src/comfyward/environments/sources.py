@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.parser import BytesParser
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from comfyward.comfy.uv_command import UvFailed
 from comfyward.environments import archive as archives
 from comfyward.environments import git, releases, uv
+from comfyward.environments.builds import Builds
 from comfyward.environments.lock import LockedComfyUI, LockedPack
 from comfyward.environments.needs import Needs, needs_in, needs_of
 from comfyward.environments.registry import ComfyRegistry
@@ -48,8 +50,8 @@ class _Fetched:
 class Sources:
     """Obtains trees: from this host if it has them, else from their sources."""
 
-    def __init__(self, trees: Trees, staging: Staging, registry: ComfyRegistry) -> None:
-        self._trees, self._staging, self._registry = trees, staging, registry
+    def __init__(self, trees: Trees, builds: Builds, staging: Staging, registry: ComfyRegistry) -> None:
+        self._trees, self._builds, self._staging, self._registry = trees, builds, staging, registry
 
     def add_folder(self, path: Path) -> Folder:
         """Copies a folder or zip archive, which is then a source. Raises InvalidEnvironment."""
@@ -70,7 +72,7 @@ class Sources:
             if not (fetched.path / "main.py").is_file() or not (fetched.path / "requirements.txt").is_file():
                 raise InvalidEnvironment(f"There is no ComfyUI in {source}: it has no main.py or requirements.txt.")
             version = _version_in(fetched.path)
-            return LockedComfyUI(version, str(fetched.source), self._trees.add(fetched.path))
+            return LockedComfyUI(version, str(fetched.source), self._added(fetched))
 
     def lock_pack(self, source: PackSource) -> LockedPack:
         """A pack, with its files here. Raises SetupFailed, FetchFailed or InvalidEnvironment."""
@@ -78,7 +80,7 @@ class Sources:
             fetched = self._fetched(source, fresh)
             needs = _needs_in(fetched)
             sha256 = _sha256_of_installer(fetched.path)
-            tree = self._trees.add(fetched.path)
+            tree = self._added(fetched)
             return LockedPack(fetched.name, str(fetched.source), tree, needs.asked, needs.ignored, sha256)
 
     def restore(self, locked: LockedComfyUI | LockedPack) -> Path:
@@ -90,7 +92,7 @@ class Sources:
             is_pack = isinstance(locked, LockedPack)
             source = parse_pack(locked.source) if is_pack else parse_comfyui(locked.source)
             with self._staging.folder() as fresh:
-                found = self._trees.add(self._fetched(source, fresh).path)
+                found = self._added(self._fetched(source, fresh))
             if found != locked.tree:
                 raise SetupFailed(
                     f"{locked.source} has the digest {found[:12]}, but the lock says {locked.tree[:12]}: "
@@ -120,21 +122,29 @@ class Sources:
                     self._registry.fetch(source, fresh / source.id)
                     return _Fetched(source, source.id, fresh / source.id)
                 case Folder():
-                    return _Fetched(source, source.name, self._copied(source, fresh / source.name))
+                    return _Fetched(source, source.name, self._found(source))
                 case Release():
-                    releases.fetch(source, fresh / source.name)
+                    releases.fetch(source, fresh / source.name, self._neighbours())
                     return _Fetched(source, source.name, fresh / source.name)
                 case Package():
                     return _unpacked(source, fresh)
         except UvFailed as failed:
             raise SetupFailed(f"{source} cannot be fetched:\n{failed}") from failed
 
-    def _copied(self, source: Folder, target: Path) -> Path:
+    def _added(self, fetched: _Fetched) -> str:
+        """The digest of fetched files, which are moved to the trees. Those of a folder are among them already."""
+        return fetched.source.tree if isinstance(fetched.source, Folder) else self._trees.add(fetched.path)
+
+    def _found(self, source: Folder) -> Path:
         if not self._trees.has(source.tree):
             message = f"The files of '{source.name}' are not on this host."
             raise SetupFailed(message, hint="Add its folder or archive again.")
-        copied(self._trees.path(source.tree), target)
-        return target
+        return self._trees.path(source.tree)
+
+    def _neighbours(self) -> Iterator[Path]:
+        """The folders of this host that hold a ComfyUI, or may: installations, builds and trees."""
+        yield from self._builds.root.glob("*/ComfyUI")
+        yield from self._trees.all()
 
 
 def _unpacked(source: Package, fresh: Path) -> _Fetched:

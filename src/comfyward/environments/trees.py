@@ -38,6 +38,10 @@ class Trees:
     def path(self, digest: str) -> Path:
         return self._root / digest
 
+    def all(self) -> Iterator[Path]:
+        """Every tree."""
+        return self._root.glob("*")
+
     def has(self, digest: str) -> bool:
         """True if the tree is there and its files have not been changed since; one that was changed is discarded."""
         if not self.path(digest).is_dir():
@@ -49,12 +53,13 @@ class Trees:
         return False
 
     def add(self, folder: Path) -> str:
-        """Moves a folder here, cleaned and with bytecode. Returns its digest."""
+        """Moves a folder here, cleaned and with bytecode, unless the same is here. Returns its digest."""
         clean(folder)
         digest = digest_of(folder)
-        compile_folders(Path(sys.executable), folder)
-        self._root.mkdir(parents=True, exist_ok=True)
-        put_in_place(folder, self.path(digest))
+        if not self.has(digest):
+            compile_folders(Path(sys.executable), folder)
+            self._root.mkdir(parents=True, exist_ok=True)
+            put_in_place(folder, self.path(digest))
         os.utime(self.path(digest))
         return digest
 
@@ -64,7 +69,7 @@ class Trees:
         Returns the number of trees removed.
         """
         new = time.time() - NEW_S
-        others = [path for path in self._root.glob("*") if path.name not in kept and path.stat().st_mtime < new]
+        others = [path for path in self.all() if path.name not in kept and path.stat().st_mtime < new]
         for path in others:
             self._staging.discard(path)
         return len(others)

@@ -62,6 +62,6 @@ class Workshop:
         """The workshop of a host, whose environments are below `root`; without `fetching`, its cache is there too."""
         staging, trees = Staging.below(root), Trees.below(root)
         builds = Builds(root, staging)
-        sources, weights = Sources(trees, staging, registry), WeightsStore(fetching or Fetching.below(root))
+        sources, weights = Sources(trees, builds, staging, registry), WeightsStore(fetching or Fetching.below(root))
         locker, builder = Locker(sources, trees, weights), Builder(builds, sources, staging, weights)
         return cls(trees, builds, sources, locker, builder, Updater(registry))

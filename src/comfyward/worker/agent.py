@@ -107,7 +107,7 @@ class Agent:
         heartbeats = asyncio.create_task(self._heartbeat_loop(), name="heartbeat")
         environments = asyncio.create_task(self.environments.run(), name="environments")
         try:
-            await self._lease_loop()
+            await self.ask_for_runs()
             while self._tasks:
                 await asyncio.wait(self._tasks)
             with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
@@ -142,21 +142,30 @@ class Agent:
                     await asyncio.wait_for(self._drain.wait(), ID_TAKEN_PAUSE_S)
         return None
 
-    async def _lease_loop(self) -> None:
-        """Asks for a run whenever there is a place for one."""
+    async def ask_for_runs(self) -> None:
+        """Asks for a run whenever there is a place for one, until it is drained."""
         draining = asyncio.create_task(self._drain.wait())
         try:
             while not draining.done():
                 place = await _unless(draining, self._ahead.take())
                 if place is None:
                     return
-                assignment = await _unless(draining, self._next())
+                assignment = await self._next_unless(draining)
                 if assignment is None:
                     place.leave()
                 else:
                     self._take(assignment, place)
         finally:
             draining.cancel()
+
+    async def _next_unless(self, draining: asyncio.Task[Any]) -> Assignment | None:
+        """The next run; None if the worker is drained, or has other environments than it has told: it asks anew."""
+        self.environments.ready_changed.clear()
+        changing = asyncio.create_task(self.environments.ready_changed.wait())
+        try:
+            return await _unless(draining, self._next(), changing)
+        finally:
+            changing.cancel()
 
     async def _next(self) -> Assignment | None:
         try:

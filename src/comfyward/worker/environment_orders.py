@@ -68,6 +68,8 @@ class EnvironmentOrders:
         self._pauses: dict[str, _Pause] = {}
         self._unsent: dict[str, EnvironmentReport] = {}
         self._changed = asyncio.Event()
+        self.ready_changed = asyncio.Event()
+        """Set when `ready` has other environments than before."""
 
     def ready(self) -> list[str]:
         """The environments that are built on this worker's host, and were tried with success."""
@@ -99,6 +101,7 @@ class EnvironmentOrders:
         log.error("environment %s: %s", environment[:12], error, extra={"action": "environment_lost"})
         is_built = self._engines.is_built(environment)
         self._engines.tried.remove(environment)
+        self.ready_changed.set()
         state = EnvironmentState.FAILED if is_built else EnvironmentState.BUILDING
         self._tell(environment, state, message=error.message, hint=error.hint or "")
 
@@ -155,6 +158,7 @@ class EnvironmentOrders:
         await self._link.put_catalog(environment, kept.catalog_digest, kept.catalog)
         await self._link.put_web_files(environment, kept.web_files)
         await asyncio.to_thread(self._engines.tried.keep, environment, kept)
+        self.ready_changed.set()
         log.info("environment %s is ready", environment[:12], extra={"action": "environment_ready"})
         return self._end(environment, EnvironmentState.READY)
 
