@@ -115,10 +115,8 @@ async def test_a_waiting_worker_asks_anew_once_its_environments_are_others(
     async with working(server, host) as worker:
         worker.engines.tried.remove(good.digest)
         lent = cast(Any, None)  # nothing is ever executed
-        info, link = (
-            WorkerInfo("w", "1", "CPU", DEFAULT_ENVIRONMENT, "CPU", "h", "off", {}),
-            ServerLink(server.url, "t"),
-        )
+        info = WorkerInfo("w", "1", "CPU", DEFAULT_ENVIRONMENT, "CPU", "h", "off", {})
+        link = ServerLink(server.url, "token")
         agent = Agent(info, link, worker.comfyui, worker.orders, lent, lent, lent, lent, memory_limit_bytes=0)
         asking = asyncio.create_task(agent.ask_for_runs())
         assert (await server.asks.get()).ready == []
