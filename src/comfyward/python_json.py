@@ -30,7 +30,7 @@ class TooManyValues(ValueError):
 
 def refuse_many(data: bytes | str, most: int = MOST_VALUES) -> None:
     """Raises TooManyValues for JSON with more commas, lists and objects than `most`, outside of its strings."""
-    if _marks(data) <= most:
+    if len(data) <= most or _marks(data) <= most:
         return
     if _quotes(data) > 2 * most or _marks(_without_strings(data)) > most:
         raise TooManyValues(most)

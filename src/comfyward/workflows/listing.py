@@ -100,5 +100,5 @@ def beneath(directory: str, name: str) -> str | None:
     """The path of a name below a folder, normalized like in ComfyUI (`./a//b` is `a/b`); None if it leads out."""
     if not name or name.startswith("/") or "\0" in name:
         return None
-    normal = posixpath.normpath(name)
+    normal = name if "/" not in name else posixpath.normpath(name)
     return None if normal in (".", "..") or normal.startswith("../") else f"/{directory}/{normal}"

@@ -16,6 +16,7 @@ from comfyward.workflows.separators import BACKSLASH
 
 MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".sft", ".pkl", ".gguf", ".onnx")
 MAX_NAME_LENGTH = 512
+JSON_STARTS = ("{", "[")
 
 # Files mentioned inside a string: (pattern, model folder, optional suffixes). The first is ComfyUI's own
 # (source: comfy/sd1_clip.py, load_embed); the second is what prompt nodes of many packs read.
@@ -65,13 +66,20 @@ def places_named(graph: Graph, catalog: Catalog | None) -> PlacesNamed:
     paths, folders = set[str](), set[str]()
     for text, offered in _offered(graph, catalog):
         name = text.value.removesuffix(" [input]")  # ComfyUI's mark for the folder that is its default
-        if offered or text.value.lower().endswith(MODEL_SUFFIXES):
-            paths |= places(offered or directories, name)
-        elif (path := beneath(INPUT_FOLDER, name)) is not None:
+        if offered:
+            paths |= places(offered, name)
+            folders |= _folders_named(text.value, offered)
+            continue
+        folder = beneath(INPUT_FOLDER, text.value)
+        if folder is not None:
+            folders.add(folder)
+        if text.value.lower().endswith(MODEL_SUFFIXES):
+            paths |= places(directories, name)
+        elif (path := folder if name == text.value else beneath(INPUT_FOLDER, name)) is not None:
             paths.add(path)
-        folders |= _folders_named(text.value, offered)
     for text in graph.texts:
-        paths.update(_mentioned(text.value, catalog))
+        if ":" in text.value:
+            paths.update(_mentioned(text.value, catalog))
     return PlacesNamed(paths, folders)
 
 
@@ -82,8 +90,7 @@ def models_among(named: PlacesNamed, brought: Iterable[str], catalog: Catalog | 
 
 
 def _folders_named(text: str, offered: list[Listing]) -> set[str]:
-    found = [each.folder_of(text) for each in offered] if offered else [beneath(INPUT_FOLDER, text)]
-    return {folder for folder in found if folder is not None}
+    return {folder for each in offered if (folder := each.folder_of(text)) is not None}
 
 
 def _offered(graph: Graph, catalog: Catalog | None) -> Iterator[tuple[Text, list[Listing]]]:
@@ -105,13 +112,12 @@ def _names(graph: Graph) -> Iterator[Text]:
     for text in graph.texts:
         if len(text.value) <= MAX_NAME_LENGTH:
             yield text
-        for inner in _inside_json(text.value):
-            yield Text(text.node, text.input_name, inner, is_nested=True)
+        if text.value.lstrip()[:1] in JSON_STARTS:
+            for inner in _inside_json(text.value):
+                yield Text(text.node, text.input_name, inner, is_nested=True)
 
 
 def _inside_json(text: str) -> Iterator[str]:
-    if not text.lstrip().startswith(("{", "[")):
-        return
     try:
         waiting = [msgspec.json.decode(text)]
     except (msgspec.DecodeError, RecursionError):
@@ -127,8 +133,6 @@ def _inside_json(text: str) -> Iterator[str]:
 
 
 def _mentioned(text: str, catalog: Catalog | None) -> Iterator[str]:
-    if ":" not in text:
-        return
     for pattern, kind, suffixes in _MENTIONS:
         if found := pattern.findall(text):
             folders = (catalog or Catalog()).listings_of_kind(kind)
