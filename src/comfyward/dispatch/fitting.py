@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 from comfyward.dispatch.heavy import HEAVY
 from comfyward.errors import InvalidRequest, NotFound
-from comfyward.runs.files import Source, Stored, source_from_row
-from comfyward.store import files, runs, shared_files
+from comfyward.runs.files import Source, Stored
+from comfyward.store import files, runs, usable_files
 from comfyward.store.db import Database
 from comfyward.store.files import file_path_of
 from comfyward.workflows.catalog import Catalog
@@ -122,13 +122,8 @@ def _valid(graph: Graph, catalog: Catalog | None, paths: Paths) -> Graph:
 
 
 def _own_files(conn: Connection, account_id: str, named: set[str], folders: set[str]) -> dict[str, Source]:
-    """The account's files and links at the paths that a graph names, and what is shared there."""
-    linked = files.links(conn, account_id, named, folders)
-    own: dict[str, Source] = {path: source_from_row(row) for path, row in linked.items()}
-    for file in (*files.at(conn, account_id, named), *files.below(conn, account_id, folders)):
-        own.setdefault(file.path, Stored(file.digest, file.size))
-    for shared in shared_files.named(conn, named - own.keys(), folders):
-        own.setdefault(shared.path, Stored(shared.digest, shared.size))
+    """The files that the account can use at the paths and in the folders that a graph names. Raises InvalidRequest."""
+    own = usable_files.named(conn, account_id, named, folders)
     if len(own) > MAX_OWN_FILES:
         message = f"The graph names folders with {len(own)} of your files; a run can have at most {MAX_OWN_FILES}."
         raise InvalidRequest(message, hint="Name folders with fewer files.")

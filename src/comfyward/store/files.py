@@ -7,14 +7,12 @@ are assets (Comfy API v2), and are deleted otherwise.
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     Text,
@@ -48,7 +46,7 @@ from comfyward.store.schema import (
 )
 from comfyward.store.schema import links as linked
 from comfyward.store.schema import shared_files as shared_files_table
-from comfyward.store.statement import Statement, bytewise, each_of
+from comfyward.store.statement import Statement, each_of, list_of
 from comfyward.store.storage import check_file
 from comfyward.workflows.listing import Paths
 
@@ -124,25 +122,17 @@ _AT = Statement(
 )
 
 
-def _is_below(path: Column[str]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """The condition that a path is below a named folder ("0" is the character after "/")."""
-    place, folder = bytewise(path), _NAMED.c.value
-    return place >= folder.concat("/"), place < folder.concat("0")
-
-
 _NAMED = each_of(bindparam("names", type_=Text)).table_valued(column("value", Text), name="named")
 _EACH = select(*FILE_COLUMNS).where(files.c.account_id == bindparam("account_id"))
 _AT_EACH = Statement(_EACH.where(files.c.path == _NAMED.c.value))
-_BELOW_EACH = Statement(_EACH.where(*_is_below(files.c.path)))
-_IS_REPLACED = exists().where(
+IS_REPLACED = exists().where(
     files.c.account_id == bindparam("account_id"), files.c.path == linked.c.path, files.c.named_at >= linked.c.named_at
 )
 _EACH_LINKED = select(linked.c.path, linked.c.source).where(
-    linked.c.account_id == bindparam("account_id"), ~_IS_REPLACED
+    linked.c.account_id == bindparam("account_id"), ~IS_REPLACED
 )
 _LINKED = Statement(_EACH_LINKED)
 _LINKED_AT_EACH = Statement(_EACH_LINKED.where(linked.c.path == _NAMED.c.value))
-_LINKED_BELOW_EACH = Statement(_EACH_LINKED.where(*_is_below(linked.c.path)))
 
 
 def add_blob(conn: Connection, digest: str, sha256: str, size: int, now: int, name: str = "") -> None:
@@ -234,14 +224,12 @@ def set_about(conn: Connection, file_id: str, about: Mapping[str, Any]) -> None:
     conn.execute(update(files).where(files.c.id == file_id).values(about=text_of(about)))
 
 
-def links(
-    conn: Connection, account_id: str, paths: Collection[str] | None = None, folders: Collection[str] = ()
-) -> dict[str, dict[str, Any]]:
-    """URLs that the account's runs brought, by path: all, or those of these paths and folders. Newer uploads win."""
+def links(conn: Connection, account_id: str, paths: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+    """URLs that the account's runs brought, by path: all, or those of these paths. Newer uploads win."""
     if paths is None:
-        rows = list(_LINKED(conn, account_id=account_id))
+        rows = _LINKED(conn, account_id=account_id)
     else:
-        rows = _rows(conn, _LINKED_AT_EACH, account_id, paths) + _rows(conn, _LINKED_BELOW_EACH, account_id, folders)
+        rows = _LINKED_AT_EACH(conn, account_id=account_id, names=list_of(paths))
     return {row.path: msgspec.json.decode(row.source) for row in rows}
 
 
@@ -265,25 +253,14 @@ def usable_paths(conn: Connection, account_id: str) -> Paths:
 
 def at(conn: Connection, account_id: str, paths: Collection[str]) -> list[StoredFile]:
     """The account's files at these paths."""
-    return _newest(_rows(conn, _AT_EACH, account_id, paths))
+    return [file_of(row) for row in newest_of(_AT_EACH(conn, account_id=account_id, names=list_of(paths)))]
 
 
-def below(conn: Connection, account_id: str, folders: Collection[str]) -> list[StoredFile]:
-    """The account's files below these folders."""
-    return _newest(_rows(conn, _BELOW_EACH, account_id, folders))
-
-
-def _newest(rows: list[Any]) -> list[StoredFile]:
-    """The newest file of each path."""
-    rows.sort(key=lambda row: row.id, reverse=True)
-    rows.sort(key=lambda row: row.named_at)
-    return list({row.path: file_of(row) for row in rows}.values())
-
-
-def _rows(conn: Connection, statement: Statement, account_id: str, names: Collection[str]) -> list[Any]:
-    """A statement's rows for a list of names. Names that a database cannot store match nothing."""
-    texts = [name for name in names if "\0" not in name and name.encode(errors="ignore").decode() == name]
-    return list(statement(conn, account_id=account_id, names=json.dumps(texts))) if texts else []
+def newest_of(rows: Iterable[Any]) -> list[Any]:
+    """The newest row of each path."""
+    ordered = sorted(rows, key=lambda row: row.id, reverse=True)
+    ordered.sort(key=lambda row: row.named_at)
+    return list({row.path: row for row in ordered}.values())
 
 
 def get(conn: Connection, account_id: str, path: str) -> StoredFile:

@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from comfyward.runs.run import EndReason, State
+from comfyward.store.statement import bytewise
 
 metadata = MetaData(
     naming_convention={
@@ -300,6 +301,15 @@ files = Table(
         sqlite_where=text("run_id IS NULL"),
         postgresql_where=text("run_id IS NULL"),
     ),
+)
+
+# Byte by byte, for the files below a folder: the order of PostgreSQL's text is not that of paths.
+Index(
+    "ix_files_below",
+    files.c.account_id,
+    bytewise(files.c.path),
+    sqlite_where=text("run_id IS NULL"),
+    postgresql_where=text("run_id IS NULL"),
 )
 
 links = Table(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +11,7 @@ from sqlalchemy import Connection, Text, bindparam, column, delete, select
 
 from comfyward.store.rows import text_of
 from comfyward.store.schema import shared_files
-from comfyward.store.statement import Statement, each_of
+from comfyward.store.statement import Statement, each_of, list_of
 
 ROOT = "/models/"
 
@@ -47,8 +46,8 @@ def paths(conn: Connection) -> list[str]:
 
 def named(conn: Connection, wanted: Collection[str], folders: Collection[str] = ()) -> list[SharedFile]:
     """Those at some paths and below some folders. Few inputs name folders: all are read for them."""
-    texts = [name for name in wanted if name.startswith(ROOT) and _is_storable(name)]
-    found = [_shared(row) for row in _AT_EACH(conn, names=json.dumps(texts))] if texts else []
+    below_root = [name for name in wanted if name.startswith(ROOT)]
+    found = [_shared(row) for row in _AT_EACH(conn, names=list_of(below_root))] if below_root else []
     below = tuple(f"{folder}/" for folder in folders if f"{folder}/".startswith(ROOT))
     return [*found, *(each for each in (find(conn) if below else ()) if each.path.startswith(below))]
 
@@ -70,10 +69,6 @@ def withdraw(conn: Connection, path: str) -> bool:
 
 def describe(conn: Connection, path: str, about: Mapping[str, Any]) -> None:
     conn.execute(shared_files.update().where(shared_files.c.path == path).values(about=text_of(about)))
-
-
-def _is_storable(name: str) -> bool:
-    return "\0" not in name and name.encode(errors="ignore").decode() == name
 
 
 def _shared(row: Any) -> SharedFile:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, String
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -58,6 +59,19 @@ def _rows_of_sqlite(element: each_of, compiler: SQLCompiler, **more: Any) -> str
 @compiles(each_of, "postgresql")
 def _rows_of_postgresql(element: each_of, compiler: SQLCompiler, **more: Any) -> str:
     return f"json_array_elements_text(CAST({compiler.process(element.clauses, **more)} AS JSON))"
+
+
+def list_of(names: Iterable[str]) -> str:
+    """A JSON list for `each_of`. Names that a database cannot store would match nothing and are left out."""
+    names = [name for name in names if "\0" not in name]
+    try:
+        return msgspec.json.encode(names).decode()
+    except UnicodeEncodeError:  # half a character, as in no file's name
+        return msgspec.json.encode([name for name in names if _is_whole(name)]).decode()
+
+
+def _is_whole(text: str) -> bool:
+    return text.encode(errors="ignore").decode() == text
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,81 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
+from typing import Any
 
-from sqlalchemy import Connection
+import msgspec
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    bindparam,
+    column,
+    literal_column,
+    select,
+    union_all,
+)
 
+from comfyward.runs.files import Source, Stored, source_from_row
 from comfyward.store import shared_files
-from comfyward.store.files import StoredFile, at, find, get, new_file
+from comfyward.store.files import IS_REPLACED, StoredFile, at, find, get, new_file, newest_of
+from comfyward.store.schema import files, links
 from comfyward.store.shared_files import SharedFile
+from comfyward.store.statement import Statement, bytewise, each_of, list_of
+
+_PATHS = each_of(bindparam("paths", type_=Text)).table_valued(column("value", Text), name="named")
+_FOLDERS = each_of(bindparam("folders", type_=Text)).table_valued(column("value", Text), name="named")
+_NONE: ColumnElement[str] = literal_column("''")
+_NOTHING: ColumnElement[int] = literal_column("0")
+
+
+def _is_below(path: Column[str]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """The condition that a path is below a named folder ("0" is the character after "/")."""
+    place, folder = bytewise(path), _FOLDERS.c.value
+    return place >= folder.concat("/"), place < folder.concat("0")
+
+
+def _links(*where: ColumnElement[bool]) -> Select[Any]:
+    own = (links.c.account_id == bindparam("account_id"), ~IS_REPLACED)
+    place = (links.c.path, links.c.source, links.c.named_at)
+    return select(*place, _NONE.label("id"), _NONE.label("digest"), _NOTHING.label("size")).where(*own, *where)
+
+
+def _files(*where: ColumnElement[bool]) -> Select[Any]:
+    place = (files.c.path, _NONE.label("source"), files.c.named_at)
+    content = (files.c.id, files.c.digest, files.c.size)
+    return select(*place, *content).where(files.c.account_id == bindparam("account_id"), *where)
+
+
+# In one trip: every submission asks. Results of runs are at paths of their own, and in no folder that a graph names.
+_NAMED = Statement(
+    union_all(
+        _links(links.c.path == _PATHS.c.value),
+        _links(*_is_below(links.c.path)),
+        _files(files.c.path == _PATHS.c.value),
+        _files(*_is_below(files.c.path), files.c.run_id.is_(None)),
+    )
+)
+
+
+def named(
+    conn: Connection, account_id: str, paths: Collection[str], folders: Collection[str] = ()
+) -> dict[str, Source]:
+    """What an account can use at some paths and below some folders, by path.
+
+    An upload replaces an older URL that a run brought, and either replaces what is shared.
+    """
+    rows = [*_NAMED(conn, account_id=account_id, paths=list_of(paths), folders=list_of(folders))]
+    found: dict[str, Source] = {
+        row.path: source_from_row(msgspec.json.decode(row.source)) for row in rows if row.source
+    }
+    for row in newest_of(row for row in rows if not row.source):
+        found.setdefault(row.path, Stored(row.digest, row.size))
+    for shared in shared_files.named(conn, paths, folders):
+        found.setdefault(shared.path, Stored(shared.digest, shared.size))
+    return found
 
 
 def usable(conn: Connection, account_id: str, path: str) -> StoredFile:
