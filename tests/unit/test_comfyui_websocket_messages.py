@@ -37,6 +37,11 @@ MADE = {"display_node_id": "5", "parent_node_id": "5", "real_node_id": "5"}
         ),
         ("executing", {"node": None, "prompt_id": "p"}, Finished("p")),
         (
+            "executing",
+            {"node": None, "prompt_id": "p", "comfyward": {"history": {"outputs": {"1": {"a": [NAN]}}}}},
+            Finished("p", {"outputs": {"1": {"a": [None]}}}),
+        ),
+        (
             "progress_state",
             {"prompt_id": "p", "nodes": {"5.0.0.1": STATE | MADE}},
             NodeStates("p", (NodeState("5.0.0.1", "running", 1.0, 4.0, "5", "5", "5"),)),

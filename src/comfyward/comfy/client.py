@@ -39,6 +39,17 @@ class History:
     messages: list[tuple[str, dict[str, Any]]]
     meta: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, entry: Any) -> History:
+        """Raises UnreadableAnswer."""
+        try:
+            status = entry.get("status") or {}
+            messages = [(str(name), dict(data)) for name, data in status.get("messages", [])]
+            outputs, meta = _objects(entry.get("outputs")), _objects(entry.get("meta"))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise UnreadableAnswer(f"ComfyUI's history entry of the run is malformed: {error}.") from error
+        return cls(str(status.get("status_str")), outputs, messages, meta)
+
     @property
     def succeeded(self) -> bool:
         """True if the whole graph was executed: `status` alone is "success" for some prompts that were given up."""
@@ -137,15 +148,7 @@ class ComfyClient:
     async def history(self, prompt_id: str) -> History | None:
         """The history entry of a prompt, None if it is unfinished or unknown."""
         entry = (await self._get(f"/history/{prompt_id}")).get(prompt_id)
-        if entry is None:
-            return None
-        try:
-            status = entry.get("status") or {}
-            messages = [(str(name), dict(data)) for name, data in status.get("messages", [])]
-            outputs, meta = _objects(entry.get("outputs")), _objects(entry.get("meta"))
-        except (AttributeError, TypeError, ValueError) as error:
-            raise UnreadableAnswer(f"ComfyUI's history entry of the run is malformed: {error}.") from error
-        return History(str(status.get("status_str")), outputs, messages, meta)
+        return None if entry is None else History.of(entry)
 
     async def is_queued(self, prompt_id: str) -> bool:
         """True if the prompt is running or waiting in ComfyUI."""

@@ -16,6 +16,7 @@ from typing import Any
 from comfyward.python_json import NOT_JSON, read_answer, refuse_many
 
 PREVIEW, PREVIEW_WITH_METADATA = 1, 4
+OURS = "comfyward"  # the key of what our extension adds
 LARGEST = 1e300
 MAX_FILES = 1000  # that are listed when a node starts; our extension lists none where there are more
 _IMAGE_TYPES = {1: "image/jpeg", 2: "image/png"}
@@ -110,9 +111,10 @@ class Preview:
 
 @dataclass(frozen=True)
 class Finished:
-    """The prompt has ended and its history, which says how, is written."""
+    """The prompt has ended and its history, which says how, is written; `history` is its entry, if it was sent."""
 
     prompt_id: str
+    history: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def _parse(kind: str, data: dict[str, Any], characters: int) -> Message | None:
         case "execution_cached":
             return Cached(data["prompt_id"], tuple(map(str, data["nodes"])))
         case "executing" if data["node"] is None:
-            return Finished(data["prompt_id"])
+            return Finished(data["prompt_id"], (data.get(OURS) or {}).get("history"))
         case "executing":
             return _executing(data, str(data["node"]))
         case "progress_state":
@@ -157,7 +159,7 @@ def _parse(kind: str, data: dict[str, Any], characters: int) -> Message | None:
 
 
 def _executing(data: dict[str, Any], node: str) -> Executing:
-    extra = data.get("comfyward") or {}
+    extra = data.get(OURS) or {}
     files = extra.get("files")
     files = [] if files is not None and len(files) > MAX_FILES else files
     return Executing(

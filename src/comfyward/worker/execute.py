@@ -129,8 +129,9 @@ class Execution:
                     raise await self._crashed()
                 case messages.Overlong():
                     raise EndlessAnswer("A node sent a message that is too long.")
-                case messages.Finished(finished) if finished == prompt_id:
-                    return _judge(await self._history(), handler.error, nodes)
+                case messages.Finished(finished, entry) if finished == prompt_id:
+                    history = await self._history() if entry is None else History.of(entry)
+                    return _judge(history, handler.error, nodes)
                 case _:
                     await handler.handle(message)
                     await asyncio.sleep(0)  # messages without end let this worker's leases be renewed

@@ -562,7 +562,16 @@ class FakeComfyUI:
                 await Prompt(self, body).execute()
                 self.running.remove(body["prompt_id"])
                 if not any(node["class_type"] == "FakeSilent" for node in body["prompt"].values()):
-                    await self.say(body["client_id"], "executing", {"node": None, "prompt_id": body["prompt_id"]})
+                    over = {"node": None, "prompt_id": body["prompt_id"], **self.last_words(body["prompt_id"])}
+                    await self.say(body["client_id"], "executing", over)
+
+    def last_words(self, prompt_id: str) -> dict:
+        """A short history, as our extension adds it."""
+        with contextlib.suppress(KeyError, ValueError, RecursionError):
+            text = json.dumps({name: self.history[prompt_id][name] for name in ("outputs", "status", "meta")})
+            if len(text) <= 64 << 10 and prompt_id not in self.endless:
+                return {"comfyward": {"history": json.loads(text)}}
+        return {}
 
     async def say(self, client_id: str, kind: str, data: dict) -> None:
         socket = self.sockets.get(client_id)

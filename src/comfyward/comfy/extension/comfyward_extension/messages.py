@@ -2,6 +2,8 @@
 
 - `executing` also tells whether the node is an output node, and which files are in output/ when it starts: those are
   complete, whatever the node does next. The files are sent only if they differ from those in the message before.
+- The last message of a prompt (`executing` without a node) also has its history entry, so that nobody has to ask for it,
+  unless it is long. ComfyUI has written it by then.
 - A node's result may contain values that JSON cannot represent (a tensor, a set): ComfyUI's sender would fail, and its
   history would be unreadable. Such values are replaced by strings.
 """
@@ -16,6 +18,8 @@ from comfy_execution.progress import get_progress_state
 
 MAX_FILES = 1000
 MAX_DEPTH = 64
+MAX_HISTORY_CHARACTERS = 64 << 10
+HISTORY = ("outputs", "status", "meta")  # of an entry; the graph is known
 KEY = "comfyward"
 
 _last_files = {}  # prompt id -> files in its last message; of one prompt only
@@ -28,6 +32,8 @@ def add_to(server):
         try:
             if event == "executing" and data.get("node") is not None:
                 data = {**data, KEY: _extra(data)}
+            elif event == "executing" and (entry := _history(server.prompt_queue, data["prompt_id"])) is not None:
+                data = {**data, KEY: {"history": entry}}
             elif event == "executed":
                 _make_serializable(data.get("output"))
         except Exception:
@@ -45,6 +51,16 @@ def _extra(data):
         _last_files[data["prompt_id"]] = files
         extra["files"] = files if len(files) <= MAX_FILES else []
     return extra
+
+
+def _history(prompt_queue, prompt_id):
+    """The history entry of a prompt; None while there is none, or if it is long."""
+    with prompt_queue.mutex:
+        entry = prompt_queue.history.get(prompt_id)
+        if entry is None:
+            return None
+        text = json.dumps({name: entry[name] for name in HISTORY if name in entry})
+    return json.loads(text) if len(text) <= MAX_HISTORY_CHARACTERS else None
 
 
 def _is_output(node_id):
