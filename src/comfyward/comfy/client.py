@@ -158,9 +158,6 @@ class ComfyClient:
         except (TypeError, KeyError, IndexError) as error:
             raise UnreadableAnswer(f"ComfyUI's queue is malformed: {error!r}.") from error
 
-    async def delete_history(self, prompt_id: str) -> None:
-        await self._post("/history", {"delete": [prompt_id]})
-
     async def interrupt(self, prompt_id: str) -> None:
         """Stops a prompt at its next step, or removes it from the queue if it has not started."""
         await self._post("/queue", {"delete": [prompt_id]})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
 
 from comfyward.dispatch.quotas import Quotas, Room
 from comfyward.files.objects import Blob, Objects
@@ -17,6 +19,12 @@ from comfyward.store.db import Database, now_ms
 CHUNK_BYTES = 1 << 20
 REMOVAL_POLL_S = 0.05
 NOTHING_SAID: Mapping[str, Any] = {}
+
+R = TypeVar("R")
+
+
+class _Swept(Exception):
+    """A blob that was stored is being removed, or gone."""
 
 
 class Blobs:
@@ -74,13 +82,25 @@ class Blobs:
 
         return await self.put_stream(once(), limit=len(data), name=name)
 
-    async def store(self, named: Mapping[str, tuple[str, bytes]]) -> list[Blob]:
-        """Stores small blobs, given as {digest: (name, bytes)}; the caller writes their rows. Raises DigestMismatch."""
-        stored = []
-        for digest, (name, data) in named.items():
-            is_there = await self.touch(digest)
-            stored.append(await self._objects.put_bytes(data, digest, name, write=not is_there))
-        return stored
+    async def write(self, operation: Callable[[Connection], R], named: Mapping[str, tuple[str, bytes]]) -> R:
+        """Runs a write that uses small blobs, given as {digest: (name, bytes)}, and registers them in its transaction.
+
+        Raises DigestMismatch.
+        """
+        while True:
+            known = {digest for digest in named if await self._is_stored(digest)}
+            blobs = [
+                await self._objects.put_bytes(data, digest, name, write=digest not in known)
+                for digest, (name, data) in sorted(named.items())  # in one order everywhere: their rows are locked
+            ]
+            try:
+                return await self._db.write(_with_blobs, operation, blobs, known)
+            except _Swept:
+                continue
+
+    async def _is_stored(self, digest: str) -> bool:
+        """True if a blob is stored; a sweep may still remove it. Waits for the end of a removal."""
+        return await self._db.lookup(files.has_blob, digest) or await self.touch(digest)
 
     async def register(self, blob: Blob) -> None:
         """Writes the row of a blob whose bytes are stored under their digest."""
@@ -103,6 +123,19 @@ class Blobs:
                 await self._db.write(files.finish_removal, digest)
                 removed += 1
         return removed
+
+
+def _with_blobs(
+    conn: Connection, operation: Callable[[Connection], R], blobs: Sequence[Blob], known: Collection[str]
+) -> R:
+    """Runs an operation after registering the blobs that it uses. Raises _Swept if one of those known is not there."""
+    now = now_ms()
+    for blob in blobs:
+        if blob.digest not in known:
+            files.add_blob(conn, blob.digest, blob.sha256, blob.size, now, blob.name)
+        elif not files.keep_blob(conn, blob.digest, now):
+            raise _Swept
+    return operation(conn)
 
 
 async def pieces_of(path: Path) -> AsyncIterator[bytes]:

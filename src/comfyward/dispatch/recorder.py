@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,6 @@ from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.refusals import Refusals
 from comfyward.dispatch.transitions import AttemptResult
 from comfyward.errors import InvalidRequest, StaleLease
-from comfyward.files.objects import Blob
 from comfyward.ids import new_uuid
 from comfyward.runs.change import Change, RunEnded, RunRequeued, RunWatched
 from comfyward.runs.event import Cached, Download, Event, NodeResult, Payload, Preview, Progress
@@ -60,8 +60,8 @@ class Recorder:
             run_id, account_id = await self._db.lookup(_run_under, message.lease)
             return self._publisher.publish(RunWatched(_live(run_id, account_id, message.reports)))
         numbered = [await self._refusals.explained(message.lease, report) for report in numbered]
-        blobs = await self._blobs.store(_enclosed(numbered))
-        run, taken = await self._db.write(_apply, message.lease, numbered, blobs)
+        apply = functools.partial(_apply, lease=message.lease, reports=numbered)
+        run, taken = await self._blobs.write(apply, _enclosed(numbered))
         self._publisher.publish(*_in_order(run, message.reports, taken))
 
 
@@ -121,16 +121,9 @@ def _run_under(conn: Connection, lease: str) -> tuple[str, str]:
     return found
 
 
-def _apply(
-    conn: Connection,
-    lease: str,
-    reports: Sequence[Numbered],
-    blobs: Sequence[Blob] = (),
-) -> tuple[Run, Taken]:
+def _apply(conn: Connection, lease: str, reports: Sequence[Numbered]) -> tuple[Run, Taken]:
     now = now_ms()
     run, last, taken = _begun(conn, lease, reports[0], now)
-    for blob in blobs:
-        files.add_blob(conn, blob.digest, blob.sha256, blob.size, now, blob.name)
     for report in reports:
         match report:
             case Produced() if report.seq > last:

@@ -105,6 +105,11 @@ _ADD_BLOB = Statement(
         " ON CONFLICT (digest) DO UPDATE SET created_at = excluded.created_at"
     )
 )
+_KEEP_BLOB = Statement(
+    update(blobs)
+    .where(blobs.c.digest == bindparam("digest"), blobs.c.removing_at.is_(None))
+    .values(created_at=bindparam("now"))
+)
 _LINK = Statement(
     text(
         "INSERT INTO links (account_id, path, source, named_at) VALUES (:account_id, :path, :source, :now)"
@@ -366,8 +371,12 @@ def uses(conn: Connection, account_id: str, digests: Collection[str]) -> dict[st
 
 def touch_blob(conn: Connection, digest: str, now: int) -> bool:
     """Protects a blob from the next sweep. False while a sweep is removing it."""
-    kept = update(blobs).where(blobs.c.digest == digest, blobs.c.removing_at.is_(None)).values(created_at=now)
-    return conn.execute(kept).rowcount == 1 or not is_blob_known(conn, digest)
+    return keep_blob(conn, digest, now) or not is_blob_known(conn, digest)
+
+
+def keep_blob(conn: Connection, digest: str, now: int) -> bool:
+    """Protects a stored blob from the next sweep. False if it is not stored, or if a sweep is removing it."""
+    return _KEEP_BLOB(conn, digest=digest, now=now).rowcount == 1
 
 
 def is_blob_known(conn: Connection, digest: str) -> bool:

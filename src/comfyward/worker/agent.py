@@ -260,7 +260,6 @@ class Agent:
                 return failed.ended if job.lost.is_set() else await gathering.salvage(failed.ended)
             finally:
                 gathering.drop()
-                self._begin(comfyui.forget(job.prompt_id))
 
     async def _enter_gpu(self, job: Job) -> bool:
         """Waits for the GPU. Returns False if the run is halted, or the worker drained, before its turn."""

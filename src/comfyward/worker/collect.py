@@ -156,13 +156,13 @@ class Gathering:
         async with self._busy:  # what is being uploaded is reported before the rest
             self._keeping_up.cancel()
         progress, room = self.progress, Room()
-        found, taken = await self._threads.call(self._taken_rest, is_all_whole)
+        rest = await self._threads.call(self._taken_rest, is_all_whole, room)
         nodes = files_of(progress.node_results, "output")
         outputs, spoiled = [], None
-        for file, path in taken:
+        for file, path, data in rest.outputs:
             result = _Result(self._named(file.name, file.parts), nodes.get(file.name), file.size, file.name)
             try:
-                outputs.append(await self._output(result, path, room))
+                outputs.append(await self._output(result, path, room, data=data))
             except TooLarge as error:
                 self._excess = error.message
             except Failed as failed:
@@ -170,28 +170,30 @@ class Gathering:
             if len(outputs) == MAX_REPORTED:
                 self._job.reporter.produced(_ready(Produced(0, outputs)))
                 outputs, room = [], Room()
-        names = {file.name for file in found.files}
+        names = {file.name for file in rest.found.files}
         texts = self._texts(progress.node_results, names)[: self._tools.bounds.entries]
         outputs += [await self._output(text, text.data, room) for text in texts]
-        shots = await self._threads.call(lambda: list(self._rest_of_previews()))
-        previews = [await self._output(shot, path, room) for shot, path in shots]
+        previews = [await self._output(shot, path, room) for shot, path in rest.previews]
         node_results = _bounded(progress.node_results, progress.meta)
         order = self._order.names(progress.node_results)
         ended = msgspec.structs.replace(
             ended, outputs=outputs, node_results=node_results, previews=previews, order=order
         )
-        if is_all_whole and (excess := self._excess or found.excess):
+        if is_all_whole and (excess := self._excess or rest.found.excess):
             return msgspec.structs.replace(ended, reason=EndReason.OVER_LIMIT, failure=FailureReport(excess))
         if is_all_whole and spoiled is not None:
             return msgspec.structs.replace(ended, reason=spoiled.reason, failure=spoiled.failure)
         return ended
 
-    def _taken_rest(self, is_all_whole: bool) -> tuple[Found, list[tuple[ResultFile, Path]]]:
-        """(the files below output/, those that were not reported yet, each moved to a folder that no node has open)"""
+    def _taken_rest(self, is_all_whole: bool, room: Room) -> _Rest:
+        """What was not reported yet, each file moved to a folder that no node has open, in one trip to a thread."""
         progress, found = self.progress, self._found("output")
         whole = [file for file in found.files if is_all_whole or progress.is_whole(file.name, file.stamp)]
-        rest = [file for file in whole if self._is_new("output", file.name, file.stamp)]
-        return found, [(file, path) for file in rest if (path := self._taken("output", file)) is not None]
+        outputs = []
+        for file in whole:
+            if self._is_new("output", file.name, file.stamp) and (path := self._taken("output", file)) is not None:
+                outputs.append((file, path, read(path, file.size) if room.takes(file.size) else None))
+        return _Rest(found, outputs, list(self._rest_of_previews()))
 
     def _rest_of_previews(self) -> Iterator[tuple[_Result, Path]]:
         """The temporary files of nodes, if the assignment asks for them."""
@@ -265,15 +267,24 @@ class Gathering:
         return _Early(kind, name, output, taken.stamp)
 
     async def _output(
-        self, result: _Result, source: Path | bytes, room: Room, hasher: Hasher | None = None
+        self,
+        result: _Result,
+        source: Path | bytes,
+        room: Room,
+        hasher: Hasher | None = None,
+        data: bytes | None = None,
     ) -> OutputFile:
-        """Adds an output to the report if there is room, else uploads it now. Raises Failed if it changes meanwhile."""
+        """Adds an output to the report if there is room, else uploads it now. Raises Failed if it changes meanwhile.
+
+        `data` are its bytes if they have their room already.
+        """
         node = self.progress.real(result.node)
         if result.listed is not None:
             self._order.add(result.name, result.node, node, result.listed)
         result = replace(result, node=None if node is None or len(node) > MAX_NODE_CHARACTERS else node)
-        if room.takes(result.size):
+        if data is None and room.takes(result.size):
             data = source if isinstance(source, bytes) else await self._threads.call(read, source, result.size)
+        if data is not None:
             return self._report(result, blake3.blake3(data).hexdigest(), len(data), data)
         path = source if isinstance(source, Path) else await self._threads.call(self._spool, source)
         digests = hasher if hasher is not None else await self._threads.take(hashed(path, result.size))
@@ -348,6 +359,15 @@ class _Result:
     @property
     def data(self) -> bytes:
         return (self.text or "").encode()
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """The files below output/ at the end of a run; those to report, with their bytes if these fit; and previews."""
+
+    found: Found
+    outputs: list[tuple[ResultFile, Path, bytes | None]]
+    previews: list[tuple[_Result, Path]]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +76,10 @@ class Execution:
 
     async def _clear(self, left: Path) -> None:
         """Moves everything of the run away. Files that cannot be moved disappear with the process."""
-        for move in (functools.partial(_take_files, self._comfyui.base, left), self._comfyui.folders.clear):
-            try:
-                await asyncio.to_thread(move)
-            except OSError as error:
-                log.warning("ComfyUI is killed for what a run left: %s", error, extra={"action": "comfyui_killed"})
-                self._comfyui.kill()
+        moves = (functools.partial(_take_files, self._comfyui.base, left), self._comfyui.folders.clear)
+        for error in await asyncio.to_thread(_failures, moves):
+            log.warning("ComfyUI is killed for what a run left: %s", error, extra={"action": "comfyui_killed"})
+            self._comfyui.kill()
 
     def _log(self, start: int) -> str:
         return self._comfyui.process.log_since(start)
@@ -211,6 +209,17 @@ def _explain(error: ComfyUIError) -> tuple[EndReason, FailureReport]:
 
 def _timed_out(timeout_s: float) -> Failed:
     return Failed(EndReason.TIMEOUT, FailureReport(f"The run took longer than its timeout of {timeout_s:g} s."))
+
+
+def _failures(moves: Iterable[Callable[[], None]]) -> list[OSError]:
+    """Makes all moves, and returns the errors of those that failed."""
+    failed = []
+    for move in moves:
+        try:
+            move()
+        except OSError as error:
+            failed.append(error)
+    return failed
 
 
 def _take_files(base: Path, left: Path) -> None:

@@ -20,7 +20,7 @@ from comfyward.comfy.messages import Message
 from comfyward.comfy.parents import ComfyParents
 from comfyward.comfy.process import ComfyProcess, ComfySpec
 from comfyward.comfy.run_folders import RunFolders
-from comfyward.errors import ComfyUICrashed, ComfyUIError, SetupFailed
+from comfyward.errors import ComfyUICrashed, SetupFailed
 from comfyward.sandbox.leftovers import set_aside
 from comfyward.worker.doorkeeper import EgressDoorkeeper, Used
 
@@ -122,11 +122,6 @@ class Generation:
         self._suspect = True
         if self._process is not None:
             self._process.kill()
-
-    async def forget(self, prompt_id: str) -> None:
-        """Removes a prompt from ComfyUI's history, if it is there."""
-        with contextlib.suppress(ComfyUIError):
-            await self.client.delete_history(prompt_id)
 
     def memory_bytes(self) -> int:
         """The memory of ComfyUI and its child processes; 0 if it does not run."""

@@ -36,7 +36,7 @@ from comfyward.worker.protocol import (
 
 log = logging.getLogger(__name__)
 
-FIRST_S = 0.01  # a run that is over within it needs one call, not two
+FIRST_S = 0.03  # a run that is over within it needs one call, not two
 COALESCE_S = 0.05
 MAX_ENCLOSED_BYTES = 1 << 20
 MAX_PROGRESS_CHARACTERS = 64 << 10  # of the names in one call

@@ -549,6 +549,7 @@ class FakeComfyUI:
                 "1": {"errors": [{"type": "x", "message": "dropped", "details": ""}], "class_type": "FakePartial"}
             }
             return web.json_response({"prompt_id": body["prompt_id"], "node_errors": errors})
+        self.history.clear()  # as our extension
         self.pending.append(body["prompt_id"])
         task = asyncio.create_task(self.execute(body))
         self.tasks.add(task)
@@ -602,11 +603,6 @@ class FakeComfyUI:
         packed = CODINGS[coding]()
         while True:
             await answer.write(packed(b" " * (16 << 20)))
-
-    async def post_history(self, request: web.Request) -> web.Response:
-        for prompt_id in (await request.json()).get("delete", []):
-            self.history.pop(prompt_id, None)
-        return web.Response()
 
     async def get_queue(self, request: web.Request) -> web.Response:
         running, pending = ([[0, each] for each in queue] for queue in (self.running, self.pending))
@@ -675,7 +671,6 @@ async def main() -> None:
             web.post("/prompt", fake.prompt),
             web.get("/ws", fake.websocket),
             web.get("/history/{id}", fake.get_history),
-            web.post("/history", fake.post_history),
             web.get("/queue", fake.get_queue),
             web.post("/queue", fake.post_queue),
             web.post("/interrupt", fake.interrupt),

@@ -42,7 +42,8 @@ sent_graph.install()
 
 
 def _on_prompt(data):
-    """Called by ComfyUI for every submitted prompt, before it is validated."""
+    """Called by ComfyUI for every submitted prompt, before it is validated. The one before it was read."""
+    _server.prompt_queue.wipe_history()  # whole graphs and results, else for as long as ComfyUI lives
     run_files.begin(data.pop("comfyward_files", None) or {})
     reads.begin()
     sent_graph.begin(data.get("prompt"))

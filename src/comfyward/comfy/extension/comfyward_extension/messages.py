@@ -2,8 +2,8 @@
 
 - `executing` also tells whether the node is an output node, and which files are in output/ when it starts: those are
   complete, whatever the node does next. The files are sent only if they differ from those in the message before.
-- The last message of a prompt (`executing` without a node) also has its history entry, so that nobody has to ask for it,
-  unless it is long. ComfyUI has written it by then.
+- The last message of a prompt (`executing` without a node) also has its history entry, unless that is long: nobody has
+  to ask for it. ComfyUI has written it by then.
 - A node's result may contain values that JSON cannot represent (a tensor, a set): ComfyUI's sender would fail, and its
   history would be unreadable. Such values are replaced by strings.
 """
