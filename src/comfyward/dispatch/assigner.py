@@ -1,30 +1,41 @@
 """Assigns queued runs to waiting workers.
 
-One loop matches all waiting workers with the queue, so a thousand of them cost one query, not a thousand.
+One loop matches all waiting workers with the queue, so a thousand of them cost one query, not a thousand. A run that
+comes while a worker waits, and no other round is made, gets a round of its own in the transaction that queues it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
 from comfyward import metrics
 from comfyward.dispatch import transitions
-from comfyward.dispatch.assignment import AssignmentRound
+from comfyward.dispatch.assignment import AssignmentRound, Outcome
 from comfyward.dispatch.placement import NOBODY, Rules, SkippedSince, Worker
 from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.waiting import HAND_OUT, WaitingWorkers
 from comfyward.dispatch.worker_orders import WorkerRef
 from comfyward.dispatch.worker_sessions import WorkerSessions
+from comfyward.errors import ComfywardError, Unavailable
 from comfyward.loop import Loop
+from comfyward.runs.change import Change
 from comfyward.runs.run import Run
 from comfyward.store import queue, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.store.workers import Holding
 from comfyward.worker.message_bounds import MAX_READY
 from comfyward.worker.protocol import Ask
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 STAGED_EACH = 2  # runs of an account whose files a worker fetches at once
 ELSEWHERE_MS = 2_000  # maximum age of the rows of workers that use other servers
@@ -50,6 +61,7 @@ class Assigner(Loop):
         db.notices.wake(self.name, waiting.hint)
         self._db, self._publisher, self._waiting, self._sessions = db, publisher, waiting, sessions
         self._rules, self._prices = rules, prices
+        self._matching = asyncio.Lock()  # no worker is in two rounds at a time
         self._skipped: Mapping[str, SkippedSince] = {}
         self._elsewhere: list[Worker] = []
         self._read_elsewhere_at = 0
@@ -69,26 +81,64 @@ class Assigner(Loop):
         self._is_draining = True
         self._waiting.dismiss()
 
+    async def queue(self, pool: str, write: Callable[[Connection], tuple[R, Sequence[Change | None]]]) -> R:
+        """Runs a write that may queue a run of a pool, publishes the changes that it returns, and returns its result.
+
+        If a worker waits here and no round is being made, one is made in the same transaction. It goes on if the caller
+        is cancelled: what was assigned has to reach its worker.
+        """
+        if pool not in self._waiting.pools or self._matching.locked():
+            return await self._queued(write)
+        queued = asyncio.create_task(self._queued_and_assigned(write))
+        return await asyncio.shield(queued)
+
     async def tick(self) -> dict[str, int]:
         """Matches the queue with the waiting workers, in one transaction."""
-        pools = self._waiting.pools
-        if not pools or await self._db.lookup(queue.is_empty, pools):
-            return {}
-        asking, others = self._waiting.asking, await self._others()
+        async with self._matching:
+            pools = self._waiting.pools
+            if not pools or await self._db.lookup(queue.is_empty, pools):
+                return {}
+            assignment_round = await self._next_round()
+            outcome = await self._db.write(assignment_round.apply)
+            await self._hand_out(assignment_round, outcome)
+            return {"assigned": len(outcome.assigned), "unpaid": len(outcome.unpaid)}
+
+    async def _queued(self, write: Callable[[Connection], tuple[R, Sequence[Change | None]]]) -> R:
+        result, made = await self._db.write(write)
+        self._publisher.publish(*made)
+        return result
+
+    async def _queued_and_assigned(self, write: Callable[[Connection], tuple[R, Sequence[Change | None]]]) -> R:
+        async with self._matching:
+            assignment_round = await self._next_round()
+            try:
+                (result, made), outcome = await self._db.write(_followed, write, assignment_round)
+            except ComfywardError:
+                raise
+            except Exception:  # of the round, perhaps: what is in the queue must not stop what comes into it
+                log.exception("a run is queued without a round", extra={"action": "round_failed"})
+                return await self._queued(write)
+            self._publisher.publish(*made)
+            await self._hand_out(assignment_round, outcome)
+            return result
+
+    async def _next_round(self) -> AssignmentRound:
         lease_ms = int(self._sessions.lease_s * 1000)
-        assignment_round = AssignmentRound(asking, others, self._rules, self._skipped, lease_ms, self._prices)
-        outcome = await self._db.write(assignment_round.apply)
+        others = await self._others()
+        return AssignmentRound(self._waiting.asking, others, self._rules, self._skipped, lease_ms, self._prices)
+
+    async def _hand_out(self, assignment_round: AssignmentRound, outcome: Outcome) -> None:
+        """Publishes the outcome of a round, and sends the runs to their workers."""
         self._skipped = outcome.skipped
         self._waiting.matched(is_any_left=outcome.is_any_left)
         self._publisher.publish(*outcome.unpaid)
         for assigned in outcome.assigned:
             run = assigned.run
-            metrics.handed_out.labels(run.pool, _held(run, asking)).inc()
+            metrics.handed_out.labels(run.pool, _held(run, assignment_round.asking)).inc()
             self._publisher.publish(assigned)
             await self._hand_over(run)
         if outcome.look_again and self._waiting:
             self.wake()
-        return {"assigned": len(outcome.assigned), "unpaid": len(outcome.unpaid)}
 
     def _described(self, ref: WorkerRef, ask: Ask) -> Worker:
         """A worker as it will be once it has done the runs that it holds."""
@@ -118,7 +168,8 @@ class Assigner(Loop):
         assert run.worker_id is not None
         self._sessions.handed(run, isolated=self._rules.isolated)
         if not self._waiting.give(run.worker_id, run):
-            self._publisher.publish(await self._db.write(transitions.given_back, run, now_ms()))
+            with contextlib.suppress(Unavailable):  # else its lease expires
+                self._publisher.publish(await self._db.write(transitions.given_back, run, now_ms()))
 
     async def _give_back_lost(self, ask: Ask) -> None:
         """Gives back runs whose assignment was lost on the way: the worker does not know their leases."""
@@ -126,6 +177,12 @@ class Assigner(Loop):
             return
         for run in await self._db.lookup(_lost_assignments, ask.worker_id, ask.holding):
             self._publisher.publish(await self._db.write(transitions.given_back, run, now_ms()))
+
+
+def _followed(
+    conn: Connection, write: Callable[[Connection], R], assignment_round: AssignmentRound
+) -> tuple[R, Outcome]:
+    return write(conn), assignment_round.apply(conn)
 
 
 def _elsewhere(row: Holding, *, isolated: bool) -> Worker:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from comfyward.accounts.account import Caller
 from comfyward.dispatch import transitions
+from comfyward.dispatch.admission import Admission, Terms
 from comfyward.dispatch.bindings import Bindings, Place
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.conversion import converted
@@ -19,16 +20,16 @@ from comfyward.dispatch.fitting import Fitted, Fitting
 from comfyward.dispatch.heavy import HEAVY
 from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.quotas import Quotas
-from comfyward.dispatch.secrets import Secrets, without_secrets
+from comfyward.dispatch.secrets import without_secrets
 from comfyward.dispatch.site_files import SiteFiles
-from comfyward.errors import Conflict, IdempotencyKeyUsed, InvalidRequest
+from comfyward.errors import Conflict, InvalidRequest
 from comfyward.files.guard import Guard
 from comfyward.ids import new_id, new_uuid
 from comfyward.runs.change import Change, RunCancelling
 from comfyward.runs.event import Cancelling, Event
 from comfyward.runs.files import Inline, Source, Stored, Url, source_from_row, source_to_row
 from comfyward.runs.run import Api, EndReason, Run, State
-from comfyward.store import accounts, files, models, runs, workflows
+from comfyward.store import runs, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.rows import text_of
 from comfyward.workflows.carried import submitted, with_editor_graph
@@ -146,16 +147,6 @@ class _Checked:
     timeout_s: float
 
 
-@dataclass(frozen=True)
-class _Insertion:
-    """The digests of a new run's models by path ("" where unknown), and the rules for writing its row."""
-
-    models: Mapping[str, str]
-    key_is_single_use: bool
-    has_credit_limit: bool
-    max_waiting: int
-
-
 class Intake:
     """Submits, cancels and retries runs."""
 
@@ -164,11 +155,11 @@ class Intake:
         db: Database,
         bindings: Bindings,
         blobs: Blobs,
-        secrets: Secrets,
+        admission: Admission,
         publisher: Publisher,
         rules: RunRules,
     ) -> None:
-        self._db, self._bindings, self._blobs, self._secrets = db, bindings, blobs, secrets
+        self._db, self._bindings, self._blobs, self._admission = db, bindings, blobs, admission
         self._publisher, self._rules, self._fitting = publisher, rules, Fitting(db)
 
     async def submit(self, caller: Caller, submission: Submission) -> Submitted:
@@ -189,9 +180,8 @@ class Intake:
         )
         has_credit_limit = caller.account.credit_limit is not None
         digests = {path: files_rows.get(path, {}).get("blob", "") for path in checked.fitted.models}
-        how = _Insertion(digests, submission.key_is_single_use, has_credit_limit, self._rules.max_waiting)
-        run_id, made = await self._insert(new, how, secrets)
-        self._publisher.publish(*made)
+        terms = Terms(digests, submission.key_is_single_use, has_credit_limit, self._rules.max_waiting)
+        run_id = await self._admission.admit(new, terms, secrets)
         if run_id != new.id:
             first = await self._db.lookup(runs.get, new.account_id, run_id)
             return Submitted(first.id, first.prompt_id, first.priority, first.created_at)
@@ -275,19 +265,6 @@ class Intake:
             start_by=None if within_s is None else now + int(within_s * 1000),
         )
 
-    async def _insert(
-        self, new: runs.NewRun, how: _Insertion, secrets: Mapping[str, Any]
-    ) -> tuple[str, list[Change | None]]:
-        """Writes the run. Its secrets are stored first, since it may be assigned at once."""
-        await self._secrets.keep(new.id, secrets)
-        run_id = None
-        try:
-            run_id, made = await self._db.write(_insert, new, how)
-            return run_id, made
-        finally:
-            if run_id != new.id:
-                self._secrets.forget(new.id)
-
     async def _stored_rows(self, brought: Mapping[str, Source]) -> dict[str, dict[str, Any]]:
         """The files in the form of the run's row; inline bytes become blobs."""
         rows = {}
@@ -299,23 +276,6 @@ class Intake:
                 case Url() | Stored():
                     rows[path] = source_to_row(source)
         return rows
-
-
-def _insert(conn: Connection, new: runs.NewRun, how: _Insertion) -> tuple[str, list[Change | None]]:
-    if new.idempotency_key is not None and how.key_is_single_use:
-        runs.claim_key(conn, new.account_id, new.idempotency_key, new.created_at)
-    run_id = runs.insert_run(conn, new, how.max_waiting)
-    files.link(conn, new.account_id, {path: row for path, row in new.files.items() if "url" in row}, new.created_at)
-    if run_id != new.id:
-        if how.key_is_single_use:  # another server wrote it since the claim
-            raise IdempotencyKeyUsed("This Idempotency-Key was used before.")
-        return run_id, []
-    models.use(conn, new.account_id, new.workflow_id, run_id, how.models, new.created_at)
-    made: list[Change | None] = [transitions.queued(conn, new)]
-    if how.has_credit_limit and accounts.out_of_credit(conn, [new.account_id]):
-        run = runs.get(conn, new.account_id, run_id)
-        made.append(transitions.ended(conn, run, EndReason.INSUFFICIENT_CREDIT, new.created_at))
-    return run_id, made
 
 
 def _cancel(conn: Connection, account_id: str, run_id: str) -> tuple[Run, Change | None]:

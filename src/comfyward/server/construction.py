@@ -22,6 +22,7 @@ from comfyward.delivery.relay import Relay
 from comfyward.delivery.telemetry import Telemetry
 from comfyward.delivery.traces import tracer_to
 from comfyward.delivery.webhooks import Webhooks, WebhooksDue
+from comfyward.dispatch.admission import Admission
 from comfyward.dispatch.arrivals import Arrivals
 from comfyward.dispatch.assigner import Assigner
 from comfyward.dispatch.bindings import Bindings
@@ -196,7 +197,8 @@ class Core:
         pictures = Pictures(storage.objects, self.contents, self.decoders)
         self.model_pictures = ModelPictures(db, pictures, storage.objects)
         self.saved_graphs = SavedGraphs(self.bindings, GraphLimit(settings.graph_limit_bytes))
-        self.intake = Intake(db, self.bindings, storage.blobs, changes.secrets, changes.publisher, rules)
+        admission = Admission(workforce.assigner, changes.secrets)
+        self.intake = Intake(db, self.bindings, storage.blobs, admission, changes.publisher, rules)
         render, retry_s = self.shapes.run_json, settings.webhook_retry_s
         rehearsals = Rehearsals(db, self.intake, storage.objects, self.decoders)
         registry = ComfyRegistry(settings.node_registry_url, storage.guard)
