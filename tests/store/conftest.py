@@ -41,6 +41,10 @@ class Store:
 
     def new_run(self, run_id: str, account: Account | None = None, **changes: Any) -> str:
         """A queued run."""
+        return str(self.write(runs.insert_run, self.row(run_id, account, **changes)))
+
+    def row(self, run_id: str, account: Account | None = None, **changes: Any) -> runs.NewRun:
+        """A run to insert."""
         owner = account or self.alice
         values: dict[str, Any] = {
             "id": run_id,
@@ -68,7 +72,7 @@ class Store:
             "request_digest": "digest",
             "created_at": now_ms(),
         }
-        return str(self.write(runs.insert_run, runs.NewRun(**(values | changes))))
+        return runs.NewRun(**(values | changes))
 
     def assign(
         self, run_id: str, lease: str = "lease", worker_id: str = "w", lease_ms: int = 10_000, price: float = 0.0

@@ -87,7 +87,7 @@ class Assigner(Loop):
         If a worker waits here and no round is being made, one is made in the same transaction. It goes on if the caller
         is cancelled: what was assigned has to reach its worker.
         """
-        if pool not in self._waiting.pools or self._matching.locked():
+        if pool not in self._waiting.pools or self.is_matching:
             return await self._queued(write)
         queued = asyncio.create_task(self._queued_and_assigned(write))
         return await asyncio.shield(queued)
@@ -102,6 +102,11 @@ class Assigner(Loop):
             outcome = await self._db.write(assignment_round.apply)
             await self._hand_out(assignment_round, outcome)
             return {"assigned": len(outcome.assigned), "unpaid": len(outcome.unpaid)}
+
+    @property
+    def is_matching(self) -> bool:
+        """True while a round is made."""
+        return self._matching.locked()
 
     async def _queued(self, write: Callable[[Connection], tuple[R, Sequence[Change | None]]]) -> R:
         result, made = await self._db.write(write)
