@@ -1,7 +1,7 @@
 """Downloads a file: in parallel ranges, resumed after a break, hashed while it arrives.
 
 The first request asks for the first part. A server that supports ranges answers 206 with the whole length, and the
-other parts are fetched in parallel. One that does not answers 200, and the file is read as one stream; so is a file
+other parts are fetched beside it. One that does not answers 200, and the file is read as one stream; so is a file
 with a Content-Encoding, and one without a strong validator, whose ranges nobody could tell from another file's that has
 replaced it meanwhile. A journal beside the `.part` file lists the finished parts, so that a later attempt (of this or
 another run) continues from there.
@@ -132,13 +132,13 @@ class Fetch:
             self._read_stream(answer, file)
             return
         missing = file.missing_parts()
-        if missing and missing[0] == 0:
-            self._read_part(answer, file, missing.pop(0))
-        connections = min(self._limits.connections, len(missing))
-        if connections:
-            self._read_parts(answer, file, missing, connections)
+        if 0 not in missing:
+            answer.close()
+        if missing:
+            self._read_parts(answer, file, missing)
 
-    def _read_parts(self, answer: Answer, file: PartFile, missing: list[int], connections: int) -> None:
+    def _read_parts(self, first: Answer, file: PartFile, missing: list[int]) -> None:
+        connections = min(self._limits.connections, len(missing))
         queue, lock = list(reversed(missing)), threading.Lock()
         broken = threading.Event()
 
@@ -149,7 +149,7 @@ class Fetch:
                         return
                     part = queue.pop()
                 try:
-                    self._fetch_part(answer, file, part)
+                    self._fetch_part(first, file, part)
                 except BaseException:
                     broken.set()
                     raise
@@ -159,18 +159,24 @@ class Fetch:
                 future.result()
 
     def _fetch_part(self, first: Answer, file: PartFile, part: int) -> None:
-        start, end = file.bounds(part)
-        headers = {"Range": f"bytes={start}-{end - 1}"}
-        if first.validators.strong:
-            headers["If-Range"] = first.validators.strong
+        unread = [first] if part == 0 else []
 
         def fetch() -> None:
-            with self._remote.open(headers, first.address) as answer:
-                if answer.status != 206 or answer.start != start or _differs(answer, first):
-                    raise Retry(FetchFailed(f"The file at '{self._remote.host}' changed during the download."))
+            with unread.pop() if unread else self._open_part(first, *file.bounds(part)) as answer:
                 self._read_part(answer, file, part)
 
         self._remote.retrying(fetch)
+
+    def _open_part(self, first: Answer, start: int, end: int) -> Answer:
+        """The answer with a range of the file that the first answer began. Raises Retry if that has changed."""
+        headers = {"Range": f"bytes={start}-{end - 1}"}
+        if first.validators.strong:
+            headers["If-Range"] = first.validators.strong
+        answer = self._remote.open(headers, first.address)
+        if answer.status != 206 or answer.start != start or _differs(answer, first):
+            answer.close()
+            raise Retry(FetchFailed(f"The file at '{self._remote.host}' changed during the download."))
+        return answer
 
     def _read_part(self, answer: Answer, file: PartFile, part: int) -> None:
         start, end = file.bounds(part)

@@ -155,11 +155,11 @@ class PartFile:
         self._size = size
 
     def finish(self) -> Fetched:
-        """Waits for the hash, makes the bytes durable, and removes the journal."""
-        self.end_hashing()
+        """Makes the bytes durable while the last of them are hashed, and removes the journal."""
         size = self._size or 0
         os.ftruncate(self._descriptor, size)
         os.fsync(self._descriptor)
+        self.end_hashing()
         Journal.path(self._path).unlink(missing_ok=True)
         return Fetched(size, self._hasher.blake3, self._hasher.sha256, self._journal.validators)
 
@@ -171,12 +171,12 @@ class PartFile:
         self._thread.join()
 
     def _hash(self) -> None:
-        hashed = 0
+        hashed, buffer = 0, memoryview(bytearray(CHUNK_BYTES))
         while (prefix := self._wait_beyond(hashed)) > hashed:
             while hashed < prefix:
-                chunk = os.pread(self._descriptor, min(CHUNK_BYTES, prefix - hashed), hashed)
-                self._hasher.update(chunk)
-                hashed += len(chunk)
+                count = os.preadv(self._descriptor, [buffer[: prefix - hashed]], hashed)
+                self._hasher.update(buffer[:count])
+                hashed += count
 
     def _wait_beyond(self, hashed: int) -> int:
         """The length of the prefix, once it is longer than `hashed` or nothing more is written."""
