@@ -34,6 +34,11 @@ ASSUMED = (
 )
 COMFYUI_WITHOUT = (*ASSUMED, "av", "kornia", "kornia-rs", "pyopengl", "comfy-angle", "colorama")
 SOURCE_WITHOUT = re.compile(r"(^|/)(__pycache__|tests(-unit)?|blueprints|comfy_api_nodes)/|\.pyc$")
+PIN = re.compile(
+    r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>\S+)(?: ; (?P<marker>[^\\\n]+))? \\\n"
+    r"(?P<hashes>(?:\s+--hash=\S+(?: \\)?\n)+)",
+    re.MULTILINE,
+)
 CODE = ("bench/__init__.py", "bench/gpu")
 STANDS_IN = '''"""Stands in for PyAV, which is large, and which ComfyUI imports before anybody needs a video."""
 
@@ -78,7 +83,7 @@ def prepare(folder: Path, python_version: str) -> None:
     own = _pins((ROOT / "requirements" / "base.txt").read_text(), OWN_WITHOUT, python_version)
     theirs = _pins(DEFAULT.packages.read_text(), COMFYUI_WITHOUT, python_version)
     _download(own, folder / "wheels", python_version)
-    lacking = {name: pin for name, pin in theirs.items() if own.get(name) != pin}
+    lacking = {name: pin for name, pin in theirs.items() if own.get(name, "").split()[:1] != pin.split()[:1]}
     _download(lacking, folder / "comfyui-wheels", python_version)
     _own_wheel(folder / "wheels")
     for wheel in folder.glob("*wheels/*.whl"):
@@ -93,15 +98,12 @@ def prepare(folder: Path, python_version: str) -> None:
 
 
 def _pins(requirements: str, without: tuple[str, ...], python_version: str) -> dict[str, str]:
-    """name: name==version of each pinned package, without some and without those of other platforms."""
+    """name: the pin with its hashes of each package, without some and without those of other platforms."""
     found = {}
-    for line in requirements.splitlines():
-        pinned = re.match(r"([A-Za-z0-9._-]+)==(\S+?)\s*(?:;\s*([^\\]+))?\\?$", line)
-        if pinned is None:
-            continue
-        name = re.sub(r"[-_.]+", "-", pinned[1]).lower()
-        if name not in without and not name.startswith("nvidia-") and _applies(pinned[3], python_version):
-            found[name] = f"{name}=={pinned[2]}"
+    for pinned in PIN.finditer(requirements):
+        name = re.sub(r"[-_.]+", "-", pinned["name"]).lower()
+        if name not in without and not name.startswith("nvidia-") and _applies(pinned["marker"], python_version):
+            found[name] = f"{pinned['name']}=={pinned['version']} {' '.join(pinned['hashes'].split(chr(92)))}"
     return found
 
 
@@ -115,10 +117,13 @@ def _applies(marker: str | None, python_version: str) -> bool:
 
 def _download(pins: dict[str, str], folder: Path, python_version: str) -> None:
     platforms = [f"manylinux_{tag}_x86_64" for tag in TAGS] + [f"manylinux{tag}_x86_64" for tag in OLD_TAGS]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "--only-binary=:all:"]
     command += ["--python-version", python_version, "--implementation", "cp", "--dest", str(folder)]
     command += [word for platform in platforms for word in ("--platform", platform)]
-    subprocess.run([*command, *pins.values()], check=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("\n".join(" ".join(pin.split()) for pin in pins.values()))
+        file.flush()
+        subprocess.run([*command, "--require-hashes", "-r", file.name], check=True)
 
 
 def _own_wheel(folder: Path) -> None:

@@ -86,8 +86,7 @@ def facts_of(run: dict[str, Any]) -> dict[str, Any]:
         error = run.get("error") or {}
         raise Failed(f"{run.get('end_reason')}: {error.get('message')} (attempt {run.get('attempt')})")
     shown = next((json.loads(each["text"]) for each in run["output"] if each.get("text")), {})
-    about = {"attempt": run["attempt"], "run_ms": run["run_time"], "accelerator": run.get("accelerator")}
-    return {**shown, **about}
+    return {**shown, "attempt": run["attempt"], "run_ms": run["run_time"]}
 
 
 class Server:

@@ -106,7 +106,7 @@ class GpuCheckOutOfMemory(Node):
         if not has_gpu() and too_much:
             raise torch.OutOfMemoryError("Allocation on device: pretended, since there is no GPU")
         taken = fill(2.0 if too_much and not is_small else share)
-        return facts(taken_bytes=len(taken) * CHUNK)
+        return facts(taken_bytes=len(taken) * CHUNK, is_small=is_small)
 
 
 class GpuCheckFault(Node):
