@@ -71,6 +71,7 @@ class Environment:
     packs: tuple[Path, ...]  # folders of packs
     level: walls.Level
     access: walls.Access
+    arguments: tuple[str, ...] = ()  # of ComfyUI, by which it chooses how PyTorch gets memory of a GPU
 
 
 @dataclass(frozen=True)
@@ -258,6 +259,7 @@ class Parent:
             "packs": [str(folder) for folder in packs],
             "left_out": sorted(self._left_out or ()),
             "has_gpu": _has_gpu(),
+            "arguments": self._environment.arguments,
             "bounds": {
                 "library_s": LIBRARY_TIMEOUT_S,
                 "all_s": LIBRARIES_TIMEOUT_S,
@@ -278,7 +280,7 @@ class Parent:
 
 def _has_gpu() -> bool:
     """True if there is a device that PyTorch would find."""
-    return any(True for pattern in ("nvidia[0-9]*", "kfd") for _ in Path("/dev").glob(pattern))
+    return any(True for pattern in ("nvidia[0-9]*", "kfd", "dxg") for _ in Path("/dev").glob(pattern))
 
 
 def _changed_at(folder: str) -> int:
@@ -305,6 +307,7 @@ def _variables(environment: Environment) -> dict[str, str]:
     temporary = {"TMPDIR": str(environment.access.home)} if environment.level is walls.Level.LANDLOCK else {}
     return {
         **temporary,
+        **walls.drivers_variables(),
         "PATH": f"{environment.python.parent}:/usr/local/bin:/usr/bin:/bin",
         "HOME": walls.HOME if environment.level is walls.Level.BUBBLEWRAP else "/nonexistent",
         "USER": "comfyui",

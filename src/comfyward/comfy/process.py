@@ -75,7 +75,7 @@ class ComfySpec:
         python = self.installation.python
         pythons = (python.parent, python.resolve().parent)
         folders = [*self.installation.folders, *pythons, EXTENSION_DIR, *self.custom_nodes_dirs, *self.model_dirs]
-        folders += [self.weights] if self.weights is not None else []
+        folders += [*walls.drivers_folders(), *([self.weights] if self.weights is not None else [])]
         return walls.Access(read_only=tuple(folders), home=home, network=self.network, egress=bool(self.egress.hosts))
 
 
@@ -117,7 +117,8 @@ class ComfyProcess:
         spec = self._spec
         access = spec.access(self._parents.home)
         return Environment(
-            spec.installation.python, spec.installation.source, spec.custom_nodes_dirs, spec.level, access
+            *(spec.installation.python, spec.installation.source, spec.custom_nodes_dirs, spec.level, access),
+            arguments=(*spec.device_args, *spec.extra_args),
         )
 
     async def start(self) -> None:
@@ -365,6 +366,7 @@ class ComfyProcess:
             "DO_NOT_TRACK": "1",
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
+            **walls.drivers_variables(),
             **(PROXY if walls.has_door(self._spec.level, self.environment.access) else {}),
             **dict(self._spec.environment),
         }

@@ -68,7 +68,7 @@ _ETC = (
 )
 _CERTIFICATES = ("/etc/ssl", "/etc/ca-certificates")
 _NETWORK_ETC = ("/etc/resolv.conf", "/etc/hosts", *_CERTIFICATES)
-_GPU_DEVICES = ("nvidia*", "dri", "kfd", "nvidia-caps")
+_GPU_DEVICES = ("nvidia*", "dri", "kfd", "dxg")  # dxg: in the Linux of Windows
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/tty")
 _PROC_FILES = ("meminfo", "cpuinfo", "stat", "version", "filesystems", "loadavg", "sys", "driver", "devices", "uptime")
 
@@ -301,6 +301,18 @@ def _namespaces_plan(access: Access, room: Room, limits: Limits) -> dict[str, ob
 
 def _binds(kind: str, paths: Iterable[str]) -> list[str]:
     return [word for path in paths for word in (kind, path, path)]
+
+
+def drivers_folders() -> list[Path]:
+    """The folders in which only LD_LIBRARY_PATH finds a GPU's driver: images for Kubernetes have it so."""
+    named = [Path(folder) for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
+    return [folder for folder in named if folder.is_absolute() and any(folder.glob("libcuda.so*"))]
+
+
+def drivers_variables() -> dict[str, str]:
+    """LD_LIBRARY_PATH for the driver alone; the loader reads it when a process starts, so a parent needs it, too."""
+    folders = drivers_folders()
+    return {"LD_LIBRARY_PATH": ":".join(map(str, folders))} if folders else {}
 
 
 def _devices() -> list[str]:

@@ -18,7 +18,13 @@ from comfyward.workflows.needs import MODEL_SUFFIXES
 # Our extension caught a node that gave what it remembers of a file's name where this run brought another file
 # (comfyward_extension/reads.py): the run is tried again, in a ComfyUI that remembers nothing.
 ANSWERED_FROM_MEMORY = "comfyward.AnsweredFromMemory"
-_OUT_OF_MEMORY = ("outofmemoryerror", "out of memory", "allocation on device")
+_OUT_OF_MEMORY = (
+    "outofmemoryerror",
+    "out of memory",
+    "allocation on device",
+    "_status_alloc_failed",  # cuBLAS's and cuDNN's own
+    "failed to allocate memory for requested buffer",  # ONNX Runtime's
+)
 # What Python and PyTorch say of the sandbox's limits, and what that means for the caller.
 _TOO_MUCH_MEMORY = "The run used more memory than it may."
 _OVER_LIMITS = {
@@ -31,13 +37,21 @@ _OVER_LIMITS = {
     "[errno 27] ": "The run wrote a file that is larger than it may be.",
     "[errno 122] ": "The run used more disk space than it may.",
 }
+# What CUDA says of errors after which "the process must be terminated and relaunched" (its runtime API, cudaError).
 _GPU_FAULTS = (
     "illegal memory access",
     "device-side assert",
     "unspecified launch failure",
     "cuda error: misaligned address",
-    "cublas_status_execution_failed",
+    "an illegal instruction was encountered",
+    "hardware stack error",
+    "cuda error: invalid program counter",
+    "operation not supported on global/shared address space",
+    "the launch timed out and was terminated",
+    "cuda error: unknown error",
+    "_status_execution_failed",  # cuBLAS's and cuDNN's own
     "uncorrectable ecc error",
+    "uncorrectable nvlink error",
 )
 
 

@@ -22,6 +22,7 @@ import os
 import runpy
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -31,6 +32,15 @@ from comfyward.sandbox.inside import descendants, kernel, landlock, libraries, l
 
 REQUEST_LIMIT = 1 << 20
 MOST_FILES = 3  # of a request: log, listener, and the entrance of a cgroup where there are any
+ALLOCATOR_S = 30.0
+ALLOCATOR = """
+import os, sys
+sys.path.insert(0, sys.argv.pop(1))
+import comfy.options
+comfy.options.enable_args_parsing()
+import cuda_malloc
+print(os.environ.get("PYTORCH_CUDA_ALLOC_CONF", ""))
+"""
 LISTENER = 3  # the descriptor on which a ComfyUI finds the socket that it listens on
 
 
@@ -89,6 +99,8 @@ def _import(options: Dict[str, Any]) -> Dict[str, Any]:
     installed = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
     folders = {path: _changed_at(path) for path in (*installed, *options["packs"])}
     reading = libraries.Reading(options["comfyui"], options["packs"], installed) if options["libraries"] else None
+    if options["has_gpu"] and options["libraries"]:
+        _choose_allocator(options["comfyui"], options["arguments"])
     failed = _import_own(options["libraries"])
     wanted = reading.result() if reading is not None else {}
     for name in options["left_out"]:
@@ -105,6 +117,20 @@ def _import(options: Dict[str, Any]) -> Dict[str, Any]:
         "left_out": left_out,
         "folders": folders,
     }
+
+
+def _choose_allocator(comfyui: str, arguments: List[str]) -> None:
+    """Has PyTorch loaded with the allocator that a ComfyUI of these arguments will ask for.
+
+    PyTorch takes one when it is loaded, and fails at the first use of the GPU if it is asked for another one then.
+    ComfyUI asks for it before it imports PyTorch, which here is imported already; so it says in a process of its own.
+    """
+    command = [sys.executable, "-c", ALLOCATOR, comfyui, *arguments]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        told = subprocess.run(command, stdout=subprocess.PIPE, timeout=ALLOCATOR_S, check=True).stdout.decode()
+        chosen = told.splitlines()[-1]  # ComfyUI may have said something before
+        if chosen:
+            os.environ["PYTORCH_CUDA_ALLOC_CONF"] = chosen
 
 
 def _import_own(names: List[str]) -> Dict[str, str]:
