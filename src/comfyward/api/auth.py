@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import time
-from collections.abc import Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any
 
 from starlette.requests import HTTPConnection, Request
@@ -15,7 +16,8 @@ from starlette.responses import Response
 
 from comfyward.accounts.account import Caller
 from comfyward.api.header_addresses import parts_of
-from comfyward.errors import Forbidden, Unauthenticated
+from comfyward.api.watches import Watches
+from comfyward.errors import ComfywardError, Forbidden, NotFound, Unauthenticated
 from comfyward.ids import hash_secret
 from comfyward.store import accounts, sessions, tokens
 from comfyward.store.accounts import KEY_USE_RESOLUTION_MS
@@ -24,6 +26,7 @@ from comfyward.store.notices import CallersChanged, Notice
 from comfyward.store.tokens import WorkerToken
 
 REMEMBER_S = 2.0
+ASKED_AGAIN_S = 15.0  # keys expire, and commands revoke them, without a notice
 MAX_REMEMBERED = 10_000
 SIGNATURE_CHARACTERS = 32
 COOKIE = "comfyward_session"
@@ -38,7 +41,8 @@ class Auth:
         self._callers: dict[str, tuple[float, Caller]] = {}
         self._tokens: dict[str, tuple[float, WorkerToken]] = {}
         self._touching: set[asyncio.Task[None]] = set()
-        db.notices.subscribe(self._on_notice, self._callers.clear)
+        self._watches = Watches()
+        db.notices.subscribe(self._on_notice, self._forget_all)
 
     async def caller(self, request: Request) -> Caller:
         """The account of a request, by its key or its browser's session. Raises Unauthenticated, Forbidden."""
@@ -64,10 +68,28 @@ class Auth:
             self._in_background(self._db.write(sessions.touch, caller.session_id, now))
         return caller
 
-    def forget(self) -> None:
-        """Empties the cache of every server, after a key was revoked or an account changed."""
+    def forget(self, account_id: str) -> None:
+        """Has every server ask the rows again, after a key, session or the account itself has changed or ended."""
         self._callers.clear()
-        self._db.notices.send(CallersChanged())
+        self._watches.wake(account_id)
+        self._db.notices.send(CallersChanged(account_id))
+
+    async def until_refused(self, account_id: str, ask: Callable[[], Awaitable[object]]) -> None:
+        """Asks for a caller of this account again whenever the answer may have changed, until there is none.
+
+        Then raises Unauthenticated, Forbidden or NotFound, as `ask` does.
+        """
+        with self._watches.watch(account_id) as changed:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), ASKED_AGAIN_S)
+                changed.clear()
+                try:
+                    await ask()
+                except (Unauthenticated, Forbidden, NotFound):
+                    raise
+                except ComfywardError:
+                    continue  # the database is away
 
     async def caller_of(self, key: str) -> Caller:
         """The account of an API key. Raises Unauthenticated."""
@@ -132,8 +154,15 @@ class Auth:
 
     def _on_notice(self, notice: Notice) -> None:
         match notice:
-            case CallersChanged():
+            case CallersChanged(""):
+                self._forget_all()
+            case CallersChanged(account_id):
                 self._callers.clear()
+                self._watches.wake(account_id)
+
+    def _forget_all(self) -> None:
+        self._callers.clear()
+        self._watches.wake_all()
 
     def _in_background(self, write: Coroutine[Any, Any, None]) -> None:
         """Writes a time of last use without delaying the request."""

@@ -9,7 +9,6 @@ import contextlib
 import gzip
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -22,9 +21,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
 
-from comfyward.api.endpoint import EVENT_STREAM
 from comfyward.api.whole_numbers import whole_number
 from comfyward.dispatch.heavy import HEAVY
 from comfyward.errors import InvalidRequest, TooLarge
@@ -80,31 +77,6 @@ def is_known(request: Request, etag: str) -> bool:
 def streamed(request: Request, pieces: AsyncIterator[bytes], **how: Any) -> Response:
     """An answer in pieces; for HEAD, its headers alone."""
     return Response(**how) if request.method == "HEAD" else StreamingResponse(pieces, **how)
-
-
-class _Following(StreamingResponse):
-    """Pieces that are sent while their receiver has a place. Raises what taking it raises, before the first byte."""
-
-    def __init__(self, pieces: AsyncIterator[bytes], place: AbstractContextManager[None], **how: Any) -> None:
-        super().__init__(pieces, **how)
-        self._place = place
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._place:
-            await super().__call__(scope, receive, send)
-
-
-def event_stream(
-    request: Request,
-    frames: AsyncIterator[bytes],
-    place: AbstractContextManager[None],
-    headers: Mapping[str, str] = NO_HEADERS,
-) -> Response:
-    """Server-Sent Events for somebody who takes this place, which neither caches nor proxies hold back."""
-    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers}
-    if request.method == "HEAD":
-        return Response(media_type=EVENT_STREAM, headers=headers)
-    return _Following(frames, place, media_type=EVENT_STREAM, headers=headers)
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:

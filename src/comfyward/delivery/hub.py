@@ -44,10 +44,17 @@ class Listener:
             self.held_bytes += size
             self._events.put_nowait((event, size))
         elif not has_room and not _may_be_missed(event):
-            self._cut()
+            self.end()
 
     def close(self) -> None:
         self._events.put_nowait(None)
+
+    def end(self) -> None:
+        """Ends the subscription at once, and drops the events that wait."""
+        self._has_ended = True
+        while not self._events.empty():
+            self._taken(self._events.get_nowait())
+        self.close()
 
     async def next(self, timeout_s: float) -> Event | None:
         """The next event; None when the hub closes. Raises TimeoutError when nothing came for `timeout_s`."""
@@ -70,13 +77,6 @@ class Listener:
         event, size = held
         self.held_bytes -= size
         return event
-
-    def _cut(self) -> None:
-        """Ends the subscription at once, and drops the events that wait."""
-        self._has_ended = True
-        while not self._events.empty():
-            self._taken(self._events.get_nowait())
-        self.close()
 
 
 class Hub:

@@ -19,23 +19,25 @@ PING = b": ping\n\n"
 LINE_ENDS = "\x85\u2028\u2029"  # line ends for programs that split text as Unicode does
 
 
-async def stream_events(db: Database, hub: Hub, account_id: str, run_id: str, after: int) -> AsyncIterator[bytes]:
+async def stream_events(
+    db: Database, hub: Hub, listener: Listener, account_id: str, run_id: str, after: int
+) -> AsyncIterator[bytes]:
     """Frames from the stored event after number `after` on, until the run is over. Raises NotFound before the first.
 
     Stored events carry an id, so a client that reconnects with Last-Event-ID gets each of them exactly once.
+    `listener` listens to the run.
     """
-    with hub.listen(run_id) as listener:
-        replay = await db.read(events.after, account_id, run_id, after)
-        for event in replay:
-            yield frame(event.type, event.payload, event.seq)
-            after = event.seq or after
-        if any(event.is_last for event in replay):
-            return
-        hub.start_after(run_id, after)
-        for event in hub.newest(run_id):
-            yield frame(event.type, event.payload, event.seq)
-        async for chunk in _live(listener, after):
-            yield chunk
+    replay = await db.read(events.after, account_id, run_id, after)
+    for event in replay:
+        yield frame(event.type, event.payload, event.seq)
+        after = event.seq or after
+    if any(event.is_last for event in replay):
+        return
+    hub.start_after(run_id, after)
+    for event in hub.newest(run_id):
+        yield frame(event.type, event.payload, event.seq)
+    async for chunk in _live(listener, after):
+        yield chunk
 
 
 async def wait_until_over(db: Database, hub: Hub, account_id: str, run_id: str, wait_s: float) -> Run:

@@ -62,7 +62,12 @@ class SecretsGone(msgspec.Struct, frozen=True, tag="secrets_gone"):
 
 
 class CallersChanged(msgspec.Struct, frozen=True, tag="callers"):
-    """A key was revoked, or an account changed: cached callers are outdated."""
+    """A key or session of an account, or itself, has changed or ended: what was known of its callers is outdated.
+
+    Servers of earlier versions do not say whose.
+    """
+
+    account_id: str = ""
 
 
 class SentEvent(msgspec.Struct, frozen=True):

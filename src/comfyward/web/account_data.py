@@ -57,7 +57,7 @@ class AccountData:
                 "The name does not match.", hint=f"Enter '{account.name}' to delete the account.", status=403
             )
         await self._db.write(accounts.retire, account.id, now_ms())
-        self._auth.forget()
+        self._auth.forget(account.id)
         for run_id in await self._db.read(runs.unfinished, account.id):
             await self._intake.cancel(account.id, run_id)
         response = request.redirect("/login")

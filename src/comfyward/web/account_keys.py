@@ -45,7 +45,7 @@ class AccountKeys:
 
     async def revoke(self, request: PageRequest) -> Response:
         await self._db.write(accounts.revoke_key, request.account.id, request["key_id"], now_ms())
-        self._auth.forget()
+        self._auth.forget(request.account.id)
         return request.redirect("/account")
 
     async def _page(self, request: PageRequest, created: str | None = None) -> Response:

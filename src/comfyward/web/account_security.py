@@ -7,6 +7,7 @@ import asyncio
 from starlette.responses import Response
 
 from comfyward.accounts.password import hash_password, is_password
+from comfyward.api.auth import Auth
 from comfyward.errors import InvalidPassword
 from comfyward.store import accounts, sessions
 from comfyward.store.db import Database, now_ms
@@ -15,8 +16,8 @@ from comfyward.web.page_request import PageRequest, text_of
 
 
 class AccountSecurity:
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, auth: Auth) -> None:
+        self._db, self._auth = db, auth
 
     def pages(self) -> list[Page]:
         return [
@@ -41,14 +42,17 @@ class AccountSecurity:
             return await self._page(request, error.message, 400)
         await self._db.write(accounts.set_password_hash, account.id, hashed)
         await self._db.write(sessions.end_others, account.id, request.caller.session_id)
+        self._auth.forget(account.id)
         return request.redirect("/account/security?changed=1")
 
     async def end_session(self, request: PageRequest) -> Response:
         await self._db.write(sessions.end, request.account.id, request["session_id"])
+        self._auth.forget(request.account.id)
         return request.redirect("/account/security")
 
     async def end_other_sessions(self, request: PageRequest) -> Response:
         await self._db.write(sessions.end_others, request.account.id, request.caller.session_id)
+        self._auth.forget(request.account.id)
         return request.redirect("/account/security")
 
     async def _page(self, request: PageRequest, problem: str | None = None, status: int = 200) -> Response:

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 from starlette.responses import Response
 
-from comfyward.api.body import event_stream
+from comfyward.api.following import Following
 from comfyward.api.whole_numbers import whole_number
-from comfyward.delivery.hub import Hub
+from comfyward.delivery.hub import Listener
 from comfyward.delivery.stream import PING, PING_S, frame
 from comfyward.runs.event import Cancelling, Event, Progress, Staged, Status
 from comfyward.store import runs
@@ -22,8 +22,8 @@ RECONNECT = b"retry: 1000\n\n"
 
 
 class LiveUpdates:
-    def __init__(self, db: Database, hub: Hub) -> None:
-        self._db, self._hub = db, hub
+    def __init__(self, db: Database, following: Following) -> None:
+        self._db, self._following = db, following
 
     def pages(self) -> list[Page]:
         return [Page("GET", "/live", self.stream, "Changes of the account's runs, as Server-Sent Events")]
@@ -33,24 +33,25 @@ class LiveUpdates:
 
         `since` is when the page was rendered (ms since the epoch): changes after that are sent first.
         """
-        since = whole_number(request.query("since"))
-        events = self._events(request.account.id, now_ms() if since is None else since)
-        return event_stream(request.http, events, self._hub.followers.place(request.account.id), HEADERS)
+        account_id, sent = request.account.id, whole_number(request.query("since"))
+        since = now_ms() if sent is None else sent
+        return self._following.answer(
+            request.http, account_id, account_id, lambda listener: self._frames(listener, account_id, since), HEADERS
+        )
 
-    async def _events(self, account_id: str, since: int) -> AsyncIterator[bytes]:
+    async def _frames(self, listener: Listener, account_id: str, since: int) -> AsyncIterator[bytes]:
         yield RECONNECT
-        with self._hub.listen(account_id) as listener:
-            changed = await self._db.read(runs.changed_since, account_id, since, MAX_CHANGED)
-            yield b"".join(frame("run", {"run": run_id}) for run_id in changed)
-            while True:
-                try:
-                    events = await listener.all(PING_S)
-                except TimeoutError:
-                    yield PING
-                    continue
-                if not events:
-                    return
-                yield b"".join(_frames(events))
+        changed = await self._db.read(runs.changed_since, account_id, since, MAX_CHANGED)
+        yield b"".join(frame("run", {"run": run_id}) for run_id in changed)
+        while True:
+            try:
+                events = await listener.all(PING_S)
+            except TimeoutError:
+                yield PING
+                continue
+            if not events:
+                return
+            yield b"".join(_frames(events))
 
 
 def _frames(events: list[Event]) -> list[bytes]:

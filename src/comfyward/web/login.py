@@ -100,6 +100,7 @@ class Login:
         if caller is not None and caller.session_id:
             try:
                 await self._db.write(sessions.end, caller.account.id, caller.session_id)
+                self._auth.forget(caller.account.id)
             except NotFound:
                 pass  # it ended elsewhere meanwhile
         response = request.redirect("/login")

@@ -58,7 +58,7 @@ class UserStorage:
         account = await self._db.lookup(accounts.by_id, request["account_id"])
         form = await request.form()
         await self._db.write(storage.set_limits, account.id, {name: _limit(form, name) for name in LABELS})
-        self._auth.forget()
+        self._auth.forget(account.id)
         return request.redirect(f"/fleet/users/{account.id}/storage")
 
     async def _limits(self, account: Account) -> list[Limit]:

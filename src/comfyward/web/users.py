@@ -45,7 +45,7 @@ class Users:
     async def change(self, request: PageRequest) -> Response:
         form = await request.form()
         await self._db.write(_change, request["account_id"], _role(form), _credit_limit(form))
-        self._auth.forget()
+        self._auth.forget(request["account_id"])
         return request.redirect("/fleet/users")
 
     async def create_link(self, request: PageRequest) -> Response:

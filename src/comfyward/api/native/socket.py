@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ import msgspec
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from comfyward.api.auth import Auth
 from comfyward.api.native.prompt_messages import Message, Picture, PromptMessages, Text
 from comfyward.api.native.prompts import count_unfinished
 from comfyward.api.native.requests import MAX_CLIENT_ID
@@ -42,8 +42,10 @@ _Key = tuple[str, str | None, str]
 class Sockets:
     """The open sockets of this server. A client that connects again under its id replaces its former socket."""
 
-    def __init__(self, db: Database, scopes: Scopes, hub: Hub, objects: Objects, upload_limit_bytes: int) -> None:
-        self._scopes, self._hub = scopes, hub
+    def __init__(
+        self, db: Database, auth: Auth, scopes: Scopes, hub: Hub, objects: Objects, upload_limit_bytes: int
+    ) -> None:
+        self._auth, self._scopes, self._hub = auth, scopes, hub
         self._runs = _Runs(db, hub, objects)
         self._features = Text("feature_flags", features(upload_limit_bytes))
         self._open: dict[_Key, _Socket] = {}
@@ -65,7 +67,8 @@ class Sockets:
             await before.ended.wait()
         with self._hub.followers.place(scope.account_id):
             await websocket.accept()
-            await self._serve(_Socket(_Connection(websocket, self._scopes, self._features), self._runs, client))
+            connection = _Connection(websocket, self._auth, self._scopes, self._features)
+            await self._serve(_Socket(connection, self._runs, client))
 
     async def _serve(self, socket: _Socket) -> None:
         key = socket.client.key
@@ -101,9 +104,8 @@ class Client:
 class _Connection:
     """A websocket, and the choice of its client between ComfyUI's two forms of pictures."""
 
-    def __init__(self, websocket: WebSocket, scopes: Scopes, own_features: Text) -> None:
-        self._websocket, self._scopes, self._own_features = websocket, scopes, own_features
-        self._checked_at = time.monotonic()
+    def __init__(self, websocket: WebSocket, auth: Auth, scopes: Scopes, own_features: Text) -> None:
+        self._websocket, self._auth, self._scopes, self._own_features = websocket, auth, scopes, own_features
         self._with_metadata = False
 
     async def send(self, messages: Sequence[Message]) -> None:
@@ -124,11 +126,9 @@ class _Connection:
                 self._with_metadata = bool(flags.get("supports_preview_metadata"))
                 await self.send([self._own_features])
 
-    async def check(self) -> None:
-        """A socket lives no longer than its key. Raises Unauthenticated."""
-        if time.monotonic() - self._checked_at >= SILENCE_S:
-            self._checked_at = time.monotonic()
-            await self._scopes.of(self._websocket)
+    async def until_refused(self, account_id: str) -> None:
+        """A socket lives no longer than its key. Raises why it is refused."""
+        await self._auth.until_refused(account_id, lambda: self._scopes.of(self._websocket))
 
     async def close(self, code: int) -> None:
         if self._websocket.application_state is WebSocketState.CONNECTED:
@@ -180,10 +180,12 @@ class _Socket:
         self._messages: dict[str, PromptMessages | None] = {}  # by run; None for another client's
 
     async def serve(self, listener: Listener) -> None:
-        """Returns when either side hangs up, or the server stops."""
+        """Returns when either side hangs up, the client is refused, or the server stops."""
         await self._send([await self._status(sid=self.client.id)])
         await self._resume()
-        tasks = {asyncio.create_task(self._connection.receive()), asyncio.create_task(self._follow(listener))}
+        refused = self._connection.until_refused(self.client.scope.account_id)
+        doings = (self._connection.receive(), self._follow(listener), refused)
+        tasks = {asyncio.create_task(doing) for doing in doings}
         _, unfinished = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in unfinished:
             task.cancel()
@@ -209,10 +211,8 @@ class _Socket:
             try:
                 events = await listener.all(SILENCE_S)
             except TimeoutError:
-                await self._connection.check()
                 await self._send([await self._status()])
                 continue
-            await self._connection.check()
             if not events:
                 return
             has_status = [await self._pass_on(event) for event in events]

@@ -60,7 +60,7 @@ class Accounts:
         body = await read_json(request, StorageLimits, BODY_LIMIT_BYTES)
         limits = {name: getattr(body, name) for name in body.model_fields_set}
         await self._db.write(storage.set_limits, account.id, limits)
-        self._auth.forget()
+        self._auth.forget(account.id)
         return await self._shown(await self._named(request))
 
     async def _check_admin(self, request: Request) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from comfyward.api.auth import Auth
-from comfyward.api.body import answer, event_stream
+from comfyward.api.body import answer
 from comfyward.api.endpoint import EVENT_STREAM, NOTHING, TEXT, Endpoint, Models
+from comfyward.api.following import Following
 from comfyward.api.query import read_query
 from comfyward.api.v1 import answers
 from comfyward.api.v1.pages import PAGED, PageQuery
 from comfyward.api.v1.shapes import Rendering
 from comfyward.api.whole_numbers import LARGEST, whole_number
-from comfyward.delivery.hub import Hub
+from comfyward.delivery.hub import Hub, Listener
 from comfyward.delivery.stream import stream_events, wait_until_over
 from comfyward.dispatch.intake import Intake
 from comfyward.errors import Conflict, InvalidRequest, NotFound
@@ -70,6 +73,7 @@ class RunsQuery(PageQuery):
 class Runs:
     def __init__(self, auth: Auth, db: Database, hub: Hub, intake: Intake, rendering: Rendering) -> None:
         self._auth, self._db, self._hub, self._intake, self._rendering = auth, db, hub, intake, rendering
+        self._following = Following(auth, hub)
 
     def endpoints(self) -> list[Endpoint]:
         run, listed = (
@@ -110,8 +114,12 @@ class Runs:
         run = await requested_run(request, self._auth, self._db)
         after = read_query(request, EventsQuery).after
         seen = whole_number(request.headers.get("last-event-id", ""))
-        stream = stream_events(self._db, self._hub, run.account_id, run.id, after if seen is None else seen)
-        return event_stream(request, stream, self._hub.followers.place(run.account_id))
+        last = after if seen is None else seen
+
+        def frames(listener: Listener) -> AsyncIterator[bytes]:
+            return stream_events(self._db, self._hub, listener, run.account_id, run.id, last)
+
+        return self._following.answer(request, run.account_id, run.id, frames)
 
     async def log(self, request: Request) -> Response:
         run = await requested_run(request, self._auth, self._db)

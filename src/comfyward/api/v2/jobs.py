@@ -8,8 +8,9 @@ from starlette.responses import Response
 
 from comfyward.accounts.account import Caller
 from comfyward.api.auth import Auth
-from comfyward.api.body import answer, event_stream, read_json
+from comfyward.api.body import answer, read_json
 from comfyward.api.endpoint import EVENT_STREAM, Endpoint, Models
+from comfyward.api.following import Following
 from comfyward.api.paging import next_cursor
 from comfyward.api.query import read_query
 from comfyward.api.v2.models import Job, JobList, JobQuery, JobRequest, JobWorkflow
@@ -45,6 +46,7 @@ class Jobs:
         self, db: Database, auth: Auth, intake: Intake, hub: Hub, rendering: Rendering, body_limit_bytes: int
     ) -> None:
         self._db, self._auth, self._intake, self._hub, self._rendering = db, auth, intake, hub, rendering
+        self._following = Following(auth, hub)
         self._body_limit_bytes = body_limit_bytes
 
     def endpoints(self) -> list[Endpoint]:
@@ -94,7 +96,7 @@ class Jobs:
     async def events(self, request: Request) -> Response:
         _, run = await self._run(request)
         stream = JobStream(self._db, self._hub, self._rendering.of(request), run)
-        return event_stream(request, stream.frames(), self._hub.followers.place(run.account_id))
+        return self._following.answer(request, run.account_id, run.id, stream.frames)
 
     async def _submission(self, request: Request) -> Submission:
         body = await read_json(request, JobRequest, self._body_limit_bytes)

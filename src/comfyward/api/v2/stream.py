@@ -34,19 +34,19 @@ class JobStream:
         self._progress = 0.0
         self._first_seq = 0  # the number of the last stored event that the first frames include
 
-    async def frames(self) -> AsyncIterator[bytes]:
-        with self._hub.listen(self._run.id) as listener:
-            run, self._position = await self._db.lookup(_with_position, self._run.account_id, self._run.id)
-            self._first_seq = run.event_seq
-            self._hub.start_after(run.id, run.event_seq)
-            frames = [frame("output", self._shapes.output(run.prompt_id, output)) for output in run.outputs]
-            frames.append(self._status(status_of(run)))
-            if not run.state.is_final:
-                frames += [each for event in self._hub.newest(run.id) for each in self._frames_of(event)]
-            yield b"".join(frames)
-            if not run.state.is_final:
-                async for piece in self._live(listener):
-                    yield piece
+    async def frames(self, listener: Listener) -> AsyncIterator[bytes]:
+        """`listener` listens to the run."""
+        run, self._position = await self._db.lookup(_with_position, self._run.account_id, self._run.id)
+        self._first_seq = run.event_seq
+        self._hub.start_after(run.id, run.event_seq)
+        frames = [frame("output", self._shapes.output(run.prompt_id, output)) for output in run.outputs]
+        frames.append(self._status(status_of(run)))
+        if not run.state.is_final:
+            frames += [each for event in self._hub.newest(run.id) for each in self._frames_of(event)]
+        yield b"".join(frames)
+        if not run.state.is_final:
+            async for piece in self._live(listener):
+                yield piece
 
     async def _live(self, listener: Listener) -> AsyncIterator[bytes]:
         """Events that came together are sent together: each piece costs the same, however long it is."""

@@ -109,4 +109,4 @@ def _shared(
 
 def _sockets(core: Core, scopes: Scopes) -> Sockets:
     limit = RequestLimits.of(core.settings).upload
-    return Sockets(core.db, scopes, core.changes.hub, core.storage.objects, limit)
+    return Sockets(core.db, core.auth, scopes, core.changes.hub, core.storage.objects, limit)

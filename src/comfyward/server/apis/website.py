@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from starlette.routing import BaseRoute
 
 from comfyward.api.error_pages import ProblemPage
+from comfyward.api.following import Following
 from comfyward.api.native.frontend import Frontends
 from comfyward.dispatch.wanting import Wanting
 from comfyward.server.construction import Core
@@ -83,14 +84,14 @@ def website(core: Core, frontends: Frontends) -> Website:
         run_list,
         RunPage(db, inventory, inputs, core.workforce.forecasts),
         RunActions(db, core.intake, core.storage.objects),
-        LiveUpdates(db, core.changes.hub),
+        LiveUpdates(db, Following(auth, core.changes.hub)),
         FilesAndModels(db, core.storage.imports, core.storage.site_files),
         ModelPages(core.library, core.storage.quotas),
         AccountKeys(db, auth),
         AccountSecrets(db, core.storage.named_secrets),
         AccountWebhooks(db, auth, core.webhooks),
         AccountUsage(db, core.storage.quotas),
-        AccountSecurity(db),
+        AccountSecurity(db, auth),
         AccountData(db, auth, core.intake, core.storage.objects),
         Environments(db, settings.derived_environments_dir()),
         EnvironmentActs(db, core.workforce.revisions),
