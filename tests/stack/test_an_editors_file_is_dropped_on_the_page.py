@@ -64,7 +64,7 @@ def test_a_class_that_nobody_has_is_named_and_the_file_is_kept(visitor: httpx2.C
 def test_muted_nodes_are_said_to_be_off(visitor: httpx2.Client, client: Client) -> None:
     path = drop(visitor, saved("FakeSave", mode=2))
 
-    assert "every node is muted or bypassed" in visitor.get(path).text
+    assert "Every node is muted or bypassed" in visitor.get(path).text
     refused = client.post_run({}, path.rpartition("/")[2])
     assert (refused.status_code, refused.json()["message"]) == (400, "The workflow has nothing to run.")
 

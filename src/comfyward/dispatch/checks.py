@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import msgspec
 from sqlalchemy import Connection
 
 from comfyward.dispatch.bindings import Bindings
@@ -16,7 +17,7 @@ from comfyward.dispatch.inventory import Inventory
 from comfyward.dispatch.known_models import TemplateModels
 from comfyward.dispatch.model_facts import ModelFacts
 from comfyward.dispatch.revisions import Revisions
-from comfyward.environments.finding.finder import Finder
+from comfyward.environments.finding.finder import PATIENCE_S, Finder
 from comfyward.errors import ComfywardError, InvalidGraph
 from comfyward.runs.files import Stored
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
@@ -48,11 +49,13 @@ from comfyward.workflows.needed import (
     source_of,
 )
 from comfyward.workflows.separators import with_slashes
+from comfyward.workflows.workflow import Workflow
 from comfyward.workflows.written import Opened, Posted, opened, written
 
 MAX_ENVIRONMENTS = 60  # that are compared: as many as a server keeps the catalogs of
 POOLS_KNOWN_MS = 7 * 24 * 3600 * 1000  # workers seen since then tell the memory of their pool
 MAX_OBSTACLES = 50
+PAGE_PATIENCE_S = 1.0  # with the registry of packs
 
 
 @dataclass(frozen=True)
@@ -80,14 +83,27 @@ class Checks:
         self._db, self._inventory, self._bindings, self._revisions = db, inventory, bindings, revisions
         self._sources, self._fitting = sources, Fitting(db)
 
-    async def check(self, account_id: str, posted: Posted, size: int, environment: str = "") -> Check:
+    async def of_workflow(self, workflow: Workflow, *, asks: bool = True) -> Check:
+        """The things that a saved workflow lacks for its owner in its environment.
+
+        Raises InvalidRequest for one without a graph, InvalidGraph, InvalidEnvironment.
+        """
+        texts = [text for text in (workflow.graph, workflow.editor_graph) if text is not None]
+        posted = Posted.of(*(msgspec.json.decode(text) for text in texts))
+        environment = workflow.environment or DEFAULT_ENVIRONMENT
+        return await self.check(workflow.account_id, posted, sum(map(len, texts)), environment, asks=asks)
+
+    async def check(
+        self, account_id: str, posted: Posted, size: int, environment: str = "", *, asks: bool = True
+    ) -> Check:
         """The things that a workflow of `size` bytes lacks for an account, in an environment or else in the best one.
 
-        Raises InvalidGraph, InvalidEnvironment.
+        `asks`: the origins of models are asked, and packs patiently; a page does not wait for that. Raises
+        InvalidGraph, InvalidEnvironment.
         """
         weight = size + HEAVY_BYTES  # a check walks a graph so often that none is done on the event loop
         aside = functools.partial(HEAVY.run, account_id, weight)
-        await self._bindings.check(environment)
+        await self._bindings.catalog(environment)  # read anew, as intake does: one that is gone is no more
         found = await aside(lambda: opened(posted))
         catalogs = await self._catalogs(environment)
         lacks = ranked([_lacks(name, found.classes, catalog) for name, catalog in catalogs.items()], environment)
@@ -96,21 +112,33 @@ class Checks:
         parts, refused = await aside(lambda: written(found, catalog or Catalog()))
         own, lost = await self._own(account_id, parts, weight, catalog)
         known = await self._sources.templates.known()
-        against = Against(found, parts, catalog, own, known, is_certain=catalogs[chosen] is not None)
+        is_certain = catalogs[chosen] is not None
+        against = Against(found, parts, catalog, own, known, is_certain=is_certain)
         here = await aside(lambda: against.found([*refusal(refused), *refusal(lost)]))
-        return await self._told(account_id, found, chosen, lacks, here, own)
+        told = await self._told(account_id, found, chosen, lacks, here, own, asks=asks)
+        return replace(told, is_certain=is_certain)
 
     async def _told(
-        self, account_id: str, found: Opened, chosen: str, lacks: Sequence[Lacks], here: Found, own: Fitted
+        self,
+        account_id: str,
+        found: Opened,
+        chosen: str,
+        lacks: Sequence[Lacks],
+        here: Found,
+        own: Fitted,
+        *,
+        asks: bool,
     ) -> Check:
         """The answer, once those who know more have been asked."""
         needs, sources = here.needs, here.sources
         sized = {model: size for model in needs.models if (size := _size_of(model, own)) is not None}
-        urls = [sources[model].url for model in by_urgency(needs.models) if model in sources and model not in sized]
+        unsized = [model for model in by_urgency(needs.models) if model in sources and model not in sized]
+        urls = [sources[model].url for model in unsized] if asks else []
         names = [each.name for each in needs.classes]
+        patience_s = PATIENCE_S if asks else PAGE_PATIENCE_S
         facts, offers, (coming, memory), pools = await asyncio.gather(
             self._sources.facts.of(account_id, urls),
-            self._sources.finder.find(account_id, names, found.packs) if names else _nothing(),
+            self._sources.finder.find(account_id, names, found.packs, patience_s) if names else _nothing(),
             self._db.read(_rows, account_id, needs.paths(), now_ms()),
             self._inventory.pools(),
         )
@@ -125,7 +153,7 @@ class Checks:
             environment=chosen,
             environments=tuple(lacks),
             classes=tuple(
-                LackedClass(each.name, each.where, offers.get(each.name, ()), _having(each, lacking))
+                LackedClass(each.name, each.where, offers.get(each.name, ()), _having(each, lacking), each.why)
                 for each in needs.classes
             ),
             models=tuple(
@@ -185,9 +213,7 @@ class Against:
 
     def _others(self, parts: Written, needs: Needed, refused: Sequence[Obstacle]) -> Iterable[Obstacle]:
         """The problems that would still be there once all that is missing is there."""
-        if not self.is_certain:
-            yield Obstacle("No worker has this environment yet: only then are its node classes known for certain.")
-        elif self.catalog is not None and not needs.classes and not refused:
+        if self.is_certain and self.catalog is not None and not needs.classes and not refused:
             brought = Paths([*self.own.brought, *needs.paths()])
             yield from _problems(parts, needs, self.catalog, brought)
 
@@ -202,7 +228,9 @@ def _problems(parts: Written, needs: Needed, catalog: Catalog, brought: Paths) -
         return
     for problem in verdict.problems:
         if (problem.node.id, problem.input_name) not in files:
-            yield Obstacle(f"{problem.sentence()}.", parts.where(problem.node, problem.input_name or ""))
+            facts = problem.facts(verdict.names[problem.node.id])
+            told = InvalidGraph(f"{problem.sentence()}.", problems=[facts])
+            yield Obstacle(told, parts.where(problem.node, problem.input_name or ""))
 
 
 def refusal(error: ComfywardError | None) -> list[Obstacle]:
@@ -215,7 +243,7 @@ def refusal(error: ComfywardError | None) -> list[Obstacle]:
     where = (
         None if path is None else Where(str(path), str(title or ""), str(name or ""), str(details.get("input") or ""))
     )
-    return [Obstacle(error.message, where)]
+    return [Obstacle(error, where)]
 
 
 def by_urgency(models: Iterable[NeededModel]) -> list[NeededModel]:

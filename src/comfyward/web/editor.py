@@ -6,8 +6,8 @@ import msgspec
 from starlette.responses import Response
 
 from comfyward.api.body import answer
+from comfyward.dispatch.checks import Checks
 from comfyward.dispatch.forecast import QueueForecasts
-from comfyward.dispatch.intake import Intake
 from comfyward.dispatch.inventory import Inventory
 from comfyward.runs.run import State
 from comfyward.store import runs, workflows
@@ -15,7 +15,7 @@ from comfyward.store.db import Database
 from comfyward.store.rows import text_of
 from comfyward.store.runs import RunFilter
 from comfyward.web.editor_frame import EditorFrames
-from comfyward.web.obstacle import obstacle_of
+from comfyward.web.missing_here import missing_here
 from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest, policy
 from comfyward.web.waiting import waiting_text
@@ -28,14 +28,14 @@ class Editor:
     def __init__(
         self,
         db: Database,
-        intake: Intake,
+        checks: Checks,
         inventory: Inventory,
         forecasts: QueueForecasts,
         frames: EditorFrames,
         *,
         is_installed: bool,
     ) -> None:
-        self._db, self._intake, self._inventory, self._forecasts = db, intake, inventory, forecasts
+        self._db, self._checks, self._inventory, self._forecasts = db, checks, inventory, forecasts
         self._frames, self._is_installed = frames, is_installed
 
     def pages(self) -> list[Page]:
@@ -79,7 +79,7 @@ class Editor:
 
     async def show_obstacle(self, request: PageRequest) -> Response:
         workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
-        return request.render("obstacle.part.html", obstacle=await obstacle_of(self._intake, workflow))
+        return request.render("obstacle.part.html", missing=await missing_here(self._checks, workflow))
 
     async def show_unfinished(self, request: PageRequest) -> Response:
         account_id, workflow_id = request.account.id, request["workflow_id"]

@@ -6,11 +6,12 @@ import msgspec
 from starlette.responses import Response
 
 from comfyward.api.contents import Contents
+from comfyward.dispatch.checks import Checks
 from comfyward.store import workflows
 from comfyward.store.db import Database
 from comfyward.web import formatting
 from comfyward.web.cards import card_values, search_of
-from comfyward.web.graph_inputs import GraphInputs
+from comfyward.web.missing_here import missing_here
 from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest
 from comfyward.web.problems import PageError
@@ -19,8 +20,8 @@ from comfyward.workflows.graph import parse_graph
 
 
 class Explore:
-    def __init__(self, db: Database, inputs: GraphInputs, copies: WorkflowCopies, contents: Contents) -> None:
-        self._db, self._inputs, self._copies, self._contents = db, inputs, copies, contents
+    def __init__(self, db: Database, checks: Checks, copies: WorkflowCopies, contents: Contents) -> None:
+        self._db, self._checks, self._copies, self._contents = db, checks, copies, contents
 
     def pages(self) -> list[Page]:
         return [
@@ -39,11 +40,12 @@ class Explore:
         account = request.account
         workflow = await self._db.lookup(workflows.visible, account.id, request["workflow_id"])
         graph = parse_graph(msgspec.json.decode(workflow.graph)) if workflow.graph else None
-        lacking = await self._inputs.lacking(
-            account, **await self._copies.graphs(account.id, workflow), environment=workflow.environment
-        )
+        copy = await self._copies.of(account.id, workflow)
         return request.render(
-            "public.html", workflow=workflow, classes=graph.classes() if graph else [], lacking=lacking
+            "public.html",
+            workflow=workflow,
+            classes=graph.classes() if graph else [],
+            missing=await missing_here(self._checks, copy, is_own=False),
         )
 
     async def picture(self, request: PageRequest) -> Response:

@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
+from comfyward.dispatch.checks import Checks
 from comfyward.dispatch.conversion import SavedGraphs
 from comfyward.dispatch.intake import Intake, Submission
-from comfyward.dispatch.inventory import Inventory
 from comfyward.errors import InvalidGraph
 from comfyward.store import runs, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.rows import text_of as json_text
-from comfyward.web.graph_inputs import MAX_CHOICES, GraphInputs, form_inputs, with_urls
+from comfyward.web.graph_inputs import MAX_CHOICES, GraphInputs, form_inputs
 from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest, text_of
 from comfyward.web.problems import PageError
 from comfyward.workflows.inputs import Input, parse, refuse_unchosen, shown_by_default, with_missing, with_values
+from comfyward.workflows.workflow import Workflow
+from comfyward.workflows.written import Posted
 
 MAX_LABEL = 100
 VALUE, PRESENT = "value:", "has:"
 
 
 class Forms:
-    def __init__(
-        self, db: Database, intake: Intake, inventory: Inventory, inputs: GraphInputs, graphs: SavedGraphs
-    ) -> None:
-        self._db, self._intake, self._inventory = db, intake, inventory
-        self._inputs, self._graphs = inputs, graphs
+    def __init__(self, db: Database, intake: Intake, inputs: GraphInputs, checks: Checks, graphs: SavedGraphs) -> None:
+        self._db, self._intake = db, intake
+        self._inputs, self._checks, self._graphs = inputs, checks, graphs
 
     def pages(self) -> list[Page]:
         return [
@@ -77,9 +78,19 @@ class Forms:
             submitted = await self._intake.submit(request.caller, submission)
         except InvalidGraph as error:
             if problems := error.details.get("problems"):
-                error.details = {**error.details, "problems": with_urls(problems, workflow.editor_graph)}
+                error.details = {**error.details, "problems": await self._with_urls(problems, prompt, workflow)}
             raise
         return request.redirect(f"/runs/{submitted.run_id}")
+
+    async def _with_urls(self, problems: Iterable[Mapping[str, Any]], prompt: Any, workflow: Workflow) -> list[Any]:
+        """The problems of a graph, those of missing models with the URLs that a check knows."""
+        editor_graph = msgspec.json.decode(workflow.editor_graph or "null")
+        size = len(workflow.graph or "") + len(workflow.editor_graph or "")
+        check = await self._checks.check(
+            *(workflow.account_id, Posted(prompt, editor_graph), size, workflow.environment), asks=False
+        )
+        urls = {model.need.name: model.source.url for model in check.models if model.source is not None}
+        return [{**facts, "url": urls.get(str(facts.get("received")))} for facts in problems]
 
     async def show_changes(self, request: PageRequest) -> Response:
         run = await self._db.lookup(runs.get, request.account.id, request["run_id"])
@@ -90,7 +101,7 @@ class Forms:
             inputs=inputs,
             first=[each.key for each in with_missing(shown_by_default(inputs), inputs)],
             action=f"/runs/{run.id}/change",
-            form_pools=await self._inventory.pools(),
+            form_pools=await self._inputs.pools(),
             accelerator=run.accelerator,
             max_choices=MAX_CHOICES,
         )

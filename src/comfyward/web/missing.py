@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from starlette.responses import Response
 
 from comfyward.dispatch.checks import Checks
@@ -15,11 +14,10 @@ from comfyward.errors import NotFound
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.store import workflows
 from comfyward.store.db import Database, now_ms
+from comfyward.web.missing_here import MissingHere, missing_by, missing_here
 from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest, text_of
-from comfyward.workflows.check import Check
 from comfyward.workflows.workflow import Workflow
-from comfyward.workflows.written import Posted
 
 MAX_FOLLOWED, MAX_JOBS_CHARACTERS = 100, 20_000  # errands of one workflow, and their ids
 
@@ -40,16 +38,17 @@ class Missing:
 
     async def show(self, request: PageRequest) -> Response:
         workflow = await self._workflow(request)
-        check = await self._check(workflow)
-        coming = [id_of(ErrandKind.IMPORT, model.import_id) for model in check.models if model.import_id]
-        return await self._rendered(request, workflow, check, coming)
+        missing = await missing_here(self._checks, workflow, asks=True)
+        coming = [id_of(ErrandKind.IMPORT, model.import_id) for model in missing.models if model.import_id]
+        return await self._rendered(request, workflow, missing, coming)
 
     async def get(self, request: PageRequest) -> Response:
         workflow = await self._workflow(request)
         into = "" if workflow.environment in ("", DEFAULT_ENVIRONMENT) else workflow.environment.partition("@")[0]
         options = GetOptions(workflow.name, into, promotes=True)
-        got = await self._getting.get(request.account, await self._check(workflow), options)
-        return await self._rendered(request, workflow, got.check, [each.id for each in got.errands], got.left)
+        got = await self._getting.get(request.account, await self._checks.of_workflow(workflow), options)
+        missing = missing_by(got.check, workflow.id)
+        return await self._rendered(request, workflow, missing, [each.id for each in got.errands], got.left)
 
     async def follow(self, request: PageRequest) -> Response:
         workflow, ids = await self._workflow(request), request.query("jobs")[:MAX_JOBS_CHARACTERS].split()
@@ -57,8 +56,8 @@ class Missing:
         if _is_getting(followed) or _made_for(workflow, followed) is not None:
             return request.render("getting.part.html", **_following(workflow, followed))
         if all(each.state is ErrandState.DONE for each in followed):
-            return request.redirect(f"/workflows/{workflow.id}")
-        response = await self._rendered(request, workflow, await self._check(workflow), ids)
+            return self._done(request, workflow)
+        response = await self._rendered(request, workflow, await missing_here(self._checks, workflow, asks=True), ids)
         response.headers.update({"HX-Retarget": "#missing", "HX-Reswap": "innerHTML"})  # in place of the progress alone
         return response
 
@@ -70,25 +69,25 @@ class Missing:
         made = _made_for(workflow, await self._found(request, ids))
         if made is not None:
             await self._db.write(workflows.change, workflow.account_id, workflow.id, {"environment": made}, now_ms())
-        return request.redirect(f"/workflows/{workflow.id}")
+        return self._done(request, workflow)
 
     async def cancel(self, request: PageRequest) -> Response:
         workflow, form = await self._workflow(request), await request.form()
         cancelled, ids = text_of(form, "job", 200), text_of(form, "jobs", MAX_JOBS_CHARACTERS).split()
         await self._errands.cancel(request.account, cancelled)
         left = [each for each in ids if each != cancelled]
-        return await self._rendered(request, workflow, await self._check(workflow), left)
+        return await self._rendered(request, workflow, await missing_here(self._checks, workflow, asks=True), left)
 
     async def _workflow(self, request: PageRequest) -> Workflow:
         return await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
 
-    async def _check(self, workflow: Workflow) -> Check:
-        """Raises InvalidRequest for a workflow without a graph."""
-        texts = [text for text in (workflow.graph, workflow.editor_graph) if text is not None]
-        posted = Posted.of(*(msgspec.json.decode(text) for text in texts))
-        return await self._checks.check(
-            workflow.account_id, posted, sum(map(len, texts)), workflow.environment or DEFAULT_ENVIRONMENT
-        )
+    def _done(self, request: PageRequest, workflow: Workflow) -> Response:
+        """All has come: the page is loaded anew; the editor once it is asked, since it may have changes to save."""
+        if not _is_in_editor(request):
+            return request.redirect(f"/workflows/{workflow.id}")
+        response = request.render("got.part.html", workflow=workflow)
+        response.headers.update({"HX-Retarget": "#missing", "HX-Reswap": "innerHTML", "HX-Trigger": "got"})
+        return response
 
     async def _found(self, request: PageRequest, ids: Sequence[str]) -> list[Errand]:
         """The errands that are still there: a model that has come may have been deleted since."""
@@ -101,13 +100,20 @@ class Missing:
         return found
 
     async def _rendered(
-        self, request: PageRequest, workflow: Workflow, check: Check, ids: Sequence[str], left: Sequence[NotGot] = ()
+        self,
+        request: PageRequest,
+        workflow: Workflow,
+        missing: MissingHere,
+        ids: Sequence[str],
+        left: Sequence[NotGot] = (),
     ) -> Response:
         """The list of what is missing, with what is being got; the page, for a browser without scripts."""
         if not request.is_partial:
             return request.redirect(f"/workflows/{workflow.id}")
         values = _following(workflow, await self._found(request, ids))
-        return request.render("missing.part.html", **values, check=check, left=left)
+        return request.render(
+            "missing.part.html", **values, missing=missing, left=left, is_in_editor=_is_in_editor(request)
+        )
 
 
 def _following(workflow: Workflow, followed: Sequence[Errand]) -> dict[str, Any]:
@@ -118,6 +124,11 @@ def _following(workflow: Workflow, followed: Sequence[Errand]) -> dict[str, Any]
         "made": None if _is_getting(followed) else _made_for(workflow, followed),
         "jobs": " ".join(each.id for each in followed),
     }
+
+
+def _is_in_editor(request: PageRequest) -> bool:
+    """True if the list is in the editor's bar, and not on the workflow's page."""
+    return request.http.headers.get("hx-current-url", "").partition("?")[0].endswith("/edit")
 
 
 def _is_getting(followed: Sequence[Errand]) -> bool:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from comfyward.accounts.account import Account
 from comfyward.api.whole_numbers import whole_number
 from comfyward.dispatch.blobs import Blobs
+from comfyward.dispatch.checks import Checks
 from comfyward.dispatch.conversion import SavedGraphs
 from comfyward.dispatch.workflow_files import WorkflowFiles
 from comfyward.ids import new_id
@@ -18,10 +19,10 @@ from comfyward.store import files, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.rows import text_of as json_text
 from comfyward.web.comfyui_templates import MEDIA, ComfyUITemplates
-from comfyward.web.graph_inputs import GraphInputs
+from comfyward.web.missing_here import MissingHere, missing_here
 from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest, text_of
-from comfyward.web.problems import Advice, PageError
+from comfyward.web.problems import PageError
 from comfyward.web.template_marks import Mark, TemplateFilter, TemplateMarks
 from comfyward.web.workflow_file import carried_by
 from comfyward.workflows import starters
@@ -40,13 +41,13 @@ class NewWorkflows:
         self,
         db: Database,
         blobs: Blobs,
-        inputs: GraphInputs,
+        checks: Checks,
         templates: ComfyUITemplates,
         marks: TemplateMarks,
         files: WorkflowFiles,
         graphs: SavedGraphs,
     ) -> None:
-        self._db, self._blobs, self._inputs, self._templates = db, blobs, inputs, templates
+        self._db, self._blobs, self._checks, self._templates = db, blobs, checks, templates
         self._marks, self._files, self._graphs = marks, files, graphs
 
     def pages(self) -> list[Page]:
@@ -68,8 +69,8 @@ class NewWorkflows:
             "new.html",
             has_templates=self._templates.are_installed,
             starters=STARTERS,
-            needs=await self._lacking_models(request.account),
-            are_models_known=await self._inputs.are_models_known(),
+            needs=await self._needs(request.account),
+            are_models_known=await self._marks.are_known(),
             wanted=_wanted(request),
             media=MEDIA,
             sizes_gb=SIZES_GB,
@@ -93,7 +94,8 @@ class NewWorkflows:
         kind, _, name = text_of(form, "from").partition(":")
         title = text_of(form, "name", 200)
         if kind == "starter" and name in STARTERS:
-            workflow = await self._from_starter(account_id, STARTERS[name], title)
+            await self._bring_sample(account_id, STARTERS[name])
+            workflow = from_starter(account_id, STARTERS[name], title)
             await self._keep(workflow)
             return request.redirect(f"/workflows/{workflow.id}")
         if kind == "template":
@@ -126,24 +128,17 @@ class NewWorkflows:
     async def _keep(self, workflow: Workflow) -> None:
         await self._db.write(workflows.create, workflow)
 
-    async def _lacking_models(self, account: Account) -> dict[str, list[Advice]]:
-        """The missing models of each starter."""
-        graphs = {key: json_text(starter.graph()) for key, starter in STARTERS.items() if starter.model}
-        return {key: await self._inputs.lacking(account, graph) for key, graph in graphs.items()}
+    async def _needs(self, account: Account) -> dict[str, MissingHere]:
+        """The things that each starter with a model lacks."""
+        made = {key: from_starter(account.id, each) for key, each in STARTERS.items() if each.model}
+        return {key: await missing_here(self._checks, workflow, is_own=False) for key, workflow in made.items()}
 
-    async def _from_starter(self, account_id: str, starter: Starter, title: str) -> Workflow:
-        """Adds the starter's sample to the account's files, too, unless it has a file of that name."""
+    async def _bring_sample(self, account_id: str, starter: Starter) -> None:
+        """Adds the starter's sample to the account's files, unless it has a file of that name."""
         if starter.sample is not None:
             path = f"/input/{starter.sample}"
             if not await self._db.read(files.at, account_id, [path]):
                 await self._blobs.keep_file(SAMPLES / starter.sample, account_id, path)
-        return new_workflow(
-            account_id,
-            title or starter.title,
-            graph=json_text(starter.graph()),
-            description=starter.description,
-            form=json_text([{"key": key, "label": label} for key, label in starter.form]),
-        )
 
 
 def _wanted(request: PageRequest) -> TemplateFilter:
@@ -154,6 +149,16 @@ def _wanted(request: PageRequest) -> TemplateFilter:
         mark if mark in list(Mark) else "",
         medium if medium in MEDIA else "",
         size_gb,
+    )
+
+
+def from_starter(account_id: str, starter: Starter, title: str = "") -> Workflow:
+    return new_workflow(
+        account_id,
+        title or starter.title,
+        graph=json_text(starter.graph()),
+        description=starter.description,
+        form=json_text([{"key": key, "label": label} for key, label in starter.form]),
     )
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from comfyward.dispatch import drafts, wanting
-from comfyward.dispatch.wanting import Wanting
+from comfyward.dispatch.checks import Checks
 from comfyward.store import environments, pack_requests, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.web.page import Access, Page
@@ -16,8 +16,8 @@ from comfyward.web.page_request import PageRequest, text_of
 
 
 class PackRequests:
-    def __init__(self, db: Database, wanting: Wanting) -> None:
-        self._db, self._wanting = db, wanting
+    def __init__(self, db: Database, checks: Checks) -> None:
+        self._db, self._checks = db, checks
 
     def pages(self) -> list[Page]:
         one = "/environment-requests/{request_id}"
@@ -31,14 +31,15 @@ class PackRequests:
 
     async def draft(self, request: PageRequest) -> Response:
         workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
-        wanted = await self._wanting.needed(workflow)
+        wanted = wanting.needed_by(await self._checks.of_workflow(workflow, asks=False))
         into = text_of(await request.form(), "environment", 100)
         name = await self._db.write(drafts.draft, wanted, into, workflow.name, now_ms())
         return request.redirect(f"/environments/{name}/edit")
 
     async def ask(self, request: PageRequest) -> Response:
         workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
-        await self._db.write(wanting.ask, workflow, await self._wanting.needed(workflow), now_ms())
+        wanted = wanting.needed_by(await self._checks.of_workflow(workflow, asks=False))
+        await self._db.write(wanting.ask, workflow, wanted, now_ms())
         return request.redirect(f"/workflows/{workflow.id}")
 
     async def withdraw(self, request: PageRequest) -> Response:

@@ -107,7 +107,7 @@ _ACTIONS = {
 
 def advices(error: ComfywardError, workflow_id: str | None = None, *, is_admin: bool = False) -> list[Advice]:
     """The explanation of an error, with a link to the editor if a workflow's id is given, and an admin's commands."""
-    editor = _editor(workflow_id)
+    editor = editor_of(workflow_id)
     match error:
         case PageError():
             return [Advice(f"{error.message} {error.hint or ''}".strip())]
@@ -117,6 +117,8 @@ def advices(error: ComfywardError, workflow_id: str | None = None, *, is_admin: 
             return on_problems(problems, workflow_id, is_admin=is_admin)
         case InvalidGraph(details={"type": "prompt_no_outputs"}):
             return [Advice("This workflow has no output node. Add one, such as Save Image.", editor)]
+        case InvalidGraph(details={"type": "made_in_browser" | "workflow_format_ui"}):  # people understand them
+            return [Advice(error.message, editor)]
         case InvalidGraph():
             return [Advice(SENTENCES["invalid_graph"], editor)]
         case ComfywardError(code=code) if code in OWN_WORDS:
@@ -131,7 +133,7 @@ def on_problems(
 ) -> list[Advice]:
     """The explanations of a graph's problems, without duplicates. `form` is the path of the page where files are
     chosen, unless it is this one."""
-    editor = _editor(workflow_id)
+    editor = editor_of(workflow_id)
     others = [facts for facts in problems if not _has_packs(facts)]
     found = (*_needed_by(problems, is_admin=is_admin), *(_on_problem(facts, editor, form) for facts in others))
     return list(dict.fromkeys(found))[:MAX_ADVICES]
@@ -173,7 +175,7 @@ def _needed(packs: Sequence[Facts], names: Sequence[str], *, is_admin: bool) -> 
     return Advice(sentence, command=first.get("command")) if is_admin else Advice(f"{sentence} Ask an admin to add it.")
 
 
-def _editor(workflow_id: str | None) -> tuple[Action, ...]:
+def editor_of(workflow_id: str | None) -> tuple[Action, ...]:
     return (Action("Open in editor", f"/workflows/{workflow_id}/edit"),) if workflow_id else ()
 
 

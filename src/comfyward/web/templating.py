@@ -11,7 +11,7 @@ from comfyward.ids import new_id
 from comfyward.web import formatting
 from comfyward.web.assets import Assets
 from comfyward.web.failures import advices_on
-from comfyward.web.problems import SENTENCES, field_id, file_kind
+from comfyward.web.problems import SENTENCES, field_id, file_kind, ways_to_add
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -35,6 +35,7 @@ def page_templates(assets: Assets, editor_address: EditorAddress, *, has_oidc: b
         has_oidc=has_oidc,
         new_intent=new_id,
         file_kind=file_kind,
+        ways_to_add=ways_to_add,
         with_article=formatting.with_article,
         sentences=SENTENCES,
     )

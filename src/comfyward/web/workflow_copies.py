@@ -22,13 +22,17 @@ class WorkflowCopies:
         self._db, self._bindings = db, bindings
 
     async def create(self, account_id: str, source: Workflow, name: str) -> Workflow:
-        fields = {field: getattr(source, field) for field in COPIED_FIELDS}
-        graphs = await self.graphs(account_id, source)
-        copy = new_workflow(account_id, name, parent_workflow_id=source.id, **fields, **graphs)
+        copy = await self.of(account_id, source, name)
         await self._db.write(workflows.create, copy)
         return copy
 
-    async def graphs(self, account_id: str, source: Workflow) -> dict[str, str | None]:
+    async def of(self, account_id: str, source: Workflow, name: str = "") -> Workflow:
+        """A copy that is not stored."""
+        fields = {field: getattr(source, field) for field in COPIED_FIELDS}
+        graphs = await self._graphs(account_id, source)
+        return new_workflow(account_id, name, parent_workflow_id=source.id, **fields, **graphs)
+
+    async def _graphs(self, account_id: str, source: Workflow) -> dict[str, str | None]:
         """Both graphs of a workflow. For another account than its owner's, they do not name the owner's files."""
         if source.account_id == account_id:
             return {"graph": source.graph, "editor_graph": source.editor_graph}

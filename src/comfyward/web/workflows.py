@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from comfyward.dispatch.checks import Checks
 from comfyward.dispatch.conversion import SavedGraphs
-from comfyward.dispatch.intake import Intake
 from comfyward.errors import NotFound
 from comfyward.ids import is_id
 from comfyward.store import workflows
@@ -13,7 +13,7 @@ from comfyward.store.db import Database, now_ms
 from comfyward.web.cards import card_values, search_of
 from comfyward.web.environment_choices import described
 from comfyward.web.graph_inputs import GraphInputs
-from comfyward.web.obstacle import obstacle_of
+from comfyward.web.missing_here import missing_here
 from comfyward.web.pack_requests import workflow_values
 from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest
@@ -26,13 +26,13 @@ class Workflows:
     def __init__(
         self,
         db: Database,
-        intake: Intake,
+        checks: Checks,
         inputs: GraphInputs,
         run_list: RunList,
         copies: WorkflowCopies,
         graphs: SavedGraphs,
     ) -> None:
-        self._db, self._intake = db, intake
+        self._db, self._checks = db, checks
         self._inputs, self._run_list, self._copies, self._graphs = inputs, run_list, copies, graphs
 
     def pages(self) -> list[Page]:
@@ -59,8 +59,9 @@ class Workflows:
         if request.is_partial:
             return request.render("runs.part.html", **values)
         workflow = await self._graphs.completed(workflow)
-        values |= await self._inputs.form(request.account, workflow)
-        values |= {"obstacle": await obstacle_of(self._intake, workflow), "parent": await self._parent(workflow)}
+        missing = await missing_here(self._checks, workflow)
+        values |= await self._inputs.form(workflow)
+        values |= {"missing": missing, "wanted": missing.wanted, "parent": await self._parent(workflow)}
         values["environment"] = await self._db.read(described, workflow.environment)
         if values["wanted"]:
             is_admin = request.account.is_admin

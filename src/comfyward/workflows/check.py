@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from comfyward.errors import ComfywardError
 from comfyward.workflows.needed import NeededInput, NeededModel, Source, Where
 from comfyward.workflows.offer import Offer
 
@@ -34,12 +35,16 @@ NOT_ASKED = OriginFacts()
 
 @dataclass(frozen=True)
 class LackedClass:
-    """A class that the environment lacks: the packs that have it, the best first, and the environments that do."""
+    """A class that the environment lacks: the packs that have it, the best first, and the environments that do.
+
+    `why` says of a pack that is there why its class is not.
+    """
 
     name: str
     where: tuple[Where, ...]
     offers: tuple[Offer, ...]
     environments: tuple[str, ...]
+    why: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,15 +86,25 @@ class AcceleratorFit:
 
 @dataclass(frozen=True)
 class Obstacle:
-    """Something that keeps the graph from running although nothing is missing for it."""
+    """Something that keeps the graph from running although nothing is missing for it: an error, and its place."""
 
-    message: str
+    error: ComfywardError
     where: Where | None = None
+
+    @property
+    def message(self) -> str:
+        return self.error.message
+
+
+UNCERTAIN = "No worker has this environment yet: only then are its node classes known for certain."
 
 
 @dataclass(frozen=True)
 class Check:
-    """The things that a workflow lacks in an environment. `environments` are all, the best first."""
+    """The things that a workflow lacks in an environment. `environments` are all, the best first.
+
+    It is certain once a worker has the environment.
+    """
 
     is_editors: bool
     environment: str
@@ -99,11 +114,12 @@ class Check:
     inputs: tuple[NeededInput, ...]
     obstacles: tuple[Obstacle, ...]
     accelerators: tuple[AcceleratorFit, ...]
+    is_certain: bool = True
 
     @property
     def runs(self) -> bool:
         """True if a run would be taken as it is."""
-        return not (self.classes or self.models or self.inputs or self.obstacles)
+        return self.is_certain and not (self.classes or self.models or self.inputs or self.obstacles)
 
     @property
     def best(self) -> str | None:
@@ -172,8 +188,11 @@ def check_json(check: Check) -> dict[str, Any]:
         "models": [_model_json(each) for each in check.models],
         "inputs": [input_json(each) for each in check.inputs],
         "problems": [
-            {"message": each.message, "node": None if each.where is None else _node(each.where)}
-            for each in check.obstacles
+            *([] if check.is_certain else [{"message": UNCERTAIN, "node": None}]),
+            *(
+                {"message": each.message, "node": None if each.where is None else _node(each.where)}
+                for each in check.obstacles
+            ),
         ],
         "accelerators": [
             {"name": each.accelerator, "memory": each.memory, "fit": str(each.fit)} for each in check.accelerators

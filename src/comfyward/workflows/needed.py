@@ -63,10 +63,11 @@ Need = TypeVar("Need", NeededModel, NeededInput)
 
 @dataclass(frozen=True)
 class MissingClass:
-    """A node class that an environment lacks."""
+    """A node class that an environment lacks; `why`, if its pack is there."""
 
     name: str
     where: tuple[Where, ...]
+    why: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def missing_classes(written: Written, catalog: Catalog) -> tuple[MissingClass, .
     for node in written.graph.nodes.values():
         if not catalog.has(node.class_type):
             found.setdefault(node.class_type, []).append(written.where(node))
-    return tuple(MissingClass(name, tuple(where)) for name, where in found.items())
+    return tuple(MissingClass(name, tuple(where), catalog.why_missing(name)) for name, where in found.items())
 
 
 def needed(written: Written, catalog: Catalog, own: Paths, known: KnownModels) -> Needed:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -31,21 +30,6 @@ _ENDS = re.compile(r"[,;:()\[\]{}<>|\"']")
 def models_of(graph: Graph) -> list[str]:
     """The distinct model file names in a graph's inputs, sorted."""
     return sorted({text.value for text in _names(graph) if text.value.lower().endswith(MODEL_SUFFIXES)})
-
-
-def model_urls(editor_graph: Any) -> dict[str, str]:
-    """Download URLs of models by file name, as noted in a graph in the editor's format."""
-    urls: dict[str, str] = {}
-    waiting = [editor_graph]
-    while waiting:
-        match waiting.pop():
-            case {"name": str(name), "url": str(url)} if url.startswith(("https://", "http://")):
-                urls.setdefault(name, url)
-            case dict() as inner:
-                waiting.extend(inner.values())
-            case list() as inner:
-                waiting.extend(inner)
-    return urls
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def test_a_starter_that_needs_a_model_says_so_before_and_leads_to_it(real: Stack
 
     take(page, "Picture from words")
     assert labels(page)[:2] == ["What to paint", "What to avoid"]
-    first = page.get_by_label("Required before running")
+    first = page.get_by_role("region", name="Missing here")
     assert "v1-5-pruned-emaonly-fp16.safetensors was not found." in first.inner_text()
     first.get_by_role("link", name="Upload").click()
     assert page.get_by_label("Folder", exact=True).input_value() == "/models/checkpoints"

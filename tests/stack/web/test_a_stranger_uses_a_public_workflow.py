@@ -58,7 +58,7 @@ def test_a_stranger_is_told_what_to_choose(real: Stack, enter: Enter, account: s
     page, browser = enter(real, friend), real.visitor(friend)
 
     page.goto(f"/explore/{shared}")
-    assert "rare-model.safetensors was not found." in page.get_by_label("Required before running").inner_text()
+    assert "rare-model.safetensors was not found." in page.get_by_label("Missing here").inner_text()
     page.get_by_role("button", name="Use workflow").click()
     page.wait_for_url("**/workflows/*")
     copy = page.url.rpartition("/")[2]
@@ -72,7 +72,7 @@ def test_a_stranger_is_told_what_to_choose(real: Stack, enter: Enter, account: s
     assert copied["5"]["inputs"]["ckpt_name"] == "rare-model.safetensors"
     assert copied["1"]["inputs"]["image"] == copied["2"]["inputs"]["image"] == ""
 
-    first = page.get_by_label("Required before running")
+    first = page.get_by_role("region", name="Missing here")
     assert "rare-model.safetensors was not found." in first.inner_text()
     assert first.get_by_role("link", name="Add by URL").is_visible()
     assert first.get_by_role("link", name="Upload").is_visible()
@@ -109,7 +109,7 @@ def test_a_public_page_leads_to_no_editor_but_the_visitors_own(real: Stack, acco
     assert "Open in editor" not in shown
 
     copy = visitor.post(f"/explore/{shared}/use").headers["location"]
-    assert f'href="{copy}/edit">Open in editor</a></p>' in visitor.get(copy).text
+    assert f'href="{copy}/edit">Open in editor</a>' in visitor.get(copy).text
 
 
 def test_a_file_that_both_have_by_name_stays(real: Stack, account: str) -> None:

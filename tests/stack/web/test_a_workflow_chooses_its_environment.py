@@ -49,7 +49,7 @@ def test_by_name_and_by_number(stack: Stack, enter: Enter) -> None:
 
     stack.write(environments.delete_named, lab.name)
     page.goto(f"/workflows/{made}")
-    expect(page.locator(".problem")).to_contain_text(f"Cannot run yet: there is no environment '{lab.name}'.")
+    expect(page.get_by_role("region", name="Cannot run yet")).to_contain_text(f"There is no environment '{lab.name}'.")
     page.get_by_role("link", name="Choose another environment").click()
     page.get_by_label("Description").fill("still saved")
     page.get_by_role("button", name="Save").click()

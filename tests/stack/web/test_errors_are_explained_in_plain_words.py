@@ -64,7 +64,7 @@ def test_a_model_that_is_not_here(real: Stack, enter: Enter, account: str) -> No
     made = workflow(client, "Model", graph)
 
     page.goto(f"/workflows/{made}")
-    assert f"{MODEL} was not found." in page.get_by_label("Required before running").inner_text()
+    assert f"{MODEL} was not found." in page.get_by_role("region", name="Missing here").inner_text()
     page.get_by_role("button", name="Run", exact=True).click()
     said = page.locator("#problems .problem")
     said.get_by_text(f"{MODEL} was not found.").wait_for()
@@ -101,7 +101,7 @@ def test_a_node_that_fails_and_one_that_is_not_installed(real: Stack, enter: Ent
 
     made = workflow(client, "Strange", {**picture(), "8": node("FaceDetailerUltra")})
     page.goto(f"/workflows/{made}")
-    assert "FaceDetailerUltra is not installed." in page.get_by_label("Required before running").inner_text()
+    assert "FaceDetailerUltra is not installed." in page.get_by_role("region", name="Missing here").inner_text()
     page.get_by_role("button", name="Run", exact=True).click()
     said = page.locator("#problems .problem")
     said.get_by_text("FaceDetailerUltra is not installed.").wait_for()

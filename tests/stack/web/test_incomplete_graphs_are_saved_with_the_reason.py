@@ -56,6 +56,7 @@ def test_a_node_that_is_not_installed(real: Stack, enter: Enter, account: str) -
 
     with page.expect_response(lambda answer: answer.request.method == "PATCH" and answer.ok):
         editor.evaluate("() => { window.app.graph.getNodeById(3).widgets[0].value = 'better' }")
+    page.locator("[data-obstacle]").click()
     page.get_by_role("button", name="Show node").click()
     until(editor, "Object.values(window.app.canvas.selected_nodes).map(node => node.type)[0] === 'FaceDetailerUltra'")
     page.reload()
@@ -65,7 +66,7 @@ def test_a_node_that_is_not_installed(real: Stack, enter: Enter, account: str) -
     says(page, "FaceDetailerUltra is not installed")
 
     page.get_by_role("link", name="Back to Portraits").click()
-    page.get_by_label("Required before running").get_by_text("FaceDetailerUltra is not installed.").wait_for()
+    page.get_by_role("region", name="Missing here").get_by_text("FaceDetailerUltra is not installed.").wait_for()
     page.wait_for_load_state()  # else the press may come before the page's scripts, and gets a page of its own
     page.get_by_role("button", name="Run", exact=True).click()
     page.locator("#problems").filter(has_text="FaceDetailerUltra is not installed").wait_for()

@@ -17,7 +17,7 @@ from comfyward.api.times import iso
 from comfyward.api.v1 import environment_answers as answers
 from comfyward.api.v1.environment_shapes import check_admin
 from comfyward.dispatch import wanting
-from comfyward.dispatch.wanting import Wanting
+from comfyward.dispatch.checks import Checks
 from comfyward.errors import Forbidden
 from comfyward.store import pack_requests, workflows
 from comfyward.store.db import Database, now_ms
@@ -46,8 +46,8 @@ class Refusal(leniency.Request):
 
 
 class PackRequests:
-    def __init__(self, auth: Auth, db: Database, wanting: Wanting) -> None:
-        self._auth, self._db, self._wanting = auth, db, wanting
+    def __init__(self, auth: Auth, db: Database, checks: Checks) -> None:
+        self._auth, self._db, self._checks = auth, db, checks
 
     def endpoints(self) -> list[Endpoint]:
         path, shown = "/environment-requests", answers.PackRequest
@@ -84,7 +84,7 @@ class PackRequests:
         caller = await self._auth.caller(request)
         body = await read_json(request, NewRequest, BODY_LIMIT_BYTES)
         workflow = await self._db.lookup(workflows.get, caller.account.id, body.workflow)
-        wanted = await self._wanting.needed(workflow)
+        wanted = wanting.needed_by(await self._checks.of_workflow(workflow, asks=False))
         request_id = await self._db.write(wanting.ask, workflow, wanted, now_ms())
         return await self._shown(request_id, 201)
 

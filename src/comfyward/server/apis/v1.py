@@ -32,7 +32,6 @@ from comfyward.api.v1.view import View
 from comfyward.api.v1.webhooks import Webhooks
 from comfyward.api.v1.workflow_files import WorkflowFiles
 from comfyward.api.v1.workflows import Workflows
-from comfyward.dispatch.wanting import Wanting
 from comfyward.server.construction import Core
 
 
@@ -69,7 +68,7 @@ def v1_tables(core: Core) -> Tables:
             *Environments(auth, db, core.workforce.revisions, core.lockings).endpoints(),
             *EnvironmentPacks(auth, db, core.shared_trees, upload).endpoints(),
             *EnvironmentExchange(auth, db).endpoints(),
-            *PackRequests(auth, db, Wanting(core.bindings, core.finder)).endpoints(),
+            *PackRequests(auth, db, missing.checks).endpoints(),
             *EnvironmentLockings(auth, db, core.lockings).endpoints(),
             *EnvironmentLearnings(auth, db, core.learnings).endpoints(),
         ],

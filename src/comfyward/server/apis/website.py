@@ -10,7 +10,6 @@ from starlette.routing import BaseRoute
 from comfyward.api.error_pages import ProblemPage
 from comfyward.api.following import Following
 from comfyward.api.native.frontend import Frontends
-from comfyward.dispatch.wanting import Wanting
 from comfyward.server.construction import Core
 from comfyward.web.account_data import AccountData
 from comfyward.web.account_keys import AccountKeys
@@ -64,22 +63,21 @@ def website(core: Core, frontends: Frontends) -> Website:
     db, auth, inventory, settings = core.db, core.auth, core.inventory, core.settings
     provider, assets = Provider.of(settings), Assets()
     pages = Pages(auth, page_templates(assets, core.editor_address, has_oidc=provider is not None), core.public_url)
-    wanting = Wanting(core.bindings, core.finder)
-    inputs, run_list = GraphInputs(db, inventory, core.bindings, wanting), RunList(db, inventory)
+    inputs, run_list = GraphInputs(db, inventory, core.bindings), RunList(db, inventory)
+    checks, graphs = core.missing.checks, core.saved_graphs
     copies, templates = WorkflowCopies(db, core.bindings), ComfyUITemplates(frontends.templates_folder)
     marks = TemplateMarks(db, core.bindings, templates, core.missing.template_models)
-    graphs = core.saved_graphs
     frames = EditorFrames(core.editor_address, core.tickets, core.web_files)
     parts = (
         Login(db, auth),
         OidcLogin(db, auth, provider),
-        NewWorkflows(db, core.storage.blobs, inputs, templates, marks, core.workflow_files, graphs),
-        Workflows(db, core.intake, inputs, run_list, copies, graphs),
-        Missing(db, core.missing.checks, core.missing.getting, core.missing.errands),
+        NewWorkflows(db, core.storage.blobs, checks, templates, marks, core.workflow_files, graphs),
+        Workflows(db, checks, inputs, run_list, copies, graphs),
+        Missing(db, checks, core.missing.getting, core.missing.errands),
         WorkflowSettings(db, inventory, core.bindings),
-        Explore(db, inputs, copies, core.contents),
-        Editor(db, core.intake, inventory, core.workforce.forecasts, frames, is_installed=frontends.editor is not None),
-        Forms(db, core.intake, inventory, inputs, graphs),
+        Explore(db, checks, copies, core.contents),
+        Editor(db, checks, inventory, core.workforce.forecasts, frames, is_installed=frontends.editor is not None),
+        Forms(db, core.intake, inputs, checks, graphs),
         ApiCode(db, inputs, graphs),
         run_list,
         RunPage(db, inventory, inputs, core.workforce.forecasts),
@@ -97,7 +95,7 @@ def website(core: Core, frontends: Frontends) -> Website:
         EnvironmentActs(db, core.workforce.revisions),
         EnvironmentSpecs(db, core.finder, core.shared_trees, settings.upload_limit_bytes),
         EnvironmentLockings(core.lockings),
-        PackRequests(db, wanting),
+        PackRequests(db, checks),
         FleetPage(db, inventory, core.changes.hub, core.workforce.fleet, settings.prices, settings.local_min_workers),
         Workers(db, core.workforce.sessions, core.workforce.logs, core.workforce.fleet),
         Users(db, auth),

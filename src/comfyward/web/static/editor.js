@@ -16,6 +16,7 @@ const title = document.querySelector(".editor-bar .name");
 const scripts = document.querySelector("[data-scripts]");
 const allowed = JSON.parse(document.body.dataset.packs);
 const obstacle = document.querySelector("[data-obstacle]");
+const lacks = document.querySelector("[data-lacks]");
 const waiting = new Map();
 let last = 0;
 let problem = "";
@@ -71,6 +72,7 @@ async function save({ workflow: graph, prompt }) {
     throw refusal;
   }
   htmx.trigger(obstacle, "saved");
+  if (lacks.open && !document.getElementById("getting")) htmx.trigger("#missing", "saved");
 }
 
 // Asks for a name, and opens the new workflow of that name.
@@ -172,11 +174,14 @@ document.querySelector(".editor-bar").addEventListener("click", async (event) =>
   location.assign(link.href);
 });
 
-// The bar's "Show node": the node that keeps the graph from running.
-obstacle.addEventListener("click", (event) => {
+// "Show node" in the bar's list of what is missing.
+lacks.addEventListener("click", (event) => {
   const node = event.target.closest("[data-node]")?.dataset.node;
-  if (node) tell("show", { node });
+  if (!node) return;
+  lacks.open = false; // it may lie over the node
+  tell("show", { node });
 });
+document.body.addEventListener("got", () => htmx.trigger(obstacle, "saved"));
 
 adopt.addEventListener("click", () => tell("adopt"));
 
