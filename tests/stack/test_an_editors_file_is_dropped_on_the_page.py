@@ -77,3 +77,13 @@ def test_one_key_makes_one_run_of_it(client: Client) -> None:
     assert first == again
     run = client.finish(first)
     assert run["data"]["extra_data"]["extra_pnginfo"]["workflow"] == body["prompt"]
+
+
+def test_the_api_shows_the_editors_form_of_one_workflow(visitor: httpx2.Client, client: Client) -> None:
+    made = drop(visitor, saved("FakeSave")).rpartition("/")[2]
+
+    shown = client.http.get(f"/api/v1/workflows/{made}").json()
+
+    assert shown["workflow"] == json.loads(saved("FakeSave"))
+    assert shown["prompt"]["1"]["class_type"] == "FakeSave"
+    assert all("workflow" not in each for each in client.http.get("/api/v1/workflows").json())

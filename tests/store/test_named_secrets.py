@@ -209,3 +209,15 @@ def test_an_account_is_told_which_token_is_missing(store: Store, keeper: Keeper)
     keeper.put(ada, "HF_TOKEN", "hf_abc")
 
     assert "token in HF_TOKEN has no access" in keeper.hint(ada)
+
+
+def test_names_that_differ_in_case_alone_are_refused(keeper: Keeper, owner: Callable[[str], str]) -> None:
+    anna = owner("anna")
+    keeper.put(anna, "MY_TOKEN", "one", "models.example.com")
+
+    with pytest.raises(Conflict, match="There is a secret 'MY_TOKEN', whose name differs in small and capital letters"):
+        keeper.put(anna, "my_token", "two", "models.example.com")
+
+    keeper.put(anna, "MY_TOKEN", "three", "models.example.com")
+    keeper.put(owner("ben"), "my_token", "four", "models.example.com")
+    assert keeper.names(anna) == ["MY_TOKEN"]

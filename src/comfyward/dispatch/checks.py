@@ -254,7 +254,7 @@ def by_urgency(models: Iterable[NeededModel]) -> list[NeededModel]:
 def _lacks(name: str, classes: Iterable[str], catalog: Catalog | None) -> Lacks:
     if catalog is None:
         return Lacks(name, (), is_known=False)
-    return Lacks(name, tuple(sorted(each for each in classes if not catalog.has(each))))
+    return Lacks(name, tuple(sorted(catalog.lacking(classes))))
 
 
 def _having(missing: MissingClass, lacking: Mapping[str, set[str]]) -> tuple[str, ...]:

@@ -15,16 +15,17 @@ from comfyward.dispatch.errands import Errand, ErrandKind
 from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.lockings import Lockings
 from comfyward.dispatch.quotas import Quotas
+from comfyward.environments.reference import Reference
 from comfyward.environments.releases import VERSIONS
 from comfyward.environments.wanted import Wanted, wanted_json
 from comfyward.errors import ComfywardError
 from comfyward.runs.files import parse_import
-from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.store import pack_requests
 from comfyward.store.db import Database, now_ms
 from comfyward.store.lockings import LOCK, PROMOTE, TRY, Wish
 from comfyward.workflows.check import Check, LackedClass, LackedModel
 from comfyward.workflows.needed import NeededInput
+from comfyward.workflows.offer import no_pack
 
 MODELS_PATH = "/models/"  # of the kind of file that imports of models are
 
@@ -121,7 +122,7 @@ class Getting:
             return []
         if not account.is_admin:
             return [await self._request(account, wanted)]
-        like = "" if check.environment == DEFAULT_ENVIRONMENT else check.environment.partition("@")[0]
+        like = Reference.name_in(check.environment)
         name = await self._db.write(_drafted, wanted, options, like, now_ms())
         promotes = options.promotes or not options.into
         await self._lockings.begin(name, Wish(LOCK, next=PROMOTE if promotes else TRY))
@@ -145,7 +146,7 @@ def _unknown(lacked: LackedClass) -> NotGot:
     if lacked.offers and (versions := lacked.offers[0].comfyui):
         message = f"'{lacked.name}' needs ComfyUI {versions}, of which no release can be installed by version here."
         return NotGot(lacked.name, message, "Use an environment whose ComfyUI is a newer commit.")
-    return NotGot(lacked.name, f"No pack is known that has the class '{lacked.name}'.", "Ask who made the workflow.")
+    return NotGot(lacked.name, no_pack(lacked.name), "Ask who made the workflow.")
 
 
 def _gated(model: LackedModel) -> NotGot:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from comfyward.dispatch.model_list import (
     public_address,
 )
 from comfyward.dispatch.model_removal import Broken, remove, restore
-from comfyward.errors import Conflict, Forbidden, ModelInUse, NotFound
+from comfyward.errors import ComfywardError, Conflict, Forbidden, ModelInUse, NotFound
 from comfyward.runs.files import content_type_of
 from comfyward.store import files, models, shared_files, workers
 from comfyward.store.db import Database, now_ms
@@ -38,6 +39,7 @@ from comfyward.store.files import StoredFile
 from comfyward.store.models import ModelUse, Place
 from comfyward.store.shared_files import SharedFile
 from comfyward.workflows.catalog import Catalog
+from comfyward.workflows.model_facts import ModelFacts
 from comfyward.workflows.model_names import names_of
 
 
@@ -91,7 +93,7 @@ class Library:
     async def page(self, account: Account, which: ModelFilter, after: tuple[int, str] | None, limit: int) -> ModelPage:
         """The models of an account that a filter selects."""
         found, unread = await self._models(account)
-        return dataclasses.replace(page_of(found, which, after, limit), unread=unread)
+        return dataclasses.replace(await asyncio.to_thread(page_of, found, which, after, limit), unread=unread)
 
     async def get(self, account: Account, path: str) -> Model:
         """One model. Raises NotFound."""
@@ -152,22 +154,9 @@ class Library:
         shelf = await self._db.read(_shelf, account)
         catalog = await self._bindings.catalog_lately() or Catalog()
         wanted: Callable[[str], bool] = (lambda path: True) if only is None else (lambda path: path == only)
-        found = [
-            *_stored(shelf, account, wanted),
-            *_linked(shelf, wanted),
-            *_on_workers(shelf, catalog, wanted),
-        ]
-        by_path = {model.path: model for model in reversed(found)}
-        known = await self._headers.facts(account.id, _files_of(by_path.values()))
-        doubles = duplicates((model.path, model.digest) for model in by_path.values())
-        return [
-            dataclasses.replace(
-                model,
-                facts=known.by_digest.get(model.digest, model.facts),
-                duplicates=tuple(path for path in doubles.get(model.digest, ()) if path != model.path),
-            )
-            for model in by_path.values()
-        ], known.unread
+        found = await asyncio.to_thread(_found, shelf, account, catalog, wanted)  # there may be a hundred thousand
+        known = await self._headers.facts(account.id, _files_of(found))
+        return await asyncio.to_thread(_with_facts, found, known.by_digest), known.unread
 
     async def _hosts(self, account: Account, model: Model) -> list[str]:
         """The hosts of present workers that have a model, or had it for a run."""
@@ -260,6 +249,33 @@ def _one(found: Sequence[Model], path: str) -> Model:
         f"There is no model '{path.removeprefix(ROOT)}'.",
         hint="'comfyward models list' and GET /api/v1/models/library list all.",
     )
+
+
+def _found(shelf: _Shelf, account: Account, catalog: Catalog, wanted: Callable[[str], bool]) -> list[Model]:
+    """The models at their paths: the first one that a run would find counts."""
+    found = [*_stored(shelf, account, wanted), *_linked(shelf, wanted), *_on_workers(shelf, catalog, wanted)]
+    return list({model.path: model for model in reversed(found)}.values())
+
+
+def _with_facts(found: Sequence[Model], by_digest: Mapping[str, ModelFacts]) -> list[Model]:
+    doubles = duplicates((model.path, model.digest) for model in found)
+    return [
+        dataclasses.replace(
+            model,
+            facts=by_digest.get(model.digest, model.facts),
+            duplicates=tuple(path for path in doubles.get(model.digest, ()) if path != model.path),
+        )
+        for model in found
+    ]
+
+
+def may_change(account: Account, model: Model, *, links: bool = False) -> bool:
+    """True if an account may change a model, or (`links`) delete it."""
+    try:
+        _check_may_change(account, model, links=links)
+    except ComfywardError:
+        return False
+    return True
 
 
 def _check_may_change(account: Account, model: Model, *, links: bool = False) -> None:

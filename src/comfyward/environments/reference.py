@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from comfyward.errors import InvalidEnvironment
+from comfyward.runs.run import DEFAULT_ENVIRONMENT
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,11 @@ class Reference:
 
     def __str__(self) -> str:
         return self.name if self.number is None else f"{self.name}@{self.number}"
+
+    @classmethod
+    def name_in(cls, text: str | None) -> str:
+        """The environment's name; "" for the default one. Raises InvalidEnvironment."""
+        return "" if text in (None, "", DEFAULT_ENVIRONMENT) else cls.parse(str(text)).name
 
     @classmethod
     def parse(cls, text: str) -> Reference:

@@ -26,8 +26,13 @@ def put(conn: Connection, secret: NamedSecret) -> None:
     # Two that store one name at once wait for each other.
     conn.execute(select(accounts.c.id).where(accounts.c.id == secret.account_id).with_for_update())
     conn.execute(delete(named_secrets).where(*_own(secret.account_id, secret.name)))
-    first = select(named_secrets.c.name).where(named_secrets.c.account_id == secret.account_id)
-    if len(conn.execute(first.limit(MOST)).all()) >= MOST:
+    names = select(named_secrets.c.name).where(named_secrets.c.account_id == secret.account_id)
+    others = list(conn.scalars(names.limit(MOST)))
+    for other in others:
+        if other.casefold() == secret.name.casefold():
+            message = f"There is a secret '{other}', whose name differs in small and capital letters only."
+            raise Conflict(message, hint=f"Change '{other}', or delete it first.")
+    if len(others) >= MOST:
         raise Conflict(f"There are {MOST} secrets, which is the limit.", hint="Delete some that are not needed.")
     hosts = text_of([str(pattern) for pattern in secret.hosts])
     conn.execute(insert(named_secrets).values(**{**secret.__dict__, "hosts": hosts}))

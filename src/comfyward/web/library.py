@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from comfyward.api.paging import InvalidCursor, cursor_of, place_of
 from comfyward.api.v1.models import preview_url
-from comfyward.dispatch.library import Library
+from comfyward.dispatch.library import Library, may_change
 from comfyward.dispatch.model_list import ORIGINS, ROOT, SORTS, ModelFilter
 from comfyward.dispatch.quotas import Quotas
 from comfyward.ids import is_id
@@ -60,14 +60,13 @@ class ModelPages:
     async def show(self, request: PageRequest) -> Response:
         path = parse_path(f"{ROOT}{request['folder']}/{request['name']}")
         detail = await self._library.detail(request.account, path)
-        may_change = detail.model.origin == "own" or (detail.model.origin == "shared" and request.account.is_admin)
         return request.render(
             "model.html",
             model=detail.model,
             detail=detail,
             preview_url=preview_url(detail.model),
-            may_change=may_change,
-            may_delete=may_change or detail.model.origin == "link",
+            may_change=may_change(request.account, detail.model),
+            may_delete=may_change(request.account, detail.model, links=True),
         )
 
     async def describe(self, request: PageRequest) -> Response:

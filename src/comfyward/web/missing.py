@@ -10,8 +10,8 @@ from starlette.responses import Response
 from comfyward.dispatch.checks import Checks
 from comfyward.dispatch.errands import Errand, ErrandKind, Errands, ErrandState, id_of
 from comfyward.dispatch.getting import GetOptions, Getting, NotGot
+from comfyward.environments.reference import Reference
 from comfyward.errors import NotFound
-from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.store import workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.web.missing_here import MissingHere, missing_by, missing_here
@@ -44,8 +44,7 @@ class Missing:
 
     async def get(self, request: PageRequest) -> Response:
         workflow = await self._workflow(request)
-        into = "" if workflow.environment in ("", DEFAULT_ENVIRONMENT) else workflow.environment.partition("@")[0]
-        options = GetOptions(workflow.name, into, promotes=True)
+        options = GetOptions(workflow.name, Reference.name_in(workflow.environment), promotes=True)
         got = await self._getting.get(request.account, await self._checks.of_workflow(workflow), options)
         missing = missing_by(got.check, workflow.id)
         return await self._rendered(request, workflow, missing, [each.id for each in got.errands], got.left)

@@ -18,7 +18,7 @@ The wire form is JSON. An older worker does not send the last six keys:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -207,6 +207,10 @@ class Catalog:
         """True if the class validates an input with its own code, so that nobody else can."""
         names = self.unchecked.get(class_type, ())
         return "*" in names or input_name in names
+
+    def lacking(self, classes: Iterable[str]) -> list[str]:
+        """The classes that are missing here, each once, in their order."""
+        return [name for name in dict.fromkeys(classes) if not self.has(name)]
 
     def why_missing(self, class_type: str) -> str | None:
         """The reason why a class is missing, such as a pack that did not load; None if it is unknown."""

@@ -108,10 +108,11 @@ class Written:
 
 def missing_classes(written: Written, catalog: Catalog) -> tuple[MissingClass, ...]:
     """The classes that a catalog lacks, in the order of their first node."""
-    found: dict[str, list[Where]] = {}
-    for node in written.graph.nodes.values():
-        if not catalog.has(node.class_type):
-            found.setdefault(node.class_type, []).append(written.where(node))
+    nodes = list(written.graph.nodes.values())
+    found: dict[str, list[Where]] = {name: [] for name in catalog.lacking(node.class_type for node in nodes)}
+    for node in nodes:
+        if node.class_type in found:
+            found[node.class_type].append(written.where(node))
     return tuple(MissingClass(name, tuple(where), catalog.why_missing(name)) for name, where in found.items())
 
 

@@ -12,6 +12,10 @@ ADD_COMMAND = "comfyward environments add NAME"
 CHECK_HINT = "POST /api/v1/workflows/check says all that is missing, POST /api/v1/workflows/get gets it."
 
 
+def no_pack(class_type: str) -> str:
+    return f"No pack is known that has the class '{class_type}'."
+
+
 class Origin(StrEnum):
     """The place where an offer was found, the most trusted first."""
 

@@ -112,9 +112,10 @@ class Verdict:
 def check(graph: Graph, catalog: Catalog, brought: Paths) -> Verdict:
     """Validates a graph. `brought` holds the files of the run. Raises InvalidGraph if it has no output node."""
     names = names_of(graph, catalog.display_names)
-    unknown = [node for node in graph.nodes.values() if not catalog.has(node.class_type)]
-    if unknown:
-        offers = catalog.elsewhere.known([node.class_type for node in unknown])
+    lacking = catalog.lacking(node.class_type for node in graph.nodes.values())
+    if lacking:
+        unknown = [node for node in graph.nodes.values() if node.class_type in set(lacking)]
+        offers = catalog.elsewhere.known(lacking)
         return Verdict(names, [_unknown_class(node, catalog, offers.get(node.class_type, ())) for node in unknown])
     outputs = [node for node in graph.nodes.values() if catalog.may_be_output(node.class_type)]
     if not outputs:

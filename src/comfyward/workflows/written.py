@@ -69,7 +69,7 @@ def written(found: Opened, catalog: Catalog) -> tuple[Written, InvalidGraph | No
     titles = {node.path: node.title for node in found.nodes if node.title}
     if found.graph is not None:
         return Written(found.graph, titles, frozenset(), notes), None
-    unknown = {node.class_type for node in found.nodes if not catalog.has(node.class_type)}
+    unknown = set(catalog.lacking(node.class_type for node in found.nodes))
     graph, refused = _converted(found.posted.editor or {}, unknown, catalog)
     unnamed = {node.path: _unnamed(node) for node in found.nodes if node.path not in graph.nodes}
     prompt = {path: {"class_type": node.class_type, "inputs": node.inputs} for path, node in unnamed.items()}

@@ -151,6 +151,10 @@ class Workflow(BaseModel):
     prompt: dict[str, Any] | None = Field(description="The saved graph in ComfyUI's API format.")
 
 
+class WholeWorkflow(Workflow):
+    workflow: dict[str, Any] | None = Field(description="The saved graph as ComfyUI's editor saves it.")
+
+
 class CarriedGraphs(BaseModel):
     prompt: dict[str, Any] | None = Field(description="The graph in ComfyUI's API format: exact, to run it.")
     workflow: dict[str, Any] | None = Field(description="The graph as ComfyUI's editor saves it, to edit it.")

@@ -19,7 +19,6 @@ from comfyward.dispatch.checks import Checks
 from comfyward.dispatch.errands import Errand, Errands
 from comfyward.dispatch.getting import GetOptions, Getting, Got
 from comfyward.environments.reference import Reference
-from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.workflows.check import Check, check_json, input_json
 from comfyward.workflows.written import Posted
 
@@ -73,7 +72,7 @@ class WorkflowChecks:
     async def get(self, request: Request) -> Response:
         account = (await self._auth.caller(request)).account
         body = await read_json(request, GetRequest, self._limits.body)
-        into = "" if body.environment in (None, DEFAULT_ENVIRONMENT) else Reference.parse(str(body.environment)).name
+        into = Reference.name_in(body.environment)
         options = GetOptions(body.name or "Workflow", into, body.urls or {}, body.promote)
         return answer(_got_json(await self._getting.get(account, await self._checked(account, body), options)), 202)
 

@@ -23,7 +23,7 @@ from comfyward.store import workflows
 from comfyward.store.db import Database
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.noted import noted_in
-from comfyward.workflows.offer import Confidence, Offer, Origin
+from comfyward.workflows.offer import Confidence, Offer, Origin, no_pack
 
 
 class PacksQuery(BaseModel):
@@ -71,5 +71,5 @@ def _installed(name: str, catalog: Catalog) -> Offer:
 
 
 def _answer(name: str, offers: Sequence[Offer]) -> dict[str, Any]:
-    nothing = f"No pack is known that has the class '{name}'. Search for its name, and add its repository by address."
+    nothing = f"{no_pack(name)} Search for its name, and add its repository by address."
     return {"class_type": name, "packs": [offer.facts() for offer in offers], "message": None if offers else nothing}

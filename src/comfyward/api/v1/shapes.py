@@ -124,8 +124,12 @@ class Shapes:
             "is_default": workflow.is_default,
             "in_trials": workflow.in_trials,
             "parent_workflow_id": workflow.parent_workflow_id,
-            "prompt": msgspec.Raw(workflow.graph.encode()) if workflow.graph else NULL,
+            "prompt": _raw(workflow.graph),
         }
+
+    def whole_workflow(self, workflow: Workflow) -> dict[str, Any]:
+        """The workflow object with the editor's form of its graph, which lists leave out: it is large."""
+        return {**self.workflow(workflow), "workflow": _raw(workflow.editor_graph)}
 
     def delivery(self, delivery: Delivery) -> dict[str, Any]:
         """A webhook delivery, for the log of deliveries."""
@@ -214,3 +218,7 @@ def _comfyui_error(run: Run) -> dict[str, Any]:
         "node_type": failure.node_type or None,
         "details": {"error": details.get("error"), "node_errors": details.get("node_errors") or {}},
     }
+
+
+def _raw(text: str | None) -> msgspec.Raw:
+    return msgspec.Raw(text.encode()) if text else NULL

@@ -82,7 +82,7 @@ class Workflows:
         return [
             Endpoint("POST", "/workflows", self.create, "Create a workflow", created),
             Endpoint("GET", "/workflows", self.find, "List workflows", listed),
-            Endpoint("GET", one, self.get, "Get a workflow", Models(answer=answers.Workflow)),
+            Endpoint("GET", one, self.get, "Get a workflow, in both forms", Models(answer=answers.WholeWorkflow)),
             Endpoint("PATCH", one, self.change, "Change a workflow", changed),
             Endpoint("DELETE", one, self.delete, "Delete a workflow; its runs stay readable", NOTHING),
         ]
@@ -121,7 +121,7 @@ class Workflows:
     async def get(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
         workflow = await self._db.lookup(workflows.get, caller.account.id, request.path_params["workflow_id"])
-        return self._shown(request, workflow)
+        return answer(self._rendering.of(request).whole_workflow(workflow))
 
     async def change(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
