@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyward.dispatch.placement import NOBODY, Rules, SkippedSince, Worker, match
+from comfyward.dispatch.placement import NOBODY, Kind, Rules, SkippedSince, Worker, match
 from comfyward.runs.waiting_run import WaitingRun
 
 PASS_MS = 60_000
@@ -88,3 +88,23 @@ def test_a_thousand_workers_with_thirty_environments_are_matched_in_one_round() 
 
     assert len(found.pairs) == 200
     assert all(chosen.environment == each.environment for chosen, each in found.pairs)
+
+
+class Elsewhere(Worker):
+    """A worker that no run of the queue is near to."""
+
+    @property
+    def kind(self) -> Kind:  # type: ignore[override]
+        raise AssertionError(f"{self.id} was looked at")
+
+
+def test_of_ten_thousand_busy_workers_only_those_near_to_a_run_are_looked_at() -> None:
+    away = [Elsewhere(f"w{n}", "L4", f"e{n % 5}", False, frozenset(), account=f"a{n % 500}") for n in range(10_000)]
+    own = Worker("own", "L4", "e1", False, frozenset(), account="me", ready=frozenset({"e1"}))
+    free = Worker("free", "L4", "e2", True, frozenset(), account="other", ready=frozenset({"e1", "e2"}))
+    queue = [run("r", "e1", of="me")]
+
+    early = match([free], queue, [*away, own], 0, Rules(affinity_wait_ms=1, pass_ms=PASS_MS, isolated=True))
+    late = match([free], queue, [*away, own], 1, Rules(affinity_wait_ms=1, pass_ms=PASS_MS, isolated=True))
+
+    assert (early.pairs, [chosen.id for chosen, _ in late.pairs]) == ([], ["free"])

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from comfyward.dispatch.placement import QueueStatus, Rules, Worker, explain, in_order, match, within_limits
+from comfyward.dispatch.explanation import QueueStatus, explain
+from comfyward.dispatch.placement import Rules, Worker, in_order, match, within_limits
 from comfyward.runs.waiting_run import WaitingRun
 
 AGEING_MS = 60_000

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
-from comfyward.dispatch.placement import Explanation, QueueStatus, Rules, explain
+from comfyward.dispatch.explanation import Explanation, QueueStatus, explain
+from comfyward.dispatch.placement import Rules
 from comfyward.dispatch.revisions import Bound, Revisions
 from comfyward.runs.run import DEFAULT_ENVIRONMENT, Run, State
 from comfyward.store import fleets, queue, runs, trials, workers

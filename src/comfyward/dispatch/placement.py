@@ -12,13 +12,12 @@ warm worker beside an idle one, but only for a bounded time: so a worker also ch
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 
 from comfyward.runs.waiting_run import WaitingRun
-from comfyward.wording import plural
 
 # A run for which some worker is warm will be that worker's next, so it may be overtaken this many times longer.
 HELD_FACTOR = 4
@@ -134,7 +133,7 @@ class Match:
 def match(
     asking: Sequence[Worker],
     queue: Sequence[WaitingRun],
-    others: Iterable[Worker],
+    others: Collection[Worker],
     now_ms: int,
     rules: Rules,
     skipped: Mapping[str, SkippedSince] = MappingProxyType({}),
@@ -145,7 +144,7 @@ def match(
     without: so an account's late runs follow each other, at the cost of one start. Then each worker takes the first run
     for which it is warm; then the rest are assigned in order.
     """
-    round_ = _Round(asking, others, now_ms, rules)
+    round_ = _Round(asking, queue, others, now_ms, rules)
     for _, group in itertools.groupby(queue, lambda run: run.priority):
         equals = list(group)
         for run in [run for run in equals if round_.is_late(skipped.get(run.id))]:
@@ -213,14 +212,31 @@ def _workers_in(kinds: Mapping[tuple[str, str, bool], _ByKind], run: WaitingRun,
 
 
 class _Round:
-    def __init__(self, asking: Sequence[Worker], others: Iterable[Worker], now_ms: int, rules: Rules) -> None:
-        ids = {worker.id for worker in asking}
+    def __init__(
+        self,
+        asking: Sequence[Worker],
+        queue: Sequence[WaitingRun],
+        others: Collection[Worker],
+        now_ms: int,
+        rules: Rules,
+    ) -> None:
+        self._asking, self._queue, self._others = asking, queue, others
         self._free = _Crew(asking)
-        self._busy = _Crew(worker for worker in others if worker.id not in ids)
         self._now_ms, self._rules = now_ms, rules
         self._taken: set[str] = set()
         self._held: dict[tuple[str, str, str, frozenset[str]], bool] = {}
         self.pairs: list[tuple[Worker, WaitingRun]] = []
+
+    @cached_property
+    def _busy(self) -> _Crew:
+        """The other workers near to a run of the queue: of ten thousand, a few, and often nobody asks for them."""
+        ids = {worker.id for worker in self._asking}
+        near = {(run.pool, run.environment, account) for run in self._queue for account in (run.account_id, NOBODY)}
+        return _Crew(
+            worker
+            for worker in self._others
+            if (worker.pool, worker.environment, worker.account) in near and worker.id not in ids
+        )
 
     def is_late(self, skipped: SkippedSince | None) -> bool:
         """True if a run has been skipped for as long as one without a warm worker may be."""
@@ -291,13 +307,14 @@ class _Round:
 
     def _give_to_avoided(self, run: WaitingRun, *, may_wait: bool) -> None:
         """Gives a run to the worker on which it failed before, if there is no other."""
-        free, busy = (
-            [worker for idle in (True, False) for worker in crew.able(run, idle=idle)]
-            for crew in (self._free, self._busy)
-        )
+        free = (worker for idle in (True, False) for worker in self._free.able(run, idle=idle))
         avoided = next((worker for worker in free if worker.id == run.avoid_worker_id), None)
-        if avoided is not None and not (may_wait and busy):
+        if avoided is not None and not (may_wait and self._is_served_by_others(run)):
             self._take(avoided, run)
+
+    def _is_served_by_others(self, run: WaitingRun) -> bool:
+        ids = {worker.id for worker in self._asking}
+        return any(worker.serves(run) and worker.id not in ids for worker in self._others)
 
     def _is_warm_elsewhere(self, run: WaitingRun) -> bool:
         """True if a worker that executes now is warm for a run."""
@@ -320,73 +337,3 @@ def _best(workers: Iterable[Worker], run: WaitingRun) -> Worker | None:
     if not run.files:
         return next(able, None)
     return max(able, key=lambda worker: len(run.files & worker.cached), default=None)
-
-
-@dataclass(frozen=True)
-class QueueStatus:
-    """The facts that decide when a queued run starts; times in ms.
-
-    `recent_ms` are the durations of the pool's last runs. `is_served`: a fleet starts workers of the pool, or one has
-    joined before. `is_ready`: one has the run's environment; `environment_problem` is why none can have it.
-    """
-
-    pool: str
-    place: int
-    workers: int
-    busy: int
-    is_served: bool
-    limit: int | None
-    recent_ms: Sequence[int]
-    account_is_full: bool
-    warm_workers: int
-    has_models: bool
-    waits_for_warm_ms: int
-    pool_problem: str | None
-    is_ready: bool = True
-    environment_problem: str | None = None
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """The reason why a run waits, as a code and a sentence, and the expected time until it starts (None: unknown)."""
-
-    waits_for: str
-    reason: str
-    expected_in_ms: int | None
-
-
-def explain(status: QueueStatus) -> Explanation:
-    """Explains why a queued run waits."""
-    expected = _expected_ms(status)
-    if status.account_is_full:
-        return Explanation("account", "Your account or API key has reached its limit of concurrent runs.", None)
-    if status.workers == 0:
-        if status.pool_problem:
-            return Explanation("pool", status.pool_problem, None)
-        if status.limit == 0:
-            return Explanation("pool", f"Pool {status.pool} is limited to 0 workers.", None)
-        if not status.is_served:
-            reason = f"No worker has ever joined pool {status.pool}, and no fleet is configured to start one."
-            return Explanation("pool", reason, None)
-        return Explanation("worker", f"A worker of pool {status.pool} has to start first.", None)
-    if not status.is_ready:
-        reason = f"No worker of pool {status.pool} has its environment ready yet."
-        return Explanation("environment", status.environment_problem or reason, None)
-    if status.place == 1 and status.has_models and status.warm_workers and status.waits_for_warm_ms > 0:
-        reason = "A worker with its models loaded is expected to be free soon."
-        return Explanation("warm_worker", reason, status.waits_for_warm_ms)
-    if status.busy >= status.workers:
-        ahead = status.place - 1
-        who = "It is next" if ahead == 0 else f"{plural(ahead, 'run is', 'runs are')} ahead of it"
-        busy = "the only worker" if status.workers == 1 else f"all {status.workers} workers"
-        verb = "is" if status.workers == 1 else "are"
-        return Explanation("queue", f"{who}, and {busy} of pool {status.pool} {verb} busy.", expected)
-    return Explanation("hand_out", "It is about to be assigned to a worker.", 0)
-
-
-def _expected_ms(status: QueueStatus) -> int | None:
-    """The median duration of the pool's recent runs, times the run's place divided by the number of workers."""
-    if not status.recent_ms or not status.workers:
-        return None
-    usual = sorted(status.recent_ms)[len(status.recent_ms) // 2]
-    return round(usual * status.place / status.workers)
