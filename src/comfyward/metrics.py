@@ -5,6 +5,11 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 registry = CollectorRegistry()
+of_environments = CollectorRegistry()
+"""Those that name environments, which strangers do not see."""
+
+MOST_ENVIRONMENTS = 100  # that are named; the others are counted together
+OTHERS = "(others)"  # no environment's name
 
 # From the milliseconds of a cached graph to the hour of a video.
 SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -27,3 +32,32 @@ handed_out = Counter(
 webhook_attempts = Counter(
     "comfyward_webhook_attempts", "Attempts to deliver webhooks, by outcome", ["outcome"], registry=registry
 )
+
+environment_runs_ended = Counter(
+    "comfyward_environment_runs_ended",
+    "Runs finished, by environment and reason",
+    ["environment", "reason"],
+    registry=of_environments,
+)
+environment_switches = Counter(
+    "comfyward_environment_switches",
+    "Runs assigned to workers that had the ComfyUI of another environment, by that of the run",
+    ["environment"],
+    registry=of_environments,
+)
+
+
+class EnvironmentNames:
+    """The names of environments as labels: the first MOST_ENVIRONMENTS that are asked for, OTHERS for the rest."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def label(self, name: str) -> str:
+        if len(self._known) < MOST_ENVIRONMENTS:
+            self._known.add(name)
+        return name if name in self._known else OTHERS
+
+
+environment_names = EnvironmentNames()
+"""Those of this process's counters."""

@@ -16,9 +16,11 @@ def test_by_default(start_fake: StartFake) -> None:
     assert strangers.status_code == member.status_code == admin.status_code == 200
     assert 'comfyward_queue_length{pool="CPU"} 0.0' in strangers.text
     assert stack.worker_id in admin.text
+    assert 'comfyward_environment_runs_ended_total{environment="default",reason="completed"} 1.0' in admin.text
     for text in (strangers.text, member.text):
         assert stack.worker_id not in text
         assert "comfyward_not_loaded{" not in text
+        assert "comfyward_environment_" not in text
 
 
 def test_with_a_token(start_fake: StartFake) -> None:

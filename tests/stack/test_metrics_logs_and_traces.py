@@ -37,6 +37,9 @@ def test_measures_of_the_queue_the_workers_and_the_stages(start_fake: StartFake)
         'comfyward_stage_seconds_count{pool="L4",stage="execute"} 2.0',
         'comfyward_handed_out_total{models="none",pool="L4"} 2.0',
         "comfyward_webhooks_waiting 0.0",
+        'comfyward_environment_queue_length{environment="default"} 1.0',
+        'comfyward_environment_leases{environment="default"} 0.0',
+        'comfyward_environment_runs_ended_total{environment="default",reason="node_error"} 1.0',
     ):
         assert line in text, text
     assert re.search(r'comfyward_workers\{pool="L4",sandbox="\w+"\} 1\.0', text)

@@ -57,13 +57,15 @@ def test_scripts_read_json_and_exit_codes(comfyward: Comfyward) -> None:
     failed = comfyward("run", "-", "--json", text=json.dumps(fails))
     told = comfyward("run", "-", text=json.dumps(fails))
     refused = comfyward("run", "-", text=json.dumps({"1": node("Nothing")}))
-    no_json = comfyward("run", "-", text="{")
+    elsewhere = comfyward("run", "-", "--environment", "nobodys", text=json.dumps(picture()))
+    no_json = comfyward("run", "-", text="seed: 7")
     no_key = command_line.comfyward("run", "-", "--key", "", environment=os.environ, text="{}")
 
     assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "COMPLETED")
     assert (failed.returncode, json.loads(failed.stdout)["end_reason"]) == (3, "node_error")
     assert (told.returncode, "this node always fails" in told.stderr, "Hint:" in told.stderr) == (3, True, True)
     assert (refused.returncode, "is not installed" in refused.stderr) == (1, True)
+    assert (elsewhere.returncode, "There is no environment 'nobodys'" in elsewhere.stderr) == (1, True)
     assert (no_json.returncode, "not JSON" in no_json.stderr) == (2, True)
     assert no_key.returncode != 0
 

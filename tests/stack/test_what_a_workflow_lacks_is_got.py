@@ -239,10 +239,14 @@ def test_uploads_and_addresses_that_nobody_knows_are_asked_for(place: Place, sit
         (PATH.format("unknown.safetensors"), True)
     ]
     url = site.put("/known.safetensors", MODEL)
+    refused = post(http, "get", file, 400, urls={PATH.format("unknwon.safetensors"): url})
+    assert refused["message"] == f"The workflow wants no model '{PATH.format('unknwon.safetensors')}'."
+    assert PATH.format("unknown.safetensors") in refused["hint"]
     [job] = post(http, "get", file, urls={PATH.format("unknown.safetensors"): url})["jobs"]
     assert ended(http, job)["state"] == "done"
     assert http.post("/api/v1/files", params={"path": "/input/cat.png"}, content=b"cat").status_code == 201
     assert post(http, "check", file)["runs"] is True
+    assert post(http, "get", file, urls={PATH.format("unknown.safetensors"): url})["jobs"] == []  # asked once more
 
 
 def test_a_member_asks_an_admin_for_packs_once(place: Place) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from comfyward.errors import Conflict, NotFound
-from comfyward.store import environments, learnings, workers
+from comfyward.dispatch.learnings import executable
+from comfyward.environments.reference import Reference
+from comfyward.errors import Conflict, NotFound, TooLarge
+from comfyward.store import catalogs, environments, learnings, workers
+from comfyward.store.catalogs import CatalogRow
 from comfyward.store.environments import StoredLock
 from comfyward.store.learnings import Wanted
 from comfyward.store.workers import WorkerRow
+from comfyward.worker.learned import MAX_GRAPH
 from tests.store.conftest import Store
 
 DIGEST, OTHER, TARGET, NOW = "a" * 64, "b" * 64, "linux-x86_64/py3.11", 1_000_000
@@ -46,6 +52,28 @@ def test_it_is_asked_for_until_a_worker_has_it(store: Store) -> None:
     assert (ended.state, ended.found, ended.finished_at) == ("done", '{"found": 1}', NOW)
     again = store.write(learnings.begin, "portraits", 1, WANTED, NOW + 1)
     assert (again.id != begun.id, again.found) == (True, None)
+
+
+def test_a_workflow_of_the_editor_becomes_a_graph_once_a_worker_has_told_the_nodes(store: Store) -> None:
+    of = Reference("portraits")
+    graph = {"1": {"class_type": "Faces", "inputs": {"url": "x"}}}
+    url = {"name": "url", "type": "STRING", "widget": {"name": "url"}, "link": None}
+    drawn = {"id": 1, "type": "Faces", "mode": 0, "inputs": [url], "widgets_values": ["x"]}
+    workflow = {"nodes": [drawn], "links": []}
+    assert store.read(executable, of, None) == ""
+    assert json.loads(store.read(executable, of, graph)) == graph
+    with pytest.raises(Conflict, match="portraits@1 are not known before a worker has tried it"):
+        store.read(executable, of, workflow)
+
+    about = {"input": {"required": {"url": ["STRING", {}]}}, "output_node": True, "python_module": "x"}
+    body = json.dumps({"nodes": {"Faces": about}, "folders": {}, "failures": []})
+    store.write(catalogs.put, CatalogRow(DIGEST, "L4", "c" * 64, True, NOW), body)
+
+    made = json.loads(store.read(executable, of, workflow))
+    assert made["1"]["class_type"] == "Faces"
+    assert made["1"]["inputs"] == {"url": "x"}
+    with pytest.raises(TooLarge):
+        store.read(executable, of, {"1": {"class_type": "Faces", "inputs": {"url": "x" * MAX_GRAPH}}})
 
 
 def test_what_a_worker_leaves_goes_to_another(store: Store) -> None:

@@ -83,7 +83,9 @@ async def test_what_another_program_wrote_under_the_same_name_is_passed_over(tmp
         (b"[1]", "no ComfyUI workflow"),
         (b'{"1": {"class_type": "A"}, "2": {}}', "Node '2' has no class_type"),
         (b'{"templates": [{"name": "a", "data": "{}"}]}', "clippings"),
-        (b"not a picture", "could not be read"),
+        (b"not a picture", "not JSON that can be read"),
+        (("a" + "ö" * 40).encode(), "not JSON that can be read"),  # what is looked at ends within a letter
+        (b"\x89not a picture", "could not be read"),
         (b"\0\0\0\x18ftypmp42", "could not be read"),
         (carriers.png({}), "carries no ComfyUI workflow"),
         (carriers.png({"prompt": "a cat"}), "carries no ComfyUI workflow"),

@@ -1,6 +1,7 @@
 """GET /metrics for Prometheus: figures of the rows, the same from every server, and this server's own counters.
 
-Strangers get figures of pools. Workers, hosts and what does not load are shown to admins and to the metrics token.
+Strangers get figures of pools. Workers, hosts, environments and what does not load are shown to admins and to the
+metrics token.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
 from comfyward import metrics
+from comfyward.api import environment_metrics
 from comfyward.api.auth import Auth
 from comfyward.api.endpoint import TEXT, Endpoint, Models
+from comfyward.api.gauges import add_gauge
 from comfyward.dispatch.inventory import Inventory
 from comfyward.errors import Forbidden, Unauthenticated
 from comfyward.store import queue, webhooks, workers
@@ -73,6 +76,7 @@ async def exposition(db: Database, catalog: Catalog | None, *, is_whole: bool) -
     parts = [_of_pools(now, time_ms), metrics.registry]
     if is_whole:
         parts.append(_of_workers(now, catalog.failures if catalog else ()))
+        parts += [environment_metrics.of_rows(await db.read(environment_metrics.figures)), metrics.of_environments]
     return b"".join(map(generate_latest, parts))
 
 
@@ -94,17 +98,9 @@ def _limits_of(vitals: Mapping[str, Any]) -> str:
     return told if told in ("cgroups", "rlimits") else "unknown"
 
 
-def _gauge(
-    registry: CollectorRegistry, name: str, about: str, labels: Iterable[str], values: Mapping[Any, float]
-) -> None:
-    made = Gauge(f"comfyward_{name}", about, list(labels), registry=registry)
-    for label_values, value in values.items():
-        (made.labels(*label_values) if label_values else made).set(value)
-
-
 def _of_pools(now: _Figures, time_ms: int) -> CollectorRegistry:
     registry = CollectorRegistry()
-    gauge = functools.partial(_gauge, registry)
+    gauge = functools.partial(add_gauge, registry)
     pools = {*now.queued, *now.leases, *(worker.pool for worker in now.present)}
     gauge("queue_length", "Runs that wait, by pool", ["pool"], {(pool,): now.queued.get(pool, 0) for pool in pools})
     ages = {(pool,): (time_ms - now.oldest.get(pool, time_ms)) / 1000 for pool in pools}
@@ -124,7 +120,7 @@ def _of_pools(now: _Figures, time_ms: int) -> CollectorRegistry:
 
 def _of_workers(now: _Figures, failures: Iterable[Failure]) -> CollectorRegistry:
     registry = CollectorRegistry()
-    gauge = functools.partial(_gauge, registry)
+    gauge = functools.partial(add_gauge, registry)
     for field, about in (
         ("cache_bytes", "Bytes in the blob cache of each worker's host"),
         ("memory_bytes", "Memory of each worker's ComfyUI"),

@@ -58,6 +58,8 @@ def command(
 
     Exit codes: 0 it runs, 3 something is missing, 1 any other error.
     """
+    if (urls or promote) and not gets:
+        raise click.UsageError(f"{'--model-url' if urls else '--promote'} is for --get.")
     document = read_file(file).document
     with connect(url, key) as client:
         if not gets:

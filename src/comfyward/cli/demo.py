@@ -27,6 +27,7 @@ from comfyward.cli.database import open_database
 from comfyward.cli.follow import Follow
 from comfyward.cli.options import data_dir_option, settings_from
 from comfyward.cli.run import classes_of
+from comfyward.cli.steps import waiting
 from comfyward.client import Client, RunFailed, Source
 from comfyward.comfy import tiny_models
 from comfyward.comfy.install import Installation
@@ -63,7 +64,7 @@ def command(out: Path, data_dir: Path | None) -> None:
     installation = ensure_installed(settings)
     models = _make_models(console, installation, settings.data_dir / "models")
     with _file_server(models) as files_url, _server(settings.data_dir, settings.as_environment()) as url:
-        with console.status("Starting ComfyUI (about 15 s on the first run)"):
+        with waiting(console, "Starting ComfyUI (about 15 s on the first run)"):
             _wait_ready(url)
         level = walls.choose(settings.sandbox)
         console.print(
@@ -126,7 +127,7 @@ def _install_bubblewrap(console: Console) -> None:
     """Installs the strongest sandbox if this user may; otherwise a weaker one is used, and shown."""
     if walls.choose("auto") is walls.Level.BUBBLEWRAP or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
-    with console.status("Installing bubblewrap, for the sandbox"):
+    with waiting(console, "Installing bubblewrap, for the sandbox"):
         for arguments in (["update"], ["install", "-y", "--no-install-recommends", "bubblewrap"]):
             subprocess.run(["apt-get", *arguments], capture_output=True, check=False)
 
@@ -135,7 +136,7 @@ def _make_models(console: Console, installation: Installation, folder: Path) -> 
     if (folder / LORA).exists():
         return folder
     script = tiny_models.__file__
-    with console.status("Creating a tiny checkpoint and LoRA with random weights"):
+    with waiting(console, "Creating a tiny checkpoint and LoRA with random weights"):
         command = [str(installation.python), str(script), str(installation.source), str(folder)]
         made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:

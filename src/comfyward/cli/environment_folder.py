@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from comfyward.cli.environment_locks import EnvironmentRows, Stored, opened
 from comfyward.cli.environment_place import Made, Place, Proposed, becomes_current
 from comfyward.cli.steps import showing_steps
 from comfyward.cli.tables import moment
+from comfyward.environments import index
 from comfyward.environments.difference import changes_between
 from comfyward.environments.forms import installation, reading
 from comfyward.environments.forms.draft import Draft, Drafting
@@ -60,6 +60,7 @@ class FolderPlace:
 
     def add(self, name: str, sources: Sequence[str]) -> list[str]:
         packs = [self._pack(source) for source in sources]
+        index.check(packs)
         self._rows.change(name, lambda spec: spec.with_packs(packs))
         return [str(pack) for pack in packs]
 
@@ -119,7 +120,7 @@ class FolderPlace:
         self._rows.unmark(name, workflow)
 
     def learn(self, name: str, hosts: Sequence[str], graph: Mapping[str, Any] | None) -> None:
-        self._rows.learn(Reference(name), hosts, "" if graph is None else json.dumps(graph))
+        self._rows.learn(Reference(name), hosts, graph)
 
     def learning(self, name: str) -> dict[str, Any]:
         return self._rows.learning(name)

@@ -12,7 +12,8 @@ import click
 from comfyward.cli.environment_options import Where, place_options
 from comfyward.cli.environment_place import Place
 from comfyward.cli.steps import showing_steps
-from comfyward.errors import Conflict, InvalidRequest
+from comfyward.cli.workflow_file import read_file
+from comfyward.errors import Conflict
 from comfyward.wording import plural, size
 
 POLL_S = 1.0
@@ -22,7 +23,11 @@ ENDED = ("done", "failed", "cancelled")
 
 @click.command("learn")
 @click.argument("name")
-@click.option("--graph", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A graph to execute (API).")
+@click.option(
+    "--graph",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help="A workflow to execute: a file as 'comfyward run' takes it.",
+)
 @click.option("--allow", "hosts", multiple=True, metavar="HOST", help="A host that packs may reach for once.")
 @click.option("--yes", is_flag=True, help="Take all that was found into the spec, without asking.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output; nothing is taken without --yes.")
@@ -30,13 +35,14 @@ ENDED = ("done", "failed", "cancelled")
 def learn(name: str, graph: Path | None, hosts: tuple[str, ...], yes: bool, as_json: bool, where: Where) -> None:
     """Find out which files the packs of an environment fetch, and make them files of the environment.
 
-    A worker starts the newest revision once with the usual model sites open, and executes a graph, if one is given.
+    A worker starts the newest revision once with the usual model sites open, and executes a workflow, if one is given.
+    One in the editor's format needs an environment that a worker has tried, since that knows its nodes.
 
     \b
     comfyward environments learn portraits
     comfyward environments learn portraits --graph upscale.json --allow weights.example.com
     """
-    document = None if graph is None else _graph_in(graph)
+    document = None if graph is None else read_file(graph).to_run
     with where.opened() as place:
         place.lock(name)
         place.learn(name, hosts, document)
@@ -49,20 +55,6 @@ def learn(name: str, graph: Path | None, hosts: tuple[str, ...], yes: bool, as_j
         if usable and (yes or (not as_json and click.confirm(f"Take {plural(len(usable), 'file')} into the spec?"))):
             place.accept_files(name)
             click.echo(f"'comfyward environments try {name}' makes a revision with them.", err=as_json)
-
-
-def _graph_in(path: Path) -> dict[str, Any]:
-    """Raises InvalidRequest."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"{path.name} is not JSON: {error}.") from error
-    if not isinstance(found, dict) or not all(
-        isinstance(node, dict) and "class_type" in node for node in found.values()
-    ):
-        hint = "Export it in ComfyUI's editor with File > Export (API)."
-        raise InvalidRequest(f"{path.name} is not a graph in API format.", hint=hint)
-    return dict(found)
 
 
 def _ended(place: Place, name: str) -> dict[str, Any]:

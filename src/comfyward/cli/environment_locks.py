@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,9 +115,10 @@ class EnvironmentRows:
         """Takes a workflow out of the trials. Raises NotFound."""
         asyncio.run(self._db.write(rehearsals.unmark, self._get(name).name, workflow))
 
-    def learn(self, reference: Reference, hosts: Sequence[str], graph: str) -> None:
-        """Asks for a learning of the newest revision. Raises NotFound, Conflict, InvalidEnvironment."""
+    def learn(self, reference: Reference, hosts: Sequence[str], workflow: Mapping[str, Any] | None) -> None:
+        """As `learnings.begin`, of the newest revision."""
         self._get(reference.name)
+        graph = asyncio.run(self._db.read(learnings.executable, reference, workflow))
         asyncio.run(self._db.write(learnings.begin, reference, hosts, graph, now_ms()))
 
     def learning(self, name: str) -> dict[str, Any]:

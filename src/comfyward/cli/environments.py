@@ -59,7 +59,7 @@ def create(name: str, comfyui: str, where: Where) -> None:
     """
     with where.opened() as place:
         source = place.create(name, comfyui)
-    click.echo(f"Created {name} with ComfyUI {source}. Add packs, then run 'comfyward environments build {name}'.")
+    click.echo(f"Created {name} with ComfyUI {source}. Add packs, then run 'comfyward environments try {name}'.")
 
 
 @command.command("add")
@@ -67,7 +67,7 @@ def create(name: str, comfyui: str, where: Where) -> None:
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @place_options
 def add(name: str, sources: tuple[str, ...], where: Where) -> None:
-    """Add packs, or replace those of the same name.
+    """Add packs, or replace those of the same name. A version that the package index does not have is refused.
 
     \b
     comfyward environments add portraits cnr:comfyui-kjnodes@1.4.2

@@ -33,6 +33,7 @@ from comfyward.workflows.graph import names_of, parse_graph
 )
 @click.option("--set", "changes", multiple=True, metavar="NODE.INPUT=VALUE", help="Change an input; JSON or a string.")
 @click.option("--workflow", default="default", show_default=True, help="The run's workflow: its id or name.")
+@click.option("--environment", help="The environment to run in: its name, or NAME@REVISION.  [default: the workflow's]")
 @click.option("--accelerator", help="The accelerator to run on.")
 @click.option("--priority", type=click.IntRange(-100, 100), help="Runs with higher priority go first.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Longest execution in seconds.")
@@ -49,6 +50,7 @@ def command(
     files: tuple[str, ...],
     changes: tuple[str, ...],
     workflow: str,
+    environment: str | None,
     tags: tuple[str, ...],
     follow: bool,
     out: Path | None,
@@ -66,6 +68,7 @@ def command(
     \b
     comfyward run workflow.json --out pictures
     comfyward run picture.png --set 3.seed=7
+    comfyward run workflow.json --environment portraits
     comfyward run graph.json --file /input/a.png=./a.png --set 3.seed=7 --accelerator L4
     comfyward run graph.json --json | jq -r '.output[].url'
 
@@ -75,9 +78,10 @@ def command(
     with connect(url, key) as client:
         workflow_id = workflow_of(client, workflow)
         run = client.submit(
-            changed(api_graph(client, carried, workflow_id), changes) if changes else carried.to_run,
+            changed(api_graph(client, carried, workflow_id, environment), changes) if changes else carried.to_run,
             extra_data=with_editor_graph(None, carried.editor_graph),
             workflow=workflow_id,
+            environment=environment,
             files=dict(map(parse_file, files)),
             tags=list(tags) or None,
             **request,
@@ -118,11 +122,15 @@ def classes_of(prompt: dict[str, Any]) -> dict[str, str]:
     return names_of(parse_graph(prompt), {})
 
 
-def api_graph(client: Client, carried: Carried, workflow_id: str) -> dict[str, Any]:
-    """The graph in the API's form, whose inputs can be changed by name; the server converts the editor's."""
+def api_graph(client: Client, carried: Carried, workflow_id: str, environment: str | None) -> dict[str, Any]:
+    """The graph in the API's form, whose inputs can be changed by name; the server converts the editor's.
+
+    Without an environment, that of the workflow counts.
+    """
     if carried.graph is not None:
         return carried.graph
-    environment = client.call("GET", f"/workflows/{workflow_id}").json()["environment"]
+    if environment is None:
+        environment = client.call("GET", f"/workflows/{workflow_id}").json()["environment"]
     content = json.dumps({"workflow": carried.editor_graph, "environment": environment}).encode()
     return dict(client.call("POST", "/workflows/convert", content=content).json()["prompt"])
 

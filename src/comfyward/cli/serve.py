@@ -56,6 +56,7 @@ def command(**flags: Any) -> None:
     set_up_logging(settings.log_level, settings.log_format)
     release = _release(settings)
     _fetch_node_map(settings)
+    click.echo("Starting the server")
     uvloop.run(serve(settings, _frontends(settings, release), _greet))
 
 
@@ -87,8 +88,11 @@ def _frontends(settings: Settings, release: Release) -> Frontends:
 
 def _fetch_node_map(settings: Settings) -> None:
     """Fetches the lists that tell the packs of node classes, if it can."""
+    files = MapFiles(settings.derived_environments_dir(), settings.node_map_dir)
+    if not files.folder.is_dir():
+        click.echo("Fetching the lists of node packs")
     try:
-        MapFiles(settings.derived_environments_dir(), settings.node_map_dir).fetch()
+        files.fetch()
     except SetupFailed as error:
         log.warning("packs of missing nodes are not named: %s", error, extra={"action": "no_node_map"})
 

@@ -10,6 +10,15 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 
 
 @contextmanager
+def waiting(console: Console, what: str) -> Iterator[None]:
+    """Shows what is waited for: a spinner on a terminal, a line elsewhere."""
+    if not console.is_terminal:
+        console.print(f"{what} ...")
+    with console.status(what):
+        yield
+
+
+@contextmanager
 def showing_steps(title: str, *, stays: bool = False) -> Iterator[Callable[[str, float | None], None]]:
     """Yields a function that shows a step and the fraction of it that is done, None if it is unknown.
 

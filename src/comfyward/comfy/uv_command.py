@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 import uv
 
@@ -23,19 +25,24 @@ class UvFailed(Exception):
     """uv ended with an error, whose message holds the last lines of what it said."""
 
 
-def run(*arguments: str) -> None:
+def run(*arguments: str, variables: Mapping[str, str] = MappingProxyType({})) -> None:
     """Raises UvFailed."""
-    for _ in lines(*arguments):
+    for _ in lines(*arguments, variables=variables):
         pass
 
 
-def lines(*arguments: str) -> Iterator[str]:
-    """The lines that uv prints. Raises UvFailed."""
+def lines(*arguments: str, variables: Mapping[str, str] = MappingProxyType({})) -> Iterator[str]:
+    """The lines that uv prints. `variables` are added to its environment. Raises UvFailed."""
     said: list[str] = []
     command = [uv.find_uv_bin(), *arguments]
     # A builder that is killed takes it along: what it would go on to write belongs to nobody.
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=kernel.die_with_us()
+        command,
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=kernel.die_with_us(),
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:

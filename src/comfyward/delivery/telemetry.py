@@ -29,6 +29,8 @@ class Telemetry:
 
     def _ended(self, run: Run) -> None:
         metrics.runs_ended.labels(run.pool, str(run.end_reason)).inc()
+        environment = metrics.environment_names.label(run.environment_label.partition("@")[0])
+        metrics.environment_runs_ended.labels(environment, str(run.end_reason)).inc()
         for stage in stages_of(run):
             metrics.stage_seconds.labels(run.pool, stage.name).observe((stage.end - stage.begin) / 1000)
         log.info(

@@ -139,7 +139,7 @@ class Assigner(Loop):
         self._publisher.publish(*outcome.unpaid)
         for assigned in outcome.assigned:
             run = assigned.run
-            metrics.handed_out.labels(run.pool, _held(run, assignment_round.asking)).inc()
+            _count(run, next(worker for worker, _ in assignment_round.asking if worker.id == run.worker_id))
             self._publisher.publish(assigned)
             await self._hand_over(run)
         if outcome.look_again and self._waiting:
@@ -198,11 +198,18 @@ def _elsewhere(row: Holding, *, isolated: bool) -> Worker:
     return Worker(row.worker_id, row.pool, row.environment, False, warm, account=row.account_id or NOBODY)
 
 
-def _held(run: Run, asking: Sequence[tuple[Worker, str]]) -> str:
+def _count(run: Run, worker: Worker) -> None:
+    """Counts an assigned run."""
+    metrics.handed_out.labels(run.pool, _held(run, worker)).inc()
+    if worker.environment != run.environment:
+        name = run.environment_label.partition("@")[0]
+        metrics.environment_switches.labels(metrics.environment_names.label(name)).inc()
+
+
+def _held(run: Run, worker: Worker) -> str:
     """The metric's label for an assigned run: "held" if its worker has its models loaded, where it can use them."""
     if not run.models:
         return "none"
-    worker = next(worker for worker, _ in asking if worker.id == run.worker_id)
     is_held = worker.account in (NOBODY, run.account_id) and worker.warm.issuperset(run.models)
     is_held = is_held and worker.environment == run.environment
     return "held" if is_held else "to load"

@@ -18,9 +18,9 @@ from comfyward.dispatch.quotas import Quotas
 from comfyward.environments.reference import Reference
 from comfyward.environments.releases import VERSIONS
 from comfyward.environments.wanted import Wanted, wanted_json
-from comfyward.errors import ComfywardError
+from comfyward.errors import ComfywardError, InvalidRequest
 from comfyward.runs.files import parse_import
-from comfyward.store import pack_requests
+from comfyward.store import files, pack_requests
 from comfyward.store.db import Database, now_ms
 from comfyward.store.lockings import LOCK, PROMOTE, TRY, Wish
 from comfyward.workflows.check import Check, LackedClass, LackedModel
@@ -70,9 +70,10 @@ class Getting:
     async def get(self, account: Account, check: Check, options: GetOptions) -> Got:
         """Begins to get what a check found missing; what is under way already is not begun twice.
 
-        Raises OverQuota if all models together are more than the account may store, InvalidEnvironment, NotFound, or
-        Conflict if the environment is being changed.
+        Raises InvalidRequest for an address of a model that is not wanted, OverQuota if all models together are more
+        than the account may store, InvalidEnvironment, NotFound, or Conflict if the environment is being changed.
         """
+        await self._check_urls(account, check, options.urls)
         await self._check_room(account, check)
         left: list[NotGot] = []
         ids = await self._packs(account, check, options, left)
@@ -80,6 +81,17 @@ class Getting:
             ids += await self._model(account, model, options, left)
         begun = await self._db.read(_found, account, ids, now_ms())
         return Got(check, tuple(begun), check.inputs, tuple(left))
+
+    async def _check_urls(self, account: Account, check: Check, urls: Mapping[str, str]) -> None:
+        """What is here by now may be named again: the same request shows how far all of it is."""
+        lacked = {model.need.path for model in check.models if model.need.path is not None}
+        if not (others := urls.keys() - lacked):
+            return
+        usable = await self._db.read(files.usable_paths, account.id)
+        for path in sorted(others):
+            if path not in usable:
+                missing = f"It lacks {', '.join(sorted(lacked))}." if lacked else "It lacks no model."
+                raise InvalidRequest(f"The workflow wants no model '{path}'.", hint=missing)
 
     async def _check_room(self, account: Account, check: Check) -> None:
         coming = sum(model.facts.size or 0 for model in check.models if model.import_id is None)

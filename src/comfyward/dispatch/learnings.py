@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
 
 from comfyward.dispatch import promotions, specs
+from comfyward.dispatch.revision_differences import catalog_of
 from comfyward.dispatch.revisions import Revisions
 from comfyward.environments.egress import parse_egress
 from comfyward.environments.learning import HOSTS
@@ -21,7 +22,10 @@ from comfyward.store.db import Database, now_ms
 from comfyward.store.learnings import Learning, Wanted
 from comfyward.store.tokens import WorkerToken
 from comfyward.store.workers import Holder
-from comfyward.worker.learned import FoundFile, Learned, LearningOrder
+from comfyward.worker.learned import MAX_GRAPH, FoundFile, Learned, LearningOrder
+from comfyward.workflows.carried import submitted
+from comfyward.workflows.conversion.conversion import convert
+from comfyward.workflows.graph_limit import GraphLimit
 
 
 class Learnings:
@@ -30,8 +34,12 @@ class Learnings:
     def __init__(self, db: Database, revisions: Revisions) -> None:
         self._db, self._revisions = db, revisions
 
-    async def begin(self, reference: Reference, hosts: Sequence[str], graph: str) -> Learning:
-        """Asks for a learning of a revision, by default the newest. Raises NotFound, Conflict, InvalidEnvironment."""
+    async def begin(self, reference: Reference, hosts: Sequence[str], workflow: Mapping[str, Any] | None) -> Learning:
+        """Asks for a learning of a revision, by default the newest, which executes a workflow if one is given.
+
+        Raises NotFound, Conflict, InvalidEnvironment, and what `executable` raises.
+        """
+        graph = await self._db.read(executable, reference, workflow)
         begun = await self._db.write(begin, reference, hosts, graph, now_ms())
         self._revisions.changed()
         return begun
@@ -55,6 +63,33 @@ class Learnings:
         _check(token)
         if not await self._db.write(_finish, Holder(token.hash, session), told, now_ms()):
             raise NotFound("This learning is over, or another worker's.")
+
+
+def executable(conn: Connection, reference: Reference, workflow: Mapping[str, Any] | None) -> str:
+    """The API's graph of a workflow in either form, for a revision, as JSON; "" for none.
+
+    Raises InvalidGraph, TooLarge, NotFound; Conflict if nobody has told yet which nodes the revision has.
+    """
+    if workflow is None:
+        return ""
+    limit = GraphLimit(MAX_GRAPH)
+    limit.size_of(workflow)
+    graph, editor_graph = submitted(workflow)
+    if graph is not None:
+        return msgspec.json.encode(graph.prompt).decode()
+    assert editor_graph is not None
+    found = promotions.numbered(conn, reference)
+    assert found.number is not None
+    digests = promotions.digests_of(conn, found.name, found.number).values()
+    catalog = next(filter(None, (catalog_of(conn, digest) for digest in digests)), None)
+    if catalog is None:
+        raise Conflict(
+            f"The nodes of {found} are not known before a worker has tried it.",
+            hint=f"Run 'comfyward environments try {found.name}' first, or give what File > Export (API) saves.",
+        )
+    made = convert(editor_graph, catalog)
+    limit.check_made(made)
+    return msgspec.json.encode(made).decode()
 
 
 def begin(conn: Connection, reference: Reference, hosts: Sequence[str], graph: str, now: int) -> Learning:

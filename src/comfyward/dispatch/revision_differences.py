@@ -173,12 +173,12 @@ def _scripts(conn: Connection, lock: Lock) -> dict[str, str] | None:
 
 
 def _classes(conn: Connection, before: str, after: str) -> ClassChanges | None:
-    found = [_catalog(conn, digest) for digest in (before, after)]
+    found = [catalog_of(conn, digest) for digest in (before, after)]
     return None if found[0] is None or found[1] is None else class_changes(found[0], found[1])
 
 
-def _catalog(conn: Connection, environment: str) -> Catalog | None:
-    """The catalog of an environment, as workers said last, first those with a token for any pool."""
+def catalog_of(conn: Connection, environment: str) -> Catalog | None:
+    """The catalog of an environment, as workers said last, first those with a token for any pool; None before that."""
     rows = sorted(catalogs.find(conn, environment), key=lambda row: not row.is_shared)
     text = catalogs.body(conn, rows[0].digest) if rows else None
     return None if text is None else Catalog.from_json(msgspec.json.decode(text))

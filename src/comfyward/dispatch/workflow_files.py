@@ -71,5 +71,11 @@ def _in(target: Path) -> Carried:
 
 
 def _is_json(head: bytes) -> bool:
-    """True for what begins as an object, and has no zeros as the length of a header has. An empty file is bad JSON."""
-    return b"\0" not in head and head.removeprefix(MARK).lstrip()[:1] in (b"{", b"[", b'"', b"")
+    """True for text, which is JSON or meant to be, but not for the tags that an SVG begins with."""
+    try:
+        text = head.removeprefix(MARK).decode()
+    except UnicodeDecodeError as error:
+        if error.end < len(head.removeprefix(MARK)):
+            return False
+        text = head.removeprefix(MARK)[: error.start].decode()
+    return not text.lstrip().startswith("<") and all(each.isprintable() or each.isspace() for each in text)

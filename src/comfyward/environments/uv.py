@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -31,10 +32,10 @@ def version() -> str:
     return "".join(lines("--version")).split()[1]
 
 
-def resolve(question: Question) -> tuple[LockedPackage, ...]:
+def resolve(question: Question, variables: Mapping[str, str] = MappingProxyType({})) -> tuple[LockedPackage, ...]:
     """The newest packages that fit together, with the wheels that fit this Python. Nothing is built.
 
-    Raises UvFailed.
+    `variables` are settings of uv that it takes from nowhere else. Raises UvFailed.
     """
     with TemporaryFolder() as folder:
         arguments = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--no-sources"]
@@ -47,7 +48,7 @@ def resolve(question: Question) -> tuple[LockedPackage, ...]:
             arguments += ["--exclude-newer", question.cutoff]
         if not question.with_dependencies:
             arguments.append("--no-deps")
-        run(*arguments)
+        run(*arguments, variables=variables)
         found = tomllib.loads((folder / "pylock.toml").read_text())
     return tuple(map(_package, found.get("packages", ())))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -317,6 +318,15 @@ def lengths(conn: Connection) -> dict[str, int]:
     """The number of queued runs by pool."""
     query = select(runs.c.pool, func.count()).where(IS_QUEUED).group_by(runs.c.pool)
     return {row.pool: int(row[1]) for row in conn.execute(query)}
+
+
+def by_environment(conn: Connection, *, leased: bool) -> Counter[str]:
+    """The number of leased or else of queued runs, by the name of their environment."""
+    query = select(runs.c.environment_name, func.count()).group_by(runs.c.environment_name)
+    found = Counter[str]()
+    for name, count in conn.execute(query.where(runs.c.lease.is_not(None) if leased else IS_QUEUED)):
+        found[name.partition("@")[0] or DEFAULT_ENVIRONMENT] += count
+    return found
 
 
 def oldest(conn: Connection) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from starlette.responses import Response
 
 from comfyward.dispatch import specs
 from comfyward.dispatch.shared_trees import SharedTrees
-from comfyward.environments import releases
+from comfyward.environments import index, releases
 from comfyward.environments.finding.finder import Finder
 from comfyward.environments.finding.node_map import MAX_CLASS_LENGTH
 from comfyward.environments.finding.notes import source_or_none
@@ -91,6 +92,7 @@ class EnvironmentSpecs:
             return await self._page(request, found=await self._found(request.account.id, words))
         try:
             pack = parse_pack(words)
+            await asyncio.to_thread(index.check, [pack])
         except InvalidEnvironment as error:
             return await self._page(request, found=Found(words, problem=f"{error.message} {error.hint or ''}".strip()))
         await self._change(name, lambda spec: spec.with_packs([pack]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pydantic import Field
@@ -19,11 +18,9 @@ from comfyward.api.v1.environment_shapes import check_admin, environment_json
 from comfyward.dispatch import learnings as learning
 from comfyward.dispatch.learnings import Learnings
 from comfyward.environments.reference import Reference
-from comfyward.errors import TooLarge
 from comfyward.store import learnings
 from comfyward.store.db import Database, now_ms
 from comfyward.store.learnings import Learning
-from comfyward.worker.learned import MAX_GRAPH
 
 BODY_LIMIT_BYTES = 2 << 20
 
@@ -34,7 +31,8 @@ class LearnRequest(leniency.Request):
         [], max_length=100, description="Hosts that packs may reach for once, beside those of the usual model sites."
     )
     graph: dict[str, Any] | None = Field(
-        None, description="A graph in API format, to be executed: some nodes fetch their files only then."
+        None,
+        description="A workflow to be executed, in either of ComfyUI's formats: some nodes fetch only then.",
     )
 
 
@@ -69,11 +67,8 @@ class EnvironmentLearnings:
     async def begin(self, request: Request) -> Response:
         await check_admin(self._auth, request)
         body = await read_json(request, LearnRequest, BODY_LIMIT_BYTES)
-        graph = "" if body.graph is None else json.dumps(body.graph)
-        if len(graph) > MAX_GRAPH:
-            raise TooLarge(f"A graph to learn from has at most {MAX_GRAPH} characters.")
         reference = Reference(request.path_params["name"], body.revision)
-        return answer(learning_json(await self._learnings.begin(reference, body.hosts, graph)), 202)
+        return answer(learning_json(await self._learnings.begin(reference, body.hosts, body.graph)), 202)
 
     async def get(self, request: Request) -> Response:
         await check_admin(self._auth, request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from comfyward.api.v1 import environment_answers as answers
 from comfyward.api.v1.environment_shapes import check_admin, environment_json
 from comfyward.dispatch import specs
 from comfyward.dispatch.shared_trees import SharedTrees
+from comfyward.environments import index
 from comfyward.environments.source import Folder, PackSource, parse_pack
 from comfyward.environments.spec import Spec
 from comfyward.errors import InvalidRequest
@@ -73,7 +75,9 @@ class EnvironmentPacks:
         if request.headers.get("content-type", "").partition(";")[0].lower() == FORM:
             return [await self._unpacked(request)]
         body = await read_json(request, NewPacks, BODY_LIMIT_BYTES)
-        return [parse_pack(source) for source in body.sources]
+        packs = [parse_pack(source) for source in body.sources]
+        await asyncio.to_thread(index.check, packs)
+        return packs
 
     async def _unpacked(self, request: Request) -> Folder:
         """The pack in a form's archive, for all servers."""
