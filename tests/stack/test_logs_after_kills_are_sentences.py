@@ -53,7 +53,9 @@ def test_of_a_server_and_its_worker(start_fake: StartFake, kill: Callable[[Stack
 
     kill(stack)
 
-    assert client.finish(run_id)["status"] == "COMPLETED"
+    begun_again(client, run_id)
+    client.cancel(run_id)
+    assert client.finish(run_id)["end_reason"] == "cancelled"
     assert client.run(fake_save("after it"))["status"] == "COMPLETED"
     assert stack.stop() == 0
     logs = sentences(stack.data_dir / "server.log", *(stack.data_dir / "logs").glob("*.log"))
@@ -72,7 +74,9 @@ def test_of_a_worker_whose_server_is_killed(start_fake: StartFake, fake_settings
         stack.kill()
         stack.start()
 
-        assert client.finish(run_id)["status"] == "COMPLETED"
+        client.cancel(run_id)
+        assert client.finish(run_id)["end_reason"] == "cancelled"
+        assert client.run(fake_save("after it"), accelerator="L4")["status"] == "COMPLETED"
         assert worker.stop() == 0
     finally:
         worker.close()
@@ -82,10 +86,20 @@ def test_of_a_worker_whose_server_is_killed(start_fake: StartFake, fake_settings
 
 
 def begun(client: Client, **more: str) -> str:
-    """A run that goes on for a while."""
-    run_id = client.submit(fake_wait(2), **more)
+    """A run that goes on until it is cancelled."""
+    run_id = client.submit(fake_wait(600), **more)
     client.wait_for(run_id, "progress")
     return run_id
+
+
+def begun_again(client: Client, run_id: str) -> None:
+    """Returns once the run's second attempt executes."""
+    starts = 0
+    for kind, data, _ in client.events(run_id):
+        starts += kind == "status" and data["state"] == "running"
+        if starts == 2:
+            return
+    raise AssertionError(f"the run ended: {client.get(run_id)}")
 
 
 def sentences(*logs: Path) -> str:

@@ -10,9 +10,10 @@ from comfyward.accounts.storage import Quota
 from comfyward.dispatch import transitions
 from comfyward.errors import Conflict, NotFound
 from comfyward.runs.run import EndReason
-from comfyward.store import accounts, editor, files, imports, runs, sessions, uploads, webhooks, workflows
+from comfyward.store import accounts, editor, files, imports, rehearsals, runs, sessions, uploads, webhooks, workflows
 from comfyward.store.db import now_ms
 from comfyward.store.imports import Import
+from comfyward.store.rehearsals import Rehearsal
 from comfyward.store.schema import metadata
 from comfyward.store.uploads import Upload
 from tests.store.conftest import Store
@@ -142,6 +143,8 @@ def test_an_account_is_erased_with_all_that_was_its_own(store: Store) -> None:
     store.write(editor.change_settings, alice, {"Comfy.Locale": "en"})
     store.write(uploads.add, Upload("u", alice, "/input/a", 5, now), Quota())
     store.write(imports.add, Import("i", alice, "/models/loras/a", {"url": "u"}, "waiting", None, now, None))
+    repeated = Rehearsal("e", 1, "w", alice, "r", "r", "failed", "No module named 'private'", None, now, now)
+    store.write(rehearsals.begin, repeated)
     token = store.write(sessions.begin, Caller(store.alice, None), now)
 
     store.write(accounts.retire, alice, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from comfyward.dispatch.uploads import Uploads
 from comfyward.errors import NotFound, OverQuota
 from comfyward.files.objects import Objects
 from comfyward.ids import new_id
-from comfyward.store import storage, uploads
+from comfyward.store import accounts, storage, uploads
 from comfyward.store.db import now_ms
 from comfyward.store.uploads import Upload
 from tests.store.conftest import Store
@@ -47,6 +48,27 @@ async def test_unfinished_uploads_expire_and_give_their_room_back(store: Store, 
     assert await store.db.read(storage.stored, store.alice.id) == Stored()
     again = await receiving.begin(store.alice.id, "/input/b", SIZE)
     assert again.size == SIZE
+
+
+async def test_pieces_that_no_upload_has_are_removed(store: Store, tmp_path: Path) -> None:
+    objects, quotas = Objects(str(tmp_path / "objects")), Quotas(store.db, Quota())
+    blobs = Blobs(store.db, objects, quotas)
+    receiving = Uploads(store.db, blobs, objects, quotas, 1 << 20)
+    retention = Retention(store.db, blobs, Arrivals(objects, blobs), receiving, 0)
+    of_erased = await receiving.begin(store.bob.id, "/input/a", SIZE)
+    dropped = await receiving.begin(store.alice.id, "/input/a", SIZE)
+    for upload in (of_erased, dropped):
+        await receiving.append(upload, 0, _half())
+    await receiving.drop(dropped)  # as it was when this was asked for, before the piece came
+    await store.db.write(accounts.erase, store.bob.id)
+
+    assert len(_files(tmp_path)) == 2
+    assert (await retention.tick())["pieces"] == 0
+    for path in _files(tmp_path):
+        os.utime(path, (0, (now_ms() - DAY_MS - 2 * HOUR_MS) / 1000))
+
+    assert (await retention.tick())["pieces"] == 2
+    assert _files(tmp_path) == []
 
 
 async def _half() -> AsyncIterator[bytes]:

@@ -1,15 +1,18 @@
-"""An archive whose compression unpacks without bounds is refused before anything of it is read."""
+"""An archive that unpacks without bounds, or that lists files without end, is refused before it is read."""
 
 from __future__ import annotations
 
 import io
+import struct
+import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from comfyward.environments import archive
-from comfyward.environments.forms.archives import zip_members
+from comfyward.environments.forms.archives import check_entries, zip_members
 from comfyward.errors import InvalidEnvironment
 
 
@@ -26,3 +29,37 @@ def test_of_a_pack_and_of_another_program(method: int, tmp_path: Path) -> None:
     with pytest.raises(InvalidEnvironment, match="compressed in a way that is not taken"):
         archive.unpack(sent, tmp_path / "unpacked")
     assert not (tmp_path / "unpacked").exists()
+
+
+WAYS: dict[str, Callable[[Path], object]] = {
+    "another program": lambda sent: zip_members(sent.read_bytes(), frozenset({"snapshot.json"})),
+    "a pack": lambda sent: archive.unpack(sent, sent.with_name("unpacked")),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_list_of_half_a_million_files_takes_no_memory(way: str, tmp_path: Path) -> None:
+    entry = struct.pack("<4s4B4HL2L5H2L", b"PK\x01\x02", *(20, 0, 20, 0), *[0] * 4, 0, 0, 0, *(1, 0, 0, 0, 0), 0, 0)
+    directory = (entry + b"a") * 510_000
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0, 0, len(directory), 0, 0)
+    sent = tmp_path / "sent.zip"
+    sent.write_bytes(directory + end)
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidEnvironment, match="more than"):
+            WAYS[way](sent)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert most < 2 * len(directory)  # the archive itself is read; of each file an object would take ten times as much
+
+
+def test_entries_are_counted_across_pieces() -> None:
+    sent = io.BytesIO((b"x" * 4093 + b"PK\x01\x02") * 600)  # some lie across two pieces
+
+    check_entries(sent, 120)
+    sent.seek(0)
+    with pytest.raises(InvalidEnvironment, match="more than 119 files"):
+        check_entries(sent, 119)

@@ -12,7 +12,6 @@ from sqlalchemy import Connection
 
 from comfyward.accounts.account import Account
 from comfyward.dispatch.bindings import Bindings
-from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.inventory import Inventory
 from comfyward.dispatch.model_headers import ModelHeaders
 from comfyward.dispatch.model_list import (
@@ -30,6 +29,7 @@ from comfyward.dispatch.model_list import (
     public_address,
 )
 from comfyward.dispatch.model_removal import Broken, remove, restore
+from comfyward.dispatch.quotas import Quotas
 from comfyward.errors import ComfywardError, Conflict, Forbidden, ModelInUse, NotFound
 from comfyward.runs.files import content_type_of
 from comfyward.store import files, models, shared_files, workers
@@ -85,10 +85,10 @@ class _Shelf:
 
 class Library:
     def __init__(
-        self, db: Database, bindings: Bindings, inventory: Inventory, headers: ModelHeaders, blobs: Blobs
+        self, db: Database, bindings: Bindings, inventory: Inventory, headers: ModelHeaders, quotas: Quotas
     ) -> None:
         self._db, self._bindings, self._inventory = db, bindings, inventory
-        self._headers, self._blobs = headers, blobs
+        self._headers, self._quotas = headers, quotas
 
     async def page(self, account: Account, which: ModelFilter, after: tuple[int, str] | None, limit: int) -> ModelPage:
         """The models of an account that a filter selects."""
@@ -125,7 +125,7 @@ class Library:
         return await self.get(account, path)
 
     async def remove(self, account: Account, path: str, *, confirmed: bool) -> DeletedModel:
-        """Deletes a model; for a day that can be undone.
+        """Deletes a model; for a day that can be undone, unless later ones keep as much as the account may store.
 
         Raises ModelInUse for one that workflows name, unless that is confirmed; NotFound, Forbidden, Conflict.
         """
@@ -133,11 +133,11 @@ class Library:
         _check_may_change(account, detail.model, links=True)
         if detail.broken and not confirmed:
             raise _in_use(path, detail.broken)
-        return await self._db.write(remove, account, path, now_ms())
+        return await self._db.write(remove, account, path, self._quotas.of(account).models, now_ms())
 
     async def restore(self, account: Account, deleted_id: str) -> str:
         """Undoes a deletion and returns the model's path. Raises NotFound, Conflict, OverQuota."""
-        room = await self._blobs.room(account.id, ROOT)
+        room = await self._quotas.room(account.id, ROOT)
         return await self._db.write(restore, account, deleted_id, room.most, now_ms())
 
     async def caches(self) -> list[Cache]:

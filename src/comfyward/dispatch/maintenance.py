@@ -31,6 +31,7 @@ DAY_MS = 24 * 3600 * 1000
 HOUR_MS = 3600 * 1000
 STANDSTILL_MS = 2_000
 PREVIEWS_KEPT_MS = DAY_MS
+UPLOADS_KEPT_MS = DAY_MS
 ARRIVALS_KEPT_MS = 2 * HOUR_MS  # their URLs are valid for an hour, and hashing takes minutes
 MIRRORS_KEPT_MS = 30 * DAY_MS
 TRIALS_KEPT_MS = 7 * DAY_MS  # of workers that do not come again
@@ -102,7 +103,7 @@ class Retention(Loop):
         unused = await self._db.write(mirrors.drop_unused, now - MIRRORS_KEPT_MS)
         forgotten = await self._db.write(_prune_trials, now - TRIALS_KEPT_MS)
         trees = await self._db.write(environment_trees.prune, now - DAY_MS)
-        uploads = await self._uploads.drop_outdated(now - DAY_MS)
+        uploads = await self._uploads.drop_outdated(now - UPLOADS_KEPT_MS)
         undone = await self._db.write(deleted_models.prune, now - deleted_models.KEPT_MS)
         closed = await self._db.read(accounts.retired)
         for account_id in closed:
@@ -110,6 +111,8 @@ class Retention(Loop):
         # An hour of grace: a blob is stored before the row that uses it is written.
         blobs = await self._blobs.sweep(before=now - HOUR_MS)
         arrivals = await self._arrivals.sweep(before=now - ARRIVALS_KEPT_MS)
+        # Uploads that began before have been dropped, so older pieces belong to none.
+        pieces = await self._uploads.sweep(before=now - UPLOADS_KEPT_MS - HOUR_MS)
         return {
             "runs": purged,
             "previews": previews,
@@ -122,6 +125,7 @@ class Retention(Loop):
             "accounts": len(closed),
             "blobs": blobs,
             "arrivals": arrivals,
+            "pieces": pieces,
         }
 
 

@@ -27,10 +27,10 @@ class Broken:
         return bool(self.workflows or self.others)
 
 
-def remove(conn: Connection, account: Account, path: str, now: int) -> DeletedModel:
+def remove(conn: Connection, account: Account, path: str, most: int, now: int) -> DeletedModel:
     """Deletes what an account has at a path: its file and its link; of an admin, also the shared file of these bytes.
 
-    Raises NotFound.
+    Its deletions keep `most` bytes together (0: any number). Raises NotFound.
     """
     own = next(iter(files.at(conn, account.id, [path])), None)
     link = files.links(conn, account.id, [path]).get(path)
@@ -60,6 +60,7 @@ def remove(conn: Connection, account: Account, path: str, now: int) -> DeletedMo
         link=link,
     )
     deleted_models.add(conn, deleted)
+    deleted_models.give_up_beyond(conn, account.id, most)
     return deleted
 
 

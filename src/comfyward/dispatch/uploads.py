@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.quotas import Quotas
-from comfyward.errors import Conflict, TooLarge
-from comfyward.files.objects import Objects, upload_key
+from comfyward.errors import Conflict, NotFound, TooLarge
+from comfyward.files.objects import UPLOADS, Objects, upload_key
 from comfyward.ids import new_id
-from comfyward.store import uploads
+from comfyward.store import files, uploads
 from comfyward.store.db import Database, now_ms
 from comfyward.store.uploads import Upload
 
@@ -78,6 +78,13 @@ class Uploads:
             await self.drop(upload)
         return len(outdated)
 
+    async def sweep(self, before: int) -> int:
+        """Removes pieces that came before a time, from which on no upload has any. Returns how many.
+
+        A piece outlives its upload whose account was erased, or that was dropped while the piece came.
+        """
+        return await self._objects.remove_older(UPLOADS, before)
+
     async def _append_piece(self, upload: Upload, data: bytes) -> Upload:
         piece = upload_key(upload.id, upload.offset)
         await self._objects.put_derived(piece, data)
@@ -88,8 +95,18 @@ class Uploads:
         return grown
 
     async def _finish(self, upload: Upload) -> None:
-        await self._blobs.keep_stream(self._bytes_of(upload), upload.size, upload.account_id, upload.path)
+        """Stores the file. Raises NotFound if the upload was given up meanwhile."""
+        try:
+            await self._blobs.keep_stream(self._bytes_of(upload), upload.size, upload.account_id, upload.path)
+        except NotFound:
+            if not await self._is_stored(upload):
+                raise
         await self.drop(upload)
+
+    async def _is_stored(self, upload: Upload) -> bool:
+        """True if another request has finished this upload meanwhile: it removed the pieces, but the file is there."""
+        there = await self._db.read(files.at, upload.account_id, [upload.path])
+        return any(file.size == upload.size and file.named_at >= upload.created_at for file in there)
 
     async def _bytes_of(self, upload: Upload) -> AsyncIterator[bytes]:
         for piece in upload.pieces:

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from comfyward.environments.forms.archives import check_method
+from comfyward.environments.forms.archives import check_entries, check_method
 from comfyward.errors import InvalidEnvironment
 from comfyward.files.part import is_full
 
@@ -23,6 +23,8 @@ def unpack(archive: Path, target: Path) -> None:
     Raises InvalidEnvironment for anything that is not a plain archive of files.
     """
     try:
+        with archive.open("rb") as file:
+            check_entries(file, MAX_FILES)
         with zipfile.ZipFile(archive) as packed:
             members = packed.infolist()
             _check_bounds(archive, members)

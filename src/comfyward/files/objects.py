@@ -26,6 +26,7 @@ URL_LASTS = timedelta(hours=1)
 MAX_SINGLE_PUT_BYTES = 5 * 1000**3  # S3's limit for one PUT
 RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
 STREAM_CHUNK_BYTES = 1 << 20
+UPLOADS = "uploads"  # the prefix of pieces of unfinished uploads
 ARRIVING = "arriving"  # the prefix of what workers put into the store and nobody has checked yet
 
 
@@ -244,7 +245,7 @@ def view_key(digest: str, form: str) -> str:
 
 def upload_key(upload_id: str, offset: int) -> str:
     """A new key for a part of an upload, unique even among parts with the same offset."""
-    return f"uploads/{upload_id}/{offset:015d}-{new_id()}"
+    return f"{UPLOADS}/{upload_id}/{offset:015d}-{new_id()}"
 
 
 def _append(spool: IO[bytes], hasher: Hasher, chunk: bytes) -> None:

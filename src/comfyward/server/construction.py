@@ -193,7 +193,7 @@ class Core:
         rules = _run_rules(settings, storage)
         self.bindings = Bindings(self.inventory, workforce.revisions)
         headers = ModelHeaders(db, storage.objects)
-        self.library = Library(db, self.bindings, self.inventory, headers, storage.blobs)
+        self.library = Library(db, self.bindings, self.inventory, headers, storage.quotas)
         pictures = Pictures(storage.objects, self.contents, self.decoders)
         self.model_pictures = ModelPictures(db, pictures, storage.objects)
         self.saved_graphs = SavedGraphs(self.bindings, GraphLimit(settings.graph_limit_bytes))

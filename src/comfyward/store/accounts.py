@@ -20,6 +20,7 @@ from comfyward.store.schema import (
     blob_uses,
     deleted_models,
     editor_settings,
+    environment_rehearsals,
     events,
     files,
     imports,
@@ -183,7 +184,16 @@ def erase(conn: Connection, account_id: str) -> None:
         conn.execute(delete(of_runs).where(of_runs.c.run_id.in_(own_runs)))
     of_account = (files, links, imports, uploads, usage, webhook_deliveries, editor_settings, sessions, login_links)
     of_models = (model_uses, workflow_models, deleted_models)
-    for table in (*of_account, *of_models, named_secrets, pack_requests, runs, workflows, api_keys):
+    for table in (
+        *of_account,
+        *of_models,
+        named_secrets,
+        pack_requests,
+        environment_rehearsals,
+        runs,
+        workflows,
+        api_keys,
+    ):
         conn.execute(delete(table).where(table.c.account_id == account_id))
     conn.execute(delete(accounts).where(accounts.c.id == account_id))
 

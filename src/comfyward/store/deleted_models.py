@@ -1,7 +1,12 @@
-"""Operations on models that were deleted, which can be undone for a day. Their bytes are kept as long."""
+"""Operations on models that were deleted, which can be undone for a day. Their bytes are kept as long.
+
+They count towards no limit, so that deleting makes room. So that deleting again and again fills no disk, an account's
+oldest deletions are given up once they keep more than it may store.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +19,7 @@ from comfyward.store.rows import text_of
 from comfyward.store.schema import deleted_models
 
 KEPT_MS = 24 * 3600 * 1000
+MOST_KEPT = 1000  # deletions of an account
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,19 @@ def add(conn: Connection, deleted: DeletedModel) -> None:
         "link": None if deleted.link is None else text_of(deleted.link),
     }
     conn.execute(deleted_models.insert().values(**{**deleted.__dict__, **written}))
+
+
+def give_up_beyond(conn: Connection, account_id: str, most: int) -> None:
+    """Gives up the oldest deletions of an account: those that make more than `most` bytes (0: any), or MOST_KEPT."""
+    own = select(deleted_models.c.id, deleted_models.c.size).where(deleted_models.c.account_id == account_id)
+    newest = conn.execute(own.order_by(deleted_models.c.deleted_at.desc(), deleted_models.c.id)).all()
+    sums = itertools.accumulate(row.size for row in newest)
+    beyond = [
+        row.id
+        for place, (row, kept) in enumerate(zip(newest, sums, strict=True))
+        if place >= MOST_KEPT or (most and kept > most)
+    ]
+    conn.execute(delete(deleted_models).where(deleted_models.c.id.in_(beyond)))
 
 
 def take(conn: Connection, account_id: str, deleted_id: str) -> DeletedModel:

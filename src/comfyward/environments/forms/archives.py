@@ -8,10 +8,14 @@ import stat
 import tarfile
 import zipfile
 import zlib
+from typing import IO
 
 from comfyward.errors import InvalidEnvironment
 
 MAX_MEMBERS = 20_000
+INSIDE = 5  # how many entries there may be for each file: those of archives inside an archive count too
+_ENTRY = b"PK\x01\x02"
+_PIECE_BYTES = 1 << 20
 MAX_FILE_BYTES = 4 << 20
 MAX_TAR_BYTES = 64 << 20
 _UNREADABLE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, NotImplementedError, EOFError, OSError, ValueError)
@@ -21,6 +25,7 @@ Members = dict[str, bytes]  # by path; files that are not read have no content
 
 def zip_members(archive: bytes, wanted: frozenset[str]) -> Members:
     """All files of a zip archive, with the content of those that are wanted. Raises InvalidEnvironment."""
+    check_entries(io.BytesIO(archive), MAX_MEMBERS)
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as packed:
             infos = packed.infolist()
@@ -32,6 +37,17 @@ def zip_members(archive: bytes, wanted: frozenset[str]) -> Members:
             return {info.filename: _read(packed, info) if info.filename in wanted else b"" for info in infos}
     except (*_UNREADABLE, lzma.LZMAError, RuntimeError) as error:
         raise InvalidEnvironment(f"The archive cannot be read: {error}.") from error
+
+
+def check_entries(archive: IO[bytes], most: int) -> None:
+    """Raises InvalidEnvironment for a zip archive of far more than `most` files, of which zipfile would make objects
+    before it tells their number."""
+    count, kept = 0, b""
+    while count <= most * INSIDE and (piece := archive.read(_PIECE_BYTES)):
+        count += (kept + piece).count(_ENTRY)
+        kept = piece[-len(_ENTRY) + 1 :]
+    if count > most * INSIDE:
+        raise InvalidEnvironment(f"The archive holds more than {most} files.")
 
 
 def check_method(info: zipfile.ZipInfo) -> None:

@@ -92,7 +92,7 @@ class Feeds:
 
 
 def _known(found: Place, passed: dict[At, None], known: dict[At, Place]) -> Place:
-    """What was found, which is known from now on of each socket on the way; most ways are too short for that."""
+    """The found place, which is known from now on of each socket on the way; most ways are too short for that."""
     if len(passed) > 1:
         known.update(dict.fromkeys(passed, found))
     return found
