@@ -184,16 +184,8 @@ def erase(conn: Connection, account_id: str) -> None:
         conn.execute(delete(of_runs).where(of_runs.c.run_id.in_(own_runs)))
     of_account = (files, links, imports, uploads, usage, webhook_deliveries, editor_settings, sessions, login_links)
     of_models = (model_uses, workflow_models, deleted_models)
-    for table in (
-        *of_account,
-        *of_models,
-        named_secrets,
-        pack_requests,
-        environment_rehearsals,
-        runs,
-        workflows,
-        api_keys,
-    ):
+    of_environments = (pack_requests, environment_rehearsals)
+    for table in (*of_account, *of_models, *of_environments, named_secrets, runs, workflows, api_keys):
         conn.execute(delete(table).where(table.c.account_id == account_id))
     conn.execute(delete(accounts).where(accounts.c.id == account_id))
 
