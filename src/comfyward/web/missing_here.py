@@ -1,4 +1,4 @@
-"""What keeps a workflow from running here: for its page, the editor's bar, and the cards of starters."""
+"""The things that keep a workflow from running here: for its page, the editor's bar, and the cards of starters."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Other:
 
 @dataclass(frozen=True)
 class MissingHere:
-    """What a workflow lacks, each thing once. Nothing is listed before a worker has told what is installed."""
+    """The things that a workflow lacks, each once. Nothing is listed before a worker has told what is installed."""
 
     classes: tuple[LackedClass, ...] = ()
     models: tuple[LackedModel, ...] = ()
@@ -71,7 +71,7 @@ class MissingHere:
 
 
 async def missing_here(checks: Checks, workflow: Workflow, *, asks: bool = False, is_own: bool = True) -> MissingHere:
-    """What a workflow lacks for its account. `asks`: the origins of models are asked, for some seconds.
+    """The things that a workflow lacks for its account. `asks`: the origins of models are asked, for some seconds.
 
     `is_own`: the account can open it in the editor.
     """
@@ -90,7 +90,7 @@ async def missing_here(checks: Checks, workflow: Workflow, *, asks: bool = False
 
 
 def missing_by(check: Check, workflow_id: str | None) -> MissingHere:
-    """What a check found; with a link to the editor if a workflow's id is given."""
+    """The things that a check found, with a link to the editor if a workflow's id is given."""
     if not check.is_certain:
         return MissingHere()
     others = (_other(each.error, each.where, workflow_id) for each in check.obstacles)
