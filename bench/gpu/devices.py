@@ -19,6 +19,7 @@ from bench.gpu.report import Outcome
 from bench.gpu.server import Failed
 from comfyward.comfy import parent
 from comfyward.comfy.client import ComfyClient
+from comfyward.comfy.consumption import with_descendants
 from comfyward.comfy.install import existing
 from comfyward.comfy.parents import ComfyParents
 from comfyward.comfy.process import ComfyProcess, ComfySpec
@@ -104,7 +105,8 @@ async def _measure(lab: Lab, level: walls.Level, *, plain: bool) -> dict[str, An
     try:
         first_s, _ = await _start(parents, spec)
         forked_s, seen = await _start(parents, spec)
-        on_gpu = sorted(gpu.processes() & set(parents.processes)) if lab.has_gpu else []
+        their = {pid for each in parents.processes for pid in with_descendants(each)}
+        on_gpu = sorted(gpu.processes() & their) if lab.has_gpu else []
     finally:
         await parents.close()
     return {**figures, "first_s": first_s, "forked_s": forked_s, "seen": seen, "parents_on_gpu": on_gpu}

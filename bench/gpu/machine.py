@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -24,14 +25,9 @@ END_S = 15.0  # kept for ending what is left, and for what a check does when its
 VENV = ("-m", "venv", "--without-pip")
 ABOUT_PYTHON = """
 import importlib.metadata, json, sys
-try:
-    import torch
-    version = torch.__version__
-except ImportError:
-    version = None
 packages = sorted({each.metadata["Name"] for each in importlib.metadata.distributions() if each.metadata["Name"]})
 paths = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
-print(json.dumps({"torch": version, "version": sys.version_info[:2], "packages": packages, "paths": paths}))
+print(json.dumps({"version": sys.version_info[:2], "packages": packages, "paths": paths}))
 """
 
 
@@ -43,7 +39,8 @@ def unpack(folder: Path, out: Path, python: Path) -> list[str]:
     """Makes the environments and ComfyUI below `out`; the command line of the checks, without their options."""
     wanted = json.loads((folder / "folder.json").read_text())
     about = _about(python)
-    if about["torch"] is None:
+    present = {_normalized(name) for name in about["packages"]}
+    if "torch" not in present:
         raise Unfit(f"{python} has no torch: name a Python that has it with --python.")
     if ".".join(map(str, about["version"])) != wanted["python"]:
         found = ".".join(map(str, about["version"]))
@@ -53,12 +50,13 @@ def unpack(folder: Path, out: Path, python: Path) -> list[str]:
     for environment in (own, theirs):
         subprocess.run([str(python), *VENV, str(environment)], check=True, timeout=60)
     _install(sorted((folder / "wheels").glob("*.whl")), _packages(own))
-    present = {_normalized(name) for name in about["packages"]}
     missing = [wheel for wheel in _wheels_of(folder, wanted["comfyui"]) if _name_of(wheel) not in present]
     _install(missing, _packages(theirs))
     (_packages(theirs) / "gpucheck.pth").write_text("\n".join(about["paths"]) + "\n")
     if "av" not in present:
         (_packages(theirs) / "gpucheck-stands-in.pth").write_text(f"{folder / 'stands-in' / 'site-packages'}\n")
+    if (folder / "bin" / "bwrap").exists():
+        shutil.copy(folder / "bin" / "bwrap", theirs / "bin")  # a folder that the sandbox shows
     with tarfile.open(folder / "comfyui.tar.xz") as archive:
         archive.extractall(out, filter="data")
     return [
@@ -71,7 +69,8 @@ def run(command: list[str], code: Path, out: Path, deadline: float) -> int:
     """The exit status of the checks, after which nothing of theirs runs any more."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what they orphan becomes a child of this process
     command = [*command, "--out", str(out), "--deadline", str(deadline - END_S)]
-    variables = {**os.environ, "PYTHONPATH": str(code), "PATH": f"{os.environ['PATH']}:{code.parent / 'bin'}"}
+    own_programs = out / "work" / "comfyui-python" / "bin"  # bubblewrap, where the machine has none
+    variables = {**os.environ, "PYTHONPATH": str(code), "PATH": f"{os.environ['PATH']}:{own_programs}"}
     checks = subprocess.Popen(command, env=variables, cwd=code)
     try:
         return checks.wait(max(1.0, deadline - time.time()))
