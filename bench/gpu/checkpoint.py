@@ -3,7 +3,7 @@
     python checkpoint.py COMFYUI_SOURCE FOLDER BLOCKS NAME …
 
 Only shapes are taken from ComfyUI's modules; the values are one block of random numbers, repeated, scaled for each
-tensor. With BLOCKS 0 it is the tests' tiny model; each block of 1,280 channels adds 59 MB, 100 of them 6 GB.
+tensor. With BLOCKS 0 it is the tests' tiny model; each block of 1,280 channels adds 59 MB, 92 of them make 6 GB.
 """
 
 from __future__ import annotations

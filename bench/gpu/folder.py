@@ -2,7 +2,7 @@
 
 It has the wheels of comfyward and of what it needs, ComfyUI's source, those of ComfyUI's packages that a Python with
 torch may lack, the checks themselves, and bubblewrap. Of ComfyUI's packages, those that are large and of which no check
-needs a thing are left out: kornia, OpenGL and ANGLE (nodes for edges, morphology and shaders are then not loaded), the
+needs a thing are left out: kornia, OpenGL and ANGLE (some nodes for pictures are then not loaded), the
 compiled kernels of comfy-kitchen, and PyAV, for which an empty module stands in where it is missing.
 """
 

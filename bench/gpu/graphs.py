@@ -24,7 +24,7 @@ def picture(color: int) -> Graph:
     }
 
 
-def text_to_image(checkpoint: str, seed: int, steps: int = 2, size: int = 256) -> Graph:
+def text_to_image(checkpoint: str, seed: int, steps: int = 2, size: int = 64) -> Graph:
     return {
         "checkpoint": node("CheckpointLoaderSimple", ckpt_name=checkpoint),
         "text": node("CLIPTextEncode", clip=["checkpoint", 1], text="a lighthouse"),

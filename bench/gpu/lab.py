@@ -14,7 +14,7 @@ PACK = Path(__file__).with_name("pack")
 CHECKPOINTS = ("gpucheck-a.safetensors", "gpucheck-b.safetensors")
 SMALL = "SMALL"  # the pool whose worker gives its ComfyUI little memory
 RESERVED = '["--reserve-vram", "1.75"]'  # by which the pack knows it
-BLOCKS = 100  # of a checkpoint of 6 GB
+BLOCKS = 92  # of a checkpoint of 6 GB
 
 
 @dataclass

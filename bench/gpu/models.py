@@ -11,7 +11,8 @@ from bench.gpu.lab import Lab
 from bench.gpu.report import Outcome
 from bench.gpu.server import Account, Failed, facts_of
 
-SWAPS = 4
+SWAPS, SWAPS_WITHOUT_GPU = 4, 1
+SIZE, SIZE_WITHOUT_GPU = 512, 64
 PREVIEW_STEPS = 12
 BUSY_S = 4.0  # of the run before, during which the next one's checkpoint can be read ahead
 
@@ -20,14 +21,15 @@ def checkpoint(lab: Lab) -> Outcome:
     """Milliseconds of runs of two steps; each `cold` and `warm` is in a new process, of another account."""
     first, second = lab.checkpoints()
     lab.server()
+    swaps_wanted = SWAPS if lab.has_gpu else SWAPS_WITHOUT_GPU
     _drop(first)
-    cold_ms = _ms(lab.account("cold"), first, 1)
+    cold_ms = _ms(lab, lab.account("cold"), first, 1)
     warm = lab.account("warm")
-    warm_ms = _ms(warm, first, 1)
-    resident_ms = _ms(warm, first, 2)
+    warm_ms = _ms(lab, warm, first, 1)
+    resident_ms = _ms(lab, warm, first, 2)
     _drop(second)
-    other_ms = _ms(warm, second, 1)
-    swaps = [_ms(warm, (first, second)[number % 2], 10 + number) for number in range(SWAPS)]
+    other_ms = _ms(lab, warm, second, 1)
+    swaps = [_ms(lab, warm, (first, second)[number % 2], 10 + number) for number in range(swaps_wanted)]
     figures = {
         "file_bytes": first.stat().st_size,
         "cold_disk_ms": cold_ms,
@@ -45,12 +47,12 @@ def read_ahead(lab: Lab) -> Outcome:
     account = lab.account("ahead")
     account.facts(graphs.of("GpuCheckDevice"))
     _drop(second)
-    cold_ms = _ms(account, second, 1)
+    cold_ms = _ms(lab, account, second, 1)
     account = lab.account("ahead-too")
     account.facts(graphs.of("GpuCheckDevice"))
     _drop(second)
     busy = account.submit(graphs.of("GpuCheckSleep", seconds=BUSY_S if lab.has_gpu else 1.0))
-    ahead = account.submit(graphs.text_to_image(second.name, 2))
+    ahead = account.submit(graphs.text_to_image(second.name, 2, size=_size(lab)))
     account.ended(busy)
     ahead_ms = facts_of(account.ended(ahead))["run_ms"]
     figures = {"cold_ms": cold_ms, "ahead_ms": ahead_ms, "ratio": round(ahead_ms / max(1, cold_ms), 2)}
@@ -60,7 +62,7 @@ def read_ahead(lab: Lab) -> Outcome:
 def previews(lab: Lab) -> Outcome:
     """Pictures that the sampler shows while it works."""
     account, (first, _) = lab.account("warm"), lab.checkpoints()
-    run_id = account.submit(graphs.text_to_image(first.name, 99, steps=PREVIEW_STEPS))
+    run_id = account.submit(graphs.text_to_image(first.name, 99, PREVIEW_STEPS, _size(lab)))
     kinds: dict[str, int] = {}
     for kind, _ in account.events(run_id):
         kinds[kind] = kinds.get(kind, 0) + 1
@@ -70,8 +72,13 @@ def previews(lab: Lab) -> Outcome:
     return Outcome({"steps": PREVIEW_STEPS, "previews": kinds["preview"]})
 
 
-def _ms(account: Account, checkpoint: Path, seed: int) -> int:
-    return int(facts_of(account.run(graphs.text_to_image(checkpoint.name, seed)))["run_ms"])
+def _ms(lab: Lab, account: Account, checkpoint: Path, seed: int) -> int:
+    return int(facts_of(account.run(graphs.text_to_image(checkpoint.name, seed, size=_size(lab))))["run_ms"])
+
+
+def _size(lab: Lab) -> int:
+    """Of a picture, in pixels."""
+    return SIZE if lab.has_gpu else SIZE_WITHOUT_GPU
 
 
 def _drop(file: Path) -> None:
