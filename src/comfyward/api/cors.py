@@ -33,6 +33,8 @@ class Cors:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or (self._paths is not None and not self._paths.fullmatch(scope["path"])):
             return await self._app(scope, receive, send)
+        if not self._origins and scope["method"] != "OPTIONS":
+            return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
         origin = headers.get("origin")
         if scope["method"] == "OPTIONS" and origin and "access-control-request-method" in headers:
@@ -66,9 +68,7 @@ class Cors:
         return Response(status_code=204, headers=permission)
 
     def _permit(self, headers: MutableHeaders, origin: str | None) -> None:
-        if not self._origins:
-            return
-        if ANY not in self._origins:
+        if self._origins and ANY not in self._origins:
             headers.add_vary_header("Origin")
         allowed = self._allowed(origin) if origin else None
         if allowed is not None:

@@ -177,7 +177,8 @@ class Core:
         """`url` is this server's address for its own workers, `templates` the folder of ComfyUI's, if it is here."""
         self.settings, self.db = settings, db
         self.auth = Auth(db, identity.link_secret)
-        self.shapes = Shapes(self.auth, (settings.public_url or url).rstrip("/"))
+        address = (settings.public_url or url).rstrip("/")
+        self.shapes = Shapes(self.auth, lambda: address)
         self.changes = changes = Changes(settings, db)
         self.storage = storage = Storage(settings, db, changes.quotas)
         self.workforce = workforce = Workforce(settings, db, changes, storage, identity, url)

@@ -42,7 +42,9 @@ def run_of(row: Row[*tuple[Any, ...]]) -> Run:
     values[_STATE], values[_SUBMITTED_VIA] = _STATES[values[_STATE]], _APIS[values[_SUBMITTED_VIA]]
     if values[_END_REASON] is not None:
         values[_END_REASON] = EndReason(values[_END_REASON])
-    return Run(*values)
+    run = object.__new__(Run)
+    run.__dict__.update(zip(_NAMES, values, strict=True))  # in a third of the time that its constructor takes
+    return run
 
 
 def text_of(value: Any) -> str:

@@ -83,14 +83,15 @@ class SqliteDatabase(Database):
 def _run_alone(conn: Connection, call: Callable[[Connection], Any], *, shared: bool) -> Outcome:
     if not shared:
         return Outcome(run_whole(conn, call))
-    conn.exec_driver_sql("SAVEPOINT own")
+    driver: sqlite3.Connection = conn.connection.dbapi_connection  # type: ignore[assignment]
+    driver.execute("SAVEPOINT own")
     try:
         return Outcome(run_whole(conn, call))
     except Exception as error:
-        conn.exec_driver_sql("ROLLBACK TO SAVEPOINT own")
+        driver.execute("ROLLBACK TO SAVEPOINT own")
         return Outcome(failure=error)
     finally:
-        conn.exec_driver_sql("RELEASE SAVEPOINT own")
+        driver.execute("RELEASE SAVEPOINT own")
 
 
 def _sqlite_engine(url: str) -> Engine:

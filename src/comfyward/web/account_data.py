@@ -46,7 +46,7 @@ class AccountData:
         """Rows as JSON, files and outputs as they are."""
         name = f"comfyward-{request.account.name}.zip"
         headers = {**HEADERS, "Content-Disposition": disposition("attachment", name)}
-        members = self._members(request.account, Shapes(self._auth, request.base_url))
+        members = self._members(request.account, Shapes(self._auth, lambda: request.base_url))
         return streamed(request.http, zip_of(members), headers=headers, media_type="application/zip")
 
     async def delete(self, request: PageRequest) -> Response:

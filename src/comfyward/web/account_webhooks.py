@@ -42,7 +42,7 @@ class AccountWebhooks:
 
     async def show_delivery(self, request: PageRequest) -> Response:
         due = await self._db.read(webhooks.get, request.account.id, request["delivery_id"], now_ms())
-        shapes = Shapes(self._auth, request.base_url)
+        shapes = Shapes(self._auth, lambda: request.base_url)
         body = msgspec.json.format(shapes.run_json(due.run), indent=2).decode()
         return request.render("delivery.part.html", delivery=due.delivery, body=body)
 

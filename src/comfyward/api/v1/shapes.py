@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -34,13 +36,16 @@ class Rendering:
     public_url: PublicUrl
 
     def of(self, request: Request) -> Shapes:
-        return Shapes(self.auth, self.public_url.of(request))
+        return Shapes(self.auth, functools.partial(self.public_url.of, request))
 
 
 class Shapes:
-    """Renders rows for one client: URLs in them are absolute and signed."""
+    """Renders rows for one client: URLs in them are absolute and signed.
 
-    def __init__(self, auth: Auth, base_url: str) -> None:
+    `base_url` returns the server's address without a slash at the end. It is asked only for rows with URLs in them.
+    """
+
+    def __init__(self, auth: Auth, base_url: Callable[[], str]) -> None:
         self._auth, self._base_url = auth, base_url
 
     def run(self, run: Run) -> dict[str, Any]:
@@ -145,7 +150,7 @@ class Shapes:
 
     def link(self, path: str) -> str:
         """An absolute URL that works without a key."""
-        return f"{self._base_url}{quote(path)}?sig={self._auth.signature(path)}"
+        return f"{self._base_url()}{quote(path)}?sig={self._auth.signature(path)}"
 
     def _output(self, run: Run) -> Any:
         if run.failure is None:
