@@ -2,9 +2,10 @@
 
     python -m bench.rows                          # SQLite, 10^4 and 10^5 runs
     python -m bench.rows --sizes 10000 1000000 --database postgresql      # Debian's, started here
+    python -m bench.rows --sizes 1000000 --waiting 100000 --database postgresql
 
-The tables are filled with finished runs (of 50 accounts, with prompts of 2 KB) and 1,000 queued ones. Prints the median
-of each operation in milliseconds.
+The tables are filled with finished runs (of 50 accounts, with prompts of 2 KB) and 1,000 queued ones, and before these
+with as many as --waiting says. Prints the median and the 99th percentile of each operation in milliseconds.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import statistics
 import sys
 import tempfile
 import time
@@ -24,7 +24,7 @@ from sqlalchemy import Connection, insert, text
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench.stack import report
+from bench.stack import quantiles, report
 from comfyward.runs.run import Api, State
 from comfyward.store import accounts, queue, runs
 from comfyward.store import workflows as stored_workflows
@@ -35,7 +35,7 @@ from comfyward.store.schema import events as events_table
 from comfyward.store.schema import runs as runs_table
 from tests import servers
 
-ACCOUNTS, WAITING, ROUNDS, BATCH = 50, 1_000, 60, 2_000
+ACCOUNTS, WAITING, ROUNDS, BATCH = 50, 1_000, 200, 2_000
 PROMPT = '{"1": {"class_type": "Any", "inputs": {"text": "' + "x" * 2_000 + '"}}}'
 DAY_MS = 24 * 3600 * 1000
 
@@ -57,23 +57,26 @@ class Tables:
             self._filled = until
         self._write(_analyze)
 
-    def figures(self) -> dict[str, float]:
+    def figures(self, more_waiting: int) -> dict[str, str]:
+        for first in range(0, more_waiting, BATCH):
+            self._write(_add_waiting, self._owners, range(first, min(more_waiting, first + BATCH)))
+        self._write(_analyze)
         waiting = [self._submit(number) for number in range(WAITING)]
         taken = iter(waiting)
         account = self._owners[0][0]
         page = RunFilter(limit=50)
         failed = RunFilter(limit=50, states=(State.FAILED,))
         found = {
-            "submit": _median(lambda: self._submit(time.time_ns())),
-            "queue heads": _median(lambda: self._read(queue.heads, {"L4": ["default"]}, 200, aged_before=now_ms())),
-            "claim": _median(lambda: self._claim(next(taken))),
-            "get": _median(lambda: self._read(runs.get, account, f"run-{0:016d}")),
-            "list, newest 50": _median(lambda: self._read(runs.find, account, page)),
-            "list, failed": _median(lambda: self._read(runs.find, account, failed)),
-            "queue position": _median(lambda: self._read(_position, waiting[-1])),
-            "expired leases": _median(lambda: self._read(queue.expired, now_ms())),
-            "queue lengths": _median(lambda: self._read(queue.lengths)),
-            "purge, nothing due": _median(lambda: self._write(runs.purge, deleted_before=1, finished_before=1)),
+            "submit": _times(lambda: self._submit(time.time_ns())),
+            "queue heads": _times(lambda: self._read(queue.heads, {"L4": ["default"]}, 200, aged_before=now_ms())),
+            "claim": _times(lambda: self._claim(next(taken))),
+            "get": _times(lambda: self._read(runs.get, account, f"run-{0:016d}")),
+            "list, newest 50": _times(lambda: self._read(runs.find, account, page)),
+            "list, failed": _times(lambda: self._read(runs.find, account, failed)),
+            "queue position": _times(lambda: self._read(_position, waiting[-1])),
+            "expired leases": _times(lambda: self._read(queue.expired, now_ms())),
+            "queue lengths": _times(lambda: self._read(queue.lengths)),
+            "purge, nothing due": _times(lambda: self._write(runs.purge, deleted_before=1, finished_before=1)),
         }
         self._write(_delete_unfinished)
         return found
@@ -94,13 +97,14 @@ class Tables:
         return asyncio.run(self._db.write(operation, *args, **kwargs))
 
 
-def _median(call: Callable[[], Any]) -> float:
+def _times(call: Callable[[], Any]) -> str:
     times = []
     for _ in range(ROUNDS):
         began = time.perf_counter()
         call()
         times.append(time.perf_counter() - began)
-    return round(statistics.median(times) * 1000, 2)
+    found = quantiles(times)
+    return f"{found['p50_ms']} / {found['p99_ms']}"
 
 
 def _new_account(conn: Connection, number: int) -> tuple[str, str]:
@@ -148,6 +152,14 @@ def _add_finished(conn: Connection, owners: list[tuple[str, str]], numbers: rang
     ]
     conn.execute(insert(runs_table), rows)
     conn.execute(insert(events_table), events)
+
+
+def _add_waiting(conn: Connection, owners: list[tuple[str, str]], numbers: range) -> None:
+    queued = {"state": "queued", "end_reason": None, "attempt": 0, "worker_id": None}
+    queued |= dict.fromkeys(("assigned_at", "started_at", "finished_at"))
+    rows = [_finished_row(number, owners[number % len(owners)], now_ms()) | queued for number in numbers]
+    named = ({"id": f"wait-{number:015d}", "prompt_id": f"wait-{number:015d}"} for number in numbers)
+    conn.execute(insert(runs_table), [row | name for row, name in zip(rows, named, strict=True)])
 
 
 def _finished_row(number: int, owner: tuple[str, str], at: int) -> dict[str, Any]:
@@ -213,12 +225,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--waiting", type=int, default=0)
     args = parser.parse_args()
     with _database(args.database) as db:
         tables = Tables(db)
         for size in args.sizes:
             tables.fill(size)
-            report(f"{args.database}, {size:,} runs", dict(tables.figures()))
+            report(f"{args.database}, {size:,} runs, {args.waiting:,} waiting", dict(tables.figures(args.waiting)))
 
 
 if __name__ == "__main__":

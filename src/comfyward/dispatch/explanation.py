@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from comfyward.runs.waiting_run import COUNTED_PLACES
 from comfyward.wording import plural
 
 
@@ -63,16 +64,23 @@ def explain(status: QueueStatus) -> Explanation:
         return Explanation("warm_worker", reason, status.waits_for_warm_ms)
     if status.busy >= status.workers:
         ahead = status.place - 1
-        who = "It is next" if ahead == 0 else f"{plural(ahead, 'run is', 'runs are')} ahead of it"
+        who = "It is next" if ahead == 0 else f"{_counted(ahead)} ahead of it"
         busy = "the only worker" if status.workers == 1 else f"all {status.workers} workers"
         verb = "is" if status.workers == 1 else "are"
         return Explanation("queue", f"{who}, and {busy} of pool {status.pool} {verb} busy.", expected)
     return Explanation("hand_out", "It is about to be assigned to a worker.", 0)
 
 
+def _counted(ahead: int) -> str:
+    return f"{'At least ' if ahead >= COUNTED_PLACES else ''}{plural(ahead, 'run is', 'runs are')}"
+
+
 def _expected_ms(status: QueueStatus) -> int | None:
-    """The median duration of the pool's recent runs, times the run's place divided by the number of workers."""
-    if not status.recent_ms or not status.workers:
+    """The median duration of the pool's recent runs, times the run's place divided by the number of workers.
+
+    None if one of them is not known.
+    """
+    if not status.recent_ms or not status.workers or status.place > COUNTED_PLACES:
         return None
     usual = sorted(status.recent_ms)[len(status.recent_ms) // 2]
     return round(usual * status.place / status.workers)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+COUNTED_PLACES = 1000  # of a queue: the runs before one that is further back are not all counted
+
 
 @dataclass(frozen=True)
 class WaitingRun:

@@ -199,6 +199,16 @@ runs = Table(
         postgresql_where=text("state = 'queued'"),
     ),
     Index(
+        "ix_runs_places",
+        "pool",
+        "priority",
+        "turn",
+        "queued_at",
+        "id",
+        sqlite_where=text("state = 'queued'"),
+        postgresql_where=text("state = 'queued'"),
+    ),
+    Index(
         "ix_runs_environments",
         "pool",
         "environment",

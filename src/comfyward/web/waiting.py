@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from comfyward.dispatch.forecast import QueueForecast
+from comfyward.runs.waiting_run import COUNTED_PLACES
 from comfyward.web import formatting
 
 
@@ -14,4 +15,6 @@ def waiting_text(pool: str, forecast: QueueForecast | None) -> str | None:
     if found.waits_for == "worker":
         return f"Starting {formatting.with_article(pool)}…"
     soon = f" Expected to start in {formatting.span(found.expected_in_ms)}." if found.expected_in_ms else ""
-    return f"Position {forecast.place} in the queue of {pool}. {found.reason}{soon}"
+    is_far = forecast.place > COUNTED_PLACES
+    position = f"Behind position {COUNTED_PLACES}" if is_far else f"Position {forecast.place}"
+    return f"{position} in the queue of {pool}. {found.reason}{soon}"

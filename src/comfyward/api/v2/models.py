@@ -114,7 +114,7 @@ class Job(BaseModel):
     started_at: datetime | None
     completed_at: datetime | None
     expires_at: datetime
-    queue_position: int | None
+    queue_position: int | None = Field(description="From 1; at most 1001, also for a job that is further back.")
     progress: Progress | None
     outputs: list[Output]
     error: JobError | None
