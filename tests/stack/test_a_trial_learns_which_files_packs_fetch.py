@@ -166,6 +166,33 @@ def test_a_command_asks_beside_the_server(stack: Stack, weights: Origin) -> None
     assert admin.get()["is_changed"]
 
 
+def test_a_workflow_of_the_editor_is_executed_once_its_nodes_are_known(
+    stack: Stack, weights: Origin, tmp_path: Path
+) -> None:
+    admin = admin_of(stack, "drawn", weights, "downloads_when_run")
+    admin.post("lock", 202)
+    admin.locked()
+    report_to = {"name": "report_to", "type": "STRING", "widget": {"name": "report_to"}, "link": None}
+    drawn = {"id": 1, "type": "FacesFromWeights", "mode": 0, "inputs": [report_to], "widgets_values": [""]}
+    workflow = {"nodes": [drawn], "links": []}
+    refused = admin.http.post("/api/v1/environments/drawn/learn", json={"graph": workflow})
+    assert (refused.status_code, "before a worker has tried it" in refused.text) == (409, True), refused.text
+    admin.post("try", 200)
+    admin.until(lambda shown: [host["state"] for host in shown["revisions"][0]["hosts"]] == ["ready"])
+
+    (tmp_path / "workflow.json").write_text(json.dumps(workflow))
+    own = {name: value for name, value in os.environ.items() if not name.startswith("COMFYWARD_")}
+    done = comfyward(
+        *("environments", "learn", "drawn", "--data-dir", str(stack.data_dir), "--json"),
+        *("--allow", weights.url.removeprefix("http://"), "--graph", str(tmp_path / "workflow.json")),
+        environment=own,
+    )
+
+    assert done.returncode == 0, done.stderr
+    paths = [file["path"] for file in json.loads(done.stdout)["files"]]
+    assert paths == ["models/faces/faces.onnx", "home/.masks/mask.onnx"]
+
+
 def test_only_admins_learn_and_what_is_unknown_is_refused(stack: Stack, weights: Origin) -> None:
     admin = admin_of(stack, "guarded", weights)
     member = stack.client("member").http

@@ -39,7 +39,7 @@ class FacesFromWeights:
     def INPUT_TYPES(cls):
         return {"required": {"report_to": ("STRING", {"default": ""})}}
 
-    def show(self, report_to):
+    def show(self, report_to=""):
         sizes = [str(len(fetched(name))) for name in PLACES]
         if report_to:
             urllib.request.urlopen(report_to).close()
