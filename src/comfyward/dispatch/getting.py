@@ -83,7 +83,7 @@ class Getting:
         return Got(check, tuple(begun), check.inputs, tuple(left))
 
     async def _check_urls(self, account: Account, check: Check, urls: Mapping[str, str]) -> None:
-        """What is here by now may be named again: the same request shows how far all of it is."""
+        """Names that are here by now may be in it, too: the same request shows how far all of it is."""
         lacked = {model.need.path for model in check.models if model.need.path is not None}
         if not (others := urls.keys() - lacked):
             return

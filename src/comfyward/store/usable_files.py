@@ -65,7 +65,7 @@ _NAMED = Statement(
 def named(
     conn: Connection, account_id: str, paths: Collection[str], folders: Collection[str] = ()
 ) -> dict[str, Source]:
-    """What an account can use at some paths and below some folders, by path.
+    """The files that an account can use at some paths and below some folders, by path.
 
     An upload replaces an older URL that a run brought, and either replaces what is shared.
     """

@@ -186,7 +186,7 @@ class Gathering:
         return ended
 
     def _taken_rest(self, is_all_whole: bool, room: Room) -> _Rest:
-        """What was not reported yet, each file moved to a folder that no node has open, in one trip to a thread."""
+        """All that was not reported yet, each file moved to a folder that no node has open, in one trip to a thread."""
         progress, found = self.progress, self._found("output")
         whole = [file for file in found.files if is_all_whole or progress.is_whole(file.name, file.stamp)]
         outputs = []
