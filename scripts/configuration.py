@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from comfyward.settings import Settings, default_memory_limit, default_sandbox_memory
+from comfyward.settings import Settings, default_memory_limit, default_model_memory, default_sandbox_memory
 
 TARGET = Path(__file__).parent.parent / "docs" / "configuration.md"
 
@@ -49,7 +49,7 @@ def page() -> str:
 def _default(field: FieldInfo) -> str:
     if "default_data_dir" in str(field.default_factory):
         return "`~/.local/share/comfyward`"
-    if field.default_factory in (default_memory_limit, default_sandbox_memory):
+    if field.default_factory in (default_memory_limit, default_model_memory, default_sandbox_memory):
         return ""  # they depend on the host, and the descriptions say how
     value: Any = field.get_default(call_default_factory=True)
     if value is None or value in ([], {}):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import ByteSize, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -43,6 +43,11 @@ def default_memory_limit() -> int:
 def default_sandbox_memory() -> int:
     """95 % of this host's memory, in bytes."""
     return int(_host_memory_bytes() * 0.95)
+
+
+def default_model_memory() -> ByteSize:
+    """Half of this host's memory, in bytes."""
+    return ByteSize(_host_memory_bytes() // 2)
 
 
 def _host_memory_bytes() -> int:
@@ -380,6 +385,12 @@ class Settings(BaseSettings):
     fetch_connections: int = Field(8, ge=1, le=32, description="Parallel connections of one large download.")
     cache_limit_bytes: int = Field(
         100 * GIB, gt=0, description="Size of the host's blob cache; the least recently used blobs are evicted first."
+    )
+    model_memory: ByteSize = Field(
+        default_factory=default_model_memory,
+        description="Memory of a worker's host in which its workers keep model files, such as 48GiB: those that are "
+        "pinned, and those of the next run, which are read while the present one executes. The kernel takes it back "
+        "when a process needs it. 0 keeps none. Default: half of the host's.",
     )
     secret_keys_file: Path | None = Field(
         None,

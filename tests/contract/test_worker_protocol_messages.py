@@ -15,6 +15,7 @@ from comfyward.worker.protocol import (
     Heartbeat,
     Hello,
     Memory,
+    ModelInMemory,
     NodeProgress,
     NodesCached,
     Orders,
@@ -94,11 +95,13 @@ def test_hello_messages_and_those_of_the_first_protocol() -> None:
 
 
 def test_heartbeat_and_order_messages() -> None:
-    beat = Heartbeat("w", "i", ["l"], 3.5, Vitals(["m"], 1, 2, 3, 4, 5, Memory(6, 7), "cgroups"))
+    kept = [ModelInMemory("d", "/models/vae/a.pt", 9, 8, 7)]
+    models = '{"name":"d","path":"/models/vae/a.pt","size":9,"resident":8,"since":7}'
+    beat = Heartbeat("w", "i", ["l"], 3.5, Vitals(["m"], 1, 2, 3, 4, 5, Memory(6, 7), "cgroups", kept, 8))
     memory = '{"ram_total":6,"ram_free":7,"vram_total":0,"vram_free":0,"torch_vram_total":0,"torch_vram_free":0'
     memory += ',"device_type":"","pytorch_version":""}'
     vitals = '{"warm":["m"],"memory_bytes":1,"cache_bytes":2,"cache_limit_bytes":3,"cache_hits":4,"cache_misses":5'
-    vitals += f',"memory":{memory},"limits":"cgroups"}}'
+    vitals += f',"memory":{memory},"limits":"cgroups","models":[{models}],"model_memory_bytes":8}}'
 
     assert msgspec.json.encode(beat).decode() == (
         f'{{"worker_id":"w","incarnation":"i","leases":["l"],"wait_s":3.5,"vitals":{vitals}}}'

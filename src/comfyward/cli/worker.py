@@ -32,6 +32,8 @@ from comfyward.errors import SetupFailed
 from comfyward.files.cache import HostCache
 from comfyward.files.fetch import Limits
 from comfyward.files.guard import Guard
+from comfyward.files.model_folders import ModelFolders
+from comfyward.files.model_memory import ModelMemory
 from comfyward.files.pace import LeastSpeed
 from comfyward.fleet.devices import Device, find_devices
 from comfyward.ids import new_id, new_secret
@@ -50,6 +52,7 @@ from comfyward.worker.engines import Engines
 from comfyward.worker.environment_orders import EnvironmentOrders
 from comfyward.worker.learning import Learning
 from comfyward.worker.link import SESSION_VARIABLE, ServerLink
+from comfyward.worker.model_keeper import ModelKeeper
 from comfyward.worker.places import Places
 from comfyward.worker.protocol import WorkerInfo
 from comfyward.worker.pulse import VARIABLE, beat
@@ -123,6 +126,8 @@ async def _work(
     least = LeastSpeed(settings.fetch_least_bytes_per_s, settings.fetch_window_s)
     limits = Limits(settings.fetch_limit_bytes, settings.fetch_timeout_s, settings.fetch_connections, least)
     cache = HostCache(settings.data_dir.resolve() / "cache", settings.cache_limit_bytes, guard, limits)
+    memory = ModelMemory(settings.data_dir.resolve() / "cache", settings.model_memory)
+    keeper = ModelKeeper(memory, cache, ModelFolders(spec.model_dirs), info.id)
     leftovers = Leftovers(base_dir / LEFTOVERS)
     workshop = _workshop(settings, guard)
     engines = Engines(spec, workshop.builds, _tried(workshop.builds.root, spec))
@@ -136,8 +141,9 @@ async def _work(
         environments=EnvironmentOrders(
             *(engines, builders, comfyui, link, Deaths(engines.tried)), learning=Learning(comfyui, cache)
         ),
-        vital_signs=VitalSigns(comfyui, cache),
+        vital_signs=VitalSigns(comfyui, cache, keeper),
         stage=Stage(cache, link, info.id),
+        models=keeper,
         collect=Collect(link, base_dir / "collect", base_dir / LEFTOVERS, Bounds(settings.outputs_limit_bytes)),
         places=Places(spec, settings.data_dir.resolve(), workshop.builds.root),
         memory_limit_bytes=settings.comfyui_memory_limit_bytes,

@@ -155,7 +155,8 @@ class Assigner(Loop):
         warm = warm if (environment, account or ask.account) == (running, ask.account) else frozenset()
         ready = frozenset([ref.environment, *ask.ready[:MAX_READY]])
         full = frozenset(each for each, count in Counter(ask.staging).items() if count >= STAGED_EACH)
-        return Worker(ref.worker_id, ref.pool, environment, ask.idle, warm, cached, account, full, ready)
+        kept = frozenset(ask.in_memory)
+        return Worker(ref.worker_id, ref.pool, environment, ask.idle, warm, cached, account, full, ready, kept)
 
     async def _others(self) -> Collection[Worker]:
         """All known workers, waiting or not; those of other servers as described by their rows."""

@@ -5,8 +5,9 @@ an account or key at its limit are left out. A run goes only to workers that hav
 warm for a run if its ComfyUI is of the run's environment, belongs to the run's account, and holds the run's models;
 anything else costs a start of ComfyUI, a load of models, or both. A worker takes the first run of the highest priority
 for which it is warm; the other runs go to the idle worker that costs the least: one that runs the environment if there
-is one, and among equals one whose host has the files. A run may be overtaken by runs with warm workers, or wait for a
-warm worker beside an idle one, but only for a bounded time: so a worker also changes to another environment in time.
+is one, and among equals one whose host has the models in memory, or has the files. A run may be overtaken by runs with
+warm workers, or wait for a warm worker beside an idle one, but only for a bounded time: so a worker also changes to
+another environment in time.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ class Worker:
     account: str = NOBODY  # whose ComfyUI it has
     full: frozenset[str] = frozenset()  # accounts for which it fetches enough files already
     ready: frozenset[str] = frozenset()
+    in_memory: frozenset[str] = frozenset()  # models that its host keeps there: as a run's models or its files
 
     @cached_property
     def kind(self) -> Kind:
@@ -223,6 +225,7 @@ class _Round:
         self._asking, self._queue, self._others = asking, queue, others
         self._free = _Crew(asking)
         self._now_ms, self._rules = now_ms, rules
+        self._in_memory = frozenset[str]().union(*(worker.in_memory for worker in asking))
         self._taken: set[str] = set()
         self._held: dict[tuple[str, str, str, frozenset[str]], bool] = {}
         self.pairs: list[tuple[Worker, WaitingRun]] = []
@@ -256,7 +259,7 @@ class _Round:
             return
         for idle in (True, False):
             for kind, workers in self._free.near(run):
-                if kind.idle is idle and kind.is_warm_for(run) and (worker := _best(workers.values(), run)):
+                if kind.idle is idle and kind.is_warm_for(run) and (worker := self._best(workers.values(), run)):
                     return self._take(worker, run)
             if _is_any(self._free.able(run, idle=True), run):
                 return
@@ -270,14 +273,14 @@ class _Round:
             return
         for idle in (True, False):
             near = [each for each in self._free.near(run) if each[0].idle is idle]
-            holders = (_best(workers.values(), run) for kind, workers in near if kind.holds(run))
+            holders = (self._best(workers.values(), run) for kind, workers in near if kind.holds(run))
             if worker := next(filter(None, holders), None):
                 return self._take(worker, run)
             if may_wait and _is_any(self._free.able(run, idle=idle), run) and self._is_warm_elsewhere(run):
                 return
             near.sort(key=lambda each: -len(run.models & each[0].warm))
-            cold = [_best(workers.values(), run) for _, workers in near]
-            rest = (_best(which(run, idle=idle), run) for which in (self._free.running, self._free.changing))
+            cold = [self._best(workers.values(), run) for _, workers in near]
+            rest = (self._best(which(run, idle=idle), run) for which in (self._free.running, self._free.changing))
             if worker := next(filter(None, itertools.chain(cold, rest)), None):
                 return self._take(worker, run)
         if run.avoid_worker_id is not None:
@@ -321,6 +324,14 @@ class _Round:
         kinds = (*self._busy.near(run), *((kind, ids) for kind, ids in self._free.near(run) if not kind.idle))
         return any(kind.is_warm_for(run) and ids.keys() != {run.avoid_worker_id} for kind, ids in kinds)
 
+    def _best(self, workers: Iterable[Worker], run: WaitingRun) -> Worker | None:
+        """One of some workers that take a run, preferably one whose host has its models in memory, or its files."""
+        able = (worker for worker in workers if worker.takes(run))
+        kept = (run.models | run.files) & self._in_memory
+        if not kept and not run.files:
+            return next(able, None)
+        return max(able, key=lambda each: (len(kept & each.in_memory), len(run.files & each.cached)), default=None)
+
     def _take(self, worker: Worker, run: WaitingRun) -> None:
         self.pairs.append((worker, run))
         self._taken.add(run.id)
@@ -329,11 +340,3 @@ class _Round:
 
 def _is_any(workers: Iterable[Worker], run: WaitingRun) -> bool:
     return any(worker.takes(run) for worker in workers)
-
-
-def _best(workers: Iterable[Worker], run: WaitingRun) -> Worker | None:
-    """One of some workers that take a run, preferably one whose host has its files."""
-    able = (worker for worker in workers if worker.takes(run))
-    if not run.files:
-        return next(able, None)
-    return max(able, key=lambda worker: len(run.files & worker.cached), default=None)

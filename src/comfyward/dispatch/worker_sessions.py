@@ -31,6 +31,7 @@ from comfyward.store.db import Database, now_ms
 from comfyward.store.notices import Notice, WorkerJoined
 from comfyward.store.tokens import WorkerToken
 from comfyward.store.workers import Holder, WorkerRow
+from comfyward.worker.message_bounds import MAX_IN_MEMORY
 from comfyward.worker.protocol import Heartbeat, Orders, Vitals
 
 SEEN_RESOLUTION_MS = 5_000
@@ -254,7 +255,8 @@ def _bounded(vitals: Vitals) -> dict[str, Any]:
     """Vitals as they are stored: what is out of bounds is left out, since a heartbeat is not refused for it."""
     warm = [name[:MAX_NAME] for name in vitals.warm[:MAX_WARM]]
     memory = None if vitals.memory is None else _within(msgspec.to_builtins(vitals.memory))
-    return {**_within(msgspec.to_builtins(vitals)), "warm": warm, "memory": memory}
+    models = [_within(msgspec.to_builtins(model)) for model in vitals.models[:MAX_IN_MEMORY]]
+    return {**_within(msgspec.to_builtins(vitals)), "warm": warm, "memory": memory, "models": models}
 
 
 def _within(values: dict[str, Any]) -> dict[str, Any]:

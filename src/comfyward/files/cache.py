@@ -162,6 +162,10 @@ class HostCache:
         """The total size of the blobs and of downloads, finished or not."""
         return sum(kept.size for kept in (*self._blobs(), *self._parts()))
 
+    def blob(self, digest: str) -> Path:
+        """The file of a blob, which may be evicted unless it is pinned."""
+        return self._blob(digest)
+
     def digests(self) -> set[str]:
         """The digests of all blobs."""
         return {path.name for path in self._root.glob("blobs/*/*")}

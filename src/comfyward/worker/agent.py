@@ -36,6 +36,7 @@ from comfyward.worker.execute import Execution
 from comfyward.worker.generation import Generation
 from comfyward.worker.job import Executed, Failed, Job
 from comfyward.worker.link import ServerLink
+from comfyward.worker.model_keeper import ModelKeeper
 from comfyward.worker.places import Places
 from comfyward.worker.protocol import (
     PROTOCOL,
@@ -75,6 +76,7 @@ class Agent:
     environments: EnvironmentOrders
     vital_signs: VitalSigns
     stage: Stage
+    models: ModelKeeper
     collect: Collect
     places: Places
     memory_limit_bytes: int
@@ -101,6 +103,7 @@ class Agent:
         finally:
             await self.comfyui.close()
             await self.stage.close()
+            self.models.close()
             await self.link.close()
 
     async def _serve(self) -> None:
@@ -188,6 +191,7 @@ class Agent:
             staging=fetching,
             environment="" if environment == DEFAULT_ENVIRONMENT else environment,
             ready=self.environments.ready(),
+            in_memory=self.models.names,
         )
 
     def _take(self, assignment: Assignment, place: Place) -> None:
@@ -231,7 +235,7 @@ class Agent:
             job.place.fetching()
             files = await self.stage.stage(job)
             job.place.ready()
-            if not await self._enter_gpu(job):
+            if not await self._enter_gpu(job, files):
                 return None if self._drain.is_set() and not job.cancelled.is_set() else Ended(0, EndReason.CANCELLED)
             return await self._on_gpu(job, files)
         except Failed as failed:
@@ -261,7 +265,7 @@ class Agent:
             finally:
                 gathering.drop()
 
-    async def _enter_gpu(self, job: Job) -> bool:
+    async def _enter_gpu(self, job: Job, files: list[StagedFile]) -> bool:
         """Waits for the GPU. Returns False if the run is halted, or the worker drained, before its turn."""
         if job.halted:
             return False
@@ -271,7 +275,8 @@ class Agent:
         job.reporter.staged()
         halting, draining = asyncio.create_task(job.halt()), asyncio.create_task(self._drain.wait())
         try:
-            return await _unless(halting, turn.acquire(), draining) is True
+            with self.models.read_ahead(job.assignment.models, files):
+                return await _unless(halting, turn.acquire(), draining) is True
         finally:
             halting.cancel()
             draining.cancel()
@@ -295,6 +300,7 @@ class Agent:
             await self._recover(comfyui, failed.ended.reason)
             raise
         comfyui.loaded(execution.models)
+        self.models.executed(execution.models, files)
         return executed
 
     async def _recover(self, comfyui: Generation, reason: EndReason) -> None:

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 MAX_TEXT, MAX_MESSAGE = 200, 4000
 MAX_READY = 64  # environments that a worker tells of; a server passes over more
+MAX_IN_MEMORY = 400  # models that a worker's host keeps in memory
 
 Name = Annotated[str, Meta(min_length=1, max_length=60)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]

@@ -35,7 +35,7 @@ from msgspec import Meta
 
 from comfyward.runs.run import DEFAULT_ENVIRONMENT, EndReason
 from comfyward.worker.environment_reports import MAX_REPORTS, EnvironmentReport
-from comfyward.worker.message_bounds import Bytes, Digest, Digests, FileName, Name, Number, Seconds, Text
+from comfyward.worker.message_bounds import MAX_IN_MEMORY, Bytes, Digest, Digests, FileName, Name, Number, Seconds, Text
 
 PREFIX = "/worker/v1"
 PROTOCOL = 3  # 2: outputs are reported at the end only
@@ -85,6 +85,7 @@ class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
     `heard` is true if none was: the answer to the last request arrived. `account` is the one whose ComfyUI the worker
     has, "" if it has nobody's yet. `staging` are the accounts of the runs whose files it still fetches. `environment`
     is the one whose ComfyUI runs, "" for that with which the worker was started; `ready` are those it could start.
+    `in_memory` are models that its host keeps in memory, by digest or, for the operator's own, by name.
     """
 
     worker_id: str
@@ -98,6 +99,7 @@ class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
     staging: list[str] = []
     environment: Annotated[str, Meta(max_length=64)] = ""
     ready: Digests = []
+    in_memory: Annotated[list[FileName], Meta(max_length=MAX_IN_MEMORY)] = []
 
 
 class FileOrder(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -148,11 +150,26 @@ class Memory(msgspec.Struct, frozen=True):
     pytorch_version: str = ""
 
 
+class ModelInMemory(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A model that a worker's host keeps in memory, or is to.
+
+    `name` is its digest or, for the operator's own, its name; `path` is where runs see it, below /models. Of `size`
+    bytes `resident` are in memory; all of them `since` (ms since the epoch; 0: not all).
+    """
+
+    name: str
+    path: str
+    size: int = 0
+    resident: int = 0
+    since: int = 0
+
+
 class Vitals(msgspec.Struct, frozen=True):
     """The condition of a worker: models that ComfyUI has loaded, memory and cache in bytes, hits of the cache.
 
     `memory` is that of its host and device; None until ComfyUI answers. `limits` is what limits a ComfyUI: cgroups,
-    or rlimits; "" if the worker does not say.
+    or rlimits; "" if the worker does not say. `models` are those that the host keeps in memory, within
+    `model_memory_bytes`.
     """
 
     warm: list[str] = []
@@ -163,6 +180,8 @@ class Vitals(msgspec.Struct, frozen=True):
     cache_misses: int = 0
     memory: Memory | None = None
     limits: str = ""
+    models: list[ModelInMemory] = []
+    model_memory_bytes: int = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -10,6 +10,7 @@ from comfyward.errors import ComfyUICrashed
 from comfyward.files.cache import HostCache
 from comfyward.worker.generation import Generation
 from comfyward.worker.memory import memory_of
+from comfyward.worker.model_keeper import ModelKeeper
 from comfyward.worker.protocol import Memory, Vitals
 from comfyward.worker.warm import WarmComfyUI
 
@@ -17,8 +18,8 @@ EVERY_S = 10.0
 
 
 class VitalSigns:
-    def __init__(self, comfyui: WarmComfyUI, cache: HostCache) -> None:
-        self._comfyui, self._cache = comfyui, cache
+    def __init__(self, comfyui: WarmComfyUI, cache: HostCache, models: ModelKeeper) -> None:
+        self._comfyui, self._cache, self._models = comfyui, cache, models
         self._read_at = float("-inf")
         self._memory: Memory | None = None
 
@@ -29,6 +30,7 @@ class VitalSigns:
         self._read_at = time.monotonic()
         cache, comfyui = self._cache, self._comfyui.current
         memory, cached = await asyncio.to_thread(lambda: (comfyui.memory_bytes(), cache.size_bytes()))
+        models = await asyncio.to_thread(self._models.report)
         self._memory = await _memory_of(comfyui) or self._memory
         return Vitals(
             warm=comfyui.models,
@@ -39,6 +41,8 @@ class VitalSigns:
             cache_misses=cache.misses,
             memory=self._memory,
             limits=self._comfyui.limits,
+            models=models,
+            model_memory_bytes=self._models.limit_bytes,
         )
 
 

@@ -1,0 +1,133 @@
+"""Models in the memory of the worker's host: those of the run that is next are read ahead while the present one
+executes, and those that are pinned stay.
+
+One file is read at a time on a host, and only as far as the present run leaves the disk idle. When the run's turn comes
+the reading ends: ComfyUI reads the rest by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from comfyward.comfy.run_folders import StagedFile
+from comfyward.files import page_cache
+from comfyward.files.cache import HostCache
+from comfyward.files.model_folders import ModelFolders
+from comfyward.files.model_memory import Held, ModelFile, ModelMemory, NoRoom
+from comfyward.worker.memory import available_bytes
+from comfyward.worker.protocol import ModelInMemory
+
+log = logging.getLogger(__name__)
+
+CLAIMED_S = 600.0  # for a run that comes: longer than most runs before it
+OTHERS_NEED_BYTES = 1 << 30  # memory that reading ahead leaves free
+TURN_POLL_S = 0.1
+
+
+class ModelKeeper:
+    """One worker's part in its host's memory for models."""
+
+    def __init__(self, memory: ModelMemory, cache: HostCache, folders: ModelFolders, worker_id: str) -> None:
+        self._memory, self._cache, self._folders, self._worker_id = memory, cache, folders, worker_id
+        self._closing = threading.Event()
+        self._reader = ThreadPoolExecutor(1, "read-ahead", initializer=page_cache.read_when_idle)
+        self._names: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the models that were in the host's memory a moment ago, for placement."""
+        return list(self._names)
+
+    @property
+    def limit_bytes(self) -> int:
+        return self._memory.limit_bytes
+
+    @contextlib.contextmanager
+    def read_ahead(self, models: Sequence[str], files: Sequence[StagedFile]) -> Iterator[None]:
+        """In the block, the models of a run that waits for its turn are read into memory."""
+        stop = threading.Event()
+        if self.limit_bytes and (models or files):
+            self._begin(lambda: self._read_all(self._files_of(models, files), stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            self.executed(models, files)  # or will be in a moment
+
+    def executed(self, models: Sequence[str], files: Sequence[StagedFile]) -> None:
+        """Counts the models of a run that was just executed: ComfyUI has read them."""
+        if self.limit_bytes and (models or files):
+            self._begin(lambda: self._count(self._files_of(models, files)))
+
+    def report(self) -> list[ModelInMemory]:
+        """The models that the host keeps in memory. Blocks."""
+        held = self._memory.held() if self.limit_bytes else []
+        self._names = tuple(each.model.name for each in held if each.is_whole)
+        return [_told(each) for each in held]
+
+    def close(self) -> None:
+        """Ends all reading."""
+        self._closing.set()
+        self._reader.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, work: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # closed meanwhile
+            self._reader.submit(self._guarded, work)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except OSError as error:  # a file that is gone; its run will say so
+            log.info("a model was not read ahead: %s", error, extra={"action": "not_read_ahead"})
+
+    def _files_of(self, models: Sequence[str], files: Sequence[StagedFile]) -> list[ModelFile]:
+        """The files of a run's models on this host: those that were staged, then those of the operator."""
+        staged = [file for file in files if file.path.startswith("/models/")]
+        found = [ModelFile(file.digest, file.path, str(self._cache.blob(file.digest))) for file in staged]
+        own = (name for name in models if not any(file.path.endswith(f"/{name}") for file in staged))
+        return found + [model for name in own if (model := self._folders.named(name)) is not None]
+
+    def _read_all(self, models: Sequence[ModelFile], stop: threading.Event) -> None:
+        for model in models:
+            if stop.is_set() or self._closing.is_set():
+                return
+            with contextlib.suppress(NoRoom):
+                self._memory.claim(model, self._worker_id, CLAIMED_S)
+                self._read(model, stop)
+
+    def _read(self, model: ModelFile, stop: threading.Event) -> None:
+        size = model.place.stat().st_size
+        missing = size - self._memory.measured(model)
+        if missing == 0 or missing + OTHERS_NEED_BYTES > available_bytes():
+            return
+        while not self._read_in_turn(model, stop):
+            if stop.wait(TURN_POLL_S) or self._closing.is_set():
+                return
+
+    def _read_in_turn(self, model: ModelFile, stop: threading.Event) -> bool:
+        """False if another worker of the host reads a model now."""
+        with self._memory.reading() as is_its_turn:
+            if is_its_turn and page_cache.read_in(model.place, stop):
+                self._memory.arrived(model)
+                self._names = (*(name for name in self._names if name != model.name), model.name)
+        return is_its_turn
+
+    def _count(self, models: Sequence[ModelFile]) -> None:
+        for model in models:
+            with contextlib.suppress(NoRoom):
+                self._memory.claim(model, self._worker_id, 0.0)
+                self._memory.measured(model)
+
+
+def _told(held: Held) -> ModelInMemory:
+    return ModelInMemory(
+        name=held.model.name,
+        path=held.model.path,
+        size=held.size,
+        resident=held.resident,
+        since=int(held.since * 1000),
+    )
