@@ -95,8 +95,8 @@ def test_hello_messages_and_those_of_the_first_protocol() -> None:
 
 
 def test_heartbeat_and_order_messages() -> None:
-    kept = [ModelInMemory("d", "/models/vae/a.pt", 9, 8, 7)]
-    models = '{"name":"d","path":"/models/vae/a.pt","size":9,"resident":8,"since":7}'
+    kept = [ModelInMemory("d", "/models/vae/a.pt", 9, 8, 7, pinned=True)]
+    models = '{"name":"d","path":"/models/vae/a.pt","size":9,"resident":8,"since":7,"pinned":true}'
     beat = Heartbeat("w", "i", ["l"], 3.5, Vitals(["m"], 1, 2, 3, 4, 5, Memory(6, 7), "cgroups", kept, 8))
     memory = '{"ram_total":6,"ram_free":7,"vram_total":0,"vram_free":0,"torch_vram_total":0,"torch_vram_free":0'
     memory += ',"device_type":"","pytorch_version":""}'
@@ -107,7 +107,7 @@ def test_heartbeat_and_order_messages() -> None:
         f'{{"worker_id":"w","incarnation":"i","leases":["l"],"wait_s":3.5,"vitals":{vitals}}}'
     )
     assert msgspec.json.encode(Orders(log=True)).decode() == (
-        '{"lost":[],"cancel":[],"drain":false,"log":true,"environments":[],"learn":[]}'
+        '{"lost":[],"cancel":[],"drain":false,"log":true,"environments":[],"learn":[],"models":[]}'
     )
     # A worker that tells nothing of itself is understood, and so is a server that asks for nothing.
     older = b'{"worker_id":"w","incarnation":"i","leases":[],"wait_s":1}'
@@ -150,7 +150,11 @@ def test_messages_about_environments_and_those_of_workers_that_have_one() -> Non
         .decode()
         .endswith('"environments":[{"digest":"d","state":"building","step":"Installing packages","part":0.5}]}')
     )
-    assert msgspec.json.encode(Orders(environments=["d"])).decode().endswith('"environments":["d"],"learn":[]}')
+    assert (
+        msgspec.json.encode(Orders(environments=["d"]))
+        .decode()
+        .endswith('"environments":["d"],"learn":[],"models":[]}')
+    )
     assert msgspec.json.encode(failed).decode() == (
         '{"ready":false,"packs":[{"folder":"p","imported":false,"error":"No module named \'x\'"}],'
         '"message":"A pack does not import."}'

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from comfyward.cli.connection import connect, connection_options, print_json
+from comfyward.cli.model_pins import memory, pin, pins, unpin
 from comfyward.cli.tables import moment_of, print_table
 from comfyward.client import ApiError, Client
 from comfyward.wording import plural, size
@@ -117,6 +118,10 @@ def restore(deletion: str, url: str, key: str | None) -> None:
     """Undo a deletion, by the id that 'delete' printed."""
     with connect(url, key) as client:
         click.echo(f"Restored {client.call('POST', '/models/restore', json={'id': deletion}).json()['path']}")
+
+
+for each in (pin, pins, unpin, memory):
+    command.add_command(each)
 
 
 def _deleted(client: Client, model: str, *, confirmed: bool) -> dict[str, Any]:

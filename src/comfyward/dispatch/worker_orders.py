@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from comfyward.dispatch.model_pins import PinnedModels
 from comfyward.dispatch.revisions import Revisions
 from comfyward.dispatch.worker_logs import WorkerLogs
 from comfyward.store import trials, workers
@@ -27,8 +28,8 @@ class WorkerRef:
 class WorkerOrders:
     """Reads the orders for a worker from rows, and from what this server has asked for."""
 
-    def __init__(self, db: Database, logs: WorkerLogs, revisions: Revisions) -> None:
-        self._db, self._logs, self._revisions = db, logs, revisions
+    def __init__(self, db: Database, logs: WorkerLogs, revisions: Revisions, pinned: PinnedModels) -> None:
+        self._db, self._logs, self._revisions, self._pinned = db, logs, revisions, pinned
 
     async def of(self, ref: WorkerRef, lost: list[str]) -> Orders:
         """The orders for a worker; `lost` are leases that it does not hold any more."""
@@ -36,7 +37,8 @@ class WorkerOrders:
         wanted = await self._wanted(ref) if ref.target else []
         learn = (await self._revisions.look()).to_learn(ref.target) if ref.target else []
         is_wanted = self._logs.is_wanted(ref.worker_id)
-        return Orders(lost, cancelled, drain, log=is_wanted, environments=wanted, learn=learn)
+        models = await self._pinned.of(ref.worker_id)
+        return Orders(lost, cancelled, drain, log=is_wanted, environments=wanted, learn=learn, models=models)
 
     async def _wanted(self, ref: WorkerRef) -> list[str]:
         """The environments that are asked of a worker. What it has just said to another server counts too."""

@@ -141,7 +141,7 @@ class WorkerSessions:
             async with asyncio.timeout(heartbeat.wait_s):
                 await signal.wait()
         except TimeoutError:
-            return Orders(environments=orders.environments, learn=orders.learn)
+            return orders  # there was none of those that cannot wait
         orders = await self._orders.of(ref, [])
         session.ordered = [*orders.environments, *orders.learn]
         return orders

@@ -44,6 +44,7 @@ from comfyward.dispatch.maintenance import Deadlines, Rescue, Retention
 from comfyward.dispatch.mirrors import Mirrors
 from comfyward.dispatch.model_facts import ModelFacts
 from comfyward.dispatch.model_headers import ModelHeaders
+from comfyward.dispatch.model_pins import ModelPins, PinnedModels
 from comfyward.dispatch.named_secrets import NamedSecrets
 from comfyward.dispatch.origins import Origins
 from comfyward.dispatch.placement import Rules
@@ -150,7 +151,7 @@ class Workforce:
         publisher = changes.publisher
         self.logs = WorkerLogs(db.notices, changes.signals)
         self.revisions = Revisions(db, changes.signals)
-        orders = WorkerOrders(db, self.logs, self.revisions)
+        orders = WorkerOrders(db, self.logs, self.revisions, PinnedModels(db))
         self.sessions = WorkerSessions(db, publisher, changes.signals, orders, changes.waiting, settings.lease_s)
         self.trials = Trials(db, self.revisions)
         self.rules = _placement_rules(settings)
@@ -195,6 +196,7 @@ class Core:
         self.bindings = Bindings(self.inventory, workforce.revisions)
         headers = ModelHeaders(db, storage.objects)
         self.library = Library(db, self.bindings, self.inventory, headers, storage.quotas)
+        self.model_pins = ModelPins(db, self.library, self.inventory)
         pictures = Pictures(storage.objects, self.contents, self.decoders)
         self.model_pictures = ModelPictures(db, pictures, storage.objects)
         self.saved_graphs = SavedGraphs(self.bindings, GraphLimit(settings.graph_limit_bytes))

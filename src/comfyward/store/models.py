@@ -90,6 +90,12 @@ def hosts(conn: Connection, account_id: str | None, path: str, digest: str) -> l
     return sorted(conn.scalars(found))
 
 
+def named_by(conn: Connection, account_id: str, workflow_id: str) -> set[str]:
+    """The names of the models that a workflow of the account names."""
+    own = (workflow_models.c.account_id == account_id, workflow_models.c.workflow_id == workflow_id)
+    return set(conn.scalars(select(workflow_models.c.name).where(*own)))
+
+
 def counts_of_namings(conn: Connection, account_id: str) -> dict[str, int]:
     """The number of the account's workflows that name a model, by name."""
     return {row[0]: int(row[1]) for row in _COUNTS(conn, account_id=account_id)}

@@ -773,6 +773,22 @@ model_uses = Table(
     Column("last_run_id", String(21), nullable=False),
 )
 
+# Models that workers of a pool are to keep in memory; `digest` is "" for one in the operator's own folders.
+model_pins = Table(
+    "model_pins",
+    metadata,
+    Column("id", String(21), primary_key=True),
+    Column("account_id", String(21), nullable=False),
+    Column("pool", String(60), nullable=False),
+    Column("path", String(1100), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("size", BigInteger),
+    Column("workers", Integer, nullable=False),
+    Column("workflow_id", String(21), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("pool", "path", "workflow_id"),
+)
+
 # The models that saved workflows name, relative to the models' folders.
 workflow_models = Table(
     "workflow_models",

@@ -366,6 +366,7 @@ class Agent:
             renewed_at = sent_at
             self.environments.sent(told)
             self.environments.wanted(orders.environments, orders.learn)
+            self.models.pin(orders.models)
             self._lose(orders.lost)
             for lease in orders.cancel:
                 if job := self._jobs.get(lease):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,11 +20,15 @@ from comfyward.files import page_cache
 from comfyward.files.cache import HostCache
 from comfyward.files.model_folders import ModelFolders
 from comfyward.files.model_memory import Held, ModelFile, ModelMemory, NoRoom
+from comfyward.wording import size
 from comfyward.worker.memory import available_bytes
-from comfyward.worker.protocol import ModelInMemory
+from comfyward.worker.protocol import ModelInMemory, ModelOrder
 
 log = logging.getLogger(__name__)
 
+KEPT = "kept"  # the name of the folder of links to pinned models
+PINNED_S = 60.0  # after which the pins of a worker that has ended are over
+ABSENT = "The model is not on this host yet: the next run that brings it leaves it here."
 CLAIMED_S = 600.0  # for a run that comes: longer than most runs before it
 OTHERS_NEED_BYTES = 1 << 30  # memory that reading ahead leaves free
 TURN_POLL_S = 0.1
@@ -36,6 +42,9 @@ class ModelKeeper:
         self._closing = threading.Event()
         self._reader = ThreadPoolExecutor(1, "read-ahead", initializer=page_cache.read_when_idle)
         self._names: tuple[str, ...] = ()
+        self._pinned: Sequence[ModelOrder] = ()
+        self._problems: dict[ModelOrder, str] = {}
+        self._yielding = threading.Event()  # set to end the reading of what is pinned: a run comes first
 
     @property
     def names(self) -> list[str]:
@@ -51,6 +60,7 @@ class ModelKeeper:
         """In the block, the models of a run that waits for its turn are read into memory."""
         stop = threading.Event()
         if self.limit_bytes and (models or files):
+            self._yielding.set()
             self._begin(lambda: self._read_all(self._files_of(models, files), stop))
         try:
             yield
@@ -63,11 +73,23 @@ class ModelKeeper:
         if self.limit_bytes and (models or files):
             self._begin(lambda: self._count(self._files_of(models, files)))
 
+    def pin(self, orders: Sequence[ModelOrder]) -> None:
+        """Keeps these models in memory from now on, and no others."""
+        if orders != self._pinned:
+            self._pinned = orders
+            self._begin(self._keep)
+
     def report(self) -> list[ModelInMemory]:
-        """The models that the host keeps in memory. Blocks."""
-        held = self._memory.held() if self.limit_bytes else []
+        """The models that the host keeps in memory, and pinned ones that it does not. Blocks.
+
+        Called every few seconds: what the kernel took back of pinned ones is read again.
+        """
+        if self._pinned:
+            self._begin(self._keep)
+        held, now = (self._memory.held() if self.limit_bytes else []), time.time()
         self._names = tuple(each.model.name for each in held if each.is_whole)
-        return [_told(each) for each in held]
+        absent = [_absent(order, problem) for order, problem in list(self._problems.items())]
+        return [*(_told(each, now) for each in held), *absent]
 
     def close(self) -> None:
         """Ends all reading."""
@@ -91,6 +113,42 @@ class ModelKeeper:
         own = (name for name in models if not any(file.path.endswith(f"/{name}") for file in staged))
         return found + [model for name in own if (model := self._folders.named(name)) is not None]
 
+    def _keep(self) -> None:
+        """Claims what is pinned, and reads what is missing of it."""
+        self._yielding = yielding = threading.Event()
+        found = {order: self._find(order) for order in self._pinned}
+        self._problems = {order: ABSENT for order, model in found.items() if model is None}
+        here = {order: model for order, model in found.items() if model is not None}
+        self._memory.release(self._worker_id, list(here.values()))
+        self._unlink_others()
+        for order, model in here.items():
+            try:
+                self._memory.claim(model, self._worker_id, PINNED_S, is_pin=True)
+            except NoRoom as error:
+                self._problems[order] = _no_room(error)
+        for order, model in here.items():
+            if order not in self._problems and not yielding.is_set() and not self._closing.is_set():
+                self._read(model, yielding)
+
+    def _find(self, order: ModelOrder) -> ModelFile | None:
+        """The file of a pinned model; a link keeps it in the host's cache while it is pinned."""
+        if not order.digest:
+            return self._folders.at(order.path)
+        blob = self._cache.blob(order.digest)
+        try:
+            os.link(blob, self._cache.pin_folder(self._worker_id, KEPT) / order.digest)
+        except FileExistsError:
+            pass
+        except OSError:
+            return None
+        return ModelFile(order.digest, order.path, str(blob))
+
+    def _unlink_others(self) -> None:
+        wanted = {order.digest for order in self._pinned}
+        for link in self._cache.pin_folder(self._worker_id, KEPT).iterdir():
+            if link.name not in wanted:
+                link.unlink(missing_ok=True)
+
     def _read_all(self, models: Sequence[ModelFile], stop: threading.Event) -> None:
         for model in models:
             if stop.is_set() or self._closing.is_set():
@@ -100,8 +158,7 @@ class ModelKeeper:
                 self._read(model, stop)
 
     def _read(self, model: ModelFile, stop: threading.Event) -> None:
-        size = model.place.stat().st_size
-        missing = size - self._memory.measured(model)
+        missing = model.place.stat().st_size - self._memory.measured(model)
         if missing == 0 or missing + OTHERS_NEED_BYTES > available_bytes():
             return
         while not self._read_in_turn(model, stop):
@@ -123,11 +180,22 @@ class ModelKeeper:
                 self._memory.measured(model)
 
 
-def _told(held: Held) -> ModelInMemory:
+def _no_room(error: NoRoom) -> str:
+    wanted = f"It has {size(error.size)}, and {size(error.left)} of the {size(error.limit)} for models are left."
+    return "This host keeps no models in memory." if not error.limit else wanted
+
+
+def _absent(order: ModelOrder, problem: str) -> ModelInMemory:
+    name = order.digest or order.path.removeprefix("/models/").partition("/")[2]
+    return ModelInMemory(name, order.path, pinned=True, problem=problem)
+
+
+def _told(held: Held, now: float) -> ModelInMemory:
     return ModelInMemory(
         name=held.model.name,
         path=held.model.path,
         size=held.size,
         resident=held.resident,
         since=int(held.since * 1000),
+        pinned=held.pinned(now),
     )

@@ -154,7 +154,8 @@ class ModelInMemory(msgspec.Struct, frozen=True, omit_defaults=True):
     """A model that a worker's host keeps in memory, or is to.
 
     `name` is its digest or, for the operator's own, its name; `path` is where runs see it, below /models. Of `size`
-    bytes `resident` are in memory; all of them `since` (ms since the epoch; 0: not all).
+    bytes `resident` are in memory; all of them `since` (ms since the epoch; 0: not all). `pinned`: the server wants it
+    there; `problem` is what is in the way.
     """
 
     name: str
@@ -162,6 +163,8 @@ class ModelInMemory(msgspec.Struct, frozen=True, omit_defaults=True):
     size: int = 0
     resident: int = 0
     since: int = 0
+    pinned: bool = False
+    problem: str = ""
 
 
 class Vitals(msgspec.Struct, frozen=True):
@@ -195,11 +198,18 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     environments: Annotated[list[EnvironmentReport], Meta(max_length=MAX_REPORTS)] = []
 
 
+class ModelOrder(msgspec.Struct, frozen=True):
+    """A model to keep in memory: by its digest or, if that is "", the operator's own at a path below /models."""
+
+    path: str
+    digest: str = ""
+
+
 class Orders(msgspec.Struct, frozen=True):
     """The server's orders: leases that are lost, leases of cancelled runs, drain, and a request for the log.
 
     `environments` are to be built and tried here, in this order; they are repeated until they are reported as ready or
-    failed. Of `learn` somebody is to learn, see LearningOrder.
+    failed. Of `learn` somebody is to learn, see LearningOrder. `models` are all that are pinned here.
     """
 
     lost: list[str] = []
@@ -208,6 +218,7 @@ class Orders(msgspec.Struct, frozen=True):
     log: bool = False
     environments: list[Digest] = []
     learn: list[Digest] = []
+    models: list[ModelOrder] = []
 
 
 class Goodbye(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from comfyward.api.v1.errors import ERRORS
 from comfyward.api.v1.files import Files
 from comfyward.api.v1.imports import Imports
 from comfyward.api.v1.inventory import Inventory
+from comfyward.api.v1.model_pins import LibraryPins
 from comfyward.api.v1.models import LibraryModels
 from comfyward.api.v1.pack_requests import PackRequests
 from comfyward.api.v1.packs import Packs
@@ -62,6 +63,7 @@ def v1_tables(core: Core) -> Tables:
         "inventory": [
             *Inventory(auth, db, core.inventory, core.bindings, settings.prices).endpoints(),
             *LibraryModels(auth, core.library, core.model_pictures, core.storage.quotas).endpoints(),
+            *LibraryPins(auth, core.model_pins).endpoints(),
         ],
         "packs": Packs(auth, db, core.bindings, core.finder).endpoints(),
         "environments": [

@@ -1,0 +1,155 @@
+"""An admin pins models to the memory of workers: read there, kept there over restarts, listed, and removed again."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfyward.files import page_cache
+from tests.cold_files import cold, cooled
+from tests.command_line import comfyward
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import fake_save
+from tests.stack.stack import Client, Stack
+from tests.stack.waiting import until
+
+MIB = 1 << 20
+KEPT, LARGE, OWN = "kept.safetensors", "large.safetensors", "mine.safetensors"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    cold(folder / "checkpoints" / KEPT, 3 * MIB)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stack(start_fake_once: StartFake, models: Path) -> Stack:
+    return start_fake_once(model_dirs=str(models), model_memory="6MiB").wait_ready()
+
+
+def pin(client: Client, **wanted: Any) -> tuple[int, Any]:
+    answer = client.http.post("/api/v1/model-pins", json={"accelerator": "CPU", **wanted})
+    return answer.status_code, answer.json()
+
+
+def pins(client: Client) -> list[dict[str, Any]]:
+    return list(client.http.get("/api/v1/model-pins").json())
+
+
+def command(client: Client, *arguments: str) -> str:
+    """The output of a command on models, with the client's key."""
+    connection = {"COMFYWARD_URL": str(client.http.base_url), "COMFYWARD_API_KEY": client.key}
+    done = comfyward("models", *arguments, environment={**os.environ, **connection})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def is_in_memory(client: Client, model: str) -> dict[str, Any]:
+    def look() -> list[dict[str, Any]]:
+        found = client.http.get("/api/v1/model-memory").json()
+        return [each for worker in found for each in worker["models"] if each["model"] == model]
+
+    (seen,) = until(lambda seen: bool(seen and seen[0]["since"]), look)
+    return seen
+
+
+def test_a_pinned_model_is_in_memory_before_any_run_and_after_restarts(stack: Stack, models: Path) -> None:
+    client, file = stack.client(), cooled(models / "checkpoints" / KEPT)
+
+    status, pinned = pin(client, model=f"checkpoints/{KEPT}")
+
+    assert status == 200, pinned
+    assert (pinned[0]["model"], pinned[0]["accelerator"], pinned[0]["workers"]) == (f"checkpoints/{KEPT}", "CPU", 1)
+    assert is_in_memory(client, f"checkpoints/{KEPT}") | {"since": ""} == {
+        "model": f"checkpoints/{KEPT}",
+        "size": 3 * MIB,
+        "resident": 3 * MIB,
+        "since": "",
+        "pinned": True,
+        "problem": None,
+    }
+    assert page_cache.resident_bytes(file) == 3 * MIB
+
+    stack.stop()
+    cooled(file)
+    stack.start().wait_ready()
+    until(lambda resident: resident == 3 * MIB, lambda: page_cache.resident_bytes(file))
+    until(lambda found: found[0]["held_by"][0]["resident"] == 3 * MIB, lambda: pins(stack.client()))
+
+
+def test_a_pin_that_does_not_fit_is_refused_with_numbers_and_changes_nothing(stack: Stack) -> None:
+    client = stack.client()
+    path = {"path": f"/models/vae/{LARGE}"}
+    client.http.post("/api/v1/files", params=path, content=os.urandom(4 * MIB)).raise_for_status()
+    pin(client, model=f"checkpoints/{KEPT}")
+    is_in_memory(client, f"checkpoints/{KEPT}")
+    before = pins(client)
+
+    status, refused = pin(client, model=f"vae/{LARGE}")
+
+    assert status == 409
+    assert "'vae/large.safetensors' (4.2 MB) fits on 0 workers of CPU, not on 1:" in json.dumps(refused)
+    assert "keeps 6.3 MB, of which 3.1 MB are pinned" in json.dumps(refused)
+    assert pins(client) == before
+
+
+def test_what_cannot_be_pinned_is_said(stack: Stack) -> None:
+    client = stack.client()
+
+    answers = {
+        "model": pin(client, model="vae/absent.safetensors"),
+        "pool": pin(client, model=f"checkpoints/{KEPT}", accelerator="H999"),
+        "both": pin(client, model="a/b", workflow="w"),
+        "none": pin(client),
+        "workflow": pin(client, workflow="absent"),
+    }
+
+    assert {name: status for name, (status, _) in answers.items()} == {
+        "model": 404,
+        "pool": 422,
+        "both": 400,
+        "none": 400,
+        "workflow": 404,
+    }
+    assert "There is no model 'vae/absent.safetensors'" in json.dumps(answers["model"])
+    assert client.http.delete("/api/v1/model-pins/absent").status_code == 404
+
+
+def test_members_see_and_change_nothing_of_it(stack: Stack) -> None:
+    member = stack.client("member-of-pins")
+
+    answers = [
+        member.http.get("/api/v1/model-pins"),
+        member.http.get("/api/v1/model-memory"),
+        member.http.post("/api/v1/model-pins", json={"model": f"checkpoints/{KEPT}", "accelerator": "CPU"}),
+        member.http.delete(f"/api/v1/model-pins/{(pins(stack.client()) or [{'id': 'x'}])[0]['id']}"),
+    ]
+
+    assert [answer.status_code for answer in answers] == [403] * 4
+    assert not any("safetensors" in answer.text for answer in answers)
+
+
+def test_the_models_of_a_workflow_are_pinned_together_and_an_upload_once_it_is_on_the_host(stack: Stack) -> None:
+    client = stack.client()
+    for each in pins(client):
+        client.http.delete(f"/api/v1/model-pins/{each['id']}").raise_for_status()
+    path = {"path": f"/models/vae/{OWN}"}
+    client.http.post("/api/v1/files", params=path, content=os.urandom(2 * MIB)).raise_for_status()
+    workflow = client.http.post("/api/v1/workflows", json={"name": "pins", "prompt": fake_save(OWN)}).json()["id"]
+
+    said = command(client, "pin", "--workflow", workflow, "--accelerator", "CPU")
+
+    assert said == "Pinned vae/mine.safetensors (2.1 MB) on 1 worker of CPU.\n"
+    until(lambda found: "not on this host yet" in str(found[0]["held_by"]), lambda: pins(client))
+    assert client.run(fake_save(OWN))["status"] == "COMPLETED"
+    assert is_in_memory(client, f"vae/{OWN}")["pinned"]
+    assert "1 of 1" in command(client, "pins")
+    assert "vae/mine.safetensors" in command(client, "memory")
+
+    (only,) = pins(client)
+    command(client, "unpin", only["id"])
+    assert pins(client) == []
