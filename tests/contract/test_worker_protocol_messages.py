@@ -16,6 +16,7 @@ from comfyward.worker.protocol import (
     Hello,
     Memory,
     ModelInMemory,
+    ModelOrder,
     NodeProgress,
     NodesCached,
     Orders,
@@ -150,11 +151,8 @@ def test_messages_about_environments_and_those_of_workers_that_have_one() -> Non
         .decode()
         .endswith('"environments":[{"digest":"d","state":"building","step":"Installing packages","part":0.5}]}')
     )
-    assert (
-        msgspec.json.encode(Orders(environments=["d"]))
-        .decode()
-        .endswith('"environments":["d"],"learn":[],"models":[]}')
-    )
+    ordered = msgspec.json.encode(Orders(environments=["d"], models=[ModelOrder("/models/vae/a.pt", "b")])).decode()
+    assert ordered.endswith('"environments":["d"],"learn":[],"models":[{"path":"/models/vae/a.pt","digest":"b"}]}')
     assert msgspec.json.encode(failed).decode() == (
         '{"ready":false,"packs":[{"folder":"p","imported":false,"error":"No module named \'x\'"}],'
         '"message":"A pack does not import."}'

@@ -28,6 +28,7 @@ from comfyward.web.environment_specs import EnvironmentSpecs
 from comfyward.web.environments import Environments
 from comfyward.web.explore import Explore
 from comfyward.web.fleet import FleetPage
+from comfyward.web.fleet_memory import FleetMemory
 from comfyward.web.form import Forms
 from comfyward.web.graph_inputs import GraphInputs
 from comfyward.web.library import ModelPages
@@ -98,6 +99,7 @@ def website(core: Core, frontends: Frontends) -> Website:
         PackRequests(db, checks),
         FleetPage(db, inventory, core.changes.hub, core.workforce.fleet, settings.prices, settings.local_min_workers),
         Workers(db, core.workforce.sessions, core.workforce.logs, core.workforce.fleet),
+        FleetMemory(core.model_pins, inventory),
         Users(db, auth),
         UserStorage(db, auth, core.storage.quotas),
     )
