@@ -172,8 +172,12 @@ HUGE = {
     "cache_bytes": -5,
     "cache_limit_bytes": 2**70,
     "warm": ["x" * 100_000, *(f"m{number}" for number in range(10_000))],
+    "models": [{"name": "m" * 100_000, "path": "x" * 100_000, "size": -1, "resident": 10**40, "since": 10**40}] * 3,
     "memory": {"vram_total": 10**40, "device_type": "y" * 100_000},
 }
+
+
+PAGES = ("/fleet", "/fleet/memory", "/api/v1/model-memory", "/metrics", "/comfy/system_stats", "/readyz")
 
 
 def test_vitals_out_of_bounds_break_no_page(stack: Stack) -> None:
@@ -182,8 +186,8 @@ def test_vitals_out_of_bounds_break_no_page(stack: Stack) -> None:
     answered = [worker.heartbeat(vitals=HUGE).status_code]
 
     visitor = stack.visitor()
-    answered += [visitor.get(path).status_code for path in ("/fleet", "/metrics", "/comfy/system_stats", "/readyz")]
-    assert answered == [200] * 5
+    answered += [visitor.get(path).status_code for path in PAGES]
+    assert answered == [200] * 7
     assert len(visitor.get("/fleet").content) < 1_000_000
 
 

@@ -153,3 +153,21 @@ def test_the_models_of_a_workflow_are_pinned_together_and_an_upload_once_it_is_o
     (only,) = pins(client)
     command(client, "unpin", only["id"])
     assert pins(client) == []
+
+
+def test_admins_pin_on_the_fleets_page(stack: Stack) -> None:
+    client, admin = stack.client(), stack.visitor()
+    for each in pins(client):
+        client.http.delete(f"/api/v1/model-pins/{each['id']}").raise_for_status()
+
+    wanted = {"model": f"checkpoints/{KEPT}", "pool": "CPU", "workers": "1"}
+    assert admin.post("/fleet/memory/pins", data=wanted).status_code == 303
+
+    page = until(lambda text: "all of it" in text, lambda: admin.get("/fleet/memory").text)
+    assert f"<strong>checkpoints/{KEPT}</strong>" in page
+    assert f"/models/checkpoints/{KEPT}" in until(lambda text: ", pinned" in text, lambda: admin.get("/fleet").text)
+    refused = admin.post("/fleet/memory/pins", data={**wanted, "model": "vae/absent.safetensors"})
+    assert refused.status_code == 404
+    assert "There is no model &#39;vae/absent.safetensors&#39;." in refused.text
+    assert admin.post(f"/fleet/memory/pins/{pins(client)[0]['id']}/delete").status_code == 303
+    assert "No models are pinned." in admin.get("/fleet/memory").text

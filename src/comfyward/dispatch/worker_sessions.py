@@ -255,7 +255,10 @@ def _bounded(vitals: Vitals) -> dict[str, Any]:
     """Vitals as they are stored: what is out of bounds is left out, since a heartbeat is not refused for it."""
     warm = [name[:MAX_NAME] for name in vitals.warm[:MAX_WARM]]
     memory = None if vitals.memory is None else _within(msgspec.to_builtins(vitals.memory))
-    models = [_within(msgspec.to_builtins(model)) for model in vitals.models[:MAX_IN_MEMORY]]
+    models = [
+        {**_within(msgspec.to_builtins(model)), "since": max(0, min(model.since, now_ms()))}
+        for model in vitals.models[:MAX_IN_MEMORY]
+    ]
     return {**_within(msgspec.to_builtins(vitals)), "warm": warm, "memory": memory, "models": models}
 
 
