@@ -185,7 +185,9 @@ def _pinned(keeper: Keeper, after: _Situation) -> int:
 
 def _situation(conn: Connection) -> _Situation:
     pins = model_pins.find(conn)
-    present = [Keeper.of(worker) for worker in workers.find(conn, now_ms() - workers.PRESENT_MS)]
+    found = workers.find(conn, now_ms() - workers.PRESENT_MS)
+    # One that has just joined has not told yet how much it keeps; one of an earlier version never does.
+    present = [Keeper.of(worker) for worker in found if "model_memory_bytes" in worker.vitals]
     return _Situation(pins, present, assigned(pins, present))
 
 
