@@ -15,7 +15,7 @@ from tests.stack.stack import Client, Stack
 from tests.stack.waiting import until
 
 SIZE = 4 << 20
-OPERATORS, OWN = "operators.safetensors", "mine.safetensors"
+OPERATORS, OWN = "operators.safetensors", "mine.pt"
 
 
 @pytest.fixture(scope="module")
