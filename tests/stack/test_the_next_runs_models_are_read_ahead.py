@@ -59,9 +59,9 @@ def test_models_are_in_memory_before_their_run_begins_as_far_as_there_is_room(st
     assert client.finish(next_one)["status"] == "COMPLETED"
 
     path = f"/models/checkpoints/{OWN}"
-    stored = client.http.post("/api/v1/files", params={"path": path}, content=os.urandom(SIZE)).json()
+    client.http.post("/api/v1/files", params={"path": path}, content=os.urandom(SIZE)).raise_for_status()
     assert client.run(fake_save(OWN))["status"] == "COMPLETED"
-    (blob,) = stack.data_dir.glob(f"cache/blobs/*/{stored['digest']}")
+    (blob,) = stack.data_dir.glob("cache/blobs/*/*")
     with executing(client):
         assert page_cache.resident_bytes(cooled(blob)) == 0
 
