@@ -126,7 +126,8 @@ async def _work(
     least = LeastSpeed(settings.fetch_least_bytes_per_s, settings.fetch_window_s)
     limits = Limits(settings.fetch_limit_bytes, settings.fetch_timeout_s, settings.fetch_connections, least)
     cache = HostCache(settings.data_dir.resolve() / "cache", settings.cache_limit_bytes, guard, limits)
-    memory = ModelMemory(settings.data_dir.resolve() / "cache", settings.model_memory)
+    # A plain number: pydantic's own kind of it cannot be told to the server.
+    memory = ModelMemory(settings.data_dir.resolve() / "cache", int(settings.model_memory))
     keeper = ModelKeeper(memory, cache, ModelFolders(spec.model_dirs), info.id)
     leftovers = Leftovers(base_dir / LEFTOVERS)
     workshop = _workshop(settings, guard)
