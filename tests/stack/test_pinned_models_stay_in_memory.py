@@ -140,18 +140,18 @@ def test_the_models_of_a_workflow_are_pinned_together_and_an_upload_once_it_is_o
     client = stack.client()
     for each in pins(client):
         client.http.delete(f"/api/v1/model-pins/{each['id']}").raise_for_status()
-    path = {"path": f"/models/vae/{OWN}"}
+    path = {"path": f"/models/checkpoints/{OWN}"}
     client.http.post("/api/v1/files", params=path, content=os.urandom(2 * MIB)).raise_for_status()
     workflow = client.http.post("/api/v1/workflows", json={"name": "pins", "prompt": fake_save(OWN)}).json()["id"]
 
     said = command(client, "pin", "--workflow", workflow, "--accelerator", "CPU")
 
-    assert said == "Pinned vae/mine.pt (2.1 MB) on 1 worker of CPU.\n"
+    assert said == "Pinned checkpoints/mine.pt (2.1 MB) on 1 worker of CPU.\n"
     until(lambda found: "not on this host yet" in str(found[0]["held_by"]), lambda: pins(client))
     assert client.run(fake_save(OWN))["status"] == "COMPLETED"
-    assert is_in_memory(client, f"vae/{OWN}")["pinned"]
+    assert is_in_memory(client, f"checkpoints/{OWN}")["pinned"]
     assert "1 of 1" in command(client, "pins")
-    assert "vae/mine.pt" in command(client, "memory")
+    assert "checkpoints/mine.pt" in command(client, "memory")
 
     (only,) = pins(client)
     command(client, "unpin", only["id"])
