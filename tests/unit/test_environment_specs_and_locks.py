@@ -227,7 +227,7 @@ def test_what_is_no_comfyui(text: str) -> None:
         ('comfyui = "0.30.0"\negress = ["h:99999"]', "'h:99999' in 'egress' is not a host", None),
         ('comfyui = "0.30.0"\negress = ["*"]', "in 'egress' is not a host", None),
         (f'{FILE_IN}\npath = "models/a/b"', "The 'url' of a file must be a string", None),
-        (f'{FILE_IN}\nurl = "https://h/a"\npath = "etc/a"', "'etc/a' is at no place", "A file lies below models/"),
+        (f'{FILE_IN}\nurl = "https://h/a"\npath = "etc/a"', "'etc/a' is outside", "Paths begin with models/"),
         (f'{FILE_IN}\nurl = "https://h/a"\npath = "models/../a"', "'..' segment", None),
         (f'{FILE_IN}\nurl = "https://h/a"\npath = "packs/a"', "names a folder, not a file", None),
         (f'{FILE_IN}\nurl = "file:///etc/a"\npath = "models/a/b"', "it is not an http", None),

@@ -45,7 +45,7 @@ class _Situation:
 
 
 class PinnedModels:
-    """What workers are asked to keep in memory."""
+    """The models that workers are asked to keep in memory."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

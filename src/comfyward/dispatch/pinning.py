@@ -1,4 +1,4 @@
-"""Who keeps which pinned model in memory. Pure; the same on every server."""
+"""The workers that keep each pinned model in memory. Pure; the same on every server."""
 
 from __future__ import annotations
 

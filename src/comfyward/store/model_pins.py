@@ -32,7 +32,7 @@ class ModelPin:
 
     @property
     def name(self) -> str:
-        """What runs and workers call it: its digest or, for the operator's own, its name in graphs."""
+        """Its name for runs and workers: its digest or, for the operator's own, its name in graphs."""
         return self.digest or self.path.removeprefix("/models/").partition("/")[2]
 
 

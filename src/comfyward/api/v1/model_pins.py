@@ -68,7 +68,7 @@ class MemoryModel(BaseModel):
 
 
 class WorkerMemory(BaseModel):
-    """What a worker's host keeps in memory; workers of one host share it."""
+    """The models in the memory of a worker's host, which the workers of one host share."""
 
     worker: str
     accelerator: str
