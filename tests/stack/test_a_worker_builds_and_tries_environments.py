@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -114,10 +115,10 @@ async def test_a_waiting_worker_asks_anew_once_its_environments_are_others(
     server.locks[good.digest] = good
     async with working(server, host) as worker:
         worker.engines.tried.remove(good.digest)
-        lent = cast(Any, None)  # nothing is ever executed
+        lent, models = cast(Any, None), cast(Any, SimpleNamespace(names=[]))  # nothing is ever executed
         info = WorkerInfo("w", "1", "CPU", DEFAULT_ENVIRONMENT, "CPU", "h", "off", {})
         link = ServerLink(server.url, "token")
-        agent = Agent(info, link, worker.comfyui, worker.orders, lent, lent, lent, lent, memory_limit_bytes=0)
+        agent = Agent(info, link, worker.comfyui, worker.orders, lent, lent, models, lent, lent, 0)
         asking = asyncio.create_task(agent.ask_for_runs())
         assert (await server.asks.get()).ready == []
 
@@ -188,6 +189,7 @@ def _begin_a_trial(trials: Path, digest: str) -> int:
     killed = f"""
 import os, signal
 from pathlib import Path
+from types import SimpleNamespace
 from comfyward.worker.deaths import Deaths
 from comfyward.worker.tried import Tried
 with Deaths(Tried(Path({str(trials)!r}), {CIRCUMSTANCES!r})).watched({digest!r}):

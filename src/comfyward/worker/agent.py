@@ -162,13 +162,19 @@ class Agent:
             draining.cancel()
 
     async def _next_unless(self, draining: asyncio.Task[Any]) -> Assignment | None:
-        """The next run; None if the worker is drained, or has other environments than it has told: it asks anew."""
-        self.environments.ready_changed.clear()
-        changing = asyncio.create_task(self.environments.ready_changed.wait())
+        """The next run; None if the worker is drained, or is not any more as it told when it asked: it asks anew.
+
+        It has other environments, or fetches the files of fewer runs: an account with enough of these gets no more.
+        """
+        changes = self.environments.ready_changed, self._ahead.fetched
+        for change in changes:
+            change.clear()
+        changing = [asyncio.create_task(change.wait()) for change in changes]
         try:
-            return await _unless(draining, self._next(), changing)
+            return await _unless(draining, self._next(), *changing)
         finally:
-            changing.cancel()
+            for task in changing:
+                task.cancel()
 
     async def _next(self) -> Assignment | None:
         try:

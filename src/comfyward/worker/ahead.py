@@ -48,6 +48,8 @@ class Ahead:
     def __init__(self, patience: Patience = Patience()) -> None:
         self._places, self._turn = asyncio.Semaphore(MAX_AHEAD), asyncio.Semaphore(1)
         self._aside, self._patience = _Aside(), patience
+        self.fetched = asyncio.Event()
+        """Set when the files of a run are complete beside which another could be asked for."""
 
     async def take(self) -> Place:
         """A place, once there is a free one and every run ahead is slow."""
@@ -57,15 +59,22 @@ class Ahead:
         except asyncio.CancelledError:
             self._places.release()
             raise
-        return Place(self._places, self._aside, self._turn, self._patience)
+        return Place(self._places, self._aside, self._turn, self._patience, self.fetched)
 
 
 class Place:
     """A run's place ahead, until it executes or ends."""
 
-    def __init__(self, places: asyncio.Semaphore, aside: _Aside, turn: asyncio.Semaphore, patience: Patience) -> None:
+    def __init__(
+        self,
+        places: asyncio.Semaphore,
+        aside: _Aside,
+        turn: asyncio.Semaphore,
+        patience: Patience,
+        fetched: asyncio.Event,
+    ) -> None:
         self._held: asyncio.Semaphore | _Aside = places
-        self._aside, self._turn, self._patience = aside, turn, patience
+        self._aside, self._turn, self._patience, self._fetched = aside, turn, patience, fetched
         self._has_turn = self._is_taken = True
         self._timers: list[asyncio.TimerHandle] = []
         self.is_fetching = False
@@ -81,6 +90,8 @@ class Place:
 
     def ready(self) -> None:
         """The run's files are complete."""
+        if self.is_fetching and not self._has_turn:
+            self._fetched.set()
         self.is_fetching = False
         for timer in self._timers:
             timer.cancel()
