@@ -90,7 +90,7 @@ class ModelPins:
 
     async def states(self, account: Account) -> list[PinState]:
         """All pins with what became of them. Raises Forbidden."""
-        _check(account)
+        check_may_pin(account)
         return _states(await self._db.read(_situation))
 
     async def keepers(self) -> list[Keeper]:
@@ -100,7 +100,7 @@ class ModelPins:
     async def pin(self, account: Account, new: NewPin) -> list[ModelPin]:
         """Pins a model, or all of a workflow. Raises Forbidden, NotFound, UnknownAccelerator, and Conflict for what
         cannot be kept."""
-        _check(account)
+        check_may_pin(account)
         _, pool = self._inventory.resolve(new.accelerator, await self._inventory.pools())
         found = await self._models_of(account, new)
         pins = [
@@ -115,7 +115,7 @@ class ModelPins:
 
     async def remove(self, account: Account, pin_id: str) -> None:
         """Raises Forbidden, NotFound."""
-        _check(account)
+        check_may_pin(account)
         await self._db.write(model_pins.remove, pin_id)
 
     async def _models_of(self, account: Account, new: NewPin) -> list[Model]:
@@ -130,7 +130,8 @@ class ModelPins:
         return [_pinnable(model) for model in found]
 
 
-def _check(account: Account) -> None:
+def check_may_pin(account: Account) -> None:
+    """Raises Forbidden."""
     if not account.is_admin:
         raise Forbidden("Only admins decide what workers keep in memory.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from comfyward.comfy.uv_command import Progress
@@ -19,6 +20,8 @@ from comfyward.environments.target import TARGET
 from comfyward.environments.trees import Trees
 from comfyward.environments.weights import Weights
 from comfyward.errors import InvalidEnvironment
+
+FETCHED_AT_ONCE = 4  # packs: of each, most of the time passes in waits for its host and for processes
 
 
 class Locker:
@@ -59,13 +62,20 @@ class Locker:
 
     def _packs(self, spec: Spec, former: Lock | None, progress: Progress) -> Iterator[LockedPack]:
         known = {pack.source: pack for pack in former.packs} if former else {}
-        for number, source in enumerate(spec.packs):
-            pack = known.get(str(source))
-            if pack is not None and _is_exact(source) and self._trees.has(pack.tree):
-                yield replace(pack, web=spec.allows_web(source))
-                continue
-            progress(f"Fetching {source.name}", number / len(spec.packs))
-            yield replace(self._sources.lock_pack(source), web=spec.allows_web(source))
+        threads = ThreadPoolExecutor(FETCHED_AT_ONCE, "fetch-packs")
+        try:
+            locked = [threads.submit(self._pack, source, known.get(str(source))) for source in spec.packs]
+            for number, (source, pack) in enumerate(zip(spec.packs, locked, strict=True)):
+                if not pack.done():
+                    progress(f"Fetching {source.name}", number / len(spec.packs))
+                yield replace(pack.result(), web=spec.allows_web(source))
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+    def _pack(self, source: PackSource, known: LockedPack | None) -> LockedPack:
+        if known is not None and _is_exact(source) and self._trees.has(known.tree):
+            return known
+        return self._sources.lock_pack(source)
 
     def _files(
         self, spec: Spec, packs: tuple[LockedPack, ...], former: Lock | None, progress: Progress

@@ -14,7 +14,7 @@ from comfyward.api.body import answer, read_json
 from comfyward.api.endpoint import NOTHING, Endpoint, Models
 from comfyward.api.times import iso
 from comfyward.dispatch.model_list import ROOT
-from comfyward.dispatch.model_pins import ModelPins, NewPin, PinState
+from comfyward.dispatch.model_pins import ModelPins, NewPin, PinState, check_may_pin
 from comfyward.dispatch.pinning import Keeper, Kept
 from comfyward.errors import Forbidden
 from comfyward.runs.files import parse_path
@@ -108,6 +108,7 @@ class LibraryPins:
 
     async def pin(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
+        check_may_pin(caller.account)
         body = await read_json(request, PinRequest, BODY_LIMIT_BYTES)
         path = parse_path(ROOT + body.model.removeprefix(ROOT)) if body.model else ""
         pinned = await self._pins.pin(caller.account, NewPin(path, body.workflow, body.accelerator, body.workers))
