@@ -11,6 +11,7 @@ from sqlalchemy import update
 
 from comfyward.dispatch.admission import Admission, Terms
 from comfyward.dispatch.assigner import Assigner
+from comfyward.dispatch.model_pins import PinnedModels
 from comfyward.dispatch.placement import Rules
 from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.revisions import Revisions
@@ -40,7 +41,7 @@ class Server:
         signals, self.waiting = WorkerSignals(db.notices), WaitingWorkers(db.notices, asyncio.Event())
         self.published: list[Change] = []
         publisher = Publisher(self.published.extend, self.waiting.on_changes)
-        orders = WorkerOrders(db, WorkerLogs(db.notices, signals), Revisions(db, signals))
+        orders = WorkerOrders(db, WorkerLogs(db.notices, signals), Revisions(db, signals), PinnedModels(db))
         sessions = WorkerSessions(db, publisher, signals, orders, self.waiting, lease_s=15.0)
         self.assigner = Assigner(db, publisher, self.waiting, sessions, RULES, {})
         self.admission = Admission(self.assigner, Secrets(db.notices))

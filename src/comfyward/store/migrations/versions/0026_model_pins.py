@@ -24,5 +24,5 @@ def upgrade() -> None:
         sa.Column("workflow_id", sa.String(length=21), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_model_pins")),
-        sa.UniqueConstraint("pool", "path", "workflow_id", name=op.f("uq_model_pins_pool")),
+        sa.UniqueConstraint("pool", "path", "workflow_id", name=op.f("uq_model_pins_pool_path_workflow_id")),
     )
