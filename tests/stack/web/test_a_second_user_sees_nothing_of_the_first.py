@@ -36,7 +36,7 @@ ACTIONS = (
     "/runs/{run}/delete",
     "/runs/{run}/change",
 )
-ADMINS = ("/fleet", "/fleet/users", "/fleet/workers/{worker}/log")
+ADMINS = ("/fleet", "/fleet/memory", "/fleet/users", "/fleet/workers/{worker}/log")
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,13 @@ def paths(real: Stack) -> list[str]:
         *("/models", "/models/loras/" + "long" * 30 + ".safetensors"),
         *("/account", "/account/secrets", "/account/webhooks", "/account/usage", "/account/security", "/account/data"),
         *("/environments", environment, f"{environment}/edit", f"{environment}/revisions/1"),
-        *("/fleet", "/fleet/users", f"/fleet/users/{client.http.get('/api/v1/me').json()['id']}/storage", "/runs/none"),
+        *(
+            "/fleet",
+            "/fleet/memory",
+            "/fleet/users",
+            f"/fleet/users/{client.http.get('/api/v1/me').json()['id']}/storage",
+            "/runs/none",
+        ),
     ]
 
 
