@@ -1,7 +1,8 @@
 """Each pin is given to as many workers of its pool as it wants and have room, and stays where it is."""
 
-from comfyward.dispatch.pinning import Keeper, Kept, assigned
+from comfyward.dispatch.pinning import Keeper, assigned
 from comfyward.store.model_pins import ModelPin
+from comfyward.worker.protocol import ModelInMemory
 
 
 def pin(name: str, size: int | None = 4, workers: int = 1, pool: str = "L40S", workflow: str = "") -> ModelPin:
@@ -9,7 +10,7 @@ def pin(name: str, size: int | None = 4, workers: int = 1, pool: str = "L40S", w
 
 
 def keeper(name: str, *kept: str, limit: int = 10, pool: str = "L40S") -> Keeper:
-    return Keeper(name, pool, "host", limit, {each: Kept(each, f"/models/unet/{each}", 4, 4) for each in kept})
+    return Keeper(name, pool, "host", limit, {each: ModelInMemory(each, f"/models/unet/{each}", 4, 4) for each in kept})
 
 
 def given(pins: list[ModelPin], keepers: list[Keeper]) -> dict[str, set[str]]:

@@ -10,23 +10,7 @@ import msgspec
 
 from comfyward.store.model_pins import ModelPin
 from comfyward.store.workers import WorkerRow
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A model in the memory of a worker's host, as the worker told; sizes in bytes, `since` in ms since the epoch."""
-
-    name: str
-    path: str
-    size: int = 0
-    resident: int = 0
-    since: int = 0
-    pinned: bool = False
-    problem: str = ""
-
-    @property
-    def is_whole(self) -> bool:
-        return 0 < self.size <= self.resident
+from comfyward.worker.protocol import ModelInMemory
 
 
 @dataclass(frozen=True)
@@ -37,11 +21,11 @@ class Keeper:
     pool: str
     host: str
     limit: int
-    kept: Mapping[str, Kept]  # by name
+    kept: Mapping[str, ModelInMemory]  # by name
 
     @classmethod
     def of(cls, worker: WorkerRow) -> Keeper:
-        kept = [msgspec.convert(model, Kept, strict=False) for model in worker.vitals.get("models") or ()]
+        kept = [msgspec.convert(model, ModelInMemory, strict=False) for model in worker.vitals.get("models") or ()]
         limit = int(worker.vitals.get("model_memory_bytes") or 0)
         return cls(worker.id, worker.pool, worker.host, limit, {model.name: model for model in kept})
 

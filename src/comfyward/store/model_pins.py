@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from comfyward.errors import Conflict, NotFound
 from comfyward.store.schema import model_pins
+from comfyward.workflows.model_names import name_of
 
 MOST = 200
 
@@ -33,7 +34,7 @@ class ModelPin:
     @property
     def name(self) -> str:
         """Its name for runs and workers: its digest or, for the operator's own, its name in graphs."""
-        return self.digest or self.path.removeprefix("/models/").partition("/")[2]
+        return self.digest or name_of(self.path)
 
 
 _COLUMNS = [model_pins.c[name] for name in ModelPin.__dataclass_fields__]

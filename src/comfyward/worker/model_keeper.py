@@ -23,6 +23,7 @@ from comfyward.files.model_memory import Held, ModelFile, ModelMemory, NoRoom
 from comfyward.wording import size
 from comfyward.worker.memory import available_bytes
 from comfyward.worker.protocol import ModelInMemory, ModelOrder
+from comfyward.workflows.model_names import name_of
 
 log = logging.getLogger(__name__)
 
@@ -186,8 +187,7 @@ def _no_room(error: NoRoom) -> str:
 
 
 def _absent(order: ModelOrder, problem: str) -> ModelInMemory:
-    name = order.digest or order.path.removeprefix("/models/").partition("/")[2]
-    return ModelInMemory(name, order.path, pinned=True, problem=problem)
+    return ModelInMemory(order.digest or name_of(order.path), order.path, pinned=True, problem=problem)
 
 
 def _told(held: Held, now: float) -> ModelInMemory:

@@ -166,6 +166,10 @@ class ModelInMemory(msgspec.Struct, frozen=True, omit_defaults=True):
     pinned: bool = False
     problem: str = ""
 
+    @property
+    def is_whole(self) -> bool:
+        return 0 < self.size <= self.resident
+
 
 class Vitals(msgspec.Struct, frozen=True):
     """The condition of a worker: models that ComfyUI has loaded, memory and cache in bytes, hits of the cache.

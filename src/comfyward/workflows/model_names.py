@@ -38,6 +38,20 @@ def names_of(path: str) -> list[str]:
     >>> names_of("/models/loras/deep/a.safetensors")
     ['deep/a.safetensors', 'deep/a']
     """
-    folder, _, name = path.removeprefix("/models/").partition("/")
+    folder, name = _parts(path)
     stem, dot, _ = name.rpartition(".")
     return [name, stem] if folder in MENTIONED and dot else [name]
+
+
+def name_of(path: str) -> str:
+    """The name of the model at a path, without its folder.
+
+    >>> name_of("/models/loras/deep/a.safetensors")
+    'deep/a.safetensors'
+    """
+    return _parts(path)[1]
+
+
+def _parts(path: str) -> tuple[str, str]:
+    folder, _, name = path.removeprefix("/models/").partition("/")
+    return folder, name

@@ -15,9 +15,10 @@ from comfyward.api.endpoint import NOTHING, Endpoint, Models
 from comfyward.api.times import iso
 from comfyward.dispatch.model_list import ROOT
 from comfyward.dispatch.model_pins import ModelPins, NewPin, PinState, check_may_pin
-from comfyward.dispatch.pinning import Keeper, Kept
+from comfyward.dispatch.pinning import Keeper
 from comfyward.errors import Forbidden
 from comfyward.runs.files import parse_path
+from comfyward.worker.protocol import ModelInMemory
 
 BODY_LIMIT_BYTES = 16 << 10
 
@@ -149,7 +150,7 @@ def _memory_shape(keeper: Keeper) -> dict[str, object]:
     }
 
 
-def _model_shape(kept: Kept) -> dict[str, object]:
+def _model_shape(kept: ModelInMemory) -> dict[str, object]:
     return {
         "model": kept.path.removeprefix(ROOT),
         "size": kept.size,
