@@ -71,8 +71,8 @@ class Blobs:
     ) -> None:
         """Stores `size` bytes as a file of an account. Raises OverQuota."""
         room = await self.room(account_id, path)
-        with room.within(size) as limit:
-            blob = await self.put_stream(chunks, limit=limit, name=path)
+        room.check(size)
+        blob = await self.put_stream(chunks, limit=size, name=path)
         file = files.new_file(account_id, path, blob.digest, blob.size, content_type_of(path), now_ms())
         await self._db.write(files.put, dataclasses.replace(file, about=about), room.most)
 

@@ -32,6 +32,11 @@ class Room:
     def left(self) -> float:
         return max(0, self.most - self.used) if self.most else math.inf
 
+    def check(self, size: int) -> None:
+        """Raises OverQuota if a file of `size` bytes is too large."""
+        if size > self.left:
+            raise over(self.kind, self.used, self.most, size)
+
     @contextmanager
     def within(self, limit: int) -> Iterator[int]:
         """The largest size to receive of a file of at most `limit` bytes. Raises OverQuota instead of TooLarge."""
