@@ -11,7 +11,7 @@ from comfyward.accounts.storage import Quota
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.quotas import Quotas
 from comfyward.files.objects import Blob, Objects, blob_key
-from comfyward.store import files
+from comfyward.store import blobs, files
 from comfyward.store.db import now_ms
 from tests.store.conftest import Store
 
@@ -32,32 +32,32 @@ class Interrupted(Objects):
 
 async def test_an_output_that_a_sweep_removes_meanwhile_is_stored_again(store: Store, tmp_path: Path) -> None:
     objects = Interrupted(str(tmp_path / "objects"))
-    blobs = Blobs(store.db, objects, Quotas(store.db, Quota()))
-    blob = await blobs.put_bytes(DATA, "a.png")
+    stored = Blobs(store.db, objects, Quotas(store.db, Quota()))
+    blob = await stored.put_bytes(DATA, "a.png")
     file = files.new_file(store.alice.id, "/input/a.png", blob.digest, blob.size, "image/png", now_ms())
     removed: list[int] = []
 
     async def sweep() -> None:
-        removed.append(await blobs.sweep(before=now_ms() + 1))
+        removed.append(await stored.sweep(before=now_ms() + 1))
 
     def use(conn: Connection) -> int | None:
         files.put(conn, file)
-        return files.stored_size(conn, blob.digest)
+        return blobs.size_of(conn, blob.digest)
 
     objects.meanwhile = sweep
-    size = await blobs.write(use, {blob.digest: ("a.png", DATA)})
+    size = await stored.write(use, {blob.digest: ("a.png", DATA)})
 
     assert (removed, size) == ([1], len(DATA))
     assert await objects.read_all(blob_key(blob.digest)) == DATA
-    assert await blobs.sweep(before=now_ms() + 1) == 0
+    assert await stored.sweep(before=now_ms() + 1) == 0
 
 
 async def test_an_output_that_is_stored_already_counts_as_new(store: Store, tmp_path: Path) -> None:
     objects = Objects(str(tmp_path / "objects"))
-    blobs = Blobs(store.db, objects, Quotas(store.db, Quota()))
-    blob = await blobs.put_bytes(DATA, "a.png")
-    await store.db.write(files.add_blob, blob.digest, blob.sha256, blob.size, 1, "a.png")  # as if long ago
+    stored = Blobs(store.db, objects, Quotas(store.db, Quota()))
+    blob = await stored.put_bytes(DATA, "a.png")
+    await store.db.write(blobs.add, blob.digest, blob.sha256, blob.size, 1, "a.png")  # as if long ago
 
-    await blobs.write(lambda conn: None, {blob.digest: ("a.png", DATA)})
+    await stored.write(lambda conn: None, {blob.digest: ("a.png", DATA)})
 
-    assert await store.db.read(files.orphans, 1000) == []
+    assert await store.db.read(blobs.orphans, 1000) == []

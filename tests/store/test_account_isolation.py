@@ -10,7 +10,7 @@ from comfyward.errors import NotFound
 from comfyward.ids import hash_secret
 from comfyward.runs.event import Event, Status
 from comfyward.runs.run import PublicStatus, State
-from comfyward.store import accounts, editor, events, files, runs, sessions, webhooks, workflows
+from comfyward.store import accounts, blobs, editor, events, files, runs, sessions, webhooks, workflows
 from comfyward.store.db import now_ms
 from comfyward.store.runs import RunFilter
 from tests.store.conftest import Store
@@ -23,7 +23,7 @@ def filled(store: Store) -> Store:
     """Alice has a run with an event, a file and a delivery."""
     store.new_run("r", webhook="https://example.com/hook")
     store.write(events.add, [Event("r", store.alice.id, QUEUED, 1)], now_ms())
-    store.write(files.add_blob, "d" * 64, "s" * 64, 3, now_ms())
+    store.write(blobs.add, "d" * 64, "s" * 64, 3, now_ms())
     file = files.new_file(store.alice.id, "/input/a", "d" * 64, 3, "text/plain", now_ms())
     store.write(files.put, dataclasses.replace(file, id="file"))
     store.write(lambda conn: webhooks.add(conn, runs.get(conn, store.alice.id, "r"), "run.started", now_ms()))
@@ -77,8 +77,8 @@ def test_lists_contain_no_rows_of_another_account(filled: Store) -> None:
     assert filled.read(editor.settings, bob) == {}
     assert filled.read(webhooks.find, bob, None, 10) == []
     assert filled.read(accounts.keys, bob) == []
-    assert filled.read(files.blob_size, bob, "d" * 64) is None
-    assert filled.read(files.blob_size, alice, "d" * 64) == 3
+    assert filled.read(blobs.size_for, bob, "d" * 64) is None
+    assert filled.read(blobs.size_for, alice, "d" * 64) == 3
     assert filled.read(accounts.usage_by, bob, "day", "2000-01-01", "2999-01-01") == []
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from comfyward.accounts.account import Account
 from comfyward.dispatch import model_removal
 from comfyward.errors import NotFound
-from comfyward.store import deleted_models, files
+from comfyward.store import blobs, deleted_models, files
 from comfyward.store.db import now_ms
 from tests.store.conftest import Store
 
@@ -18,7 +18,7 @@ MOST, SIZE = 1000, 400
 def come_and_go(conn: Connection, account: Account, name: str, now: int, size: int = SIZE) -> str:
     """A model of this name is uploaded and deleted; returns the deletion's id."""
     digest = name.ljust(64, "0")
-    files.add_blob(conn, digest, digest, size, now)
+    blobs.add(conn, digest, digest, size, now)
     files.put(conn, files.new_file(account.id, f"/models/loras/{name}", digest, size, "x/y", now), MOST)
     return model_removal.remove(conn, account, f"/models/loras/{name}", MOST, now).id
 
@@ -28,7 +28,7 @@ def test_the_oldest_are_given_up(store: Store) -> None:
     of_other = store.write(come_and_go, store.bob, "other", now)
     deleted = [store.write(come_and_go, store.alice, f"lora-{number}", now + number) for number in range(5)]
 
-    free = store.read(files.orphans, now + 1000)
+    free = store.read(blobs.orphans, now + 1000)
 
     assert sorted(digest.rstrip("0") for digest in free) == ["lora-", "lora-1", "lora-2"]
     for gone in deleted[:3]:

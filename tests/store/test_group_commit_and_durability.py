@@ -11,7 +11,7 @@ from sqlalchemy import Connection, create_engine
 from comfyward.errors import Conflict, IdempotencyMismatch, MissingAsset
 from comfyward.runs.event import Event, Status
 from comfyward.runs.run import PublicStatus, State
-from comfyward.store import accounts, events, files, queue, runs
+from comfyward.store import accounts, blobs, events, queue, runs
 from comfyward.store.backends import open_database
 from comfyward.store.db import now_ms
 from comfyward.store.runs import RunFilter
@@ -139,24 +139,24 @@ def test_the_queue_is_by_priority_then_age(store: Store) -> None:
 def test_a_blob_is_swept_only_when_nothing_needs_it(store: Store) -> None:
     used, unused, fresh = ("a" * 64, "b" * 64, "c" * 64)
     for digest, created_at in ((used, 1), (unused, 1), (fresh, 100)):
-        store.write(files.add_blob, digest, "s" * 64, 1, created_at)
+        store.write(blobs.add, digest, "s" * 64, 1, created_at)
     store.new_run("r", files={"/input/a": {"blob": used, "size": 1}})
 
-    assert store.read(files.orphans, 50) == [unused]
-    store.write(files.add_blob, unused, "s" * 64, 1, 100)  # stored again meanwhile
-    assert store.write(files.begin_removal, unused, 50, 200) is False
+    assert store.read(blobs.orphans, 50) == [unused]
+    store.write(blobs.add, unused, "s" * 64, 1, 100)  # stored again meanwhile
+    assert store.write(blobs.begin_removal, unused, 50, 200) is False
 
 
 def test_a_blob_being_removed_cannot_be_used(store: Store) -> None:
     digest = "a" * 64
-    store.write(files.add_blob, digest, "s" * 64, 1, 1)
-    assert store.write(files.begin_removal, digest, 50, 200) is True
+    store.write(blobs.add, digest, "s" * 64, 1, 1)
+    assert store.write(blobs.begin_removal, digest, 50, 200) is True
 
-    assert store.read(files.has_blob, digest) is False
-    assert store.write(files.touch_blob, digest, 300) is False
+    assert store.read(blobs.is_stored, digest) is False
+    assert store.write(blobs.touch, digest, 300) is False
     with pytest.raises(MissingAsset):
         store.new_run("r", files={"/input/a": {"blob": digest, "size": 1}})
-    assert store.read(files.orphans, 50) == [digest]  # if the sweep dies here, the next one goes on
+    assert store.read(blobs.orphans, 50) == [digest]  # if the sweep dies here, the next one goes on
 
-    store.write(files.finish_removal, digest)
-    assert store.write(files.touch_blob, digest, 300) is True  # nothing is in the way of storing it again
+    store.write(blobs.finish_removal, digest)
+    assert store.write(blobs.touch, digest, 300) is True  # nothing is in the way of storing it again

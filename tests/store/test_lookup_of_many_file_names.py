@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from comfyward.runs.files import Stored, Url
-from comfyward.store import files, usable_files
+from comfyward.store import blobs, files, usable_files
 from tests.store.conftest import Store
 
 BESIDE = (
@@ -22,7 +22,7 @@ BELOW = ("/input/set/a.png", "/input/set/é/\U0001f600.png", "/input/set/Zebra.p
 @pytest.mark.parametrize("more", [0, 3000])
 def test_files_and_urls_of_an_account(store: Store, more: int) -> None:
     for path in (*BESIDE, *BELOW):
-        store.write(files.add_blob, "d" * 64, "s" * 64, 1, 1)
+        store.write(blobs.add, "d" * 64, "s" * 64, 1, 1)
         store.write(files.put, files.new_file(store.alice.id, path, "d" * 64, 1, "x/y", 1))
     sources = {f"{path}.url": {"url": "http://host/x"} for path in (*BESIDE, *BELOW)}
     store.write(files.link, store.alice.id, sources, 1)
@@ -40,7 +40,7 @@ def test_files_and_urls_of_an_account(store: Store, more: int) -> None:
 
 def test_a_result_of_a_run_is_in_no_folder(store: Store) -> None:
     run_id = store.new_run("run")
-    store.write(files.add_blob, "d" * 64, "s" * 64, 1, 1)
+    store.write(blobs.add, "d" * 64, "s" * 64, 1, 1)
     result = dataclasses.replace(
         files.new_file(store.alice.id, "/input/set/a.png", "d" * 64, 1, "x/y", 1), run_id=run_id
     )

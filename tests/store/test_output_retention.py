@@ -7,7 +7,7 @@ from comfyward.dispatch.transitions import AttemptResult
 from comfyward.errors import NotFound
 from comfyward.runs.output import Output
 from comfyward.runs.run import EndReason
-from comfyward.store import files, runs
+from comfyward.store import blobs, files, runs
 from comfyward.store.db import now_ms
 from tests.store.conftest import Store
 
@@ -22,7 +22,7 @@ def left(digest: str, name: str, file_id: str) -> Output:
 def done(store: Store) -> Store:
     """A run that left two outputs and showed two previews, one of them with an output's bytes."""
     for digest in (OUTPUT, PREVIEW, BOTH):
-        store.write(files.add_blob, digest, "s" * 64, 1, 1)
+        store.write(blobs.add, digest, "s" * 64, 1, 1)
     store.new_run("r")
     run = store.assign("r")
     outputs = [left(OUTPUT, "a.png", "out-a"), left(BOTH, "sub/b.png", "out-b")]
@@ -48,7 +48,7 @@ def test_outputs_have_ids_and_are_not_listed_as_uploads(done: Store) -> None:
 
 
 def test_previews_expire_and_outputs_stay(done: Store) -> None:
-    assert done.read(files.orphans, now_ms()) == []
+    assert done.read(blobs.orphans, now_ms()) == []
     assert done.write(runs.drop_previews, 1000) == 0  # not old enough
 
     assert done.write(runs.drop_previews, 1001) == 1
@@ -56,7 +56,7 @@ def test_previews_expire_and_outputs_stay(done: Store) -> None:
     run = done.read(runs.get, done.alice.id, "r")
     assert run.previews == []
     assert len(run.outputs) == 2
-    assert done.read(files.orphans, now_ms()) == [PREVIEW]
+    assert done.read(blobs.orphans, now_ms()) == [PREVIEW]
     assert done.write(runs.drop_previews, 1001) == 0
 
 
@@ -65,7 +65,7 @@ def test_purging_a_run_removes_its_outputs(done: Store) -> None:
 
     assert done.write(runs.purge, deleted_before=2, finished_before=None) == 1
 
-    assert sorted(done.read(files.orphans, now_ms())) == [OUTPUT, PREVIEW, BOTH]
+    assert sorted(done.read(blobs.orphans, now_ms())) == [OUTPUT, PREVIEW, BOTH]
     with pytest.raises(NotFound):
         done.read(files.by_id, done.alice.id, "out-a")
 

@@ -10,7 +10,7 @@ from comfyward.dispatch.recorder import _apply
 from comfyward.errors import NotFound
 from comfyward.runs.event import EventType
 from comfyward.runs.run import EndReason, Run, State
-from comfyward.store import events, files, queue, runs
+from comfyward.store import blobs, events, files, queue, runs
 from comfyward.store.db import now_ms
 from comfyward.worker.protocol import Ended, OutputFile, Produced, Started
 from tests.store.conftest import Store
@@ -27,7 +27,7 @@ def produced(seq: int, digest: str = FIRST, name: str = "a.png", node: str = "1"
 @pytest.fixture
 def begun(store: Store) -> Store:
     for digest in (FIRST, SECOND, AGAIN):
-        store.write(files.add_blob, digest, "s" * 64, 1, 1)
+        store.write(blobs.add, digest, "s" * 64, 1, 1)
     store.new_run("r")
     store.assign("r")
     store.write(_apply, "lease", [Started(1)])
@@ -103,13 +103,13 @@ def test_another_attempt_begins_with_nothing(begun: Store) -> None:
     assert (run.state, run.outputs, run.previews, run.node_results) == (State.QUEUED, [], [], None)
     with pytest.raises(NotFound):
         begun.read(files.by_id, begun.alice.id, old.id)
-    assert begun.read(files.orphans, now_ms()) == [FIRST, SECOND, AGAIN]
+    assert begun.read(blobs.orphans, now_ms()) == [FIRST, SECOND, AGAIN]
 
     begun.assign("r", "second")
     begun.write(_apply, "second", [Started(1), produced(2), Ended(3, EndReason.COMPLETED)])
 
     assert outputs(begun) == [("a.png", FIRST)]
-    assert begun.read(files.orphans, now_ms()) == [SECOND, AGAIN]
+    assert begun.read(blobs.orphans, now_ms()) == [SECOND, AGAIN]
 
 
 @pytest.mark.parametrize("attempts_left", [True, False])
@@ -125,7 +125,7 @@ def test_a_lost_worker_loses_no_reported_output(begun: Store, attempts_left: boo
     run = run_of(begun)
     if attempts_left:
         assert (run.state, run.outputs) == (State.QUEUED, [])
-        assert begun.read(files.orphans, now_ms()) == [FIRST, SECOND, AGAIN]
+        assert begun.read(blobs.orphans, now_ms()) == [FIRST, SECOND, AGAIN]
     else:
         assert (run.state, outputs(begun)) == (State.CANCELLED, [("a.png", FIRST)])
-        assert begun.read(files.orphans, now_ms()) == [SECOND, AGAIN]
+        assert begun.read(blobs.orphans, now_ms()) == [SECOND, AGAIN]

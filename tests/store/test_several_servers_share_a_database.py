@@ -18,7 +18,7 @@ from comfyward.delivery.relay import Relay
 from comfyward.errors import InvalidRequest, OverQuota, SetupFailed, Unavailable
 from comfyward.runs.event import Event, Status
 from comfyward.runs.run import PublicStatus, Run, State
-from comfyward.store import accounts, files, queue, runs, uploads
+from comfyward.store import accounts, blobs, files, queue, runs, uploads
 from comfyward.store.backends import open_database
 from comfyward.store.db import Database, now_ms
 from comfyward.store.files import StoredFile
@@ -87,7 +87,7 @@ def test_two_files_at_the_same_moment_do_not_share_the_room_for_one(
     one, other = servers
     alice = asyncio.run(one.write(accounts.create, "alice", "member", None, now_ms()))
     for name in "ab":
-        asyncio.run(one.write(files.add_blob, name * 64, name * 64, 600, now_ms(), name))
+        asyncio.run(one.write(blobs.add, name * 64, name * 64, 600, now_ms(), name))
     is_stored, may_end = threading.Event(), threading.Event()
 
     def first(conn: Connection) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from comfyward.ids import new_id
-from comfyward.store import environment_trees, environments, files
+from comfyward.store import blobs, environment_trees, environments
 from comfyward.store.environments import StoredLock
 from tests.store.conftest import Store
 
@@ -32,7 +32,7 @@ def test_what_nothing_names_is_forgotten_after_a_while(store: Store) -> None:
 
 def test_a_blob_that_is_an_archive_is_not_swept(store: Store) -> None:
     for digest in (SPEC, GONE):
-        store.write(files.add_blob, digest, "0" * 64, 1, 1, "tree.zip")
+        store.write(blobs.add, digest, "0" * 64, 1, 1, "tree.zip")
     store.write(environment_trees.put, SPEC, SPEC, 1)
 
-    assert [store.write(files.begin_removal, digest, 10, 10) for digest in (SPEC, GONE)] == [False, True]
+    assert [store.write(blobs.begin_removal, digest, 10, 10) for digest in (SPEC, GONE)] == [False, True]

@@ -11,7 +11,7 @@ from comfyward.dispatch.transitions import AttemptResult
 from comfyward.errors import OverQuota
 from comfyward.runs.output import Output
 from comfyward.runs.run import EndReason
-from comfyward.store import accounts, files, queue, runs, storage, uploads
+from comfyward.store import accounts, blobs, files, queue, runs, storage, uploads
 from comfyward.store.uploads import Upload
 from tests.store.conftest import Store
 
@@ -26,7 +26,7 @@ def _stored(store: Store) -> Stored:
 
 
 def _blob(store: Store, digest: str, size: int) -> None:
-    store.write(files.add_blob, digest, digest, size, NOW)
+    store.write(blobs.add, digest, digest, size, NOW)
 
 
 def _file(store: Store, path: str, digest: str, size: int, most: int = 0) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from comfyward.dispatch.environment_overviews import REPORTED, overview
-from comfyward.store import environments, files, web_files
+from comfyward.store import blobs, environments, web_files
 from comfyward.store.environments import StoredLock
 from comfyward.store.web_files import KEPT, Archive, Listed
 from tests.store.conftest import Store
@@ -43,11 +43,11 @@ def test_few_are_kept_and_their_blobs_with_them(store: Store) -> None:
     digests = [f"{number:064x}" for number in range(KEPT + 2)]
     store.write(web_files.put, OF_POOL)
     for number, digest in enumerate(digests):
-        store.write(files.add_blob, digest, digest, 1, NOW, "web_files")
+        store.write(blobs.add, digest, digest, 1, NOW, "web_files")
         store.write(web_files.put, replace(OF_ANY, digest=digest, sent_at=NOW + number))
 
     assert {each.digest for each in store.read(web_files.find, [ONE])} == {OF_POOL.digest, *digests[2:]}
-    assert sorted(store.read(files.orphans, NOW + 1)) == digests[:2]
+    assert sorted(store.read(blobs.orphans, NOW + 1)) == digests[:2]
 
 
 def test_lists_are_read_once_and_for_the_newest_revisions(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

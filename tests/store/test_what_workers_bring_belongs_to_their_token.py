@@ -9,7 +9,7 @@ import pytest
 from comfyward.dispatch import worker_sessions
 from comfyward.errors import Forbidden
 from comfyward.ids import hash_secret
-from comfyward.store import catalogs, files, fleets, mirrors, queue, tokens, workers
+from comfyward.store import blobs, catalogs, fleets, mirrors, queue, tokens, workers
 from comfyward.store.catalogs import KEPT_PER_POOL, CatalogRow
 from comfyward.store.db import now_ms
 from comfyward.store.fleets import FleetRow
@@ -180,7 +180,7 @@ def test_a_catalog_that_is_announced_is_the_newest(store: Store) -> None:
 
 def test_mirrors_of_pools_stand_side_by_side(store: Store) -> None:
     for digest in ("a", "b"):
-        store.write(files.add_blob, digest, digest, 1, NOW)
+        store.write(blobs.add, digest, digest, 1, NOW)
     store.write(mirrors.put, "key", "L4", "a", NOW)
     store.write(mirrors.put, "key", "", "b", NOW)
     store.write(mirrors.put, "key", "L4", "b", NOW + 1)

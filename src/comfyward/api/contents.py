@@ -17,7 +17,7 @@ from comfyward.files.objects import Objects, blob_key, thumbnail_key
 from comfyward.files.pictures import MAX_SOURCE_BYTES, Decoders
 from comfyward.runs.files import Source, Stored, content_type_of, disposition_of, source_from_row
 from comfyward.sandbox.temporary import TemporaryFolder
-from comfyward.store import files, runs
+from comfyward.store import blobs, files, runs
 from comfyward.store.db import Database
 from comfyward.store.runs import RunFilter
 
@@ -102,7 +102,7 @@ class Contents:
         is_own_page = request.headers.get("sec-fetch-site") == "same-origin"
         if not self._direct or is_own_page or request.method == "HEAD":
             return None
-        stored_as = await self._db.lookup(files.blob_name, content.digest)
+        stored_as = await self._db.lookup(blobs.name_of, content.digest)
         if stored_as != content.name.rpartition("/")[2] or content.content_type != content_type_of(stored_as):
             return None
         return await self._objects.get_url(blob_key(content.digest))

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from comfyward.dispatch.quotas import Quotas, Room
 from comfyward.files.objects import Blob, Objects
 from comfyward.runs.files import content_type_of
-from comfyward.store import files
+from comfyward.store import blobs, files
 from comfyward.store.db import Database, now_ms
 
 CHUNK_BYTES = 1 << 20
@@ -89,51 +89,51 @@ class Blobs:
         """
         while True:
             known = {digest for digest in named if await self._is_stored(digest)}
-            blobs = [
+            used = [
                 await self._objects.put_bytes(data, digest, name, write=digest not in known)
                 for digest, (name, data) in sorted(named.items())  # in one order everywhere: their rows are locked
             ]
             try:
-                return await self._db.write(_with_blobs, operation, blobs, known)
+                return await self._db.write(_with_blobs, operation, used, known)
             except _Swept:
                 continue
 
     async def _is_stored(self, digest: str) -> bool:
         """True if a blob is stored; a sweep may still remove it. Waits for the end of a removal."""
-        return await self._db.lookup(files.has_blob, digest) or await self.touch(digest)
+        return await self._db.lookup(blobs.is_stored, digest) or await self.touch(digest)
 
     async def register(self, blob: Blob) -> None:
         """Writes the row of a blob whose bytes are stored under their digest."""
-        await self._db.write(files.add_blob, blob.digest, blob.sha256, blob.size, now_ms(), blob.name)
+        await self._db.write(blobs.add, blob.digest, blob.sha256, blob.size, now_ms(), blob.name)
 
     async def touch(self, digest: str) -> bool:
         """True if a blob is stored; the next sweep then leaves it. Waits for the end of a removal."""
-        while await self._db.lookup(files.is_blob_known, digest):
-            if await self._db.write(files.touch_blob, digest, now_ms()):
-                return await self._db.lookup(files.has_blob, digest)
+        while await self._db.lookup(blobs.is_known, digest):
+            if await self._db.write(blobs.touch, digest, now_ms()):
+                return await self._db.lookup(blobs.is_stored, digest)
             await asyncio.sleep(REMOVAL_POLL_S)
         return False
 
     async def sweep(self, before: int) -> int:
         """Removes blobs that nothing uses and that were stored before a time. Returns how many."""
         removed = 0
-        for digest in await self._db.read(files.orphans, before):
-            if await self._db.write(files.begin_removal, digest, before, now_ms()):
+        for digest in await self._db.read(blobs.orphans, before):
+            if await self._db.write(blobs.begin_removal, digest, before, now_ms()):
                 await self._objects.remove_blob(digest)
-                await self._db.write(files.finish_removal, digest)
+                await self._db.write(blobs.finish_removal, digest)
                 removed += 1
         return removed
 
 
 def _with_blobs(
-    conn: Connection, operation: Callable[[Connection], R], blobs: Sequence[Blob], known: Collection[str]
+    conn: Connection, operation: Callable[[Connection], R], used: Sequence[Blob], known: Collection[str]
 ) -> R:
     """Runs an operation after registering the blobs that it uses. Raises _Swept if one of those known is not there."""
     now = now_ms()
-    for blob in blobs:
+    for blob in used:
         if blob.digest not in known:
-            files.add_blob(conn, blob.digest, blob.sha256, blob.size, now, blob.name)
-        elif not files.keep_blob(conn, blob.digest, now):
+            blobs.add(conn, blob.digest, blob.sha256, blob.size, now, blob.name)
+        elif not blobs.keep(conn, blob.digest, now):
             raise _Swept
     return operation(conn)
 

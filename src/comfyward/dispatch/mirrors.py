@@ -15,7 +15,7 @@ from comfyward.errors import DigestMismatch, Forbidden
 from comfyward.files.objects import Blob
 from comfyward.runs.files import Url, key_of, source_from_row
 from comfyward.runs.run import Run
-from comfyward.store import files, mirrors
+from comfyward.store import blobs, mirrors
 from comfyward.store.db import Database, now_ms
 from comfyward.store.mirrors import Mirror
 from comfyward.store.tokens import WorkerToken
@@ -74,7 +74,7 @@ class Mirrors:
 
         Raises DigestMismatch if it is not what is `wanted`. Only what the server itself computed is compared here.
         """
-        _check_digest(wanted, blob.digest, await self._db.lookup(files.sha256_of, blob.digest), OTHER_DIGEST)
+        _check_digest(wanted, blob.digest, await self._db.lookup(blobs.sha256_of, blob.digest), OTHER_DIGEST)
         await self._db.write(mirrors.put, key, token.pool or "", blob.digest, now_ms())
 
 

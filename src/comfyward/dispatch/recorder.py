@@ -24,7 +24,7 @@ from comfyward.runs.failure import Failure
 from comfyward.runs.log import plain
 from comfyward.runs.output import Output
 from comfyward.runs.run import Run
-from comfyward.store import files, queue
+from comfyward.store import blobs, queue
 from comfyward.store.db import Database, now_ms
 from comfyward.store.rows import text_of
 from comfyward.worker.protocol import (
@@ -181,7 +181,7 @@ def _with_ids(conn: Connection, reported: Sequence[OutputFile]) -> list[Output]:
     """Outputs with ids, and with the sizes of what is stored. Raises InvalidRequest for one that was not uploaded."""
     outputs = []
     for each in reported:
-        size = files.stored_size(conn, each.digest)
+        size = blobs.size_of(conn, each.digest)
         if size is None:
             raise InvalidRequest(f"The output '{each.name}' was reported but never uploaded.")
         outputs.append(

@@ -1,4 +1,4 @@
-"""Operations on blobs, and on the files of an account, which are names for blobs.
+"""Operations on the files of an account, which are names for blobs.
 
 A path may have had several contents. The file *at* a path is the newest one; older ones stay reachable by id if they
 are assets (Comfy API v2), and are deleted otherwise.
@@ -12,45 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Text,
-    bindparam,
-    column,
-    delete,
-    exists,
-    func,
-    insert,
-    literal,
-    or_,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Connection, Text, bindparam, column, delete, exists, insert, literal, or_, select, text, update
 
 from comfyward.errors import NotFound
 from comfyward.ids import new_uuid
 from comfyward.store import shared_files
 from comfyward.store.rows import text_of
-from comfyward.store.schema import (
-    blob_uses,
-    blobs,
-    deleted_models,
-    environment_trees,
-    environment_web_files,
-    files,
-    mirrors,
-    model_facts,
-    runs,
-)
+from comfyward.store.schema import files, runs
 from comfyward.store.schema import links as linked
-from comfyward.store.schema import shared_files as shared_files_table
 from comfyward.store.statement import Statement, each_of, list_of
 from comfyward.store.storage import check_file
 from comfyward.workflows.listing import Paths
 
-MAX_NAME_LENGTH = 255
 # Roots of the names that an account gives; outputs of runs are below /output/<run id>.
 NAMED_ROOTS = ("/input/", "/models/")
 
@@ -99,34 +72,18 @@ def file_path_of(file: StoredFile) -> str:
 _NAMES = list(StoredFile.__dataclass_fields__)
 FILE_COLUMNS = [files.c[name] for name in _NAMES]
 _INSERT = Statement(insert(files).values({name: bindparam(name) for name in _NAMES}))
-_ADD_BLOB = Statement(
-    text(
-        "INSERT INTO blobs (digest, sha256, size, created_at, name) VALUES (:digest, :sha256, :size, :now, :name)"
-        " ON CONFLICT (digest) DO UPDATE SET created_at = excluded.created_at"
-    )
-)
-_KEEP_BLOB = Statement(
-    update(blobs)
-    .where(blobs.c.digest == bindparam("digest"), blobs.c.removing_at.is_(None))
-    .values(created_at=bindparam("now"))
-)
 _LINK = Statement(
     text(
         "INSERT INTO links (account_id, path, source, named_at) VALUES (:account_id, :path, :source, :now)"
         " ON CONFLICT (account_id, path) DO UPDATE SET source = excluded.source, named_at = excluded.named_at"
     )
 )
-_BLOB_SIZE = Statement(select(blobs.c.size).where(blobs.c.digest == bindparam("digest"), blobs.c.removing_at.is_(None)))
-_BLOB_NAME = Statement(select(blobs.c.name).where(blobs.c.digest == bindparam("digest")))
-_BLOB_ROW = Statement(select(blobs.c.digest).where(blobs.c.digest == bindparam("digest")))
 _AT = Statement(
     select(*FILE_COLUMNS)
     .where(files.c.account_id == bindparam("account_id"), files.c.path == bindparam("path"))
     .order_by(files.c.named_at.desc(), files.c.id)
     .limit(1)
 )
-
-
 _NAMED = each_of(bindparam("names", type_=Text)).table_valued(column("value", Text), name="named")
 _EACH = select(*FILE_COLUMNS).where(files.c.account_id == bindparam("account_id"))
 _AT_EACH = Statement(_EACH.where(files.c.path == _NAMED.c.value))
@@ -138,36 +95,6 @@ _EACH_LINKED = select(linked.c.path, linked.c.source).where(
 )
 _LINKED = Statement(_EACH_LINKED)
 _LINKED_AT_EACH = Statement(_EACH_LINKED.where(linked.c.path == _NAMED.c.value))
-
-
-def add_blob(conn: Connection, digest: str, sha256: str, size: int, now: int, name: str = "") -> None:
-    """Registers a blob that is in the object store. One that is known counts as new again, so no sweep removes it now.
-
-    `name` is the file name in its headers in the object store.
-    """
-    _ADD_BLOB(conn, digest=digest, sha256=sha256, size=size, now=now, name=name.rpartition("/")[2][-MAX_NAME_LENGTH:])
-
-
-def blob_name(conn: Connection, digest: str) -> str | None:
-    """The file name that a blob was stored under; None for an unknown blob."""
-    row = _BLOB_NAME(conn, digest=digest).first()
-    return None if row is None else row[0]
-
-
-def has_blob(conn: Connection, digest: str) -> bool:
-    return stored_size(conn, digest) is not None
-
-
-def stored_size(conn: Connection, digest: str) -> int | None:
-    """The size of a blob in bytes; None for one that is not stored."""
-    size: int | None = _BLOB_SIZE(conn, digest=digest).scalar()
-    return size
-
-
-def sha256_of(conn: Connection, digest: str) -> str | None:
-    """The SHA-256 of a blob; None for one that is not stored."""
-    found: str | None = conn.scalar(select(blobs.c.sha256).where(blobs.c.digest == digest))
-    return found
 
 
 def put(conn: Connection, file: StoredFile, most: int = 0) -> StoredFile:
@@ -332,78 +259,6 @@ def rename(conn: Connection, account_id: str, path: str, target: str, now: int) 
 def expire(conn: Connection, now: int) -> int:
     """Deletes expired files. Returns how many."""
     return conn.execute(delete(files).where(files.c.expires_at < now)).rowcount
-
-
-def blob_size(conn: Connection, account_id: str, digest: str) -> int | None:
-    """The size of a blob that a file or run of the account uses; None for any other."""
-    own_file = exists().where(files.c.digest == digest, files.c.account_id == account_id)
-    own_run = exists().where(
-        blob_uses.c.digest == digest, blob_uses.c.run_id == runs.c.id, runs.c.account_id == account_id
-    )
-    return conn.scalar(select(blobs.c.size).where(blobs.c.digest == digest, own_file | own_run))
-
-
-@dataclass(frozen=True)
-class Uses:
-    """The use of a blob by an account's runs. `last_used_at` is in ms since the epoch."""
-
-    run_count: int
-    last_used_at: int
-    workflow_ids: tuple[str, ...]
-
-
-def uses(conn: Connection, account_id: str, digests: Collection[str]) -> dict[str, Uses]:
-    """The use of blobs by the account's runs, by digest; unused blobs are left out."""
-    query = (
-        select(blob_uses.c.digest, runs.c.workflow_id, func.count(), func.max(runs.c.created_at))
-        .join(runs, runs.c.id == blob_uses.c.run_id)
-        .where(runs.c.account_id == account_id, blob_uses.c.digest.in_(list(digests)), runs.c.deleted_at.is_(None))
-        .group_by(blob_uses.c.digest, runs.c.workflow_id)
-    )
-    found: dict[str, Uses] = {}
-    for digest, workflow_id, count, last in conn.execute(query):
-        before = found.get(digest, Uses(0, 0, ()))
-        found[digest] = Uses(
-            before.run_count + count, max(before.last_used_at, last), (*before.workflow_ids, workflow_id)
-        )
-    return found
-
-
-def touch_blob(conn: Connection, digest: str, now: int) -> bool:
-    """Protects a blob from the next sweep. False while a sweep is removing it."""
-    return keep_blob(conn, digest, now) or not is_blob_known(conn, digest)
-
-
-def keep_blob(conn: Connection, digest: str, now: int) -> bool:
-    """Protects a stored blob from the next sweep. False if it is not stored, or if a sweep is removing it."""
-    return _KEEP_BLOB(conn, digest=digest, now=now).rowcount == 1
-
-
-def is_blob_known(conn: Connection, digest: str) -> bool:
-    """True if a blob has a row, even while it is being removed."""
-    return _BLOB_ROW(conn, digest=digest).first() is not None
-
-
-def orphans(conn: Connection, before: int, limit: int = 500) -> list[str]:
-    """Unused blobs stored before a time, including those that an interrupted sweep was removing."""
-    return list(conn.scalars(select(blobs.c.digest).where(blobs.c.created_at < before, _unused()).limit(limit)))
-
-
-def begin_removal(conn: Connection, digest: str, before: int, now: int) -> bool:
-    """Marks a blob as being removed if it is still an orphan; from then on nobody may use it."""
-    orphan = (blobs.c.digest == digest, blobs.c.created_at < before, _unused())
-    return conn.execute(update(blobs).where(*orphan).values(removing_at=now)).rowcount == 1
-
-
-def finish_removal(conn: Connection, digest: str) -> None:
-    """Deletes the row of a blob whose bytes have been removed, and what was read in them."""
-    conn.execute(delete(model_facts).where(model_facts.c.digest == digest))
-    conn.execute(delete(blobs).where(blobs.c.digest == digest, blobs.c.removing_at.is_not(None)))
-
-
-def _unused() -> ColumnElement[bool]:
-    tables = (files, blob_uses, mirrors, environment_web_files, environment_trees, shared_files_table, deleted_models)
-    return ~or_(*(exists().where(table.c.digest == blobs.c.digest) for table in tables))
 
 
 def file_of(row: Sequence[Any]) -> StoredFile:

@@ -26,6 +26,7 @@ from sqlalchemy import (
 from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, MissingAsset, NotFound, QueueFull
 from comfyward.runs.run import FINAL_STATES, LEASED_STATES, Api, EndReason, Run, State
 from comfyward.runs.waiting_run import COUNTED_PLACES
+from comfyward.store import blobs
 from comfyward.store import files as files_of
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
 from comfyward.store.schema import (
@@ -192,7 +193,7 @@ def insert_run(conn: Connection, new: NewRun, max_waiting: int = UNLIMITED) -> s
     _INSERT(conn, **values)
     used = {source["blob"]: int(source["size"]) for source in new.files.values() if "blob" in source}
     for digest in sorted(used):
-        if not files_of.touch_blob(conn, digest, new.created_at):
+        if not blobs.touch(conn, digest, new.created_at):
             raise MissingAsset("A file of the run is being deleted.")
     add_blob_uses(conn, new.account_id, new.id, used)
     return new.id

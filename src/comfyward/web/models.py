@@ -9,7 +9,7 @@ from starlette.responses import Response
 from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.site_files import SiteFiles
 from comfyward.runs.files import parse_import, parse_path
-from comfyward.store import files, imports
+from comfyward.store import blobs, files, imports
 from comfyward.store.db import Database
 from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest, text_of
@@ -89,7 +89,7 @@ class FilesAndModels:
         links = await self._db.read(files.links, account_id)
         return {
             "files": shown,
-            "uses": await self._db.read(files.uses, account_id, [file.digest for file in shown]),
+            "uses": await self._db.read(blobs.uses, account_id, [file.digest for file in shown]),
             "links": {path: source for path, source in sorted(links.items()) if kind == "all" or kind in path},
             "total": sum(file.size for file in shown),
             "kind": kind,

@@ -55,7 +55,7 @@ from comfyward.api.receiving import received_form
 from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import InvalidPath, NotFound
 from comfyward.runs.files import content_type_of, parse_path
-from comfyward.store import assets, files
+from comfyward.store import assets, blobs, files
 from comfyward.store.assets import MODEL_TYPE, ROLES
 from comfyward.store.db import Database, now_ms
 from comfyward.store.files import StoredFile
@@ -121,7 +121,7 @@ class Assets:
 
     async def head(self, request: Request) -> Response:
         scope, digest = await self._scopes.of(request), digest_of(request.path_params["hash"])
-        size = await self._db.lookup(files.blob_size, scope.account_id, digest)
+        size = await self._db.lookup(blobs.size_for, scope.account_id, digest)
         return Response(status_code=404 if size is None else 200)
 
     async def upload(self, request: Request) -> Response:
@@ -216,7 +216,7 @@ class Assets:
         return await self._db.lookup(assets.get, scope.account_id, asset_id(request))
 
     async def _size_of(self, scope: Scope, digest: str) -> int | None:
-        return await self._db.lookup(files.blob_size, scope.account_id, digest)
+        return await self._db.lookup(blobs.size_for, scope.account_id, digest)
 
     async def _create(self, scope: Scope, new: AssetSpec, size: int, status: int | None = None) -> Response:
         digest = new.digest or ""
@@ -233,7 +233,7 @@ class Assets:
 
 def _mint(conn: Connection, file: StoredFile, most: int) -> assets.Asset:
     """The asset of a file; one that the account has already gets the new tags and description too."""
-    if not files.touch_blob(conn, file.digest, file.created_at):
+    if not blobs.touch(conn, file.digest, file.created_at):
         raise NotFound(f"Asset content blake3:{file.digest} does not exist")
     minted, is_new = files.mint(conn, file, most)
     if not is_new:

@@ -22,7 +22,7 @@ from comfyward.api.v1 import answers
 from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import InvalidRequest, NotFound
 from comfyward.runs.files import content_type_of, parse_path
-from comfyward.store import files
+from comfyward.store import blobs, files
 from comfyward.store.db import Database, now_ms
 from comfyward.store.files import StoredFile
 
@@ -91,7 +91,7 @@ class Files:
 
     async def head(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
-        size = await self._db.lookup(files.blob_size, caller.account.id, request.path_params["digest"])
+        size = await self._db.lookup(blobs.size_for, caller.account.id, request.path_params["digest"])
         if size is None:
             raise NotFound("These bytes are not here.")
         return Response(headers={"X-File-Size": str(size)})
@@ -105,7 +105,7 @@ class Files:
     async def _by_digest(self, request: Request, account_id: str) -> StoredFile:
         known = await read_json(request, KnownFile, self._body_limit)
         digest = known.digest.removeprefix("blake3:")
-        size = await self._db.lookup(files.blob_size, account_id, digest)
+        size = await self._db.lookup(blobs.size_for, account_id, digest)
         if size is None:
             raise NotFound("These bytes are not here.", hint="Upload them with POST /api/v1/files?path=PATH.")
         path = parse_path(known.path)

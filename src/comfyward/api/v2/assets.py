@@ -24,7 +24,7 @@ from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import BlobNotFound, InvalidRequest, Unauthenticated
 from comfyward.ids import is_digest
 from comfyward.runs.files import content_type_of, media_type_of, parse_path
-from comfyward.store import files, runs
+from comfyward.store import blobs, files, runs
 from comfyward.store.db import Database, now_ms
 from comfyward.store.files import StoredFile
 
@@ -95,7 +95,7 @@ class Assets:
         digest = request.path_params["hash"].removeprefix(HASH_PREFIX)
         if not is_digest(digest) or await self._size_of(account_id, digest) is None:
             return Response(status_code=404)
-        return Response(status_code=200 if await self._db.write(files.touch_blob, digest, now_ms()) else 404)
+        return Response(status_code=200 if await self._db.write(blobs.touch, digest, now_ms()) else 404)
 
     async def get(self, request: Request) -> Response:
         return await self._answer(request, await self._file(request))
@@ -126,7 +126,7 @@ class Assets:
         return await self._db.lookup(files.by_id, caller.account.id, request.path_params["asset_id"])
 
     async def _size_of(self, account_id: str, digest: str) -> int | None:
-        return await self._db.lookup(files.blob_size, account_id, digest)
+        return await self._db.lookup(blobs.size_for, account_id, digest)
 
     async def _answer(
         self, request: Request, file: StoredFile, status: int = 200, *, created_new: bool | None = None
@@ -146,7 +146,7 @@ def _mint(conn: Connection, file: StoredFile, expires_at: int | None, most: int)
 
 def _mint_again(conn: Connection, file: StoredFile, expires_at: int | None, most: int) -> tuple[StoredFile, bool]:
     """Mints an asset of stored bytes. Raises BlobNotFound when these are just being removed."""
-    if not files.touch_blob(conn, file.digest, file.created_at):
+    if not blobs.touch(conn, file.digest, file.created_at):
         raise BlobNotFound("There are no bytes of this hash.")
     return _mint(conn, file, expires_at, most)
 
