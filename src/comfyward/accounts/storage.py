@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from comfyward.errors import OverQuota
+from comfyward.paths import MODELS_ROOT
 from comfyward.wording import plural, size
 
-MODELS_ROOT = "/models/"
 _HOW_TO_FREE = {
     "inputs": "Delete some with DELETE /api/v1/files?path=PATH or on the page Files",
     "models": "Delete some with DELETE /api/v1/files?path=PATH or on the page Files",

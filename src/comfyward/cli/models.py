@@ -12,6 +12,7 @@ from comfyward.cli.connection import connect, connection_options, print_json
 from comfyward.cli.model_pins import memory, pin, pins, unpin
 from comfyward.cli.tables import moment_of, print_table
 from comfyward.client import ApiError, Client
+from comfyward.paths import model_at
 from comfyward.wording import plural, size
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
@@ -161,7 +162,7 @@ def _path(model: Mapping[str, Any]) -> str:
 
 def _address(model: str) -> str:
     """The address of a model given as FOLDER/NAME or /models/FOLDER/NAME."""
-    name = model.removeprefix("/models/")
+    name = model_at(model)
     if not all(name.partition("/")):
         raise click.BadParameter(f"'{model}' is not FOLDER/NAME, such as loras/style.safetensors.", param_hint="MODEL")
     return f"/models/{quote(name)}"

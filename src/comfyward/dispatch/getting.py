@@ -19,6 +19,7 @@ from comfyward.environments.reference import Reference
 from comfyward.environments.releases import VERSIONS
 from comfyward.environments.wanted import Wanted, wanted_json
 from comfyward.errors import ComfywardError, InvalidRequest
+from comfyward.paths import MODELS_ROOT
 from comfyward.runs.files import parse_import
 from comfyward.store import files, pack_requests
 from comfyward.store.db import Database, now_ms
@@ -26,8 +27,6 @@ from comfyward.store.lockings import LOCK, PROMOTE, TRY, Wish
 from comfyward.workflows.check import Check, LackedClass, LackedModel
 from comfyward.workflows.needed import NeededInput
 from comfyward.workflows.offer import no_pack
-
-MODELS_PATH = "/models/"  # of the kind of file that imports of models are
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class Getting:
         coming = sum(model.facts.size or 0 for model in check.models if model.import_id is None)
         if not coming:
             return
-        room = await self._quotas.room(account.id, MODELS_PATH)
+        room = await self._quotas.room(account.id, MODELS_ROOT)
         if coming > room.left:
             raise over(room.kind, room.used, room.most, coming)
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from comfyward.dispatch.blobs import Blobs
-from comfyward.dispatch.model_list import ABOUT, ROOT, public_address
+from comfyward.dispatch.model_list import ABOUT, public_address
 from comfyward.dispatch.named_secrets import NamedSecrets
 from comfyward.dispatch.site_files import SiteFiles
 from comfyward.errors import ComfywardError, FetchFailed, NotFound
@@ -17,6 +17,7 @@ from comfyward.files.cache import HostCache, Wanted
 from comfyward.files.stop import Stop, Stopped
 from comfyward.ids import new_id
 from comfyward.loop import Loop
+from comfyward.paths import MODELS_ROOT
 from comfyward.runs.files import Url, source_from_row, source_to_row
 from comfyward.store import imports
 from comfyward.store.db import Database, now_ms
@@ -142,7 +143,7 @@ class Imports(Loop):
                 await self._db.lookup(imports.get, wanted.account_id, wanted.id)
             except NotFound as error:
                 raise Stopped from error  # removed meanwhile, perhaps by another server
-            about = {ABOUT: {"source": public_address(source.url)}} if wanted.path.startswith(ROOT) else {}
+            about = {ABOUT: {"source": public_address(source.url)}} if wanted.path.startswith(MODELS_ROOT) else {}
             await self._blobs.keep_file(folder / "file", wanted.account_id, wanted.path, about)
         finally:
             self._cache.unpin(folder)

@@ -17,7 +17,6 @@ from comfyward.dispatch.model_headers import ModelHeaders
 from comfyward.dispatch.model_list import (
     ABOUT,
     NO_USE,
-    ROOT,
     Model,
     ModelFilter,
     ModelPage,
@@ -31,6 +30,7 @@ from comfyward.dispatch.model_list import (
 from comfyward.dispatch.model_removal import Broken, remove, restore
 from comfyward.dispatch.quotas import Quotas
 from comfyward.errors import ComfywardError, Conflict, Forbidden, ModelInUse, NotFound
+from comfyward.paths import MODELS_ROOT, model_at
 from comfyward.runs.files import content_type_of
 from comfyward.store import files, models, shared_files, workers
 from comfyward.store.db import Database, now_ms
@@ -137,7 +137,7 @@ class Library:
 
     async def restore(self, account: Account, deleted_id: str) -> str:
         """Undoes a deletion and returns the model's path. Raises NotFound, Conflict, OverQuota."""
-        room = await self._quotas.room(account.id, ROOT)
+        room = await self._quotas.room(account.id, MODELS_ROOT)
         return await self._db.write(restore, account, deleted_id, room.most, now_ms())
 
     async def caches(self) -> list[Cache]:
@@ -170,10 +170,10 @@ class Library:
 
 
 def _shelf(conn: Connection, account: Account) -> _Shelf:
-    own = {file.path: file for file in files.find(conn, account.id, ROOT)}
+    own = {file.path: file for file in files.find(conn, account.id, MODELS_ROOT)}
     return _Shelf(
         own,
-        {path: link for path, link in files.links(conn, account.id).items() if path.startswith(ROOT)},
+        {path: link for path, link in files.links(conn, account.id).items() if path.startswith(MODELS_ROOT)},
         {file.path: file for file in shared_files.find(conn)},
         models.uses(conn, account.id),
         models.uses_of_shared(conn) if account.is_admin else {},
@@ -246,7 +246,7 @@ def _one(found: Sequence[Model], path: str) -> Model:
         if model.path == path:
             return model
     raise NotFound(
-        f"There is no model '{path.removeprefix(ROOT)}'.",
+        f"There is no model '{model_at(path)}'.",
         hint="'comfyward models list' and GET /api/v1/models/library list all.",
     )
 

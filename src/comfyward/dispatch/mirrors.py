@@ -13,6 +13,7 @@ from comfyward.dispatch.named_secrets import NamedSecrets
 from comfyward.dispatch.origins import Origins
 from comfyward.errors import DigestMismatch, Forbidden
 from comfyward.files.objects import Blob
+from comfyward.paths import MODELS_ROOT
 from comfyward.runs.files import Url, key_of, source_from_row
 from comfyward.runs.run import Run
 from comfyward.store import blobs, mirrors
@@ -20,7 +21,6 @@ from comfyward.store.db import Database, now_ms
 from comfyward.store.mirrors import Mirror
 from comfyward.store.tokens import WorkerToken
 
-ROOT = "/models/"
 OTHER_DIGEST = "The origin of this model, or the run that names it, tells another digest."
 USE_RESOLUTION_MS = 3600 * 1000
 
@@ -65,7 +65,7 @@ class Mirrors:
 
     async def _models(self, run: Run) -> dict[str, Url]:
         """The models of a run that are fetched from a URL, as they are fetched: with its account's secrets."""
-        sources = {path: source_from_row(row) for path, row in run.files.items() if path.startswith(ROOT)}
+        sources = {path: source_from_row(row) for path, row in run.files.items() if path.startswith(MODELS_ROOT)}
         fetched = {path: source for path, source in sources.items() if isinstance(source, Url)}
         return await self._secrets.sent(run.account_id, fetched)
 

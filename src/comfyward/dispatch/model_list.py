@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit, urlunsplit
 
+from comfyward.paths import MODELS_ROOT, folder_and_name
 from comfyward.store.models import ModelUse
 from comfyward.workflows.model_facts import ModelFacts
 
-ROOT = "/models/"
 ABOUT = "model"  # the key in a file's `about`
 BESIDE = ("image/", "text/", "application/json", "video/")
 BESIDE_SUFFIXES = (".yaml", ".yml", ".md", ".sha256", ".civitai.info", ".info", ".txt")
@@ -71,12 +71,12 @@ class Model:
 
     @property
     def folder(self) -> str:
-        return self.path.removeprefix(ROOT).partition("/")[0]
+        return folder_and_name(self.path)[0]
 
     @property
     def name(self) -> str:
         """Its name as graphs write it: relative to its folder."""
-        return self.path.removeprefix(ROOT).partition("/")[2]
+        return folder_and_name(self.path)[1]
 
     @property
     def architecture(self) -> str:
@@ -186,9 +186,9 @@ def duplicates(models: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
 
 def is_model(path: str, content_type: str) -> bool:
     """True for a file in a folder of models that is not what lies beside one: a picture, a text, a configuration."""
-    folder, _, name = path.removeprefix(ROOT).partition("/")
+    folder, name = folder_and_name(path)
     is_beside = content_type.startswith(BESIDE) or path.lower().endswith(BESIDE_SUFFIXES)
-    return path.startswith(ROOT) and bool(folder and name) and not is_beside
+    return path.startswith(MODELS_ROOT) and bool(folder and name) and not is_beside
 
 
 def pictures_beside(path: str) -> list[str]:

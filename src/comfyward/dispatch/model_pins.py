@@ -12,10 +12,12 @@ from sqlalchemy import Connection
 from comfyward.accounts.account import Account
 from comfyward.dispatch.inventory import Inventory
 from comfyward.dispatch.library import Library
-from comfyward.dispatch.model_list import ROOT, Model, ModelFilter
+from comfyward.dispatch.model_list import Model, ModelFilter
 from comfyward.dispatch.pinning import Assigned, Keeper, assigned, size_of
 from comfyward.errors import Conflict, Forbidden, NotFound
 from comfyward.ids import new_id
+from comfyward.paths import model_at, model_path
+from comfyward.runs.files import parse_path
 from comfyward.store import model_pins, models, workers, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.model_pins import ModelPin
@@ -29,9 +31,10 @@ MOST_MODELS = 10_000
 
 @dataclass(frozen=True)
 class NewPin:
-    """A wish of an admin: a model at a path, or all models that a workflow names, on some workers of an accelerator."""
+    """A wish of an admin: a model, as FOLDER/NAME, or all models that a workflow names, on some workers of an
+    accelerator."""
 
-    path: str
+    model: str
     workflow_id: str
     accelerator: str
     workers: int
@@ -90,17 +93,18 @@ class ModelPins:
 
     async def states(self, account: Account) -> list[PinState]:
         """All pins with what became of them. Raises Forbidden."""
-        check_may_pin(account)
+        check_may_see_memory(account)
         return _states(await self._db.read(_situation))
 
-    async def keepers(self) -> list[Keeper]:
-        """The present workers, with what their hosts have in memory."""
+    async def keepers(self, account: Account) -> list[Keeper]:
+        """The present workers, with what their hosts have in memory. Raises Forbidden."""
+        check_may_see_memory(account)
         return list((await self._db.read(_situation)).keepers)
 
     async def pin(self, account: Account, new: NewPin) -> list[ModelPin]:
-        """Pins a model, or all of a workflow. Raises Forbidden, NotFound, UnknownAccelerator, and Conflict for what
-        cannot be kept."""
-        check_may_pin(account)
+        """Pins a model, or all of a workflow. Raises Forbidden, InvalidPath, NotFound, UnknownAccelerator, and Conflict
+        for what cannot be kept."""
+        check_may_see_memory(account)
         _, pool = self._inventory.resolve(new.accelerator, await self._inventory.pools())
         found = await self._models_of(account, new)
         pins = [
@@ -115,13 +119,13 @@ class ModelPins:
 
     async def remove(self, account: Account, pin_id: str) -> None:
         """Raises Forbidden, NotFound."""
-        check_may_pin(account)
+        check_may_see_memory(account)
         await self._db.write(model_pins.remove, pin_id)
 
     async def _models_of(self, account: Account, new: NewPin) -> list[Model]:
-        """Raises NotFound, Conflict."""
+        """Raises InvalidPath, NotFound, Conflict."""
         if not new.workflow_id:
-            return [_pinnable(await self._library.get(account, new.path))]
+            return [_pinnable(await self._library.get(account, parse_path(model_path(new.model))))]
         names = await self._db.read(_names_in, account.id, new.workflow_id)
         page = await self._library.page(account, ModelFilter(), None, MOST_MODELS)
         found = [model for model in page.models if names & {*names_of(model.path)}]
@@ -130,16 +134,16 @@ class ModelPins:
         return [_pinnable(model) for model in found]
 
 
-def check_may_pin(account: Account) -> None:
-    """Raises Forbidden."""
+def check_may_see_memory(account: Account) -> None:
+    """For reading and for pinning. Raises Forbidden."""
     if not account.is_admin:
-        raise Forbidden("Only admins decide what workers keep in memory.")
+        raise Forbidden("Only admins see and decide what workers keep in memory: it names models of all accounts.")
 
 
 def _pinnable(model: Model) -> Model:
     if model.origin == "link":
         raise Conflict(
-            f"The model '{model.path.removeprefix(ROOT)}' is only known by its URL.",
+            f"The model '{model_at(model.path)}' is only known by its URL.",
             hint="Import it first: POST /api/v1/imports.",
         )
     return model
@@ -163,7 +167,7 @@ def _pin(conn: Connection, pins: Sequence[ModelPin]) -> None:
 
 def _no_room(pin: ModelPin, here: Sequence[Keeper], after: _Situation) -> Conflict:
     """The refusal of a pin, with what the workers keep already."""
-    name = pin.path.removeprefix(ROOT)
+    name = model_at(pin.path)
     if not any(keeper.limit for keeper in here):
         return Conflict(
             f"The workers of {pin.pool} keep no models in memory.", hint="Set COMFYWARD_MODEL_MEMORY on their hosts."

@@ -16,6 +16,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from comfyward.accounts.usage import credits_for
+from comfyward.paths import OUTPUT_ROOT
 from comfyward.runs.change import (
     RunAssigned,
     RunEnded,
@@ -248,7 +249,7 @@ def _register_files(conn: Connection, run: Run, result: AttemptResult, now: int)
             files.StoredFile(
                 id=output.id,
                 account_id=run.account_id,
-                path=f"/output/{run.id}/{output.name}",
+                path=f"{OUTPUT_ROOT}{run.id}/{output.name}",
                 digest=output.digest,
                 size=output.size,
                 content_type=output.content_type,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from comfyward.files.model_memory import ModelFile
+from comfyward.paths import model_at, model_path
 
 
 class ModelFolders:
@@ -21,12 +22,12 @@ class ModelFolders:
         for root in self._roots if parts else ():
             for kind in _kinds(root):
                 if (file := kind.joinpath(*parts)).is_file():
-                    return ModelFile(name, f"/models/{kind.name}/{'/'.join(parts)}", str(file))
+                    return ModelFile(name, model_path("/".join([kind.name, *parts])), str(file))
         return None
 
     def at(self, path: str) -> ModelFile | None:
         """The model at a path, such as /models/checkpoints/flux/dev.safetensors."""
-        kind, *parts = _parts(path.removeprefix("/models/")) or [""]
+        kind, *parts = _parts(model_at(path)) or [""]
         for root in self._roots if kind and parts else ():
             if (file := root.joinpath(kind, *parts)).is_file():
                 return ModelFile("/".join(parts), path, str(file))

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Text, bindparam, column, delete, exists, inse
 
 from comfyward.errors import NotFound
 from comfyward.ids import new_uuid
+from comfyward.paths import INPUT_ROOT, MODELS_ROOT, OUTPUT_ROOT
 from comfyward.store import shared_files
 from comfyward.store.rows import text_of
 from comfyward.store.schema import files, runs
@@ -25,7 +26,7 @@ from comfyward.store.storage import check_file
 from comfyward.workflows.listing import Paths
 
 # Roots of the names that an account gives; outputs of runs are below /output/<run id>.
-NAMED_ROOTS = ("/input/", "/models/")
+NAMED_ROOTS = (INPUT_ROOT, MODELS_ROOT)
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def new_file(account_id: str, path: str, digest: str, size: int, content_type: s
 def file_path_of(file: StoredFile) -> str:
     """A file's path in Comfy API v2: relative to ComfyUI's input folder, `models/…`, or an output's name."""
     if file.run_id is not None:
-        return file.path.removeprefix(f"/output/{file.run_id}/")
-    return file.path.removeprefix("/input/").removeprefix("/")
+        return file.path.removeprefix(f"{OUTPUT_ROOT}{file.run_id}/")
+    return file.path.removeprefix(INPUT_ROOT).removeprefix("/")
 
 
 _NAMES = list(StoredFile.__dataclass_fields__)
@@ -225,7 +226,7 @@ def newest_result(
     """The newest output (or temporary upload) with this path, of any run, or of a workflow's. Raises NotFound."""
     own = files.c.account_id == account_id
     exact = files.c.path == f"/{kind}/{path}"
-    of_a_run = files.c.path == literal("/output/") + files.c.run_id + literal(f"/{path}")
+    of_a_run = files.c.path == literal(OUTPUT_ROOT) + files.c.run_id + literal(f"/{path}")
     query = select(*FILE_COLUMNS).where(own, exact | of_a_run if kind == "output" else exact)
     if workflow_id is not None:
         of_workflow = select(runs.c.id).where(runs.c.account_id == account_id, runs.c.workflow_id == workflow_id)

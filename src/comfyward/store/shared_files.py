@@ -9,11 +9,10 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Text, bindparam, column, delete, select
 
+from comfyward.paths import MODELS_ROOT
 from comfyward.store.rows import text_of
 from comfyward.store.schema import shared_files
 from comfyward.store.statement import Statement, each_of, list_of
-
-ROOT = "/models/"
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,9 @@ def paths(conn: Connection) -> list[str]:
 
 def named(conn: Connection, wanted: Collection[str], folders: Collection[str] = ()) -> list[SharedFile]:
     """Those at some paths and below some folders. Few inputs name folders: all are read for them."""
-    below_root = [name for name in wanted if name.startswith(ROOT)]
+    below_root = [name for name in wanted if name.startswith(MODELS_ROOT)]
     found = [_shared(row) for row in _AT_EACH(conn, names=list_of(below_root))] if below_root else []
-    below = tuple(f"{folder}/" for folder in folders if f"{folder}/".startswith(ROOT))
+    below = tuple(f"{folder}/" for folder in folders if f"{folder}/".startswith(MODELS_ROOT))
     return [*found, *(each for each in (find(conn) if below else ()) if each.path.startswith(below))]
 
 

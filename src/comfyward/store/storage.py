@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import msgspec
 from sqlalchemy import BindParameter, Connection, bindparam, case, func, select, text, update
 
-from comfyward.accounts.storage import MODELS_ROOT, Stored, kind_of, over
+from comfyward.accounts.storage import Stored, kind_of, over
+from comfyward.paths import MODELS_ROOT
 from comfyward.store.rows import text_of
 from comfyward.store.schema import accounts, blob_uses, files, uploads
 from comfyward.store.statement import Statement

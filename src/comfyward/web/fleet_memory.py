@@ -6,10 +6,8 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from comfyward.dispatch.inventory import Inventory
-from comfyward.dispatch.model_list import ROOT
 from comfyward.dispatch.model_pins import ModelPins, NewPin
 from comfyward.errors import ComfywardError
-from comfyward.runs.files import parse_path
 from comfyward.web.page import Access, Page
 from comfyward.web.page_request import PageRequest, text_of
 from comfyward.web.problems import PageError
@@ -33,7 +31,7 @@ class FleetMemory:
         return request.render(
             template,
             pins=await self._pins.states(request.account),
-            keepers=await self._pins.keepers(),
+            keepers=await self._pins.keepers(request.account),
             pools=await self._inventory.pools(),
             tab="memory",
         )
@@ -41,8 +39,8 @@ class FleetMemory:
     async def pin(self, request: PageRequest) -> Response:
         form = await request.form()
         try:
-            path = parse_path(ROOT + text_of(form, "model", 1100).removeprefix(ROOT))
-            await self._pins.pin(request.account, NewPin(path, "", text_of(form, "pool", 60), _workers(form)))
+            new = NewPin(text_of(form, "model", 1100), "", text_of(form, "pool", 60), _workers(form))
+            await self._pins.pin(request.account, new)
         except ComfywardError as error:
             raise PageError(error.message, hint=error.hint, status=error.status) from error
         return request.redirect("/fleet/memory")

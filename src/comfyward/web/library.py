@@ -10,9 +10,10 @@ from starlette.responses import Response
 from comfyward.api.paging import InvalidCursor, cursor_of, place_of
 from comfyward.api.v1.models import preview_url
 from comfyward.dispatch.library import Library, may_change
-from comfyward.dispatch.model_list import ORIGINS, ROOT, SORTS, ModelFilter
+from comfyward.dispatch.model_list import ORIGINS, SORTS, ModelFilter
 from comfyward.dispatch.quotas import Quotas
 from comfyward.ids import is_id
+from comfyward.paths import model_at, model_path
 from comfyward.runs.files import parse_path
 from comfyward.store.db import now_ms
 from comfyward.web.page import Page
@@ -58,7 +59,7 @@ class ModelPages:
         return request.render("models.html", **values)
 
     async def show(self, request: PageRequest) -> Response:
-        path = parse_path(f"{ROOT}{request['folder']}/{request['name']}")
+        path = parse_path(model_path(f"{request['folder']}/{request['name']}"))
         detail = await self._library.detail(request.account, path)
         return request.render(
             "model.html",
@@ -122,4 +123,4 @@ def _after(request: PageRequest) -> tuple[int, str] | None:
 
 
 def _address(path: str) -> str:
-    return f"/models/{quote(path.removeprefix(ROOT))}"
+    return f"/models/{quote(model_at(path))}"

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.site_files import SiteFiles
+from comfyward.paths import model_path
 from comfyward.runs.files import parse_import, parse_path
 from comfyward.store import blobs, files, imports
 from comfyward.store.db import Database
@@ -62,7 +63,7 @@ class FilesAndModels:
         form = await request.form()
         folder, url = text_of(form, "folder", 200), text_of(form, "url", 8000)
         name = text_of(form, "name", 255) or await self._site_files.name_of(request.account.id, url)
-        path, source = parse_import(f"/models/{folder}/{name}", {"url": url})
+        path, source = parse_import(model_path(f"{folder}/{name}"), {"url": url})
         await self._imports.add(request.account.id, path, source)
         return request.render("imports.part.html", **await self._import_list(request))
 

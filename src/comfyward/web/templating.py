@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from comfyward.api.editor_address import EditorAddress
 from comfyward.ids import new_id
+from comfyward.paths import model_at
 from comfyward.web import formatting
 from comfyward.web.assets import Assets
 from comfyward.web.failures import advices_on
@@ -25,7 +26,7 @@ def page_templates(assets: Assets, editor_address: EditorAddress, *, has_oidc: b
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters.update(formatting.FILTERS)
+    environment.filters.update(formatting.FILTERS, model_at=model_at)
     environment.globals.update(
         asset=assets.url,
         advices_on=advices_on,

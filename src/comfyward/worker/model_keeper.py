@@ -20,6 +20,7 @@ from comfyward.files import page_cache
 from comfyward.files.cache import HostCache
 from comfyward.files.model_folders import ModelFolders
 from comfyward.files.model_memory import Held, ModelFile, ModelMemory, NoRoom
+from comfyward.paths import MODELS_ROOT
 from comfyward.wording import size
 from comfyward.worker.memory import available_bytes
 from comfyward.worker.protocol import ModelInMemory, ModelOrder
@@ -109,7 +110,7 @@ class ModelKeeper:
 
     def _files_of(self, models: Sequence[str], files: Sequence[StagedFile]) -> list[ModelFile]:
         """The files of a run's models on this host: those that were staged, then those of the operator."""
-        staged = [file for file in files if file.path.startswith("/models/")]
+        staged = [file for file in files if file.path.startswith(MODELS_ROOT)]
         found = [ModelFile(file.digest, file.path, str(self._cache.blob(file.digest))) for file in staged]
         own = (name for name in models if not any(file.path.endswith(f"/{name}") for file in staged))
         return found + [model for name in own if (model := self._folders.named(name)) is not None]

@@ -19,6 +19,7 @@ from comfyward.errors import ComfywardError, FetchFailed, HostBusy, StorageFull,
 from comfyward.files.cache import Entry, HostCache, Wanted
 from comfyward.files.guard import Guard
 from comfyward.files.stop import Stopped
+from comfyward.paths import MODELS_ROOT
 from comfyward.runs.files import Url, key_of
 from comfyward.runs.run import EndReason
 from comfyward.worker.job import Failed, Job
@@ -143,7 +144,7 @@ class Stage:
         return Wanted(path, source, immutable=True, key=f"stored-{digest}", is_our_own=True)
 
     def _wanted(self, order: FileOrder, lease: str) -> Wanted:
-        immutable = order.path.startswith("/models/")
+        immutable = order.path.startswith(MODELS_ROOT)
         if order.blob:
             return self._stored(order.path, order.blob, lease)
         assert order.url is not None

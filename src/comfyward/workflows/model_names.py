@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from comfyward.paths import folder_and_name
 from comfyward.workflows.needs import MAX_NAME_LENGTH, MODEL_SUFFIXES
 
 MAX_NAMES = 500
@@ -38,7 +39,7 @@ def names_of(path: str) -> list[str]:
     >>> names_of("/models/loras/deep/a.safetensors")
     ['deep/a.safetensors', 'deep/a']
     """
-    folder, name = _parts(path)
+    folder, name = folder_and_name(path)
     stem, dot, _ = name.rpartition(".")
     return [name, stem] if folder in MENTIONED and dot else [name]
 
@@ -49,9 +50,4 @@ def name_of(path: str) -> str:
     >>> name_of("/models/loras/deep/a.safetensors")
     'deep/a.safetensors'
     """
-    return _parts(path)[1]
-
-
-def _parts(path: str) -> tuple[str, str]:
-    folder, _, name = path.removeprefix("/models/").partition("/")
-    return folder, name
+    return folder_and_name(path)[1]

@@ -13,6 +13,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from comfyward.errors import InvalidGraph
+from comfyward.paths import model_path
 from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, InputSpec
 from comfyward.workflows.graph import Graph, Node, is_link, names_of
 from comfyward.workflows.listing import Listing, Paths
@@ -277,7 +278,7 @@ def _usual_place(node: Node, spec: InputSpec, value: Any, folder: str, catalog: 
     places = catalog.places(node.class_type, spec.name, str(value))
     return min(
         places,
-        key=lambda path: (not path.startswith(f"/models/{folder}/"), not path.endswith(".safetensors"), path),
+        key=lambda path: (not path.startswith(model_path(f"{folder}/")), not path.endswith(".safetensors"), path),
         default=None,
     )
 
@@ -364,7 +365,7 @@ def _hint(problem: Problem) -> str:
         case "value_not_in_list" if problem.folder == INPUT_FOLDER:
             return f'Bring the file with the run: "files": {{"/input/{problem.received}": "https://…"}}.'
         case "value_not_in_list" if problem.folder is not None:
-            path = problem.place or f"/models/{problem.folder}/{problem.received}"
+            path = problem.place or model_path(f"{problem.folder}/{problem.received}")
             return f'No worker has this model. Bring it with the run: "files": {{"{path}": "https://…"}}. {CHECK_HINT}'
         case "value_not_in_list":
             return f"Accepted: {', '.join(map(str, problem.accepted))}."

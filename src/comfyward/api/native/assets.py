@@ -54,6 +54,7 @@ from comfyward.api.native.scope import Scope, Scopes
 from comfyward.api.receiving import received_form
 from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import InvalidPath, NotFound
+from comfyward.paths import model_path
 from comfyward.runs.files import content_type_of, parse_path
 from comfyward.store import assets, blobs, files
 from comfyward.store.assets import MODEL_TYPE, ROLES
@@ -254,7 +255,7 @@ def _path_of(new: AssetSpec, known: bool) -> str:
     match roles, types:
         case ["models"], [model_type]:
             try:
-                return parse_path(f"/models/{model_type.removeprefix(MODEL_TYPE)}/{name}")
+                return parse_path(model_path(f"{model_type.removeprefix(MODEL_TYPE)}/{name}"))
             except InvalidPath as error:
                 raise AssetError("INVALID_BODY", error.message) from error
         case ["models"], _:

@@ -9,6 +9,7 @@ from comfyward.api.body import answer
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.native.account_catalog import AccountCatalogs
 from comfyward.api.native.models import ModelFile, ModelFolder
+from comfyward.paths import model_path
 
 UNKNOWN = {"pathIndex": 0, "modified": 0, "created": 0, "size": 0}
 
@@ -47,7 +48,7 @@ class ModelFiles:
 
     async def folder_paths(self, request: Request) -> Response:
         """Folders as runs and files name them. The editor adds a missing model only where it knows the folder."""
-        return answer({name: [f"/models/{name}"] for name in await self._models(request)})
+        return answer({name: [model_path(name)] for name in await self._models(request)})
 
     async def embeddings(self, request: Request) -> Response:
         names = (await self._models(request)).get("embeddings", [])

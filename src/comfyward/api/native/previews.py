@@ -10,6 +10,7 @@ from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.native.model_pictures import WEBP, ModelPictures
 from comfyward.api.native.scope import Scopes
 from comfyward.errors import InvalidPath, InvalidRequest, NotFound
+from comfyward.paths import model_path
 from comfyward.runs.files import check_segments
 
 
@@ -31,7 +32,7 @@ class Previews:
         except InvalidPath:
             return Response(status_code=403)
         try:
-            path = f"/models/{asked['folder']}/{asked['filename']}"
+            path = model_path(f"{asked['folder']}/{asked['filename']}")
             picture = await self._pictures.picture(scope.account_id, path)
         except (NotFound, InvalidRequest):
             return Response(status_code=404)

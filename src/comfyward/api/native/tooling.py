@@ -22,6 +22,7 @@ from comfyward.api.receiving import received
 from comfyward.api.whole_numbers import whole_number
 from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import InvalidPath
+from comfyward.paths import model_path
 from comfyward.runs.files import content_type_of, parse_path
 from comfyward.store import files
 from comfyward.store.db import Database, now_ms
@@ -85,7 +86,7 @@ class Tooling:
         if not asked["filename"].lower().endswith(MODEL_SUFFIXES):
             return answer({"error": "File extension must be .safetensors"}, 400)
         try:
-            path = parse_path(f"/models/{asked['folder']}/{asked['filename']}")
+            path = parse_path(model_path(f"{asked['folder']}/{asked['filename']}"))
         except InvalidPath as error:
             return answer({"error": error.message}, 400)
         if await self._db.read(files.at, scope.account_id, [path]):

@@ -17,6 +17,7 @@ from comfyward.api.native.scope import Scopes
 from comfyward.dispatch.safetensors import read_header
 from comfyward.errors import NotFound
 from comfyward.files.objects import Objects
+from comfyward.paths import model_path
 from comfyward.runs.files import Url, disposition_of
 from comfyward.store import usable_files
 from comfyward.store.db import Database
@@ -62,7 +63,7 @@ class Views:
     async def metadata(self, request: Request) -> Response:
         """The `__metadata__` of a safetensors file of the account, or of one that is shared."""
         scope = await self._scopes.of(request)
-        path = f"/models/{request.path_params['folder']}/{request.query_params.get('filename', '')}"
+        path = model_path(f"{request.path_params['folder']}/{request.query_params.get('filename', '')}")
         try:
             file = await self._db.lookup(usable_files.usable, scope.account_id, path)
             header = await read_header(self._objects, scope.account_id, file)

@@ -13,11 +13,9 @@ from comfyward.api.auth import Auth
 from comfyward.api.body import answer, read_json
 from comfyward.api.endpoint import NOTHING, Endpoint, Models
 from comfyward.api.times import iso
-from comfyward.dispatch.model_list import ROOT
-from comfyward.dispatch.model_pins import ModelPins, NewPin, PinState, check_may_pin
+from comfyward.dispatch.model_pins import ModelPins, NewPin, PinState, check_may_see_memory
 from comfyward.dispatch.pinning import Keeper
-from comfyward.errors import Forbidden
-from comfyward.runs.files import parse_path
+from comfyward.paths import model_at
 from comfyward.worker.protocol import ModelInMemory
 
 BODY_LIMIT_BYTES = 16 << 10
@@ -99,9 +97,7 @@ class LibraryPins:
 
     async def memory(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
-        if not caller.account.is_admin:
-            raise Forbidden("Only admins see what is in the memory of workers: it names models of all accounts.")
-        return answer([_memory_shape(keeper) for keeper in await self._pins.keepers()])
+        return answer([_memory_shape(keeper) for keeper in await self._pins.keepers(caller.account)])
 
     async def find(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
@@ -109,10 +105,9 @@ class LibraryPins:
 
     async def pin(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
-        check_may_pin(caller.account)
+        check_may_see_memory(caller.account)
         body = await read_json(request, PinRequest, BODY_LIMIT_BYTES)
-        path = parse_path(ROOT + body.model.removeprefix(ROOT)) if body.model else ""
-        pinned = await self._pins.pin(caller.account, NewPin(path, body.workflow, body.accelerator, body.workers))
+        pinned = await self._pins.pin(caller.account, NewPin(body.model, body.workflow, body.accelerator, body.workers))
         ids = {pin.id for pin in pinned}
         return answer([_shape(each) for each in await self._pins.states(caller.account) if each.pin.id in ids])
 
@@ -126,7 +121,7 @@ def _shape(state: PinState) -> dict[str, object]:
     pin = state.pin
     return {
         "id": pin.id,
-        "model": pin.path.removeprefix(ROOT),
+        "model": model_at(pin.path),
         "accelerator": pin.pool,
         "workers": pin.workers,
         "workflow": pin.workflow_id or None,
@@ -152,7 +147,7 @@ def _memory_shape(keeper: Keeper) -> dict[str, object]:
 
 def _model_shape(kept: ModelInMemory) -> dict[str, object]:
     return {
-        "model": kept.path.removeprefix(ROOT),
+        "model": model_at(kept.path),
         "size": kept.size,
         "resident": kept.resident,
         "since": iso(kept.since) if kept.since else None,

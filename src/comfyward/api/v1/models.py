@@ -21,9 +21,10 @@ from comfyward.api.paging import InvalidCursor, cursor_of, place_of
 from comfyward.api.query import read_query
 from comfyward.api.times import iso
 from comfyward.dispatch.library import Library, ModelDetail
-from comfyward.dispatch.model_list import ROOT, Model, ModelFilter, Origin, Sort
+from comfyward.dispatch.model_list import Model, ModelFilter, Origin, Sort
 from comfyward.dispatch.quotas import Quotas
 from comfyward.errors import InvalidRequest
+from comfyward.paths import model_at, model_path
 from comfyward.runs.files import parse_path
 from comfyward.store.db import now_ms
 from comfyward.workflows.model_facts import words_in
@@ -259,7 +260,7 @@ def model_json(model: Model) -> dict[str, Any]:
 
 def preview_url(model: Model) -> str | None:
     """The address of a model's picture; None if it has none."""
-    return f"/api/v1/model-previews/{quote(model.path.removeprefix(ROOT))}" if model.has_preview else None
+    return f"/api/v1/model-previews/{quote(model_at(model.path))}" if model.has_preview else None
 
 
 def _detail_json(detail: ModelDetail) -> dict[str, Any]:
@@ -273,4 +274,4 @@ def _detail_json(detail: ModelDetail) -> dict[str, Any]:
 
 def _path(request: Request) -> str:
     """Raises InvalidPath."""
-    return parse_path(f"{ROOT}{request.path_params['folder']}/{request.path_params['name']}")
+    return parse_path(model_path(f"{request.path_params['folder']}/{request.path_params['name']}"))
