@@ -8,22 +8,17 @@ from typing import Any
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
-from comfyward.accounts.account import Account
-from comfyward.api.whole_numbers import whole_number
 from comfyward.dispatch.blobs import Blobs
-from comfyward.dispatch.checks import Checks
 from comfyward.dispatch.conversion import SavedGraphs
 from comfyward.dispatch.workflow_files import WorkflowFiles
 from comfyward.ids import new_id
 from comfyward.store import files, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.rows import text_of as json_text
-from comfyward.web.comfyui_templates import MEDIA, ComfyUITemplates
-from comfyward.web.missing_here import MissingHere, missing_here
+from comfyward.web.comfyui_templates import ComfyUITemplates
 from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest, text_of
 from comfyward.web.problems import PageError
-from comfyward.web.template_marks import Mark, TemplateFilter, TemplateMarks
 from comfyward.web.workflow_file import carried_by
 from comfyward.workflows import starters
 from comfyward.workflows.carried import Carried
@@ -32,28 +27,16 @@ from comfyward.workflows.workflow import Workflow
 
 SAMPLES = Path(starters.__file__).parent / "samples"
 IMPORT_LIMIT_BYTES = 256 << 20
-EACH_TIME = 24  # templates that are shown at first, and that "Show more" adds
-SIZES_GB = (2, 8, 24, 64)  # to filter by
 
 
 class NewWorkflows:
     def __init__(
-        self,
-        db: Database,
-        blobs: Blobs,
-        checks: Checks,
-        templates: ComfyUITemplates,
-        marks: TemplateMarks,
-        files: WorkflowFiles,
-        graphs: SavedGraphs,
+        self, db: Database, blobs: Blobs, templates: ComfyUITemplates, files: WorkflowFiles, graphs: SavedGraphs
     ) -> None:
-        self._db, self._blobs, self._checks, self._templates = db, blobs, checks, templates
-        self._marks, self._files, self._graphs = marks, files, graphs
+        self._db, self._blobs, self._templates, self._files, self._graphs = db, blobs, templates, files, graphs
 
     def pages(self) -> list[Page]:
         return [
-            Page("GET", "/workflows/new", self.choose, "Starters and templates"),
-            Page("GET", "/workflows/new/templates", self.templates, "ComfyUI's templates, with what they need here"),
             Page("POST", "/workflows/new", self.create, "Create a workflow"),
             Page(
                 "POST",
@@ -63,31 +46,6 @@ class NewWorkflows:
                 form_limit_bytes=IMPORT_LIMIT_BYTES,
             ),
         ]
-
-    async def choose(self, request: PageRequest) -> Response:
-        return request.render(
-            "new.html",
-            has_templates=self._templates.are_installed,
-            starters=STARTERS,
-            needs=await self._needs(request.account),
-            are_models_known=await self._marks.are_known(),
-            wanted=_wanted(request),
-            media=MEDIA,
-            sizes_gb=SIZES_GB,
-        )
-
-    async def templates(self, request: PageRequest) -> Response:
-        """The templates that are wanted, from one of a number on."""
-        wanted, first = _wanted(request), whole_number(request.query("from"), most=100_000) or 0
-        marked = [each for each in await self._marks.of(request.account.id) if wanted.takes(each)]
-        last = first + EACH_TIME
-        return request.render(
-            "templates.part.html",
-            templates=marked[first:last],
-            is_more=first > 0,
-            more=f"/workflows/new/templates?{wanted.query}&from={last}" if last < len(marked) else None,
-            are_known=await self._marks.are_known(),
-        )
 
     async def create(self, request: PageRequest) -> Response:
         form, account_id = await request.form(), request.account.id
@@ -128,28 +86,12 @@ class NewWorkflows:
     async def _keep(self, workflow: Workflow) -> None:
         await self._db.write(workflows.create, workflow)
 
-    async def _needs(self, account: Account) -> dict[str, MissingHere]:
-        """The things that each starter with a model lacks."""
-        made = {key: from_starter(account.id, each) for key, each in STARTERS.items() if each.model}
-        return {key: await missing_here(self._checks, workflow, is_own=False) for key, workflow in made.items()}
-
     async def _bring_sample(self, account_id: str, starter: Starter) -> None:
         """Adds the starter's sample to the account's files, unless it has a file of that name."""
         if starter.sample is not None:
             path = f"/input/{starter.sample}"
             if not await self._db.read(files.at, account_id, [path]):
                 await self._blobs.keep_file(SAMPLES / starter.sample, account_id, path)
-
-
-def _wanted(request: PageRequest) -> TemplateFilter:
-    mark, medium = request.query("mark"), request.query("medium")
-    size_gb = whole_number(request.query("size"), most=10_000) or 0
-    return TemplateFilter(
-        request.query("q")[:200],
-        mark if mark in list(Mark) else "",
-        medium if medium in MEDIA else "",
-        size_gb,
-    )
 
 
 def from_starter(account_id: str, starter: Starter, title: str = "") -> Workflow:

@@ -22,7 +22,6 @@ import msgspec
 from comfyward.errors import ComfywardError, StaleLease, TooLarge
 from comfyward.files.digest import Hasher
 from comfyward.ids import new_id
-from comfyward.python_json import is_deeper
 from comfyward.runs.files import content_type_of
 from comfyward.runs.run import EndReason
 from comfyward.sandbox import leftovers
@@ -30,6 +29,7 @@ from comfyward.worker.file_threads import FileThreads
 from comfyward.worker.graph_progress import GraphProgress, Stamp, files_of
 from comfyward.worker.job import Executed, Failed, Job
 from comfyward.worker.link import ServerLink
+from comfyward.worker.node_results import MAX_SHOWN_BYTES, bounded
 from comfyward.worker.places import Places
 from comfyward.worker.protocol import Ended, FailureReport, OutputFile, OutputOffer, Produced
 from comfyward.worker.reporter import Make, Room
@@ -42,7 +42,6 @@ log = logging.getLogger(__name__)
 
 MAX_INLINE_TEXT = 64 << 10
 MAX_PREVIEW_BYTES = 256 << 20
-MAX_SHOWN_BYTES, MAX_SHOWN_DEPTH = 16 << 20, 100
 MAX_NODE_CHARACTERS = 1000  # of the id that each result of a node is stored with
 SALVAGE_S = 120.0
 MAX_EARLY = 1000  # files that are reported at a time while others are written
@@ -174,7 +173,7 @@ class Gathering:
         texts = self._texts(progress.node_results, names)[: self._tools.bounds.entries]
         outputs += [await self._output(text, text.data, room) for text in texts]
         previews = [await self._output(shot, path, room) for shot, path in rest.previews]
-        node_results = _bounded(progress.node_results, progress.meta)
+        node_results = bounded(progress.node_results, progress.meta)
         order = self._order.names(progress.node_results)
         ended = msgspec.structs.replace(
             ended, outputs=outputs, node_results=node_results, previews=previews, order=order
@@ -247,7 +246,7 @@ class Gathering:
         previews = [each.output for each in files if each.kind == "temp"]
         if outputs or node_results:
             meta = {node: about for node, about in progress.meta.items() if node in node_results}
-            shown = self._places.within(_bounded(node_results, meta))
+            shown = self._places.within(bounded(node_results, meta))
             produced = Produced(0, outputs, shown, previews, self._order.names(progress.node_results))
             self._job.reporter.produced(_ready(produced))
 
@@ -383,23 +382,3 @@ def _ready(produced: Produced) -> Make:
         return produced
 
     return make
-
-
-def _bounded(node_results: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
-    """The node results for the history. A node with too much keeps only its files, or nothing."""
-    room, outputs = Room(MAX_SHOWN_BYTES), dict[str, Any]()
-    for node, result in node_results.items():
-        for form in (result, _only_files(result)):
-            if not is_deeper(form, MAX_SHOWN_DEPTH) and room.takes(len(node) + len(msgspec.json.encode(form))):
-                outputs[node] = form
-                break
-    meta = {node: meta[node] for node in outputs if node in meta and not is_deeper(meta[node], MAX_SHOWN_DEPTH)}
-    kept = {node: about for node, about in meta.items() if room.takes(len(msgspec.json.encode(about)))}
-    return {"outputs": outputs, "meta": kept}
-
-
-def _only_files(result: Mapping[str, Any]) -> dict[str, Any]:
-    lists = {key: values for key, values in result.items() if isinstance(values, list)}
-    return {
-        key: files for key, values in lists.items() if (files := [each for each in values if isinstance(each, dict)])
-    }

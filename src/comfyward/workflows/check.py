@@ -67,7 +67,7 @@ class Lacks:
 
 
 class Fit(StrEnum):
-    """If models fit the memory of an accelerator."""
+    """The room that an accelerator's memory has for models."""
 
     TOGETHER = "together"
     IN_TURN = "in_turn"  # each does, not all: ComfyUI loads one after the other
@@ -154,7 +154,7 @@ def ranked(lacks: Iterable[Lacks], asked: str) -> tuple[Lacks, ...]:
 
 
 def fits(memory: Mapping[str, int | None], sizes: Sequence[int | None]) -> tuple[AcceleratorFit, ...]:
-    """If models of these sizes (bytes, None for an unknown one) fit each accelerator."""
+    """Each accelerator, and the fit of models of these sizes there (bytes, None for an unknown one)."""
     return tuple(AcceleratorFit(name, have, _fit(have, sizes)) for name, have in sorted(memory.items()))
 
 

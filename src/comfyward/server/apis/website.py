@@ -47,6 +47,7 @@ from comfyward.web.templating import page_templates
 from comfyward.web.user_storage import UserStorage
 from comfyward.web.users import Users
 from comfyward.web.workers import Workers
+from comfyward.web.workflow_choice import WorkflowChoice
 from comfyward.web.workflow_copies import WorkflowCopies
 from comfyward.web.workflow_settings import WorkflowSettings
 from comfyward.web.workflows import Workflows
@@ -72,7 +73,8 @@ def website(core: Core, frontends: Frontends) -> Website:
     parts = (
         Login(db, auth),
         OidcLogin(db, auth, provider),
-        NewWorkflows(db, core.storage.blobs, checks, templates, marks, core.workflow_files, graphs),
+        WorkflowChoice(checks, templates, marks),
+        NewWorkflows(db, core.storage.blobs, templates, core.workflow_files, graphs),
         Workflows(db, checks, inputs, run_list, copies, graphs),
         Missing(db, checks, core.missing.getting, core.missing.errands),
         WorkflowSettings(db, inventory, core.bindings),
