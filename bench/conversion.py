@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from comfyward.errors import InvalidGraph
-from comfyward.settings import default_data_dir
+from comfyward.server_settings import default_data_dir
 from comfyward.workflows.conversion.conversion import convert
 from tests.editor import kept
 from tests.editor.rules import definition, graph, node, reroute, source

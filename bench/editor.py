@@ -14,7 +14,7 @@ from pathlib import Path
 
 from playwright.sync_api import BrowserContext, CDPSession, Page, sync_playwright
 
-from comfyward.settings import default_data_dir
+from comfyward.server_settings import default_data_dir
 from tests.stack.browser import BROWSER, FLAGS
 from tests.stack.graphs import picture
 from tests.stack.stack import Stack

@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.stack import report
-from comfyward.settings import default_data_dir
+from comfyward.server_settings import default_data_dir
 from tests.stack.graphs import node, picture
 from tests.stack.stack import Stack
 

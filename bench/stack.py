@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from comfyward.settings import default_data_dir  # noqa: E402
+from comfyward.server_settings import default_data_dir  # noqa: E402
 from tests.stack.stack import Stack  # noqa: E402
 
 

@@ -38,7 +38,7 @@ from comfyward.comfy.parents import ComfyParents
 from comfyward.comfy.process import ComfyProcess, ComfySpec
 from comfyward.comfy.releases import DEFAULT
 from comfyward.sandbox import walls
-from comfyward.settings import default_data_dir
+from comfyward.server_settings import default_data_dir
 from tests.stack.graphs import text_to_image
 
 TESTS = Path(__file__).parent.parent / "tests"

@@ -33,7 +33,7 @@ from comfyward.comfy.process import ComfyProcess, ComfySpec
 from comfyward.comfy.releases import DEFAULT
 from comfyward.files import page_cache
 from comfyward.sandbox import walls
-from comfyward.settings import default_data_dir
+from comfyward.server_settings import default_data_dir
 from tests.stack.graphs import node
 from tests.stack.stack import Client
 

@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from studio_environments import studio  # noqa: E402
 
-from comfyward.settings import default_data_dir  # noqa: E402
+from comfyward.server_settings import default_data_dir  # noqa: E402
 from comfyward.workflows.starters import colours_graph  # noqa: E402
 from tests.stack.browser import BROWSER, FLAGS  # noqa: E402
 from tests.stack.graphs import node  # noqa: E402

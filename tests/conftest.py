@@ -12,7 +12,7 @@ import pytest
 from comfyward.comfy import install
 from comfyward.comfy.install import Installation
 from comfyward.comfy.releases import DEFAULT, RELEASES, Release
-from comfyward.settings import default_data_dir
+from comfyward.server_settings import default_data_dir
 from tests import servers
 from tests.fakes.http import Origin, Receiver, origin, receiver
 from tests.groups import arrange

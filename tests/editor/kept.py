@@ -20,7 +20,7 @@ from comfyward.comfy import install
 from comfyward.comfy.process import EXTENSION_DIR
 from comfyward.comfy.releases import DEFAULT
 from comfyward.errors import InvalidGraph
-from comfyward.settings import default_data_dir
+from comfyward.server_settings import default_data_dir
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.conversion.form import is_editor_graph
 from comfyward.workflows.conversion.outline import active_nodes

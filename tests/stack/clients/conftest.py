@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import uv
 
-from comfyward.settings import default_data_dir
+from comfyward.server_settings import default_data_dir
 from tests.locks import locked
 
 HERE = Path(__file__).parent
