@@ -13,7 +13,7 @@ from comfyward.accounts.account import Account
 from comfyward.dispatch.inventory import Inventory
 from comfyward.dispatch.library import Library
 from comfyward.dispatch.model_list import Model, ModelFilter
-from comfyward.dispatch.pinning import Assigned, Keeper, assigned, size_of
+from comfyward.dispatch.pinning import Assigned, HostMemory, assigned, size_of
 from comfyward.errors import Conflict, Forbidden, NotFound
 from comfyward.ids import new_id
 from comfyward.paths import model_at, model_path
@@ -43,7 +43,7 @@ class NewPin:
 @dataclass(frozen=True)
 class _Situation:
     pins: Sequence[ModelPin] = ()
-    keepers: Sequence[Keeper] = ()
+    memories: Sequence[HostMemory] = ()
     who: Assigned = field(default_factory=Assigned)
 
 
@@ -96,10 +96,10 @@ class ModelPins:
         check_may_see_memory(account)
         return _states(await self._db.read(_situation))
 
-    async def keepers(self, account: Account) -> list[Keeper]:
+    async def memories(self, account: Account) -> list[HostMemory]:
         """The present workers, with what their hosts have in memory. Raises Forbidden."""
         check_may_see_memory(account)
-        return list((await self._db.read(_situation)).keepers)
+        return list((await self._db.read(_situation)).memories)
 
     async def pin(self, account: Account, new: NewPin) -> list[ModelPin]:
         """Pins a model, or all of a workflow. Raises Forbidden, InvalidPath, NotFound, UnknownAccelerator, and Conflict
@@ -160,20 +160,20 @@ def _pin(conn: Connection, pins: Sequence[ModelPin]) -> None:
         model_pins.put(conn, pin)
     after = _situation(conn)
     for pin in pins:
-        here = [keeper for keeper in after.keepers if keeper.pool == pin.pool]
+        here = [memory for memory in after.memories if memory.pool == pin.pool]
         if pin.workers - after.who.missing.get(pin.id, 0) < min(pin.workers, len(here)):
             raise _no_room(pin, here, after)
 
 
-def _no_room(pin: ModelPin, here: Sequence[Keeper], after: _Situation) -> Conflict:
+def _no_room(pin: ModelPin, here: Sequence[HostMemory], after: _Situation) -> Conflict:
     """The refusal of a pin, with what the workers keep already."""
     name = model_at(pin.path)
-    if not any(keeper.limit for keeper in here):
+    if not any(memory.limit for memory in here):
         return Conflict(
             f"The workers of {pin.pool} keep no models in memory.", hint="Set COMFYWARD_MODEL_MEMORY on their hosts."
         )
     room = [
-        f"{keeper.id} keeps {size(keeper.limit)}, of which {size(_pinned(keeper, after))} are pinned" for keeper in here
+        f"{memory.id} keeps {size(memory.limit)}, of which {size(_pinned(memory, after))} are pinned" for memory in here
     ]
     more = f", and {plural(len(room) - 3, 'other')}" if len(room) > 3 else ""
     had = pin.workers - after.who.missing.get(pin.id, 0)
@@ -184,24 +184,24 @@ def _no_room(pin: ModelPin, here: Sequence[Keeper], after: _Situation) -> Confli
     )
 
 
-def _pinned(keeper: Keeper, after: _Situation) -> int:
-    return sum({pin.name: size_of(pin, [keeper]) for pin in after.who.pins.get(keeper.id, ())}.values())
+def _pinned(memory: HostMemory, after: _Situation) -> int:
+    return sum({pin.name: size_of(pin, [memory]) for pin in after.who.pins.get(memory.id, ())}.values())
 
 
 def _situation(conn: Connection) -> _Situation:
     pins = model_pins.find(conn)
     found = workers.find(conn, now_ms() - workers.PRESENT_MS)
     # One that has just joined has not told yet how much it keeps; one of an earlier version never does.
-    present = [Keeper.of(worker) for worker in found if "model_memory_bytes" in worker.vitals]
+    present = [HostMemory.of(worker) for worker in found if "model_memory_bytes" in worker.vitals]
     return _Situation(pins, present, assigned(pins, present))
 
 
 def _states(situation: _Situation) -> list[PinState]:
-    by_id = {keeper.id: keeper for keeper in situation.keepers}
+    by_id = {memory.id: memory for memory in situation.memories}
     return [
         PinState(
             pin,
-            size_of(pin, situation.keepers) or None,
+            size_of(pin, situation.memories) or None,
             [_holding(by_id[worker_id], pin) for worker_id, pins in sorted(situation.who.pins.items()) if pin in pins],
             situation.who.missing.get(pin.id, 0),
         )
@@ -209,6 +209,6 @@ def _states(situation: _Situation) -> list[PinState]:
     ]
 
 
-def _holding(keeper: Keeper, pin: ModelPin) -> Holding:
-    kept = keeper.kept.get(pin.name)
-    return Holding(keeper.id, keeper.host, 0 if kept is None else kept.resident, "" if kept is None else kept.problem)
+def _holding(memory: HostMemory, pin: ModelPin) -> Holding:
+    kept = memory.kept.get(pin.name)
+    return Holding(memory.id, memory.host, 0 if kept is None else kept.resident, "" if kept is None else kept.problem)

@@ -31,7 +31,7 @@ class FleetMemory:
         return request.render(
             template,
             pins=await self._pins.states(request.account),
-            keepers=await self._pins.keepers(request.account),
+            memories=await self._pins.memories(request.account),
             pools=await self._inventory.pools(),
             tab="memory",
         )

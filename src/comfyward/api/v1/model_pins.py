@@ -14,7 +14,7 @@ from comfyward.api.body import answer, read_json
 from comfyward.api.endpoint import NOTHING, Endpoint, Models
 from comfyward.api.times import iso
 from comfyward.dispatch.model_pins import ModelPins, NewPin, PinState, check_may_see_memory
-from comfyward.dispatch.pinning import Keeper
+from comfyward.dispatch.pinning import HostMemory
 from comfyward.paths import model_at
 from comfyward.worker.protocol import ModelInMemory
 
@@ -97,7 +97,7 @@ class LibraryPins:
 
     async def memory(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
-        return answer([_memory_shape(keeper) for keeper in await self._pins.keepers(caller.account)])
+        return answer([_memory_shape(memory) for memory in await self._pins.memories(caller.account)])
 
     async def find(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
@@ -135,13 +135,13 @@ def _shape(state: PinState) -> dict[str, object]:
     }
 
 
-def _memory_shape(keeper: Keeper) -> dict[str, object]:
+def _memory_shape(memory: HostMemory) -> dict[str, object]:
     return {
-        "worker": keeper.id,
-        "accelerator": keeper.pool,
-        "host": keeper.host,
-        "limit": keeper.limit,
-        "models": [_model_shape(kept) for kept in keeper.kept.values()],
+        "worker": memory.id,
+        "accelerator": memory.pool,
+        "host": memory.host,
+        "limit": memory.limit,
+        "models": [_model_shape(kept) for kept in memory.kept.values()],
     }
 
 
