@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.stack import quantiles, report
 from comfyward.runs.run import Api, State
-from comfyward.store import accounts, queue, runs
+from comfyward.store import accounts, leases, queue, runs
 from comfyward.store import workflows as stored_workflows
 from comfyward.store.backends import open_database
 from comfyward.store.db import Database, now_ms
@@ -74,7 +74,7 @@ class Tables:
             "list, newest 50": _times(lambda: self._read(runs.find, account, page)),
             "list, failed": _times(lambda: self._read(runs.find, account, failed)),
             "queue position": _times(lambda: self._read(_position, waiting[-1])),
-            "expired leases": _times(lambda: self._read(queue.expired, now_ms())),
+            "expired leases": _times(lambda: self._read(leases.expired, now_ms())),
             "queue lengths": _times(lambda: self._read(queue.lengths)),
             "purge, nothing due": _times(lambda: self._write(runs.purge, deleted_before=1, finished_before=1)),
         }
@@ -87,8 +87,8 @@ class Tables:
 
     def _claim(self, run_id: str) -> None:
         now = now_ms()
-        new_lease = queue.NewLease(run_id, "w", "d", f"lease-{run_id}")
-        assert self._write(queue.assign, [new_lease], expires_at=now + 60_000, now=now)
+        new_lease = leases.NewLease(run_id, "w", "d", f"lease-{run_id}")
+        assert self._write(leases.assign, [new_lease], expires_at=now + 60_000, now=now)
 
     def _read(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return asyncio.run(self._db.read(operation, *args, **kwargs))

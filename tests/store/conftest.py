@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from comfyward.accounts.account import Account
 from comfyward.runs.run import Api
-from comfyward.store import accounts, queue, runs
+from comfyward.store import accounts, leases, runs
 from comfyward.store.backends import open_database
 from comfyward.store.db import Database, now_ms
 from comfyward.store.schema import workflows
@@ -78,8 +78,8 @@ class Store:
         self, run_id: str, lease: str = "lease", worker_id: str = "w", lease_ms: int = 10_000, price: float = 0.0
     ) -> Any:
         now = now_ms()
-        new_lease = queue.NewLease(run_id, worker_id, "d", lease, price)
-        return next(iter(self.write(queue.assign, [new_lease], expires_at=now + lease_ms, now=now)), None)
+        new_lease = leases.NewLease(run_id, worker_id, "d", lease, price)
+        return next(iter(self.write(leases.assign, [new_lease], expires_at=now + lease_ms, now=now)), None)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -13,7 +13,7 @@ from comfyward.dispatch.recorder import _apply
 from comfyward.errors import StaleLease
 from comfyward.runs.change import Change
 from comfyward.runs.run import EndReason, State
-from comfyward.store import events, queue, runs
+from comfyward.store import events, leases, runs
 from comfyward.store.db import now_ms
 from comfyward.store.schema import runs as table
 from comfyward.worker.protocol import Ended, FailureReport, Released, Started
@@ -48,11 +48,11 @@ def test_an_expired_lease_is_valid_until_the_run_is_rescued(store: Store) -> Non
     store.assign("r", lease_ms=0)
     now = now_ms() + 1
 
-    [expired] = store.read(queue.expired, now)
-    assert store.write(queue.renew, "w", ["lease", "unknown"], expires_at=now) == {"lease"}
+    [expired] = store.read(leases.expired, now)
+    assert store.write(leases.renew, "w", ["lease", "unknown"], expires_at=now) == {"lease"}
     store.write(transitions.ended, expired, EndReason.WORKER_LOST, now)
     assert store.read(runs.get_any, "r").state is State.QUEUED
-    assert store.write(queue.renew, "w", ["lease"], expires_at=now + 1000) == set()
+    assert store.write(leases.renew, "w", ["lease"], expires_at=now + 1000) == set()
     with pytest.raises(StaleLease):
         store.write(_apply, "lease", [Started(1)])
 
@@ -101,7 +101,7 @@ def test_a_cancel_wins_over_a_retry(store: Store) -> None:
     store.new_run("r")
     store.assign("r")
     store.write(runs.request_cancel, store.alice.id, "r", now_ms())
-    assert store.read(queue.cancelled_leases, "w") == ["lease"]
+    assert store.read(leases.cancelled, "w") == ["lease"]
 
     store.write(_apply, "lease", [Ended(1, EndReason.COMFYUI_CRASHED)])
 

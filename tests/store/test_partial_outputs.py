@@ -10,7 +10,7 @@ from comfyward.dispatch.recorder import _apply
 from comfyward.errors import NotFound
 from comfyward.runs.event import EventType
 from comfyward.runs.run import EndReason, Run, State
-from comfyward.store import blobs, events, files, queue, runs
+from comfyward.store import blobs, events, files, leases, runs
 from comfyward.store.db import now_ms
 from comfyward.worker.protocol import Ended, OutputFile, Produced, Started
 from tests.store.conftest import Store
@@ -114,7 +114,7 @@ def test_another_attempt_begins_with_nothing(begun: Store) -> None:
 
 @pytest.mark.parametrize("attempts_left", [True, False])
 def test_a_lost_worker_loses_no_reported_output(begun: Store, attempts_left: bool) -> None:
-    seen: Any = begun.read(queue.leased, "lease")[0]  # before the report that came meanwhile
+    seen: Any = begun.read(leases.leased, "lease")[0]  # before the report that came meanwhile
     begun.write(_apply, "lease", [produced(2)])
     if not attempts_left:
         begun.write(runs.request_cancel, begun.alice.id, "r", now_ms())

@@ -18,7 +18,7 @@ from comfyward.delivery.relay import Relay
 from comfyward.errors import InvalidRequest, OverQuota, SetupFailed, Unavailable
 from comfyward.runs.event import Event, Status
 from comfyward.runs.run import PublicStatus, Run, State
-from comfyward.store import accounts, blobs, files, queue, runs, uploads
+from comfyward.store import accounts, blobs, files, leases, queue, runs, uploads
 from comfyward.store.backends import open_database
 from comfyward.store.db import Database, now_ms
 from comfyward.store.files import StoredFile
@@ -406,8 +406,8 @@ def test_a_newer_sqlite_database_is_refused(tmp_path: Path) -> None:
 
 def _assign(conn: Connection, run_id: str, worker_id: str) -> Run | None:
     now = now_ms()
-    new_lease = queue.NewLease(run_id, worker_id, "d", f"lease-{run_id}")
-    return next(iter(queue.assign(conn, [new_lease], expires_at=now + 9_000, now=now)), None)
+    new_lease = leases.NewLease(run_id, worker_id, "d", f"lease-{run_id}")
+    return next(iter(leases.assign(conn, [new_lease], expires_at=now + 9_000, now=now)), None)
 
 
 def _say_nonsense(conn: Connection) -> None:

@@ -11,7 +11,7 @@ from comfyward.dispatch.transitions import AttemptResult
 from comfyward.runs.change import RunEnded, RunRequeued
 from comfyward.runs.output import Output
 from comfyward.runs.run import EndReason, State
-from comfyward.store import queue, runs
+from comfyward.store import leases, runs
 from comfyward.store.db import now_ms
 from tests.store.conftest import Store
 
@@ -32,7 +32,7 @@ RESULT = AttemptResult([OUTPUT], [PREVIEW], node_results='{"outputs": {}}', run_
 def test_when_an_attempt_is_over(store: Store, reason: EndReason, kind: type[Any], state: State) -> None:
     store.new_run("r", fallback_pool="H100")
     store.assign("r")
-    assert store.write(queue.start, "lease", 1, now_ms()).state is State.RUNNING
+    assert store.write(leases.start, "lease", 1, now_ms()).state is State.RUNNING
     produced = store.write(_produced, "r")
 
     change = store.write(transitions.ended, produced.run, reason, now_ms(), result=RESULT)

@@ -11,7 +11,7 @@ from comfyward.dispatch.transitions import AttemptResult
 from comfyward.errors import OverQuota
 from comfyward.runs.output import Output
 from comfyward.runs.run import EndReason
-from comfyward.store import accounts, blobs, files, queue, runs, storage, uploads
+from comfyward.store import accounts, blobs, files, leases, runs, storage, uploads
 from comfyward.store.uploads import Upload
 from tests.store.conftest import Store
 
@@ -40,7 +40,7 @@ def _ended(store: Store, run_id: str, **outputs: int) -> None:
     made = [Output(digest, f"{digest}.png", digest, size, "image/png", None) for digest, size in outputs.items()]
     result = AttemptResult(outputs=made[:1], previews=made[1:])
     store.assign(run_id, lease=f"lease {run_id}")
-    store.write(queue.start, f"lease {run_id}", 1, NOW)
+    store.write(leases.start, f"lease {run_id}", 1, NOW)
     run = store.read(runs.get, store.alice.id, run_id)
     store.write(transitions.ended, run, EndReason.COMPLETED, NOW, result=result)
 

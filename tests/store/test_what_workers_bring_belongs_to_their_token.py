@@ -9,7 +9,7 @@ import pytest
 from comfyward.dispatch import worker_sessions
 from comfyward.errors import Forbidden
 from comfyward.ids import hash_secret
-from comfyward.store import blobs, catalogs, fleets, mirrors, queue, tokens, workers
+from comfyward.store import blobs, catalogs, fleets, leases, mirrors, tokens, workers
 from comfyward.store.catalogs import KEPT_PER_POOL, CatalogRow
 from comfyward.store.db import now_ms
 from comfyward.store.fleets import FleetRow
@@ -114,8 +114,8 @@ def test_a_lease_belongs_to_the_session_of_its_worker(store: Store, first: str) 
     assert store.read(workers.holder_of, "lease") == Holder(first, "s")
     assert store.read(workers.holder_of, "another") is None
     expires_at = now_ms() + 10_000
-    assert store.write(queue.renew, "another", ["lease"], expires_at=expires_at) == set()
-    assert store.write(queue.renew, "w", ["lease"], expires_at=expires_at) == {"lease"}
+    assert store.write(leases.renew, "another", ["lease"], expires_at=expires_at) == set()
+    assert store.write(leases.renew, "w", ["lease"], expires_at=expires_at) == {"lease"}
 
 
 def row(digest: str, at: int, pool: str = "L4", *, shared: bool = False) -> CatalogRow:

@@ -14,7 +14,7 @@ from comfyward.api.gateway.calls import session_of
 from comfyward.dispatch.worker_sessions import WorkerSessions
 from comfyward.errors import Forbidden
 from comfyward.fleet.protocol import FleetOrders, FleetReport, Gone
-from comfyward.store import fleets, queue, tokens, workers
+from comfyward.store import fleets, leases, queue, tokens, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.store.fleets import FleetRow
 from comfyward.store.tokens import WorkerToken
@@ -82,7 +82,7 @@ def _sync(conn: Connection, report: FleetReport, token: WorkerToken, now: int) -
     own = tokens.made_by(conn, token.hash)
     named = [worker for worker in workers.find(conn, now - workers.PRESENT_MS) if _is_named(report, worker)]
     present = [worker for worker in named if worker.token in own]
-    known, (_, busy) = set(report.workers), queue.leases(conn)
+    known, (_, busy) = set(report.workers), leases.held(conn)
     paused = [worker.id for worker in workers.paused(conn) if _is_named(report, worker)]
     strangers = [worker.id for worker in present if worker.id not in known and worker.drain_at is None]
     queued = {pool: length for pool, length in queue.lengths(conn).items() if pool in report.pools}

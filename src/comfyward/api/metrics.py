@@ -25,7 +25,7 @@ from comfyward.api.endpoint import TEXT, Endpoint, Models
 from comfyward.api.gauges import add_gauge
 from comfyward.dispatch.inventory import Inventory
 from comfyward.errors import Forbidden, Unauthenticated
-from comfyward.store import queue, webhooks, workers
+from comfyward.store import leases, queue, webhooks, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.store.workers import WorkerRow
 from comfyward.workflows.catalog import Catalog, Failure
@@ -81,11 +81,11 @@ async def exposition(db: Database, catalog: Catalog | None, *, is_whole: bool) -
 
 
 def _figures(conn: Connection) -> _Figures:
-    leases, busy = queue.leases(conn)
+    held, busy = leases.held(conn)
     return _Figures(
         queue.lengths(conn),
         queue.oldest(conn),
-        leases,
+        held,
         workers.find(conn, now_ms() - workers.PRESENT_MS),
         busy,
         webhooks.count_waiting(conn),

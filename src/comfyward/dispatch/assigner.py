@@ -27,7 +27,7 @@ from comfyward.errors import ComfywardError, Unavailable
 from comfyward.loop import Loop
 from comfyward.runs.change import Change
 from comfyward.runs.run import Run
-from comfyward.store import queue, workers
+from comfyward.store import leases, queue, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.store.workers import Holding
 from comfyward.worker.message_bounds import MAX_READY
@@ -217,4 +217,4 @@ def _held(run: Run, worker: Worker) -> str:
 
 
 def _lost_assignments(conn: Connection, worker_id: str, holding: list[str]) -> list[Run]:
-    return [run for run in queue.leased_by(conn, worker_id) if run.lease not in holding]
+    return [run for run in leases.leased_by(conn, worker_id) if run.lease not in holding]

@@ -20,7 +20,7 @@ from comfyward.ids import new_secret
 from comfyward.runs.change import Change, RunAssigned
 from comfyward.runs.run import EndReason
 from comfyward.runs.waiting_run import WaitingRun
-from comfyward.store import accounts, queue, runs
+from comfyward.store import accounts, leases, queue, runs
 from comfyward.store.db import now_ms
 
 QUEUE_LOOKAHEAD = 200
@@ -84,11 +84,11 @@ class AssignmentRound:
 
     def _assign(self, conn: Connection, pairs: list[tuple[Worker, WaitingRun]], now: int) -> list[RunAssigned]:
         devices = {worker.id: device for worker, device in self.asking}
-        leases = [
-            queue.NewLease(waiting.id, worker.id, devices[worker.id], new_secret(), self.prices.get(worker.pool, 0.0))
+        new = [
+            leases.NewLease(waiting.id, worker.id, devices[worker.id], new_secret(), self.prices.get(worker.pool, 0.0))
             for worker, waiting in pairs
         ]
-        assigned = queue.assign(conn, leases, expires_at=now + self.lease_ms, now=now)
+        assigned = leases.assign(conn, new, expires_at=now + self.lease_ms, now=now)
         return [transitions.assigned(conn, run, now) for run in assigned]
 
 

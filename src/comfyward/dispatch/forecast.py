@@ -11,7 +11,7 @@ from comfyward.dispatch.explanation import Explanation, QueueStatus, explain
 from comfyward.dispatch.placement import Rules
 from comfyward.dispatch.revisions import Bound, Revisions
 from comfyward.runs.run import DEFAULT_ENVIRONMENT, Run, State
-from comfyward.store import fleets, queue, runs, trials, workers
+from comfyward.store import fleets, leases, queue, runs, trials, workers
 from comfyward.store.db import Database, now_ms
 
 RECENT_MS = 24 * 3600 * 1000
@@ -49,7 +49,7 @@ def _queue_status(conn: Connection, run: Run, rules: Rules, local_pools: Collect
     now = now_ms()
     present = [worker for worker in workers.find(conn, now - workers.PRESENT_MS) if worker.pool == run.pool]
     pools = [fleet.pools[run.pool] for fleet in fleets.find(conn, now - workers.PRESENT_MS) if run.pool in fleet.pools]
-    models, (_, busy) = set(run.models), queue.leases(conn)
+    models, (_, busy) = set(run.models), leases.held(conn)
     return QueueStatus(
         pool=run.pool,
         place=runs.queue_position(conn, run),

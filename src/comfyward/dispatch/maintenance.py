@@ -20,6 +20,7 @@ from comfyward.store import (
     environment_trees,
     environments,
     files,
+    leases,
     mirrors,
     queue,
     runs,
@@ -54,7 +55,7 @@ class Rescue(Loop):
 
     async def tick(self) -> dict[str, int]:
         since_ms, self._ticked_at = now_ms() - self._ticked_at, now_ms()
-        if since_ms > STANDSTILL_MS or not await self._db.read(queue.expired, now_ms()):
+        if since_ms > STANDSTILL_MS or not await self._db.read(leases.expired, now_ms()):
             return {}
         rescued = await self._db.write(_rescue)
         self._publisher.publish(*rescued)
@@ -135,7 +136,7 @@ def _prune_trials(conn: Connection, seen_before: int) -> int:
 
 def _rescue(conn: Connection) -> list[Change]:
     now = now_ms()
-    lost = (transitions.ended(conn, run, EndReason.WORKER_LOST, now) for run in queue.expired(conn, now))
+    lost = (transitions.ended(conn, run, EndReason.WORKER_LOST, now) for run in leases.expired(conn, now))
     return [change for change in lost if change is not None]
 
 

@@ -24,7 +24,7 @@ from comfyward.runs.failure import Failure
 from comfyward.runs.log import plain
 from comfyward.runs.output import Output
 from comfyward.runs.run import Run
-from comfyward.store import blobs, queue
+from comfyward.store import blobs, leases
 from comfyward.store.db import Database, now_ms
 from comfyward.store.rows import text_of
 from comfyward.worker.protocol import (
@@ -115,7 +115,7 @@ def _enclosed(reports: Sequence[Report]) -> dict[str, tuple[str, bytes]]:
 
 
 def _run_under(conn: Connection, lease: str) -> tuple[str, str]:
-    found = queue.run_under(conn, lease)
+    found = leases.run_under(conn, lease)
     if found is None:
         raise StaleLease("The lease is over or was given to another worker.")
     return found
@@ -143,7 +143,7 @@ def _begun(conn: Connection, lease: str, first: Numbered, now: int) -> tuple[Run
     """(run under a lease, number of its last report, changes). Starts the run if the first report says so."""
     if isinstance(first, Started) and (begun := transitions.started(conn, lease, first.seq, now)):
         return begun.run, first.seq, {first.seq: begun}
-    found = queue.leased(conn, lease)
+    found = leases.leased(conn, lease)
     if found is None:
         raise StaleLease("The lease is over or was given to another worker.")
     return *found, {}

@@ -12,7 +12,7 @@ from comfyward.errors import FetchFailed
 from comfyward.files.refusal import wants_more
 from comfyward.runs.files import Url, source_from_row
 from comfyward.runs.run import EndReason, Run
-from comfyward.store import queue
+from comfyward.store import leases
 from comfyward.store.db import Database
 from comfyward.worker.protocol import Ended, Numbered
 
@@ -45,5 +45,5 @@ def _plain(details: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run_under(conn: Connection, lease: str) -> Run | None:
-    found = queue.leased(conn, lease)
+    found = leases.leased(conn, lease)
     return found[0] if found else None

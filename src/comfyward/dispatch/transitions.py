@@ -30,7 +30,7 @@ from comfyward.runs.event import Event, Staged, Status
 from comfyward.runs.failure import Failure
 from comfyward.runs.output import Output
 from comfyward.runs.run import ENDINGS, EndReason, Run, State, next_state, public_status
-from comfyward.store import accounts, files, queue, runs, webhooks
+from comfyward.store import accounts, files, leases, runs, webhooks
 from comfyward.store import events as stored_events
 
 WEBHOOK_STARTED = "run.started"
@@ -74,13 +74,13 @@ def assigned(conn: Connection, run: Run, now: int) -> RunAssigned:
 
 def staged(conn: Connection, lease: str, now: int) -> RunWatched | None:
     """An assigned run's files are at its worker, and it waits for the GPU."""
-    held = queue.staged(conn, lease, now)
+    held = leases.staged(conn, lease, now)
     return None if held is None else RunWatched([Event(*held, Staged())])
 
 
 def started(conn: Connection, lease: str, report_seq: int, now: int) -> RunStarted | None:
     """assigned → running."""
-    run = queue.start(conn, lease, report_seq, now)
+    run = leases.start(conn, lease, report_seq, now)
     if run is None:
         return None
     if run.webhook is not None:
@@ -93,7 +93,7 @@ def produced(
     conn: Connection, run: Run, result: AttemptResult, *, taken: int, report_seq: int, now: int
 ) -> RunProduced | None:
     """Stores results of a run that goes on. Its caller can fetch them at once."""
-    fresh = queue.produce(
+    fresh = leases.produce(
         conn,
         run.lease or "",
         taken=taken,
@@ -123,7 +123,7 @@ def ended(
         reason = EndReason.CANCELLED
     failure = None if state is State.SUCCEEDED else _with_hint(result.failure, reason)
     outputs = _in_order(_by_name(run.outputs, result.outputs), result.order)
-    last_seq = queue.finish(
+    last_seq = leases.finish(
         conn,
         run,
         state=state,
@@ -174,7 +174,7 @@ def requeued(
     avoid = (
         run.worker_id if reason in (EndReason.GPU_FAULT, EndReason.COMFYUI_CRASHED, EndReason.STORAGE_FULL) else None
     )
-    seq = queue.requeue(conn, run, avoid_worker_id=avoid, log=log, now=now, pool=pool)
+    seq = leases.requeue(conn, run, avoid_worker_id=avoid, log=log, now=now, pool=pool)
     if seq is None:
         return None
     runs.forget_results(conn, run)
@@ -187,7 +187,7 @@ def requeued(
 
 def given_back(conn: Connection, run: Run, now: int) -> RunRequeued | None:
     """Requeues a run as if it had not been assigned."""
-    seq = queue.give_back(conn, run, now)
+    seq = leases.give_back(conn, run, now)
     if seq is None:
         return None
     event = _status(run.id, run.account_id, seq, State.QUEUED, None)

@@ -26,7 +26,7 @@ from comfyward.errors import Forbidden, StaleLease, WorkerIdTaken
 from comfyward.runs.change import Change
 from comfyward.runs.run import EndReason, Run
 from comfyward.runs.waiting_run import file_names
-from comfyward.store import queue, workers
+from comfyward.store import leases, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.store.notices import Notice, WorkerJoined
 from comfyward.store.tokens import WorkerToken
@@ -212,7 +212,7 @@ class WorkerSessions:
         if not heartbeat.leases:
             return []
         expires_at = now_ms() + int(self.lease_s * 1000)
-        kept = await self._db.write(queue.renew, heartbeat.worker_id, heartbeat.leases, expires_at=expires_at)
+        kept = await self._db.write(leases.renew, heartbeat.worker_id, heartbeat.leases, expires_at=expires_at)
         return [lease for lease in heartbeat.leases if lease not in kept]
 
     async def _update_seen(self, session: _Session, heartbeat: Heartbeat) -> None:
@@ -289,7 +289,7 @@ def _register(conn: Connection, worker: WorkerRow, token: WorkerToken, alive_aft
 
 def _end(conn: Connection, worker_id: str, said_goodbye: bool, now: int) -> list[Change | None]:
     workers.leave(conn, worker_id, now)
-    held = queue.leased_by(conn, worker_id)
+    held = leases.leased_by(conn, worker_id)
     if said_goodbye:
         return [transitions.given_back(conn, run, now) for run in held]
     return [transitions.ended(conn, run, EndReason.WORKER_LOST, now) for run in held]

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, insert, select, update
 
-from comfyward.store import queue
+from comfyward.store import leases
 from comfyward.store.rows import text_of
 from comfyward.store.schema import runs, worker_tokens, workers
 from comfyward.store.statement import Statement
@@ -207,7 +207,7 @@ def drain(conn: Connection, worker_id: str, now: int) -> None:
 def orders_for(conn: Connection, worker_id: str) -> tuple[list[str], bool]:
     """(leases whose runs are to be cancelled, True if the worker is to drain)."""
     row = _DRAIN(conn, worker_id=worker_id).first()
-    return queue.cancelled_leases(conn, worker_id), row is not None and row[0] is not None
+    return leases.cancelled(conn, worker_id), row is not None and row[0] is not None
 
 
 def paused(conn: Connection) -> list[WorkerRow]:

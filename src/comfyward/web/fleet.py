@@ -13,7 +13,7 @@ from comfyward.dispatch.inventory import Inventory
 from comfyward.fleet.fleet import OwnFleet
 from comfyward.runs.event import Progress
 from comfyward.runs.run import DEFAULT_ENVIRONMENT, Run
-from comfyward.store import fleets, queue, workers
+from comfyward.store import fleets, leases, queue, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.web.page import Access, Page
 from comfyward.web.page_request import PageRequest
@@ -69,7 +69,7 @@ class FleetPage:
 
     async def _runs_of(self, worker_id: str) -> list[tuple[Run, float | None]]:
         """The runs of a worker in order of assignment, each with its progress (0 to 1) if that is known."""
-        held = await self._db.read(queue.leased_by, worker_id)
+        held = await self._db.read(leases.leased_by, worker_id)
         return [(run, self._progress(run)) for run in sorted(held, key=lambda run: run.assigned_at or 0)]
 
     def _progress(self, run: Run) -> float | None:

@@ -16,7 +16,7 @@ from comfyward.dispatch.worker_sessions import WorkerSessions
 from comfyward.errors import InvalidRequest, StaleLease
 from comfyward.ids import hash_secret, is_digest
 from comfyward.runs.run import Run
-from comfyward.store import queue
+from comfyward.store import leases
 from comfyward.store.db import Database
 from comfyward.store.tokens import WorkerToken
 from comfyward.worker.protocol import LEASE_HEADER, SESSION_HEADER
@@ -60,7 +60,7 @@ class Calls:
         """The run whose lease the call names. Raises Unauthenticated, StaleLease."""
         lease = request.headers.get(LEASE_HEADER, "")
         await self.check_lease(request, lease)
-        found = await self._db.lookup(queue.leased, lease)
+        found = await self._db.lookup(leases.leased, lease)
         if found is None:
             raise StaleLease("The lease has expired or was given to another worker.")
         return found[0]
