@@ -27,7 +27,7 @@ from pathlib import Path
 
 from comfyward.dispatch.placement import NOBODY, Rules, SkippedSince, Worker, in_order, match
 from comfyward.runs.waiting_run import WaitingRun
-from comfyward.store.runs import TURN
+from comfyward.store.new_runs import TURN
 
 LOOKAHEAD = 200
 RULES = Rules(affinity_wait_ms=2_000, pass_ms=120_000)

@@ -26,11 +26,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.stack import quantiles, report
 from comfyward.runs.run import Api, State
-from comfyward.store import accounts, leases, queue, runs
+from comfyward.store import accounts, leases, new_runs, queue, runs
 from comfyward.store import workflows as stored_workflows
 from comfyward.store.backends import open_database
 from comfyward.store.db import Database, now_ms
-from comfyward.store.runs import NewRun, RunFilter
+from comfyward.store.new_runs import NewRun
+from comfyward.store.runs import RunFilter
 from comfyward.store.schema import events as events_table
 from comfyward.store.schema import runs as runs_table
 from tests import servers
@@ -83,7 +84,7 @@ class Tables:
 
     def _submit(self, number: int) -> str:
         account_id, workflow_id = self._owners[number % ACCOUNTS]
-        return str(self._write(runs.insert_run, _new_run(account_id, workflow_id)))
+        return str(self._write(new_runs.add, _new_run(account_id, workflow_id)))
 
     def _claim(self, run_id: str) -> None:
         now = now_ms()

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench.placement import LOAD_S, LOOKAHEAD, POOL, RELOAD_S, RULES, SWITCH_S
 from comfyward.dispatch.placement import NOBODY, SkippedSince, Worker, in_order, match
 from comfyward.runs.waiting_run import WaitingRun
-from comfyward.store.runs import TURN
+from comfyward.store.new_runs import TURN
 
 TICK_S = 1.0
 LOAD = 1.3  # more than the fleet can do if it never loaded anything

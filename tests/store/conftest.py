@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from comfyward.accounts.account import Account
 from comfyward.runs.run import Api
-from comfyward.store import accounts, leases, runs
+from comfyward.store import accounts, leases, new_runs
 from comfyward.store.backends import open_database
 from comfyward.store.db import Database, now_ms
 from comfyward.store.schema import workflows
@@ -41,9 +41,9 @@ class Store:
 
     def new_run(self, run_id: str, account: Account | None = None, **changes: Any) -> str:
         """A queued run."""
-        return str(self.write(runs.insert_run, self.row(run_id, account, **changes)))
+        return str(self.write(new_runs.add, self.row(run_id, account, **changes)))
 
-    def row(self, run_id: str, account: Account | None = None, **changes: Any) -> runs.NewRun:
+    def row(self, run_id: str, account: Account | None = None, **changes: Any) -> new_runs.NewRun:
         """A run to insert."""
         owner = account or self.alice
         values: dict[str, Any] = {
@@ -72,7 +72,7 @@ class Store:
             "request_digest": "digest",
             "created_at": now_ms(),
         }
-        return runs.NewRun(**(values | changes))
+        return new_runs.NewRun(**(values | changes))
 
     def assign(
         self, run_id: str, lease: str = "lease", worker_id: str = "w", lease_ms: int = 10_000, price: float = 0.0

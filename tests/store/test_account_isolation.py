@@ -10,7 +10,7 @@ from comfyward.errors import NotFound
 from comfyward.ids import hash_secret
 from comfyward.runs.event import Event, Status
 from comfyward.runs.run import PublicStatus, State
-from comfyward.store import accounts, blobs, editor, events, files, runs, sessions, webhooks, workflows
+from comfyward.store import accounts, blobs, editor, events, files, new_runs, runs, sessions, webhooks, workflows
 from comfyward.store.db import now_ms
 from comfyward.store.runs import RunFilter
 from tests.store.conftest import Store
@@ -65,7 +65,7 @@ def test_lists_contain_no_rows_of_another_account(filled: Store) -> None:
 
     assert filled.read(runs.find, bob, RunFilter()) == []
     assert filled.read(runs.count, bob, RunFilter()) == 0
-    assert filled.read(runs.with_key, bob, "key") is None
+    assert filled.read(new_runs.with_key, bob, "key") is None
     filled.write(runs.clear_history, bob, RunFilter(), ["prompt-r"], 1)
     assert filled.read(runs.count, alice, RunFilter(in_history=True)) == 1
     assert filled.read(files.find, bob) == []

@@ -5,14 +5,29 @@ import re
 import pytest
 from sqlalchemy import Connection, inspect
 
-from comfyward.store import accounts, files, models, queue, runs, shared_files, usable_files, workflows
+from comfyward.store import (
+    accounts,
+    blobs,
+    files,
+    leases,
+    models,
+    new_runs,
+    queue,
+    runs,
+    shared_files,
+    usable_files,
+    workflows,
+)
 from comfyward.store.schema import metadata
 from comfyward.store.statement import Statement
 from tests.store.conftest import Store
 
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": statement
-    for module in (accounts, files, models, queue, runs, shared_files, usable_files, workflows)
+    for module in (
+        *(accounts, blobs, files, leases, models, new_runs),
+        *(queue, runs, shared_files, usable_files, workflows),
+    )
     for name, statement in vars(module).items()
     if isinstance(statement, Statement)
 }

@@ -15,7 +15,7 @@ from comfyward.dispatch.secrets import Secrets
 from comfyward.errors import IdempotencyKeyUsed
 from comfyward.runs.change import Change
 from comfyward.runs.run import EndReason
-from comfyward.store import accounts, files, models, runs
+from comfyward.store import accounts, files, models, new_runs, runs
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Admission:
     def __init__(self, assigner: Assigner, secrets: Secrets) -> None:
         self._assigner, self._secrets = assigner, secrets
 
-    async def admit(self, new: runs.NewRun, terms: Terms, secrets: Mapping[str, Any]) -> str:
+    async def admit(self, new: new_runs.NewRun, terms: Terms, secrets: Mapping[str, Any]) -> str:
         """Queues a run and returns its id, or that of the one made earlier with the same Idempotency-Key.
 
         Its secrets are stored first, since it may be assigned at once. Raises QueueFull, IdempotencyMismatch, and
@@ -50,10 +50,10 @@ class Admission:
                 self._secrets.forget(new.id)
 
 
-def _insert(conn: Connection, new: runs.NewRun, terms: Terms) -> tuple[str, list[Change | None]]:
+def _insert(conn: Connection, new: new_runs.NewRun, terms: Terms) -> tuple[str, list[Change | None]]:
     if new.idempotency_key is not None and terms.key_is_single_use:
-        runs.claim_key(conn, new.account_id, new.idempotency_key, new.created_at)
-    run_id = runs.insert_run(conn, new, terms.max_waiting)
+        new_runs.claim_key(conn, new.account_id, new.idempotency_key, new.created_at)
+    run_id = new_runs.add(conn, new, terms.max_waiting)
     files.link(conn, new.account_id, {path: row for path, row in new.files.items() if "url" in row}, new.created_at)
     if run_id != new.id:
         if terms.key_is_single_use:  # another server wrote it since the claim

@@ -29,7 +29,7 @@ from comfyward.runs.change import Change, RunCancelling
 from comfyward.runs.event import Cancelling, Event
 from comfyward.runs.files import Inline, Source, Stored, Url, source_from_row, source_to_row
 from comfyward.runs.run import Api, EndReason, Run, State
-from comfyward.store import runs, workflows
+from comfyward.store import new_runs, runs, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.rows import text_of
 from comfyward.workflows.carried import submitted, with_editor_graph
@@ -232,9 +232,9 @@ class Intake:
         checked: _Checked,
         files_rows: dict[str, dict[str, Any]],
         extra_data: Any,
-    ) -> runs.NewRun:
+    ) -> new_runs.NewRun:
         now, within_s, place, fitted = now_ms(), submission.start_within_s, checked.place, checked.fitted
-        return runs.NewRun(
+        return new_runs.NewRun(
             id=new_id(),
             account_id=caller.account.id,
             workflow_id=checked.workflow_id,

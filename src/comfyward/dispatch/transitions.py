@@ -30,7 +30,7 @@ from comfyward.runs.event import Event, Staged, Status
 from comfyward.runs.failure import Failure
 from comfyward.runs.output import Output
 from comfyward.runs.run import ENDINGS, EndReason, Run, State, next_state, public_status
-from comfyward.store import accounts, files, leases, runs, webhooks
+from comfyward.store import accounts, files, leases, new_runs, runs, webhooks
 from comfyward.store import events as stored_events
 
 WEBHOOK_STARTED = "run.started"
@@ -61,7 +61,7 @@ class AttemptResult:
 NOTHING = AttemptResult()
 
 
-def queued(conn: Connection, new: runs.NewRun) -> RunQueued:
+def queued(conn: Connection, new: new_runs.NewRun) -> RunQueued:
     """The change of a new row, with its first event."""
     event = _status(new.id, new.account_id, 1, State.QUEUED, None)
     return RunQueued(new.pool, _stored(conn, [event], new.created_at))

@@ -1,0 +1,147 @@
+"""Operations that queue a new run: its place in the order of its pool, and the key under which it is made once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, insert, select, update
+
+from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, MissingAsset, QueueFull
+from comfyward.runs.run import Api, State
+from comfyward.store import blobs
+from comfyward.store.rows import text_of
+from comfyward.store.runs import add_blob_uses
+from comfyward.store.schema import IS_HANDED_OUT, IS_QUEUED, accounts, runs
+from comfyward.store.statement import Statement
+
+TURN = 1000  # distance between two runs of an account of weight 1
+UNLIMITED = 2**31
+RETRY_AFTER_S = 5
+KEY_LASTS_MS = 24 * 3600 * 1000  # lifetime of an Idempotency-Key in Comfy API v2
+# Not max(): on a table that it believes to be small, PostgreSQL reads the whole index for it.
+_LAST_TURN = select(runs.c.turn).where(runs.c.pool == bindparam("pool")).order_by(runs.c.turn.desc()).limit(1)
+_TURNS = Statement(
+    select(
+        _LAST_TURN.where(runs.c.account_id == bindparam("account_id")).scalar_subquery(),
+        _LAST_TURN.where(IS_HANDED_OUT).scalar_subquery(),
+        select(accounts.c.weight).where(accounts.c.id == bindparam("account_id")).scalar_subquery(),
+        select(runs.c.account_id)
+        .where(runs.c.account_id == bindparam("account_id"), runs.c.finished_at.is_(None), IS_QUEUED)
+        .limit(1)
+        .offset(bindparam("others"))
+        .scalar_subquery(),
+    )
+)
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """The columns of a run that intake writes."""
+
+    id: str
+    account_id: str
+    workflow_id: str
+    api_key_id: str | None
+    prompt_id: str
+    submitted_via: Api
+    client_id: str | None
+    accelerator: str
+    pool: str
+    environment: str
+    priority: int
+    timeout_s: float
+    max_attempts: int
+    prompt: str
+    extra_data: str | None
+    files: dict[str, Any]
+    models: list[str]
+    metadata: dict[str, Any]
+    webhook: str | None
+    tags: list[str]
+    labels: dict[str, str]
+    idempotency_key: str | None
+    request_digest: str | None
+    created_at: int
+    fallback_pool: str | None = None
+    start_by: int | None = None
+    environment_name: str = ""
+    environment_revision: int = 0
+
+
+_WRITTEN = [*NewRun.__dataclass_fields__, "state", "turn", "event_seq", "queued_at", "updated_at"]
+_INSERT = Statement(insert(runs).values({name: bindparam(name) for name in _WRITTEN}))
+
+
+def add(conn: Connection, new: NewRun, max_waiting: int = UNLIMITED) -> str:
+    """Inserts a queued run, reserves its first event's number, and returns its id.
+
+    A repeated Idempotency-Key returns the first run's id instead.
+    Raises IdempotencyMismatch if the key came with another request, Conflict if the prompt id is taken, QueueFull if
+    the account has `max_waiting` queued runs, and MissingAsset if a file is being removed.
+    """
+    if new.idempotency_key is not None and (found := with_key(conn, new.account_id, new.idempotency_key)):
+        if found.request_digest != new.request_digest:
+            raise IdempotencyMismatch("This Idempotency-Key was used with a different request.")
+        return found.run_id
+    if new.submitted_via is Api.NATIVE and is_prompt_id_taken(conn, new.account_id, new.prompt_id):
+        raise Conflict(f"A run with the prompt id '{new.prompt_id}' already exists.", hint="Leave prompt_id out.")
+    values = {
+        **new.__dict__,
+        **{name: text_of(getattr(new, name)) for name in ("files", "models", "metadata", "tags", "labels")},
+        "state": State.QUEUED,
+        "turn": _next_turn(conn, new, max_waiting),
+        "event_seq": 1,
+        "queued_at": new.created_at,
+        "updated_at": new.created_at,
+    }
+    _INSERT(conn, **values)
+    used = {source["blob"]: int(source["size"]) for source in new.files.values() if "blob" in source}
+    for digest in sorted(used):
+        if not blobs.touch(conn, digest, new.created_at):
+            raise MissingAsset("A file of the run is being deleted.")
+    add_blob_uses(conn, new.account_id, new.id, used)
+    return new.id
+
+
+@dataclass(frozen=True)
+class KeyUse:
+    """The run created with an Idempotency-Key."""
+
+    run_id: str
+    request_digest: str | None
+    created_at: int
+
+
+def with_key(conn: Connection, account_id: str, key: str) -> KeyUse | None:
+    query = select(runs.c.id, runs.c.request_digest, runs.c.created_at)
+    row = conn.execute(query.where(runs.c.account_id == account_id, runs.c.idempotency_key == key)).first()
+    return KeyUse(*row) if row else None
+
+
+def claim_key(conn: Connection, account_id: str, key: str, now: int) -> None:
+    """Frees an Idempotency-Key whose lifetime is over. Raises IdempotencyKeyUsed if it is not."""
+    found = with_key(conn, account_id, key)
+    if found is None:
+        return
+    if found.created_at > now - KEY_LASTS_MS:
+        raise IdempotencyKeyUsed("This Idempotency-Key was used before.")
+    used = and_(runs.c.account_id == account_id, runs.c.idempotency_key == key)
+    conn.execute(update(runs).where(used).values(idempotency_key=None))
+
+
+def is_prompt_id_taken(conn: Connection, account_id: str, prompt_id: str) -> bool:
+    query = select(runs.c.id).where(runs.c.account_id == account_id, runs.c.prompt_id == prompt_id)
+    return conn.scalar(query) is not None
+
+
+def _next_turn(conn: Connection, new: NewRun, max_waiting: int) -> int:
+    """A new run's turn in its pool: after the account's last one, and not before the one served now.
+
+    This is start-time fair queueing. Accounts with queued runs take turns in proportion to their weights, however many
+    runs each has queued; an account earns no turns while it has none. Raises QueueFull.
+    """
+    own, served, weight, is_full = _TURNS(conn, account_id=new.account_id, pool=new.pool, others=max_waiting - 1).one()
+    if is_full:
+        raise QueueFull(f"You already have {max_waiting} queued runs.", retry_after_s=RETRY_AFTER_S)
+    return max(served or 0, 0 if own is None else own + round(TURN / weight))
