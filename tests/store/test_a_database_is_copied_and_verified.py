@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from comfyward.cli.db import command
 from comfyward.runs.run import Run
-from comfyward.store import accounts, runs
+from comfyward.store import accounts, queue, runs
 from comfyward.store.backends import open_database
 from comfyward.store.db import now_ms
 from comfyward.store.runs import RunFilter
@@ -29,6 +29,7 @@ def test_from_sqlite_to_postgresql(tmp_path: Path, postgres: Postgres, monkeypat
     assert copied.exit_code == 0, copied.output
     assert "Copied and verified 1,204 rows" in copied.output  # runs, an account, its workflow, two blobs' uses
     assert _runs(target) == _runs(source)
+    assert _queue_lengths(target) == {"L4": 1_200}
     monkeypatch.setenv("COMFYWARD_DATABASE_URL", target)
     checked = json.loads(_db("check", "--json").output)
     assert checked["shared"]
@@ -85,6 +86,13 @@ def _sqlite_with_runs(data_dir: Path, count: int) -> str:
 def _runs(url: str) -> list[Run]:
     db = open_database(url, 4)
     found = asyncio.run(db.read(_all_runs))
+    db.close()
+    return found
+
+
+def _queue_lengths(url: str) -> dict[str, int]:
+    db = open_database(url, 4)
+    found = asyncio.run(db.read(queue.lengths))
     db.close()
     return found
 

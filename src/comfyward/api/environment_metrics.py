@@ -33,8 +33,8 @@ class Figures:
 
 def figures(conn: Connection) -> Figures:
     return Figures(
-        queue.by_environment(conn, leased=False),
-        queue.by_environment(conn, leased=True),
+        queue.queued_by_environment(conn),
+        queue.leased_by_environment(conn),
         environments.standing(conn),
         trials.present(conn, now_ms() - workers.PRESENT_MS),
     )

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Text, TextClause, bindparam, c
 from comfyward.runs.run import DEFAULT_ENVIRONMENT, Run
 from comfyward.runs.waiting_run import WaitingRun, account_limits, file_names, key_in, limit_names
 from comfyward.store.rows import RUN_COLUMNS, run_of
-from comfyward.store.schema import IS_QUEUED, accounts, api_keys, runs
+from comfyward.store.schema import IS_QUEUED, accounts, api_keys, queue_lengths, runs
 from comfyward.store.statement import Statement, each_of
 
 _WAITING = (
@@ -63,6 +63,12 @@ _HEADS = Statement(
 _ANY_WAITING = Statement(select(runs.c.id).where(IS_QUEUED, runs.c.pool == bindparam("pool")).limit(1))
 _OLDEST = Statement(
     _OF_ENVIRONMENT.where(runs.c.queued_at <= bindparam("before")).order_by(runs.c.queued_at).limit(bindparam("most"))
+)
+_OLDEST_OF_NEXT_ENVIRONMENT = Statement(  # a step for each environment, however many runs wait for it
+    select(runs.c.environment, runs.c.queued_at)
+    .where(IS_QUEUED, runs.c.pool == bindparam("pool"), runs.c.environment > bindparam("environment"))
+    .order_by(runs.c.environment, runs.c.queued_at)
+    .limit(1)
 )
 _LEASED_OF_ACCOUNT = Statement(
     select(runs.c.pool, runs.c.api_key_id).where(
@@ -212,24 +218,37 @@ def rebind(conn: Connection, run: Run, environment: str, revision: int, prompt: 
 
 
 def lengths(conn: Connection) -> dict[str, int]:
-    """The number of queued runs by pool."""
-    query = select(runs.c.pool, func.count()).where(IS_QUEUED).group_by(runs.c.pool)
-    return {row.pool: int(row[1]) for row in conn.execute(query)}
+    """The number of queued runs by pool, of those that have any."""
+    length = func.sum(queue_lengths.c.length)
+    query = select(queue_lengths.c.pool, length).group_by(queue_lengths.c.pool).having(length > 0)
+    return {pool: int(count) for pool, count in conn.execute(query)}
 
 
-def by_environment(conn: Connection, *, leased: bool) -> Counter[str]:
-    """The number of leased or else of queued runs, by the name of their environment."""
-    query = select(runs.c.environment_name, func.count()).group_by(runs.c.environment_name)
+def queued_by_environment(conn: Connection) -> Counter[str]:
+    """The number of queued runs, by the name of their environment."""
+    name = queue_lengths.c.environment_name
+    query = select(name, func.sum(queue_lengths.c.length)).group_by(name)
+    return Counter({name or DEFAULT_ENVIRONMENT: int(count) for name, count in conn.execute(query) if count})
+
+
+def leased_by_environment(conn: Connection) -> Counter[str]:
+    """The number of leased runs, by the name of their environment."""
+    query = select(runs.c.environment_name, func.count()).where(runs.c.lease.is_not(None))
     found = Counter[str]()
-    for name, count in conn.execute(query.where(runs.c.lease.is_not(None) if leased else IS_QUEUED)):
+    for name, count in conn.execute(query.group_by(runs.c.environment_name)):
         found[name.partition("@")[0] or DEFAULT_ENVIRONMENT] += count
     return found
 
 
 def oldest(conn: Connection) -> dict[str, int]:
     """The time at which the oldest queued run was queued (ms since the epoch), by pool."""
-    query = select(runs.c.pool, func.min(runs.c.queued_at)).where(IS_QUEUED).group_by(runs.c.pool)
-    return {row.pool: int(row[1]) for row in conn.execute(query)}
+    found: dict[str, int] = {}
+    for pool in lengths(conn):
+        environment = ""
+        while row := _OLDEST_OF_NEXT_ENVIRONMENT(conn, pool=pool, environment=environment).first():
+            environment, queued_at = row
+            found[pool] = min(queued_at, found.get(pool, queued_at))
+    return found
 
 
 def _waiting_run(row: Any) -> WaitingRun:

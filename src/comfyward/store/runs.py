@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     Connection,
     ScalarSelect,
     String,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     select,
     text,
     tuple_,
+    union_all,
     update,
 )
 
@@ -175,8 +177,27 @@ def owner_of(conn: Connection, run_id: str) -> Owner | None:
 
 def find(conn: Connection, account_id: str, which: RunFilter) -> list[Run]:
     """The account's runs that match a filter, newest first unless it says otherwise."""
-    query = select(*RUN_COLUMNS).where(*_conditions(account_id, which)).order_by(*_order(which))
+    is_by_creation = not (which.next_first or which.by_run_time)
+    if which.states and is_by_creation:
+        matching = [runs.c.id.in_(_first_of_each_state(account_id, which))]
+    else:
+        matching = _conditions(account_id, which)
+    query = select(*RUN_COLUMNS).where(*matching).order_by(*_order(which))
     return [run_of(row) for row in conn.execute(query.limit(which.limit).offset(which.offset))]
+
+
+def _first_of_each_state(account_id: str, which: RunFilter) -> CompoundSelect[str]:
+    """The ids of the first runs in each of a filter's states: an index has those of one state in their order.
+
+    Without it, a list of the few runs that failed would read all that did not.
+    """
+    each = []
+    for state in which.states:
+        is_over = runs.c.finished_at.is_not(None) if state.is_final else runs.c.finished_at.is_(None)
+        query = select(runs.c.id).where(*_conditions(account_id, replace(which, states=(state,))), is_over)
+        first = query.order_by(*_order(which)).limit(which.limit + which.offset).subquery()
+        each.append(select(first.c.id))
+    return union_all(*each)
 
 
 def _order(which: RunFilter) -> list[ColumnElement[Any]]:

@@ -29,7 +29,16 @@ from comfyward.store.tables.environments import (
 from comfyward.store.tables.files import blob_uses, blobs, files, imports, links, mirrors, shared_files, uploads
 from comfyward.store.tables.metadata import metadata
 from comfyward.store.tables.models import deleted_models, model_facts, model_pins, model_uses
-from comfyward.store.tables.runs import HAS_PREVIEWS, IS_HANDED_OUT, IS_QUEUED, events, runs, usage, webhook_deliveries
+from comfyward.store.tables.runs import (
+    HAS_PREVIEWS,
+    IS_HANDED_OUT,
+    IS_QUEUED,
+    events,
+    queue_lengths,
+    runs,
+    usage,
+    webhook_deliveries,
+)
 from comfyward.store.tables.servers import secrets
 from comfyward.store.tables.workers import catalogs, fleets, worker_tokens, workers
 from comfyward.store.tables.workflows import pack_requests, workflow_models, workflows
@@ -68,6 +77,7 @@ __all__ = [
     "model_uses",
     "named_secrets",
     "pack_requests",
+    "queue_lengths",
     "runs",
     "secrets",
     "sessions",

@@ -119,7 +119,8 @@ runs = Table(
     Index("ix_runs_environments", "pool", "environment", **partial("state = 'queued' AND environment != 'default'")),
     Index("ix_runs_oldest", "pool", "environment", "queued_at", **partial("state = 'queued'")),
     Index("ix_runs_start_by", "start_by", **partial("state = 'queued'")),
-    Index("ix_runs_unfinished", "account_id", "state", **partial("finished_at IS NULL")),
+    Index("ix_runs_unfinished", "account_id", "state", "created_at", "id", **partial("finished_at IS NULL")),
+    Index("ix_runs_over", "account_id", "state", "created_at", "id", **partial("finished_at IS NOT NULL")),
     Index("ix_runs_previews", "finished_at", **partial("previews <> '[]'")),
     Index("ix_runs_finished_at", "finished_at"),
     Index("ix_runs_deleted_at", "deleted_at", **partial("deleted_at IS NOT NULL")),
@@ -127,6 +128,17 @@ runs = Table(
     Index("ix_runs_served", "pool", "turn", **partial("state <> 'queued'")),
     Index("ix_runs_worker_id", "worker_id", **partial("lease IS NOT NULL")),
     Index("ix_runs_leases", "lease_expires_at", **partial("lease IS NOT NULL")),
+)
+
+# The number of queued runs, in parts that are to be added up. Triggers of the database change it in the transactions
+# that change the runs (migration 0027), whatever does so: no other code writes it.
+queue_lengths = Table(
+    "queue_lengths",
+    metadata,
+    Column("pool", String(60), primary_key=True),
+    Column("environment_name", String(120), primary_key=True),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("length", Integer, nullable=False),
 )
 
 events = Table(

@@ -40,7 +40,7 @@ def _remake_mirrors() -> None:
 def _remake_catalogs() -> None:
     """The catalogs so far stay in use until workers send theirs."""
     columns = "environment, digest, body, updated_at"
-    kept = [row._asdict() for row in op.get_bind().execute(sa.text(f"SELECT {columns} FROM catalogs"))]  # noqa: S608
+    kept = [row._asdict() for row in op.get_bind().execute(sa.text(f"SELECT {columns} FROM catalogs"))]
     op.drop_table("catalogs")
     made = op.create_table(
         "catalogs",
