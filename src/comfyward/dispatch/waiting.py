@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from comfyward.dispatch.placement import Worker
 from comfyward.runs.change import Change, RunMoved, RunQueued, RunRequeued
@@ -13,6 +14,7 @@ from comfyward.store.notices import Notices, Wake
 
 HAND_OUT = "leases"
 """The name of the loop that assigns runs to them, in notices too."""
+MOST_ALIKE = 200  # workers of one description in a round: as many as it reads runs of one environment
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Waiting:
     worker: Worker
     device: str
     answer: asyncio.Future[Run | None]
+    alike: Worker  # its description without its id
 
     def give(self, run: Run | None) -> bool:
         """Answers the worker; False if it no longer waits."""
@@ -38,6 +41,7 @@ class WaitingWorkers:
         self.hint = asyncio.Event()
         self._notices, self._fleet = notices, fleet
         self._by_id: dict[str, Waiting] = {}
+        self._alike: dict[Worker, dict[str, Waiting]] = {}  # by description, then by id
         self._has_news = False
 
     def __len__(self) -> int:
@@ -45,19 +49,23 @@ class WaitingWorkers:
 
     @property
     def pools(self) -> set[str]:
-        return {waiting.worker.pool for waiting in self._by_id.values()}
+        return {alike.pool for alike in self._alike}
 
     @property
     def asking(self) -> list[tuple[Worker, str]]:
-        """The waiting workers, each with the name of its device."""
-        return [(waiting.worker, waiting.device) for waiting in self._by_id.values()]
+        """The waiting workers, each with the name of its device; of many that are alike, those that wait longest.
+
+        The others could take only what is left after these, and then there is another round.
+        """
+        found = (itertools.islice(alike.values(), MOST_ALIKE) for alike in self._alike.values())
+        return [(waiting.worker, waiting.device) for waiting in itertools.chain.from_iterable(found)]
 
     async def run_for(self, worker: Worker, device: str, wait_s: float) -> Run | None:
         """Waits for a run. Returns None after `wait_s` seconds, or when the worker asks again."""
-        waiting = Waiting(worker, device, asyncio.get_running_loop().create_future())
-        if before := self._by_id.get(worker.id):
+        waiting = Waiting(worker, device, asyncio.get_running_loop().create_future(), replace(worker, id=""))
+        if before := self._remove(worker.id):
             before.give(None)
-        self._by_id[worker.id] = waiting
+        self._by_id[worker.id] = self._alike.setdefault(waiting.alike, {})[worker.id] = waiting
         self.hint.set()
         try:
             async with asyncio.timeout(wait_s):
@@ -66,11 +74,11 @@ class WaitingWorkers:
             return None
         finally:
             if self._by_id.get(worker.id) is waiting:
-                del self._by_id[worker.id]
+                self._remove(worker.id)
 
     def give(self, worker_id: str, run: Run) -> bool:
         """Gives a worker its run; False if it no longer waits."""
-        waiting = self._by_id.pop(worker_id, None)
+        waiting = self._remove(worker_id)
         return waiting is not None and waiting.give(run)
 
     def dismiss(self) -> None:
@@ -97,8 +105,17 @@ class WaitingWorkers:
 
     def _on_queued(self, pool: str) -> None:
         self._has_news = True
-        if all(waiting.worker.pool != pool for waiting in self._by_id.values()):
+        if pool not in self.pools:
             self.matched(is_any_left=True)
         self.hint.set()
         if not self._by_id:
             self._fleet.set()
+
+    def _remove(self, worker_id: str) -> Waiting | None:
+        waiting = self._by_id.pop(worker_id, None)
+        if waiting is not None:
+            alike = self._alike[waiting.alike]
+            del alike[worker_id]
+            if not alike:
+                del self._alike[waiting.alike]
+        return waiting
