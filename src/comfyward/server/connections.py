@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -77,6 +78,7 @@ class HttpConnection(HttpToolsProtocol):
         self._address: str | None = None
         self._is_refused = False
         self._deadline: asyncio.TimerHandle | None = None
+        self._awaited: Callable[[], None] | None = None  # sets the deadline of what is missing of a request
         self._received, self._was_held = 0, False
         self._head_bytes = 0  # that belong to no body, received since the last that did
 
@@ -99,11 +101,13 @@ class HttpConnection(HttpToolsProtocol):
         if self._is_refused:
             return
         if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
-            self._await_headers()  # of the next request
+            self._awaited = self._await_headers  # of the next request
         self._head_bytes += len(data)
         super().data_received(data)
         if self._head_bytes > MOST_HEAD_BYTES:
             self._refuse_head()
+        elif self._awaited is not None and self._deadline is None:  # no timer for a request that has come whole
+            self._awaited()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -112,8 +116,12 @@ class HttpConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_bytes = 0
         self._refuse_ambiguous()
+        before = self.cycle
         super().on_headers_complete()
-        self._await_body()
+        if self.cycle is not before:
+            self.cycle.transport = cast(asyncio.Transport, _HeadWithBody(self.transport, self.loop))
+        self._end_deadline()
+        self._awaited = self._await_body
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes = 0
@@ -125,6 +133,7 @@ class HttpConnection(HttpToolsProtocol):
         self._head_bytes = 0
         super().on_message_complete()
         self._end_deadline()
+        self._awaited = None
 
     def handle_websocket_upgrade(self) -> None:
         self._end_deadline()
@@ -181,6 +190,40 @@ class HttpConnection(HttpToolsProtocol):
     def _release(self) -> None:
         address, self._address = self._address, None
         self._clients.release(address)
+
+
+class _HeadWithBody:
+    """The transport of one answer: its head goes with the first bytes of its body, or soon if these take longer.
+
+    uvicorn writes the two apart, and its event loop sends each at once: one call of the system, and one packet, more.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._head: bytes | None = None
+        self._sending: asyncio.Handle | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._sending is None:
+            self._head, self._sending = data, self._loop.call_soon(self._send_head)
+        elif self._head is None:
+            self._transport.write(data)
+        else:
+            head, self._head = self._head, None
+            self._sending.cancel()
+            self._transport.write(head + data)
+
+    def close(self) -> None:
+        self._send_head()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def _send_head(self) -> None:
+        head, self._head = self._head, None
+        if head is not None:
+            self._transport.write(head)
 
 
 class WebSocketConnection(WebSocketsSansIOProtocol):
