@@ -144,10 +144,11 @@ def cpu_s(stack: Stack) -> float:
 
 
 @contextlib.contextmanager
-def started(servers: int) -> Iterator[list[Stack]]:
+def started(servers: int, **more: str) -> Iterator[list[Stack]]:
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="cw-bench-")))
         settings = {"fleet": "none", "accelerators": "L4", "editor": "false", "max_waiting_runs": "1000000"}
+        settings |= more
         if servers > 1:
             settings["database_url"] = held.enter_context(test_servers.postgres()).new_database()
             settings["objects_url"] = str(folder / "objects")
