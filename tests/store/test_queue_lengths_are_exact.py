@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, func, select
 
 from comfyward.runs.run import EndReason, State
-from comfyward.store import accounts, queue, runs
+from comfyward.store import accounts, leases, new_runs, queue, runs
 from comfyward.store.backends import open_database
 from comfyward.store.db import Database, now_ms
 from comfyward.store.schema import runs as table
@@ -30,7 +30,7 @@ def test_through_a_runs_life(store: Store) -> None:
 
     taken = store.assign("taken")
     assert lengths(store) == ({"L4": 2}, {"default": 1, "portraits": 1})
-    store.write(queue.requeue, taken, avoid_worker_id=None, log=None, now=now_ms(), pool="H100")
+    store.write(leases.requeue, taken, avoid_worker_id=None, log=None, now=now_ms(), pool="H100")
     assert lengths(store) == ({"L4": 2, "H100": 1}, {"default": 2, "portraits": 1})
     store.write(queue.fall_back, now_ms() + 1)
     assert lengths(store) == ({"L4": 1, "A100": 1, "H100": 1}, {"default": 2, "portraits": 1})
@@ -53,7 +53,7 @@ def test_a_transaction_that_is_rolled_back_counts_nothing(store: Store) -> None:
 
     async def two() -> list[Any]:
         return await asyncio.gather(
-            store.db.write(runs.insert_run, kept), store.db.write(fails, lost), return_exceptions=True
+            store.db.write(new_runs.add, kept), store.db.write(fails, lost), return_exceptions=True
         )
 
     assert [type(each) for each in asyncio.run(two())] == [str, ZeroDivisionError]
@@ -66,16 +66,16 @@ def test_while_many_are_queued_assigned_requeued_and_ended_at_once_by_two_server
     async def lives() -> None:
         await asyncio.gather(*(life(number, rows[number]) for number in range(MANY)))
 
-    async def life(number: int, row: runs.NewRun) -> None:
+    async def life(number: int, row: new_runs.NewRun) -> None:
         chosen = random.Random(number)
         here = (store.db, other_server)[number % 2]
-        await here.write(runs.insert_run, row)
+        await here.write(new_runs.add, row)
         for _ in range(chosen.randrange(4)):
             there = chosen.choice((store.db, other_server))
-            lease = queue.NewLease(row.id, "w", "d", f"lease-{number}")
-            [run] = await there.write(queue.assign, [lease], expires_at=now_ms() + 10_000, now=now_ms())
+            lease = leases.NewLease(row.id, "w", "d", f"lease-{number}")
+            [run] = await there.write(leases.assign, [lease], expires_at=now_ms() + 10_000, now=now_ms())
             pool = chosen.choice([None, *POOLS])
-            await there.write(queue.requeue, run, avoid_worker_id=None, log=None, now=now_ms(), pool=pool)
+            await there.write(leases.requeue, run, avoid_worker_id=None, log=None, now=now_ms(), pool=pool)
         if chosen.random() < 0.5:
             await here.write(end, row.id)
 
@@ -117,8 +117,8 @@ def count(conn: Connection) -> dict[str, int]:
     return {pool: int(number) for pool, number in conn.execute(query)}
 
 
-def fails(conn: Connection, row: runs.NewRun) -> None:
-    runs.insert_run(conn, row)
+def fails(conn: Connection, row: new_runs.NewRun) -> None:
+    new_runs.add(conn, row)
     raise ZeroDivisionError
 
 
@@ -127,4 +127,4 @@ def end(conn: Connection, run_id: str) -> None:
     assert run is not None
     over = {"state": State.CANCELLED, "reason": EndReason.CANCELLED, "failure": None, "outputs": None}
     over |= {"node_results": None, "previews": None, "run_time_ms": None, "log": None, "events": 1}
-    assert queue.finish(conn, run, now=now_ms(), **over) is not None
+    assert leases.finish(conn, run, now=now_ms(), **over) is not None
