@@ -1,4 +1,4 @@
-"""What is known of models beside their files."""
+"""Facts, uses, pins and deletions of models, beside their files."""
 
 from __future__ import annotations
 

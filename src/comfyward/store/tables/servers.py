@@ -1,4 +1,4 @@
-"""What servers of one database share."""
+"""Secrets that the servers of one database share."""
 
 from __future__ import annotations
 
