@@ -5,6 +5,23 @@ from __future__ import annotations
 MIB = 1 << 20
 
 
+# Starts a hundred processes, or as many as it may, and tells how many.
+PROCESSES = """
+import os, signal, time
+children = []
+def bomb():
+    for _ in range(100):
+        child = os.fork()
+        if child == 0:
+            time.sleep(600)
+        children.append(child)
+attempt("processes", bomb)
+for child in children:
+    os.kill(child, signal.SIGKILL)
+found["children"] = len(children)
+"""
+
+
 def many_processes(each_mib: int) -> str:
     """Four processes, each of which holds so much memory."""
     return f"""

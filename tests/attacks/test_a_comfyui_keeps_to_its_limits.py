@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.attacks.attacked import LEVELS, Attacked, attacked
-from tests.greed import many_processes
+from tests.greed import PROCESSES, many_processes
 
 MIB = 1 << 20
 LIMITS = {"memory_bytes": 400 * MIB, "file_bytes": 8 * MIB, "open_files": 64, "processes": 40}
@@ -29,21 +29,6 @@ held = []
 attempt("descriptors", lambda: [held.append(os.open("/dev/null", os.O_RDONLY)) for _ in range(100)])
 for descriptor in held:
     os.close(descriptor)
-"""
-
-PROCESSES = """
-import os, signal, time
-children = []
-def bomb():
-    for _ in range(100):
-        child = os.fork()
-        if child == 0:
-            time.sleep(600)
-        children.append(child)
-attempt("processes", bomb)
-for child in children:
-    os.kill(child, signal.SIGKILL)
-found["children"] = len(children)
 """
 
 MEMORY_FILES = f"""

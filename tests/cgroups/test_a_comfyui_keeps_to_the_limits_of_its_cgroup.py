@@ -8,7 +8,7 @@ import pytest
 
 from tests.attacks.attacked import Attacked, attacked
 from tests.cgroups.conftest import Service
-from tests.greed import many_processes
+from tests.greed import PROCESSES, many_processes
 
 MIB = 1 << 20
 TOO_MUCH = "The run used more than 200 MiB of memory."
@@ -22,20 +22,6 @@ for number in range(100):
     with open(f"/dev/shm/cw-{{number}}", "wb") as file:
         file.write(bytes({4 * MIB}))
 time.sleep(600)
-"""
-PROCESSES = """
-import os, signal, time
-children = []
-def bomb():
-    for _ in range(100):
-        child = os.fork()
-        if child == 0:
-            time.sleep(600)
-        children.append(child)
-attempt("processes", bomb)
-for child in children:
-    os.kill(child, signal.SIGKILL)
-found["children"] = len(children)
 """
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.small_disk import mounted
 from tests.stack.conftest import StartFake
 from tests.stack.made_environments import Admin
 from tests.stack.test_environments_are_locked_over_the_api import archive
@@ -19,13 +19,8 @@ SIZE_MIB = 4
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MiB where the server will keep environments."""
-    folder = tmp_path / "server-0" / "environments"
-    folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this user may not mount a small file system")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with mounted(tmp_path / "server-0" / "environments", SIZE_MIB) as folder:
+        yield folder
 
 
 def test_a_full_disk_is_said_when_a_pack_is_uploaded(small_disk: Path, start_fake: StartFake) -> None:

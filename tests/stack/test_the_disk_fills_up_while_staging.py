@@ -1,12 +1,12 @@
 """No space left on the worker: the run ends with a clear reason, and the next one works."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.http import Origin
+from tests.small_disk import mounted
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
 
@@ -16,13 +16,8 @@ SIZE_MIB = 8
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MiB where the server will have its cache."""
-    folder = tmp_path / "server-0" / "cache"
-    folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this user may not mount a small file system")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with mounted(tmp_path / "server-0" / "cache", SIZE_MIB) as folder:
+        yield folder
 
 
 def test_the_disk_fills_up_while_staging(small_disk: Path, start_fake: StartFake, site: Origin) -> None:

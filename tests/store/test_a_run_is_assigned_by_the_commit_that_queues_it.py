@@ -26,6 +26,7 @@ from comfyward.runs.change import Change, RunAssigned, RunQueued
 from comfyward.runs.run import DEFAULT_ENVIRONMENT, Run, State
 from comfyward.store import runs, schema
 from comfyward.store.db import Database
+from comfyward.store.new_runs import NewRun
 from comfyward.store.workers import Holder
 from comfyward.worker.protocol import Ask
 from tests.store.conftest import Store
@@ -52,6 +53,13 @@ class Server:
         ask = Ask(worker_id, "1", idle=idle, warm=list(warm), holding=[], wait_s=60, heard=True)
         before, task = len(self.waiting), asyncio.create_task(self.assigner.ask(ref, ask))
         while len(self.waiting) == before:
+            await asyncio.sleep(0)
+        return task
+
+    async def submits(self, new: NewRun) -> asyncio.Task[str]:
+        """A submission in whose transaction a round is made."""
+        task = asyncio.create_task(self.admission.admit(new, UNBOUNDED, {}))
+        while not self.assigner.is_matching:
             await asyncio.sleep(0)
         return task
 
@@ -138,9 +146,7 @@ def test_it_reaches_its_worker_although_its_caller_went_away(store: Store) -> No
 
     async def scenario(server: Server) -> None:
         asking = await server.asks("w")
-        submitting = asyncio.create_task(server.admission.admit(new, UNBOUNDED, {}))
-        while not server.assigner.is_matching:
-            await asyncio.sleep(0)
+        submitting = await server.submits(new)
         submitting.cancel()
         run = await asking
         assert run is not None
@@ -155,9 +161,7 @@ def test_a_worker_that_hung_up_meanwhile_gives_it_back(store: Store) -> None:
 
     async def scenario(server: Server) -> None:
         asking = await server.asks("w")
-        submitting = asyncio.create_task(server.admission.admit(new, UNBOUNDED, {}))
-        while not server.assigner.is_matching:
-            await asyncio.sleep(0)
+        submitting = await server.submits(new)
         asking.cancel()
         assert await submitting == "r"
 
