@@ -29,7 +29,7 @@ class Telemetry:
 
     def _ended(self, run: Run) -> None:
         metrics.runs_ended.labels(run.pool, str(run.end_reason)).inc()
-        environment = metrics.environment_names.label(run.environment_label.partition("@")[0])
+        environment = metrics.environment_names.label(run.environment_alone)
         metrics.environment_runs_ended.labels(environment, str(run.end_reason)).inc()
         for stage in stages_of(run):
             metrics.stage_seconds.labels(run.pool, stage.name).observe((stage.end - stage.begin) / 1000)

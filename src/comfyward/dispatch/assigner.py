@@ -203,8 +203,7 @@ def _count(run: Run, worker: Worker) -> None:
     """Counts an assigned run."""
     metrics.handed_out.labels(run.pool, _held(run, worker)).inc()
     if worker.environment != run.environment:
-        name = run.environment_label.partition("@")[0]
-        metrics.environment_switches.labels(metrics.environment_names.label(name)).inc()
+        metrics.environment_switches.labels(metrics.environment_names.label(run.environment_alone)).inc()
 
 
 def _held(run: Run, worker: Worker) -> str:

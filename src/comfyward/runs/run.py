@@ -240,8 +240,12 @@ class Run:
     @property
     def environment_label(self) -> str:
         """Its environment with its revision, for logs and traces: "portraits@7", or "default"."""
-        name = self.environment_name.partition("@")[0]
-        return f"{name}@{self.environment_revision}" if name else DEFAULT_ENVIRONMENT
+        return f"{self.environment_alone}@{self.environment_revision}" if self.environment_name else DEFAULT_ENVIRONMENT
+
+    @property
+    def environment_alone(self) -> str:
+        """The name of its environment without a revision, for metrics: "portraits", or "default"."""
+        return self.environment_name.partition("@")[0] or DEFAULT_ENVIRONMENT
 
     @property
     def status(self) -> PublicStatus:
