@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,40 +42,47 @@ def overview(conn: Connection, name: str, now: int, number: int | None = None) -
 def read(conn: Connection, name: str, now: int, number: int | None = None) -> Overview:
     """As `overview`, with what it was made of. Raises NotFound."""
     environment, found = environments.get(conn, name), environments.revisions(conn, name)
-    spec = parse_spec(environment.spec)
-    changed = _is_changed(environment, found)
+    changed, present_since = _is_changed(environment, found), now - workers.PRESENT_MS
     if number is not None:
         found = [revision for revision in found if revision.number == number]
-    digests = {digest for revision in found for digest in revision.digests.values()}
     current = [revision for revision in found if revision.number == environment.current]
-    reported = {digest for revision in (*found[:REPORTED], *current) for digest in revision.digests.values()}
-    shown = trials.of(conn, digests, now - workers.PRESENT_MS, reported, MOST_HOSTS)
+    reported = _digests_of([*found[:REPORTED], *current])
+    shown = trials.of(conn, _digests_of(found), present_since, reported, MOST_HOSTS)
     targets = {target for revision in found for target in revision.digests}
-    crews = workers.crews(conn, targets, now - workers.PRESENT_MS, now - promotions.POOLS_KNOWN_MS)
+    crews = workers.crews(conn, targets, present_since, now - promotions.POOLS_KNOWN_MS)
     files = {digest: web_files.listed(conn, digest) for digest in reported}
     marked = rehearsals.marked(conn, name)
     rehearsed = _Rehearsed(rehearsals.of(conn, name), marked)
-    of_environment = {
-        "name": name,
+    revisions = [
+        {
+            **_revision(environment, revision, shown, rehearsed.of(revision)),
+            **_builders(revision, crews),
+            "scripts": _scripts_of(conn, name, revision, files),
+        }
+        for revision in found
+    ]
+    of_environment = {**_environment(environment, marked), "is_changed": changed, "revisions": revisions}
+    return Overview(of_environment, crews, [each for each in shown if each.is_present])
+
+
+def _digests_of(revisions: Iterable[Revision]) -> set[str]:
+    return {digest for revision in revisions for digest in revision.digests.values()}
+
+
+def _environment(environment: Environment, marked: Sequence[Marked]) -> dict[str, Any]:
+    """An environment without its revisions."""
+    spec = parse_spec(environment.spec)
+    return {
+        "name": environment.name,
         "comfyui": str(spec.comfyui),
         "packs": [str(pack) for pack in spec.packs],
         "files": [vars(file) for file in spec.files],
         "egress": list(spec.egress),
-        "is_changed": changed,
         "current": environment.current or None,
         "former": msgspec.json.decode(environment.former),
         "auto_promote": environment.auto_promote,
         "in_trials": [{"workflow": each.workflow_id, "name": each.name, "owner": each.owner} for each in marked],
-        "revisions": [
-            {
-                **_revision(environment, revision, shown, rehearsed.of(revision)),
-                **_builders(revision, crews),
-                "scripts": _scripts_of(conn, name, revision, files),
-            }
-            for revision in found
-        ],
     }
-    return Overview(of_environment, crews, [each for each in shown if each.is_present])
 
 
 def _builders(revision: Revision, crews: Mapping[str, Crew]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comfyward.api.endpoint import Tables
+from comfyward.api.endpoint import Endpoint, Tables
 from comfyward.api.limits import RequestLimits
 from comfyward.api.own_urls import OwnUrls
 from comfyward.api.public_url import API_PREFIX
@@ -66,17 +66,22 @@ def v1_tables(core: Core) -> Tables:
             *LibraryPins(auth, core.model_pins).endpoints(),
         ],
         "packs": Packs(auth, db, core.bindings, core.finder).endpoints(),
-        "environments": [
-            *Environments(auth, db, core.workforce.revisions, core.lockings).endpoints(),
-            *EnvironmentPacks(auth, db, core.shared_trees, upload).endpoints(),
-            *EnvironmentExchange(auth, db).endpoints(),
-            *PackRequests(auth, db, missing.checks).endpoints(),
-            *EnvironmentLockings(auth, db, core.lockings).endpoints(),
-            *EnvironmentLearnings(auth, db, core.learnings).endpoints(),
-        ],
+        "environments": _of_environments(core),
         "account": Account(auth, db, core.storage.quotas).endpoints(),
         "secrets": Secrets(auth, db, core.storage.named_secrets).endpoints(),
         "accounts": Accounts(auth, db, core.storage.quotas).endpoints(),
         "webhooks": Webhooks(auth, db, core.webhooks, rendering).endpoints(),
     }
     return Tables(API_PREFIX, ERRORS, subjects)
+
+
+def _of_environments(core: Core) -> list[Endpoint]:
+    auth, db = core.auth, core.db
+    return [
+        *Environments(auth, db, core.workforce.revisions, core.lockings).endpoints(),
+        *EnvironmentPacks(auth, db, core.shared_trees, core.settings.upload_limit_bytes).endpoints(),
+        *EnvironmentExchange(auth, db).endpoints(),
+        *PackRequests(auth, db, core.missing.checks).endpoints(),
+        *EnvironmentLockings(auth, db, core.lockings).endpoints(),
+        *EnvironmentLearnings(auth, db, core.learnings).endpoints(),
+    ]
