@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -28,6 +29,7 @@ from comfyward.worker.protocol import PROTOCOL
 from tests import loopback
 from tests.command_line import comfyward
 from tests.forked import Forked
+from tests.looks import looks
 from tests.servers import free_port, sqlite_with_tables
 
 R = TypeVar("R")
@@ -151,18 +153,14 @@ class Stack:
         return self
 
     def wait_answering(self, path: str) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
         with loopback.Client(base_url=self.own_url) as http:
-            while time.monotonic() < deadline:
+            for _ in looks(START_TIMEOUT_S):
                 assert self.process is not None
                 if self.process.poll() is not None:
                     raise AssertionError(f"the server ended: {self.log()}")
-                try:
+                with contextlib.suppress(httpx2.TransportError):
                     if http.get(path).status_code == 200:
                         return
-                except httpx2.TransportError:
-                    pass
-                time.sleep(0.01)
         raise AssertionError(f"{path} is not 200:\n{self.log()}\n{self.worker_log()}")
 
     @property
