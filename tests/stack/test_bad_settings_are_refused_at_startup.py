@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.forked import Forked
 from tests.servers import S3, WITH_PASSWORD, Postgres
 
 
@@ -40,12 +39,13 @@ def test_at_the_start(
     environment = {key: value for key, value in os.environ.items() if not key.startswith("COMFYWARD_")}
     environment |= {f"COMFYWARD_{name.upper()}": value for name, value in filled.items()} | s3.environment
 
-    command = [sys.executable, "-m", "comfyward", "serve"]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    log = tmp_path / "server.log"
+    status = Forked("serve", environment=environment, log=log).wait(60)
 
-    assert ended.returncode == 1
-    error, advice = [line for line in ended.stderr.splitlines() if line.startswith(("Error:", "Hint:"))]
+    told = log.read_text()
+    assert status == 1, told
+    error, advice = [line for line in told.splitlines() if line.startswith(("Error:", "Hint:"))]
     assert says in error
     assert hint in advice
-    assert "Traceback" not in ended.stderr
-    assert "wrong@" not in ended.stderr  # the password is not shown
+    assert "Traceback" not in told
+    assert "wrong@" not in told  # the password is not shown
