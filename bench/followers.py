@@ -105,7 +105,7 @@ async def follow(url: str, key: str, run_ids: list[str]) -> list[asyncio.StreamW
             head = (
                 f"GET /api/v1/runs/{run_id}/events HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: Bearer {key}\r\n"
             )
-            writer.write(f"{head}\r\n".encode())
+            writer.write(f"{head}Authorization: Bearer {key}\r\n\r\n".encode())
             assert (await reader.readline()).split()[1] == b"200"
             await reader.readuntil(b"\n\r\n")
             await reader.readuntil(b"data:")
