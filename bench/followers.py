@@ -102,10 +102,9 @@ async def follow(url: str, key: str, run_ids: list[str]) -> list[asyncio.StreamW
     async def one(run_id: str) -> asyncio.StreamWriter:
         async with gate:
             reader, writer = await asyncio.open_connection(place.hostname, place.port)
-            head = (
-                f"GET /api/v1/runs/{run_id}/events HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: Bearer {key}\r\n"
-            )
-            writer.write(f"{head}Authorization: Bearer {key}\r\n\r\n".encode())
+            path = f"/api/v1/workflows/default/runs/{run_id}/events"
+            head = f"GET {path} HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: Bearer {key}\r\n\r\n"
+            writer.write(head.encode())
             assert (await reader.readline()).split()[1] == b"200"
             await reader.readuntil(b"\n\r\n")
             await reader.readuntil(b"data:")
