@@ -73,7 +73,9 @@ class SimulatedWorker:
             return body
 
 
-async def measure(stacks: list[Stack], token: str, key: str, workers: int, rate: float, seconds: float) -> None:
+async def measure(
+    stacks: list[Stack], token: str, key: str, workers: int, rate: float, seconds: float
+) -> dict[str, object]:
     taken: dict[str, float] = {}
     submitted: dict[str, float] = {}
     urls = [stack.url for stack in stacks]
@@ -96,16 +98,16 @@ async def measure(stacks: list[Stack], token: str, key: str, workers: int, rate:
             task.cancel()
         await asyncio.gather(*simulated, return_exceptions=True)
     waits = [taken[run_id] - at for run_id, at in submitted.items() if run_id in taken]
-    report(
-        f"{workers} workers, {len(stacks)} server(s)",
-        {
-            "runs": len(waits),
-            "lost": len(submitted) - len(waits),
-            "runs_per_s": round(len(waits) / took_s, 1),
-            **{f"hand_out_{name}": value for name, value in quantiles([max(0.0, wait) for wait in waits]).items()},
-            "idle_core_share": round(idle, 3),
-        },
-    )
+    return {
+        "workers": workers,
+        "rate": rate,
+        "servers": len(stacks),
+        "runs": len(waits),
+        "lost": len(submitted) - len(waits),
+        "runs_per_s": round(len(waits) / took_s, 1),
+        **{f"hand_out_{name}": value for name, value in quantiles([max(0.0, wait) for wait in waits]).items()},
+        "idle_core_share": round(idle, 3),
+    }
 
 
 async def submit_steadily(
@@ -166,11 +168,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=400)
     parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     with started(args.servers) as stacks:
         token = stacks[0].cli("tokens", "create", "bench").strip()
         key = stacks[0].client().key
-        uvloop.run(measure(stacks, token, key, args.workers, args.rate, args.seconds))
+        figures = uvloop.run(measure(stacks, token, key, args.workers, args.rate, args.seconds))
+    report(f"{args.workers} workers, {args.servers} server(s)", figures, args.json)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class HeldWorker(SimulatedWorker):
             await self._post("heartbeat", Heartbeat(self._id, self._incarnation, [], wait_s=WAIT_S))
 
 
-async def measure(stack: Stack, token: str, key: str, followers: int, workers: int, hold_s: float) -> None:
+async def measure(stack: Stack, token: str, key: str, followers: int, workers: int, hold_s: float) -> dict[str, object]:
     run_ids = await submitted(stack.url, key)
     at_first = memory_mb(stack)
     connector = aiohttp.TCPConnector(limit=0)
@@ -55,17 +55,20 @@ async def measure(stack: Stack, token: str, key: str, followers: int, workers: i
         writers = await follow(stack.url, key, [run_ids[number % RUNS] for number in range(followers)])
         with_followers = memory_mb(stack)
         await asyncio.sleep(hold_s)
-        figures = {
+        figures: dict[str, object] = {
+            "followers": followers,
+            "workers": workers,
             "memory_mb": round(at_first),
             "with_workers_mb": round(with_workers),
             "with_followers_too_mb": round(with_followers),
-            f"after_{hold_s:g}_s_mb": round(memory_mb(stack)),
+            "held_s": hold_s,
+            "after_that_mb": round(memory_mb(stack)),
             "kb_per_worker": round((with_workers - at_first) * 1024 / max(1, workers), 1),
             "kb_per_follower": round((with_followers - with_workers) * 1024 / max(1, followers), 1),
         }
         for writer in writers:
             writer.close()
-    report(f"{followers} followers, {workers} workers", dict(figures))
+    return figures
 
 
 async def submitted(url: str, key: str) -> list[str]:
@@ -125,11 +128,14 @@ def main() -> None:
     parser.add_argument("--followers", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--hold", type=float, default=20.0)
+    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     unlimited = {"connections_per_address": "0", "streams_per_account": "0"}
     with started(1, accelerators="L4,T4", **unlimited) as [stack]:
         token = stack.cli("tokens", "create", "bench").strip()
-        uvloop.run(measure(stack, token, stack.client().key, args.followers, args.workers, args.hold))
+        key = stack.client().key
+        figures = uvloop.run(measure(stack, token, key, args.followers, args.workers, args.hold))
+    report(f"{args.followers} followers, {args.workers} workers", figures, args.json)
 
 
 if __name__ == "__main__":

@@ -266,12 +266,14 @@ def main() -> None:
     parser.add_argument("--database", default="sqlite", help="sqlite, postgresql, or a URL")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--waiting", type=int, default=0)
+    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     with _database(args.database) as db:
         tables = Tables(db)
         for size in args.sizes:
             tables.fill(size, args.waiting)
-            report(f"{args.database}, {size:,} runs, {args.waiting:,} waiting", dict(tables.figures()))
+            figures: dict[str, object] = {"finished": size, "waiting": args.waiting, **tables.figures()}
+            report(f"{args.database}, {size:,} runs, {args.waiting:,} waiting", figures, args.json)
 
 
 if __name__ == "__main__":

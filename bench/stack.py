@@ -41,10 +41,14 @@ def quantiles(values_s: list[float]) -> dict[str, float]:
     }
 
 
-def report(name: str, figures: dict[str, object]) -> None:
-    """A table for people, and a line of JSON for machines."""
+def report(name: str, figures: dict[str, object], path: Path | None = None) -> None:
+    """A table for people, and a line of JSON for machines, also at the end of a file if one is named."""
     width = max(len(str(key)) for key in figures)
     print(f"\n{name}")
     for key, value in figures.items():
         print(f"  {key:<{width}}  {value}")
-    print(json.dumps({"bench": name, **figures}))
+    line = json.dumps({"bench": name, **figures})
+    print(line)
+    if path is not None:
+        with path.open("a") as file:
+            file.write(line + "\n")

@@ -1,6 +1,7 @@
 """Writes the measured figures into docs/scale.md, from the JSON of benchmarks: `python scripts/figures.py`.
 
-To measure anew, run `bench.scale` and `bench.downloads` with `--json` and the names of the files in docs/figures/.
+To measure anew, run `bench.scale` and `bench.downloads` with `--json` and the names of the files in docs/figures/. The
+files of `bench.dispatch`, `bench.rows` and `bench.followers` (`.jsonl`) get a line for each measurement.
 """
 
 from __future__ import annotations
@@ -12,14 +13,68 @@ from typing import Any
 DOCS = Path(__file__).parent.parent / "docs"
 TARGET = DOCS / "scale.md"
 BEGIN, END = "<!-- figures: from docs/figures/ by scripts/figures.py -->\n", "<!-- end of figures -->\n"
+BEGIN_SERVERS = "<!-- figures of servers: from docs/figures/ by scripts/figures.py -->\n"
+ROWS = ("get", "list, newest 50", "list, failed", "queue position", "queue lengths", "claim", "submit")  # in this order
 
 
 def page(text: str, folder: Path = DOCS / "figures") -> str:
     """The page with the figures of a folder's files."""
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
     placement, free, limited = (_read(folder, name) for name in ("placement", "downloads", "downloads-limited"))
-    return head + BEGIN + _placement(placement) + "\n" + _downloads(free, limited) + END + tail
+    text = _with(text, BEGIN, _placement(placement) + "\n" + _downloads(free, limited))
+    return _with(text, BEGIN_SERVERS, _servers(folder))
+
+
+def _with(text: str, begin: str, figures: str) -> str:
+    """The page with one of its parts written anew."""
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(END)
+    return head + begin + figures + END + tail
+
+
+def _servers(folder: Path) -> str:
+    dispatched, rows, followed = (_read_lines(folder, name) for name in ("dispatch", "rows", "followers"))
+    many = [each for each in dispatched if each["workers"] == 1_000]
+    fastest = max(each["rate"] for each in many)
+    most = [_range([each for each in many if each["servers"] == n and each["rate"] == fastest]) for n in (1, 2)]
+    steady = [_hand_outs([each for each in many if each["servers"] == n and each["rate"] < fastest]) for n in (1, 2)]
+    lines = [
+        "| 1,000 workers (`bench/dispatch.py`) | one server, SQLite | two servers, PostgreSQL |",
+        "|---|---|---|",
+        f"| runs per second at most (submit, assign, two reports) | {most[0]} | {most[1]} |",
+        f"| from submission to worker at a steady rate, p50 / p99 ms | {steady[0]} | {steady[1]} |",
+        "",
+    ]
+    for each in rows:
+        lines += [
+            f"With {each['finished']:,} finished and {each['waiting']:,} waiting runs on PostgreSQL, "
+            "p50 / p99 in ms (`bench/rows.py`):",
+            "",
+            f"| {' | '.join(ROWS)} |",
+            "|---" * len(ROWS) + "|",
+            f"| {' | '.join(each[name] for name in ROWS)} |",
+            "",
+        ]
+    for each in followed:
+        lines += [
+            f"A server with {each['workers']:,} waiting workers and {each['followers']:,} followers of runs uses "
+            f"{each['with_followers_too_mb']} MiB of memory,",
+            f"{each['after_that_mb']} MiB after {each['held_s']:g} s: {each['kb_per_worker']:g} KiB for each worker, "
+            f"{each['kb_per_follower']:g} KiB for each follower (`bench/followers.py`).",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _range(measured: list[dict[str, Any]]) -> str:
+    rates = sorted(round(each["runs_per_s"]) for each in measured)
+    return f"{rates[0]} to {rates[-1]}" if len(rates) > 1 else str(rates[0])
+
+
+def _hand_outs(measured: list[dict[str, Any]]) -> str:
+    return "; ".join(
+        f"{each['hand_out_p50_ms']:.0f} / {each['hand_out_p99_ms']:.0f} at {each['runs_per_s']:.0f}/s"
+        for each in measured
+    )
 
 
 def _placement(found: dict[str, Any]) -> str:
@@ -71,6 +126,10 @@ def _downloads(free: dict[str, Any], limited: dict[str, Any]) -> str:
 def _read(folder: Path, name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
     return found
+
+
+def _read_lines(folder: Path, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
 
 
 if __name__ == "__main__":
