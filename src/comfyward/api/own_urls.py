@@ -17,6 +17,7 @@ from comfyward.api.auth import Auth
 from comfyward.api.contents import find_input
 from comfyward.api.public_url import API_PREFIX
 from comfyward.errors import InvalidUrl, NotFound
+from comfyward.paths import INPUT_ROOT
 from comfyward.runs.address import origin_of
 from comfyward.runs.files import Source, Stored, Url, source_from_row
 from comfyward.store import files, runs
@@ -59,7 +60,7 @@ class OwnUrls:
 
     async def _of_v1(self, account_id: str, asked: _Asked, workflow_id: str, kind: str, rest: str) -> Source:
         if kind == "input":
-            return await find_input(self._db, account_id, workflow_id, f"/input/{rest}")
+            return await find_input(self._db, account_id, workflow_id, f"{INPUT_ROOT}{rest}")
         run_id, _, name = rest.partition("/")
         if self._is_signed(asked.path, asked):
             run = await self._db.lookup(runs.get_any, run_id)
@@ -82,7 +83,7 @@ class OwnUrls:
         path = "/".join(part for part in (query.get("subfolder", "").strip("/"), query.get("filename", "")) if part)
         kind = query.get("type", "output")
         if kind == "input":
-            return await find_input(self._db, account_id, workflow_id, f"/input/{path}")
+            return await find_input(self._db, account_id, workflow_id, f"{INPUT_ROOT}{path}")
         return await self._db.lookup(_result, account_id, kind, path)
 
     def _is_signed(self, signed: str, asked: _Asked) -> bool:

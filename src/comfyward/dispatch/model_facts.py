@@ -51,15 +51,15 @@ class ModelFacts:
 
     async def _ask(self, account_id: str, url: str) -> OriginFacts:
         try:
-            facts = await self._told(account_id, url)
+            facts = await self._facts_of(account_id, url)
         except Unavailable:
             return NOT_ASKED
         except ComfywardError as error:  # no file, or one that the guard refuses
             facts = OriginFacts(problem=error.message, hint=error.hint)
-        self._keep(account_id, url, facts)
+        self._remember(account_id, url, facts)
         return facts
 
-    async def _told(self, account_id: str, url: str) -> OriginFacts:
+    async def _facts_of(self, account_id: str, url: str) -> OriginFacts:
         """Raises ComfywardError."""
         at_site = await self._site_files.of(account_id, url)
         found = await self._site_files.facts(account_id, Url(url))
@@ -80,13 +80,13 @@ class ModelFacts:
         if known is not None:
             return str(known) or None
         try:
-            found = await self._asked_licence(account_id, file) or ""
+            found = await self._licence_at(account_id, file) or ""
         except ComfywardError:
             return None
-        self._keep(account_id, f"licence of {file.page}", found)
+        self._remember(account_id, f"licence of {file.page}", found)
         return found or None
 
-    async def _asked_licence(self, account_id: str, file: SiteFile) -> str | None:
+    async def _licence_at(self, account_id: str, file: SiteFile) -> str | None:
         page = urlsplit(file.page)
         base, path = f"{page.scheme}://{page.netloc}", page.path.strip("/")
         match file.site:
@@ -107,7 +107,7 @@ class ModelFacts:
         at, found = self._kept.get((account_id, what), (0.0, None))
         return found if found is not None and time.monotonic() - at < KEPT_S else None
 
-    def _keep(self, account_id: str, what: str, found: Any) -> None:
+    def _remember(self, account_id: str, what: str, found: Any) -> None:
         self._kept.pop((account_id, what), None)
         while len(self._kept) >= MAX_KEPT:
             self._kept.pop(next(iter(self._kept)))

@@ -12,6 +12,7 @@ from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.conversion import SavedGraphs
 from comfyward.dispatch.workflow_files import WorkflowFiles
 from comfyward.ids import new_id
+from comfyward.paths import INPUT_ROOT
 from comfyward.store import files, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.rows import text_of as json_text
@@ -54,7 +55,7 @@ class NewWorkflows:
         if kind == "starter" and name in STARTERS:
             await self._bring_sample(account_id, STARTERS[name])
             workflow = from_starter(account_id, STARTERS[name], title)
-            await self._keep(workflow)
+            await self._create(workflow)
             return request.redirect(f"/workflows/{workflow.id}")
         if kind == "template":
             title = title or name.replace("_", " ").capitalize()
@@ -62,7 +63,7 @@ class NewWorkflows:
             workflow = new_workflow(account_id, title, **await self._columns(account_id, carried))
         else:
             workflow = new_workflow(account_id, title or "Untitled")
-        await self._keep(workflow)
+        await self._create(workflow)
         return request.redirect(f"/workflows/{workflow.id}/edit")
 
     async def import_file(self, request: PageRequest) -> Response:
@@ -75,7 +76,7 @@ class NewWorkflows:
         carried = await carried_by(self._files, request.account.id, upload)
         name = Path(upload.filename).stem.replace("_", " ")[:200] or "Imported"
         workflow = new_workflow(request.account.id, name, **await self._columns(request.account.id, carried))
-        await self._keep(workflow)
+        await self._create(workflow)
         return request.redirect(f"/workflows/{workflow.id}")
 
     async def _columns(self, account_id: str, carried: Carried) -> dict[str, str | None]:
@@ -83,13 +84,13 @@ class NewWorkflows:
         graphs = await self._graphs.columns(account_id, carried.graph, carried.editor_graph, environment="")
         return graphs | ({"description": "\n".join(carried.remarks)} if carried.remarks else {})
 
-    async def _keep(self, workflow: Workflow) -> None:
+    async def _create(self, workflow: Workflow) -> None:
         await self._db.write(workflows.create, workflow)
 
     async def _bring_sample(self, account_id: str, starter: Starter) -> None:
         """Adds the starter's sample to the account's files, unless it has a file of that name."""
         if starter.sample is not None:
-            path = f"/input/{starter.sample}"
+            path = f"{INPUT_ROOT}{starter.sample}"
             if not await self._db.read(files.at, account_id, [path]):
                 await self._blobs.keep_file(SAMPLES / starter.sample, account_id, path)
 

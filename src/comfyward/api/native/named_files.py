@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from comfyward.api.contents import Content, find_input
 from comfyward.api.native.scope import Scope
 from comfyward.errors import InvalidPath, InvalidRequest, NotFound
+from comfyward.paths import INPUT_ROOT
 from comfyward.runs.files import Stored, Url, check_segments, content_type_of
 from comfyward.store import runs
 from comfyward.store.db import Database
@@ -40,7 +41,7 @@ class NamedFiles:
         """Raises NotFound."""
         if kind != "input":
             return await self._db.lookup(_run_file, scope.account_id, kind, path, scope.results_of)
-        source = await find_input(self._db, scope.account_id, scope.target_workflow_id, f"/input/{path}")
+        source = await find_input(self._db, scope.account_id, scope.target_workflow_id, f"{INPUT_ROOT}{path}")
         match source:
             case Url():
                 return source

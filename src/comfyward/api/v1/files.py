@@ -21,6 +21,7 @@ from comfyward.api.times import iso
 from comfyward.api.v1 import answers
 from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import InvalidRequest, NotFound
+from comfyward.paths import INPUT_ROOT
 from comfyward.runs.files import content_type_of, parse_path
 from comfyward.store import blobs, files
 from comfyward.store.db import Database, now_ms
@@ -117,7 +118,7 @@ class Files:
             upload, field = form.get("file"), form.get("path")
             if not isinstance(upload, UploadFile):
                 raise InvalidRequest("The form has no field 'file'.", hint="curl -F file=@a.png -F path=/input/a.png …")
-            named = f"/input/{upload.filename}" if upload.filename else None
+            named = f"{INPUT_ROOT}{upload.filename}" if upload.filename else None
             wanted = path or (field if isinstance(field, str) else None) or named
             if wanted is None:
                 hint = "Say where it is to lie: -F path=/input/a.png."

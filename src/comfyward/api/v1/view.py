@@ -11,6 +11,7 @@ from comfyward.api.contents import OCTET_STREAM, Content, Contents, find_input
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.errors import NotFound
 from comfyward.files.pictures import has_thumbnail
+from comfyward.paths import INPUT_ROOT
 from comfyward.runs.files import Source, Stored, Url, source_from_row
 from comfyward.runs.output import Output
 from comfyward.runs.run import Run
@@ -70,7 +71,7 @@ class View:
     async def input(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
         workflow_id, name = request.path_params["workflow_id"], request.path_params["name"]
-        source = await find_input(self._db, caller.account.id, workflow_id, f"/input/{name}")
+        source = await find_input(self._db, caller.account.id, workflow_id, f"{INPUT_ROOT}{name}")
         return await self._served(request, source, name)
 
     async def run_file(self, request: Request) -> Response:

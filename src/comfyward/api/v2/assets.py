@@ -23,6 +23,7 @@ from comfyward.api.whole_numbers import whole_number
 from comfyward.dispatch.blobs import Blobs
 from comfyward.errors import BlobNotFound, InvalidRequest, Unauthenticated
 from comfyward.ids import is_digest
+from comfyward.paths import INPUT_ROOT
 from comfyward.runs.files import content_type_of, media_type_of, parse_path
 from comfyward.store import blobs, files, runs
 from comfyward.store.db import Database, now_ms
@@ -137,7 +138,7 @@ class Assets:
 
 def asset_path(file_path: str) -> str:
     """The place of an asset's `file_path` among the account's files. Raises InvalidPath."""
-    return parse_path(f"/{file_path}" if file_path.startswith(("models/", "input/")) else f"/input/{file_path}")
+    return parse_path(f"/{file_path}" if file_path.startswith(("models/", "input/")) else f"{INPUT_ROOT}{file_path}")
 
 
 def _mint(conn: Connection, file: StoredFile, expires_at: int | None, most: int) -> tuple[StoredFile, bool]:
