@@ -14,9 +14,9 @@ ComfyUI writes the answers into the graph that nodes save in their files; they a
 
 import execution
 import nodes
-from comfy_execution.graph_utils import is_link
 
 from . import reads, run_files
+from .upstream import Upstream, constants
 
 
 class Fingerprint(str):
@@ -58,7 +58,7 @@ class FileAwareIsChangedCache(execution.IsChangedCache):
             return float("NaN")
         answer = await super().get(node_id)
         node.pop("is_changed", None)
-        named = run_files.current.named(_constants(node))
+        named = run_files.current.named(constants(node))
         reads.watch(named)
         return [answer, Fingerprint(class_, named, run_files.current)]
 
@@ -80,38 +80,7 @@ class FileAwareObjectKeys(execution.CacheKeySetID):
                 self.keys[node_id] = (*self.keys[node_id], fingerprint)
 
 
-class Upstream:
-    """The files named by a node or by nodes upstream, since a name may arrive over a link."""
-
-    def __init__(self, dynprompt):
-        self._dynprompt, self._found = dynprompt, {}
-
-    def named(self, node_id):
-        """place -> identity."""
-        waiting = [(node_id, False)]
-        while waiting:
-            current, is_expanded = waiting.pop()
-            if is_expanded:
-                for source in self._sources(current):
-                    self._found[current].update(self._found.get(source, {}))
-            elif current not in self._found:
-                self._found[current] = dict(run_files.current.named(_constants(self._node(current))))
-                waiting.append((current, True))
-                waiting.extend((source, False) for source in self._sources(current))
-        return self._found[node_id]
-
-    def _node(self, node_id):
-        return self._dynprompt.get_node(node_id) if self._dynprompt.has_node(node_id) else {"inputs": {}}
-
-    def _sources(self, node_id):
-        return [value[0] for value in self._node(node_id)["inputs"].values() if is_link(value)]
-
-
 def install():
     """Replaces ComfyUI's classes in its executor."""
     execution.IsChangedCache = FileAwareIsChangedCache
     execution.CacheKeySetID = FileAwareObjectKeys
-
-
-def _constants(node):
-    return [value for value in node["inputs"].values() if not is_link(value)]

@@ -21,7 +21,8 @@ from collections import defaultdict
 import execution
 from comfy_execution.progress import get_progress_state
 
-from . import fingerprints, run_files
+from . import run_files
+from .upstream import Upstream
 
 IN_OPEN, IN_IGNORED, IN_Q_OVERFLOW, IN_ISDIR = 0x20, 0x8000, 0x4000, 0x4000_0000
 LISTING = ("os.listdir", "os.scandir")
@@ -238,7 +239,7 @@ def _compare(reader, targets, opened):
 
 def _learn(node_id, class_, named, opened):
     files = run_files.current
-    known = {*named, *fingerprints.Upstream(get_progress_state().dynprompt).named(node_id)}
+    known = {*named, *Upstream(get_progress_state().dynprompt).named(node_id)}
     for place in opened:
         if known.isdisjoint(_with_folders(place)):
             _unnamed[class_].update(_root_of(place))
