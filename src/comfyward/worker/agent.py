@@ -26,7 +26,6 @@ from comfyward.errors import (
     SetupFailed,
     StaleLease,
     Unauthenticated,
-    WorkerIdTaken,
 )
 from comfyward.runs.run import DEFAULT_ENVIRONMENT, EndReason
 from comfyward.worker.ahead import Ahead, Place
@@ -47,9 +46,9 @@ from comfyward.worker.protocol import (
     Goodbye,
     Heartbeat,
     Hello,
-    Welcome,
     WorkerInfo,
 )
+from comfyward.worker.registration import registered
 from comfyward.worker.reporter import Reporter
 from comfyward.worker.stage import Stage
 from comfyward.worker.vital_signs import VitalSigns
@@ -62,7 +61,6 @@ T = TypeVar("T")
 ASK_WAIT_S = 25.0
 HEARTBEATS_PER_LEASE = 4
 SHORTEST_WAIT_S = 0.1
-ID_TAKEN_PAUSE_S = 2.0
 WEIGH_EVERY_S = 10.0
 
 
@@ -123,7 +121,7 @@ class Agent:
     async def _hello(self) -> None:
         digest, body = await self.comfyui.catalog()
         info = msgspec.structs.replace(self.info, ready=self.environments.ready())
-        welcome = await self._welcome(Hello(info, digest, PROTOCOL))
+        welcome = await registered(self.link, Hello(info, digest, PROTOCOL), self._drain)
         if welcome is None:
             return
         self.lease_s = welcome.lease_s
@@ -133,17 +131,6 @@ class Agent:
             except InvalidRequest as refused:  # the server shows it, and validates with the catalog that it had
                 log.error("the catalog was refused: %s", refused, extra={"action": "catalog_refused"})
         log.info("worker %s serves pool %s", self.info.id, self.info.pool, extra={"action": "worker_ready"})
-
-    async def _welcome(self, hello: Hello) -> Welcome | None:
-        """Waits while another worker has this id, such as one that died just now; None if drained meanwhile."""
-        while not self._drain.is_set():
-            try:
-                return await self.link.hello(hello)
-            except WorkerIdTaken as taken:
-                log.warning("waiting to join: %s %s", taken.message, taken.hint, extra={"action": "worker_id_taken"})
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._drain.wait(), ID_TAKEN_PAUSE_S)
-        return None
 
     async def ask_for_runs(self) -> None:
         """Asks for a run whenever there is a place for one, until it is drained."""
