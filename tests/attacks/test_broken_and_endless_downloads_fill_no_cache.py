@@ -16,7 +16,7 @@ import pytest
 from comfyward.errors import FetchFailed, StorageFull
 from comfyward.files import cache, part
 from comfyward.files import fetch as fetch_module
-from comfyward.files.cache import HostCache, Wanted
+from comfyward.files.cache import HostCache, WantedFile
 from comfyward.files.fetch import Limits
 from comfyward.files.guard import Guard
 from comfyward.files.stop import Stop
@@ -95,7 +95,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def fetch(host: HostCache, url: str, account: str, progress: list[int] | None = None) -> bytes:
     pin = host.pin_folder("worker", account) / "file"
     told = [] if progress is None else progress
-    wanted = Wanted("/input/file.bin", Url(url), immutable=False)
+    wanted = WantedFile("/input/file.bin", Url(url), immutable=False)
     host.obtain(wanted, pin, lambda done, total: told.append(on_disk(pin.parents[3])), Stop())
     return pin.read_bytes()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from comfyward.dispatch.lockings import Found, accept
+from comfyward.dispatch.lockings import LockingFinds, accept
 from comfyward.environments.lock import Lock, LockedComfyUI
 from comfyward.errors import Conflict, NotFound
 from comfyward.store import environments, lockings
@@ -95,7 +95,7 @@ def test_an_update_is_accepted_once_and_only_of_the_spec_that_it_read(store: Sto
     def proposed(spec: str) -> None:
         key = store.write(lockings.begin, "portraits", Wish(UPDATE), 2).id
         assert claim(store, "a", 3) == [key]
-        found = Found(spec, Lock("linux/py3.11", release, (), ()))
+        found = LockingFinds(spec, Lock("linux/py3.11", release, (), ()))
         store.write(lockings.propose, key, msgspec.json.encode(found).decode(), 4)
 
     proposed("one")

@@ -12,13 +12,13 @@ from comfyward.errors import Conflict, NotFound, TooLarge
 from comfyward.store import catalogs, environments, learnings, workers
 from comfyward.store.catalogs import CatalogRow
 from comfyward.store.environments import StoredLock
-from comfyward.store.learnings import Wanted
+from comfyward.store.learnings import LearningWish
 from comfyward.store.workers import WorkerRow
 from comfyward.worker.learned import MAX_GRAPH
 from tests.store.conftest import Store
 
 DIGEST, OTHER, TARGET, NOW = "a" * 64, "b" * 64, "linux-x86_64/py3.11", 1_000_000
-WANTED = Wanted(["huggingface.co"], '{"1": {}}')
+WANTED = LearningWish(["huggingface.co"], '{"1": {}}')
 
 
 @pytest.fixture(autouse=True)

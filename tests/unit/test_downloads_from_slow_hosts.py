@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from comfyward.errors import FetchFailed, HostSlow
-from comfyward.files.cache import HostCache, Wanted
+from comfyward.files.cache import HostCache, WantedFile
 from comfyward.files.digest import digests_of
 from comfyward.files.fetch import Fetch, Limits
 from comfyward.files.guard import Guard
@@ -210,6 +210,6 @@ def test_our_own_server_may_be_slow(site: Origin, tmp_path: Path) -> None:
     source, pin = Url(site.put("/file", b"from our own", dry=threading.Event())), cache.pin_folder("w", "l") / "file"
 
     with pytest.raises(HostSlow):
-        cache.obtain(Wanted("/input/a", source, immutable=False), pin, lambda done, total: None, Stop())
-    own = Wanted("/input/a", source, immutable=False, is_our_own=True)
+        cache.obtain(WantedFile("/input/a", source, immutable=False), pin, lambda done, total: None, Stop())
+    own = WantedFile("/input/a", source, immutable=False, is_our_own=True)
     assert cache.obtain(own, pin, lambda done, total: None, Stop()).digest == digests_of(b"from our own")[0]

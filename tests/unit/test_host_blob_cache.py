@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comfyward.errors import FetchFailed, StorageFull
-from comfyward.files.cache import HostCache, Wanted
+from comfyward.files.cache import HostCache, WantedFile
 from comfyward.files.digest import digests_of
 from comfyward.files.fetch import Limits
 from comfyward.files.guard import Guard
@@ -27,7 +27,7 @@ class Shelf:
 
     def get(self, url: str, name: str = "a", path: str = "/models/loras/a.bin", **source: object) -> bytes:
         immutable = path.startswith("/models/")
-        wanted = Wanted(path, Url(url, **source), immutable)  # type: ignore[arg-type]
+        wanted = WantedFile(path, Url(url, **source), immutable)  # type: ignore[arg-type]
         self.cache.obtain(wanted, self.folder / name, lambda done, total: None, Stop())
         return (self.folder / name).read_bytes()
 
@@ -88,7 +88,7 @@ def test_eight_at_once_share_one_download(shelf: Shelf, site: Origin) -> None:
 def test_waiting_for_a_shared_download_can_be_stopped(shelf: Shelf, site: Origin) -> None:
     release, stop = Stop(), threading.Event()
     url = site.put("/a", b"x", hold=release)
-    wanted = Wanted("/models/a/b", Url(url), immutable=True)
+    wanted = WantedFile("/models/a/b", Url(url), immutable=True)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(shelf.get, url)
         site.asked.get(timeout=10)

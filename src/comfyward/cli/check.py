@@ -118,7 +118,7 @@ def _source(model: dict[str, Any]) -> str:
     if model["import"]:
         notes.append("being fetched")
     if model["gated"]:
-        notes.append(f"gated: accept its licence at {model['page']}" if model["page"] else "wants a token")
+        notes.append(f"gated: {model['hint']}")
     elif model["problem"]:
         notes.append(model["problem"])
     if model["licence"]:

@@ -15,7 +15,7 @@ from comfyward.environments.finding.own_table import own_table
 from comfyward.environments.finding.registry_answers import RegistryAnswers
 from comfyward.errors import SetupFailed
 from comfyward.files.guard import Guard
-from comfyward.workflows.offer import Offer, Origin
+from comfyward.workflows.offer import NO_PACK_HINT, Offer, Origin, no_pack
 
 ORIGINS = {
     Origin.CORE: "one of ComfyUI's own classes",
@@ -63,4 +63,5 @@ def _lines(name: str, offers: Sequence[Offer]) -> Iterator[str]:
         what = f"ComfyUI {offer.comfyui}" if offer.comfyui else offer.source or offer.pack
         yield f"  {what}  ({offer.confidence}: {ORIGINS.get(offer.origin, offer.origin)})"
     if not offers:
-        yield "  No pack is known that has it. Search for its name, and add the pack by the address of its repository."
+        nothing = no_pack("it")
+        yield f"  {nothing} {NO_PACK_HINT}"

@@ -47,7 +47,7 @@ async def look_up(host: str, port: int) -> list[ResolveResult]:
 
 
 @dataclass(frozen=True)
-class Found(AbstractResolver):
+class FoundAddresses(AbstractResolver):
     """Answers aiohttp with addresses that have been looked up."""
 
     addresses: Sequence[ResolveResult]

@@ -17,7 +17,7 @@ import aiohttp
 from yarl import URL
 
 from comfyward import metrics
-from comfyward.delivery.names import Found, look_up
+from comfyward.delivery.names import FoundAddresses, look_up
 from comfyward.errors import FetchRefused
 from comfyward.files.guard import Guard
 from comfyward.ids import sign_webhook
@@ -185,7 +185,7 @@ class Webhooks(Loop):
             headers["Authorization"] = address.authorization
         host, timeout = url.raw_host or "", aiohttp.ClientTimeout(total=TIMEOUT_S)
         try:
-            names = Found(
+            names = FoundAddresses(
                 await look_up(host, url.port or 0)
             )  # it keeps its place in flight: a lookup has no end of ours
             factory = self._guard.socket_factory(host)

@@ -59,7 +59,7 @@ PAGE_PATIENCE_S = 1.0  # with the registry of packs
 
 
 @dataclass(frozen=True)
-class Sources:
+class Whereabouts:
     """The places that know where missing things are: packs, models of templates, and the origins of models."""
 
     finder: Finder
@@ -68,7 +68,7 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class Found:
+class Comparison:
     """A workflow against one environment: its needs, the sources of models, and what else keeps it from running."""
 
     needs: Needed
@@ -78,7 +78,7 @@ class Found:
 
 class Checks:
     def __init__(
-        self, db: Database, inventory: Inventory, bindings: Bindings, revisions: Revisions, sources: Sources
+        self, db: Database, inventory: Inventory, bindings: Bindings, revisions: Revisions, sources: Whereabouts
     ) -> None:
         self._db, self._inventory, self._bindings, self._revisions = db, inventory, bindings, revisions
         self._sources, self._fitting = sources, Fitting(db)
@@ -124,7 +124,7 @@ class Checks:
         found: Opened,
         chosen: str,
         lacks: Sequence[Lacks],
-        here: Found,
+        here: Comparison,
         own: Fitted,
         *,
         asks: bool,
@@ -197,7 +197,7 @@ class Against:
     known: KnownModels
     is_certain: bool
 
-    def found(self, refused: Sequence[Obstacle]) -> Found:
+    def found(self, refused: Sequence[Obstacle]) -> Comparison:
         catalog, paths = self.catalog or Catalog(), Paths(self.own.brought)
         graph = with_slashes(self.own.graph, self.catalog, paths)
         parts = Written(graph, self.parts.titles, self.parts.unnamed, self.parts.notes)
@@ -209,7 +209,7 @@ class Against:
             for model in needs.models
             if (source := source_of(model, parts, self.opened.models, self.known, catalog)) is not None
         }
-        return Found(needs, sources, tuple([*refused, *self._others(parts, needs, refused)][:MAX_OBSTACLES]))
+        return Comparison(needs, sources, tuple([*refused, *self._others(parts, needs, refused)][:MAX_OBSTACLES]))
 
     def _others(self, parts: Written, needs: Needed, refused: Sequence[Obstacle]) -> Iterable[Obstacle]:
         """The problems that would still be there once all that is missing is there."""

@@ -157,14 +157,12 @@ def _unknown(lacked: LackedClass) -> NotGot:
     if lacked.offers and (versions := lacked.offers[0].comfyui):
         message = f"'{lacked.name}' needs ComfyUI {versions}, of which no release can be installed by version here."
         return NotGot(lacked.name, message, "Use an environment whose ComfyUI is a newer commit.")
-    return NotGot(lacked.name, no_pack(lacked.name), "Ask who made the workflow.")
+    return NotGot(lacked.name, no_pack(f"the class '{lacked.name}'"), "Ask who made the workflow.")
 
 
 def _gated(model: LackedModel) -> NotGot:
     facts = model.facts
-    token = f" Store a token as {facts.token}." if facts.token else ""
-    hint = facts.hint or (f"Accept its licence at {facts.page}.{token}" if facts.page else token.strip())
-    return NotGot(model.need.path or model.need.name, facts.problem or "Its origin wants a token.", hint)
+    return NotGot(model.need.path or model.need.name, facts.problem or "", facts.hint or "")
 
 
 def _drafted(conn: Connection, wanted: Wanted, options: GetOptions, like: str, now: int) -> str:

@@ -13,7 +13,7 @@ from comfyward.dispatch.model_list import ABOUT, public_address
 from comfyward.dispatch.named_secrets import NamedSecrets
 from comfyward.dispatch.site_files import SiteFiles
 from comfyward.errors import ComfywardError, FetchFailed, NotFound
-from comfyward.files.cache import HostCache, Wanted
+from comfyward.files.cache import HostCache, WantedFile
 from comfyward.files.stop import Stop, Stopped
 from comfyward.ids import new_id
 from comfyward.loop import Loop
@@ -136,7 +136,7 @@ class Imports(Loop):
         source = await self._secrets.with_secret(wanted.account_id, _source_of(wanted))
         folder = self._cache.pin_folder(OWNER, wanted.id)
         try:
-            file = Wanted(wanted.path, source, immutable=False)
+            file = WantedFile(wanted.path, source, immutable=False)
             obtain = functools.partial(self._cache.obtain, file, folder / "file", fetching.progress, fetching.stop)
             await asyncio.get_running_loop().run_in_executor(self._threads, obtain)
             try:

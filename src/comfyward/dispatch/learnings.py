@@ -19,7 +19,7 @@ from comfyward.errors import Conflict, Forbidden, InvalidEnvironment, NotFound
 from comfyward.runs.log import on_one_line, plain
 from comfyward.store import learnings, workers
 from comfyward.store.db import Database, now_ms
-from comfyward.store.learnings import Learning, Wanted
+from comfyward.store.learnings import Learning, LearningWish
 from comfyward.store.tokens import WorkerToken
 from comfyward.store.workers import Holder
 from comfyward.worker.learned import MAX_GRAPH, FoundFile, Learned, LearningOrder
@@ -96,7 +96,7 @@ def begin(conn: Connection, reference: Reference, hosts: Sequence[str], graph: s
     """Asks for a learning; `hosts` are reached beside HOSTS. Raises NotFound, Conflict, InvalidEnvironment."""
     number = promotions.number_of(conn, reference)
     allowed = (*HOSTS, *parse_egress(list(hosts)))
-    return learnings.begin(conn, reference.name, number, Wanted(allowed, graph), now)
+    return learnings.begin(conn, reference.name, number, LearningWish(allowed, graph), now)
 
 
 def accept(conn: Connection, name: str, paths: Collection[str] | None, now: int) -> list[Weights]:

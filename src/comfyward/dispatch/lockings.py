@@ -42,7 +42,7 @@ TOO_LONG = "Look at that source, then ask again. COMFYWARD_ENVIRONMENT_BUILD_S i
 LEFT_MS = 30_000  # without a word of the server that has it, another one takes it
 
 
-class Found(msgspec.Struct, frozen=True):
+class LockingFinds(msgspec.Struct, frozen=True):
     """The finds of a locking: the next spec and its lock, newer releases of ComfyUI, sentences on what could not be
     asked, and the changes since the newest revision."""
 
@@ -152,19 +152,19 @@ class Lockings(Loop):
         base = await self._db.read(revision_locking.base_of, locking.name)
         start = base.start(locking.spec, locking.kind)
         if start.known is not None:
-            found = Found(locking.spec, start.known, changes=tuple(changes_between(base.lock, start.known)))
+            found = LockingFinds(locking.spec, start.known, changes=tuple(changes_between(base.lock, start.known)))
         else:
             found = await self._found(locking, base, start.former)
         end = _propose if locking.kind == UPDATE and locking.next != ACCEPT else _complete
         if await self._db.write(end, locking, self._server, found, now_ms()):
             self._revisions.changed()
 
-    async def _found(self, locking: Locking, base: Base, former: Lock | None) -> Found:
+    async def _found(self, locking: Locking, base: Base, former: Lock | None) -> LockingFinds:
         await self._trees.obtain_for(parse_spec(locking.spec))
         update = locking.comfyui if locking.kind == UPDATE else None
         made = await self._lockers.lock(locking.spec, former, update, self._working[locking.id].tell)
         changes = changes_between(base.lock, made.lock)
-        return Found(made.spec, made.lock, made.offers, tuple(map(on_one_line, made.notes)), tuple(changes))
+        return LockingFinds(made.spec, made.lock, made.offers, tuple(map(on_one_line, made.notes)), tuple(changes))
 
     async def _failed(self, locking: Locking, message: str, hint: str | None) -> None:
         texts = (on_one_line(message), plain(hint or ""))
@@ -179,9 +179,9 @@ class Lockings(Loop):
         self._db.notices.send(Wake(self.name))
 
 
-def found_of(locking: Locking) -> Found | None:
+def found_of(locking: Locking) -> LockingFinds | None:
     """The finds of a locking; None before there are any."""
-    return None if locking.found is None else msgspec.json.decode(locking.found, type=Found)
+    return None if locking.found is None else msgspec.json.decode(locking.found, type=LockingFinds)
 
 
 def accept(conn: Connection, name: str, now: int) -> int:
@@ -198,7 +198,7 @@ def accept(conn: Connection, name: str, now: int) -> int:
     return _add(conn, locking, found, now)
 
 
-def _complete(conn: Connection, locking: Locking, server: str, found: Found, now: int) -> bool:
+def _complete(conn: Connection, locking: Locking, server: str, found: LockingFinds, now: int) -> bool:
     """Adds the revision, and has it tried if that was asked for. False if the locking is the server's no longer."""
     if not lockings.is_of(conn, locking.id, server):
         return False
@@ -210,7 +210,7 @@ def _complete(conn: Connection, locking: Locking, server: str, found: Found, now
     return True
 
 
-def _propose(conn: Connection, locking: Locking, server: str, found: Found, now: int) -> bool:
+def _propose(conn: Connection, locking: Locking, server: str, found: LockingFinds, now: int) -> bool:
     """Keeps what was found until somebody accepts it, if it differs from the newest revision."""
     if not lockings.is_of(conn, locking.id, server):
         return False
@@ -222,12 +222,12 @@ def _propose(conn: Connection, locking: Locking, server: str, found: Found, now:
     return True
 
 
-def _add(conn: Connection, locking: Locking, found: Found, now: int) -> int:
+def _add(conn: Connection, locking: Locking, found: LockingFinds, now: int) -> int:
     """Adds the revision. Returns its number. Raises Conflict."""
     number, is_new = revision_locking.add_updated(conn, locking.name, locking.spec, found.spec, found.lock, now)
     lockings.complete(conn, locking.id, number, is_new=is_new, found=_text(found), now=now)
     return number
 
 
-def _text(found: Found) -> str:
+def _text(found: LockingFinds) -> str:
     return msgspec.json.encode(found).decode()

@@ -59,7 +59,7 @@ class Passed(msgspec.Struct, frozen=True, tag="passed"):
     received: int
 
 
-class Refused(msgspec.Struct, frozen=True, tag="refused"):
+class NotPassed(msgspec.Struct, frozen=True, tag="refused"):
     """A connection that was not made. `url` is what was asked for, as far as it could be read."""
 
     host: str
@@ -68,7 +68,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     url: str = ""
 
 
-Said = Passed | Refused
+Said = Passed | NotPassed
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Proxy:
         try:
             there = await self._connected(asked)
         except ComfywardError as error:
-            self._say(Refused(asked.host, asked.port, error.message, asked.url))
+            self._say(NotPassed(asked.host, asked.port, error.message, asked.url))
             status = 502 if isinstance(error, FetchFailed) and not isinstance(error, FetchRefused) else 403
             return await _tell(writer, f"{status} {error.message.rstrip('.')}", f"{error.message} {error.hint or ''}")
         await self._join(asked, reader, writer, there)
@@ -223,7 +223,7 @@ def main() -> None:
 
     def say(said: Said) -> None:
         with contextlib.suppress(OSError):
-            if isinstance(said, Refused):
+            if isinstance(said, NotPassed):
                 os.write(order.log, f"[comfyward] {said.message}\n".encode())
             os.write(1, msgspec.json.encode(said) + b"\n")
 

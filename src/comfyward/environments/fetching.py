@@ -17,7 +17,7 @@ from comfyward.comfy.uv_command import Progress
 from comfyward.environments.builds import FILES
 from comfyward.environments.weights import PACKS, Weights
 from comfyward.errors import InvalidEnvironment, SetupFailed
-from comfyward.files.cache import Entry, HostCache, Wanted
+from comfyward.files.cache import Entry, HostCache, WantedFile
 from comfyward.files.fetch import Limits
 from comfyward.files.guard import Guard
 from comfyward.files.pace import LeastSpeed
@@ -113,7 +113,7 @@ class WeightsStore:
 
         try:
             source = Url(file.url, digest=file.sha256 or None)
-            wanted = Wanted(file.path, source, immutable=bool(file.sha256))
+            wanted = WantedFile(file.path, source, immutable=bool(file.sha256))
             entry = cache.obtain(wanted, folder / "file", tell, Stop())
             yield entry, folder / "file"
         finally:

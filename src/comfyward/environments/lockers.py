@@ -34,14 +34,14 @@ class Locked(msgspec.Struct, frozen=True, tag="locked"):
     notes: tuple[str, ...]
 
 
-class Refused(msgspec.Struct, frozen=True, tag="refused"):
+class NotLocked(msgspec.Struct, frozen=True, tag="refused"):
     """It cannot be locked."""
 
     message: str
     hint: str | None
 
 
-Said = Step | Locked | Refused
+Said = Step | Locked | NotLocked
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class Lockers:
             former=former,
             update=update,
         )
-        said: Locked | Refused = await follow(__name__, order, _read, tell)
-        if isinstance(said, Refused):
+        said: Locked | NotLocked = await follow(__name__, order, _read, tell)
+        if isinstance(said, NotLocked):
             raise SetupFailed(said.message, hint=said.hint)
         return said
 
@@ -84,7 +84,7 @@ def main() -> None:
         made = order.workshop().next_of(spec, order.former, order.update, tell)
         say(Locked(spec_toml(made.update.spec), made.lock, made.update.offers, made.update.notes))
     except ComfywardError as error:
-        say(Refused(error.message, error.hint))
+        say(NotLocked(error.message, error.hint))
 
 
 if __name__ == "__main__":

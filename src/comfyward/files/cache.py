@@ -78,7 +78,7 @@ class _Kept:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedFile:
     """One file of a run. An immutable one that is cached is used without asking its host again."""
 
     path: str
@@ -99,7 +99,9 @@ class HostCache:
             (root / folder).mkdir(parents=True, exist_ok=True)
         self._forget_old()
 
-    def obtain(self, wanted: Wanted, pin: Path, progress: Progress, stop: Stop, guard: Guard | None = None) -> Entry:
+    def obtain(
+        self, wanted: WantedFile, pin: Path, progress: Progress, stop: Stop, guard: Guard | None = None
+    ) -> Entry:
         """Fetches a file into the cache unless it is there and fresh, and links it to `pin`.
 
         `guard` replaces the cache's own for this file.
@@ -170,7 +172,7 @@ class HostCache:
         """The digests of all blobs."""
         return {path.name for path in self._root.glob("blobs/*/*")}
 
-    def _is_fresh(self, entry: Entry, wanted: Wanted, requested_at: float) -> bool:
+    def _is_fresh(self, entry: Entry, wanted: WantedFile, requested_at: float) -> bool:
         if not self._blob(entry.digest).exists():
             return False
         return wanted.immutable or entry.checked_at >= requested_at
@@ -178,7 +180,7 @@ class HostCache:
     def _fetch(
         self,
         key: str,
-        wanted: Wanted,
+        wanted: WantedFile,
         before: Entry | None,
         progress: Progress,
         stop: Stop,
@@ -213,7 +215,7 @@ class HostCache:
             fetched.blake3, fetched.sha256, fetched.size, validators.etag, validators.last_modified, checked_at
         )
 
-    def _verify(self, key: str, entry: Entry, wanted: Wanted) -> None:
+    def _verify(self, key: str, entry: Entry, wanted: WantedFile) -> None:
         digest = wanted.source.digest
         if digest is not None and digest not in (entry.digest, entry.sha256):
             (self._root / "index" / f"{key}.json").unlink(missing_ok=True)  # the next attempt fetches it again
@@ -316,7 +318,7 @@ def _kept_in(paths: Iterable[Path]) -> list[_Kept]:
     return found
 
 
-def _refuse_page(part: Path, wanted: Wanted, host: str) -> None:
+def _refuse_page(part: Path, wanted: WantedFile, host: str) -> None:
     """Raises FetchFailed for a web page under a model's name: the commonest broken download."""
     with part.open("rb") as file:
         head = file.read(SNIFF_BYTES)

@@ -28,7 +28,7 @@ from comfyward.dispatch.assigner import Assigner
 from comfyward.dispatch.bindings import Bindings
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.catalogs import Catalogs
-from comfyward.dispatch.checks import Checks, Sources
+from comfyward.dispatch.checks import Checks, Whereabouts
 from comfyward.dispatch.conversion import SavedGraphs
 from comfyward.dispatch.errands import Errands
 from comfyward.dispatch.forecast import QueueForecasts
@@ -253,8 +253,8 @@ class Missing:
         db, storage, lockings = core.db, core.storage, core.lockings
         facts = ModelFacts(storage.site_files, storage.origins)
         self.template_models = TemplateModels(templates)
-        sources = Sources(core.finder, self.template_models, facts)
-        self.checks = Checks(db, core.inventory, core.bindings, core.workforce.revisions, sources)
+        whereabouts = Whereabouts(core.finder, self.template_models, facts)
+        self.checks = Checks(db, core.inventory, core.bindings, core.workforce.revisions, whereabouts)
         self.getting = Getting(db, storage.imports, lockings, storage.quotas)
         self.errands = Errands(db, storage.imports, lockings)
 

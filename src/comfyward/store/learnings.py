@@ -24,7 +24,7 @@ WAITING, LEARNING, DONE, BROKEN, CANCELLED = "waiting", "learning", "done", "fai
 
 
 @dataclass(frozen=True)
-class Wanted:
+class LearningWish:
     """A request: the hosts that ComfyUI may reach meanwhile, and a graph to execute (JSON; "" for none)."""
 
     hosts: Sequence[str]
@@ -38,7 +38,7 @@ class Learning:
     id: str
     name: str
     number: int
-    wanted: Wanted
+    wanted: LearningWish
     state: str
     worker: str
     message: str
@@ -55,7 +55,7 @@ _COLUMNS = (
 _JOINED = select(*_COLUMNS).join(environment_table, environment_table.c.id == _table.environment_id)
 
 
-def begin(conn: Connection, name: str, number: int, wanted: Wanted, now: int) -> Learning:
+def begin(conn: Connection, name: str, number: int, wanted: LearningWish, now: int) -> Learning:
     """Asks for a learning of a revision; the one before is forgotten. Raises NotFound, or Conflict if one goes on."""
     found = environments.get(conn, name)
     unfinished = _first(conn, _table.environment_id == found.id, _table.finished_at.is_(None))
@@ -134,5 +134,5 @@ def _first(conn: Connection, *conditions: ColumnElement[bool]) -> Learning | Non
     if row is None:
         return None
     values = dict(row._mapping)
-    wanted = Wanted(msgspec.json.decode(values.pop("hosts"), type=list[str]), values.pop("graph"))
+    wanted = LearningWish(msgspec.json.decode(values.pop("hosts"), type=list[str]), values.pop("graph"))
     return Learning(wanted=wanted, **values)

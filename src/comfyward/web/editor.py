@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 from starlette.responses import Response
 
 from comfyward.api.body import answer
@@ -12,12 +11,12 @@ from comfyward.dispatch.inventory import Inventory
 from comfyward.runs.run import State
 from comfyward.store import runs, workflows
 from comfyward.store.db import Database
-from comfyward.store.rows import text_of
 from comfyward.store.runs import RunFilter
 from comfyward.web.editor_frame import EditorFrames
 from comfyward.web.missing_here import missing_here
 from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest, policy
+from comfyward.web.run_graph import editor_graph_of
 from comfyward.web.waiting import waiting_text
 
 MAX_SHOWN = 5
@@ -69,13 +68,8 @@ class Editor:
         return _graphs(workflow.editor_graph, workflow.graph)
 
     async def graph_of_run(self, request: PageRequest) -> Response:
-        """The editor's form is there if the run was submitted by an editor."""
         run = await self._db.lookup(runs.get, request.account.id, request["run_id"])
-        extra = msgspec.json.decode(run.extra_data) if run.extra_data else {}
-        info = extra.get("extra_pnginfo") if isinstance(extra, dict) else None
-        editor_graph = info.get("workflow") if isinstance(info, dict) else None
-        is_graph = isinstance(editor_graph, dict) and bool(editor_graph.get("nodes"))
-        return _graphs(text_of(editor_graph) if is_graph else None, run.prompt)
+        return _graphs(editor_graph_of(run), run.prompt)
 
     async def show_obstacle(self, request: PageRequest) -> Response:
         workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])

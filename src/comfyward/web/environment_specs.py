@@ -32,7 +32,7 @@ CHANGED = "The spec was changed at the same time. What you wrote is below: look 
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundPacks:
     """The packs that were found for what somebody searched for, or the reason why it is no source of a pack."""
 
     words: str = ""
@@ -87,14 +87,16 @@ class EnvironmentSpecs:
         if not words:
             raise PageError("Enter the source of a pack, or the name of a node.")
         if words.startswith(ADDRESSES):
-            return await self._page(request, found=Found(words, _at(words)))
+            return await self._page(request, found=FoundPacks(words, _at(words)))
         if not words.startswith(KINDS):
             return await self._page(request, found=await self._found(request.account.id, words))
         try:
             pack = parse_pack(words)
             await asyncio.to_thread(index.check, [pack])
         except InvalidEnvironment as error:
-            return await self._page(request, found=Found(words, problem=f"{error.message} {error.hint or ''}".strip()))
+            return await self._page(
+                request, found=FoundPacks(words, problem=f"{error.message} {error.hint or ''}".strip())
+            )
         await self._change(name, lambda spec: spec.with_packs([pack]))
         return request.redirect(f"/environments/{name}")
 
@@ -124,12 +126,12 @@ class EnvironmentSpecs:
         await self._change(name, lambda spec: spec.with_web(pack, is_allowed=is_allowed))
         return request.redirect(f"/environments/{name}/edit")
 
-    async def _found(self, account_id: str, words: str) -> Found:
+    async def _found(self, account_id: str, words: str) -> FoundPacks:
         """The packs with a node of that name, else those with such a name themselves."""
         if len(words) > MAX_CLASS_LENGTH:
-            return Found(words, problem=f"'{words[:40]}…' is not the source of a pack. Use {FORMS}.")
+            return FoundPacks(words, problem=f"'{words[:40]}…' is not the source of a pack. Use {FORMS}.")
         by_class = (await self._finder.find(account_id, [words])).get(words, ())
-        return Found(words, by_class or await self._finder.find_named(words))
+        return FoundPacks(words, by_class or await self._finder.find_named(words))
 
     async def _change(self, name: str, change: Callable[[Spec], Spec]) -> None:
         await self._db.write(specs.change, name, change, now_ms())
@@ -139,7 +141,7 @@ class EnvironmentSpecs:
         request: PageRequest,
         text: str | None = None,
         problem: str = "",
-        found: Found | None = None,
+        found: FoundPacks | None = None,
         archive_problem: str = "",
     ) -> Response:
         """The page with what was typed, and with what is wrong about it."""

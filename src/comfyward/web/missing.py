@@ -1,8 +1,10 @@
-"""The missing parts of a workflow, on its page: listed, got by one button, and followed until they are there."""
+"""The missing parts of a workflow, or of a run's graph, on its page: listed, got by one button, and followed until they
+are there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.responses import Response
@@ -12,79 +14,108 @@ from comfyward.dispatch.errands import Errand, ErrandKind, Errands, ErrandState,
 from comfyward.dispatch.getting import GetOptions, Getting, NotGot
 from comfyward.environments.reference import Reference
 from comfyward.errors import NotFound
-from comfyward.store import workflows
+from comfyward.store import runs, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.web.missing_here import MissingHere, missing_by, missing_here
 from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest, text_of
+from comfyward.web.run_graph import workflow_of
 from comfyward.workflows.workflow import Workflow
 
 MAX_FOLLOWED, MAX_JOBS_CHARACTERS = 100, 20_000  # errands of one workflow, and their ids
 
 
-class Missing:
+@dataclass(frozen=True)
+class Lacking:
+    """Whatever may lack something: a workflow, or a run's graph as one; with the address of its page."""
+
+    workflow: Workflow
+    address: str
+    is_run: bool = False
+
+    @property
+    def form(self) -> str:
+        """The address of its form; "" for the page itself."""
+        return f"{self.address}/change" if self.is_run else ""
+
+
+class MissingParts:
     def __init__(self, db: Database, checks: Checks, getting: Getting, errands: Errands) -> None:
         self._db, self._checks, self._getting, self._errands = db, checks, getting, errands
 
     def pages(self) -> list[Page]:
-        one = "/workflows/{workflow_id}"
+        use = "Give a workflow the environment that was made for it"
         return [
-            Page("GET", f"{one}/missing", self.show, "What a workflow lacks here"),
-            Page("POST", f"{one}/get", self.get, "Get what a workflow lacks here"),
+            *self._of("/workflows/{workflow_id}", "a workflow"),
+            Page("POST", "/workflows/{workflow_id}/getting/use", self.use, use),
+            *self._of("/runs/{run_id}", "a run's graph"),
+        ]
+
+    def _of(self, one: str, what: str) -> list[Page]:
+        return [
+            Page("GET", f"{one}/missing", self.show, f"What {what} lacks here"),
+            Page("POST", f"{one}/get", self.get, f"Get what {what} lacks here"),
             Page("GET", f"{one}/getting", self.follow, "How far that is"),
-            Page("POST", f"{one}/getting/use", self.use, "Give a workflow the environment that was made for it"),
             Page("POST", f"{one}/getting/cancel", self.cancel, "Stop getting something"),
         ]
 
     async def show(self, request: PageRequest) -> Response:
-        workflow = await self._workflow(request)
-        missing = await missing_here(self._checks, workflow, asks=True)
+        lacking = await self._lacking(request)
+        missing = await missing_here(self._checks, lacking.workflow, asks=True)
         coming = [id_of(ErrandKind.IMPORT, model.import_id) for model in missing.models if model.import_id]
-        return await self._rendered(request, workflow, missing, coming)
+        return await self._rendered(request, lacking, missing, coming)
 
     async def get(self, request: PageRequest) -> Response:
-        workflow = await self._workflow(request)
+        lacking = await self._lacking(request)
+        workflow = lacking.workflow
         options = GetOptions(workflow.name, Reference.name_in(workflow.environment), promotes=True)
         got = await self._getting.get(request.account, await self._checks.of_workflow(workflow), options)
         missing = missing_by(got.check, workflow.id)
-        return await self._rendered(request, workflow, missing, [each.id for each in got.errands], got.left)
+        return await self._rendered(request, lacking, missing, [each.id for each in got.errands], got.left)
 
     async def follow(self, request: PageRequest) -> Response:
-        workflow, ids = await self._workflow(request), request.query("jobs")[:MAX_JOBS_CHARACTERS].split()
+        lacking, ids = await self._lacking(request), request.query("jobs")[:MAX_JOBS_CHARACTERS].split()
         followed = await self._found(request, ids)
-        if _is_getting(followed) or _made_for(workflow, followed) is not None:
-            return request.render("getting.part.html", **_following(workflow, followed))
+        if _is_getting(followed) or _made_for(lacking, followed) is not None:
+            return request.render("getting.part.html", **_following(lacking, followed))
         if all(each.state is ErrandState.DONE for each in followed):
-            return self._done(request, workflow)
-        response = await self._rendered(request, workflow, await missing_here(self._checks, workflow, asks=True), ids)
+            return self._done(request, lacking)
+        missing = await missing_here(self._checks, lacking.workflow, asks=True)
+        response = await self._rendered(request, lacking, missing, ids)
         response.headers.update({"HX-Retarget": "#missing", "HX-Reswap": "innerHTML"})  # in place of the progress alone
         return response
 
     async def use(self, request: PageRequest) -> Response:
-        workflow, ids = (
-            await self._workflow(request),
-            text_of(await request.form(), "jobs", MAX_JOBS_CHARACTERS).split(),
-        )
-        made = _made_for(workflow, await self._found(request, ids))
+        lacking = await self._lacking(request)
+        workflow, ids = lacking.workflow, text_of(await request.form(), "jobs", MAX_JOBS_CHARACTERS).split()
+        made = _made_for(lacking, await self._found(request, ids))
         if made is not None:
             await self._db.write(workflows.change, workflow.account_id, workflow.id, {"environment": made}, now_ms())
-        return self._done(request, workflow)
+        return self._done(request, lacking)
 
     async def cancel(self, request: PageRequest) -> Response:
-        workflow, form = await self._workflow(request), await request.form()
+        lacking, form = await self._lacking(request), await request.form()
         cancelled, ids = text_of(form, "job", 200), text_of(form, "jobs", MAX_JOBS_CHARACTERS).split()
         await self._errands.cancel(request.account, cancelled)
         left = [each for each in ids if each != cancelled]
-        return await self._rendered(request, workflow, await missing_here(self._checks, workflow, asks=True), left)
+        return await self._rendered(
+            request, lacking, await missing_here(self._checks, lacking.workflow, asks=True), left
+        )
 
-    async def _workflow(self, request: PageRequest) -> Workflow:
-        return await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
+    async def _lacking(self, request: PageRequest) -> Lacking:
+        account_id, params = request.account.id, request.http.path_params
+        if "run_id" not in params:
+            workflow = await self._db.lookup(workflows.get, account_id, params["workflow_id"])
+            return Lacking(workflow, f"/workflows/{workflow.id}")
+        run = await self._db.lookup(runs.get, account_id, params["run_id"])
+        names = await self._db.read(workflows.names, account_id)
+        return Lacking(workflow_of(run, names.get(run.workflow_id, "")), f"/runs/{run.id}", is_run=True)
 
-    def _done(self, request: PageRequest, workflow: Workflow) -> Response:
+    def _done(self, request: PageRequest, lacking: Lacking) -> Response:
         """All has come: the page is loaded anew; the editor once it is asked, since it may have changes to save."""
         if not _is_in_editor(request):
-            return request.redirect(f"/workflows/{workflow.id}")
-        response = request.render("got.part.html", workflow=workflow)
+            return request.redirect(lacking.address)
+        response = request.render("got.part.html", workflow=lacking.workflow)
         response.headers.update({"HX-Retarget": "#missing", "HX-Reswap": "innerHTML", "HX-Trigger": "got"})
         return response
 
@@ -101,26 +132,24 @@ class Missing:
     async def _rendered(
         self,
         request: PageRequest,
-        workflow: Workflow,
+        lacking: Lacking,
         missing: MissingHere,
         ids: Sequence[str],
         left: Sequence[NotGot] = (),
     ) -> Response:
         """The list of what is missing, with what is being got; the page, for a browser without scripts."""
         if not request.is_partial:
-            return request.redirect(f"/workflows/{workflow.id}")
-        values = _following(workflow, await self._found(request, ids))
-        return request.render(
-            "missing.part.html", **values, missing=missing, left=left, is_in_editor=_is_in_editor(request)
-        )
+            return request.redirect(lacking.address)
+        values = _following(lacking, await self._found(request, ids)) | {"missing": missing, "left": left}
+        return request.render("missing.part.html", **values, form=lacking.form, is_in_editor=_is_in_editor(request))
 
 
-def _following(workflow: Workflow, followed: Sequence[Errand]) -> dict[str, Any]:
+def _following(lacking: Lacking, followed: Sequence[Errand]) -> dict[str, Any]:
     return {
-        "workflow": workflow,
+        "base": lacking.address,
         "errands": followed,
         "is_getting": _is_getting(followed),
-        "made": None if _is_getting(followed) else _made_for(workflow, followed),
+        "made": None if _is_getting(followed) else _made_for(lacking, followed),
         "jobs": " ".join(each.id for each in followed),
     }
 
@@ -135,7 +164,7 @@ def _is_getting(followed: Sequence[Errand]) -> bool:
     return any(not each.state.is_over for each in followed if each.kind is not ErrandKind.REQUEST)
 
 
-def _made_for(workflow: Workflow, followed: Sequence[Errand]) -> str | None:
-    """The environment that was made for a workflow; None if it has it."""
+def _made_for(lacking: Lacking, followed: Sequence[Errand]) -> str | None:
+    """The environment that was made for a workflow; None if it has it. A run's is what it was."""
     made = (each.environment for each in followed if each.state is ErrandState.DONE and each.environment)
-    return next((name for name in made if name != workflow.environment), None)
+    return None if lacking.is_run else next((name for name in made if name != lacking.workflow.environment), None)

@@ -32,7 +32,10 @@ class Other:
 
 @dataclass(frozen=True)
 class MissingHere:
-    """The things that a workflow lacks, each once. Nothing is listed before a worker has told what is installed."""
+    """The things that a workflow lacks, each once.
+
+    Nothing is listed before a worker has told what is installed; until then it is not certain.
+    """
 
     classes: tuple[LackedClass, ...] = ()
     models: tuple[LackedModel, ...] = ()
@@ -41,6 +44,7 @@ class MissingHere:
     wanted: Wanted = NOTHING_WANTED
     bytes_to_come: int = 0
     unknown_sizes: int = 0
+    is_certain: bool = True
 
     def __bool__(self) -> bool:
         return bool(self.classes or self.models or self.inputs or self.others)
@@ -92,7 +96,7 @@ async def missing_here(checks: Checks, workflow: Workflow, *, asks: bool = False
 def missing_by(check: Check, workflow_id: str | None) -> MissingHere:
     """The things that a check found, with a link to the editor if a workflow's id is given."""
     if not check.is_certain:
-        return MissingHere()
+        return MissingHere(is_certain=False)
     others = (_other(each.error, each.where, workflow_id) for each in check.obstacles)
     return MissingHere(
         check.classes,

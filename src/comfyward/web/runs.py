@@ -10,23 +10,28 @@ from starlette.responses import Response
 
 from comfyward.accounts.usage import credits_for
 from comfyward.api.body import streamed
+from comfyward.dispatch.checks import Checks
 from comfyward.dispatch.forecast import QueueForecasts
 from comfyward.dispatch.intake import Intake
 from comfyward.dispatch.inventory import Inventory
 from comfyward.files.objects import Objects, blob_key
 from comfyward.runs.files import disposition
-from comfyward.runs.run import Run, State
+from comfyward.runs.run import EndReason, Run, State
 from comfyward.store import accounts, runs, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.web.archive import Member, zip_of
 from comfyward.web.failures import advices_on
 from comfyward.web.graph_inputs import GraphInputs
+from comfyward.web.missing_here import missing_here
 from comfyward.web.page import Page
 from comfyward.web.page_request import HEADERS, PageRequest
 from comfyward.web.problems import PageError
+from comfyward.web.run_graph import workflow_of
 from comfyward.web.timeline import phases
 from comfyward.web.waiting import waiting_text
 from comfyward.workflows.graph import names_of, parse_graph
+
+LACKED_SOMETHING = (EndReason.VALIDATION, EndReason.MISSING_NODE, EndReason.MISSING_MODEL)
 
 
 class RunPage:
@@ -36,8 +41,10 @@ class RunPage:
         inventory: Inventory,
         inputs: GraphInputs,
         forecasts: QueueForecasts,
+        checks: Checks,
     ) -> None:
         self._db, self._inventory, self._inputs, self._forecasts = db, inventory, inputs, forecasts
+        self._checks = checks
 
     def pages(self) -> list[Page]:
         return [
@@ -78,7 +85,22 @@ class RunPage:
             "inputs": await self._inputs.of(account_id, run.prompt, environment=run.environment_name),
             "titles": names_of(graph, catalog.display_names if catalog else {}),
             "advices": advices_on(run, catalog),
+            **await self._missing(run, names.get(run.workflow_id, "")),
         }
+
+    async def _missing(self, run: Run, name: str) -> dict[str, Any]:
+        """The list of what a run lacked that is still missing here, if it failed for that."""
+        if run.end_reason not in LACKED_SOMETHING:
+            return {"missing": None}
+        missing = await missing_here(self._checks, workflow_of(run, name))
+        base = f"/runs/{run.id}"
+        return {
+            "missing": missing,
+            "base": base,
+            "form": f"{base}/change",
+            "is_in_editor": False,
+            "is_getting": False,
+        } | {"errands": (), "left": ()}
 
     async def _cost(self, run: Run, gpu_ms: int | None) -> float:
         """The run's credits, including those of the attempt in progress."""

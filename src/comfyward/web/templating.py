@@ -13,6 +13,7 @@ from comfyward.web import formatting
 from comfyward.web.assets import Assets
 from comfyward.web.failures import advices_on
 from comfyward.web.problems import SENTENCES, field_id, file_kind, ways_to_add
+from comfyward.workflows.offer import no_pack
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -34,6 +35,7 @@ def page_templates(assets: Assets, editor_address: EditorAddress, *, has_oidc: b
         field_id=field_id,
         formatting=formatting,
         has_oidc=has_oidc,
+        no_pack=no_pack,
         new_intent=new_id,
         file_kind=file_kind,
         ways_to_add=ways_to_add,

@@ -33,7 +33,7 @@ from comfyward.worker.node_results import MAX_SHOWN_BYTES, bounded
 from comfyward.worker.places import Places
 from comfyward.worker.protocol import Ended, FailureReport, OutputFile, OutputOffer, Produced
 from comfyward.worker.reporter import Make, Room
-from comfyward.worker.result_files import Bounds, Found, ResultFile, copied, found_in, hashed, read, take
+from comfyward.worker.result_files import Bounds, FoundFiles, ResultFile, copied, found_in, hashed, read, take
 from comfyward.worker.result_names import ResultNames, texts_of
 from comfyward.worker.result_order import ResultOrder
 from comfyward.workflows.graph import in_order
@@ -202,9 +202,9 @@ class Gathering:
             if is_new and self._may_be_previewed(file.stamp) and (path := self._taken("temp", file)) is not None:
                 yield _Result(file.name, nodes[file.name], file.size), path
 
-    def _found(self, kind: str) -> Found:
+    def _found(self, kind: str) -> FoundFiles:
         folder = self.left / kind
-        return found_in(folder, self._tools.bounds) if folder.is_dir() else Found()
+        return found_in(folder, self._tools.bounds) if folder.is_dir() else FoundFiles()
 
     def _named(self, name: str, parts: tuple[str, ...]) -> str:
         """The name of a file, made different from that of any other result."""
@@ -364,7 +364,7 @@ class _Result:
 class _Rest:
     """The files below output/ at the end of a run; those to report, with their bytes if these fit; and previews."""
 
-    found: Found
+    found: FoundFiles
     outputs: list[tuple[ResultFile, Path, bytes | None]]
     previews: list[tuple[_Result, Path]]
 

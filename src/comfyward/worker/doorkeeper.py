@@ -15,7 +15,7 @@ import msgspec
 
 from comfyward.comfy.egress import Egress
 from comfyward.environments import egress_proxy
-from comfyward.environments.egress_proxy import Order, Passed, Refused, read
+from comfyward.environments.egress_proxy import NotPassed, Order, Passed, read
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +32,10 @@ class Used:
     sent_bytes: int = 0
     received_bytes: int = 0
 
-    def with_(self, said: Passed | Refused) -> Used:
+    def with_(self, said: Passed | NotPassed) -> Used:
         """The same after one more connection."""
         match said:
-            case Refused():
+            case NotPassed():
                 return Used(self.connections, self.refused + 1, self.sent_bytes, self.received_bytes)
             case Passed(sent=sent, received=received):
                 sent, received = self.sent_bytes + sent, self.received_bytes + received

@@ -23,7 +23,7 @@ from comfyward.environments.builds import Build
 from comfyward.environments.learning import candidates
 from comfyward.environments.weights import HOME, MODELS, PACKS, parse_place
 from comfyward.errors import ComfyUIError, ComfywardError, InvalidEnvironment, SetupFailed
-from comfyward.files.cache import HostCache, Wanted
+from comfyward.files.cache import HostCache, WantedFile
 from comfyward.files.stop import Stop
 from comfyward.ids import new_uuid
 from comfyward.runs.files import Url
@@ -99,7 +99,7 @@ class Learning:
 
     def _sha256_at(self, url: str, path: str, pin: Path) -> str:
         try:
-            wanted = Wanted(path, Url(url), immutable=True)
+            wanted = WantedFile(path, Url(url), immutable=True)
             return self._cache.obtain(wanted, pin, lambda done, total: None, Stop()).sha256
         except ComfywardError as error:
             log.info("an address that packs fetched: %s", error, extra={"action": "learning_refetch_failed"})

@@ -51,7 +51,7 @@ class ResultFile:
 
 
 @dataclass
-class Found:
+class FoundFiles:
     """The files below a folder that are within the bounds, by name, and what is over them, as a sentence."""
 
     files: list[ResultFile] = field(default_factory=list)
@@ -67,17 +67,17 @@ class Copy:
     hasher: Hasher
 
 
-def found_in(folder: Path, bounds: Bounds) -> Found:
+def found_in(folder: Path, bounds: Bounds) -> FoundFiles:
     """The regular files below a folder. Leaves out links, which may point anywhere, and folders that cannot be
     opened."""
-    found = Found()
+    found = FoundFiles()
     found.files = sorted(_walked(folder, bounds, found))
     if sum(file.size for file in found.files) > bounds.bytes:  # a file with gaps counts like one without
-        return Found(excess=f"The run left more than {_gib(bounds.bytes)} of files.")
+        return FoundFiles(excess=f"The run left more than {_gib(bounds.bytes)} of files.")
     return found
 
 
-def _walked(folder: Path, bounds: Bounds, found: Found) -> Iterator[ResultFile]:
+def _walked(folder: Path, bounds: Bounds, found: FoundFiles) -> Iterator[ResultFile]:
     """The files up to the bounds; what is over them is written to `found`."""
     folders: list[tuple[str, ...]] = [()]
     entries = characters = 0

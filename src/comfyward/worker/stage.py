@@ -16,7 +16,7 @@ import aiohttp
 
 from comfyward.comfy.run_folders import StagedFile
 from comfyward.errors import ComfywardError, FetchFailed, HostBusy, StorageFull, TooLarge
-from comfyward.files.cache import Entry, HostCache, Wanted
+from comfyward.files.cache import Entry, HostCache, WantedFile
 from comfyward.files.guard import Guard
 from comfyward.files.stop import Stopped
 from comfyward.paths import MODELS_ROOT
@@ -88,7 +88,7 @@ class Stage:
                 raise _failed(order, error) from error
         return StagedFile(order.path, pin, entry.digest)
 
-    async def _obtain(self, job: Job, order: FileOrder, wanted: Wanted, pin: Path, guard: Guard | None) -> Entry:
+    async def _obtain(self, job: Job, order: FileOrder, wanted: WantedFile, pin: Path, guard: Guard | None) -> Entry:
         progress = _to_loop(job, order.path)
         obtain = functools.partial(self.cache.obtain, wanted, pin, progress, job.stop_downloads, guard)
         return await asyncio.get_running_loop().run_in_executor(self._threads, obtain)
@@ -137,18 +137,18 @@ class Stage:
             task.cancel()
         await asyncio.gather(*bringing, return_exceptions=True)
 
-    def _stored(self, path: str, digest: str, lease: str) -> Wanted:
+    def _stored(self, path: str, digest: str, lease: str) -> WantedFile:
         """A blob from the server, by lease."""
         headers = {**self._link.headers, LEASE_HEADER: lease}
         source = Url(self._link.blob_url(digest), digest, tuple(headers.items()))
-        return Wanted(path, source, immutable=True, key=f"stored-{digest}", is_our_own=True)
+        return WantedFile(path, source, immutable=True, key=f"stored-{digest}", is_our_own=True)
 
-    def _wanted(self, order: FileOrder, lease: str) -> Wanted:
+    def _wanted(self, order: FileOrder, lease: str) -> WantedFile:
         immutable = order.path.startswith(MODELS_ROOT)
         if order.blob:
             return self._stored(order.path, order.blob, lease)
         assert order.url is not None
-        return Wanted(order.path, Url(order.url, order.digest, tuple(order.headers.items())), immutable)
+        return WantedFile(order.path, Url(order.url, order.digest, tuple(order.headers.items())), immutable)
 
 
 def _to_loop(job: Job, path: str) -> Callable[[int, int | None], None]:

@@ -12,8 +12,12 @@ ADD_COMMAND = "comfyward environments add NAME"
 CHECK_HINT = "POST /api/v1/workflows/check says all that is missing, POST /api/v1/workflows/get gets it."
 
 
-def no_pack(class_type: str) -> str:
-    return f"No pack is known that has the class '{class_type}'."
+NO_PACK_HINT = "Search for its name, and add its repository by address."
+
+
+def no_pack(what: str) -> str:
+    """The sentence on a class, on words that were searched for, or on "it"."""
+    return f"No pack is known that has {what}."
 
 
 class Origin(StrEnum):

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import Connection, update
 
-from comfyward.dispatch.lockings import Found
+from comfyward.dispatch.lockings import LockingFinds
 from comfyward.environments.difference import changes_between
 from comfyward.environments.lock import Lock, LockedComfyUI
 from comfyward.environments.updating import Offered
@@ -75,7 +75,7 @@ def test_an_update_that_finds_nothing_says_so(stack: Stack, enter: Enter) -> Non
     stack.write(environments.create, "new", spec_of(TOOLING), now_ms())
     lock = Lock("linux/py3.11", LockedComfyUI("0.3.75", "0.3.75", "t"), (locked(TOOLING),), ())
     notes = ("The repository of masks did not answer.",)
-    found = Found(spec_of(TOOLING), lock, offers=(Offered("0.30.0", "0.30.0"),), notes=notes)
+    found = LockingFinds(spec_of(TOOLING), lock, offers=(Offered("0.30.0", "0.30.0"),), notes=notes)
     ended = {"state": "done", "found": msgspec.json.encode(found).decode(), "finished_at": now_ms()}
     elsewhere(stack, "new", Wish(UPDATE), **ended)
     page = enter(stack, None)
@@ -92,7 +92,7 @@ def test_an_update_says_what_it_would_change_before_it_is_made(stack: Stack, ent
     expect.set_options(timeout=LIMIT_MS)
     stack.write(environments.create, "old", spec_of(TOOLING), now_ms())
     lock = Lock("linux/py3.11", LockedComfyUI("0.3.75", "0.3.75", "t"), (locked(TOOLING),), ())
-    found = Found(spec_of(TOOLING), lock, changes=tuple(changes_between(None, lock)))
+    found = LockingFinds(spec_of(TOOLING), lock, changes=tuple(changes_between(None, lock)))
     proposed = {"state": "proposed", "found": msgspec.json.encode(found).decode(), "finished_at": now_ms()}
     elsewhere(stack, "old", Wish(UPDATE), **proposed)
     page = enter(stack, None)

@@ -62,8 +62,9 @@ def test_a_gated_model_says_where_its_licence_is_accepted(
     page.wait_for_url("**/workflows/*")
 
     missing = page.get_by_role("region", name="Missing here")
-    expect(missing.get_by_role("link", name="its page")).to_have_attribute("href", f"{hub.url}/someone/gated")
-    expect(missing.get_by_role("link", name="HF_TOKEN")).to_be_visible()
+    expect(missing.get_by_role("link", name="Its page")).to_have_attribute("href", f"{hub.url}/someone/gated")
+    expect(missing).to_contain_text("as the secret HF_TOKEN")
+    expect(missing.get_by_role("link", name="Secrets")).to_have_attribute("href", "/account/secrets")
     missing.get_by_role("button", name="Get what is missing").click()
 
     expect(missing.locator(".problem")).to_contain_text("HF_TOKEN")

@@ -23,7 +23,7 @@ from comfyward.store import workflows
 from comfyward.store.db import Database
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.noted import noted_in
-from comfyward.workflows.offer import Confidence, Offer, Origin, no_pack
+from comfyward.workflows.offer import NO_PACK_HINT, Confidence, Offer, Origin, no_pack
 
 
 class PacksQuery(BaseModel):
@@ -71,5 +71,9 @@ def _installed(name: str, catalog: Catalog) -> Offer:
 
 
 def _answer(name: str, offers: Sequence[Offer]) -> dict[str, Any]:
-    nothing = f"{no_pack(name)} Search for its name, and add its repository by address."
-    return {"class_type": name, "packs": [offer.facts() for offer in offers], "message": None if offers else nothing}
+    nothing = no_pack(f"the class '{name}'")
+    return {
+        "class_type": name,
+        "packs": [offer.facts() for offer in offers],
+        "message": None if offers else f"{nothing} {NO_PACK_HINT}",
+    }

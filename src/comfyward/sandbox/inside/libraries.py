@@ -26,7 +26,7 @@ QUESTIONS = ("is_available", "device_count", "current_device", "get_device_name"
 
 # library_s and all_s, for one import and all of them; memory_bytes, for all of them
 Bounds = Dict[str, float]
-Wanted = Dict[str, List[Sequence[Any]]]
+WantedImports = Dict[str, List[Sequence[Any]]]
 
 
 class Reading:
@@ -40,19 +40,19 @@ class Reading:
             _exit_after(lambda: _write(told, imports.of_all(source, folders, installed)))
         os.close(told)
 
-    def result(self) -> Wanted:
+    def result(self) -> WantedImports:
         """The imports of each library; none if they could not be read."""
         text = b"".join(_chunks(self._end, lambda: self._deadline))
         os.close(self._end)
         os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
         with contextlib.suppress(ValueError):
-            wanted: Wanted = json.loads(text)
+            wanted: WantedImports = json.loads(text)
             return wanted
         return {}
 
 
-def go_on_with(wanted: Wanted, bounds: Bounds, may_ask: bool) -> Dict[str, str]:
+def go_on_with(wanted: WantedImports, bounds: Bounds, may_ask: bool) -> Dict[str, str]:
     """The libraries that were left out, with the reason, returned in a fork that has imported the others.
 
     This process waits for the end of that fork, and ends; only if no fork can be had, it returns itself.
@@ -106,7 +106,7 @@ class Trial:
         self.is_good = word == "all"
 
 
-def _import_all(wanted: Wanted, told: int, watch: Watch, memory_bytes: int) -> None:
+def _import_all(wanted: WantedImports, told: int, watch: Watch, memory_bytes: int) -> None:
     with _more_memory(memory_bytes):
         for library, statements in wanted.items():
             _write(told, ("begins", library))

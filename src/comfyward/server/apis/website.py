@@ -34,7 +34,7 @@ from comfyward.web.graph_inputs import GraphInputs
 from comfyward.web.library import ModelPages
 from comfyward.web.live import LiveUpdates
 from comfyward.web.login import Login
-from comfyward.web.missing import Missing
+from comfyward.web.missing import MissingParts
 from comfyward.web.models import FilesAndModels
 from comfyward.web.new_workflow import NewWorkflows
 from comfyward.web.oidc import OidcLogin, Provider
@@ -76,14 +76,14 @@ def website(core: Core, frontends: Frontends) -> Website:
         WorkflowChoice(checks, templates, marks),
         NewWorkflows(db, core.storage.blobs, templates, core.workflow_files, graphs),
         Workflows(db, checks, inputs, run_list, copies, graphs),
-        Missing(db, checks, core.missing.getting, core.missing.errands),
+        MissingParts(db, checks, core.missing.getting, core.missing.errands),
         WorkflowSettings(db, inventory, core.bindings),
         Explore(db, checks, copies, core.contents),
         Editor(db, checks, inventory, core.workforce.forecasts, frames, is_installed=frontends.editor is not None),
         Forms(db, core.intake, inputs, checks, graphs),
         ApiCode(db, inputs, graphs),
         run_list,
-        RunPage(db, inventory, inputs, core.workforce.forecasts),
+        RunPage(db, inventory, inputs, core.workforce.forecasts, checks),
         RunActions(db, core.intake, core.storage.objects),
         LiveUpdates(db, Following(auth, core.changes.hub)),
         FilesAndModels(db, core.storage.imports, core.storage.site_files),

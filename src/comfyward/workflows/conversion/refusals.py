@@ -37,7 +37,7 @@ OTHER_EDITORS = {
 """Classes that exist only as a script of a pack in the editor, with the pack."""
 
 
-class Refused(msgspec.Struct, frozen=True):
+class RefusedNode(msgspec.Struct, frozen=True):
     """A node that cannot run, where it is, and why."""
 
     path: str
@@ -63,11 +63,11 @@ class Refused(msgspec.Struct, frozen=True):
         }
 
 
-def refused(path: str, class_type: str, title: object, properties: dict[str, Any], reason: str = "") -> Refused:
-    return Refused(path, class_type, title if isinstance(title, str) else "", noted_of(properties), reason)
+def refused(path: str, class_type: str, title: object, properties: dict[str, Any], reason: str = "") -> RefusedNode:
+    return RefusedNode(path, class_type, title if isinstance(title, str) else "", noted_of(properties), reason)
 
 
-def refuse_unknown(nodes: Sequence[Refused], catalog: Catalog) -> None:
+def refuse_unknown(nodes: Sequence[RefusedNode], catalog: Catalog) -> None:
     """Raises UnknownClasses for nodes whose classes the catalog lacks."""
     if not nodes:
         return
@@ -87,7 +87,7 @@ def refuse_unknown(nodes: Sequence[Refused], catalog: Catalog) -> None:
     )
 
 
-def refuse_browser_only(nodes: Sequence[Refused]) -> None:
+def refuse_browser_only(nodes: Sequence[RefusedNode]) -> None:
     """Raises InvalidGraph for nodes with a value that only a browser can make."""
     if not nodes:
         return
@@ -106,7 +106,7 @@ def made_in_browser(kind: str) -> str | None:
     return MADE_IN_BROWSERS.get(kind)
 
 
-def _pack(each: Refused, catalog: Catalog) -> str:
+def _pack(each: RefusedNode, catalog: Catalog) -> str:
     noted = each.noted
     if noted.cnr_id == CORE_ID:
         has = f", and the workers have {catalog.comfyui_version}" if catalog.comfyui_version else ""
@@ -116,7 +116,7 @@ def _pack(each: Refused, catalog: Catalog) -> str:
     return f", of the pack {pack}{version}" if pack else ""
 
 
-def _hint(first: Refused, offers: Sequence[Offer], catalog: Catalog) -> str:
+def _hint(first: RefusedNode, offers: Sequence[Offer], catalog: Catalog) -> str:
     if first.class_type in OTHER_EDITORS:
         return (
             f"{first.class_type} is a script of {OTHER_EDITORS[first.class_type]} in the editor: "

@@ -12,7 +12,7 @@ from comfyward.workflows.class_inputs import MADE_IN_BROWSERS, Widget
 from comfyward.workflows.conversion.boxes import Opened
 from comfyward.workflows.conversion.feeding import Fed, Feeds, Given, is_from_outside
 from comfyward.workflows.conversion.nodes import Node
-from comfyward.workflows.conversion.refusals import Refused, refused
+from comfyward.workflows.conversion.refusals import RefusedNode, refused
 from comfyward.workflows.conversion.scopes import Scope
 from comfyward.workflows.conversion.texts import Choose, replaced, without_choices
 
@@ -64,7 +64,7 @@ class Sender:
 
     def __init__(self, words: Words) -> None:
         self._words, self._feeds = words, Feeds()
-        self.refused: list[Refused] = []
+        self.refused: list[RefusedNode] = []
 
     def inputs(self, opened: Opened, node: Node) -> dict[str, Any]:
         """Raises InvalidGraph for links that lead nowhere, and for a text with too many choices."""
