@@ -6,12 +6,14 @@ import contextlib
 import hashlib
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from queue import Queue
 
 STOP_POLL_S = 0.01  # how soon a server notices that it is to stop
@@ -73,7 +75,8 @@ class Origin:
 
 
 @contextmanager
-def origin(host: str = "127.0.0.1") -> Iterator[Origin]:
+def origin(host: str = "127.0.0.1", certificate: Path | None = None) -> Iterator[Origin]:
+    """With a certificate and its key in one file (PEM) it speaks TLS."""
     served: list[Origin] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -150,7 +153,12 @@ def origin(host: str = "127.0.0.1") -> Iterator[Origin]:
             return
 
     with _Server((host, 0), Handler) as server:
-        served.append(Origin(f"http://{host}:{server.server_address[1]}"))
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        scheme = "http" if certificate is None else "https"
+        served.append(Origin(f"{scheme}://{host}:{server.server_address[1]}"))
         threading.Thread(target=server.serve_forever, args=(STOP_POLL_S,), daemon=True).start()
         yield served[0]
         server.shutdown()

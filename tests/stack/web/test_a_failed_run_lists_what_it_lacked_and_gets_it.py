@@ -1,0 +1,84 @@
+"""A run is taken before a worker has told what is installed, and fails, since it lacks a model: until then pages say that
+nothing is known; then the run's page lists the model with where it comes from, and fetches it by one button."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.attacks.raw_worker import RawWorker, catalog_of, token_for
+from tests.fakes.model_sites import Hub, hugging_face
+from tests.stack.conftest import StartFake
+from tests.stack.editor_files import node
+from tests.stack.stack import Stack
+from tests.stack.web.accessibility import LOOK, axe_in, serious
+from tests.stack.web.conftest import Enter
+
+NAME = "sea.safetensors"
+MODEL = b"\x02" + bytes(7) + b"{}" + bytes(4000)  # a safetensors with an empty header
+NODES = {
+    "LoadLora": {"input": {"required": {"lora": [["None"], {}]}}, "output": ["LORA"]},
+    "Save": {"input": {"required": {"lora": ["LORA", {}]}}, "output": [], "output_node": True},
+}
+CATALOG = catalog_of(nodes=NODES, folders={"LoadLora": {"lora": "loras"}})
+PROMPT = {
+    "1": {"class_type": "LoadLora", "inputs": {"lora": NAME}},
+    "2": {"class_type": "Save", "inputs": {"lora": ["1", 0]}},
+}
+NOT_TOLD = "no worker has told what is installed"
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with hugging_face() as running:
+        yield running
+
+
+@pytest.fixture
+def stack(start_fake: StartFake, hub: Hub) -> Stack:
+    return start_fake(fleet="none", accelerators="L4", hugging_face_url=hub.url)
+
+
+def test_a_failed_run_gets_what_it_lacked(
+    stack: Stack, hub: Hub, enter: Enter, node_clients: Path, tmp_path: Path
+) -> None:
+    client, page = stack.client(), enter(stack, "")
+    model = {"name": NAME, "url": hub.put("someone/sea", NAME, MODEL), "directory": "loras"}
+    editor_graph = {
+        "nodes": [node(1, "LoadLora", NAME, properties={"models": [model]}), node(2, "Save")],
+        "links": [[1, 1, 0, 2, 0, "LORA"]],
+    }
+    body = {"name": "Sea", "prompt": PROMPT, "workflow": editor_graph}
+    workflow = client.http.post("/api/v1/workflows", json=body).json()["id"]
+    extra = {"extra_pnginfo": {"workflow": editor_graph}}
+    run = client.post_run({"prompt": PROMPT, "extra_data": extra}, workflow).json()["id"]
+
+    page.goto(f"/workflows/{workflow}")
+    expect(page.locator("#missing")).to_contain_text(NOT_TOLD)
+    page.goto(f"/workflows/{workflow}/edit")
+    expect(page.locator("[data-obstacle]")).to_contain_text(NOT_TOLD)
+
+    worker = RawWorker(stack, token_for(stack, None)).joined(CATALOG)
+    lease = worker.assigned()["lease"]
+    refusal = {"message": f"Value not in list: lora: '{NAME}'", "node_id": "1", "node_type": "LoadLora"}
+    assert worker.end(lease, reason="missing_model", failure=refusal).status_code == 204
+    assert client.finish(run)["end_reason"] == "missing_model"
+
+    page.goto(f"/runs/{run}")
+    missing = page.get_by_role("region", name="Missing here")
+    expect(missing).to_contain_text(f"/models/loras/{NAME} was not found.")
+    expect(missing).to_contain_text(model["url"])
+    page.screenshot(path=tmp_path / "failed-run.png", full_page=True)
+    page.evaluate(axe_in(node_clients))
+    assert serious(page.evaluate(LOOK)) == []
+    missing.get_by_role("button", name="Get what is missing").click()
+
+    expect(page.get_by_text("Nothing is missing for it here by now.")).to_be_visible()
+    assert f"/models/loras/{NAME}" in json.dumps(client.http.get("/api/v1/files").json())
+    page.goto(f"/workflows/{workflow}")
+    expect(page.get_by_role("button", name="Run", exact=True)).to_be_visible()
+    expect(page.locator("#missing")).to_have_count(0)
