@@ -161,6 +161,7 @@ def test_an_admin_shares_a_model_and_takes_it_back(stack: Stack) -> None:
 def test_deleting_says_what_would_break_asks_and_is_undone(stack: Stack) -> None:
     client = stack.client("del")
     upload(client, "/models/loras/gone.safetensors", safetensors("gone"))
+    upload(client, "/models/loras/gone.preview.png", png("red"))
     client.http.patch("/api/v1/models/loras/gone.safetensors", json={"source": "https://example.com/gone"})
     graph = {"1": node("LoadLora", lora_name="gone.safetensors")}
     made = client.http.post("/api/v1/workflows", json={"name": "Needs it", "prompt": graph}).json()["id"]
@@ -174,9 +175,11 @@ def test_deleting_says_what_would_break_asks_and_is_undone(stack: Stack) -> None
     assert client.http.get(path).status_code == 200
     deleted = client.http.delete(path, params={"confirm": "true"}).json()
     assert client.http.get(path).status_code == 404
+    assert "gone" not in client.http.get("/api/v1/files").text
     assert stack.client("del-other").http.post("/api/v1/models/restore", json={"id": deleted["id"]}).status_code == 404
     assert client.http.post("/api/v1/models/restore", json={"id": deleted["id"]}).json()["path"] == deleted["path"]
     assert one(client, "loras/gone.safetensors")["source"] == "https://example.com/gone"
+    assert client.http.get("/api/v1/model-previews/loras/gone.safetensors").status_code == 200
     assert client.http.post("/api/v1/models/restore", json={"id": deleted["id"]}).status_code == 404
 
 

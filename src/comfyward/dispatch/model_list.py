@@ -193,9 +193,13 @@ def is_model(path: str, content_type: str) -> bool:
 
 def pictures_beside(path: str) -> list[str]:
     """The paths at which a model's picture may lie, the best first."""
-    stem = path.rpartition(".")[0] or path
+    stem = without_suffix(path)
     suffixes = ("png", "webp", "jpg", "jpeg", "avif", "gif")
     return [f"{stem}{middle}.{suffix}" for middle in (".preview", "") for suffix in suffixes]
+
+
+def without_suffix(path: str) -> str:
+    return path.rpartition(".")[0] or path
 
 
 def public_address(url: str) -> str:

@@ -1,5 +1,5 @@
-"""A run is taken before a worker has told what is installed, and fails, since it lacks a model: until then pages say that
-nothing is known; then the run's page lists the model with where it comes from, and fetches it by one button."""
+"""A run is taken before a worker has told what is installed, and fails for a model. Until then pages say that this is
+not known; then its page lists the model, with where it comes from, and fetches it by one button."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def stack(start_fake: StartFake, hub: Hub) -> Stack:
 def test_a_failed_run_gets_what_it_lacked(
     stack: Stack, hub: Hub, enter: Enter, node_clients: Path, tmp_path: Path
 ) -> None:
-    client, page = stack.client(), enter(stack, "")
+    client, page = stack.client("alice"), enter(stack, "alice")
     model = {"name": NAME, "url": hub.put("someone/sea", NAME, MODEL), "directory": "loras"}
     editor_graph = {
         "nodes": [node(1, "LoadLora", NAME, properties={"models": [model]}), node(2, "Save")],

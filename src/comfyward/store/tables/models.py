@@ -59,4 +59,5 @@ deleted_models = Table(
     Column("is_shared", Integer, nullable=False),
     Column("link", Text),
     Column("deleted_at", BigInteger, nullable=False, index=True),
+    Column("beside", String(36), nullable=False, server_default=""),
 )
