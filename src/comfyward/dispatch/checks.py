@@ -114,7 +114,7 @@ class Checks:
         known = await self._sources.templates.known()
         is_certain = catalogs[chosen] is not None
         against = Against(found, parts, catalog, own, known, is_certain=is_certain)
-        here = await aside(lambda: against.found([*refusal(refused), *refusal(lost)]))
+        here = await aside(lambda: against.compared([*refusal(refused), *refusal(lost)]))
         told = await self._told(account_id, found, chosen, lacks, here, own, asks=asks)
         return replace(told, is_certain=is_certain)
 
@@ -197,7 +197,7 @@ class Against:
     known: KnownModels
     is_certain: bool
 
-    def found(self, refused: Sequence[Obstacle]) -> Comparison:
+    def compared(self, refused: Sequence[Obstacle]) -> Comparison:
         catalog, paths = self.catalog or Catalog(), Paths(self.own.brought)
         graph = with_slashes(self.own.graph, self.catalog, paths)
         parts = Written(graph, self.parts.titles, self.parts.unnamed, self.parts.notes)

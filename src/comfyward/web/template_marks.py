@@ -125,7 +125,7 @@ def needs_of(posted: Posted, catalog: Catalog, known: KnownModels) -> TemplateNe
     except InvalidGraph as error:
         return TemplateNeeds(obstacles=(error.message,))
     nobodys = Fitted(parts.graph, {}, {})
-    against = Against(found, parts, catalog, nobodys, known, is_certain=True).found(refusal(refused))
+    against = Against(found, parts, catalog, nobodys, known, is_certain=True).compared(refusal(refused))
     return TemplateNeeds(
         tuple((model.file_name, model.path) for model in against.needs.missing_models),
         tuple(each.name for each in against.needs.classes),
