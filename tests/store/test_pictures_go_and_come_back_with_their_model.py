@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from comfyward.accounts.account import Account
 from comfyward.dispatch import model_removal
-from comfyward.store import files, shared_files
+from comfyward.store import blobs, files, shared_files
 from comfyward.store.db import now_ms
 from comfyward.store.shared_files import SharedFile
 from tests.store.conftest import Store
@@ -19,7 +19,7 @@ INK, PICTURE, OTHER = "/models/loras/ink.safetensors", "/models/loras/ink.previe
 def put(conn: Connection, account: Account, path: str, salt: str = "") -> None:
     digest = (path.rpartition("/")[2] + salt).ljust(64, "0")
     kind = "image/png" if path.endswith("png") else "application/octet-stream"
-    files.add_blob(conn, digest, digest, 10, now_ms())
+    blobs.add(conn, digest, digest, 10, now_ms())
     files.put(conn, files.new_file(account.id, path, digest, 10, kind, now_ms()))
 
 
@@ -37,7 +37,7 @@ def test_both_come_back(store: Store) -> None:
 
     deleted = removed(store, store.alice)
     assert store.read(paths, store.alice) == [OTHER]
-    assert len(store.read(files.orphans, now_ms() + 1000)) == 0  # the bytes are kept as long as this can be undone
+    assert len(store.read(blobs.orphans, now_ms() + 1000)) == 0  # the bytes are kept as long as this can be undone
 
     assert store.write(model_removal.restore, store.alice, deleted, 0, now_ms()) == INK
     assert store.read(paths, store.alice) == sorted((INK, PICTURE, OTHER))
