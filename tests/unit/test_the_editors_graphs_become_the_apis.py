@@ -121,6 +121,51 @@ def test_a_muted_box_inside_of_a_subgraph_is_not_opened() -> None:
     assert [each.path for each in active_nodes(graph)] == ["1:6"]
 
 
+GROWING = {"template": {"input": {"required": {"value": ["FLOAT", {"default": 0.5}]}}, "prefix": "value", "min": 1}}
+GROWN = Catalog(
+    nodes={
+        **CATALOG.nodes,
+        "Number": {"input": {}, "output": ["FLOAT"]},
+        "Mix": {
+            "input": {"required": {"head": ["INT", {}], "values": ["COMFY_AUTOGROW_V3", GROWING]}},
+            "output": [],
+        },
+    }
+)
+VALUES = [{"name": f"values.value{at}", "type": "FLOAT", "link": link} for at, link in enumerate((0, None, 2))]
+
+
+def test_linked_widgets_that_grow_keep_the_places_of_the_others() -> None:
+    """The editor gives the third of them to the next widget, and adds inputs such as "values.value1#1"."""
+    mix = node(2, "Mix", [0.1, 0.2, 0.3, 7], inputs=VALUES)
+    graph = {"nodes": [node(1, "Number"), mix], "links": [[0, 1, 0, 2, 0, "FLOAT"], [2, 1, 0, 2, 2, "FLOAT"]]}
+
+    assert convert(graph, GROWN)["2"]["inputs"] == {
+        "values.value0": ["1", 0],
+        "values.value1": 0.2,
+        "values.value2": ["1", 0],
+        "head": 7,
+    }
+
+
+def test_widgets_that_grow_are_promoted() -> None:
+    inner = {
+        "id": "inner",
+        "nodes": [node(3, "Mix", [0.1, 0.2, 0.3, 7], inputs=VALUES)],
+        "links": [
+            {"id": 0, "origin_id": -10, "origin_slot": 0, "target_id": 3, "target_slot": 0, "type": "FLOAT"},
+            {"id": 2, "origin_id": -10, "origin_slot": 1, "target_id": 3, "target_slot": 2, "type": "FLOAT"},
+        ],
+        "inputs": [{"name": "a", "type": "FLOAT", "linkIds": [0]}, {"name": "b", "type": "FLOAT", "linkIds": [2]}],
+    }
+    box = node(1, "inner", [0.6], inputs=[{"name": "a", "type": "FLOAT"}, {"name": "b", "type": "FLOAT", "link": 5}])
+    graph = {"nodes": [box, node(4, "Number")], "links": [[5, 4, 0, 1, 1, "FLOAT"]]}
+
+    made = convert({**graph, "definitions": {"subgraphs": [inner]}}, GROWN)
+
+    assert made["1:3"]["inputs"] == {"values.value0": 0.6, "values.value1": 0.2, "values.value2": ["4", 0], "head": 7}
+
+
 def test_a_value_that_only_a_browser_makes_is_said_by_node() -> None:
     catalog = Catalog(nodes={"View": {"input": {"required": {"image": ["LOAD_3D", {}]}}, "output": ["IMAGE"]}})
     graph = {"nodes": [node(4, "View", [""], title="My scene"), node(5, "View", mode=4)], "links": []}
