@@ -16,11 +16,14 @@ import msgspec
 from bench.stack import report, started
 from comfyward.api.native.frontend import templates_of
 from comfyward.comfy import install
+from comfyward.comfy.releases import DEFAULT
 from comfyward.dispatch.known_models import TemplateModels
 from comfyward.settings import default_data_dir
 from comfyward.store import catalogs
+from comfyward.web.comfyui_templates import ComfyUITemplates
 from comfyward.web.template_marks import TemplateNeeds, needs_of
 from comfyward.workflows.catalog import Catalog
+from comfyward.workflows.noted import CORE_ID, packs_noted
 from comfyward.workflows.written import Posted
 from tests.editor import kept
 from tests.editor.comparison import converted, differences
@@ -37,14 +40,17 @@ def main() -> None:
     report("conversion of templates", Counter(_converted(name, each) for name, each in templates.items()))
     blueprints = Counter(_converted(name, each) for name, each in workflows.items() if name not in templates)
     report("conversion of blueprints", blueprints)
-    with started() as stack:
+    with started(comfyui_version=DEFAULT.version, editor="false") as stack:
         stack.wait_ready()
         catalog = Catalog.from_json(msgspec.json.decode(stack.write(catalogs.newest) or "{}"))
-    known = asyncio.run(
-        TemplateModels(templates_of(install.frontend(ENVIRONMENTS, install.TEMPLATE_PINS, _quiet))).known()
+    folder = templates_of(install.frontend(ENVIRONMENTS, install.TEMPLATE_PINS, _quiet))
+    known = asyncio.run(TemplateModels(folder).known())
+    shown = {f"templates/{each.name}" for each in ComfyUITemplates(folder).all}
+    needs = {name: needs_of(Posted(editor=each), catalog, known) for name, each in templates.items() if name in shown}
+    report(
+        "templates that lead to no paid service, here",
+        Counter(_would(each, templates[name]) for name, each in needs.items()),
     )
-    needs = {name: needs_of(Posted(editor=each), catalog, known) for name, each in templates.items()}
-    report("templates here", Counter(map(_would, needs.values())))
     for name, each in needs.items():
         if each.obstacles and not each.classes:
             print(f"  {name}: {each.obstacles[0]}")
@@ -61,15 +67,23 @@ def _converted(name: str, workflow: Mapping[str, Any]) -> str:
     return "broken by the editor itself" if name in FAULTS else "DIFFERS"
 
 
-def _would(needs: TemplateNeeds) -> str:
+def _would(needs: TemplateNeeds, workflow: Mapping[str, Any]) -> str:
     partners = [name for name in needs.classes if _module(name).startswith(PARTNERS)]
     if partners:
         return "not: nodes of paid services, which are off"
+    if any(_is_newer(each, workflow) for each in needs.classes):
+        return f"not: classes of a newer ComfyUI than {DEFAULT.version}"
     if needs.classes:
         return "once packs are there"
     if needs.obstacles:
         return "not: see below"
     return "once its models are there" if needs.models else "runs now"
+
+
+def _is_newer(class_type: str, workflow: Mapping[str, Any]) -> bool:
+    """True for a class that its file calls ComfyUI's own."""
+    noted = packs_noted(workflow).get(class_type)
+    return noted is not None and noted.cnr_id == CORE_ID
 
 
 def _module(class_type: str) -> str:
