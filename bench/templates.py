@@ -18,7 +18,7 @@ from comfyward.api.native.frontend import templates_of
 from comfyward.comfy import install
 from comfyward.comfy.releases import DEFAULT
 from comfyward.dispatch.known_models import TemplateModels
-from comfyward.settings import default_data_dir
+from comfyward.server_settings import default_data_dir
 from comfyward.store import catalogs
 from comfyward.web.comfyui_templates import ComfyUITemplates
 from comfyward.web.template_marks import TemplateNeeds, needs_of
