@@ -137,14 +137,17 @@ FakeSettings = Callable[..., dict[str, str]]
 
 @pytest.fixture(scope="session")
 def fake_settings() -> FakeSettings:
-    """Settings of a server whose workers run the fake ComfyUI."""
+    """Settings of a server whose workers run the fake ComfyUI.
+
+    A lease is short where a worker of the server's own may be lost; a worker that is played by hand renews none.
+    """
 
     def settings(**more: str) -> dict[str, str]:
         return {
             "comfyui": str(FAKE_COMFYUI),
             "comfyui_python": sys.executable,
             "fetch_allow": "127.0.0.1",
-            "lease_s": "3",
+            "lease_s": "60" if more.get("fleet") == "none" else "3",
             "editor": "false",
             **more,
         }

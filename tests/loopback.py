@@ -6,9 +6,11 @@ from functools import partial
 
 import httpx2
 
-Client = partial(httpx2.Client, verify=False)
-get = partial(httpx2.get, verify=False)
-options = partial(httpx2.options, verify=False)
-post = partial(httpx2.post, verify=False)
-request = partial(httpx2.request, verify=False)
-stream = partial(httpx2.stream, verify=False)
+ANSWERED_WITHIN_S = 120.0  # else five seconds, which a busy machine needs for less
+
+Client = partial(httpx2.Client, verify=False, timeout=ANSWERED_WITHIN_S)
+get = partial(httpx2.get, verify=False, timeout=ANSWERED_WITHIN_S)
+options = partial(httpx2.options, verify=False, timeout=ANSWERED_WITHIN_S)
+post = partial(httpx2.post, verify=False, timeout=ANSWERED_WITHIN_S)
+request = partial(httpx2.request, verify=False, timeout=ANSWERED_WITHIN_S)
+stream = partial(httpx2.stream, verify=False, timeout=ANSWERED_WITHIN_S)

@@ -139,17 +139,29 @@ def sqlite_with_tables() -> Path:
     return path
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that stays free while its server is down: the system gives these to nobody, and processes of tests share
-    too many of them to meet."""
+    """A port that stays free while its server is down: the system gives these to nobody, and no other process of the
+    tests does. None is given twice."""
     while True:
-        port = random.SystemRandom().randrange(*PORTS)
+        port = random.SystemRandom().choice(_own_ports())
+        if port in _given:
+            continue
+        _given.add(port)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
+
+
+def _own_ports() -> range:
+    """Those of this process, of all that run the tests side by side."""
+    number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return range(PORTS[0] + int(number), PORTS[1], int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
 @dataclass(frozen=True)

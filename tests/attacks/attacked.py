@@ -108,7 +108,7 @@ class Attacked:
             capture_output=True,
             text=True,
             cwd="/",
-            timeout=120,
+            timeout=480,
             **({} if as_root else {"user": NOBODY, "group": NOBODY, "extra_groups": []}),
         )
         assert done.returncode == 0, done.stderr[-3000:]

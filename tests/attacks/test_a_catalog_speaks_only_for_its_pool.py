@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import httpx2
@@ -13,6 +12,7 @@ from tests import loopback
 from tests.attacks.raw_worker import catalog_of, graph_of, worker_of
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
+from tests.stack.waiting import until
 
 GOOD = catalog_of("Paint")
 
@@ -156,14 +156,12 @@ def test_two_with_one_name_stand_side_by_side(stack: Stack) -> None:
 def _wait_until_read(stack: Stack, pool: str, class_type: str) -> None:
     """Servers read catalogs anew once a second: then this class is known, and no other."""
     client = stack.client()
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        posted = [
-            client.post_run({"prompt": graph_of(each), "accelerator": pool}) for each in (class_type, "NobodyHasIt")
-        ]
-        if not _is_missing(posted[0]) and _is_missing(posted[1]):
-            return
-    raise AssertionError(stack.log())
+
+    def missing() -> list[bool]:
+        prompts = [graph_of(each) for each in (class_type, "NobodyHasIt")]
+        return [_is_missing(client.post_run({"prompt": prompt, "accelerator": pool})) for prompt in prompts]
+
+    until(lambda seen: seen == [False, True], missing)
 
 
 def _is_missing(posted: httpx2.Response) -> bool:

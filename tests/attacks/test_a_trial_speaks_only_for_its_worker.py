@@ -116,8 +116,8 @@ def test_nothing_is_heard_of_what_no_revision_has(lab: Lab) -> None:
     of_another_target = Lab(lab.stack).revision("1")
 
     for digest in (unknown, of_another_target, "x"):
-        assert report(worker, digest, "ready").status_code in (200, 204)
-        assert lab.tried(worker, digest, ready=True).status_code in (400, 403)
+        assert report(worker, digest, "ready").status_code == 200
+        assert lab.tried(worker, digest, ready=True).status_code == 403
         assert worker.put_catalog(catalog_of("Mine"), digest).status_code == 403
 
     assert rows_of(worker) == 0
@@ -156,7 +156,7 @@ def test_locks_are_read_only_by_workers_that_have_joined(lab: Lab) -> None:
         assert foreign.call("GET", path).status_code == 403
     assert worker.call("GET", f"environments/{digest}").status_code == 200
     assert worker.call("GET", f"environments/{'0' * 64}").status_code == 404
-    assert worker.call("GET", "environments/trees/..%2f..%2fserver.id").status_code in (400, 404)
+    assert worker.call("GET", "environments/trees/..%2f..%2fserver.id").status_code == 404
 
 
 def test_another_worker_speaks_for_none_of_its_rows(lab: Lab) -> None:

@@ -146,7 +146,7 @@ def read(http: httpx2.Client, url: str) -> bytes:
 
 
 def read_from(answer: httpx2.Response) -> bytes:
-    assert answer.status_code in (302, 307), answer.text
+    assert answer.status_code == 307, answer.text
     with urllib.request.urlopen(answer.headers["location"]) as found:
         return bytes(found.read())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ from tests.attacks.raw_worker import RawWorker, catalog_of, graph_of, token_for
 from tests.attacks.test_a_catalog_speaks_only_for_its_pool import taken
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
+from tests.stack.waiting import until
 
 HONEST = catalog_of("Paint", "Upscale")
 _numbers = itertools.count()
@@ -87,6 +87,5 @@ def differs(page: str, worker: RawWorker) -> bool:
 
 def wait_until(stack: Stack, class_type: str, status: int) -> None:
     """Servers read catalogs anew once a second."""
-    client, deadline = stack.client(), time.monotonic() + 30
-    while client.post_run({"prompt": graph_of(class_type), "accelerator": "L4"}).status_code != status:
-        assert time.monotonic() < deadline, stack.log()
+    client, run = stack.client(), {"prompt": graph_of(class_type), "accelerator": "L4"}
+    until(lambda seen: seen == status, lambda: client.post_run(run).status_code)

@@ -47,7 +47,7 @@ READ_ON_PAGES = ("/runs", "/files", "/account/usage", "/workflows")
 
 @pytest.fixture
 def stack(start_fake: StartFake) -> Stack:
-    return start_fake(fleet="none", accelerators="L4")
+    return start_fake(fleet="none", accelerators="L4", lease_s="3")
 
 
 def test_of_reports(stack: Stack) -> None:

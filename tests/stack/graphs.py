@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+TOLD = "/input/seconds.txt"
+
 
 def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs}
@@ -61,6 +63,11 @@ def text_to_image(text: str = "a lighthouse", seed: int = 1, lora: str = "tiny-l
 
 def fake_save(text: str = "hello") -> dict[str, Any]:
     return {"1": node("FakeSave", text=text)}
+
+
+def fake_wait_as_told() -> dict[str, Any]:
+    """Waits for the seconds in the run's file TOLD, which each attempt reads anew."""
+    return {"1": node("FakeWaitAsTold", file=TOLD.rpartition("/")[2]), "2": node("FakeSave", text="waited")}
 
 
 def fake_wait(seconds: float, class_type: str = "FakeWait") -> dict[str, Any]:

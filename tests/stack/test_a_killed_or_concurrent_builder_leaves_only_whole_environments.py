@@ -30,6 +30,7 @@ from comfyward.files.guard import Guard
 from comfyward.worker.builders import Builders
 from comfyward.worker.link import ServerLink
 from tests.fakes.http import origin
+from tests.stack.stack import END_TIMEOUT_S
 
 KILLS = 30
 FACES = os.urandom(8 << 20)
@@ -118,7 +119,7 @@ def forked(work: Callable[[], object]) -> int:
 
 def wait_until_gone(workshop: Workshop) -> None:
     """Returns when no process of a worker that builds here is left."""
-    mark, until = f"BUILDS_IN={workshop.builds.root}\0".encode(), time.monotonic() + 20
+    mark, until = f"BUILDS_IN={workshop.builds.root}\0".encode(), time.monotonic() + END_TIMEOUT_S
     while time.monotonic() < until:
         if not any(mark in environment_of(process) for process in Path("/proc").glob("[0-9]*")):
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 from sqlalchemy import Connection, select
 
@@ -13,6 +12,7 @@ from tests.stack.cluster import Cluster
 from tests.stack.conftest import StartCluster
 from tests.stack.graphs import fake_save
 from tests.stack.stack import Client
+from tests.stack.waiting import until
 
 MODEL = os.urandom(300_000)
 
@@ -59,13 +59,8 @@ def _run(client: Client, url: str, pool: str, site: Origin) -> list[str]:
 
 def _wait_until_kept(cluster: Cluster) -> list[str]:
     """The keys of blobs as large as the model, once there is one and its row is written."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        kept = cluster.servers[0].write(_mirrored)
-        if kept:
-            return [f"blobs/{digest[:2]}/{digest}" for digest in kept]
-        time.sleep(0.1)  # the worker brings it while nobody waits for it
-    raise AssertionError(cluster.logs())
+    kept = until(bool, lambda: cluster.servers[0].write(_mirrored))
+    return [f"blobs/{digest[:2]}/{digest}" for digest in kept]
 
 
 def _mirrored(conn: Connection) -> list[str]:

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import FakeSettings
+from tests.fakes.http import Origin
 from tests.ray_cluster import AutoscaledRay, RayCluster, autoscaled_ray, ray_cluster
 from tests.servers import free_port
 from tests.stack.conftest import StartFake
-from tests.stack.graphs import fake_save, fake_wait
-from tests.stack.stack import Stack, pids
+from tests.stack.graphs import TOLD, fake_save, fake_wait, fake_wait_as_told
+from tests.stack.stack import END_TIMEOUT_S, Client, Stack, pids
 
-SOON_S = 60
 # What it shows does not depend on how many servers there are; a second cluster would be in the way of its own.
 pytestmark = [pytest.mark.one_machine, pytest.mark.xdist_group("ray")]
 
@@ -141,10 +141,9 @@ def test_a_pool_that_can_never_be_satisfied_says_so_within_seconds(fleet: Fleet)
     _until(lambda: fleet.status()["H100"]["pending"] == 0, fleet)
 
 
-def test_a_killed_worker_is_started_again_at_once(fleet: Fleet) -> None:
+def test_a_killed_worker_is_started_again_at_once(fleet: Fleet, site: Origin) -> None:
     client = fleet.stack.client()
-    run_id = client.submit(fake_wait(2), accelerator="A100_80GB")
-    client.wait_for(run_id, "progress")
+    run_id = _waiting(client, "A100_80GB", site)
 
     [worker] = _workers(fleet)
     os.kill(worker, signal.SIGKILL)
@@ -153,10 +152,9 @@ def test_a_killed_worker_is_started_again_at_once(fleet: Fleet) -> None:
     assert (run["status"], run["retry_count"], len(run["output"])) == ("COMPLETED", 1, 1), fleet.log()
 
 
-def test_a_killed_actor_is_replaced(fleet: Fleet) -> None:
+def test_a_killed_actor_is_replaced(fleet: Fleet, site: Origin) -> None:
     client = fleet.stack.client()
-    run_id = client.submit(fake_wait(2), accelerator="A100_80GB")
-    client.wait_for(run_id, "progress")
+    run_id = _waiting(client, "A100_80GB", site)
 
     [worker] = _workers(fleet)
     os.kill(_parent(worker), signal.SIGKILL)
@@ -208,10 +206,9 @@ def test_a_frozen_node_finishes_its_run(fleet: Fleet, cluster: RayCluster, t4_no
     assert (run["status"], run["retry_count"]) == ("COMPLETED", 0), fleet.log()
 
 
-def test_a_lost_node(fleet: Fleet, cluster: RayCluster, t4_nodes: list[Any]) -> None:
+def test_a_lost_node(fleet: Fleet, cluster: RayCluster, t4_nodes: list[Any], site: Origin) -> None:
     client = fleet.stack.client()
-    run_id = client.submit(fake_wait(3), accelerator="T4")
-    client.wait_for(run_id, "progress")
+    run_id = _waiting(client, "T4", site)
     [worker] = _workers(fleet)
     on = next(node for node in t4_nodes if _is_below(worker, node))
 
@@ -276,8 +273,16 @@ def test_nodes_come_and_go_with_the_workers(
         assert (again["status"], again["retry_count"]) == ("COMPLETED", 0), fleet.log()
 
 
+def _waiting(client: Client, pool: str, site: Origin) -> str:
+    """A run whose first attempt executes until its worker is lost; the next one takes no time."""
+    run_id = client.submit(fake_wait_as_told(), accelerator=pool, files={TOLD: site.put("/seconds", b"600")})
+    client.wait_for(run_id, "progress")
+    site.put("/seconds", b"0")
+    return run_id
+
+
 def _until(look: Callable[[], Any], fleet: Fleet) -> Any:
-    deadline = time.monotonic() + SOON_S
+    deadline = time.monotonic() + END_TIMEOUT_S
     while time.monotonic() < deadline:
         if found := look():
             return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tests.stack.cluster import Worker
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
 from tests.stack.stack import Stack
+from tests.stack.waiting import until
 
 
 @pytest.fixture
@@ -49,7 +49,4 @@ def _log(worker: Worker) -> str:
 
 
 def _wait_for(worker: Worker, text: str) -> None:
-    deadline = time.monotonic() + 60
-    while text not in _log(worker):
-        assert time.monotonic() < deadline, _log(worker)
-        time.sleep(0.05)
+    until(lambda log: text in log, lambda: _log(worker))

@@ -5,17 +5,19 @@ import signal
 
 import pytest
 
+from tests.fakes.http import Origin
 from tests.stack.conftest import StartFake
-from tests.stack.graphs import fake_wait
+from tests.stack.graphs import TOLD, fake_wait, fake_wait_as_told
 
 pytestmark = pytest.mark.several_servers
 
 
-def test_a_worker_killed_mid_run_is_replaced_and_the_run_retried(start_fake: StartFake) -> None:
+def test_a_worker_killed_mid_run_is_replaced_and_the_run_retried(start_fake: StartFake, site: Origin) -> None:
     stack = start_fake().wait_ready()
     client = stack.client()
-    run_id = client.submit(fake_wait(2))
+    run_id = client.submit(fake_wait_as_told(), files={TOLD: site.put("/seconds", b"600")})
     client.wait_for(run_id, "status", state="running")
+    site.put("/seconds", b"0")
 
     os.kill(stack.worker_pid(), signal.SIGKILL)
     run = client.finish(run_id)
@@ -25,11 +27,12 @@ def test_a_worker_killed_mid_run_is_replaced_and_the_run_retried(start_fake: Sta
     assert len(run["output"]) == 1
 
 
-def test_a_worker_that_freezes_and_thaws_cannot_report_over_its_successor(start_fake: StartFake) -> None:
+def test_a_worker_that_freezes_and_thaws_cannot_report_over_its_successor(start_fake: StartFake, site: Origin) -> None:
     stack = start_fake(local_accelerators="CPU,CPU", local_min_workers="2", lease_s="3").wait_ready()
     client = stack.client()
-    run_id = client.submit(fake_wait(1))
+    run_id = client.submit(fake_wait_as_told(), files={TOLD: site.put("/seconds", b"600")})
     client.wait_for(run_id, "status", state="running")
+    site.put("/seconds", b"0")
     frozen = stack.worker_pid(client.get(run_id)["worker_id"])
 
     os.kill(frozen, signal.SIGSTOP)

@@ -39,7 +39,7 @@ def promoted(lab: Lab, tree: str, *workers: RawWorker) -> str:
 
 def failed(lab: Lab, worker: RawWorker, digest: str) -> None:
     assert lab.tried(worker, digest, ready=False, message=BROKEN).status_code == 204
-    assert report(worker, digest, "failed", message=BROKEN).status_code in (200, 204)
+    assert report(worker, digest, "failed", message=BROKEN).status_code == 200
 
 
 def test_a_run_tells_why_it_waits_and_goes_on_once_an_admin_has_mended_that(patient: Stack) -> None:

@@ -5,8 +5,9 @@ import signal
 
 import pytest
 
+from tests.fakes.http import Origin
 from tests.stack.conftest import StartFake
-from tests.stack.graphs import fake_wait, node
+from tests.stack.graphs import TOLD, fake_wait_as_told, node
 from tests.stack.stack import Stack
 
 pytestmark = pytest.mark.several_servers
@@ -27,10 +28,11 @@ def test_comfyui_crashes_in_a_node_and_the_run_is_retried(stack: Stack) -> None:
     assert len(run["output"]) == 1
 
 
-def test_comfyui_is_killed_mid_run_and_the_run_is_retried(stack: Stack) -> None:
+def test_comfyui_is_killed_mid_run_and_the_run_is_retried(stack: Stack, site: Origin) -> None:
     client = stack.client()
-    run_id = client.submit(fake_wait(2))
+    run_id = client.submit(fake_wait_as_told(), files={TOLD: site.put("/seconds", b"600")})
     client.wait_for(run_id, "progress")
+    site.put("/seconds", b"0")
 
     os.kill(stack.comfyui_pid(), signal.SIGKILL)
     run = client.finish(run_id)

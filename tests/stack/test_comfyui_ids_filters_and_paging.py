@@ -32,7 +32,7 @@ def test_a_prompt_and_its_client_are_called_anything(shared: Stack, client: Clie
     with connect(address, additional_headers={"X-API-Key": client.key}) as socket:
         made = native.post("/comfy/prompt", json={"prompt": fake_save(), "client_id": ODD, "prompt_id": ODD})
         assert made.json()["prompt_id"] == ODD, made.text
-        while "execution_success" not in str(socket.recv(timeout=10)):
+        while "execution_success" not in str(socket.recv(timeout=60)):
             pass
 
     written = quote(ODD, safe="")

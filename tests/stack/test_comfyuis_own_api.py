@@ -168,19 +168,20 @@ def test_a_second_socket_of_a_client_takes_over_with_the_current_state(
         pass
 
     with connect(f"{real.url.replace('http', 'ws')}/comfy/api/ws?clientId=test&token={client.key}") as second:
-        first = [json.loads(second.recv(timeout=LIMIT_S)) for _ in range(2)]
-        assert [message["type"] for message in first] == ["status", "executing"]
-        assert first[1]["data"]["node"] == "1"
+        assert json.loads(second.recv(timeout=LIMIT_S))["type"] == "status"
+        while (now := json.loads(second.recv(timeout=LIMIT_S)))["type"] != "executing":
+            pass  # of another server it hears a moment later
+        assert now["data"]["node"] == "1"
         comfyui.post("/interrupt")
         assert until_idle(second, prompt_id)
 
 
-def test_idle_sockets_get_a_status_within_ten_seconds(socket: ClientConnection) -> None:
+def test_idle_sockets_get_a_status(socket: ClientConnection) -> None:
     assert json.loads(socket.recv(timeout=LIMIT_S))["type"] == "status"
     socket.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
     assert json.loads(socket.recv(timeout=LIMIT_S))["data"]["supports_preview_metadata"] is True
 
-    assert json.loads(socket.recv(timeout=9))["type"] == "status"  # nothing happens, and it is said
+    assert json.loads(socket.recv(timeout=LIMIT_S))["type"] == "status"  # nothing happens, and it is said
 
 
 @pytest.mark.engine

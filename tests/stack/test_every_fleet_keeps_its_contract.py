@@ -25,10 +25,9 @@ from tests.conftest import FakeSettings
 from tests.ray_cluster import RayCluster, ray_cluster
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
-from tests.stack.stack import Stack, pids
+from tests.stack.stack import END_TIMEOUT_S, Stack, pids
 
 pytestmark = [pytest.mark.one_machine, pytest.mark.xdist_group("ray")]
-SOON_S = 60
 POOL = "CPU"
 
 Made = tuple[Stack, Fleet]
@@ -132,7 +131,7 @@ async def _is_empty(fleet: Fleet) -> bool:
 
 
 async def _until(look: Callable[[], Awaitable[Any]]) -> Any:
-    deadline = time.monotonic() + SOON_S
+    deadline = time.monotonic() + END_TIMEOUT_S
     while time.monotonic() < deadline:
         if found := await look():
             return found

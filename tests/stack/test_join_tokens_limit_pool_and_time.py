@@ -21,7 +21,7 @@ from tests.stack.test_a_worker_joins_by_itself import worker
 
 @pytest.fixture(scope="module")
 def stack(start_fake_once: StartFake) -> Stack:
-    return start_fake_once(fleet="none", accelerators="L4")
+    return start_fake_once(fleet="none", accelerators="L4", lease_s="3")
 
 
 def test_a_token_for_one_pool(stack: Stack, fake_settings: FakeSettings, tmp_path: Path) -> None:

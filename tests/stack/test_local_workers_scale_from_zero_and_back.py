@@ -1,11 +1,10 @@
 """No worker runs until there is work; an idle one is stopped; the server says so meanwhile."""
 
-import time
-
 import pytest
 
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
+from tests.stack.waiting import until
 
 
 @pytest.mark.one_machine
@@ -17,8 +16,5 @@ def test_local_workers_scale_from_zero_and_back(start_fake: StartFake) -> None:
 
     assert client.run(fake_save())["status"] == "COMPLETED"
 
-    deadline = time.monotonic() + 30
-    while client.http.get("/readyz").status_code == 200:
-        assert time.monotonic() < deadline, "the idle worker was not stopped"
-        time.sleep(0.1)
+    until(lambda status: status == 503, lambda: client.http.get("/readyz").status_code)  # the idle worker was stopped
     assert client.run(fake_save("again"))["status"] == "COMPLETED"

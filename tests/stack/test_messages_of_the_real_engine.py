@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import threading
 from typing import Any
 
 import httpx2
@@ -11,6 +12,8 @@ from PIL import Image
 from websockets.sync.client import ClientConnection, connect
 
 from tests import loopback
+from tests.fakes.http import Origin
+from tests.stack.following import followed
 from tests.stack.graphs import node
 from tests.stack.stack import Client, Stack
 
@@ -46,7 +49,7 @@ def _pair(message: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return message["type"], message["data"]
 
 
-def test_nodes_made_at_run_time(comfyui: httpx2.Client, socket: ClientConnection, client: Client) -> None:
+def test_nodes_made_at_run_time(comfyui: httpx2.Client, socket: ClientConnection, client: Client, site: Origin) -> None:
     graph = {"5": node("TestExpands", count=3, ends="well", prefix="made")}
 
     prompt_id, said = run(comfyui, socket, graph)
@@ -63,7 +66,9 @@ def test_nodes_made_at_run_time(comfyui: httpx2.Client, socket: ClientConnection
     assert sorted(shown) == [f"made{number}_00001_.png" for number in range(3)]
     assert len(comfyui.get(f"/history/{prompt_id}").json()[prompt_id]["outputs"]) == 3
 
-    progress = [data for kind, data, _ in client.events(client.submit(graph)) if kind == "progress"]
+    begins = threading.Event()
+    run_id = client.submit(graph, files={"/input/begins.txt": site.put("/begins.txt", b"now", hold=begins)})
+    progress = [data for kind, data, _ in followed(client, run_id, begins) if kind == "progress"]
     assert {data["nodes_total"] for data in progress} == {1}
     assert [data["done"] for data in progress] == sorted(data["done"] for data in progress)
 

@@ -1,12 +1,15 @@
 """A node may become other nodes while it runs: clients see whose they are, and progress is that of the graph."""
 
 import json
+import threading
 from typing import Any
 
 import pytest
 from websockets.sync.client import connect
 
 from tests import loopback
+from tests.fakes.http import Origin
+from tests.stack.following import followed
 from tests.stack.graphs import node
 from tests.stack.stack import Client, Stack
 
@@ -38,7 +41,7 @@ def said(shared: Stack) -> dict[str, Any]:
     return told
 
 
-def test_keep_their_parents_and_never_pass_the_total(said: dict[str, Any]) -> None:
+def test_keep_their_parents_and_never_pass_the_total(said: dict[str, Any], site: Origin) -> None:
     client: Client = said["client"]
     executing = [data for kind, data in said["good"] if kind == "executing" and data]
     assert [data["node"] for data in executing] == ["1", "5", *MADE, "7"]
@@ -66,8 +69,9 @@ def test_keep_their_parents_and_never_pass_the_total(said: dict[str, Any]) -> No
     assert len(said["bad history"]["outputs"]) == 30
 
     assert {output["node_id"] for output in client.get(said["runs"][0])["outputs"]} == {"1", "5"}
-    run_id = client.submit(GRAPH)
-    told = [data for kind, data, _ in client.events(run_id) if kind == "progress"]
+    begins = threading.Event()
+    run_id = client.submit(GRAPH, files={"/input/begins": site.put("/begins", b"now", hold=begins)})
+    told = [data for kind, data, _ in followed(client, run_id, begins) if kind == "progress"]
     assert {data["nodes_total"] for data in told} == {3}
     assert all(0 <= data["nodes_done"] <= 3 and 0 <= data["done"] <= 1 for data in told)
     for name in ("nodes_done", "done"):

@@ -28,7 +28,7 @@ def without_workers(start_fake_once: StartFake) -> Stack:
 def test_an_account_is_limited_in_concurrent_runs(stack: Stack) -> None:
     capped, other = stack.client("capped"), stack.client("other")
     stack.cli("users", "share", "capped", "--max-running", "1")
-    first = capped.submit(fake_wait(3), accelerator="L4")
+    first = capped.submit(fake_wait(600), accelerator="L4")
     capped.wait_for(first, "progress")
     second = capped.submit(fake_save("second"), accelerator="L4")
 
@@ -37,8 +37,9 @@ def test_an_account_is_limited_in_concurrent_runs(stack: Stack) -> None:
     assert other.run(fake_save("not held up"), accelerator="L4")["status"] == "COMPLETED"
     assert (placed["waits_for"], placed["state"]) == ("account", "queued")
     assert "limit of concurrent runs" in placed["reason"]
+    capped.cancel(first)
     runs = [capped.finish(run_id) for run_id in (first, second)]
-    assert [run["status"] for run in runs] == ["COMPLETED", "COMPLETED"]
+    assert [run["end_reason"] for run in runs] == ["cancelled", "completed"]
     assert runs[0]["completed_at"] <= runs[1]["started_at"]
     assert capped.http.get(f"/api/v1/runs/{second}/placement").json()["waits_for"] is None
     assert other.http.get(f"/api/v1/runs/{second}/placement").status_code == 404
@@ -48,7 +49,7 @@ def test_limits_of_a_key_and_of_an_account_in_one_pool(stack: Stack) -> None:
     client = stack.client("capped in L4")
     stack.cli("users", "share", "capped in L4", "--max-in", "L4=1")
     slow = stack.cli("keys", "create", "slow", "--account", "capped in L4", "--max-running", "1").strip()
-    first = client.submit(fake_wait(4), accelerator="L4")
+    first = client.submit(fake_wait(600), accelerator="L4")
     client.wait_for(first, "progress")
 
     in_pool = client.submit(fake_save("waits for its account in L4"), accelerator="L4")
@@ -60,6 +61,7 @@ def test_limits_of_a_key_and_of_an_account_in_one_pool(stack: Stack) -> None:
     of_key = [client.http.post("/api/v1/workflows/default/runs", json=body, headers=headers).json()["id"] for _ in "ab"]
     runs = [client.finish(run_id) for run_id in of_key]
     assert runs[0]["completed_at"] <= runs[1]["started_at"]
+    client.cancel(first)
     assert client.finish(in_pool)["status"] == "COMPLETED"
     assert "is not POOL=N" in str(stack.cli_error("users", "share", "capped in L4", "--max-in", "L4"))
 

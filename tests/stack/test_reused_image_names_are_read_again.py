@@ -1,12 +1,14 @@
 """Two accounts call different pictures by the same name; whatever a node reads or remembers, each sees its own."""
 
 import io
+import threading
 
 import pytest
 from PIL import Image
 
 from tests import loopback
 from tests.fakes.http import Origin
+from tests.stack.following import followed
 from tests.stack.graphs import node
 from tests.stack.stack import Client, Stack
 
@@ -76,8 +78,10 @@ def _seen(client: Client, site: Origin, graph: dict[str, object], colour: tuple[
 
 def _cached(client: Client, site: Origin, graph: dict[str, object], *names: str) -> set[str]:
     """The nodes that keep their results when the run brings these pictures, all of them red."""
-    files = {f"/input/{name}": site.put("/red.png", png(RED)) for name in names}
-    return set(client.wait_for(client.submit(graph, files=files), "cached")["nodes"])
+    begins = threading.Event()
+    files = {f"/input/{name}": site.put("/red.png", png(RED), hold=begins) for name in names}
+    events = list(followed(client, client.submit(graph, files=files), begins))
+    return set(next(data["nodes"] for kind, data, _ in events if kind == "cached"))
 
 
 def _colour(data: bytes) -> tuple[int, ...]:

@@ -1,10 +1,12 @@
 """CheckpointLoaderSimple, LoraLoader, CLIPTextEncode, KSampler, VAEDecode, SaveImage; the models come by URL."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.http import Origin
+from tests.stack.following import followed
 from tests.stack.graphs import text_to_image
 from tests.stack.stack import Client
 
@@ -14,13 +16,14 @@ CHECKPOINT, LORA = "tiny-sd15.safetensors", "tiny-lora.safetensors"
 
 
 def test_text_to_image_with_a_checkpoint_and_a_lora_by_url(client: Client, site: Origin, tiny_models_dir: Path) -> None:
+    begins, checkpoint = threading.Event(), (tiny_models_dir / "one" / CHECKPOINT).read_bytes()
     files = {
-        f"/models/checkpoints/{CHECKPOINT}": site.put("/c", (tiny_models_dir / "one" / CHECKPOINT).read_bytes()),
+        f"/models/checkpoints/{CHECKPOINT}": site.put("/c", checkpoint, hold=begins),
         f"/models/loras/{LORA}": site.put("/l", (tiny_models_dir / "one" / LORA).read_bytes()),
     }
 
     run_id = client.submit(text_to_image(), files=files)
-    events = list(client.events(run_id))
+    events = list(followed(client, run_id, begins))
     run = client.finish(run_id)
 
     assert run["status"] == "COMPLETED", run["error"]

@@ -194,7 +194,7 @@ def test_a_model_is_fetched_once_followed_and_stopped(place: Place, site: Origin
     address = f"/api/v1/workflows/get/{first['id']}"
     assert site.asked.get() == "/slow.safetensors"
     shown = http.get(address).json()
-    assert (shown["what"], shown["done"]) == (PATH.format("slow.safetensors"), 0)
+    assert (shown["what"], shown["done"] < len(endless)) == (PATH.format("slow.safetensors"), True)
     stranger = place.stack.client("somebody-else").http
     assert stranger.get(address).status_code == stranger.delete(address).status_code == 404
     assert http.delete(address).status_code == 204
@@ -281,7 +281,7 @@ def test_an_admins_environment_gets_the_pack_and_the_workflow_runs_there(place: 
     assert admin.http.get(address).json()["state"] == "running"
     assert place.worker.put_catalog(catalog_of("Good"), digest).status_code == 204
     assert place.worker.call("PUT", f"environments/{digest}/trial", json={"ready": True}).status_code == 204
-    assert report(place.worker, digest, "ready").status_code in (200, 204)
+    assert report(place.worker, digest, "ready").status_code == 200
 
     done = ended(admin.http, job)
     assert (done["state"], done["environment"]) == ("done", "portraits@1")

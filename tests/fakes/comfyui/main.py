@@ -33,6 +33,7 @@ NODES = {
     "FakeCopy": {"file": ["STRING", {}]},  # writes an input file out under its own name
     "FakeWait": {"seconds": ["FLOAT", {}]},  # steps of 0.05 s; listens to interrupts
     "FakeDeaf": {"seconds": ["FLOAT", {}]},  # does not listen to interrupts
+    "FakeWaitAsTold": {"file": ["STRING", {}]},  # as FakeWait, for the seconds that an input file tells
     "FakeCrash": {"times": ["INT", {}]},  # ends the process, as often as `times` (over restarts)
     "FakeOom": {"times": ["INT", {}]},  # fails with CUDA's out-of-memory error, as often as `times`
     "FakeGpuFault": {"times": ["INT", {}]},
@@ -377,10 +378,11 @@ class Prompt:
             case "FakeHalf":
                 (output / inputs["name"]).write_text("hal")
                 return await self.fail(node_id, class_type, "RuntimeError", "the encoder broke")
-            case "FakeWait" | "FakeDeaf":
-                steps = round(inputs["seconds"] / 0.05)
+            case "FakeWait" | "FakeWaitAsTold" | "FakeDeaf":
+                told = inputs["seconds"] if "seconds" in inputs else (self.base / "input" / inputs["file"]).read_text()
+                steps = round(float(told) / 0.05)
                 for step in range(steps):
-                    if class_type == "FakeWait" and self.prompt_id in fake.interrupted:
+                    if class_type != "FakeDeaf" and self.prompt_id in fake.interrupted:
                         about = {"node_id": node_id, "node_type": class_type, "executed": self.executed}
                         return await self.note("execution_interrupted", about)
                     await self.state(node_id, "running", step, steps)

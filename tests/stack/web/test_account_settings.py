@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import re
-import time
 import zipfile
 
 from standardwebhooks import Webhook
@@ -15,6 +14,7 @@ from tests.fakes.http import Receiver
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait, picture
 from tests.stack.stack import Stack
+from tests.stack.waiting import until
 
 
 def test_keys_are_shown_once_and_end(real: Stack, account: str) -> None:
@@ -104,9 +104,7 @@ def test_a_deleted_account_is_erased_with_its_data(start_fake: StartFake) -> Non
     assert client.http.get("/api/v1/me").status_code == 401
     assert visitor.get("/workflows").status_code == 303
     assert "alice" not in admin.get("/fleet/users").text
-    deadline = time.monotonic() + 30
-    while "busy" in admin.get("/fleet").text:
-        assert time.monotonic() < deadline
+    until(lambda text: "busy" not in text, lambda: admin.get("/fleet").text)
     assert stack.stop() == 0
     stack.start()  # maintenance begins with a start
     again = stack.client("alice")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
 from tests.fakes.http import Origin
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
+from tests.stack.waiting import until
 
 pytestmark = pytest.mark.several_servers
 
@@ -35,9 +35,7 @@ def test_an_import_survives(stack: Stack, account: str, site: Origin) -> None:
     hold.set()
     stack.start()
 
-    deadline = time.monotonic() + 30
-    while http.get("/api/v1/imports").json():
-        assert time.monotonic() < deadline
+    until(lambda left: left == [], lambda: http.get("/api/v1/imports").json())
     [file] = http.get("/api/v1/files").json()
     assert (file["path"], file["size"]) == ("/models/loras/style.pt", len(DATA))
     assert "style.pt" in http.get("/api/v1/models").json()["loras"]

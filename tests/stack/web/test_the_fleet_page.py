@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable
 
 import httpx2
@@ -14,6 +13,7 @@ from tests import loopback
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
 from tests.stack.stack import Stack
+from tests.stack.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +21,9 @@ def stack(start_fake_once: StartFake) -> Stack:
     return start_fake_once(accelerators="L4,T4").wait_ready()
 
 
-def until(admin: httpx2.Client, holds: Callable[[str], bool]) -> str:
+def page_once(admin: httpx2.Client, holds: Callable[[str], bool]) -> str:
     """The page once something holds: it is what the browser asks for every few seconds."""
-    deadline = time.monotonic() + 40
-    while time.monotonic() < deadline:
-        text = admin.get("/fleet").text
-        if holds(text):
-            return text
-    raise AssertionError(text)
+    return until(holds, lambda: admin.get("/fleet").text)
 
 
 @pytest.mark.several_servers
@@ -38,7 +33,7 @@ def test_a_worker_with_its_run_log_and_vitals(stack: Stack) -> None:
     running = client.submit(fake_wait(60))
     client.wait_for(running, "status", state="running")
 
-    text = until(admin, lambda page: running[:8] in page and "0 B of" not in page.partition("Cache")[2][:40])
+    text = page_once(admin, lambda page: running[:8] in page and "0 B of" not in page.partition("Cache")[2][:40])
 
     assert "busy" in text
     waiting = re.search(r"<strong>L4</strong>.*?</tr>", text, re.DOTALL)
@@ -82,7 +77,7 @@ def test_a_drained_worker_finishes_leaves_and_stays_away_until_it_is_resumed(sta
 
     assert admin.post(f"/fleet/workers/{stack.worker_id}/drain").status_code == 303
     assert client.finish(running)["status"] == "COMPLETED"
-    until(admin, lambda page: "drained" in page)
+    page_once(admin, lambda page: "drained" in page)
     waiting = client.submit(fake_save())
     assert client.get(waiting)["status"] == "QUEUED"
 
@@ -98,7 +93,7 @@ def test_a_restarted_worker_comes_back(stack: Stack) -> None:
     assert admin.post(f"/fleet/workers/{stack.worker_id}/restart").status_code == 303
 
     assert client.run(fake_save())["status"] == "COMPLETED"
-    until(admin, lambda page: "idle" in page and bool(stack.comfyui_pids()) and before not in stack.comfyui_pids())
+    page_once(admin, lambda page: "idle" in page and bool(stack.comfyui_pids()) and before not in stack.comfyui_pids())
 
 
 @pytest.mark.several_servers
