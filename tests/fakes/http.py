@@ -42,6 +42,7 @@ class Content:
     has_etag: bool = True
     hold: threading.Event | None = None  # answers wait for it
     dry: threading.Event | None = None  # the bytes come one by one until it is set, and then no more
+    dry_from: int = 0  # of ranges that begin here or later
 
     @cached_property
     def etag(self) -> str:
@@ -106,13 +107,13 @@ def origin(host: str = "127.0.0.1", certificate: Path | None = None) -> Iterator
 
         def _file(self, content: Content) -> None:
             headers = {**({"ETag": content.etag} if content.has_etag else {}), **content.headers}
-            data, status = memoryview(content.data), 200
+            data, status, start = memoryview(content.data), 200, 0
             match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
             if match and content.ranges and data:
                 start, end = int(match[1]), min(int(match[2] or len(data) - 1), len(data) - 1)
                 headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
                 data, status = data[start : end + 1], 206
-            if content.dry is not None:
+            if content.dry is not None and start >= content.dry_from:
                 return self._answer(status, data, headers, dry=content.dry)
             if content.break_after is not None and content.breaks > 0 and len(data) > content.break_after:
                 content.breaks -= 1

@@ -17,8 +17,8 @@ import asyncio, os, signal, sys, time
 from pathlib import Path
 from comfyward.worker import pulse
 from comfyward.worker.watcher import watched
-pulse.PULSE_S, pulse.SILENT_S = 0.02, 1.0
 how, starts = sys.argv[1], Path(sys.argv[2])
+pulse.PULSE_S, pulse.SILENT_S = 0.02, float(sys.argv[3])
 pipe = watched()
 
 async def work():
@@ -41,9 +41,9 @@ asyncio.run(work())
 class Watched:
     """A watcher, and the workers that it started."""
 
-    def __init__(self, how: str, starts: Path) -> None:
+    def __init__(self, how: str, starts: Path, silent_s: float) -> None:
         self._starts = starts
-        self.process = subprocess.Popen([sys.executable, "-c", STARTED, how, str(starts)])
+        self.process = subprocess.Popen([sys.executable, "-c", STARTED, how, str(starts), str(silent_s)])
 
     def workers(self, number: int) -> list[int]:
         """The ids of the workers, once there were so many."""
@@ -57,11 +57,11 @@ class Watched:
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> Iterator[Callable[[str], Watched]]:
+def watch(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
     made: list[Watched] = []
 
-    def watched(how: str) -> Watched:
-        made.append(Watched(how, tmp_path / "starts"))
+    def watched(how: str, silent_s: float = 600) -> Watched:
+        made.append(Watched(how, tmp_path / "starts", silent_s))
         return made[-1]
 
     yield watched
@@ -70,51 +70,51 @@ def watch(tmp_path: Path) -> Iterator[Callable[[str], Watched]]:
         each.process.wait()
 
 
-def test_one_that_stands_still_is_replaced(watch: Callable[[str], Watched]) -> None:
-    watched = watch("stands")
+def test_one_that_stands_still_is_replaced(watch: Callable[..., Watched]) -> None:
+    watched = watch("stands", silent_s=1)
     first, _second, _third = watched.workers(3)[:3]
 
     assert watched.process.poll() is None
     assert has_ended(first)
 
 
-def test_one_that_is_stopped_is_replaced(watch: Callable[[str], Watched]) -> None:
-    watched = watch("turns")
+def test_one_that_is_stopped_is_replaced(watch: Callable[..., Watched]) -> None:
+    watched = watch("turns", silent_s=3)
     [first] = watched.workers(1)
     os.kill(first, signal.SIGSTOP)
 
     _, second = watched.workers(2)
     watched.process.terminate()
-    assert watched.process.wait(30) == 0
+    assert watched.process.wait(120) == 0
     assert has_ended(first)
     assert has_ended(second)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_drain_the_worker(watch: Callable[[str], Watched], number: signal.Signals) -> None:
+def test_signals_drain_the_worker(watch: Callable[..., Watched], number: signal.Signals) -> None:
     watched = watch("turns")
     [worker] = watched.workers(1)
 
     watched.process.send_signal(number)
 
-    assert watched.process.wait(30) == 0
+    assert watched.process.wait(120) == 0
     assert watched.workers(1) == [worker]
 
 
-def test_its_exit_status_is_the_workers(watch: Callable[[str], Watched]) -> None:
-    assert watch("fails").process.wait(30) == 7
+def test_its_exit_status_is_the_workers(watch: Callable[..., Watched]) -> None:
+    assert watch("fails").process.wait(120) == 7
 
 
-def test_it_ends_by_the_signal_that_ended_the_worker(watch: Callable[[str], Watched]) -> None:
+def test_it_ends_by_the_signal_that_ended_the_worker(watch: Callable[..., Watched]) -> None:
     watched = watch("turns")
     [worker] = watched.workers(1)
 
     os.kill(worker, signal.SIGKILL)
 
-    assert watched.process.wait(30) == -signal.SIGKILL
+    assert watched.process.wait(120) == -signal.SIGKILL
 
 
-def test_a_killed_watcher_leaves_no_worker(watch: Callable[[str], Watched]) -> None:
+def test_a_killed_watcher_leaves_no_worker(watch: Callable[..., Watched]) -> None:
     watched = watch("turns")
     [worker] = watched.workers(1)
 

@@ -79,7 +79,7 @@ def test_eight_at_once_share_one_download(shelf: Shelf, site: Origin) -> None:
     url = site.put("/a", b"x" * 100_000, hold=release)
     with ThreadPoolExecutor(8) as pool:
         waiting = [pool.submit(shelf.get, url, str(number)) for number in range(8)]
-        site.asked.get(timeout=10)
+        site.asked.get(timeout=60)
         release.set()
         assert {len(each.result()) for each in waiting} == {100_000}
     assert len(site.requests) == 1
@@ -91,13 +91,13 @@ def test_waiting_for_a_shared_download_can_be_stopped(shelf: Shelf, site: Origin
     wanted = WantedFile("/models/a/b", Url(url), immutable=True)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(shelf.get, url)
-        site.asked.get(timeout=10)
+        site.asked.get(timeout=60)
         second = pool.submit(shelf.cache.obtain, wanted, shelf.folder / "b", lambda done, total: None, stop)
         stop.set()
         with pytest.raises(Stopped):
-            second.result(timeout=5)
+            second.result(timeout=60)
         release.set()
-        assert first.result(timeout=5) == b"x"
+        assert first.result(timeout=60) == b"x"
 
 
 def test_the_least_used_unpinned_blob_is_evicted(tmp_path: Path, site: Origin) -> None:

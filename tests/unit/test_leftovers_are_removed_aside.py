@@ -30,7 +30,7 @@ def test_a_folder_is_moved_at_once_and_removed(tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "left").exists()
     [entry] = aside.iterdir()
     emptying = Leftovers(aside)
-    assert removed.get(timeout=10) == entry
+    assert removed.get(timeout=60) == entry
     assert list(aside.iterdir()) == []
     emptying.close()
 
@@ -50,12 +50,12 @@ def test_what_cannot_be_removed_does_not_keep_others(tmp_path: Path, monkeypatch
     monkeypatch.setattr(leftovers, "AGAIN_S", 0.01)
     (tmp_path / "stuck").mkdir()
     emptying = Leftovers(tmp_path)
-    assert tried.get(timeout=10) == "stuck"
+    assert tried.get(timeout=60) == "stuck"
     (tmp_path / "later").mkdir()
 
-    names = {tried.get(timeout=10)}
+    names = {tried.get(timeout=60)}
     while names != {"stuck", "later"}:
-        names.add(tried.get(timeout=10))
-    assert tried.get(timeout=10) == "stuck"  # again and again
+        names.add(tried.get(timeout=60))
+    assert tried.get(timeout=60) == "stuck"  # again and again
     emptying.close()
     assert [path.name for path in tmp_path.iterdir()] == ["stuck"]

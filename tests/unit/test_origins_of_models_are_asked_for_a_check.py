@@ -81,7 +81,7 @@ def test_an_origin_that_is_silent_holds_nobody_up(site: Origin) -> None:
     silent = site.put("/silent.safetensors", DATA, hold=hold)
     quick = site.put("/quick.safetensors", DATA)
     try:
-        found = told(lambda: asking().of("alice", [quick, silent], patience_s=1.0))
+        found = told(lambda: asking().of("alice", [quick, silent], patience_s=3.0))
     finally:
         hold.set()
     assert (quick in found, silent in found) == (True, False)

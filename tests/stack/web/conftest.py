@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Frame, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Frame, Locator, Page, expect, sync_playwright
 
 from tests.fakes.model_sites import Hub
 from tests.stack.browser import BROWSER, FLAGS
@@ -23,6 +23,8 @@ __all__ = ["node_clients", "python_clients"]
 
 LIMIT_MS = 60_000
 expect.set_options(timeout=LIMIT_MS)  # else five seconds, which a busy machine needs for less
+
+PRESS_MS = 400  # of a finger on a button: what the field before it does when it is left does not take the button away
 
 PERMISSIONS = ["clipboard-read", "clipboard-write"]
 STORED = "local_storage,indexeddb,service_workers,cache_storage"
@@ -135,6 +137,12 @@ def enter(windows: Windows) -> Iterator[Enter]:
     yield open_window
     windows.close_pages()
     assert problems == []
+
+
+def follow(link: Locator) -> None:
+    """Follows a link to another page, whose scripts have run then: what is pressed before them does without."""
+    with link.page.expect_navigation():
+        link.click()
 
 
 def editor_of(page: Page) -> Frame:

@@ -11,7 +11,8 @@ from playwright.sync_api import Page, expect
 
 from tests.stack.graphs import load_and_save, picture
 from tests.stack.stack import Stack
-from tests.stack.web.conftest import Enter
+from tests.stack.waiting import until
+from tests.stack.web.conftest import Enter, follow
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8cfc0000003010100c9fe92ef0000000049454e44ae426082"
@@ -28,9 +29,9 @@ def make_key(page: Page) -> str:
 
 
 def copied(page: Page) -> str:
+    page.evaluate("navigator.clipboard.writeText('')")
     page.get_by_role("button", name="Copy").click()
-    page.get_by_role("button", name="Copied").wait_for()
-    return str(page.evaluate("navigator.clipboard.readText()"))
+    return until(bool, lambda: str(page.evaluate("navigator.clipboard.readText()")))
 
 
 def run(command: list[str], key: str, folder: Path, **environment: str) -> str:
@@ -52,7 +53,7 @@ def test_copied_code_runs_and_its_run_appears_without_a_reload(
     key = make_key(page)
 
     page.goto(f"/runs/{first['id']}")
-    page.get_by_role("link", name="View API code").click()
+    follow(page.get_by_role("link", name="View API code"))
     text = copied(page)
     list_page = page.context.new_page()
     list_page.goto(f"/workflows/{workflow}")

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser
 from tests.fakes.http import Origin
 from tests.fakes.model_sites import Hub
 from tests.stack.stack import Stack
-from tests.stack.web.conftest import Enter, editor_of, until
+from tests.stack.web.conftest import LIMIT_MS, Enter, editor_of, until
 
 # The editor offers to fetch models of a few hosts only, which no test may ask: the import is checked where it is asked
 # for, and is carried out for a host that a test may ask.
@@ -77,6 +77,7 @@ def test_any_download_of_a_script_of_the_editor(real: Stack, enter: Enter, accou
 def test_the_button_of_comfyuis_own_editor(real: Stack, browser: Browser) -> None:
     """At the native port: the editor that ComfyUI's version asks for."""
     client, page = real.client(), browser.new_page()
+    page.set_default_timeout(LIMIT_MS)
     page.goto(real.native_url)
     page.wait_for_function("window.app?.graph && window.app.canvas && window.app.vueAppReady !== false")
     page.get_by_role("button", name="Run", exact=True).first.wait_for()

@@ -33,6 +33,7 @@ def test_progress_is_seen_and_cancel_ends_it(real: Stack, enter: Enter, account:
 
     # Over, it can be run again, looked through with keys, and deleted.
     page.get_by_role("button", name="Run again").click()
+    page.wait_for_url(lambda url: run_id not in url)
     page.get_by_role("button", name="Cancel").click()
     page.locator("h1 .badge", has_text="cancelled").wait_for()
     page.keyboard.press("j")

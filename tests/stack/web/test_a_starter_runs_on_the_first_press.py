@@ -17,6 +17,7 @@ def take(page: Page, title: str) -> None:
     page.goto("/workflows/new")
     page.locator("form", has_text=title).get_by_role("button", name="Use starter").click()
     page.get_by_role("heading", name=title).wait_for()
+    page.wait_for_load_state()
 
 
 def labels(page: Page) -> list[str]:

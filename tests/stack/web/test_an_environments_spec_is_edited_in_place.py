@@ -13,7 +13,7 @@ from comfyward.store.db import now_ms
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
 from tests.stack.test_environments_are_locked_over_the_api import archive
-from tests.stack.web.conftest import LIMIT_MS, Enter
+from tests.stack.web.conftest import LIMIT_MS, Enter, follow
 from tests.stack.web.environments import TOOLING, spec_of, write_node_map
 
 
@@ -99,7 +99,7 @@ def test_pack_by_pack(stack: Stack, enter: Enter) -> None:
     page.wait_for_url("**/environments/packs")
     assert stored(stack, "packs") == spec_of(TOOLING, "git+https://github.com/someone/fancy-nodes@HEAD")
 
-    page.get_by_role("link", name="Edit", exact=True).click()
+    follow(page.get_by_role("link", name="Edit", exact=True))
     questions: list[str] = []
 
     def yes(dialog: Dialog) -> None:

@@ -2,7 +2,7 @@
 
 from tests.stack.graphs import node
 from tests.stack.stack import Stack
-from tests.stack.web.conftest import Enter, editor_of, until
+from tests.stack.web.conftest import Enter, editor_of, follow, until
 
 GRAPH = {"7": node("TestFails"), "9": node("SaveImage", images=["7", 0], filename_prefix="never")}
 
@@ -23,7 +23,7 @@ def test_an_error_on_its_node_and_on_the_runs_page(real: Stack, enter: Enter, ac
     until(editor, "document.body.innerText.includes('TestFails failed')")
 
     page.goto(f"/workflows/{workflow}")
-    page.locator(".rows .row", has_text="this node always fails").click()
+    follow(page.locator(".rows .row", has_text="this node always fails"))
     problem = page.get_by_label("Error")
     assert "TestFails failed: this node always fails" in problem.inner_text()
     problem.get_by_text("Details", exact=True).click()

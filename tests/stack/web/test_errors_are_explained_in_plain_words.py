@@ -13,7 +13,7 @@ from tests.api_words import api_words_in
 from tests.fakes.http import Origin
 from tests.stack.graphs import fake_save, load_and_save, node, picture
 from tests.stack.stack import Client, Stack
-from tests.stack.web.conftest import Enter
+from tests.stack.web.conftest import Enter, follow
 
 MODEL = "v1-5-pruned.safetensors"
 
@@ -71,7 +71,7 @@ def test_a_model_that_is_not_here(real: Stack, enter: Enter, account: str) -> No
     assert said.get_by_role("link").all_inner_texts() == ["Add by URL", "Upload"]
     assert api_words_in(said.inner_text()) == []
 
-    said.get_by_role("link", name="Add by URL").click()
+    follow(said.get_by_role("link", name="Add by URL"))
     page.get_by_label("URL", exact=True).fill("ftp://models.example/x")
     page.get_by_role("button", name="Import").click()
     page.locator("#problems", has_text="Invalid URL.").wait_for()

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser
 
 from tests.stack.graphs import picture
 from tests.stack.stack import Stack
-from tests.stack.web.conftest import LIMIT_MS, editor_of, until
+from tests.stack.web.conftest import LIMIT_MS, SAVED, editor_of, until
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_from_the_first_link_to_a_picture(fresh: Stack, browser: Browser) -> Non
     assert page.get_by_role("heading", name="First evening").is_visible()
 
     # It saved by itself: the workflow's page has its form and its run, and the editor opens with the graph.
-    page.locator("[data-saved]", has_text="Saved").wait_for()
+    page.locator("[data-saved]", has_text=SAVED).wait_for()
     with page.expect_response(lambda answer: answer.request.method == "PATCH" and answer.ok):
         editor.evaluate("() => { window.app.graph.nodes[0].widgets[0].value = 128 }")
     page.get_by_role("link", name="Back to First evening").click()

@@ -13,7 +13,7 @@ from tests.stack.graphs import node
 from tests.stack.stack import Stack
 from tests.stack.test_models_as_a_library import png, safetensors, upload
 from tests.stack.web.accessibility import SCREENS, axe_in, findings
-from tests.stack.web.conftest import Enter
+from tests.stack.web.conftest import PRESS_MS, Enter
 
 LOOKED_AT = os.environ.get("MODELS_LOOKED_AT")  # a folder for pictures of the pages, for whoever wants to look at them
 
@@ -43,7 +43,7 @@ def test_from_the_search_to_the_undone_deletion(stack: Stack, enter: Enter, fill
     page.get_by_role("searchbox").fill("ink drawing")
     page.get_by_role("status").get_by_text("1 model,").wait_for()
     assert page.locator("a.card").count() == 1
-    page.locator("a.card", has_text="Ink").click()
+    page.locator("a.card", has_text="Ink").click(delay=PRESS_MS)
 
     facts = page.locator("dl.facts")
     assert "SDXL" in facts.inner_text()

@@ -2,7 +2,7 @@
 
 from tests.stack.graphs import node, picture
 from tests.stack.stack import Stack
-from tests.stack.web.conftest import Enter, editor_of, until
+from tests.stack.web.conftest import SAVED, Enter, editor_of, until
 
 
 def test_saving(real: Stack, enter: Enter, account: str) -> None:
@@ -11,14 +11,14 @@ def test_saving(real: Stack, enter: Enter, account: str) -> None:
     page.goto(f"/workflows/{made}/edit")
     editor = editor_of(page)
     saved = page.locator("[data-saved]")
-    saved.filter(has_text="Saved").wait_for()
+    saved.filter(has_text=SAVED).wait_for()
 
     editor.evaluate("() => window.app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
     saved.filter(has_text="Other tab (not saved)").wait_for()
     assert client.http.get(f"/api/v1/workflows/{made}").json()["prompt"]["1"]["class_type"] == "EmptyImage"
 
     editor.get_by_text("Mine", exact=True).first.click()
-    saved.filter(has_text="Saved").wait_for()
+    saved.filter(has_text=SAVED).wait_for()
     until(editor, "window.app.graph.nodes.length === 2")
     editor.evaluate("() => { window.app.graph.nodes[0].widgets[0].value = 200 }")
     with page.expect_response(lambda answer: answer.request.method == "PATCH" and answer.ok):
@@ -47,7 +47,7 @@ def test_viewing_changes_nothing(real: Stack, enter: Enter, account: str) -> Non
 
     page.goto(f"/workflows/{made}/edit")
     editor_of(page)
-    page.locator("[data-saved]").filter(has_text="Saved").wait_for()
+    page.locator("[data-saved]").filter(has_text=SAVED).wait_for()
     page.goto(f"/workflows/{made}/edit?run={run}")
     assert editor_of(page).evaluate("window.app.graph.nodes[0].widgets[3].value") == 0xABCDEF
     page.locator("[data-saved]").filter(has_text="Run's graph (not saved)").wait_for()

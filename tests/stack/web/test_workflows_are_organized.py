@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.stack.graphs import picture
 from tests.stack.stack import Stack
-from tests.stack.web.conftest import Enter
+from tests.stack.web.conftest import PRESS_MS, Enter
 
 
 def made(answer: httpx2.Response) -> str:
@@ -49,7 +49,7 @@ def test_from_a_template_of_comfyuis(real: Stack, enter: Enter, account: str) ->
     found = page.locator("#templates form")
     expect(found).to_have_count(2)  # a click during the search would be on a card that is being replaced
     named = found.filter(has_text="Z-Image-Turbo: Text to Image").first
-    named.get_by_role("button", name="Use template").click()
+    named.get_by_role("button", name="Use template").click(delay=PRESS_MS)
     page.wait_for_url("**/edit")
     page.wait_for_selector("body[data-loaded]", timeout=90_000)
 
