@@ -19,7 +19,7 @@ def test_a_server_drains_on_sigterm(start_fake: StartFake) -> None:
     follower.start()
 
     assert stack.stop() == 0
-    follower.join(10)
+    follower.join(60)
     assert not follower.is_alive()
 
     stack.start()

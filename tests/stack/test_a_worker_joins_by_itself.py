@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import FakeSettings
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
-from tests.stack.stack import Stack
+from tests.stack.stack import END_TIMEOUT_S, Stack
 
 pytestmark = pytest.mark.several_servers
 
@@ -51,11 +51,11 @@ def test_a_worker_joins_by_itself_and_outlives_its_server(
         run = client.finish(running)
         assert (run["status"], run["retry_count"]) == ("COMPLETED", 0), run["error"]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(END_TIMEOUT_S) == 0
     assert client.http.get("/readyz").json() == {"status": "ready", "workers": 0}
 
 
 def test_a_wrong_token_is_refused(shared: Stack, fake_settings: FakeSettings, tmp_path: Path) -> None:
     with worker(shared, "wrong", tmp_path / "stranger", fake_settings()) as process:
-        assert process.wait(60) != 0
+        assert process.wait(END_TIMEOUT_S) != 0
     assert "token" in (tmp_path / "stranger" / "worker.log").read_text()

@@ -9,8 +9,9 @@ import pytest
 from websockets.sync.client import connect
 
 from tests import loopback
+from tests.fakes.http import Origin
 from tests.stack.conftest import StartFake
-from tests.stack.graphs import node
+from tests.stack.graphs import TOLD, fake_wait_as_told, node
 from tests.stack.stack import Client, Stack
 
 # What stays: a file that its node shows, one that is only there, a text. What does not: half a file.
@@ -93,11 +94,12 @@ def test_while_the_run_goes_on_and_when_it_is_cancelled(shared: Stack) -> None:
 
 
 @pytest.mark.several_servers
-def test_another_attempt_leaves_it_once(tenant: Client) -> None:
-    graph = {**LEFT, "8": node("FakeWait", seconds=1), "9": node("FakeCrash", times=1, name="leaves it once")}
+def test_another_attempt_leaves_it_once(tenant: Client, site: Origin) -> None:
+    graph = {**LEFT, "8": fake_wait_as_told()["1"], "9": node("FakeCrash", times=1, name="leaves it once")}
 
-    run_id = tenant.submit(graph)
+    run_id = tenant.submit(graph, files={TOLD: site.put("/seconds", b"5")})
     first = tenant.wait_for(run_id, "output", name="quiet.bin")
+    site.put("/seconds", b"0")
     run = tenant.finish(run_id)
 
     assert (run["status"], run["attempt"]) == ("COMPLETED", 2)

@@ -39,7 +39,7 @@ def test_a_run_that_a_worker_has_is_finished_and_charged(start_fake: StartFake) 
     stack.cli("users", "create", "alice", "--credit-limit", "100")
     client = stack.client("alice")
 
-    first = client.submit(fake_wait(2))  # costs 2000 credits
+    first = client.submit(fake_wait(5))  # costs 5000 credits
     client.wait_for(first, "progress")
     staged = client.submit(fake_wait(1))
     client.wait_for(staged, "staged")
@@ -48,5 +48,5 @@ def test_a_run_that_a_worker_has_is_finished_and_charged(start_fake: StartFake) 
     assert ends == ["COMPLETED", "COMPLETED"]
     assert client.run(fake_save("late"))["end_reason"] == "insufficient_credit"
     [row] = client.http.get("/api/v1/usage", params={"by": "accelerator"}).json()["rows"]
-    assert row["gpu_ms"] >= 3000
+    assert row["gpu_ms"] >= 6000
     assert client.http.get("/api/v1/me").json()["credits_used"] == row["credits"]

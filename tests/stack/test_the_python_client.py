@@ -125,7 +125,7 @@ def test_a_restart_of_the_server_is_not_noticed(start_fake: StartFake, monkeypat
     monkeypatch.setattr("comfyward.client.asynchronous.back_off", until_it_is_back)
     events = []
     with Client(stack.url, stack.client().key) as comfyward:
-        run = comfyward.submit(fake_wait(1.5))
+        run = comfyward.submit(fake_wait(5))
         for event in comfyward.follow(run.id):
             events.append(event)
             if event.type == "status" and event.data["state"] == "running" and event.data["attempt"] == 1:

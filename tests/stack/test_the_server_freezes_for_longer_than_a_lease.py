@@ -7,19 +7,21 @@ import time
 
 import pytest
 
+from tests.fakes.http import Origin
 from tests.stack.conftest import StartFake
-from tests.stack.graphs import fake_wait
+from tests.stack.graphs import TOLD, fake_wait_as_told
 
 pytestmark = pytest.mark.several_servers
 
-LEASE_S = 2
+LEASE_S = 3
 
 
-def test_the_run_is_tried_again_on_the_same_comfyui(start_fake: StartFake) -> None:
+def test_the_run_is_tried_again_on_the_same_comfyui(start_fake: StartFake, site: Origin) -> None:
     stack = start_fake(lease_s=str(LEASE_S)).wait_ready()
     client = stack.client()
-    run_id = client.submit(fake_wait(LEASE_S * 2.5))
+    run_id = client.submit(fake_wait_as_told(), files={TOLD: site.put("/seconds", b"600")})
     client.wait_for(run_id, "status", state="running")
+    site.put("/seconds", b"0")
     assert stack.process is not None
 
     os.kill(stack.process.pid, signal.SIGSTOP)

@@ -70,7 +70,7 @@ def test_a_cancelled_caller_does_not_undo_its_write(database_url: str) -> None:
 
     def create_slowly(conn: Connection) -> None:
         begun.set()
-        may_end.wait(10)
+        may_end.wait(120)
         accounts.create(conn, "slow", "member", None, now_ms())
 
     async def leave() -> set[str]:

@@ -158,7 +158,7 @@ def test_servers_that_lock_the_same_rows_do_not_deadlock(
 
     def occupy(_: Connection) -> None:
         taken.release()
-        may_end.wait(10)
+        may_end.wait(120)
 
     def count_up(conn: Connection, account_id: str) -> None:
         conn.execute(text("UPDATE accounts SET weight = weight + 1 WHERE id = :id"), {"id": account_id})

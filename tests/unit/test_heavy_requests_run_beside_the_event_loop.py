@@ -60,7 +60,7 @@ def test_the_loop_answers_others_and_an_account_has_one_place() -> None:
 
         def act(name: str) -> str:
             begun.append(name)
-            assert may_end.wait(30)
+            assert may_end.wait(120)
             return name
 
         first = asyncio.create_task(heavy.run("ada", HEAVY_BYTES + 1, lambda: act("ada 1")))
@@ -70,10 +70,10 @@ def test_the_loop_answers_others_and_an_account_has_one_place() -> None:
             await asyncio.sleep(0)
 
         assert await heavy.run("ada", HEAVY_BYTES, lambda: "small") == "small"  # the loop is free
-        assert begun == ["ada 1", "bob"]
+        assert sorted(begun) == ["ada 1", "bob"]
         may_end.set()
         assert await asyncio.gather(first, second, others) == ["ada 1", "ada 2", "bob"]
-        assert begun == ["ada 1", "bob", "ada 2"]
+        assert begun[2:] == ["ada 2"]
         assert await heavy.run("ada", HEAVY_BYTES + 1, lambda: "again") == "again"
 
     asyncio.run(scenario())

@@ -43,8 +43,8 @@ def test_saving(real: Stack, enter: Enter, account: str) -> None:
     page.goto(f"/workflows/{made}/edit")
     editor = editor_of(page)
     wait_saved(page)
-    editor.evaluate(CHANGE, 80)
     with page.expect_response(lambda answer: answer.request.method == "PATCH" and answer.ok):
+        editor.evaluate(CHANGE, 80)
         editor.evaluate("() => window.app.extensionManager.command.execute('Comfy.SaveWorkflow')")
     wait_saved(page)
     assert editor.get_by_role("dialog").count() == 0

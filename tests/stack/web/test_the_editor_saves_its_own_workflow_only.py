@@ -20,8 +20,8 @@ def test_saving(real: Stack, enter: Enter, account: str) -> None:
     editor.get_by_text("Mine", exact=True).first.click()
     saved.filter(has_text=SAVED).wait_for()
     until(editor, "window.app.graph.nodes.length === 2")
-    editor.evaluate("() => { window.app.graph.nodes[0].widgets[0].value = 200 }")
     with page.expect_response(lambda answer: answer.request.method == "PATCH" and answer.ok):
+        editor.evaluate("() => { window.app.graph.nodes[0].widgets[0].value = 200 }")
         editor.locator("body").press("Control+s")
     assert client.http.get(f"/api/v1/workflows/{made}").json()["prompt"]["1"]["inputs"]["width"] == 200
 
