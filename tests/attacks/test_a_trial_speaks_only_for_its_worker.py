@@ -115,9 +115,9 @@ def test_nothing_is_heard_of_what_no_revision_has(lab: Lab) -> None:
     worker, unknown = lab.worker("f" * 64), "e" * 64
     of_another_target = Lab(lab.stack).revision("1")
 
-    for digest in (unknown, of_another_target, "x"):
+    for digest, refused in ((unknown, 403), (of_another_target, 403), ("x", 400)):
         assert report(worker, digest, "ready").status_code == 200
-        assert lab.tried(worker, digest, ready=True).status_code == 403
+        assert lab.tried(worker, digest, ready=True).status_code == refused
         assert worker.put_catalog(catalog_of("Mine"), digest).status_code == 403
 
     assert rows_of(worker) == 0
