@@ -82,7 +82,8 @@ class Auth:
         with self._watches.watch(account_id) as changed:
             while True:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), ASKED_AGAIN_S)
+                    async with asyncio.timeout(ASKED_AGAIN_S):  # `wait_for` would take a task of its own
+                        await changed.wait()
                 changed.clear()
                 try:
                     await ask()

@@ -115,11 +115,12 @@ class Runs:
         after = read_query(request, EventsQuery).after
         seen = whole_number(request.headers.get("last-event-id", ""))
         last = after if seen is None else seen
+        account_id, run_id = run.account_id, run.id  # alone, for as long as it is followed: a run has a graph
 
         def frames(listener: Listener) -> AsyncIterator[bytes]:
-            return stream_events(self._db, self._hub, listener, run.account_id, run.id, last)
+            return stream_events(self._db, self._hub, listener, account_id, run_id, last)
 
-        return self._following.answer(request, run.account_id, run.id, frames)
+        return self._following.answer(request, account_id, run_id, frames)
 
     async def log(self, request: Request) -> Response:
         run = await requested_run(request, self._auth, self._db)
