@@ -46,6 +46,7 @@ MAX_ASKING = 1000
 ENVIRONMENTS = tuple(f"environment {number}" for number in range(5))
 READY = frozenset(ENVIRONMENTS)
 
+Turns = list[tuple[int, int]]  # (turn, index), sorted
 Group = tuple[str, str, str]  # environment, account, model: what a worker has loaded
 
 
@@ -101,14 +102,15 @@ class Gpu:
     def _worker(self, *, idle: bool) -> Worker:
         environment, account, model = self.group
         warm = frozenset({model}) if model else frozenset[str]()
-        return Worker(self.name, POOL, environment, idle, warm, account=account, ready=READY)
+        in_memory = frozenset(self.cached) if idle else frozenset[str]()
+        return Worker(self.name, POOL, environment, idle, warm, account=account, ready=READY, in_memory=in_memory)
 
 
 class Queue:
     """The waiting runs by turns that are fair between accounts, and by what they need."""
 
     def __init__(self) -> None:
-        self.by_account: dict[str, list[tuple[int, int]]] = defaultdict(list)  # sorted (turn, index)
+        self.by_turn: dict[str, dict[str, Turns]] = defaultdict(lambda: defaultdict(list))  # environment, account
         self.by_group: dict[Group, dict[int, Planned]] = defaultdict(dict)
         self.left_s: Counter[Group] = Counter()
         self.waiting: dict[int, Planned] = {}
@@ -117,24 +119,24 @@ class Queue:
         self._served = 0
 
     def add(self, run: Planned) -> None:
-        account = run.group[1]
+        environment, account, _ = run.group
         if run.index not in self.turns:
             self.turns[run.index] = self._last[account] = max(self._served, self._last.get(account, -TURN) + TURN)
-        bisect.insort(self.by_account[account], (self.turns[run.index], run.index))
+        bisect.insort(self.by_turn[environment][account], (self.turns[run.index], run.index))
         self.waiting[run.index] = self.by_group[run.group][run.index] = run
         self.left_s[run.group] += run.run_s  # type: ignore[assignment]
 
     def take(self, run: Planned) -> None:
         del self.waiting[run.index], self.by_group[run.group][run.index]
-        turns = self.by_account[run.group[1]]
+        turns = self.by_turn[run.group[0]][run.group[1]]
         del turns[bisect.bisect_left(turns, (self.turns[run.index], run.index))]
         self.left_s[run.group] -= run.run_s  # type: ignore[assignment]
         self._served = max(self._served, self.turns[run.index])
 
     def heads(self, most: int) -> list[Planned]:
-        """The first runs by turn."""
-        found = itertools.islice(heapq.merge(*self.by_account.values()), most)
-        return [self.waiting[index] for _, index in found]
+        """The first runs of each environment by turn, as the server reads them."""
+        merged = (heapq.merge(*accounts.values()) for accounts in self.by_turn.values())
+        return [self.waiting[index] for of_environment in merged for _, index in itertools.islice(of_environment, most)]
 
 
 Pairs = list[tuple[Gpu, Planned]]

@@ -1,15 +1,20 @@
 """From a cold model file to the first step after it: ComfyUI started by hand, and the run that is next in a queue.
 
-    python -m bench.warm [MIB] [PAIRS]      # with the real ComfyUI; 512 MiB and 3 pairs
+    python -m bench.warm --mib 2048 --pairs 3 --json docs/figures/warm.json     # with the real ComfyUI
 
-The model's file is on the disk and not in memory. `by hand`: ComfyUI gets a prompt that loads it. `next`: a run of 3 s
-executes, and one that loads it waits; the time counts from the end of the first to the end of the second. Loading is
-what a device needs: all tensors are copied, and multiplied once. The two take turns.
+The model's file is on the disk and not in memory. `by hand`: ComfyUI gets a prompt that loads it. `next`: a run
+executes for `--busy` seconds, and one that loads it waits; the time counts from the end of the first to the end of the
+second. Loading is what a device needs: all tensors are copied, and two of them are multiplied. The two take turns.
+
+Beside it, the time for which a run waits for a model that its host has in the cache: it is found, linked for the run,
+and linked where ComfyUI looks for it. For a file of 1 MiB, and for the model.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
 import os
 import statistics
 import struct
@@ -25,19 +30,27 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from bench.downloads import origin
 from bench.stack import started
 from comfyward.comfy.client import ComfyClient
 from comfyward.comfy.install import installed
 from comfyward.comfy.parents import ComfyParents
 from comfyward.comfy.process import ComfyProcess, ComfySpec
 from comfyward.comfy.releases import DEFAULT
+from comfyward.comfy.run_folders import RunFolders, StagedFile
 from comfyward.files import page_cache
+from comfyward.files.cache import HostCache, Wanted
+from comfyward.files.fetch import Limits
+from comfyward.files.guard import Guard
+from comfyward.files.stop import Stop
+from comfyward.runs.files import Url
 from comfyward.sandbox import walls
 from comfyward.server_settings import default_data_dir
 from tests.stack.graphs import node
 from tests.stack.stack import Client
 
 TENSORS = 64
+STAGINGS = 100
 MODEL = "bench.safetensors"
 PACK = """
 import time
@@ -79,8 +92,9 @@ def make_model(file: Path, mib: int) -> None:
     text = msgspec.json.encode(header)
     with file.open("wb") as opened:
         opened.write(struct.pack("<Q", len(text)) + text)
+        block = os.urandom(rows * side * 2)
         for _ in range(TENSORS):
-            opened.write(os.urandom(rows * side * 2))
+            opened.write(block)
         opened.flush()
         os.fsync(opened.fileno())
 
@@ -112,8 +126,8 @@ class ByHand:
         return time.monotonic() - began
 
 
-def next_in_queue(client: Client, file: Path, turn: int) -> float:
-    first = client.submit({"1": node("BenchWait", seconds=3.0, turn=turn)})
+def next_in_queue(client: Client, file: Path, turn: int, busy_s: float) -> float:
+    first = client.submit({"1": node("BenchWait", seconds=busy_s, turn=turn)})
     client.wait_for(first, "status", state="running")
     page_cache.let_go(file)
     second = client.finish(client.submit(load(turn)))
@@ -122,7 +136,42 @@ def next_in_queue(client: Client, file: Path, turn: int) -> float:
     return (ended[1] - ended[0]).total_seconds()
 
 
-async def measure(mib: int, pairs: int) -> None:
+def stagings_ms(folder: Path, model: Path) -> list[float]:
+    """Milliseconds for which each of many runs waits for a cached file."""
+    cache = HostCache(folder / "cache", 1 << 40, Guard.allowing(["127.0.0.1"]), Limits(1 << 40, 600, 8))
+    folders = RunFolders(folder / "base", folder / "aside")
+    for name in ("base/models/checkpoints", "base/input", "aside"):
+        (folder / name).mkdir(parents=True)
+    folders.take_baseline()
+    took_ms = []
+    with origin(model, 0) as url:
+        wanted = Wanted(f"/models/checkpoints/{MODEL}", Url(url), immutable=True)
+        for number in range(STAGINGS + 1):
+            began = time.perf_counter()
+            pins = cache.pin_folder("bench", str(number))
+            entry = cache.obtain(wanted, pins / "0", lambda done, total: None, Stop())
+            folders.place([StagedFile(wanted.path, pins / "0", entry.digest)])
+            took_ms.append((time.perf_counter() - began) * 1000)
+            folders.clear()
+            cache.unpin(pins)
+    return took_ms[1:]  # the first one has fetched it
+
+
+def staged(folder: Path, mib: int, model: Path) -> dict[str, dict[str, float]]:
+    small = folder / "small"
+    small.mkdir()
+    make_model(small / MODEL, 1)
+    found = {1: stagings_ms(folder / "staging-small", small / MODEL), mib: stagings_ms(folder / "staging", model)}
+    return {
+        f"{size} MiB": {
+            "median": round(statistics.median(took_ms), 2),
+            "p99": round(sorted(took_ms)[int(0.99 * len(took_ms))], 2),
+        }
+        for size, took_ms in found.items()
+    }
+
+
+async def measure(mib: int, pairs: int, busy_s: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="cw-bench-") as name:
         folder = Path(name)
         (folder / "models" / "checkpoints").mkdir(parents=True)
@@ -132,21 +181,41 @@ async def measure(mib: int, pairs: int) -> None:
         make_model(file, mib)
         by_hand = ByHand(folder / "home", folder / "models", folder / "packs")
         await by_hand.process.start()
-        figures: dict[str, list[float]] = {"by hand": [], "next": []}
+        took_s: dict[str, list[float]] = {"by hand": [], "next": []}
         with started(custom_nodes_dir=str(folder / "packs"), model_dirs=str(folder / "models")) as stack:
             client = stack.wait_ready().client()
             await by_hand.seconds(file, 0)
             client.run(load(0))
             for turn in range(1, pairs + 1):
-                figures["by hand"].append(await by_hand.seconds(file, turn))
-                figures["next"].append(await asyncio.to_thread(next_in_queue, client, file, turn))
+                took_s["by hand"].append(await by_hand.seconds(file, turn))
+                took_s["next"].append(await asyncio.to_thread(next_in_queue, client, file, turn, busy_s))
         await by_hand.process.stop()
         await by_hand.parents.close()
-    for row, seconds in figures.items():
-        print(f"{row:8} median {statistics.median(seconds):6.3f} s   {min(seconds):.3f} to {max(seconds):.3f}")
-    ratios = [ours / theirs for ours, theirs in zip(figures["next"], figures["by hand"], strict=True)]
-    print(f"ratio    median {statistics.median(ratios):6.2f}     {mib} MiB, load {os.getloadavg()[0]:.1f}")
+        staged_ms = staged(folder, mib, file)
+    ratios = [ours / theirs for ours, theirs in zip(took_s["next"], took_s["by hand"], strict=True)]
+    return {
+        "mib": mib,
+        "busy_s": busy_s,
+        "took_s": {row: [round(value, 3) for value in seconds] for row, seconds in took_s.items()},
+        "median_s": {row: round(statistics.median(seconds), 3) for row, seconds in took_s.items()},
+        "ratio": round(statistics.median(ratios), 2),
+        "staged_ms": staged_ms,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mib", type=int, default=2048)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--busy", type=float, default=5.0, help="seconds of the run before")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    figures = asyncio.run(measure(args.mib, args.pairs, args.busy))
+    print(json.dumps(figures, indent=1))
+    print(f"load {os.getloadavg()[0]:.1f}")
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    asyncio.run(measure(*(int(text) for text in [*sys.argv[1:], *("512", "3")[len(sys.argv) - 1 :]])))
+    main()

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comfyward.comfy import operator_variables
 from comfyward.comfy.forked import Forked
 from comfyward.errors import SetupFailed
 from comfyward.sandbox import walls
@@ -306,6 +307,7 @@ def _variables(environment: Environment) -> dict[str, str]:
     # Under Landlock it may write nowhere else; PyTorch's compiler fails to be imported without such a folder.
     temporary = {"TMPDIR": str(environment.access.home)} if environment.level is walls.Level.LANDLOCK else {}
     return {
+        **operator_variables.passed_on(),
         **temporary,
         **walls.drivers_variables(),
         "PATH": f"{environment.python.parent}:/usr/local/bin:/usr/bin:/bin",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from comfyward.comfy import consumption, private_copy
+from comfyward.comfy import consumption, operator_variables, private_copy
 from comfyward.comfy.copies import Recipe
 from comfyward.comfy.egress import PROXY, RECORD, Doorkeeper, Egress
 from comfyward.comfy.forked import Forked
@@ -352,8 +352,9 @@ class ComfyProcess:
         return walls.Room(base, tuple(base / name for name in (*SCRATCH_FOLDERS, *FOLDERS) if name != "files"))
 
     def _variables(self) -> dict[str, str]:
-        """A clean environment, without this process's variables."""
+        """A clean environment: of this process's variables, only those for the device."""
         return {
+            **operator_variables.passed_on(),
             "PATH": f"{self._spec.installation.python.parent}:/usr/local/bin:/usr/bin:/bin",
             "HOME": walls.home_of(self._spec.level, self._room()),
             "USER": "comfyui",
