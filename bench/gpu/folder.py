@@ -40,17 +40,24 @@ PIN = re.compile(
     re.MULTILINE,
 )
 CODE = ("bench/__init__.py", "bench/gpu")
-STANDS_IN = '''"""Stands in for PyAV, which is large, and which ComfyUI imports before anybody needs a video."""
+STANDS_IN = '''"""Stands in for PyAV, which is large. ComfyUI and torchvision import it before anybody needs a video."""
 
 import importlib.abc
 import importlib.machinery
 import sys
 
 
+class _Anything(type):
+    """A class that has every attribute, can be called and inherited from, and does nothing."""
+
+    def __getattr__(cls, name):
+        return __getattr__(name)
+
+
 def __getattr__(name):
     if name.startswith("__"):
         raise AttributeError(name)
-    return type(name, (), {})
+    return _Anything(name, (), {"__init__": lambda *_, **__: None})
 
 
 __version__ = "16.1.0"

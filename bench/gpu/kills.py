@@ -28,7 +28,7 @@ def worker(lab: Lab) -> Outcome:
 
 def starting(lab: Lab) -> Outcome:
     """Of the worker, while it starts: its parent imports libraries, or its ComfyUI is forked."""
-    server, account = lab.server(), lab.account("killed")
+    server, account = lab.server(), lab.account("warm")
     os.kill(server.worker_pid(), signal.SIGKILL)
     first = _next_worker(server)
     time.sleep(1.0)
@@ -40,7 +40,7 @@ def starting(lab: Lab) -> Outcome:
 def server(lab: Lab) -> Outcome:
     """Of the server: its workers and their ComfyUI end with it."""
     serving = lab.server()
-    _busy(lab.account("killed"))
+    _busy(lab.account("warm"))
     before = serving.comfyui_pids()
     serving.kill()
     left = _wait_gone(lab, before)
@@ -52,7 +52,7 @@ def server(lab: Lab) -> Outcome:
 
 def _killed(lab: Lab, chosen: Callable[[Server], int], with_it: Callable[[Server, int], set[int]]) -> Outcome:
     """`with_it` are the processes that must end with the chosen one."""
-    serving, account = lab.server(), lab.account("killed")
+    serving, account = lab.server(), lab.account("warm")
     run_id = _busy(account)
     victim = chosen(serving)
     before = with_it(serving, victim)

@@ -17,7 +17,7 @@ NO_MEMORY = "the device's memory: no GPU"
 
 def out_of_memory(lab: Lab) -> Outcome:
     """More than the device has: freed, tried again in the same process, and then it fits."""
-    facts = lab.account("memory").facts(graphs.of("GpuCheckOutOfMemory", name="once", times=1, share=0.6))
+    facts = lab.account("holder").facts(graphs.of("GpuCheckOutOfMemory", name="once", times=1, share=0.6))
     _expect(facts["attempt"] == 2, f"a second attempt was expected: {facts}")
     figures = {"attempts": facts["attempt"], "second_attempt_took_bytes": facts["taken_bytes"]}
     return _outcome(lab, figures, "a real out-of-memory: pretended, no GPU")
@@ -27,7 +27,7 @@ def larger_pool(lab: Lab) -> Outcome:
     """A run that does not fit into a small pool's memory moves to the larger one, and fits."""
     lab.has_small_worker()
     graph = graphs.of("GpuCheckOutOfMemory", name="small", times=0, share=0.5)
-    facts = lab.account("memory").facts(graph, accelerator=SMALL)
+    facts = lab.account("holder").facts(graph, accelerator=SMALL)
     _expect(not facts["is_small"], f"the run was to end in {lab.pool}: {facts}")
     return _outcome(lab, {"attempts": facts["attempt"], "ended_in": lab.pool}, NO_MEMORY)
 

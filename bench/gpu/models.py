@@ -18,13 +18,15 @@ BUSY_S = 4.0  # of the run before, during which the next one's checkpoint can be
 
 
 def checkpoint(lab: Lab) -> Outcome:
-    """Milliseconds of runs of two steps; each `cold` and `warm` is in a new process, of another account."""
+    """Milliseconds of runs of two steps; `cold` and `warm` are in processes, of two accounts, that had no model yet."""
     first, second = lab.checkpoints()
-    lab.server()
     swaps_wanted = SWAPS if lab.has_gpu else SWAPS_WITHOUT_GPU
+    cold = lab.account("next")
+    cold.facts(graphs.of("GpuCheckDevice"))
     _drop(first)
-    cold_ms = _ms(lab, lab.account("cold"), first, 1)
+    cold_ms = _ms(lab, cold, first, 1)
     warm = lab.account("warm")
+    warm.facts(graphs.of("GpuCheckDevice"))
     warm_ms = _ms(lab, warm, first, 1)
     resident_ms = _ms(lab, warm, first, 2)
     _drop(second)

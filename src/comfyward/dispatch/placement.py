@@ -73,6 +73,14 @@ class Kind:
     warm: frozenset[str]
     others: frozenset[str]
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Computed once: each round looks ten thousand workers up by their kinds."""
+        return hash((self.pool, self.environment, self.account, self.idle, self.warm, self.others))
+
     def serves(self, run: WaitingRun) -> bool:
         return self.pool == run.pool and (self.environment == run.environment or run.environment in self.others)
 
@@ -149,13 +157,13 @@ def match(
     round_ = _Round(asking, queue, others, now_ms, rules)
     for _, group in itertools.groupby(queue, lambda run: run.priority):
         equals = list(group)
-        for run in [run for run in equals if round_.is_late(skipped.get(run.id))]:
+        for run in round_.unless_over(run for run in equals if round_.is_late(skipped.get(run.id))):
             round_.give_to_warm(run)
-        for run in [run for run in equals if round_.is_due(run, skipped.get(run.id))]:
+        for run in round_.unless_over([run for run in equals if round_.is_due(run, skipped.get(run.id))]):
             round_.give(run, may_wait=False)
-        for run in equals:
+        for run in round_.unless_over(equals):
             round_.give_to_warm(run)
-        for run in equals:
+        for run in round_.unless_over(equals):
             round_.give(run, may_wait=now_ms - run.queued_at < rules.affinity_wait_ms)
     return Match(round_.pairs, round_.skipped(queue, skipped))
 
@@ -240,6 +248,10 @@ class _Round:
             for worker in self._others
             if (worker.pool, worker.environment, worker.account) in near and worker.id not in ids
         )
+
+    def unless_over(self, runs: Iterable[WaitingRun]) -> Iterator[WaitingRun]:
+        """The runs, as long as there is a worker left for them."""
+        return itertools.takewhile(lambda run: len(self._taken) < len(self._asking), runs)
 
     def is_late(self, skipped: SkippedSince | None) -> bool:
         """True if a run has been skipped for as long as one without a warm worker may be."""
@@ -328,9 +340,14 @@ class _Round:
         """One of some workers that take a run, preferably one whose host has its models in memory, or its files."""
         able = (worker for worker in workers if worker.takes(run))
         kept = (run.models | run.files) & self._in_memory
-        if not kept and not run.files:
-            return next(able, None)
-        return max(able, key=lambda each: (len(kept & each.in_memory), len(run.files & each.cached)), default=None)
+        best, most = None, (-1, -1)
+        for worker in able:
+            has = len(kept & worker.in_memory), len(run.files & worker.cached)
+            if has > most:
+                best, most = worker, has
+            if has == (len(kept), len(run.files)):  # none of the others can have more
+                break
+        return best
 
     def _take(self, worker: Worker, run: WaitingRun) -> None:
         self.pairs.append((worker, run))
