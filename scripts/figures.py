@@ -1,7 +1,8 @@
 """Writes the measured figures into docs/scale.md, from the JSON of benchmarks: `python scripts/figures.py`.
 
-To measure anew, run `bench.scale` and `bench.downloads` with `--json` and the names of the files in docs/figures/. The
-files of `bench.dispatch`, `bench.rows` and `bench.followers` (`.jsonl`) get a line for each measurement.
+To measure anew, run `bench.scale`, `bench.downloads` and `bench.warm` with `--json` and the names of the files in
+docs/figures/. The files of `bench.dispatch`, `bench.rows` and `bench.followers` (`.jsonl`) get a line for each
+measurement.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ ROWS = ("get", "list, newest 50", "list, failed", "queue position", "queue lengt
 def page(text: str, folder: Path = DOCS / "figures") -> str:
     """The page with the figures of a folder's files."""
     placement, free, limited = (_read(folder, name) for name in ("placement", "downloads", "downloads-limited"))
-    text = _with(text, BEGIN, _placement(placement) + "\n" + _downloads(free, limited))
+    parts = (_placement(placement), _downloads(free, limited), _warm(_read(folder, "warm")))
+    text = _with(text, BEGIN, "\n".join(parts))
     return _with(text, BEGIN_SERVERS, _servers(folder))
 
 
@@ -120,6 +122,23 @@ def _downloads(free: dict[str, Any], limited: dict[str, Any]) -> str:
         rate = found["rate_mib_per_connection"]
         label = f"{rate:.0f} MiB/s for each connection" if rate else "no limit"
         lines.append(f"| {label} | {' | '.join(str(found['mib_per_s'][name]) for name in names)} |")
+    return "\n".join([*lines, ""])
+
+
+def _warm(found: dict[str, Any]) -> str:
+    median_s = found["median_s"]
+    lines = [
+        "| a model (`bench/warm.py`, on a processor) | |",
+        "|---|---|",
+        f"| {found['mib']} MiB, cold on the disk, to the first step after it: ComfyUI, started by hand | "
+        f"{median_s['by hand']:.1f} s |",
+        f"| the same in the run that is next, while another one executes for {found['busy_s']:.0f} s | "
+        f"{median_s['next']:.1f} s: {found['ratio']:.2f} of it |",
+    ]
+    lines += [
+        f"| a run waits for a cached file of {size} | {each['median']:.1f} ms (p99 {each['p99']:.1f}) |"
+        for size, each in found["staged_ms"].items()
+    ]
     return "\n".join([*lines, ""])
 
 
