@@ -136,7 +136,7 @@ def test_members_see_and_change_nothing_of_it(stack: Stack) -> None:
     assert not any("safetensors" in answer.text for answer in answers)
 
 
-def test_the_models_of_a_workflow_are_pinned_together_and_an_upload_once_it_is_on_the_host(stack: Stack) -> None:
+def test_the_models_of_a_workflow_are_pinned_together_and_an_upload_is_fetched_ahead_of_runs(stack: Stack) -> None:
     client = stack.client()
     for each in pins(client):
         client.http.delete(f"/api/v1/model-pins/{each['id']}").raise_for_status()
@@ -147,9 +147,15 @@ def test_the_models_of_a_workflow_are_pinned_together_and_an_upload_once_it_is_o
     said = command(client, "pin", "--workflow", workflow, "--accelerator", "CPU")
 
     assert said == "Pinned checkpoints/mine.pt (2.1 MB) on 1 worker of CPU.\n"
-    until(lambda found: "not on this host yet" in str(found[0]["held_by"]), lambda: pins(client))
+    assert is_in_memory(client, f"checkpoints/{OWN}") | {"since": ""} == {
+        "model": f"checkpoints/{OWN}",
+        "size": 2 * MIB,
+        "resident": 2 * MIB,
+        "since": "",
+        "pinned": True,
+        "problem": None,
+    }
     assert client.run(fake_save(OWN))["status"] == "COMPLETED"
-    assert is_in_memory(client, f"checkpoints/{OWN}")["pinned"]
     assert "1 of 1" in command(client, "pins")
     assert "checkpoints/mine.pt" in command(client, "memory")
 

@@ -53,6 +53,7 @@ from comfyward.worker.environment_orders import EnvironmentOrders
 from comfyward.worker.learning import Learning
 from comfyward.worker.link import SESSION_VARIABLE, ServerLink
 from comfyward.worker.model_keeper import ModelKeeper
+from comfyward.worker.pinned_files import PinnedFiles
 from comfyward.worker.places import Places
 from comfyward.worker.protocol import WorkerInfo
 from comfyward.worker.pulse import VARIABLE, beat
@@ -128,7 +129,7 @@ async def _work(
     cache = HostCache(settings.data_dir.resolve() / "cache", settings.cache_limit_bytes, guard, limits)
     # A plain number: pydantic's own kind of it cannot be told to the server.
     memory = ModelMemory(settings.data_dir.resolve() / "cache", int(settings.model_memory))
-    keeper = ModelKeeper(memory, cache, ModelFolders(spec.model_dirs), info.id)
+    keeper = ModelKeeper(memory, cache, ModelFolders(spec.model_dirs), PinnedFiles(cache, link, info), info.id)
     leftovers = Leftovers(base_dir / LEFTOVERS)
     workshop = _workshop(settings, guard)
     engines = Engines(spec, workshop.builds, _tried(workshop.builds.root, spec))

@@ -58,12 +58,23 @@ class PinnedModels:
 
     async def of(self, worker_id: str) -> list[ModelOrder]:
         """The models that a worker is to keep, as of a moment ago: every heartbeat asks."""
+        return [ModelOrder(pin.path, pin.digest) for pin in await self._pins_of(worker_id)]
+
+    async def size(self, worker_id: str, digest: str) -> int:
+        """The size in bytes of a model that a worker is to keep. Raises NotFound."""
+        pins = await self._pins_of(worker_id)
+        found = next((pin.size for pin in pins if digest and pin.digest == digest), None)
+        if found is None:
+            raise NotFound("The model is not pinned to this worker.")
+        return found
+
+    async def _pins_of(self, worker_id: str) -> Sequence[ModelPin]:
         async with self._reading:
             if time.monotonic() - self._read_at > REMEMBER_S:
                 self._read_at = time.monotonic()
                 is_any = await self._db.lookup(model_pins.find)
                 self._situation = await self._db.read(_situation) if is_any else _Situation()
-        return [ModelOrder(pin.path, pin.digest) for pin in self._situation.who.pins.get(worker_id, ())]
+        return self._situation.who.pins.get(worker_id, ())
 
 
 @dataclass(frozen=True)

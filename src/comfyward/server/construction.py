@@ -151,7 +151,8 @@ class Workforce:
         publisher = changes.publisher
         self.logs = WorkerLogs(db.notices, changes.signals)
         self.revisions = Revisions(db, changes.signals)
-        orders = WorkerOrders(db, self.logs, self.revisions, PinnedModels(db))
+        self.pinned = PinnedModels(db)
+        orders = WorkerOrders(db, self.logs, self.revisions, self.pinned)
         self.sessions = WorkerSessions(db, publisher, changes.signals, orders, changes.waiting, settings.lease_s)
         self.trials = Trials(db, self.revisions)
         self.rules = _placement_rules(settings)

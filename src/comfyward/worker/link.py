@@ -251,6 +251,9 @@ class ServerLink:
     def blob_url(self, digest: str) -> str:
         return f"{self.server_url}{PREFIX}/blobs/{digest}"
 
+    def pinned_url(self, worker_id: str, incarnation: str, digest: str) -> str:
+        return f"{self.server_url}{PREFIX}/pinned/{worker_id}/{incarnation}/{digest}"
+
     async def _post(self, path: str, message: msgspec.Struct) -> bytes:
         return await self._call("POST", path, msgspec.json.encode(message), REPLY_TIMEOUT_S)
 

@@ -23,14 +23,14 @@ from comfyward.files.model_memory import Held, ModelFile, ModelMemory, NoRoom
 from comfyward.paths import MODELS_ROOT
 from comfyward.wording import size
 from comfyward.worker.memory import available_bytes
+from comfyward.worker.pinned_files import KEPT, PinnedFiles
 from comfyward.worker.protocol import ModelInMemory, ModelOrder
 from comfyward.workflows.model_names import name_of
 
 log = logging.getLogger(__name__)
 
-KEPT = "kept"  # the name of the folder of links to pinned models
 PINNED_S = 60.0  # after which the pins of a worker that has ended are over
-ABSENT = "The model is not on this host yet: the next run that brings it leaves it here."
+ABSENT = "The model is not in the folders of models of this host."
 CLAIMED_S = 600.0  # for a run that comes: longer than most runs before it
 OTHERS_NEED_BYTES = 1 << 30  # memory that reading ahead leaves free
 TURN_POLL_S = 0.1
@@ -39,8 +39,11 @@ TURN_POLL_S = 0.1
 class ModelKeeper:
     """One worker's part in its host's memory for models."""
 
-    def __init__(self, memory: ModelMemory, cache: HostCache, folders: ModelFolders, worker_id: str) -> None:
+    def __init__(
+        self, memory: ModelMemory, cache: HostCache, folders: ModelFolders, pinned_files: PinnedFiles, worker_id: str
+    ) -> None:
         self._memory, self._cache, self._folders, self._worker_id = memory, cache, folders, worker_id
+        self._pinned_files = pinned_files
         self._closing = threading.Event()
         self._reader = ThreadPoolExecutor(1, "read-ahead", initializer=page_cache.read_when_idle)
         self._names: tuple[str, ...] = ()
@@ -96,6 +99,7 @@ class ModelKeeper:
     def close(self) -> None:
         """Ends all reading."""
         self._closing.set()
+        self._pinned_files.close()
         self._reader.shutdown(wait=False, cancel_futures=True)
 
     def _begin(self, work: Callable[[], None]) -> None:
@@ -119,7 +123,7 @@ class ModelKeeper:
         """Claims what is pinned, and reads what is missing of it."""
         self._yielding = yielding = threading.Event()
         found = {order: self._find(order) for order in self._pinned}
-        self._problems = {order: ABSENT for order, model in found.items() if model is None}
+        self._problems = {order: self._get(order) for order, model in found.items() if model is None}
         here = {order: model for order, model in found.items() if model is not None}
         self._memory.release(self._worker_id, list(here.values()))
         self._unlink_others()
@@ -144,6 +148,10 @@ class ModelKeeper:
         except OSError:
             return None
         return ModelFile(order.digest, order.path, str(blob))
+
+    def _get(self, order: ModelOrder) -> str:
+        """What is said of a pinned model that is not here. One that is stored at the server is fetched."""
+        return self._pinned_files.get(order, lambda: self._begin(self._keep)) if order.digest else ABSENT
 
     def _unlink_others(self) -> None:
         wanted = {order.digest for order in self._pinned}

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ PARALLEL_FILES = 4
 STAGING_THREADS = 32
 # The worker's own server, and the object store that it sends us to, may be on private addresses: they were configured,
 # not asked for by a caller.
-_SERVERS_OWN = Guard.allowing(["0.0.0.0/0", "::/0"])
+SERVERS_OWN = Guard.allowing(["0.0.0.0/0", "::/0"])
 
 
 class Stage:
@@ -78,7 +78,7 @@ class Stage:
             try:
                 entry = await self._from_mirror(job, order, pin)
                 if entry is None:
-                    wanted, guard = self._wanted(order, job.lease), _SERVERS_OWN if order.blob else None
+                    wanted, guard = self._wanted(order, job.lease), SERVERS_OWN if order.blob else None
                     entry = await self._obtain(job, order, wanted, pin, guard)
                     if order.keep:
                         self._bring(job.lease, order, entry, pin)
@@ -98,7 +98,7 @@ class Stage:
         if order.mirror is None:
             return None
         try:
-            return await self._obtain(job, order, self._stored(order.path, order.mirror, job.lease), pin, _SERVERS_OWN)
+            return await self._obtain(job, order, self._stored(order.path, order.mirror, job.lease), pin, SERVERS_OWN)
         except ComfywardError as error:
             log.warning(
                 "%s is fetched from its origin: %s", order.path, error.message, extra={"action": "mirror_missed"}
@@ -139,9 +139,7 @@ class Stage:
 
     def _stored(self, path: str, digest: str, lease: str) -> WantedFile:
         """A blob from the server, by lease."""
-        headers = {**self._link.headers, LEASE_HEADER: lease}
-        source = Url(self._link.blob_url(digest), digest, tuple(headers.items()))
-        return WantedFile(path, source, immutable=True, key=f"stored-{digest}", is_our_own=True)
+        return stored(path, digest, self._link.blob_url(digest), {**self._link.headers, LEASE_HEADER: lease})
 
     def _wanted(self, order: FileOrder, lease: str) -> WantedFile:
         immutable = order.path.startswith(MODELS_ROOT)
@@ -149,6 +147,13 @@ class Stage:
             return self._stored(order.path, order.blob, lease)
         assert order.url is not None
         return WantedFile(order.path, Url(order.url, order.digest, tuple(order.headers.items())), immutable)
+
+
+def stored(path: str, digest: str, url: str, headers: Mapping[str, str]) -> WantedFile:
+    """A blob from the server. It is the same in the cache, whatever it is fetched for."""
+    return WantedFile(
+        path, Url(url, digest, tuple(headers.items())), immutable=True, key=f"stored-{digest}", is_our_own=True
+    )
 
 
 def _to_loop(job: Job, path: str) -> Callable[[int, int | None], None]:

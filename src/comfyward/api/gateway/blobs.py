@@ -1,4 +1,4 @@
-"""Stored files that a leased run needs."""
+"""Stored files that workers need: those of a leased run, and the models that are pinned to a worker."""
 
 from __future__ import annotations
 
@@ -9,23 +9,39 @@ from comfyward.api.contents import OCTET_STREAM, Content, Contents
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.gateway.calls import Calls
 from comfyward.dispatch.mirrors import Mirrors
+from comfyward.dispatch.model_pins import PinnedModels
 from comfyward.errors import NotFound
 from comfyward.files.objects import Objects, blob_key
 from comfyward.runs.files import Stored, source_from_row
 from comfyward.runs.run import Run
 
 
-class RunFiles:
-    def __init__(self, calls: Calls, mirrors: Mirrors, objects: Objects, contents: Contents) -> None:
-        self._calls, self._mirrors, self._objects, self._contents = calls, mirrors, objects, contents
+class StoredFiles:
+    def __init__(
+        self, calls: Calls, mirrors: Mirrors, pinned: PinnedModels, objects: Objects, contents: Contents
+    ) -> None:
+        self._calls, self._mirrors, self._pinned = calls, mirrors, pinned
+        self._objects, self._contents = objects, contents
 
     def endpoints(self) -> list[Endpoint]:
-        return [Endpoint("GET", "/blobs/{digest}", self.get, "Fetch a run's file", Models(answer=OCTET_STREAM))]
+        pinned, octets = "/pinned/{worker_id}/{incarnation}/{digest}", Models(answer=OCTET_STREAM)
+        return [
+            Endpoint("GET", "/blobs/{digest}", self.of_run, "Fetch a run's file", octets),
+            Endpoint("GET", pinned, self.of_pin, "Fetch a model that is pinned to this worker", octets),
+        ]
 
-    async def get(self, request: Request) -> Response:
-        """The bytes, or a redirect to the object store's own URL of them."""
+    async def of_run(self, request: Request) -> Response:
         digest = request.path_params["digest"]
-        size = await self._size_of(await self._calls.leased_run(request), digest)
+        return await self._answer(request, digest, await self._size_of(await self._calls.leased_run(request), digest))
+
+    async def of_pin(self, request: Request) -> Response:
+        """Only the worker to which a pin was given may read its model, as long as it is pinned."""
+        worker_id, incarnation, digest = (request.path_params[name] for name in ("worker_id", "incarnation", "digest"))
+        await self._calls.worker(request, worker_id, incarnation)
+        return await self._answer(request, digest, await self._pinned.size(worker_id, digest))
+
+    async def _answer(self, request: Request, digest: str, size: int) -> Response:
+        """The bytes, or a redirect to the object store's own URL of them."""
         if url := await self._objects.get_url(blob_key(digest)):
             return RedirectResponse(url, 307)
         return await self._contents.serve(request, Content(digest, size, OCTET_STREAM, digest))

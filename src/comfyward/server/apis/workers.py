@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfyward.api.endpoint import Endpoint
 from comfyward.api.fleet import Fleets
 from comfyward.api.gateway.assignments import Assignments
-from comfyward.api.gateway.blobs import RunFiles
+from comfyward.api.gateway.blobs import StoredFiles
 from comfyward.api.gateway.calls import Calls
 from comfyward.api.gateway.environments import Environments
 from comfyward.api.gateway.mirrors import ModelMirrors
@@ -30,7 +30,7 @@ def workers_table(core: Core) -> list[Endpoint]:
         *Sessions(core.auth, calls, workforce.sessions, core.catalogs, workforce.trials, workforce.logs).endpoints(),
         *assignments.endpoints(),
         *Outputs(calls, storage).endpoints(),
-        *RunFiles(calls, mirrors, core.storage.objects, core.contents).endpoints(),
+        *StoredFiles(calls, mirrors, workforce.pinned, core.storage.objects, core.contents).endpoints(),
         *ModelMirrors(core.auth, calls, storage, mirrors).endpoints(),
         *Environments(core.db, calls, workforce.trials, core.learnings, core.web_files, core.shared_trees).endpoints(),
     ]
