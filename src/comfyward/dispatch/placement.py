@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 
 from comfyward.runs.waiting_run import WaitingRun
@@ -93,6 +93,10 @@ class Kind:
         return self.holds(run) and bool(run.models or self.account or self.others)
 
 
+# Workers of one kind share the object: they are found by it without being compared.
+_kind = lru_cache(maxsize=1 << 15)(Kind)
+
+
 @dataclass(frozen=True)
 class Worker:
     """A worker that waits for a run or, in `others`, any known worker.
@@ -114,7 +118,7 @@ class Worker:
     @cached_property
     def kind(self) -> Kind:
         others = self.ready - {self.environment}
-        return Kind(self.pool, self.environment, self.account, self.idle, self.warm, others)
+        return _kind(self.pool, self.environment, self.account, self.idle, self.warm, others)
 
     def serves(self, run: WaitingRun) -> bool:
         return self.kind.serves(run)

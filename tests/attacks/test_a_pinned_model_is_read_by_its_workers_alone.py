@@ -1,0 +1,54 @@
+"""A worker may read the models that are pinned to it, without a run; no other worker may, and nothing else."""
+
+from __future__ import annotations
+
+import os
+
+import blake3
+import pytest
+
+from tests.attacks.raw_worker import RawWorker, worker_of
+from tests.stack.conftest import StartFake
+from tests.stack.stack import Stack
+from tests.stack.waiting import until
+
+MODEL, OTHER = os.urandom(1 << 20), os.urandom(1 << 20)
+
+
+@pytest.fixture(scope="module")
+def stack(start_fake_once: StartFake) -> Stack:
+    return start_fake_once(fleet="none", accelerators="L4,T4")
+
+
+def joined(stack: Stack, pool: str) -> RawWorker:
+    """A worker whose host keeps models in memory."""
+    worker = worker_of(stack, pool).joined()
+    assert worker.heartbeat(vitals={"model_memory_bytes": 1 << 30}).status_code == 200
+    return worker
+
+
+def pinned(
+    worker: RawWorker, data: bytes, *, incarnation: str | None = None, id: str | None = None
+) -> tuple[int, bytes]:
+    """The answer to a worker that asks for a model by its digest."""
+    path = f"pinned/{id or worker.id}/{incarnation or worker.incarnation}/{blake3.blake3(data).hexdigest()}"
+    answer = worker.call("GET", path)
+    return answer.status_code, answer.content
+
+
+def test_only_what_is_pinned_to_the_worker_that_asks(stack: Stack) -> None:
+    admin, owner, other = stack.client(), joined(stack, "L4"), joined(stack, "T4")
+    for name, data in (("kept.pt", MODEL), ("other.pt", OTHER)):
+        sent = admin.http.post("/api/v1/files", params={"path": f"/models/checkpoints/{name}"}, content=data)
+        sent.raise_for_status()
+    wanted = {"model": "checkpoints/kept.pt", "accelerator": "L4"}
+    (pin,) = admin.http.post("/api/v1/model-pins", json=wanted).raise_for_status().json()
+
+    assert until(lambda answer: answer[0] != 404, lambda: pinned(owner, MODEL)) == (200, MODEL)
+
+    assert pinned(owner, OTHER)[0] == 404  # a file of the same admin
+    assert pinned(other, MODEL)[0] == 404  # a worker of another pool
+    assert pinned(other, MODEL, id=owner.id, incarnation=owner.incarnation)[0] == 409  # under the owner's name
+    assert pinned(owner, MODEL, incarnation="earlier")[0] == 409
+    admin.http.delete(f"/api/v1/model-pins/{pin['id']}").raise_for_status()
+    assert until(lambda answer: answer[0] != 200, lambda: pinned(owner, MODEL))[0] == 404
