@@ -150,7 +150,7 @@ class ModelKeeper:
         return ModelFile(order.digest, order.path, str(blob))
 
     def _get(self, order: ModelOrder) -> str:
-        """What is said of a pinned model that is not here. One that is stored at the server is fetched."""
+        """Has a pinned model that is not here fetched, if it is stored at the server. Returns the sentence about it."""
         return self._pinned_files.get(order, lambda: self._begin(self._keep)) if order.digest else ABSENT
 
     def _unlink_others(self) -> None:
