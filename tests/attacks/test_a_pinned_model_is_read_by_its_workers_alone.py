@@ -12,6 +12,7 @@ from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
 from tests.stack.waiting import until
 
+VITALS = {"model_memory_bytes": 1 << 30}
 MODEL, OTHER = os.urandom(1 << 20), os.urandom(1 << 20)
 
 
@@ -23,14 +24,15 @@ def stack(start_fake_once: StartFake) -> Stack:
 def joined(stack: Stack, pool: str) -> RawWorker:
     """A worker whose host keeps models in memory."""
     worker = worker_of(stack, pool).joined()
-    assert worker.heartbeat(vitals={"model_memory_bytes": 1 << 30}).status_code == 200
+    assert worker.heartbeat(vitals=VITALS).status_code == 200
     return worker
 
 
 def pinned(
     worker: RawWorker, data: bytes, *, incarnation: str | None = None, id: str | None = None
 ) -> tuple[int, bytes]:
-    """The answer to a worker that asks for a model by its digest."""
+    """The answer to a worker, which is alive, that asks for a model by its digest."""
+    worker.heartbeat(vitals=VITALS)
     path = f"pinned/{id or worker.id}/{incarnation or worker.incarnation}/{blake3.blake3(data).hexdigest()}"
     answer = worker.call("GET", path)
     return answer.status_code, answer.content
@@ -48,7 +50,7 @@ def test_only_what_is_pinned_to_the_worker_that_asks(stack: Stack) -> None:
 
     assert pinned(owner, OTHER)[0] == 404  # a file of the same admin
     assert pinned(other, MODEL)[0] == 404  # a worker of another pool
-    assert pinned(other, MODEL, id=owner.id, incarnation=owner.incarnation)[0] == 409  # under the owner's name
+    assert pinned(other, MODEL, id=owner.id, incarnation=owner.incarnation)[0] == 403  # under the owner's name
     assert pinned(owner, MODEL, incarnation="earlier")[0] == 409
     admin.http.delete(f"/api/v1/model-pins/{pin['id']}").raise_for_status()
     assert until(lambda answer: answer[0] != 200, lambda: pinned(owner, MODEL))[0] == 404
