@@ -164,7 +164,7 @@ def _followed(client: Client, got: Got, *, quiet: bool) -> list[Job]:
             if job.id not in bars:
                 bars[job.id] = progress.add_task(job.what, total=None, told="")
             done, total = _part(job)
-            progress.update(bars[job.id], completed=done, total=total, told=_told(job))
+            progress.update(bars[job.id], completed=done, total=total, told=_step(job))
 
         try:
             return client.wait_for_jobs(got.jobs, tell)
@@ -179,7 +179,7 @@ def _part(job: Job) -> tuple[float, float | None]:
     return (0.0, None) if job.data["part"] is None else (job.data["part"], 1.0)
 
 
-def _told(job: Job) -> str:
+def _step(job: Job) -> str:
     return job.data["step"] or (f"{size(job.data['done'])}" if job.data["done"] else job.state)
 
 

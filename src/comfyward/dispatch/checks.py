@@ -115,10 +115,10 @@ class Checks:
         is_certain = catalogs[chosen] is not None
         against = Against(found, parts, catalog, own, known, is_certain=is_certain)
         here = await aside(lambda: against.compared([*refusal(refused), *refusal(lost)]))
-        told = await self._told(account_id, found, chosen, lacks, here, own, asks=asks)
-        return replace(told, is_certain=is_certain)
+        check = await self._completed(account_id, found, chosen, lacks, here, own, asks=asks)
+        return replace(check, is_certain=is_certain)
 
-    async def _told(
+    async def _completed(
         self,
         account_id: str,
         found: Opened,

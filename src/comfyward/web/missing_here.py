@@ -61,9 +61,9 @@ class MissingHere:
     @property
     def summary(self) -> str:
         """One line, without a full stop."""
-        return "; ".join(self._told())
+        return "; ".join(self._sentences())
 
-    def _told(self) -> Iterator[str]:
+    def _sentences(self) -> Iterator[str]:
         if self.classes:
             yield f"{_listed([each.name for each in self.classes])} not installed"
         if self.models:
