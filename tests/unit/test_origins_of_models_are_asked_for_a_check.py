@@ -69,6 +69,19 @@ def test_a_gate_is_told_and_its_model_is_not_fetched(hub: Hub) -> None:
     assert hub.store.requests == []
 
 
+def test_a_gate_is_asked_about_again(hub: Hub) -> None:
+    """Somebody stores the token that the check has named, and checks again."""
+    url = hub.put("closed/soon", "tiny.safetensors", DATA, is_gated=True)
+
+    async def ask() -> None:
+        facts = asking(hub)
+        assert (await facts.of("alice", [url]))[url].is_gated
+        hub.files["closed/soon", "main", "tiny.safetensors"].is_gated = False
+        assert (await facts.of("alice", [url]))[url].is_gated is False
+
+    asyncio.run(ask())
+
+
 def test_civitais_permissions_are_the_licence(shop: Civitai) -> None:
     url = shop.put(7, 12, "style.safetensors", DATA)
     found = told(lambda: asking(shop=shop).of("alice", [url]))[url]

@@ -1,6 +1,7 @@
 """The size, licence and gate of models, as their origins tell them to a check that waits a few seconds at most.
 
-Answers are kept for ten minutes, for the account that asked: what one may see says nothing of another.
+Answers are kept for ten minutes, for the account that asked: what one may see says nothing of another. That a token is
+wanted is not kept.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class ModelFacts:
             return NOT_ASKED
         except ComfywardError as error:  # no file, or one that the guard refuses
             facts = OriginFacts(problem=error.message, hint=error.hint)
-        self._remember(account_id, url, facts)
+        if not facts.is_gated:  # a token may be stored, or a licence accepted, at any moment
+            self._remember(account_id, url, facts)
         return facts
 
     async def _facts_of(self, account_id: str, url: str) -> OriginFacts:
