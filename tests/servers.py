@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import pwd
@@ -31,6 +32,8 @@ from moto.server import DomainDispatcherApplication, ThreadedMotoServer, create_
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
+from comfyward.environments.finding.map_files import MapFiles
+from comfyward.errors import SetupFailed
 from comfyward.store.backends import open_database
 
 MEMORY_BYTES = 4 << 30
@@ -137,6 +140,17 @@ def sqlite_with_tables() -> Path:
     path = Path(folder.name) / "empty.db"
     open_database(f"sqlite:///{path}").close()
     return path
+
+
+@functools.cache
+def node_map() -> Path | None:
+    """ComfyUI-Manager's map of node classes, fetched once, to be linked to; None if it cannot be had."""
+    folder = tempfile.TemporaryDirectory(prefix="comfyward-map-")
+    atexit.register(folder.cleanup)
+    files = MapFiles(Path(folder.name))
+    with contextlib.suppress(SetupFailed):
+        files.fetch()
+    return files.folder if files.folder.is_dir() else None
 
 
 _given: set[int] = set()

@@ -30,7 +30,7 @@ from tests import loopback
 from tests.command_line import comfyward
 from tests.forked import Forked
 from tests.looks import looks
-from tests.servers import free_port, sqlite_with_tables
+from tests.servers import free_port, node_map, sqlite_with_tables
 
 R = TypeVar("R")
 
@@ -142,11 +142,18 @@ class Stack:
         return self
 
     def _make_data_dir(self) -> None:
-        """For a server that is forked, with a database that has its tables: making them takes most of its start."""
-        if not self.data_dir.exists():
-            self.data_dir.mkdir(parents=True)
-            if not self.program and "database_url" not in self.settings:
-                shutil.copy(sqlite_with_tables(), self.data_dir / "comfyward.db")
+        """For a server that is forked, with what takes most of a first start: tables, and the map of node classes."""
+        if self.data_dir.exists():
+            return
+        self.data_dir.mkdir(parents=True)
+        if self.program:
+            return
+        if "database_url" not in self.settings:
+            shutil.copy(sqlite_with_tables(), self.data_dir / "comfyward.db")
+        if not self.settings.keys() & {"environments_dir", "node_map_dir"} and (found := node_map()):
+            environments = self.data_dir / "environments"
+            environments.mkdir()
+            (environments / found.name).symlink_to(found)
 
     def wait_ready(self) -> Stack:
         self.wait_answering("/readyz")
