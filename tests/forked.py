@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -55,6 +56,7 @@ class Forked:
 
 
 def _run(arguments: tuple[str, ...], environment: Mapping[str, str], log: Path) -> None:
+    gc.freeze()  # the collector would visit, and so copy, all that was imported before
     threading.Thread(target=_end_with_the_tests, daemon=True).start()
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for stream in (1, 2):
