@@ -65,7 +65,7 @@ def restore(conn: Connection, account: Account, deleted_id: str, most: int, now:
 
 
 def _taken(conn: Connection, account: Account, path: str, now: int, *, may_withdraw: bool) -> DeletedModel | None:
-    """What was at a path until now; None if nothing was."""
+    """The model that was at a path until now; None if nothing was."""
     own = next(iter(files.at(conn, account.id, [path])), None)
     link = files.links(conn, account.id, [path]).get(path)
     shared = shared_files.at(conn, path) if may_withdraw else None

@@ -27,7 +27,7 @@ MAX_FOLLOWED, MAX_JOBS_CHARACTERS = 100, 20_000  # errands of one workflow, and 
 
 @dataclass(frozen=True)
 class Lacking:
-    """Whatever may lack something: a workflow, or a run's graph as one; with the address of its page."""
+    """The holder of what may be missing: a workflow, or a run's graph as one; with the address of its page."""
 
     workflow: Workflow
     address: str
