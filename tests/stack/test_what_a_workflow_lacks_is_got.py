@@ -21,7 +21,7 @@ from comfyward.ids import new_secret
 from tests.attacks.environment_lab import orders, report
 from tests.attacks.raw_worker import RawWorker, catalog_of, token_for
 from tests.fakes.http import Origin
-from tests.fakes.model_sites import Hub, hugging_face
+from tests.fakes.model_sites import Civitai, Hub, civitai, hugging_face
 from tests.stack.conftest import StartFake
 from tests.stack.editor_files import node
 from tests.stack.made_environments import Admin
@@ -46,6 +46,7 @@ class Place:
 
     stack: Stack
     hub: Hub
+    shop: Civitai
     worker: RawWorker
     silent: Silent
 
@@ -58,15 +59,16 @@ def place(start_fake_once: StartFake, tmp_path_factory: pytest.TempPathFactory) 
     table = folder / "table.toml"
     silent = Silent()
     table.write_text(f'Good = "{good_pack(folder)}"\nStuck = "{silent.source}"\n')
-    with hugging_face() as hub, contextlib.closing(silent):
-        stack = start_fake_once(fleet="none", hugging_face_url=hub.url, node_map_dir=str(folder), node_table=str(table))
+    with hugging_face() as hub, civitai() as shop, contextlib.closing(silent):
+        sites = {"hugging_face_url": hub.url, "civitai_url": shop.url}
+        stack = start_fake_once(fleet="none", node_map_dir=str(folder), node_table=str(table), **sites)
         good_pack(folder, stack)
         worker = RawWorker(stack, token_for(stack, None), secret=new_secret())
         catalog = catalog_of("Paint", nodes=NODES, folders=FOLDERS)
         assert worker.hello(catalog, target=TARGET, ready=[]).status_code == 200
         assert worker.put_catalog(catalog).status_code == 204
         assert worker.heartbeat(vitals={"memory": MEMORY}).status_code == 200
-        yield Place(stack, hub, worker, silent)
+        yield Place(stack, hub, shop, worker, silent)
 
 
 def good_pack(folder: Path, stack: Stack | None = None) -> str:
@@ -154,6 +156,30 @@ def test_a_gated_model_names_its_page_and_its_token_and_is_not_fetched(place: Pl
     assert (left["what"], f"{place.hub.url}/closed/lora" in left["hint"]) == (PATH.format("closed.safetensors"), True)
     assert "HF_TOKEN" in left["hint"]
     assert not [each for each in place.hub.store.requests if "closed" in each.path]
+
+
+def test_civitai_wants_its_token_and_then_sends_the_file_from_another_host(place: Place) -> None:
+    client, shop = place.stack.client("shopper"), place.shop
+    url = shop.put(12, 34, "style.safetensors", MODEL, needs_login=True)
+    file = lora_file("style.safetensors", url)
+
+    [model] = post(client.http, "check", file)["models"]
+    assert (model["gated"], model["token"], model["page"]) == (
+        True,
+        "CIVITAI_TOKEN",
+        f"{shop.url}/model-versions/34",
+    )
+    assert "commercial use: Image" in model["licence"]
+    refused = post(client.http, "get", file)
+    assert (refused["jobs"], "CIVITAI_TOKEN" in refused["left"][0]["hint"]) == ([], True)
+
+    shop.tokens.add("of-the-shopper")
+    assert client.http.put("/api/v1/secrets/CIVITAI_TOKEN", json={"value": "of-the-shopper"}).status_code == 200
+    [job] = post(client.http, "get", file)["jobs"]
+    assert ended(client.http, job)["state"] == "done"
+    assert post(client.http, "check", file)["models"] == []
+    assert shop.store.requests, "the bytes came from the store"
+    assert not [each for each in shop.store.requests if "Authorization" in each.headers]
 
 
 def test_an_origin_that_refuses_head_tells_all_the_same(place: Place) -> None:
