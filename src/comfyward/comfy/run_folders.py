@@ -130,7 +130,7 @@ class RunFolders:
         """The number of entries that were moved aside, `room` at most. Raises OSError if there are more."""
         changed_at, names = self._baseline[parts]
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            if self.base.joinpath(*parts).lstat().st_ctime_ns == changed_at:  # no program can set it back
+            if os.lstat(os.path.join(self.base, *parts)).st_ctime_ns == changed_at:  # no program can set it back
                 return 0
         moved = 0
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), beneath.opened(self.base, parts) as opened:
