@@ -39,7 +39,7 @@ async def test_the_run_ends_without_its_results(status: int, tries: int) -> None
     application.router.add_post(f"{PREFIX}/reports", server.report)
     async with TestServer(application) as running:
         link = ServerLink(str(running.make_url("")), "token")
-        reporter = Reporter(link, "lease", stale)
+        reporter = Reporter(link, "lease", stale.set)
         reporter.produced(_made)
 
         await asyncio.wait_for(stale.wait(), 30)

@@ -118,7 +118,7 @@ def test_runs_are_counted_when_they_come_and_when_they_are_over() -> None:
     traced: list[Run] = []
     over = run(pool="counted", end_reason=EndReason.CANCELLED, finished_at=3000)
 
-    Telemetry(traced.append).on_changes(
+    Telemetry(traced.append).count(
         [RunQueued("counted", []), RunMoved("counted"), RunRequeued(run(pool="counted"), []), RunEnded(over, [])]
     )
 

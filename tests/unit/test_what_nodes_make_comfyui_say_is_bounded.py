@@ -71,7 +71,7 @@ class Told:
 
     def __init__(self) -> None:
         self.link, self.stale = Link(), asyncio.Event()
-        self.reporter = Reporter(cast("ServerLink", self.link), "lease", self.stale)
+        self.reporter = Reporter(cast("ServerLink", self.link), "lease", self.stale.set)
         self.progress = GraphProgress(GRAPH)
         self.prompt_id = "p"
         self.pictures = 0

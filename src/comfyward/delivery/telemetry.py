@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
@@ -20,6 +21,10 @@ class Telemetry:
         self._trace = trace
 
     def on_changes(self, changes: Sequence[Change]) -> None:
+        """Counts them once those who wait for these changes have been answered."""
+        asyncio.get_running_loop().call_soon(self.count, changes)
+
+    def count(self, changes: Sequence[Change]) -> None:
         for change in changes:
             match change:
                 case RunQueued(pool):

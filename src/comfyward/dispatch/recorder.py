@@ -181,7 +181,7 @@ def _with_ids(conn: Connection, reported: Sequence[OutputFile]) -> list[Output]:
     """Outputs with ids, and with the sizes of what is stored. Raises InvalidRequest for one that was not uploaded."""
     outputs = []
     for each in reported:
-        size = blobs.size_of(conn, each.digest)
+        size = len(each.data) if each.data is not None else blobs.size_of(conn, each.digest)
         if size is None:
             raise InvalidRequest(f"The output '{each.name}' was reported but never uploaded.")
         outputs.append(

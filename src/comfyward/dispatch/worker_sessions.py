@@ -169,13 +169,15 @@ class WorkerSessions:
         session.worker, session.busy = worker, busy
 
     def handed(self, run: Run, *, isolated: bool) -> None:
-        """Marks the run's worker as busy, and its ComfyUI as the run's; remembers the run's files."""
+        """Marks the run's worker as busy, and its ComfyUI as the run's; remembers the run's files, and who holds it."""
         if run.worker_id is not None and (session := self._sessions.get(run.worker_id)):
             session.busy = True
             account, worker = (run.account_id if isolated else session.worker.account), session.worker
             if (worker.account, worker.environment) != (account, run.environment):
                 session.worker = replace(worker, account=account, environment=run.environment, warm=frozenset())
             session.files.extend(name for name in file_names(run.files) if name not in session.files)
+        if run.lease is not None and (known := self._refs.get(run.worker_id or "")):
+            self._remember(run.lease, known[1].holder)
 
     def account_of(self, worker_id: str) -> str:
         """The account whose ComfyUI a worker has, or will have for the last run that it got; NOBODY if unknown."""

@@ -33,7 +33,7 @@ from comfyward.worker.collect import Collect
 from comfyward.worker.environment_orders import EnvironmentOrders
 from comfyward.worker.execute import Execution
 from comfyward.worker.generation import Generation
-from comfyward.worker.job import Executed, Failed, Job
+from comfyward.worker.job import Executed, Failed, Halt, Job
 from comfyward.worker.link import ServerLink
 from comfyward.worker.model_keeper import ModelKeeper
 from comfyward.worker.places import Places
@@ -188,8 +188,8 @@ class Agent:
         )
 
     def _take(self, assignment: Assignment, place: Place) -> None:
-        lost = asyncio.Event()
-        job = Job(assignment, Reporter(self.link, assignment.lease, lost), place, lost)
+        halt = Halt()
+        job = Job(assignment, Reporter(self.link, assignment.lease, halt.lose), place, halt)
         self._jobs[job.lease] = job
         self._begin(self._work(job))
 
@@ -203,7 +203,7 @@ class Agent:
         """Takes a run through the three stages; reports nothing if the lease is lost."""
         try:
             ended = await self._stages(job)
-            if job.lost.is_set():
+            if job.halt.is_lost:
                 await job.reporter.drop()
             elif ended is None:
                 await job.reporter.released()
@@ -229,7 +229,7 @@ class Agent:
             files = await self.stage.stage(job)
             job.place.ready()
             if not await self._enter_gpu(job, files):
-                return None if self._drain.is_set() and not job.cancelled.is_set() else Ended(0, EndReason.CANCELLED)
+                return None if self._drain.is_set() and not job.halt.is_cancelled else Ended(0, EndReason.CANCELLED)
             return await self._on_gpu(job, files)
         except Failed as failed:
             return failed.ended
@@ -254,19 +254,19 @@ class Agent:
                 return await gathering.finish(executed)
             except Failed as failed:
                 gpu.close()
-                return failed.ended if job.lost.is_set() else await gathering.salvage(failed.ended)
+                return failed.ended if job.halt.is_lost else await gathering.salvage(failed.ended)
             finally:
                 gathering.drop()
 
     async def _enter_gpu(self, job: Job, files: list[StagedFile]) -> bool:
         """Waits for the GPU. Returns False if the run is halted, or the worker drained, before its turn."""
-        if job.halted:
+        if job.halt:
             return False
         turn = self.comfyui.turn
         if not turn.locked():
             return await turn.acquire()
         job.reporter.staged()
-        halting, draining = asyncio.create_task(job.halt()), asyncio.create_task(self._drain.wait())
+        halting, draining = asyncio.create_task(job.halt.wait()), asyncio.create_task(self._drain.wait())
         try:
             with self.models.read_ahead(job.assignment.models, files):
                 return await _unless(halting, turn.acquire(), draining) is True
@@ -334,7 +334,7 @@ class Agent:
         """Renews the leases, and gives them up when the server has been silent for as long as they last."""
         renewed_at = time.monotonic()
         while True:
-            leases = [lease for lease, job in self._jobs.items() if not job.lost.is_set()]
+            leases = [lease for lease, job in self._jobs.items() if not job.halt.is_lost]
             sent_at = time.monotonic()
             left_s = max(SHORTEST_WAIT_S, renewed_at + self.lease_s - sent_at)
             # After a late answer the next one is wanted soon: only an answer tells that the leases were renewed.
@@ -363,7 +363,7 @@ class Agent:
             self._lose(orders.lost)
             for lease in orders.cancel:
                 if job := self._jobs.get(lease):
-                    job.cancel()
+                    job.halt.cancel()
             if orders.drain:
                 self.drain()
             if orders.log:
@@ -380,7 +380,7 @@ class Agent:
         for lease in leases:
             if job := self._jobs.get(lease):
                 log.warning("run %s: the lease is lost", job.assignment.run_id, extra={"action": "lease_lost"})
-                job.lose()
+                job.halt.lose()
 
 
 async def _unless(stop: asyncio.Task[Any], wanted: Coroutine[Any, Any, T], *more: asyncio.Task[Any]) -> T | None:

@@ -33,7 +33,7 @@ from comfyward.worker.node_results import MAX_SHOWN_BYTES, bounded
 from comfyward.worker.places import Places
 from comfyward.worker.protocol import Ended, FailureReport, OutputFile, OutputOffer, Produced
 from comfyward.worker.reporter import Make, Room
-from comfyward.worker.result_files import Bounds, FoundFiles, ResultFile, copied, found_in, hashed, read, take
+from comfyward.worker.result_files import Bounds, FoundFiles, ResultFile, copied, found_in, hashed, read, read_in, take
 from comfyward.worker.result_names import ResultNames, texts_of
 from comfyward.worker.result_order import ResultOrder
 from comfyward.workflows.graph import in_order
@@ -133,14 +133,14 @@ class Gathering:
     async def _with_rest(self, ended: Ended, *, is_all_whole: bool) -> Ended:
         """The end with the rest of the results; without them if the run is cancelled or lost meanwhile, or if those of
         a cancelled run take too long."""
-        if self._job.halted:
+        if self._job.halt:
             try:
                 async with asyncio.timeout(SALVAGE_S):
                     return await self._rest(ended, is_all_whole=is_all_whole)
             except TimeoutError:
                 return ended
         resting = asyncio.create_task(self._rest(ended, is_all_whole=is_all_whole))
-        halting = asyncio.create_task(self._job.halt())
+        halting = asyncio.create_task(self._job.halt.wait())
         try:
             await asyncio.wait({resting, halting}, return_when=asyncio.FIRST_COMPLETED)
             if resting.done():
@@ -158,10 +158,11 @@ class Gathering:
         rest = await self._threads.call(self._taken_rest, is_all_whole, room)
         nodes = files_of(progress.node_results, "output")
         outputs, spoiled = [], None
-        for file, path, data in rest.outputs:
+        for file, source in rest.outputs:
+            data = source if isinstance(source, bytes) else None
             result = _Result(self._named(file.name, file.parts), nodes.get(file.name), file.size, file.name)
             try:
-                outputs.append(await self._output(result, path, room, data=data))
+                outputs.append(await self._output(result, source, room, data=data))
             except TooLarge as error:
                 self._excess = error.message
             except Failed as failed:
@@ -185,13 +186,18 @@ class Gathering:
         return ended
 
     def _taken_rest(self, is_all_whole: bool, room: Room) -> _Rest:
-        """All that was not reported yet, each file moved to a folder that no node has open, in one trip to a thread."""
+        """All that was not reported yet, in one trip to a thread: small files are read where they are, the others moved
+        to a folder that no node has open."""
         progress, found = self.progress, self._found("output")
         whole = [file for file in found.files if is_all_whole or progress.is_whole(file.name, file.stamp)]
         outputs = []
         for file in whole:
-            if self._is_new("output", file.name, file.stamp) and (path := self._taken("output", file)) is not None:
-                outputs.append((file, path, read(path, file.size) if room.takes(file.size) else None))
+            if not self._is_new("output", file.name, file.stamp):
+                continue
+            data = read_in(self.left / "output", file) if room.takes(file.size) else None
+            source = self._taken("output", file) if data is None else data
+            if source is not None:
+                outputs.append((file, source))
         return _Rest(found, outputs, list(self._rest_of_previews()))
 
     def _rest_of_previews(self) -> Iterator[tuple[_Result, Path]]:
@@ -217,6 +223,7 @@ class Gathering:
         return path if take(file, self.left / kind, path) else None
 
     async def _keep_up(self) -> None:
+        await self._threads.call(self._make_room)  # now, while ComfyUI works: at the end somebody waits for it
         while True:
             await self._more.wait()
             await asyncio.sleep(LATER_S)
@@ -335,6 +342,10 @@ class Gathering:
         self._preview_bytes_left -= stamp[0]
         return self._preview_bytes_left >= 0
 
+    def _make_room(self) -> None:
+        with contextlib.suppress(OSError):  # it is tried again at the end
+            (self.left / "output").mkdir(parents=True, exist_ok=True)
+
     def _spool(self, data: bytes | None = None) -> Path:
         """A new file in a folder that no node can write to."""
         self.left.mkdir(parents=True, exist_ok=True)
@@ -362,10 +373,10 @@ class _Result:
 
 @dataclass(frozen=True)
 class _Rest:
-    """The files below output/ at the end of a run; those to report, with their bytes if these fit; and previews."""
+    """The files below output/ at the end of a run; those to report, as bytes if these fit; and previews."""
 
     found: FoundFiles
-    outputs: list[tuple[ResultFile, Path, bytes | None]]
+    outputs: list[tuple[ResultFile, Path | bytes]]
     previews: list[tuple[_Result, Path]]
 
 

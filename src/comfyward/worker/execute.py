@@ -97,7 +97,7 @@ class Execution:
         job, assignment, client = self._job, self._job.assignment, self._comfyui.client
         await client.submit(job.prompt_id, assignment.prompt, assignment.extra_data, digests)
         following = asyncio.create_task(self._follow())
-        halting = asyncio.create_task(job.halt())
+        halting = asyncio.create_task(job.halt.wait())
         try:
             await asyncio.wait({following, halting}, timeout=assignment.timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if following.done():

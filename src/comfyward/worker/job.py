@@ -1,4 +1,4 @@
-"""One assignment in the worker's three stages, and the signals that stop it."""
+"""One assignment in the worker's three stages, and what stops it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,37 @@ class Executed:
     log: str
 
 
+class Halt:
+    """What stops a run: it is cancelled, or its lease is lost. Either ends its downloads."""
+
+    def __init__(self) -> None:
+        self.is_cancelled = self.is_lost = False
+        self.downloads = Stop()
+        self._either = asyncio.Event()
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+        self._set()
+
+    def lose(self) -> None:
+        self.is_lost = True
+        self._set()
+
+    async def wait(self) -> None:
+        """Returns when the run is cancelled or its lease is lost."""
+        await self._either.wait()
+
+    def __bool__(self) -> bool:
+        return self.is_cancelled or self.is_lost
+
+    def _set(self) -> None:
+        self._either.set()
+        self.downloads.set()
+
+
 @dataclass
 class Job:
-    """`cancelled` and `lost` are set by the heartbeat; `halt` returns when either is.
+    """`halt` is told by the heartbeat, and by a report that comes too late.
 
     `prompt_id` is ComfyUI's id of this attempt. Each attempt has its own: ComfyUI may interrupt a lost attempt late,
     and must not stop the next attempt at the same run.
@@ -34,35 +62,12 @@ class Job:
     assignment: Assignment
     reporter: Reporter
     place: Place
-    lost: asyncio.Event
+    halt: Halt
     prompt_id: str = field(default_factory=new_uuid)
-    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
-    stop_downloads: Stop = field(default_factory=Stop)
 
     @property
     def lease(self) -> str:
         return self.assignment.lease
-
-    @property
-    def halted(self) -> bool:
-        return self.cancelled.is_set() or self.lost.is_set()
-
-    def cancel(self) -> None:
-        self.cancelled.set()
-        self.stop_downloads.set()
-
-    def lose(self) -> None:
-        self.lost.set()
-        self.stop_downloads.set()
-
-    async def halt(self) -> None:
-        """Returns when the run is cancelled or its lease is lost."""
-        waiters = [asyncio.create_task(event.wait()) for event in (self.cancelled, self.lost)]
-        try:
-            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for waiter in waiters:
-                waiter.cancel()
 
 
 class Failed(Exception):

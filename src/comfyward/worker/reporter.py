@@ -69,7 +69,7 @@ class _Unmade:
 class Reporter:
     """The reports of one run. `on_stale` is called when the lease is no longer ours."""
 
-    def __init__(self, link: ServerLink, lease: str, on_stale: asyncio.Event) -> None:
+    def __init__(self, link: ServerLink, lease: str, on_stale: Callable[[], None]) -> None:
         self._link, self._lease, self._on_stale = link, lease, on_stale
         self._seq = 0
         self._staged = False
@@ -172,7 +172,7 @@ class Reporter:
             try:
                 await self._send(await self._made(waiting), staged)
             except StaleLease:
-                self._on_stale.set()
+                self._on_stale()
                 return
             except Exception as error:
                 log.exception("a report was refused", extra={"action": "report_refused"})
@@ -207,7 +207,7 @@ class Reporter:
             await self._send([ended], staged=False)
         except ComfywardError:
             log.exception("the end of a run was refused", extra={"action": "end_refused"})
-        self._on_stale.set()  # the lease is over, or expires
+        self._on_stale()  # the lease is over, or expires
 
     async def _made(self, waiting: list[Report | _Unmade]) -> list[Report]:
         room, reports = Room(), list[Report]()

@@ -136,6 +136,15 @@ def take(file: ResultFile, folder: Path, target: Path) -> bool:
     return True
 
 
+def read_in(folder: Path, file: ResultFile) -> bytes | None:
+    """The bytes of a file below a folder; None if it is no regular file any more, or its node forbade to read it."""
+    try:
+        with _open_below(folder, file.parts) as opened:
+            return opened.read(file.size)
+    except OSError:
+        return None
+
+
 def read(path: Path, size: int) -> bytes:
     """The first `size` bytes of a file in a folder of ours: it may have become longer."""
     with _open_below(path.parent, (path.name,)) as file:

@@ -54,7 +54,7 @@ class Stage:
         tasks = [
             asyncio.create_task(self._one(job, order, folder / str(index), places)) for index, order in enumerate(files)
         ]
-        halting = asyncio.create_task(job.halt())
+        halting = asyncio.create_task(job.halt.wait())
         everything = asyncio.gather(*tasks)
         try:
             waiting: set[asyncio.Future[Any]] = {everything, halting}
@@ -63,7 +63,7 @@ class Stage:
                 raise Failed(EndReason.CANCELLED)  # at once: threads that still wait for a server end by themselves
             return everything.result()
         finally:
-            job.stop_downloads.set()
+            job.halt.downloads.set()
             for task in (halting, *tasks):
                 task.cancel()
             await asyncio.gather(halting, everything, return_exceptions=True)
@@ -90,7 +90,7 @@ class Stage:
 
     async def _obtain(self, job: Job, order: FileOrder, wanted: WantedFile, pin: Path, guard: Guard | None) -> Entry:
         progress = _to_loop(job, order.path)
-        obtain = functools.partial(self.cache.obtain, wanted, pin, progress, job.stop_downloads, guard)
+        obtain = functools.partial(self.cache.obtain, wanted, pin, progress, job.halt.downloads, guard)
         return await asyncio.get_running_loop().run_in_executor(self._threads, obtain)
 
     async def _from_mirror(self, job: Job, order: FileOrder, pin: Path) -> Entry | None:
