@@ -12,7 +12,7 @@ import pytest
 
 from comfyward.comfy.run_folders import RunFolders, StagedFile
 from comfyward.sandbox import removal
-from comfyward.worker.result_files import Bounds, copied, found_in, take
+from comfyward.worker.result_files import Bounds, copied, found_in, read_in, take
 
 NOBODY = 65534
 BOUNDS = Bounds(1 << 30)
@@ -67,12 +67,14 @@ def test_a_folder_replaced_by_a_symlink_is_not_followed(tmp_path: Path) -> None:
     (left / "a").rename(left / "b")
     (left / "a").symlink_to(secrets)
 
+    assert read_in(left, inner) is None
     assert not take(inner, left, target)
     assert not target.exists()
     assert (secrets / "link_secret").read_text() == "the host's"
 
     (left / "picture.png").unlink()
     (left / "picture.png").symlink_to(secrets / "link_secret")
+    assert read_in(left, picture) is None
     assert not take(picture, left, target)
 
 

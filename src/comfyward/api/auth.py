@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import hashlib
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine
@@ -148,7 +147,7 @@ class Auth:
 
     def signature(self, path: str) -> str:
         """The signature of a link, which opens this path without a key for as long as the installation lives."""
-        return hmac.new(self._link_secret, path.encode(), hashlib.sha256).hexdigest()[:SIGNATURE_CHARACTERS]
+        return hmac.digest(self._link_secret, path.encode(), "sha256").hex()[:SIGNATURE_CHARACTERS]
 
     def check_signature(self, path: str, signature: str) -> bool:
         return hmac.compare_digest(self.signature(path).encode(), signature.encode())

@@ -50,7 +50,7 @@ class Shapes:
 
     def run(self, run: Run) -> dict[str, Any]:
         """The run object, for GET run, lists and webhooks."""
-        failure = run.failure
+        failure, outputs = run.failure, self._outputs(run)
         return {
             "id": run.id,
             "workflow_id": run.workflow_id,
@@ -75,8 +75,8 @@ class Shapes:
             "workflow_api": None,
             "files": {path: self._file(run, path, source) for path, source in run.files.items()},
             "error": _error(run) if failure else None,
-            "output": self._output(run),
-            "outputs": self._outputs(run),
+            "output": _failed_output(run) if failure else outputs,
+            "outputs": outputs,
             "tags": run.tags,
             "view_count": 0,
             "download_count": 0,
@@ -152,12 +152,6 @@ class Shapes:
         """An absolute URL that works without a key."""
         return f"{self._base_url()}{quote(path)}?sig={self._auth.signature(path)}"
 
-    def _output(self, run: Run) -> Any:
-        if run.failure is None:
-            return self._outputs(run)
-        error = {"error": _comfyui_error(run)}
-        return {**error, "output": error}
-
     def _outputs(self, run: Run) -> list[dict[str, Any]]:
         """The outputs so far; marked as partial if the run has ended without success."""
         is_partial = run.state.is_final and run.state is not State.SUCCEEDED
@@ -187,6 +181,11 @@ class Shapes:
         if set(source) == {"url"}:
             return source["url"]
         return {**source, "headers": dict.fromkeys(source["headers"], "***")} if "headers" in source else source
+
+
+def _failed_output(run: Run) -> dict[str, Any]:
+    error = {"error": _comfyui_error(run)}
+    return {**error, "output": error}
 
 
 def _between(start_ms: int, end_ms: int | None) -> int | None:
