@@ -12,6 +12,7 @@ from comfyward.accounts.storage import Quota, Stored
 from comfyward.dispatch.arrivals import Arrivals
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.maintenance import DAY_MS, HOUR_MS, Retention
+from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.quotas import Quotas
 from comfyward.dispatch.uploads import Uploads
 from comfyward.errors import NotFound, OverQuota
@@ -38,7 +39,7 @@ async def test_unfinished_uploads_expire_and_give_their_room_back(store: Store, 
     with pytest.raises(OverQuota):
         await receiving.begin(store.alice.id, "/input/b", SIZE)
 
-    done = await Retention(store.db, blobs, Arrivals(objects, blobs), receiving, 0).tick()
+    done = await Retention(store.db, Publisher(), blobs, Arrivals(objects, blobs), receiving, 0).tick()
 
     assert done["uploads"] == 1
     assert [recent.id in path for path in _files(tmp_path)] == [True]
@@ -54,7 +55,7 @@ async def test_pieces_that_no_upload_has_are_removed(store: Store, tmp_path: Pat
     objects, quotas = Objects(str(tmp_path / "objects")), Quotas(store.db, Quota())
     blobs = Blobs(store.db, objects, quotas)
     receiving = Uploads(store.db, blobs, objects, quotas, 1 << 20)
-    retention = Retention(store.db, blobs, Arrivals(objects, blobs), receiving, 0)
+    retention = Retention(store.db, Publisher(), blobs, Arrivals(objects, blobs), receiving, 0)
     of_erased = await receiving.begin(store.bob.id, "/input/a", SIZE)
     dropped = await receiving.begin(store.alice.id, "/input/a", SIZE)
     for upload in (of_erased, dropped):

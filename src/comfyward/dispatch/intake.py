@@ -8,7 +8,6 @@ from typing import Any
 
 import blake3
 import msgspec
-from sqlalchemy import Connection
 
 from comfyward.accounts.account import Caller
 from comfyward.dispatch import transitions
@@ -25,10 +24,8 @@ from comfyward.dispatch.site_files import SiteFiles
 from comfyward.errors import Conflict, InvalidRequest
 from comfyward.files.guard import Guard
 from comfyward.ids import new_id, new_uuid
-from comfyward.runs.change import Change, RunCancelling
-from comfyward.runs.event import Cancelling, Event
 from comfyward.runs.files import Inline, Source, Stored, Url, source_from_row, source_to_row
-from comfyward.runs.run import Api, EndReason, Run, State
+from comfyward.runs.run import Api, Run
 from comfyward.store import new_runs, runs, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.rows import text_of
@@ -171,6 +168,8 @@ class Intake:
         """
         await self._rules.quotas.check_runs(caller.account)
         checked = await self._checked(caller.account.id, submission)
+        if brought := _inline_bytes(checked.fitted.brought):
+            await self._rules.quotas.check_runs(caller.account, brought)
         files_rows = await self._stored_rows(checked.fitted.brought)
         extra_data, secrets = without_secrets(checked.extra_data)
         new = await HEAVY.run(
@@ -196,7 +195,7 @@ class Intake:
 
         Does nothing for a final run.
         """
-        run, change = await self._db.write(_cancel, account_id, run_id)
+        run, change = await self._db.write(transitions.cancelled, account_id, run_id, now_ms())
         self._publisher.publish(change)
         return run
 
@@ -278,16 +277,8 @@ class Intake:
         return rows
 
 
-def _cancel(conn: Connection, account_id: str, run_id: str) -> tuple[Run, Change | None]:
-    now = now_ms()
-    run = runs.request_cancel(conn, account_id, run_id, now)
-    if run.state.is_final:
-        return run, None
-    if run.state is not State.QUEUED:
-        cancelling = runs.get(conn, account_id, run_id)
-        return cancelling, RunCancelling(cancelling, [Event(run_id, account_id, Cancelling())])
-    change = transitions.ended(conn, run, EndReason.CANCELLED, now)
-    return runs.get(conn, account_id, run_id), change
+def _inline_bytes(files: Mapping[str, Source]) -> int:
+    return sum(len(source.data) for source in files.values() if isinstance(source, Inline))
 
 
 def _request_digest(submission: Submission) -> str:

@@ -90,10 +90,18 @@ class Retention(Loop):
     name = "retention"
     interval_s = 300.0
 
-    def __init__(self, db: Database, blobs: Blobs, arrivals: Arrivals, uploads: Uploads, retention_days: float) -> None:
+    def __init__(
+        self,
+        db: Database,
+        publisher: Publisher,
+        blobs: Blobs,
+        arrivals: Arrivals,
+        uploads: Uploads,
+        retention_days: float,
+    ) -> None:
         super().__init__(is_leader=db.is_leader)
-        self._db, self._blobs, self._arrivals, self._uploads = db, blobs, arrivals, uploads
-        self._retention_days = retention_days
+        self._db, self._publisher, self._blobs = db, publisher, blobs
+        self._arrivals, self._uploads, self._retention_days = arrivals, uploads, retention_days
 
     async def tick(self) -> dict[str, int]:
         now = now_ms()
@@ -106,6 +114,7 @@ class Retention(Loop):
         trees = await self._db.write(environment_trees.prune, now - DAY_MS)
         uploads = await self._uploads.drop_outdated(now - UPLOADS_KEPT_MS)
         undone = await self._db.write(deleted_models.prune, now - deleted_models.KEPT_MS)
+        await self._cancel_late_runs()
         closed = await self._db.read(accounts.retired)
         for account_id in closed:
             await self._db.write(accounts.erase, account_id)
@@ -128,6 +137,12 @@ class Retention(Loop):
             "arrivals": arrivals,
             "pieces": pieces,
         }
+
+    async def _cancel_late_runs(self) -> None:
+        """Of accounts that were closed while the request was on its way: they would keep them from being erased."""
+        for account_id, run_id in await self._db.read(runs.of_closed_accounts):
+            _, change = await self._db.write(transitions.cancelled, account_id, run_id, now_ms())
+            self._publisher.publish(change)
 
 
 def _prune_trials(conn: Connection, seen_before: int) -> int:

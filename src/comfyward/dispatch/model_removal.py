@@ -105,7 +105,8 @@ def _pictures_of(conn: Connection, account: Account, path: str) -> list[str]:
 
 def _is_occupied(conn: Connection, account: Account, deleted: DeletedModel) -> bool:
     path = deleted.path
-    return bool(files.at(conn, account.id, [path]) or (deleted.is_shared and shared_files.at(conn, path)))
+    is_taken = files.at(conn, account.id, [path]) or files.links(conn, account.id, [path])
+    return bool(is_taken or (deleted.is_shared and shared_files.at(conn, path)))
 
 
 def _put_back(conn: Connection, account: Account, deleted: DeletedModel, most: int, now: int) -> None:

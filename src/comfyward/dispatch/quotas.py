@@ -79,12 +79,11 @@ class Quotas:
         return await self._db.read(storage.stored, account_id)
 
     def on_changes(self, changes: Sequence[Change]) -> None:
-        """Adds what ended runs have produced to what is known: an estimate, until the sum is made again."""
+        """Counts what ended runs have produced."""
         for change in changes:
             match change:
-                case RunEnded(run) if known := self._kept.get(run.account_id):
-                    produced = sum(each.size for each in (*run.outputs, *run.previews))
-                    self._kept[run.account_id] = replace(known, bytes=known.bytes + produced)
+                case RunEnded(run):
+                    self._count(run.account_id, sum(each.size for each in (*run.outputs, *run.previews)))
 
     async def room(self, account_id: str, path: str) -> Room:
         """The room for a file of an account. Raises OverQuota if there is none."""
@@ -101,13 +100,23 @@ class Quotas:
         rooms = [Room(kind, used[kind], getattr(quota, kind)) for kind in used]
         return max(rooms, key=lambda room: room.left)
 
-    async def check_runs(self, account: Account) -> None:
-        """Raises OverQuota if the account's runs keep as much as they may: it may submit no more of them."""
+    async def check_runs(self, account: Account, brought: int = 0) -> None:
+        """Raises OverQuota if the account's runs keep as much as they may: it may submit no more of them.
+
+        Otherwise the bytes that a new run brings in its request count at once, for the requests beside it.
+        """
         most = self.of(account).outputs
         for age_s in (KNOWN_FOR_S, REFUSED_FOR_S):
-            if not most or (kept := await self._kept_by_runs(account.id, age_s)) < most:
+            if not most:
                 return
+            if (kept := await self._kept_by_runs(account.id, age_s)) < most:
+                return self._count(account.id, brought)
         raise over("outputs", kept, most, 0)
+
+    def _count(self, account_id: str, more: int) -> None:
+        """Adds to what is known that the runs of an account keep: an estimate, until the sum is made again."""
+        if known := self._kept.get(account_id):
+            self._kept[account_id] = replace(known, bytes=known.bytes + more)
 
     async def _kept_by_runs(self, account_id: str, age_s: float) -> int:
         """The bytes that an account's runs keep, as known for at most some seconds."""

@@ -18,7 +18,9 @@ from sqlalchemy import Connection
 from comfyward.accounts.usage import credits_for
 from comfyward.paths import OUTPUT_ROOT
 from comfyward.runs.change import (
+    Change,
     RunAssigned,
+    RunCancelling,
     RunEnded,
     RunProduced,
     RunQueued,
@@ -26,7 +28,7 @@ from comfyward.runs.change import (
     RunStarted,
     RunWatched,
 )
-from comfyward.runs.event import Event, Staged, Status
+from comfyward.runs.event import Cancelling, Event, Staged, Status
 from comfyward.runs.failure import Failure
 from comfyward.runs.output import Output
 from comfyward.runs.run import ENDINGS, EndReason, Run, State, next_state, public_status
@@ -162,6 +164,18 @@ def _ended(run: Run, result: AttemptResult, now: int, **how: Any) -> Run:
         updated_at=now,
         **how,
     )
+
+
+def cancelled(conn: Connection, account_id: str, run_id: str, now: int) -> tuple[Run, Change | None]:
+    """Ends a queued run, and asks for the end of one that a worker has. Nothing for a final one. Raises NotFound."""
+    run = runs.request_cancel(conn, account_id, run_id, now)
+    if run.state.is_final:
+        return run, None
+    if run.state is not State.QUEUED:
+        cancelling = runs.get(conn, account_id, run_id)
+        return cancelling, RunCancelling(cancelling, [Event(run_id, account_id, Cancelling())])
+    change = ended(conn, run, EndReason.CANCELLED, now)
+    return runs.get(conn, account_id, run_id), change
 
 
 def requeued(

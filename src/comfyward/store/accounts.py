@@ -26,6 +26,7 @@ from comfyward.store.schema import (
     imports,
     links,
     login_links,
+    model_pins,
     model_uses,
     named_secrets,
     pack_requests,
@@ -179,11 +180,13 @@ def retired(conn: Connection) -> list[str]:
 
 def erase(conn: Connection, account_id: str) -> None:
     """Deletes an account and everything it owns; the next sweep removes blobs that nobody else uses."""
+    # From here on another server's transaction that writes a row of the account waits, and then finds no account.
+    conn.execute(select(accounts.c.id).where(accounts.c.id == account_id).with_for_update())
     own_runs = select(runs.c.id).where(runs.c.account_id == account_id)
     for of_runs in (events, blob_uses):
         conn.execute(delete(of_runs).where(of_runs.c.run_id.in_(own_runs)))
     of_account = (files, links, imports, uploads, usage, webhook_deliveries, editor_settings, sessions, login_links)
-    of_models = (model_uses, workflow_models, deleted_models)
+    of_models = (model_pins, model_uses, workflow_models, deleted_models)
     of_environments = (pack_requests, environment_rehearsals)
     for table in (*of_account, *of_models, *of_environments, named_secrets, runs, workflows, api_keys):
         conn.execute(delete(table).where(table.c.account_id == account_id))
@@ -258,11 +261,11 @@ def revoke_key(conn: Connection, account_id: str, key: str, now: int) -> ApiKey:
 
 
 def caller(conn: Connection, key_hash: str, now: int) -> tuple[Caller, int | None] | None:
-    """(caller, last use in ms) of a key by its hash; None if it is unknown, expired or revoked."""
+    """(caller, last use in ms) of a key by its hash; None if it or its account has ended."""
     query = (
         select(*_ACCOUNT, api_keys.c.id.label("key_id"), api_keys.c.last_used_at, api_keys.c.expires_at)
         .join(accounts, accounts.c.id == api_keys.c.account_id)
-        .where(api_keys.c.hash == key_hash, api_keys.c.revoked_at.is_(None))
+        .where(api_keys.c.hash == key_hash, api_keys.c.revoked_at.is_(None), accounts.c.deleted_at.is_(None))
     )
     row = conn.execute(query).first()
     if row is None or (row.expires_at is not None and row.expires_at <= now):

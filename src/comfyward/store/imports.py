@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, and_, delete, func, insert, select, upda
 from comfyward.errors import NotFound
 from comfyward.store import most
 from comfyward.store.rows import text_of
-from comfyward.store.schema import imports
+from comfyward.store.schema import accounts, imports
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,10 @@ def add(conn: Connection, new: Import) -> str:
 
 
 def waiting(conn: Connection, limit: int, each: int) -> list[Import]:
-    """Imports to fetch, oldest first, at most `each` per account."""
+    """Imports to fetch, oldest first, at most `each` per account: none of accounts that are closed."""
+    is_open = select(accounts.c.id).where(accounts.c.id == imports.c.account_id, accounts.c.deleted_at.is_(None))
     place = func.row_number().over(partition_by=imports.c.account_id, order_by=(imports.c.created_at, imports.c.id))
-    placed = select(*_COLUMNS, place.label("place")).where(imports.c.state == "waiting").subquery()
+    placed = select(*_COLUMNS, place.label("place")).where(imports.c.state == "waiting", is_open.exists()).subquery()
     columns = [placed.c[name] for name in Import.__dataclass_fields__]
     query = select(*columns).where(placed.c.place <= each).order_by(placed.c.created_at, placed.c.id).limit(limit)
     return [_import(row) for row in conn.execute(query)]

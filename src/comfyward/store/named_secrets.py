@@ -22,9 +22,14 @@ _COLUMNS = [named_secrets.c[name] for name in NamedSecret.__dataclass_fields__]
 
 
 def put(conn: Connection, secret: NamedSecret) -> None:
-    """Stores a secret, in place of one of the same name. Raises Conflict if the account has too many."""
+    """Stores a secret, in place of one of the same name.
+
+    Raises Conflict if the account has too many, and NotFound if it was erased meanwhile.
+    """
     # Two that store one name at once wait for each other.
-    conn.execute(select(accounts.c.id).where(accounts.c.id == secret.account_id).with_for_update())
+    owner = select(accounts.c.id).where(accounts.c.id == secret.account_id).with_for_update()
+    if conn.execute(owner).first() is None and not secret.is_shared:
+        raise NotFound("What this belongs to was deleted meanwhile.")
     conn.execute(delete(named_secrets).where(*_own(secret.account_id, secret.name)))
     names = select(named_secrets.c.name).where(named_secrets.c.account_id == secret.account_id)
     others = list(conn.scalars(names.limit(MOST)))

@@ -248,6 +248,13 @@ def unfinished(conn: Connection, account_id: str) -> list[str]:
     return list(conn.scalars(query))
 
 
+def of_closed_accounts(conn: Connection) -> list[tuple[str, str]]:
+    """(account id, run id) of the runs of closed accounts that are not final, and not asked to end."""
+    late = (accounts.c.deleted_at.is_not(None), runs.c.finished_at.is_(None), runs.c.cancel_requested_at.is_(None))
+    query = select(runs.c.account_id, runs.c.id).join(accounts, accounts.c.id == runs.c.account_id)
+    return [(row[0], row[1]) for row in conn.execute(query.where(*late))]
+
+
 def count(conn: Connection, account_id: str, which: RunFilter) -> int:
     """The number of runs that match a filter, ignoring its limit."""
     return int(conn.scalar(select(func.count()).select_from(runs).where(*_conditions(account_id, which))) or 0)

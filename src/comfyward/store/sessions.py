@@ -13,6 +13,7 @@ from comfyward.accounts.account import Account, Caller
 from comfyward.errors import NotFound
 from comfyward.ids import hash_secret, new_id, new_secret
 from comfyward.store import accounts
+from comfyward.store.schema import accounts as account_rows
 from comfyward.store.schema import api_keys, login_links, sessions
 
 LASTS_MS = 30 * 24 * 3600 * 1000
@@ -56,12 +57,12 @@ def begin(conn: Connection, caller: Caller, now: int, device: str = "") -> str:
 
 
 def caller(conn: Connection, token: str, now: int) -> tuple[Caller, int] | None:
-    """(caller, last use in ms) of a session by its token; None if it, or its key, has ended."""
+    """(caller, last use in ms) of a session by its token; None if it, its key or its account has ended."""
     return _caller(conn, sessions.c.hash == hash_secret(token), now)
 
 
 def caller_by_id(conn: Connection, session_id: str, now: int) -> Caller | None:
-    """The caller of a session by its id; None if it, or its key, has ended."""
+    """The caller of a session by its id; None if it, its key or its account has ended."""
     found = _caller(conn, sessions.c.id == session_id, now)
     return found[0] if found else None
 
@@ -72,8 +73,9 @@ def _caller(conn: Connection, which: ColumnElement[bool], now: int) -> tuple[Cal
     )
     query = (
         select(sessions.c.account_id, sessions.c.api_key_id, sessions.c.id, sessions.c.seen_at)
+        .join(account_rows, account_rows.c.id == sessions.c.account_id)
         .outerjoin(api_keys, api_keys.c.id == sessions.c.api_key_id)
-        .where(which, sessions.c.expires_at > now)
+        .where(which, sessions.c.expires_at > now, account_rows.c.deleted_at.is_(None))
         .where(or_(sessions.c.api_key_id.is_(None), key_is_good))
     )
     row = conn.execute(query).first()

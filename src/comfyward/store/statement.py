@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, String
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+
+from comfyward.errors import NotFound
 
 R = TypeVar("R")
 
@@ -184,12 +187,29 @@ class Statement:
 
 
 def run_whole(conn: Connection, operation: Callable[[Connection], R]) -> R:
-    """Runs an operation, then the statements that it deferred."""
+    """Runs an operation, then the statements that it deferred.
+
+    Raises NotFound where a row is written for one that is gone, as of an account that was erased meanwhile.
+    """
     conn.info.pop(_DEFERRED, None)  # left by one that was rolled back
-    result = operation(conn)
-    for statement, rows in conn.info.pop(_DEFERRED, {}).items():
-        statement.many(conn, rows)
+    try:
+        result = operation(conn)
+        for statement, rows in conn.info.pop(_DEFERRED, {}).items():
+            statement.many(conn, rows)
+    except IntegrityError as error:
+        if _belongs_to_nothing(error):
+            raise NotFound("What this belongs to was deleted meanwhile.") from error
+        raise
     return result
+
+
+def _belongs_to_nothing(error: IntegrityError) -> bool:
+    """True for a row whose foreign key names no row. A deletion that leaves such rows is a fault of ours."""
+    is_deletion = (error.statement or "").lstrip().upper().startswith("DELETE")
+    return not is_deletion and (
+        getattr(error.orig, "sqlstate", None) == "23503"
+        or getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+    )
 
 
 def _row_of(names: list[str]) -> Callable[[Sequence[Any]], Any]:

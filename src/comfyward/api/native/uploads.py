@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,7 @@ from comfyward.store.db import Database, now_ms
 from comfyward.store.files import StoredFile
 
 TEMP_LIFETIME_MS = 24 * 3600 * 1000
+ASKED_IN_TURN = 20  # names of which the first that is free is found
 
 
 class Uploads:
@@ -85,23 +86,41 @@ class Uploads:
 
 def _put(conn: Connection, file: StoredFile, most: int, overwrite: bool) -> StoredFile:
     """Stores an upload under its name, or beside a file of other content as `name (1).png`, as ComfyUI does."""
-    folder, _, name = file.path.rpartition("/")
-    number, path = 0, file.path
-    while not overwrite:
-        taken = files.at(conn, file.account_id, [path])
-        if not taken or taken[0].digest == file.digest:
-            break
-        number += 1
-        path = f"{folder}/{_numbered(name, number)}"
-    return files.put(conn, replace(file, path=path), most)
+
+    def is_taken(number: int) -> bool:
+        there = files.at(conn, file.account_id, [_numbered(file.path, number)])
+        return bool(there) and there[0].digest != file.digest
+
+    number = 0 if overwrite else _first_free(is_taken)
+    return files.put(conn, replace(file, path=_numbered(file.path, number)), most)
 
 
-def _numbered(name: str, number: int) -> str:
-    """`name (1).png`, cut to the length that a file system takes."""
+def _first_free(is_taken: Callable[[int], bool]) -> int:
+    """The first number that is not taken, if that is a small one; else one after a number that is, found by halving.
+
+    So a name that thousands of files have costs a few questions, not thousands for each upload.
+    """
+    for number in range(ASKED_IN_TURN):
+        if not is_taken(number):
+            return number
+    taken, free = ASKED_IN_TURN - 1, ASKED_IN_TURN
+    while is_taken(free):
+        taken, free = free, 2 * free
+    while free - taken > 1:
+        middle = (taken + free) // 2
+        taken, free = (middle, free) if is_taken(middle) else (taken, middle)
+    return free
+
+
+def _numbered(path: str, number: int) -> str:
+    """`name (1).png` of `name.png`, cut to the length that a file system takes. 0: the path itself."""
+    if not number:
+        return path
+    folder, _, name = path.rpartition("/")
     stem, suffix = posixpath.splitext(name)
     tail = f" ({number}){suffix}"
     room = MAX_SEGMENT_BYTES - len(tail.encode())
-    return stem.encode()[:room].decode(errors="ignore") + tail
+    return f"{folder}/{stem.encode()[:room].decode(errors='ignore')}{tail}"
 
 
 def _upload(form: FormData) -> UploadFile:
