@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -45,6 +45,11 @@ def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None)
 
 def encoded(value: Any) -> bytes:
     return msgspec.json.encode(value, enc_hook=str)
+
+
+async def made_beside(owner: str, size: int, make: Callable[[], Any]) -> bytes:
+    """A value of about `size` bytes as JSON. A large one is made beside the event loop, one of an account at a time."""
+    return await HEAVY.run(owner, size, lambda: encoded(make()))
 
 
 @dataclass(frozen=True)

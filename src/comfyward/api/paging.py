@@ -49,11 +49,14 @@ class Dated(Protocol):
     def created_at(self) -> int: ...
 
 
-def next_cursor(found: Sequence[Dated], limit: int) -> str | None:
-    """The cursor of the page after one of `limit` items. None if no more items than that were found."""
-    if len(found) <= limit:
+def next_cursor(found: Sequence[Dated], limit: int, *, is_cut: bool = False) -> str | None:
+    """The cursor of the page after one of `limit` items. None if no more items than that were found.
+
+    `is_cut`: there are more, though no more were read.
+    """
+    if len(found) <= limit and not is_cut:
         return None
-    last = found[limit - 1]
+    last = found[:limit][-1]
     return cursor_of(last.created_at, last.id)
 
 

@@ -176,7 +176,7 @@ class Webhooks(Loop):
         return next_at if next_at < due.delivery.created_at + self._retry_s * 1000 else None
 
     async def _try(self, due: DueDelivery) -> Attempt:
-        body = self._render(due.run)
+        body = await asyncio.to_thread(self._render, due.run)  # it may have thousands of results
         headers = {"Content-Type": "application/json", "User-Agent": "comfyward-webhooks"}
         headers |= sign_webhook(due.secrets, due.delivery.id, int(time.time()), body)
         address = parse_address(due.delivery.url)

@@ -167,6 +167,7 @@ def states_of(status: PublicStatus) -> frozenset[State]:
 
 
 DEFAULT_ENVIRONMENT = "default"
+OUTPUT_BYTES = 500  # of an output, as it is shown
 
 
 class Api(StrEnum):
@@ -250,6 +251,12 @@ class Run:
     @property
     def status(self) -> PublicStatus:
         return public_status(self.state, self.end_reason)
+
+    @property
+    def about_bytes(self) -> int:
+        """About how much is to be written when it is shown."""
+        texts = len(self.prompt) + len(self.extra_data or "") + len(self.node_results or "")
+        return texts + OUTPUT_BYTES * (len(self.outputs) + len(self.previews))
 
     def file(self, kind: str, name: str) -> Output | None:
         """An output by its name in the run; a temporary file if `kind` is not "output"."""

@@ -28,10 +28,12 @@ from comfyward.errors import NotFound
 from comfyward.runs.run import FINAL_STATES, LEASED_STATES, Api, EndReason, Run, State
 from comfyward.runs.waiting_run import COUNTED_PLACES
 from comfyward.store import files as files_of
+from comfyward.store.lists import Listed, fitting, size_of
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
 from comfyward.store.schema import HAS_PREVIEWS, IS_QUEUED, blob_uses, events, files, runs
 from comfyward.store.statement import Statement
 
+_SIZE = size_of((runs.c.prompt, runs.c.extra_data, runs.c.outputs, runs.c.previews, runs.c.node_results))
 _own = (runs.c.account_id == bindparam("account_id"), runs.c.deleted_at.is_(None))
 _GET = Statement(select(*RUN_COLUMNS).where(runs.c.id == bindparam("run_id"), *_own))
 _BY_PROMPT = Statement(select(*RUN_COLUMNS).where(runs.c.prompt_id == bindparam("prompt_id"), *_own))
@@ -176,14 +178,27 @@ def owner_of(conn: Connection, run_id: str) -> Owner | None:
 
 
 def find(conn: Connection, account_id: str, which: RunFilter) -> list[Run]:
-    """The account's runs that match a filter, newest first unless it says otherwise."""
+    """The account's runs that match a filter, newest first unless it says otherwise; fewer if they are large."""
+    return listed(conn, account_id, which).rows
+
+
+def listed(conn: Connection, account_id: str, which: RunFilter) -> Listed[Run]:
+    """As `find`, with the size of the list."""
     is_by_creation = not (which.next_first or which.by_run_time)
     if which.states and is_by_creation:
         matching = [runs.c.id.in_(_first_of_each_state(account_id, which))]
     else:
         matching = _conditions(account_id, which)
-    query = select(*RUN_COLUMNS).where(*matching).order_by(*_order(which))
-    return [run_of(row) for row in conn.execute(query.limit(which.limit).offset(which.offset))]
+    query = select(*RUN_COLUMNS).where(*matching).order_by(*_order(which)).offset(which.offset)
+    sizes = fitting(conn, query.with_only_columns(_SIZE).limit(which.limit))
+    found = [run_of(row) for row in conn.execute(query.limit(len(sizes.rows)))] if sizes.rows else []
+    return Listed(found, sizes.size, sizes.is_cut)
+
+
+def prompt_ids(conn: Connection, account_id: str, which: RunFilter) -> dict[str, str]:
+    """The prompt ids of the account's runs that match a filter, by run id."""
+    query = select(runs.c.id, runs.c.prompt_id).where(*_conditions(account_id, which)).order_by(*_order(which))
+    return {row[0]: row[1] for row in conn.execute(query.limit(which.limit).offset(which.offset))}
 
 
 def _first_of_each_state(account_id: str, which: RunFilter) -> CompoundSelect[str]:

@@ -7,11 +7,27 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, case, delete, func, insert, or_, select, text, tuple_, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 
 from comfyward.errors import Conflict, NotFound
 from comfyward.runs.run import Run, State
 from comfyward.store import most
+from comfyward.store.lists import Listed, fitting, size_of
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
 from comfyward.store.schema import accounts, runs, workflow_models, workflows
 from comfyward.store.statement import Statement
@@ -27,7 +43,11 @@ _newest_run = (
     .scalar_subquery()
     .label("current_run_id")
 )
+_SIZE = size_of((workflows.c.graph, workflows.c.editor_graph))
 _COLUMNS = [_newest_run if name == "current_run_id" else workflows.c[name] for name in Workflow.__dataclass_fields__]
+# Cards show no graphs, which may be large, and of many accounts.
+_OF_CARDS = [null().label(each.name) if each.name in ("graph", "editor_graph") else each for each in _COLUMNS]
+_RESULTS = [literal("").label("prompt") if each.name == "prompt" else each for each in RUN_COLUMNS]
 DEFAULT_ALIAS = "default"
 _IS_PUBLIC = text("workflows.visibility = 'PUBLIC'")
 _own_runs = (runs.c.workflow_id == workflows.c.id, runs.c.deleted_at.is_(None))
@@ -100,13 +120,15 @@ def place(conn: Connection, account_id: str, workflow_id: str) -> Place:
     return Place(*row)
 
 
-def find(conn: Connection, account_id: str, before: tuple[int, str] | None, limit: int) -> list[Workflow]:
-    """The account's workflows, newest first."""
+def listed(conn: Connection, account_id: str, before: tuple[int, str] | None, limit: int) -> Listed[Workflow]:
+    """The account's workflows, newest first; fewer if they are large."""
     query = select(*_COLUMNS).where(workflows.c.account_id == account_id, workflows.c.deleted_at.is_(None))
     if before:
         query = query.where(tuple_(workflows.c.created_at, workflows.c.id) < before)
-    query = query.order_by(workflows.c.created_at.desc(), workflows.c.id.desc()).limit(limit)
-    return [_workflow(row) for row in conn.execute(query)]
+    query = query.order_by(workflows.c.created_at.desc(), workflows.c.id.desc())
+    sizes = fitting(conn, query.with_only_columns(_SIZE).limit(limit))
+    found = [_workflow(row) for row in conn.execute(query.limit(len(sizes.rows)))]
+    return Listed(found, sizes.size, sizes.is_cut)
 
 
 @dataclass(frozen=True)
@@ -167,7 +189,7 @@ def public_cards(conn: Connection, search: Search) -> list[Card]:
 
 def _cards(conn: Connection, which: list[Any], search: Search) -> list[Card]:
     query = (
-        select(*_COLUMNS, _run_count, _newest_result, accounts.c.name.label("owner"))
+        select(*_OF_CARDS, _run_count, _newest_result, accounts.c.name.label("owner"))
         .join(accounts, accounts.c.id == workflows.c.account_id)
         .where(*which, workflows.c.deleted_at.is_(None), *_matches(search))
         .order_by(workflows.c.updated_at.desc(), workflows.c.id)
@@ -176,7 +198,7 @@ def _cards(conn: Connection, which: list[Any], search: Search) -> list[Card]:
     )
     rows = conn.execute(query).all()
     newest = [row.newest_result for row in rows if row.newest_result]
-    results = {run.id: run for run in map(run_of, conn.execute(select(*RUN_COLUMNS).where(runs.c.id.in_(newest))))}
+    results = {run.id: run for run in map(run_of, conn.execute(select(*_RESULTS).where(runs.c.id.in_(newest))))}
     return [Card(_workflow(row), row.run_count, results.get(row.newest_result), row.owner) for row in rows]
 
 

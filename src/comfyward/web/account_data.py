@@ -18,7 +18,6 @@ from comfyward.runs.files import disposition
 from comfyward.store import accounts, files, runs, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.store.runs import RunFilter
-from comfyward.store.workflows import Search
 from comfyward.web.account_usage import FIRST_DAY
 from comfyward.web.archive import Member, whole, zip_of
 from comfyward.web.page import Page
@@ -70,15 +69,20 @@ class AccountData:
         yield _json("account.json", about)
         keys = await db.read(accounts.keys, account.id)
         yield _json("keys.json", [{"name": key.name, "prefix": key.prefix} for key in keys])
-        for card in await db.read(workflows.cards, account.id, Search(limit=100_000)):
-            workflow = card.workflow
-            editor = msgspec.Raw(workflow.editor_graph.encode()) if workflow.editor_graph else None
-            yield _json(f"workflows/{workflow.id}.json", {**shapes.workflow(workflow), "workflow": editor})
+        async for member in self._workflows(account, shapes):
+            yield member
         async for member in self._runs(account, shapes):
             yield member
         for file in await db.read(files.find, account.id):
             yield f"files{file.path}", await self._objects.read(blob_key(file.digest))
         yield _json("usage.json", await db.read(accounts.daily_usage, account.id, "accelerator", FIRST_DAY))
+
+    async def _workflows(self, account: Account, shapes: Shapes) -> AsyncIterator[Member]:
+        before: tuple[int, str] | None = None
+        while batch := (await self._db.read(workflows.listed, account.id, before, BATCH)).rows:
+            for workflow in batch:
+                yield _json(f"workflows/{workflow.id}.json", shapes.whole_workflow(workflow))
+            before = (batch[-1].created_at, batch[-1].id)
 
     async def _runs(self, account: Account, shapes: Shapes) -> AsyncIterator[Member]:
         before: tuple[int, str] | None = None

@@ -60,12 +60,12 @@ class RunList:
     async def values(self, request: PageRequest, workflow_id: str | None = None) -> dict[str, Any]:
         """The values of a list's template: a page of runs that fit the filters, and the URL of the next page."""
         account_id, filters = request.account.id, _filters(request)
-        listed_at, found = now_ms(), await self._db.read(runs.find, account_id, _filter(request, workflow_id))
+        listed_at, found = now_ms(), await self._db.read(runs.listed, account_id, _filter(request, workflow_id))
         pools = await self._inventory.pools()
         return {
             "listed_at": listed_at,
-            "runs": found[:PAGE_SIZE],
-            "more": _next_page(filters, next_cursor(found, PAGE_SIZE)),
+            "runs": found.rows[:PAGE_SIZE],
+            "more": _next_page(filters, next_cursor(found.rows, PAGE_SIZE, is_cut=found.is_cut)),
             "is_more": bool(request.query("before")),
             "names": await self._db.read(workflows.names, account_id),
             "filters": dict.fromkeys(FILTERS, "") | filters,

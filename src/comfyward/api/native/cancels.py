@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -16,7 +16,7 @@ from comfyward.api.native.requests import list_of, read_object
 from comfyward.api.native.scope import Scope, Scopes, find_run
 from comfyward.api.native.shapes import JOB_STATES, UNFINISHED_STATES
 from comfyward.dispatch.intake import Intake
-from comfyward.runs.run import Run, State
+from comfyward.runs.run import State
 from comfyward.store import runs
 from comfyward.store.db import Database
 
@@ -53,23 +53,25 @@ class Cancels:
     async def cancel_job(self, request: Request) -> Response:
         scope = await self._scopes.of(request)
         run = await find_run(self._db, scope, request.path_params["prompt_id"])
-        return answer({"cancelled": await self._cancel(scope, [run] if run else []) > 0})
+        return answer({"cancelled": await self._cancel(scope, [run.id] if run and not run.state.is_final else []) > 0})
 
     async def cancel_jobs(self, request: Request) -> Response:
         scope, body = await self._scopes.of(request), await read_object(request, self._body_limit_bytes)
         unfinished = await self._runs(scope, UNFINISHED_STATES)
         return answer({"cancelled": await self._cancel(scope, _named(unfinished, body.get("job_ids"))) > 0})
 
-    async def _runs(self, scope: Scope, states: Sequence[State]) -> list[Run]:
-        return await self._db.read(runs.find, scope.account_id, scope.runs(states=tuple(states), limit=MAX_CANCELLED))
+    async def _runs(self, scope: Scope, states: Sequence[State]) -> dict[str, str]:
+        """The prompt ids of the runs in these states, by run id."""
+        which = scope.runs(states=tuple(states), limit=MAX_CANCELLED)
+        return await self._db.read(runs.prompt_ids, scope.account_id, which)
 
-    async def _cancel(self, scope: Scope, chosen: list[Run]) -> int:
-        """Returns how many were unfinished."""
-        for run in chosen:
-            await self._intake.cancel(scope.account_id, run.id)
-        return sum(not run.state.is_final for run in chosen)
+    async def _cancel(self, scope: Scope, chosen: Collection[str]) -> int:
+        """Cancels unfinished runs by id. Returns how many."""
+        for run_id in chosen:
+            await self._intake.cancel(scope.account_id, run_id)
+        return len(chosen)
 
 
-def _named(found: list[Run], prompt_ids: Any) -> list[Run]:
+def _named(found: Mapping[str, str], prompt_ids: Any) -> list[str]:
     wanted = {str(each) for each in list_of(prompt_ids)}
-    return [run for run in found if run.prompt_id in wanted]
+    return [run_id for run_id, prompt_id in found.items() if prompt_id in wanted]

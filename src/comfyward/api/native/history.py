@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyward.api.body import answer
+from comfyward.api.body import answer, made_beside
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.leniency import is_true
 from comfyward.api.native.models import HistoryChange, HistoryEntry, HistoryQuery
@@ -46,10 +46,14 @@ class History:
             offset=max(0, offset),
             oldest_first=offset >= 0,
         )
-        found = await self._db.read(runs.find, scope.account_id, which)
-        ordered = found if offset >= 0 else reversed(found)
-        catalogs = await self._inventory.catalogs_lately(run.environment for run in found)
-        return answer({run.prompt_id: history_entry(run, catalogs[run.environment]) for run in ordered})
+        found = await self._db.read(runs.listed, scope.account_id, which)
+        ordered = found.rows if offset >= 0 else found.rows[::-1]
+        catalogs = await self._inventory.catalogs_lately(run.environment for run in ordered)
+
+        def entries() -> dict[str, Any]:
+            return {run.prompt_id: history_entry(run, catalogs[run.environment]) for run in ordered}
+
+        return Response(await made_beside(scope.account_id, found.size, entries), media_type="application/json")
 
     async def get(self, request: Request) -> Response:
         scope = await self._scopes.of(request)

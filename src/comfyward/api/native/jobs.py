@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyward.api.body import Kept, answer, encoded
+from comfyward.api.body import Kept, answer, made_beside
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.native.job_shapes import job, job_detail
 from comfyward.api.native.models import CloudStatus, JobDetail, JobList, JobQuery
@@ -44,12 +45,16 @@ class Jobs:
             raise InvalidRequest("'limit' must be above 0.")
         which = scope.runs(states=_states(request), in_history=True, limit=limit, offset=max(0, offset))
         which = _ordered(request, which)
-        found = await self._db.read(runs.find, scope.account_id, which)
+        found = await self._db.read(runs.listed, scope.account_id, which)
         total = await self._db.read(runs.count, scope.account_id, which)
-        has_more = which.offset + len(found) < total
+        has_more = which.offset + len(found.rows) < total
         pagination = {"offset": which.offset, "limit": limit, "total": total, "has_more": has_more}
-        listed = Kept.of(encoded({"jobs": [job(run) for run in found], "pagination": pagination}))
-        return listed.answer(request, "application/json", {"Cache-Control": "private, no-cache"})
+
+        def listed() -> dict[str, Any]:
+            return {"jobs": [job(run) for run in found.rows], "pagination": pagination}
+
+        kept = Kept.of(await made_beside(scope.account_id, found.size, listed))
+        return kept.answer(request, "application/json", {"Cache-Control": "private, no-cache"})
 
     async def get(self, request: Request) -> Response:
         run = await find_run(self._db, await self._scopes.of(request), request.path_params["prompt_id"])

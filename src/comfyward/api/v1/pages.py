@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pydantic import BaseModel, Field
 
 from comfyward.api.paging import InvalidCursor, moment_of, next_cursor
 from comfyward.errors import InvalidRequest
 from comfyward.runs.run import Run
+from comfyward.store.lists import Listed
 from comfyward.workflows.workflow import Workflow
 
 MAX_LISTED = 300  # as many as ComfyICU lists
@@ -27,7 +26,7 @@ class PageQuery(BaseModel):
         except InvalidCursor as error:
             raise InvalidRequest("Invalid cursor.", hint=f"Use the {NEXT_CURSOR} header of a list.") from error
 
-    def headers(self, found: Sequence[Run] | Sequence[Workflow]) -> dict[str, str]:
-        """The cursor of the next page, where more items were found than this page holds."""
-        cursor = next_cursor(found, self.limit)
+    def headers(self, found: Listed[Run] | Listed[Workflow]) -> dict[str, str]:
+        """The cursor of the next page, where there are more items than this page holds."""
+        cursor = next_cursor(found.rows, self.limit, is_cut=found.is_cut)
         return {} if cursor is None else {NEXT_CURSOR: cursor}

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from comfyward.api.auth import Auth
-from comfyward.api.body import answer
+from comfyward.api.body import made_beside
 from comfyward.api.endpoint import EVENT_STREAM, NOTHING, TEXT, Endpoint, Models
 from comfyward.api.following import Following
 from comfyward.api.query import read_query
@@ -98,7 +98,7 @@ class Runs:
         caller, wait_s = await self._auth.caller(request), read_query(request, WaitQuery).wait
         run_id = request.path_params["run_id"]
         run = await wait_until_over(self._db, self._hub, caller.account.id, run_id, wait_s)
-        return self._shown(request, _in_its_workflow(request, run))
+        return await self._shown(request, _in_its_workflow(request, run))
 
     async def find_of_workflow(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
@@ -128,7 +128,7 @@ class Runs:
 
     async def cancel(self, request: Request) -> Response:
         run = await requested_run(request, self._auth, self._db)
-        return self._shown(request, await self._intake.cancel(run.account_id, run.id))
+        return await self._shown(request, await self._intake.cancel(run.account_id, run.id))
 
     async def delete(self, request: Request) -> Response:
         run = await requested_run(request, self._auth, self._db)
@@ -137,13 +137,16 @@ class Runs:
         await self._db.write(runs.remove, run.account_id, run.id, now_ms())
         return Response(status_code=204)
 
-    def _shown(self, request: Request, run: Run) -> Response:
-        return Response(self._rendering.of(request).run_json(run), media_type="application/json")
+    async def _shown(self, request: Request, run: Run) -> Response:
+        shapes = self._rendering.of(request)
+        body = await made_beside(run.account_id, run.about_bytes, lambda: shapes.run(run))
+        return Response(body, media_type="application/json")
 
     async def _listed(self, request: Request, account_id: str, query: RunsQuery, workflow_id: str | None) -> Response:
-        found = await self._db.read(runs.find, account_id, query.filter(workflow_id))
-        shapes = self._rendering.of(request)
-        return answer([shapes.run(run) for run in found[: query.limit]], headers=query.headers(found))
+        found = await self._db.read(runs.listed, account_id, query.filter(workflow_id))
+        shapes, shown = self._rendering.of(request), found.rows[: query.limit]
+        body = await made_beside(account_id, found.size, lambda: [shapes.run(run) for run in shown])
+        return Response(body, headers=query.headers(found), media_type="application/json")
 
 
 FOLLOWED = Models(

@@ -113,9 +113,9 @@ class Workflows:
     async def find(self, request: Request) -> Response:
         caller = await self._auth.caller(request)
         query = read_query(request, PageQuery)
-        found = await self._db.read(workflows.find, caller.account.id, query.before(), query.limit + 1)
+        found = await self._db.read(workflows.listed, caller.account.id, query.before(), query.limit + 1)
         shapes = self._rendering.of(request)
-        shown = [shapes.workflow(workflow) for workflow in found[: query.limit]]
+        shown = [shapes.workflow(workflow) for workflow in found.rows[: query.limit]]
         return answer(shown, headers=query.headers(found))
 
     async def get(self, request: Request) -> Response:

@@ -76,10 +76,10 @@ class Jobs:
         caller = await self._auth.caller(request)
         query = read_query(request, JobQuery)
         which = RunFilter(labels=_label_filter(request), before=query.before(), limit=query.limit + 1)
-        found = await self._db.read(runs.find, caller.account.id, which)
-        page, shapes = found[: query.limit], self._rendering.of(request)
-        jobs = [shapes.listed(run) for run in page]
-        return answer({"jobs": jobs, "next_cursor": next_cursor(found, query.limit)})
+        found = await self._db.read(runs.listed, caller.account.id, which)
+        shapes = self._rendering.of(request)
+        jobs = [shapes.listed(run) for run in found.rows[: query.limit]]
+        return answer({"jobs": jobs, "next_cursor": next_cursor(found.rows, query.limit, is_cut=found.is_cut)})
 
     async def get(self, request: Request) -> Response:
         _, run = await self._run(request)

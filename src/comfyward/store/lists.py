@@ -1,0 +1,61 @@
+"""Lists of rows that may be large: they hold as many rows as asked for, and no more bytes than one server bears.
+
+How long the texts of the rows are is asked first; so many rows are then read as their texts are LIST_BYTES together.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Column, ColumnElement, Connection, Integer, Select, func
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+T = TypeVar("T")
+
+LIST_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Listed(Generic[T]):
+    """The rows of a list, about as long as `size` bytes. `is_cut`: the list goes on, though it is no longer than asked
+    for."""
+
+    rows: list[T]
+    size: int = 0
+    is_cut: bool = False
+
+
+class _length(FunctionElement[int]):
+    """The length of a text, without reading it where the database can tell."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(_length)
+def _in_characters(element: _length, compiler: SQLCompiler, **more: Any) -> str:
+    return f"length({compiler.process(element.clauses, **more)})"
+
+
+@compiles(_length, "postgresql")
+def _in_bytes(element: _length, compiler: SQLCompiler, **more: Any) -> str:
+    return f"octet_length({compiler.process(element.clauses, **more)})"
+
+
+def size_of(texts: Iterable[Column[Any]]) -> ColumnElement[int]:
+    """The length of some texts of a row together."""
+    first, *others = (func.coalesce(_length(text), 0) for text in texts)
+    return sum(others, first)
+
+
+def fitting(conn: Connection, sizes: Select[int], most: int = LIST_BYTES) -> Listed[int]:
+    """The sizes of those rows that come into a list: up to `most` bytes together, and one in any case."""
+    asked = list(conn.scalars(sizes))
+    taken = [size for size, total in zip(asked, itertools.accumulate(asked), strict=True) if total <= most]
+    taken = taken or asked[:1]
+    return Listed(taken, sum(taken), is_cut=len(taken) < len(asked))

@@ -1,0 +1,66 @@
+"""Runs with ten thousand results each are listed again and again: others are answered meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import msgspec
+import pytest
+from sqlalchemy import Connection, update
+
+from comfyward.runs.output import Output
+from comfyward.store.rows import text_of
+from comfyward.store.schema import runs
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import fake_save
+from tests.stack.stack import Client, Stack
+
+RESULTS = 10_000  # as many as a run may leave
+LISTS = 6
+
+
+@pytest.fixture(scope="module")
+def stack(start_fake_once: StartFake) -> Stack:
+    return start_fake_once().wait_ready()
+
+
+@pytest.fixture(scope="module")
+def hostile(stack: Stack) -> Client:
+    client = stack.client("hostile")
+    for number in range(2):
+        run = client.run(fake_save(f"{number}"))
+        stack.write(_with_many_results, run["id"])
+    return client
+
+
+@pytest.mark.parametrize("path", ["/api/v1/runs", "/api/v1/runs/{run_id}", "/comfy/history"])
+def test_another_account_is_answered_before_long_lists_are(stack: Stack, hostile: Client, path: str) -> None:
+    other, answered, asked = stack.client("other"), list[str](), threading.Barrier(LISTS + 1)
+    path = path.format(run_id=hostile.http.get("/api/v1/runs?limit=1").json()[0]["id"])
+
+    def listed(_: int) -> httpx2.Response:
+        asked.wait(60)
+        answer = hostile.http.get(path)
+        answered.append("long")
+        return answer
+
+    with ThreadPoolExecutor(LISTS) as threads:
+        answers = [threads.submit(listed, number) for number in range(LISTS)]
+        asked.wait(60)
+        for _ in range(3):
+            assert other.http.get("/api/v1/me").status_code == 200
+        answered.append("short")
+        assert [answer.result().status_code for answer in answers] == [200] * LISTS
+
+    assert answered[-1] == "long", "those of one account are made one after the other, beside the event loop"
+    assert all(answer.result().text.count("of-many") >= RESULTS for answer in answers)
+
+
+def _with_many_results(conn: Connection, run_id: str) -> None:
+    name, digest = "of-many-{}.png", "d" * 64
+    made = [Output(f"{number}", name.format(number), digest, 1, "image/png", "1") for number in range(RESULTS)]
+    shown = msgspec.json.encode({"1": {"images": [{"filename": each.name} for each in made]}}).decode()
+    values = {"outputs": text_of(made), "node_results": shown}
+    conn.execute(update(runs).where(runs.c.id == run_id).values(**values))
