@@ -6,7 +6,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
-import msgspec
 import pytest
 from sqlalchemy import Connection, update
 
@@ -61,6 +60,6 @@ def test_another_account_is_answered_before_long_lists_are(stack: Stack, hostile
 def _with_many_results(conn: Connection, run_id: str) -> None:
     name, digest = "of-many-{}.png", "d" * 64
     made = [Output(f"{number}", name.format(number), digest, 1, "image/png", "1") for number in range(RESULTS)]
-    shown = msgspec.json.encode({"1": {"images": [{"filename": each.name} for each in made]}}).decode()
+    shown = text_of({"outputs": {"1": {"images": [{"filename": each.name} for each in made]}}, "meta": {}})
     values = {"outputs": text_of(made), "node_results": shown}
     conn.execute(update(runs).where(runs.c.id == run_id).values(**values))
