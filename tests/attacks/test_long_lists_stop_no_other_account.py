@@ -57,9 +57,19 @@ def test_another_account_is_answered_before_long_lists_are(stack: Stack, hostile
     assert all(answer.result().text.count("of-many") >= RESULTS for answer in answers)
 
 
+def test_the_page_of_a_run_shows_a_part_of_them_and_says_so(stack: Stack, hostile: Client) -> None:
+    run_id = hostile.http.get("/api/v1/runs?limit=1").json()[0]["id"]
+
+    page = stack.visitor("hostile").get(f"/runs/{run_id}").text
+
+    assert page.count("<figure") == 300
+    assert f"The first 300 of {RESULTS} files are shown." in page
+
+
 def _with_many_results(conn: Connection, run_id: str) -> None:
     name, digest = "of-many-{}.png", "d" * 64
     made = [Output(f"{number}", name.format(number), digest, 1, "image/png", "1") for number in range(RESULTS)]
-    shown = text_of({"outputs": {"1": {"images": [{"filename": each.name} for each in made]}}, "meta": {}})
+    images = [{"filename": each.name, "subfolder": "", "type": "output"} for each in made]
+    shown = text_of({"outputs": {"1": {"images": images}}, "meta": {}})
     values = {"outputs": text_of(made), "node_results": shown}
     conn.execute(update(runs).where(runs.c.id == run_id).values(**values))

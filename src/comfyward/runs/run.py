@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -260,5 +261,10 @@ class Run:
 
     def file(self, kind: str, name: str) -> Output | None:
         """An output by its name in the run; a temporary file if `kind` is not "output"."""
-        files = self.outputs if kind == "output" else self.previews
-        return next((each for each in files if each.name == name), None)
+        return self._by_name["output" if kind == "output" else "temp"].get(name)
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, dict[str, Output]]:
+        """Its files by kind and name, of one name the first: a run may have thousands, each named by a result."""
+        files = {"output": self.outputs, "temp": self.previews}
+        return {kind: {each.name: each for each in reversed(found)} for kind, found in files.items()}

@@ -60,8 +60,9 @@ class History:
         run = await find_run(self._db, scope, request.path_params["prompt_id"])
         if run is None or not is_in_history(run):
             return answer({})
-        catalog = await self._inventory.catalog_lately(run.environment)
-        return answer({run.prompt_id: history_entry(run, catalog)})
+        catalog, size = await self._inventory.catalog_lately(run.environment), run.about_bytes
+        body = await made_beside(scope.account_id, size, lambda: {run.prompt_id: history_entry(run, catalog)})
+        return Response(body, media_type="application/json")
 
     async def change(self, request: Request) -> Response:
         """Removes runs from ComfyUI's history only: they stay in the account's lists, with their outputs."""

@@ -58,7 +58,10 @@ class Jobs:
 
     async def get(self, request: Request) -> Response:
         run = await find_run(self._db, await self._scopes.of(request), request.path_params["prompt_id"])
-        return answer(NOT_FOUND, 404) if run is None else answer(job_detail(run))
+        if run is None:
+            return answer(NOT_FOUND, 404)
+        body = await made_beside(run.account_id, run.about_bytes, lambda: job_detail(run))
+        return Response(body, media_type="application/json")
 
     async def cloud_status(self, request: Request) -> Response:
         """Comfy Cloud's older API has it, which some clients still poll."""
