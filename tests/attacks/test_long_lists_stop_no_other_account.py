@@ -17,7 +17,8 @@ from tests.stack.graphs import fake_save
 from tests.stack.stack import Client, Stack
 
 RESULTS = 10_000  # as many as a run may leave
-LISTS = 6
+RUNS, LISTS = 4, 3
+PATHS = ("/api/v1/runs/{run_id}", "/api/v2/jobs/{job_id}", "/comfy/history/{job_id}", "/comfy/api/jobs/{job_id}")
 
 
 @pytest.fixture(scope="module")
@@ -28,20 +29,18 @@ def stack(start_fake_once: StartFake) -> Stack:
 @pytest.fixture(scope="module")
 def hostile(stack: Stack) -> Client:
     client = stack.client("hostile")
-    for number in range(2):
+    for number in range(RUNS):
         run = client.run(fake_save(f"{number}"))
         stack.write(_with_many_results, run["id"])
     return client
 
 
-@pytest.mark.parametrize("path", ["/api/v1/runs", "/api/v1/runs/{run_id}", "/comfy/history"])
-def test_another_account_is_answered_before_long_lists_are(stack: Stack, hostile: Client, path: str) -> None:
+def test_another_account_is_answered_before_long_lists_are(stack: Stack, hostile: Client) -> None:
     other, answered, asked = stack.client("other"), list[str](), threading.Barrier(LISTS + 1)
-    path = path.format(run_id=hostile.http.get("/api/v1/runs?limit=1").json()[0]["id"])
 
     def listed(_: int) -> httpx2.Response:
         asked.wait(60)
-        answer = hostile.http.get(path)
+        answer = hostile.http.get("/api/v1/runs")
         answered.append("long")
         return answer
 
@@ -54,7 +53,16 @@ def test_another_account_is_answered_before_long_lists_are(stack: Stack, hostile
         assert [answer.result().status_code for answer in answers] == [200] * LISTS
 
     assert answered[-1] == "long", "those of one account are made one after the other, beside the event loop"
-    assert all(answer.result().text.count("of-many") >= RESULTS for answer in answers)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_run_shows_all_its_results(hostile: Client, path: str) -> None:
+    [run] = hostile.http.get("/api/v1/runs?limit=1").json()
+
+    shown = hostile.http.get(path.format(run_id=run["id"], job_id=run["prompt_id"]))
+
+    assert shown.status_code == 200
+    assert shown.text.count("of-many") >= RESULTS
 
 
 def test_the_page_of_a_run_shows_a_part_of_them_and_says_so(stack: Stack, hostile: Client) -> None:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from comfyward.accounts.account import Caller
 from comfyward.api.auth import Auth
-from comfyward.api.body import answer, read_json
+from comfyward.api.body import answer, made_beside, read_json
 from comfyward.api.endpoint import EVENT_STREAM, Endpoint, Models
 from comfyward.api.following import Following
 from comfyward.api.paging import next_cursor
@@ -127,7 +127,9 @@ class Jobs:
     async def _answer(self, request: Request, run: Run, status: int = 200) -> Response:
         progress = progress_of(run, self._hub.newest(run.id))
         position = await self._db.lookup(runs.queue_position, run) if run.state is State.QUEUED else None
-        return answer(self._rendering.of(request).job(run, progress, position), status)
+        shapes = self._rendering.of(request)
+        body = await made_beside(run.account_id, run.about_bytes, lambda: shapes.job(run, progress, position))
+        return Response(body, status, media_type="application/json")
 
 
 def _idempotency_key(request: Request) -> str | None:
