@@ -38,10 +38,13 @@ def test_a_package_that_has_to_be_built_is_refused_and_not_run(site: Origin, tmp
     assert not trace.exists()
 
 
-def test_a_package_of_other_bytes_than_the_locks_is_refused(site: Origin, tmp_path: Path) -> None:
+def test_a_package_of_other_bytes_than_the_locks_is_refused(
+    site: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _offer(site, WHEEL, _wheel("as it was"))
     [locked] = uv.resolve(Question(("painted-nodes==1.0",)))
     _offer(site, WHEEL, _wheel("as it is by now"))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache of another host"))  # what has the lock's bytes is taken
 
     with pytest.raises(UvFailed):
         _install(tmp_path, locked.wheels[0].sha256)

@@ -30,7 +30,7 @@ from comfyward.runs.waiting_run import COUNTED_PLACES
 from comfyward.store import files as files_of
 from comfyward.store.lists import Listed, fitting, size_of
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
-from comfyward.store.schema import HAS_PREVIEWS, IS_QUEUED, blob_uses, events, files, runs
+from comfyward.store.schema import HAS_PREVIEWS, IS_QUEUED, accounts, blob_uses, events, files, runs
 from comfyward.store.statement import Statement
 
 _SIZE = size_of((runs.c.prompt, runs.c.extra_data, runs.c.outputs, runs.c.previews, runs.c.node_results))
