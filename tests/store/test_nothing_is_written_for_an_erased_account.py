@@ -13,7 +13,7 @@ from comfyward.accounts.storage import Quota
 from comfyward.errors import NotFound
 from comfyward.ids import hash_secret
 from comfyward.runs.named_secret import HostPattern, NamedSecret
-from comfyward.store import accounts, editor, files, imports, named_secrets, runs, sessions, uploads
+from comfyward.store import accounts, editor, files, imports, named_secrets, new_runs, runs, sessions, uploads
 from comfyward.store.imports import Import
 from comfyward.store.uploads import Upload
 from tests.store.conftest import Store
@@ -74,7 +74,7 @@ def test_a_late_run_is_refused(store: Store) -> None:
     store.write(accounts.erase, store.alice.id)
 
     with pytest.raises(NotFound):
-        store.write(runs.insert_run, late)
+        store.write(new_runs.insert_run, late)
 
 
 def test_what_began_to_log_in_opens_nothing(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +14,7 @@ from comfyward.runs.run import Run
 from tests.unit.test_comfyui_history_and_jobs import file, run_with
 
 MANY = 200
-KINDS = {"output": "outputs", "temp": "previews"}
+KINDS = ("output", "temp")
 
 
 class Counted(list[Output]):
@@ -52,4 +53,5 @@ def test_of_two_files_of_one_name_the_first_is_meant() -> None:
 
 def _with(files: Counted, kind: str) -> Run:
     images = [file(each.name, kind) for each in list(files)]
-    return run_with({"1": {"images": images}}, **{KINDS[kind]: files})
+    run = run_with({"1": {"images": images}})
+    return dataclasses.replace(run, outputs=files) if kind == "output" else dataclasses.replace(run, previews=files)
