@@ -74,7 +74,7 @@ def test_a_late_run_is_refused(store: Store) -> None:
     store.write(accounts.erase, store.alice.id)
 
     with pytest.raises(NotFound):
-        store.write(new_runs.insert_run, late)
+        store.write(new_runs.add, late)
 
 
 def test_what_began_to_log_in_opens_nothing(store: Store) -> None:
