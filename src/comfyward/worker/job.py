@@ -24,7 +24,7 @@ class Executed:
 
 
 class Halt:
-    """What stops a run: it is cancelled, or its lease is lost. Either ends its downloads."""
+    """The signal that stops a run: it is cancelled, or its lease is lost. Either ends its downloads."""
 
     def __init__(self) -> None:
         self.is_cancelled = self.is_lost = False
