@@ -39,6 +39,7 @@ from tests import servers
 
 ACCOUNTS, WAITING, ROUNDS, BATCH = 50, 1_000, 200, 100_000
 PROMPT = '{"1": {"class_type": "Any", "inputs": {"text": "' + "x" * 2_000 + '"}}}'
+NEW = "w-"  # begins the ids of runs that a measurement makes
 DAY_MS = 24 * 3600 * 1000
 
 
@@ -119,7 +120,7 @@ def _new_account(conn: Connection, number: int) -> tuple[str, str]:
 
 
 def _new_run(account_id: str, workflow_id: str) -> NewRun:
-    name = f"new-{time.time_ns()}"[-21:]
+    name = f"{NEW}{time.time_ns()}"[:21]
     return NewRun(
         id=name,
         account_id=account_id,
@@ -236,7 +237,7 @@ def _analyze(conn: Connection) -> None:
 
 
 def _delete_new(conn: Connection) -> None:
-    conn.execute(runs_table.delete().where(runs_table.c.id.like("new-%")))
+    conn.execute(runs_table.delete().where(runs_table.c.id.startswith(NEW)))
 
 
 def _position(conn: Connection, run_id: str) -> int:

@@ -39,7 +39,7 @@ from comfyward.comfy.process import ComfyProcess, ComfySpec
 from comfyward.comfy.releases import DEFAULT
 from comfyward.comfy.run_folders import RunFolders, StagedFile
 from comfyward.files import page_cache
-from comfyward.files.cache import HostCache, Wanted
+from comfyward.files.cache import HostCache, WantedFile
 from comfyward.files.fetch import Limits
 from comfyward.files.guard import Guard
 from comfyward.files.stop import Stop
@@ -145,7 +145,7 @@ def stagings_ms(folder: Path, model: Path) -> list[float]:
     folders.take_baseline()
     took_ms = []
     with origin(model, 0) as url:
-        wanted = Wanted(f"/models/checkpoints/{MODEL}", Url(url), immutable=True)
+        wanted = WantedFile(f"/models/checkpoints/{MODEL}", Url(url), immutable=True)
         for number in range(STAGINGS + 1):
             began = time.perf_counter()
             pins = cache.pin_folder("bench", str(number))

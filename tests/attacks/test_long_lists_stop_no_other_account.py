@@ -17,7 +17,7 @@ from tests.stack.graphs import fake_save
 from tests.stack.stack import Client, Stack
 
 RESULTS = 10_000  # as many as a run may leave
-RUNS, LISTS = 4, 3
+RUNS, LISTS = 4, 8
 PATHS = ("/api/v1/runs/{run_id}", "/api/v2/jobs/{job_id}", "/comfy/history/{job_id}", "/comfy/api/jobs/{job_id}")
 
 

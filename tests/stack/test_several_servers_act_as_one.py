@@ -36,7 +36,7 @@ def test_a_run_is_followed_on_another_server(both: tuple[Client, Client], site: 
     def followed(client: Client) -> list[tuple[str, dict[str, Any], int | None]]:
         events = client.events(run_id)
         first = next(events)
-        together.wait()
+        together.wait(END_TIMEOUT_S)
         return [first, *events]
 
     with ThreadPoolExecutor(2) as threads:
@@ -119,7 +119,7 @@ def test_two_pieces_at_the_same_place_and_one_is_kept(both: tuple[Client, Client
     together, answers = threading.Barrier(2), {}
 
     def append(client: Client, byte: bytes) -> None:
-        together.wait()
+        together.wait(END_TIMEOUT_S)
         answers[byte] = client.http.patch(address, content=byte * 10_000, headers={"Upload-Offset": "0"}).status_code
 
     threads = [threading.Thread(target=append, args=pair) for pair in zip(both, (b"a", b"b"), strict=True)]
@@ -136,7 +136,7 @@ def test_one_idempotency_key_at_both_makes_one_run(both: tuple[Client, Client]) 
     together, made = threading.Barrier(2), []
 
     def submit(client: Client) -> None:
-        together.wait()
+        together.wait(END_TIMEOUT_S)
         headers = {"Idempotency-Key": "once"}
         made.append(client.http.post("/api/v1/workflows/default/runs", json=_body(), headers=headers).json()["id"])
 

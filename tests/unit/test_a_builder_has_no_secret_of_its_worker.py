@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from comfyward.environments import child
+from tests.looks import looks
 
 WAITS = "json.tool"  # reads what it is sent to its end, as a builder reads its order
 
@@ -20,9 +21,8 @@ async def test_a_builder_has_no_secret_of_its_worker(monkeypatch: pytest.MonkeyP
     with tempfile.TemporaryFile() as errors:
         process = await child._started(WAITS, errors)
         try:
-            environment = b""
-            while not environment:  # the kernel tells it a moment after the program has begun
-                environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+            told = (Path(f"/proc/{process.pid}/environ").read_bytes() for _ in looks(60))
+            environment = next(filter(None, told))  # the kernel tells it a moment after the program has begun
         finally:
             await child._end(process)
 

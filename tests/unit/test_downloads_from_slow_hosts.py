@@ -3,7 +3,6 @@
 import re
 import socket
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +21,7 @@ from comfyward.files.remote_file import MAX_ATTEMPTS, RemoteFile
 from comfyward.files.stop import Stop, Stopped
 from comfyward.runs.files import Url
 from tests.fakes.http import Faucet, Origin, faucet
+from tests.looks import looks
 
 LOCAL = Guard.allowing(["127.0.0.1"])
 FAST = LeastSpeed(1 << 20, 0.05)
@@ -129,8 +129,9 @@ def test_headers_that_do_not_end_have_a_deadline(
 
 def tries(server: Faucet) -> int:
     """The number of its connections, once it has taken the last one: whoever made that has hung up, maybe before."""
-    while server.opened < MAX_ATTEMPTS:
-        time.sleep(0.01)
+    for _ in looks(60):
+        if server.opened >= MAX_ATTEMPTS:
+            break
     return server.opened
 
 
