@@ -22,7 +22,7 @@ from comfyward.dispatch.placement import NOBODY, Rules, SkippedSince, Worker
 from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.waiting import HAND_OUT, WaitingWorkers
 from comfyward.dispatch.worker_orders import WorkerRef
-from comfyward.dispatch.worker_sessions import WorkerSessions
+from comfyward.dispatch.worker_sessions import MAX_NAME, MAX_WARM, WorkerSessions
 from comfyward.errors import ComfywardError, Unavailable
 from comfyward.loop import Loop
 from comfyward.runs.change import Change
@@ -147,7 +147,7 @@ class Assigner(Loop):
 
     def _described(self, ref: WorkerRef, ask: Ask) -> Worker:
         """A worker as it will be once it has done the runs that it holds."""
-        cached, account, warm = self._sessions.files_of(ref.worker_id), NOBODY, frozenset(ask.warm)
+        cached, account, warm = self._sessions.files_of(ref.worker_id), NOBODY, _within_bounds(ask.warm)
         running = ask.environment or ref.environment
         environment = (ask.holding and self._sessions.environment_of(ref.worker_id)) or running
         if self._rules.isolated:
@@ -189,6 +189,11 @@ def _followed(
     conn: Connection, write: Callable[[Connection], R], assignment_round: AssignmentRound
 ) -> tuple[R, Outcome]:
     return write(conn), assignment_round.apply(conn)
+
+
+def _within_bounds(warm: Sequence[str]) -> frozenset[str]:
+    """What a worker says of its warm models, no longer than it is stored: descriptions are kept for later rounds."""
+    return frozenset(name for name in warm[:MAX_WARM] if len(name) <= MAX_NAME)
 
 
 def _elsewhere(row: Holding, *, isolated: bool) -> Worker:

@@ -31,7 +31,7 @@ from comfyward.runs.change import (
 from comfyward.runs.event import Cancelling, Event, Staged, Status
 from comfyward.runs.failure import Failure
 from comfyward.runs.output import Output
-from comfyward.runs.run import ENDINGS, EndReason, Run, State, next_state, public_status
+from comfyward.runs.run import ENDINGS, LEASED_STATES, EndReason, Run, State, next_state, public_status
 from comfyward.store import accounts, files, leases, new_runs, runs, webhooks
 from comfyward.store import events as stored_events
 
@@ -171,11 +171,12 @@ def cancelled(conn: Connection, account_id: str, run_id: str, now: int) -> tuple
     run = runs.request_cancel(conn, account_id, run_id, now)
     if run.state.is_final:
         return run, None
-    if run.state is not State.QUEUED:
-        cancelling = runs.get(conn, account_id, run_id)
-        return cancelling, RunCancelling(cancelling, [Event(run_id, account_id, Cancelling())])
-    change = ended(conn, run, EndReason.CANCELLED, now)
-    return runs.get(conn, account_id, run_id), change
+    if run.state is State.QUEUED and (change := ended(conn, run, EndReason.CANCELLED, now)):
+        return runs.get(conn, account_id, run_id), change
+    current = runs.get(conn, account_id, run_id)  # one that was queued may have been assigned, or have ended, meanwhile
+    if current.state not in LEASED_STATES:
+        return current, None
+    return current, RunCancelling(current, [Event(run_id, account_id, Cancelling())])
 
 
 def requeued(

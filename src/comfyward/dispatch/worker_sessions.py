@@ -106,8 +106,10 @@ class WorkerSessions:
                 raise StaleLease("Unknown worker: it must register first.")
             holder = Holder(await self._token_of(row, token), row.session)
             ref = WorkerRef(row.id, row.pool, row.environment, row.device, holder, row.target)
-            if dropped == self._refs_dropped:  # else the row may be older than a notice that arrived meanwhile
+            if dropped == self._refs_dropped:
                 self._refs[worker_id] = incarnation, ref
+            else:  # the row may be older than a notice that arrived meanwhile; what was known before it is outdated
+                self._refs.pop(worker_id, None)
         if ref.holder.token != token.hash:
             raise Forbidden(f"Worker '{worker_id}' joined with another token than '{token.name}'.")
         if not ref.holder.is_of(token.hash, session):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from comfyward.errors import NotFound
+
+log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
@@ -198,6 +201,7 @@ def run_whole(conn: Connection, operation: Callable[[Connection], R]) -> R:
             statement.many(conn, rows)
     except IntegrityError as error:
         if _belongs_to_nothing(error):
+            log.warning("a row was not written: %s", error.orig, extra={"action": "row_of_nothing"})
             raise NotFound("What this belongs to was deleted meanwhile.") from error
         raise
     return result

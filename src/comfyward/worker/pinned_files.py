@@ -48,14 +48,14 @@ class PinnedFiles:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _fetch(self, order: ModelOrder, when_here: Callable[[], None]) -> None:
-        url = self._link.pinned_url(self._info.id, self._info.incarnation, order.digest)
-        wanted = stored(order.path, order.digest, url, self._link.headers)
-        place = self._cache.pin_folder(self._info.id, KEPT) / order.digest
         try:
+            url = self._link.pinned_url(self._info.id, self._info.incarnation, order.digest)
+            wanted = stored(order.path, order.digest, url, self._link.headers)
+            place = self._cache.pin_folder(self._info.id, KEPT) / order.digest
             self._cache.obtain(wanted, place, lambda done, total: None, self._stop, SERVERS_OWN)
         except Stopped:
             return
-        except (ComfywardError, OSError) as error:
+        except Exception as error:  # whatever it is, the pin says so, and it is tried again
             self._has_failed(order, error)
         else:
             self._has_come(order)

@@ -58,7 +58,7 @@ def _count_on_postgresql() -> None:
         op.execute(
             f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
             " INSERT INTO queue_lengths AS counted (pool, environment_name, part, length)"
-            f" VALUES ({row}.pool, {_environment(row, False)}, pg_backend_pid() % 16, {1 if row == 'NEW' else -1})"
+            f" VALUES ({row}.pool, {_environment(row, False)}, pg_backend_pid() % 256, {1 if row == 'NEW' else -1})"
             " ON CONFLICT (pool, environment_name, part) DO UPDATE SET length = counted.length + excluded.length;"
             " RETURN NULL; END $$"
         )
