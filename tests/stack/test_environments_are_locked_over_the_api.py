@@ -138,6 +138,9 @@ def test_promoting_a_changed_spec_locks_and_tries_it_first(stack: Stack) -> None
     assert admin.until(lambda shown: shown["current"] is not None)["current"] == 1
 
 
+GIT_GIVES_UP_S = 60  # by itself, of a host that says nothing
+
+
 class Silent:
     """A git server that takes connections and says nothing."""
 
@@ -169,7 +172,7 @@ def silent() -> Iterator[Silent]:
 
 def wait_until_gone(call: socket.socket) -> None:
     """Returns when no process holds the other end of a call any more."""
-    call.settimeout(END_TIMEOUT_S)
+    call.settimeout(GIT_GIVES_UP_S / 2)
     while call.recv(4096):
         pass
 

@@ -18,6 +18,7 @@ from typing import IO, TypeVar
 
 import msgspec
 
+from comfyward.environments import git
 from comfyward.environments.fetching import Fetching
 from comfyward.environments.registry import ComfyRegistry
 from comfyward.environments.workshop import Workshop
@@ -64,8 +65,13 @@ def read_order(kind: type[Ordered]) -> Ordered | None:
     if not kernel.die_with(order.parent, signal.SIGKILL):
         return None
     os.nice(NICE)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that git's own processes are ended too
+    signal.signal(signal.SIGTERM, _end_with_what_git_does)
     return order
+
+
+def _end_with_what_git_does(*_: object) -> None:
+    git.end_all()  # its own processes, of which the kernel knows nothing, would go on for a minute
+    sys.exit(1)
 
 
 def say(said: msgspec.Struct) -> None:

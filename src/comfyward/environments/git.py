@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,9 @@ _SAFE = (
     *("-c", "submodule.recurse=false", "-c", "core.autocrlf=false", "-c", "advice.detachedHead=false"),
     *("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60", "-c", "gc.auto=0"),
 )
+
+_running: set[subprocess.Popen[str]] = set()
+_ending = threading.Event()
 
 
 def fetch(source: Git, target: Path) -> Git:
@@ -122,13 +126,24 @@ def _try(target: Path, *arguments: str, timeout_s: float | None = None) -> subpr
     except FileNotFoundError as error:
         raise SetupFailed("git is not installed on this machine.", hint="Install Debian's package 'git'.") from error
     with process:
+        _running.add(process)
         try:
+            if _ending.is_set():
+                raise SetupFailed("git was ended.")
             output, errors = process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired as error:
             raise SetupFailed(f"git {arguments[0]} took longer than {limit_s:.0f} s.") from error
         finally:
+            _running.discard(process)
             _kill_all(process)
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def end_all() -> None:
+    """Kills what git does in any thread of this process, which is to end: git begins nothing more in it."""
+    _ending.set()
+    for each in tuple(_running):
+        _kill_all(each)
 
 
 def _limit(die_with_us: Callable[[], object]) -> None:
