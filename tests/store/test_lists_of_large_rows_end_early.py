@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from comfyward.api.paging import moment_of, next_cursor
-from comfyward.store import lists, runs, workflows
+from comfyward.store import lists, run_parts, runs, workflows
 from comfyward.store.db import now_ms
 from comfyward.store.runs import RunFilter
 from tests.store.conftest import Store
@@ -34,7 +34,7 @@ def test_a_list_of_large_runs_goes_on_where_it_ended(store: Store, large_runs: l
 
 
 def test_all_large_runs_are_cancelled_at_once(store: Store, large_runs: list[str]) -> None:
-    assert list(store.read(runs.prompt_ids, store.alice.id, RunFilter(limit=1000))) == large_runs
+    assert list(store.read(run_parts.prompt_ids, store.alice.id, RunFilter(limit=1000))) == large_runs
 
 
 def test_one_that_is_larger_than_a_list_is_shown(store: Store) -> None:

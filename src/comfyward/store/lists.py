@@ -1,12 +1,13 @@
 """Lists of rows that may be large: they hold as many rows as asked for, and no more bytes than one server bears.
 
 How long the texts of the rows are is asked first; so many rows are then read as their texts are LIST_BYTES together.
+Where a list must be as long as asked for, its rows are read in batches of as many.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -59,3 +60,17 @@ def fitting(conn: Connection, sizes: Select[int], most: int = LIST_BYTES) -> Lis
     taken = [size for size, total in zip(asked, itertools.accumulate(asked), strict=True) if total <= most]
     taken = taken or asked[:1]
     return Listed(taken, sum(taken), is_cut=len(taken) < len(asked))
+
+
+def batches(rows: Iterable[T], size: Callable[[T], int], most: int = LIST_BYTES) -> Iterator[Listed[T]]:
+    """All the rows of a list, one batch after the other: up to `most` bytes together, and one row in any case."""
+    batch: list[T] = []
+    total = 0
+    for row in rows:
+        if batch and total + size(row) > most:
+            yield Listed(batch, total, is_cut=True)
+            batch, total = [], 0
+        batch.append(row)
+        total += size(row)
+    if batch:
+        yield Listed(batch, total)
