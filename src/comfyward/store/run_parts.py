@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, literal, null, select
 
 from comfyward.runs.run import Run, State
@@ -27,6 +29,7 @@ _SIZES = (
     size_of((runs.c.prompt, runs.c.extra_data)),
     size_of((runs.c.outputs, runs.c.previews, runs.c.node_results)),
 )
+_FILES = msgspec.json.Decoder(dict[str, dict[str, Any]])
 _NO_GRAPH = {"prompt": literal("").label("prompt"), "extra_data": null().label("extra_data")}
 _WITHOUT_GRAPHS = [_NO_GRAPH.get(column.name, column) for column in RUN_COLUMNS]
 
@@ -74,3 +77,12 @@ def prompt_ids(conn: Connection, account_id: str, which: RunFilter) -> dict[str,
     """The prompt ids of the account's runs that match a filter, by run id."""
     query = matching(account_id, which).with_only_columns(runs.c.id, runs.c.prompt_id)
     return {row[0]: row[1] for row in conn.execute(query.limit(which.limit))}
+
+
+def newest_source(conn: Connection, account_id: str, which: RunFilter, path: str) -> dict[str, Any] | None:
+    """The source of a file in the first of the account's runs, of those that match a filter, that brought it."""
+    query = matching(account_id, which).with_only_columns(runs.c.files).limit(which.limit)
+    for (text,) in conn.execute(query):
+        if (source := _FILES.decode(text).get(path)) is not None:
+            return source
+    return None
