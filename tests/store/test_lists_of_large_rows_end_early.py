@@ -46,6 +46,18 @@ def test_one_that_is_larger_than_a_list_is_shown(store: Store) -> None:
     assert len(run.prompt) == size
 
 
+def test_what_a_list_holds_is_counted_in_bytes(store: Store) -> None:
+    graph = '{"1":"' + "é" * (3 << 20) + '"}'
+    size = len(graph.encode())
+    for number in range(6):
+        store.new_run(f"r{number}", prompt=graph)
+
+    found = store.read(runs.listed, store.alice.id, RunFilter())
+
+    assert (len(found.rows), found.is_cut) == (lists.LIST_BYTES // size, True)
+    assert size * len(found.rows) <= found.size <= lists.LIST_BYTES
+
+
 def test_small_runs_are_listed_as_many_as_asked_for(store: Store) -> None:
     for number in range(3):
         store.new_run(f"r{number}", created_at=1000 - number)

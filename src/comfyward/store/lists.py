@@ -32,24 +32,24 @@ class Listed(Generic[T]):
 
 
 class _length(FunctionElement[int]):
-    """The length of a text, without reading it where the database can tell."""
+    """The length of a text in bytes, without reading it where the database can tell."""
 
     type = Integer()
     inherit_cache = True
 
 
 @compiles(_length)
-def _in_characters(element: _length, compiler: SQLCompiler, **more: Any) -> str:
-    return f"length({compiler.process(element.clauses, **more)})"
+def _of_blob(element: _length, compiler: SQLCompiler, **more: Any) -> str:
+    return f"length(CAST({compiler.process(element.clauses, **more)} AS BLOB))"  # that of a text is in characters
 
 
 @compiles(_length, "postgresql")
-def _in_bytes(element: _length, compiler: SQLCompiler, **more: Any) -> str:
+def _of_text(element: _length, compiler: SQLCompiler, **more: Any) -> str:
     return f"octet_length({compiler.process(element.clauses, **more)})"
 
 
 def size_of(texts: Iterable[Column[Any]]) -> ColumnElement[int]:
-    """The length of some texts of a row together."""
+    """The length of some texts of a row together, in bytes."""
     first, *others = (func.coalesce(_length(text), 0) for text in texts)
     return sum(others, first)
 
