@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from comfyward.api.paging import moment_of, next_cursor
-from comfyward.store import lists, runs, workflows
+from comfyward.store import lists, run_parts, runs, workflows
 from comfyward.store.db import now_ms
 from comfyward.store.runs import RunFilter
 from tests.store.conftest import Store
@@ -34,7 +34,7 @@ def test_a_list_of_large_runs_goes_on_where_it_ended(store: Store, large_runs: l
 
 
 def test_all_large_runs_are_cancelled_at_once(store: Store, large_runs: list[str]) -> None:
-    assert list(store.read(runs.prompt_ids, store.alice.id, RunFilter(limit=1000))) == large_runs
+    assert list(store.read(run_parts.prompt_ids, store.alice.id, RunFilter(limit=1000))) == large_runs
 
 
 def test_one_that_is_larger_than_a_list_is_shown(store: Store) -> None:
@@ -44,6 +44,18 @@ def test_one_that_is_larger_than_a_list_is_shown(store: Store) -> None:
     [run] = store.read(runs.find, store.alice.id, RunFilter())
 
     assert len(run.prompt) == size
+
+
+def test_what_a_list_holds_is_counted_in_bytes(store: Store) -> None:
+    graph = '{"1":"' + "é" * (3 << 20) + '"}'
+    size = len(graph.encode())
+    for number in range(6):
+        store.new_run(f"r{number}", prompt=graph)
+
+    found = store.read(runs.listed, store.alice.id, RunFilter())
+
+    assert (len(found.rows), found.is_cut) == (lists.LIST_BYTES // size, True)
+    assert size * len(found.rows) <= found.size <= lists.LIST_BYTES
 
 
 def test_small_runs_are_listed_as_many_as_asked_for(store: Store) -> None:

@@ -17,7 +17,7 @@ from comfyward.files.objects import Objects, blob_key, thumbnail_key
 from comfyward.files.pictures import MAX_SOURCE_BYTES, Decoders
 from comfyward.runs.files import Source, Stored, content_type_of, disposition_of, source_from_row
 from comfyward.sandbox.temporary import TemporaryFolder
-from comfyward.store import blobs, files, runs
+from comfyward.store import blobs, files, run_parts
 from comfyward.store.db import Database
 from comfyward.store.runs import RunFilter
 
@@ -131,9 +131,9 @@ async def find_input(db: Database, account_id: str, workflow_id: str, path: str)
         return Stored(file.digest, file.size)
     except NotFound:
         which = RunFilter(workflow_id=workflow_id, limit=RECENT_RUNS)
-        for run in await db.read(runs.find, account_id, which):
-            if path in run.files:
-                return source_from_row(run.files[path])
+        row = await db.read(run_parts.newest_source, account_id, which, path)
+    if row is not None:
+        return source_from_row(row)
     raise NotFound(f"Workflow '{workflow_id}' has no file '{path}'.")
 
 

@@ -23,6 +23,9 @@ from comfyward.client.transport import DEFAULT_URL, Transport, back_off
 MAX_WAIT_S = 60.0
 POLL_S = 1.0
 CHUNK_BYTES = 1 << 20
+DEFAULT_LIMIT = 300  # as many as the server lists
+MAX_PAGE = 1000
+NEXT_CURSOR = "X-Next-Cursor"  # absent where a list ends; a page may be shorter than asked for
 
 Tell = Callable[[Job], None]
 
@@ -88,11 +91,20 @@ class AsyncClient:
             if run.is_over or (ends_at is not None and time.monotonic() >= ends_at):
                 return run
 
-    async def find(self, *, workflow: str | None = None, **filters: Any) -> list[Run]:
-        """Runs, newest first, filtered by `status`, `state`, `end_reason` or `accelerator`; at most `limit`."""
+    async def find(self, *, workflow: str | None = None, limit: int | None = None, **filters: Any) -> list[Run]:
+        """Runs, newest first, filtered by `status`, `state`, `end_reason` or `accelerator`; at most `limit` (300)."""
+        most = DEFAULT_LIMIT if limit is None else limit
         wanted = {"workflow": workflow, **filters}
         params = {name: value for name, value in wanted.items() if value is not None}
-        return [Run(each) for each in await self._transport.json("GET", "/runs", params=params)]
+        found: list[Run] = []
+        while True:
+            page = {**params, "limit": min(most - len(found), MAX_PAGE)}
+            answer = await self._transport.send("GET", "/runs", params=page)
+            found += [Run(each) for each in answer.json()]
+            cursor = answer.headers.get(NEXT_CURSOR)
+            if cursor is None or len(found) >= most:
+                return found
+            params["cursor"] = cursor
 
     async def cancel(self, run_id: str) -> Run:
         return Run(await self._transport.json("POST", f"{_path(run_id)}/cancel"))
@@ -165,10 +177,10 @@ class AsyncClient:
         found: list[dict[str, Any]] = []
         cursor: str | None = None
         while True:
-            params = {"limit": 1000, **({"cursor": cursor} if cursor else {})}
+            params = {"limit": MAX_PAGE, **({"cursor": cursor} if cursor else {})}
             answer = await self._transport.send("GET", "/workflows", params=params)
             found += answer.json()
-            cursor = answer.headers.get("X-Next-Cursor")
+            cursor = answer.headers.get(NEXT_CURSOR)
             if cursor is None:
                 return found
 

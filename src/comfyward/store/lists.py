@@ -1,12 +1,13 @@
 """Lists of rows that may be large: they hold as many rows as asked for, and no more bytes than one server bears.
 
 How long the texts of the rows are is asked first; so many rows are then read as their texts are LIST_BYTES together.
+Where a list must be as long as asked for, its rows are read in batches of as many.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -31,24 +32,24 @@ class Listed(Generic[T]):
 
 
 class _length(FunctionElement[int]):
-    """The length of a text, without reading it where the database can tell."""
+    """The length of a text in bytes, without reading it where the database can tell."""
 
     type = Integer()
     inherit_cache = True
 
 
 @compiles(_length)
-def _in_characters(element: _length, compiler: SQLCompiler, **more: Any) -> str:
-    return f"length({compiler.process(element.clauses, **more)})"
+def _of_blob(element: _length, compiler: SQLCompiler, **more: Any) -> str:
+    return f"length(CAST({compiler.process(element.clauses, **more)} AS BLOB))"  # that of a text is in characters
 
 
 @compiles(_length, "postgresql")
-def _in_bytes(element: _length, compiler: SQLCompiler, **more: Any) -> str:
+def _of_text(element: _length, compiler: SQLCompiler, **more: Any) -> str:
     return f"octet_length({compiler.process(element.clauses, **more)})"
 
 
 def size_of(texts: Iterable[Column[Any]]) -> ColumnElement[int]:
-    """The length of some texts of a row together."""
+    """The length of some texts of a row together, in bytes."""
     first, *others = (func.coalesce(_length(text), 0) for text in texts)
     return sum(others, first)
 
@@ -59,3 +60,17 @@ def fitting(conn: Connection, sizes: Select[int], most: int = LIST_BYTES) -> Lis
     taken = [size for size, total in zip(asked, itertools.accumulate(asked), strict=True) if total <= most]
     taken = taken or asked[:1]
     return Listed(taken, sum(taken), is_cut=len(taken) < len(asked))
+
+
+def batches(rows: Iterable[T], size: Callable[[T], int], most: int = LIST_BYTES) -> Iterator[Listed[T]]:
+    """All the rows of a list, one batch after the other: up to `most` bytes together, and one row in any case."""
+    batch: list[T] = []
+    total = 0
+    for row in rows:
+        if batch and total + size(row) > most:
+            yield Listed(batch, total, is_cut=True)
+            batch, total = [], 0
+        batch.append(row)
+        total += size(row)
+    if batch:
+        yield Listed(batch, total)

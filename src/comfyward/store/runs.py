@@ -11,6 +11,7 @@ from sqlalchemy import (
     CompoundSelect,
     Connection,
     ScalarSelect,
+    Select,
     String,
     and_,
     bindparam,
@@ -184,21 +185,20 @@ def find(conn: Connection, account_id: str, which: RunFilter) -> list[Run]:
 
 def listed(conn: Connection, account_id: str, which: RunFilter) -> Listed[Run]:
     """As `find`, with the size of the list."""
-    is_by_creation = not (which.next_first or which.by_run_time)
-    if which.states and is_by_creation:
-        matching = [runs.c.id.in_(_first_of_each_state(account_id, which))]
-    else:
-        matching = _conditions(account_id, which)
-    query = select(*RUN_COLUMNS).where(*matching).order_by(*_order(which)).offset(which.offset)
+    query = matching(account_id, which)
     sizes = fitting(conn, query.with_only_columns(_SIZE).limit(which.limit))
     found = [run_of(row) for row in conn.execute(query.limit(len(sizes.rows)))] if sizes.rows else []
     return Listed(found, sizes.size, sizes.is_cut)
 
 
-def prompt_ids(conn: Connection, account_id: str, which: RunFilter) -> dict[str, str]:
-    """The prompt ids of the account's runs that match a filter, by run id."""
-    query = select(runs.c.id, runs.c.prompt_id).where(*_conditions(account_id, which)).order_by(*_order(which))
-    return {row[0]: row[1] for row in conn.execute(query.limit(which.limit).offset(which.offset))}
+def matching(account_id: str, which: RunFilter) -> Select[*tuple[Any, ...]]:
+    """The account's runs that match a filter, in its order and from its offset, without its limit."""
+    is_by_creation = not (which.next_first or which.by_run_time)
+    if which.states and is_by_creation:
+        conditions = [runs.c.id.in_(_first_of_each_state(account_id, which))]
+    else:
+        conditions = _conditions(account_id, which)
+    return select(*RUN_COLUMNS).where(*conditions).order_by(*_order(which)).offset(which.offset)
 
 
 def _first_of_each_state(account_id: str, which: RunFilter) -> CompoundSelect[str]:

@@ -17,7 +17,7 @@ from comfyward.api.native.scope import Scope, Scopes, find_run
 from comfyward.api.native.shapes import JOB_STATES, UNFINISHED_STATES
 from comfyward.dispatch.intake import Intake
 from comfyward.runs.run import State
-from comfyward.store import runs
+from comfyward.store import run_parts
 from comfyward.store.db import Database
 
 MAX_CANCELLED = 1000
@@ -63,7 +63,7 @@ class Cancels:
     async def _runs(self, scope: Scope, states: Sequence[State]) -> dict[str, str]:
         """The prompt ids of the runs in these states, by run id."""
         which = scope.runs(states=tuple(states), limit=MAX_CANCELLED)
-        return await self._db.read(runs.prompt_ids, scope.account_id, which)
+        return await self._db.read(run_parts.prompt_ids, scope.account_id, which)
 
     async def _cancel(self, scope: Scope, chosen: Collection[str]) -> int:
         """Cancels unfinished runs by id. Returns how many."""

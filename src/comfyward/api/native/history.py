@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyward.api.body import answer, made_beside
+from comfyward.api.body import answer, encoded, made_beside
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.leniency import is_true
 from comfyward.api.native.models import HistoryChange, HistoryEntry, HistoryQuery
 from comfyward.api.native.requests import list_of, number_in, read_object
 from comfyward.api.native.scope import Scopes, find_run
 from comfyward.api.native.shapes import history_entry, is_in_history
+from comfyward.api.native.whole_lists import WholeLists, json_of
 from comfyward.dispatch.inventory import Inventory
-from comfyward.runs.run import FINAL_STATES
-from comfyward.store import runs
+from comfyward.runs.run import FINAL_STATES, Run
+from comfyward.store import run_parts, runs
 from comfyward.store.db import Database, now_ms
+from comfyward.store.run_parts import Outline
+from comfyward.workflows.catalog import Catalog
 
 MAX_LISTED = 1000
 
@@ -25,6 +29,7 @@ MAX_LISTED = 1000
 class History:
     def __init__(self, db: Database, scopes: Scopes, inventory: Inventory, body_limit_bytes: int) -> None:
         self._db, self._scopes, self._inventory, self._body_limit_bytes = db, scopes, inventory, body_limit_bytes
+        self._lists = WholeLists(db)
 
     def endpoints(self) -> list[Endpoint]:
         entries: Any = dict[str, HistoryEntry]
@@ -42,18 +47,25 @@ class History:
         which = scope.runs(
             states=tuple(FINAL_STATES),
             in_history=True,
-            limit=min(limit, MAX_LISTED),
+            limit=max(0, min(limit, MAX_LISTED)),
             offset=max(0, offset),
             oldest_first=offset >= 0,
         )
-        found = await self._db.read(runs.listed, scope.account_id, which)
-        ordered = found.rows if offset >= 0 else found.rows[::-1]
-        catalogs = await self._inventory.catalogs_lately(run.environment for run in ordered)
+        found = await self._db.read(run_parts.outlines, scope.account_id, which)
+        ordered = found if offset >= 0 else found[::-1]
+        catalogs = await self._inventory.catalogs_lately(each.environment for each in ordered)
+        return await json_of(request, ordered, self._entries(scope.account_id, ordered, catalogs))
 
-        def entries() -> dict[str, Any]:
-            return {run.prompt_id: history_entry(run, catalogs[run.environment]) for run in ordered}
+    async def _entries(
+        self, account_id: str, ordered: Sequence[Outline], catalogs: Mapping[str, Catalog | None]
+    ) -> AsyncIterator[bytes]:
+        def members(found: Sequence[Run]) -> bytes:
+            return encoded({run.prompt_id: history_entry(run, catalogs[run.environment]) for run in found})[1:-1]
 
-        return Response(await made_beside(scope.account_id, found.size, entries), media_type="application/json")
+        yield b"{"
+        async for piece in self._lists.members(account_id, ordered, members):
+            yield piece
+        yield b"}"
 
     async def get(self, request: Request) -> Response:
         scope = await self._scopes.of(request)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyward.api.body import Kept, answer, made_beside
+from comfyward.api.body import Kept, answer, encoded, made_beside
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.native.job_shapes import job, job_detail
 from comfyward.api.native.models import CloudStatus, JobDetail, JobList, JobQuery
 from comfyward.api.native.requests import choice_in, number_in
 from comfyward.api.native.scope import Scopes, find_run
 from comfyward.api.native.shapes import JOB_STATES, cloud_status
+from comfyward.api.native.whole_lists import WholeLists
+from comfyward.dispatch.heavy import HEAVY
 from comfyward.errors import InvalidRequest
 from comfyward.runs.run import State
-from comfyward.store import runs
+from comfyward.store import run_parts, runs
 from comfyward.store.db import Database
 from comfyward.store.runs import RunFilter
 
@@ -28,7 +30,7 @@ NOT_FOUND = {"error": "Job not found"}
 
 class Jobs:
     def __init__(self, db: Database, scopes: Scopes) -> None:
-        self._db, self._scopes = db, scopes
+        self._db, self._scopes, self._lists = db, scopes, WholeLists(db)
 
     def endpoints(self) -> list[Endpoint]:
         status = "/job/{prompt_id:path}/status"
@@ -45,15 +47,16 @@ class Jobs:
             raise InvalidRequest("'limit' must be above 0.")
         which = scope.runs(states=_states(request), in_history=True, limit=limit, offset=max(0, offset))
         which = _ordered(request, which)
-        found = await self._db.read(runs.listed, scope.account_id, which)
+        listed = await self._db.read(run_parts.outlines, scope.account_id, which)
         total = await self._db.read(runs.count, scope.account_id, which)
-        has_more = which.offset + len(found.rows) < total
+        has_more = which.offset + len(listed) < total
         pagination = {"offset": which.offset, "limit": limit, "total": total, "has_more": has_more}
+        shown = await self._lists.compact(scope.account_id, listed, lambda run: encoded(job(run)))
 
-        def listed() -> dict[str, Any]:
-            return {"jobs": [job(run) for run in found.rows], "pagination": pagination}
+        def kept_answer() -> Kept:
+            return Kept.of(encoded({"jobs": [msgspec.Raw(each) for each in shown], "pagination": pagination}))
 
-        kept = Kept.of(await made_beside(scope.account_id, found.size, listed))
+        kept = await HEAVY.run(scope.account_id, sum(map(len, shown)), kept_answer)
         return kept.answer(request, "application/json", {"Cache-Control": "private, no-cache"})
 
     async def get(self, request: Request) -> Response:

@@ -13,6 +13,7 @@ import msgspec
 from comfyward.dispatch.intake import Submitted
 from comfyward.runs.failure import Failure
 from comfyward.runs.run import LEASED_STATES, Run, State
+from comfyward.store.run_parts import Outline
 from comfyward.workflows.catalog import Catalog
 
 JOB_STATES = {
@@ -37,7 +38,7 @@ def queue_item(run: Run, catalog: Catalog | None, number: int | None = None) -> 
     return [number, run.prompt_id, msgspec.Raw(run.prompt.encode()), extra_data, _outputs_of(run, catalog)]
 
 
-def rising_numbers(ordered: Iterable[Run]) -> Iterator[int]:
+def rising_numbers(ordered: Iterable[Outline]) -> Iterator[int]:
     """The numbers of runs in the order in which they start; clients sort by them, so each is above the one before."""
     last: int | None = None
     for run in ordered:
@@ -45,7 +46,7 @@ def rising_numbers(ordered: Iterable[Run]) -> Iterator[int]:
         yield last
 
 
-def number_of(run: Run | Submitted) -> int:
+def number_of(run: Run | Submitted | Outline) -> int:
     """ComfyUI's queue number: the smallest runs first, and runs that were put in front have negative ones."""
     return -run.created_at if run.priority > 0 else run.created_at
 

@@ -12,7 +12,7 @@ from comfyward.workflows.workflow import Workflow
 
 MAX_LISTED = 300  # as many as ComfyICU lists
 NEXT_CURSOR = "X-Next-Cursor"
-PAGED = {NEXT_CURSOR: "The `cursor` of the next page. Absent on the last one."}
+PAGED = {NEXT_CURSOR: "The `cursor` of the next page, which may be shorter than `limit`. Absent on the last one."}
 
 
 class PageQuery(BaseModel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -77,9 +79,14 @@ class Jobs:
         query = read_query(request, JobQuery)
         which = RunFilter(labels=_label_filter(request), before=query.before(), limit=query.limit + 1)
         found = await self._db.read(runs.listed, caller.account.id, which)
-        shapes = self._rendering.of(request)
-        jobs = [shapes.listed(run) for run in found.rows[: query.limit]]
-        return answer({"jobs": jobs, "next_cursor": next_cursor(found.rows, query.limit, is_cut=found.is_cut)})
+        shapes, shown = self._rendering.of(request), found.rows[: query.limit]
+        cursor = next_cursor(found.rows, query.limit, is_cut=found.is_cut)
+
+        def listed() -> dict[str, Any]:
+            return {"jobs": [shapes.listed(run) for run in shown], "next_cursor": cursor}
+
+        body = await made_beside(caller.account.id, found.size, listed)
+        return Response(body, media_type="application/json")
 
     async def get(self, request: Request) -> Response:
         _, run = await self._run(request)
