@@ -57,6 +57,7 @@ BLENDED = {
     },
 }
 NOT_TOLD = "no worker has told what is installed"
+TAKEN = "A run is taken, and waits until one does."
 
 
 @pytest.fixture
@@ -100,8 +101,14 @@ def test_a_failed_run_gets_what_it_lacked(
 
     page.goto(f"/workflows/{workflow}")
     expect(page.locator("#missing")).to_contain_text(NOT_TOLD)
+    expect(page.get_by_text(TAKEN)).to_be_visible()
     page.goto(f"/workflows/{workflow}/edit")
     expect(page.locator("[data-obstacle]")).to_contain_text(NOT_TOLD)
+    drawn = client.http.post("/api/v1/workflows", json={"name": "Drawn", "workflow": editor_graph}).json()["id"]
+    page.goto(f"/workflows/{drawn}")
+    expect(page.locator("#missing")).to_contain_text(NOT_TOLD)
+    expect(page.get_by_text(TAKEN)).to_have_count(0)  # in the editor's form alone it is not
+    expect(page.get_by_text("nothing to run")).to_have_count(0)
 
     ends(stack, client, run, "1")
 
