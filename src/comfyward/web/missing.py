@@ -76,7 +76,7 @@ class MissingParts:
         options = GetOptions(workflow.name, Reference.name_in(workflow.environment), promotes=True)
         check = await self._checks.of_workflow(workflow, lacking.brought)
         got = await self._getting.get(request.account, check, options)
-        missing = missing_by(got.check, workflow.id)
+        missing = missing_by(got.check, None if lacking.is_run else workflow.id)
         return await self._rendered(request, lacking, missing, [each.id for each in got.errands], got.left)
 
     async def follow(self, request: PageRequest) -> Response:
@@ -117,7 +117,8 @@ class MissingParts:
         return Lacking(workflow, f"/runs/{run.id}", files_of(run), is_run=True)
 
     async def _missing(self, lacking: Lacking) -> MissingHere:
-        return await missing_here(self._checks, lacking.workflow, lacking.brought, asks=True)
+        is_own = not lacking.is_run
+        return await missing_here(self._checks, lacking.workflow, lacking.brought, asks=True, is_own=is_own)
 
     def _done(self, request: PageRequest, lacking: Lacking) -> Response:
         """All has come: the page is loaded anew; the editor once it is asked, since it may have changes to save."""

@@ -85,7 +85,8 @@ async def missing_here(
 ) -> MissingHere:
     """The things that a workflow lacks for its account. `asks`: the origins of models are asked, for some seconds.
 
-    `brought` are files that come with it. `is_own`: the account can open it in the editor.
+    `brought` are files that come with it. `is_own`: it is a workflow that the account can change; advice on a run's
+    graph, or on one that is not saved, leads neither to an editor nor to settings.
     """
     editor_graph = msgspec.json.decode(workflow.editor_graph or "null")
     if workflow.graph is None and _is_empty(editor_graph):
@@ -97,7 +98,7 @@ async def missing_here(
         return missing_by(check, workflow.id if is_own else None)
     except InvalidEnvironment as error:
         settings = Action("Choose another environment", f"/workflows/{workflow.id}/settings")
-        return MissingHere(others=(Other((Advice(error.message, (settings,)),)),))
+        return MissingHere(others=(Other((Advice(error.message, (settings,) if is_own else ()),)),))
     except ComfywardError as error:
         return MissingHere(others=(_other(error, None, workflow.id if is_own else None),))
 

@@ -92,7 +92,7 @@ class RunPage:
         """The list of what a run lacked that is still missing here, if it failed for that."""
         if run.end_reason not in LACKED_SOMETHING:
             return {"missing": None}
-        missing = await missing_here(self._checks, workflow_of(run, name), files_of(run))
+        missing = await missing_here(self._checks, workflow_of(run, name), files_of(run), is_own=False)
         base = f"/runs/{run.id}"
         return {
             "missing": missing,

@@ -154,6 +154,7 @@ def test_what_came_with_a_run_is_not_missing(stack: Stack, hub: Hub, enter: Ente
     expect(missing.get_by_role("listitem")).to_have_count(2)
     expect(missing).to_contain_text(f"/models/loras/{NAME} was not found.")
     expect(missing).to_contain_text("strength must be at most 10")
+    expect(missing.get_by_role("link", name="Open in editor")).to_have_count(0)  # it is the workflow's, not the run's
     missing.get_by_role("button", name="Get what is missing").click()
 
     expect(page.locator("#missing")).to_have_count(0)
