@@ -76,13 +76,13 @@ def found_on(hub: Hub, name: str) -> dict[str, Any]:
     return {"name": name, "url": hub.put("someone/sea", name, MODEL), "directory": "loras"}
 
 
-def ends(stack: Stack, client: Client, run: str, node_id: str) -> None:
-    """A worker joins, and its ComfyUI refuses a run for a model of a node."""
+def ends(stack: Stack, client: Client, run: str, node_id: str, reason: str = "missing_model") -> None:
+    """A worker joins, and its ComfyUI refuses a run for the value of a node."""
     worker = RawWorker(stack, token_for(stack, None)).joined(CATALOG)
     lease = worker.assigned()["lease"]
     refusal = {"message": f"Value not in list: lora: '{NAME}'", "node_id": node_id, "node_type": "LoadLora"}
-    assert worker.end(lease, reason="missing_model", failure=refusal).status_code == 204
-    assert client.finish(run)["end_reason"] == "missing_model"
+    assert worker.end(lease, reason=reason, failure=refusal).status_code == 204
+    assert client.finish(run)["end_reason"] == reason
 
 
 def test_a_failed_run_gets_what_it_lacked(
@@ -126,6 +126,12 @@ def test_a_failed_run_gets_what_it_lacked(
     page.goto(f"/workflows/{workflow}")
     expect(page.get_by_role("button", name="Run", exact=True)).to_be_visible()
     expect(page.locator("#missing")).to_have_count(0)
+
+    refused = client.post_run({"prompt": PROMPT}, workflow).json()["id"]
+    ends(stack, client, refused, "1", "validation")  # for what the node thinks of the value: it lacked nothing
+    page.goto(f"/runs/{refused}")
+    expect(page.get_by_role("region", name="Error")).to_be_visible()
+    expect(page.get_by_text("Nothing is missing")).to_have_count(0)
 
 
 def test_what_came_with_a_run_is_not_missing(stack: Stack, hub: Hub, enter: Enter) -> None:
