@@ -116,6 +116,7 @@ def test_a_failed_run_gets_what_it_lacked(
     missing = page.get_by_role("region", name="Missing here")
     expect(missing).to_contain_text(f"/models/loras/{NAME} was not found.")
     expect(missing).to_contain_text(model["url"])
+    expect(missing).to_contain_text(size(len(MODEL)))  # of the second answer, which takes the place of the first
     page.screenshot(path=tmp_path / "failed-run.png", full_page=True)
     page.evaluate(axe_in(node_clients))
     assert serious(page.evaluate(LOOK)) == []
@@ -156,7 +157,7 @@ def test_what_came_with_a_run_is_not_missing(stack: Stack, hub: Hub, enter: Ente
     assert re.findall(r"([\w/.]+)</code> was not found", first) == [f"/models/loras/{NAME}"]
     page.goto(f"/runs/{run}")
     missing = page.get_by_role("region", name="Missing here")
-    expect(missing).to_contain_text(size(len(MODEL)))  # of the second answer, which takes the place of the first
+    expect(missing).to_contain_text(size(len(MODEL)))  # of the second answer
     expect(missing.get_by_role("listitem")).to_have_count(2)
     expect(missing).to_contain_text(f"/models/loras/{NAME} was not found.")
     expect(missing).to_contain_text("strength must be at most 10")
