@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import msgspec
 from sqlalchemy import Connection
@@ -19,7 +20,7 @@ from comfyward.dispatch.model_facts import ModelFacts
 from comfyward.dispatch.revisions import Revisions
 from comfyward.environments.finding.finder import PATIENCE_S, Finder
 from comfyward.errors import ComfywardError, InvalidGraph
-from comfyward.runs.files import Stored
+from comfyward.runs.files import Stored, Url
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.store import imports, workers
 from comfyward.store.db import Database, now_ms
@@ -56,6 +57,7 @@ MAX_ENVIRONMENTS = 60  # that are compared: as many as a server keeps the catalo
 POOLS_KNOWN_MS = 7 * 24 * 3600 * 1000  # workers seen since then tell the memory of their pool
 MAX_OBSTACLES = 50
 PAGE_PATIENCE_S = 1.0  # with the registry of packs
+NO_FILES: Mapping[str, Url | Stored] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -83,23 +85,33 @@ class Checks:
         self._db, self._inventory, self._bindings, self._revisions = db, inventory, bindings, revisions
         self._sources, self._fitting = sources, Fitting(db)
 
-    async def of_workflow(self, workflow: Workflow, *, asks: bool = True) -> Check:
-        """The things that a saved workflow lacks for its owner in its environment.
+    async def of_workflow(
+        self, workflow: Workflow, brought: Mapping[str, Url | Stored] = NO_FILES, *, asks: bool = True
+    ) -> Check:
+        """The things that a saved workflow lacks for its owner in its environment, with files of its own by path.
 
         Raises InvalidRequest for one without a graph, InvalidGraph, InvalidEnvironment.
         """
         texts = [text for text in (workflow.graph, workflow.editor_graph) if text is not None]
         posted = Posted.of(*(msgspec.json.decode(text) for text in texts))
         environment = workflow.environment or DEFAULT_ENVIRONMENT
-        return await self.check(workflow.account_id, posted, sum(map(len, texts)), environment, asks=asks)
+        size = sum(map(len, texts))
+        return await self.check(workflow.account_id, posted, size, environment, brought, asks=asks)
 
     async def check(
-        self, account_id: str, posted: Posted, size: int, environment: str = "", *, asks: bool = True
+        self,
+        account_id: str,
+        posted: Posted,
+        size: int,
+        environment: str = "",
+        brought: Mapping[str, Url | Stored] = NO_FILES,
+        *,
+        asks: bool = True,
     ) -> Check:
         """The things that a workflow of `size` bytes lacks for an account, in an environment or else in the best one.
 
-        `asks`: the origins of models are asked, and packs patiently; a page does not wait for that. Raises
-        InvalidGraph, InvalidEnvironment.
+        `brought` are files that come with it, by path. `asks`: the origins of models are asked, and packs patiently; a
+        page does not wait for that. Raises InvalidGraph, InvalidEnvironment.
         """
         weight = size + HEAVY_BYTES  # a check walks a graph so often that none is done on the event loop
         aside = functools.partial(HEAVY.run, account_id, weight)
@@ -111,6 +123,7 @@ class Checks:
         catalog = catalogs[chosen] or catalogs[DEFAULT_ENVIRONMENT]
         parts, refused = await aside(lambda: written(found, catalog or Catalog()))
         own, lost = await self._own(account_id, parts, weight, catalog)
+        own = replace(own, brought={**own.brought, **brought})
         known = await self._sources.templates.known()
         is_certain = catalogs[chosen] is not None
         against = Against(found, parts, catalog, own, known, is_certain=is_certain)

@@ -3,23 +3,24 @@ are there."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.responses import Response
 
-from comfyward.dispatch.checks import Checks
+from comfyward.dispatch.checks import NO_FILES, Checks
 from comfyward.dispatch.errands import Errand, ErrandKind, Errands, ErrandState, id_of
 from comfyward.dispatch.getting import GetOptions, Getting, NotGot
 from comfyward.environments.reference import Reference
 from comfyward.errors import NotFound
+from comfyward.runs.files import Stored, Url
 from comfyward.store import runs, workflows
 from comfyward.store.db import Database, now_ms
 from comfyward.web.missing_here import MissingHere, missing_by, missing_here
 from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest, text_of
-from comfyward.web.run_graph import workflow_of
+from comfyward.web.run_graph import files_of, workflow_of
 from comfyward.workflows.workflow import Workflow
 
 MAX_FOLLOWED, MAX_JOBS_CHARACTERS = 100, 20_000  # errands of one workflow, and their ids
@@ -27,10 +28,14 @@ MAX_FOLLOWED, MAX_JOBS_CHARACTERS = 100, 20_000  # errands of one workflow, and 
 
 @dataclass(frozen=True)
 class Lacking:
-    """The holder of what may be missing: a workflow, or a run's graph as one; with the address of its page."""
+    """The holder of what may be missing: a workflow, or a run's graph as one; with the address of its page.
+
+    `brought` are a run's own files, by path.
+    """
 
     workflow: Workflow
     address: str
+    brought: Mapping[str, Url | Stored] = NO_FILES
     is_run: bool = False
 
     @property
@@ -61,7 +66,7 @@ class MissingParts:
 
     async def show(self, request: PageRequest) -> Response:
         lacking = await self._lacking(request)
-        missing = await missing_here(self._checks, lacking.workflow, asks=True)
+        missing = await self._missing(lacking)
         coming = [id_of(ErrandKind.IMPORT, model.import_id) for model in missing.models if model.import_id]
         return await self._rendered(request, lacking, missing, coming)
 
@@ -69,8 +74,9 @@ class MissingParts:
         lacking = await self._lacking(request)
         workflow = lacking.workflow
         options = GetOptions(workflow.name, Reference.name_in(workflow.environment), promotes=True)
-        got = await self._getting.get(request.account, await self._checks.of_workflow(workflow), options)
-        missing = missing_by(got.check, workflow.id)
+        check = await self._checks.of_workflow(workflow, lacking.brought)
+        got = await self._getting.get(request.account, check, options)
+        missing = missing_by(got.check, None if lacking.is_run else workflow.id)
         return await self._rendered(request, lacking, missing, [each.id for each in got.errands], got.left)
 
     async def follow(self, request: PageRequest) -> Response:
@@ -80,7 +86,7 @@ class MissingParts:
             return request.render("getting.part.html", **_following(lacking, followed))
         if all(each.state is ErrandState.DONE for each in followed):
             return self._done(request, lacking)
-        missing = await missing_here(self._checks, lacking.workflow, asks=True)
+        missing = await self._missing(lacking)
         response = await self._rendered(request, lacking, missing, ids)
         response.headers.update({"HX-Retarget": "#missing", "HX-Reswap": "innerHTML"})  # in place of the progress alone
         return response
@@ -98,9 +104,7 @@ class MissingParts:
         cancelled, ids = text_of(form, "job", 200), text_of(form, "jobs", MAX_JOBS_CHARACTERS).split()
         await self._errands.cancel(request.account, cancelled)
         left = [each for each in ids if each != cancelled]
-        return await self._rendered(
-            request, lacking, await missing_here(self._checks, lacking.workflow, asks=True), left
-        )
+        return await self._rendered(request, lacking, await self._missing(lacking), left)
 
     async def _lacking(self, request: PageRequest) -> Lacking:
         account_id, params = request.account.id, request.http.path_params
@@ -109,7 +113,12 @@ class MissingParts:
             return Lacking(workflow, f"/workflows/{workflow.id}")
         run = await self._db.lookup(runs.get, account_id, params["run_id"])
         names = await self._db.read(workflows.names, account_id)
-        return Lacking(workflow_of(run, names.get(run.workflow_id, "")), f"/runs/{run.id}", is_run=True)
+        workflow = workflow_of(run, names.get(run.workflow_id, ""))
+        return Lacking(workflow, f"/runs/{run.id}", files_of(run), is_run=True)
+
+    async def _missing(self, lacking: Lacking) -> MissingHere:
+        is_own = not lacking.is_run
+        return await missing_here(self._checks, lacking.workflow, lacking.brought, asks=True, is_own=is_own)
 
     def _done(self, request: PageRequest, lacking: Lacking) -> Response:
         """All has come: the page is loaded anew; the editor once it is asked, since it may have changes to save."""

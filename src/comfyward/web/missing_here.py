@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from comfyward.dispatch.checks import Checks
+from comfyward.dispatch.checks import NO_FILES, Checks
 from comfyward.dispatch.wanting import wanted_by
 from comfyward.environments.wanted import Wanted
 from comfyward.errors import ComfywardError, InvalidEnvironment
+from comfyward.runs.files import Stored, Url
 from comfyward.web.problems import Action, Advice, advices, editor_of
 from comfyward.workflows.check import Check, LackedClass, LackedModel
 from comfyward.workflows.needed import NeededInput, Where
@@ -74,10 +75,18 @@ class MissingHere:
             yield _within_sentence(other.advices[0].sentence).removesuffix(".")
 
 
-async def missing_here(checks: Checks, workflow: Workflow, *, asks: bool = False, is_own: bool = True) -> MissingHere:
+async def missing_here(
+    checks: Checks,
+    workflow: Workflow,
+    brought: Mapping[str, Url | Stored] = NO_FILES,
+    *,
+    asks: bool = False,
+    is_own: bool = True,
+) -> MissingHere:
     """The things that a workflow lacks for its account. `asks`: the origins of models are asked, for some seconds.
 
-    `is_own`: the account can open it in the editor.
+    `brought` are files that come with it. `is_own`: it is a workflow that the account can change; advice on a run's
+    graph, or on one that is not saved, leads neither to an editor nor to settings.
     """
     editor_graph = msgspec.json.decode(workflow.editor_graph or "null")
     if workflow.graph is None and _is_empty(editor_graph):
@@ -85,10 +94,11 @@ async def missing_here(checks: Checks, workflow: Workflow, *, asks: bool = False
     if workflow.graph is None and _are_all_off(editor_graph):
         return MissingHere(others=(Other((Advice("Every node is muted or bypassed.", editor_of(workflow.id)),)),))
     try:
-        return missing_by(await checks.of_workflow(workflow, asks=asks), workflow.id if is_own else None)
+        check = await checks.of_workflow(workflow, brought, asks=asks)
+        return missing_by(check, workflow.id if is_own else None)
     except InvalidEnvironment as error:
         settings = Action("Choose another environment", f"/workflows/{workflow.id}/settings")
-        return MissingHere(others=(Other((Advice(error.message, (settings,)),)),))
+        return MissingHere(others=(Other((Advice(error.message, (settings,) if is_own else ()),)),))
     except ComfywardError as error:
         return MissingHere(others=(_other(error, None, workflow.id if is_own else None),))
 

@@ -1,9 +1,10 @@
-"""A run's graph in both forms, as the graph of a workflow."""
+"""A run's graph in both forms, as the graph of a workflow, and the files that it has."""
 
 from __future__ import annotations
 
 import msgspec
 
+from comfyward.runs.files import Stored, Url, source_from_row
 from comfyward.runs.run import Run
 from comfyward.store.rows import text_of
 from comfyward.workflows.workflow import Workflow
@@ -21,6 +22,11 @@ def workflow_of(run: Run, name: str) -> Workflow:
         editor_graph=editor_graph_of(run),
         environment=run.environment_name,
     )
+
+
+def files_of(run: Run) -> dict[str, Url | Stored]:
+    """The files of a run by path, also those that its account has no more: it has them when it is repeated."""
+    return {path: source_from_row(row) for path, row in run.files.items()}
 
 
 def editor_graph_of(run: Run) -> str | None:

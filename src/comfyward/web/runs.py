@@ -26,7 +26,7 @@ from comfyward.web.missing_here import missing_here
 from comfyward.web.page import Page
 from comfyward.web.page_request import HEADERS, PageRequest
 from comfyward.web.problems import PageError
-from comfyward.web.run_graph import workflow_of
+from comfyward.web.run_graph import files_of, workflow_of
 from comfyward.web.timeline import phases
 from comfyward.web.waiting import waiting_text
 from comfyward.workflows.graph import names_of, parse_graph
@@ -92,7 +92,7 @@ class RunPage:
         """The list of what a run lacked that is still missing here, if it failed for that."""
         if run.end_reason not in LACKED_SOMETHING:
             return {"missing": None}
-        missing = await missing_here(self._checks, workflow_of(run, name))
+        missing = await missing_here(self._checks, workflow_of(run, name), files_of(run), is_own=False)
         base = f"/runs/{run.id}"
         return {
             "missing": missing,

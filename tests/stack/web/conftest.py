@@ -145,6 +145,12 @@ def follow(link: Locator) -> None:
         link.click()
 
 
+def by_keyboard(element: Locator) -> None:
+    """Presses a button, or follows a link, of a list that is drawn anew all the time: the focus goes to the new one of
+    the same id, whereas a click gets lost that begins on an element and ends after it was replaced."""
+    element.press("Enter")
+
+
 def editor_of(page: Page) -> Frame:
     """ComfyUI's editor on the page, once it has loaded its graph."""
     page.wait_for_selector("body[data-loaded]", timeout=90_000)

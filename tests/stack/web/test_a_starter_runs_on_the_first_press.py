@@ -6,7 +6,7 @@ import io
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.stack.graphs import node
 from tests.stack.stack import Stack
@@ -18,6 +18,11 @@ def take(page: Page, title: str) -> None:
     page.locator("form", has_text=title).get_by_role("button", name="Use starter").click()
     page.get_by_role("heading", name=title).wait_for()
     page.wait_for_load_state()
+
+
+def is_told(page: Page) -> None:
+    """Waits for what the origins of missing models tell: that answer takes the place of the list that came first."""
+    expect(page.locator("#missing.htmx-request")).to_have_count(0)
 
 
 def labels(page: Page) -> list[str]:
@@ -90,10 +95,12 @@ def test_a_starter_that_needs_a_model_says_so_before_and_leads_to_it(real: Stack
     assert labels(page)[:2] == ["What to paint", "What to avoid"]
     first = page.get_by_role("region", name="Missing here")
     assert "v1-5-pruned-emaonly-fp16.safetensors was not found." in first.inner_text()
+    is_told(page)
     first.get_by_role("link", name="Upload").click()
     assert page.get_by_label("Folder", exact=True).input_value() == "/models/checkpoints"
     assert page.get_by_label("Name", exact=True).input_value() == "v1-5-pruned-emaonly-fp16.safetensors"
     page.go_back()
+    is_told(page)
     first.get_by_role("link", name="Add by URL").click()
     assert page.get_by_label("URL", exact=True).input_value().endswith("/main/v1-5-pruned-emaonly-fp16.safetensors")
     assert page.get_by_label("Folder in /models").input_value() == "checkpoints"

@@ -45,11 +45,15 @@ def test_by_name_and_by_number(stack: Stack, enter: Enter) -> None:
     page.locator("[data-run-form]").get_by_label("Accelerator").select_option(lab.name)
     page.get_by_role("button", name="Run", exact=True).click()
     page.wait_for_url("**/runs/*")
+    run = page.url.rpartition("/")[2]
     expect(page.locator("main")).to_contain_text(f"{lab.name}, revision 2")
 
     stack.write(environments.delete_named, lab.name)
     page.goto(f"/workflows/{made}")
     expect(page.get_by_role("region", name="Cannot run yet")).to_contain_text(f"There is no environment '{lab.name}'.")
+    of_run = stack.visitor("chooser").get(f"/runs/{run}/missing", headers={"HX-Request": "true"}).text
+    assert f"There is no environment &#39;{lab.name}&#39;." in of_run
+    assert "Choose another environment" not in of_run  # a run keeps its own
     page.get_by_role("link", name="Choose another environment").click()
     page.get_by_label("Description").fill("still saved")
     page.get_by_role("button", name="Save").click()

@@ -9,7 +9,7 @@ from tests.attacks.environment_lab import Lab
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
 from tests.stack.test_trials_repeat_marked_workflows import BLUE, end, prepared, rehearsed, tried
-from tests.stack.web.conftest import LIMIT_MS, Enter
+from tests.stack.web.conftest import LIMIT_MS, Enter, by_keyboard
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +46,10 @@ def test_a_difference_keeps_a_revision_from_becoming_current(stack: Stack, enter
     )
     expect(revision.get_by_role("button", name="Promote without a trial")).to_be_visible()
     expect(revision.get_by_role("button", name="Promote", exact=True)).to_have_count(0)
-    page.get_by_role("link", name="Revision 2").click()
+    by_keyboard(page.get_by_role("link", name="Revision 2"))
     expect(page.get_by_role("list", name="Workflows that were repeated")).to_contain_text("differs by 39%")
 
     page.goto(f"/environments/{lab.name}")
-    page.get_by_role("button", name="Promote new revisions after good trials").click()
+    by_keyboard(page.get_by_role("button", name="Promote new revisions after good trials"))
     page.get_by_role("button", name="Promote by hand only").wait_for()
     assert lab.shown()["auto_promote"] is True

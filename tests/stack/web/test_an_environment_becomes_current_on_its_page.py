@@ -12,7 +12,7 @@ from comfyward.store.db import now_ms
 from tests.attacks.environment_lab import Lab, report
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
-from tests.stack.web.conftest import LIMIT_MS, Enter
+from tests.stack.web.conftest import LIMIT_MS, Enter, by_keyboard
 from tests.stack.web.environments import COLORAMA, MASKS, TOOLING, imported, locked, spec_of
 
 PIXEL = base64.b64decode(
@@ -34,7 +34,7 @@ def confirm(page: Page, button: str) -> str:
         dialog.accept()
 
     page.once("dialog", yes)
-    page.get_by_role("button", name=button, exact=True).first.click()
+    by_keyboard(page.get_by_role("button", name=button, exact=True).first)
     page.wait_for_load_state()
     return asked[0]
 
@@ -62,7 +62,7 @@ def test_from_a_name_to_the_current_revision_and_back(stack: Stack, enter: Enter
 
     second = lab.revision("2", spec=spec_of(TOOLING), locked=packs[:1], packages=(COLORAMA,))
     worker = lab.worker()
-    page.get_by_role("listitem", name="Revision 2").get_by_role("button", name="Try").click()
+    by_keyboard(page.get_by_role("listitem", name="Revision 2").get_by_role("button", name="Try"))
     revision = page.get_by_role("listitem", name="Revision 2")
     expect(revision).to_contain_text("Waiting for a worker to build it.")
     assert report(worker, second, "building", step="Installing packages", part=0.25).status_code == 200
@@ -75,14 +75,14 @@ def test_from_a_name_to_the_current_revision_and_back(stack: Stack, enter: Enter
     lab.tried(worker, second, ready=False, message=sentence, hint="Traceback of x", packs=[broken])
     report(worker, second, "failed", message=sentence, hint="Traceback of x")
     expect(revision.locator(".failure")).to_have_text(sentence)
-    page.get_by_role("link", name="Revision 2").click()
+    by_keyboard(page.get_by_role("link", name="Revision 2"))
     expect(page.locator(".problem pre")).to_have_text("Traceback of x")
     changes = page.get_by_role("region", name="Changes", exact=True)
     expect(changes).to_contain_text("masks")
     expect(changes).to_contain_text("removed")
 
     page.get_by_role("link", name=lab.name, exact=True).click()
-    page.get_by_role("button", name="Try again").click()
+    by_keyboard(page.get_by_role("button", name="Try again"))
     expect(revision).to_contain_text("Waiting for a worker to build it.")
     told = imported("comfyui-tooling-nodes", "ETN_CropImage", "ETN_MaskToImage")
     assert (
@@ -98,7 +98,7 @@ def test_from_a_name_to_the_current_revision_and_back(stack: Stack, enter: Enter
     pack = page.locator(".pack", has_text="comfyui-tooling-nodes")
     expect(pack).to_contain_text("imported")
     expect(pack).to_contain_text("2 classes")
-    page.get_by_role("link", name="Revision 2").click()
+    by_keyboard(page.get_by_role("link", name="Revision 2"))
     shown = page.get_by_alt_text("The picture that its ComfyUI made in a trial")
     assert shown.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1
 

@@ -56,6 +56,7 @@ def test_a_node_that_is_not_installed(real: Stack, enter: Enter, account: str) -
 
     with page.expect_response(lambda answer: answer.request.method == "PATCH" and answer.ok):
         editor.evaluate("() => { window.app.graph.getNodeById(3).widgets[0].value = 'better' }")
+    says(page, "FaceDetailerUltra is not installed")  # else an open list is drawn anew after the page has heard of it
     page.locator("[data-obstacle]").click()
     page.get_by_role("button", name="Show node").click()
     until(editor, "Object.values(window.app.canvas.selected_nodes).map(node => node.type)[0] === 'FaceDetailerUltra'")

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
@@ -42,6 +43,7 @@ def test_from_the_search_to_the_undone_deletion(stack: Stack, enter: Enter, fill
     assert page.locator("a.card", has_text="long-long-").count() == 1
     page.get_by_role("searchbox").fill("ink drawing")
     page.get_by_role("status").get_by_text("1 model,").wait_for()
+    expect(page.get_by_role("status").get_by_text("reading")).to_have_count(0)  # until then cards are drawn anew
     assert page.locator("a.card").count() == 1
     page.locator("a.card", has_text="Ink").click(delay=PRESS_MS)
 

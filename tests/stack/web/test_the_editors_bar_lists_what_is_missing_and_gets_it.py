@@ -38,6 +38,7 @@ def test_a_model_is_got_in_the_editor(
             loader.properties.models = models; loader.title = "The model" }""",
             [{"name": name, "url": url, "directory": "checkpoints"}],
         )
+    page.locator("[data-saved]").filter(has_text=SAVED).wait_for()  # else an open list is drawn anew after that
 
     bar = page.locator("[data-obstacle]")
     expect(bar).to_have_text(f"Cannot run yet: {name} was not found")

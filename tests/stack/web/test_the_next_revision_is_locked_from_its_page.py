@@ -19,7 +19,7 @@ from comfyward.store.lockings import LOCK, TRY, UPDATE, Wish
 from comfyward.store.schema import environment_lockings
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
-from tests.stack.web.conftest import LIMIT_MS, Enter
+from tests.stack.web.conftest import LIMIT_MS, Enter, by_keyboard
 from tests.stack.web.environments import TOOLING, locked, spec_of
 
 HOUR_MS = 3_600_000
@@ -49,7 +49,7 @@ def test_its_failure_is_told_in_a_sentence(stack: Stack, enter: Enter) -> None:
     page = enter(stack, None)
     page.goto("/environments/gone")
 
-    page.get_by_role("button", name="Lock and try").click()
+    by_keyboard(page.get_by_role("button", name="Lock and try"))
 
     expect(page.locator("#revisions .problem")).to_contain_text("Locking failed: ")
     expect(page.get_by_role("button", name="Lock and try")).to_be_visible()
@@ -65,7 +65,7 @@ def test_its_progress_is_shown_until_it_is_cancelled(stack: Stack, enter: Enter)
     expect(page.get_by_text("Locking the next revision: Fetching masks. It will be tried.")).to_be_visible()
     expect(page.get_by_role("progressbar", name="Locking")).to_have_attribute("value", "0.5")
     expect(page.get_by_role("button", name="Lock", exact=True)).to_have_count(0)
-    page.get_by_role("button", name="Cancel").click()
+    by_keyboard(page.get_by_role("button", name="Cancel"))
 
     expect(page.get_by_role("button", name="Lock", exact=True)).to_be_visible()
 
@@ -100,7 +100,7 @@ def test_an_update_says_what_it_would_change_before_it_is_made(stack: Stack, ent
     update_of = page.get_by_role("region", name="Update", exact=True)
     expect(update_of).to_contain_text(f"+ pack comfyui-tooling-nodes {TOOLING}")
 
-    page.get_by_role("button", name="Make this the next revision").click()
+    by_keyboard(page.get_by_role("button", name="Make this the next revision"))
 
     expect(page.get_by_role("listitem", name="Revision 1")).to_be_visible()
     expect(update_of).to_have_count(0)

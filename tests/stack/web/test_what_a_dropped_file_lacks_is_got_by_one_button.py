@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 from playwright.sync_api import expect
 
+from comfyward.wording import size
 from tests.fakes.model_sites import Hub
 from tests.stack.editor_files import text_to_image_file
 from tests.stack.stack import Stack
@@ -32,6 +33,7 @@ def test_drop_get_picture(
     missing = page.get_by_role("region", name="Missing here")
     expect(missing).to_contain_text(f"/models/checkpoints/{name}")
     expect(missing).to_contain_text(model["url"])
+    expect(missing).to_contain_text(size(len(data)))  # of the second answer, which takes the place of the first
     page.evaluate(axe_in(node_clients))
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
