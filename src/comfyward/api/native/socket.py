@@ -26,7 +26,7 @@ from comfyward.ids import new_uuid
 from comfyward.runs.event import Event, Status
 from comfyward.runs.output import Output
 from comfyward.runs.run import State
-from comfyward.store import runs
+from comfyward.store import run_parts, runs
 from comfyward.store.db import Database
 
 # A client of ComfyUI gives up on a socket that is silent for ten seconds; pings do not count.
@@ -151,11 +151,11 @@ class _Runs:
         """(run id, its messages so far) of the client's running runs."""
         which = client.scope.runs(states=(State.RUNNING,), client_id=client.id)
         found = []
-        for run in await self._db.read(runs.find, client.scope.account_id, which):
-            messages = PromptMessages(run.prompt_id, has_begun=True)
-            for event in self._hub.newest(run.id):
+        for run_id, prompt_id in (await self._db.read(run_parts.prompt_ids, client.scope.account_id, which)).items():
+            messages = PromptMessages(prompt_id, has_begun=True)
+            for event in self._hub.newest(run_id):
                 messages.translate(event)
-            found.append((run.id, messages))
+            found.append((run_id, messages))
         return found
 
     async def ending(self, run_id: str, messages: PromptMessages) -> Sequence[Message]:
