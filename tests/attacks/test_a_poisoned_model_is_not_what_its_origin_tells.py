@@ -77,7 +77,9 @@ def test_another_account_gets_what_the_origin_sends(
     assert thief.end(lease).status_code == 204
     assert thief.goodbye().status_code == 204
 
-    honest = Worker(f"honest-{len(claimed)}", thief.stack.url, thief.token, tmp_path, fake_settings(fetch_allow="127.0.0.1")).start()
+    honest = Worker(
+        f"honest-{len(claimed)}", thief.stack.url, thief.token, tmp_path, fake_settings(fetch_allow="127.0.0.1")
+    ).start()
     bob = thief.stack.client("bob")
     run = bob.run(fake_save("../models/checkpoints/model.ckpt"), accelerator="L4", files={PATH: url})
     honest.close()
