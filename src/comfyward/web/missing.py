@@ -4,7 +4,7 @@ are there."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.responses import Response
@@ -35,7 +35,7 @@ class Lacking:
 
     workflow: Workflow
     address: str
-    brought: Mapping[str, Url | Stored] = NO_FILES
+    brought: Mapping[str, Url | Stored] = field(default_factory=lambda: NO_FILES)
     is_run: bool = False
 
     @property
