@@ -192,7 +192,7 @@ def _followed(
 
 
 def _within_bounds(warm: Sequence[str]) -> frozenset[str]:
-    """What a worker says of its warm models, no longer than it is stored: descriptions are kept for later rounds."""
+    """The models that a worker says are warm, as many as are stored: descriptions are kept for later rounds."""
     return frozenset(name for name in warm[:MAX_WARM] if len(name) <= MAX_NAME)
 
 
