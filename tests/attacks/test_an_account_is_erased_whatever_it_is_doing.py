@@ -14,10 +14,10 @@ from comfyward.store import accounts
 from comfyward.store.schema import accounts as accounts_table
 from comfyward.store.schema import metadata
 from tests.fakes.http import Origin, Receiver
-from tests.looks import looks
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
-from tests.stack.stack import END_TIMEOUT_S, Client, Stack
+from tests.stack.stack import Client, Stack
+from tests.stack.waiting import until
 
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 BYTES = b"of an account that ends"
@@ -52,7 +52,7 @@ class Person:
 
     def is_erased(self) -> None:
         """As maintenance does it, as soon as that may be."""
-        assert any(self.stack.write(_may_be_erased, self.id) for _ in looks(END_TIMEOUT_S))
+        until(bool, lambda: self.stack.write(_may_be_erased, self.id))
         self.stack.write(accounts.erase, self.id)
 
     def ends(self) -> None:
@@ -171,7 +171,7 @@ def test_an_import_ends(stack: Stack, other: Client, site: Origin) -> None:
 
     beside = {"path": "/input/beside", "url": site.put("/beside", BYTES)}
     assert other.http.post("/api/v1/imports", json=beside).status_code == 202
-    assert any("waiting" not in _states_of_imports(other) for _ in looks(END_TIMEOUT_S))
+    until(lambda states: "waiting" not in states, lambda: _states_of_imports(other))
     person.is_gone()
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from tests.attacks.test_one_account_cannot_fill_the_storage import WAYS
 from tests.fakes.http import Origin
-from tests.looks import looks
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
-from tests.stack.stack import END_TIMEOUT_S, Client, Stack
+from tests.stack.stack import Client, Stack
+from tests.stack.waiting import until
 
 SIZE = 600  # bytes of each file
 ROOM = 10  # files for which there is room
@@ -40,7 +40,7 @@ def test_files_of_every_way_at_once(stack: Stack, site: Origin) -> None:
         answers = list(at_once.map(lambda asked: asked[0](hostile, asked[1]), numbered))
 
     assert {answer.status_code // 100 for answer in answers} == {2, 4}
-    assert any(not _waiting(hostile) for _ in looks(END_TIMEOUT_S))
+    until(lambda waiting: not waiting, lambda: _waiting(hostile))
     used = _used(hostile, "inputs")
     assert LIMIT - SIZE < used <= LIMIT
     assert WAYS[0](other, 1).status_code == 201

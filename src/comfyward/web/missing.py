@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from comfyward.dispatch.checks import NO_FILES, Checks
+from comfyward.dispatch.checks import Checks
 from comfyward.dispatch.errands import Errand, ErrandKind, Errands, ErrandState, id_of
 from comfyward.dispatch.getting import GetOptions, Getting, NotGot
 from comfyward.environments.reference import Reference
@@ -35,7 +35,7 @@ class Lacking:
 
     workflow: Workflow
     address: str
-    brought: Mapping[str, Url | Stored] = field(default_factory=lambda: NO_FILES)
+    brought: Mapping[str, Url | Stored] = field(default_factory=dict)
     is_run: bool = False
 
     @property
