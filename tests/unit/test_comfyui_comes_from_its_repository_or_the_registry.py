@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import socket
@@ -195,6 +196,20 @@ def test_a_distribution_is_never_built(release: Release, site: Origin, tmp_path:
         put_source(release, tmp_path / "ComfyUI")
 
     assert not built.exists()
+
+
+def test_no_other_python_is_looked_for(release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uv would ask those of the host one after the other, and then fetch one."""
+    asked, programs = tmp_path / "asked", tmp_path / "programs"
+    programs.mkdir()
+    for name in ("python", "python3", "python3.12"):
+        (programs / name).write_text(f"#!/bin/sh\ntouch '{asked}'\nexit 1\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+
+    put_source(release, tmp_path / "ComfyUI")
+
+    assert not asked.exists()
 
 
 def test_nothing_but_a_listed_path_is_written(release: Release, site: Origin, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import tomllib
 import zipfile
@@ -35,10 +36,11 @@ REACH_TIMEOUT_S = 5.0  # after which a repository that answers nothing is left f
 GIT_TIMEOUT_S = 180.0
 HTTP_TIMEOUT_S = 60.0
 _GIT = ("git", "-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=10")
-# The Python need not be ours: some distributions ask for a newer one than ComfyUI does.
+# For a Python that need not be ours: some distributions ask for a newer one than ComfyUI does. No code runs by it, and
+# uv is given ours: it would look for that one on the whole host, and fetch it.
 _LIST = (
     *("pip", "compile", "--quiet", "--no-header", "--no-deps", "--no-sources", "--python-version", "3.12"),
-    *("--format", "pylock.toml"),
+    *("--python", sys.executable, "--format", "pylock.toml"),
 )
 _PIN = re.compile(r"^([A-Za-z0-9._-]+==\S+) \\\n\s*--hash=sha256:([0-9a-f]{64})$", re.MULTILINE)
 
