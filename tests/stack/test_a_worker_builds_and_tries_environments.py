@@ -21,8 +21,12 @@ from comfyward.errors import EnvironmentFailed
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.worker import deaths, environment_orders, warm
 from comfyward.worker.agent import Agent
+from comfyward.worker.ahead import Ahead
+from comfyward.worker.asks import Asks
 from comfyward.worker.deaths import Deaths
 from comfyward.worker.environment_reports import EnvironmentState
+from comfyward.worker.gpu import Gpu
+from comfyward.worker.jobs import Jobs
 from comfyward.worker.link import ServerLink
 from comfyward.worker.protocol import WorkerInfo
 from tests.stack.environment_worker import (
@@ -115,10 +119,12 @@ async def test_a_waiting_worker_asks_anew_once_its_environments_are_others(
     server.locks[good.digest] = good
     async with working(server, host) as worker:
         worker.engines.tried.remove(good.digest)
-        lent, models = cast(Any, None), cast(Any, SimpleNamespace(names=[]))  # nothing is ever executed
+        jobs, models = Jobs(), cast(Any, SimpleNamespace(names=[]))
         info = WorkerInfo("w", "1", "CPU", DEFAULT_ENVIRONMENT, "CPU", "h", "off", {})
         link = ServerLink(server.url, "token")
-        agent = Agent(info, link, worker.comfyui, worker.orders, lent, lent, models, lent, lent, 0)
+        asks = Asks(info, link, Gpu(worker.comfyui, models, worker.orders, jobs, 0), worker.orders, jobs, Ahead())
+        unused = cast(Any, None)  # nothing is ever executed
+        agent = Agent(unused, unused, asks, unused, worker.orders, jobs)
         asking = asyncio.create_task(agent.ask_for_runs())
         assert (await server.asks.get()).ready == []
 
@@ -127,7 +133,7 @@ async def test_a_waiting_worker_asks_anew_once_its_environments_are_others(
         worker.orders.lost(good.digest, EnvironmentFailed("It does not start."))
         assert (await server.asks.get()).ready == []
 
-        agent.drain()
+        jobs.drain()
         await asking
         await link.close()
 

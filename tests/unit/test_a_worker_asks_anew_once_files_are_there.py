@@ -13,8 +13,12 @@ from comfyward.comfy.run_folders import StagedFile
 from comfyward.runs.run import DEFAULT_ENVIRONMENT, EndReason
 from comfyward.worker.agent import Agent
 from comfyward.worker.ahead import Ahead, Patience
+from comfyward.worker.asks import Asks
+from comfyward.worker.gpu import Gpu
 from comfyward.worker.job import Failed, Job
-from comfyward.worker.protocol import Ask, Assignment, Ended, Reports, WorkerInfo
+from comfyward.worker.jobs import Jobs
+from comfyward.worker.pipeline import Pipeline
+from comfyward.worker.protocol import Ask, Assignment, Reports, WorkerInfo
 
 NEVER_S = 3600.0
 
@@ -46,7 +50,7 @@ class Files:
 
     async def stage(self, job: Job) -> list[StagedFile]:
         await self.there[job.lease].wait()
-        raise Failed(Ended(0, EndReason.DOWNLOAD))
+        raise Failed(EndReason.DOWNLOAD)
 
     def unstage(self, job: Job) -> None:
         return
@@ -62,19 +66,15 @@ async def test_the_next_run_of_an_account_is_asked_for_when_the_files_of_one_are
     current = SimpleNamespace(models=[], environment=DEFAULT_ENVIRONMENT, process=None)
     comfyui = SimpleNamespace(prepare=lambda *_: None, turn=turn, current=current, account="ann")
     environments = SimpleNamespace(ready=lambda: [], ready_changed=asyncio.Event())
-    agent = Agent(
-        info=WorkerInfo("w", "1", "CPU", DEFAULT_ENVIRONMENT, "CPU", "h", "off", {}),
-        link=cast(Any, server),
-        comfyui=cast(Any, comfyui),
-        environments=cast(Any, environments),
-        vital_signs=cast(Any, None),
-        stage=cast(Any, files),
-        models=cast(Any, SimpleNamespace(names=[])),
-        collect=cast(Any, SimpleNamespace(forget=_nothing)),
-        places=cast(Any, SimpleNamespace(told=lambda ended: ended)),
-        memory_limit_bytes=0,
-        _ahead=Ahead(Patience(beside_s=0, slow_s=NEVER_S)),
-    )
+    jobs, models = Jobs(), SimpleNamespace(names=[])
+    gpu = Gpu(cast(Any, comfyui), cast(Any, models), cast(Any, environments), jobs, memory_limit_bytes=0)
+    info = WorkerInfo("w", "1", "CPU", DEFAULT_ENVIRONMENT, "CPU", "h", "off", {})
+    ahead = Ahead(Patience(beside_s=0, slow_s=NEVER_S))
+    asks = Asks(info, cast(Any, server), gpu, cast(Any, environments), jobs, ahead)
+    collect, places = SimpleNamespace(forget=_nothing), SimpleNamespace(told=lambda ended: ended)
+    pipeline = Pipeline(cast(Any, files), gpu, cast(Any, collect), cast(Any, places), jobs)
+    unused = cast(Any, None)
+    agent = Agent(unused, unused, asks, pipeline, cast(Any, environments), jobs)
     asking = asyncio.create_task(agent.ask_for_runs())
     told = [(await server.asks.get()).staging for _ in range(3)]
     assert told == [[], ["ann"], ["ann", "ann"]]
@@ -85,7 +85,7 @@ async def test_the_next_run_of_an_account_is_asked_for_when_the_files_of_one_are
     files.there["two"].set()
     assert (await server.asks.get()).staging == []
     assert {await server.ended.get(), await server.ended.get()} == {"one", "two"}
-    agent.drain()
+    jobs.drain()
     await asking
 
 

@@ -45,18 +45,27 @@ from comfyward.sandbox.temporary import remove_abandoned
 from comfyward.sandbox.weaknesses import weaknesses
 from comfyward.settings import Settings
 from comfyward.worker.agent import Agent
+from comfyward.worker.ahead import Ahead
+from comfyward.worker.asks import Asks
 from comfyward.worker.builders import Builders
 from comfyward.worker.collect import Collect
 from comfyward.worker.deaths import Deaths
 from comfyward.worker.engines import Engines
 from comfyward.worker.environment_orders import EnvironmentOrders
+from comfyward.worker.gpu import Gpu
+from comfyward.worker.heartbeats import Heartbeats
+from comfyward.worker.jobs import Jobs
 from comfyward.worker.learning import Learning
 from comfyward.worker.link import SESSION_VARIABLE, ServerLink
 from comfyward.worker.model_keeper import ModelKeeper
+from comfyward.worker.orders import OrdersHandler
+from comfyward.worker.own_log import OwnLog
 from comfyward.worker.pinned_files import PinnedFiles
+from comfyward.worker.pipeline import Pipeline
 from comfyward.worker.places import Places
 from comfyward.worker.protocol import WorkerInfo
 from comfyward.worker.pulse import VARIABLE, beat
+from comfyward.worker.registration import Registration
 from comfyward.worker.result_files import Bounds
 from comfyward.worker.stage import Stage
 from comfyward.worker.tried import Tried
@@ -122,43 +131,51 @@ async def _work(
     pulse: int,
 ) -> None:
     remove_abandoned()
-    link, base_dir = ServerLink(*server_and_token, os.environ.pop(SESSION_VARIABLE, None)), spec.base_dir.parent
+    leftovers = Leftovers(spec.base_dir.parent / LEFTOVERS)
+    beating = asyncio.create_task(beat(pulse), name="pulse")
+    jobs, link = Jobs(), ServerLink(*server_and_token, os.environ.pop(SESSION_VARIABLE, None))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, jobs.drain)
+    try:
+        await _agent(settings, info, spec, parents, link, jobs).run()
+    finally:
+        await link.close()
+        leftovers.close()
+        beating.cancel()
+
+
+def _agent(
+    settings: Settings, info: WorkerInfo, spec: ComfySpec, parents: ComfyParents, link: ServerLink, jobs: Jobs
+) -> Agent:
+    """The worker, put together from its parts."""
+    data_dir, base_dir = settings.data_dir.resolve(), spec.base_dir.parent
     guard = Guard.allowing(settings.fetch_allow)
-    least = LeastSpeed(settings.fetch_least_bytes_per_s, settings.fetch_window_s)
-    limits = Limits(settings.fetch_limit_bytes, settings.fetch_timeout_s, settings.fetch_connections, least)
-    cache = HostCache(settings.data_dir.resolve() / "cache", settings.cache_limit_bytes, guard, limits)
-    # A plain number: pydantic's own kind of it cannot be told to the server.
-    memory = ModelMemory(settings.data_dir.resolve() / "cache", int(settings.model_memory))
-    keeper = ModelKeeper(memory, cache, ModelFolders(spec.model_dirs), PinnedFiles(cache, link, info), info.id)
-    leftovers = Leftovers(base_dir / LEFTOVERS)
+    cache = HostCache(data_dir / "cache", settings.cache_limit_bytes, guard, _limits(settings))
     workshop = _workshop(settings, guard)
     engines = Engines(spec, workshop.builds, _tried(workshop.builds.root, spec))
     comfyui = WarmComfyUI(engines, parents, f"comfyward-{new_id()}", base_dir / LEFTOVERS)
-    fetching = Fetching.of(settings)
-    builders = Builders(workshop, link, settings.node_registry_url, fetching, settings.environment_build_s)
-    agent = Agent(
-        info=info,
-        link=link,
-        comfyui=comfyui,
-        environments=EnvironmentOrders(
-            *(engines, builders, comfyui, link, Deaths(engines.tried)), learning=Learning(comfyui, cache)
-        ),
-        vital_signs=VitalSigns(comfyui, cache, keeper),
-        stage=Stage(cache, link, info.id),
-        models=keeper,
-        collect=Collect(link, base_dir / "collect", base_dir / LEFTOVERS, Bounds(settings.outputs_limit_bytes)),
-        places=Places(spec, settings.data_dir.resolve(), workshop.builds.root),
-        memory_limit_bytes=settings.comfyui_memory_limit_bytes,
-        log_tail=capture_log_tail(),
+    builders = Builders(workshop, link, settings.node_registry_url, Fetching.of(settings), settings.environment_build_s)
+    environments = EnvironmentOrders(engines, builders, comfyui, link, Deaths(engines.tried), Learning(comfyui, cache))
+    # A plain number: pydantic's own kind of it cannot be told to the server.
+    memory = ModelMemory(data_dir / "cache", int(settings.model_memory))
+    models = ModelKeeper(memory, cache, ModelFolders(spec.model_dirs), PinnedFiles(cache, link, info), info.id)
+    gpu = Gpu(comfyui, models, environments, jobs, settings.comfyui_memory_limit_bytes)
+    collect = Collect(link, base_dir / "collect", base_dir / LEFTOVERS, Bounds(settings.outputs_limit_bytes))
+    places = Places(spec, data_dir, workshop.builds.root)
+    orders = OrdersHandler(jobs, environments, models, OwnLog(info, link, comfyui, capture_log_tail()))
+    return Agent(
+        Registration(info, link, comfyui, environments),
+        Heartbeats(info, link, VitalSigns(comfyui, cache, models), environments, jobs, orders),
+        Asks(info, link, gpu, environments, jobs, Ahead()),
+        Pipeline(Stage(cache, link, info.id), gpu, collect, places, jobs),
+        environments,
+        jobs,
     )
-    beating = asyncio.create_task(beat(pulse), name="pulse")
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, agent.drain)
-    try:
-        await agent.run()
-    finally:
-        leftovers.close()
-        beating.cancel()
+
+
+def _limits(settings: Settings) -> Limits:
+    least = LeastSpeed(settings.fetch_least_bytes_per_s, settings.fetch_window_s)
+    return Limits(settings.fetch_limit_bytes, settings.fetch_timeout_s, settings.fetch_connections, least)
 
 
 def _workshop(settings: Settings, guard: Guard) -> Workshop:

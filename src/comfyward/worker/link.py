@@ -64,14 +64,15 @@ REFUSALS = 5  # of a report or a result by an error of the server; it would be t
 class ServerLink:
     """Calls return when the server has answered. A refusal is raised: StaleLease, Unauthenticated.
 
-    `headers` tell the server whose calls they are: by the worker's token, and by the secret of this session.
+    `headers` tell the server whose calls they are: by the worker's token, and by the secret of this session. The
+    server's welcome says how long a lease lasts without renewal, and whether outputs are taken before the end.
     """
 
     def __init__(self, server_url: str, token: str, secret: str | None = None) -> None:
         """`secret` is from whoever started the worker, and also ends its session; None makes a new one."""
         self.server_url = server_url.rstrip("/")
         self.headers = {"Authorization": f"Bearer {token}", SESSION_HEADER: secret or new_secret()}
-        self.takes_outputs_early = True
+        self.takes_outputs_early, self.lease_s = True, 15.0
         self._heard = False
         self._session = aiohttp.ClientSession(headers=self.headers, connector=aiohttp.TCPConnector(limit=0))
 
@@ -86,7 +87,7 @@ class ServerLink:
                 f"The server speaks protocol {welcome.protocol}; this worker needs {OLDEST_PROTOCOL} or newer.",
                 hint="Install this worker's version of comfyward where the server runs.",
             )
-        self.takes_outputs_early = welcome.protocol >= 3
+        self.takes_outputs_early, self.lease_s = welcome.protocol >= 3, welcome.lease_s
         return welcome
 
     async def put_catalog(self, environment: str, digest: str, body: bytes) -> None:

@@ -6,13 +6,46 @@ import asyncio
 import contextlib
 import logging
 
-from comfyward.errors import WorkerIdTaken
+import aiohttp
+import msgspec
+
+from comfyward.errors import InvalidRequest, WorkerIdTaken
+from comfyward.worker.environment_orders import EnvironmentOrders
 from comfyward.worker.link import ServerLink
-from comfyward.worker.protocol import Hello, Welcome
+from comfyward.worker.protocol import PROTOCOL, Goodbye, Hello, Welcome, WorkerInfo
+from comfyward.worker.warm import WarmComfyUI
 
 log = logging.getLogger(__name__)
 
 ID_TAKEN_PAUSE_S = 2.0
+
+
+class Registration:
+    """What the worker tells of itself when it joins, and when it leaves."""
+
+    def __init__(
+        self, info: WorkerInfo, link: ServerLink, comfyui: WarmComfyUI, environments: EnvironmentOrders
+    ) -> None:
+        self._info, self._link, self._comfyui, self._environments = info, link, comfyui, environments
+
+    async def register(self, draining: asyncio.Event) -> None:
+        """Joins the server, and sends it the catalog if it has none like it; returns also if drained meanwhile."""
+        digest, body = await self._comfyui.catalog()
+        info = msgspec.structs.replace(self._info, ready=self._environments.ready())
+        welcome = await registered(self._link, Hello(info, digest, PROTOCOL), draining)
+        if welcome is None:
+            return
+        if welcome.wants_catalog:
+            try:
+                await self._link.put_catalog(info.environment, digest, body)
+            except InvalidRequest as refused:  # the server shows it, and validates with the catalog that it had
+                log.error("the catalog was refused: %s", refused, extra={"action": "catalog_refused"})
+        log.info("worker %s serves pool %s", info.id, info.pool, extra={"action": "worker_ready"})
+
+    async def end(self) -> None:
+        """Says goodbye. A server that does not hear it finds out by the leases."""
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+            await self._link.goodbye(Goodbye(self._info.id, self._info.incarnation))
 
 
 async def registered(link: ServerLink, hello: Hello, drained: asyncio.Event) -> Welcome | None:

@@ -39,7 +39,7 @@ class Stage:
     """Fetches files for runs: from the internet through the guard, from the server by lease."""
 
     def __init__(self, cache: HostCache, link: ServerLink, worker_id: str) -> None:
-        self.cache, self._link, self._worker_id = cache, link, worker_id
+        self._cache, self._link, self._worker_id = cache, link, worker_id
         self._bringing: dict[str, asyncio.Task[None]] = {}
         # Threads of its own: a silent server must not keep the other stages from theirs.
         self._threads = ThreadPoolExecutor(STAGING_THREADS, thread_name_prefix="stage")
@@ -49,7 +49,7 @@ class Stage:
         files = job.assignment.files
         if not files:
             return []
-        folder = self.cache.pin_folder(self._worker_id, job.lease)
+        folder = self._cache.pin_folder(self._worker_id, job.lease)
         places = asyncio.Semaphore(PARALLEL_FILES)
         tasks = [
             asyncio.create_task(self._one(job, order, folder / str(index), places)) for index, order in enumerate(files)
@@ -68,10 +68,14 @@ class Stage:
                 task.cancel()
             await asyncio.gather(halting, everything, return_exceptions=True)
 
+    def unstage_all(self) -> None:
+        """Releases the files of runs that an earlier process of this worker had."""
+        self._cache.unpin_all(self._worker_id)
+
     def unstage(self, job: Job) -> None:
         """Releases the run's files."""
         if job.assignment.files:
-            self.cache.unpin(self.cache.pin_folder(self._worker_id, job.lease))
+            self._cache.unpin(self._cache.pin_folder(self._worker_id, job.lease))
 
     async def _one(self, job: Job, order: FileOrder, pin: Path, places: asyncio.Semaphore) -> StagedFile:
         async with places:
@@ -90,7 +94,7 @@ class Stage:
 
     async def _obtain(self, job: Job, order: FileOrder, wanted: WantedFile, pin: Path, guard: Guard | None) -> Entry:
         progress = _to_loop(job, order.path)
-        obtain = functools.partial(self.cache.obtain, wanted, pin, progress, job.halt.downloads, guard)
+        obtain = functools.partial(self._cache.obtain, wanted, pin, progress, job.halt.downloads, guard)
         return await asyncio.get_running_loop().run_in_executor(self._threads, obtain)
 
     async def _from_mirror(self, job: Job, order: FileOrder, pin: Path) -> Entry | None:
@@ -111,7 +115,7 @@ class Stage:
         key = key_of(Url(order.url, headers=tuple(order.headers.items())))
         if key in self._bringing:
             return
-        folder = self.cache.pin_folder(self._worker_id, f"mirror-{key}")
+        folder = self._cache.pin_folder(self._worker_id, f"mirror-{key}")
         held = folder / "file"
         held.unlink(missing_ok=True)
         os.link(pin, held)
@@ -128,7 +132,7 @@ class Stage:
                 "%s could not be kept for other hosts: %s", offer.name, error, extra={"action": "mirror_failed"}
             )
         finally:
-            self.cache.unpin(folder)
+            self._cache.unpin(folder)
 
     async def close(self) -> None:
         """Cancels uploads to the mirror: another worker will repeat them."""

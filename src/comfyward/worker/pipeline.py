@@ -1,0 +1,99 @@
+"""A run's way through a worker: staged, executed, collected, reported.
+
+One run executes, while the next one is staged and the last one collected.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+from comfyward.comfy.run_folders import StagedFile
+from comfyward.errors import StaleLease
+from comfyward.runs.run import EndReason
+from comfyward.worker.collect import Collect
+from comfyward.worker.execute import Execution
+from comfyward.worker.gpu import Gpu
+from comfyward.worker.job import Failed, Job
+from comfyward.worker.jobs import Jobs
+from comfyward.worker.places import Places
+from comfyward.worker.protocol import Ended, FailureReport
+from comfyward.worker.stage import Stage
+
+log = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """The three stages of one worker."""
+
+    def __init__(self, stage: Stage, gpu: Gpu, collect: Collect, places: Places, jobs: Jobs) -> None:
+        self._stage, self._gpu, self._collect, self._places, self._jobs = stage, gpu, collect, places, jobs
+
+    async def open(self) -> None:
+        """Starts ComfyUI. Raises SetupFailed."""
+        self._stage.unstage_all()
+        await self._gpu.comfyui.ensure()
+
+    async def close(self) -> None:
+        await self._gpu.close()
+        await self._stage.close()
+
+    async def work(self, job: Job) -> None:
+        """Takes a run through the three stages; reports nothing if the lease is lost."""
+        try:
+            ended = await self._stages(job)
+            if job.halt.is_lost:
+                await job.reporter.drop()
+            elif ended is None:
+                await job.reporter.released()
+            else:
+                await job.reporter.ended(self._places.told(ended))
+        except StaleLease:
+            await job.reporter.drop()
+        except Exception as error:
+            log.exception("run %s: the worker failed", job.assignment.run_id, extra={"action": "worker_failed"})
+            ended = Ended(0, EndReason.INTERNAL, failure=FailureReport(f"The worker failed: {error!r}."))
+            await job.reporter.ended(self._places.told(ended))
+        finally:
+            self._jobs.remove(job)
+            self._stage.unstage(job)
+            await self._collect.forget(job)
+        await self._gpu.recycle()
+
+    async def _stages(self, job: Job) -> Ended | None:
+        """The end of the run; None if a draining worker did not start it."""
+        try:
+            self._gpu.comfyui.prepare(job.assignment.environment, job.assignment.account)
+            job.place.fetching()
+            files = await self._stage.stage(job)
+            job.place.ready()
+            if await self._gpu.enter(job, files):
+                return await self._on_gpu(job, files)
+            is_released = self._jobs.draining.is_set() and not job.halt.is_cancelled
+            return None if is_released else Ended(0, EndReason.CANCELLED)
+        except Failed as failed:
+            return failed.ended
+        finally:
+            job.place.leave()
+
+    async def _on_gpu(self, job: Job, files: list[StagedFile]) -> Ended | None:
+        """Executes a run that has the GPU, leaves the GPU, and collects the results, however the run ended.
+
+        None if there is no ComfyUI for it here.
+        """
+        with contextlib.ExitStack() as gpu:
+            gpu.callback(self._gpu.leave)
+            job.place.leave()  # the next run may be staged
+            comfyui = await self._gpu.comfyui_of(job)
+            if comfyui is None:
+                return None
+            gathering = self._collect.begin(job, comfyui.base, self._places)
+            try:
+                executed = await self._gpu.execute(Execution(comfyui, job, gathering), comfyui, files)
+                gpu.close()
+                return await gathering.finish(executed)
+            except Failed as failed:
+                gpu.close()
+                return failed.ended if job.halt.is_lost else await gathering.salvage(failed.ended)
+            finally:
+                gathering.drop()
