@@ -179,14 +179,13 @@ class Api(StrEnum):
     NATIVE = "native"  # ComfyUI's own
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run, as its row. Times are milliseconds since the epoch (UTC); JSON strings are stored as they were sent.
+@dataclass(frozen=True, kw_only=True)
+class AcceptedRun:
+    """A run as intake accepts it. Times are milliseconds since the epoch (UTC); JSON strings are stored as they were
+    sent.
 
     `prompt_id` is its id in Comfy API v2 and in ComfyUI's API, unique in the account. `environment` is the key of its
-    environment: `default`, or the digest of a lock. `turn` is its place in the fair order of the queue. `node_results`
-    are the results of nodes in ComfyUI's history; `previews` are the temporary files among them, which are stored for a
-    short time and are no outputs.
+    environment: `default`, or the digest of a lock.
     """
 
     id: str
@@ -196,17 +195,16 @@ class Run:
     prompt_id: str
     submitted_via: Api
     client_id: str | None
-    state: State
-    end_reason: EndReason | None
     accelerator: str
     pool: str
+    fallback_pool: str | None = None  # a larger one, for a run that did not fit into the memory of its own
     environment: str
+    environment_name: str = ""  # under which its environment was asked for; "" is the default one
+    environment_revision: int = 0
     priority: int
-    turn: int
     timeout_s: float
-    attempt: int
     max_attempts: int
-    cancel_requested_at: int | None
+    start_by: int | None = None  # it is not worth anything when it starts later
     prompt: str
     extra_data: str | None
     files: dict[str, dict[str, Any]]
@@ -215,29 +213,40 @@ class Run:
     webhook: str | None
     tags: list[str]
     labels: dict[str, str]
+    created_at: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(AcceptedRun):
+    """A run, as its row.
+
+    `turn` is its place in the fair order of the queue. `node_results` are the results of nodes in ComfyUI's history;
+    `previews` are the temporary files among them, which are stored for a short time and are no outputs.
+    """
+
+    state: State
+    end_reason: EndReason | None
+    turn: int
+    attempt: int
+    cancel_requested_at: int | None
     failure: Failure | None
     outputs: list[Output]
     node_results: str | None
     previews: list[Output]
     device: str | None
     run_time_ms: int | None
+    credits_per_s: float = 0.0  # the price of its GPU time, fixed when its worker got it
     lease: str | None
     worker_id: str | None
     event_seq: int
-    created_at: int
     queued_at: int
     assigned_at: int | None
+    staged_at: int | None = None  # its files are at the worker, where another run has the GPU
     started_at: int | None
     finished_at: int | None
     updated_at: int
     history_cleared_at: int | None
     deleted_at: int | None
-    fallback_pool: str | None = None  # a larger one, for a run that did not fit into the memory of its own
-    staged_at: int | None = None  # its files are at the worker, where another run has the GPU
-    start_by: int | None = None  # it is not worth anything when it starts later
-    credits_per_s: float = 0.0  # the price of its GPU time, fixed when its worker got it
-    environment_name: str = ""  # under which its environment was asked for; "" is the default one
-    environment_revision: int = 0
 
     @property
     def environment_label(self) -> str:

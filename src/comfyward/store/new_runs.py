@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, MissingAsset, QueueFull
-from comfyward.runs.run import Api, State
+from comfyward.runs.run import AcceptedRun, Api, State
 from comfyward.store import blobs
 from comfyward.store.rows import text_of
 from comfyward.store.runs import add_blob_uses
@@ -35,38 +34,12 @@ _TURNS = Statement(
 )
 
 
-@dataclass(frozen=True)
-class NewRun:
-    """The columns of a run that intake writes."""
+@dataclass(frozen=True, kw_only=True)
+class NewRun(AcceptedRun):
+    """A run to be queued, with the Idempotency-Key of its request, and the digest by which that is known again."""
 
-    id: str
-    account_id: str
-    workflow_id: str
-    api_key_id: str | None
-    prompt_id: str
-    submitted_via: Api
-    client_id: str | None
-    accelerator: str
-    pool: str
-    environment: str
-    priority: int
-    timeout_s: float
-    max_attempts: int
-    prompt: str
-    extra_data: str | None
-    files: dict[str, Any]
-    models: list[str]
-    metadata: dict[str, Any]
-    webhook: str | None
-    tags: list[str]
-    labels: dict[str, str]
     idempotency_key: str | None
     request_digest: str | None
-    created_at: int
-    fallback_pool: str | None = None
-    start_by: int | None = None
-    environment_name: str = ""
-    environment_revision: int = 0
 
 
 _WRITTEN = [*NewRun.__dataclass_fields__, "state", "turn", "event_seq", "queued_at", "updated_at"]
