@@ -53,7 +53,7 @@ class Learnings:
         """The learning of a revision for a worker of this session. Raises NotFound, Forbidden."""
         _check(token)
         found = await self._db.write(_claim, Holder(token.hash, session), digest, now_ms() - workers.PRESENT_MS)
-        self._revisions.discard()
+        self._revisions.reported()
         if found is None:
             raise NotFound("Nothing is to be learned of this environment.")
         return LearningOrder(found.id, list(found.wanted.hosts), found.wanted.graph)

@@ -36,6 +36,7 @@ from comfyward.workflows.graph import parse_graph
 log = logging.getLogger(__name__)
 
 AT_ONCE = 50  # runs of a group in a tick
+SOON_S = 3.0  # while runs of other environments than the default one are queued
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,24 @@ class Rechecks(Loop):
     """queued → queued in another revision, or failed."""
 
     name = "rechecks"
-    interval_s = 3.0
+    interval_s = 15.0
 
     def __init__(
         self, db: Database, revisions: Revisions, bindings: Bindings, publisher: Publisher, mend_s: float
     ) -> None:
         """`mend_s` is how long runs wait for an environment that no worker of their pool can have."""
-        super().__init__(is_leader=db.is_leader)
+        super().__init__(revisions.changed_hint, db.is_leader)
         self._db, self._revisions, self._bindings, self._publisher = db, revisions, bindings, publisher
         self._fitting = Fitting(db)
         self._mend_s = mend_s
         self._hopeless_since: dict[Group, float] = {}
 
     async def tick(self) -> dict[str, int]:
+        is_any_queued = await self._db.lookup(queue.has_environments)
+        self.interval_s = SOON_S if is_any_queued else self.__class__.interval_s
+        if not is_any_queued:
+            self._hopeless_since.clear()
+            return {}
         situation = await self._revisions.look()
         groups = [
             Group(pool, key, name)

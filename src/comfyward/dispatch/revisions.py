@@ -26,8 +26,8 @@ from comfyward.wording import did_you_mean
 
 REMEMBER_S = 1.0
 MAX_REASON = 300  # characters of a failure that members are told
-CHANGED = "environments"
-"""The name under which servers tell each other that this has changed."""
+CHANGED, REPORTED = "environments", "environments-reported"
+"""The names under which servers tell each other that revisions have changed, or what workers have of them."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,8 @@ class Revisions:
         self._reading = asyncio.Lock()
         self._read_at = float("-inf")
         self._situation = Situation({}, [], {}, {})
+        self.changed_hint = asyncio.Event()
+        """Set when environments have changed, or who has them."""
         db.notices.subscribe(self._on_notice, self._changed)
 
     async def look(self, since: float = LATELY) -> Situation:
@@ -216,17 +218,24 @@ class Revisions:
         self._changed()
         self._db.notices.send(Wake(CHANGED))
 
-    def discard(self) -> None:
-        """Has the next look read everything anew: a worker has reported."""
-        self._read_at = float("-inf")
+    def reported(self) -> None:
+        """Has this server and all others look anew: a worker has something else than before."""
+        self._discard()
+        self._db.notices.send(Wake(REPORTED))
 
     def _changed(self) -> None:
-        self.discard()
+        self._discard()
         self._signals.send_all()
+
+    def _discard(self) -> None:
+        self._read_at = float("-inf")
+        self.changed_hint.set()
 
     def _on_notice(self, notice: Notice) -> None:
         if notice == Wake(CHANGED):
             self._changed()
+        elif notice == Wake(REPORTED):
+            self._discard()
 
 
 def _situation(conn: Connection, seen_after: int) -> Situation:

@@ -42,13 +42,13 @@ class Trials:
         """Stores which environments a joining worker has ready."""
         found = [_trial(worker, token, EnvironmentReport(digest, EnvironmentState.READY)) for digest in ready]
         await self._db.write(_set_ready, worker, found[:MAX_READY])
-        self._revisions.discard()
+        self._revisions.reported()
 
     async def reported(self, worker_id: str, token: WorkerToken, reports: Sequence[EnvironmentReport]) -> None:
         """Stores what a heartbeat says."""
         if not await self._db.write(_put, worker_id, token, reports):
             return  # they tell of progress alone
-        self._revisions.discard()
+        self._revisions.reported()
         if any(report.state == READY for report in reports):
             self.ready_hint.set()
             self._db.notices.send(Wake(SELF_PROMOTIONS))
@@ -57,7 +57,7 @@ class Trials:
         """Stores the report of a trial. Raises Forbidden if no worker of the session can have made it."""
         if not await self._db.write(_put_report, token, session, digest, told):
             raise Forbidden("No worker with this secret was asked to try this environment.")
-        self._revisions.discard()
+        self._revisions.reported()
 
 
 def _put(conn: Connection, worker_id: str, token: WorkerToken, reports: Iterable[EnvironmentReport]) -> bool:
