@@ -22,7 +22,7 @@ from comfyward.dispatch.placement import NOBODY, Rules, SkippedSince, Worker
 from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.waiting import HAND_OUT, WaitingWorkers
 from comfyward.dispatch.worker_orders import WorkerRef
-from comfyward.dispatch.worker_sessions import MAX_NAME, MAX_WARM, WorkerSessions
+from comfyward.dispatch.worker_sessions import WorkerSessions
 from comfyward.errors import ComfywardError, Unavailable
 from comfyward.loop import Loop
 from comfyward.runs.change import Change
@@ -30,7 +30,7 @@ from comfyward.runs.run import Run
 from comfyward.store import leases, queue, workers
 from comfyward.store.db import Database, now_ms
 from comfyward.store.workers import Holding
-from comfyward.worker.message_bounds import MAX_READY
+from comfyward.worker.message_bounds import MAX_PATH, MAX_READY, MAX_WARM
 from comfyward.worker.protocol import Ask
 
 log = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ def _followed(
 
 def _within_bounds(warm: Sequence[str]) -> frozenset[str]:
     """The models that a worker says are warm, as many as are stored: descriptions are kept for later rounds."""
-    return frozenset(name for name in warm[:MAX_WARM] if len(name) <= MAX_NAME)
+    return frozenset(name for name in warm[:MAX_WARM] if len(name) <= MAX_PATH)
 
 
 def _elsewhere(row: Holding, *, isolated: bool) -> Worker:

@@ -11,14 +11,13 @@ import asyncio
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-import msgspec
 from sqlalchemy import Connection
 
 from comfyward.dispatch import transitions
 from comfyward.dispatch.placement import NOBODY, Worker
 from comfyward.dispatch.publisher import Publisher
+from comfyward.dispatch.vitals import bounded
 from comfyward.dispatch.waiting import WaitingWorkers
 from comfyward.dispatch.worker_orders import WorkerOrders, WorkerRef
 from comfyward.dispatch.worker_signals import WorkerSignals
@@ -31,16 +30,12 @@ from comfyward.store.db import Database, now_ms
 from comfyward.store.notices import Notice, WorkerJoined
 from comfyward.store.tokens import WorkerToken
 from comfyward.store.workers import Holder, WorkerRow
-from comfyward.worker.message_bounds import MAX_IN_MEMORY
-from comfyward.worker.protocol import Heartbeat, Orders, Vitals
+from comfyward.worker.protocol import Heartbeat, Orders
 
 SEEN_RESOLUTION_MS = 5_000
 IDS_PER_TOKEN = 10_000
 IDS_COUNTED_MS = 3600 * 1000
 MAX_REMEMBERED_LEASES = 10_000
-MAX_WARM = 1_000
-MAX_NAME = 1_100
-MAX_BYTES = 2**53
 REMEMBERED_FILES = 200
 
 
@@ -223,7 +218,7 @@ class WorkerSessions:
         now = now_ms()
         if heartbeat.vitals is not None or now - session.seen_at > SEEN_RESOLUTION_MS:
             session.seen_at = now
-            vitals = None if heartbeat.vitals is None else _bounded(heartbeat.vitals)
+            vitals = None if heartbeat.vitals is None else bounded(heartbeat.vitals)
             await self._db.write(workers.touch, heartbeat.worker_id, now, vitals)
 
     def _session(self, worker: Worker) -> _Session:
@@ -253,24 +248,6 @@ class WorkerSessions:
         match notice:
             case WorkerJoined(worker_id):
                 self._drop_ref(worker_id)
-
-
-def _bounded(vitals: Vitals) -> dict[str, Any]:
-    """Vitals as they are stored: what is out of bounds is left out, since a heartbeat is not refused for it."""
-    warm = [name[:MAX_NAME] for name in vitals.warm[:MAX_WARM]]
-    memory = None if vitals.memory is None else _within(msgspec.to_builtins(vitals.memory))
-    models = [
-        {**_within(msgspec.to_builtins(model)), "since": max(0, min(model.since, now_ms()))}
-        for model in vitals.models[:MAX_IN_MEMORY]
-    ]
-    return {**_within(msgspec.to_builtins(vitals)), "warm": warm, "memory": memory, "models": models}
-
-
-def _within(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: max(0, min(value, MAX_BYTES)) if isinstance(value, int) else str(value)[:MAX_NAME]
-        for name, value in values.items()
-    }
 
 
 def _register(conn: Connection, worker: WorkerRow, token: WorkerToken, alive_after: int) -> bool:
