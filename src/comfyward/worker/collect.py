@@ -36,6 +36,7 @@ from comfyward.worker.reporter import Make, Room
 from comfyward.worker.result_files import Bounds, FoundFiles, ResultFile, copied, found_in, hashed, read, read_in, take
 from comfyward.worker.result_names import ResultNames, texts_of
 from comfyward.worker.result_order import ResultOrder
+from comfyward.worker.unless import unless
 from comfyward.workflows.graph import in_order
 
 log = logging.getLogger(__name__)
@@ -139,17 +140,8 @@ class Gathering:
                     return await self._rest(ended, is_all_whole=is_all_whole)
             except TimeoutError:
                 return ended
-        resting = asyncio.create_task(self._rest(ended, is_all_whole=is_all_whole))
-        halting = asyncio.create_task(self._job.halt.wait())
-        try:
-            await asyncio.wait({resting, halting}, return_when=asyncio.FIRST_COMPLETED)
-            if resting.done():
-                return resting.result()
-            return msgspec.structs.replace(ended, reason=EndReason.CANCELLED)
-        finally:
-            for task in (resting, halting):
-                task.cancel()
-            await asyncio.gather(resting, halting, return_exceptions=True)
+        rest = self._rest(ended, is_all_whole=is_all_whole)
+        return await unless(rest, self._job.halt) or msgspec.structs.replace(ended, reason=EndReason.CANCELLED)
 
     async def _rest(self, ended: Ended, *, is_all_whole: bool) -> Ended:
         async with self._busy:  # what is being uploaded is reported before the rest

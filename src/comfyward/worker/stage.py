@@ -25,6 +25,7 @@ from comfyward.runs.run import EndReason
 from comfyward.worker.job import Failed, Job
 from comfyward.worker.link import ServerLink
 from comfyward.worker.protocol import LEASE_HEADER, FailureReport, FileOrder, MirrorOffer
+from comfyward.worker.unless import unless
 
 log = logging.getLogger(__name__)
 
@@ -46,27 +47,30 @@ class Stage:
 
     async def stage(self, job: Job) -> list[StagedFile]:
         """The run's files, each a hard link that keeps its blob in the cache. Raises Failed."""
-        files = job.assignment.files
-        if not files:
+        if not job.assignment.files:
             return []
+        try:
+            staged = await unless(self._all(job), job.halt)
+        finally:
+            job.halt.downloads.set()
+        if staged is None:
+            raise Failed(EndReason.CANCELLED)  # at once: threads that still wait for a server end by themselves
+        return staged
+
+    async def _all(self, job: Job) -> list[StagedFile]:
+        """Raises Failed with the first file that fails."""
         folder = self._cache.pin_folder(self._worker_id, job.lease)
         places = asyncio.Semaphore(PARALLEL_FILES)
         tasks = [
-            asyncio.create_task(self._one(job, order, folder / str(index), places)) for index, order in enumerate(files)
+            asyncio.create_task(self._one(job, order, folder / str(index), places))
+            for index, order in enumerate(job.assignment.files)
         ]
-        halting = asyncio.create_task(job.halt.wait())
-        everything = asyncio.gather(*tasks)
         try:
-            waiting: set[asyncio.Future[Any]] = {everything, halting}
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if not everything.done():
-                raise Failed(EndReason.CANCELLED)  # at once: threads that still wait for a server end by themselves
-            return everything.result()
+            return await asyncio.gather(*tasks)
         finally:
-            job.halt.downloads.set()
-            for task in (halting, *tasks):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(halting, everything, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def unstage_all(self) -> None:
         """Releases the files of runs that an earlier process of this worker had."""
