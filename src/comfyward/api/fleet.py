@@ -71,6 +71,23 @@ def _sync(conn: Connection, report: FleetReport, token: WorkerToken, now: int) -
 
     Raises Forbidden for a name that another fleet reports under.
     """
+    _store(conn, report, token, now)
+    own = tokens.made_by(conn, token.hash)
+    named = [worker for worker in workers.find(conn, now - workers.PRESENT_MS) if _is_named(report, worker)]
+    present = [worker for worker in named if worker.token in own]
+    _, busy = leases.held(conn)
+    return (
+        FleetOrders(
+            {pool: length for pool, length in queue.lengths(conn).items() if pool in report.pools},
+            [worker.id for worker in present if worker.id in busy],
+            [worker.id for worker in workers.paused(conn) if _is_named(report, worker)],
+        ),
+        [worker.id for worker in present if worker.id not in set(report.workers) and worker.drain_at is None],
+    )
+
+
+def _store(conn: Connection, report: FleetReport, token: WorkerToken, now: int) -> None:
+    """Stores what a fleet reports, and the tokens of its workers. Raises Forbidden."""
     if fleets.is_held_by_another(conn, report.name, token.hash, now - workers.PRESENT_MS):
         hint = "Give this fleet another name in its file, or stop the other one first."
         raise Forbidden(f"The fleet '{report.name}' reports with another token.", hint=hint)
@@ -79,14 +96,6 @@ def _sync(conn: Connection, report: FleetReport, token: WorkerToken, now: int) -
     for pool, each in report.pools.items():
         name = f"fleet {report.name} {pool}"
         tokens.ensure(conn, each.token_hash, name, pool, now, made_by=token.hash, expires_at=token.expires_at)
-    own = tokens.made_by(conn, token.hash)
-    named = [worker for worker in workers.find(conn, now - workers.PRESENT_MS) if _is_named(report, worker)]
-    present = [worker for worker in named if worker.token in own]
-    known, (_, busy) = set(report.workers), leases.held(conn)
-    paused = [worker.id for worker in workers.paused(conn) if _is_named(report, worker)]
-    strangers = [worker.id for worker in present if worker.id not in known and worker.drain_at is None]
-    queued = {pool: length for pool, length in queue.lengths(conn).items() if pool in report.pools}
-    return FleetOrders(queued, [worker.id for worker in present if worker.id in busy], paused), strangers
 
 
 def _is_named(report: FleetReport, worker: WorkerRow) -> bool:

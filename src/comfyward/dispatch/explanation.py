@@ -44,18 +44,10 @@ class Explanation:
 
 def explain(status: QueueStatus) -> Explanation:
     """Explains why a queued run waits."""
-    expected = _expected_ms(status)
     if status.account_is_full:
         return Explanation("account", "Your account or API key has reached its limit of concurrent runs.", None)
     if status.workers == 0:
-        if status.pool_problem:
-            return Explanation("pool", status.pool_problem, None)
-        if status.limit == 0:
-            return Explanation("pool", f"Pool {status.pool} is limited to 0 workers.", None)
-        if not status.is_served:
-            reason = f"No worker has ever joined pool {status.pool}, and no fleet is configured to start one."
-            return Explanation("pool", reason, None)
-        return Explanation("worker", f"A worker of pool {status.pool} has to start first.", None)
+        return _without_workers(status)
     if not status.is_ready:
         reason = f"No worker of pool {status.pool} has its environment ready yet."
         return Explanation("environment", status.environment_problem or reason, None)
@@ -63,12 +55,28 @@ def explain(status: QueueStatus) -> Explanation:
         reason = "A worker with its models loaded is expected to be free soon."
         return Explanation("warm_worker", reason, status.waits_for_warm_ms)
     if status.busy >= status.workers:
-        ahead = status.place - 1
-        who = "It is next" if ahead == 0 else f"{_counted(ahead)} ahead of it"
-        busy = "the only worker" if status.workers == 1 else f"all {status.workers} workers"
-        verb = "is" if status.workers == 1 else "are"
-        return Explanation("queue", f"{who}, and {busy} of pool {status.pool} {verb} busy.", expected)
+        return Explanation("queue", _busy(status), _expected_ms(status))
     return Explanation("hand_out", "It is about to be assigned to a worker.", 0)
+
+
+def _without_workers(status: QueueStatus) -> Explanation:
+    if status.pool_problem:
+        return Explanation("pool", status.pool_problem, None)
+    if status.limit == 0:
+        return Explanation("pool", f"Pool {status.pool} is limited to 0 workers.", None)
+    if not status.is_served:
+        reason = f"No worker has ever joined pool {status.pool}, and no fleet is configured to start one."
+        return Explanation("pool", reason, None)
+    return Explanation("worker", f"A worker of pool {status.pool} has to start first.", None)
+
+
+def _busy(status: QueueStatus) -> str:
+    ahead = status.place - 1
+    who = "It is next" if ahead == 0 else f"{_counted(ahead)} ahead of it"
+    all_are = (
+        "the only worker of pool {} is" if status.workers == 1 else f"all {status.workers} workers of pool {{}} are"
+    )
+    return f"{who}, and {all_are.format(status.pool)} busy."
 
 
 def _counted(ahead: int) -> str:

@@ -141,15 +141,15 @@ def plan(
     workers are stopped and not counted.
     """
     start: list[str] = []
-    stop = [state.worker_id for state in states if not state.busy and state.worker_id in paused]
+    stop = [state for state in states if not state.busy and state.worker_id in paused]
+    counted = [state for state in states if state.worker_id not in paused and state.phase != "stopping"]
     for pool, limit in sorted(limits.items()):
-        present = [state for state in states if state.pool == pool and state.worker_id not in paused]
-        present = [state for state in present if state.phase != "stopping"]
+        present = [state for state in counted if state.pool == pool]
         desired = limit.desired(sum(state.busy for state in present) + queued.get(pool, 0))
         start += [pool] * max(0, desired - len(present))
-        stop += [state.worker_id for state in _stoppable(present, limit, len(present) - desired)]
-    stop += [state.worker_id for state in states if state.pool not in limits and not state.busy]
-    return Plan(tuple(start), tuple(dict.fromkeys(stop)))
+        stop += _stoppable(present, limit, len(present) - desired)
+    stop += [state for state in states if not state.busy and state.pool not in limits]
+    return Plan(tuple(start), tuple(dict.fromkeys(state.worker_id for state in stop)))
 
 
 def _stoppable(present: Sequence[WorkerState], limit: Limits, surplus: int) -> Sequence[WorkerState]:

@@ -48,37 +48,37 @@ def advices_on(run: Run, catalog: Catalog | None) -> list[Advice]:
     """The explanations of a failed run; none for one that succeeded or has not finished."""
     if run.failure is None or run.end_reason is None or run.state is State.SUCCEEDED:
         return []
-    failure, reason, names = run.failure, run.end_reason, node_names(run, catalog)
+    failure, names = run.failure, node_names(run, catalog)
+    if problems := list(_problems(failure.facts.get("node_errors"), names, catalog)):
+        return on_problems(problems, run.workflow_id, f"/runs/{run.id}/change")
     # A node that was created at run time has no name of its own.
     node = names.get(str(failure.node_id), str(failure.node_type or "A node"))
+    return [_unreadable_file(run, node, catalog) or _advice_on(run, failure, run.end_reason, node)]
+
+
+def _advice_on(run: Run, failure: Failure, reason: EndReason, node: str) -> Advice:
     editor = Action("Open in editor", f"/workflows/{run.workflow_id}/edit?run={run.id}")
     change = Action("Run with changes", f"/runs/{run.id}/change")
-    details = failure.facts
-    if problems := list(_problems(details.get("node_errors"), names, catalog)):
-        return on_problems(problems, run.workflow_id, f"/runs/{run.id}/change")
-    if (unreadable := _unreadable_file(run, node, catalog)) is not None:
-        return [unreadable]
-    if reason is EndReason.TIMEOUT and run.started_at is None:
-        return [Advice("The run did not start before its deadline. Run it again.")]
-    if reason is EndReason.OVER_LIMIT and "path" not in details:
-        return [Advice(failure.message)]
-    if reason is EndReason.DOWNLOAD and "secret" in details:
-        file = _values(run, node).get("file", "A file")
-        return [
-            Advice(f"{file} could not be downloaded. {failure.hint}", (Action("Secrets", "/account/secrets"), change))
-        ]
     sentence = SENTENCES[reason].format_map(_Values(_values(run, node)))
     match reason:
+        case EndReason.TIMEOUT if run.started_at is None:
+            return Advice("The run did not start before its deadline. Run it again.")
+        case EndReason.OVER_LIMIT if "path" not in failure.facts:
+            return Advice(failure.message)
+        case EndReason.DOWNLOAD if "secret" in failure.facts:
+            file = _values(run, node).get("file", "A file")
+            actions = (Action("Secrets", "/account/secrets"), change)
+            return Advice(f"{file} could not be downloaded. {failure.hint}", actions)
         case EndReason.NODE_ERROR:
-            return [Advice(sentence, (change, editor))]
+            return Advice(sentence, (change, editor))
         case EndReason.VALIDATION | EndReason.MISSING_NODE | EndReason.MISSING_MODEL:
-            return [Advice(sentence, (editor,))]
+            return Advice(sentence, (editor,))
         case EndReason.OOM | EndReason.TIMEOUT | EndReason.OVER_LIMIT | EndReason.DOWNLOAD:
-            return [Advice(sentence, (change,))]
+            return Advice(sentence, (change,))
         case EndReason.INSUFFICIENT_CREDIT:
-            return [Advice(sentence, (Action("Usage", "/account/usage"),))]
+            return Advice(sentence, (Action("Usage", "/account/usage"),))
         case _:
-            return [Advice(sentence)]
+            return Advice(sentence)
 
 
 def node_names(run: Run, catalog: Catalog | None) -> dict[str, str]:

@@ -105,11 +105,17 @@ def _facts(sent: msgspec.Raw | None, message: str) -> dict[str, Any]:
     meta, inputs = node.get("_meta"), node.get("inputs") or {}
     title = meta.get("title") if isinstance(meta, dict) else None
     facts = {"title": title} if isinstance(title, str) else {}
+    about = _file_in(inputs, message)
+    return facts if about is None else {**facts, "input": about, "value": inputs[about]}
+
+
+def _file_in(inputs: Mapping[str, Any], message: str) -> str | None:
+    """The input whose file a message is about; None if that is not certain."""
     files = {name: value for name, value in inputs.items() if isinstance(value, str) and "." in value}
-    about = [name for name, value in files.items() if value.removesuffix(" [input]") in message]
-    if not about and not any(is_link(value) for value in inputs.values()) and len(files) == 1:
-        about = list(files)
-    return {**facts, "input": about[0], "value": files[about[0]]} if about else facts
+    named = next((name for name, value in files.items() if value.removesuffix(" [input]") in message), None)
+    if named is not None or len(files) != 1 or any(map(is_link, inputs.values())):
+        return named
+    return next(iter(files))
 
 
 def reason_of(exception_type: str, message: str) -> EndReason:

@@ -153,14 +153,18 @@ def read_class(class_type: str, entry: Mapping[str, Any]) -> ClassInputs:
         laid_out,
         tuple(map(_output_type, _listed(entry.get("output")))),
         str(entry.get("display_name") or class_type),
-        is_fixed=not any(each.group or (each.widget and each.widget.kind in (CHOOSING, ROWS)) for each in declared)
-        and class_type != "CustomCombo",
+        is_fixed=class_type != "CustomCombo" and not any(map(_is_growing, declared)),
         has_forced=any(each.is_forced for each in declared),
         names=tuple(each.name for each in with_socket),
         types=tuple(each.type for each in with_socket),
         numbers={each.name: number for number, each in enumerate(with_socket)},
         widgets=tuple(each.widget for each in laid_out if each.widget is not None),
     )
+
+
+def _is_growing(each: Input) -> bool:
+    """True if the number of a node's inputs depends on its values or links."""
+    return each.group is not None or (each.widget is not None and each.widget.kind in (CHOOSING, ROWS))
 
 
 def inputs_of(sections: Any, order: Any = None, prefix: str = "", *, with_control: bool = True) -> Iterator[Input]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from comfyward.errors import InvalidGraph
-from comfyward.workflows.class_inputs import AllInputs, Input
+from comfyward.workflows.class_inputs import AllInputs, ClassInputs, Input
 from comfyward.workflows.conversion.form import (
     INNER_INPUTS,
     INNER_OUTPUTS,
@@ -110,8 +110,15 @@ class _Opening:
         known = self._classes.of(saved.type)
         if known is None:
             return self._unknown(number, node, saved)
-        own = {each.name: at for at, each in enumerate(saved.inputs or ())}
         turned = {each.widget_name for each in saved.inputs or () if each.widget_name == each.name}
+        node.widgets_values = self._values_of(number, saved, known, turned)
+        self._offer_sockets(number, saved, known, turned)
+        return node
+
+    def _values_of(
+        self, number: int, saved: SavedNode, known: ClassInputs, turned: Collection[str | None]
+    ) -> list[Any]:
+        """The node's values, those of widgets taken from the group node unless they were turned into sockets."""
         values: list[Any] = list(saved.widgets_values) if isinstance(saved.widgets_values, list) else []
         place = 0
         for each in known.laid_out:
@@ -121,6 +128,11 @@ class _Opening:
                 self._name(number, saved, each.name)
                 self._move(values, place, each.widget.places, each.widget.default)
             place += each.widget.places
+        return values
+
+    def _offer_sockets(self, number: int, saved: SavedNode, known: ClassInputs, turned: Collection[str | None]) -> None:
+        """The sockets to which nothing inside of the group is linked are the group node's, unless it hides them."""
+        own = {each.name: at for at, each in enumerate(saved.inputs or ())}
         sockets = [each for each in known.laid_out if not each.is_socketless]
         for at, each in enumerate(sockets):
             is_turned = each.name in turned
@@ -129,8 +141,6 @@ class _Opening:
             if is_turned or self._is_visible(number, each.name):
                 found = (self._name(number, saved, each.name), each.type, number, at)
                 (self._widgets if is_turned else self._inputs).append(found)
-        node.widgets_values = values
-        return node
 
     def _unknown(self, number: int, node: SavedNode, saved: SavedNode) -> SavedNode:
         """A node of no class that is known here: a primitive's value is the group node's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -125,15 +125,17 @@ def _growing(saved: SavedNode, known: ClassInputs, places: _Places) -> Held:
         value = places.take(each.widget)
         if value is not msgspec.UNSET:
             values[each.name] = value
-        if each.widget.kind == CHOOSING:
-            inner = _chosen(each.widget, value)
-        elif each.widget.kind == ROWS:
-            inner = _rows(each.widget, value, places)
-        else:
-            continue
+        inner = _brought_by(each.widget, value, places)
         waiting.extendleft(reversed([member for one in inner for member in _members(one, linked)]))
     with_socket = [each for each in found if not each.is_socketless]
     return Held([each.name for each in with_socket], [each.type for each in with_socket], widgets, values)
+
+
+def _brought_by(widget: Widget, value: Any, places: _Places) -> Iterable[Input]:
+    """The inputs that a widget's value adds to its node."""
+    if widget.kind == CHOOSING:
+        return _chosen(widget, value)
+    return _rows(widget, value, places) if widget.kind == ROWS else ()
 
 
 def _members(each: Input, linked: Sequence[str]) -> Iterator[Input]:
