@@ -49,6 +49,7 @@ from comfyward.workflows.needed import (
     needed,
     source_of,
 )
+from comfyward.workflows.offer import Offer
 from comfyward.workflows.separators import with_slashes
 from comfyward.workflows.workflow import Workflow
 from comfyward.workflows.written import Opened, Posted, opened, written
@@ -76,6 +77,11 @@ class Comparison:
     needs: Needed
     sources: Mapping[NeededModel, Source]
     obstacles: tuple[Obstacle, ...]
+
+    def told(self, facts: Mapping[str, OriginFacts]) -> dict[NeededModel, OriginFacts]:
+        """What the origins tell of each model, from what they told of each URL."""
+        known = {model: facts.get(source.url, NOT_ASKED) for model, source in self.sources.items()}
+        return dict.fromkeys((*self.needs.models, *self.needs.missing_models), NOT_ASKED) | known
 
 
 class Checks:
@@ -143,10 +149,10 @@ class Checks:
         asks: bool,
     ) -> Check:
         """The answer, once those who know more have been asked."""
-        needs, sources = here.needs, here.sources
+        needs = here.needs
         sized = {model: size for model in needs.models if (size := _size_of(model, own)) is not None}
-        unsized = [model for model in by_urgency(needs.models) if model in sources and model not in sized]
-        urls = [sources[model].url for model in unsized] if asks else []
+        unsized = [model for model in by_urgency(needs.models) if model in here.sources and model not in sized]
+        urls = [here.sources[model].url for model in unsized] if asks else []
         names = [each.name for each in needs.classes]
         patience_s = PATIENCE_S if asks else PAGE_PATIENCE_S
         facts, offers, (coming, memory), pools = await asyncio.gather(
@@ -155,22 +161,15 @@ class Checks:
             self._db.read(_rows, account_id, needs.paths(), now_ms()),
             self._inventory.pools(),
         )
-
-        def told(model: NeededModel) -> OriginFacts:
-            return facts.get(sources[model].url, NOT_ASKED) if model in sources else NOT_ASKED
-
-        sizes = [sized.get(model, told(model).size) for model in needs.models]
-        lacking = {each.environment: set(each.classes) for each in lacks if each.is_known}
+        told = here.told(facts)
+        sizes = [sized.get(model, told[model].size) for model in needs.models]
         return Check(
             is_editors=found.posted.prompt is None,
             environment=chosen,
             environments=tuple(lacks),
-            classes=tuple(
-                LackedClass(each.name, each.where, offers.get(each.name, ()), _having(each, lacking), each.why)
-                for each in needs.classes
-            ),
+            classes=_lacked_classes(needs.classes, offers, lacks),
             models=tuple(
-                LackedModel(model, sources.get(model), told(model), coming.get(model.path or ""))
+                LackedModel(model, here.sources.get(model), told[model], coming.get(model.path or ""))
                 for model in needs.missing_models
             ),
             inputs=needs.inputs,
@@ -270,8 +269,19 @@ def _lacks(name: str, classes: Iterable[str], catalog: Catalog | None) -> Lacks:
     return Lacks(name, tuple(sorted(catalog.lacking(classes))))
 
 
-def _having(missing: MissingClass, lacking: Mapping[str, set[str]]) -> tuple[str, ...]:
-    return tuple(sorted(name for name, classes in lacking.items() if missing.name not in classes))
+def _lacked_classes(
+    missing: Iterable[MissingClass], offers: Mapping[str, Sequence[Offer]], lacks: Iterable[Lacks]
+) -> tuple[LackedClass, ...]:
+    """The missing classes, each with what has it: offers, and other environments."""
+    lacking = {each.environment: set(each.classes) for each in lacks if each.is_known}
+
+    def having(name: str) -> tuple[str, ...]:
+        return tuple(sorted(environment for environment, classes in lacking.items() if name not in classes))
+
+    return tuple(
+        LackedClass(each.name, each.where, tuple(offers.get(each.name, ())), having(each.name), each.why)
+        for each in missing
+    )
 
 
 def _size_of(model: NeededModel, own: Fitted) -> int | None:

@@ -127,14 +127,17 @@ class Inventory:
         if pool not in pools:
             pool = next((each.name for each in offered if asked in each.stands_in_for), pool)
         if pool not in pools:
-            available = sorted(pools | {alias for alias, target in self._aliases.items() if target in pools})
-            meant = f"{hint} " if (hint := did_you_mean(asked, available)) else ""
-            raise UnknownAccelerator(
-                f"No worker serves accelerator '{asked}', and none is configured.",
-                hint=f"{meant}Available: {', '.join(available) or 'none'}.",
-                available=available,
-            )
+            raise self._unserved(asked, pools)
         return asked, pool
+
+    def _unserved(self, asked: str, pools: set[str]) -> UnknownAccelerator:
+        available = sorted(pools | {alias for alias, target in self._aliases.items() if target in pools})
+        meant = f"{hint} " if (hint := did_you_mean(asked, available)) else ""
+        return UnknownAccelerator(
+            f"No worker serves accelerator '{asked}', and none is configured.",
+            hint=f"{meant}Available: {', '.join(available) or 'none'}.",
+            available=available,
+        )
 
     def _shown(self, pools: Sequence[Pool], by_pool: CatalogsByPool) -> Catalog | None:
         name = self._default or min((pool.name for pool in pools), default=None)

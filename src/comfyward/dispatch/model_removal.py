@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -13,6 +15,7 @@ from comfyward.errors import Conflict, NotFound
 from comfyward.ids import new_id
 from comfyward.store import deleted_models, files, shared_files
 from comfyward.store.deleted_models import DeletedModel
+from comfyward.store.files import StoredFile
 from comfyward.store.models import Naming
 from comfyward.store.shared_files import SharedFile
 
@@ -71,14 +74,29 @@ def _taken(conn: Connection, account: Account, path: str, now: int, *, may_withd
     shared = shared_files.at(conn, path) if may_withdraw else None
     if shared is not None and (link or (own and own.digest != shared.digest)):
         shared = None  # it is another model, which was hidden by this one
-    file = own or shared
-    if file is None and link is None:
+    if own is None and shared is None and link is None:
         return None
+    _remove(conn, account, path, own, shared)
+    return _deleted(account, path, own, shared, link, now)
+
+
+def _remove(conn: Connection, account: Account, path: str, own: StoredFile | None, shared: SharedFile | None) -> None:
     if own is not None:
         files.remove(conn, account.id, path)
     if shared is not None:
         shared_files.withdraw(conn, path)
     files.unlink(conn, account.id, path)
+
+
+def _deleted(
+    account: Account,
+    path: str,
+    own: StoredFile | None,
+    shared: SharedFile | None,
+    link: Mapping[str, Any] | None,
+    now: int,
+) -> DeletedModel:
+    file = own or shared
     digest, size, content_type = (file.digest, file.size, file.content_type) if file else ("", 0, "")
     return DeletedModel(
         id=new_id(),

@@ -26,7 +26,7 @@ from comfyward.loop import Loop
 from comfyward.runs.change import Change, RunMoved
 from comfyward.runs.failure import Failure
 from comfyward.runs.files import source_from_row
-from comfyward.runs.run import EndReason, Run
+from comfyward.runs.run import DEFAULT_ENVIRONMENT, EndReason, Run
 from comfyward.store import queue, runs
 from comfyward.store.db import Database, now_ms
 from comfyward.store.rows import text_of
@@ -73,11 +73,12 @@ class Rechecks(Loop):
         self._hopeless_since: dict[Group, float] = {}
 
     async def tick(self) -> dict[str, int]:
-        is_any_queued = await self._db.lookup(queue.has_environments)
-        self.interval_s = SOON_S if is_any_queued else self.__class__.interval_s
-        if not is_any_queued:
+        queued = await self._db.read(queue.queued_by_environment)
+        if queued.keys() <= {DEFAULT_ENVIRONMENT}:
+            self.interval_s = self.__class__.interval_s
             self._hopeless_since.clear()
             return {}
+        self.interval_s = SOON_S
         situation = await self._revisions.look()
         groups = [
             Group(pool, key, name)

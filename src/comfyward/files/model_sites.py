@@ -136,24 +136,21 @@ class ModelSites:
     # Hugging Face
 
     def _of_hub(self, parts: SplitResult) -> SiteFile | None:
-        segments = [segment for segment in parts.path.split("/") if segment]
-        if segments[:1] == ["api"]:
-            if segments[1:2] not in (["models"], ["datasets"], ["spaces"]) or "resolve" not in segments:
-                return None  # a program's own request
-            segments = segments[1:] if segments[1] in _KINDS else segments[2:]
+        segments = _hub_segments(parts.path)
+        if segments is None:
+            return None
         shown = dict(parse_qsl(parts.query)).get("show_file_info")
         kind, rest = _without_kind(segments)
         place = next((index for index in (1, 2) if rest[index : index + 1] and rest[index] in (*_TO_FILES, "tree")), 0)
-        if not place and 1 <= len(rest) <= 2 and rest[0] not in _NOT_OWNERS:
-            if shown:
-                return self._hub_file(kind, "/".join(rest), "main", shown)
-            raise _no_file(Site.HUGGING_FACE, f"{self.hugging_face}{parts.path}")
-        if not place:
+        if place:
+            revision, path = _revision_and_path([unquote(segment) for segment in rest[place + 1 :]])
+            path = shown or ("" if rest[place] == "tree" else path)
+            repository = "/".join(rest[:place])
+        elif 1 <= len(rest) <= 2 and rest[0] not in _NOT_OWNERS:
+            repository, revision, path = "/".join(rest), "main", shown or ""
+        else:
             return None
-        repository = "/".join(rest[:place])
-        revision, path = _revision_and_path([unquote(segment) for segment in rest[place + 1 :]])
-        path = shown or path
-        if (rest[place] == "tree" and not shown) or not path:
+        if not path:
             raise _no_file(Site.HUGGING_FACE, f"{self.hugging_face}{parts.path}")
         return self._hub_file(kind, repository, revision, path)
 
@@ -270,6 +267,16 @@ def _port(parts: SplitResult) -> int | None:
         return parts.port or OWN_PORTS.get(parts.scheme)
     except ValueError:
         return None
+
+
+def _hub_segments(path: str) -> list[str] | None:
+    """The parts of a path, as on the pages of Hugging Face; None for a program's own request."""
+    segments = [segment for segment in path.split("/") if segment]
+    if segments[:1] != ["api"]:
+        return segments
+    if segments[1:2] not in (["models"], ["datasets"], ["spaces"]) or "resolve" not in segments:
+        return None
+    return segments[1:] if segments[1] in _KINDS else segments[2:]
 
 
 def _without_kind(segments: list[str]) -> tuple[str, list[str]]:

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Text, TextClause, bindparam, c
 from comfyward.runs.run import DEFAULT_ENVIRONMENT, Run
 from comfyward.runs.waiting_run import WaitingRun, account_limits, file_names, key_in, limit_names
 from comfyward.store.rows import RUN_COLUMNS, run_of
-from comfyward.store.schema import HAS_ENVIRONMENT, IS_QUEUED, accounts, api_keys, queue_lengths, runs
+from comfyward.store.schema import IS_QUEUED, accounts, api_keys, queue_lengths, runs
 from comfyward.store.statement import Statement, each_of
 
 _WAITING = (
@@ -56,7 +56,6 @@ _WAITED_FOR = Statement(
         .exists()
     )
 )
-_ANY_ENVIRONMENT = Statement(select(runs.c.environment).where(IS_QUEUED, HAS_ENVIRONMENT).limit(1))
 _QUEUED = Statement(_WAITING.where(runs.c.id == bindparam("run_id")))
 _HEADS = Statement(
     _OF_ENVIRONMENT.order_by(runs.c.priority.desc(), runs.c.turn, runs.c.queued_at, runs.c.id).limit(bindparam("most"))
@@ -178,18 +177,14 @@ def fall_back(conn: Connection, queued_before: int) -> list[str]:
 
 def environments(conn: Connection) -> dict[str, list[str]]:
     """The environments of queued runs by pool, but for the default one; first those with most runs."""
-    other = (IS_QUEUED, HAS_ENVIRONMENT)
-    query = select(runs.c.pool, runs.c.environment, func.count()).where(*other)
-    query = query.group_by(runs.c.pool, runs.c.environment)
+    other = (IS_QUEUED, runs.c.environment != DEFAULT_ENVIRONMENT)
+    query = (
+        select(runs.c.pool, runs.c.environment, func.count()).where(*other).group_by(runs.c.pool, runs.c.environment)
+    )
     found: dict[str, list[str]] = {}
     for pool, environment, _ in sorted(conn.execute(query).all(), key=lambda row: (-row[2], row[1])):
         found.setdefault(pool, []).append(environment)
     return found
-
-
-def has_environments(conn: Connection) -> bool:
-    """True if a run of another environment than the default one is queued."""
-    return _ANY_ENVIRONMENT(conn).first() is not None
 
 
 def names_of(conn: Connection, pool: str, environment: str) -> list[str]:

@@ -30,7 +30,6 @@ from comfyward.store.tables.files import blob_uses, blobs, files, imports, links
 from comfyward.store.tables.metadata import metadata
 from comfyward.store.tables.models import deleted_models, model_facts, model_pins, model_uses
 from comfyward.store.tables.runs import (
-    HAS_ENVIRONMENT,
     HAS_PREVIEWS,
     IS_HANDED_OUT,
     IS_QUEUED,
@@ -45,7 +44,6 @@ from comfyward.store.tables.workers import catalogs, fleets, worker_tokens, work
 from comfyward.store.tables.workflows import pack_requests, workflow_models, workflows
 
 __all__ = [
-    "HAS_ENVIRONMENT",
     "HAS_PREVIEWS",
     "IS_HANDED_OUT",
     "IS_QUEUED",

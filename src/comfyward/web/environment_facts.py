@@ -99,23 +99,32 @@ def locks_of(conn: Connection, name: str, revision: Mapping[str, Any]) -> dict[s
 
 async def pack_lines(text: str, lock: Lock | None, revision: Mapping[str, Any] | None, trees: Trees) -> list[PackLine]:
     """The packs of a spec, in its order, with what a revision's lock and trials have of them."""
-    spec, hosts = parse_spec(text), revision["hosts"] if revision else ()
-    scripts = {each["pack"]: each for each in (revision["scripts"] or ())} if revision else {}
-    locked = {pack.source: pack for pack in lock.packs} if lock else {}
-    by_folder = {pack.folder.casefold(): pack for pack in lock.packs} if lock else {}
-    imports: dict[str, list[Mapping[str, Any]]] = {}
-    for host in hosts:
-        for told in host["packs"]:
-            imports.setdefault(told["folder"], []).append({**UNTOLD, **told})
+    spec, imports, scripts = parse_spec(text), _imports_of(revision), _scripts_of(revision)
+    locked = {key: pack for pack in (lock.packs if lock else ()) for key in (pack.folder.casefold(), pack.source)}
     lines = []
     for source in spec.packs:
-        pack = locked.get(str(source)) or by_folder.get(source.name.casefold())
+        pack = locked.get(str(source)) or locked.get(source.name.casefold())
         label = await asyncio.to_thread(_label_in, trees.path(pack.tree)) if pack else PackLabel()
         found = imports.get(pack.folder, []) if pack else []
         of_editor = scripts.get(pack.folder) if pack else None
         what = (pack, label, found, of_editor, spec.allows_web(source))
         lines.append(PackLine(source.name, str(source), _address(source), *what))
     return lines
+
+
+def _imports_of(revision: Mapping[str, Any] | None) -> dict[str, list[Mapping[str, Any]]]:
+    """What hosts told of each pack, by its folder."""
+    imports: dict[str, list[Mapping[str, Any]]] = {}
+    for host in revision["hosts"] if revision else ():
+        for told in host["packs"]:
+            imports.setdefault(told["folder"], []).append({**UNTOLD, **told})
+    return imports
+
+
+def _scripts_of(revision: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """The scripts that packs bring for the editor, by the folder of the pack."""
+    scripts = (revision["scripts"] or ()) if revision else ()
+    return {each["pack"]: each for each in scripts}
 
 
 def _label_in(folder: Path) -> PackLabel:

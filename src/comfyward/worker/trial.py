@@ -109,15 +109,17 @@ def _pack(
     folder: str, nodes: Mapping[str, Any], failure: Mapping[str, str] | None, told: tuple[float, str] | None
 ) -> PackTrial:
     classes = sorted(name for name, node in nodes.items() if _is_of(folder, node))
+    is_refused = told is not None and bool(told[1])  # by ComfyUI's own list
     if failure is not None:
         # ComfyUI goes on without a startup script that fails.
-        imported = bool(classes) and "prestartup_script.py" in failure["traceback"] and not (told and told[1])
+        imported = bool(classes) and "prestartup_script.py" in failure["traceback"] and not is_refused
         error = _error(failure)
-    else:
-        imported = told is None or not told[1]
-        error = "" if imported else "ComfyUI says that it could not be imported, and gives no reason."
-    if told is None and failure is None and not classes:
+    elif is_refused:
+        imported, error = False, "ComfyUI says that it could not be imported, and gives no reason."
+    elif told is None and not classes:
         imported, error = False, "ComfyUI did not try to load it."
+    else:
+        imported, error = True, ""
     return PackTrial(
         folder=folder[:MAX_NAME],
         imported=imported,

@@ -23,7 +23,6 @@ from comfyward.store.tables.metadata import KEY, metadata, partial
 # Conditions of partial indexes. A database uses such an index only for a query with the same condition.
 IS_QUEUED = text("runs.state = 'queued'")
 IS_HANDED_OUT = text("runs.state <> 'queued'")
-HAS_ENVIRONMENT = text("runs.environment != 'default'")
 HAS_PREVIEWS = text("runs.previews <> '[]'")
 
 
