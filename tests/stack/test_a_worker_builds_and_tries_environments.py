@@ -23,10 +23,10 @@ from comfyward.worker import deaths, environment_orders, warm
 from comfyward.worker.agent import Agent
 from comfyward.worker.ahead import Ahead
 from comfyward.worker.asks import Asks
+from comfyward.worker.attempts import Attempts
 from comfyward.worker.deaths import Deaths
 from comfyward.worker.environment_reports import EnvironmentState
 from comfyward.worker.gpu import Gpu
-from comfyward.worker.jobs import Jobs
 from comfyward.worker.link import ServerLink
 from comfyward.worker.protocol import WorkerInfo
 from tests.stack.environment_worker import (
@@ -119,12 +119,14 @@ async def test_a_waiting_worker_asks_anew_once_its_environments_are_others(
     server.locks[good.digest] = good
     async with working(server, host) as worker:
         worker.engines.tried.remove(good.digest)
-        jobs, models = Jobs(), cast(Any, SimpleNamespace(names=[]))
+        attempts, models = Attempts(), cast(Any, SimpleNamespace(names=[]))
         info = WorkerInfo("w", "1", "CPU", DEFAULT_ENVIRONMENT, "CPU", "h", "off", {})
         link = ServerLink(server.url, "token")
-        asks = Asks(info, link, Gpu(worker.comfyui, models, worker.orders, jobs, 0), worker.orders, jobs, Ahead())
+        asks = Asks(
+            info, link, Gpu(worker.comfyui, models, worker.orders, attempts, 0), worker.orders, attempts, Ahead()
+        )
         unused = cast(Any, None)  # nothing is ever executed
-        agent = Agent(unused, unused, asks, unused, worker.orders, jobs)
+        agent = Agent(unused, unused, asks, unused, worker.orders, attempts)
         asking = asyncio.create_task(agent.ask_for_runs())
         assert (await server.asks.get()).ready == []
 
@@ -133,7 +135,7 @@ async def test_a_waiting_worker_asks_anew_once_its_environments_are_others(
         worker.orders.lost(good.digest, EnvironmentFailed("It does not start."))
         assert (await server.asks.get()).ready == []
 
-        jobs.drain()
+        attempts.drain()
         await asking
         await link.close()
 

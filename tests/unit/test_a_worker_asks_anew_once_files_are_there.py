@@ -14,9 +14,9 @@ from comfyward.runs.run import DEFAULT_ENVIRONMENT, EndReason
 from comfyward.worker.agent import Agent
 from comfyward.worker.ahead import Ahead, Patience
 from comfyward.worker.asks import Asks
+from comfyward.worker.attempt import Attempt, Failed
+from comfyward.worker.attempts import Attempts
 from comfyward.worker.gpu import Gpu
-from comfyward.worker.job import Failed, Job
-from comfyward.worker.jobs import Jobs
 from comfyward.worker.pipeline import Pipeline
 from comfyward.worker.protocol import Ask, Assignment, Reports, WorkerInfo
 
@@ -48,11 +48,11 @@ class Files:
     def __init__(self) -> None:
         self.there = {name: asyncio.Event() for name in ("one", "two")}
 
-    async def stage(self, job: Job) -> list[StagedFile]:
-        await self.there[job.lease].wait()
+    async def stage(self, attempt: Attempt) -> list[StagedFile]:
+        await self.there[attempt.lease].wait()
         raise Failed(EndReason.DOWNLOAD)
 
-    def unstage(self, job: Job) -> None:
+    def unstage(self, attempt: Attempt) -> None:
         return
 
 
@@ -66,15 +66,15 @@ async def test_the_next_run_of_an_account_is_asked_for_when_the_files_of_one_are
     current = SimpleNamespace(models=[], environment=DEFAULT_ENVIRONMENT, process=None)
     comfyui = SimpleNamespace(prepare=lambda *_: None, turn=turn, current=current, account="ann")
     environments = SimpleNamespace(ready=lambda: [], ready_changed=asyncio.Event())
-    jobs, models = Jobs(), SimpleNamespace(names=[])
-    gpu = Gpu(cast(Any, comfyui), cast(Any, models), cast(Any, environments), jobs, memory_limit_bytes=0)
+    attempts, models = Attempts(), SimpleNamespace(names=[])
+    gpu = Gpu(cast(Any, comfyui), cast(Any, models), cast(Any, environments), attempts, memory_limit_bytes=0)
     info = WorkerInfo("w", "1", "CPU", DEFAULT_ENVIRONMENT, "CPU", "h", "off", {})
     ahead = Ahead(Patience(beside_s=0, slow_s=NEVER_S))
-    asks = Asks(info, cast(Any, server), gpu, cast(Any, environments), jobs, ahead)
+    asks = Asks(info, cast(Any, server), gpu, cast(Any, environments), attempts, ahead)
     collect, places = SimpleNamespace(forget=_nothing), SimpleNamespace(told=lambda ended: ended)
-    pipeline = Pipeline(cast(Any, files), gpu, cast(Any, collect), cast(Any, places), jobs)
+    pipeline = Pipeline(cast(Any, files), gpu, cast(Any, collect), cast(Any, places), attempts)
     unused = cast(Any, None)
-    agent = Agent(unused, unused, asks, pipeline, cast(Any, environments), jobs)
+    agent = Agent(unused, unused, asks, pipeline, cast(Any, environments), attempts)
     asking = asyncio.create_task(agent.ask_for_runs())
     told = [(await server.asks.get()).staging for _ in range(3)]
     assert told == [[], ["ann"], ["ann", "ann"]]
@@ -85,9 +85,9 @@ async def test_the_next_run_of_an_account_is_asked_for_when_the_files_of_one_are
     files.there["two"].set()
     assert (await server.asks.get()).staging == []
     assert {await server.ended.get(), await server.ended.get()} == {"one", "two"}
-    jobs.drain()
+    attempts.drain()
     await asking
 
 
-async def _nothing(_job: Job) -> None:
+async def _nothing(_attempt: Attempt) -> None:
     return

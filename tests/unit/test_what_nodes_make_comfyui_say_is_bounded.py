@@ -18,10 +18,10 @@ from comfyward.errors import GraphRefused
 from comfyward.python_json import read_answer
 from comfyward.runs.run import EndReason
 from comfyward.worker import graph_progress, previews, reporter
+from comfyward.worker.attempt import Attempt
 from comfyward.worker.collect import Gathering
 from comfyward.worker.failures import MAX_FAILURE_BYTES, failure_of_error, failure_of_refusal
 from comfyward.worker.graph_progress import GraphProgress
-from comfyward.worker.job import Job
 from comfyward.worker.link import ServerLink
 from comfyward.worker.message_handler import MessageHandler
 from comfyward.worker.previews import Previews
@@ -75,7 +75,7 @@ class Told:
         self.progress = GraphProgress(GRAPH)
         self.prompt_id = "p"
         self.pictures = 0
-        self.handler = MessageHandler(cast("Job", self), cast("Gathering", self))
+        self.handler = MessageHandler(cast("Attempt", self), cast("Gathering", self))
 
     def more(self) -> None:
         """Nothing is collected."""

@@ -47,6 +47,7 @@ from comfyward.settings import Settings
 from comfyward.worker.agent import Agent
 from comfyward.worker.ahead import Ahead
 from comfyward.worker.asks import Asks
+from comfyward.worker.attempts import Attempts
 from comfyward.worker.builders import Builders
 from comfyward.worker.collect import Collect
 from comfyward.worker.deaths import Deaths
@@ -54,7 +55,6 @@ from comfyward.worker.engines import Engines
 from comfyward.worker.environment_orders import EnvironmentOrders
 from comfyward.worker.gpu import Gpu
 from comfyward.worker.heartbeats import Heartbeats
-from comfyward.worker.jobs import Jobs
 from comfyward.worker.learning import Learning
 from comfyward.worker.link import SESSION_VARIABLE, ServerLink
 from comfyward.worker.model_keeper import ModelKeeper
@@ -133,11 +133,11 @@ async def _work(
     remove_abandoned()
     leftovers = Leftovers(spec.base_dir.parent / LEFTOVERS)
     beating = asyncio.create_task(beat(pulse), name="pulse")
-    jobs, link = Jobs(), ServerLink(*server_and_token, os.environ.pop(SESSION_VARIABLE, None))
+    attempts, link = Attempts(), ServerLink(*server_and_token, os.environ.pop(SESSION_VARIABLE, None))
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, jobs.drain)
+        asyncio.get_running_loop().add_signal_handler(number, attempts.drain)
     try:
-        await _agent(settings, info, spec, parents, link, jobs).run()
+        await _agent(settings, info, spec, parents, link, attempts).run()
     finally:
         await link.close()
         leftovers.close()
@@ -145,7 +145,7 @@ async def _work(
 
 
 def _agent(
-    settings: Settings, info: WorkerInfo, spec: ComfySpec, parents: ComfyParents, link: ServerLink, jobs: Jobs
+    settings: Settings, info: WorkerInfo, spec: ComfySpec, parents: ComfyParents, link: ServerLink, attempts: Attempts
 ) -> Agent:
     """The worker, put together from its parts."""
     data_dir, base_dir = settings.data_dir.resolve(), spec.base_dir.parent
@@ -159,17 +159,17 @@ def _agent(
     # A plain number: pydantic's own kind of it cannot be told to the server.
     memory = ModelMemory(data_dir / "cache", int(settings.model_memory))
     models = ModelKeeper(memory, cache, ModelFolders(spec.model_dirs), PinnedFiles(cache, link, info), info.id)
-    gpu = Gpu(comfyui, models, environments, jobs, settings.comfyui_memory_limit_bytes)
+    gpu = Gpu(comfyui, models, environments, attempts, settings.comfyui_memory_limit_bytes)
     collect = Collect(link, base_dir / "collect", base_dir / LEFTOVERS, Bounds(settings.outputs_limit_bytes))
     places = Places(spec, data_dir, workshop.builds.root)
-    orders = OrdersHandler(jobs, environments, models, OwnLog(info, link, comfyui, capture_log_tail()))
+    orders = OrdersHandler(attempts, environments, models, OwnLog(info, link, comfyui, capture_log_tail()))
     return Agent(
         Registration(info, link, comfyui, environments),
-        Heartbeats(info, link, VitalSigns(comfyui, cache, models), environments, jobs, orders),
-        Asks(info, link, gpu, environments, jobs, Ahead()),
-        Pipeline(Stage(cache, link, info.id), gpu, collect, places, jobs),
+        Heartbeats(info, link, VitalSigns(comfyui, cache, models), environments, attempts, orders),
+        Asks(info, link, gpu, environments, attempts, Ahead()),
+        Pipeline(Stage(cache, link, info.id), gpu, collect, places, attempts),
         environments,
-        jobs,
+        attempts,
     )
 
 

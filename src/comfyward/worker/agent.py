@@ -6,9 +6,9 @@ import asyncio
 
 from comfyward.errors import StaleLease
 from comfyward.worker.asks import Asks
+from comfyward.worker.attempts import Attempts
 from comfyward.worker.environment_orders import EnvironmentOrders
 from comfyward.worker.heartbeats import Heartbeats
-from comfyward.worker.jobs import Jobs
 from comfyward.worker.pipeline import Pipeline
 from comfyward.worker.registration import Registration
 from comfyward.worker.unless import unless
@@ -24,17 +24,17 @@ class Agent:
         asks: Asks,
         pipeline: Pipeline,
         environments: EnvironmentOrders,
-        jobs: Jobs,
+        attempts: Attempts,
     ) -> None:
         self._registration, self._heartbeats, self._asks = registration, heartbeats, asks
-        self._pipeline, self._environments, self._jobs = pipeline, environments, jobs
+        self._pipeline, self._environments, self._attempts = pipeline, environments, attempts
 
     async def run(self) -> None:
         """Works until it is drained. Raises SetupFailed if ComfyUI does not start, Unauthenticated for an invalid
         token."""
         try:
             await self._pipeline.open()
-            await self._registration.register(self._jobs.draining)
+            await self._registration.register(self._attempts.draining)
             await self._serve()
         finally:
             await self._pipeline.close()
@@ -46,23 +46,23 @@ class Agent:
         ]
         try:
             await self.ask_for_runs()
-            await self._jobs.finish()
+            await self._attempts.finish()
             await self._registration.end()
         finally:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-            await self._jobs.finish()
+            await self._attempts.finish()
 
     async def ask_for_runs(self) -> None:
         """Asks for a run whenever there is a place for one, until it is drained."""
-        draining = self._jobs.draining
+        draining = self._attempts.draining
         while not draining.is_set():
             try:
-                job = await self._asks.next()
+                attempt = await self._asks.next()
             except StaleLease:  # the server does not know this worker (any more)
                 await unless(self._registration.register(draining), draining)
                 continue
-            if job is not None:
-                self._jobs.add(job)
-                self._jobs.begin(self._pipeline.work(job))
+            if attempt is not None:
+                self._attempts.add(attempt)
+                self._attempts.begin(self._pipeline.work(attempt))

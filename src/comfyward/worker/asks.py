@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
 from comfyward.worker.ahead import Ahead, Place
+from comfyward.worker.attempt import Attempt, Halt
+from comfyward.worker.attempts import Attempts
 from comfyward.worker.environment_orders import EnvironmentOrders
 from comfyward.worker.gpu import Gpu
-from comfyward.worker.job import Halt, Job
-from comfyward.worker.jobs import Jobs
 from comfyward.worker.link import ServerLink
 from comfyward.worker.protocol import Ask, Assignment, WorkerInfo
 from comfyward.worker.reporter import Reporter
@@ -25,18 +25,18 @@ class Asks:
         link: ServerLink,
         gpu: Gpu,
         environments: EnvironmentOrders,
-        jobs: Jobs,
+        attempts: Attempts,
         ahead: Ahead,
     ) -> None:
         self._info, self._link, self._gpu, self._environments = info, link, gpu, environments
-        self._jobs, self._ahead = jobs, ahead
+        self._attempts, self._ahead = attempts, ahead
 
-    async def next(self) -> Job | None:
+    async def next(self) -> Attempt | None:
         """The next run, with a place to be staged in; None if there was none for a while, or the worker is drained.
 
         Raises StaleLease if the server does not know this worker (any more).
         """
-        place = await unless(self._ahead.take(), self._jobs.draining)
+        place = await unless(self._ahead.take(), self._attempts.draining)
         if place is None:
             return None
         try:
@@ -47,7 +47,7 @@ class Asks:
         if assignment is None:
             place.leave()
             return None
-        return self._job(assignment, place)
+        return self._attempt(assignment, place)
 
     async def _assignment(self) -> Assignment | None:
         """None also if the worker is not any more as it told when it asked: it asks anew.
@@ -57,10 +57,10 @@ class Asks:
         changes = self._environments.ready_changed, self._ahead.fetched
         for change in changes:
             change.clear()
-        return await unless(self._link.ask(self._ask()), self._jobs.draining, *changes)
+        return await unless(self._link.ask(self._ask()), self._attempts.draining, *changes)
 
     def _ask(self) -> Ask:
-        held, fetching, comfyui = self._jobs.leases, self._jobs.fetching, self._gpu.comfyui
+        held, fetching, comfyui = self._attempts.leases, self._attempts.fetching, self._gpu.comfyui
         environment = comfyui.current.environment
         return Ask(
             self._info.id,
@@ -76,6 +76,6 @@ class Asks:
             in_memory=self._gpu.models.names,
         )
 
-    def _job(self, assignment: Assignment, place: Place) -> Job:
+    def _attempt(self, assignment: Assignment, place: Place) -> Attempt:
         halt = Halt()
-        return Job(assignment, Reporter(self._link, assignment.lease, halt.lose), place, halt)
+        return Attempt(assignment, Reporter(self._link, assignment.lease, halt.lose), place, halt)

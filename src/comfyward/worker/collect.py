@@ -25,9 +25,9 @@ from comfyward.ids import new_id
 from comfyward.runs.files import content_type_of
 from comfyward.runs.run import EndReason
 from comfyward.sandbox import leftovers
+from comfyward.worker.attempt import Attempt, Executed, Failed
 from comfyward.worker.file_threads import FileThreads
 from comfyward.worker.graph_progress import GraphProgress, Stamp, files_of
-from comfyward.worker.job import Executed, Failed, Job
 from comfyward.worker.link import ServerLink
 from comfyward.worker.node_results import MAX_SHOWN_BYTES, bounded
 from comfyward.worker.places import Places
@@ -65,14 +65,14 @@ class Collect:
     def __init__(self, link: ServerLink, kept: Path, leftovers: Path, bounds: Bounds) -> None:
         self._kept, self._leftovers, self._tools = kept, leftovers, Tools(link, bounds, FileThreads())
 
-    def begin(self, job: Job, base: Path, places: Places) -> Gathering:
+    def begin(self, attempt: Attempt, base: Path, places: Places) -> Gathering:
         """Gathers the results of a run from now on, until `finish`. `base` is the folder of its ComfyUI."""
-        return Gathering(self._tools, job, base, self._kept / job.lease, places)
+        return Gathering(self._tools, attempt, base, self._kept / attempt.lease, places)
 
-    async def forget(self, job: Job) -> None:
+    async def forget(self, attempt: Attempt) -> None:
         """Removes the files of a run that is reported."""
         with contextlib.suppress(OSError):
-            await asyncio.to_thread(leftovers.set_aside, self._kept / job.lease, self._leftovers)
+            await asyncio.to_thread(leftovers.set_aside, self._kept / attempt.lease, self._leftovers)
 
 
 class Gathering:
@@ -81,11 +81,11 @@ class Gathering:
     Everything is written to `left`, which no node can open. What is over the bounds is left out, and `_excess` says so.
     """
 
-    def __init__(self, tools: Tools, job: Job, base: Path, left: Path, places: Places) -> None:
-        self._tools, self._job, self._base, self.left, self._places = tools, job, base, left, places
+    def __init__(self, tools: Tools, attempt: Attempt, base: Path, left: Path, places: Places) -> None:
+        self._tools, self._attempt, self._base, self.left, self._places = tools, attempt, base, left, places
         self._threads = tools.threads
-        self.nodes = msgspec.json.decode(job.assignment.prompt, type=dict[str, msgspec.Raw])
-        self._order = ResultOrder(in_order(msgspec.json.decode(job.assignment.prompt)))
+        self.nodes = msgspec.json.decode(attempt.assignment.prompt, type=dict[str, msgspec.Raw])
+        self._order = ResultOrder(in_order(msgspec.json.decode(attempt.assignment.prompt)))
         self.progress = GraphProgress(self.nodes)
         self._names, self._numbers = ResultNames(), itertools.count(1)
         self._reported: dict[tuple[str, str], Stamp] = {}  # by folder and name
@@ -115,7 +115,7 @@ class Gathering:
         async def make(room: Room) -> Produced:
             return Produced(0, [await self._output(_Result(name, node, len(data), number, streamed=True), path, room)])
 
-        self._job.reporter.produced(make)
+        self._attempt.reporter.produced(make)
 
     async def finish(self, executed: Executed) -> Ended:
         """Uploads the remaining results of a run that succeeded. Raises StaleLease."""
@@ -134,14 +134,14 @@ class Gathering:
     async def _with_rest(self, ended: Ended, *, is_all_whole: bool) -> Ended:
         """The end with the rest of the results; without them if the run is cancelled or lost meanwhile, or if those of
         a cancelled run take too long."""
-        if self._job.halt:
+        if self._attempt.halt:
             try:
                 async with asyncio.timeout(SALVAGE_S):
                     return await self._rest(ended, is_all_whole=is_all_whole)
             except TimeoutError:
                 return ended
         rest = self._rest(ended, is_all_whole=is_all_whole)
-        return await unless(rest, self._job.halt) or msgspec.structs.replace(ended, reason=EndReason.CANCELLED)
+        return await unless(rest, self._attempt.halt) or msgspec.structs.replace(ended, reason=EndReason.CANCELLED)
 
     async def _rest(self, ended: Ended, *, is_all_whole: bool) -> Ended:
         async with self._busy:  # what is being uploaded is reported before the rest
@@ -160,7 +160,7 @@ class Gathering:
             except Failed as failed:
                 spoiled = failed.ended
             if len(outputs) == MAX_REPORTED:
-                self._job.reporter.produced(_ready(Produced(0, outputs)))
+                self._attempt.reporter.produced(_ready(Produced(0, outputs)))
                 outputs, room = [], Room()
         names = {file.name for file in rest.found.files}
         texts = self._texts(progress.node_results, names)[: self._tools.bounds.entries]
@@ -194,7 +194,7 @@ class Gathering:
 
     def _rest_of_previews(self) -> Iterator[tuple[_Result, Path]]:
         """The temporary files of nodes, if the assignment asks for them."""
-        nodes = files_of(self.progress.node_results, "temp") if self._job.assignment.previews else {}
+        nodes = files_of(self.progress.node_results, "temp") if self._attempt.assignment.previews else {}
         for file in self._found("temp").files if nodes else ():
             is_new = file.name in nodes and self._is_new("temp", file.name, file.stamp)
             if is_new and self._may_be_previewed(file.stamp) and (path := self._taken("temp", file)) is not None:
@@ -234,7 +234,7 @@ class Gathering:
         nodes, shots = files_of(progress.node_results, "output"), files_of(node_results, "temp")
         wanted = [name for name, stamp in progress.whole().items() if not stamp or self._is_new("output", name, stamp)]
         taken = [await self._early("output", name, nodes.get(name), room) for name in wanted[:MAX_EARLY]]
-        if self._job.assignment.previews:
+        if self._attempt.assignment.previews:
             early = itertools.islice(shots.items(), MAX_EARLY)
             taken += [await self._early("temp", name, node, room) for name, node in early]
         texts = [await self._output(text, text.data, room) for text in self._texts(node_results, nodes)]
@@ -247,7 +247,7 @@ class Gathering:
             meta = {node: about for node, about in progress.meta.items() if node in node_results}
             shown = self._places.within(bounded(node_results, meta))
             produced = Produced(0, outputs, shown, previews, self._order.names(progress.node_results))
-            self._job.reporter.produced(_ready(produced))
+            self._attempt.reporter.produced(_ready(produced))
 
     async def _early(self, kind: str, name: str, node: str | None, room: Room) -> _Early | None:
         """A new, complete file of a finished node, while others go on; None if there is none."""
@@ -288,7 +288,7 @@ class Gathering:
         digests = hasher if hasher is not None else await self._threads.take(hashed(path, result.size))
         offer = OutputOffer(result.name.rpartition("/")[2], result.size, digests.sha256, asks_again=True)
         try:
-            await self._tools.link.put_output(self._job.lease, digests.blake3, offer, path)
+            await self._tools.link.put_output(self._attempt.lease, digests.blake3, offer, path)
         except (StaleLease, TooLarge):
             raise
         except ComfywardError as error:

@@ -27,10 +27,10 @@ from comfyward.errors import (
 )
 from comfyward.runs.run import EndReason
 from comfyward.sandbox import beneath, removal
+from comfyward.worker.attempt import Attempt, Executed, Failed
 from comfyward.worker.collect import Gathering
 from comfyward.worker.failures import failure_of_error, failure_of_refusal, failure_of_stop
 from comfyward.worker.generation import Generation
-from comfyward.worker.job import Executed, Failed, Job
 from comfyward.worker.message_handler import MessageHandler
 from comfyward.worker.protocol import FailureReport
 
@@ -44,13 +44,13 @@ INTERRUPT_GRACE_S = 15.0
 class Execution:
     """One run in a ComfyUI that belongs to its account."""
 
-    def __init__(self, comfyui: Generation, job: Job, gathering: Gathering) -> None:
-        self._comfyui, self._job, self._gathering = comfyui, job, gathering
+    def __init__(self, comfyui: Generation, attempt: Attempt, gathering: Gathering) -> None:
+        self._comfyui, self._attempt, self._gathering = comfyui, attempt, gathering
 
     @property
     def models(self) -> list[str]:
         """The models that ComfyUI has loaded after it."""
-        return self._job.assignment.models
+        return self._attempt.assignment.models
 
     async def execute(self, files: list[StagedFile]) -> Executed:
         """Raises Failed if the run did not succeed."""
@@ -58,13 +58,13 @@ class Execution:
         began = time.monotonic()
         try:
             self._comfyui.folders.place(files)
-            self._job.reporter.started()
+            self._attempt.reporter.started()
             history = await self._run({file.path: file.digest for file in files})
             return Executed(history, _ms_since(began), self._log(log_start))
         except ComfyUIError as error:
             reason, failure = _explain(self._cause(error))
             if reason in (EndReason.COMFYUI_CRASHED, EndReason.INTERNAL):
-                run_id = self._job.assignment.run_id
+                run_id = self._attempt.assignment.run_id
                 log.warning("run %s: ComfyUI is lost: %s", run_id, failure.message, extra={"action": "comfyui_lost"})
             raise Failed(reason, failure, run_time_ms=_ms_since(began), log=self._log(log_start)) from error
         except Failed as failed:
@@ -94,10 +94,10 @@ class Execution:
             return await self._run_and_follow(digests)
 
     async def _run_and_follow(self, digests: dict[str, str]) -> History:
-        job, assignment, client = self._job, self._job.assignment, self._comfyui.client
-        await client.submit(job.prompt_id, assignment.prompt, assignment.extra_data, digests)
+        attempt, assignment, client = self._attempt, self._attempt.assignment, self._comfyui.client
+        await client.submit(attempt.prompt_id, assignment.prompt, assignment.extra_data, digests)
         following = asyncio.create_task(self._follow())
-        halting = asyncio.create_task(job.halt.wait())
+        halting = asyncio.create_task(attempt.halt.wait())
         try:
             await asyncio.wait({following, halting}, timeout=assignment.timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if following.done():
@@ -111,8 +111,8 @@ class Execution:
 
     async def _follow(self) -> History:
         """Handles messages until the prompt is over, and returns its history."""
-        prompt_id, inbox, nodes = self._job.prompt_id, self._comfyui.inbox, self._gathering.nodes
-        handler = MessageHandler(self._job, self._gathering)
+        prompt_id, inbox, nodes = self._attempt.prompt_id, self._comfyui.inbox, self._gathering.nodes
+        handler = MessageHandler(self._attempt, self._gathering)
         while True:
             try:
                 async with asyncio.timeout(RECONCILE_S):
@@ -135,13 +135,13 @@ class Execution:
                     await asyncio.sleep(0)  # messages without end let this worker's leases be renewed
 
     async def _history(self) -> History:
-        history = await self._comfyui.client.history(self._job.prompt_id)
+        history = await self._comfyui.client.history(self._attempt.prompt_id)
         if history is None:
             raise ComfyUIError("ComfyUI says that the prompt is over but has no history of it.")
         return history
 
     async def _reconcile(self) -> History | None:
-        client, prompt_id = self._comfyui.client, self._job.prompt_id
+        client, prompt_id = self._comfyui.client, self._attempt.prompt_id
         history = await client.history(prompt_id)
         if history is None and not await client.is_queued(prompt_id):
             # It may have finished between the two questions.
@@ -170,7 +170,7 @@ class Execution:
     async def _stop(self, following: asyncio.Task[History]) -> None:
         """Interrupts the prompt again and again, since ComfyUI clears the flag when a prompt starts. Raises
         ComfyUIError."""
-        prompt_id, client = self._job.prompt_id, self._comfyui.client
+        prompt_id, client = self._attempt.prompt_id, self._comfyui.client
         while not following.done():
             await client.interrupt(prompt_id)
             if not await client.is_queued(prompt_id):

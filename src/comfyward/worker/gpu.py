@@ -9,11 +9,11 @@ import time
 from comfyward.comfy.run_folders import StagedFile
 from comfyward.errors import ComfyUIError, EnvironmentFailed, SetupFailed
 from comfyward.runs.run import EndReason
+from comfyward.worker.attempt import Attempt, Executed, Failed
+from comfyward.worker.attempts import Attempts
 from comfyward.worker.environment_orders import EnvironmentOrders
 from comfyward.worker.execute import Execution
 from comfyward.worker.generation import Generation
-from comfyward.worker.job import Executed, Failed, Job
-from comfyward.worker.jobs import Jobs
 from comfyward.worker.model_keeper import ModelKeeper
 from comfyward.worker.protocol import FailureReport
 from comfyward.worker.unless import unless
@@ -32,11 +32,11 @@ class Gpu:
         comfyui: WarmComfyUI,
         models: ModelKeeper,
         environments: EnvironmentOrders,
-        jobs: Jobs,
+        attempts: Attempts,
         memory_limit_bytes: int,
     ) -> None:
         """Above `memory_limit_bytes`, ComfyUI is started anew between two runs."""
-        self.comfyui, self.models, self._environments, self._jobs = comfyui, models, environments, jobs
+        self.comfyui, self.models, self._environments, self._attempts = comfyui, models, environments, attempts
         self._memory_limit_bytes = memory_limit_bytes
         self._weighed_at = float("-inf")
 
@@ -44,25 +44,25 @@ class Gpu:
         await self.comfyui.close()
         self.models.close()
 
-    async def enter(self, job: Job, files: list[StagedFile]) -> bool:
+    async def enter(self, attempt: Attempt, files: list[StagedFile]) -> bool:
         """Waits for the GPU. Returns False if the run is halted, or the worker drained, before its turn."""
-        if job.halt:
+        if attempt.halt:
             return False
         turn = self.comfyui.turn
         if not turn.locked():
             return await turn.acquire()
-        job.reporter.staged()
-        with self.models.read_ahead(job.assignment.models, files):
-            return await unless(turn.acquire(), job.halt, self._jobs.draining) is True
+        attempt.reporter.staged()
+        with self.models.read_ahead(attempt.assignment.models, files):
+            return await unless(turn.acquire(), attempt.halt, self._attempts.draining) is True
 
     def leave(self) -> None:
         self.comfyui.turn.release()
 
-    async def comfyui_of(self, job: Job) -> Generation | None:
+    async def comfyui_of(self, attempt: Attempt) -> Generation | None:
         """The running ComfyUI of the run's account and environment; None if this worker has none. Raises Failed."""
-        environment = job.assignment.environment
+        environment = attempt.assignment.environment
         try:
-            return await self.comfyui.of(environment, job.assignment.account)
+            return await self.comfyui.of(environment, attempt.assignment.account)
         except EnvironmentFailed as error:
             self._environments.lost(environment, error)
             return None
@@ -100,7 +100,7 @@ class Gpu:
             case EndReason.GPU_FAULT | EndReason.INTERNAL | EndReason.OVER_LIMIT:
                 comfyui.distrust()
         if not comfyui.is_healthy:
-            self._jobs.begin(self._mend())
+            self._attempts.begin(self._mend())
 
     async def _mend(self) -> None:
         """Restarts ComfyUI now, not when the next run waits for it."""
@@ -113,4 +113,4 @@ class Gpu:
     def _give_up(self, error: SetupFailed) -> None:
         """A worker without ComfyUI must not eat the queue: it leaves, and its host starts it anew."""
         log.error("ComfyUI does not start: %s", error, extra={"action": "comfyui_does_not_start"})
-        self._jobs.drain()
+        self._attempts.drain()

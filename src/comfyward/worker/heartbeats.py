@@ -9,8 +9,8 @@ import time
 import aiohttp
 
 from comfyward.errors import ComfywardError, Unauthenticated
+from comfyward.worker.attempts import Attempts
 from comfyward.worker.environment_orders import EnvironmentOrders
-from comfyward.worker.jobs import Jobs
 from comfyward.worker.link import ServerLink
 from comfyward.worker.orders import OrdersHandler
 from comfyward.worker.protocol import Heartbeat, Orders, WorkerInfo
@@ -31,11 +31,11 @@ class Heartbeats:
         link: ServerLink,
         vital_signs: VitalSigns,
         environments: EnvironmentOrders,
-        jobs: Jobs,
+        attempts: Attempts,
         orders: OrdersHandler,
     ) -> None:
         self._info, self._link, self._vital_signs = info, link, vital_signs
-        self._environments, self._jobs, self._orders = environments, jobs, orders
+        self._environments, self._attempts, self._orders = environments, attempts, orders
 
     async def run(self) -> None:
         """Renews the leases, and gives them up when the server has been silent for as long as they last.
@@ -49,12 +49,12 @@ class Heartbeats:
                 orders = await self._beat(max(SHORTEST_WAIT_S, renewed_at + self._link.lease_s - sent_at))
             except Unauthenticated:
                 log.error("the server no longer accepts this worker", extra={"action": "worker_refused"})
-                self._jobs.lose(self._jobs.leases)
-                return self._jobs.drain()
+                self._attempts.lose(self._attempts.leases)
+                return self._attempts.drain()
             except (aiohttp.ClientError, TimeoutError, OSError, ComfywardError) as error:
                 log.warning("heartbeat failed: %s", error or type(error).__name__, extra={"action": "heartbeat_failed"})
                 if time.monotonic() - renewed_at >= self._link.lease_s:
-                    self._jobs.lose(self._jobs.leases)
+                    self._attempts.lose(self._attempts.leases)
                     renewed_at = time.monotonic()
                 await asyncio.sleep(SHORTEST_WAIT_S)
             else:
@@ -66,7 +66,7 @@ class Heartbeats:
         # After a late answer the next one is wanted soon: only an answer tells that the leases were renewed.
         wait_s = min(self._link.lease_s, left_s) / HEARTBEATS_PER_LEASE
         vitals, reports = await self._vital_signs.read(), self._environments.reports()
-        leases = self._jobs.leases_to_renew
+        leases = self._attempts.leases_to_renew
         beat = Heartbeat(self._info.id, self._info.incarnation, leases, wait_s, vitals, reports)
         async with asyncio.timeout(left_s):
             orders = await self._link.heartbeat(beat)

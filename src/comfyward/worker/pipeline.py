@@ -11,11 +11,11 @@ import logging
 from comfyward.comfy.run_folders import StagedFile
 from comfyward.errors import StaleLease
 from comfyward.runs.run import EndReason
+from comfyward.worker.attempt import Attempt, Failed
+from comfyward.worker.attempts import Attempts
 from comfyward.worker.collect import Collect
 from comfyward.worker.execute import Execution
 from comfyward.worker.gpu import Gpu
-from comfyward.worker.job import Failed, Job
-from comfyward.worker.jobs import Jobs
 from comfyward.worker.places import Places
 from comfyward.worker.protocol import Ended, FailureReport
 from comfyward.worker.stage import Stage
@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 class Pipeline:
     """The three stages of one worker."""
 
-    def __init__(self, stage: Stage, gpu: Gpu, collect: Collect, places: Places, jobs: Jobs) -> None:
-        self._stage, self._gpu, self._collect, self._places, self._jobs = stage, gpu, collect, places, jobs
+    def __init__(self, stage: Stage, gpu: Gpu, collect: Collect, places: Places, attempts: Attempts) -> None:
+        self._stage, self._gpu, self._collect, self._places, self._attempts = stage, gpu, collect, places, attempts
 
     async def open(self) -> None:
         """Starts ComfyUI. Raises SetupFailed."""
@@ -38,62 +38,62 @@ class Pipeline:
         await self._gpu.close()
         await self._stage.close()
 
-    async def work(self, job: Job) -> None:
+    async def work(self, attempt: Attempt) -> None:
         """Takes a run through the three stages; reports nothing if the lease is lost."""
         try:
-            ended = await self._stages(job)
-            if job.halt.is_lost:
-                await job.reporter.drop()
+            ended = await self._stages(attempt)
+            if attempt.halt.is_lost:
+                await attempt.reporter.drop()
             elif ended is None:
-                await job.reporter.released()
+                await attempt.reporter.released()
             else:
-                await job.reporter.ended(self._places.told(ended))
+                await attempt.reporter.ended(self._places.told(ended))
         except StaleLease:
-            await job.reporter.drop()
+            await attempt.reporter.drop()
         except Exception as error:
-            log.exception("run %s: the worker failed", job.assignment.run_id, extra={"action": "worker_failed"})
+            log.exception("run %s: the worker failed", attempt.assignment.run_id, extra={"action": "worker_failed"})
             ended = Ended(0, EndReason.INTERNAL, failure=FailureReport(f"The worker failed: {error!r}."))
-            await job.reporter.ended(self._places.told(ended))
+            await attempt.reporter.ended(self._places.told(ended))
         finally:
-            self._jobs.remove(job)
-            self._stage.unstage(job)
-            await self._collect.forget(job)
+            self._attempts.remove(attempt)
+            self._stage.unstage(attempt)
+            await self._collect.forget(attempt)
         await self._gpu.recycle()
 
-    async def _stages(self, job: Job) -> Ended | None:
+    async def _stages(self, attempt: Attempt) -> Ended | None:
         """The end of the run; None if a draining worker did not start it."""
         try:
-            self._gpu.comfyui.prepare(job.assignment.environment, job.assignment.account)
-            job.place.fetching()
-            files = await self._stage.stage(job)
-            job.place.ready()
-            if await self._gpu.enter(job, files):
-                return await self._on_gpu(job, files)
-            is_released = self._jobs.draining.is_set() and not job.halt.is_cancelled
+            self._gpu.comfyui.prepare(attempt.assignment.environment, attempt.assignment.account)
+            attempt.place.fetching()
+            files = await self._stage.stage(attempt)
+            attempt.place.ready()
+            if await self._gpu.enter(attempt, files):
+                return await self._on_gpu(attempt, files)
+            is_released = self._attempts.draining.is_set() and not attempt.halt.is_cancelled
             return None if is_released else Ended(0, EndReason.CANCELLED)
         except Failed as failed:
             return failed.ended
         finally:
-            job.place.leave()
+            attempt.place.leave()
 
-    async def _on_gpu(self, job: Job, files: list[StagedFile]) -> Ended | None:
+    async def _on_gpu(self, attempt: Attempt, files: list[StagedFile]) -> Ended | None:
         """Executes a run that has the GPU, leaves the GPU, and collects the results, however the run ended.
 
         None if there is no ComfyUI for it here.
         """
         with contextlib.ExitStack() as gpu:
             gpu.callback(self._gpu.leave)
-            job.place.leave()  # the next run may be staged
-            comfyui = await self._gpu.comfyui_of(job)
+            attempt.place.leave()  # the next run may be staged
+            comfyui = await self._gpu.comfyui_of(attempt)
             if comfyui is None:
                 return None
-            gathering = self._collect.begin(job, comfyui.base, self._places)
+            gathering = self._collect.begin(attempt, comfyui.base, self._places)
             try:
-                executed = await self._gpu.execute(Execution(comfyui, job, gathering), comfyui, files)
+                executed = await self._gpu.execute(Execution(comfyui, attempt, gathering), comfyui, files)
                 gpu.close()
                 return await gathering.finish(executed)
             except Failed as failed:
                 gpu.close()
-                return failed.ended if job.halt.is_lost else await gathering.salvage(failed.ended)
+                return failed.ended if attempt.halt.is_lost else await gathering.salvage(failed.ended)
             finally:
                 gathering.drop()

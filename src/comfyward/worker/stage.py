@@ -22,7 +22,7 @@ from comfyward.files.stop import Stopped
 from comfyward.paths import MODELS_ROOT
 from comfyward.runs.files import Url, key_of
 from comfyward.runs.run import EndReason
-from comfyward.worker.job import Failed, Job
+from comfyward.worker.attempt import Attempt, Failed
 from comfyward.worker.link import ServerLink
 from comfyward.worker.protocol import LEASE_HEADER, FailureReport, FileOrder, MirrorOffer
 from comfyward.worker.unless import unless
@@ -45,25 +45,25 @@ class Stage:
         # Threads of its own: a silent server must not keep the other stages from theirs.
         self._threads = ThreadPoolExecutor(STAGING_THREADS, thread_name_prefix="stage")
 
-    async def stage(self, job: Job) -> list[StagedFile]:
+    async def stage(self, attempt: Attempt) -> list[StagedFile]:
         """The run's files, each a hard link that keeps its blob in the cache. Raises Failed."""
-        if not job.assignment.files:
+        if not attempt.assignment.files:
             return []
         try:
-            staged = await unless(self._all(job), job.halt)
+            staged = await unless(self._all(attempt), attempt.halt)
         finally:
-            job.halt.downloads.set()
+            attempt.halt.downloads.set()
         if staged is None:
             raise Failed(EndReason.CANCELLED)  # at once: threads that still wait for a server end by themselves
         return staged
 
-    async def _all(self, job: Job) -> list[StagedFile]:
+    async def _all(self, attempt: Attempt) -> list[StagedFile]:
         """Raises Failed with the first file that fails."""
-        folder = self._cache.pin_folder(self._worker_id, job.lease)
+        folder = self._cache.pin_folder(self._worker_id, attempt.lease)
         places = asyncio.Semaphore(PARALLEL_FILES)
         tasks = [
-            asyncio.create_task(self._one(job, order, folder / str(index), places))
-            for index, order in enumerate(job.assignment.files)
+            asyncio.create_task(self._one(attempt, order, folder / str(index), places))
+            for index, order in enumerate(attempt.assignment.files)
         ]
         try:
             return await asyncio.gather(*tasks)
@@ -76,37 +76,41 @@ class Stage:
         """Releases the files of runs that an earlier process of this worker had."""
         self._cache.unpin_all(self._worker_id)
 
-    def unstage(self, job: Job) -> None:
+    def unstage(self, attempt: Attempt) -> None:
         """Releases the run's files."""
-        if job.assignment.files:
-            self._cache.unpin(self._cache.pin_folder(self._worker_id, job.lease))
+        if attempt.assignment.files:
+            self._cache.unpin(self._cache.pin_folder(self._worker_id, attempt.lease))
 
-    async def _one(self, job: Job, order: FileOrder, pin: Path, places: asyncio.Semaphore) -> StagedFile:
+    async def _one(self, attempt: Attempt, order: FileOrder, pin: Path, places: asyncio.Semaphore) -> StagedFile:
         async with places:
             try:
-                entry = await self._from_mirror(job, order, pin)
+                entry = await self._from_mirror(attempt, order, pin)
                 if entry is None:
-                    wanted, guard = self._wanted(order, job.lease), SERVERS_OWN if order.blob else None
-                    entry = await self._obtain(job, order, wanted, pin, guard)
+                    wanted, guard = self._wanted(order, attempt.lease), SERVERS_OWN if order.blob else None
+                    entry = await self._obtain(attempt, order, wanted, pin, guard)
                     if order.keep:
-                        self._bring(job.lease, order, entry, pin)
+                        self._bring(attempt.lease, order, entry, pin)
             except Stopped as stopped:
                 raise Failed(EndReason.CANCELLED) from stopped
             except (ComfywardError, OSError) as error:
                 raise _failed(order, error) from error
         return StagedFile(order.path, pin, entry.digest)
 
-    async def _obtain(self, job: Job, order: FileOrder, wanted: WantedFile, pin: Path, guard: Guard | None) -> Entry:
-        progress = _to_loop(job, order.path)
-        obtain = functools.partial(self._cache.obtain, wanted, pin, progress, job.halt.downloads, guard)
+    async def _obtain(
+        self, attempt: Attempt, order: FileOrder, wanted: WantedFile, pin: Path, guard: Guard | None
+    ) -> Entry:
+        progress = _to_loop(attempt, order.path)
+        obtain = functools.partial(self._cache.obtain, wanted, pin, progress, attempt.halt.downloads, guard)
         return await asyncio.get_running_loop().run_in_executor(self._threads, obtain)
 
-    async def _from_mirror(self, job: Job, order: FileOrder, pin: Path) -> Entry | None:
+    async def _from_mirror(self, attempt: Attempt, order: FileOrder, pin: Path) -> Entry | None:
         """A model from the object store; None if it is not there or fails, and the origin is used."""
         if order.mirror is None:
             return None
         try:
-            return await self._obtain(job, order, self._stored(order.path, order.mirror, job.lease), pin, SERVERS_OWN)
+            return await self._obtain(
+                attempt, order, self._stored(order.path, order.mirror, attempt.lease), pin, SERVERS_OWN
+            )
         except ComfywardError as error:
             log.warning(
                 "%s is fetched from its origin: %s", order.path, error.message, extra={"action": "mirror_missed"}
@@ -164,10 +168,10 @@ def stored(path: str, digest: str, url: str, headers: Mapping[str, str]) -> Want
     )
 
 
-def _to_loop(job: Job, path: str) -> Callable[[int, int | None], None]:
+def _to_loop(attempt: Attempt, path: str) -> Callable[[int, int | None], None]:
     """Passes progress from download threads to the event loop."""
     loop = asyncio.get_running_loop()
-    return lambda done, total: _call(loop, lambda: job.reporter.downloading(path, done, total))
+    return lambda done, total: _call(loop, lambda: attempt.reporter.downloading(path, done, total))
 
 
 def _call(loop: asyncio.AbstractEventLoop, report: Callable[[], None]) -> None:

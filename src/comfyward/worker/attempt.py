@@ -1,4 +1,4 @@
-"""One assignment in the worker's three stages, and what stops it."""
+"""One attempt at a run in the worker's three stages, and what stops it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Halt:
 
 
 @dataclass
-class Job:
+class Attempt:
     """`halt` is told by the heartbeat, and by a report that comes too late.
 
     `prompt_id` is ComfyUI's id of this attempt. Each attempt has its own: ComfyUI may interrupt a lost attempt late,
