@@ -40,7 +40,10 @@ def test_accounts_and_keys(tmp_path: Path) -> None:
     assert "in use" in comfyward(tmp_path, "keys", "list", "--account", "alice").stdout
     assert "Revoked laptop" in comfyward(tmp_path, "keys", "revoke", "laptop", "--account", "alice").stdout
     assert "revoked" in comfyward(tmp_path, "keys", "list", "--account", "alice").stdout
-    assert "no limit" in comfyward(tmp_path, "users", "limit", "alice").stdout
+    assert "5 credits" in comfyward(tmp_path, "users", "limit", "alice").stdout, "a look changes nothing"
+    assert "no limit" in comfyward(tmp_path, "users", "limit", "alice", "--none").stdout
+    for name in ("", " ", "two\nlines"):
+        assert "A name has 1 to 200 characters" in comfyward(tmp_path, "users", "create", name).stderr
 
 
 def begin(data_dir: Path) -> None:
@@ -121,6 +124,10 @@ def test_singular_and_plural_are_used_correctly(tmp_path: Path) -> None:
 
     assert "at most 1 run at once" in comfyward(tmp_path, "users", "share", "alice", "--max-running", "1").stdout
     assert "at most 2 runs at once" in comfyward(tmp_path, "users", "share", "alice", "--max-running", "2").stdout
+    kept = "alice: weight 3, at most 2 runs at once, 1 in L4."
+    assert kept in comfyward(tmp_path, "users", "share", "alice", "--weight", "3", "--max-in", "L4=1").stdout
+    assert kept in comfyward(tmp_path, "users", "share", "alice").stdout, "a look changes nothing"
+    assert "weight 1, any number" in comfyward(tmp_path, "users", "share", "alice", "--default").stdout
     assert "alice: 1 credit." in comfyward(tmp_path, "users", "limit", "alice", "1").stdout
     assert "Revoked 1 token named gpu-box." in comfyward(tmp_path, "tokens", "revoke", "gpu-box").stdout
 

@@ -40,6 +40,8 @@ def test_every_way_gives_it(path: Path) -> None:
         run(TEST_TOKEN="of-the-environment"),
         run(TEST_TOKEN="", TEST_TOKEN_FILE=str(path)),
         run("--token-file", str(path), TEST_TOKEN_FILE="/nowhere"),
+        run("--token-file", str(path), TEST_TOKEN="of-the-environment"),
+        run("--token", "given", TEST_TOKEN_FILE=str(path)),
     ]
 
     assert [each.output for each in answers] == [
@@ -49,13 +51,15 @@ def test_every_way_gives_it(path: Path) -> None:
         "<of-the-environment>\n",
         "<from-a-file>\n",
         "<from-a-file>\n",
+        "<from-a-file>\n",
+        "<given>\n",
     ]
 
 
 def test_two_are_one_too_many(path: Path) -> None:
     for answer in (
         run("--token", "given", "--token-file", str(path)),
-        run("--token-file", str(path), TEST_TOKEN="of-the-environment"),
+        run(TEST_TOKEN_FILE=str(path), TEST_TOKEN="of-the-environment"),
     ):
         assert answer.exit_code == 2
         assert "Give --token or --token-file, or one of their variables, not both." in answer.output

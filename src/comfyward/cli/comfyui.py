@@ -10,6 +10,7 @@ from sqlalchemy import make_url
 
 from comfyward.cli.comfyui_setup import ensure_installed
 from comfyward.cli.database import open_database
+from comfyward.cli.groups import Group
 from comfyward.cli.options import data_dir_option, settings_from
 from comfyward.comfy import install
 from comfyward.comfy.install import Installation
@@ -21,9 +22,14 @@ from comfyward.workflows.catalog import Failure
 from comfyward.workflows.catalog_form import parse_catalog
 
 
-@click.group("comfyui")
+@click.group("comfyui", cls=Group)
 def command() -> None:
-    """Install ComfyUI, or show what is installed."""
+    """Install ComfyUI, or show what is installed.
+
+    \b
+    comfyward comfyui install
+    comfyward comfyui show
+    """
 
 
 @command.command("install")
@@ -46,7 +52,11 @@ def install_command(comfyui_version: str | None, data_dir: Path | None) -> None:
 @command.command("show")
 @data_dir_option
 def show_command(data_dir: Path | None) -> None:
-    """Show the ComfyUI that workers on this machine use, its sandbox, and the packs that failed to load."""
+    """Show the ComfyUI that workers on this machine use, its sandbox, and the packs that failed to load.
+
+    \b
+    comfyward comfyui show
+    """
     settings = settings_from(data_dir=data_dir)
     if settings.comfyui is not None:
         found: Installation | None = install.existing(settings.comfyui, settings.comfyui_python)

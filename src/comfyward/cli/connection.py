@@ -38,6 +38,8 @@ def connection_options(command: F) -> F:
 def connect(url: str, key: str | None) -> Client:
     if not key:
         raise click.UsageError("No API key: pass --key-file, or set COMFYWARD_API_KEY (see 'comfyward keys create').")
+    if "://" not in url:
+        raise click.UsageError(f"The address {url} has no http:// or https:// (--url, COMFYWARD_URL).")
     return Client(url, key)
 
 

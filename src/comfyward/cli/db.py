@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 
 from comfyward.cli import installation
 from comfyward.cli.database import open_database
+from comfyward.cli.groups import Group
 from comfyward.cli.options import data_dir_option, settings_from
 from comfyward.dispatch.named_secrets import NamedSecrets
 from comfyward.files.encryption_keys import EncryptionKeys
@@ -25,11 +26,15 @@ from comfyward.store.schema import metadata
 from comfyward.wording import plural
 
 
-@click.group("db")
+@click.group("db", cls=Group)
 def command() -> None:
     """Upgrade, check and copy the database.
 
     The database is that of COMFYWARD_DATABASE_URL, or else SQLite in the data directory.
+
+    \b
+    comfyward db upgrade
+    comfyward db copy postgresql://user:password@host/comfyward
     """
 
 

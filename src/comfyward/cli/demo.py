@@ -36,6 +36,7 @@ from comfyward.errors import SetupFailed
 from comfyward.sandbox import walls
 from comfyward.store import accounts
 from comfyward.store.db import now_ms
+from comfyward.web.formatting import span
 from comfyward.wording import plural
 from comfyward.workflows.starters import CHECKPOINT, LORA, colours_graph, text_to_image_graph
 
@@ -95,7 +96,7 @@ class _Demo:
         saved = [path.absolute() for path in follow.download(self._client, run, self._out)]
         self._saved += saved
         self._console.print(
-            f"  {run.status} in {run.data['run_time']} ms on {run.data['device']}: {plural(len(saved), 'file')}\n"
+            f"  {run.status} in {span(run.data['run_time'])} on {run.data['device']}: {plural(len(saved), 'file')}\n"
         )
 
     def print_results(self) -> None:
@@ -104,14 +105,16 @@ class _Demo:
         for path in self._saved:
             self._console.print(f"  {path}", soft_wrap=True)
         activate = Path(sys.executable).with_name("activate")
+        picture = next((path for path in self._saved if path.suffix == ".png"), Path("graph.json"))
         needs_activation = shutil.which("comfyward") is None and activate.exists()
         self._console.print(
             "\nNext:\n"
-            + (f"  source {activate}\n" if needs_activation else "")
-            + "  comfyward serve                       start the service and its website at http://127.0.0.1:8600\n"
-            "  comfyward keys create my-first-key    create an API key\n"
-            "  comfyward run graph.json --out out    run your own graph\n"
-            "  docs/quickstart.md                    run your own workflow over the API",
+            + (f"  source {activate}    # in each shell\n" if needs_activation else "")
+            + "  comfyward serve    # the service and its website, at http://127.0.0.1:8600\n"
+            "In a second shell:\n"
+            "  export COMFYWARD_API_KEY=$(comfyward keys create my-first-key)\n"
+            f"  comfyward run {picture} --out again    # any file that carries a workflow\n"
+            "Then docs/quickstart.md: your own workflow over the API.",
             soft_wrap=True,
         )
 

@@ -65,7 +65,12 @@ def try_command(reference: str, wait: bool | None, where: Where) -> None:
 @click.option("--without-trial", is_flag=True, help="For a machine without workers that could try it.")
 @place_options
 def promote(reference: str, without_trial: bool, where: Where) -> None:
-    """Make a revision current: runs that are submitted from now on get it. Queued and running ones keep theirs."""
+    """Make a revision current: runs that are submitted from now on get it. Queued and running ones keep theirs.
+
+    \b
+    comfyward environments promote portraits
+    comfyward environments promote portraits@3 --without-trial
+    """
     with where.opened() as place:
         said, warnings = place.promote(Reference.parse(reference), without_trial=without_trial)
     click.echo(said)
@@ -81,6 +86,9 @@ def unmark(name: str, workflow: str, where: Where) -> None:
     """Take a workflow, of any account, out of an environment's trials: it holds up no promotion any more.
 
     'show' lists them with their owners, who can mark them again.
+
+    \b
+    comfyward environments unmark portraits WORKFLOW
     """
     with where.opened() as place:
         place.unmark(name, workflow)
@@ -91,7 +99,11 @@ def unmark(name: str, workflow: str, where: Where) -> None:
 @click.argument("name")
 @place_options
 def rollback(name: str, where: Where) -> None:
-    """Make the revision current that was so before. Queued and running runs keep theirs."""
+    """Make the revision current that was so before. Queued and running runs keep theirs.
+
+    \b
+    comfyward environments rollback portraits
+    """
     with where.opened() as place:
         current = place.roll_back(name)
     click.echo(f"{current} is current again.")

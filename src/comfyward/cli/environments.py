@@ -18,6 +18,7 @@ from comfyward.cli.environment_locks import opened
 from comfyward.cli.environment_options import Where, place_options
 from comfyward.cli.environment_trials import promote, rollback, try_command, unmark, why
 from comfyward.cli.environment_update import update
+from comfyward.cli.groups import Group
 from comfyward.cli.options import data_dir_option
 from comfyward.cli.steps import showing_steps
 from comfyward.cli.tables import print_table
@@ -32,7 +33,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Machine-read
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
-@click.group("environments")
+@click.group("environments", cls=Group)
 def command() -> None:
     """Make environments: a ComfyUI with packs, pinned and built.
 
@@ -104,7 +105,11 @@ def web(name: str, packs: tuple[str, ...], off: bool, where: Where) -> None:
 @click.argument("packs", nargs=-1, required=True, metavar="PACK...")
 @place_options
 def remove(name: str, packs: tuple[str, ...], where: Where) -> None:
-    """Remove packs by name."""
+    """Remove packs by name.
+
+    \b
+    comfyward environments remove portraits comfyui-kjnodes
+    """
     with where.opened() as place:
         place.remove(name, packs)
     for pack in packs:
@@ -116,7 +121,12 @@ def remove(name: str, packs: tuple[str, ...], where: Where) -> None:
 @click.option("--update", is_flag=True, help="Look for newer packages and commits although nothing was changed.")
 @place_options
 def lock(name: str, update: bool, where: Where) -> None:
-    """Make the next revision: fetch all sources, choose the packages, and pin everything."""
+    """Make the next revision: fetch all sources, choose the packages, and pin everything.
+
+    \b
+    comfyward environments lock portraits
+    comfyward environments lock portraits --update
+    """
     with where.opened() as place:
         made = place.lock(name, is_again=update)
     if not made.is_new:
@@ -171,7 +181,12 @@ def diff(reference: str, other: str | None, as_json: bool, where: Where) -> None
 @json_option
 @place_options
 def list_environments(as_json: bool, where: Where) -> None:
-    """List the environments."""
+    """List the environments.
+
+    \b
+    comfyward environments list
+    comfyward environments list --json
+    """
     with where.opened() as place:
         shown = place.all()
     if as_json:
@@ -195,7 +210,11 @@ def list_environments(as_json: bool, where: Where) -> None:
 @json_option
 @place_options
 def show(name: str, as_json: bool, where: Where) -> None:
-    """Show an environment: its packs, its revisions, and those that are built on this machine."""
+    """Show an environment: its packs, its revisions, and those that are built on this machine.
+
+    \b
+    comfyward environments show portraits
+    """
     with where.opened() as place:
         shown, remarks = place.shown(name), place.remarks(name)
     if as_json:
@@ -225,7 +244,12 @@ def show(name: str, as_json: bool, where: Where) -> None:
 @yes_option
 @place_options
 def delete(name: str, yes: bool, where: Where) -> None:
-    """Delete an environment with its revisions. What was built of them stays until 'prune'."""
+    """Delete an environment with its revisions. What was built of them stays until 'prune'.
+
+    \b
+    comfyward environments delete portraits
+    comfyward environments prune
+    """
     with where.opened() as place:
         count = len(place.shown(name)["revisions"])
         if not yes:
@@ -243,6 +267,10 @@ def prune(keep: int, yes: bool, data_dir: Path | None) -> None:
 
     What is current, was so before, or is named by a workflow or an unfinished run is kept. Stop servers that were
     started on another one first.
+
+    \b
+    comfyward environments prune
+    comfyward environments prune --keep 1
     """
     with opened(data_dir) as (rows, workshop):
         kept, trees = rows.kept(keep)

@@ -16,6 +16,7 @@ import click
 from sqlalchemy import Connection
 
 from comfyward.cli.database import open_database
+from comfyward.cli.groups import Group
 from comfyward.cli.options import data_dir_option, set_up_logging
 from comfyward.cli.secret_option import secret_option
 from comfyward.cli.tables import print_table
@@ -30,9 +31,14 @@ CONFIG_ERROR = 78  # the supervised process exits with it if its settings are wr
 SUPERVISED = "COMFYWARD_FLEET_SUPERVISED"
 
 
-@click.group("fleet")
+@click.group("fleet", cls=Group)
 def command() -> None:
-    """Run workers on a Ray cluster, and show the fleets."""
+    """Run workers on a Ray cluster, and show the fleets.
+
+    \b
+    comfyward fleet status
+    comfyward fleet ray --config fleet.toml --server https://comfy.example.com --token-file token
+    """
 
 
 @command.command("ray")

@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 
 from comfyward.accounts.account import Account, ApiKey
 from comfyward.cli.database import open_database
-from comfyward.cli.options import data_dir_option
+from comfyward.cli.groups import Group
+from comfyward.cli.options import Name, data_dir_option
 from comfyward.cli.tables import moment, print_table
 from comfyward.store import accounts
 from comfyward.store.db import now_ms
@@ -21,13 +22,19 @@ DAY_MS = 24 * 3600 * 1000
 account_option = click.option("--account", help="The account that owns the key.  [default: the first admin]")
 
 
-@click.group("keys")
+@click.group("keys", cls=Group)
 def command() -> None:
-    """Create, list and revoke API keys."""
+    """Create, list and revoke API keys.
+
+    \b
+    comfyward keys create production
+    comfyward keys list
+    comfyward keys revoke production
+    """
 
 
 @command.command("create")
-@click.argument("name")
+@click.argument("name", type=Name())
 @account_option
 @click.option("--max-running", type=click.IntRange(min=1), help="The limit of concurrent runs made with the key.")
 @click.option("--expires-in-days", type=click.FloatRange(min=0, min_open=True), help="Days until the key expires.")
@@ -55,7 +62,12 @@ def create(
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 @data_dir_option
 def list_keys(account: str | None, as_json: bool, data_dir: Path | None) -> None:
-    """List an account's keys."""
+    """List an account's keys.
+
+    \b
+    comfyward keys list
+    comfyward keys list --account alice
+    """
     with open_database(data_dir) as db:
         found = asyncio.run(db.write(lambda conn: accounts.keys(conn, _account(conn, account).id)))
     if as_json:
@@ -72,7 +84,11 @@ def list_keys(account: str | None, as_json: bool, data_dir: Path | None) -> None
 @account_option
 @data_dir_option
 def revoke(key: str, account: str | None, data_dir: Path | None) -> None:
-    """Revoke a key by its id, name or first characters. It stops working within two seconds."""
+    """Revoke a key by its id, name or first characters. It stops working within two seconds.
+
+    \b
+    comfyward keys revoke production
+    """
 
     def work(conn: Connection) -> ApiKey:
         return accounts.revoke_key(conn, _account(conn, account).id, key, now_ms())

@@ -69,7 +69,8 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Runs the command. A ComfywardError is printed as one line and a hint, without a traceback."""
+    """Runs the command. A ComfywardError is printed as one line and a hint, without a traceback; so is a file that
+    the system refuses."""
     try:
         cli.main(standalone_mode=True)
     except ComfywardError as error:
@@ -78,4 +79,10 @@ def main() -> None:
         click.secho(f"Error: {error.message}", fg="red", err=True)
         if hint := hint_on(error):
             click.echo(f"Hint: {hint}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        click.secho(f"Error: {error.filename}: {error.strerror}.", fg="red", err=True)
+        click.echo("Hint: Is the folder there, may this user write to it, and has the disk room?", err=True)
         sys.exit(1)

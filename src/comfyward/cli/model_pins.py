@@ -40,7 +40,11 @@ def pin(model: str, workflow: str, accelerator: str, workers: int, url: str, key
 @json_option
 @connection_options
 def pins(as_json: bool, url: str, key: str | None) -> None:
-    """List pinned models, and which workers have them in memory (admins)."""
+    """List pinned models, and which workers have them in memory (admins).
+
+    \b
+    comfyward models pins
+    """
     with connect(url, key) as client:
         found = client.call("GET", "/model-pins").json()
     if as_json:
@@ -53,7 +57,11 @@ def pins(as_json: bool, url: str, key: str | None) -> None:
 @click.argument("pin_id", metavar="ID")
 @connection_options
 def unpin(pin_id: str, url: str, key: str | None) -> None:
-    """Unpin a model, by the id that 'pins' prints (admins)."""
+    """Unpin a model, by the id that 'pins' prints (admins).
+
+    \b
+    comfyward models unpin PIN
+    """
     with connect(url, key) as client:
         client.call("DELETE", f"/model-pins/{pin_id}")
     click.echo("Unpinned. It stays in memory until its room is needed.")
@@ -63,7 +71,11 @@ def unpin(pin_id: str, url: str, key: str | None) -> None:
 @json_option
 @connection_options
 def memory(as_json: bool, url: str, key: str | None) -> None:
-    """Show the models in the memory of workers' hosts (admins)."""
+    """Show the models in the memory of workers' hosts (admins).
+
+    \b
+    comfyward models memory
+    """
     with connect(url, key) as client:
         found = client.call("GET", "/model-memory").json()
     if as_json:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from comfyward.cli.connection import connect, connection_options, print_json
+from comfyward.cli.groups import Group
 from comfyward.cli.model_pins import memory, pin, pins, unpin
 from comfyward.cli.tables import moment_of, print_table
 from comfyward.client import ApiError, Client
@@ -18,9 +19,14 @@ from comfyward.wording import plural, size
 json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 
 
-@click.group("models")
+@click.group("models", cls=Group)
 def command() -> None:
-    """List, show, share and delete the models that you can use."""
+    """List, show, share and delete the models that you can use.
+
+    \b
+    comfyward models list portrait
+    comfyward models show loras/style.safetensors
+    """
 
 
 @command.command("list")
@@ -116,7 +122,11 @@ def delete(model: str, yes: bool, url: str, key: str | None) -> None:
 @click.argument("deletion")
 @connection_options
 def restore(deletion: str, url: str, key: str | None) -> None:
-    """Undo a deletion, by the id that 'delete' printed."""
+    """Undo a deletion, by the id that 'delete' printed.
+
+    \b
+    comfyward models restore DELETION
+    """
     with connect(url, key) as client:
         click.echo(f"Restored {client.call('POST', '/models/restore', json={'id': deletion}).json()['path']}")
 

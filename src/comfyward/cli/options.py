@@ -7,6 +7,7 @@ import datetime
 import json
 import logging
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from comfyward.wording import closest, did_you_mean
 
 LOG_FORMAT, LOG_TIME_FORMAT = "%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"
 LOG_TAIL_LINES = 500
+MAX_NAME = 200  # characters, as on the website
 PREFIX = "COMFYWARD_"
 # Variables that commands read in addition to the settings.
 OTHER_VARIABLES = {
@@ -37,6 +39,18 @@ def data_dir_option(command: F) -> F:
         type=click.Path(path_type=Path, file_okay=False),
         help="Folder of the database, files and ComfyUI.  [default: ~/.local/share/comfyward]",
     )(command)
+
+
+class Name(click.ParamType[str]):
+    """A new name, which people can read and type again."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        given = value.strip()
+        if not 1 <= len(given) <= MAX_NAME or any(unicodedata.category(each) == "Cc" for each in given):
+            self.fail(f"A name has 1 to {MAX_NAME} characters, on one line.", param, ctx)
+        return given
 
 
 class Choice(click.Choice[str]):

@@ -111,11 +111,22 @@ def finish(client: Client, run: Run, out: Path | None, *, quiet: bool, shows_pic
         click.secho(f"Error: {error.get('message') or run.end_reason}", fg="red", err=True)
         if hint := hint_on_run(run):
             click.echo(f"Hint: {hint}", err=True)
-    saved = follow.download(client, run, out) if out is not None else []
+    saved = save(follow, client, run, out) if out is not None else []
     if not quiet:
         for line in map(str, saved) if out is not None else (output.url for output in run.outputs):
             click.echo(line)
     return run
+
+
+def save(follow: Follow, client: Client, run: Run, out: Path) -> list[Path]:
+    """Saves the outputs of a run. Raises ClickException, which says how to get them all the same."""
+    try:
+        return follow.download(client, run, out)
+    except OSError as error:
+        raise click.ClickException(
+            f"The outputs cannot be saved in {out}: {error.strerror}. The server keeps them: "
+            f"'comfyward runs download {run.id} --out FOLDER' gets them."
+        ) from error
 
 
 def classes_of(prompt: dict[str, Any]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from comfyward.cli.connection import connect, connection_options, print_json, suggesting_runs, workflow_of
 from comfyward.cli.follow import Follow
+from comfyward.cli.groups import Group
 from comfyward.cli.hints import hint_on_run
 from comfyward.cli.options import Choice
 from comfyward.cli.tables import moment_of, print_table
@@ -28,9 +29,15 @@ _STATUSES: dict[str, dict[str, str]] = {
 json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 
 
-@click.group("runs")
+@click.group("runs", cls=Group)
 def command() -> None:
-    """List, show, cancel and retry runs; get their logs and outputs."""
+    """List, show, cancel and retry runs; get their logs and outputs.
+
+    \b
+    comfyward runs list
+    comfyward runs show RUN
+    comfyward runs download RUN --out pictures
+    """
 
 
 @command.command("list")
@@ -72,7 +79,12 @@ def list_runs(status: str | None, workflow: str | None, limit: int, as_json: boo
 @json_option
 @connection_options
 def show(run_id: str, as_json: bool, url: str, key: str | None) -> None:
-    """Show a run: its status, outputs and error."""
+    """Show a run: its status, outputs and error.
+
+    \b
+    comfyward runs show RUN
+    comfyward runs show RUN --json | jq .error
+    """
     with connect(url, key) as client, suggesting_runs(client, run_id):
         run = client.get(run_id)
     if as_json:
@@ -93,7 +105,12 @@ def show(run_id: str, as_json: bool, url: str, key: str | None) -> None:
 @click.argument("run_ids", nargs=-1, required=True)
 @connection_options
 def cancel(run_ids: tuple[str, ...], url: str, key: str | None) -> None:
-    """Cancel runs: waiting ones immediately, running ones at their next step."""
+    """Cancel runs: waiting ones immediately, running ones at their next step.
+
+    \b
+    comfyward runs cancel RUN
+    comfyward runs list --status queued --json | jq -r '.[].id' | xargs comfyward runs cancel
+    """
     with connect(url, key) as client:
         for run_id in run_ids:
             with suggesting_runs(client, run_id):
@@ -106,7 +123,11 @@ def cancel(run_ids: tuple[str, ...], url: str, key: str | None) -> None:
 @click.option("--idempotency-key", metavar="KEY", help="Repeating the command with the same key makes no second run.")
 @connection_options
 def retry(run_id: str, idempotency_key: str | None, url: str, key: str | None) -> None:
-    """Start a new run with the same graph, files and settings, and print its id."""
+    """Start a new run with the same graph, files and settings, and print its id.
+
+    \b
+    comfyward runs retry RUN
+    """
     with connect(url, key) as client, suggesting_runs(client, run_id):
         click.echo(client.retry(run_id, idempotency_key=idempotency_key).id)
 
@@ -115,7 +136,11 @@ def retry(run_id: str, idempotency_key: str | None, url: str, key: str | None) -
 @click.argument("run_id")
 @connection_options
 def logs(run_id: str, url: str, key: str | None) -> None:
-    """Print ComfyUI's log of a run."""
+    """Print ComfyUI's log of a run.
+
+    \b
+    comfyward runs logs RUN
+    """
     with connect(url, key) as client, suggesting_runs(client, run_id):
         click.echo(client.log(run_id), nl=False)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from comfyward.errors import SetupFailed
 
@@ -18,17 +19,21 @@ MOUNTED = Path("/run/secrets")  # Docker gives its secrets to all users of a con
 
 
 def secret_option(name: str, variable: str, about: str, *, required: bool = False) -> Callable[[F], F]:
-    """Adds --NAME and --NAME-file, which can be set by `variable` and `variable`_FILE; the command gets the secret."""
+    """Adds --NAME and --NAME-file, which can be set by `variable` and `variable`_FILE; the command gets the secret.
+
+    What is typed counts before what the environment has.
+    """
     key = f"{__name__}.{name}"
 
     def remember(context: click.Context, _: click.Parameter, path: Path | None) -> None:
-        context.meta[key] = path
+        context.meta[key] = path, _is_typed(context, f"{name}_file")
 
     def secret(context: click.Context, option: click.Parameter, given: str | None) -> str | None:
-        path: Path | None = context.meta.get(key)
-        if given and path:
+        path, is_path_typed = context.meta[key]
+        is_typed = _is_typed(context, name)
+        if given and path and is_typed == is_path_typed:
             raise click.UsageError(f"Give --{name} or --{name}-file, or one of their variables, not both.", context)
-        if path is not None:
+        if path is not None and (is_path_typed or not given):
             return read_secret(path)
         if required and not given:
             raise click.MissingParameter(ctx=context, param=option, message=f"Or give --{name}-file.")
@@ -48,6 +53,10 @@ def secret_option(name: str, variable: str, about: str, *, required: bool = Fals
         return itself(from_file(command))
 
     return decorate
+
+
+def _is_typed(context: click.Context, option: str) -> bool:
+    return context.get_parameter_source(option) is ParameterSource.COMMANDLINE
 
 
 def read_secret(path: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from comfyward.cli.connection import connect, connection_options, print_json
+from comfyward.cli.groups import Group
 from comfyward.cli.secret_option import read_secret
 from comfyward.cli.tables import moment_of, print_table
 from comfyward.runs.named_secret import AUTHORIZATION, MAX_VALUE
@@ -15,9 +16,14 @@ from comfyward.runs.named_secret import AUTHORIZATION, MAX_VALUE
 shared_option = click.option("--shared", is_flag=True, help="One that all accounts use (admins).")
 
 
-@click.group("secrets")
+@click.group("secrets", cls=Group)
 def command() -> None:
-    """Store tokens for the hosts of files and models, list and delete them. Values are never shown."""
+    """Store tokens for the hosts of files and models, list and delete them. Values are never shown.
+
+    \b
+    comfyward secrets put HF_TOKEN --from-file token.txt
+    comfyward secrets list
+    """
 
 
 @command.command("put")
@@ -54,7 +60,11 @@ def put(
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 @connection_options
 def list_secrets(as_json: bool, url: str, key: str | None) -> None:
-    """List the secrets that your account may use."""
+    """List the secrets that your account may use.
+
+    \b
+    comfyward secrets list
+    """
     with connect(url, key) as client:
         found = client.call("GET", "/secrets").json()
     if as_json:
@@ -71,7 +81,11 @@ def list_secrets(as_json: bool, url: str, key: str | None) -> None:
 @shared_option
 @connection_options
 def delete(name: str, shared: bool, url: str, key: str | None) -> None:
-    """Delete a secret. Downloads that need it fail from now on."""
+    """Delete a secret. Downloads that need it fail from now on.
+
+    \b
+    comfyward secrets delete HF_TOKEN
+    """
     with connect(url, key) as client:
         client.call("DELETE", f"/secrets/{name}", params={"shared": "true"} if shared else {})
     click.echo(f"Deleted {name}.")

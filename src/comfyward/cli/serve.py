@@ -18,6 +18,7 @@ from comfyward.comfy import install
 from comfyward.comfy.releases import DEFAULT, RELEASES, Release, release_of
 from comfyward.environments.finding.map_files import MapFiles
 from comfyward.errors import SetupFailed
+from comfyward.server.listening import check_addresses
 from comfyward.server.running import Started, serve
 from comfyward.settings import Settings
 
@@ -54,6 +55,7 @@ def command(**flags: Any) -> None:
     """
     settings = settings_from(**flags)
     set_up_logging(settings.log_level, settings.log_format)
+    check_addresses(settings)
     release = _release(settings)
     _fetch_node_map(settings)
     click.echo("Starting the server")

@@ -12,7 +12,8 @@ import click
 from sqlalchemy import Connection
 
 from comfyward.cli.database import open_database
-from comfyward.cli.options import data_dir_option
+from comfyward.cli.groups import Group
+from comfyward.cli.options import Name, data_dir_option
 from comfyward.cli.tables import moment, print_table
 from comfyward.errors import NotFound
 from comfyward.store import tokens
@@ -23,13 +24,18 @@ from comfyward.wording import did_you_mean, plural
 HOUR_MS = 3600 * 1000
 
 
-@click.group("tokens")
+@click.group("tokens", cls=Group)
 def command() -> None:
-    """Create, list and revoke the tokens that workers join with."""
+    """Create, list and revoke the tokens that workers join with.
+
+    \b
+    comfyward tokens create gpu-box
+    comfyward tokens revoke gpu-box
+    """
 
 
 @command.command("create")
-@click.argument("name")
+@click.argument("name", type=Name())
 @click.option("--pool", help="Let workers join only this pool.")
 @click.option("--fleet", "is_fleet", is_flag=True, help="A token for 'comfyward fleet', which makes its workers' own.")
 @click.option("--expires-in-hours", type=click.FloatRange(min=0, min_open=True), help="How long workers may join.")
@@ -55,7 +61,11 @@ def create(name: str, pool: str | None, is_fleet: bool, expires_in_hours: float 
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 @data_dir_option
 def list_tokens(as_json: bool, data_dir: Path | None) -> None:
-    """List the tokens that are not revoked."""
+    """List the tokens that are not revoked.
+
+    \b
+    comfyward tokens list
+    """
     with open_database(data_dir) as db:
         found = asyncio.run(db.read(tokens.find))
     if as_json:

@@ -13,20 +13,26 @@ from sqlalchemy import Connection
 from comfyward.accounts.account import Account
 from comfyward.accounts.storage import LIMITS, Quota, Stored
 from comfyward.cli.database import open_database
-from comfyward.cli.options import data_dir_option, settings_from
+from comfyward.cli.groups import Group
+from comfyward.cli.options import Name, data_dir_option, settings_from
 from comfyward.cli.tables import print_table
 from comfyward.store import accounts, sessions, storage, workers
 from comfyward.store.db import now_ms
 from comfyward.wording import bytes_in, did_you_mean, plural, size
 
 
-@click.group("users")
+@click.group("users", cls=Group)
 def command() -> None:
-    """Create and list accounts, and set their limits."""
+    """Create and list accounts, and set their limits.
+
+    \b
+    comfyward users create alice
+    comfyward users link alice
+    """
 
 
 @command.command("create")
-@click.argument("name")
+@click.argument("name", type=Name())
 @click.option("--admin", is_flag=True, help="Make the account an admin.")
 @click.option("--credit-limit", type=click.FloatRange(min=0), help="Credits the account may use.  [default: no limit]")
 @data_dir_option
@@ -47,7 +53,11 @@ def create(name: str, admin: bool, credit_limit: float | None, data_dir: Path | 
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 @data_dir_option
 def list_users(as_json: bool, data_dir: Path | None) -> None:
-    """List accounts and their usage."""
+    """List accounts and their usage.
+
+    \b
+    comfyward users list
+    """
     with open_database(data_dir) as db:
         found = asyncio.run(db.read(accounts.find))
         used = asyncio.run(db.read(accounts.used_credits, [account.id for account in found]))
@@ -96,34 +106,50 @@ def link(name: str, data_dir: Path | None) -> None:
 
 @command.command("share")
 @click.argument("name")
-@click.option("--weight", type=click.FloatRange(min=0.01, max=100), default=1.0, show_default=True, help="Its share.")
-@click.option("--max-running", type=click.IntRange(min=1), help="The limit of concurrent runs.  [default: no limit]")
+@click.option("--weight", type=click.FloatRange(min=0.01, max=100), help="Its share; that of a new account is 1.")
+@click.option("--max-running", type=click.IntRange(min=1), help="The limit of concurrent runs.")
 @click.option("--max-in", "by_pool", multiple=True, metavar="POOL=N", help="The limit in one pool; may be repeated.")
+@click.option("--default", "is_default", is_flag=True, help="First the share of a new account: 1, without limits.")
 @data_dir_option
 def set_share(
-    name: str, weight: float, max_running: int | None, by_pool: tuple[str, ...], data_dir: Path | None
+    name: str,
+    weight: float | None,
+    max_running: int | None,
+    by_pool: tuple[str, ...],
+    is_default: bool,
+    data_dir: Path | None,
 ) -> None:
-    """Set an account's share of the GPUs while other accounts are waiting too, and its concurrent runs.
+    """Set an account's share of the GPUs while other accounts are waiting too, and its concurrent runs, or show them.
+
+    What no option names stays as it is.
 
     \b
     comfyward users share alice --weight 3         # three runs for each run of another account
     comfyward users share batch --max-running 2    # never more than two at once
     comfyward users share batch --max-in H100=1    # at most one on an H100
+    comfyward users share batch --default          # as a new account
+    comfyward users share batch                    # show them
     """
     pools = _numbers(by_pool)
 
-    def work(conn: Connection) -> list[str]:
-        accounts.set_share(conn, accounts.by_name(conn, name).id, weight, max_running, pools)
-        return sorted(workers.known_pools(conn))
+    def work(conn: Connection) -> tuple[Account, list[str]]:
+        account = accounts.by_name(conn, name)
+        if is_default:
+            accounts.set_share(conn, account.id, 1.0, None, {})
+            account = accounts.by_name(conn, name)
+        in_pools = {**json.loads(account.max_running_by_pool), **pools}
+        accounts.set_share(conn, account.id, weight or account.weight, max_running or account.max_running, in_pools)
+        return accounts.by_name(conn, name), sorted(workers.known_pools(conn))
 
     with open_database(data_dir) as db:
-        known = asyncio.run(db.write(work))
+        account, known = asyncio.run(db.write(work))
     for pool in pools.keys() - set(known):
         text = f"Warning: no worker has joined pool {pool} yet. {did_you_mean(pool, known, '')}"
         click.secho(text.rstrip(), fg="yellow", err=True)
-    at_once = "any number of runs" if max_running is None else f"at most {plural(max_running, 'run')}"
-    single = "".join(f", {number} in {pool}" for pool, number in pools.items())
-    click.echo(f"{name}: weight {weight:g}, {at_once} at once{single}.")
+    most = account.max_running
+    at_once = "any number of runs" if most is None else f"at most {plural(most, 'run')}"
+    single = "".join(f", {number} in {pool}" for pool, number in json.loads(account.max_running_by_pool).items())
+    click.echo(f"{name}: weight {account.weight:g}, {at_once} at once{single}.")
 
 
 def _numbers(by_pool: tuple[str, ...]) -> dict[str, int]:
@@ -201,21 +227,28 @@ def _most(limit: str, most: int) -> str:
 @command.command("limit")
 @click.argument("name")
 @click.argument("credits", required=False, type=click.FloatRange(min=0))
+@click.option("--none", "is_endless", is_flag=True, help="Remove the limit.")
 @data_dir_option
-def set_limit(name: str, credits: float | None, data_dir: Path | None) -> None:
-    """Set the credits that an account may use, or remove the limit if CREDITS is omitted.
+def set_limit(name: str, credits: float | None, is_endless: bool, data_dir: Path | None) -> None:
+    """Set the credits that an account may use, remove their limit, or show it.
 
     \b
     comfyward users limit alice 50000
+    comfyward users limit alice --none
     comfyward users limit alice
     """
+    if is_endless and credits is not None:
+        raise click.UsageError("CREDITS and --none exclude each other: pass one of them.")
 
-    def work(conn: Connection) -> None:
-        accounts.set_credit_limit(conn, accounts.by_name(conn, name).id, credits)
+    def work(conn: Connection) -> float | None:
+        account = accounts.by_name(conn, name)
+        if is_endless or credits is not None:
+            accounts.set_credit_limit(conn, account.id, credits)
+        return accounts.by_name(conn, name).credit_limit
 
     with open_database(data_dir) as db:
-        asyncio.run(db.write(work))
-    click.echo(f"{name}: {'no limit' if credits is None else _credits(credits)}.")
+        limit = asyncio.run(db.write(work))
+    click.echo(f"{name}: {'no limit' if limit is None else _credits(limit)}.")
 
 
 def _credits(amount: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import socket
 from collections.abc import Iterator
@@ -73,6 +74,13 @@ class HttpServer(uvicorn.Server):
         self.force_exit = self.should_exit = True
 
 
+def check_addresses(settings: Settings) -> None:
+    """Raises SetupFailed if a server of these settings could not listen: it is told before anything is installed."""
+    for port in (settings.port, settings.native_port):
+        if port is not None:
+            _bind(settings.host, port).close()
+
+
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
@@ -84,8 +92,9 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
+        wrong = "host" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else "port"
         raise SetupFailed(
-            f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Choose another --port."
+            f"Cannot listen on {host}:{port}: {error.strerror}.", hint=f"Choose another --{wrong}."
         ) from error
     return listener
 

@@ -1,0 +1,52 @@
+"""A folder, a port or an address that cannot be used is one sentence, told before anything else is done."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from comfyward.errors import SetupFailed
+from comfyward.server.listening import check_addresses
+from comfyward.settings import Settings
+from tests.command_line import comfyward
+
+
+def test_a_folder_that_cannot_be_made() -> None:
+    told = comfyward("comfyui", "install", "--data-dir", "/proc/nothing", environment=os.environ)
+
+    assert told.returncode == 1
+    assert "Error: /proc/nothing" in told.stderr
+    assert "No such file or directory" in told.stderr
+    assert "Hint: " in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_installed(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "comfyward", "serve", "--port", str(port), "--data-dir", str(tmp_path / "new")]
+        told = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert told.returncode == 1
+    assert f"Cannot listen on 127.0.0.1:{port}: Address already in use." in told.stderr
+    assert "--port" in told.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_host_that_is_none_of_this_machine() -> None:
+    with pytest.raises(SetupFailed) as refused:
+        check_addresses(Settings(host="203.0.113.1", port=0))
+
+    assert refused.value.hint == "Choose another --host."
+
+
+def test_an_address_without_a_scheme() -> None:
+    told = comfyward("runs", "list", "--url", "127.0.0.1:8600", "--key", "cw_x", environment=os.environ)
+
+    assert told.returncode == 2
+    assert "127.0.0.1:8600 has no http:// or https://" in told.stderr
