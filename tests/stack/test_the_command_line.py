@@ -145,7 +145,7 @@ def test_errors_are_one_line_and_a_hint(tmp_path: Path, arguments: tuple[str, ..
 
 
 def test_errors_of_a_server_are_one_line_and_a_hint(tmp_path: Path) -> None:
-    check_error(serve(tmp_path, "--comfyui", "/tmp"), "There is no ComfyUI in /tmp")
+    check_error(serve(tmp_path, "--port", "0", "--comfyui", "/tmp"), "There is no ComfyUI in /tmp")
 
 
 def check_error(failed: Run, message: str) -> None:

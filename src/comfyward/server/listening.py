@@ -76,9 +76,10 @@ class HttpServer(uvicorn.Server):
 
 def check_addresses(settings: Settings) -> None:
     """Raises SetupFailed if a server of these settings could not listen: it is told before anything is installed."""
-    for port in (settings.port, settings.native_port):
-        if port is not None:
-            _bind(settings.host, port).close()
+    listeners = Listeners(settings)
+    for each in (listeners.main, listeners.native):
+        if each is not None:
+            each.close()
 
 
 def _bind(host: str, port: int) -> socket.socket:

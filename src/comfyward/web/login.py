@@ -113,7 +113,9 @@ class Login:
             return await self._db.lookup(sessions.link_owner, request["token"], now_ms())
         except NotFound as error:
             raise PageError(
-                "This link has already been used or has expired.", "Ask an admin for a new one.", status=404
+                "This link has already been used or has expired.",
+                "Ask an admin for a new one, or run 'comfyward users link NAME' on the server.",
+                status=404,
             ) from error
 
     async def _account(self, name: str, password: str) -> Account | None:

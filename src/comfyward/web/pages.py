@@ -95,7 +95,7 @@ def _problem(request: PageRequest, error: ComfywardError) -> Response:
         response = request.render("problem.part.html", error.status, advices=found)
         response.headers["HX-Retarget"], response.headers["HX-Reswap"] = "#problems", "innerHTML"
         return response
-    return request.render("problem.html", error.status, code=error.status, advices=found)
+    return request.render("problem.html", error.status, code=error.status, advices=found, is_of_form=request.has_form)
 
 
 def _form_limit(page: Page) -> int:

@@ -10,7 +10,7 @@ from starlette.datastructures import UploadFile
 from comfyward.dispatch.workflow_files import WorkflowFiles
 from comfyward.errors import InvalidGraph
 from comfyward.web.problems import PageError
-from comfyward.workflows.carried import Carried
+from comfyward.workflows.carried import NO_WORKFLOW, Carried
 
 PIECE_BYTES = 1 << 20
 
@@ -21,7 +21,8 @@ async def carried_by(files: WorkflowFiles, owner: str, upload: UploadFile) -> Ca
     try:
         return await files.read_pieces(owner, _pieces(upload))
     except InvalidGraph as error:
-        raise PageError(f"'{name}' does not contain a ComfyUI workflow. {error.message}", hint=error.hint) from error
+        why = "" if error.message == NO_WORKFLOW else f" {error.message}"
+        raise PageError(f"'{name}' does not contain a ComfyUI workflow.{why}", hint=error.hint) from error
 
 
 async def _pieces(upload: UploadFile) -> AsyncIterator[bytes]:

@@ -15,6 +15,7 @@ from comfyward.workflows.conversion.form import is_editor_graph
 from comfyward.workflows.generation_parameters import graph_of_parameters
 from comfyward.workflows.graph import Graph, parse_graph
 
+NO_WORKFLOW = "There is no ComfyUI workflow in it."
 EXPORT = "Save it again in ComfyUI: File > Save, or File > Export (API)."
 CLIPPINGS = "Paste them into a workflow in ComfyUI's editor, and save that."
 NODE_FIELDS = ("class_type", "inputs", "_meta")  # ComfyUI adds `is_changed` while it runs, and saves it in pictures
@@ -97,7 +98,7 @@ def in_document(document: object) -> Carried:
     if found.is_empty:
         if _is_almost_a_graph(document):
             parse_graph(document)
-        raise InvalidGraph("There is no ComfyUI workflow in it.", hint=EXPORT)
+        raise InvalidGraph(NO_WORKFLOW, hint=EXPORT)
     if found.graph is not None:
         parse_graph(found.graph)
     return found
