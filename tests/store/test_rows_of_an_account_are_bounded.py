@@ -1,10 +1,11 @@
-"""An account has only so many keys, workflows and waiting imports; another account's do not count."""
+"""An account has only so many keys, workflows, links and other rows; another account's do not count."""
 
 import pytest
 
+from comfyward.accounts.account import Caller
 from comfyward.errors import Conflict
 from comfyward.ids import new_id
-from comfyward.store import accounts, imports, most, workflows
+from comfyward.store import accounts, editor, files, imports, most, sessions, workflows
 from comfyward.store.imports import Import
 from comfyward.store.workflows import Workflow
 from tests.store.conftest import Store
@@ -22,6 +23,54 @@ def test_keys_in_use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write(accounts.create_key, store.bob.id, "c", NOW)
     store.write(accounts.revoke_key, store.alice.id, "a", NOW)
     store.write(accounts.create_key, store.alice.id, "c", NOW)
+
+
+def test_revoked_keys_are_forgotten_with_the_sessions_that_they_opened(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(most, "REVOKED_KEYS", 1)
+    for name in ("a", "b", "c"):
+        store.write(accounts.create_key, store.alice.id, name, NOW)
+    first = store.read(accounts.keys, store.alice.id)[0]
+    opened = store.write(sessions.begin, Caller(store.alice, first.id), NOW)
+
+    for number, name in enumerate(("a", "b")):
+        store.write(accounts.revoke_key, store.alice.id, name, NOW + number)
+
+    assert [key.name for key in store.read(accounts.keys, store.alice.id)] == ["b", "c"]
+    assert store.read(sessions.caller, opened, NOW) is None
+
+
+def test_sessions(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MOST", 2)
+    of_bob = store.write(sessions.begin, Caller(store.bob, None), NOW)
+
+    opened = [store.write(sessions.begin, Caller(store.alice, None), NOW + number) for number in range(3)]
+
+    good = [store.read(sessions.caller, token, NOW + 3) is not None for token in (*opened, of_bob)]
+    assert good == [False, True, True, True]
+
+
+def test_settings_of_the_editor(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(most, "SETTINGS", 2)
+    store.write(editor.change_settings, store.alice.id, {"a": 1, "b": 2})
+
+    with pytest.raises(Conflict):
+        store.write(editor.change_settings, store.alice.id, {"b": 3, "c": 3})
+    store.write(editor.change_settings, store.alice.id, {"b": 4})
+    store.write(editor.change_settings, store.bob.id, {"c": 5})
+    assert store.read(editor.settings, store.alice.id) == {"a": 1, "b": 4}
+
+
+def test_urls_by_path(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(most, "LINKS", 2)
+    store.write(files.link, store.alice.id, {"/input/a": {"url": "u"}, "/input/b": {"url": "u"}}, NOW)
+
+    with pytest.raises(Conflict):
+        store.write(files.link, store.alice.id, {"/input/c": {"url": "u"}}, NOW)
+    store.write(files.link, store.alice.id, {"/input/b": {"url": "v"}}, NOW)
+    store.write(files.link, store.bob.id, {"/input/c": {"url": "u"}}, NOW)
+    assert store.read(files.links, store.alice.id) == {"/input/a": {"url": "u"}, "/input/b": {"url": "v"}}
 
 
 def test_workflows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,8 @@ class Quota:
 
     inputs       files that were uploaded or imported, other than models
     models       the same below /models/
-    outputs      all that the account's runs keep: outputs, previews, and inputs that are no files of the account
+    outputs      all that the account's runs keep: outputs, previews, inputs that are no files of the account, and
+                 requests of COUNTED_BYTES or more
     unfinished   announced sizes of unfinished uploads
     """
 
@@ -55,6 +56,14 @@ class Stored:
     outputs: int = 0
     unfinished: int = 0
     uploads: int = 0
+
+
+COUNTED_BYTES = 8 << 10
+
+
+def counted(request_bytes: int) -> int:
+    """The bytes that a run's request counts: nothing for a small one, of which an index would have an entry each."""
+    return request_bytes if request_bytes >= COUNTED_BYTES else 0
 
 
 LIMITS = tuple(each.name for each in fields(Quota))

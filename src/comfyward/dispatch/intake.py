@@ -10,6 +10,7 @@ import blake3
 import msgspec
 
 from comfyward.accounts.account import Caller
+from comfyward.accounts.storage import counted
 from comfyward.dispatch import transitions
 from comfyward.dispatch.admission import Admission, Terms
 from comfyward.dispatch.bindings import Bindings, Place
@@ -168,7 +169,7 @@ class Intake:
         """
         await self._rules.quotas.check_runs(caller.account)
         checked = await self._checked(caller.account.id, submission)
-        if brought := _inline_bytes(checked.fitted.brought):
+        if brought := _inline_bytes(checked.fitted.brought) + counted(checked.size):
             await self._rules.quotas.check_runs(caller.account, brought)
         files_rows = await self._stored_rows(checked.fitted.brought)
         extra_data, secrets = without_secrets(checked.extra_data)

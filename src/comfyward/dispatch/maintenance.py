@@ -17,14 +17,17 @@ from comfyward.runs.run import EndReason
 from comfyward.store import (
     accounts,
     deleted_models,
+    deleted_workflows,
     environment_trees,
     environments,
     files,
+    imports,
     leases,
     mirrors,
     queue,
     runs,
     trials,
+    webhooks,
 )
 from comfyward.store.db import Database, now_ms
 
@@ -35,6 +38,8 @@ PREVIEWS_KEPT_MS = DAY_MS
 UPLOADS_KEPT_MS = DAY_MS
 ARRIVALS_KEPT_MS = 2 * HOUR_MS  # their URLs are valid for an hour, and hashing takes minutes
 MIRRORS_KEPT_MS = 30 * DAY_MS
+IMPORTS_KEPT_MS = 30 * DAY_MS
+DELIVERIES_KEPT_MS = 30 * DAY_MS  # each with the run as it was then
 TRIALS_KEPT_MS = 7 * DAY_MS  # of workers that do not come again
 
 
@@ -84,8 +89,8 @@ class Deadlines(Loop):
 
 
 class Retention(Loop):
-    """Deletes outdated runs, files, previews, uploads, mirrors, trials, packs and accounts, then the blobs that nothing
-    uses."""
+    """Deletes outdated runs, files, previews, uploads, mirrors, trials, packs, workflows, imports, deliveries and
+    accounts, then the blobs that nothing uses."""
 
     name = "retention"
     interval_s = 300.0
@@ -114,6 +119,9 @@ class Retention(Loop):
         trees = await self._db.write(environment_trees.prune, now - DAY_MS)
         uploads = await self._uploads.drop_outdated(now - UPLOADS_KEPT_MS)
         undone = await self._db.write(deleted_models.prune, now - deleted_models.KEPT_MS)
+        workflows = await self._db.write(deleted_workflows.prune, now - deleted_workflows.KEPT_MS)
+        imported = await self._db.write(imports.prune, now - IMPORTS_KEPT_MS)
+        deliveries = await self._db.write(webhooks.prune, now - DELIVERIES_KEPT_MS)
         await self._cancel_late_runs()
         closed = await self._db.read(accounts.retired)
         for account_id in closed:
@@ -129,6 +137,9 @@ class Retention(Loop):
             "files": expired,
             "uploads": uploads,
             "models": undone,
+            "workflows": workflows,
+            "imports": imported,
+            "deliveries": deliveries,
             "mirrors": unused,
             "trials": forgotten,
             "trees": trees,

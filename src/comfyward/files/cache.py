@@ -86,6 +86,7 @@ class WantedFile:
     immutable: bool
     key: str | None = None  # a name for the content that is stable when its URL and headers change
     is_our_own: bool = False  # from our server or object store, however slow they are
+    most: int | None = None  # the most bytes that may be fetched of it; None: as many as the cache holds
 
 
 class HostCache:
@@ -131,6 +132,11 @@ class HostCache:
         folder = self._root / "pins" / worker_id / lease
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def left_beside(self, name: str) -> int:
+        """The bytes that are left of the limit by what is linked in the folders with this name, of all workers."""
+        found = (path.stat() for path in self._root.glob(f"pins/*/{name}/*"))
+        return max(0, self._limit_bytes - sum({each.st_ino: each.st_size for each in found}.values()))
 
     def unpin(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -191,7 +197,7 @@ class HostCache:
         checked_at = time.time()
         least_speed = ANY_SPEED if wanted.is_our_own else self._limits.least_speed
         remote = RemoteFile(wanted.source, guard, self._limits.seconds, stop, least_speed)
-        room = Room(self._make_room, self._limit_bytes)
+        room = Room(self._make_room, self._limit_bytes if wanted.most is None else wanted.most)
         fetched = Fetch(remote, part, self._limits, progress=progress, room=room).run(known)
         if fetched is None:
             assert before is not None, "a server may answer 304 only to a conditional request"

@@ -59,7 +59,7 @@ class Room:
     def check(self, total: int) -> None:
         """Raises StorageFull for a file that can never fit."""
         if total > self._limit_bytes:
-            raise StorageFull(f"A file of {total} bytes does not fit into a cache of {self._limit_bytes} bytes.")
+            raise StorageFull(f"A file of {total} bytes does not fit: the cache has {self._limit_bytes} bytes for it.")
 
     def use(self, size: int) -> None:
         """Counts bytes that are about to be written. Raises StorageFull."""

@@ -257,7 +257,18 @@ def revoke_key(conn: Connection, account_id: str, key: str, now: int) -> ApiKey:
     if len(found) > 1:
         raise Conflict(f"'{key}' names {len(found)} keys.", hint="Use the key's id from 'comfyward keys list'.")
     conn.execute(update(api_keys).where(api_keys.c.id == found[0].id).values(revoked_at=now))
+    _forget_old_keys(conn, account_id)
     return found[0]
+
+
+def _forget_old_keys(conn: Connection, account_id: str) -> None:
+    """Forgets an account's revoked keys but the newest, and the sessions that they opened: without its key one would be
+    good again."""
+    own = (api_keys.c.account_id == account_id, api_keys.c.revoked_at.is_not(None))
+    newest_first = select(api_keys.c.id).where(*own).order_by(api_keys.c.revoked_at.desc(), api_keys.c.id)
+    old = list(conn.scalars(newest_first.offset(most.REVOKED_KEYS)))
+    conn.execute(delete(sessions).where(sessions.c.account_id == account_id, sessions.c.api_key_id.in_(old)))
+    conn.execute(delete(api_keys).where(api_keys.c.id.in_(old)))
 
 
 def caller(conn: Connection, key_hash: str, now: int) -> tuple[Caller, int | None] | None:

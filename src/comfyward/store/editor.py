@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, delete, insert, select
 
+from comfyward.store import most
 from comfyward.store.rows import text_of
 from comfyward.store.schema import editor_settings
 
@@ -18,7 +19,9 @@ def settings(conn: Connection, account_id: str) -> dict[str, Any]:
 
 
 def change_settings(conn: Connection, account_id: str, changes: Mapping[str, Any]) -> None:
+    """Raises Conflict if the account has too many."""
     own = editor_settings.c.account_id == account_id
     for name, value in changes.items():
         conn.execute(delete(editor_settings).where(own, editor_settings.c.name == name))
         conn.execute(insert(editor_settings).values(account_id=account_id, name=name, value=text_of(value)))
+    most.check(conn, editor_settings, most.SETTINGS, "settings of the editor", "Use fewer names.", own, beside=0)

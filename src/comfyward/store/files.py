@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Text, bindparam, column, delete, exists, inse
 from comfyward.errors import NotFound
 from comfyward.ids import new_uuid
 from comfyward.paths import INPUT_ROOT, MODELS_ROOT, OUTPUT_ROOT
+from comfyward.store import most as most_rows
 from comfyward.store import shared_files
 from comfyward.store.rows import text_of
 from comfyward.store.schema import files, runs
@@ -142,9 +143,15 @@ def add_outputs(conn: Connection, outputs: Sequence[StoredFile]) -> None:
 
 
 def link(conn: Connection, account_id: str, sources: Mapping[str, Mapping[str, Any]], now: int) -> None:
-    """Stores the URLs that a run brought, by path, so the path alone is enough for the next run."""
+    """Stores the URLs that a run brought, by path, so the path alone is enough for the next run.
+
+    Raises Conflict if the account has too many.
+    """
     for path, source in sources.items():
         _LINK(conn, account_id=account_id, path=path, source=text_of(source), now=now)
+    if sources:
+        own, hint = linked.c.account_id == account_id, "Use paths again, or delete some: they are listed as files."
+        most_rows.check(conn, linked, most_rows.LINKS, "URLs stored by path", hint, own, beside=0)
 
 
 def unlink(conn: Connection, account_id: str, path: str) -> None:

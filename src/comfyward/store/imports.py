@@ -110,6 +110,12 @@ def remove(conn: Connection, account_id: str, import_id: str) -> None:
     conn.execute(delete(imports).where(imports.c.id == import_id))
 
 
+def prune(conn: Connection, finished_before: int, limit: int = 5000) -> int:
+    """Deletes imports that ended before a time. Returns how many."""
+    old = select(imports.c.id).where(imports.c.finished_at < finished_before).limit(limit)
+    return conn.execute(delete(imports).where(imports.c.id.in_(old))).rowcount
+
+
 def _import(row: Row[*tuple[Any, ...]]) -> Import:
     values = dict(row._mapping)
     return Import(**{**values, "source": msgspec.json.decode(values["source"])})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
+from comfyward.accounts.storage import counted
 from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, MissingAsset, QueueFull
 from comfyward.runs.run import AcceptedRun, Api, State
 from comfyward.store import blobs
@@ -42,7 +43,7 @@ class NewRun(AcceptedRun):
     request_digest: str | None
 
 
-_WRITTEN = [*NewRun.__dataclass_fields__, "state", "turn", "event_seq", "queued_at", "updated_at"]
+_WRITTEN = [*NewRun.__dataclass_fields__, "state", "turn", "event_seq", "queued_at", "updated_at", "request_bytes"]
 _INSERT = Statement(insert(runs).values({name: bindparam(name) for name in _WRITTEN}))
 
 
@@ -68,6 +69,8 @@ def add(conn: Connection, new: NewRun, max_waiting: int = UNLIMITED) -> str:
         "queued_at": new.created_at,
         "updated_at": new.created_at,
     }
+    texts = (values[name] for name in ("prompt", "extra_data", "files", "models", "metadata"))
+    values["request_bytes"] = counted(sum(len(text.encode()) for text in texts if text)) or None
     _INSERT(conn, **values)
     used = {source["blob"]: int(source["size"]) for source in new.files.values() if "blob" in source}
     for digest in sorted(used):

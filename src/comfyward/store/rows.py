@@ -13,6 +13,10 @@ from comfyward.runs.run import Api, EndReason, Run, State
 from comfyward.store.schema import runs
 
 RUN_COLUMNS = [runs.c[name] for name in Run.__dataclass_fields__]
+# The columns of RUN_COLUMNS that may be large: lists ask how long they are.
+TEXTS_OF_GRAPH = (runs.c.prompt, runs.c.extra_data)
+_REQUESTED, _RESULTS = ("files", "models", "metadata"), ("failure", "outputs", "previews", "node_results")
+OTHER_TEXTS = tuple(runs.c[name] for name in (*_REQUESTED, *_RESULTS))
 
 _NAMES = list(Run.__dataclass_fields__)
 _JSON = {

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, literal, null, select
 
 from comfyward.runs.run import Run, State
 from comfyward.store.lists import size_of
-from comfyward.store.rows import RUN_COLUMNS, run_of
+from comfyward.store.rows import OTHER_TEXTS, RUN_COLUMNS, TEXTS_OF_GRAPH, run_of
 from comfyward.store.runs import RunFilter, matching
 from comfyward.store.schema import runs
 
@@ -25,10 +25,7 @@ _PLACE = (
     runs.c.queued_at,
     runs.c.created_at,
 )
-_SIZES = (
-    size_of((runs.c.prompt, runs.c.extra_data)),
-    size_of((runs.c.outputs, runs.c.previews, runs.c.node_results)),
-)
+_SIZES = (size_of(TEXTS_OF_GRAPH), size_of(OTHER_TEXTS))
 _FILES = msgspec.json.Decoder(dict[str, dict[str, Any]])
 _NO_GRAPH = {"prompt": literal("").label("prompt"), "extra_data": null().label("extra_data")}
 _WITHOUT_GRAPHS = [_NO_GRAPH.get(column.name, column) for column in RUN_COLUMNS]
@@ -36,7 +33,7 @@ _WITHOUT_GRAPHS = [_NO_GRAPH.get(column.name, column) for column in RUN_COLUMNS]
 
 @dataclass(frozen=True)
 class Outline:
-    """The place of a run in lists, and the length of its texts in bytes: of its graph, and of its results."""
+    """The place of a run in lists, and the length of its texts in bytes: of its graph, and of all others."""
 
     id: str
     state: State
@@ -47,11 +44,11 @@ class Outline:
     queued_at: int
     created_at: int
     graph_size: int
-    results_size: int
+    others_size: int
 
     @property
     def size(self) -> int:
-        return self.graph_size + self.results_size
+        return self.graph_size + self.others_size
 
 
 def outlines(conn: Connection, account_id: str, which: RunFilter) -> list[Outline]:

@@ -30,11 +30,11 @@ from comfyward.runs.run import FINAL_STATES, LEASED_STATES, Api, EndReason, Run,
 from comfyward.runs.waiting_run import COUNTED_PLACES
 from comfyward.store import files as files_of
 from comfyward.store.lists import Listed, fitting, size_of
-from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
+from comfyward.store.rows import OTHER_TEXTS, RUN_COLUMNS, TEXTS_OF_GRAPH, run_of, text_of
 from comfyward.store.schema import HAS_PREVIEWS, IS_QUEUED, accounts, blob_uses, events, files, runs
 from comfyward.store.statement import Statement
 
-_SIZE = size_of((runs.c.prompt, runs.c.extra_data, runs.c.outputs, runs.c.previews, runs.c.node_results))
+_SIZE = size_of((*TEXTS_OF_GRAPH, *OTHER_TEXTS))
 _own = (runs.c.account_id == bindparam("account_id"), runs.c.deleted_at.is_(None))
 _GET = Statement(select(*RUN_COLUMNS).where(runs.c.id == bindparam("run_id"), *_own))
 _BY_PROMPT = Statement(select(*RUN_COLUMNS).where(runs.c.prompt_id == bindparam("prompt_id"), *_own))
@@ -301,7 +301,7 @@ def remove(conn: Connection, account_id: str, run_id: str, now: int) -> None:
     conn.execute(
         update(runs)
         .where(runs.c.id == run_id, runs.c.state.in_(FINAL_STATES))
-        .values(deleted_at=now, updated_at=now, idempotency_key=None)
+        .values(deleted_at=now, updated_at=now, idempotency_key=None, request_bytes=None)
     )
     conn.execute(update(blob_uses).where(blob_uses.c.run_id == run_id).values(account_id=NO_ACCOUNT))
 

@@ -32,6 +32,7 @@ from comfyward.store.tables.models import deleted_models, model_facts, model_pin
 from comfyward.store.tables.runs import (
     HAS_PREVIEWS,
     IS_HANDED_OUT,
+    IS_LARGE,
     IS_QUEUED,
     events,
     queue_lengths,
@@ -46,6 +47,7 @@ from comfyward.store.tables.workflows import pack_requests, workflow_models, wor
 __all__ = [
     "HAS_PREVIEWS",
     "IS_HANDED_OUT",
+    "IS_LARGE",
     "IS_QUEUED",
     "accounts",
     "api_keys",

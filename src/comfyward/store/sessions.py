@@ -19,6 +19,7 @@ from comfyward.store.schema import api_keys, login_links, sessions
 LASTS_MS = 30 * 24 * 3600 * 1000
 LINK_LASTS_MS = 7 * 24 * 3600 * 1000
 MAX_DEVICE_LENGTH = 300
+MOST = 1000  # of an account
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,14 @@ _COLUMNS = [sessions.c[name] for name in Session.__dataclass_fields__]
 
 
 def begin(conn: Connection, caller: Caller, now: int, device: str = "") -> str:
-    """Starts a session and returns its token, of which only a hash is stored. Also deletes expired sessions."""
+    """Starts a session and returns its token, of which only a hash is stored.
+
+    Also deletes expired sessions, and the oldest of the account if it has too many.
+    """
     conn.execute(delete(sessions).where(sessions.c.expires_at < now))
+    own = sessions.c.account_id == caller.account.id
+    newest_first = select(sessions.c.hash).where(own).order_by(sessions.c.created_at.desc(), sessions.c.hash)
+    conn.execute(delete(sessions).where(sessions.c.hash.in_(list(conn.scalars(newest_first.offset(MOST - 1))))))
     token = new_secret()
     conn.execute(
         insert(sessions).values(

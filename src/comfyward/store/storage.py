@@ -9,8 +9,9 @@ from sqlalchemy import BindParameter, Connection, bindparam, case, func, select,
 
 from comfyward.accounts.storage import Stored, kind_of, over
 from comfyward.paths import MODELS_ROOT
+from comfyward.store import most as most_rows
 from comfyward.store.rows import text_of
-from comfyward.store.schema import accounts, blob_uses, files, uploads
+from comfyward.store.schema import IS_LARGE, accounts, blob_uses, files, runs, uploads
 from comfyward.store.statement import Statement
 
 _account: BindParameter[str] = bindparam("account_id")
@@ -35,6 +36,7 @@ _each_use = (
     .subquery()
 )
 _OF_RUNS = Statement(select(func.sum(_each_use.c.size)))
+_OF_REQUESTS = Statement(select(func.sum(runs.c.request_bytes)).where(runs.c.account_id == _account, IS_LARGE))
 _UNFINISHED = Statement(
     select(func.count(), func.coalesce(func.sum(uploads.c.size), 0)).where(uploads.c.account_id == _account)
 )
@@ -54,7 +56,8 @@ def of_files(conn: Connection, account_id: str) -> dict[str, int]:
 
 def of_runs(conn: Connection, account_id: str) -> int:
     """The bytes that the account's runs keep and that are no files of the account."""
-    return int(_OF_RUNS(conn, account_id=account_id).scalar() or 0)
+    results = _OF_RUNS(conn, account_id=account_id).scalar() or 0
+    return int(results) + int(_OF_REQUESTS(conn, account_id=account_id).scalar() or 0)
 
 
 def unfinished(conn: Connection, account_id: str) -> tuple[int, int]:
@@ -69,10 +72,13 @@ def hold(conn: Connection, account_id: str) -> None:
 
 
 def check_file(conn: Connection, account_id: str, path: str, digest: str, size: int, most: int) -> None:
-    """Raises OverQuota if a file with bytes new to the account would exceed `most` of its kind (0: no limit)."""
+    """Raises OverQuota if a file with bytes new to the account would exceed `most` of its kind (0: no limit), and
+    Conflict if the account has too many files."""
     if not most:
         return
     hold(conn, account_id)
+    own_files = (files.c.account_id == account_id, _IS_NAMED)
+    most_rows.check(conn, files, most_rows.FILES, "files", "Delete some.", *own_files)
     kind = kind_of(path)
     used = of_files(conn, account_id)[kind]
     own = select(files.c.path).where(files.c.account_id == account_id, files.c.digest == digest, _IS_NAMED)

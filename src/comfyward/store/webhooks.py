@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, TextClause, exists, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, TextClause, delete, exists, func, insert, select, text, update
 
 from comfyward.errors import NotFound
 from comfyward.ids import new_id
@@ -193,6 +193,12 @@ def resend(conn: Connection, account_id: str, delivery_id: str, now: int) -> Non
         .where(*waited_for, webhook_deliveries.c.state == "pending")
         .values(next_attempt_at=now)
     )
+
+
+def prune(conn: Connection, finished_before: int, limit: int = 5000) -> int:
+    """Deletes the deliveries that ended before a time, with the runs that they show. Returns how many."""
+    old = select(webhook_deliveries.c.id).where(webhook_deliveries.c.finished_at < finished_before).limit(limit)
+    return conn.execute(delete(webhook_deliveries).where(webhook_deliveries.c.id.in_(old))).rowcount
 
 
 def receiver_of(url: str) -> str:

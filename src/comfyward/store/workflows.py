@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from comfyward.errors import Conflict, NotFound
 from comfyward.runs.run import Run, State
-from comfyward.store import most
+from comfyward.store import deleted_workflows, most
 from comfyward.store.lists import Listed, fitting, size_of
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
 from comfyward.store.schema import accounts, runs, workflow_models, workflows
@@ -49,6 +49,8 @@ _COLUMNS = [_newest_run if name == "current_run_id" else workflows.c[name] for n
 _OF_CARDS = [null().label(each.name) if each.name in ("graph", "editor_graph") else each for each in _COLUMNS]
 _RESULTS = [literal("").label("prompt") if each.name == "prompt" else each for each in RUN_COLUMNS]
 DEFAULT_ALIAS = "default"
+TURN = 12  # public workflows of an account in a row of lists of all accounts'
+PUBLIC = "PUBLIC"
 _IS_PUBLIC = text("workflows.visibility = 'PUBLIC'")
 _own_runs = (runs.c.workflow_id == workflows.c.id, runs.c.deleted_at.is_(None))
 _run_count = (
@@ -83,19 +85,22 @@ class Place:
 
 
 def create(conn: Connection, workflow: Workflow) -> None:
-    """Raises Conflict if the account has too many."""
-    own = (workflows.c.account_id == workflow.account_id, workflows.c.deleted_at.is_(None))
-    most.check(conn, workflows, most.WORKFLOWS, "workflows", "Delete some.", *own)
+    """Raises Conflict if the account has too many, OverQuota if they are too large."""
+    _check_count(conn, workflow.account_id)
     if workflow.in_trials:
         _check_trials(conn, workflow.account_id)
+    if workflow.visibility == PUBLIC:
+        _check_public(conn, workflow.account_id)
     values = {
         **workflow.__dict__,
         "tags": text_of(workflow.tags),
         "is_default": 0,
         "in_trials": int(workflow.in_trials),
+        "size": deleted_workflows.size_of(workflow),
     }
     del values["current_run_id"]
     conn.execute(insert(workflows).values(**values))
+    deleted_workflows.check_room(conn, workflow.account_id)
     _name_models(conn, workflow)
 
 
@@ -179,22 +184,41 @@ class Search:
 
 def cards(conn: Connection, account_id: str, search: Search) -> list[Card]:
     """The account's workflows that match a search."""
-    return _cards(conn, [workflows.c.account_id == account_id], search)
+    which = [workflows.c.account_id == account_id, workflows.c.deleted_at.is_(None), *_matches(search)]
+    newest_first = (workflows.c.updated_at.desc(), workflows.c.id)
+    return _cards(conn, which, newest_first, search.limit, search.offset)
 
 
 def public_cards(conn: Connection, search: Search) -> list[Card]:
-    """Public workflows of all accounts that match a search."""
-    return _cards(conn, [_IS_PUBLIC, accounts.c.deleted_at.is_(None)], search)
+    """Public workflows of all accounts that match a search: TURN of each account, then TURN more, and so on.
+
+    So no account that changes many of its own keeps those of others from the first page.
+    """
+    own_newest_first = (workflows.c.updated_at.desc(), workflows.c.id)
+    place = func.row_number().over(partition_by=workflows.c.account_id, order_by=own_newest_first)
+    found = (
+        select(workflows.c.id)
+        .join(accounts, accounts.c.id == workflows.c.account_id)
+        .where(_IS_PUBLIC, accounts.c.deleted_at.is_(None), workflows.c.deleted_at.is_(None), *_matches(search))
+        .order_by((place - 1) // TURN, *own_newest_first)
+        .limit(search.limit)
+        .offset(search.offset)
+    )
+    ids = list(conn.scalars(found))
+    by_id = {card.workflow.id: card for card in _cards(conn, [workflows.c.id.in_(ids)])}
+    return [by_id[each] for each in ids]
 
 
-def _cards(conn: Connection, which: list[Any], search: Search) -> list[Card]:
+def _cards(
+    conn: Connection, which: list[Any], order: tuple[Any, ...] = (), limit: int | None = None, offset: int | None = None
+) -> list[Card]:
     query = (
         select(*_OF_CARDS, _run_count, _newest_result, accounts.c.name.label("owner"))
         .join(accounts, accounts.c.id == workflows.c.account_id)
-        .where(*which, workflows.c.deleted_at.is_(None), *_matches(search))
-        .order_by(workflows.c.updated_at.desc(), workflows.c.id)
-        .limit(search.limit)
-        .offset(search.offset)
+        .where(*which)
+        .order_by(*order)
+        .limit(limit)
+        .offset(offset)
     )
     rows = conn.execute(query).all()
     newest = [row.newest_result for row in rows if row.newest_result]
@@ -248,15 +272,24 @@ def visible(conn: Connection, account_id: str, workflow_id: str) -> Workflow:
 
 
 def restore(conn: Connection, account_id: str, workflow_id: str, now: int) -> Workflow:
-    """Undoes a deletion. Raises NotFound."""
-    own = (workflows.c.id == workflow_id, workflows.c.account_id == account_id)
+    """Undoes a deletion of the last day. Raises NotFound, and Conflict if the account has too many by now."""
+    own = (workflows.c.id == workflow_id, workflows.c.account_id == account_id, deleted_workflows.can_be_restored(now))
     conn.execute(update(workflows).where(*own).values(deleted_at=None, updated_at=now))
-    return get(conn, account_id, workflow_id)
+    restored = get(conn, account_id, workflow_id)
+    _check_count(conn, account_id, beside=0)
+    if restored.visibility == PUBLIC:
+        _check_public(conn, account_id, beside=0)
+    return restored
 
 
 def change(conn: Connection, account_id: str, workflow_id: str, values: dict[str, Any], now: int) -> Workflow:
-    """Updates the given columns and returns the workflow. Raises NotFound, or Conflict for too many in trials."""
+    """Updates the given columns and returns the workflow.
+
+    Raises NotFound, OverQuota if all together are too large, Conflict for too many that are public or in trials.
+    """
     workflow = get(conn, account_id, workflow_id)
+    if values.get("visibility") == PUBLIC and workflow.visibility != PUBLIC:
+        _check_public(conn, account_id)
     if values.get("in_trials") and not workflow.in_trials:
         _check_trials(conn, account_id)
     if "tags" in values:
@@ -265,17 +298,24 @@ def change(conn: Connection, account_id: str, workflow_id: str, values: dict[str
         values = {**values, "in_trials": int(values["in_trials"])}
     conn.execute(update(workflows).where(workflows.c.id == workflow.id).values(**values, updated_at=now))
     changed = get(conn, account_id, workflow_id)
+    if (size := deleted_workflows.size_of(changed)) != deleted_workflows.size_of(workflow):
+        conn.execute(update(workflows).where(workflows.c.id == workflow.id).values(size=size))
+        deleted_workflows.check_room(conn, account_id)
     if not values.keys().isdisjoint(("graph", "editor_graph")):
         _name_models(conn, changed)
     return changed
 
 
 def remove(conn: Connection, account_id: str, workflow_id: str, now: int) -> Workflow:
-    """Hides a workflow; its runs stay readable by id. Raises NotFound, or Conflict for the default one."""
+    """Hides a workflow; its runs stay readable by id. It can be restored for a day.
+
+    Raises NotFound, or Conflict for the default one.
+    """
     workflow = get(conn, account_id, workflow_id)
     if workflow.is_default:
         raise Conflict("The default workflow cannot be deleted.")
     conn.execute(update(workflows).where(workflows.c.id == workflow.id).values(deleted_at=now, updated_at=now))
+    deleted_workflows.keep_newest(conn, account_id)
     return workflow
 
 
@@ -286,6 +326,19 @@ def _name_models(conn: Connection, workflow: Workflow) -> None:
     of_workflow = {"account_id": workflow.account_id, "workflow_id": workflow.id}
     if names:
         conn.execute(insert(workflow_models), [{"name": name, **of_workflow} for name in names])
+
+
+def _check_count(conn: Connection, account_id: str, beside: int = 1) -> None:
+    """Raises Conflict if an account has more workflows than it may, `beside` of which are about to come."""
+    own = (workflows.c.account_id == account_id, workflows.c.deleted_at.is_(None))
+    most.check(conn, workflows, most.WORKFLOWS, "workflows", "Delete some.", *own, beside=beside)
+
+
+def _check_public(conn: Connection, account_id: str, beside: int = 1) -> None:
+    """The same for those that are public."""
+    own = (workflows.c.account_id == account_id, _IS_PUBLIC, workflows.c.deleted_at.is_(None))
+    hint = "Make one private."
+    most.check(conn, workflows, most.PUBLIC_WORKFLOWS, "public workflows", hint, *own, beside=beside)
 
 
 def _check_trials(conn: Connection, account_id: str) -> None:

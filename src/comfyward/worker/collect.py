@@ -67,7 +67,10 @@ class Collect:
 
     def begin(self, attempt: Attempt, base: Path, places: Places) -> Gathering:
         """Gathers the results of a run from now on, until `finish`. `base` is the folder of its ComfyUI."""
-        return Gathering(self._tools, attempt, base, self._kept / attempt.lease, places)
+        left = self._kept / attempt.lease
+        with contextlib.suppress(OSError):  # what is to be written into it says so
+            left.mkdir(parents=True, exist_ok=True)  # here alone: a thread that comes after `forget` makes it no more
+        return Gathering(self._tools, attempt, base, left, places)
 
     async def forget(self, attempt: Attempt) -> None:
         """Removes the files of a run that is reported."""
@@ -336,11 +339,10 @@ class Gathering:
 
     def _make_room(self) -> None:
         with contextlib.suppress(OSError):  # it is tried again at the end
-            (self.left / "output").mkdir(parents=True, exist_ok=True)
+            (self.left / "output").mkdir(exist_ok=True)
 
     def _spool(self, data: bytes | None = None) -> Path:
         """A new file in a folder that no node can write to."""
-        self.left.mkdir(parents=True, exist_ok=True)
         path = self.left / new_id()
         if data is not None:
             path.write_bytes(data)

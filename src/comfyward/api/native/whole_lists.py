@@ -29,7 +29,7 @@ class WholeLists:
     async def compact(self, account_id: str, listed: Iterable[Outline], show: Callable[[Run], T]) -> list[T]:
         """Each run as it is shown without its graph, which must be short: all are kept in memory."""
         shown: list[T] = []
-        for batch in batches(listed, lambda each: each.results_size):
+        for batch in batches(listed, lambda each: each.others_size):
             shown += await self._shown(account_id, batch, lambda found: [show(run) for run in found], with_graphs=False)
         return shown
 

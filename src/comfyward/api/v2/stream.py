@@ -28,7 +28,9 @@ class JobStream:
     """The stream of one job for one client."""
 
     def __init__(self, db: Database, hub: Hub, shapes: Shapes, run: Run) -> None:
-        self._db, self._hub, self._shapes, self._run = db, hub, shapes, run
+        self._db, self._hub, self._shapes = db, hub, shapes
+        # Not the run itself, with all its results: a client follows it for hours, and an account many of them.
+        self._account_id, self._run_id, self._prompt_id = run.account_id, run.id, run.prompt_id
         self._classes = classes_of(run)
         self._position: int | None = None
         self._progress = 0.0
@@ -36,17 +38,22 @@ class JobStream:
 
     async def frames(self, listener: Listener) -> AsyncIterator[bytes]:
         """`listener` listens to the run."""
-        run, self._position = await self._db.lookup(_with_position, self._run.account_id, self._run.id)
+        first, is_over = await self._present()
+        yield first
+        if not is_over:
+            async for piece in self._live(listener):
+                yield piece
+
+    async def _present(self) -> tuple[bytes, bool]:
+        """(frames of the job's present state, whether it is final)."""
+        run, self._position = await self._db.lookup(_with_position, self._account_id, self._run_id)
         self._first_seq = run.event_seq
         self._hub.start_after(run.id, run.event_seq)
         frames = [frame("output", self._shapes.output(run.prompt_id, output)) for output in run.outputs]
         frames.append(self._status(status_of(run)))
         if not run.state.is_final:
             frames += [each for event in self._hub.newest(run.id) for each in self._frames_of(event)]
-        yield b"".join(frames)
-        if not run.state.is_final:
-            async for piece in self._live(listener):
-                yield piece
+        return b"".join(frames), run.state.is_final
 
     async def _live(self, listener: Listener) -> AsyncIterator[bytes]:
         """Events that came together are sent together: each piece costs the same, however long it is."""
@@ -69,7 +76,7 @@ class JobStream:
         """A frame with the job's place in the queue, if that has changed."""
         if self._position is None:
             return []
-        run, position = await self._db.lookup(_with_position, self._run.account_id, self._run.id)
+        run, position = await self._db.lookup(_with_position, self._account_id, self._run_id)
         if position is None or position == self._position:
             return []
         self._position = position
@@ -86,7 +93,7 @@ class JobStream:
             case Cancelling():
                 return [frame("status", {"status": "canceling", "queue_position": None})]
             case Output() as output:
-                return [frame("output", self._shapes.output(self._run.prompt_id, output))]
+                return [frame("output", self._shapes.output(self._prompt_id, output))]
             case Progress() as step:
                 progress = progress_shape(step, self._classes)
                 self._progress = progress["value"] = max(self._progress, progress["value"])

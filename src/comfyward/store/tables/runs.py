@@ -23,6 +23,7 @@ from comfyward.store.tables.metadata import KEY, metadata, partial
 # Conditions of partial indexes. A database uses such an index only for a query with the same condition.
 IS_QUEUED = text("runs.state = 'queued'")
 IS_HANDED_OUT = text("runs.state <> 'queued'")
+IS_LARGE = text("runs.request_bytes IS NOT NULL")
 HAS_PREVIEWS = text("runs.previews <> '[]'")
 
 
@@ -88,6 +89,7 @@ runs = Table(
     Column("deleted_at", BigInteger),
     Column("fallback_pool", String(60)),
     Column("start_by", BigInteger),
+    Column("request_bytes", BigInteger),
     CheckConstraint("face IN ('icu', 'jobs', 'native')", name="face"),
     CheckConstraint(_one_of("state", State), name="state"),
     CheckConstraint(f"end_reason IS NULL OR {_one_of('end_reason', EndReason)}", name="end_reason"),
@@ -128,6 +130,7 @@ runs = Table(
     Index("ix_runs_served", "pool", "turn", **partial("state <> 'queued'")),
     Index("ix_runs_worker_id", "worker_id", **partial("lease IS NOT NULL")),
     Index("ix_runs_leases", "lease_expires_at", **partial("lease IS NOT NULL")),
+    Index("ix_runs_large", "account_id", "request_bytes", **partial("request_bytes IS NOT NULL")),
 )
 
 # The number of queued runs, in parts that are to be added up. Triggers of the database change it in the transactions
@@ -188,5 +191,6 @@ webhook_deliveries = Table(
     CheckConstraint("(state = 'pending') = (next_attempt_at IS NOT NULL)", name="pending_has_next"),
     Index("ix_webhook_deliveries_account_id_created_at", "account_id", "created_at"),
     Index("ix_webhook_deliveries_waiting", "run_id", "seq", **partial("state = 'pending'")),
+    Index("ix_webhook_deliveries_over", "finished_at", **partial("finished_at IS NOT NULL")),
     Index("ix_webhook_deliveries_due", "account_id", "next_attempt_at", "receiver", **partial("state = 'pending'")),
 )

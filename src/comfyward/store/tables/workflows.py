@@ -26,9 +26,12 @@ workflows = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("deleted_at", BigInteger),
+    Column("size", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("visibility IN ('PRIVATE', 'PUBLIC')", name="visibility"),
     Index("ix_workflows_account_id_created_at", "account_id", "created_at"),
     Index("ix_workflows_public", "updated_at", **partial("visibility = 'PUBLIC'")),
+    Index("ix_workflows_stored", "account_id", "size"),
+    Index("ix_workflows_deleted", "account_id", "deleted_at", **partial("deleted_at IS NOT NULL")),
 )
 
 # The models that saved workflows name, relative to the models' folders.
