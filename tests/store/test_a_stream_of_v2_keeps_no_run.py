@@ -1,0 +1,40 @@
+"""A client of Comfy API v2 that follows a job for hours keeps none of its results in the server's memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from types import SimpleNamespace
+from typing import Any
+
+from comfyward.api.v2.stream import JobStream
+from comfyward.delivery.hub import Hub
+from comfyward.runs.event import Event, Status
+from comfyward.runs.run import Run, State
+from comfyward.store import runs
+from comfyward.store.notices import NoOthers
+from tests.store.conftest import Store
+
+
+def test_after_the_first_frames(store: Store) -> None:
+    store.new_run("followed")
+
+    assert asyncio.run(_runs_while_followed(store)) == []
+
+
+async def _runs_while_followed(store: Store) -> list[Run]:
+    hub, shapes = Hub(NoOthers()), SimpleNamespace()
+    stream = JobStream(store.db, hub, _any(shapes), await store.db.read(runs.get, store.alice.id, "followed"))
+    with hub.listen("followed") as listener:
+        frames = stream.frames(listener)
+        first = await anext(frames)
+        hub.publish([Event("followed", store.alice.id, Status(State.ASSIGNED), 2)])
+        second = await anext(frames)
+        left = [each for each in gc.get_objects() if isinstance(each, Run) and each.id == "followed"]
+        await frames.aclose()
+    assert (b"queued" in first, b"status" in second) == (True, True)
+    return left
+
+
+def _any(value: object) -> Any:
+    return value
