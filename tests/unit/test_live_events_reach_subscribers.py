@@ -11,7 +11,7 @@ from comfyward.dispatch.secrets import Secrets, without_secrets
 from comfyward.runs.change import RunEnded, RunStarted
 from comfyward.runs.event import Download, Event, EventType, NodeResult, Payload, Preview, Progress, Status
 from comfyward.runs.run import PublicStatus, Run, State
-from comfyward.store.notices import NoOthers, SecretsGone, SecretsKept
+from comfyward.store.notices import NoOthers, SecretsGone, SecretsKept, SecretsWanted
 from tests.fakes.notices import Wire
 
 
@@ -76,32 +76,52 @@ async def test_closing_the_hub_ends_all_subscriptions() -> None:
 
 
 async def test_secrets_are_kept_until_their_run_is_over() -> None:
-    secrets = Secrets(NoOthers())
+    secrets, came = Secrets(NoOthers()), dataclasses.replace(a_run("run"), has_secrets=1)
     rest, found = without_secrets({"api_key_comfy_org": "k", "auth_token_comfy_org": "t", "kept": 1})
     await secrets.keep("run", found)
 
     assert (rest, found) == ({"kept": 1}, {"api_key_comfy_org": "k", "auth_token_comfy_org": "t"})
     assert without_secrets({"api_key_comfy_org": "k"})[0] is None
     assert without_secrets(None) == (None, {})
-    assert secrets.of("run") == found
+    assert await secrets.of(came) == found
     secrets.on_changes([RunStarted(a_run("run"), []), RunEnded(a_run("another"), [])])
-    assert secrets.of("run") == found
+    assert await secrets.of(came) == found
     secrets.on_changes([RunEnded(a_run("run"), [])])
-    assert secrets.of("run") == {}
+    assert await secrets.of(came) == {}
 
 
 async def test_the_other_servers_forget_secrets_too() -> None:
     other_wire = Wire()
     wire = Wire(other_wire)
-    secrets, elsewhere = Secrets(wire), Secrets(other_wire)
+    secrets, elsewhere, came = Secrets(wire), Secrets(other_wire), dataclasses.replace(a_run("run"), has_secrets=1)
     await secrets.keep("run", {"api_key_comfy_org": "k"})
-    assert elsewhere.of("run") == {"api_key_comfy_org": "k"}
+    assert await elsewhere.of(came) == {"api_key_comfy_org": "k"}
 
     secrets.on_changes([RunEnded(a_run("run"), [])])
     secrets.on_changes([RunEnded(a_run("another"), [])])  # which came without any
 
     assert wire.sent == [SecretsKept("run", {"api_key_comfy_org": "k"}), SecretsGone("run")]
-    assert elsewhere.of("run") == {}
+    assert await elsewhere.of(came) == {}
+
+
+async def test_secrets_that_are_late_are_asked_for() -> None:
+    wire = Wire()
+    other_wire = Wire(wire)
+    secrets, elsewhere = Secrets(wire), Secrets(other_wire)
+    came, without = dataclasses.replace(a_run("run"), has_secrets=1), dataclasses.replace(a_run("other"), has_secrets=0)
+    await secrets.keep("run", {"api_key_comfy_org": "k"})  # its notice is still on its way
+    wire._other = other_wire
+
+    assert await elsewhere.of(came) == {"api_key_comfy_org": "k"}
+    assert await elsewhere.of(without) == {}
+    assert other_wire.sent == [SecretsWanted("run")]
+
+
+async def test_a_run_whose_secrets_no_server_has_goes_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("comfyward.dispatch.secrets.WAIT_S", 0.01)
+    wire = Wire(Wire())
+
+    assert await Secrets(wire).of(dataclasses.replace(a_run("run"), has_secrets=1)) == {}
 
 
 async def test_a_listener_that_reads_nothing_holds_no_more_than_its_share() -> None:

@@ -176,7 +176,7 @@ class Intake:
         new = await HEAVY.run(
             caller.account.id,
             checked.size,
-            lambda: self._new_run(caller, submission, checked, files_rows, extra_data),
+            lambda: self._new_run(caller, submission, checked, files_rows, extra_data, has_secrets=bool(secrets)),
         )
         has_credit_limit = caller.account.credit_limit is not None
         digests = {path: files_rows.get(path, {}).get("blob", "") for path in checked.fitted.models}
@@ -232,6 +232,8 @@ class Intake:
         checked: _Checked,
         files_rows: dict[str, dict[str, Any]],
         extra_data: Any,
+        *,
+        has_secrets: bool,
     ) -> new_runs.NewRun:
         now, within_s, place, fitted = now_ms(), submission.start_within_s, checked.place, checked.fitted
         return new_runs.NewRun(
@@ -263,6 +265,7 @@ class Intake:
             created_at=now,
             fallback_pool=self._rules.larger_pools.get(place.pool),
             start_by=None if within_s is None else now + int(within_s * 1000),
+            has_secrets=int(has_secrets),
         )
 
     async def _stored_rows(self, brought: Mapping[str, Source]) -> dict[str, dict[str, Any]]:

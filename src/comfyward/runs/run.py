@@ -214,6 +214,7 @@ class AcceptedRun:
     tags: list[str]
     labels: dict[str, str]
     created_at: int
+    has_secrets: int = 0  # 1: it came with keys for partner nodes, which some server has in its memory
 
 
 @dataclass(frozen=True, kw_only=True)

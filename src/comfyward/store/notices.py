@@ -55,6 +55,12 @@ class SecretsKept(msgspec.Struct, frozen=True, tag="secrets"):
     secrets: dict[str, Any]
 
 
+class SecretsWanted(msgspec.Struct, frozen=True, tag="secrets_wanted"):
+    """A server assigned a run before its secrets came: whoever has them sends them again."""
+
+    run_id: str
+
+
 class SecretsGone(msgspec.Struct, frozen=True, tag="secrets_gone"):
     """A run has ended: its secrets are to be discarded."""
 
@@ -114,6 +120,7 @@ Notice = (
     | LogWanted
     | LogUploaded
     | SecretsKept
+    | SecretsWanted
     | SecretsGone
     | CallersChanged
     | RunEvents

@@ -49,7 +49,7 @@ class Assignments:
         if run is None:
             return Response(status_code=204)
         account = run.account_id if self._isolated else ""
-        return answer(_assignment(run, account, self._secrets.of(run.id), await self._orders.of(run)))
+        return answer(_assignment(run, account, await self._secrets.of(run), await self._orders.of(run)))
 
     async def report(self, request: Request) -> Response:
         reports = await self._calls.read(request, Reports, REPORTS)

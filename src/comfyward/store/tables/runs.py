@@ -90,6 +90,7 @@ runs = Table(
     Column("fallback_pool", String(60)),
     Column("start_by", BigInteger),
     Column("request_bytes", BigInteger),
+    Column("has_secrets", Integer, nullable=False, server_default="0"),
     CheckConstraint("face IN ('icu', 'jobs', 'native')", name="face"),
     CheckConstraint(_one_of("state", State), name="state"),
     CheckConstraint(f"end_reason IS NULL OR {_one_of('end_reason', EndReason)}", name="end_reason"),

@@ -1,4 +1,5 @@
-"""what workflows and the requests of runs take in the database, and deliveries of webhooks by their end
+"""what workflows and the requests of runs take in the database, deliveries of webhooks by their end, and which runs came
+with keys
 
 Runs of before count nothing: only new requests are bounded.
 """
@@ -33,6 +34,7 @@ def upgrade() -> None:
         postgresql_where=is_over,
     )
     op.add_column("runs", sa.Column("request_bytes", sa.BigInteger()))
+    op.add_column("runs", sa.Column("has_secrets", sa.Integer(), nullable=False, server_default="0"))
     is_large = sa.text("request_bytes IS NOT NULL")
     columns = ["account_id", "request_bytes"]
     op.create_index("ix_runs_large", "runs", columns, sqlite_where=is_large, postgresql_where=is_large)
