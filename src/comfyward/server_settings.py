@@ -192,8 +192,8 @@ class ServerSettings(BaseModel):
     quota_outputs_bytes: int = Field(
         100 * GB,
         ge=0,
-        description="What an account's runs may keep (outputs, previews, inputs, large graphs); at this limit new runs are "
-        "refused. 0: any number of bytes.",
+        description="What an account's runs may keep (outputs, previews, inputs, large graphs); at this limit new runs "
+        "are refused. 0: any number of bytes.",
     )
     quota_unfinished_bytes: int = Field(
         200 * GB, ge=0, description="Announced size of an account's unfinished uploads; 0: any."
