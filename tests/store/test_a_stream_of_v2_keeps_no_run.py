@@ -10,7 +10,7 @@ from typing import Any
 from comfyward.api.v2.stream import JobStream
 from comfyward.delivery.hub import Hub
 from comfyward.runs.event import Event, Status
-from comfyward.runs.run import Run, State
+from comfyward.runs.run import PublicStatus, Run, State
 from comfyward.store import runs
 from comfyward.store.notices import NoOthers
 from tests.store.conftest import Store
@@ -28,7 +28,7 @@ async def _runs_while_followed(store: Store) -> list[Run]:
     with hub.listen("followed") as listener:
         frames = stream.frames(listener)
         first = await anext(frames)
-        hub.publish([Event("followed", store.alice.id, Status(State.ASSIGNED), 2)])
+        hub.publish([Event("followed", store.alice.id, Status(PublicStatus.INIT, State.ASSIGNED, None), 2)])
         second = await anext(frames)
         left = [each for each in gc.get_objects() if isinstance(each, Run) and each.id == "followed"]
         await frames.aclose()
