@@ -14,7 +14,7 @@ GRAPH = fake_save("of the first")
 
 
 def test_between_accounts(tenant: Client, shared: Stack) -> None:
-    other = shared.client(f"{tenant.account}-other")
+    other = shared.client("gives-keys-of-others")
     first = tenant.post_run({"prompt": GRAPH}, **KEY).json()["id"]
 
     same = other.post_run({"prompt": GRAPH}, **KEY)
@@ -33,13 +33,12 @@ def test_between_apis_of_one_account(tenant: Client) -> None:
     replayed = tenant.post_run({"prompt": GRAPH}, **KEY)
     again = tenant.http.post("/api/v2/jobs", json={"workflow": GRAPH}, headers=KEY)
 
-    assert (first.status_code, again.status_code) == (201, 422)
-    assert replayed.status_code in (200, 409, 422)
+    assert (first.status_code, replayed.status_code, again.status_code) == (201, 200, 422), replayed.text
     assert len(tenant.http.get("/api/v1/runs").json()) == 1, "no run is made twice under one key"
 
 
 def test_a_key_of_any_form_is_refused_or_kept_apart(tenant: Client) -> None:
-    names = ["x" * 200, "x" * 199 + "y", "é".encode().decode("latin-1"), "e", "E", "e%", "e_"]
+    names = ["x" * 200, "x" * 199 + "y", "e", "E", "e%", "e_"]
     made = {name: tenant.post_run({"prompt": GRAPH}, **{"Idempotency-Key": name}).json()["id"] for name in names}
 
     assert len(set(made.values())) == len(names)
