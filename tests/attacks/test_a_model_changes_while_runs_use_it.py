@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.fakes.http import Origin
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_wait, node
 from tests.stack.stack import Client, Stack
@@ -32,10 +33,9 @@ def busy(stack: Stack) -> Iterator[tuple[Client, str]]:
     owner.cancel(run_id)
 
 
-def upload(client: Client, path: str, data: bytes) -> str:
+def upload(client: Client, path: str, data: bytes) -> None:
     sent = client.http.post("/api/v1/files", params={"path": path}, content=data)
     assert sent.status_code == 201, sent.text
-    return str(sent.json()["url"])
 
 
 def read_by(client: Client, run_id: str) -> bytes:
@@ -45,19 +45,18 @@ def read_by(client: Client, run_id: str) -> bytes:
     return client.http.get(output["url"]).content
 
 
-def test_while_they_are_staged(stack: Stack, busy: tuple[Client, str]) -> None:
+def test_while_they_are_staged(stack: Stack, busy: tuple[Client, str], site: Origin) -> None:
     ada, ben = stack.client("ada"), stack.client("ben")
-    model = upload(ada, MODEL, b"model of ada")
     upload(ada, INPUT, b"input of ada")
-    runs = [ada.submit(READ_MODEL, files={MODEL: model}), ada.submit(READ_INPUT)]
-    ada.wait_for(runs[0], "staged")
+    runs = [ada.submit(READ_MODEL, files={MODEL: site.put("/model", b"model of ada")}), ada.submit(READ_INPUT)]
+    for run_id in runs:
+        ada.wait_for(run_id, "staged")
 
-    for path in (MODEL, INPUT):
-        upload(ada, path, b"swapped")
-        upload(ben, path, b"of ben")
+    site.put("/model", b"swapped at its host")
+    upload(ada, INPUT, b"swapped")
+    upload(ben, INPUT, b"input of ben")
     of_ben = ben.submit(READ_INPUT)
-    for path in (MODEL, INPUT):
-        assert ada.http.delete("/api/v1/files", params={"path": path}).status_code == 204
+    assert ada.http.delete("/api/v1/files", params={"path": INPUT}).status_code == 204
     owner, waiting = busy
     owner.cancel(waiting)
 
