@@ -1,39 +1,29 @@
-"""A run that ends before the threads for its files have begun leaves no folder on the worker."""
+"""A run that ends while a thread is about to make a folder for its files leaves none on the worker."""
 
-import asyncio
-import threading
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from comfyward.worker.attempt import Attempt, Halt
 from comfyward.worker.collect import Collect
-from comfyward.worker.file_threads import THREADS
-from comfyward.worker.job import Halt, Job
 from comfyward.worker.protocol import Assignment
 from comfyward.worker.result_files import Bounds
 
 UNUSED: Any = None
+GRAPH = msgspec.Raw(b"{}")
 
 
 async def test_a_folder_is_not_made_after_it_was_removed(tmp_path: Path) -> None:
-    kept, leftovers, release = tmp_path / "kept", tmp_path / "leftovers", threading.Event()
-    leftovers.mkdir()
+    kept, leftovers = tmp_path / "kept", tmp_path / "leftovers"
+    for folder in (kept, leftovers):
+        folder.mkdir()
     collect = Collect(UNUSED, kept, leftovers, Bounds(1 << 20))
-    threads = collect._tools.threads
-    busy = [asyncio.create_task(threads.call(release.wait)) for _ in range(THREADS)]
-    await asyncio.sleep(0)  # all threads have something to do
-    job = Job(
-        Assignment("run", "lease", 1, msgspec.Raw(b"{}"), msgspec.Raw(b"{}"), [], [], 60, False), UNUSED, UNUSED, Halt()
-    )
+    attempt = Attempt(Assignment("run", "lease", 1, GRAPH, GRAPH, [], [], 60, False), UNUSED, UNUSED, Halt())
 
-    gathering = collect.begin(job, tmp_path, UNUSED)
-    await asyncio.sleep(0)  # it waits for a thread
+    gathering = collect.begin(attempt, tmp_path, UNUSED)
     gathering.drop()
-    await collect.forget(job)
-    release.set()
-    await asyncio.gather(*busy)
-    await asyncio.gather(*(threads.call(lambda: None) for _ in range(THREADS)))
-    threads._threads.shutdown()
+    await collect.forget(attempt)
+    gathering._make_room()  # by the thread that had begun with it
 
     assert list(kept.iterdir()) == []
