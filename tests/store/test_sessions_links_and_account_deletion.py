@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Table, func, insert, select
 
 from comfyward.accounts.account import Caller
 from comfyward.accounts.storage import Quota
@@ -145,6 +145,10 @@ def test_an_account_is_erased_with_all_that_was_its_own(store: Store) -> None:
     store.write(imports.add, Import("i", alice, "/models/loras/a", {"url": "u"}, "waiting", None, now, None))
     repeated = Rehearsal("e", 1, "w", alice, "r", "r", "failed", "No module named 'private'", None, now, now)
     store.write(rehearsals.begin, repeated)
+    no_foreign_key = [table for table in metadata.tables.values() if "account_id" in table.c and not table.foreign_keys]
+    for table in (others := [each for each in no_foreign_key if not store.read(_rows_of, each, alice)]):
+        store.write(_put_row, table, alice)
+        store.write(_put_row, table, store.bob.id)
     token = store.write(sessions.begin, Caller(store.alice, None), now)
 
     store.write(accounts.retire, alice, now)
@@ -158,6 +162,7 @@ def test_an_account_is_erased_with_all_that_was_its_own(store: Store) -> None:
     left = {name for name, table in metadata.tables.items() if store.read(_rows_of, table, alice)}
     assert left == set()
     assert store.read(accounts.find)[0].name == "bob"
+    assert [table.name for table in others if store.read(_rows_of, table, store.bob.id) != 1] == []
 
 
 def test_the_last_admin_stays(store: Store) -> None:
@@ -168,6 +173,13 @@ def test_the_last_admin_stays(store: Store) -> None:
             store.write(operation, store.alice.id, *more)
     store.write(accounts.set_role, store.bob.id, "admin")
     store.write(accounts.set_role, store.alice.id, "member")
+
+
+def _put_row(conn: Connection, table: Table, account_id: str) -> None:
+    """A row with a value in every column that needs one."""
+    needed = [column for column in table.c if not column.nullable and column.server_default is None]
+    values = {column.name: account_id[:12] if column.type.python_type is str else 1 for column in needed}
+    conn.execute(insert(table).values(**{**values, "account_id": account_id}))
 
 
 def _rows_of(conn: Connection, table: Table, account_id: str) -> int:

@@ -166,8 +166,6 @@ def retire(conn: Connection, account_id: str, now: int) -> None:
     _refuse_last_admin(conn, account_id)
     own = accounts.c.id == account_id
     conn.execute(update(accounts).where(own).values(deleted_at=now, name=f"deleted {account_id}", identity=None))
-    unrevoked = (api_keys.c.account_id == account_id, api_keys.c.revoked_at.is_(None))
-    conn.execute(update(api_keys).where(*unrevoked).values(revoked_at=now))
     for table in (sessions, login_links):
         conn.execute(delete(table).where(table.c.account_id == account_id))
 

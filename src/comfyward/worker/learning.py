@@ -198,10 +198,8 @@ def _files(top: int, parts: tuple[str, ...], entries: list[int]) -> Iterator[tup
         path = (*parts, name)
         if is_folder and name not in _PASSING and len(path) < DEEPEST:
             yield from _files(top, path, entries)
-        elif is_link:
-            real = os.path.normpath("/".join((*parts, targets[name])))
-            if not real.startswith(("/", "..")):
-                yield path, tuple(real.split("/"))
+        elif is_link:  # where it leads out, no file is opened
+            yield path, tuple(os.path.normpath("/".join((*parts, targets[name]))).split("/"))
         elif not is_folder and not name.endswith(_UNFINISHED):
             yield path, path
 
