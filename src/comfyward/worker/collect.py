@@ -11,29 +11,27 @@ import contextlib
 import itertools
 import logging
 import posixpath
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import blake3
 import msgspec
 
-from comfyward.errors import ComfywardError, StaleLease, TooLarge
+from comfyward.errors import ComfywardError, TooLarge
 from comfyward.files.digest import Hasher
-from comfyward.ids import new_id
-from comfyward.runs.files import content_type_of
 from comfyward.runs.run import EndReason
 from comfyward.sandbox import leftovers
 from comfyward.worker.attempt import Attempt, Executed, Failed
 from comfyward.worker.file_threads import FileThreads
 from comfyward.worker.graph_progress import GraphProgress, Stamp, files_of
 from comfyward.worker.link import ServerLink
-from comfyward.worker.node_results import MAX_SHOWN_BYTES, bounded
+from comfyward.worker.node_results import bounded
+from comfyward.worker.outputs import Outputs, Result, Spool
 from comfyward.worker.places import Places
-from comfyward.worker.protocol import Ended, FailureReport, OutputFile, OutputOffer, Produced
+from comfyward.worker.protocol import Ended, FailureReport, OutputFile, Produced
 from comfyward.worker.reporter import Make, Room
-from comfyward.worker.result_files import Bounds, FoundFiles, ResultFile, copied, found_in, hashed, read, read_in, take
+from comfyward.worker.result_files import Bounds, FoundFiles, ResultFile, copied, found_in, read_in, take
 from comfyward.worker.result_names import ResultNames, texts_of
 from comfyward.worker.result_order import ResultOrder
 from comfyward.worker.unless import unless
@@ -41,7 +39,6 @@ from comfyward.workflows.graph import in_order
 
 log = logging.getLogger(__name__)
 
-MAX_INLINE_TEXT = 64 << 10
 MAX_PREVIEW_BYTES = 256 << 20
 MAX_NODE_CHARACTERS = 1000  # of the id that each result of a node is stored with
 SALVAGE_S = 120.0
@@ -91,11 +88,14 @@ class Gathering:
         self._order = ResultOrder(in_order(msgspec.json.decode(attempt.assignment.prompt)))
         self.progress = GraphProgress(self.nodes)
         self._names, self._numbers = ResultNames(), itertools.count(1)
+        self._spool = Spool(left)
+        self._outputs = Outputs(tools.link, tools.threads, attempt.lease, self._spool)
         self._reported: dict[tuple[str, str], Stamp] = {}  # by folder and name
         self._shown: set[str] = set()  # nodes of which it was reported
-        self._preview_bytes_left, self._texts_inline = MAX_PREVIEW_BYTES, Room(MAX_SHOWN_BYTES)
+        self._preview_bytes_left = MAX_PREVIEW_BYTES
         self._early_bytes = self._early_results = 0
         self._excess: str | None = None
+        self._spoiled: Ended | None = None  # by a file that changed while it was taken
         self._busy, self._more = asyncio.Lock(), asyncio.Event()
         self._keeping_up = asyncio.create_task(self._keep_up(), name="keep-up")
 
@@ -113,10 +113,10 @@ class Gathering:
             return
         suffix = "_.png" if content_type == "image/png" else "_.jpg"
         name = self._names.name("websocket", node, f"{number:05}", suffix=suffix, of=number)
-        path = await self._threads.call(self._spool, data)
+        path = await self._threads.call(self._spool.new, data)
 
         async def make(room: Room) -> Produced:
-            return Produced(0, [await self._output(_Result(name, node, len(data), number, streamed=True), path, room)])
+            return Produced(0, [await self._output(Result(name, node, len(data), number, streamed=True), path, room)])
 
         self._attempt.reporter.produced(make)
 
@@ -151,34 +151,45 @@ class Gathering:
             self._keeping_up.cancel()
         progress, room = self.progress, Room()
         rest = await self._threads.call(self._taken_rest, is_all_whole, room)
-        nodes = files_of(progress.node_results, "output")
-        outputs, spoiled = [], None
-        for file, source in rest.outputs:
+        outputs, room = await self._files(rest.outputs, room)
+        names = {file.name for file in rest.found.files}
+        texts = self._texts(progress.node_results, names)[: self._tools.bounds.entries]
+        ended = msgspec.structs.replace(
+            ended,
+            outputs=[*outputs, *[await self._output(text, text.data, room) for text in texts]],
+            node_results=bounded(progress.node_results, progress.meta),
+            previews=[await self._output(shot, path, room) for shot, path in rest.previews],
+            order=self._order.names(progress.node_results),
+        )
+        return self._judged(ended, rest.found.excess) if is_all_whole else ended
+
+    def _judged(self, ended: Ended, excess: str | None) -> Ended:
+        """The end of a run that ComfyUI calls a success; a failure if not all of its results could be taken."""
+        if excess := self._excess or excess:
+            return msgspec.structs.replace(ended, reason=EndReason.OVER_LIMIT, failure=FailureReport(excess))
+        if self._spoiled is not None:
+            return msgspec.structs.replace(ended, reason=self._spoiled.reason, failure=self._spoiled.failure)
+        return ended
+
+    async def _files(
+        self, files: Iterable[tuple[ResultFile, Path | bytes]], room: Room
+    ) -> tuple[list[OutputFile], Room]:
+        """The last outputs, and the room that is left beside them; many are reported in several parts."""
+        nodes = files_of(self.progress.node_results, "output")
+        outputs: list[OutputFile] = []
+        for file, source in files:
             data = source if isinstance(source, bytes) else None
-            result = _Result(self._named(file.name, file.parts), nodes.get(file.name), file.size, file.name)
+            result = Result(self._named(file.name, file.parts), nodes.get(file.name), file.size, file.name)
             try:
                 outputs.append(await self._output(result, source, room, data=data))
             except TooLarge as error:
                 self._excess = error.message
             except Failed as failed:
-                spoiled = failed.ended
+                self._spoiled = failed.ended
             if len(outputs) == MAX_REPORTED:
                 self._attempt.reporter.produced(_ready(Produced(0, outputs)))
                 outputs, room = [], Room()
-        names = {file.name for file in rest.found.files}
-        texts = self._texts(progress.node_results, names)[: self._tools.bounds.entries]
-        outputs += [await self._output(text, text.data, room) for text in texts]
-        previews = [await self._output(shot, path, room) for shot, path in rest.previews]
-        node_results = bounded(progress.node_results, progress.meta)
-        order = self._order.names(progress.node_results)
-        ended = msgspec.structs.replace(
-            ended, outputs=outputs, node_results=node_results, previews=previews, order=order
-        )
-        if is_all_whole and (excess := self._excess or rest.found.excess):
-            return msgspec.structs.replace(ended, reason=EndReason.OVER_LIMIT, failure=FailureReport(excess))
-        if is_all_whole and spoiled is not None:
-            return msgspec.structs.replace(ended, reason=spoiled.reason, failure=spoiled.failure)
-        return ended
+        return outputs, room
 
     def _taken_rest(self, is_all_whole: bool, room: Room) -> _Rest:
         """All that was not reported yet, in one trip to a thread: small files are read where they are, the others moved
@@ -195,13 +206,13 @@ class Gathering:
                 outputs.append((file, source))
         return _Rest(found, outputs, list(self._rest_of_previews()))
 
-    def _rest_of_previews(self) -> Iterator[tuple[_Result, Path]]:
+    def _rest_of_previews(self) -> Iterator[tuple[Result, Path]]:
         """The temporary files of nodes, if the assignment asks for them."""
         nodes = files_of(self.progress.node_results, "temp") if self._attempt.assignment.previews else {}
         for file in self._found("temp").files if nodes else ():
             is_new = file.name in nodes and self._is_new("temp", file.name, file.stamp)
             if is_new and self._may_be_previewed(file.stamp) and (path := self._taken("temp", file)) is not None:
-                yield _Result(file.name, nodes[file.name], file.size), path
+                yield Result(file.name, nodes[file.name], file.size), path
 
     def _found(self, kind: str) -> FoundFiles:
         folder = self.left / kind
@@ -214,7 +225,7 @@ class Gathering:
 
     def _taken(self, kind: str, file: ResultFile) -> Path | None:
         """A file moved to a folder that no node has open."""
-        path = self._spool()
+        path = self._spool.new()
         return path if take(file, self.left / kind, path) else None
 
     async def _keep_up(self) -> None:
@@ -234,27 +245,33 @@ class Gathering:
         """Reports the results that are complete and were not reported yet."""
         progress, room = self.progress, Room()
         node_results = {node: result for node, result in progress.node_results.items() if node not in self._shown}
-        nodes, shots = files_of(progress.node_results, "output"), files_of(node_results, "temp")
-        wanted = [name for name, stamp in progress.whole().items() if not stamp or self._is_new("output", name, stamp)]
-        taken = [await self._early("output", name, nodes.get(name), room) for name in wanted[:MAX_EARLY]]
-        if self._attempt.assignment.previews:
-            early = itertools.islice(shots.items(), MAX_EARLY)
-            taken += [await self._early("temp", name, node, room) for name, node in early]
-        texts = [await self._output(text, text.data, room) for text in self._texts(node_results, nodes)]
-        files = [each for each in taken if each is not None]
+        files = await self._early_files(node_results, room)
+        names = files_of(progress.node_results, "output")
+        texts = [await self._output(text, text.data, room) for text in self._texts(node_results, names)]
         self._shown.update(node_results)
         self._reported.update({(each.kind, each.name): each.stamp for each in files})
         outputs = [*(each.output for each in files if each.kind == "output"), *texts]
-        previews = [each.output for each in files if each.kind == "temp"]
         if outputs or node_results:
             meta = {node: about for node, about in progress.meta.items() if node in node_results}
             shown = self._places.within(bounded(node_results, meta))
+            previews = [each.output for each in files if each.kind == "temp"]
             produced = Produced(0, outputs, shown, previews, self._order.names(progress.node_results))
             self._attempt.reporter.produced(_ready(produced))
 
+    async def _early_files(self, node_results: Mapping[str, Any], room: Room) -> list[_Early]:
+        """The new, complete outputs, and, if the assignment asks for them, the temporary files in new node results."""
+        whole = self.progress.whole().items()
+        wanted = [name for name, stamp in whole if not stamp or self._is_new("output", name, stamp)]
+        nodes = files_of(self.progress.node_results, "output")
+        taken = [await self._early("output", name, nodes.get(name), room) for name in wanted[:MAX_EARLY]]
+        if self._attempt.assignment.previews:
+            shots = itertools.islice(files_of(node_results, "temp").items(), MAX_EARLY)
+            taken += [await self._early("temp", name, node, room) for name, node in shots]
+        return [each for each in taken if each is not None]
+
     async def _early(self, kind: str, name: str, node: str | None, room: Room) -> _Early | None:
         """A new, complete file of a finished node, while others go on; None if there is none."""
-        target = await self._threads.call(self._spool)
+        target = await self._threads.call(self._spool.new)
         taken = await self._threads.take(copied(self._base / kind, name, target, self._tools.bounds))
         if taken is None or not self._is_new(kind, name, taken.stamp):
             return None
@@ -262,53 +279,27 @@ class Gathering:
             return None
         reported = self._named(name, tuple(name.split("/"))) if kind == "output" else name
         listed = name if kind == "output" else None
-        result = _Result(reported, node, taken.stamp[0], listed)
+        result = Result(reported, node, taken.stamp[0], listed)
         output = await self._output(result, taken.path, room, taken.hasher)
         await self._threads.call(taken.path.unlink)
         return _Early(kind, name, output, taken.stamp)
 
     async def _output(
         self,
-        result: _Result,
+        result: Result,
         source: Path | bytes,
         room: Room,
         hasher: Hasher | None = None,
         data: bytes | None = None,
     ) -> OutputFile:
-        """Adds an output to the report if there is room, else uploads it now. Raises Failed if it changes meanwhile.
-
-        `data` are its bytes if they have their room already.
-        """
+        """The output of a result, in its place among the others. Raises as `Outputs.add`."""
         node = self.progress.real(result.node)
         if result.listed is not None:
             self._order.add(result.name, result.node, node, result.listed)
         result = replace(result, node=None if node is None or len(node) > MAX_NODE_CHARACTERS else node)
-        if data is None and room.takes(result.size):
-            data = source if isinstance(source, bytes) else await self._threads.call(read, source, result.size)
-        if data is not None:
-            return self._report(result, blake3.blake3(data).hexdigest(), len(data), data)
-        path = source if isinstance(source, Path) else await self._threads.call(self._spool, source)
-        digests = hasher if hasher is not None else await self._threads.take(hashed(path, result.size))
-        offer = OutputOffer(result.name.rpartition("/")[2], result.size, digests.sha256, asks_again=True)
-        try:
-            await self._tools.link.put_output(self._attempt.lease, digests.blake3, offer, path)
-        except (StaleLease, TooLarge):
-            raise
-        except ComfywardError as error:
-            again = await self._threads.take(hashed(path, path.stat().st_size))
-            if again.blake3 == digests.blake3:
-                raise
-            message = f"'{result.name}' was still written after its node had finished."
-            raise Failed(EndReason.NODE_ERROR, FailureReport(message)) from error
-        return self._report(result, digests.blake3, result.size)
+        return await self._outputs.add(result, source, room, hasher, data)
 
-    def _report(self, result: _Result, digest: str, size: int, data: bytes | None = None) -> OutputFile:
-        text, kind = result.text, content_type_of(result.name)
-        if text is not None and (len(text) > MAX_INLINE_TEXT or not self._texts_inline.takes(size)):
-            text = None
-        return OutputFile(result.name, digest, size, kind, result.node, text, streamed=result.streamed, data=data)
-
-    def _texts(self, node_results: Mapping[str, Any], files: Collection[str]) -> list[_Result]:
+    def _texts(self, node_results: Mapping[str, Any], files: Collection[str]) -> list[Result]:
         """The texts of nodes as output files, unless they are the names of files."""
         texts = []
         for node, key, lines in texts_of(node_results):
@@ -317,7 +308,7 @@ class Gathering:
             stamp = (len(text), hash(text))
             if self._is_new("text", name, stamp) and not all(line in files for line in lines):
                 self._reported["text", name] = stamp
-                texts.append(_Result(name, node, len(text.encode()), (node, key), text))
+                texts.append(Result(name, node, len(text.encode()), (node, key), text))
         return texts
 
     def _is_new(self, kind: str, name: str, stamp: Stamp) -> bool:
@@ -341,29 +332,6 @@ class Gathering:
         with contextlib.suppress(OSError):  # it is tried again at the end
             (self.left / "output").mkdir(exist_ok=True)
 
-    def _spool(self, data: bytes | None = None) -> Path:
-        """A new file in a folder that no node can write to."""
-        path = self.left / new_id()
-        if data is not None:
-            path.write_bytes(data)
-        return path
-
-
-@dataclass(frozen=True)
-class _Result:
-    """A result that is about to be reported. `listed` is how its node lists it; None for a preview."""
-
-    name: str
-    node: str | None
-    size: int
-    listed: Hashable = None
-    text: str | None = None
-    streamed: bool = False
-
-    @property
-    def data(self) -> bytes:
-        return (self.text or "").encode()
-
 
 @dataclass(frozen=True)
 class _Rest:
@@ -371,7 +339,7 @@ class _Rest:
 
     found: FoundFiles
     outputs: list[tuple[ResultFile, Path | bytes]]
-    previews: list[tuple[_Result, Path]]
+    previews: list[tuple[Result, Path]]
 
 
 @dataclass(frozen=True)
