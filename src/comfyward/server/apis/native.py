@@ -58,7 +58,7 @@ def framed_parts(core: Core, frontends: Frontends) -> tuple[NativeParts, PackFil
     fixed, catalogs = FixedAnswers(scopes), AccountCatalogs(db, scopes, core.bindings)
     contents = Contents(db, storage.objects, core.decoders, direct=False)
     lasting = Scopes(db, ByTicket(db, core.tickets, lasts=True))
-    packs = PackFiles(db, scopes, lasting, core.web_files, core.tickets, frontends.editor)
+    packs = PackFiles(db, scopes, lasting, core.environments.web_files, core.tickets, frontends.editor)
     parts = NativeParts(
         shared=_shared(core, scopes, contents, fixed, catalogs, packs.listed()),
         below_api=packs.others(),
@@ -95,7 +95,7 @@ def _shared(
         "ComfyUI: nodes and models": [
             *Nodes(scopes, catalogs).endpoints(),
             *ModelFiles(catalogs).endpoints(),
-            *Previews(scopes, core.model_pictures).endpoints(),
+            *Previews(scopes, core.models.pictures).endpoints(),
             *System(db, scopes, inventory, limits.upload).endpoints(),
         ],
         "ComfyUI: user data": [

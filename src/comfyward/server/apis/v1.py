@@ -62,8 +62,8 @@ def v1_tables(core: Core) -> Tables:
         "view": View(auth, db, core.contents).endpoints(),
         "inventory": [
             *Inventory(auth, db, core.inventory, core.bindings, settings.prices).endpoints(),
-            *LibraryModels(auth, core.library, core.model_pictures, core.storage.quotas).endpoints(),
-            *LibraryPins(auth, core.model_pins).endpoints(),
+            *LibraryModels(auth, core.models.library, core.models.pictures, core.storage.quotas).endpoints(),
+            *LibraryPins(auth, core.models.pins).endpoints(),
         ],
         "packs": Packs(auth, db, core.bindings, core.finder).endpoints(),
         "environments": _of_environments(core),
@@ -78,10 +78,10 @@ def v1_tables(core: Core) -> Tables:
 def _of_environments(core: Core) -> list[Endpoint]:
     auth, db = core.auth, core.db
     return [
-        *Environments(auth, db, core.workforce.revisions, core.lockings).endpoints(),
-        *EnvironmentPacks(auth, db, core.shared_trees, core.settings.upload_limit_bytes).endpoints(),
+        *Environments(auth, db, core.workforce.revisions, core.environments.lockings).endpoints(),
+        *EnvironmentPacks(auth, db, core.environments.shared_trees, core.settings.upload_limit_bytes).endpoints(),
         *EnvironmentExchange(auth, db).endpoints(),
         *PackRequests(auth, db, core.missing.checks).endpoints(),
-        *EnvironmentLockings(auth, db, core.lockings).endpoints(),
-        *EnvironmentLearnings(auth, db, core.learnings).endpoints(),
+        *EnvironmentLockings(auth, db, core.environments.lockings).endpoints(),
+        *EnvironmentLearnings(auth, db, core.environments.learnings).endpoints(),
     ]

@@ -69,7 +69,7 @@ def website(core: Core, frontends: Frontends) -> Website:
     checks, graphs = core.missing.checks, core.saved_graphs
     copies, templates = WorkflowCopies(db, core.bindings), ComfyUITemplates(frontends.templates_folder)
     marks = TemplateMarks(db, core.bindings, templates, core.missing.template_models)
-    frames = EditorFrames(core.editor_address, core.tickets, core.web_files)
+    frames = EditorFrames(core.editor_address, core.tickets, core.environments.web_files)
     parts = (
         Login(db, auth),
         OidcLogin(db, auth, provider),
@@ -87,7 +87,7 @@ def website(core: Core, frontends: Frontends) -> Website:
         RunActions(db, core.intake, core.storage.objects),
         LiveUpdates(db, Following(auth, core.changes.hub)),
         FilesAndModels(db, core.storage.imports, core.storage.site_files),
-        ModelPages(core.library, core.storage.quotas),
+        ModelPages(core.models.library, core.storage.quotas),
         AccountKeys(db, auth),
         AccountSecrets(db, core.storage.named_secrets),
         AccountWebhooks(db, auth, core.webhooks),
@@ -96,12 +96,12 @@ def website(core: Core, frontends: Frontends) -> Website:
         AccountData(db, auth, core.intake, core.storage.objects),
         Environments(db, settings.derived_environments_dir()),
         EnvironmentActs(db, core.workforce.revisions),
-        EnvironmentSpecs(db, core.finder, core.shared_trees, settings.upload_limit_bytes),
-        EnvironmentLockings(core.lockings),
+        EnvironmentSpecs(db, core.finder, core.environments.shared_trees, settings.upload_limit_bytes),
+        EnvironmentLockings(core.environments.lockings),
         PackRequests(db, checks),
         FleetPage(db, inventory, core.changes.hub, core.workforce.fleet, settings.prices, settings.local_min_workers),
         Workers(db, core.workforce.sessions, core.workforce.logs, core.workforce.fleet),
-        FleetMemory(core.model_pins, inventory),
+        FleetMemory(core.models.pins, inventory),
         Users(db, auth),
         UserStorage(db, auth, core.storage.quotas),
     )

@@ -32,7 +32,14 @@ def workers_table(core: Core) -> list[Endpoint]:
         *Outputs(calls, storage).endpoints(),
         *StoredFiles(calls, mirrors, workforce.pinned, core.storage.objects, core.contents).endpoints(),
         *ModelMirrors(core.auth, calls, storage, mirrors).endpoints(),
-        *Environments(core.db, calls, workforce.trials, core.learnings, core.web_files, core.shared_trees).endpoints(),
+        *Environments(
+            core.db,
+            calls,
+            workforce.trials,
+            core.environments.learnings,
+            core.environments.web_files,
+            core.environments.shared_trees,
+        ).endpoints(),
     ]
 
 
