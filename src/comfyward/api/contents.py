@@ -65,16 +65,26 @@ class Contents:
         if is_known(request, etag):
             return Response(status_code=304, headers={"ETag": etag, "Cache-Control": caching})
         content_type = content.content_type if _MEDIA_TYPE.fullmatch(content.content_type) else OCTET_STREAM
-        part = _range(request, content.size, etag)
-        start, end = part or (0, content.size)
         headers = {
             "Accept-Ranges": "bytes",
-            "Content-Length": str(end - start),
             "ETag": etag,
             "Cache-Control": caching,
             "Content-Disposition": disposition or disposition_of(content_type, content.name),
             **SAFE,
         }
+        return await self._part(request, content, content_type, headers, _range(request, content.size, etag))
+
+    async def _part(
+        self,
+        request: Request,
+        content: Content,
+        content_type: str,
+        headers: dict[str, str],
+        part: tuple[int, int] | None,
+    ) -> Response:
+        """All of a content, or the part from one byte to before another."""
+        start, end = part or (0, content.size)
+        headers["Content-Length"] = str(end - start)
         if part:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{content.size}"
         is_read = end > start and request.method != "HEAD"

@@ -102,26 +102,18 @@ class Getting:
 
     async def _model(self, account: Account, model: LackedModel, options: GetOptions, left: list[NotGot]) -> list[str]:
         """The errand for a model, or none, and then why."""
-        need, facts, source = model.need, model.facts, model.source
         if model.import_id is not None:
             return [errands.id_of(ErrandKind.IMPORT, model.import_id)]
-        url = options.urls.get(need.path or "") or (source.url if source is not None else None)
-        if url is None:
-            hint = "Upload it under Files, or give its address: --model-url of 'comfyward check', 'urls' of the API."
-            left.append(NotGot(need.path or need.name, f"No address is known for '{need.name}'.", hint))
+        found = _address_of(model, options)
+        if isinstance(found, NotGot):
+            left.append(found)
             return []
-        if need.path is None:
-            left.append(NotGot(need.name, f"The folder of '{need.name}' is not known.", "Upload it to its folder."))
-            return []
-        if facts.is_gated and need.path not in options.urls:
-            left.append(_gated(model))
-            return []
-        sha256 = source.sha256 if source is not None and source.url == url else None
+        path, url, sha256 = found
         try:
-            path, wanted = parse_import(need.path, {"url": url, **({"digest": sha256} if sha256 else {})})
+            path, wanted = parse_import(path, {"url": url, **({"digest": sha256} if sha256 else {})})
             import_id = await self._importer.add(account.id, path, wanted)
         except ComfywardError as error:
-            left.append(NotGot(need.path, error.message, error.hint or ""))
+            left.append(NotGot(path, error.message, error.hint or ""))
             return []
         return [errands.id_of(ErrandKind.IMPORT, import_id)]
 
@@ -145,6 +137,20 @@ class Getting:
         return errands.id_of(ErrandKind.REQUEST, request_id)
 
 
+def _address_of(model: LackedModel, options: GetOptions) -> tuple[str, str, str | None] | NotGot:
+    """(path, URL, SHA-256 if it is known) of a model, or why it cannot be fetched."""
+    need, source = model.need, model.source
+    url = options.urls.get(need.path or "") or (source.url if source is not None else None)
+    if url is None:
+        hint = "Upload it under Files, or give its address: --model-url of 'comfyward check', 'urls' of the API."
+        return NotGot(need.path or need.name, f"No address is known for '{need.name}'.", hint)
+    if need.path is None:
+        return NotGot(need.name, f"The folder of '{need.name}' is not known.", "Upload it to its folder.")
+    if model.facts.is_gated and need.path not in options.urls:
+        return NotGot(need.path, model.facts.problem or "", model.facts.hint or "")
+    return need.path, url, source.sha256 if source is not None and source.url == url else None
+
+
 def _can_be_got(lacked: LackedClass) -> bool:
     """True if the best offer for a class is a pack that can be added, or a release that can be installed by version."""
     first = lacked.offers[0] if lacked.offers else None
@@ -158,11 +164,6 @@ def _unknown(lacked: LackedClass) -> NotGot:
         message = f"'{lacked.name}' needs ComfyUI {versions}, of which no release can be installed by version here."
         return NotGot(lacked.name, message, "Use an environment whose ComfyUI is a newer commit.")
     return NotGot(lacked.name, no_pack(f"the class '{lacked.name}'"), "Ask who made the workflow.")
-
-
-def _gated(model: LackedModel) -> NotGot:
-    facts = model.facts
-    return NotGot(model.need.path or model.need.name, facts.problem or "", facts.hint or "")
 
 
 def _drafted(conn: Connection, wanted: Wanted, options: GetOptions, like: str, now: int) -> str:

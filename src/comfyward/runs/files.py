@@ -269,13 +269,12 @@ def _parse_headers(path: str, headers: object) -> tuple[tuple[str, str], ...]:
     if not isinstance(headers, dict) or len(headers) > 20:
         raise InvalidRequest(f"The headers of '{path}' must be an object of at most 20 names and values.", path=path)
     for name, value in headers.items():
-        if (
-            not isinstance(value, str)
-            or not _HEADER_NAME.fullmatch(name)
-            or not value.isprintable()
-            or not value.isascii()
-        ):
+        if not _HEADER_NAME.fullmatch(name) or not _is_plain(value):
             raise InvalidRequest(f"Header '{name}' of '{path}' is not a plain name and value.", path=path)
         if name.lower() in ("host", "content-length", "transfer-encoding", "connection", "range", "accept-encoding"):
             raise InvalidRequest(f"Header '{name}' of '{path}' is set by comfyward.", path=path)
     return tuple(sorted(headers.items()))
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and value.isascii()

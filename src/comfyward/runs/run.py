@@ -15,7 +15,7 @@ class State(StrEnum):
     """The state of a run. Each comment names the part that moves a run into it."""
 
     QUEUED = "queued"  # intake puts it here; recorder and maintenance put it back for another attempt
-    ASSIGNED = "assigned"  # leases hands it to a worker, which fetches its files
+    ASSIGNED = "assigned"  # the assigner gives it to a worker, which fetches its files
     RUNNING = "running"  # recorder, when the worker says that ComfyUI has it
     SUCCEEDED = "succeeded"  # recorder; final
     FAILED = "failed"  # recorder, maintenance, or intake for an account out of credit; final

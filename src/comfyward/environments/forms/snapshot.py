@@ -21,15 +21,7 @@ def read(values: Mapping[str, Any], releases: Mapping[str, str], drafting: Draft
     """Takes a snapshot over. `releases` are ComfyUI's versions by commit."""
     found = _parts(values)
     drafting.comfyui_commit(found.get("comfyui"), releases)
-    for url, about in table_of(found, "git_custom_nodes").items():
-        commit = text_of(about, "hash") if isinstance(about, Mapping) else ""
-        is_disabled = isinstance(about, Mapping) and about.get("disabled")
-        drafting.pack(f"git+{url}@{commit or 'HEAD'}", is_disabled=is_disabled)
-    for each in listed(found.get("custom_nodes")) if isinstance(found.get("custom_nodes"), list) else []:
-        commit = text_of(each, "commit_hash") or "HEAD"
-        drafting.pack(f"git+{text_of(each, 'url')}@{commit}", is_disabled=each.get("disabled"))
-    for id_, version in table_of(found, "cnr_custom_nodes").items():
-        drafting.pack(f"cnr:{id_}@{version}")
+    _take_packs(found, drafting)
     for each in listed(found.get("file_custom_nodes")):
         if not is_true(each.get("disabled")):
             drafting.lose(text_of(each, "filename") or "a file", "the snapshot names this file without its content")
@@ -37,6 +29,18 @@ def read(values: Mapping[str, Any], releases: Mapping[str, str], drafting: Draft
     for key in found:
         if key not in (*KEYS, "custom_nodes", "models", "python"):
             drafting.lose(key, "it is not known what it means")
+
+
+def _take_packs(found: Mapping[str, Any], drafting: Drafting) -> None:
+    for url, about in table_of(found, "git_custom_nodes").items():
+        known = about if isinstance(about, Mapping) else {}
+        drafting.pack(f"git+{url}@{text_of(known, 'hash') or 'HEAD'}", is_disabled=known.get("disabled"))
+    nodes = found.get("custom_nodes")
+    for each in listed(nodes) if isinstance(nodes, list) else ():
+        commit = text_of(each, "commit_hash") or "HEAD"
+        drafting.pack(f"git+{text_of(each, 'url')}@{commit}", is_disabled=each.get("disabled"))
+    for id_, version in table_of(found, "cnr_custom_nodes").items():
+        drafting.pack(f"cnr:{id_}@{version}")
 
 
 def written(spec: Spec, commits: Mapping[str, str]) -> tuple[dict[str, Any], list[Lost]]:

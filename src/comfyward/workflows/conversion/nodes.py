@@ -10,7 +10,14 @@ import msgspec
 
 from comfyward.errors import InvalidGraph
 from comfyward.workflows.class_inputs import CHOOSING, AllInputs, ClassInputs, Widget
-from comfyward.workflows.conversion.form import SavedDefinition, SavedLink, SavedNode, SavedSlot, socket_type
+from comfyward.workflows.conversion.form import (
+    SavedDefinition,
+    SavedInput,
+    SavedLink,
+    SavedNode,
+    SavedSlot,
+    socket_type,
+)
 from comfyward.workflows.conversion.values import Held, held_by
 from comfyward.workflows.graph import MAX_NODES
 
@@ -118,20 +125,25 @@ def _held(saved: SavedNode, known: ClassInputs, place: str) -> Held:
         raise InvalidGraph(f"The values of the node at '{place}' cannot be read: {error}.", place=place) from error
     if not saved.inputs:
         return held
-    own, widgets = set(held.names), {widget.name for widget in held.widgets}
-    choices = tuple(f"{widget.name}." for widget in held.widgets if widget.kind == CHOOSING)
-    added = [
-        each
-        for each in saved.inputs
-        if each.name not in own
-        and (each.widget_name is None or each.widget_name in widgets)
-        and not (choices and each.name.startswith(choices))
-    ]
+    added = _of_scripts(saved.inputs, held)
     if not added:
         return held
     names = [*held.names, *(each.name for each in added)]
     types = [*held.types, *(socket_type(each.type) for each in added)]
     return Held(names, types, held.widgets, held.values)
+
+
+def _of_scripts(inputs: Sequence[SavedInput], held: Held) -> list[SavedInput]:
+    """The inputs that the file has and the class has not, but for those of a choice that was not chosen."""
+    own, widgets = set(held.names), {widget.name for widget in held.widgets}
+    choices = tuple(f"{widget.name}." for widget in held.widgets if widget.kind == CHOOSING)
+    return [
+        each
+        for each in inputs
+        if each.name not in own
+        and (each.widget_name is None or each.widget_name in widgets)
+        and not (choices and each.name.startswith(choices))
+    ]
 
 
 def _as_saved(saved: SavedNode) -> Held:

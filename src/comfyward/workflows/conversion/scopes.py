@@ -64,6 +64,14 @@ class _Names(msgspec.Struct, gc=False):
         named = reversed(list(enumerate(node.names))) if linked else ()  # the first of a name counts
         return cls({name: number for number, name in named}, linked)
 
+    def socket_of(self, link: SavedLink, node: Node) -> tuple[int | None, bool]:
+        """(the number of the socket of a link, whether an input names the link)."""
+        name = self.linked.get(text_of(link.id))
+        if name is None:
+            return link.target_slot, False
+        number = self.numbers.get(name)
+        return (_in_place_of(node, name, link.target_slot), False) if number is None else (number, True)
+
 
 def _connect(nodes: Mapping[str, Node], links: Iterable[SavedLink]) -> None:
     """Puts each link at its socket: the one that names it, else the one with its number.
@@ -79,11 +87,7 @@ def _connect(nodes: Mapping[str, Node], links: Iterable[SavedLink]) -> None:
         names = known.get(node.id)
         if names is None:
             names = known[node.id] = _Names.of(node)
-        name = names.linked.get(text_of(link.id))
-        number = link.target_slot if name is None else names.numbers.get(name)
-        is_named = name is not None and number is not None
-        if name is not None and number is None:
-            number = _in_place_of(node, name, link.target_slot)
+        number, is_named = names.socket_of(link, node)
         if number is None or not 0 <= number < len(node.links):
             continue
         if node.links[number] is None or (is_named and (node.id, number) not in sure):
