@@ -79,7 +79,7 @@ class Comparison:
     obstacles: tuple[Obstacle, ...]
 
     def told(self, facts: Mapping[str, OriginFacts]) -> dict[NeededModel, OriginFacts]:
-        """What the origins tell of each model, from what they told of each URL."""
+        """The facts of each model, from those that origins told of its URL."""
         known = {model: facts.get(source.url, NOT_ASKED) for model, source in self.sources.items()}
         return dict.fromkeys((*self.needs.models, *self.needs.missing_models), NOT_ASKED) | known
 

@@ -1,4 +1,4 @@
-"""Where a server keeps bytes, and how they come in."""
+"""Bytes: the object store of a server, and the ways into it."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ async def pack_lines(text: str, lock: Lock | None, revision: Mapping[str, Any] |
 
 
 def _imports_of(revision: Mapping[str, Any] | None) -> dict[str, list[Mapping[str, Any]]]:
-    """What hosts told of each pack, by its folder."""
+    """The imports of each pack at hosts, by its folder."""
     imports: dict[str, list[Mapping[str, Any]]] = {}
     for host in revision["hosts"] if revision else ():
         for told in host["packs"]:

@@ -21,7 +21,7 @@ ID_TAKEN_PAUSE_S = 2.0
 
 
 class Registration:
-    """What the worker tells of itself when it joins, and when it leaves."""
+    """Joins the server, and leaves it."""
 
     def __init__(
         self, info: WorkerInfo, link: ServerLink, comfyui: WarmComfyUI, environments: EnvironmentOrders
@@ -29,7 +29,10 @@ class Registration:
         self._info, self._link, self._comfyui, self._environments = info, link, comfyui, environments
 
     async def register(self, draining: asyncio.Event) -> None:
-        """Joins the server, and sends it the catalog if it has none like it; returns also if drained meanwhile."""
+        """Tells the server what this worker is, and sends it the catalog if it has none like it.
+
+        Returns also if drained meanwhile.
+        """
         digest, body = await self._comfyui.catalog()
         info = msgspec.structs.replace(self._info, ready=self._environments.ready())
         welcome = await registered(self._link, Hello(info, digest, PROTOCOL), draining)
