@@ -25,7 +25,7 @@ WEIGH_EVERY_S = 10.0
 
 
 class Gpu:
-    """Whoever enters it has it until `leave`. What a run did to ComfyUI is mended before the next one."""
+    """A run that enters it has it until `leave`. What it did to ComfyUI is mended before the next one."""
 
     def __init__(
         self,

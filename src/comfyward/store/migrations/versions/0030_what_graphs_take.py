@@ -1,5 +1,5 @@
-"""what workflows and the requests of runs take in the database, deliveries of webhooks by their end, and which runs came
-with keys
+"""the bytes that workflows and requests of runs take in the database, deliveries of webhooks by their end, and which
+runs came with keys
 
 Runs of before count nothing: only new requests are bounded.
 """
