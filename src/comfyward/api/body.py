@@ -22,6 +22,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response, StreamingResponse
 
+from comfyward import wording
 from comfyward.api.whole_numbers import whole_number
 from comfyward.dispatch.heavy import HEAVY
 from comfyward.errors import InvalidRequest, TooLarge
@@ -251,12 +252,12 @@ def refused(error: ValidationError, *where: str) -> InvalidRequest:
 
 
 def _upload_too_large(limit_bytes: int) -> TooLarge:
-    return TooLarge(f"The upload is larger than {limit_bytes} bytes.", limit=limit_bytes)
+    return TooLarge(f"The upload is larger than {wording.size(limit_bytes)}.", limit=limit_bytes)
 
 
 def _too_large(limit_bytes: int) -> TooLarge:
     return TooLarge(
-        f"The body is larger than {limit_bytes} bytes.",
+        f"The body is larger than {wording.size(limit_bytes)}.",
         hint="Upload large files with POST /api/v1/files, or give their URLs in 'files'.",
         limit=limit_bytes,
     )

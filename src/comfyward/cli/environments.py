@@ -152,7 +152,7 @@ def build(reference: str, data_dir: Path | None) -> None:
             built = workshop.builder.build(found.lock, show)
     total, own = built.sizes()
     click.echo(f"Built {found.reference}: {size(total)}, {size(own)} of it not shared with other environments.")
-    for line in _usage(built):
+    for line in _usage(found.reference.name, built):
         click.echo(line)
 
 
@@ -292,8 +292,8 @@ def _scripts(revisions: list[dict[str, Any]]) -> Iterator[str]:
         yield f"{each['pack']}: {what}, {'allowed' if each['is_allowed'] else 'not allowed'}"
 
 
-def _usage(built: Build) -> Iterator[str]:
+def _usage(name: str, built: Build) -> Iterator[str]:
     """The folder of an environment, and the command that starts a server with it."""
-    yield "'comfyward environments try NAME' has the workers of a server try it. Or start a server on it alone:"
+    yield f"'comfyward environments try {name}' has the workers of a server try it. Or start a server on it alone:"
     yield f"  {built.path}"
     yield f"  COMFYWARD_CUSTOM_NODES_DIR={built.packs} comfyward serve --comfyui {built.comfyui}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from comfyward import wording
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.quotas import Quotas
 from comfyward.errors import Conflict, NotFound, TooLarge
@@ -26,7 +27,7 @@ class Uploads:
     async def begin(self, account_id: str, path: str, size: int) -> Upload:
         """Starts an upload. Raises TooLarge, or OverQuota if the account has too many or no room for it."""
         if size > self._limit_bytes:
-            raise TooLarge(f"The file is larger than {self._limit_bytes} bytes.", limit=self._limit_bytes)
+            raise TooLarge(f"The file is larger than {wording.size(self._limit_bytes)}.", limit=self._limit_bytes)
         upload = Upload(new_id(), account_id, path, size, now_ms())
         await self._db.write(uploads.add, upload, await self._quotas.of_id(account_id))
         return upload

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from comfyward import wording
 from comfyward.errors import FetchFailed, StorageFull, TooLarge
 from comfyward.files.answer import Answer
 from comfyward.files.digest import CHUNK_BYTES
@@ -204,7 +205,7 @@ class Fetch:
             if count == 0:
                 break
             if offset + done + count > limit_bytes:
-                raise TooLarge(f"The file at '{host}' is larger than {limit_bytes} bytes.")
+                raise TooLarge(f"The file at '{host}' is larger than {wording.size(limit_bytes)}.")
             self._room.use(count)
             file.write(buffer[:count], offset + done)
             done += count

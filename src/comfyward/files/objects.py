@@ -15,6 +15,7 @@ import obstore
 import obstore.exceptions
 from obstore.store import LocalStore, from_url
 
+from comfyward import wording
 from comfyward.errors import DigestMismatch, NotFound, SetupFailed, StorageFull, TooLarge
 from comfyward.files.digest import Hasher, digests_of
 from comfyward.ids import hash_secret, new_id
@@ -88,7 +89,7 @@ class Objects:
             async for chunk in chunks:
                 size += len(chunk)
                 if size > limit:
-                    raise TooLarge(f"The file is larger than {limit} bytes.", limit=limit)
+                    raise TooLarge(f"The file is larger than {wording.size(limit)}.", limit=limit)
                 if size > IN_MEMORY_BYTES:
                     await asyncio.to_thread(_append, spool, hasher, chunk)
                 else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from comfyward import wording
 from comfyward.api.contents import OCTET_STREAM
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.gateway.calls import Calls, digest_in
@@ -30,7 +31,7 @@ class Outputs:
         offer, blob = await self._offered(request)
         if blob.size > self._storage.limit_bytes:
             limit = self._storage.limit_bytes
-            raise TooLarge(f"The file is larger than {limit} bytes.", limit=limit)
+            raise TooLarge(f"The file is larger than {wording.size(limit)}.", limit=limit)
         return await self._storage.place(request, blob, asks_again=offer.asks_again)
 
     async def put(self, request: Request) -> Response:
