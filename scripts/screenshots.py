@@ -7,6 +7,7 @@ looks at it with Chromium. Needs what the tests need.
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 import tempfile
@@ -24,6 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from studio_environments import studio  # noqa: E402
 
+from comfyward.comfy.releases import DEFAULT  # noqa: E402
 from comfyward.server_settings import default_data_dir  # noqa: E402
 from comfyward.workflows.starters import colours_graph  # noqa: E402
 from tests.stack.browser import BROWSER, FLAGS  # noqa: E402
@@ -33,6 +35,11 @@ from tests.stack.stack import Client, Stack  # noqa: E402
 TARGET = ROOT / "docs" / "screenshots"
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 TALLEST = 2400
+MODELS = (  # folder, name, bytes
+    ("checkpoints", "portraits-xl.safetensors", 9_000_000),
+    ("loras", "watercolor.safetensors", 90_000),
+    ("vae", "clear-colours.safetensors", 400_000),
+)
 
 
 def main(wanted: list[str]) -> None:
@@ -66,6 +73,7 @@ def server(data_dir: Path) -> Iterator[Stack]:
     settings = {
         "environments_dir": environments,
         "custom_nodes_dir": str(ROOT / "tests" / "nodes"),
+        "comfyui_version": DEFAULT.version,
         "accelerators": "L4,A100_40GB",
         "fetch_allow": "127.0.0.1",
     }
@@ -88,7 +96,13 @@ def fill(client: Client) -> dict[str, str]:
     data = io.BytesIO()
     picture.save(data, "PNG")
     client.http.post("/api/v1/files", params={"path": "/input/sunset.png"}, content=data.getvalue())
-    client.http.post("/api/v1/files", params={"path": "/models/loras/watercolor.safetensors"}, content=b"\2" * 90_000)
+    for folder, name, size in MODELS:
+        client.http.post("/api/v1/files", params={"path": f"/models/{folder}/{name}"}, content=safetensors(size))
+    client.http.put("/api/v1/secrets/HF_TOKEN", json={"value": "hf_nobodys"})
+    pin = client.http.post(
+        "/api/v1/model-pins", json={"model": "checkpoints/portraits-xl.safetensors", "accelerator": "CPU"}
+    )
+    assert pin.status_code < 300, pin.text
 
     clip = workflow(
         "Colour clip",
@@ -144,16 +158,25 @@ def fill(client: Client) -> dict[str, str]:
         "run-live": f"/runs/{running}",
         "run-changes": f"/runs/{done['sharp']}/change",
         "api-code": f"/runs/{done['sharp']}/api?vary=scale.scale_by&language=requests",
+        "models": "/models",
         "files": "/files",
+        "account-secrets": "/account/secrets",
         "account-keys": "/account",
         "account-webhooks": "/account/webhooks",
         "account-usage": "/account/usage",
         "account-security": "/account/security",
         "account-data": "/account/data",
         "fleet": "/fleet",
+        "fleet-memory": "/fleet/memory",
         "fleet-users": "/fleet/users",
         "not-found": "/runs/nothing",
     }
+
+
+def safetensors(size: int) -> bytes:
+    """A file of a model with one tensor of zeros."""
+    header = json.dumps({"weight": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(size)
 
 
 def log_in(browser: Browser, stack: Stack, account: str | None) -> Any:
@@ -184,6 +207,7 @@ def shoot(page: Page, name: str, *, is_editor: bool) -> None:
         page.wait_for_selector("body[data-loaded]", timeout=90_000)
         time.sleep(2)  # its canvas tells nobody when it has drawn
     else:
+        page.wait_for_function("document.querySelector('#templates')?.querySelector('form') !== null")  # or no picker
         time.sleep(0.5)  # pictures and plots come after the page
     shown = page.screenshot(full_page=not is_editor)
     with Image.open(io.BytesIO(shown)) as picture:

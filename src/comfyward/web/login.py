@@ -114,7 +114,7 @@ class Login:
         except NotFound as error:
             raise PageError(
                 "This link has already been used or has expired.",
-                "Ask an admin for a new one, or run 'comfyward users link NAME' on the server.",
+                "Ask an admin for a new one. If you are the admin, the login page says how to make one.",
                 status=404,
             ) from error
 
