@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from comfyward.cli.refusals import refusal_of
 from comfyward.errors import SetupFailed
 from comfyward.server.listening import check_addresses
 from comfyward.settings import Settings
@@ -24,6 +26,24 @@ def test_a_folder_that_cannot_be_made() -> None:
     assert "No such file or directory" in told.stderr
     assert "Hint: " in told.stderr
     assert "Traceback" not in told.stderr
+
+
+def test_a_database_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "comfyward.db").write_text("this is no database, whatever its name says " * 100)
+
+    told = comfyward("db", "upgrade", "--data-dir", str(tmp_path), environment=os.environ)
+
+    assert told.returncode == 1
+    assert "Error: The database cannot be used: file is not a database." in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_a_fault_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(sqlite3.OperationalError) as missing:
+        sqlite3.connect(":memory:").execute("SELECT * FROM no_such_table")
+
+    assert refusal_of(missing.value) is None
+    assert refusal_of(ValueError("x")) is None
 
 
 def test_a_port_that_is_taken_is_told_before_anything_is_installed(tmp_path: Path) -> None:

@@ -69,8 +69,8 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Runs the command. A ComfywardError is printed as one line and a hint, without a traceback; so is a file that
-    the system refuses."""
+    """Runs the command. A ComfywardError is printed as one line and a hint, without a traceback; so is a refusal of the
+    system."""
     try:
         cli.main(standalone_mode=True)
     except ComfywardError as error:
@@ -80,9 +80,12 @@ def main() -> None:
         if hint := hint_on(error):
             click.echo(f"Hint: {hint}", err=True)
         sys.exit(1)
-    except OSError as error:
-        if error.filename is None or error.strerror is None:
+    except Exception as error:
+        from comfyward.cli.refusals import HINT, refusal_of
+
+        refusal = refusal_of(error)
+        if refusal is None:
             raise
-        click.secho(f"Error: {error.filename}: {error.strerror}.", fg="red", err=True)
-        click.echo("Hint: Is the folder there, may this user write to it, and has the disk room?", err=True)
+        click.secho(f"Error: {refusal}", fg="red", err=True)
+        click.echo(f"Hint: {HINT}", err=True)
         sys.exit(1)
