@@ -73,11 +73,20 @@ class Client:
         async def following() -> Event | None:
             return await anext(events, None)
 
-        try:
-            while (event := self._portal.call(following)) is not None:
+        while True:
+            asked = self._portal.start_task_soon(following)
+            try:
+                event = asked.result()
+            except BaseException:  # an interrupt of this thread (Ctrl-C) ends the events too; others come from them
+                asked.cancel()
+                raise
+            if event is None:
+                return
+            try:
                 yield event
-        finally:
-            self._portal.call(events.aclose)
+            except GeneratorExit:
+                self._portal.call(events.aclose)
+                raise
 
     def upload(self, path: str, source: Path) -> None:
         self._portal.call(self._client.upload, path, source)
