@@ -32,7 +32,7 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._stack.__exit__(kind, error, trace)  # an error or interrupt ends what still goes on in the thread
 
     def close(self) -> None:
         self._stack.close()
