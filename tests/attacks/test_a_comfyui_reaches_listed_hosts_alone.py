@@ -77,6 +77,10 @@ found["smuggled"] = raw("GET http://{host}:{port}@{OTHER}:{hidden}/secret HTTP/1
 found["no proxy request"] = raw("GET /hello HTTP/1.1\\r\\nHost: {OTHER}:{hidden}\\r\\n\\r\\n")
 found["mapped"] = raw("CONNECT [::ffff:{OTHER}]:{hidden} HTTP/1.1\\r\\n\\r\\n")
 found["decimal"] = raw("CONNECT 2130706435:{hidden} HTTP/1.1\\r\\n\\r\\n")
+found["another name"] = raw(
+    "GET http://{host}:{port}/hello HTTP/1.1\\r\\nHost: {OTHER}:{hidden}\\r\\n"
+    "Proxy-Authorization: Basic eA==\\r\\n\\r\\n"
+)
 """
     [found] = worker.run(attack, egress=([f"{host}:{port}"], ["127.0.0.0/8"]))
 
@@ -92,6 +96,10 @@ found["decimal"] = raw("CONNECT 2130706435:{hidden} HTTP/1.1\\r\\n\\r\\n")
     for name in ("second request", "smuggled", "no proxy request", "mapped", "decimal"):
         assert "secret" not in str(found[name]).replace("/secret", ""), name
     assert other.requests == []
+    assert str(found["another name"]).endswith("hello")
+    sent = [(name.lower(), value) for name, value in listed.requests[-1].pairs]
+    assert [value for name, value in sent if name == "host"] == [f"{host}:{port}"]
+    assert "proxy-authorization" not in dict(sent)
     assert f"[comfyward] {refused}." in str(found["log"])
     reached = found["reached"]
     assert isinstance(reached, dict)
