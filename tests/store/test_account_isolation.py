@@ -80,6 +80,30 @@ def test_lists_contain_no_rows_of_another_account(filled: Store) -> None:
     assert filled.read(blobs.size_for, bob, "d" * 64) is None
     assert filled.read(blobs.size_for, alice, "d" * 64) == 3
     assert filled.read(accounts.usage_by, bob, "day", "2000-01-01", "2999-01-01") == []
+    own = filled.default_workflow(filled.bob)
+    assert [each.id for each in filled.read(workflows.listed, bob, None, 10).rows] == [own]
+    assert [each.workflow.id for each in filled.read(workflows.cards, bob, workflows.Search())] == [own]
+    assert list(filled.read(workflows.names, bob)) == [own]
+
+
+def test_what_one_changes_at_a_path_leaves_anothers_file_there(store: Store) -> None:
+    path, alice, bob, now = "/input/a", store.alice.id, store.bob.id, now_ms()
+
+    def put(account_id: str, digest: str) -> None:
+        store.write(files.put, files.new_file(account_id, path, digest * 64, 3, "text/plain", now))
+
+    for account_id in (bob, alice):
+        put(account_id, "d")
+        store.write(files.link, account_id, {path: {"url": "https://h/x"}}, now + 1)
+    theirs = store.read(files.get, bob, path)
+    store.write(files.rename, alice, path, "/input/b", now)
+    put(alice, "e")
+    store.write(files.remove, alice, path)
+    store.write(files.unlink, alice, path)
+
+    assert store.read(files.at, bob, [path]) == [theirs]
+    assert list(store.read(files.links, bob)) == [path]
+    assert [file.path for file in store.read(files.find, alice)] == ["/input/b"]
 
 
 def test_a_session_ends_with_its_time_and_with_its_key(store: Store) -> None:
