@@ -71,7 +71,7 @@ async def test_the_next_run_of_an_account_is_asked_for_when_the_files_of_one_are
     info = WorkerInfo("w", "1", "CPU", DEFAULT_ENVIRONMENT, "CPU", "h", "off", {})
     ahead = Ahead(Patience(beside_s=0, slow_s=NEVER_S))
     asks = Asks(info, cast(Any, server), gpu, cast(Any, environments), attempts, ahead)
-    collect, places = SimpleNamespace(forget=_nothing), SimpleNamespace(told=lambda ended: ended)
+    collect, places = SimpleNamespace(forget=_nothing), SimpleNamespace(redacted=lambda ended: ended)
     pipeline = Pipeline(cast(Any, files), gpu, cast(Any, collect), cast(Any, places), attempts)
     unused = cast(Any, None)
     agent = Agent(unused, unused, asks, pipeline, cast(Any, environments), attempts)

@@ -72,7 +72,9 @@ def test_every_part_of_the_final_report_is_redacted() -> None:
         path, hint=path, node_id="1", traceback=[path], details={"node_errors": {"1": [{"details": path}]}}
     )
 
-    told = PLACES.told(Ended(3, EndReason.NODE_ERROR, failure=failure, node_results={"1": {"text": [path]}}, log=path))
+    told = PLACES.redacted(
+        Ended(3, EndReason.NODE_ERROR, failure=failure, node_results={"1": {"text": [path]}}, log=path)
+    )
 
     assert told == Ended(
         3,

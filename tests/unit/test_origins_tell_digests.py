@@ -17,7 +17,7 @@ from comfyward.dispatch import origins
 from comfyward.dispatch.origins import Origins
 from comfyward.errors import Unavailable
 from comfyward.files.guard import Guard
-from comfyward.files.told import described, sha256_of
+from comfyward.files.origin_digests import described, sha256_of
 from comfyward.runs.files import Url
 from tests.fakes.http import Origin, faucet, origin
 

@@ -21,9 +21,9 @@ from comfyward.errors import FetchFailed, Unavailable
 from comfyward.files.encoding import EncodingError
 from comfyward.files.file_facts import FileFacts, facts_of
 from comfyward.files.guard import Guard
+from comfyward.files.origin_digests import told_sha256
 from comfyward.files.remote_file import RemoteFile, Retry
 from comfyward.files.stop import Stop, Stopped
-from comfyward.files.told import told_sha256
 from comfyward.runs.files import Url
 
 PARALLEL = 4

@@ -13,8 +13,8 @@ from comfyward.errors import FetchFailed
 from comfyward.files import refusal
 from comfyward.files.answer import Answer
 from comfyward.files.encoding import EncodingError
+from comfyward.files.origin_digests import ASKED, described_file, description_of, hash_of, sha256_of
 from comfyward.files.remote_file import REDIRECTS, RemoteFile, Retry
-from comfyward.files.told import ASKED, described_file, description_of, hash_of, sha256_of
 from comfyward.runs.address import origin_of
 
 FIRST_BYTE = {"Range": "bytes=0-0"}

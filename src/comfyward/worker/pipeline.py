@@ -47,13 +47,13 @@ class Pipeline:
             elif ended is None:
                 await attempt.reporter.released()
             else:
-                await attempt.reporter.ended(self._places.told(ended))
+                await attempt.reporter.ended(self._places.redacted(ended))
         except StaleLease:
             await attempt.reporter.drop()
         except Exception as error:
             log.exception("run %s: the worker failed", attempt.assignment.run_id, extra={"action": "worker_failed"})
             ended = Ended(0, EndReason.INTERNAL, failure=FailureReport(f"The worker failed: {error!r}."))
-            await attempt.reporter.ended(self._places.told(ended))
+            await attempt.reporter.ended(self._places.redacted(ended))
         finally:
             self._attempts.remove(attempt)
             self._stage.unstage(attempt)

@@ -48,7 +48,7 @@ class Places:
         plain = self._built.sub(lambda found: _BUILT[found[1]], plain)
         return self._pattern.sub(lambda found: self._names[found.group()], plain)
 
-    def told(self, ended: Ended) -> Ended:
+    def redacted(self, ended: Ended) -> Ended:
         """The last report of a run, without this host's paths."""
         failure = ended.failure and msgspec.convert(self.within(msgspec.to_builtins(ended.failure)), FailureReport)
         return msgspec.structs.replace(
