@@ -39,12 +39,12 @@ from comfyward.store.schema import (
     workflow_models,
     workflows,
 )
-from comfyward.store.statement import Statement
+from comfyward.store.statement import Insertion, Statement
 from comfyward.wording import did_you_mean
 
 _ACCOUNT = [accounts.c[name] for name in Account.__dataclass_fields__]
 _USED = ("run_id", "attempt", "account_id", "api_key_id", "workflow_id", "accelerator", "day", "gpu_ms", "credits")
-_ADD_USAGE = Statement(insert(usage).values({name: bindparam(name) for name in _USED}))
+_ADD_USAGE = Insertion(usage, _USED)
 _CREDIT_LIMIT = Statement(select(accounts.c.credit_limit).where(accounts.c.id == bindparam("account_id")))
 _KEY = [api_keys.c[name] for name in ApiKey.__dataclass_fields__]
 DEFAULT_WORKFLOW_NAME = "Default"

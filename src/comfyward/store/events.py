@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, select
 
 from comfyward.runs.event import Event, read_payload
 from comfyward.store import runs
 from comfyward.store.rows import text_of
 from comfyward.store.schema import events
 from comfyward.store.schema import runs as runs_table
-from comfyward.store.statement import Statement
+from comfyward.store.statement import Insertion
 
-_ADD = Statement(
-    insert(events).values({name: bindparam(name) for name in ("run_id", "seq", "type", "data", "created_at")})
-)
+_ADD = Insertion(events, ("run_id", "seq", "type", "data", "created_at"))
 
 
 def add(conn: Connection, new: Sequence[Event], now: int) -> None:

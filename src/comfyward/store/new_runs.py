@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, case, func, insert, select, update
 
 from comfyward.accounts.storage import counted
 from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, MissingAsset, QueueFull
@@ -12,8 +12,9 @@ from comfyward.runs.run import AcceptedRun, Api, State
 from comfyward.store import blobs
 from comfyward.store.rows import text_of
 from comfyward.store.runs import add_blob_uses
-from comfyward.store.schema import IS_HANDED_OUT, IS_QUEUED, accounts, runs
+from comfyward.store.schema import IS_HANDED_OUT, IS_QUEUED, accounts, queue_lengths, runs
 from comfyward.store.statement import Statement
+from comfyward.store.writers import MAX_SHARED
 
 TURN = 1000  # distance between two runs of an account of weight 1
 UNLIMITED = 2**31
@@ -21,16 +22,20 @@ RETRY_AFTER_S = 5
 KEY_LASTS_MS = 24 * 3600 * 1000  # lifetime of an Idempotency-Key in Comfy API v2
 # Not max(): on a table that it believes to be small, PostgreSQL reads the whole index for it.
 _LAST_TURN = select(runs.c.turn).where(runs.c.pool == bindparam("pool")).order_by(runs.c.turn.desc()).limit(1)
+_parts = queue_lengths.alias("parts")
+# With those that this transaction has queued: PostgreSQL counts them at its end.
+_IN_QUEUES = select(func.coalesce(func.sum(_parts.c.length), 0) + MAX_SHARED).scalar_subquery()
+_OWN_WAITING = select(runs.c.account_id).where(
+    runs.c.account_id == bindparam("account_id"), runs.c.finished_at.is_(None), IS_QUEUED
+)
 _TURNS = Statement(
     select(
         _LAST_TURN.where(runs.c.account_id == bindparam("account_id")).scalar_subquery(),
         _LAST_TURN.where(IS_HANDED_OUT).scalar_subquery(),
         select(accounts.c.weight).where(accounts.c.id == bindparam("account_id")).scalar_subquery(),
-        select(runs.c.account_id)
-        .where(runs.c.account_id == bindparam("account_id"), runs.c.finished_at.is_(None), IS_QUEUED)
-        .limit(1)
-        .offset(bindparam("others"))
-        .scalar_subquery(),
+        case(  # an account's queued runs are counted only while all queues together have as many as it may have
+            (bindparam("others") < _IN_QUEUES, _OWN_WAITING.limit(1).offset(bindparam("others")).scalar_subquery())
+        ),
     )
 )
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, String
+from sqlalchemy import JSON, ColumnElement, Connection, String, Table, bindparam, cast, column, func, insert, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -187,6 +187,27 @@ class Statement:
         if known is None:
             known = self._compiled[conn.dialect.name] = _Compiled(self._clause.compile(dialect=conn.dialect))
         return known
+
+
+class Insertion(Statement):
+    """An insert of rows, of texts and numbers; on PostgreSQL in one statement for any number of them, as one JSON text.
+
+    Sent row by row, they took the server more time than the statement that they follow.
+    """
+
+    def __init__(self, table: Table, names: Sequence[str]) -> None:
+        super().__init__(insert(table).values({name: bindparam(name) for name in names}))
+        columns = [column(name, table.c[name].type) for name in names]
+        given = func.json_to_recordset(cast(bindparam("rows"), JSON(none_as_null=True))).table_valued(
+            *columns, name="given"
+        )
+        self._together = Statement(insert(table).from_select(names, select(given.render_derived(with_types=True))))
+
+    def many(self, conn: Connection, rows: Iterable[dict[str, Any]]) -> None:
+        if conn.dialect.name != "postgresql":
+            super().many(conn, rows)
+        elif rows := list(rows):
+            self._together(conn, rows=msgspec.json.encode(rows).decode())
 
 
 def run_whole(conn: Connection, operation: Callable[[Connection], R]) -> R:
