@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ import pytest
 from sqlalchemy import select
 
 from comfyward.accounts.account import Account
+from comfyward.dispatch import recorder
 from comfyward.runs.run import Api
 from comfyward.store import accounts, leases, new_runs
 from comfyward.store.backends import open_database
 from comfyward.store.db import Database, now_ms
 from comfyward.store.schema import workflows
+from comfyward.worker.protocol import Numbered
 from tests.servers import Postgres, sqlite_with_tables
 
 
@@ -31,6 +33,10 @@ class Store:
 
     def write(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return asyncio.run(self.db.write(operation, *args, **kwargs))
+
+    def record(self, lease: str, reports: Sequence[Numbered]) -> Any:
+        first = recorder._first_question(lease, reports[0])
+        return asyncio.run(self.db.write_after(first, recorder._apply, lease, reports))
 
     def read(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return asyncio.run(self.db.read(operation, *args, **kwargs))

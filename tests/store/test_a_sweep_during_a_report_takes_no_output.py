@@ -11,11 +11,13 @@ from comfyward.accounts.storage import Quota
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.quotas import Quotas
 from comfyward.files.objects import Blob, Objects, blob_key
-from comfyward.store import blobs, files
+from comfyward.store import blobs, files, leases
 from comfyward.store.db import now_ms
+from comfyward.store.statement import Answer
 from tests.store.conftest import Store
 
 DATA = b"a picture"
+FIRST = leases.asking("none")
 
 
 class Interrupted(Objects):
@@ -40,12 +42,12 @@ async def test_an_output_that_a_sweep_removes_meanwhile_is_stored_again(store: S
     async def sweep() -> None:
         removed.append(await stored.sweep(before=now_ms() + 1))
 
-    def use(conn: Connection) -> int | None:
+    def use(conn: Connection, _answer: Answer) -> int | None:
         files.put(conn, file)
         return blobs.size_of(conn, blob.digest)
 
     objects.meanwhile = sweep
-    size = await stored.write(use, {blob.digest: ("a.png", DATA)})
+    size = await stored.write(FIRST, use, {blob.digest: ("a.png", DATA)})
 
     assert (removed, size) == ([1], len(DATA))
     assert await objects.read_all(blob_key(blob.digest)) == DATA
@@ -58,6 +60,6 @@ async def test_an_output_that_is_stored_already_counts_as_new(store: Store, tmp_
     blob = await stored.put_bytes(DATA, "a.png")
     await store.db.write(blobs.add, blob.digest, blob.sha256, blob.size, 1, "a.png")  # as if long ago
 
-    await stored.write(lambda conn: None, {blob.digest: ("a.png", DATA)})
+    await stored.write(FIRST, lambda conn, answer: None, {blob.digest: ("a.png", DATA)})
 
     assert await store.db.read(blobs.orphans, 1000) == []

@@ -9,7 +9,6 @@ from sqlalchemy.exc import IntegrityError
 from comfyward.dispatch import maintenance, transitions
 from comfyward.dispatch.maintenance import Rescue
 from comfyward.dispatch.publisher import Publisher
-from comfyward.dispatch.recorder import _apply
 from comfyward.errors import StaleLease
 from comfyward.runs.change import Change
 from comfyward.runs.run import EndReason, State
@@ -32,13 +31,13 @@ def test_reports_are_taken_once_and_in_order(store: Store) -> None:
     store.assign("r")
     ended = Ended(2, EndReason.COMPLETED, run_time_ms=5)
 
-    _, first = store.write(_apply, "lease", [Started(1)])
-    _, repeated = store.write(_apply, "lease", [Started(1), ended])
+    _, first = store.record("lease", [Started(1)])
+    _, repeated = store.record("lease", [Started(1), ended])
 
     assert [event.payload.state for event in first[1].events] == ["running"]
     assert [event.payload.state for event in repeated[2].events] == ["succeeded"]
     with pytest.raises(StaleLease):
-        store.write(_apply, "lease", [ended])
+        store.record("lease", [ended])
     numbers = [event.seq for event in store.read(events.after, store.alice.id, "r", 0)]
     assert numbers == [3, 4]
 
@@ -54,7 +53,7 @@ def test_an_expired_lease_is_valid_until_the_run_is_rescued(store: Store) -> Non
     assert store.read(runs.get_any, "r").state is State.QUEUED
     assert store.write(leases.renew, "w", ["lease"], expires_at=now + 1000) == set()
     with pytest.raises(StaleLease):
-        store.write(_apply, "lease", [Started(1)])
+        store.record("lease", [Started(1)])
 
     assert store.assign("r", "second").attempt == 2
     assert store.write(transitions.ended, expired, EndReason.WORKER_LOST, now) is None  # a late rescue
@@ -79,7 +78,7 @@ def test_releasing_an_unstarted_run_costs_no_attempt(store: Store) -> None:
     store.new_run("r")
     store.assign("r")
 
-    store.write(_apply, "lease", [Released(1)])
+    store.record("lease", [Released(1)])
 
     run = store.read(runs.get_any, "r")
     assert (run.state, run.attempt, run.lease) == (State.QUEUED, 0, None)
@@ -90,7 +89,7 @@ def test_attempts_are_finite(store: Store) -> None:
     crash = Ended(1, EndReason.COMFYUI_CRASHED, failure=FailureReport("it crashed"))
     for attempt in (1, 2):
         assert store.assign("r", f"lease-{attempt}").attempt == attempt
-        store.write(_apply, f"lease-{attempt}", [crash])
+        store.record(f"lease-{attempt}", [crash])
 
     run = store.read(runs.get_any, "r")
     assert (run.state, run.end_reason, run.failure.message) == (State.FAILED, "comfyui_crashed", "it crashed")
@@ -103,7 +102,7 @@ def test_a_cancel_wins_over_a_retry(store: Store) -> None:
     store.write(runs.request_cancel, store.alice.id, "r", now_ms())
     assert store.read(leases.cancelled, "w") == ["lease"]
 
-    store.write(_apply, "lease", [Ended(1, EndReason.COMFYUI_CRASHED)])
+    store.record("lease", [Ended(1, EndReason.COMFYUI_CRASHED)])
 
     assert store.read(runs.get_any, "r").state is State.CANCELLED
 
@@ -111,7 +110,7 @@ def test_a_cancel_wins_over_a_retry(store: Store) -> None:
 def test_a_final_run_stays_final(store: Store) -> None:
     store.new_run("r")
     run = store.assign("r")
-    store.write(_apply, "lease", [Ended(1, EndReason.COMPLETED, run_time_ms=1)])
+    store.record("lease", [Ended(1, EndReason.COMPLETED, run_time_ms=1)])
 
     for late in (run, dataclasses.replace(run, state=State.RUNNING)):
         assert store.write(transitions.ended, late, EndReason.WORKER_LOST, now_ms()) is None
@@ -121,7 +120,7 @@ def test_a_final_run_stays_final(store: Store) -> None:
 def test_a_transition_that_is_not_in_the_table_of_transitions_is_a_fault_of_ours(store: Store) -> None:
     store.new_run("r")
     store.assign("r")
-    store.write(_apply, "lease", [Ended(1, EndReason.COMPLETED, run_time_ms=1)])
+    store.record("lease", [Ended(1, EndReason.COMPLETED, run_time_ms=1)])
     over = store.read(runs.get_any, "r")
 
     with pytest.raises(AssertionError, match="succeeded -> failed"):

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from comfyward.dispatch import transitions
-from comfyward.dispatch.recorder import _apply
 from comfyward.errors import NotFound
 from comfyward.runs.event import EventType
 from comfyward.runs.run import EndReason, Run, State
@@ -30,7 +29,7 @@ def begun(store: Store) -> Store:
         store.write(blobs.add, digest, "s" * 64, 1, 1)
     store.new_run("r")
     store.assign("r")
-    store.write(_apply, "lease", [Started(1)])
+    store.record("lease", [Started(1)])
     return store
 
 
@@ -48,13 +47,13 @@ def told(store: Store) -> list[tuple[int | None, EventType]]:
 
 def test_each_report_is_taken_once_and_the_last_adds_the_rest(begun: Store) -> None:
     for _ in range(2):
-        begun.write(_apply, "lease", [Started(1), produced(2)])
-    begun.write(_apply, "lease", [produced(2), produced(3, SECOND, "b.png", "2")])
+        begun.record("lease", [Started(1), produced(2)])
+    begun.record("lease", [produced(2), produced(3, SECOND, "b.png", "2")])
     assert (run_of(begun).state, outputs(begun)) == (State.RUNNING, [("a.png", FIRST), ("b.png", SECOND)])
     assert run_of(begun).node_results == '{"outputs":{"1":{"text":["a.png"]},"2":{"text":["b.png"]}},"meta":{}}'
 
     rest = [OutputFile("c.png", AGAIN, 1, "image/png")]
-    begun.write(_apply, "lease", [produced(3), Ended(4, EndReason.NODE_ERROR, rest)])
+    begun.record("lease", [produced(3), Ended(4, EndReason.NODE_ERROR, rest)])
 
     assert run_of(begun).state is State.FAILED
     assert outputs(begun) == [("a.png", FIRST), ("b.png", SECOND), ("c.png", AGAIN)]
@@ -73,10 +72,10 @@ def test_each_report_is_taken_once_and_the_last_adds_the_rest(begun: Store) -> N
 def test_the_last_report_says_in_which_order_all_of_them_are(
     begun: Store, rest: list[str], order: list[str], names: list[str]
 ) -> None:
-    begun.write(_apply, "lease", [produced(2), produced(3, SECOND, "b.png", "2")])
+    begun.record("lease", [produced(2), produced(3, SECOND, "b.png", "2")])
     files_left = [OutputFile(name, AGAIN, 1, "image/png") for name in rest]
 
-    _, taken = begun.write(_apply, "lease", [Ended(4, EndReason.COMPLETED, files_left, order=order)])
+    _, taken = begun.record("lease", [Ended(4, EndReason.COMPLETED, files_left, order=order)])
 
     assert [name for name, _ in outputs(begun)] == names
     [over] = taken.values()
@@ -84,10 +83,10 @@ def test_the_last_report_says_in_which_order_all_of_them_are(
 
 
 def test_a_file_that_was_written_again_takes_the_place_of_what_it_was(begun: Store) -> None:
-    begun.write(_apply, "lease", [produced(2), produced(3, SECOND, "b.png")])
+    begun.record("lease", [produced(2), produced(3, SECOND, "b.png")])
     [old, _] = run_of(begun).outputs
 
-    begun.write(_apply, "lease", [produced(4, AGAIN), Ended(5, EndReason.COMPLETED)])
+    begun.record("lease", [produced(4, AGAIN), Ended(5, EndReason.COMPLETED)])
 
     assert outputs(begun) == [("a.png", AGAIN), ("b.png", SECOND)]
     with pytest.raises(NotFound):
@@ -96,9 +95,9 @@ def test_a_file_that_was_written_again_takes_the_place_of_what_it_was(begun: Sto
 
 
 def test_another_attempt_begins_with_nothing(begun: Store) -> None:
-    begun.write(_apply, "lease", [produced(2)])
+    begun.record("lease", [produced(2)])
     [old] = run_of(begun).outputs
-    begun.write(_apply, "lease", [Ended(3, EndReason.COMFYUI_CRASHED, [OutputFile("b.png", SECOND, 1, "image/png")])])
+    begun.record("lease", [Ended(3, EndReason.COMFYUI_CRASHED, [OutputFile("b.png", SECOND, 1, "image/png")])])
     run = run_of(begun)
     assert (run.state, run.outputs, run.previews, run.node_results) == (State.QUEUED, [], [], None)
     with pytest.raises(NotFound):
@@ -106,7 +105,7 @@ def test_another_attempt_begins_with_nothing(begun: Store) -> None:
     assert begun.read(blobs.orphans, now_ms()) == [FIRST, SECOND, AGAIN]
 
     begun.assign("r", "second")
-    begun.write(_apply, "second", [Started(1), produced(2), Ended(3, EndReason.COMPLETED)])
+    begun.record("second", [Started(1), produced(2), Ended(3, EndReason.COMPLETED)])
 
     assert outputs(begun) == [("a.png", FIRST)]
     assert begun.read(blobs.orphans, now_ms()) == [SECOND, AGAIN]
@@ -115,7 +114,7 @@ def test_another_attempt_begins_with_nothing(begun: Store) -> None:
 @pytest.mark.parametrize("attempts_left", [True, False])
 def test_a_lost_worker_loses_no_reported_output(begun: Store, attempts_left: bool) -> None:
     seen: Any = begun.read(leases.leased, "lease")[0]  # before the report that came meanwhile
-    begun.write(_apply, "lease", [produced(2)])
+    begun.record("lease", [produced(2)])
     if not attempts_left:
         begun.write(runs.request_cancel, begun.alice.id, "r", now_ms())
         seen = dataclasses.replace(seen, cancel_requested_at=1)

@@ -32,7 +32,8 @@ RESULT = AttemptResult([OUTPUT], [PREVIEW], node_results='{"outputs": {}}', run_
 def test_when_an_attempt_is_over(store: Store, reason: EndReason, kind: type[Any], state: State) -> None:
     store.new_run("r", fallback_pool="H100")
     store.assign("r")
-    assert store.write(leases.start, "lease", 1, now_ms()).state is State.RUNNING
+    begun = store.write(_begun, "lease")
+    assert begun.run.state is State.RUNNING
     produced = store.write(_produced, "r")
 
     change = store.write(transitions.ended, produced.run, reason, now_ms(), result=RESULT)
@@ -66,6 +67,10 @@ def test_when_a_run_ends_in_the_queue(store: Store) -> None:
 
     assert (change.run.state, change.run.end_reason) == (State.CANCELLED, EndReason.CANCELLED)
     assert change.run == store.read(runs.get_any, "r")
+
+
+def _begun(conn: Any, lease: str) -> Any:
+    return transitions.started(conn, leases.starting(lease, 1, now_ms()).ask(conn), now_ms())
 
 
 def _produced(conn: Any, run_id: str) -> Any:

@@ -40,7 +40,7 @@ def _ended(store: Store, run_id: str, **outputs: int) -> None:
     made = [Output(digest, f"{digest}.png", digest, size, "image/png", None) for digest, size in outputs.items()]
     result = AttemptResult(outputs=made[:1], previews=made[1:])
     store.assign(run_id, lease=f"lease {run_id}")
-    store.write(leases.start, f"lease {run_id}", 1, NOW)
+    store.write(lambda conn: leases.starting(f"lease {run_id}", 1, NOW).ask(conn))
     run = store.read(runs.get, store.alice.id, run_id)
     store.write(transitions.ended, run, EndReason.COMPLETED, NOW, result=result)
 

@@ -15,6 +15,7 @@ from comfyward.files.objects import Blob, Objects
 from comfyward.runs.files import content_type_of
 from comfyward.store import blobs, files
 from comfyward.store.db import Database, now_ms
+from comfyward.store.statement import Answer, Question
 
 CHUNK_BYTES = 1 << 20
 REMOVAL_POLL_S = 0.05
@@ -82,7 +83,9 @@ class Blobs:
 
         return await self.put_stream(once(), limit=len(data), name=name)
 
-    async def write(self, operation: Callable[[Connection], R], named: Mapping[str, tuple[str, bytes]]) -> R:
+    async def write(
+        self, first: Question, operation: Callable[[Connection, Answer], R], named: Mapping[str, tuple[str, bytes]]
+    ) -> R:
         """Runs a write that uses small blobs, given as {digest: (name, bytes)}, and registers them in its transaction.
 
         Raises DigestMismatch.
@@ -94,7 +97,7 @@ class Blobs:
                 for digest, (name, data) in sorted(named.items())  # in one order everywhere: their rows are locked
             ]
             try:
-                return await self._db.write(_with_blobs, operation, used, known)
+                return await self._db.write_after(first, _with_blobs, operation, used, known)
             except _Swept:
                 continue
 
@@ -126,7 +129,11 @@ class Blobs:
 
 
 def _with_blobs(
-    conn: Connection, operation: Callable[[Connection], R], used: Sequence[Blob], known: Collection[str]
+    conn: Connection,
+    answer: Answer,
+    operation: Callable[[Connection, Answer], R],
+    used: Sequence[Blob],
+    known: Collection[str],
 ) -> R:
     """Runs an operation after registering the blobs that it uses. Raises _Swept if one of those known is not there."""
     now = now_ms()
@@ -135,7 +142,7 @@ def _with_blobs(
             blobs.add(conn, blob.digest, blob.sha256, blob.size, now, blob.name)
         elif not blobs.keep(conn, blob.digest, now):
             raise _Swept
-    return operation(conn)
+    return operation(conn, answer)
 
 
 async def pieces_of(path: Path) -> AsyncIterator[bytes]:

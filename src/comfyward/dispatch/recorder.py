@@ -27,6 +27,7 @@ from comfyward.runs.run import Run
 from comfyward.store import blobs, leases
 from comfyward.store.db import Database, now_ms
 from comfyward.store.rows import text_of
+from comfyward.store.statement import Answer, Question
 from comfyward.worker.protocol import (
     Downloading,
     Ended,
@@ -61,7 +62,8 @@ class Recorder:
             return self._publisher.publish(RunWatched(_live(run_id, account_id, message.reports)))
         numbered = [await self._refusals.explained(message.lease, report) for report in numbered]
         apply = functools.partial(_apply, lease=message.lease, reports=numbered)
-        run, taken = await self._blobs.write(apply, _enclosed(numbered))
+        first = _first_question(message.lease, numbered[0])
+        run, taken = await self._blobs.write(first, apply, _enclosed(numbered))
         self._publisher.publish(*_in_order(run, message.reports, taken))
 
 
@@ -121,9 +123,13 @@ def _run_under(conn: Connection, lease: str) -> tuple[str, str]:
     return found
 
 
-def _apply(conn: Connection, lease: str, reports: Sequence[Numbered]) -> tuple[Run, Taken]:
+def _first_question(lease: str, first: Numbered) -> Question:
+    return leases.starting(lease, first.seq, now_ms()) if isinstance(first, Started) else leases.asking(lease)
+
+
+def _apply(conn: Connection, answer: Answer, lease: str, reports: Sequence[Numbered]) -> tuple[Run, Taken]:
     now = now_ms()
-    run, last, taken = _begun(conn, lease, reports[0], now)
+    run, last, taken = _begun(conn, answer, lease, reports[0], now)
     for report in reports:
         match report:
             case Produced() if report.seq > last:
@@ -139,11 +145,16 @@ def _apply(conn: Connection, lease: str, reports: Sequence[Numbered]) -> tuple[R
     return run, taken
 
 
-def _begun(conn: Connection, lease: str, first: Numbered, now: int) -> tuple[Run, int, dict[int, Change]]:
-    """(run under a lease, number of its last report, changes). Starts the run if the first report says so."""
-    if isinstance(first, Started) and (begun := transitions.started(conn, lease, first.seq, now)):
-        return begun.run, first.seq, {first.seq: begun}
-    found = leases.leased(conn, lease)
+def _begun(
+    conn: Connection, answer: Answer, lease: str, first: Numbered, now: int
+) -> tuple[Run, int, dict[int, Change]]:
+    """(run under a lease, number of its last report, changes). The first report may have started the run."""
+    if isinstance(first, Started):
+        if begun := transitions.started(conn, answer, now):
+            return begun.run, first.seq, {first.seq: begun}
+        found = leases.leased(conn, lease)
+    else:
+        found = leases.found(answer)
     if found is None:
         raise StaleLease("The lease is over or was given to another worker.")
     return *found, {}

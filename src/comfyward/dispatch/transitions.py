@@ -34,6 +34,7 @@ from comfyward.runs.output import Output
 from comfyward.runs.run import ENDINGS, LEASED_STATES, EndReason, Run, State, next_state, public_status
 from comfyward.store import accounts, files, leases, new_runs, runs, webhooks
 from comfyward.store import events as stored_events
+from comfyward.store.statement import Answer
 
 WEBHOOK_STARTED = "run.started"
 WEBHOOK_COMPLETED = "run.completed"
@@ -80,9 +81,9 @@ def staged(conn: Connection, lease: str, now: int) -> RunWatched | None:
     return None if held is None else RunWatched([Event(*held, Staged())])
 
 
-def started(conn: Connection, lease: str, report_seq: int, now: int) -> RunStarted | None:
-    """assigned → running."""
-    run = leases.start(conn, lease, report_seq, now)
+def started(conn: Connection, answer: Answer, now: int) -> RunStarted | None:
+    """assigned → running, by the answer to `leases.starting`."""
+    run = leases.started(answer)
     if run is None:
         return None
     if run.webhook is not None:

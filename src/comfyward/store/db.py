@@ -18,6 +18,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection
 
 from comfyward.store.notices import NoOthers, Notices
+from comfyward.store.statement import Answer, Question
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,6 +58,19 @@ class Database(ABC):
         An operation may run more than once (after a conflict with another server), so it must have no effect other
         than on rows.
         """
+
+    async def write_after(
+        self,
+        first: Question,
+        operation: Callable[Concatenate[Connection, Answer, P], R],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """As `write`, for an operation that begins with a statement, whose answer it gets beside the connection.
+
+        PostgreSQL is asked the first statements of all writes that share a transaction in one trip, before the rest.
+        """
+        return await self.write(lambda conn: operation(conn, first.ask(conn), *args, **kwargs))
 
     @abstractmethod
     async def is_leader(self, name: str) -> bool:

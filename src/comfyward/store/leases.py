@@ -14,7 +14,7 @@ from comfyward.runs.run import EndReason, Run, State
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
 from comfyward.store.runs import unchanged
 from comfyward.store.schema import runs
-from comfyward.store.statement import Statement
+from comfyward.store.statement import Answer, Question, Statement
 
 
 def _may_become(state: State) -> ColumnElement[bool]:
@@ -142,7 +142,17 @@ def staged(conn: Connection, lease: str, now: int) -> tuple[str, str] | None:
 
 def leased(conn: Connection, lease: str) -> tuple[Run, int] | None:
     """The run under a lease, and the number of the last report taken for it."""
-    row: Any = _LEASED(conn, held=lease).first()
+    return found(asking(lease).ask(conn))
+
+
+def asking(lease: str) -> Question:
+    """Asks for the run under a lease; `found` reads the answer."""
+    return Question(_LEASED, {"held": lease})
+
+
+def found(answer: Answer) -> tuple[Run, int] | None:
+    """The run under a lease, and the number of the last report taken for it; None if the lease is stale."""
+    row: Any = answer.first()
     return (run_of(row), row[-1]) if row else None
 
 
@@ -178,9 +188,14 @@ def expired(conn: Connection, now: int) -> list[Run]:
     return [run_of(row) for row in conn.execute(query)]
 
 
-def start(conn: Connection, lease: str, seq: int, now: int) -> Run | None:
-    """assigned -> running, by report number `seq`. Returns the updated run; None if the lease is stale."""
-    row = _START(conn, held=lease, seq=seq, now=now).first()
+def starting(lease: str, seq: int, now: int) -> Question:
+    """assigned -> running, by report number `seq`; `started` reads the answer."""
+    return Question(_START, {"held": lease, "seq": seq, "now": now})
+
+
+def started(answer: Answer) -> Run | None:
+    """The run that was started, after that; None if the lease is stale, or the run was started before."""
+    row = answer.first()
     return run_of(row) if row else None
 
 

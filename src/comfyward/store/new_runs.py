@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, bindparam, case, func, insert, select, update
+from sqlalchemy import BigInteger, Connection, and_, bindparam, case, cast, func, insert, select, update
 
 from comfyward.accounts.storage import counted
 from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, MissingAsset, QueueFull
@@ -13,7 +13,7 @@ from comfyward.store import blobs
 from comfyward.store.rows import text_of
 from comfyward.store.runs import add_blob_uses
 from comfyward.store.schema import IS_HANDED_OUT, IS_QUEUED, accounts, queue_lengths, runs
-from comfyward.store.statement import Statement
+from comfyward.store.statement import Statement, larger_of
 from comfyward.store.writers import MAX_SHARED
 
 TURN = 1000  # distance between two runs of an account of weight 1
@@ -28,15 +28,16 @@ _IN_QUEUES = select(func.coalesce(func.sum(_parts.c.length), 0) + MAX_SHARED).sc
 _OWN_WAITING = select(runs.c.account_id).where(
     runs.c.account_id == bindparam("account_id"), runs.c.finished_at.is_(None), IS_QUEUED
 )
-_TURNS = Statement(
-    select(
-        _LAST_TURN.where(runs.c.account_id == bindparam("account_id")).scalar_subquery(),
-        _LAST_TURN.where(IS_HANDED_OUT).scalar_subquery(),
-        select(accounts.c.weight).where(accounts.c.id == bindparam("account_id")).scalar_subquery(),
-        case(  # an account's queued runs are counted only while all queues together have as many as it may have
-            (bindparam("others") < _IN_QUEUES, _OWN_WAITING.limit(1).offset(bindparam("others")).scalar_subquery())
-        ),
-    )
+# An account's queued runs are counted only while all queues together have as many as it may have.
+_IS_FULL = case((bindparam("others") < _IN_QUEUES, _OWN_WAITING.limit(1).offset(bindparam("others")).scalar_subquery()))
+# A new run's turn in its pool: after the account's last one, and not before the one served now. This is start-time fair
+# queueing: accounts with queued runs take turns in proportion to their weights, however many runs each has queued; an
+# account earns no turns while it has none.
+_WEIGHT = select(accounts.c.weight).where(accounts.c.id == bindparam("account_id")).scalar_subquery()
+_STEP = cast(func.round(TURN / func.coalesce(_WEIGHT, 1.0)), BigInteger)
+_NEXT_TURN = larger_of(
+    func.coalesce(_LAST_TURN.where(runs.c.account_id == bindparam("account_id")).scalar_subquery() + _STEP, 0),
+    func.coalesce(_LAST_TURN.where(IS_HANDED_OUT).scalar_subquery(), 0),
 )
 
 
@@ -48,8 +49,9 @@ class NewRun(AcceptedRun):
     request_digest: str | None
 
 
-_WRITTEN = [*NewRun.__dataclass_fields__, "state", "turn", "event_seq", "queued_at", "updated_at", "request_bytes"]
-_INSERT = Statement(insert(runs).values({name: bindparam(name) for name in _WRITTEN}))
+_WRITTEN = [*NewRun.__dataclass_fields__, "state", "event_seq", "queued_at", "updated_at", "request_bytes"]
+_ROW = select(*(bindparam(name, type_=runs.c[name].type) for name in _WRITTEN), _NEXT_TURN).where(_IS_FULL.is_(None))
+_INSERT = Statement(insert(runs).from_select([*_WRITTEN, "turn"], _ROW, include_defaults=False))
 
 
 def add(conn: Connection, new: NewRun, max_waiting: int = UNLIMITED) -> str:
@@ -69,14 +71,14 @@ def add(conn: Connection, new: NewRun, max_waiting: int = UNLIMITED) -> str:
         **new.__dict__,
         **{name: text_of(getattr(new, name)) for name in ("files", "models", "metadata", "tags", "labels")},
         "state": State.QUEUED,
-        "turn": _next_turn(conn, new, max_waiting),
         "event_seq": 1,
         "queued_at": new.created_at,
         "updated_at": new.created_at,
     }
     texts = (values[name] for name in ("prompt", "extra_data", "files", "models", "metadata"))
     values["request_bytes"] = counted(sum(len(text.encode()) for text in texts if text)) or None
-    _INSERT(conn, **values)
+    if not _INSERT(conn, **values, others=max_waiting - 1).rowcount:
+        raise QueueFull(f"You already have {max_waiting} queued runs.", retry_after_s=RETRY_AFTER_S)
     used = {source["blob"]: int(source["size"]) for source in new.files.values() if "blob" in source}
     for digest in sorted(used):
         if not blobs.touch(conn, digest, new.created_at):
@@ -114,15 +116,3 @@ def claim_key(conn: Connection, account_id: str, key: str, now: int) -> None:
 def is_prompt_id_taken(conn: Connection, account_id: str, prompt_id: str) -> bool:
     query = select(runs.c.id).where(runs.c.account_id == account_id, runs.c.prompt_id == prompt_id)
     return conn.scalar(query) is not None
-
-
-def _next_turn(conn: Connection, new: NewRun, max_waiting: int) -> int:
-    """A new run's turn in its pool: after the account's last one, and not before the one served now.
-
-    This is start-time fair queueing. Accounts with queued runs take turns in proportion to their weights, however many
-    runs each has queued; an account earns no turns while it has none. Raises QueueFull.
-    """
-    own, served, weight, is_full = _TURNS(conn, account_id=new.account_id, pool=new.pool, others=max_waiting - 1).one()
-    if is_full:
-        raise QueueFull(f"You already have {max_waiting} queued runs.", retry_after_s=RETRY_AFTER_S)
-    return max(served or 0, 0 if own is None else own + round(TURN / weight))

@@ -24,8 +24,8 @@ from comfyward.errors import InvalidRequest, SetupFailed, Unavailable
 from comfyward.ids import advisory_lock_id
 from comfyward.store import revision
 from comfyward.store.db import Database
-from comfyward.store.statement import run_whole
-from comfyward.store.writers import Outcome, Write, Writers
+from comfyward.store.statement import Answer, Question, run_whole
+from comfyward.store.writers import Outcome, Write, Writers, run_together
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,15 @@ class PostgresDatabase(Database):
     async def write(self, operation: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         return await self._writers.write(lambda conn: operation(conn, *args, **kwargs))
 
+    async def write_after(
+        self,
+        first: Question,
+        operation: Callable[Concatenate[Connection, Answer, P], R],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        return await self._writers.write(lambda conn, answer: operation(conn, answer, *args, **kwargs), first)
+
     async def is_leader(self, name: str) -> bool:
         return await self._leadership.holds(name)
 
@@ -105,7 +114,7 @@ class PostgresDatabase(Database):
             return [self._commit_alone(writes[0], retry_until)]
 
         def all_of_them(conn: Connection) -> list[Any]:
-            return [write.call(conn) for write in writes]
+            return run_together(conn, writes)
 
         try:
             return [Outcome(result) for result in _with_retries(self._writing, all_of_them, retry_until, shared=True)]
@@ -122,7 +131,7 @@ class PostgresDatabase(Database):
 
     def _commit_alone(self, write: Write, retry_until: float) -> Outcome:
         try:
-            return Outcome(_with_retries(self._writing, write.call, retry_until))
+            return Outcome(_with_retries(self._writing, write.run, retry_until))
         except Exception as error:
             return Outcome(failure=error)
 

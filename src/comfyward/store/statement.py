@@ -16,7 +16,20 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import JSON, ColumnElement, Connection, String, Table, bindparam, cast, column, func, insert, select
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    String,
+    Table,
+    bindparam,
+    cast,
+    column,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -65,6 +78,23 @@ def _rows_of_sqlite(element: each_of, compiler: SQLCompiler, **more: Any) -> str
 @compiles(each_of, "postgresql")
 def _rows_of_postgresql(element: each_of, compiler: SQLCompiler, **more: Any) -> str:
     return f"json_array_elements_text(CAST({compiler.process(element.clauses, **more)} AS JSON))"
+
+
+class larger_of(FunctionElement[int]):
+    """The larger of two numbers."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(larger_of)
+def _larger_of_sqlite(element: larger_of, compiler: SQLCompiler, **more: Any) -> str:
+    return f"max({compiler.process(element.clauses, **more)})"
+
+
+@compiles(larger_of, "postgresql")
+def _larger_of_postgresql(element: larger_of, compiler: SQLCompiler, **more: Any) -> str:
+    return f"greatest({compiler.process(element.clauses, **more)})"
 
 
 def list_of(names: Iterable[str]) -> str:
@@ -187,6 +217,28 @@ class Statement:
         if known is None:
             known = self._compiled[conn.dialect.name] = _Compiled(self._clause.compile(dialect=conn.dialect))
         return known
+
+
+@dataclass(frozen=True)
+class Question:
+    """A statement with its values, which an operation begins with: those of many operations are asked together."""
+
+    statement: Statement
+    values: dict[str, Any]
+
+    def ask(self, conn: Connection) -> Answer:
+        return self.statement(conn, **self.values)
+
+
+def ask_together(conn: Connection, questions: Sequence[Question]) -> list[Answer]:
+    """The answers in the order of the questions; on PostgreSQL in one round trip for each statement."""
+    numbers: dict[Statement, list[int]] = {}
+    for number, question in enumerate(questions):
+        numbers.setdefault(question.statement, []).append(number)
+    answers: dict[int, Answer] = {}
+    for statement, which in numbers.items():
+        answers |= zip(which, statement.each(conn, [questions[number].values for number in which]), strict=True)
+    return [answers[number] for number in range(len(questions))]
 
 
 class Insertion(Statement):

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from comfyward.errors import Unavailable
+from comfyward.store.statement import Question, ask_together
 
 R = TypeVar("R")
 
@@ -30,11 +31,21 @@ class Outcome:
 
 @dataclass(eq=False)
 class Write:
-    """A pending operation."""
+    """A pending operation, called with the connection and the answer to its first question, if it has one."""
 
-    call: Callable[[Connection], Any]
+    call: Callable[..., Any]
     answer: asyncio.Future[Any]
+    first: Question | None = None
     asked_at_s: float = field(default_factory=time.monotonic)
+
+    def run(self, conn: Connection) -> Any:
+        return self.call(conn) if self.first is None else self.call(conn, self.first.ask(conn))
+
+
+def run_together(conn: Connection, writes: Sequence[Write]) -> list[Any]:
+    """Runs writes in one transaction, one after the other; their first questions are asked before, together."""
+    answers = iter(ask_together(conn, [write.first for write in writes if write.first is not None]))
+    return [write.call(conn) if write.first is None else write.call(conn, next(answers)) for write in writes]
 
 
 class Writers:
@@ -50,12 +61,12 @@ class Writers:
         for thread in self._threads:
             thread.start()
 
-    async def write(self, call: Callable[[Connection], R]) -> R:
+    async def write(self, call: Callable[..., R], first: Question | None = None) -> R:
         """Runs an operation and returns its result once durable. Raises its exception, or Unavailable after `close`."""
         if self._is_closed:
             raise Unavailable("The database is closed.")
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.put(Write(call, answer))
+        self._waiting.put(Write(call, answer, first))
         # A caller that is cancelled must not cancel a write that shares a commit with others.
         return await asyncio.shield(answer)
 
