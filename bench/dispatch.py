@@ -5,8 +5,8 @@
     python -m bench.dispatch --workers 200 --rate 100
 
 A simulated worker registers, asks for a run, reports its start and its end immediately, and asks again, without
-ComfyUI. Prints the finished runs per second, the time from a run's submission to its assignment, and the CPU use of the
-servers while all workers wait.
+ComfyUI. Prints the finished runs per second, the time from a run's submission to its assignment, the processor time
+of a run in the servers, in PostgreSQL and in this driver, which share the machine, and the servers' while all wait.
 """
 
 from __future__ import annotations
@@ -87,13 +87,14 @@ async def measure(
         ]
         await asyncio.sleep(10)  # until all of them wait
         idle = await cpu_share(stacks)
-        began = time.perf_counter()
+        before, began = spent_s(stacks), time.perf_counter()
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}) as client:
             await submit_steadily(client, urls, rate, seconds, submitted)
         deadline = time.perf_counter() + 60
         while len(taken) < len(submitted) and time.perf_counter() < deadline:
             await asyncio.sleep(0.05)
         took_s = time.perf_counter() - began
+        spent = {name: after - before[name] for name, after in spent_s(stacks).items()}
         for task in simulated:
             task.cancel()
         await asyncio.gather(*simulated, return_exceptions=True)
@@ -106,6 +107,7 @@ async def measure(
         "lost": len(submitted) - len(waits),
         "runs_per_s": round(len(waits) / took_s, 1),
         **{f"hand_out_{name}": value for name, value in quantiles([max(0.0, wait) for wait in waits]).items()},
+        **{f"{name}_ms_per_run": round(each / max(1, len(waits)) * 1000, 2) for name, each in spent.items()},
         "idle_core_share": round(idle, 3),
     }
 
@@ -139,9 +141,31 @@ async def cpu_share(stacks: list[Stack]) -> float:
     return (sum(cpu_s(stack) for stack in stacks) - before) / IDLE_S
 
 
+def spent_s(stacks: list[Stack]) -> dict[str, float]:
+    """The processor time so far of the servers, of their database's connections, and of this process."""
+    database = stacks[0].settings.get("database_url", "none").rpartition("/")[2]
+    processes = Path("/proc").glob("[0-9]*/cmdline")
+    return {
+        "servers": sum(cpu_s(stack) for stack in stacks),
+        "database": sum(of_process_s(found.parent) for found in processes if serves(found, database)),
+        "driver": time.process_time(),
+    }
+
+
+def serves(command: Path, database: str) -> bool:
+    """True for a process of PostgreSQL that serves a connection to a database."""
+    with contextlib.suppress(OSError):  # it has ended
+        return command.read_text().startswith("postgres:") and database in command.read_text()
+    return False
+
+
 def cpu_s(stack: Stack) -> float:
     assert stack.process is not None
-    fields = Path(f"/proc/{stack.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return of_process_s(Path("/proc") / str(stack.process.pid))
+
+
+def of_process_s(process: Path) -> float:
+    fields = (process / "stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
