@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from comfyward.accounts.account import Account
 from comfyward.errors import NotFound
 from comfyward.ids import hash_secret
 from comfyward.runs.event import Event, Status
@@ -30,6 +31,10 @@ def filled(store: Store) -> Store:
     return store
 
 
+def delivery_of(store: Store, account: Account) -> str:
+    return str(store.read(webhooks.find, account.id, None, 1)[0].id)
+
+
 BY_ID: dict[str, Callable[[Store, str], Any]] = {
     "runs.get": lambda s, me: s.read(runs.get, me, "r"),
     "runs.log_of": lambda s, me: s.read(runs.log_of, me, "r"),
@@ -48,9 +53,8 @@ BY_ID: dict[str, Callable[[Store, str], Any]] = {
     "files.remove_by_id": lambda s, me: s.write(files.remove_by_id, me, "file"),
     "files.newest_result": lambda s, me: s.read(files.newest_result, me, "input", "a"),
     "files.rename": lambda s, me: s.write(files.rename, me, "/input/a", "/input/b", 1),
-    "webhooks.resend": lambda s, me: s.write(
-        webhooks.resend, me, s.read(webhooks.find, s.alice.id, None, 1)[0].id, now_ms()
-    ),
+    "webhooks.get": lambda s, me: s.read(webhooks.get, me, delivery_of(s, s.alice), now_ms()),
+    "webhooks.resend": lambda s, me: s.write(webhooks.resend, me, delivery_of(s, s.alice), now_ms()),
 }
 
 

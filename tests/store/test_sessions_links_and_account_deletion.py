@@ -132,6 +132,10 @@ def test_public_workflows_are_seen_by_all_and_changed_by_their_owner_alone(store
     ):
         with pytest.raises(NotFound):
             store.write(operation, store.bob.id, own, *more)
+    store.write(accounts.retire, store.alice.id, now_ms())
+    assert store.read(workflows.public_cards, workflows.Search()) == []
+    with pytest.raises(NotFound):
+        store.read(workflows.visible, store.bob.id, own)
 
 
 def test_an_account_is_erased_with_all_that_was_its_own(store: Store) -> None:

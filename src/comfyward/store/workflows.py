@@ -264,8 +264,9 @@ def visible(conn: Connection, account_id: str, workflow_id: str) -> Workflow:
     try:
         return get(conn, account_id, workflow_id)
     except NotFound:
-        query = select(*_COLUMNS).where(workflows.c.id == workflow_id, _IS_PUBLIC, workflows.c.deleted_at.is_(None))
-        row = conn.execute(query).first()
+        is_public = (_IS_PUBLIC, workflows.c.deleted_at.is_(None), accounts.c.deleted_at.is_(None))
+        query = select(*_COLUMNS).join(accounts, accounts.c.id == workflows.c.account_id).where(*is_public)
+        row = conn.execute(query.where(workflows.c.id == workflow_id)).first()
         if row is None:
             raise
         return _workflow(row)
