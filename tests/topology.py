@@ -1,4 +1,14 @@
-"""What the servers of a scenario stand on, and which scenarios each of these can change."""
+"""What the servers of a scenario stand on, and which scenarios each of these can change.
+
+Two servers can change a scenario, and then it is marked `several_servers`, where
+- what happens at one must reach what the other holds in its memory: an open stream or page, a worker that waits, an
+  answer that it gives from there;
+- both may do the same work, and it is to be done once; or one takes over what the other left undone;
+- the database itself can show, by what it refuses, sorts or compares.
+Whatever is only written by one request and read by the next is the same at any server: tests/store has each of these
+operations on both databases. Nor do more servers change what goes on inside a worker, or a page that shows rows. Of
+several scenarios that rest on the same notice, one is enough.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +47,7 @@ def makes_a_difference(item: pytest.Item) -> bool:
             return True
         case Topology.TWO_SERVERS:
             is_served = SERVED & set(getattr(item, "fixturenames", ()))
-            return bool(is_served and _has(item, "several_servers") and not _has(item, "one_machine"))
+            return bool(is_served and _has(item, "several_servers"))
         case Topology.EARLIER_COMFYUI:
             return _has(item, "engine")
 

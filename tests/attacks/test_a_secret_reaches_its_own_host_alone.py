@@ -22,8 +22,6 @@ from tests.stack.graphs import fake_save
 from tests.stack.stack import Client, Stack
 from tests.stack.waiting import until
 
-pytestmark = pytest.mark.several_servers
-
 TOKEN, OTHER_TOKEN = "hf_the-secret-of-alice-9d2c", "civitai-secret-of-alice-71ab"
 MODEL = b"a model"
 PATH = "/models/checkpoints/model.ckpt"
@@ -65,6 +63,7 @@ def alice(stack: Stack) -> Client:
     return client
 
 
+@pytest.mark.several_servers
 def test_a_run_gets_its_gated_model_and_the_store_no_token(alice: Client, hub: Hub, hook: Receiver) -> None:
     run = alice.run(fake_save(), files={PATH: "hf://org/gated/model.ckpt"}, webhook=hook.url)
 
@@ -78,6 +77,7 @@ def test_a_run_gets_its_gated_model_and_the_store_no_token(alice: Client, hub: H
     assert run["files"] == {PATH: f"{hub.url}/org/gated/resolve/main/model.ckpt"}
 
 
+@pytest.mark.several_servers
 def test_an_import_of_a_page_gets_its_file_and_the_store_no_token(alice: Client, site: Civitai) -> None:
     body = {"path": "/models/loras/style.ckpt", "url": f"{site.url}/models/12/a-style"}
     made = alice.http.post("/api/v1/imports", json=body)
@@ -182,6 +182,7 @@ def test_commands_take_the_value_from_a_file_or_standard_input(stack: Stack, tmp
     assert_nowhere(*(each.stdout + each.stderr for each in (piped, filed, listed, wrong, deleted, missing)))
 
 
+@pytest.mark.several_servers
 def test_an_admin_changes_the_key_while_the_server_goes_on(stack: Stack, alice: Client) -> None:
     told = stack.cli("db", "new-key", "--forget-old")
 

@@ -68,7 +68,6 @@ def test_models_that_come_with_the_run_are_known(client: Client) -> None:
     assert run["end_reason"] == "download"
 
 
-@pytest.mark.one_machine
 def test_before_a_catalog_exists_the_workers_answer_becomes_the_runs_error(start_fake: StartFake) -> None:
     client = start_fake().client()  # no worker has said hello yet
 

@@ -65,7 +65,6 @@ def test_a_received_assignment_is_not_revoked(stack: Stack, given: Given) -> Non
     assert given.client.get(given.run_id)["status"] == "INIT"
 
 
-@pytest.mark.one_machine
 def test_an_earlier_incarnation_of_a_worker_gets_no_runs_from_any_server(cluster: Cluster) -> None:
     token = cluster.servers[0].cli("tokens", "create", "two lives").strip()
     one, other = cluster.servers

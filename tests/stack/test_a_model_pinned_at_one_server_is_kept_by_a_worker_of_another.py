@@ -6,13 +6,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import pytest
-
 from tests.stack.cluster import Cluster
 from tests.stack.stack import Client
 from tests.stack.waiting import until
-
-pytestmark = pytest.mark.several_servers
 
 SIZE = 2 << 20
 NAME = "checkpoints/pinned-of-two.pt"
@@ -30,7 +26,6 @@ def held_whole(client: Client) -> dict[str, Any]:
     return model
 
 
-@pytest.mark.one_machine
 def test_pins_of_two_servers(cluster: Cluster) -> None:
     one = cluster.servers[0].client()
     other = cluster.at(one.key, cluster.servers[1].url)

@@ -5,12 +5,8 @@ from __future__ import annotations
 import io
 import zipfile
 
-import pytest
-
 from tests.stack.conftest import StartCluster
 from tests.stack.made_environments import Admin, comfyui_of
-
-pytestmark = [pytest.mark.several_servers, pytest.mark.one_machine]
 
 
 def test_the_other_server_and_the_worker_get_its_files(start_cluster: StartCluster) -> None:

@@ -24,8 +24,8 @@ from tests.stack.conftest import StartFake
 from tests.stack.graphs import TOLD, fake_save, fake_wait, fake_wait_as_told
 from tests.stack.stack import END_TIMEOUT_S, Client, Stack, pids
 
-# What it shows does not depend on how many servers there are; a second cluster would be in the way of its own.
-pytestmark = [pytest.mark.one_machine, pytest.mark.xdist_group("ray")]
+# A second cluster beside it would be in the way of its own.
+pytestmark = pytest.mark.xdist_group("ray")
 
 
 class Fleet:

@@ -2,13 +2,10 @@
 
 import threading
 
-import pytest
-
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
 
 
-@pytest.mark.one_machine
 def test_a_server_drains_on_sigterm(start_fake: StartFake) -> None:
     stack = start_fake().wait_ready()
     client = stack.client()

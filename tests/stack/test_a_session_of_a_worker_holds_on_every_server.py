@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from comfyward.ids import new_secret
 from tests.attacks.raw_worker import RawWorker, graph_of
 from tests.stack.conftest import StartCluster
-
-pytestmark = [pytest.mark.several_servers, pytest.mark.one_machine]
 
 
 def test_a_session_holds_on_every_server(start_cluster: StartCluster) -> None:

@@ -11,8 +11,6 @@ from tests.servers import free_port
 from tests.stack.graphs import fake_save, fake_wait, node
 from tests.stack.stack import Client
 
-pytestmark = pytest.mark.several_servers
-
 
 def test_a_run_is_announced_when_it_starts_and_when_it_completes(tenant: Client, hook: Receiver) -> None:
     secret = tenant.http.get("/api/v1/webhooks/secret").json()["secret"]
@@ -39,6 +37,7 @@ def test_errors_and_cancels_are_announced_too(tenant: Client, hook: Receiver) ->
     assert reasons == [None, "cancelled"]
 
 
+@pytest.mark.several_servers
 def test_a_receiver_that_was_down_gets_everything_once_it_is_up(tenant: Client) -> None:
     port = free_port()
     run = tenant.run(fake_save(), webhook=f"http://127.0.0.1:{port}/hook")
@@ -61,6 +60,7 @@ def test_a_delivery_can_be_sent_again(tenant: Client, hook: Receiver) -> None:
     assert hook.next().headers["webhook-id"] == min(first)
 
 
+@pytest.mark.several_servers
 def test_a_delivery_sent_again_while_it_is_on_its_way_is_made_again(tenant: Client, hook: Receiver) -> None:
     hook.hold = threading.Event()
     tenant.run(fake_save(), webhook=hook.url)

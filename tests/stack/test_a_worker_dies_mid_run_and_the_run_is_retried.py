@@ -9,8 +9,6 @@ from tests.fakes.http import Origin
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import TOLD, fake_wait, fake_wait_as_told
 
-pytestmark = pytest.mark.several_servers
-
 
 def test_a_worker_killed_mid_run_is_replaced_and_the_run_retried(start_fake: StartFake, site: Origin) -> None:
     stack = start_fake().wait_ready()
@@ -27,6 +25,7 @@ def test_a_worker_killed_mid_run_is_replaced_and_the_run_retried(start_fake: Sta
     assert len(run["output"]) == 1
 
 
+@pytest.mark.several_servers
 def test_a_worker_that_freezes_and_thaws_cannot_report_over_its_successor(start_fake: StartFake, site: Origin) -> None:
     stack = start_fake(local_accelerators="CPU,CPU", local_min_workers="2", lease_s="3").wait_ready()
     client = stack.client()

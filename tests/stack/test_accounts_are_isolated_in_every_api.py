@@ -113,7 +113,6 @@ def test_a_socket_without_a_key_is_closed(real: Stack) -> None:
     assert closed.value.rcvd.code == 4401
 
 
-@pytest.mark.several_servers
 def test_a_socket_lives_no_longer_than_its_key(real: Stack) -> None:
     carol = real.client("carol of the apis")
     key_id = carol.http.get("/api/v1/me").json()["api_key_id"]

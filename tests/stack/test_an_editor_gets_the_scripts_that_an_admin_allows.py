@@ -16,8 +16,6 @@ from tests.attacks.test_a_ticket_opens_one_workflow_alone import framed
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
 
-pytestmark = pytest.mark.several_servers
-
 OURS = "/extensions/comfyward/ours.js"
 FILES = {
     "kj/a.js": "export const a = 1;",
@@ -53,6 +51,7 @@ def frame(lab: Lab, environment: str) -> str:
     return framed(lab.stack.visitor(), lab.workflow(environment))
 
 
+@pytest.mark.several_servers
 def test_an_allowed_pack_sends_its_files_and_another_nothing(lab: Lab, editor: httpx2.Client) -> None:
     lab.promoted({"kj": True, "rg": False}, FILES)
     path = frame(lab, lab.name)
@@ -125,6 +124,7 @@ def test_an_absolute_address_leads_to_the_workflow_of_its_referer(lab: Lab, edit
         assert ask(referer).status_code == 404, referer
 
 
+@pytest.mark.several_servers
 def test_a_yes_or_no_of_an_admin_is_a_revision_that_needs_no_build(lab: Lab, editor: httpx2.Client) -> None:
     first = lab.promoted({"kj": False}, {"kj/a.js": "1"})
     path = frame(lab, lab.name)

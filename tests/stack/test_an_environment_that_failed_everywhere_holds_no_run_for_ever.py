@@ -12,8 +12,6 @@ from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
 from tests.stack.waiting import until
 
-pytestmark = pytest.mark.several_servers
-
 BROKEN = "broken did not import: No module named 'x' (/srv/hosts/one/packs/broken/inner.py, line 2)"
 TOLD = "broken did not import: No module named 'x' (inner.py, line 2)"
 
@@ -42,6 +40,7 @@ def failed(lab: Lab, worker: RawWorker, digest: str) -> None:
     assert report(worker, digest, "failed", message=BROKEN).status_code == 200
 
 
+@pytest.mark.several_servers
 def test_a_run_tells_why_it_waits_and_goes_on_once_an_admin_has_mended_that(patient: Stack) -> None:
     lab = Lab(patient)
     one, two = lab.worker(), lab.worker()

@@ -9,8 +9,6 @@ from tests import loopback
 from tests.stack.graphs import picture
 from tests.stack.stack import Client, Stack
 
-pytestmark = pytest.mark.several_servers  # a database may refuse, sort or compare what another does not
-
 GRAPH = picture()
 ODD = {"class_type": "EmptyImage", "inputs": {"width": {"not": "a number"}, "height": 8, "batch_size": 1, "color": 0}}
 
@@ -70,6 +68,7 @@ def counts(client: Client) -> tuple[int, ...]:
         ({"prompt": GRAPH, "files": {"/input/a": "data:x;base64,???"}}, 400, "invalid_url"),
     ],
 )
+@pytest.mark.several_servers  # a database may refuse, sort or compare what another does not
 def test_a_bad_run_is_refused(client: Client, body: object, status: int, code: str) -> None:
     before = counts(client)
     url = "/api/v1/workflows/default/runs"
@@ -118,7 +117,6 @@ def test_json_is_taken_whatever_its_content_type(client: Client) -> None:
     assert client.finish(answer.json()["id"])["status"] == "COMPLETED"
 
 
-@pytest.mark.one_machine
 def test_a_revoked_key_is_refused(real: Stack) -> None:
     key = real.cli("keys", "create", "short-lived").strip()
     headers = {"Authorization": f"Bearer {key}"}

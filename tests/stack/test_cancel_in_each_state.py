@@ -9,9 +9,8 @@ from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
 from tests.stack.stack import END_TIMEOUT_S, Client, Stack
 
-pytestmark = pytest.mark.several_servers
 
-
+@pytest.mark.several_servers
 def test_cancel_a_queued_run(start_fake: StartFake) -> None:
     client = start_fake(fleet="none", accelerators="L4").client()  # no worker is there, so the run waits
     run_id = client.submit(fake_save(), accelerator="L4")
@@ -22,6 +21,7 @@ def test_cancel_a_queued_run(start_fake: StartFake) -> None:
     assert cancelled["run_time"] is None
 
 
+@pytest.mark.several_servers
 def test_cancel_a_run_whose_files_are_being_fetched(tenant: Client, site: Origin) -> None:
     silent = threading.Event()  # the file's server says nothing while this is not set
     url = site.put("/slow", b"x" * 100, hold=silent)
@@ -37,6 +37,7 @@ def test_cancel_a_run_whose_files_are_being_fetched(tenant: Client, site: Origin
     assert next_run["status"] == "COMPLETED"  # the worker is free
 
 
+@pytest.mark.several_servers
 def test_cancel_a_running_run_stops_it_at_its_next_step(shared: Stack, tenant: Client) -> None:
     run_id = tenant.submit(fake_wait(2 * END_TIMEOUT_S))
     tenant.wait_for(run_id, "progress")

@@ -10,8 +10,6 @@ from tests.stack.conftest import StartFake
 from tests.stack.graphs import TOLD, fake_wait_as_told, node
 from tests.stack.stack import Stack
 
-pytestmark = pytest.mark.several_servers
-
 
 @pytest.fixture(scope="module")
 def stack(start_fake_once: StartFake) -> Stack:

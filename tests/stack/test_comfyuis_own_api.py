@@ -56,8 +56,8 @@ def until_idle(socket: ClientConnection, prompt_id: str) -> list[tuple[str, Any]
             return said
 
 
-@pytest.mark.engine
 @pytest.mark.several_servers
+@pytest.mark.engine
 def test_a_prompt_from_queue_to_history(comfyui: httpx2.Client, socket: ClientConnection) -> None:
     prompt_id = str(uuid.uuid4())
     body = {
@@ -101,8 +101,8 @@ def test_a_prompt_from_queue_to_history(comfyui: httpx2.Client, socket: ClientCo
     assert prompt_id in comfyui.get("/history", params={"max_items": 1}).json()
 
 
-@pytest.mark.engine
 @pytest.mark.several_servers
+@pytest.mark.engine
 def test_previews_are_seen_for_a_while_and_are_no_outputs(comfyui: httpx2.Client, client: Client) -> None:
     graph = picture(color=0x123456) | {"3": node("PreviewImage", images=["1", 0])}
     prompt_id = comfyui.post("/prompt", json={"prompt": graph}).json()["prompt_id"]
@@ -118,8 +118,8 @@ def test_previews_are_seen_for_a_while_and_are_no_outputs(comfyui: httpx2.Client
     assert client.finish(_run_id(client, prompt_id))["status"] == "COMPLETED"
 
 
-@pytest.mark.engine
 @pytest.mark.several_servers
+@pytest.mark.engine
 def test_a_running_prompt_is_interrupted_and_a_waiting_one_taken_out(
     comfyui: httpx2.Client, socket: ClientConnection
 ) -> None:
@@ -185,7 +185,6 @@ def test_idle_sockets_get_a_status(socket: ClientConnection) -> None:
 
 
 @pytest.mark.engine
-@pytest.mark.several_servers
 def test_a_part_of_a_graph_runs_alone_and_in_front(comfyui: httpx2.Client, client: Client) -> None:
     graph = picture(prefix="wanted") | {"9": node("SaveImage", images=["1", 0], filename_prefix="unwanted")}
     body = {"prompt": graph, "partial_execution_targets": ["2"], "front": True}
@@ -226,7 +225,6 @@ def test_a_workflows_path_shows_that_workflow_only(real: Stack, client: Client) 
         assert two.get("/object_info/SaveImage").json()["SaveImage"]["output_node"] is True
 
 
-@pytest.mark.several_servers
 def test_editor_settings_and_user_data(comfyui: httpx2.Client) -> None:
     assert comfyui.get("/settings").json()["Comfy.TutorialCompleted"] is True
     assert comfyui.post("/settings/Comfy.Theme", content=b'"dark"').status_code == 200

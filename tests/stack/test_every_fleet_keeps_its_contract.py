@@ -27,7 +27,7 @@ from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
 from tests.stack.stack import END_TIMEOUT_S, Stack, pids
 
-pytestmark = [pytest.mark.one_machine, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.xdist_group("ray")
 POOL = "CPU"
 
 Made = tuple[Stack, Fleet]

@@ -37,7 +37,6 @@ def test_a_token_for_one_pool(stack: Stack, fake_settings: FakeSettings, tmp_pat
     assert "Unclosed" not in log
 
 
-@pytest.mark.several_servers
 def test_a_token_for_one_pool_does_not_speak_for_workers_of_another(
     stack: Stack, fake_settings: FakeSettings, tmp_path: Path
 ) -> None:

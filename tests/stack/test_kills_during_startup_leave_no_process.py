@@ -86,7 +86,6 @@ def test_comfyui_ends_when_all_that_would_end_it_are_killed(level: walls.Level, 
     assert left_of(tmp_path) == []
 
 
-@pytest.mark.one_machine
 def test_workers_and_comfyui_end_with_a_server_that_is_killed_while_they_start(
     tmp_path: Path, fake_settings: FakeSettings
 ) -> None:

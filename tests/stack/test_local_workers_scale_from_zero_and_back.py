@@ -1,13 +1,10 @@
 """No worker runs until there is work; an idle one is stopped; the server says so meanwhile."""
 
-import pytest
-
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
 from tests.stack.waiting import until
 
 
-@pytest.mark.one_machine
 def test_local_workers_scale_from_zero_and_back(start_fake: StartFake) -> None:
     stack = start_fake(local_min_workers="0", local_idle_timeout_s="1")
     client = stack.client()

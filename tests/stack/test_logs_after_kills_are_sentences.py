@@ -18,8 +18,6 @@ from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
 from tests.stack.stack import Client, Stack
 
-pytestmark = pytest.mark.several_servers
-
 FAULTS = re.compile(r"Traceback|Unclosed|Exception ignored|was destroyed|never retrieved|never awaited|\n +File ")
 
 
@@ -62,7 +60,6 @@ def test_of_a_server_and_its_worker(start_fake: StartFake, kill: Callable[[Stack
     assert len(re.findall(says.format(run_id=run_id, worker_id=stack.worker_id), logs)) == 1, logs
 
 
-@pytest.mark.one_machine  # a worker behind a balancer goes on with the other server
 def test_of_a_worker_whose_server_is_killed(start_fake: StartFake, fake_settings: FakeSettings, tmp_path: Path) -> None:
     stack = start_fake(fleet="none", accelerators="L4", lease_s="60")
     token = stack.cli("tokens", "create", "gpu-box").strip()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 
-import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from comfyward.delivery.traces import trace_id_of
@@ -13,10 +12,7 @@ from tests.fakes.http import Receiver
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, node
 
-pytestmark = pytest.mark.several_servers
 
-
-@pytest.mark.one_machine
 def test_measures_of_the_queue_the_workers_and_the_stages(start_fake: StartFake) -> None:
     stack = start_fake(accelerators="T4", local_accelerators="L4").wait_ready()
     client = stack.client()

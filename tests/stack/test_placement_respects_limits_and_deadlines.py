@@ -10,8 +10,6 @@ from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait, node
 from tests.stack.stack import Stack
 
-pytestmark = pytest.mark.several_servers
-
 
 @pytest.fixture(scope="module")
 def stack(start_fake_once: StartFake) -> Stack:
@@ -25,6 +23,7 @@ def without_workers(start_fake_once: StartFake) -> Stack:
     return start_fake_once(fleet="none", accelerators="L4")
 
 
+@pytest.mark.several_servers
 def test_an_account_is_limited_in_concurrent_runs(stack: Stack) -> None:
     capped, other = stack.client("capped"), stack.client("other")
     stack.cli("users", "share", "capped", "--max-running", "1")
@@ -45,6 +44,7 @@ def test_an_account_is_limited_in_concurrent_runs(stack: Stack) -> None:
     assert other.http.get(f"/api/v1/runs/{second}/placement").status_code == 404
 
 
+@pytest.mark.several_servers
 def test_limits_of_a_key_and_of_an_account_in_one_pool(stack: Stack) -> None:
     client = stack.client("capped in L4")
     stack.cli("users", "share", "capped in L4", "--max-in", "L4=1")
@@ -77,6 +77,7 @@ def test_accounts_get_turns_by_their_weight(without_workers: Stack) -> None:
     assert without_workers.write(_accounts_in_the_queue)[:8].count("heavy") == 6
 
 
+@pytest.mark.several_servers
 def test_a_run_that_cannot_start_in_time_ends(without_workers: Stack) -> None:
     client = without_workers.client()
     run = client.finish(client.submit(fake_save(), accelerator="L4", start_within=1.0))

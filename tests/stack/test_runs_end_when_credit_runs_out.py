@@ -1,11 +1,7 @@
 """A credit limit ends runs before the GPU is used, at submission and in the queue; not those that a worker has."""
 
-import pytest
-
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
-
-pytestmark = pytest.mark.several_servers
 
 
 def test_runs_end_when_credit_runs_out(start_fake: StartFake) -> None:

@@ -14,8 +14,6 @@ from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
 from tests.stack.waiting import until
 
-pytestmark = pytest.mark.several_servers
-
 
 @pytest.fixture(scope="module")
 def stack(start_fake_once: StartFake) -> Stack:
@@ -41,6 +39,7 @@ def until_ordered(worker: RawWorker, digests: list[str]) -> None:
     until(lambda ordered: ordered == digests, lambda: orders(worker))
 
 
+@pytest.mark.several_servers
 def test_a_worker_is_asked_to_try_a_revision_until_it_says_how_that_went(lab: Lab) -> None:
     digest, worker = lab.revision("1"), lab.worker()
     assert orders(worker) == []
@@ -77,6 +76,7 @@ def test_a_revision_is_promoted_only_after_a_good_trial(lab: Lab) -> None:
     assert lab.shown()["revisions"][0]["state"] == "current"
 
 
+@pytest.mark.several_servers
 def test_a_run_is_bound_to_the_current_revision_and_goes_only_where_that_is_ready(lab: Lab) -> None:
     digest = lab.revision("1")
     ready = lab.worker()
@@ -134,6 +134,7 @@ def test_names_that_stand_for_nothing_are_refused_with_a_reason(lab: Lab) -> Non
     assert lab.submit(f"{lab.name}@1").json()["message"].startswith(f"No worker of pool {lab.name} has revision 1")
 
 
+@pytest.mark.several_servers
 def test_a_rollback_with_queued_and_running_runs_loses_nothing(lab: Lab) -> None:
     first, second = lab.revision("1"), lab.revision("2")
     worker = lab.worker()
@@ -157,6 +158,7 @@ def test_a_rollback_with_queued_and_running_runs_loses_nothing(lab: Lab) -> None
     assert lab.post("rollback").status_code == 409
 
 
+@pytest.mark.several_servers
 def test_a_run_whose_environment_nobody_has_any_more_is_checked_again(lab: Lab) -> None:
     first = promoted(lab, "1", "Paint", "Crop")
     kept, lost = (lab.submit(lab.name, each).json()["id"] for each in ("Paint", "Crop"))

@@ -69,7 +69,6 @@ NEED_A_DATABASE = [
 ]
 
 
-@pytest.mark.one_machine
 def test_no_command_begins_an_installation_by_mistake(shared: Stack, tmp_path: Path) -> None:
     other = tmp_path / "other"
 

@@ -25,7 +25,6 @@ def red(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.several_servers
 def test_from_a_local_picture_to_a_downloaded_one(real: Stack, client: PlainClient, red: Path, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     with Client(real.url, client.key) as comfyward:

@@ -9,7 +9,7 @@ from PIL import Image
 from tests.stack.graphs import load_and_save, picture
 from tests.stack.stack import Client, Stack
 
-pytestmark = [pytest.mark.engine, pytest.mark.several_servers]
+pytestmark = pytest.mark.engine
 
 
 def test_uploaded_files_are_used_by_name(real: Stack) -> None:
@@ -44,6 +44,7 @@ def test_a_data_url_is_enough_for_a_small_input(client: Client) -> None:
     assert run["status"] == "COMPLETED", run["error"]
 
 
+@pytest.mark.several_servers
 def test_an_output_of_one_run_is_the_input_of_the_next(client: Client) -> None:
     first = client.run(picture())
 

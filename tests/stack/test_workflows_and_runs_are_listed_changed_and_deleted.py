@@ -5,8 +5,6 @@ import pytest
 from tests.stack.graphs import node, picture
 from tests.stack.stack import Client, Stack
 
-pytestmark = pytest.mark.several_servers
-
 
 def test_a_workflow_is_created_changed_run_and_deleted(client: Client) -> None:
     made = client.http.post("/api/v1/workflows", json={"name": "Lighthouse", "prompt": picture(), "tags": ["sea"]})
@@ -28,6 +26,7 @@ def test_a_workflow_is_created_changed_run_and_deleted(client: Client) -> None:
     assert client.http.delete("/api/v1/workflows/default").status_code == 409
 
 
+@pytest.mark.several_servers
 def test_runs_are_listed_with_filters_and_cursors(real: Stack) -> None:
     client = real.client("lister")
     good = [client.run(picture(color=number))["id"] for number in range(3)]

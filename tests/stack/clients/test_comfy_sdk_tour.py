@@ -3,14 +3,11 @@
 import json
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 from tests.stack.clients.conftest import RunProgram
 from tests.stack.graphs import text_to_image
 from tests.stack.stack import Client, Stack
-
-pytestmark = pytest.mark.several_servers
 
 
 def test_a_tour(real: Stack, client: Client, run_python: RunProgram, tmp_path: Path) -> None:

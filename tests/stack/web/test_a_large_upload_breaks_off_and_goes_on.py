@@ -16,8 +16,6 @@ from tests.stack.conftest import UPLOAD_LIMIT_BYTES, StartFake
 from tests.stack.stack import Client, Stack
 from tests.stack.web.conftest import Enter
 
-pytestmark = pytest.mark.several_servers
-
 DATA = os.urandom(300_000)
 PREFIX = "/api/v1/uploads"
 
@@ -37,6 +35,7 @@ def append(http: httpx2.Client, address: str, offset: int, data: bytes) -> httpx
     return http.patch(address, content=data, headers=headers)
 
 
+@pytest.mark.several_servers
 def test_an_upload_resumes_after_the_server_was_killed(stack: Stack) -> None:
     http = stack.client("breaks off").http
     address = begin(http).headers["location"]
@@ -55,7 +54,6 @@ def test_an_upload_resumes_after_the_server_was_killed(stack: Stack) -> None:
     assert [path for path in (stack.data_dir / "objects" / "uploads").rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.one_machine
 def test_a_complete_upload_is_stored_after_the_server_was_killed(stack: Stack) -> None:
     http = stack.client().http
     address = begin(http).headers["location"]
@@ -103,6 +101,7 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.several_servers
 def test_a_browser_resumes_by_itself(stack: Stack, enter: Enter, account: str, picture: Path) -> None:
     page = enter(stack, account)
     page.goto("/files")

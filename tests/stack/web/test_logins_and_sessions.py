@@ -85,7 +85,6 @@ def test_sessions_are_listed_and_ended(stack: Stack, account: str) -> None:
     assert laptop.get("/workflows").status_code == 303
 
 
-@pytest.mark.several_servers
 def test_a_new_password_ends_the_other_sessions(stack: Stack, account: str, browser: httpx2.Client) -> None:
     set_password(stack, browser, account)
     other = stack.visitor(account)
@@ -119,7 +118,6 @@ def test_other_sites_cannot_act_with_a_visitors_cookie(stack: Stack, account: st
     assert "stolen" not in visitor.get("/account").text
 
 
-@pytest.mark.several_servers
 def test_a_link_works_once_and_only_by_its_button(stack: Stack, account: str, browser: httpx2.Client) -> None:
     link = stack.login_link(account).removeprefix(stack.url)
 

@@ -14,7 +14,6 @@ def stack(start_fake_once: StartFake) -> Stack:
     return start_fake_once(fleet="none")
 
 
-@pytest.mark.several_servers
 def test_names_current_revisions_and_nothing_else(stack: Stack) -> None:
     lab = Lab(stack)
     digest = lab.revision("1")

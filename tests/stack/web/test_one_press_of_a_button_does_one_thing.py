@@ -131,7 +131,6 @@ def test_a_form_sent_twice_by_a_browser_without_scripts(real: Stack, account: st
     assert len(run_ids(client)) == 1
 
 
-@pytest.mark.one_machine  # each server remembers its own answers; runs alone carry the intent into their row
 def test_keys_copies_and_imports_are_made_once(page: Page, client: Client, workflow: str) -> None:
     page.on("dialog", Dialog.accept)
 

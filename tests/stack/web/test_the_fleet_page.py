@@ -85,7 +85,6 @@ def test_a_drained_worker_finishes_leaves_and_stays_away_until_it_is_resumed(sta
     assert client.finish(waiting)["status"] == "COMPLETED"
 
 
-@pytest.mark.several_servers
 def test_a_restarted_worker_comes_back(stack: Stack) -> None:
     client, admin = stack.client(), stack.visitor()
     before = stack.comfyui_pid()
@@ -96,7 +95,6 @@ def test_a_restarted_worker_comes_back(stack: Stack) -> None:
     page_once(admin, lambda page: "idle" in page and bool(stack.comfyui_pids()) and before not in stack.comfyui_pids())
 
 
-@pytest.mark.several_servers
 def test_users_are_invited_limited_and_made_admins(stack: Stack) -> None:
     admin = stack.visitor()
 

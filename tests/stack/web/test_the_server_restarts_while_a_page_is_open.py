@@ -1,13 +1,10 @@
 """A page that is open while the server is away: it comes back by itself, with what happened meanwhile."""
 
-import pytest
-
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
 from tests.stack.web.conftest import Enter
 
 
-@pytest.mark.one_machine
 def test_an_open_list_recovers(start_fake: StartFake, enter: Enter, account: str) -> None:
     stack = start_fake().wait_ready()
     page = enter(stack, account)
