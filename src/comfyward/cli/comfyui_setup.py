@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from comfyward.cli.steps import showing_steps
 from comfyward.comfy import install
 from comfyward.comfy.install import Installation
 from comfyward.settings import Settings
@@ -20,5 +19,7 @@ def ensure_installed(settings: Settings) -> Installation:
     found = install.installed(environments, release)
     if found is not None:
         return found
+    from comfyward.cli.steps import showing_steps  # imports what draws bars
+
     with showing_steps("Installing ComfyUI", stays=True) as show:
         return install.install(environments, release, show)
