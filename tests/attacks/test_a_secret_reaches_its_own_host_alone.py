@@ -204,6 +204,7 @@ def test_an_admin_shares_one_with_all(stack: Stack, hub: Hub) -> None:
     assert admin.http.delete("/api/v1/secrets/HF_TOKEN?shared=true").status_code == 204
 
 
+@pytest.mark.several_servers
 def test_no_byte_that_the_server_and_its_workers_wrote_has_it(stack: Stack, alice: Client) -> None:
     assert alice.run(fake_save("bytes"), files={PATH: "hf://org/gated/model.ckpt"})["status"] == "COMPLETED"
 
