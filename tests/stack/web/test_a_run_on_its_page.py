@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Route
 
-from tests.stack.graphs import fake_wait, picture, slow
+from tests.stack.graphs import picture, slow
 from tests.stack.stack import Stack
 from tests.stack.web.conftest import Enter
 
@@ -13,11 +13,11 @@ STREAM = re.compile(r"/live\?since=")
 
 
 @pytest.mark.several_servers
-def test_progress_is_seen_and_cancel_ends_it(shared: Stack, enter: Enter, account: str) -> None:
-    client, page = shared.client(account), enter(shared, account)
+def test_progress_is_seen_and_cancel_ends_it(real: Stack, enter: Enter, account: str) -> None:
+    client, page = real.client(account), enter(real, account)
     listed = page.context.new_page()
     listed.goto("/runs")
-    run_id = client.submit(fake_wait(250))
+    run_id = client.submit(slow(5000))
 
     page.goto(f"/runs/{run_id}")
     page.locator("[data-node-step]", has_text="of 5000").wait_for()
