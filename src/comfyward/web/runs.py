@@ -70,12 +70,13 @@ class RunPage:
             parse_graph(msgspec.json.decode(run.prompt)),
             await self._inventory.catalog_lately(run.environment),
         )
-        gpu_ms = _gpu_ms(run)
+        gpu_ms, forecast = _gpu_ms(run), await self._forecasts.of(run)
         return {
             "run": run,
             "name": names.get(run.workflow_id, "Deleted workflow"),
             "phases": phases(run, now_ms()),
-            "waiting": waiting_text(run.pool, await self._forecasts.of(run)),
+            "waiting": waiting_text(run.pool, forecast),
+            "needs_worker": forecast is not None and forecast.explanation.waits_for == "pool",
             "older": older,
             "newer": newer,
             "key": keys.get(run.api_key_id or ""),

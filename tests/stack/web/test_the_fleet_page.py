@@ -55,10 +55,11 @@ def test_a_run_before_any_gpu_is_up_says_what_it_waits_for(stack: Stack) -> None
 
     nobody = "No worker has ever joined pool T4, and no fleet is configured to start one."
     assert nobody in visitor.get(f"/workflows/{workflow}/flight").text
-    assert nobody in visitor.get(f"/runs/{first}").text
+    assert f'{nobody} <a href="/fleet#add">Add worker</a>' in visitor.get(f"/runs/{first}").text
     come_and_go(stack, "T4")
     assert "Starting a T4…" in visitor.get(f"/workflows/{workflow}/flight").text
     assert "Starting a T4…" in visitor.get(f"/runs/{first}").text
+    assert "Add worker" not in visitor.get(f"/runs/{first}").text
     assert "starting" not in visitor.get(f"/runs/{second}").text
 
 
