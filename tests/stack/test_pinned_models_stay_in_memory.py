@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from comfyward.files import page_cache
+from tests.api_words import api_words_in
 from tests.cold_files import cold, cooled
 from tests.command_line import comfyward
 from tests.stack.conftest import StartFake
@@ -177,6 +178,7 @@ def test_admins_pin_on_the_fleets_page(stack: Stack) -> None:
     assert f"/models/checkpoints/{KEPT}" in until(lambda text: ", pinned" in text, lambda: admin.get("/fleet").text)
     refused = admin.post("/fleet/memory/pins", data={**wanted, "model": "vae/absent.safetensors"})
     assert refused.status_code == 404
-    assert "There is no model &#39;vae/absent.safetensors&#39;." in refused.text
+    assert "There is no model &#39;vae/absent.safetensors&#39;. Name it as the page Models does" in refused.text
+    assert api_words_in(refused.text) == []
     assert admin.post(f"/fleet/memory/pins/{pins(client)[0]['id']}/delete").status_code == 303
     assert "No models are pinned." in admin.get("/fleet/memory").text

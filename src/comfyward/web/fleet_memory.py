@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from comfyward.dispatch.inventory import Inventory
 from comfyward.dispatch.model_pins import ModelPins, NewPin
-from comfyward.errors import ComfywardError
+from comfyward.errors import ComfywardError, InvalidPath, NotFound
 from comfyward.web.page import Access, Page
 from comfyward.web.page_request import PageRequest, text_of
 from comfyward.web.problems import PageError
@@ -38,9 +38,12 @@ class FleetMemory:
 
     async def pin(self, request: PageRequest) -> Response:
         form = await request.form()
+        model, workers = text_of(form, "model", 1100), _workers(form)
         try:
-            new = NewPin(text_of(form, "model", 1100), "", text_of(form, "pool", 60), _workers(form))
-            await self._pins.pin(request.account, new)
+            await self._pins.pin(request.account, NewPin(model, "", text_of(form, "pool", 60), workers))
+        except (NotFound, InvalidPath) as error:
+            hint = "Name it as the page Models does: its folder, a slash, its name."
+            raise PageError(f"There is no model '{model}'.", hint=hint, status=error.status) from error
         except ComfywardError as error:
             raise PageError(error.message, hint=error.hint, status=error.status) from error
         return request.redirect("/fleet/memory")
