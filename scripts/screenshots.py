@@ -207,7 +207,8 @@ def shoot(page: Page, name: str, *, is_editor: bool) -> None:
         page.wait_for_selector("body[data-loaded]", timeout=90_000)
         time.sleep(2)  # its canvas tells nobody when it has drawn
     else:
-        page.wait_for_function("document.querySelector('#templates')?.querySelector('form') !== null")  # or no picker
+        if page.locator("#templates").count():
+            page.locator("#templates form").first.wait_for()
         time.sleep(0.5)  # pictures and plots come after the page
     shown = page.screenshot(full_page=not is_editor)
     with Image.open(io.BytesIO(shown)) as picture:

@@ -43,6 +43,7 @@ def test_a_form_is_filled_in_again_after_the_login(stack: Stack, account: str, e
     page.get_by_label("Public").check()
     page.context.clear_cookies()
     page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Log in, and what you typed is there again.")).to_be_visible()
     log_in_again(page, account)
 
     page.wait_for_url(f"**/workflows/{workflow}/settings")

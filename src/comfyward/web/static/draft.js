@@ -19,6 +19,13 @@
     }
   };
 
+  const say = (sentence) => {
+    const notice = document.createElement("div");
+    notice.className = "notice";
+    notice.textContent = sentence;
+    document.getElementById("problems")?.replaceChildren(notice);
+  };
+
   const fill = (form, draft) => {
     for (const field of [...form.elements].filter(isKept)) {
       const index = draft.fields.findIndex((each) => each.name === field.name && (!hasChoice(field) || each.value === field.value));
@@ -27,15 +34,14 @@
       if (hasChoice(field)) field.checked = was.checked;
       else field.value = was.value;
     }
-    const notice = document.createElement("div");
-    notice.className = "notice";
-    notice.textContent = "You had been logged out, and nothing was sent. What you had typed is here again.";
-    document.getElementById("problems")?.replaceChildren(notice);
+    say("You had been logged out, and nothing was sent. What you had typed is here again.");
   };
 
   const draft = JSON.parse(sessionStorage.getItem(KEY));
-  if (draft && document.querySelector('form[action="/login"]')) sessionStorage.setItem(KEY, JSON.stringify({ ...draft, waits: true }));
-  else sessionStorage.removeItem(KEY);
+  if (draft && document.querySelector('form[action="/login"]')) {
+    sessionStorage.setItem(KEY, JSON.stringify({ ...draft, waits: true }));
+    say("Your session has ended. Log in, and what you typed is there again.");
+  } else sessionStorage.removeItem(KEY);
   if (draft?.waits && draft.user === user && draft.path === location.pathname) {
     const form = [...document.forms].find((each) => addressOf(each) === draft.form);
     if (form) fill(form, draft);
