@@ -38,7 +38,7 @@
   };
 
   const draft = JSON.parse(sessionStorage.getItem(KEY));
-  if (draft && document.querySelector('form[action="/login"]')) {
+  if (draft && location.pathname === "/login" && location.search.startsWith("?next=")) {
     sessionStorage.setItem(KEY, JSON.stringify({ ...draft, waits: true }));
     say("Your session has ended. Log in, and what you typed is there again.");
   } else sessionStorage.removeItem(KEY);
@@ -52,6 +52,6 @@
     if (detail.verb !== "get" && detail.elt.matches("form")) keep(detail.elt);
   });
   document.addEventListener("htmx:afterRequest", ({ detail }) => {
-    if (!detail.xhr.getResponseHeader("HX-Redirect")?.startsWith("/login")) sessionStorage.removeItem(KEY);
+    if (!detail.xhr.getResponseHeader("HX-Redirect")?.startsWith("/login?next=")) sessionStorage.removeItem(KEY);
   });
 }
