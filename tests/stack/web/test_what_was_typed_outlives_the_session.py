@@ -19,9 +19,9 @@ def stack(start_fake_once: StartFake) -> Stack:
     return start_fake_once()
 
 
-def log_in_again(page: Page, account: str) -> None:
+def log_in_again(page: Page, account: str, password: str = PASSWORD) -> None:
     page.get_by_label("Name").fill(account)
-    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in").click()
 
 
@@ -44,6 +44,8 @@ def test_a_form_is_filled_in_again_after_the_login(stack: Stack, account: str, e
     page.context.clear_cookies()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Log in, and what you typed is there again.")).to_be_visible()
+    log_in_again(page, account, "mistyped")
+    expect(page.get_by_text("Incorrect name or password.")).to_be_visible()
     log_in_again(page, account)
 
     page.wait_for_url(f"**/workflows/{workflow}/settings")

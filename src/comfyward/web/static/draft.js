@@ -38,10 +38,12 @@
   };
 
   const draft = JSON.parse(sessionStorage.getItem(KEY));
-  if (draft && location.pathname === "/login" && location.search.startsWith("?next=")) {
+  const isLogin = location.pathname === "/login"; // also after a wrong password, and then without ?next
+  if (!isLogin) sessionStorage.removeItem(KEY);
+  else if (draft && (draft.waits || location.search.startsWith("?next="))) {
     sessionStorage.setItem(KEY, JSON.stringify({ ...draft, waits: true }));
     say("Your session has ended. Log in, and what you typed is there again.");
-  } else sessionStorage.removeItem(KEY);
+  }
   if (draft?.waits && draft.user === user && draft.path === location.pathname) {
     const form = [...document.forms].find((each) => addressOf(each) === draft.form);
     if (form) fill(form, draft);
