@@ -13,7 +13,8 @@ from comfyward.errors import InvalidGraph
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.graph import parse_graph
 from comfyward.workflows.listing import Paths
-from comfyward.workflows.validation import Problem, check
+from comfyward.workflows.validation import check
+from comfyward.workflows.verdict import Problem
 from tests.conftest import ROOT, installation
 
 pytestmark = pytest.mark.engine

@@ -133,7 +133,7 @@ def parse_graph(prompt: object) -> Graph:
     if not isinstance(prompt, dict):
         raise InvalidGraph("'prompt' must be an object of nodes.", hint=EXPORT)
     if not prompt:
-        raise InvalidGraph("The graph has no nodes.", hint=EXPORT)
+        raise InvalidGraph("The graph has no nodes.", hint=EXPORT, type="prompt_no_outputs")
     if len(prompt) > MAX_NODES:
         raise InvalidGraph(f"The graph has more than {MAX_NODES} nodes.")
     if not is_shallow(prompt):
@@ -159,14 +159,19 @@ def is_shallow(graph: Any) -> bool:
 def _parse_node(node_id: str, node: object) -> Node:
     if not isinstance(node, dict):
         raise InvalidGraph(f"Node '{node_id}' is not an object.", node_id=node_id)
-    class_type, inputs = node.get("class_type"), node.get("inputs", {})
+    class_type, inputs, title = node.get("class_type"), node.get("inputs", {}), _title_of(node)
     if not isinstance(class_type, str) or not class_type:
-        raise InvalidGraph(f"Node '{node_id}' has no class_type.", hint=EXPORT, node_id=node_id)
+        what = f"Node '{node_id}' has no class_type."
+        raise InvalidGraph(what, hint=EXPORT, type="missing_node_type", node_id=node_id, title=title)
     if not isinstance(inputs, dict):
         raise InvalidGraph(f"The inputs of node '{node_id}' ({class_type}) are not an object.", node_id=node_id)
+    return Node(node_id, class_type, inputs, title)
+
+
+def _title_of(node: dict[str, Any]) -> str | None:
     meta = node.get("_meta")
     title = meta.get("title") if isinstance(meta, dict) else None
-    return Node(node_id, class_type, inputs, title if isinstance(title, str) else None)
+    return title if isinstance(title, str) else None
 
 
 def only_for(prompt: dict[str, Any], targets: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from comfyward.workflows.graph import Graph, Node, Text
 from comfyward.workflows.listing import Paths, beneath
 from comfyward.workflows.model_notes import KnownModels, ModelNote, NotesByName
 from comfyward.workflows.needs import MODEL_SUFFIXES
-from comfyward.workflows.validation import Problem, check_file, known_files, reachable
+from comfyward.workflows.validation import check_file, known_files, reachable
+from comfyward.workflows.verdict import Problem
 
 MAX_NEEDED = 500  # models, and files, of one workflow
 

@@ -7,8 +7,8 @@ its own code, if its list changes while ComfyUI runs, or if ComfyUI interprets i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -17,97 +17,11 @@ from comfyward.paths import model_path
 from comfyward.workflows.catalog import INPUT_FOLDER, Catalog, InputSpec
 from comfyward.workflows.graph import Graph, Node, is_link, names_of
 from comfyward.workflows.listing import Listing, Paths
-from comfyward.workflows.offer import CHECK_HINT, Offer
+from comfyward.workflows.offer import Offer
+from comfyward.workflows.verdict import MAX_SHOWN, Problem, Verdict
 
-MAX_SHOWN = 20
-OUTPUT_MARKS = ("[output]", "[temp]")  # of unresolved references: those that exist have been replaced by names
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A problem with a node, or with one of its inputs."""
-
-    node: Node
-    type: str  # ComfyUI's code, e.g. value_not_in_list
-    message: str
-    input_name: str | None = None
-    received: Any = None
-    accepted: Any = None
-    folder: str | None = None
-    place: str | None = None  # the path that a file of this name should have
-    offers: tuple[Offer, ...] = ()  # what has a class that is missing
-
-    def as_comfyui(self) -> dict[str, Any]:
-        """The problem as an entry of ComfyUI's `node_errors[...]["errors"]`."""
-        details = f"{self.input_name}" if self.input_name else f"Node ID '#{self.node.id}'"
-        if self.type == "value_not_in_list":
-            details = f"{self.input_name}: '{self.received}' not in {self.accepted}"
-        if self.type == "dependency_cycle":
-            details = str(self.received)
-        extra = {"input_name": self.input_name, "received_value": self.received}
-        return {
-            "type": self.type,
-            "message": self.message,
-            "details": details,
-            "extra_info": {key: value for key, value in extra.items() if value is not None},
-        }
-
-    def facts(self, name: str) -> dict[str, Any]:
-        """The problem as data, from which each interface makes its own message. `name` is the node's display name."""
-        return {
-            "type": self.type,
-            "message": self.message,
-            "node_id": self.node.id,
-            "node": name,
-            "class_type": self.node.class_type,
-            "input": self.input_name,
-            "received": self.received,
-            "accepted": self.accepted,
-            "folder": self.folder,
-            **({"packs": [offer.facts() for offer in self.offers]} if self.offers else {}),
-        }
-
-    def sentence(self) -> str:
-        where = f"node {self.node.id} ({self.node.class_type})"
-        return f"{self.message}: {where}" + (f", input '{self.input_name}'" if self.input_name else "")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    names: Mapping[str, str]  # display names by node id
-    problems: list[Problem] = field(default_factory=list)
-
-    def facts(self) -> list[dict[str, Any]]:
-        """The facts of each problem."""
-        return [problem.facts(self.names[problem.node.id]) for problem in self.problems]
-
-    def node_errors(self) -> dict[str, Any]:
-        """ComfyUI's `node_errors` object."""
-        errors: dict[str, Any] = {}
-        for problem in self.problems:
-            node = problem.node
-            entry = errors.setdefault(node.id, {"errors": [], "dependent_outputs": [], "class_type": node.class_type})
-            entry["errors"].append(problem.as_comfyui())
-        return errors
-
-    def raise_if_any(self) -> None:
-        """Raises InvalidGraph if there are problems: it names the first one, its details hold all."""
-        if not self.problems:
-            return
-        first, more = self.problems[0], len(self.problems) - 1
-        message = first.sentence() + (f" (and {more} more)" if more else "") + "."
-        raise InvalidGraph(
-            message,
-            hint=_hint(first),
-            type=first.type,
-            node_id=first.node.id,
-            class_type=first.node.class_type,
-            input=first.input_name,
-            received=first.received,
-            accepted=first.accepted,
-            node_errors=self.node_errors(),
-            problems=self.facts(),
-        )
+MAX_QUOTED = 200  # characters of a value
+MAX_TRACED = 100  # output nodes for which the nodes with problems are told that they need them
 
 
 def check(graph: Graph, catalog: Catalog, brought: Paths) -> Verdict:
@@ -130,7 +44,17 @@ def check(graph: Graph, catalog: Catalog, brought: Paths) -> Verdict:
     problems = list(_cycle_among(checked, graph, catalog))
     for node in checked:
         problems.extend(_check_node(node, graph, catalog, brought))
-    return Verdict(names, problems)
+    return Verdict(names, problems, _dependents(problems, graph, outputs, catalog) if problems else {})
+
+
+def _dependents(problems: list[Problem], graph: Graph, outputs: list[Node], catalog: Catalog) -> dict[str, list[str]]:
+    """By the id of each node with problems: the output nodes that depend on it."""
+    found: dict[str, list[str]] = {problem.node.id: [] for problem in problems}
+    for output in outputs[:MAX_TRACED]:
+        for node in reachable(graph, [output], catalog):
+            if node.id in found:
+                found[node.id].append(output.id)
+    return found
 
 
 def _unknown_class(node: Node, catalog: Catalog, offers: tuple[Offer, ...]) -> Problem:
@@ -163,8 +87,10 @@ def _cycle_among(nodes: list[Node], graph: Graph, catalog: Catalog) -> Iterator[
     except CycleError as error:
         around = [graph.nodes[node_id] for node_id in error.args[1]]
         path = " -> ".join(f"{node.id} ({node.class_type})" for node in around)
+        ids = [node.id for node in around[1:]]
         for node in around[1:]:
-            yield Problem(node, "dependency_cycle", "Dependency cycle detected", received=path)
+            about = {"node_id": node.id, "cycle_nodes": ids}
+            yield Problem(node, "dependency_cycle", "Dependency cycle detected", None, path, details=path, more=about)
 
 
 def _waits_for(node: Node, catalog: Catalog) -> Iterator[str]:
@@ -190,7 +116,7 @@ def _check_node(node: Node, graph: Graph, catalog: Catalog, brought: Paths) -> I
             else _check_value(node, spec, value, catalog, brought)
         )
         if problem:
-            yield problem
+            yield replace(problem, spec=spec)
 
 
 def _check_link(node: Node, spec: InputSpec, value: list[Any], graph: Graph, catalog: Catalog) -> Problem | None:
@@ -209,8 +135,22 @@ def _check_link(node: Node, spec: InputSpec, value: list[Any], graph: Graph, cat
         return Problem(node, "bad_linked_input", message, spec.name, value)
     if catalog.checks_itself(node.class_type, "input_types") or _types_meet(types[slot], spec.type):
         return None
-    message = f"Return type mismatch between linked nodes ({types[slot]} given to {_type_name(spec)})"
-    return Problem(node, "return_type_mismatch", message, spec.name, value, _type_name(spec))
+    return _mismatch(node, spec, value, types[slot])
+
+
+def _mismatch(node: Node, spec: InputSpec, value: list[Any], given: Any) -> Problem:
+    wanted = _type_name(spec)
+    return Problem(
+        node,
+        "return_type_mismatch",
+        "Return type mismatch between linked nodes",
+        spec.name,
+        value,
+        wanted,
+        because=f"{given} given to {wanted}",
+        details=f"{spec.name}, received_type({given}) mismatch input_type({wanted})",
+        more={"received_type": given, "linked_node": value},
+    )
 
 
 def _types_meet(given: Any, wanted: Any) -> bool:
@@ -320,9 +260,10 @@ def _check_choice(node: Node, spec: InputSpec, value: Any, catalog: Catalog) -> 
 def _check_number(node: Node, spec: InputSpec, value: Any) -> Problem | None:
     try:
         number = int(value) if spec.type == "INT" else float(value)
-    except (TypeError, ValueError, OverflowError):
-        message = f"Failed to convert an input value to a {spec.type} value"
-        return Problem(node, "invalid_input_type", message, spec.name, value, spec.type)
+    except (TypeError, ValueError, OverflowError) as error:
+        message, why = f"Failed to convert an input value to a {spec.type} value", str(error)[:MAX_QUOTED]
+        details, more = f"{spec.name}, {str(value)[:MAX_QUOTED]}, {why}", {"exception_message": why}
+        return Problem(node, "invalid_input_type", message, spec.name, value, spec.type, details=details, more=more)
     low, high = (number_of(spec.options.get(bound)) for bound in ("min", "max"))
     accepted = {"min": low, "max": high}
     if low is not None and number < low:
@@ -348,32 +289,3 @@ def _accepted(spec: InputSpec, catalog: Catalog, node: Node, brought: Paths) -> 
 
 def _shorten(values: list[Any]) -> list[Any]:
     return values[:MAX_SHOWN] + ([f"… {len(values) - MAX_SHOWN} more"] if len(values) > MAX_SHOWN else [])
-
-
-def _hint(problem: Problem) -> str:
-    match problem.type:
-        case "missing_node_type" if "did not load" in problem.message:
-            return "The operator has to fix the pack: see the fleet page or 'comfyward comfyui show'."
-        case "missing_node_type" if problem.offers and (command := problem.offers[0].command):
-            return f"{CHECK_HINT} An admin can add the pack to an environment: {command}"
-        case "missing_node_type" if problem.offers and problem.offers[0].comfyui:
-            return f"It is one of ComfyUI's own: ask the operator for ComfyUI {problem.offers[0].comfyui}. {CHECK_HINT}"
-        case "missing_node_type":
-            return f"Use a class that GET /api/v1/nodes lists, or ask the operator for the custom node. {CHECK_HINT}"
-        case "value_not_in_list" if str(problem.received).endswith(OUTPUT_MARKS):
-            return "None of your runs has an output of this name. Use the name that the run's page shows."
-        case "value_not_in_list" if problem.folder == INPUT_FOLDER:
-            return f'Bring the file with the run: "files": {{"/input/{problem.received}": "https://…"}}.'
-        case "value_not_in_list" if problem.folder is not None:
-            path = problem.place or model_path(f"{problem.folder}/{problem.received}")
-            return f'No worker has this model. Bring it with the run: "files": {{"{path}": "https://…"}}. {CHECK_HINT}'
-        case "value_not_in_list":
-            return f"Accepted: {', '.join(map(str, problem.accepted))}."
-        case "required_input_missing":
-            return f"Set '{problem.input_name}' to a value of {problem.accepted}."
-        case "dependency_cycle":
-            return f"These nodes depend on each other: {problem.received}. Remove one of the links."
-        case "return_type_mismatch":
-            return f"Link '{problem.input_name}' to an output of type {problem.accepted}."
-        case _:
-            return "Correct the input and submit again."

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
 from comfyward.api.errors import ErrorFormat, Spelled
 from comfyward.errors import ComfywardError, InvalidGraph, InvalidRequest, MethodNotAllowed
+
+MAX_SUMMED = 20
 
 
 class NoPrompt(InvalidRequest):
@@ -41,26 +44,52 @@ def _spelled(error: ComfywardError) -> Spelled:
 
 
 def _refused_graph(error: InvalidGraph) -> Spelled:
-    """ComfyUI's own answer to a graph that cannot run."""
+    """The answer of ComfyUI 0.30 to a graph that cannot run: the editor acts on its types."""
     node_errors = error.details.get("node_errors") or {}
     match error.details.get("type"):
         case "missing_node_type":
-            node, class_type = error.details.get("node_id"), error.details.get("class_type")
-            message = f"Cannot execute because node {class_type} does not exist."
-            return _error(400, "invalid_prompt", message, f"Node ID '#{node}'")
+            return _missing_class(error)
         case "prompt_no_outputs":
             return _error(400, "prompt_no_outputs", "Prompt has no outputs")
         case _ if node_errors:
             message = "Prompt outputs failed validation"
-            return _error(400, "prompt_outputs_failed_validation", message, node_errors=node_errors)
+            return _error(
+                400, "prompt_outputs_failed_validation", message, _sum_of(node_errors), node_errors=node_errors
+            )
         case _:
             return _error(400, "invalid_prompt", error.message, error.hint)
 
 
+def _missing_class(error: InvalidGraph) -> Spelled:
+    """A node whose class nobody has, or that names none."""
+    node_id, class_type = error.details.get("node_id"), error.details.get("class_type")
+    title = error.details.get("title") or class_type
+    about = {"node_id": node_id, "class_type": class_type, "node_title": title}
+    message = (
+        f"Node '{title}' not found. The custom node may not be installed."
+        if class_type
+        else f"Node '{title or f'ID #{node_id}'}' has no class_type."
+        " The workflow may be corrupted or a custom node is missing."
+    )
+    return _error(400, "missing_node_type", message, f"Node ID '#{node_id}'", about=about)
+
+
+def _sum_of(node_errors: Mapping[str, Any]) -> str:
+    """All errors as lines, for clients that show nothing else of a refused graph."""
+    found = [each for entry in node_errors.values() for each in entry["errors"]]
+    return "\n".join(f"{each['message']}: {each['details']}" for each in found[:MAX_SUMMED])
+
+
 def _error(
-    status: int, kind: str, message: str, details: str | None = None, *, node_errors: dict[str, Any] | None = None
+    status: int,
+    kind: str,
+    message: str,
+    details: str | None = None,
+    *,
+    about: Mapping[str, Any] | None = None,
+    node_errors: Mapping[str, Any] | None = None,
 ) -> Spelled:
-    body = {"type": kind, "message": message, "details": details or "", "extra_info": {}}
+    body = {"type": kind, "message": message, "details": details or "", "extra_info": about or {}}
     return Spelled(status, {"error": body, "node_errors": node_errors or {}})
 
 

@@ -129,7 +129,7 @@ class PromptMessages:
         is_last_step = is_finished and maximum > 1 and value > self.nodes[node]["value"]
         if is_last_step or ((maximum > 1 or value > 0) and not is_finished):
             self._update(progress, "running", value, maximum)
-            step = {"value": value, "max": maximum, "prompt_id": self.prompt_id, "node": node}
+            step = {"value": _whole(value), "max": _whole(maximum), "prompt_id": self.prompt_id, "node": node}
             messages += [self._state(), Text("progress", step)]
         if is_finished:
             self._update(progress, "finished", value, maximum)
@@ -139,8 +139,8 @@ class PromptMessages:
     def _update(self, progress: Progress, state: str, value: float, maximum: float) -> None:
         node = progress.node
         self.nodes[node] = {
-            "value": value,
-            "max": maximum,
+            "value": _whole(value),
+            "max": _whole(maximum),
             "state": state,
             "prompt_id": self.prompt_id,
             "node_id": node,
@@ -175,3 +175,8 @@ class PromptMessages:
 
 def _finished(node: dict[str, Any]) -> dict[str, Any]:
     return {**node, "state": "finished", "value": node["max"]}
+
+
+def _whole(number: float) -> float:
+    """A number as nodes count steps: 3, not 3.0, which clients with types refuse."""
+    return int(number) if float(number).is_integer() else number

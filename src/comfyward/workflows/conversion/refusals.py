@@ -81,6 +81,7 @@ def refuse_unknown(nodes: Sequence[RefusedNode], catalog: Catalog) -> None:
         type="missing_node_type",
         node_id=first.path,
         class_type=first.class_type,
+        title=first.title or None,
         nodes=[each.facts() for each in nodes[:MAX_TOLD]],
         classes=sorted({each.class_type for each in nodes}),
         packs={name: [offer.facts() for offer in found] for name, found in offers.items() if found},
