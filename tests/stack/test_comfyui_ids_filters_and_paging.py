@@ -51,6 +51,21 @@ def test_jobs_are_filtered_in_whatever_letters_and_paged_from_the_start(client: 
     assert listed["pagination"]["offset"] == 0
 
 
+def test_jobs_are_those_of_the_workflow_that_is_asked_for(client: Client, native: httpx2.Client) -> None:
+    mine = native.post("/api/v1/workflows", json={"name": "mine", "prompt": fake_save()}).json()["id"]
+    made = [client.finish(client.post_run({"prompt": fake_save()}, each).json()["id"]) for each in (mine, "default")]
+    own, other = (run["prompt_id"] for run in made)
+
+    jobs = {job["id"]: job["workflow_id"] for job in native.get("/comfy/api/jobs?limit=1000").json()["jobs"]}
+    listed = native.get(f"/comfy/api/jobs?workflow_id={mine}").json()
+    of_another = native.get(f"/workflows/{mine}/comfy/api/jobs?workflow_id={jobs[other]}").json()
+
+    assert jobs[own] == mine
+    assert [job["id"] for job in listed["jobs"]] == [own]
+    assert listed["pagination"]["total"] == 1
+    assert of_another["jobs"] == native.get("/comfy/api/jobs?workflow_id=unknown").json()["jobs"] == []
+
+
 @pytest.mark.parametrize("query", ["limit=0", "limit=-1", "sort_by=name", "sort_order=up", "status=over"])
 def test_ids_comfyui_refuses_are_refused(native: httpx2.Client, query: str) -> None:
     assert native.get(f"/comfy/api/jobs?{query}").status_code == 400

@@ -93,10 +93,11 @@ def test_a_prompt_from_queue_to_history(comfyui: httpx2.Client, socket: ClientCo
     [image] = entry["outputs"]["2"]["images"]
     seen = comfyui.get("/api/view", params=image)
     assert seen.content[:4] == b"\x89PNG"
-    disposition = "inline; filename=\"native_00001_.png\"; filename*=UTF-8''native_00001_.png"
-    assert seen.headers["content-disposition"] == disposition
+    assert seen.headers["content-disposition"] == 'inline; filename="native_00001_.png"'
     assert comfyui.get("/view", params={**image, "preview": "jpeg;50"}).headers["content-type"] == "image/jpeg"
     assert comfyui.get("/view", params=image, headers={"Range": "bytes=1-3"}).content == b"PNG"
+    outside = comfyui.get("/view", params=image, headers={"Range": "bytes=999999-"})
+    assert (outside.status_code, outside.headers["content-range"]) == (416, f"bytes */{len(seen.content)}")
     assert comfyui.get("/view", params={"filename": "native_00001_.png"}).status_code == 200  # as an old client asks
     assert prompt_id in comfyui.get("/history", params={"max_items": 1}).json()
 
@@ -243,7 +244,8 @@ def test_editor_settings_and_user_data(comfyui: httpx2.Client) -> None:
     assert comfyui.get("/userdata", params={"dir": "workflows"}).json() == ["mine.json"]
     full = comfyui.get("/userdata", params={"dir": "workflows", "full_info": "true", "recurse": "true"}).json()
     assert [(each["path"], each["size"]) for each in full] == [("mine.json", 14)]
-    assert comfyui.get("/v2/userdata").json()[0]["type"] == "directory"
+    kinds = {each["path"]: each["type"] for each in comfyui.get("/v2/userdata").json()}
+    assert (kinds["workflows"], kinds["workflows/mine.json"]) == ("directory", "file")
     assert comfyui.post(f"{path}/move/workflows%2Fyours.json").json() == "workflows/yours.json"
     assert comfyui.get(path).status_code == 404
     assert comfyui.delete("/userdata/workflows%2Fyours.json").status_code == 204

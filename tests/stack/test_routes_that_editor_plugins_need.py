@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.stack.conftest import StartFake
+from tests.stack.graphs import node
 from tests.stack.stack import Client, Stack
 
 MEMORY = {"vram_total": 8 << 30, "vram_free": 5 << 30, "torch_vram_total": 8 << 30, "torch_vram_free": 5 << 30}
@@ -69,6 +70,25 @@ def test_the_memory_is_remembered_while_no_worker_is_there(start_fake: StartFake
     stack.start()
 
     assert comfyui(client, "/system_stats").json()["devices"] == before
+
+
+def test_files_that_a_node_lists_with_its_button(shared: Stack) -> None:
+    """LoadImageOutput asks so; each name can be used in a graph, and the newest is the first."""
+    client = shared.client("lists")
+    first, second = (client.run({"1": node("FakeSave", text=name, prefix=name)}) for name in ("older", "newer"))
+    for name in ("mine.png", "deep/mine.png"):
+        upload(client, f"/input/{name}", picture("red"))
+
+    listed = comfyui(client, "/internal/files/output").json()
+
+    assert listed == [f"{second['id']}/newer_00001_.txt [output]", f"{first['id']}/older_00001_.txt [output]"]
+    assert comfyui(client, "/view", params={"filename": listed[0]}).content == b"newer"
+    copied = client.run({"1": node("FakeSave", text=listed[1])})
+    assert client.http.get(copied["output"][0]["url"]).content == b"older"
+    assert comfyui(client, "/internal/files/input").json() == ["mine.png [input]"]
+    assert comfyui(client, "/internal/files/temp").json() == []
+    assert comfyui(client, "/internal/files/models").status_code == 400
+    assert comfyui(shared.client("another"), "/internal/files/output").json() == []
 
 
 def test_subgraphs_that_are_not_there(client: Client) -> None:

@@ -212,10 +212,10 @@ def test_a_file_cannot_be_a_folder_too() -> None:
 @pytest.mark.parametrize(
     ("name", "header"),
     [
-        ("a b.png", "inline; filename=\"a b.png\"; filename*=UTF-8''a%20b.png"),
+        ("a b.png", 'inline; filename="a b.png"'),
         ('x/"é"\r\n.png', "inline; filename=\"_____.png\"; filename*=UTF-8''%22%C3%A9%22%0D%0A.png"),
-        ("page.html", "attachment; filename=\"page.html\"; filename*=UTF-8''page.html"),
-        ("12345", "attachment; filename=\"12345\"; filename*=UTF-8''12345"),
+        ("page.html", 'attachment; filename="page.html"'),
+        ("12345", 'attachment; filename="12345"'),
     ],
 )
 def test_what_a_file_is_saved_as(name: str, header: str) -> None:

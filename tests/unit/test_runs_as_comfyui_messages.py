@@ -99,6 +99,16 @@ def test_the_last_progress_step_is_sent_with_the_end_of_its_node() -> None:
     assert [step["value"] for step in steps] == [2, 4]
 
 
+def test_steps_are_whole_numbers() -> None:
+    """Clients with types read no others (comfy-toolkit ignores `3.0`); a node may count in parts, too."""
+    _, messages = translate(progress("3", 0.0, 1.0), progress("3", 2.0, 4.0), progress("3", 2.5, 4.0))
+
+    said = [message.encode() for message in messages if isinstance(message, Text)]
+    assert ['"value":2,"max":4,' in each for each in said if '"type":"progress"' in each] == [True, False]
+    assert '"value":2.5,"max":4,' in said[-1]
+    assert not any(".0" in each for each in said)
+
+
 def test_node_results_are_stored_under_the_run_id() -> None:
     _, (*_, executed, _) = (prompt := PromptMessages("p")), prompt.end(RUN)
 

@@ -167,7 +167,7 @@ def _part_of(size: int, first: str, last: str) -> tuple[int, int] | None:
     else:
         return None
     if start >= size or start >= end:
-        raise OutsideFile(f"The range lies outside the file of {size} bytes.")
+        raise OutsideFile(f"The range lies outside the file of {size} bytes.", size=size)
     return start, end
 
 

@@ -12,7 +12,8 @@
 
 `_spelled` is the API's table of errors, a pure function; `ErrorBody` is the model of its bodies, for the OpenAPI.
 Every error is a ComfywardError by then: unknown paths (NotFound), wrong methods (MethodNotAllowed) and faults of the
-server (ComfywardError, 500) too. Logging and the headers that HTTP asks for (WWW-Authenticate, Allow) happen here.
+server (ComfywardError, 500) too. Logging and the headers that HTTP asks for (WWW-Authenticate, Allow, Content-Range)
+happen here.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from comfyward.errors import ComfywardError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
+from comfyward.errors import ComfywardError, InvalidRequest, MethodNotAllowed, NotFound, OutsideFile, Unauthenticated
 from comfyward.files.part import full_disk, is_full
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ class ErrorFormat:
         response = Response(body, spelled.status, dict(spelled.headers), media_type="application/json")
         if isinstance(error, Unauthenticated):
             response.headers["WWW-Authenticate"] = "Bearer"
+        if isinstance(error, OutsideFile):
+            response.headers["Content-Range"] = f"bytes */{error.details['size']}"
         return response
 
     async def _refused(self, request: Request, error: Exception) -> Response:

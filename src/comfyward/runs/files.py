@@ -70,8 +70,13 @@ def disposition_of(content_type: str, path: str) -> str:
 
 
 def disposition(kind: str, name: str) -> str:
-    """A Content-Disposition with the name in ASCII for old clients, and the exact name (RFC 6266, RFC 8187)."""
+    """A Content-Disposition with the name in ASCII, followed by the exact name if that differs (RFC 6266, RFC 8187).
+
+    Some clients of ComfyUI take all that follows the first `=` as the name.
+    """
     plain = re.sub(r"[^A-Za-z0-9._ ()-]", "_", name)
+    if plain == name:
+        return f'{kind}; filename="{name}"'
     exact = quote(name, safe="!#$&+-.^_`|~")
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{exact}"
 

@@ -244,6 +244,16 @@ def newest_result(
     return file_of(row)
 
 
+def newest_outputs(conn: Connection, account_id: str, workflow_id: str | None, most: int) -> list[str]:
+    """The paths of the outputs of the newest runs, at most so many runs, of all workflows or of one: newest first."""
+    own = [runs.c.account_id == account_id, runs.c.deleted_at.is_(None)]
+    if workflow_id is not None:
+        own.append(runs.c.workflow_id == workflow_id)
+    newest = select(runs.c.id).where(*own).order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(most)
+    query = select(files.c.path).where(files.c.run_id.in_(newest), files.c.path.startswith(OUTPUT_ROOT))
+    return list(conn.scalars(query.order_by(files.c.named_at.desc(), files.c.path)))
+
+
 def remove(conn: Connection, account_id: str, path: str) -> StoredFile:
     """Deletes all files at a path and returns the newest. Runs that use them keep the bytes. Raises NotFound."""
     file = get(conn, account_id, path)

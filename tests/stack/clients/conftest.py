@@ -42,7 +42,7 @@ def kept_folder(name: str, fill: Callable[[Path], None], *pins: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def python_clients() -> Path:
-    """The python of an environment with comfy-sdk and comfy-script."""
+    """The python of an environment with comfy-sdk, comfy-script and comfy-toolkit."""
 
     def fill(folder: Path) -> None:
         subprocess.run([uv.find_uv_bin(), "venv", "--quiet", str(folder)], check=True)

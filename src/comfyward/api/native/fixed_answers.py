@@ -38,13 +38,12 @@ class FixedAnswers:
         ]
 
     def internal(self) -> list[Endpoint]:
-        """Below / only. There is no log or folder of this server to show."""
+        """Below / only. There is no log of this server to show."""
         logs, subscribe = "/internal/logs", "/internal/logs/subscribe"
         return [
             Endpoint("GET", logs, self.text_logs, "The log: empty", Models(answer=str)),
             Endpoint("GET", f"{logs}/raw", self.logs, "The log: empty", Models(answer=Logs)),
             Endpoint("PATCH", subscribe, self.ignore, "Subscribe to the log", Models(body=AnyObject)),
-            Endpoint("GET", "/internal/files/{kind}", self.no_files, "Files: none", Models(answer=list[str])),
         ]
 
     async def users(self, request: Request) -> Response:
@@ -81,7 +80,3 @@ class FixedAnswers:
         await self._scopes.of(request)
         await read_body(request, IGNORED_LIMIT_BYTES)
         return Response()
-
-    async def no_files(self, request: Request) -> Response:
-        await self._scopes.of(request)
-        return answer([])

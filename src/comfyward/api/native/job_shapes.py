@@ -15,6 +15,7 @@ from comfyward.api.native.shapes import (
     JOB_STATUS,
     ending_of,
     execution_status,
+    extra_data_of,
     node_results_of,
     number_of,
     subfolder_of,
@@ -82,7 +83,7 @@ def job_detail(run: Run) -> dict[str, Any]:
         "execution_status": execution_status(run) if run.state.is_final else None,
         "workflow": {
             "prompt": msgspec.Raw(run.prompt.encode()),
-            "extra_data": msgspec.json.decode(run.extra_data) if run.extra_data else {},
+            "extra_data": extra_data_of(run),
         },
     }
 

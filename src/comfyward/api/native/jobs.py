@@ -25,6 +25,7 @@ from comfyward.store.runs import RunFilter
 
 MAX_LISTED = 1000
 DEFAULT_PAGE = 100
+NO_WORKFLOW = "-"  # is no id of a workflow
 NOT_FOUND = {"error": "Job not found"}
 
 
@@ -46,7 +47,7 @@ class Jobs:
         if limit < 1:
             raise InvalidRequest("'limit' must be above 0.")
         which = scope.runs(states=_states(request), in_history=True, limit=limit, offset=max(0, offset))
-        which = _ordered(request, which)
+        which = _ordered(request, _of_workflow(request, which))
         listed = await self._db.read(run_parts.outlines, scope.account_id, which)
         total = await self._db.read(runs.count, scope.account_id, which)
         has_more = which.offset + len(listed) < total
@@ -79,6 +80,14 @@ def _states(request: Request) -> tuple[State, ...]:
     if unknown := set(statuses) - set(JOB_STATES):
         raise InvalidRequest(f"Unknown status '{min(unknown)}'.", hint=f"Known: {', '.join(JOB_STATES)}.")
     return tuple(state for status in statuses or JOB_STATES for state in JOB_STATES[status])
+
+
+def _of_workflow(request: Request, which: RunFilter) -> RunFilter:
+    """Only jobs of the workflow that `workflow_id` names, if any; of no other in a workflow's own URL."""
+    wanted = request.query_params.get("workflow_id")
+    if not wanted or wanted == which.workflow_id:
+        return which
+    return replace(which, workflow_id=wanted if which.workflow_id is None else NO_WORKFLOW)
 
 
 def _ordered(request: Request, which: RunFilter) -> RunFilter:

@@ -96,6 +96,7 @@ class JobQuery(BaseModel):
     status: str | None = Field(None, description="pending, in_progress, completed, failed, cancelled; with commas.")
     limit: int | None = None
     offset: int | None = None
+    workflow_id: str | None = Field(None, description="As in jobs.")
     sort_by: Literal["created_at", "execution_duration"] = "created_at"
     sort_order: Literal["asc", "desc"] = "desc"
 

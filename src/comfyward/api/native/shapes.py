@@ -29,13 +29,17 @@ JOB_STATUS = {state: status for status, states in JOB_STATES.items() for state i
 
 def queue_item(run: Run, catalog: Catalog | None, number: int | None = None) -> list[Any]:
     """[number, prompt_id, prompt, extra_data, outputs_to_execute]: clients unpack five."""
-    extra_data = {
+    number = number_of(run) if number is None else number
+    return [number, run.prompt_id, msgspec.Raw(run.prompt.encode()), extra_data_of(run), _outputs_of(run, catalog)]
+
+
+def extra_data_of(run: Run) -> dict[str, Any]:
+    """What came with a prompt beside it, and what ComfyUI adds."""
+    return {
         **(msgspec.json.decode(run.extra_data) if run.extra_data else {}),
         "create_time": run.created_at,
         **({"client_id": run.client_id} if run.client_id else {}),
     }
-    number = number_of(run) if number is None else number
-    return [number, run.prompt_id, msgspec.Raw(run.prompt.encode()), extra_data, _outputs_of(run, catalog)]
 
 
 def rising_numbers(ordered: Iterable[Outline]) -> Iterator[int]:

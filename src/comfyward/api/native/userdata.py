@@ -71,13 +71,11 @@ class Userdata:
         found = await self._db.read(files.find, scope.account_id, folder)
         entries: dict[str, dict[str, Any]] = {}
         for file in found:
-            name, slash, _ = file.path.removeprefix(folder).partition("/")
-            path = f"{folder}{name}".removeprefix(ROOT)
-            entries[name] = (
-                {"name": name, "path": path, "type": "directory"}
-                if slash
-                else {"name": name, "type": "file", **_info(file, ROOT)}
-            )
+            *folders, name = file.path.removeprefix(folder).split("/")
+            for depth, each in enumerate(folders, 1):
+                path = folder.removeprefix(ROOT) + "/".join(folders[:depth])
+                entries[path] = {"name": each, "path": path, "type": "directory"}
+            entries[file.path.removeprefix(ROOT)] = {"name": name, "type": "file", **_info(file, ROOT)}
         return answer(list(entries.values()))
 
     async def get(self, request: Request) -> Response:

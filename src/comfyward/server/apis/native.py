@@ -10,6 +10,7 @@ from comfyward.api.native.app import NativeParts
 from comfyward.api.native.assets import Assets
 from comfyward.api.native.cancels import Cancels
 from comfyward.api.native.editor_settings import EditorSettings
+from comfyward.api.native.file_lists import FileLists
 from comfyward.api.native.fixed_answers import FixedAnswers
 from comfyward.api.native.framed_editor import FramedEditor
 from comfyward.api.native.frontend import Frontend, Frontends
@@ -45,7 +46,7 @@ def native_parts(core: Core, frontends: Frontends, *, is_open: bool = False) -> 
     return NativeParts(
         shared={**shared, nodes: [*shared[nodes], *tooling]},
         below_api=Assets(db, scopes, core.storage.blobs, core.contents, limits).endpoints(),
-        at_root=[*fixed.internal(), *Frontend(db, scopes, core.public_url, frontends).endpoints()],
+        at_root=[*_internal(core, scopes, fixed), *Frontend(db, scopes, core.public_url, frontends).endpoints()],
         sockets=_sockets(core, scopes),
     )
 
@@ -62,7 +63,7 @@ def framed_parts(core: Core, frontends: Frontends) -> tuple[NativeParts, PackFil
     parts = NativeParts(
         shared=_shared(core, scopes, contents, fixed, catalogs, packs.listed()),
         below_api=packs.others(),
-        at_root=[*fixed.internal(), *FramedEditor(scopes, frontends, packs).endpoints()],
+        at_root=[*_internal(core, scopes, fixed), *FramedEditor(scopes, frontends, packs).endpoints()],
         sockets=_sockets(core, scopes),
     )
     return parts, packs
@@ -105,6 +106,10 @@ def _shared(
             extensions,
         ],
     }
+
+
+def _internal(core: Core, scopes: Scopes, fixed: FixedAnswers) -> list[Endpoint]:
+    return [*fixed.internal(), *FileLists(core.db, scopes).endpoints()]
 
 
 def _sockets(core: Core, scopes: Scopes) -> Sockets:
