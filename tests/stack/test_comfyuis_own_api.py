@@ -246,6 +246,8 @@ def test_editor_settings_and_user_data(comfyui: httpx2.Client) -> None:
     assert [(each["path"], each["size"]) for each in full] == [("mine.json", 14)]
     kinds = {each["path"]: each["type"] for each in comfyui.get("/v2/userdata").json()}
     assert (kinds["workflows"], kinds["workflows/mine.json"]) == ("directory", "file")
+    [listed] = comfyui.get("/v2/userdata", params={"path": "workflows"}).json()
+    assert listed["modified"] * 1000 == pytest.approx(full[0]["modified"], abs=1)
     assert comfyui.post(f"{path}/move/workflows%2Fyours.json").json() == "workflows/yours.json"
     assert comfyui.get(path).status_code == 404
     assert comfyui.delete("/userdata/workflows%2Fyours.json").status_code == 204

@@ -272,7 +272,7 @@ class UserEntry(BaseModel):
     path: str
     type: Literal["file", "directory"]
     size: int | None = None
-    modified: Milliseconds | None = None
+    modified: float | None = Field(None, description="Seconds since 1970.")
     created: Milliseconds | None = None
 
 

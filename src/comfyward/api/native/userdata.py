@@ -75,7 +75,9 @@ class Userdata:
             for depth, each in enumerate(folders, 1):
                 path = folder.removeprefix(ROOT) + "/".join(folders[:depth])
                 entries[path] = {"name": each, "path": path, "type": "directory"}
-            entries[file.path.removeprefix(ROOT)] = {"name": name, "type": "file", **_info(file, ROOT)}
+            modified = file.named_at / 1000  # in seconds here, as ComfyUI has it
+            about = {**_info(file, ROOT), "modified": modified}
+            entries[file.path.removeprefix(ROOT)] = {"name": name, "type": "file", **about}
         return answer(list(entries.values()))
 
     async def get(self, request: Request) -> Response:
