@@ -3,6 +3,8 @@
 import asyncio
 import os
 import socket
+import sys
+import traceback
 
 from aiohttp import web
 
@@ -30,7 +32,12 @@ async def _open(server, listener, on_ready):
     # ComfyUI does not signal that its application is set up; a frozen one is complete.
     while not server.app.frozen:  # noqa: ASYNC110
         await asyncio.sleep(FROZEN_POLL_S)
-    on_ready()
+    try:
+        on_ready()
+    except Exception:  # nobody awaits this task: ComfyUI would wait for ever
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
     runner = web.AppRunner(server.app, access_log=None)
     await runner.setup()
     await web.SockSite(runner, listener).start()
