@@ -17,9 +17,8 @@ for _kind in ("bbox", "segm"):
     folder_paths.folder_names_and_paths[f"ultralytics_{_kind}"] = ([os.path.join(ULTRALYTICS, _kind)], {".pt", ".onnx"})
 # A kind whose only folder is the pack's own.
 folder_paths.folder_names_and_paths["own_models"] = ([str(Path(__file__).parent / "own")], {".bin"})
-# VideoHelperSuite: a kind without folders, and a tuple of them, which no folder can be added to. And one of no form.
+# VideoHelperSuite: a kind without folders, and a tuple of them, which no folder can be added to.
 folder_paths.folder_names_and_paths["video_formats"] = ((), {".json"})
-folder_paths.folder_names_and_paths["of_no_form"] = None
 # A folder that is read without ComfyUI's help.
 PLAIN = os.path.join(folder_paths.models_dir, "plain")
 
