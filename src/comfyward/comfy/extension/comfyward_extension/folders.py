@@ -43,29 +43,16 @@ def _link_tree(source, target, above):
 
 def add_model_folders():
     """Gives each kind of models a folder below models/. Called after all packs, which add kinds, are loaded."""
-    root = os.path.abspath(folder_paths.models_dir) + os.sep
-    for kind, paths in _kinds():
+    for kind, (paths, suffixes) in list(folder_paths.folder_names_and_paths.items()):
+        root = os.path.abspath(folder_paths.models_dir) + os.sep
         if kind not in NOT_MODELS and not any(os.path.abspath(path).startswith(root) for path in paths):
-            _make_longer(kind)
+            if not isinstance(paths, list):  # VideoHelperSuite has a tuple, which ComfyUI cannot extend
+                folder_paths.folder_names_and_paths[kind] = (list(paths), suffixes)
             folder_paths.add_model_folder_path(kind, os.path.join(folder_paths.models_dir, kind))
-    for _, paths in _kinds():
+    for paths, _ in folder_paths.folder_names_and_paths.values():
         for path in paths:
             with contextlib.suppress(OSError):
                 os.makedirs(path, exist_ok=True)
-
-
-def _kinds():
-    """(kind, paths) of each kind of models. What a pack has put there in a form of its own is left alone."""
-    for kind, about in list(folder_paths.folder_names_and_paths.items()):
-        if isinstance(about, (tuple, list)) and len(about) == 2 and isinstance(about[0], (tuple, list)):
-            yield kind, [path for path in about[0] if isinstance(path, str)]
-
-
-def _make_longer(kind):
-    """Lets a folder be added to a kind: that of VideoHelperSuite has a tuple of paths, which ComfyUI cannot extend."""
-    paths, suffixes = folder_paths.folder_names_and_paths[kind]
-    if not isinstance(paths, list):
-        folder_paths.folder_names_and_paths[kind] = (list(paths), suffixes)
 
 
 def allow_linked_inputs():
