@@ -110,43 +110,39 @@ class Retention(Loop):
 
     async def tick(self) -> dict[str, int]:
         now = now_ms()
-        finished_before = now - int(self._retention_days * DAY_MS) if self._retention_days else None
-        purged = await self._db.write(runs.purge, deleted_before=now - HOUR_MS, finished_before=finished_before)
-        previews = await self._db.write(runs.drop_previews, now - PREVIEWS_KEPT_MS)
-        expired = await self._db.write(files.expire, now)
-        unused = await self._db.write(mirrors.drop_unused, now - MIRRORS_KEPT_MS)
-        forgotten = await self._db.write(_prune_trials, now - TRIALS_KEPT_MS)
-        trees = await self._db.write(environment_trees.prune, now - DAY_MS)
-        uploads = await self._uploads.drop_outdated(now - UPLOADS_KEPT_MS)
-        undone = await self._db.write(deleted_models.prune, now - deleted_models.KEPT_MS)
-        workflows = await self._db.write(deleted_workflows.prune, now - deleted_workflows.KEPT_MS)
-        imported = await self._db.write(imports.prune, now - IMPORTS_KEPT_MS)
-        deliveries = await self._db.write(webhooks.prune, now - DELIVERIES_KEPT_MS)
+        pruned = await self._prune(now)
         await self._cancel_late_runs()
         closed = await self._db.read(accounts.retired)
         for account_id in closed:
             await self._db.write(accounts.erase, account_id)
-        # An hour of grace: a blob is stored before the row that uses it is written.
-        blobs = await self._blobs.sweep(before=now - HOUR_MS)
-        arrivals = await self._arrivals.sweep(before=now - ARRIVALS_KEPT_MS)
-        # Uploads that began before have been dropped, so older pieces belong to none.
-        pieces = await self._uploads.sweep(before=now - UPLOADS_KEPT_MS - HOUR_MS)
+        return {**pruned, "accounts": len(closed), **await self._sweep(now)}
+
+    async def _prune(self, now: int) -> dict[str, int]:
+        """Deletes outdated rows."""
+        write = self._db.write
+        finished_before = now - int(self._retention_days * DAY_MS) if self._retention_days else None
         return {
-            "runs": purged,
-            "previews": previews,
-            "files": expired,
-            "uploads": uploads,
-            "models": undone,
-            "workflows": workflows,
-            "imports": imported,
-            "deliveries": deliveries,
-            "mirrors": unused,
-            "trials": forgotten,
-            "trees": trees,
-            "accounts": len(closed),
-            "blobs": blobs,
-            "arrivals": arrivals,
-            "pieces": pieces,
+            "runs": await write(runs.purge, deleted_before=now - HOUR_MS, finished_before=finished_before),
+            "previews": await write(runs.drop_previews, now - PREVIEWS_KEPT_MS),
+            "files": await write(files.expire, now),
+            "mirrors": await write(mirrors.drop_unused, now - MIRRORS_KEPT_MS),
+            "trials": await write(_prune_trials, now - TRIALS_KEPT_MS),
+            "trees": await write(environment_trees.prune, now - DAY_MS),
+            "uploads": await self._uploads.drop_outdated(now - UPLOADS_KEPT_MS),
+            "models": await write(deleted_models.prune, now - deleted_models.KEPT_MS),
+            "workflows": await write(deleted_workflows.prune, now - deleted_workflows.KEPT_MS),
+            "imports": await write(imports.prune, now - IMPORTS_KEPT_MS),
+            "deliveries": await write(webhooks.prune, now - DELIVERIES_KEPT_MS),
+        }
+
+    async def _sweep(self, now: int) -> dict[str, int]:
+        """Removes the bytes that no row uses."""
+        return {
+            # An hour of grace: a blob is stored before the row that uses it is written.
+            "blobs": await self._blobs.sweep(before=now - HOUR_MS),
+            "arrivals": await self._arrivals.sweep(before=now - ARRIVALS_KEPT_MS),
+            # Uploads that began before have been dropped, so older pieces belong to none.
+            "pieces": await self._uploads.sweep(before=now - UPLOADS_KEPT_MS - HOUR_MS),
         }
 
     async def _cancel_late_runs(self) -> None:
