@@ -131,7 +131,7 @@ class Catalogs:
         row = _row(worker.environment, worker.pool, worker.catalog_digest, token)
         is_known = await self._db.write(catalogs.touch, row)
         if is_known:
-            await self._tell_of_others([worker])
+            await self._log_differences([worker])
         return is_known
 
     async def put(self, token: WorkerToken, session: str, environment: str, digest: str, body: bytes) -> None:
@@ -153,9 +153,9 @@ class Catalogs:
         rows = [_row(environment, pool, digest, token) for pool in sorted({worker.pool for worker in senders})]
         await self._db.write(_store, rows, text, senders)
         if environment == senders[0].environment:
-            await self._tell_of_others(senders)
+            await self._log_differences(senders)
 
-    async def _tell_of_others(self, senders: Sequence[WorkerRow]) -> None:
+    async def _log_differences(self, senders: Sequence[WorkerRow]) -> None:
         """Logs the workers among these that have another catalog than most present workers of their pool."""
         after = now_ms() - workers.PRESENT_MS
         announced = await self._db.read(catalogs.announced, senders[0].environment, after)

@@ -78,7 +78,7 @@ class Comparison:
     sources: Mapping[NeededModel, Source]
     obstacles: tuple[Obstacle, ...]
 
-    def told(self, facts: Mapping[str, OriginFacts]) -> dict[NeededModel, OriginFacts]:
+    def facts_of(self, facts: Mapping[str, OriginFacts]) -> dict[NeededModel, OriginFacts]:
         """The facts of each model, from those that origins told of its URL."""
         known = {model: facts.get(source.url, NOT_ASKED) for model, source in self.sources.items()}
         return dict.fromkeys((*self.needs.models, *self.needs.missing_models), NOT_ASKED) | known
@@ -161,7 +161,7 @@ class Checks:
             self._db.read(_rows, account_id, needs.paths(), now_ms()),
             self._inventory.pools(),
         )
-        told = here.told(facts)
+        told = here.facts_of(facts)
         sizes = [sized.get(model, told[model].size) for model in needs.models]
         return Check(
             is_editors=found.posted.prompt is None,

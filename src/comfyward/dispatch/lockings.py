@@ -60,7 +60,7 @@ class _Working:
     task: asyncio.Task[None]
     step: Step = field(default_factory=lambda: Step("Starting", None))
 
-    def tell(self, step: Step) -> None:
+    def on_step(self, step: Step) -> None:
         self.step = step
 
 
@@ -162,7 +162,7 @@ class Lockings(Loop):
     async def _found(self, locking: Locking, base: Base, former: Lock | None) -> LockingFinds:
         await self._trees.obtain_for(parse_spec(locking.spec))
         update = locking.comfyui if locking.kind == UPDATE else None
-        made = await self._lockers.lock(locking.spec, former, update, self._working[locking.id].tell)
+        made = await self._lockers.lock(locking.spec, former, update, self._working[locking.id].on_step)
         changes = changes_between(base.lock, made.lock)
         return LockingFinds(made.spec, made.lock, made.offers, tuple(map(on_one_line, made.notes)), tuple(changes))
 

@@ -21,7 +21,7 @@ from comfyward.errors import FetchFailed, Unavailable
 from comfyward.files.encoding import EncodingError
 from comfyward.files.file_facts import FileFacts, facts_of
 from comfyward.files.guard import Guard
-from comfyward.files.origin_digests import told_sha256
+from comfyward.files.origin_digests import sha256_at
 from comfyward.files.remote_file import RemoteFile, Retry
 from comfyward.files.stop import Stop, Stopped
 from comfyward.runs.files import Url
@@ -96,7 +96,7 @@ class Origins:
 
     def _ask(self, source: Url, stop: Stop) -> str | None:
         try:
-            return told_sha256(RemoteFile(source, self._guard, TIMEOUT_S, stop))
+            return sha256_at(RemoteFile(source, self._guard, TIMEOUT_S, stop))
         except FetchFailed:
             return None
 

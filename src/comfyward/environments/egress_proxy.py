@@ -148,13 +148,15 @@ class Proxy:
         try:
             asked = parse_head(head)
         except Malformed:
-            return await _tell(writer, "400 This is a proxy", "Only requests to http:// and CONNECT are answered here.")
+            return await _refuse(
+                writer, "400 This is a proxy", "Only requests to http:// and CONNECT are answered here."
+            )
         try:
             there = await self._connected(asked)
         except ComfywardError as error:
             self._say(NotPassed(asked.host, asked.port, error.message, asked.url))
             status = 502 if isinstance(error, FetchFailed) and not isinstance(error, FetchRefused) else 403
-            return await _tell(writer, f"{status} {error.message.rstrip('.')}", f"{error.message} {error.hint or ''}")
+            return await _refuse(writer, f"{status} {error.message.rstrip('.')}", f"{error.message} {error.hint or ''}")
         await self._join(asked, reader, writer, there)
 
     async def _connected(self, asked: Asked) -> socket.socket:
@@ -206,7 +208,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, coun
         writer.write_eof()
 
 
-async def _tell(writer: asyncio.StreamWriter, status: str, text: str) -> None:
+async def _refuse(writer: asyncio.StreamWriter, status: str, text: str) -> None:
     """Refuses a request. Programs show the status line, so the reason stands in it, too."""
     body = f"{text.strip()}\n".encode("ascii", "replace")
     line = status.encode("ascii", "replace").replace(b"\r", b" ").replace(b"\n", b" ")

@@ -30,7 +30,7 @@ _DOWNLOAD = re.compile(r"/api/download/models/([0-9]{1,12})")
 Header = Callable[[str], str | None]
 
 
-def told_sha256(remote: RemoteFile) -> str | None:
+def sha256_at(remote: RemoteFile) -> str | None:
     """The SHA-256 in hex that a file's own origin tells; None if it tells none, or cannot be asked."""
     try:
         return _of_heads(remote) or _of_description(remote)

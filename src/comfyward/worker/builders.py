@@ -39,13 +39,13 @@ class Builders:
             return
         last = [Step("Starting", None)]
 
-        def told(step: Step) -> None:
+        def on_step(step: Step) -> None:
             last[0] = step
             tell(step)
 
         try:
             async with asyncio.timeout(self._limit_s) as limit:
-                await self._build(lock, told)
+                await self._build(lock, on_step)
         except TimeoutError as error:
             if not limit.expired():
                 raise

@@ -103,7 +103,7 @@ class EnvironmentOrders:
         self._engines.tried.remove(environment)
         self.ready_changed.set()
         state = EnvironmentState.FAILED if is_built else EnvironmentState.BUILDING
-        self._tell(environment, state, message=error.message, hint=error.hint or "")
+        self._report(environment, state, message=error.message, hint=error.hint or "")
 
     async def run(self) -> None:
         """Works until it is cancelled."""
@@ -147,10 +147,10 @@ class EnvironmentOrders:
         kept = self._engines.tried.find(environment) if environment in self._engines.ready() else None
         if kept is None:
             await asyncio.to_thread(self._check_deaths, environment)
-            self._tell(environment, EnvironmentState.BUILDING)
+            self._report(environment, EnvironmentState.BUILDING)
             lock = await self._lock_of(environment)
-            await self._builders.build(lock, lambda step: self._tell_step(environment, step))
-            self._tell(environment, EnvironmentState.TRYING)
+            await self._builders.build(lock, lambda step: self._report_step(environment, step))
+            self._report(environment, EnvironmentState.TRYING)
             kept = await self._measured(environment, await self._try(environment, lock))
         await self._link.put_trial(environment, kept.trial)  # first: a catalog belongs to an environment that was tried
         if not kept.trial.ready:
@@ -220,19 +220,19 @@ class EnvironmentOrders:
         self._pauses[environment] = _Pause(tries, time.monotonic() + pause_s)
         log.warning("environment %s: %s", environment[:12], message, extra={"action": "environment_waits"})
         step = f"Trying again in {pause_s:.0f} s"
-        self._tell(environment, EnvironmentState.BUILDING, step=step, message=message)
+        self._report(environment, EnvironmentState.BUILDING, step=step, message=message)
 
-    def _tell_step(self, environment: str, step: Step) -> None:
-        self._tell(environment, EnvironmentState.BUILDING, step=step.step, part=step.part)
+    def _report_step(self, environment: str, step: Step) -> None:
+        self._report(environment, EnvironmentState.BUILDING, step=step.step, part=step.part)
 
     def _end(self, environment: str, state: EnvironmentState, *, message: str = "", hint: str = "") -> None:
         if state is EnvironmentState.FAILED:
             log.error("environment %s: %s", environment[:12], message, extra={"action": "environment_failed"})
         self._wanted = [each for each in self._wanted if each != environment]
         self._pauses.pop(environment, None)
-        self._tell(environment, state, message=message, hint=hint)
+        self._report(environment, state, message=message, hint=hint)
 
-    def _tell(
+    def _report(
         self,
         environment: str,
         state: EnvironmentState,

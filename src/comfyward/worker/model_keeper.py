@@ -94,7 +94,7 @@ class ModelKeeper:
         held, now = (self._memory.held() if self.limit_bytes else []), time.time()
         self._names = tuple(each.model.name for each in held if each.is_whole)
         absent = [_absent(order, problem) for order, problem in list(self._problems.items())]
-        return [*(_told(each, now) for each in held), *absent]
+        return [*(_report_of(each, now) for each in held), *absent]
 
     def close(self) -> None:
         """Ends all reading."""
@@ -199,7 +199,7 @@ def _absent(order: ModelOrder, problem: str) -> ModelInMemory:
     return ModelInMemory(order.digest or name_of(order.path), order.path, pinned=True, problem=problem)
 
 
-def _told(held: Held, now: float) -> ModelInMemory:
+def _report_of(held: Held, now: float) -> ModelInMemory:
     return ModelInMemory(
         name=held.model.name,
         path=held.model.path,

@@ -70,7 +70,7 @@ def submitted(prompt: object) -> tuple[Graph | None, dict[str, Any] | None]:
         raise InvalidGraph("These are clippings of nodes, which is no workflow to run.", hint=CLIPPINGS)
     if is_graph(prompt) or _is_almost_a_graph(prompt):
         return parse_graph(prompt), None
-    found = told(prompt)
+    found = graphs_in(prompt)
     if found.graph is None and found.editor_graph is not None:
         return None, found.editor_graph
     return parse_graph(found.graph or prompt), found.editor_graph
@@ -85,7 +85,7 @@ def with_editor_graph(extra_data: Any, editor_graph: dict[str, Any] | None) -> A
     return {**(extra_data if isinstance(extra_data, dict) else {}), "extra_pnginfo": about}
 
 
-def told(document: object) -> Carried:
+def graphs_in(document: object) -> Carried:
     """The graphs in a document, each told by its content, wherever in it they are; empty if there are none."""
     return _in(document, depth=len(PLACES))
 
@@ -94,7 +94,7 @@ def in_document(document: object) -> Carried:
     """The graphs in a document: a graph, a saved request, or an object with both. Raises InvalidGraph."""
     if is_clippings(document):
         raise InvalidGraph("These are clippings of nodes, which is no workflow to run.", hint=CLIPPINGS)
-    found = told(document)
+    found = graphs_in(document)
     if found.is_empty:
         if _is_almost_a_graph(document):
             parse_graph(document)

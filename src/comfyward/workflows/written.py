@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfyward.errors import InvalidGraph, InvalidRequest
-from comfyward.workflows.carried import Carried, told
+from comfyward.workflows.carried import Carried, graphs_in
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.conversion.conversion import convert
 from comfyward.workflows.conversion.outline import EditorNode, active_nodes
@@ -32,7 +32,7 @@ class Posted:
         both. Raises InvalidRequest."""
         found = Carried()
         for each in documents:
-            carried = told(each)
+            carried = graphs_in(each)
             found = found.with_more(Carried(graph=each) if carried.is_empty else carried)
         if found.is_empty:
             raise InvalidRequest("There is no workflow: send it as 'workflow' or 'prompt', in either form.")
