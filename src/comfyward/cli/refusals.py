@@ -1,4 +1,4 @@
-"""What the system refuses a command: files, folders and the database's file."""
+"""Refusals of the system to a command: files, folders and the database's file."""
 
 from __future__ import annotations
 
