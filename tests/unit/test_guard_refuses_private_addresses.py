@@ -149,6 +149,8 @@ def test_what_an_operator_allows_is_permitted() -> None:
 
     assert guard.permits("10.1.2.3")
     assert not guard.permits("10.2.0.1")
+    assert guard.permits("::ffff:10.1.2.3")
+    assert not guard.permits("::ffff:10.2.0.1")
     assert guard.permits("::1")
     guard.check_url("http://10.1.2.3/x", "The URL")
     with pytest.raises(FetchFailed):  # reached, not refused: nobody listens there
