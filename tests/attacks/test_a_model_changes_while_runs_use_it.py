@@ -1,0 +1,64 @@
+"""Files are replaced or deleted while runs wait with them, staged or queued: each run has the bytes that it named, and
+an account that has a file of the same name has its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fakes.http import Origin
+from tests.stack.conftest import StartFake
+from tests.stack.graphs import fake_wait, node
+from tests.stack.stack import Client, Stack
+
+MODEL, INPUT = "/models/loras/swapped.txt", "/input/swapped.txt"
+READ_MODEL = {"1": node("FakeSave", text="../models/loras/swapped.txt")}
+READ_INPUT = {"1": node("FakeCopy", file="swapped.txt")}
+
+
+@pytest.fixture(scope="module")
+def stack(start_fake_once: StartFake) -> Stack:
+    """A server with one worker, so that runs of everybody wait for each other."""
+    return start_fake_once().wait_ready()
+
+
+@pytest.fixture
+def busy(stack: Stack) -> Iterator[tuple[Client, str]]:
+    """A run that has the only GPU, until it is cancelled."""
+    owner = stack.client("busy")
+    run_id = owner.submit(fake_wait(3600))
+    owner.wait_for(run_id, "status", state="running")
+    yield owner, run_id
+    owner.cancel(run_id)
+
+
+def upload(client: Client, path: str, data: bytes) -> None:
+    sent = client.http.post("/api/v1/files", params={"path": path}, content=data)
+    assert sent.status_code == 201, sent.text
+
+
+def read_by(client: Client, run_id: str) -> bytes:
+    run = client.finish(run_id)
+    assert run["status"] == "COMPLETED", run
+    (output,) = run["output"]
+    return client.http.get(output["url"]).content
+
+
+def test_while_they_are_staged(stack: Stack, busy: tuple[Client, str], site: Origin) -> None:
+    ada, ben = stack.client("ada"), stack.client("ben")
+    upload(ada, INPUT, b"input of ada")
+    runs = [ada.submit(READ_MODEL, files={MODEL: site.put("/model", b"model of ada")}), ada.submit(READ_INPUT)]
+    ada.wait_for(runs[0], "staged")  # the other one waits in the queue
+
+    site.put("/model", b"swapped at its host")
+    upload(ada, INPUT, b"swapped")
+    upload(ben, INPUT, b"input of ben")
+    of_ben = ben.submit(READ_INPUT)
+    assert ada.http.delete("/api/v1/files", params={"path": INPUT}).status_code == 204
+    owner, waiting = busy
+    owner.cancel(waiting)
+
+    assert [read_by(ada, run_id) for run_id in runs] == [b"model of ada", b"input of ada"]
+    assert read_by(ben, of_ben) == b"of ben"
+    assert ada.post_run({"prompt": READ_INPUT}).status_code >= 400, "it is deleted, and ben's is not ada's"
