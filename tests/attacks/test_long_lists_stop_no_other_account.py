@@ -1,4 +1,5 @@
-"""Runs with ten thousand results each are listed again and again: others are answered meanwhile."""
+"""Runs with ten thousand results each, and tens of thousands of files, are listed again and again: others are answered
+meanwhile."""
 
 from __future__ import annotations
 
@@ -7,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, insert, update
 
 from comfyward.runs.output import Output
+from comfyward.store import accounts
 from comfyward.store.rows import text_of
-from comfyward.store.schema import runs
+from comfyward.store.schema import files, runs
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
 from tests.stack.stack import Client, Stack
@@ -72,6 +74,56 @@ def test_the_page_of_a_run_shows_a_part_of_them_and_says_so(stack: Stack, hostil
 
     assert page.count("<figure") == 300
     assert f"The first 300 of {RESULTS} files are shown." in page
+
+
+FILES = 30_000
+
+
+@pytest.fixture(scope="module")
+def collector(stack: Stack) -> Client:
+    client = stack.client("collector")
+    stack.write(_with_many_files, stack.write(accounts.by_name, "collector").id)
+    return client
+
+
+def test_another_account_is_answered_before_lists_of_files_are(stack: Stack, collector: Client) -> None:
+    other, answered, asked = stack.client("other"), list[str](), threading.Barrier(LISTS + 1)
+
+    def listed(_: int) -> int:
+        asked.wait(60)
+        found = len(collector.http.get("/api/v1/files").json())
+        answered.append("long")
+        return found
+
+    with ThreadPoolExecutor(LISTS) as threads:
+        answers = [threads.submit(listed, number) for number in range(LISTS)]
+        asked.wait(60)
+        for _ in range(3):
+            assert other.http.get("/api/v1/me").status_code == 200
+        answered.append("short")
+        assert [answer.result() for answer in answers] == [FILES] * LISTS
+
+    assert answered[-1] == "long"
+
+
+def test_the_page_of_files_shows_a_part_of_them_and_finds_the_others(stack: Stack, collector: Client) -> None:
+    browser = stack.visitor("collector")
+
+    page, found = browser.get("/files").text, browser.get("/files", params={"q": "29999 of-many"}).text
+
+    assert page.count('aria-label="Delete ') == 1000
+    assert f"The first 1000 of {FILES} files are shown." in page
+    assert found.count('aria-label="Delete ') == 1
+    assert "of-many-29999" in found
+
+
+def _with_many_files(conn: Connection, account_id: str) -> None:
+    about = {"account_id": account_id, "size": 0, "content_type": "text/plain", "created_at": 1, "named_at": 1}
+    each = [
+        {"id": f"many-{number}", "path": f"/input/of-many-{number}", "digest": f"{number:064}", **about}
+        for number in range(FILES)
+    ]
+    conn.execute(insert(files), each)
 
 
 def _with_many_results(conn: Connection, run_id: str) -> None:

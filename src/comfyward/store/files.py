@@ -72,6 +72,7 @@ def file_path_of(file: StoredFile) -> str:
 
 
 _NAMES = list(StoredFile.__dataclass_fields__)
+LISTED_BYTES = 250  # about what a file takes in a list
 FILE_COLUMNS = [files.c[name] for name in _NAMES]
 _INSERT = Statement(insert(files).values({name: bindparam(name) for name in _NAMES}))
 _LINK = Statement(

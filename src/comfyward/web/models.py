@@ -6,15 +6,18 @@ from typing import Any
 
 from starlette.responses import Response
 
+from comfyward.dispatch.heavy import HEAVY
 from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.site_files import SiteFiles
 from comfyward.paths import model_path
 from comfyward.runs.files import parse_import, parse_path
 from comfyward.store import blobs, files, imports
 from comfyward.store.db import Database
+from comfyward.store.files import StoredFile
 from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest, text_of
 
+MOST_SHOWN = 1000
 KINDS = ("all", "input", "models")
 # ComfyUI's own folders; custom nodes add more, and any name is accepted.
 FOLDERS = (
@@ -83,16 +86,24 @@ class FilesAndModels:
         return request.render("files.part.html", **await self._files(request))
 
     async def _files(self, request: PageRequest) -> dict[str, Any]:
-        account_id, words = request.account.id, request.query("q").lower().split()
+        account_id, words = request.account.id, request.query("q")[:200].lower().split()
         kind = request.query("kind", "all") if request.query("kind", "all") in KINDS else "all"
         found = await self._db.read(files.find, account_id, None if kind == "all" else f"/{kind}/")
-        shown = [file for file in found if all(word in file.path.lower() for word in words)]
         links = await self._db.read(files.links, account_id)
+
+        def chosen() -> tuple[list[StoredFile], list[tuple[str, dict[str, Any]]]]:
+            matching = [file for file in found if all(word in file.path.lower() for word in words)]
+            return matching, sorted(each for each in links.items() if kind == "all" or kind in each[0])
+
+        # Of so many files that it takes long, it is found beside the event loop which ones are shown.
+        matching, linked = await HEAVY.run(account_id, files.LISTED_BYTES * (len(found) + len(links)), chosen)
+        shown = matching[:MOST_SHOWN]
         return {
             "files": shown,
             "uses": await self._db.read(blobs.uses, account_id, [file.digest for file in shown]),
-            "links": {path: source for path, source in sorted(links.items()) if kind == "all" or kind in path},
-            "total": sum(file.size for file in shown),
+            "links": dict(linked[:MOST_SHOWN]),
+            "count": len(matching),
+            "total": sum(file.size for file in matching),
             "kind": kind,
             "q": request.query("q"),
         }

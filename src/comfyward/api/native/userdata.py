@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyward.api.body import answer
+from comfyward.api.body import answer, made_beside
 from comfyward.api.contents import OCTET_STREAM, Content, Contents
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.limits import RequestLimits
@@ -58,27 +59,36 @@ class Userdata:
         found = await self._db.read(files.find, scope.account_id, folder)
         if not found and folder not in FIRST_FOLDERS:
             return Response(status_code=404)
-        if query.get("recurse") != "true":
-            found = [file for file in found if "/" not in file.path.removeprefix(folder)]
-        if query.get("full_info") == "true":
-            return answer([_info(file, folder) for file in found])
-        names = [file.path.removeprefix(folder) for file in found]
-        return answer([[name, *name.split("/")] for name in names] if query.get("split") == "true" else names)
+
+        def shown() -> list[Any]:
+            chosen = found
+            if query.get("recurse") != "true":
+                chosen = [file for file in found if "/" not in file.path.removeprefix(folder)]
+            if query.get("full_info") == "true":
+                return [_info(file, folder) for file in chosen]
+            names = [file.path.removeprefix(folder) for file in chosen]
+            return [[name, *name.split("/")] for name in names] if query.get("split") == "true" else names
+
+        return await _listed(scope.account_id, len(found), shown)
 
     async def find_with_folders(self, request: Request) -> Response:
         scope = await self._scopes.of(request)
         folder = _folder(request.query_params.get("path", ""))
         found = await self._db.read(files.find, scope.account_id, folder)
-        entries: dict[str, dict[str, Any]] = {}
-        for file in found:
-            *folders, name = file.path.removeprefix(folder).split("/")
-            for depth, each in enumerate(folders, 1):
-                path = folder.removeprefix(ROOT) + "/".join(folders[:depth])
-                entries[path] = {"name": each, "path": path, "type": "directory"}
-            modified = file.named_at / 1000  # in seconds here, as ComfyUI has it
-            about = {**_info(file, ROOT), "modified": modified}
-            entries[file.path.removeprefix(ROOT)] = {"name": name, "type": "file", **about}
-        return answer(list(entries.values()))
+
+        def shown() -> list[Any]:
+            entries: dict[str, dict[str, Any]] = {}
+            for file in found:
+                *folders, name = file.path.removeprefix(folder).split("/")
+                for depth, each in enumerate(folders, 1):
+                    path = folder.removeprefix(ROOT) + "/".join(folders[:depth])
+                    entries[path] = {"name": each, "path": path, "type": "directory"}
+                modified = file.named_at / 1000  # in seconds here, as ComfyUI has it
+                about = {**_info(file, ROOT), "modified": modified}
+                entries[file.path.removeprefix(ROOT)] = {"name": name, "type": "file", **about}
+            return list(entries.values())
+
+        return await _listed(scope.account_id, len(found), shown)
 
     async def get(self, request: Request) -> Response:
         scope = await self._scopes.of(request)
@@ -158,3 +168,8 @@ def _info(file: StoredFile, folder: str) -> dict[str, Any]:
         "modified": file.named_at,
         "created": file.created_at,
     }
+
+
+async def _listed(account_id: str, count: int, show: Callable[[], list[Any]]) -> Response:
+    body = await made_beside(account_id, files.LISTED_BYTES * count, show)
+    return Response(body, media_type="application/json")
