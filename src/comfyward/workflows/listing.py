@@ -76,6 +76,9 @@ class Paths:
     def __iter__(self) -> Iterator[str]:
         return iter(self._paths)
 
+    def __len__(self) -> int:
+        return len(self._paths)
+
     def __contains__(self, path: object) -> bool:
         return path in self._set
 

@@ -21,6 +21,7 @@ class AccountCatalog:
 
     catalog: Catalog | None
     own: Paths
+    account_id: str
 
     @property
     def models(self) -> dict[str, list[str]]:
@@ -39,7 +40,7 @@ class AccountCatalogs:
         scope = await self._scopes.of(request)
         own = await self._db.read(files.usable_paths, scope.account_id)
         environment = await self._environment(scope, scope.target_workflow_id)
-        return AccountCatalog(await self._bindings.catalog_lately(environment), own)
+        return AccountCatalog(await self._bindings.catalog_lately(environment), own, scope.account_id)
 
     async def is_shared(self, scope: Scope) -> bool:
         """True if the catalog of a workflow is that of the account's default workflow. Raises NotFound."""

@@ -9,16 +9,20 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from comfyward.api.body import Kept, answer
+from comfyward.api.body import Kept, answer, made_beside
 from comfyward.api.endpoint import Endpoint, Models
-from comfyward.api.native.account_catalog import AccountCatalogs
+from comfyward.api.native.account_catalog import AccountCatalog, AccountCatalogs
 from comfyward.api.native.help import help_page
 from comfyward.api.native.models import AnyObject
 from comfyward.api.native.scope import Scopes
+from comfyward.dispatch.heavy import HEAVY, HEAVY_BYTES
+from comfyward.store import files
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.listing import Paths
 
 REMEMBERED = 64
+FEW_FILES = 1000
+MOST_OFFERED = 20_000  # files of an account in one input's choices; runs can name the others, too
 MARKDOWN = "text/markdown"
 
 SHARED_INFO = "/comfy/api/object_info"  # for all workflows of one environment, so that browsers fetch it once
@@ -49,7 +53,7 @@ class Nodes:
         found = await self._catalogs.of(request)
         if found.catalog is None:
             return answer({})
-        body = self._body(found.catalog, found.own)
+        body = await self._body(found.catalog, found)
         return body.answer(request, "application/json", {"Cache-Control": "private, no-cache"})
 
     async def info(self, request: Request) -> Response:
@@ -57,7 +61,11 @@ class Nodes:
         found, name = await self._catalogs.of(request), request.path_params["class_type"]
         if found.catalog is None or name not in found.catalog.nodes:
             return answer({})
-        return answer({name: extended(found.catalog, name, found.own)})
+        catalog = found.catalog
+        body = await made_beside(
+            found.account_id, files.LISTED_BYTES * len(found.own), lambda: {name: extended(catalog, name, found.own)}
+        )
+        return Response(body, media_type="application/json")
 
     async def help(self, request: Request) -> Response:
         """The class may be followed by a language; there is one."""
@@ -68,15 +76,24 @@ class Nodes:
             return Response(status_code=404)
         return Response(help_page(found, nodes[found]), media_type=MARKDOWN)
 
-    def _body(self, catalog: Catalog, own: Paths) -> Kept:
-        """The descriptions of all classes, encoded once for all accounts with the same files."""
+    async def _body(self, catalog: Catalog, found: AccountCatalog) -> Kept:
+        """The descriptions of all classes, encoded once for all accounts with the same files.
+
+        With many files they are made anew each time, beside the event loop: each of some inputs lists them all.
+        """
+        own = found.own
+        if len(own) > FEW_FILES:
+            return await HEAVY.run(found.account_id, HEAVY_BYTES + 1, lambda: _described(catalog, own))
         key = (id(catalog), *own)  # the catalog is kept beside it: its id is nobody else's meanwhile
         if key not in self._bodies:
             if len(self._bodies) >= REMEMBERED:
                 self._bodies.clear()
-            described = {name: extended(catalog, name, own) for name in catalog.nodes}
-            self._bodies[key] = catalog, Kept.of(msgspec.json.encode(described))
+            self._bodies[key] = catalog, _described(catalog, own)
         return self._bodies[key][1]
+
+
+def _described(catalog: Catalog, own: Paths) -> Kept:
+    return Kept.of(msgspec.json.encode({name: extended(catalog, name, own) for name in catalog.nodes}))
 
 
 def _is_of_a_page(request: Request) -> bool:
@@ -90,7 +107,7 @@ def extended(catalog: Catalog, class_type: str, own: Paths) -> dict[str, Any]:
     of_inputs = {
         name: own.offered(catalog.listings_of(class_type, name)) for name in catalog.folders.get(class_type, ())
     }
-    wanted = {name: offered for name, offered in of_inputs.items() if offered}
+    wanted = {name: sorted(offered)[:MOST_OFFERED] for name, offered in of_inputs.items() if offered}
     if not wanted:
         return info
     sections = {
