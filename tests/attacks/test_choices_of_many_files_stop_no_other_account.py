@@ -1,5 +1,6 @@
-"""An account with tens of thousands of files asks for ComfyUI's classes, some of whose inputs offer each of them: others
-are answered meanwhile, and an input offers no more than so many."""
+"""An account with tens of thousands of files asks for ComfyUI's classes, some of whose inputs offer each of them.
+
+Others are answered meanwhile, and an input offers no more than so many."""
 
 from __future__ import annotations
 
