@@ -61,4 +61,4 @@ def test_while_they_are_staged(stack: Stack, busy: tuple[Client, str], site: Ori
 
     assert [read_by(ada, run_id) for run_id in runs] == [b"model of ada", b"input of ada"]
     assert read_by(ben, of_ben) == b"input of ben"
-    assert ada.post_run({"prompt": READ_INPUT}).status_code >= 400, "it is deleted, and ben's is not ada's"
+    assert ada.run(READ_INPUT)["status"] == "ERROR", "it is deleted, and ben's is not ada's"
