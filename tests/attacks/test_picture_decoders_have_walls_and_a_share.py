@@ -59,6 +59,23 @@ def test_a_decoder_that_is_taken_over_reaches_nothing(tmp_path: Path, drops: boo
     assert not Path("/tmp/harm").exists()
 
 
+async def test_a_decoder_has_nothing_of_the_servers_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the decoder's place, code that tells what it was started with."""
+    monkeypatch.setenv("COMFYWARD_DATABASE_URL", "postgresql://of:secret@the/server")
+    tells = "import os; os.write(1, repr(dict(os.environ)).encode())"
+    monkeypatch.setattr(pictures, "_COMMAND", (sys.executable, "-I", "-c", tells))
+    (tmp_path / "source").touch()
+
+    assert await Decoders().thumbnail("mallory", tmp_path / "source", tmp_path / "told")
+
+    told = (tmp_path / "told").read_text()
+    assert told.startswith("{")
+    assert "secret" not in told
+    assert "PATH" not in told
+
+
 @pytest.mark.parametrize("name", ["a.eps", "a.pdf", "a.psd", "a.ico", "a.tga", "a.ppm", "a.jp2", "a.dds", "a.fits"])
 async def test_formats_beside_those_of_the_web_are_never_tried(tmp_path: Path, name: str) -> None:
     source = tmp_path / name
