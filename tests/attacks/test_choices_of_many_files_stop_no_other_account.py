@@ -14,7 +14,7 @@ from tests.attacks.raw_worker import RawWorker, catalog_of, token_for
 from tests.attacks.test_long_lists_stop_no_other_account import with_many_files
 from tests.stack.conftest import StartFake
 
-CLASSES, REQUESTS = 10, 4
+CLASSES, REQUESTS = 10, 8
 READER = {"input": {"required": {"image": [[], {}]}}, "output": [], "output_node": True}
 NODES = {f"Load{number}": READER for number in range(CLASSES)}
 FOLDERS = {name: {"image": "input"} for name in NODES}

@@ -63,14 +63,22 @@ def test_settings_of_the_editor(store: Store, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_urls_by_path(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(most, "LINKS", 2)
-    store.write(files.link, store.alice.id, {"/input/a": {"url": "u"}, "/input/b": {"url": "u"}}, NOW)
+    """No run is refused for them: those that were named longest ago are forgotten."""
+    monkeypatch.setattr(most, "LINKS", 10)
+    for number in range(11):
+        store.write(files.link, store.alice.id, {f"/input/{number}": {"url": "u"}}, NOW + number)
+    store.write(files.link, store.alice.id, {"/input/0": {"url": "v"}}, NOW + 20)
+    store.write(files.link, store.bob.id, {f"/input/{number}": {"url": "u"} for number in range(10)}, NOW)
 
-    with pytest.raises(Conflict):
-        store.write(files.link, store.alice.id, {"/input/c": {"url": "u"}}, NOW)
-    store.write(files.link, store.alice.id, {"/input/b": {"url": "v"}}, NOW)
-    store.write(files.link, store.bob.id, {"/input/c": {"url": "u"}}, NOW)
-    assert store.read(files.links, store.alice.id) == {"/input/a": {"url": "u"}, "/input/b": {"url": "v"}}
+    assert store.read(files.of_many_links) == [store.alice.id]
+    assert store.write(files.forget_links, store.alice.id) == 2
+
+    assert store.read(files.of_many_links) == []
+    assert store.read(files.links, store.alice.id) == {
+        "/input/0": {"url": "v"},
+        **{f"/input/{number}": {"url": "u"} for number in range(3, 11)},
+    }
+    assert len(store.read(files.links, store.bob.id)) == 10
 
 
 def test_workflows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

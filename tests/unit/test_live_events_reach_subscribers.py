@@ -11,7 +11,7 @@ from comfyward.dispatch.secrets import Secrets, without_secrets
 from comfyward.runs.change import RunEnded, RunStarted
 from comfyward.runs.event import Download, Event, EventType, NodeResult, Payload, Preview, Progress, Status
 from comfyward.runs.run import PublicStatus, Run, State
-from comfyward.store.notices import NoOthers, SecretsGone, SecretsKept, SecretsWanted
+from comfyward.store.notices import NoOthers, SecretsFound, SecretsGone, SecretsKept, SecretsWanted
 from tests.fakes.notices import Wire
 
 
@@ -115,6 +115,16 @@ async def test_secrets_that_are_late_are_asked_for() -> None:
     assert await elsewhere.of(came) == {"api_key_comfy_org": "k"}
     assert await elsewhere.of(without) == {}
     assert other_wire.sent == [SecretsWanted("run")]
+    assert wire.sent[1:] == [SecretsFound("run", {"api_key_comfy_org": "k"})]
+
+
+async def test_an_answer_that_comes_after_the_end_of_its_run_is_not_kept() -> None:
+    wire = Wire()
+    secrets = Secrets(wire)
+
+    wire.receive(SecretsFound("run", {"api_key_comfy_org": "k"}))
+
+    assert await secrets.of(a_run("run")) == {}
 
 
 async def test_a_run_whose_secrets_no_server_has_goes_on_without(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 
+import msgspec
 import pytest
+from sqlalchemy import make_url
 
 from comfyward.dispatch.worker_logs import WorkerLogs
 from comfyward.dispatch.worker_signals import WorkerSignals
 from comfyward.runs.change import RunCancelling
 from comfyward.store.notices import LogWanted, Notice, Wake, WorkerSignalled
+from comfyward.store.postgres_notices import PostgresNotices
 from tests.fakes.notices import Wire
 from tests.unit.test_transition_publisher import run
 
@@ -107,3 +111,13 @@ async def test_a_log_is_asked_of_the_worker_at_every_server_and_comes_from_any()
 
     assert await asked == "the end of its log"
     assert (here.is_wanted("w"), there.is_wanted("w")) == (False, False)
+
+
+def test_a_notice_of_another_version_takes_no_other_along(caplog: pytest.LogCaptureFixture) -> None:
+    """Notices of a moment come in one message."""
+    batch = json.dumps([{"type": "of_tomorrow"}, *msgspec.to_builtins([Wake("imports")])])
+
+    heard = PostgresNotices(make_url("postgresql://"))._whole(f"another 1 0 {batch}")
+
+    assert heard == [Wake("imports")]
+    assert len(caplog.records) == 1

@@ -89,8 +89,8 @@ class Deadlines(Loop):
 
 
 class Retention(Loop):
-    """Deletes outdated runs, files, previews, uploads, mirrors, trials, packs, workflows, imports, deliveries and
-    accounts, then the blobs that nothing uses."""
+    """Deletes outdated rows of runs, files, links, previews, uploads, mirrors, trials, packs, workflows, imports,
+    deliveries and accounts, then the blobs that nothing uses."""
 
     name = "retention"
     interval_s = 300.0
@@ -125,6 +125,7 @@ class Retention(Loop):
             "runs": await write(runs.purge, deleted_before=now - HOUR_MS, finished_before=finished_before),
             "previews": await write(runs.drop_previews, now - PREVIEWS_KEPT_MS),
             "files": await write(files.expire, now),
+            "links": sum([await write(files.forget_links, each) for each in await self._db.read(files.of_many_links)]),
             "mirrors": await write(mirrors.drop_unused, now - MIRRORS_KEPT_MS),
             "trials": await write(_prune_trials, now - TRIALS_KEPT_MS),
             "trees": await write(environment_trees.prune, now - DAY_MS),

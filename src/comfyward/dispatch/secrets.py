@@ -9,7 +9,7 @@ from typing import Any
 
 from comfyward.runs.change import Change, RunEnded
 from comfyward.runs.run import Run
-from comfyward.store.notices import Notice, Notices, SecretsGone, SecretsKept, SecretsWanted
+from comfyward.store.notices import Notice, Notices, SecretsFound, SecretsGone, SecretsKept, SecretsWanted
 
 SECRET_NAMES = ("api_key_comfy_org", "auth_token_comfy_org")
 MAX_KEPT = 10_000
@@ -60,7 +60,9 @@ class Secrets:
             case SecretsKept(run_id, secrets):
                 self._remember(run_id, secrets)
             case SecretsWanted(run_id) if run_id in self._kept:
-                self._notices.send(SecretsKept(run_id, self._kept[run_id]))
+                self._notices.send(SecretsFound(run_id, self._kept[run_id]))
+            case SecretsFound(run_id, secrets) if run_id in self._awaited:
+                self._remember(run_id, secrets)
             case SecretsGone(run_id):
                 self._kept.pop(run_id, None)
 

@@ -135,8 +135,12 @@ class HostCache:
 
     def left_beside(self, name: str) -> int:
         """The bytes that are left of the limit by what is linked in the folders with this name, of all workers."""
-        found = (path.stat() for path in self._root.glob(f"pins/*/{name}/*"))
-        return max(0, self._limit_bytes - sum({each.st_ino: each.st_size for each in found}.values()))
+        sizes = dict[int, int]()  # by inode: workers share what they link
+        for path in self._root.glob(f"pins/*/{name}/*"):
+            with contextlib.suppress(FileNotFoundError):  # another worker removes its own
+                found = path.stat()
+                sizes[found.st_ino] = found.st_size
+        return max(0, self._limit_bytes - sum(sizes.values()))
 
     def unpin(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)

@@ -264,7 +264,7 @@ def _forget_old_keys(conn: Connection, account_id: str) -> None:
     good again."""
     own = (api_keys.c.account_id == account_id, api_keys.c.revoked_at.is_not(None))
     newest_first = select(api_keys.c.id).where(*own).order_by(api_keys.c.revoked_at.desc(), api_keys.c.id)
-    old = list(conn.scalars(newest_first.offset(most.REVOKED_KEYS)))
+    old = newest_first.offset(most.REVOKED_KEYS)
     conn.execute(delete(sessions).where(sessions.c.account_id == account_id, sessions.c.api_key_id.in_(old)))
     conn.execute(delete(api_keys).where(api_keys.c.id.in_(old)))
 

@@ -12,7 +12,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Text, bindparam, column, delete, exists, insert, literal, or_, select, text, update
+from sqlalchemy import (
+    Connection,
+    Text,
+    bindparam,
+    column,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from comfyward.errors import NotFound
 from comfyward.ids import new_uuid
@@ -144,15 +158,26 @@ def add_outputs(conn: Connection, outputs: Sequence[StoredFile]) -> None:
 
 
 def link(conn: Connection, account_id: str, sources: Mapping[str, Mapping[str, Any]], now: int) -> None:
-    """Stores the URLs that a run brought, by path, so the path alone is enough for the next run.
-
-    Raises Conflict if the account has too many.
-    """
+    """Stores the URLs that a run brought, by path, so the path alone is enough for the next run."""
     for path, source in sources.items():
         _LINK(conn, account_id=account_id, path=path, source=text_of(source), now=now)
-    if sources:
-        own, hint = linked.c.account_id == account_id, "Use paths again, or delete some: they are listed as files."
-        most_rows.check(conn, linked, most_rows.LINKS, "URLs stored by path", hint, own, beside=0)
+
+
+def of_many_links(conn: Connection) -> list[str]:
+    """The accounts that have stored more than LINKS URLs."""
+    counted = select(linked.c.account_id).group_by(linked.c.account_id)
+    return list(conn.scalars(counted.having(func.count() > most_rows.LINKS)))
+
+
+def forget_links(conn: Connection, account_id: str) -> int:
+    """Forgets the URLs that an account named longest ago, until nine tenths of LINKS are left. Returns how many.
+
+    Programs that give each file a name of its own are never refused for it, and rarely need an old one.
+    """
+    own = linked.c.account_id == account_id
+    newest_first = select(linked.c.path).where(own).order_by(linked.c.named_at.desc(), linked.c.path)
+    old = newest_first.offset(most_rows.LINKS * 9 // 10)
+    return conn.execute(delete(linked).where(own, linked.c.path.in_(old))).rowcount
 
 
 def unlink(conn: Connection, account_id: str, path: str) -> None:

@@ -56,9 +56,16 @@ class SecretsKept(msgspec.Struct, frozen=True, tag="secrets"):
 
 
 class SecretsWanted(msgspec.Struct, frozen=True, tag="secrets_wanted"):
-    """A server assigned a run before its secrets came: whoever has them sends them again."""
+    """A server assigned a run before its secrets came: whoever has them answers."""
 
     run_id: str
+
+
+class SecretsFound(msgspec.Struct, frozen=True, tag="secrets_found"):
+    """The answer, for who asked alone: others have these secrets, or have discarded them."""
+
+    run_id: str
+    secrets: dict[str, Any]
 
 
 class SecretsGone(msgspec.Struct, frozen=True, tag="secrets_gone"):
@@ -121,6 +128,7 @@ Notice = (
     | LogUploaded
     | SecretsKept
     | SecretsWanted
+    | SecretsFound
     | SecretsGone
     | CallersChanged
     | RunEvents

@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
 import psycopg
@@ -22,7 +22,8 @@ from comfyward.store.notices import Notice, Notices
 
 log = logging.getLogger(__name__)
 
-_decoder = msgspec.json.Decoder(list[Notice])
+_batch = msgspec.json.Decoder(list[msgspec.Raw])
+_notice: msgspec.json.Decoder[Notice] = msgspec.json.Decoder(Notice)
 
 CHANNEL = "comfyward"
 PIECE_CHARACTERS = 7_800
@@ -130,12 +131,16 @@ class PostgresNotices(Notices):
         pieces.append(piece)
         if left != "0":
             return []
-        text = "".join(self._pieces.pop((sender, number)))
+        return list(_known(_batch.decode("".join(self._pieces.pop((sender, number))))))
+
+
+def _known(batch: list[msgspec.Raw]) -> Iterator[Notice]:
+    """The notices of a batch, but for those that only servers of another version understand."""
+    for each in batch:
         try:
-            return _decoder.decode(text)
+            yield _notice.decode(each)
         except msgspec.DecodeError as error:
-            log.warning("notices: a message of another version: %s", error, extra={"action": "notices"})
-            return []
+            log.warning("notices: one of another version: %s", error, extra={"action": "notices"})
 
 
 def ascii_json(notices: list[Notice]) -> str:

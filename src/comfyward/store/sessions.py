@@ -46,7 +46,7 @@ def begin(conn: Connection, caller: Caller, now: int, device: str = "") -> str:
     conn.execute(delete(sessions).where(sessions.c.expires_at < now))
     own = sessions.c.account_id == caller.account.id
     newest_first = select(sessions.c.hash).where(own).order_by(sessions.c.created_at.desc(), sessions.c.hash)
-    conn.execute(delete(sessions).where(sessions.c.hash.in_(list(conn.scalars(newest_first.offset(MOST - 1))))))
+    conn.execute(delete(sessions).where(own, sessions.c.hash.in_(newest_first.offset(MOST - 1))))
     token = new_secret()
     conn.execute(
         insert(sessions).values(

@@ -50,6 +50,7 @@ _OF_CARDS = [null().label(each.name) if each.name in ("graph", "editor_graph") e
 _RESULTS = [literal("").label("prompt") if each.name == "prompt" else each for each in RUN_COLUMNS]
 DEFAULT_ALIAS = "default"
 TURN = 12  # public workflows of an account in a row of lists of all accounts'
+MOST_TURNS = 5_000  # public workflows that such a list has
 PUBLIC = "PUBLIC"
 _IS_PUBLIC = text("workflows.visibility = 'PUBLIC'")
 _own_runs = (runs.c.workflow_id == workflows.c.id, runs.c.deleted_at.is_(None))
@@ -192,19 +193,21 @@ def cards(conn: Connection, account_id: str, search: Search) -> list[Card]:
 def public_cards(conn: Connection, search: Search) -> list[Card]:
     """Public workflows of all accounts that match a search: TURN of each account, then TURN more, and so on.
 
-    So no account that changes many of its own keeps those of others from the first page.
+    So no account that changes many of its own keeps those of others from the first page. The turns are of the newest
+    MOST_TURNS, so that a page reads no more than these.
     """
-    own_newest_first = (workflows.c.updated_at.desc(), workflows.c.id)
-    place = func.row_number().over(partition_by=workflows.c.account_id, order_by=own_newest_first)
-    found = (
-        select(workflows.c.id)
+    newest = (
+        select(workflows.c.id, workflows.c.account_id, workflows.c.updated_at)
         .join(accounts, accounts.c.id == workflows.c.account_id)
         .where(_IS_PUBLIC, accounts.c.deleted_at.is_(None), workflows.c.deleted_at.is_(None), *_matches(search))
-        .order_by((place - 1) // TURN, *own_newest_first)
-        .limit(search.limit)
-        .offset(search.offset)
+        .order_by(workflows.c.updated_at.desc(), workflows.c.id)
+        .limit(MOST_TURNS)
+        .subquery()
     )
-    ids = list(conn.scalars(found))
+    newest_first = (newest.c.updated_at.desc(), newest.c.id)
+    place = func.row_number().over(partition_by=newest.c.account_id, order_by=newest_first)
+    turns = select(newest.c.id).order_by((place - 1) // TURN, *newest_first)
+    ids = list(conn.scalars(turns.limit(search.limit).offset(search.offset)))
     by_id = {card.workflow.id: card for card in _cards(conn, [workflows.c.id.in_(ids)])}
     return [by_id[each] for each in ids]
 
@@ -299,8 +302,10 @@ def change(conn: Connection, account_id: str, workflow_id: str, values: dict[str
         values = {**values, "in_trials": int(values["in_trials"])}
     conn.execute(update(workflows).where(workflows.c.id == workflow.id).values(**values, updated_at=now))
     changed = get(conn, account_id, workflow_id)
-    if (size := deleted_workflows.size_of(changed)) != deleted_workflows.size_of(workflow):
+    size, before = deleted_workflows.size_of(changed), deleted_workflows.size_of(workflow)
+    if size != before:
         conn.execute(update(workflows).where(workflows.c.id == workflow.id).values(size=size))
+    if size > before:
         deleted_workflows.check_room(conn, account_id)
     if not values.keys().isdisjoint(("graph", "editor_graph")):
         _name_models(conn, changed)

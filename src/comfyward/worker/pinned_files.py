@@ -53,7 +53,9 @@ class PinnedFiles:
             url = self._link.pinned_url(self._info.id, self._info.incarnation, order.digest)
             wanted = stored(order.path, order.digest, url, self._link.headers)
             place = self._cache.pin_folder(self._info.id, KEPT) / order.digest
-            wanted = replace(wanted, most=self._cache.left_beside(KEPT))  # the other half of its room is for runs
+            wanted = replace(
+                wanted, most=self._cache.left_beside(KEPT)
+            )  # a cache may take its limit twice while all is in use: the rest is for runs
             self._cache.obtain(wanted, place, lambda done, total: None, self._stop, SERVERS_OWN)
         except Stopped:
             return
