@@ -174,7 +174,9 @@ def cancelled(conn: Connection, account_id: str, run_id: str, now: int) -> tuple
         return run, None
     if run.state is State.QUEUED and (change := ended(conn, run, EndReason.CANCELLED, now)):
         return runs.get(conn, account_id, run_id), change
-    current = runs.get(conn, account_id, run_id)  # one that was queued may have been assigned, or have ended, meanwhile
+    current = runs.get(conn, account_id, run_id)  # it may have been assigned, been requeued, or have ended, meanwhile
+    if current.state is State.QUEUED and (change := ended(conn, current, EndReason.CANCELLED, now)):
+        return runs.get(conn, account_id, run_id), change
     if current.state not in LEASED_STATES:
         return current, None
     return current, RunCancelling(current, [Event(run_id, account_id, Cancelling())])
@@ -182,8 +184,8 @@ def cancelled(conn: Connection, account_id: str, run_id: str, now: int) -> tuple
 
 def requeued(
     conn: Connection, run: Run, reason: EndReason, now: int, *, log: str | None = None, pool: str | None = None
-) -> RunRequeued | None:
-    """Requeues a run for another attempt.
+) -> RunRequeued | RunEnded | None:
+    """Requeues a run for another attempt, or ends it if it has been cancelled since it was read.
 
     A run that failed for a reason of its worker avoids that worker; one that did not fit moves to a larger pool.
     """
@@ -192,7 +194,7 @@ def requeued(
     )
     seq = leases.requeue(conn, run, avoid_worker_id=avoid, log=log, now=now, pool=pool)
     if seq is None:
-        return None
+        return _ended_if_cancelled(conn, run, now)
     runs.forget_results(conn, run)
     event = _status(run.id, run.account_id, seq, State.QUEUED, reason, attempt=run.attempt)
     waiting = _requeued(run, seq, now, outputs=[], node_results=None, previews=[])
@@ -201,13 +203,23 @@ def requeued(
     return RunRequeued(waiting, _stored(conn, [event], now))
 
 
-def given_back(conn: Connection, run: Run, now: int) -> RunRequeued | None:
-    """Requeues a run as if it had not been assigned."""
+def given_back(conn: Connection, run: Run, now: int) -> RunRequeued | RunEnded | None:
+    """Requeues a run as if it had not been assigned, or ends it if it is cancelled."""
     seq = leases.give_back(conn, run, now)
     if seq is None:
-        return None
+        return _ended_if_cancelled(conn, run, now)
     event = _status(run.id, run.account_id, seq, State.QUEUED, None)
     return RunRequeued(_requeued(run, seq, now, attempt=run.attempt - 1), _stored(conn, [event], now))
+
+
+def _ended_if_cancelled(conn: Connection, run: Run, now: int) -> RunEnded | None:
+    """The end of a run that cannot wait again, since it is cancelled; None if its lease is another's by now."""
+    current = runs.get_any(conn, run.id)
+    if current is None or current.lease is None or current.lease != run.lease or current.cancel_requested_at is None:
+        return None
+    change = ended(conn, current, EndReason.CANCELLED, now)
+    assert not isinstance(change, RunRequeued)
+    return change
 
 
 def _requeued(run: Run, seq: int, now: int, **how: Any) -> Run:

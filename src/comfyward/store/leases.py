@@ -280,10 +280,11 @@ def give_back(conn: Connection, run: Run, now: int) -> int | None:
 
 
 def _back_to_queue(conn: Connection, run: Run, now: int, values: dict[str, Any]) -> int | None:
+    """A run whose cancel was stored meanwhile stays as it is: nobody would be given it, and nobody would end it."""
     assert run.state.may_become(State.QUEUED), f"{run.state} -> {State.QUEUED}"
     back = (
         update(runs)
-        .where(runs.c.id == run.id, *unchanged(run))
+        .where(runs.c.id == run.id, *unchanged(run), runs.c.cancel_requested_at.is_(None))
         .values(
             state=State.QUEUED,
             lease=None,

@@ -37,7 +37,7 @@ _WAITING = (
     )
     .join(accounts, accounts.c.id == runs.c.account_id)
     .outerjoin(api_keys, api_keys.c.id == runs.c.api_key_id)
-    .where(IS_QUEUED)
+    .where(IS_QUEUED, runs.c.cancel_requested_at.is_(None))
 )
 _ABLE = each_of(bindparam("able", type_=Text)).table_valued(column("value", Text), name="able")
 _FULL_ACCOUNTS = each_of(bindparam("accounts", type_=Text)).table_valued(column("value", Text), name="full_accounts")
