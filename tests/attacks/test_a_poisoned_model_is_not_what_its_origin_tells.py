@@ -82,7 +82,7 @@ def test_another_account_gets_what_the_origin_sends(
     ).start()
     bob = thief.stack.client("bob")
     run = bob.run(fake_save("../models/checkpoints/model.ckpt"), accelerator="L4", files={PATH: url})
-    honest.close()
+    assert honest.stop() == 0  # it says goodbye: the nodes of its pool are the thief's again
 
     assert run["status"] == "COMPLETED", run["error"]
     assert [loopback.get(output["url"]).content for output in run["output"]] == [MODEL]

@@ -32,9 +32,9 @@ def test_descriptions_of_classes(start_fake_once: StartFake) -> None:
 
     def described(_: int) -> int:
         asked.wait(60)
-        count = hostile.http.get("/comfy/object_info").text.count("of-many-")
+        content = hostile.http.get("/comfy/object_info").content
         answered.append("long")
-        return count
+        return content.count(b"of-many-")
 
     with ThreadPoolExecutor(REQUESTS) as threads:
         counts = [threads.submit(described, number) for number in range(REQUESTS)]

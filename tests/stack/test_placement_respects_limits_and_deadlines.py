@@ -6,16 +6,21 @@ import pytest
 from sqlalchemy import Connection
 
 from comfyward.store import accounts, queue
+from tests import loopback
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait, node
 from tests.stack.stack import Stack
+from tests.stack.waiting import until
 
 
 @pytest.fixture(scope="module")
 def stack(start_fake_once: StartFake) -> Stack:
-    return start_fake_once(
+    stack = start_fake_once(
         local_accelerators="L4,L4,H100", local_min_workers="3", accelerators="L4,H100", larger_pools='{"L4": "H100"}'
     ).wait_ready()
+    # One that is there alone is also given the run after the one that it executes.
+    until(lambda present: present == 3, lambda: loopback.get(f"{stack.own_url}/readyz").json().get("workers"))
+    return stack
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from comfyward.runs.event import Event, Status
 from comfyward.runs.run import PublicStatus, Run, State
 from comfyward.store import runs
 from comfyward.store.notices import NoOthers
+from tests.looks import looks
+from tests.stack.stack import END_TIMEOUT_S
 from tests.store.conftest import Store
 
 
@@ -30,9 +32,12 @@ async def _runs_while_followed(store: Store) -> list[Run]:
         first = await anext(frames)
         hub.publish([Event("followed", store.alice.id, Status(PublicStatus.INIT, State.ASSIGNED, None), 2)])
         second = await anext(frames)
-        await asyncio.sleep(0)  # the event loop lets go of the answer that woke this task
-        gc.collect()
-        left = [each for each in gc.get_objects() if isinstance(each, Run) and each.id == "followed"]
+        for _ in looks(END_TIMEOUT_S):  # the loop, or the thread that read, may be about to let go of its answer
+            await asyncio.sleep(0)
+            gc.collect()
+            left = [each for each in gc.get_objects() if isinstance(each, Run) and each.id == "followed"]
+            if not left:
+                break
         await frames.aclose()
     assert (b"queued" in first, b"status" in second) == (True, True)
     return left

@@ -69,8 +69,10 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Runs the command. A ComfywardError is printed as one line and a hint, without a traceback; so is a refusal of the
-    system."""
+    """Runs the command.
+
+    A ComfywardError is printed as one line and a hint, without a traceback; so is a refusal of the system.
+    """
     try:
         cli.main(standalone_mode=True)
     except ComfywardError as error:
@@ -81,11 +83,11 @@ def main() -> None:
             click.echo(f"Hint: {hint}", err=True)
         sys.exit(1)
     except Exception as error:
-        from comfyward.cli.refusals import HINT, refusal_of
+        from comfyward.cli.refusals import refusal_of
 
         refusal = refusal_of(error)
         if refusal is None:
             raise
-        click.secho(f"Error: {refusal}", fg="red", err=True)
-        click.echo(f"Hint: {HINT}", err=True)
+        click.secho(f"Error: {refusal.message}", fg="red", err=True)
+        click.echo(f"Hint: {refusal.hint}", err=True)
         sys.exit(1)

@@ -91,9 +91,11 @@ class FilesAndModels:
         found = await self._db.read(files.find, account_id, None if kind == "all" else f"/{kind}/")
         links = await self._db.read(files.links, account_id)
 
-        def chosen() -> tuple[list[StoredFile], list[tuple[str, dict[str, Any]]]]:
-            matching = [file for file in found if all(word in file.path.lower() for word in words)]
-            return matching, sorted(each for each in links.items() if kind == "all" or kind in each[0])
+        def matches(path: str) -> bool:
+            return (kind == "all" or path.startswith(f"/{kind}/")) and all(word in path.lower() for word in words)
+
+        def chosen() -> tuple[list[StoredFile], list[str]]:
+            return [file for file in found if matches(file.path)], sorted(filter(matches, links))
 
         # Of so many files that it takes long, it is found beside the event loop which ones are shown.
         matching, linked = await HEAVY.run(account_id, files.LISTED_BYTES * (len(found) + len(links)), chosen)
@@ -101,8 +103,9 @@ class FilesAndModels:
         return {
             "files": shown,
             "uses": await self._db.read(blobs.uses, account_id, [file.digest for file in shown]),
-            "links": dict(linked[:MOST_SHOWN]),
+            "links": {path: links[path] for path in linked[:MOST_SHOWN]},
             "count": len(matching),
+            "link_count": len(linked),
             "total": sum(file.size for file in matching),
             "kind": kind,
             "q": request.query("q"),

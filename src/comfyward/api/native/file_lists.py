@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyward.api.body import answer
+from comfyward.api.body import answer, made_beside
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.native.named_files import KINDS
 from comfyward.api.native.scope import Scopes
 from comfyward.paths import INPUT_ROOT, OUTPUT_ROOT
 from comfyward.store import files
 from comfyward.store.db import Database
+from comfyward.store.files import StoredFile
 
 RECENT_RUNS = 200
 
@@ -31,14 +34,27 @@ class FileLists:
         match kind:
             case "input":
                 found = await self._db.read(files.find, scope.account_id, INPUT_ROOT)
-                newest = sorted(found, key=lambda file: file.named_at, reverse=True)
-                names = [name for file in newest if "/" not in (name := file.path.removeprefix(INPUT_ROOT))]
+                about = files.LISTED_BYTES * len(found)
+                body = await made_beside(scope.account_id, about, lambda: _shown(_uploads(found), kind))
             case "output":
                 outputs = (scope.account_id, scope.results_of, RECENT_RUNS)
                 paths = await self._db.read(files.newest_outputs, *outputs)
-                names = [path.removeprefix(OUTPUT_ROOT) for path in paths]
+                about = files.LISTED_BYTES * len(paths)
+                names = (path.removeprefix(OUTPUT_ROOT) for path in paths)
+                body = await made_beside(scope.account_id, about, lambda: _shown(names, kind))
             case _ if kind in KINDS:
-                names = []
+                return answer([])
             case _:
                 return answer({"error": "Invalid directory type"}, 400)
-        return answer([f"{name} [{kind}]" for name in names])
+        return Response(body, media_type="application/json")
+
+
+def _uploads(found: list[StoredFile]) -> Iterator[str]:
+    """The names of uploads that are in no folder, newest first."""
+    newest = sorted(found, key=lambda file: file.named_at, reverse=True)
+    names = (file.path.removeprefix(INPUT_ROOT) for file in newest)
+    return (name for name in names if "/" not in name)
+
+
+def _shown(names: Iterable[str], kind: str) -> list[str]:
+    return [f"{name} [{kind}]" for name in names]

@@ -34,7 +34,7 @@ def queue_item(run: Run, catalog: Catalog | None, number: int | None = None) -> 
 
 
 def extra_data_of(run: Run) -> dict[str, Any]:
-    """What came with a prompt beside it, and what ComfyUI adds."""
+    """The data that came beside a prompt, and those that ComfyUI adds."""
     return {
         **(msgspec.json.decode(run.extra_data) if run.extra_data else {}),
         "create_time": run.created_at,
