@@ -25,6 +25,7 @@ NODES = {
         "output": [],
         "output_node": True,
     },
+    "PickOfTwo": {"input": {"required": {"one": [["a", "5"]]}}, "output": [], "output_node": True},
     "SaveImage": {"input": {"required": {"images": IMAGES}}, "output": [], "output_node": True},
 }
 CATALOG = Catalog.from_json({"nodes": {name: {**node, "python_module": "nodes"} for name, node in NODES.items()}})
@@ -186,7 +187,27 @@ def test_a_cycle_names_its_nodes() -> None:
 def test_a_long_list_of_choices_is_not_repeated() -> None:
     [error] = answer({"1": node("Pick", one="x")})["node_errors"]["1"]["errors"]
 
-    assert error["extra_info"] == {"input_name": "one", "received_value": "x"}
+    assert error["details"] == "one: 'x' not in (list of length 21)"
+    assert error["extra_info"] == {"input_name": "one", "input_config": None, "received_value": "x"}
+
+
+@pytest.mark.parametrize(("value", "quoted"), [("x", "'x'"), (5, "5"), (None, "None")])
+def test_a_short_list_of_choices_is_repeated(value: Any, quoted: str) -> None:
+    [error] = answer({"1": node("PickOfTwo", one=value)})["node_errors"]["1"]["errors"]
+
+    assert error == {
+        "type": "value_not_in_list",
+        "message": "Value not in list",
+        "details": f"one: {quoted} not in ['a', '5']",
+        "extra_info": {"input_name": "one", "input_config": [["a", "5"], {}], "received_value": value},
+    }
+
+
+def test_our_own_answer_names_the_first_choices_of_a_long_list() -> None:
+    with pytest.raises(InvalidGraph) as refused:
+        check(parse_graph({"1": node("Pick", one="x")}), CATALOG, Paths(())).raise_if_any()
+
+    assert refused.value.hint == f"Accepted: {', '.join(str(each) for each in range(20))}, … 1 more."
 
 
 def test_a_long_value_is_not_repeated_thrice() -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import reduce
 from graphlib import CycleError, TopologicalSorter
+from operator import or_
 from typing import Any
 
 from comfyward.errors import InvalidGraph
@@ -22,6 +24,10 @@ from comfyward.workflows.verdict import MAX_SHOWN, Problem, Verdict
 
 MAX_QUOTED = 200  # characters of a value
 MAX_TRACED = 100  # output nodes for which the nodes with problems are told that they need them
+MAX_TOLD = 100_000  # characters of their ids in one answer
+MAX_AROUND, MAX_PATH = 20, 2_000  # nodes of a cycle that are named (one that is drawn is shorter), and characters
+
+Sources = dict[str, list[str]]  # ids of nodes by the id of the node that takes inputs from them
 
 
 def check(graph: Graph, catalog: Catalog, brought: Paths) -> Verdict:
@@ -40,21 +46,72 @@ def check(graph: Graph, catalog: Catalog, brought: Paths) -> Verdict:
             type="prompt_no_outputs",
             node_errors={},
         )
-    checked = list(reachable(graph, outputs, catalog))
+    sources = _sources_below(graph, outputs, catalog)
+    checked = [graph.nodes[node_id] for node_id in sources]
     problems = list(_cycle_among(checked, graph, catalog))
     for node in checked:
         problems.extend(_check_node(node, graph, catalog, brought))
-    return Verdict(names, problems, _dependents(problems, graph, outputs, catalog) if problems else {})
+    return Verdict(names, problems, _dependents(problems, outputs, sources) if problems else {})
 
 
-def _dependents(problems: list[Problem], graph: Graph, outputs: list[Node], catalog: Catalog) -> dict[str, list[str]]:
-    """By the id of each node with problems: the output nodes that depend on it."""
-    found: dict[str, list[str]] = {problem.node.id: [] for problem in problems}
-    for output in outputs[:MAX_TRACED]:
-        for node in reachable(graph, [output], catalog):
-            if node.id in found:
-                found[node.id].append(output.id)
-    return found
+def _dependents(problems: list[Problem], outputs: list[Node], sources: Sources) -> dict[str, list[str]]:
+    """By the id of each node with problems: the output nodes that depend on it, as many as MAX_TOLD allows."""
+    traced = [output.id for output in outputs[:MAX_TRACED]]
+    masks = _masks(traced, sources)
+    found = dict.fromkeys(problem.node.id for problem in problems)
+    room = MAX_TOLD // (len(found) * max(map(len, traced), default=0) or 1)
+    return {
+        node_id: [output for bit, output in enumerate(traced) if masks[node_id] >> bit & 1][:room] for node_id in found
+    }
+
+
+def _masks(outputs: list[str], sources: Sources) -> dict[str, int]:
+    """By node id: a bit for each of the output nodes that depend on it."""
+    masks = dict.fromkeys(sources, 0) | {output: 1 << bit for bit, output in enumerate(outputs)}
+    for members in _dependents_first(sources):
+        mask = reduce(or_, (masks[node_id] for node_id in members))
+        for node_id in members:
+            masks[node_id] = mask
+            for source in sources[node_id]:
+                masks[source] |= mask
+    return masks
+
+
+def _dependents_first(sources: Sources) -> Iterator[list[str]]:
+    """All nodes, each before those that it depends on; nodes that depend on each other come together.
+
+    (Kosaraju's algorithm: https://en.wikipedia.org/wiki/Kosaraju%27s_algorithm)
+    """
+    users: dict[str, list[str]] = {node_id: [] for node_id in sources}
+    for node_id, found in sources.items():
+        for source in found:
+            users[source].append(node_id)
+    seen = set[str]()
+    for start in reversed(_sources_first(sources)):
+        waiting, members = [start], list[str]()
+        while waiting:
+            node_id = waiting.pop()
+            if node_id not in seen:
+                seen.add(node_id)
+                members.append(node_id)
+                waiting.extend(users[node_id])
+        if members:
+            yield members
+
+
+def _sources_first(sources: Sources) -> list[str]:
+    """All nodes in the order in which a depth-first walk leaves them."""
+    left, seen = list[str](), set[str]()
+    waiting = [(node_id, False) for node_id in sources]
+    while waiting:
+        node_id, is_left = waiting.pop()
+        if is_left:
+            left.append(node_id)
+        elif node_id not in seen:
+            seen.add(node_id)
+            waiting.append((node_id, True))
+            waiting.extend((source, False) for source in sources[node_id])
+    return left
 
 
 def _unknown_class(node: Node, catalog: Catalog, offers: tuple[Offer, ...]) -> Problem:
@@ -65,29 +122,41 @@ def _unknown_class(node: Node, catalog: Catalog, offers: tuple[Offer, ...]) -> P
 
 def reachable(graph: Graph, outputs: list[Node], catalog: Catalog) -> Iterator[Node]:
     """The nodes that an output node depends on by declared inputs: ComfyUI checks no others."""
-    waiting, seen = [node.id for node in outputs], set[str]()
+    return (graph.nodes[node_id] for node_id in _sources_below(graph, outputs, catalog))
+
+
+def _sources_below(graph: Graph, outputs: list[Node], catalog: Catalog) -> Sources:
+    """By the id of each output node and each node that one depends on: the nodes that its declared inputs link to."""
+    waiting, found = [node.id for node in outputs], dict[str, list[str]]()
     while waiting:
         node_id = waiting.pop()
-        if node_id in seen or node_id not in graph.nodes:
-            continue
-        seen.add(node_id)
-        node = graph.nodes[node_id]
-        yield node
-        declared = {spec.name for spec in catalog.inputs(node.class_type)}
+        if node_id not in found:
+            found[node_id] = list(_sources(graph.nodes[node_id], graph, catalog))
+            waiting.extend(found[node_id])
+    return found
+
+
+def _sources(node: Node, graph: Graph, catalog: Catalog) -> Iterator[str]:
+    """The ids of the nodes that a node's declared inputs link to."""
+    declared = {spec.name for spec in catalog.inputs(node.class_type)}
+    for name, value in node.inputs.items():
         # A growing input is sent as `images.image0`.
-        waiting.extend(
-            value[0] for name, value in node.inputs.items() if is_link(value) and name.partition(".")[0] in declared
-        )
+        if is_link(value) and value[0] in graph.nodes and name.partition(".")[0] in declared:
+            yield value[0]
 
 
 def _cycle_among(nodes: list[Node], graph: Graph, catalog: Catalog) -> Iterator[Problem]:
-    """A problem for each node of the first dependency cycle over plain inputs."""
+    """A problem for each node of the first dependency cycle over plain inputs, or for MAX_AROUND of them.
+
+    Each problem names the others, so that all nodes of a long cycle would make an answer of their number's square.
+    """
     try:
         TopologicalSorter({node.id: list(_waits_for(node, catalog)) for node in nodes}).prepare()
     except CycleError as error:
-        around = [graph.nodes[node_id] for node_id in error.args[1]]
+        around = [graph.nodes[node_id] for node_id in error.args[1][: MAX_AROUND + 1]]
         path = " -> ".join(f"{node.id} ({node.class_type})" for node in around)
-        ids = [node.id for node in around[1:]]
+        path = path if len(path) <= MAX_PATH else f"{path[:MAX_PATH]}…"
+        ids = [node.id for node in around[1:] if len(node.id) <= MAX_PATH]
         for node in around[1:]:
             about = {"node_id": node.id, "cycle_nodes": ids}
             yield Problem(node, "dependency_cycle", "Dependency cycle detected", None, path, details=path, more=about)
@@ -203,7 +272,9 @@ def check_file(
     if folder == INPUT_FOLDER and isinstance(value, str) and _is_brought(value.removesuffix(" [input]"), brought):
         return None
     accepted, place = _shorten(sorted(known, key=str)), _usual_place(node, spec, value, folder, catalog)
-    return Problem(node, "value_not_in_list", "Value not in list", spec.name, value, accepted, folder, place)
+    return Problem(
+        node, "value_not_in_list", "Value not in list", spec.name, value, accepted, folder, place, count=len(known)
+    )
 
 
 def _is_brought(name: str, brought: Paths) -> bool:
@@ -254,7 +325,8 @@ def _check_choice(node: Node, spec: InputSpec, value: Any, catalog: Catalog) -> 
         return None
     if value in spec.choices:
         return None
-    return Problem(node, "value_not_in_list", "Value not in list", spec.name, value, _shorten(spec.choices))
+    accepted, count = _shorten(spec.choices), len(spec.choices)
+    return Problem(node, "value_not_in_list", "Value not in list", spec.name, value, accepted, count=count)
 
 
 def _check_number(node: Node, spec: InputSpec, value: Any) -> Problem | None:

@@ -1,4 +1,4 @@
-"""What is wrong with a graph, in our words and in ComfyUI's. Pure.
+"""The problems of a graph, in our words and in ComfyUI's. Pure.
 
 (Source of codes, messages, details and `extra_info`: ComfyUI's execution.py, validate_prompt and validate_inputs.)
 """
@@ -36,6 +36,7 @@ class Problem:
     details: str | None = None  # ComfyUI's, where they say more than the input's name
     more: Mapping[str, Any] = field(default_factory=dict)  # of ComfyUI's `extra_info`
     spec: InputSpec | None = None  # of the input
+    count: int = 0  # of the accepted values of a list, of which `accepted` may hold the first only
 
     @property
     def said(self) -> str:
@@ -49,19 +50,26 @@ class Problem:
             "received_value": None if self.type == "dependency_cycle" else self.received,
             **self.more,
         }
-        details = self.details or self.input_name or f"Node ID '#{self.node.id}'"
-        if self.type == "value_not_in_list":
-            details = f"{self.input_name}: '{self.received}' not in {self.accepted}"
         return {
             "type": self.type,
             "message": self.message,
-            "details": details,
-            "extra_info": {key: value for key, value in extra.items() if value is not None},
+            "details": self._details(),
+            "extra_info": {key: value for key, value in extra.items() if value is not None or self._is_of_list},
         }
+
+    @property
+    def _is_of_list(self) -> bool:
+        return self.type == "value_not_in_list"
+
+    def _details(self) -> str:
+        if not self._is_of_list:
+            return self.details or self.input_name or f"Node ID '#{self.node.id}'"
+        accepted = self.accepted if self.count <= MAX_SHOWN else f"(list of length {self.count})"
+        return f"{self.input_name}: {self.received!r} not in {accepted}"
 
     def _config(self) -> list[Any] | None:
         """The input as /object_info describes it: editors read its bounds. None if it has many choices."""
-        if self.spec is None or len(self.spec.choices or ()) > MAX_SHOWN:
+        if self.spec is None or max(self.count, len(self.spec.choices or ())) > MAX_SHOWN:
             return None
         return [self.spec.type, self.spec.options]
 
