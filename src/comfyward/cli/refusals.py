@@ -20,7 +20,7 @@ _OF_THE_FILE = {
 
 @dataclass(frozen=True)
 class Refusal:
-    """What is said of it, each one sentence or two."""
+    """The words on a refusal: a sentence each, or two."""
 
     message: str
     hint: str
