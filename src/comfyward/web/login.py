@@ -51,7 +51,7 @@ class Login:
         return request.redirect(HOME)
 
     async def show(self, request: PageRequest) -> Response:
-        return request.render("login.html", next=_own_path(request.query("next")), name="", problem=None)
+        return request.render("login.html", next=own_path(request.query("next")), name="", problem=None)
 
     async def log_in(self, request: PageRequest) -> Response:
         form = await request.form()
@@ -64,9 +64,9 @@ class Login:
             account = await self._account(name, password)
         if account is None:
             problem = "Incorrect name or password."
-            return request.render("login.html", 401, next=_own_path(back), name=name, problem=problem)
+            return request.render("login.html", 401, next=own_path(back), name=name, problem=problem)
         await self._db.write(login_tries.forgive, budgets)
-        return await begin_session(self._db, self._auth, request, account, _own_path(back))
+        return await begin_session(self._db, self._auth, request, account, own_path(back))
 
     def _budgets(self, request: PageRequest, name: str) -> list[Budget]:
         """The limits of a try at a name: the browser's own if it has logged in to the account before."""
@@ -140,6 +140,12 @@ async def begin_session(db: Database, auth: Auth, request: PageRequest, account:
     return response
 
 
+def own_path(path: str) -> str:
+    """A path to go to after the login: always one of this site."""
+    is_own = path.startswith("/") and not path.startswith(("//", "/\\", "/login", "/logout"))
+    return path if is_own and path.isprintable() else HOME
+
+
 def _device_path(name: str, number: str) -> str:
     """The text that is signed for a browser that has logged in to the account of this name. No link has such a path."""
     return f"device/{number}/{name}"
@@ -150,9 +156,3 @@ def _use_link(conn: Connection, token: str, hashed: str | None) -> Account:
     if hashed is not None:
         accounts.set_password_hash(conn, owner.id, hashed)
     return owner
-
-
-def _own_path(path: str) -> str:
-    """A path to go to after the login: always one of this site."""
-    is_own = path.startswith("/") and not path.startswith(("//", "/\\", "/login", "/logout"))
-    return path if is_own and path.isprintable() else HOME

@@ -24,7 +24,7 @@ from comfyward.errors import Conflict, NotFound, SetupFailed
 from comfyward.settings import Settings
 from comfyward.store import accounts
 from comfyward.store.db import Database, now_ms
-from comfyward.web.login import HOME, begin_session
+from comfyward.web.login import HOME, begin_session, own_path
 from comfyward.web.page import Access, Page
 from comfyward.web.page_request import PageRequest
 from comfyward.web.problems import PageError
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 CALLBACK = "/login/oidc/back"
 COOKIE = "comfyward_oidc"
 COOKIE_LASTS_S = 600
+LONGEST_NEXT = 250  # characters: browsers keep cookies of 4 KiB
 TIMEOUT = aiohttp.ClientTimeout(total=15)
 ALGORITHMS = ["RS256", "RS384", "RS512", "ES256", "ES384", "PS256", "EdDSA"]
 
@@ -77,6 +78,8 @@ class OidcLogin:
         """A redirect to the provider; a cookie holds what its response must match."""
         endpoint = str((await self._discovery())["authorization_endpoint"])
         flow = {name: secrets.token_urlsafe(32) for name in ("state", "nonce", "verifier")}
+        back = own_path(request.query("next"))
+        flow["next"] = back if len(back) <= LONGEST_NEXT else HOME
         query = {
             "response_type": "code",
             "client_id": self._provider.client_id,
@@ -104,7 +107,7 @@ class OidcLogin:
             raise PageError("Your organization refused the login.", hint=hint[:300], status=403)
         claims = await self._claims(request, flow)
         account = await self._db.write(_account_of, claims, self._provider.signup)
-        response = await begin_session(self._db, self._auth, request, account, HOME)
+        response = await begin_session(self._db, self._auth, request, account, own_path(str(flow.get("next", ""))))
         response.delete_cookie(COOKIE)
         return response
 

@@ -87,7 +87,7 @@ document.addEventListener("click", (event) => {
   if (button.dataset.copy) copy(button);
   if (button.dataset.zoom) zoom(button);
   if (button.dataset.random) document.getElementById(button.dataset.random).value = Math.floor(Math.random() * 2 ** 32);
-  if ("back" in button.dataset) history.back(); // the browser has kept what was typed there
+  if ("back" in button.dataset) history.back(); // the browser, or draft.js, has kept what was typed there
   if ("themeSwitch" in button.dataset) switchTheme();
 });
 document.addEventListener("submit", (event) => {
