@@ -131,11 +131,16 @@ class PostgresNotices(Notices):
         pieces.append(piece)
         if left != "0":
             return []
-        return list(_known(_batch.decode("".join(self._pieces.pop((sender, number))))))
+        return list(_known("".join(self._pieces.pop((sender, number)))))
 
 
-def _known(batch: list[msgspec.Raw]) -> Iterator[Notice]:
+def _known(text: str) -> Iterator[Notice]:
     """The notices of a batch, but for those that only servers of another version understand."""
+    try:
+        batch = _batch.decode(text)
+    except msgspec.DecodeError as error:
+        log.warning("notices: a message of another version: %s", error, extra={"action": "notices"})
+        return
     for each in batch:
         try:
             yield _notice.decode(each)
