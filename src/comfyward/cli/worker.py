@@ -29,12 +29,8 @@ from comfyward.environments.registry import ComfyRegistry
 from comfyward.environments.target import TARGET
 from comfyward.environments.workshop import Workshop
 from comfyward.errors import SetupFailed
-from comfyward.files.cache import HostCache
-from comfyward.files.fetch import Limits
-from comfyward.files.guard import Guard
 from comfyward.files.model_folders import ModelFolders
 from comfyward.files.model_memory import ModelMemory
-from comfyward.files.pace import LeastSpeed
 from comfyward.fleet.devices import Device, find_devices
 from comfyward.ids import new_id, new_secret
 from comfyward.runs.run import DEFAULT_ENVIRONMENT
@@ -149,12 +145,11 @@ def _agent(
 ) -> Agent:
     """The worker, put together from its parts."""
     data_dir, base_dir = settings.data_dir.resolve(), spec.base_dir.parent
-    guard = Guard.allowing(settings.fetch_allow)
-    cache = HostCache(data_dir / "cache", settings.cache_limit_bytes, guard, _limits(settings))
-    workshop = _workshop(settings, guard)
+    fetching = Fetching.of(settings)
+    cache, workshop = fetching.opened(), _workshop(settings, fetching)
     engines = Engines(spec, workshop.builds, _tried(workshop.builds.root, spec))
     comfyui = WarmComfyUI(engines, parents, f"comfyward-{new_id()}", base_dir / LEFTOVERS)
-    builders = Builders(workshop, link, settings.node_registry_url, Fetching.of(settings), settings.environment_build_s)
+    builders = Builders(workshop, link, settings.node_registry_url, fetching, settings.environment_build_s)
     environments = EnvironmentOrders(engines, builders, comfyui, link, Deaths(engines.tried), Learning(comfyui, cache))
     # A plain number: pydantic's own kind of it cannot be told to the server.
     memory = ModelMemory(data_dir / "cache", int(settings.model_memory))
@@ -173,14 +168,9 @@ def _agent(
     )
 
 
-def _limits(settings: Settings) -> Limits:
-    least = LeastSpeed(settings.fetch_least_bytes_per_s, settings.fetch_window_s)
-    return Limits(settings.fetch_limit_bytes, settings.fetch_timeout_s, settings.fetch_connections, least)
-
-
-def _workshop(settings: Settings, guard: Guard) -> Workshop:
-    registry = ComfyRegistry(settings.node_registry_url, guard)
-    return Workshop.below(settings.derived_environments_dir(), registry, Fetching.of(settings))
+def _workshop(settings: Settings, fetching: Fetching) -> Workshop:
+    registry = ComfyRegistry(settings.node_registry_url, fetching.guard)
+    return Workshop.below(settings.derived_environments_dir(), registry, fetching)
 
 
 def _tried(environments: Path, spec: ComfySpec) -> Tried:

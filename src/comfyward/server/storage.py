@@ -11,13 +11,11 @@ from comfyward.dispatch.origins import Origins
 from comfyward.dispatch.quotas import Quotas
 from comfyward.dispatch.site_files import SiteFiles
 from comfyward.dispatch.uploads import Uploads
-from comfyward.files.cache import HostCache
+from comfyward.environments.fetching import Fetching
 from comfyward.files.encryption_keys import EncryptionKeys
-from comfyward.files.fetch import Limits as FetchLimits
 from comfyward.files.guard import Guard
 from comfyward.files.model_sites import ModelSites
 from comfyward.files.objects import Objects
-from comfyward.files.pace import LeastSpeed
 from comfyward.settings import Settings
 from comfyward.store.db import Database
 
@@ -38,11 +36,5 @@ class Storage:
         self.named_secrets = NamedSecrets(db, EncryptionKeys(settings.derived_secret_keys_file()), sites)
         self.site_files = SiteFiles(sites, self.guard, self.origins, self.named_secrets)
         self.mirrors = Mirrors(db, self.origins, self.named_secrets, settings.mirrors_models)
-        cache = _host_cache(settings, self.guard)
+        cache = Fetching.of(settings).opened()
         self.imports = Imports(db, self.blobs, self.site_files, self.named_secrets, cache)
-
-
-def _host_cache(settings: Settings, guard: Guard) -> HostCache:
-    least = LeastSpeed(settings.fetch_least_bytes_per_s, settings.fetch_window_s)
-    limits = FetchLimits(settings.fetch_limit_bytes, settings.fetch_timeout_s, settings.fetch_connections, least)
-    return HostCache(settings.data_dir.resolve() / "cache", settings.cache_limit_bytes, guard, limits)
