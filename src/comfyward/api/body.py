@@ -48,9 +48,12 @@ def encoded(value: Any) -> bytes:
     return msgspec.json.encode(value, enc_hook=str)
 
 
-async def made_beside(owner: str, size: int, make: Callable[[], Any]) -> bytes:
+async def answer_beside(
+    owner: str, size: int, make: Callable[[], Any], status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
     """A value of about `size` bytes as JSON. A large one is made beside the event loop, one of an account at a time."""
-    return await HEAVY.run(owner, size, lambda: encoded(make()))
+    body = await HEAVY.run(owner, size, lambda: encoded(make()))
+    return Response(body, status, headers, media_type="application/json")
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyward.api.body import answer, made_beside
+from comfyward.api.body import answer, answer_beside
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.native.named_files import KINDS
 from comfyward.api.native.scope import Scopes
@@ -34,27 +34,22 @@ class FileLists:
         match kind:
             case "input":
                 found = await self._db.read(files.find, scope.account_id, INPUT_ROOT)
-                about = files.LISTED_BYTES * len(found)
-                body = await made_beside(scope.account_id, about, lambda: _shown(_uploads(found), kind))
+                names, count = _uploads(found), len(found)
             case "output":
                 outputs = (scope.account_id, scope.results_of, RECENT_RUNS)
                 paths = await self._db.read(files.newest_outputs, *outputs)
-                about = files.LISTED_BYTES * len(paths)
-                names = (path.removeprefix(OUTPUT_ROOT) for path in paths)
-                body = await made_beside(scope.account_id, about, lambda: _shown(names, kind))
+                names, count = (path.removeprefix(OUTPUT_ROOT) for path in paths), len(paths)
             case _ if kind in KINDS:
                 return answer([])
             case _:
                 return answer({"error": "Invalid directory type"}, 400)
-        return Response(body, media_type="application/json")
+        about = files.LISTED_BYTES * count
+        return await answer_beside(scope.account_id, about, lambda: [f"{name} [{kind}]" for name in names])
 
 
 def _uploads(found: list[StoredFile]) -> Iterator[str]:
-    """The names of uploads that are in no folder, newest first."""
-    newest = sorted(found, key=lambda file: file.named_at, reverse=True)
-    names = (file.path.removeprefix(INPUT_ROOT) for file in newest)
-    return (name for name in names if "/" not in name)
-
-
-def _shown(names: Iterable[str], kind: str) -> list[str]:
-    return [f"{name} [{kind}]" for name in names]
+    """The names of uploads that are in no folder, newest first; sorted where they are read, beside the event loop."""
+    for file in sorted(found, key=lambda file: file.named_at, reverse=True):
+        name = file.path.removeprefix(INPUT_ROOT)
+        if "/" not in name:
+            yield name

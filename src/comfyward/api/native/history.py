@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyward.api.body import answer, encoded, made_beside
+from comfyward.api.body import answer, answer_beside, encoded
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.leniency import is_true
 from comfyward.api.native.models import HistoryChange, HistoryEntry, HistoryQuery
@@ -73,8 +73,7 @@ class History:
         if run is None or not is_in_history(run):
             return answer({})
         catalog, size = await self._inventory.catalog_lately(run.environment), run.about_bytes
-        body = await made_beside(scope.account_id, size, lambda: {run.prompt_id: history_entry(run, catalog)})
-        return Response(body, media_type="application/json")
+        return await answer_beside(scope.account_id, size, lambda: {run.prompt_id: history_entry(run, catalog)})
 
     async def change(self, request: Request) -> Response:
         """Removes runs from ComfyUI's history only: they stay in the account's lists, with their outputs."""

@@ -8,7 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyward.api.body import Kept, answer, encoded, made_beside
+from comfyward.api.body import Kept, answer, answer_beside, encoded
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.native.job_shapes import job, job_detail
 from comfyward.api.native.models import CloudStatus, JobDetail, JobList, JobQuery
@@ -64,8 +64,7 @@ class Jobs:
         run = await find_run(self._db, await self._scopes.of(request), request.path_params["prompt_id"])
         if run is None:
             return answer(NOT_FOUND, 404)
-        body = await made_beside(run.account_id, run.about_bytes, lambda: job_detail(run))
-        return Response(body, media_type="application/json")
+        return await answer_beside(run.account_id, run.about_bytes, lambda: job_detail(run))
 
     async def cloud_status(self, request: Request) -> Response:
         """Comfy Cloud's older API has it, which some clients still poll."""

@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from comfyward.api.body import Kept, answer, made_beside
+from comfyward.api.body import Kept, answer, answer_beside
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.native.account_catalog import AccountCatalog, AccountCatalogs
 from comfyward.api.native.help import help_page
@@ -62,10 +62,9 @@ class Nodes:
         if found.catalog is None or name not in found.catalog.nodes:
             return answer({})
         catalog = found.catalog
-        body = await made_beside(
+        return await answer_beside(
             found.account_id, files.LISTED_BYTES * len(found.own), lambda: {name: extended(catalog, name, found.own)}
         )
-        return Response(body, media_type="application/json")
 
     async def help(self, request: Request) -> Response:
         """The class may be followed by a language; there is one."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from comfyward.api.body import answer, made_beside
+from comfyward.api.body import answer, answer_beside
 from comfyward.api.contents import OCTET_STREAM, Content, Contents
 from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.limits import RequestLimits
@@ -69,7 +68,7 @@ class Userdata:
             names = [file.path.removeprefix(folder) for file in chosen]
             return [[name, *name.split("/")] for name in names] if query.get("split") == "true" else names
 
-        return await _listed(scope.account_id, len(found), shown)
+        return await answer_beside(scope.account_id, files.LISTED_BYTES * len(found), shown)
 
     async def find_with_folders(self, request: Request) -> Response:
         scope = await self._scopes.of(request)
@@ -88,7 +87,7 @@ class Userdata:
                 entries[file.path.removeprefix(ROOT)] = {"name": name, "type": "file", **about}
             return list(entries.values())
 
-        return await _listed(scope.account_id, len(found), shown)
+        return await answer_beside(scope.account_id, files.LISTED_BYTES * len(found), shown)
 
     async def get(self, request: Request) -> Response:
         scope = await self._scopes.of(request)
@@ -168,8 +167,3 @@ def _info(file: StoredFile, folder: str) -> dict[str, Any]:
         "modified": file.named_at,
         "created": file.created_at,
     }
-
-
-async def _listed(account_id: str, count: int, show: Callable[[], list[Any]]) -> Response:
-    body = await made_beside(account_id, files.LISTED_BYTES * count, show)
-    return Response(body, media_type="application/json")

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from comfyward.api import leniency
 from comfyward.api.auth import Auth
-from comfyward.api.body import answer, made_beside, pieces_of, read_json
+from comfyward.api.body import answer, answer_beside, pieces_of, read_json
 from comfyward.api.contents import OCTET_STREAM
 from comfyward.api.endpoint import FORM, Endpoint, Media, Models
 from comfyward.api.query import read_query
@@ -90,8 +90,7 @@ class Files:
         prefix = read_query(request, FilesQuery).prefix
         found = await self._db.read(files.find, caller.account.id, prefix)
         about = files.LISTED_BYTES * len(found)
-        body = await made_beside(caller.account.id, about, lambda: [_shape(file) for file in found])
-        return Response(body, media_type="application/json")
+        return await answer_beside(caller.account.id, about, lambda: [_shape(file) for file in found])
 
     async def head(self, request: Request) -> Response:
         caller = await self._auth.caller(request)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from comfyward.api.auth import Auth
-from comfyward.api.body import made_beside
+from comfyward.api.body import answer_beside
 from comfyward.api.endpoint import EVENT_STREAM, NOTHING, TEXT, Endpoint, Models
 from comfyward.api.following import Following
 from comfyward.api.query import read_query
@@ -139,14 +139,13 @@ class Runs:
 
     async def _shown(self, request: Request, run: Run) -> Response:
         shapes = self._rendering.of(request)
-        body = await made_beside(run.account_id, run.about_bytes, lambda: shapes.run(run))
-        return Response(body, media_type="application/json")
+        return await answer_beside(run.account_id, run.about_bytes, lambda: shapes.run(run))
 
     async def _listed(self, request: Request, account_id: str, query: RunsQuery, workflow_id: str | None) -> Response:
         found = await self._db.read(runs.listed, account_id, query.filter(workflow_id))
         shapes, shown = self._rendering.of(request), found.rows[: query.limit]
-        body = await made_beside(account_id, found.size, lambda: [shapes.run(run) for run in shown])
-        return Response(body, headers=query.headers(found), media_type="application/json")
+        headers = query.headers(found)
+        return await answer_beside(account_id, found.size, lambda: [shapes.run(run) for run in shown], headers=headers)
 
 
 FOLLOWED = Models(

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from comfyward.api import leniency
 from comfyward.api.auth import Auth
-from comfyward.api.body import answer, made_beside, read_json
+from comfyward.api.body import answer, answer_beside, read_json
 from comfyward.api.endpoint import NOTHING, Endpoint, Models
 from comfyward.api.query import read_query
 from comfyward.api.v1 import answers
@@ -115,8 +115,10 @@ class Workflows:
         query = read_query(request, PageQuery)
         found = await self._db.read(workflows.listed, caller.account.id, query.before(), query.limit + 1)
         shapes, shown = self._rendering.of(request), found.rows[: query.limit]
-        body = await made_beside(caller.account.id, found.size, lambda: [shapes.workflow(each) for each in shown])
-        return Response(body, headers=query.headers(found), media_type="application/json")
+        headers = query.headers(found)
+        return await answer_beside(
+            caller.account.id, found.size, lambda: [shapes.workflow(each) for each in shown], headers=headers
+        )
 
     async def get(self, request: Request) -> Response:
         caller = await self._auth.caller(request)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from comfyward.accounts.account import Caller
 from comfyward.api.auth import Auth
-from comfyward.api.body import answer, made_beside, read_json
+from comfyward.api.body import answer, answer_beside, read_json
 from comfyward.api.endpoint import EVENT_STREAM, Endpoint, Models
 from comfyward.api.following import Following
 from comfyward.api.paging import next_cursor
@@ -85,8 +85,7 @@ class Jobs:
         def listed() -> dict[str, Any]:
             return {"jobs": [shapes.listed(run) for run in shown], "next_cursor": cursor}
 
-        body = await made_beside(caller.account.id, found.size, listed)
-        return Response(body, media_type="application/json")
+        return await answer_beside(caller.account.id, found.size, listed)
 
     async def get(self, request: Request) -> Response:
         _, run = await self._run(request)
@@ -135,8 +134,7 @@ class Jobs:
         progress = progress_of(run, self._hub.newest(run.id))
         position = await self._db.lookup(runs.queue_position, run) if run.state is State.QUEUED else None
         shapes = self._rendering.of(request)
-        body = await made_beside(run.account_id, run.about_bytes, lambda: shapes.job(run, progress, position))
-        return Response(body, status, media_type="application/json")
+        return await answer_beside(run.account_id, run.about_bytes, lambda: shapes.job(run, progress, position), status)
 
 
 def _idempotency_key(request: Request) -> str | None:
