@@ -1,16 +1,18 @@
 """A cancel that comes while a run leaves its worker ends the run: in the queue nobody would be given it, for ever."""
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from comfyward.dispatch import transitions
 from comfyward.runs.change import RunEnded
 from comfyward.runs.run import EndReason, Run, State
 from comfyward.store import leases, runs
 from comfyward.store.db import now_ms
+from tests.looks import looks
 from tests.store.conftest import Store
 
 
@@ -38,21 +40,35 @@ def test_its_worker_has_not_heard_of_it(store: Store, leaves: Callable[[Connecti
     assert change.run == store.read(runs.get_any, "r")
 
 
-def test_it_was_requeued_while_its_cancel_was_stored(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_was_requeued_while_its_cancel_was_stored(store: Store) -> None:
+    """The cancel waits for the row, which the other transaction of PostgreSQL holds until it is committed."""
     store.new_run("r")
     leased = store.assign("r")
-    request = runs.request_cancel
 
-    def after_another_gave_it_back(conn: Connection, *args: Any) -> Run:
-        leases.give_back(conn, leased, now_ms())
-        request(conn, *args)
-        return leased  # as it was read
+    with ThreadPoolExecutor(1) as other:
 
-    monkeypatch.setattr(runs, "request_cancel", after_another_gave_it_back)
-    run, change = store.write(transitions.cancelled, store.alice.id, "r", now_ms())
+        def given_back(conn: Connection) -> Future[Any]:
+            leases.give_back(conn, leased, now_ms())
+            cancelling = other.submit(store.write, transitions.cancelled, store.alice.id, "r", now_ms())
+            _wait_for_one_that_waits(conn)
+            return cancelling
+
+        run, change = store.write(given_back).result(60)
 
     assert run.state is State.CANCELLED
     assert isinstance(change, RunEnded)
+
+
+def _wait_for_one_that_waits(conn: Connection) -> None:
+    """Waits until another transaction waits for a row; SQLite begins none before this one has ended."""
+    if conn.dialect.name == "sqlite":
+        return
+    query = text("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+    for _ in looks(60):
+        conn.execute(text("SELECT pg_stat_clear_snapshot()"))  # a transaction sees no later activity
+        if conn.execute(query).first():
+            return
+    raise AssertionError("nobody waits")
 
 
 def test_a_lease_of_another_worker_is_not_ended(store: Store) -> None:

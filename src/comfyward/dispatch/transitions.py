@@ -170,16 +170,12 @@ def _ended(run: Run, result: AttemptResult, now: int, **how: Any) -> Run:
 def cancelled(conn: Connection, account_id: str, run_id: str, now: int) -> tuple[Run, Change | None]:
     """Ends a queued run, and asks for the end of one that a worker has. Nothing for a final one. Raises NotFound."""
     run = runs.request_cancel(conn, account_id, run_id, now)
-    if run.state.is_final:
+    if run.state is State.QUEUED:
+        change = ended(conn, run, EndReason.CANCELLED, now)
+        return runs.get(conn, account_id, run_id), change
+    if run.state not in LEASED_STATES:
         return run, None
-    if run.state is State.QUEUED and (change := ended(conn, run, EndReason.CANCELLED, now)):
-        return runs.get(conn, account_id, run_id), change
-    current = runs.get(conn, account_id, run_id)  # it may have been assigned, been requeued, or have ended, meanwhile
-    if current.state is State.QUEUED and (change := ended(conn, current, EndReason.CANCELLED, now)):
-        return runs.get(conn, account_id, run_id), change
-    if current.state not in LEASED_STATES:
-        return current, None
-    return current, RunCancelling(current, [Event(run_id, account_id, Cancelling())])
+    return run, RunCancelling(run, [Event(run_id, account_id, Cancelling())])
 
 
 def requeued(

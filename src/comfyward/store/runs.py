@@ -288,11 +288,19 @@ def queue_position(conn: Connection, run: Run) -> int:
 
 
 def request_cancel(conn: Connection, account_id: str, run_id: str, now: int) -> Run:
-    """Stores the request to cancel a run that is not final, and returns the run as it was before."""
-    run = get(conn, account_id, run_id)
-    if not run.state.is_final and run.cancel_requested_at is None:
-        conn.execute(update(runs).where(runs.c.id == run_id).values(cancel_requested_at=now, updated_at=now))
-    return run
+    """Stores the request to cancel a run that is not final, and returns the run with it. Raises NotFound.
+
+    It is read by the update that holds its row: nobody assigns, requeues or ends it in between.
+    """
+    request = (
+        update(runs)
+        .where(runs.c.id == run_id, runs.c.account_id == account_id, runs.c.deleted_at.is_(None))
+        .where(runs.c.finished_at.is_(None), runs.c.cancel_requested_at.is_(None))
+        .values(cancel_requested_at=now, updated_at=now)
+        .returning(*RUN_COLUMNS)
+    )
+    row = conn.execute(request).first()
+    return get(conn, account_id, run_id) if row is None else run_of(row)
 
 
 def remove(conn: Connection, account_id: str, run_id: str, now: int) -> None:
