@@ -4,12 +4,10 @@ Others are answered meanwhile, and an input offers no more than so many."""
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 from comfyward.api.native.nodes import MOST_OFFERED
 from comfyward.ids import new_secret
 from comfyward.store import accounts
+from tests.attacks.long_requests import answered_beside
 from tests.attacks.raw_worker import RawWorker, catalog_of, token_for
 from tests.attacks.test_long_lists_stop_no_other_account import with_many_files
 from tests.stack.conftest import StartFake
@@ -28,21 +26,8 @@ def test_descriptions_of_classes(start_fake_once: StartFake) -> None:
     assert worker.put_catalog(catalog).status_code == 204
     hostile, other = stack.client("collector"), stack.client("other")
     stack.write(with_many_files, stack.write(accounts.by_name, "collector").id)
-    answered, asked = list[str](), threading.Barrier(REQUESTS + 1)
 
-    def described(_: int) -> int:
-        asked.wait(60)
-        content = hostile.http.get("/comfy/object_info").content
-        answered.append("long")
-        return content.count(b"of-many-")
+    answers = answered_beside(other, hostile, "/comfy/object_info", REQUESTS)
 
-    with ThreadPoolExecutor(REQUESTS) as threads:
-        counts = [threads.submit(described, number) for number in range(REQUESTS)]
-        asked.wait(60)
-        for _ in range(3):
-            assert other.http.get("/api/v1/me").status_code == 200
-        answered.append("short")
-        assert [count.result() for count in counts] == [CLASSES * MOST_OFFERED] * REQUESTS
-
-    assert answered[-1] == "long"
+    assert [answer.content.count(b"of-many-") for answer in answers] == [CLASSES * MOST_OFFERED] * REQUESTS
     assert "of-many-" not in other.http.get("/comfy/object_info").text

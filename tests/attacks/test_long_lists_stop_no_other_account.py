@@ -3,10 +3,6 @@ meanwhile."""
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
-import httpx2
 import pytest
 from sqlalchemy import Connection, insert, update
 
@@ -14,6 +10,7 @@ from comfyward.runs.output import Output
 from comfyward.store import accounts
 from comfyward.store.rows import text_of
 from comfyward.store.schema import files, runs
+from tests.attacks.long_requests import answered_beside
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
 from tests.stack.stack import Client, Stack
@@ -38,23 +35,9 @@ def hostile(stack: Stack) -> Client:
 
 
 def test_another_account_is_answered_before_long_lists_are(stack: Stack, hostile: Client) -> None:
-    other, answered, asked = stack.client("other"), list[str](), threading.Barrier(LISTS + 1)
+    answers = answered_beside(stack.client("other"), hostile, "/api/v1/runs", LISTS)
 
-    def listed(_: int) -> httpx2.Response:
-        asked.wait(60)
-        answer = hostile.http.get("/api/v1/runs")
-        answered.append("long")
-        return answer
-
-    with ThreadPoolExecutor(LISTS) as threads:
-        answers = [threads.submit(listed, number) for number in range(LISTS)]
-        asked.wait(60)
-        for _ in range(3):
-            assert other.http.get("/api/v1/me").status_code == 200
-        answered.append("short")
-        assert [answer.result().status_code for answer in answers] == [200] * LISTS
-
-    assert answered[-1] == "long", "those of one account are made one after the other, beside the event loop"
+    assert [answer.status_code for answer in answers] == [200] * LISTS
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -93,23 +76,9 @@ def collector(stack: Stack) -> Client:
 
 @pytest.mark.parametrize("path", LISTED)
 def test_another_account_is_answered_before_lists_of_files_are(stack: Stack, collector: Client, path: str) -> None:
-    other, answered, asked = stack.client("other"), list[str](), threading.Barrier(LISTS + 1)
+    answers = answered_beside(stack.client("other"), collector, path, LISTS)
 
-    def listed(_: int) -> int:
-        asked.wait(60)
-        content = collector.http.get(path).content
-        answered.append("long")
-        return content.count(b"of-many-")
-
-    with ThreadPoolExecutor(LISTS) as threads:
-        answers = [threads.submit(listed, number) for number in range(LISTS)]
-        asked.wait(60)
-        for _ in range(3):
-            assert other.http.get("/api/v1/me").status_code == 200
-        answered.append("short")
-        found = {answer.result() for answer in answers}
-
-    assert answered[-1] == "long"
+    found = {answer.content.count(b"of-many-") for answer in answers}
     assert found == {LISTED[path]}
 
 
