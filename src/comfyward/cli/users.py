@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -133,12 +134,11 @@ def set_share(
     pools = _numbers(by_pool)
 
     def work(conn: Connection) -> tuple[Account, list[str]]:
-        account = accounts.by_name(conn, name)
+        before = accounts.by_name(conn, name)
         if is_default:
-            accounts.set_share(conn, account.id, 1.0, None, {})
-            account = accounts.by_name(conn, name)
-        in_pools = {**json.loads(account.max_running_by_pool), **pools}
-        accounts.set_share(conn, account.id, weight or account.weight, max_running or account.max_running, in_pools)
+            before = dataclasses.replace(before, weight=1.0, max_running=None, max_running_by_pool="{}")
+        in_pools = {**json.loads(before.max_running_by_pool), **pools}
+        accounts.set_share(conn, before.id, weight or before.weight, max_running or before.max_running, in_pools)
         return accounts.by_name(conn, name), sorted(workers.known_pools(conn))
 
     with open_database(data_dir) as db:

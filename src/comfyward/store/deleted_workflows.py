@@ -19,13 +19,13 @@ from comfyward.workflows.workflow import Workflow
 KEPT_MS = 24 * 3600 * 1000
 MOST_KEPT = 1000  # deletions of an account
 GIVEN_UP = 0  # `deleted_at` of one that cannot be restored
+COUNTED = ("graph", "editor_graph", "form", "description")
 _IS_KEPT = workflows.c.deleted_at > GIVEN_UP
 
 
 def size_of(workflow: Workflow) -> int:
     """The bytes of a workflow that have no small bound of their own: those of its graphs, form and description."""
-    texts = (workflow.graph, workflow.editor_graph, workflow.form, workflow.description)
-    return sum(len(text.encode()) for text in texts if text)
+    return sum(len(text.encode()) for name in COUNTED if (text := getattr(workflow, name)))
 
 
 def check_room(conn: Connection, account_id: str) -> None:
@@ -75,6 +75,6 @@ def _give_up(conn: Connection, workflow_ids: Iterable[str]) -> int:
         some = given_up[start : start + 500]
         conn.execute(delete(workflow_models).where(workflow_models.c.workflow_id.in_(some)))
         conn.execute(delete(workflows).where(workflows.c.id.in_(some), ~_has_runs()))
-        nothing = {"graph": None, "editor_graph": None, "form": None, "description": None, "size": 0}
-        conn.execute(update(workflows).where(workflows.c.id.in_(some)).values(**nothing, deleted_at=GIVEN_UP))
+        nothing = {**dict.fromkeys(COUNTED), "size": 0, "deleted_at": GIVEN_UP}
+        conn.execute(update(workflows).where(workflows.c.id.in_(some)).values(**nothing))
     return len(given_up)

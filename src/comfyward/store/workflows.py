@@ -302,11 +302,8 @@ def change(conn: Connection, account_id: str, workflow_id: str, values: dict[str
         values = {**values, "in_trials": int(values["in_trials"])}
     conn.execute(update(workflows).where(workflows.c.id == workflow.id).values(**values, updated_at=now))
     changed = get(conn, account_id, workflow_id)
-    size, before = deleted_workflows.size_of(changed), deleted_workflows.size_of(workflow)
-    if size != before:
-        conn.execute(update(workflows).where(workflows.c.id == workflow.id).values(size=size))
-    if size > before:
-        deleted_workflows.check_room(conn, account_id)
+    if not values.keys().isdisjoint(deleted_workflows.COUNTED):
+        _count(conn, workflow, changed)
     if not values.keys().isdisjoint(("graph", "editor_graph")):
         _name_models(conn, changed)
     return changed
@@ -323,6 +320,15 @@ def remove(conn: Connection, account_id: str, workflow_id: str, now: int) -> Wor
     conn.execute(update(workflows).where(workflows.c.id == workflow.id).values(deleted_at=now, updated_at=now))
     deleted_workflows.keep_newest(conn, account_id)
     return workflow
+
+
+def _count(conn: Connection, before: Workflow, changed: Workflow) -> None:
+    """Stores the size of a changed workflow. Raises OverQuota for one that grew, if all together are too large."""
+    size, size_before = deleted_workflows.size_of(changed), deleted_workflows.size_of(before)
+    if size != size_before:
+        conn.execute(update(workflows).where(workflows.c.id == changed.id).values(size=size))
+    if size > size_before:
+        deleted_workflows.check_room(conn, changed.account_id)
 
 
 def _name_models(conn: Connection, workflow: Workflow) -> None:
