@@ -24,7 +24,7 @@ from comfyward.web.comfyui_templates import ComfyUITemplates
 from comfyward.web.template_marks import TemplateNeeds, needs_of
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.noted import CORE_ID, packs_noted
-from comfyward.workflows.written import Posted
+from comfyward.workflows.posted import Posted
 from tests.editor import kept
 from tests.editor.comparison import converted, differences
 from tests.stack.test_workflows_convert_as_in_the_editor import FAULTS

@@ -70,13 +70,13 @@ found["seen"] = [*calls, libc.syscall(240, b"comfyward-attack", 0, 0, None)]
 
 FOLDERS = """
 import os
-room = base.parent
+workspace = base.parent
 for name in ("output", "temp", "input", "models", "user", "source"):
-    attempt(f"move {name}", lambda: os.rename(room / name, room / "temp" / "moved"))
-    attempt(f"remove {name}", lambda: os.rmdir(room / name))
-attempt("link", lambda: os.symlink("/etc", room / "out"))
-attempt("log", lambda: open(room / "comfyui.log", "r+"))
-attempt("settings", lambda: open(room / "extra_paths.yaml", "r+"))
+    attempt(f"move {name}", lambda: os.rename(workspace / name, room / "temp" / "moved"))
+    attempt(f"remove {name}", lambda: os.rmdir(workspace / name))
+attempt("link", lambda: os.symlink("/etc", workspace / "out"))
+attempt("log", lambda: open(workspace / "comfyui.log", "r+"))
+attempt("settings", lambda: open(workspace / "extra_paths.yaml", "r+"))
 """
 
 WATCHES = """

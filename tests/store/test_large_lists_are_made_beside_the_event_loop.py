@@ -18,7 +18,7 @@ from comfyward.api.native.scope import Scopes
 from comfyward.api.v1.workflows import Workflows
 from comfyward.api.v2.jobs import Jobs
 from comfyward.dispatch.catalogs import Catalogs
-from comfyward.dispatch.heavy import HEAVY_BYTES
+from comfyward.dispatch.heavy_requests import HEAVY_BYTES
 from comfyward.dispatch.inventory import Inventory
 from comfyward.store import workflows
 from comfyward.workflows.workflow import Workflow

@@ -5,7 +5,7 @@ import pytest
 from comfyward.accounts.account import Caller
 from comfyward.errors import Conflict
 from comfyward.ids import new_id
-from comfyward.store import accounts, editor, files, imports, most, sessions, workflows
+from comfyward.store import accounts, editor, files, imports, row_limits, sessions, workflows
 from comfyward.store.imports import Import
 from comfyward.store.workflows import Workflow
 from tests.store.conftest import Store
@@ -14,7 +14,7 @@ NOW = 1_000_000
 
 
 def test_keys_in_use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(most, "KEYS", 2)
+    monkeypatch.setattr(row_limits, "KEYS", 2)
     for name in ("a", "b"):
         store.write(accounts.create_key, store.alice.id, name, NOW)
 
@@ -28,7 +28,7 @@ def test_keys_in_use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_revoked_keys_are_forgotten_with_the_sessions_that_they_opened(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(most, "REVOKED_KEYS", 1)
+    monkeypatch.setattr(row_limits, "REVOKED_KEYS", 1)
     for name in ("a", "b", "c"):
         store.write(accounts.create_key, store.alice.id, name, NOW)
     first = store.read(accounts.keys, store.alice.id)[0]
@@ -52,7 +52,7 @@ def test_sessions(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_settings_of_the_editor(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(most, "SETTINGS", 2)
+    monkeypatch.setattr(row_limits, "SETTINGS", 2)
     store.write(editor.change_settings, store.alice.id, {"a": 1, "b": 2})
 
     with pytest.raises(Conflict):
@@ -64,7 +64,7 @@ def test_settings_of_the_editor(store: Store, monkeypatch: pytest.MonkeyPatch) -
 
 def test_urls_by_path(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """No run is refused for them: those that were named longest ago are forgotten."""
-    monkeypatch.setattr(most, "LINKS", 10)
+    monkeypatch.setattr(row_limits, "LINKS", 10)
     for number in range(11):
         store.write(files.link, store.alice.id, {f"/input/{number}": {"url": "u"}}, NOW + number)
     store.write(files.link, store.alice.id, {"/input/0": {"url": "v"}}, NOW + 20)
@@ -82,7 +82,7 @@ def test_urls_by_path(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_workflows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(most, "WORKFLOWS", 2)  # with the default one
+    monkeypatch.setattr(row_limits, "WORKFLOWS", 2)  # with the default one
 
     def create(account_id: str) -> None:
         store.write(workflows.create, Workflow(new_id(), account_id, "w", created_at=NOW, updated_at=NOW))
@@ -94,7 +94,7 @@ def test_workflows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_workflows_in_trials(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(most, "IN_TRIALS", 1)
+    monkeypatch.setattr(row_limits, "IN_TRIALS", 1)
 
     def create(account_id: str, *, in_trials: bool) -> str:
         new = Workflow(new_id(), account_id, "w", created_at=NOW, updated_at=NOW, in_trials=in_trials)
@@ -113,7 +113,7 @@ def test_workflows_in_trials(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_waiting_imports(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(most, "WAITING_IMPORTS", 2)
+    monkeypatch.setattr(row_limits, "WAITING_IMPORTS", 2)
 
     def add(account_id: str, path: str) -> str:
         source = {"url": "http://host/a"}

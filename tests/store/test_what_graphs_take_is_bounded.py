@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from comfyward.accounts.storage import COUNTED_BYTES
 from comfyward.dispatch import transitions
 from comfyward.errors import Conflict, NotFound, OverQuota
-from comfyward.store import deleted_workflows, most, runs, storage, workflows
+from comfyward.store import deleted_workflows, row_limits, runs, storage, workflows
 from comfyward.store.schema import workflows as table
 from comfyward.store.workflows import Workflow
 from tests.store.conftest import Store
@@ -21,7 +21,7 @@ DAY = deleted_workflows.KEPT_MS
 
 @pytest.fixture(autouse=True)
 def limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(most, "WORKFLOW_BYTES", 1000)
+    monkeypatch.setattr(row_limits, "WORKFLOW_BYTES", 1000)
 
 
 def _create(store: Store, name: str, size: int, account_id: str | None = None, **values: object) -> str:
@@ -71,7 +71,7 @@ def test_deleting_again_and_again_fills_nothing(store: Store, monkeypatch: pytes
 
 
 def test_restoring_brings_no_more_than_may_be(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(most, "WORKFLOWS", 2)  # with the default one
+    monkeypatch.setattr(row_limits, "WORKFLOWS", 2)  # with the default one
     _create(store, "a", 1)
     store.write(workflows.remove, store.alice.id, "a", NOW)
     _create(store, "b", 1)
@@ -109,7 +109,7 @@ def test_requests_of_runs_count_until_they_are_deleted(store: Store) -> None:
 def test_an_account_has_so_many_public_workflows_and_a_share_of_a_page(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(most, "PUBLIC_WORKFLOWS", 3)
+    monkeypatch.setattr(row_limits, "PUBLIC_WORKFLOWS", 3)
     monkeypatch.setattr(workflows, "TURN", 2)
     _create(store, "of-bob", 1, store.bob.id, visibility="PUBLIC", updated_at=NOW)
     for number in range(3):

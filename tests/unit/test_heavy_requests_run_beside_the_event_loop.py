@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from comfyward.api.leniency import Request
-from comfyward.dispatch.heavy import HEAVY_BYTES, HeavyRequests
+from comfyward.dispatch.heavy_requests import HEAVY_BYTES, HeavyRequests
 from comfyward.python_json import MOST_VALUES, TooManyValues, read_request
 
 MANY = b"[" + b"[]," * MOST_VALUES + b"[]]"

@@ -18,7 +18,7 @@ from comfyward.environments.pack_labels import PackLabel, label_of
 from comfyward.environments.registry import ComfyRegistry
 from comfyward.environments.source import Release, parse_pack
 from comfyward.environments.spec import parse_spec
-from comfyward.environments.strangers import toml_table
+from comfyward.environments.untrusted_texts import toml_table
 from comfyward.environments.workshop import Workshop
 from comfyward.errors import InvalidEnvironment
 from comfyward.files.guard import Guard

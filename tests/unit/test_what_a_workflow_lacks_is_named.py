@@ -12,7 +12,7 @@ from comfyward.workflows.check import Fit, Lacks, fits, ranked
 from comfyward.workflows.listing import Listing, Paths
 from comfyward.workflows.model_notes import KnownModels, ModelNote, notes_in
 from comfyward.workflows.needed import Needed, Source, needed, source_of
-from comfyward.workflows.written import Posted, opened, written
+from comfyward.workflows.posted import Posted, opened, written
 
 HUB = "https://huggingface.co/Comfy-Org/models/resolve/main"
 SHA = "a" * 64

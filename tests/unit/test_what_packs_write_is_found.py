@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from comfyward.comfy.copies import Copies, Recipe
-from comfyward.worker.written import MOST_NAMED, written_in
+from comfyward.worker.written_files import MOST_NAMED, written_in
 
 
 @pytest.fixture

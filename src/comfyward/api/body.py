@@ -24,7 +24,7 @@ from starlette.responses import Response, StreamingResponse
 
 from comfyward import wording
 from comfyward.api.whole_numbers import whole_number
-from comfyward.dispatch.heavy import HEAVY
+from comfyward.dispatch.heavy_requests import HEAVY
 from comfyward.errors import InvalidRequest, TooLarge
 from comfyward.python_json import NOT_JSON, TooManyValues, read_request, refuse_many
 

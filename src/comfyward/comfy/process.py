@@ -161,8 +161,8 @@ class ComfyProcess:
             yield (opened,)
 
     def _start(self, files: tuple[int, ...]) -> Start:
-        spec, room = self._spec, self._room()
-        inner = walls.inner(spec.level, self.environment.access, room, spec.limits)
+        spec, workspace = self._spec, self._workspace()
+        inner = walls.inner(spec.level, self.environment.access, workspace, spec.limits)
         record = spec.base_dir.joinpath(*RECORD) if spec.egress.is_recorded else None
         return Start(self._arguments(), self._variables(), spec.base_dir / "user", inner, files, record)
 
@@ -226,7 +226,7 @@ class ComfyProcess:
         return consumption.with_descendants(self.pid) if self.pid else set()
 
     def _disk_bytes(self, pids: set[int], most: int) -> int:
-        folders = self._room().writable
+        folders = self._workspace().writable
         used = consumption.disk_bytes(folders, most) + self._log_bytes()
         return used if used > most else used + consumption.unlinked_bytes(pids, folders)
 
@@ -301,10 +301,8 @@ class ComfyProcess:
         if owner is not None:
             self._parents.home.chmod(0o711)
             self._spec.base_dir.chmod(0o755)
-            for folder in self._room().writable:
-                if (
-                    folder.name in FOLDERS and not is_first
-                ):  # what ComfyUI has left there is its own already, and may have any depth
+            for folder in self._workspace().writable:
+                if folder.name in FOLDERS and not is_first:  # what it left is its own already, of any depth
                     os.chown(folder, owner, owner, follow_symlinks=False)
                 else:
                     _give(folder, owner)
@@ -347,16 +345,16 @@ class ComfyProcess:
         path = self._spec.installation.source / "extra_model_paths.yaml"
         return [str(path)] if path.is_file() else []
 
-    def _room(self) -> walls.Room:
+    def _workspace(self) -> walls.Workspace:
         base = self._spec.base_dir
-        return walls.Room(base, tuple(base / name for name in (*SCRATCH_FOLDERS, *FOLDERS) if name != "files"))
+        return walls.Workspace(base, tuple(base / name for name in (*SCRATCH_FOLDERS, *FOLDERS) if name != "files"))
 
     def _variables(self) -> dict[str, str]:
         """A clean environment: of this process's variables, only those for the device."""
         return {
             **operator_variables.passed_on(),
             "PATH": f"{self._spec.installation.python.parent}:/usr/local/bin:/usr/bin:/bin",
-            "HOME": walls.home_of(self._spec.level, self._room()),
+            "HOME": walls.home_of(self._spec.level, self._workspace()),
             "USER": "comfyui",
             "LANG": "C.UTF-8",
             "TMPDIR": str(self._spec.base_dir / "temp"),

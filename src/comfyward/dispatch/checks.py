@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from comfyward.dispatch.bindings import Bindings
 from comfyward.dispatch.fitting import Fitted, Fitting
-from comfyward.dispatch.heavy import HEAVY, HEAVY_BYTES
+from comfyward.dispatch.heavy_requests import HEAVY, HEAVY_BYTES
 from comfyward.dispatch.inventory import Inventory
 from comfyward.dispatch.known_models import TemplateModels
 from comfyward.dispatch.model_facts import ModelFacts
@@ -50,9 +50,9 @@ from comfyward.workflows.needed import (
     source_of,
 )
 from comfyward.workflows.offer import Offer
+from comfyward.workflows.posted import Opened, Posted, opened, written
 from comfyward.workflows.separators import with_slashes
 from comfyward.workflows.workflow import Workflow
-from comfyward.workflows.written import Opened, Posted, opened, written
 
 MAX_ENVIRONMENTS = 60  # that are compared: as many as a server keeps the catalogs of
 POOLS_KNOWN_MS = 7 * 24 * 3600 * 1000  # workers seen since then tell the memory of their pool

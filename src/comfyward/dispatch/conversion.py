@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from comfyward.dispatch.bindings import Bindings
-from comfyward.dispatch.heavy import HEAVY
+from comfyward.dispatch.heavy_requests import HEAVY
 from comfyward.errors import InvalidGraph, TooLarge, Unavailable
 from comfyward.workflows.carried import submitted
 from comfyward.workflows.catalog import Catalog

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
-from comfyward.dispatch.heavy import HEAVY
+from comfyward.dispatch.heavy_requests import HEAVY
 from comfyward.errors import InvalidRequest, NotFound
 from comfyward.runs.files import Source, Stored
 from comfyward.store import files, runs, usable_files

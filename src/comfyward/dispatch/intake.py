@@ -17,7 +17,7 @@ from comfyward.dispatch.bindings import Bindings, Place
 from comfyward.dispatch.blobs import Blobs
 from comfyward.dispatch.conversion import converted
 from comfyward.dispatch.fitting import Fitted, Fitting
-from comfyward.dispatch.heavy import HEAVY
+from comfyward.dispatch.heavy_requests import HEAVY
 from comfyward.dispatch.publisher import Publisher
 from comfyward.dispatch.quotas import Quotas
 from comfyward.dispatch.secrets import without_secrets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfyward.dispatch.heavy import HEAVY
+from comfyward.dispatch.heavy_requests import HEAVY
 from comfyward.errors import NotFound
 from comfyward.files.objects import Objects, blob_key
 from comfyward.python_json import NOT_JSON, read_answer, refuse_many

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from comfyward.dispatch.heavy import HEAVY
+from comfyward.dispatch.heavy_requests import HEAVY
 from comfyward.errors import InvalidGraph
 from comfyward.files.pictures import Decoders
 from comfyward.sandbox.temporary import TemporaryFolder

@@ -10,7 +10,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from comfyward.environments.rules import NEVER, TORCH
-from comfyward.environments.strangers import parse_requirement, toml_table
+from comfyward.environments.untrusted_texts import parse_requirement, toml_table
 from comfyward.errors import InvalidEnvironment
 
 # Options that say where packages come from or how they are built: that is the operator's choice.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from comfyward.environments.strangers import toml_table
+from comfyward.environments.untrusted_texts import toml_table
 
 MAX_BYTES, MAX_FILES, MAX_LENGTH = 256 << 10, 20_000, 200
 LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING")

@@ -33,7 +33,7 @@ from packaging.utils import canonicalize_name
 from comfyward.environments import weights
 from comfyward.environments.egress import parse_egress
 from comfyward.environments.source import ComfyUISource, Git, PackSource, parse_comfyui, parse_pack
-from comfyward.environments.strangers import parse_requirement, toml_table
+from comfyward.environments.untrusted_texts import parse_requirement, toml_table
 from comfyward.environments.weights import Weights, check_places, parse_weights
 from comfyward.errors import InvalidEnvironment
 from comfyward.wording import did_you_mean

@@ -7,7 +7,7 @@ It has the strongest of three levels that the host allows:
 - none: only a separate process with a clean environment.
 
 There are two walls. The outer one is around a parent, which has imported libraries, and is the same for every ComfyUI
-of an environment. The inner one is around one ComfyUI, which is forked from it: it sees its own room only.
+of an environment. The inner one is around one ComfyUI, which is forked from it: it sees its own workspace only.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Access:
-    """The folders that every ComfyUI of an environment may read, and the network. Its own room is below `home`.
+    """The folders that every ComfyUI of an environment may read, and the network. Its own workspace is below `home`.
 
     With `egress` but no `network` it may reach some hosts through a door, and needs certificates for that.
     """
@@ -101,7 +101,7 @@ class Access:
 
 
 @dataclass(frozen=True)
-class Room:
+class Workspace:
     """The folder of one ComfyUI, and the folders in it to which it may write."""
 
     base: Path
@@ -220,12 +220,12 @@ def _gpu_groups() -> list[int]:
     return [group.gr_gid for group in grp.getgrall() if group.gr_name in ("video", "render")]
 
 
-def inner(level: Level, access: Access, room: Room, limits: Limits) -> dict[str, object]:
+def inner(level: Level, access: Access, workspace: Workspace, limits: Limits) -> dict[str, object]:
     """The walls of one ComfyUI, as its parent builds them in the fork."""
     has_own_user = level is Level.BUBBLEWRAP or owner(level, access) is not None
     return {
-        "namespaces": _namespaces_plan(access, room, limits) if level is Level.BUBBLEWRAP else None,
-        "landlock": _landlock(access, room) if level is Level.LANDLOCK else None,
+        "namespaces": _namespaces_plan(access, workspace, limits) if level is Level.BUBBLEWRAP else None,
+        "landlock": _landlock(access, workspace) if level is Level.LANDLOCK else None,
         "seccomp": level is not Level.NONE,
         # Where there is no network namespace, having no network means to have no socket.
         "sockets": access.network or level is Level.BUBBLEWRAP,
@@ -238,9 +238,9 @@ def inner(level: Level, access: Access, room: Room, limits: Limits) -> dict[str,
     }
 
 
-def home_of(level: Level, room: Room) -> str:
+def home_of(level: Level, workspace: Workspace) -> str:
     """The home folder of a ComfyUI, as it sees it."""
-    return HOME if level is Level.BUBBLEWRAP else str(room.base / "user")
+    return HOME if level is Level.BUBBLEWRAP else str(workspace.base / "user")
 
 
 def _bubblewrap(access: Access) -> list[str]:
@@ -285,12 +285,12 @@ def _namespaces(*, network: bool) -> list[str]:
     return [*flags, *identity, "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
 
 
-def _namespaces_plan(access: Access, room: Room, limits: Limits) -> dict[str, object]:
+def _namespaces_plan(access: Access, workspace: Workspace, limits: Limits) -> dict[str, object]:
     return {
         "home": str(access.home),
-        "base": str(room.base),
+        "base": str(workspace.base),
         "read_only": [str(path) for path in access.read_only],
-        "writable": [str(path) for path in room.writable],
+        "writable": [str(path) for path in workspace.writable],
         "user": HOME,
         "network": access.network,
         "has_door": has_door(Level.BUBBLEWRAP, access),
@@ -329,10 +329,10 @@ def _around_parent(access: Access) -> dict[str, object]:
     return {"landlock": landlock, "sockets": access.network}
 
 
-def _landlock(access: Access, room: Room) -> dict[str, object]:
+def _landlock(access: Access, workspace: Workspace) -> dict[str, object]:
     proc = ("/proc/self", *(f"/proc/{name}" for name in _PROC_FILES))
     return {
-        "read": [*_SYSTEM, *_etc(access), *proc, "/sys", *map(str, (*access.read_only, room.base))],
-        "write": [*_DEVICES, *_devices(), *map(str, room.writable)],
+        "read": [*_SYSTEM, *_etc(access), *proc, "/sys", *map(str, (*access.read_only, workspace.base))],
+        "write": [*_DEVICES, *_devices(), *map(str, workspace.writable)],
         "network": access.network,
     }

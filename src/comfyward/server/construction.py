@@ -14,13 +14,13 @@ from comfyward.api.public_url import PublicUrl
 from comfyward.api.tickets import Tickets
 from comfyward.api.v1.shapes import Shapes
 from comfyward.delivery.webhooks import Webhooks
+from comfyward.dispatch.acquisition import Acquisition
 from comfyward.dispatch.admission import Admission
 from comfyward.dispatch.bindings import Bindings
 from comfyward.dispatch.catalogs import Catalogs
 from comfyward.dispatch.checks import Checks, Whereabouts
 from comfyward.dispatch.conversion import SavedGraphs
 from comfyward.dispatch.errands import Errands
-from comfyward.dispatch.getting import Getting
 from comfyward.dispatch.intake import Intake, RunRules
 from comfyward.dispatch.inventory import Inventory
 from comfyward.dispatch.known_models import TemplateModels
@@ -170,7 +170,7 @@ class Missing:
         self.template_models = TemplateModels(templates)
         whereabouts = Whereabouts(core.finder, self.template_models, facts)
         self.checks = Checks(db, core.inventory, core.bindings, core.workforce.revisions, whereabouts)
-        self.getting = Getting(db, storage.imports, lockings, storage.quotas)
+        self.acquisition = Acquisition(db, storage.imports, lockings, storage.quotas)
         self.errands = Errands(db, storage.imports, lockings)
 
 

@@ -12,7 +12,7 @@ from comfyward.accounts.account import Account, ApiKey, Caller
 from comfyward.accounts.usage import UsageRow, is_spent
 from comfyward.errors import Conflict, NotFound
 from comfyward.ids import KEY_PREFIX, hash_secret, new_api_key, new_id, new_secret, new_webhook_secret
-from comfyward.store import most
+from comfyward.store import row_limits
 from comfyward.store.rows import text_of
 from comfyward.store.schema import (
     accounts,
@@ -222,7 +222,7 @@ def create_key(
     Raises Conflict if the account has too many in use.
     """
     in_use = (api_keys.c.account_id == account_id, api_keys.c.revoked_at.is_(None))
-    most.check(conn, api_keys, most.KEYS, "API keys in use", "Revoke some that you do not need.", *in_use)
+    row_limits.check(conn, api_keys, row_limits.KEYS, "API keys in use", "Revoke some that you do not need.", *in_use)
     key = new_api_key()
     conn.execute(
         insert(api_keys).values(
@@ -264,7 +264,7 @@ def _forget_old_keys(conn: Connection, account_id: str) -> None:
     good again."""
     own = (api_keys.c.account_id == account_id, api_keys.c.revoked_at.is_not(None))
     newest_first = select(api_keys.c.id).where(*own).order_by(api_keys.c.revoked_at.desc(), api_keys.c.id)
-    old = newest_first.offset(most.REVOKED_KEYS)
+    old = newest_first.offset(row_limits.REVOKED_KEYS)
     conn.execute(delete(sessions).where(sessions.c.account_id == account_id, sessions.c.api_key_id.in_(old)))
     conn.execute(delete(api_keys).where(api_keys.c.id.in_(old)))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
 from comfyward.errors import OverQuota
-from comfyward.store import most
+from comfyward.store import row_limits
 from comfyward.store.schema import runs, workflow_models, workflows
 from comfyward.wording import size as in_words
 from comfyward.workflows.workflow import Workflow
@@ -33,13 +33,13 @@ def check_room(conn: Connection, account_id: str) -> None:
 
     Deleted ones are given up before that.
     """
-    if _stored(conn, account_id) > most.WORKFLOW_BYTES:
+    if _stored(conn, account_id) > row_limits.WORKFLOW_BYTES:
         _give_up(conn, conn.scalars(select(workflows.c.id).where(workflows.c.account_id == account_id, _IS_KEPT)))
-    if (stored := _stored(conn, account_id)) > most.WORKFLOW_BYTES:
-        limit = in_words(most.WORKFLOW_BYTES)
+    if (stored := _stored(conn, account_id)) > row_limits.WORKFLOW_BYTES:
+        limit = in_words(row_limits.WORKFLOW_BYTES)
         message = f"Your workflows would use {in_words(stored)}, more than the limit of {limit}."
         hint = "Delete some: their graphs, forms and descriptions count."
-        raise OverQuota(message, hint=hint, limit="workflows", used=stored, most=most.WORKFLOW_BYTES)
+        raise OverQuota(message, hint=hint, limit="workflows", used=stored, most=row_limits.WORKFLOW_BYTES)
 
 
 def can_be_restored(now: int) -> ColumnElement[bool]:

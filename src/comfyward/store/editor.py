@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, delete, insert, select
 
-from comfyward.store import most
+from comfyward.store import row_limits
 from comfyward.store.rows import text_of
 from comfyward.store.schema import editor_settings
 
@@ -26,4 +26,6 @@ def change_settings(conn: Connection, account_id: str, changes: Mapping[str, Any
         conn.execute(delete(editor_settings).where(own, editor_settings.c.name == name))
         conn.execute(insert(editor_settings).values(account_id=account_id, name=name, value=text_of(value)))
     if not known.issuperset(changes):
-        most.check(conn, editor_settings, most.SETTINGS, "settings of the editor", "Use fewer names.", own, beside=0)
+        row_limits.check(
+            conn, editor_settings, row_limits.SETTINGS, "settings of the editor", "Use fewer names.", own, beside=0
+        )

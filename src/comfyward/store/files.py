@@ -31,8 +31,7 @@ from sqlalchemy import (
 from comfyward.errors import NotFound
 from comfyward.ids import new_uuid
 from comfyward.paths import INPUT_ROOT, MODELS_ROOT, OUTPUT_ROOT
-from comfyward.store import most as most_rows
-from comfyward.store import shared_files
+from comfyward.store import row_limits, shared_files
 from comfyward.store.rows import text_of
 from comfyward.store.schema import files, runs
 from comfyward.store.schema import links as linked
@@ -166,7 +165,7 @@ def link(conn: Connection, account_id: str, sources: Mapping[str, Mapping[str, A
 def of_many_links(conn: Connection) -> list[str]:
     """The accounts that have stored more than LINKS URLs."""
     counted = select(linked.c.account_id).group_by(linked.c.account_id)
-    return list(conn.scalars(counted.having(func.count() > most_rows.LINKS)))
+    return list(conn.scalars(counted.having(func.count() > row_limits.LINKS)))
 
 
 def forget_links(conn: Connection, account_id: str) -> int:
@@ -176,7 +175,7 @@ def forget_links(conn: Connection, account_id: str) -> int:
     """
     own = linked.c.account_id == account_id
     newest_first = select(linked.c.path).where(own).order_by(linked.c.named_at.desc(), linked.c.path)
-    old = newest_first.offset(most_rows.LINKS * 9 // 10)
+    old = newest_first.offset(row_limits.LINKS * 9 // 10)
     return conn.execute(delete(linked).where(own, linked.c.path.in_(old))).rowcount
 
 

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
 
 from comfyward.errors import NotFound
-from comfyward.store import most
+from comfyward.store import row_limits
 from comfyward.store.rows import text_of
 from comfyward.store.schema import accounts, imports
 
@@ -46,7 +46,7 @@ def add(conn: Connection, new: Import) -> str:
         return str(waiting)
     is_waiting = (imports.c.account_id == new.account_id, imports.c.state == "waiting")
     hint = "Wait until some have finished, or remove some."
-    most.check(conn, imports, most.WAITING_IMPORTS, "waiting imports", hint, *is_waiting)
+    row_limits.check(conn, imports, row_limits.WAITING_IMPORTS, "waiting imports", hint, *is_waiting)
     conn.execute(insert(imports).values(**{**new.__dict__, "source": source}))
     return new.id
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from comfyward.errors import Conflict, NotFound
 from comfyward.ids import new_id
-from comfyward.store import most
+from comfyward.store import row_limits
 from comfyward.store.rows import text_of
 from comfyward.store.schema import accounts, pack_requests
 
@@ -49,7 +49,9 @@ def ask(
     same = (own, pack_requests.c.workflow_id == workflow_id, pack_requests.c.state == WAITING)
     conn.execute(delete(pack_requests).where(*same))
     is_waiting = (own, pack_requests.c.state == WAITING)
-    most.check(conn, pack_requests, MAX_WAITING, "requests for packs that wait", "Ask an admin in person.", *is_waiting)
+    row_limits.check(
+        conn, pack_requests, MAX_WAITING, "requests for packs that wait", "Ask an admin in person.", *is_waiting
+    )
     _forget_old(conn, account_id)
     values = {"account_id": account_id, "workflow_id": workflow_id, "packs": text_of(packs), "comfyui": comfyui}
     request_id = new_id()

@@ -9,7 +9,7 @@ from sqlalchemy import BindParameter, Connection, bindparam, case, func, select,
 
 from comfyward.accounts.storage import Stored, kind_of, over
 from comfyward.paths import MODELS_ROOT
-from comfyward.store import most as most_rows
+from comfyward.store import row_limits
 from comfyward.store.rows import text_of
 from comfyward.store.schema import IS_LARGE, accounts, blob_uses, files, runs, uploads
 from comfyward.store.statement import Statement
@@ -78,7 +78,7 @@ def check_file(conn: Connection, account_id: str, path: str, digest: str, size: 
         return
     hold(conn, account_id)
     own_files = (files.c.account_id == account_id, _IS_NAMED)
-    most_rows.check(conn, files, most_rows.FILES, "files", "Delete some.", *own_files)
+    row_limits.check(conn, files, row_limits.FILES, "files", "Delete some.", *own_files)
     kind = kind_of(path)
     used = of_files(conn, account_id)[kind]
     own = select(files.c.path).where(files.c.account_id == account_id, files.c.digest == digest, _IS_NAMED)

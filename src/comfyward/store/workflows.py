@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from comfyward.errors import Conflict, NotFound
 from comfyward.runs.run import Run, State
-from comfyward.store import deleted_workflows, most
+from comfyward.store import deleted_workflows, row_limits
 from comfyward.store.lists import Listed, fitting, size_of
 from comfyward.store.rows import RUN_COLUMNS, run_of, text_of
 from comfyward.store.schema import accounts, runs, workflow_models, workflows
@@ -343,20 +343,20 @@ def _name_models(conn: Connection, workflow: Workflow) -> None:
 def _check_count(conn: Connection, account_id: str, beside: int = 1) -> None:
     """Raises Conflict if an account has more workflows than it may, `beside` of which are about to come."""
     own = (workflows.c.account_id == account_id, workflows.c.deleted_at.is_(None))
-    most.check(conn, workflows, most.WORKFLOWS, "workflows", "Delete some.", *own, beside=beside)
+    row_limits.check(conn, workflows, row_limits.WORKFLOWS, "workflows", "Delete some.", *own, beside=beside)
 
 
 def _check_public(conn: Connection, account_id: str, beside: int = 1) -> None:
     """The same for those that are public."""
     own = (workflows.c.account_id == account_id, _IS_PUBLIC, workflows.c.deleted_at.is_(None))
     hint = "Make one private."
-    most.check(conn, workflows, most.PUBLIC_WORKFLOWS, "public workflows", hint, *own, beside=beside)
+    row_limits.check(conn, workflows, row_limits.PUBLIC_WORKFLOWS, "public workflows", hint, *own, beside=beside)
 
 
 def _check_trials(conn: Connection, account_id: str) -> None:
     """Raises Conflict if an account has as many workflows in trials as it may."""
     own = (workflows.c.account_id == account_id, workflows.c.in_trials == 1, workflows.c.deleted_at.is_(None))
-    most.check(conn, workflows, most.IN_TRIALS, "workflows in trials", "Take one out of them.", *own)
+    row_limits.check(conn, workflows, row_limits.IN_TRIALS, "workflows in trials", "Take one out of them.", *own)
 
 
 def _missing(workflow_id: str) -> NotFound:

@@ -22,8 +22,8 @@ from comfyward.web.page import Page
 from comfyward.web.page_request import PageRequest, text_of
 from comfyward.web.problems import PageError
 from comfyward.workflows.inputs import Input, parse, refuse_unchosen, shown_by_default, with_missing, with_values
+from comfyward.workflows.posted import Posted
 from comfyward.workflows.workflow import Workflow
-from comfyward.workflows.written import Posted
 
 MAX_LABEL = 100
 VALUE, PRESENT = "value:", "has:"

@@ -9,9 +9,9 @@ from typing import Any
 
 from starlette.responses import Response
 
+from comfyward.dispatch.acquisition import Acquisition, GetOptions, NotGot
 from comfyward.dispatch.checks import Checks
 from comfyward.dispatch.errands import Errand, ErrandKind, Errands, ErrandState, id_of
-from comfyward.dispatch.getting import GetOptions, Getting, NotGot
 from comfyward.environments.reference import Reference
 from comfyward.errors import NotFound
 from comfyward.runs.files import Stored, Url
@@ -45,8 +45,8 @@ class Lacking:
 
 
 class MissingParts:
-    def __init__(self, db: Database, checks: Checks, getting: Getting, errands: Errands) -> None:
-        self._db, self._checks, self._getting, self._errands = db, checks, getting, errands
+    def __init__(self, db: Database, checks: Checks, acquisition: Acquisition, errands: Errands) -> None:
+        self._db, self._checks, self._acquisition, self._errands = db, checks, acquisition, errands
 
     def pages(self) -> list[Page]:
         use = "Give a workflow the environment that was made for it"
@@ -75,7 +75,7 @@ class MissingParts:
         workflow = lacking.workflow
         options = GetOptions(workflow.name, Reference.name_in(workflow.environment), promotes=True)
         check = await self._checks.of_workflow(workflow, lacking.brought)
-        got = await self._getting.get(request.account, check, options)
+        got = await self._acquisition.get(request.account, check, options)
         missing = missing_by(got.check, None if lacking.is_run else workflow.id)
         return await self._rendered(request, lacking, missing, [each.id for each in got.errands], got.left)
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from comfyward.dispatch.checks import NO_FILES, Checks
-from comfyward.dispatch.wanting import wanted_by
+from comfyward.dispatch.wanted_packs import wanted_by
 from comfyward.environments.wanted import Wanted
 from comfyward.errors import ComfywardError, InvalidEnvironment
 from comfyward.runs.files import Stored, Url

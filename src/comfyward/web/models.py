@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from comfyward.dispatch.heavy import HEAVY
+from comfyward.dispatch.heavy_requests import HEAVY
 from comfyward.dispatch.imports import Imports
 from comfyward.dispatch.site_files import SiteFiles
 from comfyward.paths import model_path

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from comfyward.dispatch import drafts, wanting
+from comfyward.dispatch import drafts, wanted_packs
 from comfyward.dispatch.checks import Checks
 from comfyward.store import environments, pack_requests, workflows
 from comfyward.store.db import Database, now_ms
@@ -31,15 +31,15 @@ class PackRequests:
 
     async def draft(self, request: PageRequest) -> Response:
         workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
-        wanted = wanting.needed_by(await self._checks.of_workflow(workflow, asks=False))
+        wanted = wanted_packs.needed_by(await self._checks.of_workflow(workflow, asks=False))
         into = text_of(await request.form(), "environment", 100)
         name = await self._db.write(drafts.draft, wanted, into, workflow.name, now_ms())
         return request.redirect(f"/environments/{name}/edit")
 
     async def ask(self, request: PageRequest) -> Response:
         workflow = await self._db.lookup(workflows.get, request.account.id, request["workflow_id"])
-        wanted = wanting.needed_by(await self._checks.of_workflow(workflow, asks=False))
-        await self._db.write(wanting.ask, workflow, wanted, now_ms())
+        wanted = wanted_packs.needed_by(await self._checks.of_workflow(workflow, asks=False))
+        await self._db.write(wanted_packs.ask, workflow, wanted, now_ms())
         return request.redirect(f"/workflows/{workflow.id}")
 
     async def withdraw(self, request: PageRequest) -> Response:
@@ -48,12 +48,12 @@ class PackRequests:
 
     async def accept(self, request: PageRequest) -> Response:
         into = text_of(await request.form(), "environment", 100)
-        name = await self._db.write(wanting.accept, request["request_id"], into, now_ms())
+        name = await self._db.write(wanted_packs.accept, request["request_id"], into, now_ms())
         return request.redirect(f"/environments/{name}/edit")
 
     async def decline(self, request: PageRequest) -> Response:
         reply = text_of(await request.form(), "reply", 500, "the reason")
-        await self._db.write(wanting.decline, request["request_id"], reply, now_ms())
+        await self._db.write(wanted_packs.decline, request["request_id"], reply, now_ms())
         return request.redirect("/environments")
 
 

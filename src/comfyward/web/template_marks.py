@@ -18,7 +18,7 @@ from comfyward.store.db import Database
 from comfyward.web.comfyui_templates import ComfyUITemplates, Template
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.model_notes import KnownModels
-from comfyward.workflows.written import Posted, opened, written
+from comfyward.workflows.posted import Posted, opened, written
 
 GB = 1_000_000_000
 

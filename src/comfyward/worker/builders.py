@@ -6,11 +6,11 @@ import asyncio
 import os
 from pathlib import Path
 
-from comfyward.environments import making
+from comfyward.environments import build_process
+from comfyward.environments.build_process import Broken, Order
 from comfyward.environments.child import Step, Tell, follow
 from comfyward.environments.fetching import Fetching
 from comfyward.environments.lock import Lock, LockedComfyUI, LockedPack
-from comfyward.environments.making import Broken, Order
 from comfyward.environments.source import Folder, parse_comfyui, parse_pack
 from comfyward.environments.workshop import Workshop
 from comfyward.errors import ComfywardError, SetupFailed
@@ -96,6 +96,6 @@ def _is_folder(part: LockedComfyUI | LockedPack) -> bool:
 
 async def _run(order: Order, tell: Tell) -> None:
     """Runs a builder to its end, or to its death if this is cancelled."""
-    match await follow(making.__name__, order, making.read, tell):
+    match await follow(build_process.__name__, order, build_process.read, tell):
         case Broken(message, hint, may_pass):
             raise (MayPass if may_pass else SetupFailed)(message, hint=hint)

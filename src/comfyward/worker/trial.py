@@ -24,7 +24,7 @@ from comfyward.worker.environment_reports import MAX_CLASSES, MAX_PICTURE_BYTES,
 from comfyward.worker.generation import Generation
 from comfyward.worker.tried import Kept
 from comfyward.worker.web_files import read_web_files
-from comfyward.worker.written import Written, written_in
+from comfyward.worker.written_files import Written, written_in
 
 GRAPH = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0x3366CC}},

@@ -16,7 +16,7 @@ from comfyward.api.native.requests import choice_in, number_in
 from comfyward.api.native.scope import Scopes, find_run
 from comfyward.api.native.shapes import JOB_STATES, cloud_status
 from comfyward.api.native.whole_lists import WholeLists
-from comfyward.dispatch.heavy import HEAVY
+from comfyward.dispatch.heavy_requests import HEAVY
 from comfyward.errors import InvalidRequest
 from comfyward.runs.run import State
 from comfyward.store import run_parts, runs

@@ -15,7 +15,7 @@ from comfyward.api.native.account_catalog import AccountCatalog, AccountCatalogs
 from comfyward.api.native.help import help_page
 from comfyward.api.native.models import AnyObject
 from comfyward.api.native.scope import Scopes
-from comfyward.dispatch.heavy import HEAVY, HEAVY_BYTES
+from comfyward.dispatch.heavy_requests import HEAVY, HEAVY_BYTES
 from comfyward.store import files
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.listing import Paths

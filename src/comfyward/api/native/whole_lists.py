@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from comfyward.api.body import streamed
-from comfyward.dispatch.heavy import HEAVY
+from comfyward.dispatch.heavy_requests import HEAVY
 from comfyward.runs.run import Run
 from comfyward.store import run_parts
 from comfyward.store.db import Database

@@ -15,12 +15,12 @@ from comfyward.api.body import answer, read_json
 from comfyward.api.endpoint import NOTHING, Endpoint, Models
 from comfyward.api.limits import RequestLimits
 from comfyward.api.v1 import check_answers as answers
+from comfyward.dispatch.acquisition import Acquisition, GetOptions, Got
 from comfyward.dispatch.checks import Checks
 from comfyward.dispatch.errands import Errand, Errands
-from comfyward.dispatch.getting import GetOptions, Getting, Got
 from comfyward.environments.reference import Reference
 from comfyward.workflows.check import Check, check_json, input_json
-from comfyward.workflows.written import Posted
+from comfyward.workflows.posted import Posted
 
 
 class CheckRequest(leniency.Request):
@@ -42,8 +42,16 @@ class GetRequest(CheckRequest):
 
 
 class WorkflowChecks:
-    def __init__(self, auth: Auth, checks: Checks, getting: Getting, errands: Errands, limits: RequestLimits) -> None:
-        self._auth, self._checks, self._getting, self._errands, self._limits = auth, checks, getting, errands, limits
+    def __init__(
+        self, auth: Auth, checks: Checks, acquisition: Acquisition, errands: Errands, limits: RequestLimits
+    ) -> None:
+        self._auth, self._checks, self._acquisition, self._errands, self._limits = (
+            auth,
+            checks,
+            acquisition,
+            errands,
+            limits,
+        )
 
     def endpoints(self) -> list[Endpoint]:
         checked = Models(body=CheckRequest, answer=answers.Check, description="Nothing is changed.")
@@ -74,7 +82,7 @@ class WorkflowChecks:
         body = await read_json(request, GetRequest, self._limits.body)
         into = Reference.name_in(body.environment)
         options = GetOptions(body.name or "Workflow", into, body.urls or {}, body.promote)
-        return answer(_got_json(await self._getting.get(account, await self._checked(account, body), options)), 202)
+        return answer(_got_json(await self._acquisition.get(account, await self._checked(account, body), options)), 202)
 
     async def job(self, request: Request) -> Response:
         account = (await self._auth.caller(request)).account

@@ -19,7 +19,7 @@ from comfyward.api.v1 import environment_answers as answers
 from comfyward.api.v1.environment_shapes import check_admin, environment_json
 from comfyward.dispatch import specs
 from comfyward.dispatch.exports import FILES, exported
-from comfyward.dispatch.heavy import HEAVY
+from comfyward.dispatch.heavy_requests import HEAVY
 from comfyward.environments.forms import reading
 from comfyward.environments.forms.draft import Draft
 from comfyward.environments.forms.writing import NOT_TAKEN_OVER, VERSION_OF

@@ -16,7 +16,7 @@ from comfyward.api.query import read_query
 from comfyward.api.times import iso
 from comfyward.api.v1 import environment_answers as answers
 from comfyward.api.v1.environment_shapes import check_admin
-from comfyward.dispatch import wanting
+from comfyward.dispatch import wanted_packs
 from comfyward.dispatch.checks import Checks
 from comfyward.errors import Forbidden
 from comfyward.store import pack_requests, workflows
@@ -84,8 +84,8 @@ class PackRequests:
         caller = await self._auth.caller(request)
         body = await read_json(request, NewRequest, BODY_LIMIT_BYTES)
         workflow = await self._db.lookup(workflows.get, caller.account.id, body.workflow)
-        wanted = wanting.needed_by(await self._checks.of_workflow(workflow, asks=False))
-        request_id = await self._db.write(wanting.ask, workflow, wanted, now_ms())
+        wanted = wanted_packs.needed_by(await self._checks.of_workflow(workflow, asks=False))
+        request_id = await self._db.write(wanted_packs.ask, workflow, wanted, now_ms())
         return await self._shown(request_id, 201)
 
     async def withdraw(self, request: Request) -> Response:
@@ -96,13 +96,13 @@ class PackRequests:
     async def accept(self, request: Request) -> Response:
         await check_admin(self._auth, request)
         body, request_id = await read_json(request, Acceptance, BODY_LIMIT_BYTES), request.path_params["request"]
-        await self._db.write(wanting.accept, request_id, body.environment, now_ms())
+        await self._db.write(wanted_packs.accept, request_id, body.environment, now_ms())
         return await self._shown(request_id)
 
     async def decline(self, request: Request) -> Response:
         await check_admin(self._auth, request)
         body, request_id = await read_json(request, Refusal, BODY_LIMIT_BYTES), request.path_params["request"]
-        await self._db.write(wanting.decline, request_id, body.reply, now_ms())
+        await self._db.write(wanted_packs.decline, request_id, body.reply, now_ms())
         return await self._shown(request_id)
 
     async def _shown(self, request_id: str, status: int = 200) -> Response:

@@ -15,7 +15,7 @@ from comfyward.api.endpoint import Endpoint, Models
 from comfyward.api.query import read_query
 from comfyward.api.v1 import answers
 from comfyward.dispatch.bindings import Bindings
-from comfyward.dispatch.heavy import HEAVY
+from comfyward.dispatch.heavy_requests import HEAVY
 from comfyward.environments.finding.finder import Finder
 from comfyward.environments.finding.node_map import MAX_CLASS_LENGTH
 from comfyward.errors import InvalidRequest

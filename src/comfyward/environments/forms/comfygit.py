@@ -9,7 +9,7 @@ from packaging.requirements import InvalidRequirement
 from packaging.utils import canonicalize_name
 
 from comfyward.environments.forms.draft import Drafting, table_of, text_of
-from comfyward.environments.strangers import parse_requirement
+from comfyward.environments.untrusted_texts import parse_requirement
 
 TOOLS = ("comfygit", "comfydock")
 OVERLAYS = frozenset({"xformers", "triton", "sageattention"})

@@ -10,8 +10,8 @@ from packaging.requirements import InvalidRequirement
 
 from comfyward.environments.source import COMFYUI, ComfyUISource, PackSource, Release, parse_comfyui, parse_pack
 from comfyward.environments.spec import Spec, is_version, key_of
-from comfyward.environments.strangers import parse_requirement
 from comfyward.environments.target import PYTHON
+from comfyward.environments.untrusted_texts import parse_requirement
 from comfyward.errors import InvalidEnvironment
 
 # Packs that change an installation, which an environment's is never.

@@ -11,7 +11,7 @@ from packaging.version import Version
 
 from comfyward.environments.forms.draft import NOT_NEEDED, Drafting, table_of, text_of
 from comfyward.environments.source import COMFYUI, Folder, is_commit, is_official
-from comfyward.environments.strangers import toml_table
+from comfyward.environments.untrusted_texts import toml_table
 from comfyward.errors import InvalidEnvironment, SetupFailed
 
 PACKS = "custom_nodes"

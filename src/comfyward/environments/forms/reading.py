@@ -12,7 +12,7 @@ from comfyward.environments.forms.draft import Draft, Drafting
 from comfyward.environments.forms.texts import yaml_table
 from comfyward.environments.source import Release
 from comfyward.environments.spec import parse_spec
-from comfyward.environments.strangers import toml_table
+from comfyward.environments.untrusted_texts import toml_table
 from comfyward.errors import InvalidEnvironment
 
 PYPROJECT = "pyproject.toml"

@@ -51,7 +51,7 @@ def v1_tables(core: Core) -> Tables:
         "workflows": [
             *Workflows(auth, db, rendering, core.bindings, core.saved_graphs, body).endpoints(),
             *WorkflowFiles(auth, core.workflow_files).endpoints(),
-            *WorkflowChecks(auth, missing.checks, missing.getting, missing.errands, limits).endpoints(),
+            *WorkflowChecks(auth, missing.checks, missing.acquisition, missing.errands, limits).endpoints(),
             *Conversions(auth, core.bindings, limits).endpoints(),
         ],
         "files": [

@@ -76,7 +76,7 @@ def website(core: Core, frontends: Frontends) -> Website:
         WorkflowChoice(checks, templates, marks),
         NewWorkflows(db, core.storage.blobs, templates, core.workflow_files, graphs),
         Workflows(db, checks, inputs, run_list, copies, graphs),
-        MissingParts(db, checks, core.missing.getting, core.missing.errands),
+        MissingParts(db, checks, core.missing.acquisition, core.missing.errands),
         WorkflowSettings(db, inventory, core.bindings),
         Explore(db, checks, copies, core.contents),
         Editor(db, checks, inventory, core.workforce.forecasts, frames, is_installed=frontends.editor is not None),

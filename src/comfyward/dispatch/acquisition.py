@@ -62,7 +62,7 @@ class Got:
     left: tuple[NotGot, ...]
 
 
-class Getting:
+class Acquisition:
     def __init__(self, db: Database, importer: Imports, lockings: Lockings, quotas: Quotas) -> None:
         self._db, self._importer, self._lockings, self._quotas = db, importer, lockings, quotas
 

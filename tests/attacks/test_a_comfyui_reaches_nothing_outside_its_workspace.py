@@ -44,7 +44,7 @@ found["names"] = [
 ]
 attempt("other file", lambda: open(home / "comfyui-0" / "output" / "{MARK}").read())
 found["memory"] = hasattr(builtins, "{MARK.replace("-", "_")}") or hasattr(json, "poisoned")
-attempt("other room", lambda: os.listdir(home / "comfyui-0" / "user"))
+attempt("other workspace", lambda: os.listdir(home / "comfyui-0" / "user"))
 """
 
 KERNEL = """
@@ -140,7 +140,7 @@ def test_nothing_of_one_account_is_found_by_the_next(worker: Attacked) -> None:
     assert int(str(left["left"])) > 3
     assert looked["names"] == []
     assert looked["memory"] is False
-    assert str(looked["other room"]).startswith("refused")
+    assert str(looked["other workspace"]).startswith("refused")
     assert str(looked["other file"]).startswith("refused")
 
 
