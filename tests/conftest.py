@@ -139,7 +139,8 @@ FakeSettings = Callable[..., dict[str, str]]
 def fake_settings() -> FakeSettings:
     """Settings of a server whose workers run the fake ComfyUI.
 
-    A lease is short where a worker of the server's own may be lost; a worker that is played by hand renews none.
+    Scenarios in which a worker is lost shorten the lease: a busy machine may keep one silent for some seconds. A worker
+    that is played by hand renews none.
     """
 
     def settings(**more: str) -> dict[str, str]:
@@ -147,7 +148,7 @@ def fake_settings() -> FakeSettings:
             "comfyui": str(FAKE_COMFYUI),
             "comfyui_python": sys.executable,
             "fetch_allow": "127.0.0.1",
-            "lease_s": "60" if more.get("fleet") == "none" else "3",
+            "lease_s": "60" if more.get("fleet") == "none" else "15",
             "editor": "false",
             **more,
         }

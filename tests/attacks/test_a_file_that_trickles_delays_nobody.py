@@ -15,7 +15,7 @@ def test_a_file_that_trickles_delays_nobody(start_fake: StartFake, site: Origin)
 
     slow = mallory.submit(fake_save("slow"), files={"/models/loras/lora.bin": url})
     mallory.wait_for(slow, "status", state="assigned")
-    site.asked.get(timeout=30)
+    site.asked.get(timeout=120)
 
     assert victim.run(fake_save("at once"))["status"] == "COMPLETED"
     assert mallory.get(slow)["status"] == "INIT"

@@ -162,7 +162,7 @@ def test_a_websocket_is_for_its_workflow_and_its_origin(owner: Owner, shared: St
         """What the first message says, or how the server hangs up."""
         with socket.create_connection((HOST, shared_port)) as to, connect(url, origin=Origin(origin), sock=to) as ws:
             try:
-                return str(ws.recv(timeout=30))
+                return str(ws.recv(timeout=120))
             except ConnectionClosed as closed:
                 return str(closed)
 

@@ -53,7 +53,7 @@ def test_the_same_host_in_the_target_is_taken(stack: Stack) -> None:
 
 def answer_to(port: int, request: str) -> bytes:
     """All that the server sends until it hangs up."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as client:
         client.sendall(request.encode())
         received = b""
         try:

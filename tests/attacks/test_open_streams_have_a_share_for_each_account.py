@@ -27,7 +27,7 @@ def stack(start_fake_once: StartFake) -> Stack:
 def answered(stack: Stack, path: str, *headers: str) -> Iterator[int]:
     """The status of a request whose connection stays open; the server has begun to wait, or has refused it."""
     lines = [f"GET {path} HTTP/1.1", "Host: x", *headers, "", ""]
-    with socket.create_connection(("127.0.0.1", stack.port), timeout=30) as client:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=120) as client:
         client.sendall("\r\n".join(lines).encode())
         yield int(client.recv(65536).split(b" ")[1])
 
@@ -85,7 +85,7 @@ def test_waiting_requests_count_too(stack: Stack) -> None:
     hostile, other = stack.client("waits"), stack.client("waits beside")
     with contextlib.ExitStack() as held:
         for _ in range(MOST):
-            client = held.enter_context(socket.create_connection(("127.0.0.1", stack.port), timeout=30))
+            client = held.enter_context(socket.create_connection(("127.0.0.1", stack.port), timeout=120))
             request = f"GET {_waiting(hostile)} HTTP/1.1\r\nHost: x\r\n{_by_key(hostile)}\r\n\r\n"
             client.sendall(request.encode())
         while (status := hostile.http.get(_waiting(hostile, "0.05")).status_code) != 429:
@@ -154,4 +154,4 @@ def _waiting(client: Client, seconds: str = "20") -> str:
 
 def _socket(stack: Stack, client: Client, client_id: str = "") -> ClientConnection:
     url = f"ws://127.0.0.1:{stack.port}/comfy/ws?clientId={client_id}"
-    return connect(url, additional_headers={"Authorization": f"Bearer {client.key}"}, open_timeout=30)
+    return connect(url, additional_headers={"Authorization": f"Bearer {client.key}"}, open_timeout=120)

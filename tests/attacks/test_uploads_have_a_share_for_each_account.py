@@ -32,7 +32,7 @@ def stack(start_fake_once: StartFake) -> Stack:
 def begun(stack: Stack, client: Client, way: str, *headers: str) -> Iterator[socket.socket]:
     """An upload of which only the headers are sent."""
     lines = [f"{way} HTTP/1.1", "Host: x", f"Authorization: Bearer {client.key}", *headers, "", ""]
-    with socket.create_connection(("127.0.0.1", stack.port), timeout=30) as connected:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=120) as connected:
         connected.sendall("\r\n".join(lines).encode())
         yield connected
 

@@ -32,7 +32,7 @@ def test_a_request_is_answered_although_no_server_is_ready(tmp_path: Path) -> No
 
 def _wait_for_checks(server: Origin, count: int) -> None:
     while count:
-        count -= server.asked.get(timeout=30) == READY
+        count -= server.asked.get(timeout=120) == READY
 
 
 def _port(server: Origin) -> int:

@@ -39,7 +39,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @contextlib.contextmanager
 def connected(port: int, sent: bytes, address: str) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(address, 0)) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=120, source_address=(address, 0)) as client:
         client.sendall(sent)
         yield client
 

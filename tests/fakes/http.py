@@ -212,7 +212,7 @@ class Receiver:
         self.hold: threading.Event | None = None
         self.received: Queue[Request] = Queue()
 
-    def next(self, timeout_s: float = 30) -> Request:
+    def next(self, timeout_s: float = 120) -> Request:
         return self.received.get(timeout=timeout_s)
 
 
@@ -225,7 +225,7 @@ def receiver(port: int = 0, statuses: Sequence[int] = ()) -> Iterator[Receiver]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             served[0].received.put(Request("POST", self.path, {k.lower(): v for k, v in self.headers.items()}, body))
             if served[0].hold is not None:
-                served[0].hold.wait(30)
+                served[0].hold.wait(120)
             status = served[0].statuses.pop(0) if served[0].statuses else 200
             self.send_response(status)
             self.send_header("Content-Length", "0")

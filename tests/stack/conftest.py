@@ -109,7 +109,7 @@ def shared(
     settings = {"native_port": str(free_port()), "native_open": "true", "upload_limit_bytes": str(UPLOAD_LIMIT_BYTES)}
     stack = Stack(
         tmp_path_factory.mktemp("shared"),
-        fake_settings(cors_origins=ALLOWED_ORIGIN, body_limit_bytes=str(1 << 20), lease_s="15", **settings),
+        fake_settings(cors_origins=ALLOWED_ORIGIN, body_limit_bytes=str(1 << 20), **settings),
     )
     yield from kept(stack, beside_of(request, topology))
 

@@ -278,6 +278,10 @@ class Stack:
     def comfyui_pid(self) -> int:
         return _pid(self._comfyui)
 
+    def end_wait(self) -> None:
+        """Ends the FakeWait that is executed, or is next."""
+        os.kill(self.comfyui_pid(), signal.SIGUSR1)
+
     def comfyui_pids(self) -> list[int]:
         return pids(self._comfyui)
 
@@ -309,9 +313,19 @@ def _owner(conn: Connection, account: str | None) -> Account:
 
 def _pid(pattern: str) -> int:
     """The newest process whose command line matches."""
-    found = pids(pattern)
+    found = {pid: began for pid in pids(pattern) if (began := began_at(pid)) is not None}
     assert found, f"no process like {pattern}"
-    return max(found)
+    return max(found, key=lambda pid: (found[pid], pid))
+
+
+def began_at(pid: int) -> int | None:
+    """When a process began, in ticks since the machine did: numbers begin anew at some ten thousand. None once it has
+    ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(stat.rpartition(")")[2].split()[19])
 
 
 def pids(pattern: str) -> list[int]:
@@ -319,7 +333,7 @@ def pids(pattern: str) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
         if re.search(pattern, command):

@@ -22,7 +22,7 @@ from tests.stack.waiting import until
 
 pytestmark = pytest.mark.several_servers
 
-SOON_S = 10
+SOON_S = 60
 
 
 @pytest.fixture

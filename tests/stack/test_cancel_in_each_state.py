@@ -26,7 +26,7 @@ def test_cancel_a_run_whose_files_are_being_fetched(tenant: Client, site: Origin
     silent = threading.Event()  # the file's server says nothing while this is not set
     url = site.put("/slow", b"x" * 100, hold=silent)
     run_id = tenant.submit(fake_save("slow.txt"), files={"/input/slow.txt": url})
-    assert site.asked.get(timeout=30) == "/slow"
+    assert site.asked.get(timeout=120) == "/slow"
 
     tenant.cancel(run_id)
     run = tenant.finish(run_id)

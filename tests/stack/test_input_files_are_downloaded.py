@@ -74,7 +74,7 @@ def test_many_waiting_runs_share_one_download(start_fake: StartFake, site: Origi
     release = threading.Event()
     url = site.put("/shared", b"shared" * 1000, hold=release)
     runs = [client.submit(fake_save(str(n)), files={"/models/loras/s.bin": url}) for n in range(6)]
-    site.asked.get(timeout=30)
+    site.asked.get(timeout=120)
     release.set()
 
     assert {client.finish(run_id)["status"] for run_id in runs} == {"COMPLETED"}

@@ -70,7 +70,7 @@ def test_while_the_run_goes_on_and_when_it_is_cancelled(shared: Stack) -> None:
         comfyui.post("/prompt", json={"prompt": graph, "client_id": "me"})
         executed: dict[str, Any] = {}
         while set(executed) != {"1", "1:2", "1-2", "3"}:
-            message = json.loads(socket.recv(timeout=30))
+            message = json.loads(socket.recv(timeout=120))
             if message["type"] == "executed":
                 executed[message["data"]["node"]] = message["data"]["output"]
         found = client.http.get("/api/v1/runs").json()[0]
@@ -110,7 +110,7 @@ def test_another_attempt_leaves_it_once(tenant: Client, site: Origin) -> None:
 
 
 def test_of_a_run_whose_worker_is_lost(start_fake: StartFake) -> None:
-    stack = start_fake(max_attempts="1").wait_ready()
+    stack = start_fake(max_attempts="1", lease_s="3").wait_ready()
     client = stack.client()
     run_id = client.submit({**LEFT, "9": node("FakeWait", seconds=60)})
     client.wait_for(run_id, "output", name="text_1-2_2.txt")
@@ -122,12 +122,13 @@ def test_of_a_run_whose_worker_is_lost(start_fake: StartFake) -> None:
     assert texts(run["outputs"]) == {"1:2": "first", "1-2": "second"}
 
 
-def test_a_file_that_is_written_again_is_what_it_was_at_last(tenant: Client) -> None:
-    again = {"1": node("FakeQuiet", name="same.bin"), "2": node("FakeWait", seconds=3)}
+def test_a_file_that_is_written_again_is_what_it_was_at_last(shared: Stack, tenant: Client) -> None:
+    again = {"1": node("FakeQuiet", name="same.bin"), "2": node("FakeWait", seconds=600)}
     again |= {"3": node("FakeSave", text="written later", prefix="same", name="same.bin")}
 
     run_id = tenant.submit(again)
     first = tenant.wait_for(run_id, "output", name="same.bin")
+    shared.end_wait()
     run = tenant.finish(run_id)
 
     [output] = run["output"]

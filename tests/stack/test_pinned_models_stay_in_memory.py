@@ -56,7 +56,8 @@ def is_in_memory(client: Client, model: str) -> dict[str, Any]:
         found = client.http.get("/api/v1/model-memory").json()
         return [each for worker in found for each in worker["models"] if each["model"] == model]
 
-    (seen,) = until(lambda seen: bool(seen and seen[0]["since"]), look)
+    # What the kernel takes back is read again.
+    (seen,) = until(lambda seen: bool(seen and seen[0]["since"] and seen[0]["resident"] == seen[0]["size"]), look)
     return seen
 
 
@@ -75,7 +76,6 @@ def test_a_pinned_model_is_in_memory_before_any_run_and_after_restarts(stack: St
         "pinned": True,
         "problem": None,
     }
-    # What the kernel takes back is read again.
     until(lambda resident: resident == 3 * MIB, lambda: page_cache.resident_bytes(file))
 
     stack.stop()
@@ -158,7 +158,7 @@ def test_the_models_of_a_workflow_are_pinned_together_and_an_upload_is_fetched_a
         "problem": None,
     }
     assert client.run(fake_save(OWN))["status"] == "COMPLETED"
-    assert "1 of 1" in command(client, "pins")
+    until(lambda said: "1 of 1" in said, lambda: command(client, "pins"))
     assert "checkpoints/mine.pt" in command(client, "memory")
 
     (only,) = pins(client)

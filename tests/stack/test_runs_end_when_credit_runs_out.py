@@ -31,18 +31,19 @@ def test_runs_end_when_credit_runs_out(start_fake: StartFake) -> None:
 
 def test_a_run_that_a_worker_has_is_finished_and_charged(start_fake: StartFake) -> None:
     """It was accepted while there was credit, and its files are there: ending it would help nobody."""
-    stack = start_fake(prices='{"CPU": 1000}').wait_ready()
+    stack = start_fake(prices='{"CPU": 100000}').wait_ready()
     stack.cli("users", "create", "alice", "--credit-limit", "100")
     client = stack.client("alice")
 
-    first = client.submit(fake_wait(5))  # costs 5000 credits
+    first = client.submit(fake_wait(600))  # a step of it costs 5000 credits
     client.wait_for(first, "progress")
     staged = client.submit(fake_wait(1))
     client.wait_for(staged, "staged")
+    stack.end_wait()
     ends = [client.finish(run_id)["status"] for run_id in (first, staged)]
 
     assert ends == ["COMPLETED", "COMPLETED"]
     assert client.run(fake_save("late"))["end_reason"] == "insufficient_credit"
     [row] = client.http.get("/api/v1/usage", params={"by": "accelerator"}).json()["rows"]
-    assert row["gpu_ms"] >= 6000
+    assert row["gpu_ms"] >= 1000
     assert client.http.get("/api/v1/me").json()["credits_used"] == row["credits"]

@@ -108,7 +108,7 @@ def test_a_server_that_is_not_there_is_said_to_be_unreachable(monkeypatch: pytes
 
 
 def test_a_restart_of_the_server_is_not_noticed(start_fake: StartFake, monkeypatch: pytest.MonkeyPatch) -> None:
-    stack = start_fake().wait_ready()
+    stack = start_fake(lease_s="3").wait_ready()
     refused, is_back = threading.Event(), threading.Event()
 
     async def until_it_is_back(failures: int, error: Exception) -> None:

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.several_servers
 
 
 def test_the_server_is_killed_mid_run_and_started_again(start_fake: StartFake, hook: Receiver) -> None:
-    stack = start_fake().wait_ready()
+    stack = start_fake(lease_s="3").wait_ready()
     client = stack.client()
     running = client.submit(fake_wait(2), webhook=hook.url)
     queued = [client.submit(fake_save(f"text {number}")) for number in range(5)]

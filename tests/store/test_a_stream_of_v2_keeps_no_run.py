@@ -36,8 +36,9 @@ async def _runs_while_followed(store: Store) -> int:
         for _ in looks(END_TIMEOUT_S):  # the loop, or the thread that read, may be about to let go of its answer
             await asyncio.sleep(0)
             gc.collect()
-            # Counted: a list of what one look finds would keep it for the next.
-            left = sum(isinstance(each, Run) and each.id == "followed" for each in gc.get_objects())
+            # Counted: a list of what one look finds would keep it for the next. By `type`: a proxy of something that is
+            # gone refuses to be asked for its class.
+            left = sum(type(each) is Run and each.id == "followed" for each in gc.get_objects())
             if not left:
                 break
         await frames.aclose()

@@ -26,6 +26,7 @@ from comfyward.store.notices import LogUploaded, Notice, RunEvents, Wake
 from comfyward.store.postgres import WRITERS
 from comfyward.store.uploads import Upload
 from tests.servers import Postgres
+from tests.stack.stack import END_TIMEOUT_S
 from tests.store.conftest import Store
 
 RUNNING = Status(PublicStatus.STARTED, State.RUNNING, None)
@@ -93,11 +94,11 @@ def test_two_files_at_the_same_moment_do_not_share_the_room_for_one(
     def first(conn: Connection) -> None:
         store_one(conn, alice.id, "a", most)
         is_stored.set()
-        assert may_end.wait(30)
+        assert may_end.wait(END_TIMEOUT_S)
 
     with ThreadPoolExecutor(2) as threads:
         begun = threads.submit(asyncio.run, one.write(first))
-        assert is_stored.wait(30)
+        assert is_stored.wait(END_TIMEOUT_S)
         second = threads.submit(asyncio.run, other.write(store_one, alice.id, "b", most))
         while not second.done() and not asyncio.run(one.lookup(_waits_for_another)):
             continue
@@ -139,7 +140,7 @@ def test_notices_reach_the_other_server_whole_and_in_order(servers: tuple[Databa
         await servers[0].write(_say_nonsense)
         for notice in told:
             one.send(notice)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(END_TIMEOUT_S):
             found = [await heard.get() for _ in told]
         await one.close()
         await other.close()
@@ -158,7 +159,7 @@ def test_servers_that_lock_the_same_rows_do_not_deadlock(
 
     def occupy(_: Connection) -> None:
         taken.release()
-        may_end.wait(120)
+        may_end.wait(END_TIMEOUT_S)
 
     def count_up(conn: Connection, account_id: str) -> None:
         conn.execute(text("UPDATE accounts SET weight = weight + 1 WHERE id = :id"), {"id": account_id})
@@ -194,7 +195,7 @@ def test_a_locked_row_is_waited_for_within_a_limit(
     def hold(conn: Connection) -> None:
         count_up(conn)
         held.set()
-        let_go.wait(20)
+        let_go.wait(END_TIMEOUT_S)
 
     async def want_it() -> None:
         holding = asyncio.create_task(servers[0].write(hold))
@@ -222,9 +223,9 @@ def test_events_stored_before_the_subscription_was_known_are_delivered(servers: 
             await db.notices.listen()
         here.publish([unheard, other_run])
         with hub.listen("account") as listener:
-            found = [await listener.next(10)]
+            found = [await listener.next(END_TIMEOUT_S)]
             here.publish([followed])
-            found.append(await listener.next(10))
+            found.append(await listener.next(END_TIMEOUT_S))
         for db in servers:
             await db.notices.close()
         return [event for event in found if event is not None]
@@ -245,7 +246,7 @@ def test_a_new_server_learns_all_subscriptions(servers: tuple[Database, Database
             await servers[0].notices.listen()
             here.start()
             here.publish([event])
-            found = await listener.next(10)
+            found = await listener.next(END_TIMEOUT_S)
             await here.stop()
         for db in servers:
             await db.notices.close()
@@ -285,7 +286,7 @@ def test_a_listener_that_lost_its_connection_says_so_and_listens_again(servers: 
         other.subscribe(heard.put_nowait, missed.set)
         await other.listen()
         await servers[0].write(_end_listeners)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(END_TIMEOUT_S):
             await missed.wait()
             await one.listen()
             one.send(Wake("after"))

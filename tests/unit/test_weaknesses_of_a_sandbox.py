@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -78,7 +79,7 @@ async def test_a_comfyui_of_root_is_warned_of(
 async def test_a_parent_that_does_not_start_leaves_nothing_open(tmp_path: Path) -> None:
     before = sockets()
 
-    assert await fail_to_start(tmp_path / "worker", Level.NONE) == before
+    assert await fail_to_start(tmp_path / "worker", Level.NONE) <= before  # another test's may be closed meanwhile
 
 
 async def fail_to_start(home: Path, level: Level) -> set[str]:
@@ -93,5 +94,8 @@ async def fail_to_start(home: Path, level: Level) -> set[str]:
 
 def sockets() -> set[str]:
     """The sockets that this process has open."""
-    opened = [Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd")]
-    return {os.readlink(path) for path in opened if path.is_symlink() and os.readlink(path).startswith("socket:")}
+    found = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(os.readlink(descriptor))
+    return {name for name in found if name.startswith("socket:")}

@@ -31,7 +31,7 @@ from aiohttp import web
 NODES = {
     "FakeSave": {"text": ["STRING", {}]},  # writes output/<prefix>_00001_.txt
     "FakeCopy": {"file": ["STRING", {}]},  # writes an input file out under its own name
-    "FakeWait": {"seconds": ["FLOAT", {}]},  # steps of 0.05 s; listens to interrupts
+    "FakeWait": {"seconds": ["FLOAT", {}]},  # steps of 0.05 s; listens to interrupts, and to SIGUSR1: no longer
     "FakeDeaf": {"seconds": ["FLOAT", {}]},  # does not listen to interrupts
     "FakeWaitAsTold": {"file": ["STRING", {}]},  # as FakeWait, for the seconds that an input file tells
     "FakeCrash": {"times": ["INT", {}]},  # ends the process, as often as `times` (over restarts)
@@ -385,6 +385,9 @@ class Prompt:
                     if class_type != "FakeDeaf" and self.prompt_id in fake.interrupted:
                         about = {"node_id": node_id, "node_type": class_type, "executed": self.executed}
                         return await self.note("execution_interrupted", about)
+                    if fake.wait_is_over:
+                        fake.wait_is_over = False
+                        break
                     await self.state(node_id, "running", step, steps)
                     await self.say("progress", {"value": step, "max": steps, "node": node_id})
                     await asyncio.sleep(0.05)
@@ -518,9 +521,14 @@ class FakeComfyUI:
         self.running: list[str] = []
         self.pending: list[str] = []
         self.interrupted: set[str] = set()
+        self.wait_is_over = False  # told by a signal, for one wait
+        signal.signal(signal.SIGUSR1, self.end_wait)
         self.endless: dict[str, str] = {}  # prompts whose history has no end, with its coding
         self.turn = asyncio.Lock()
         self.tasks: set[asyncio.Task] = set()
+
+    def end_wait(self, *_: object) -> None:
+        self.wait_is_over = True
 
     def count(self, what: str, inputs: dict) -> int:
         """Counts, over restarts of the process, how often something happened in this folder to nodes of one name."""

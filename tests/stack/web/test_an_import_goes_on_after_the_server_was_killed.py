@@ -28,7 +28,7 @@ def test_an_import_survives(stack: Stack, account: str, site: Origin) -> None:
     asked = {"path": "/models/loras/style.pt", "url": url}
 
     assert http.post("/api/v1/imports", json=asked).status_code == 202
-    assert site.asked.get(timeout=30) == "/style.pt"
+    assert site.asked.get(timeout=120) == "/style.pt"
     [waiting] = http.get("/api/v1/imports").json()
     assert (waiting["state"], waiting["path"]) == ("waiting", "/models/loras/style.pt")
     stack.kill()
@@ -45,7 +45,7 @@ def test_an_import_is_stopped(stack: Stack, account: str, site: Origin) -> None:
     http, other, hold = stack.client(account).http, stack.client(f"{account}-friend").http, threading.Event()
     url = site.put("/style.pt", DATA, hold=hold)
     made = http.post("/api/v1/imports", json={"path": "/models/loras/style.pt", "url": url}).json()["id"]
-    site.asked.get(timeout=30)
+    site.asked.get(timeout=120)
 
     assert other.delete(f"/api/v1/imports/{made}").status_code == 404
     assert other.get("/api/v1/imports").json() == []

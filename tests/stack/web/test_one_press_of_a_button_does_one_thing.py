@@ -86,7 +86,7 @@ def test_run_is_off_while_it_is_on_its_way_and_on_again_after_an_error(
 
 
 def test_an_intent_outlives_the_server(start_fake: StartFake, enter: Enter) -> None:
-    stack = start_fake().wait_ready()
+    stack = start_fake(lease_s="3").wait_ready()
     client, page = stack.client(), enter(stack, None)
     made = client.http.post("/api/v1/workflows", json={"prompt": {"1": node("FakeSave", text="hello")}}).json()["id"]
     page.goto(f"/workflows/{made}")

@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 import threading
 
+from playwright.sync_api import expect
+
 from tests.fakes.http import Origin
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
@@ -51,8 +53,8 @@ def test_a_run_behind_another_one(start_fake: StartFake, site: Origin, enter: En
     page.locator("h1 .badge", has_text="fetching files").wait_for()
     held.set()
     page.locator("h1 .badge", has_text="waiting for GPU").wait_for()
-    names = page.locator(".phases .phase-name").all_inner_texts()
-    assert names == ["queued", "files", "waiting for GPU", "executing", "saving"]
+    names = ["queued", "files", "waiting for GPU", "executing", "saving"]
+    expect(page.locator(".phases .phase-name")).to_have_text(names)
 
     # What executes costs something already.
     page.goto(f"/runs/{first}")

@@ -6,7 +6,7 @@ from tests.stack.web.conftest import Enter
 
 
 def test_an_open_list_recovers(start_fake: StartFake, enter: Enter, account: str) -> None:
-    stack = start_fake().wait_ready()
+    stack = start_fake(lease_s="3").wait_ready()
     page = enter(stack, account)
     page.goto("/runs")
     page.get_by_text("No runs yet").wait_for()

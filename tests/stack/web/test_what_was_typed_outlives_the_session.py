@@ -50,7 +50,7 @@ def test_a_form_is_filled_in_again_after_the_login(stack: Stack, account: str, e
     expect(page.get_by_text("Incorrect name or password.")).to_be_visible()
     log_in_again(page, account)
 
-    page.wait_for_url(f"**/workflows/{workflow}/settings")
+    page.wait_for_url(f"{stack.url}/workflows/{workflow}/settings")  # not the login's "?next="
     expect(page.get_by_text("What you had typed is here again.")).to_be_visible()
     expect(page.get_by_label("Description")).to_have_value(TYPED)
     expect(page.get_by_label("Public")).to_be_checked()
@@ -70,7 +70,7 @@ def test_another_account_gets_none_of_it(stack: Stack, account: str, enter: Ente
     expect(page.get_by_text("Log in, and what you typed is there again.")).to_be_visible()
     log_in_again(page, f"{account}-other")
 
-    page.wait_for_url("**/account")
+    page.wait_for_url(f"{stack.url}/account")  # as a pattern, the login's "?next=/account" would be like it
     expect(page.get_by_text(f"{account}-other", exact=True)).to_be_visible()
     expect(page.get_by_role("textbox", name="Name")).to_have_value("")
     assert page.evaluate("sessionStorage.getItem('draft')") is None

@@ -28,8 +28,8 @@ def test_from_a_starter_to_a_run_and_its_card(real: Stack, enter: Enter, account
     page.locator("form", has_text="Colours").get_by_role("button", name="Use starter").click()
     page.get_by_role("button", name="Run", exact=True).click()
     page.locator("h1 .badge", has_text="done").wait_for()
-    assert page.locator("figure").count() == 3
-    assert page.locator("video").count() == 1
+    expect(page.locator("figure")).to_have_count(3)
+    expect(page.locator("video")).to_have_count(1)
     with page.expect_download() as download:
         page.get_by_role("link", name="Download all").click()
     assert download.value.suggested_filename.endswith(".zip")
