@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from tests.servers import free_port
@@ -98,6 +99,13 @@ class AutoscaledRay:
         "RAY_CLOUD_INSTANCE_ID": HEAD,  # without it the autoscaler never launches anything
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
     }
+    # Nothing dies here: what is slow on a busy machine is waited for, as Ray does by itself.
+    PATIENCE: ClassVar = {
+        "RAY_health_check_period_ms": "3000",
+        "RAY_health_check_timeout_ms": "10000",
+        "RAY_health_check_failure_threshold": "5",
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "60",
+    }
 
     def __init__(self, folder: Path, port: int, most: Mapping[str, int]) -> None:
         """`most` is how many nodes of each accelerator there may be. Their idle timeout is 6 s."""
@@ -165,16 +173,19 @@ def ray_cluster(port: int | None = None) -> Iterator[RayCluster]:
 
 @contextmanager
 def autoscaled_ray(most: Mapping[str, int]) -> Iterator[AutoscaledRay]:
-    with _environment() as folder, contextlib.closing(AutoscaledRay(folder, free_port(), most)) as cluster:
+    with (
+        _environment(AutoscaledRay.PATIENCE) as folder,
+        contextlib.closing(AutoscaledRay(folder, free_port(), most)) as cluster,
+    ):
         yield cluster
 
 
 @contextmanager
-def _environment() -> Iterator[Path]:
+def _environment(changes: Mapping[str, str] = MappingProxyType({})) -> Iterator[Path]:
     folder = tempfile.mkdtemp(prefix="cw-ray-")  # short: Ray's sockets have long names
     (Path(folder) / "ray").mkdir()
     before = dict(os.environ)
-    os.environ.update(ENVIRONMENT, RAY_TMPDIR=folder)
+    os.environ.update({**ENVIRONMENT, **changes, "RAY_TMPDIR": folder})
     try:
         yield Path(folder)
     finally:

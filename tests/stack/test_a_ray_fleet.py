@@ -83,7 +83,8 @@ class Fleet:
         """The supervising process and the one that speaks to Ray."""
         assert self.process is not None
         for pid in (self.process.pid, *pids(rf"comfyward fleet ray --address {self.cluster.address}")):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended with the one before
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
     def status(self) -> dict[str, dict[str, Any]]:
@@ -113,7 +114,7 @@ def fleet(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Fleet]:
     """One for the scenarios that leave a fleet behind which works."""
-    stack = start_fake_once(fleet="none", lease_s="4", max_attempts="5")
+    stack = start_fake_once(fleet="none", lease_s="8", max_attempts="5")
     with Fleet(stack, cluster, tmp_path_factory.mktemp("fleet"), fake_settings()) as fleet:
         _until(lambda: fleet.status().get("A100_80GB"), fleet)
         yield fleet
@@ -145,7 +146,7 @@ def test_a_killed_worker_is_started_again_at_once(fleet: Fleet, site: Origin) ->
     client = fleet.stack.client()
     run_id = _waiting(client, "A100_80GB", site)
 
-    [worker] = _workers(fleet)
+    worker = _worker_of(fleet, run_id)
     os.kill(worker, signal.SIGKILL)
 
     run = client.finish(run_id)
@@ -156,7 +157,7 @@ def test_a_killed_actor_is_replaced(fleet: Fleet, site: Origin) -> None:
     client = fleet.stack.client()
     run_id = _waiting(client, "A100_80GB", site)
 
-    [worker] = _workers(fleet)
+    worker = _worker_of(fleet, run_id)
     os.kill(_parent(worker), signal.SIGKILL)
 
     run = client.finish(run_id)
@@ -184,7 +185,7 @@ def test_no_worker_sees_what_opens_the_cluster(fleet: Fleet) -> None:
     run_id = client.submit(fake_wait(2), accelerator="A100_80GB")
     client.wait_for(run_id, "progress")
 
-    [worker] = _workers(fleet)
+    worker = _worker_of(fleet, run_id)
     variables = Path(f"/proc/{worker}/environ").read_bytes().decode().split("\0")
 
     assert not [each for each in variables if each.startswith(("RAY_", "COMFYWARD_FLEET_TOKEN"))]
@@ -197,7 +198,7 @@ def test_a_frozen_node_finishes_its_run(fleet: Fleet, cluster: RayCluster, t4_no
     client = fleet.stack.client()
     run_id = client.submit(fake_wait(4), accelerator="T4")
     client.wait_for(run_id, "progress")
-    [worker] = _workers(fleet)
+    worker = _worker_of(fleet, run_id)
     on = next(node for node in t4_nodes if _is_below(worker, node))
 
     with cluster.frozen(on):
@@ -209,7 +210,7 @@ def test_a_frozen_node_finishes_its_run(fleet: Fleet, cluster: RayCluster, t4_no
 def test_a_lost_node(fleet: Fleet, cluster: RayCluster, t4_nodes: list[Any], site: Origin) -> None:
     client = fleet.stack.client()
     run_id = _waiting(client, "T4", site)
-    [worker] = _workers(fleet)
+    worker = _worker_of(fleet, run_id)
     on = next(node for node in t4_nodes if _is_below(worker, node))
 
     cluster.kill(on)
@@ -247,7 +248,7 @@ def test_nodes_come_and_go_with_the_workers(
     tmp_path: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    stack = start_fake(fleet="none", lease_s="4")
+    stack = start_fake(fleet="none")
     client = stack.client()
     with autoscaled_ray({"T4": 2}) as cluster, Fleet(stack, cluster, tmp_path, fake_settings()) as fleet:
         _until(lambda: fleet.status().get("T4"), fleet)
@@ -292,6 +293,13 @@ def _until(look: Callable[[], Any], fleet: Fleet) -> Any:
 
 def _workers(fleet: Fleet) -> list[int]:
     return pids(rf"comfyward worker --server {re.escape(fleet.stack.url)}")
+
+
+def _worker_of(fleet: Fleet, run_id: str) -> int:
+    """The process of the worker that has a run; one of another pool may be about to end."""
+    worker_id = fleet.stack.client().get(run_id)["worker_id"]
+    [pid] = pids(rf"comfyward worker --server {re.escape(fleet.stack.url)} --id {re.escape(worker_id)} ")
+    return pid
 
 
 def _parent(pid: int) -> int:
