@@ -1,6 +1,5 @@
 """A run leaves tens of thousands of files where files of runs are linked: no later run finds one, or waits for them."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +8,7 @@ from comfyward.sandbox import removal
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import node
 from tests.stack.stack import Client, Stack
+from tests.stack.waiting import until
 
 LITTER = {"1": node("FakeLitter", what="crowd")}
 LOOK = {"1": node("FakeLook")}
@@ -34,8 +34,7 @@ def test_later_runs_find_nothing_and_the_files_are_removed(stack: Stack) -> None
         assert shown(client, run_id) == "found []"
     assert stack.worker_pid() == pid
     leftovers = stack.data_dir / "workers" / stack.worker_id / "leftovers"
-    while any(leftovers.iterdir()):
-        time.sleep(0.1)
+    until(lambda left: left == [], lambda: list(leftovers.iterdir()))
 
 
 def shown(client: Client, run_id: str) -> str:
