@@ -83,7 +83,9 @@ def test_the_quickstart_runs_from_its_first_line_to_its_last(real: Stack, tmp_pa
     assert '"status":"COMPLETED"' in done.stdout
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / "docs").glob("*.md")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
 def test_a_guide_calls_the_command_by_its_name_and_sets_what_it_uses(page: Path) -> None:
     text = page.read_text()
     assert "bin/comfyward" not in text
