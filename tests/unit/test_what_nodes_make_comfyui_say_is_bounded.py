@@ -17,7 +17,7 @@ from comfyward.comfy.messages import Executed, Executing, NodeState, parse_binar
 from comfyward.errors import GraphRefused
 from comfyward.python_json import read_answer
 from comfyward.runs.run import EndReason
-from comfyward.worker import graph_progress, previews, reporter
+from comfyward.worker import complete_files, graph_progress, previews, reporter
 from comfyward.worker.attempt import Attempt
 from comfyward.worker.collect import Gathering
 from comfyward.worker.failures import MAX_FAILURE_BYTES, failure_of_error, failure_of_refusal
@@ -168,7 +168,7 @@ def test_files_of_nodes_that_never_end_are_not_kept_for_each() -> None:
     for number in range(1000):
         progress.begin(Executing("p", f"1.{number}", "1", files={f"{number}": (1, 1)}))
 
-    assert len({id(files) for files in progress._files_at.values()}) <= graph_progress.MAX_AT_WORK
+    assert len({id(files) for files in progress._files._at_start.values()}) <= complete_files.MAX_AT_WORK
     assert progress.whole() == {"0": (1, 1)}
 
 

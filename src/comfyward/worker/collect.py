@@ -23,8 +23,9 @@ from comfyward.files.digest import Hasher
 from comfyward.runs.run import EndReason
 from comfyward.sandbox import leftovers
 from comfyward.worker.attempt import Attempt, Executed, Failed
+from comfyward.worker.complete_files import Stamp, files_of
 from comfyward.worker.file_threads import FileThreads
-from comfyward.worker.graph_progress import GraphProgress, Stamp, files_of
+from comfyward.worker.graph_progress import GraphProgress
 from comfyward.worker.link import ServerLink
 from comfyward.worker.node_results import bounded
 from comfyward.worker.outputs import Outputs, Result, Spool

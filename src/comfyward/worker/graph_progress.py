@@ -13,15 +13,40 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from comfyward.comfy.messages import Executed, Executing, NodeState
+from comfyward.worker.complete_files import CompleteFiles, Stamp
 from comfyward.worker.protocol import NodeProgress
 
 FINISHED = "finished"
 MADE_CHARACTERS = 4 << 20  # of the names of nodes that are made at run time
 NODE_CHARACTERS = 100  # that a node counts for, beside its names
 SHOWN_CHARACTERS = 32 << 20  # of results: with more of them, the history is not read either
-MAX_AT_WORK = 16  # nodes that work at the same time, of which the files at their start are told apart
 
-Stamp = tuple[int, int]  # of a file: its size, and when it was last written (ns)
+
+@dataclass
+class _MadeNodes:
+    """Nodes that are made at run time, by the node of the graph that they are parts of."""
+
+    _all: Counter[str] = field(default_factory=Counter)
+    _finished: Counter[str] = field(default_factory=Counter)
+    _characters_left: int = MADE_CHARACTERS
+
+    def takes(self, names: Iterable[str]) -> bool:
+        """True if there is room for the names of one more, which is taken."""
+        characters = NODE_CHARACTERS + sum(map(len, names))
+        if characters > self._characters_left:
+            return False
+        self._characters_left -= characters
+        return True
+
+    def count(self, state: NodeState | None, number: int) -> None:
+        """Adds a number to those in this state."""
+        if state is not None and state.node != state.real:
+            self._all[state.real] += number
+            self._finished[state.real] += number if state.state == FINISHED else 0
+
+    def part(self, real: str) -> float | None:
+        """The finished part of a node of the graph, if others were made for it."""
+        return self._finished[real] / (self._all[real] + 1) if self._all[real] else None
 
 
 @dataclass
@@ -37,13 +62,9 @@ class GraphProgress:
     part: float = 0.0
     _done: set[str] = field(default_factory=set)
     _begun: set[str] = field(default_factory=set)  # nodes of the graph
-    _made: Counter[str] = field(default_factory=Counter)  # nodes made at run time, by the graph's node
-    _made_done: Counter[str] = field(default_factory=Counter)  # those that have finished
-    _made_left: int = MADE_CHARACTERS
+    _made: _MadeNodes = field(default_factory=_MadeNodes)
+    _files: CompleteFiles = field(default_factory=CompleteFiles)
     _shown_left: int = SHOWN_CHARACTERS
-    _files: Mapping[str, Stamp] | None = None
-    _files_at: dict[str, Mapping[str, Stamp] | None] = field(default_factory=dict)  # by node that has not finished
-    _listed: set[str] = field(default_factory=set)
 
     def cached(self, nodes: Iterable[str]) -> list[str]:
         """Marks the nodes of the graph among these as finished, and returns them."""
@@ -59,9 +80,7 @@ class GraphProgress:
         if not self._keep(known):
             return []
         self.current, self.is_output[node] = node, begun.is_output
-        self._files = begun.files if begun.files is not None else self._files
-        at_work = self._files_at
-        at_work[node] = self._files if len(at_work) < MAX_AT_WORK else next(reversed(at_work.values()))
+        self._files.begin(node, begun.files)
         return [self._progress(known)]
 
     def move(self, states: Iterable[NodeState]) -> list[NodeProgress]:
@@ -69,9 +88,9 @@ class GraphProgress:
         changed = [state for state in states if self.nodes.get(state.node) != state and self._keep(state)]
         for state in changed:
             if state.parent is not None:
-                self._files_at.pop(state.parent, None)  # its own work is done, its parts are at it
+                self._files.end(state.parent)  # its own work is done, its parts are at it
             if state.state == FINISHED:
-                self._files_at.pop(state.node, None)
+                self._files.end(state.node)
                 if state.node in self.graph:
                     self._done.add(state.node)
         self.part = max(self.part, self._part())
@@ -98,7 +117,7 @@ class GraphProgress:
             "parent_node": state.parent if state else None,
             "real_node_id": state.real if state else executed.node,
         }
-        self._listed.update(files_of({executed.node: executed.output}, "output"))
+        self._files.add_listed({executed.node: executed.output})
 
     def real(self, node: str | None) -> str | None:
         """The node of the graph that a node is, or is a part of."""
@@ -108,43 +127,29 @@ class GraphProgress:
     def recall(self, node_results: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
         """Replaces the results by those of ComfyUI's history."""
         self.node_results, self.meta = dict(node_results), dict(meta)
-        self._listed.update(files_of(node_results, "output"))
+        self._files.add_listed(node_results)
 
     def is_whole(self, name: str, stamp: Stamp) -> bool:
         """True if a file below output/ is complete: it belongs to a finished node."""
-        if self.nodes and not self._files_at:
-            return True
-        before = self._before() or {}
-        return before[name] == stamp if name in before else name in self._listed
+        return (bool(self.nodes) and self._files.are_at_rest) or self._files.has(name, stamp)
 
     def whole(self) -> dict[str, Stamp | None]:
         """The complete files, by name; without a stamp if it is not known."""
-        return dict.fromkeys(self._listed, None) | dict(self._before() or {})
-
-    def _before(self) -> Mapping[str, Stamp] | None:
-        """The files that existed when the first of the unfinished nodes started."""
-        return next(iter(self._files_at.values())) if self._files_at else self._files
+        return self._files.all()
 
     def _keep(self, state: NodeState) -> bool:
         """Stores the state of a node. Returns False if there is no room for its names."""
         known = self.nodes.get(state.node)
         if known is None or known.names != state.names:
             made = [name for name in state.names if name not in self.graph]
-            characters = NODE_CHARACTERS + sum(map(len, made)) if made else 0
-            if characters > self._made_left:
+            if made and not self._made.takes(made):
                 return False
-            self._made_left -= characters
-        self._count(known, -1)
-        self._count(state, 1)
+        self._made.count(known, -1)
+        self._made.count(state, 1)
         self.nodes[state.node] = state
         if state.real in self.graph:
             self._begun.add(state.real)
         return True
-
-    def _count(self, state: NodeState | None, number: int) -> None:
-        if state is not None and state.node != state.real:
-            self._made[state.real] += number
-            self._made_done[state.real] += number if state.state == FINISHED else 0
 
     def _part(self) -> float:
         under_way = self._begun - self._done
@@ -152,8 +157,8 @@ class GraphProgress:
 
     def _part_of(self, real: str) -> float:
         """The finished part of one node of the graph: of its steps, or of its parts."""
-        if self._made[real]:
-            return self._made_done[real] / (self._made[real] + 1)
+        if (made := self._made.part(real)) is not None:
+            return made
         state = self.nodes.get(real)
         return min(1.0, state.value / state.maximum) if state and state.maximum > 0 else 0.0
 
@@ -171,23 +176,3 @@ class GraphProgress:
             parent=state.parent,
             real=state.real if is_made else None,
         )
-
-
-def files_of(outputs: Mapping[str, Any], kind: str) -> dict[str, str]:
-    """The nodes that wrote the files of a kind ("output", "temp"), by file name, according to the results."""
-    nodes: dict[str, str] = {}
-    for node_id, result in outputs.items():
-        for values in result.values() if isinstance(result, dict) else ():
-            for item in values if isinstance(values, list) else ():
-                if (name := file_of(item, kind)) is not None:
-                    nodes[name] = str(node_id)
-    return nodes
-
-
-def file_of(item: object, kind: str) -> str | None:
-    """The path of a file below the folder of its kind, if a node's result is one."""
-    if not isinstance(item, dict) or item.get("type") != kind or not isinstance(item.get("filename"), str):
-        return None
-    below = item.get("subfolder")
-    folder = below.strip("/") if isinstance(below, str) else ""
-    return f"{folder}/{item['filename']}" if folder else str(item["filename"])

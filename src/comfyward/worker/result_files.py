@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from comfyward.files.digest import Hasher
 from comfyward.sandbox import beneath
-from comfyward.worker.graph_progress import Stamp
+from comfyward.worker.complete_files import Stamp
 
 CHUNK_BYTES = 1 << 20
 SLICE_BYTES = 32 << 20  # hashed and copied in one step

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comfyward.worker.graph_progress import file_of
+from comfyward.worker.complete_files import file_of
 
 LAST = 1 << 62
 
