@@ -125,7 +125,7 @@ def test_a_client_that_connects_again_takes_its_own_place(stack: Stack) -> None:
         before = held.enter_context(_socket(stack, ada, "laptop"))
         after = held.enter_context(_socket(stack, ada, "laptop"))
 
-        assert '"sid":"laptop"' in str(after.recv(30))
+        assert '"sid":"laptop"' in str(after.recv(120))
         assert _end_of(before) == (4409, "")
 
 
@@ -134,7 +134,7 @@ def test_endless_messages_end_a_websocket(stack: Stack, frame: bytes) -> None:
     """Of every kind: texts, pings, and parts of a message that has no end."""
     begins = b"\x01\x80\0\0\0\0" if frame[0] == 0 else b""
     with _socket(stack, stack.client(f"sends {frame[0]}")) as opened:
-        opened.recv(30)
+        opened.recv(120)
         opened.socket.sendall(begins + frame * 1000)
 
         assert _end_of(opened) == (1008, "too many messages")
@@ -144,11 +144,11 @@ def _end_of(opened: ClientConnection) -> tuple[int | None, str | None]:
     """Code and reason with which the server closes a websocket."""
     with contextlib.suppress(ConnectionClosed):
         while True:
-            opened.recv(30)
+            opened.recv(120)
     return opened.close_code, opened.close_reason
 
 
-def _waiting(client: Client, seconds: str = "20") -> str:
+def _waiting(client: Client, seconds: str = "60") -> str:
     return f"/api/v1/runs/{client.submit(fake_save())}?wait={seconds}"
 
 

@@ -55,6 +55,6 @@ def _runs(pid: int) -> bool:
     """True unless the process has ended, also if nobody has asked for its status yet."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"

@@ -42,7 +42,7 @@ async def test_the_run_ends_without_its_results(status: int, tries: int) -> None
         reporter = Reporter(link, "lease", stale.set)
         reporter.produced(_made)
 
-        await asyncio.wait_for(stale.wait(), 30)
+        await asyncio.wait_for(stale.wait(), 120)
         await link.close()
 
     *refused, last = server.got

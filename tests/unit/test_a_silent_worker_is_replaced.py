@@ -49,8 +49,8 @@ async def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 async def test_one_that_stands_still_is_replaced(watched: Watched) -> None:
     watched.host.start()
 
-    assert await asyncio.wait_for(watched.ended.get(), 30) == "worker-1"
-    assert await asyncio.wait_for(watched.ended.get(), 30) == "worker-1"  # the next one, too
+    assert await asyncio.wait_for(watched.ended.get(), 120) == "worker-1"
+    assert await asyncio.wait_for(watched.ended.get(), 120) == "worker-1"  # the next one, too
 
     assert watched.starts.read_text().startswith("started started")
 

@@ -39,7 +39,7 @@ async def test_a_sender_that_waits_goes_on_when_the_run_is_over() -> None:
         sending = asyncio.create_task(messages.put(Finished("second"), 1))
         await asyncio.sleep(0)
 
-    await asyncio.wait_for(sending, 10)
+    await asyncio.wait_for(sending, 120)
     with messages.read():
         messages.break_off()
         assert await messages.get() is None
