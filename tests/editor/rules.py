@@ -320,6 +320,13 @@ EDITOR_ONLY: Mapping[str, Graph] = {
             (2, "tenths", "FLOAT", -5, {}),
             (2, "tenths", "FLOAT", 3000.77, {}),
             (2, "tenths", "FLOAT", "4.56", {}),
+            (1, "plain", "INT", "nan", {}),
+            (1, "plain", "INT", "0x10", {}),
+            (1, "plain", "INT", "1_000", {}),
+            (1, "plain", "INT", "Infinity", {}),
+            (0, "whole", "INT", "Infinity", {}),
+            (2, "tenths", "FLOAT", "Infinity", {}),
+            (2, "tenths", "FLOAT", "-1e400", {}),
             (3, "fine", "FLOAT", 100, {}),
             (1, "plain", "INT", 7.5, {"mode": 4}),
             (2, "tenths", "FLOAT", 3.14159, {}),
@@ -353,6 +360,34 @@ EDITOR_ONLY: Mapping[str, Graph] = {
             node(2, "TSeed", [7, "fixed", 30, "x"], inputs=[into("steps", 1, "INT", "steps")]),
         ],
         [[1, 1, 0, 2, 1, "INT"]],
+    ),
+    **{
+        f"a primitive of {value} into a text": graph(
+            [
+                node(1, "PrimitiveNode", [value, "fixed"], outputs=[out("STRING", 1, 2)]),
+                node(
+                    2,
+                    "TText",
+                    ["x", "y"],
+                    inputs=[into("text", 1, "STRING", "text"), into("plain", 2, "STRING", "plain")],
+                ),
+            ],
+            [[1, 1, 0, 2, 0, "STRING"], [2, 1, 0, 2, 1, "STRING"]],
+        )
+        for value in (5, 2.5, None, True)
+    },
+    "primitives by the slots of an old file": graph(
+        [
+            node(1, "PrimitiveNode", [5, "fixed"], outputs=[out("INT", 1)]),
+            node(3, "PrimitiveNode", ["y", "fixed", ""], outputs=[out("COMBO", 2)]),
+            node(
+                2,
+                "TSeed",
+                [7, "fixed", 30, "x"],
+                inputs=[into("steps", 1, "INT", "steps"), into("mode", 2, "COMBO", "mode")],
+            ),
+        ],
+        [[1, 1, 0, 2, 0, "INT"], [2, 3, 0, 2, 1, "COMBO"]],
     ),
     "a primitive behind a reroute": graph(
         [
@@ -560,6 +595,14 @@ BOXES: Mapping[str, Graph] = {
         [[2, 1, INT, 2, 1, "INT"], [3, 2, 0, 3, 0, "IMAGE"]],
         SAMPLER,
     ),
+    **{
+        f"a reroute of mode {mode} behind a box": graph(
+            [box(1, SAMPLER, [31, "y", 0.9]), reroute(3, 1, 2, mode=mode), saved(2, 2)],
+            [[1, 1, 0, 3, 0, "IMAGE"], [2, 3, 0, 2, 0, "IMAGE"]],
+            SAMPLER,
+        )
+        for mode in (0, 2, 4)
+    },
     "a box in a box": boxed(OUTER, None, SAMPLER),
     "a box in a box with values": boxed(OUTER, [41, 0.6], SAMPLER),
     "a box in a box, fed": graph(

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
+from comfyward.comfy.releases import DEFAULT
 from tests import loopback
 from tests.stack.graphs import node, picture, slow
 from tests.stack.stack import Client, Stack
@@ -138,7 +139,8 @@ def test_a_running_prompt_is_interrupted_and_a_waiting_one_taken_out(
     assert [item[1] for item in queue["queue_running"]][:1] == [running]
     listed = {item[1] for item in (*queue["queue_running"], *queue["queue_pending"])}
     assert listed == {running, waiting} == {job["id"] for job in jobs["jobs"]}
-    assert "execution_interrupted" in [kind for kind, _ in said]
+    [interrupted] = [data for kind, data in said if kind == "execution_interrupted"]
+    assert (interrupted["node_id"], interrupted["node_type"], interrupted["executed"]) == ("1", "TestSteps", [])
     assert comfyui.get("/queue").json() == {"queue_running": [], "queue_pending": []}
     entry = comfyui.get(f"/history/{running}").json()[running]
     assert (entry["status"]["status_str"], entry["status"]["completed"]) == ("error", False)
@@ -156,6 +158,7 @@ def test_a_node_that_fails_says_so_on_the_websocket(comfyui: httpx2.Client, sock
 
     assert (error["node_id"], error["node_type"], error["exception_type"]) == ("1", "TestFails", "ValueError")
     assert error["traceback"]
+    assert [frame for frame in error["traceback"] if "comfyward_extension" in frame] == []
     job = comfyui.get(f"/api/jobs/{prompt_id}").json()
     assert (job["status"], job["execution_error"]["exception_type"]) == ("failed", "ValueError")
 
@@ -270,6 +273,25 @@ def test_the_catalog_and_system_information(comfyui: httpx2.Client, engine_versi
     for path in ("/features", "/users", "/i18n", "/global_subgraphs", "/workflow_templates", "/node_replacements"):
         assert isinstance(comfyui.get(path).json(), dict), path
     assert comfyui.post("/free", json={"unload_models": True}).status_code == 200
+
+
+@pytest.mark.engine
+def test_a_class_that_comfyui_has_no_more_is_replaced(
+    comfyui: httpx2.Client, client: Client, engine_version: str
+) -> None:
+    if engine_version != DEFAULT.version:
+        pytest.skip("it replaces no classes")
+    [replacement] = comfyui.get("/node_replacements").json()["TestCounts"]
+    graph = {"1": node("TestCounts", count=1), "2": node("SaveImage", images=["1", 0], filename_prefix="x")}
+
+    answer = comfyui.post("/prompt", json={"prompt": graph})
+
+    assert replacement["new_node_id"] == "TestSteps"
+    assert answer.status_code == 200, answer.text
+    prompt_id = answer.json()["prompt_id"]
+    assert client.finish(_run_id(client, prompt_id))["status"] == "COMPLETED"
+    [entry] = comfyui.get(f"/history/{prompt_id}").json().values()
+    assert entry["prompt"][2]["1"] == node("TestSteps", steps=1)
 
 
 def _run_id(client: Client, prompt_id: str) -> str:

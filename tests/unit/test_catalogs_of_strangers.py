@@ -55,6 +55,17 @@ classes = st.sampled_from("AB")
 parts = st.sampled_from(["name", "stem", "base", "base stem", "folder", "other"])
 folder_names = st.sampled_from(["input", "models/loras", "models", "../x"])
 listings = any_json | st.lists(st.tuples(folder_names, parts, st.text(max_size=2), st.text(max_size=2), any_json))
+mapped = st.fixed_dictionaries(
+    {"new_id": st.sampled_from("xyz")}, optional={"old_id": any_json | st.sampled_from("xyz"), "set_value": any_json}
+)
+replacements = st.fixed_dictionaries(
+    {"new_node_id": classes},
+    optional={
+        "old_widget_ids": any_json | st.lists(st.sampled_from("xyz"), max_size=3),
+        "input_mapping": any_json | st.lists(mapped, max_size=3),
+        "output_mapping": any_json | st.lists(st.fixed_dictionaries({"new_idx": any_json, "old_idx": any_json})),
+    },
+)
 catalogs = st.fixed_dictionaries(
     {"nodes": any_json | st.dictionaries(classes, nodes)},
     optional={
@@ -67,6 +78,7 @@ catalogs = st.fixed_dictionaries(
         "open_types": any_json | st.dictionaries(classes, any_json),
         "failures": any_json | st.lists(st.fixed_dictionaries({"name": any_json, "error": any_json})),
         "model_info": any_json,
+        "replacements": any_json | st.dictionaries(classes, any_json | st.lists(replacements, max_size=2)),
         "checks_combos": any_json,
         "comfyui_version": any_json,
     },
@@ -84,7 +96,9 @@ def test_it_is_refused_or_read_by_all(sent: dict[str, Any]) -> None:
 
 
 def _read_by_all(catalog: Catalog) -> None:
-    graph = parse_graph(GRAPH)
+    graph = catalog.with_stand_ins(parse_graph(GRAPH))
+    for class_type in "AB":
+        catalog.laid_out.of(class_type)
     with contextlib.suppress(InvalidGraph):
         check(graph, catalog, OWN).raise_if_any()
     places_named(graph, catalog)

@@ -17,7 +17,7 @@ from comfyward.store.files import file_path_of
 from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.graph import Graph
 from comfyward.workflows.listing import Paths
-from comfyward.workflows.needs import models_among, places_named
+from comfyward.workflows.needs import PlacesNamed, models_among, places_named
 from comfyward.workflows.references import (
     AssetReference,
     Named,
@@ -100,10 +100,7 @@ class Fitting:
     async def _brought(self, catalog: Catalog | None, submitted: _Submitted) -> Fitted:
         account_id, targets = submitted.account_id, submitted.targets
         aside = functools.partial(HEAVY.run, account_id, submitted.size)
-        resolved = Resolved(submitted.graph, {})
-        if targets is not None:
-            resolved = await aside(lambda: resolve(submitted.graph, targets, catalog))
-        named = await aside(lambda: places_named(resolved.graph, catalog))
+        resolved, named = await aside(lambda: _resolved(submitted.graph, targets, catalog))
         paths = named.paths - set(resolved.files) - set(submitted.files)
         is_any = bool(paths or named.folders)
         own = await self._db.lookup(_own_files, account_id, paths, named.folders) if is_any else {}
@@ -111,6 +108,15 @@ class Fitting:
         brought |= submitted.files
         models = models_among(named, brought, catalog)
         return Fitted(resolved.graph, brought, catalog.packs if catalog else {}, models)
+
+
+def _resolved(
+    graph: Graph, targets: Mapping[Reference, Named] | None, catalog: Catalog | None
+) -> tuple[Resolved, PlacesNamed]:
+    """The graph of classes that the catalog has, without references, and the places of files that it names."""
+    graph = graph if catalog is None else catalog.with_stand_ins(graph)
+    resolved = Resolved(graph, {}) if targets is None else resolve(graph, targets, catalog)
+    return resolved, places_named(resolved.graph, catalog)
 
 
 def _valid(graph: Graph, catalog: Catalog | None, paths: Paths) -> Graph:

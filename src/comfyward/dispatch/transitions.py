@@ -29,7 +29,7 @@ from comfyward.runs.change import (
     RunWatched,
 )
 from comfyward.runs.event import Cancelling, Event, Staged, Status
-from comfyward.runs.failure import Failure
+from comfyward.runs.failure import WAS_CANCELLED, Failure
 from comfyward.runs.output import Output
 from comfyward.runs.run import ENDINGS, LEASED_STATES, EndReason, Run, State, next_state, public_status
 from comfyward.store import accounts, files, leases, new_runs, runs, webhooks
@@ -295,7 +295,7 @@ def _announce(conn: Connection, run: Run, event: str, now: int) -> None:
 
 
 def _with_hint(failure: Failure | None, reason: EndReason) -> Failure:
-    messages = {EndReason.CANCELLED: "The run was cancelled.", EndReason.WORKER_LOST: "The worker was lost."}
+    messages = {EndReason.CANCELLED: WAS_CANCELLED, EndReason.WORKER_LOST: "The worker was lost."}
     failure = failure or Failure(messages.get(reason, f"The run ended: {reason}."))
     return failure if failure.hint else msgspec.structs.replace(failure, hint=ENDINGS[reason].hint)
 

@@ -7,12 +7,14 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+WAS_CANCELLED = "The run was cancelled."
+
 
 class Failure(msgspec.Struct, frozen=True):
     """The error message of a run, and a hint.
 
     The other fields are reported by the worker. They are UNSET, which is false and left out of the JSON, if no worker
-    reported the failure: the run was cancelled, expired, ran out of credit or lost its worker.
+    reported the failure: the run was cancelled before it executed, expired, ran out of credit or lost its worker.
     """
 
     message: str

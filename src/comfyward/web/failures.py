@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from comfyward.runs.failure import Failure
+from comfyward.runs.failure import WAS_CANCELLED, Failure
 from comfyward.runs.run import EndReason, Run, State
 from comfyward.web.problems import Action, Advice, on_problems, ways_to_add
 from comfyward.workflows.catalog import INPUT_FOLDER, Catalog
@@ -25,7 +25,7 @@ _UNREADABLE = (
 )
 SENTENCES: dict[EndReason, str] = {
     EndReason.COMPLETED: "The run succeeded.",
-    EndReason.CANCELLED: "The run was cancelled.",
+    EndReason.CANCELLED: WAS_CANCELLED,
     EndReason.TIMEOUT: "The run exceeded its timeout of {timeout:g} s. Reduce its work and run it again.",
     EndReason.VALIDATION: "ComfyUI rejected this workflow. Open it in the editor to see why.",
     EndReason.MISSING_NODE: "A node of this workflow is not installed. Replace it, or ask an admin to install it.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import logging
@@ -29,7 +30,7 @@ from comfyward.runs.run import EndReason
 from comfyward.sandbox import beneath, removal
 from comfyward.worker.attempt import Attempt, Executed, Failed
 from comfyward.worker.collect import Gathering
-from comfyward.worker.failures import failure_of_error, failure_of_refusal, failure_of_stop
+from comfyward.worker.failures import failure_of_cancel, failure_of_error, failure_of_refusal, failure_of_stop
 from comfyward.worker.generation import Generation
 from comfyward.worker.message_handler import MessageHandler
 from comfyward.worker.protocol import FailureReport
@@ -103,7 +104,9 @@ class Execution:
             if following.done():
                 return await following
             await self._interrupt(following)
-            raise Failed(EndReason.CANCELLED) if halting.done() else _timed_out(assignment.timeout_s)
+            if not halting.done():
+                raise _timed_out(assignment.timeout_s)
+            raise Failed(EndReason.CANCELLED, await self._cancelled_at())
         finally:
             for task in (following, halting):
                 task.cancel()
@@ -176,6 +179,15 @@ class Execution:
             if not await client.is_queued(prompt_id):
                 return
             await asyncio.wait({following}, timeout=INTERRUPT_AGAIN_S)
+
+    async def _cancelled_at(self) -> FailureReport | None:
+        """The node at which a cancelled prompt stopped; None if ComfyUI does not say."""
+        with contextlib.suppress(ComfyUIError, TimeoutError):
+            async with asyncio.timeout(RECONCILE_S):
+                history = await self._comfyui.client.history(self._attempt.prompt_id)
+            interrupted = None if history is None else history.message("execution_interrupted")
+            return None if interrupted is None else failure_of_cancel(interrupted)
+        return None
 
 
 def _judge(history: History, error: Mapping[str, Any] | None, nodes: Mapping[str, msgspec.Raw]) -> History:

@@ -9,6 +9,7 @@ import msgspec
 
 from comfyward.errors import GraphRefused
 from comfyward.python_json import is_deeper
+from comfyward.runs.failure import WAS_CANCELLED
 from comfyward.runs.log import plain
 from comfyward.runs.run import EndReason
 from comfyward.worker.protocol import FailureReport
@@ -18,6 +19,7 @@ from comfyward.workflows.needs import MODEL_SUFFIXES
 # Our extension caught a node that gave what it remembers of a file's name where this run brought another file
 # (comfyward_extension/reads.py): the run is tried again, in a ComfyUI that remembers nothing.
 ANSWERED_FROM_MEMORY = "comfyward.AnsweredFromMemory"
+_OF_OUR_EXTENSION = '/comfyward_extension/reads.py", line '  # a frame of what observes nodes, between ComfyUI's own
 _OUT_OF_MEMORY = (
     "outofmemoryerror",
     "out of memory",
@@ -72,7 +74,7 @@ def failure_of_error(error: Mapping[str, Any], nodes: Mapping[str, msgspec.Raw])
         exception_type=kind,
         node_id=_text(error.get("node_id")),
         node_type=_text(error.get("node_type")),
-        traceback=[plain(line) for line in _texts(error.get("traceback"))],
+        traceback=[plain(frame) for frame in _texts(error.get("traceback")) if _OF_OUR_EXTENSION not in frame],
         details=_facts(nodes.get(str(error.get("node_id"))), message),
         executed=_texts(error.get("executed")),
         current_inputs=_inputs(error.get("current_inputs")),
@@ -85,13 +87,21 @@ def failure_of_error(error: Mapping[str, Any], nodes: Mapping[str, msgspec.Raw])
 
 def failure_of_stop(interrupted: Mapping[str, Any]) -> tuple[EndReason, FailureReport]:
     """The failure of an `execution_interrupted` that nobody asked for: a node can stop its own run."""
-    report = FailureReport(
-        message="A node stopped the run.",
+    return EndReason.NODE_ERROR, _stopped("A node stopped the run.", interrupted)
+
+
+def failure_of_cancel(interrupted: Mapping[str, Any]) -> FailureReport:
+    """The failure of an `execution_interrupted` that a caller asked for."""
+    return _stopped(WAS_CANCELLED, interrupted)
+
+
+def _stopped(message: str, interrupted: Mapping[str, Any]) -> FailureReport:
+    return FailureReport(
+        message=message,
         node_id=_text(interrupted.get("node_id")),
         node_type=_text(interrupted.get("node_type")),
         executed=_texts(interrupted.get("executed")),
     )
-    return EndReason.NODE_ERROR, report
 
 
 def _facts(sent: msgspec.Raw | None, message: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The catalog of a ComfyUI installation, as its extension exports it and the server stores it.
 
-The wire form is JSON. An older worker does not send the last six keys:
+The wire form is JSON. An older worker does not send the last seven keys:
 
     {"comfyui_version": "0.30.0",
      "nodes":     {class: entry of ComfyUI's /object_info},
@@ -13,7 +13,8 @@ The wire form is JSON. An older worker does not send the last six keys:
      "open_types": {class: {"inputs": [names], "outputs": bool}}: types that also accept other types,
      "checks_combos": true if ComfyUI checks a value against the choices of a COMBO,
      "failures":  [Failure]: packs, and files of ComfyUI's own, that did not load,
-     "model_info": {folder: {file name: metadata from comfyui-tooling-nodes}}, if that pack is installed}
+     "model_info": {folder: {file name: metadata from comfyui-tooling-nodes}}, if that pack is installed,
+     "replacements": {class that is gone: [entry of ComfyUI's /node_replacements]}}
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from functools import cached_property
 from typing import Any
 
 from comfyward.workflows.class_inputs import AllInputs
+from comfyward.workflows.graph import Graph
 from comfyward.workflows.listing import Listing, Paths, places
 from comfyward.workflows.offer import NOWHERE, Elsewhere
+from comfyward.workflows.replacements import Replacement, Replacements, classes_gone, stand_in, with_stand_ins
 
 INPUT_FOLDER = "input"
 MODELS = "models"
@@ -83,6 +86,7 @@ class Catalog:
     checks_combos: bool = True
     failures: tuple[Failure, ...] = ()
     model_info: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    replacements: Replacements = field(default_factory=dict)
     elsewhere: Elsewhere = NOWHERE  # knows what has the classes that this catalog lacks
 
     @classmethod
@@ -104,6 +108,7 @@ class Catalog:
             checks_combos=bool(data.get("checks_combos", True)),
             failures=tuple(Failure.from_json(each) for each in data.get("failures", ())),
             model_info=data.get("model_info", {}),
+            replacements=data.get("replacements", {}),
         )
 
     def inputs(self, class_type: str) -> Iterator[InputSpec]:
@@ -195,8 +200,9 @@ class Catalog:
 
     @cached_property
     def laid_out(self) -> AllInputs:
-        """The sockets and widgets that the editor gives the nodes of each class."""
-        return AllInputs(self.nodes)
+        """The sockets and widgets that the editor gives the nodes of each class, and gave those of classes that others
+        stand in for."""
+        return AllInputs({**classes_gone(self.replacements, self.nodes), **self.nodes})
 
     @cached_property
     def display_names(self) -> dict[str, str]:
@@ -209,8 +215,12 @@ class Catalog:
         return "*" in names or input_name in names
 
     def lacking(self, classes: Iterable[str]) -> list[str]:
-        """The classes that are missing here, each once, in their order."""
-        return [name for name in dict.fromkeys(classes) if not self.has(name)]
+        """The classes that are missing here, and that no other stands in for, each once, in their order."""
+        return [name for name in dict.fromkeys(classes) if not self.has(name) and self._stand_in(name) is None]
+
+    def with_stand_ins(self, graph: Graph) -> Graph:
+        """The graph with the classes that stand in for those that ComfyUI has no more."""
+        return with_stand_ins(graph, self.replacements, self.nodes) if self.replacements else graph
 
     def why_missing(self, class_type: str) -> str | None:
         """The reason why a class is missing, such as a pack that did not load; None if it is unknown."""
@@ -244,6 +254,9 @@ class Catalog:
             if module.startswith("custom_nodes."):
                 packs[name] = module.removeprefix("custom_nodes.")
         return packs
+
+    def _stand_in(self, class_type: str) -> Replacement | None:
+        return stand_in(class_type, self.replacements, self.nodes)
 
     @cached_property
     def _undescribed(self) -> set[str]:

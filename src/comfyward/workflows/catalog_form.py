@@ -48,6 +48,23 @@ class _Failure(msgspec.Struct):
     classes: Names = []
 
 
+class _Mapped(msgspec.Struct):
+    new_id: Name
+    old_id: Name | None = None
+
+
+class _MappedOutput(msgspec.Struct):
+    new_idx: int
+    old_idx: int
+
+
+class _Replacement(msgspec.Struct):
+    new_node_id: Name
+    old_widget_ids: Names | None = None
+    input_mapping: Annotated[list[_Mapped], Meta(max_length=1_000)] | None = None
+    output_mapping: Annotated[list[_MappedOutput], Meta(max_length=1_000)] | None = None
+
+
 class _Form(msgspec.Struct):
     nodes: Annotated[dict[Name, _Node], Meta(max_length=50_000)] = {}
     folders: dict[Name, dict[Name, Name]] = {}
@@ -60,6 +77,7 @@ class _Form(msgspec.Struct):
     checks_combos: bool = True
     failures: Annotated[list[_Failure], Meta(max_length=10_000)] = []
     model_info: dict[Name, dict[Name, dict[str, Any]]] = {}
+    replacements: Annotated[dict[Name, list[_Replacement]], Meta(max_length=50_000)] = {}
     comfyui_version: Annotated[str, Meta(max_length=100)] = ""
 
 

@@ -12,7 +12,9 @@ import comfy.utils
 import execution
 import folder_paths
 import torch
+from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
+from server import PromptServer
 
 torch.set_num_threads(1)  # several ComfyUIs on two cores: threads that spin for each other would take ten times as long
 
@@ -206,3 +208,7 @@ NODE_CLASS_MAPPINGS = {
     "TestExits": TestExits,
     "TestHarm": TestHarm,
 }
+
+if hasattr(io, "NodeReplace"):  # 0.3.75 has none
+    gone = io.NodeReplace("TestSteps", "TestCounts", ["count"], [{"new_id": "steps", "old_id": "count"}])
+    PromptServer.instance.node_replace_manager.register(gone)

@@ -34,7 +34,6 @@ class FixedAnswers:
             Endpoint("GET", "/global_subgraphs", self.empty_object, "Subgraphs: none", empty),
             Endpoint("GET", subgraph, self.null, "A subgraph: null", Models(answer=None)),
             Endpoint("GET", "/workflow_templates", self.empty_object, "Templates of packs: none", empty),
-            Endpoint("GET", "/node_replacements", self.empty_object, "Replacements of nodes: none", empty),
         ]
 
     def internal(self) -> list[Endpoint]:

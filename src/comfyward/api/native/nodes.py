@@ -38,6 +38,7 @@ class Nodes:
         return [
             Endpoint("GET", "/object_info", self.all_info, "All node classes", info),
             Endpoint("GET", f"/object_info/{name}", self.info, "A node class", info),
+            Endpoint("GET", "/node_replacements", self.replacements, "Stand-ins for classes that are gone", info),
             Endpoint("GET", f"/docs/{name}/{{locale}}.md", self.help, "The help of a node class", page),
             Endpoint("GET", f"/extensions/{{pack}}/docs/{name}.md", self.help, "The help of a pack's class", page),
         ]
@@ -65,6 +66,10 @@ class Nodes:
         return await answer_beside(
             found.account_id, files.LISTED_BYTES * len(found.own), lambda: {name: extended(catalog, name, found.own)}
         )
+
+    async def replacements(self, request: Request) -> Response:
+        catalog = (await self._catalogs.of(request)).catalog
+        return answer({} if catalog is None else catalog.replacements)
 
     async def help(self, request: Request) -> Response:
         """The class may be followed by a language; there is one."""

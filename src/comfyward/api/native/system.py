@@ -50,7 +50,7 @@ class System:
 
 def features(upload_limit_bytes: int) -> dict[str, Any]:
     """The server's features by ComfyUI's names."""
-    return {"supports_preview_metadata": True, "max_upload_size": upload_limit_bytes}
+    return {"supports_preview_metadata": True, "max_upload_size": upload_limit_bytes, "node_replacements": True}
 
 
 def _stats(found: list[WorkerRow], comfyui_version: str) -> dict[str, Any]:

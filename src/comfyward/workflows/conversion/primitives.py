@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,9 @@ from comfyward.workflows.class_inputs import Widget
 from comfyward.workflows.conversion.boxes import fed_by
 from comfyward.workflows.conversion.scopes import Scope
 
+_DECIMAL = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
+_OF_A_BASE = re.compile(r"0(?:[xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)")
+MOST = 1e300  # beyond it, what is added or multiplied may be no number
 REPLACES = "Run widget replace on values"
 STEP = 0.5  # of a FLOAT that says none
 
@@ -38,6 +42,8 @@ def typed(widget: Widget, value: Any) -> Any:
     if widget.kind == "FLOAT":
         return _rounded(number, widget)
     number = min(max(number, _number(widget, "min", -math.inf)), _number(widget, "max", math.inf))
+    if not math.isfinite(number):
+        return None
     return _whole(number, _number(widget, "step", 1) or 1, _number(widget, "min", 0))
 
 
@@ -48,15 +54,25 @@ def _as_number(value: Any) -> float | None:
             return 0
         case bool():
             return int(value)
-        case int() | float() if math.isfinite(value):
+        case int() | float() if abs(value) <= MOST:
             return value
         case str():
-            try:
-                return float(value) if value.strip() else 0
-            except ValueError:
-                return None
+            return _read(value.strip())
         case _:
             return None
+
+
+def _read(text: str) -> float | None:
+    """The number in a text.
+
+    >>> _read("1e3"), _read("0x10"), _read("-Infinity"), _read("1_000"), _read("nan")
+    (1000.0, 16, -inf, None, None)
+    """
+    if not text:
+        return 0
+    if _OF_A_BASE.fullmatch(text):
+        return min(int(text, 0), MOST)
+    return float(text) if _DECIMAL.fullmatch(text) else None
 
 
 def _whole(value: float, step: float, low: float) -> int:
@@ -73,6 +89,8 @@ def _rounded(value: float, widget: Widget) -> float:
     unit = _number(widget, "round", 10.0**-decimals)
     if unit <= 0:
         return value
+    if math.isinf(value):
+        return min(max(value, _number(widget, "min", 0)), _number(widget, "max", 2048))
     digits = max(0, -math.floor(math.log10(unit)))
     rounded = round(math.floor(value / unit + 0.5) * unit, min(max(decimals, digits), 100))
     return min(max(rounded, _number(widget, "min", 0)), _number(widget, "max", 2048))

@@ -4,6 +4,7 @@ It is made once, before the first graph: afterwards the folders hold the files o
 """
 
 import inspect
+import json
 import operator
 import sys
 
@@ -13,6 +14,7 @@ import folder_paths
 import nodes
 from aiohttp import web
 from comfy_api.internal import _ComfyNodeInternal, first_real_override
+from server import PromptServer
 
 from .folders import NOT_MODELS
 from .probes import DescriptionReads, Probes, relative
@@ -51,12 +53,22 @@ async def make_catalog():
         "follows": _filled({name: each.follows(listings[name]) for name, each in classes.items()}),
         "open_types": _filled({name: each.open_types() for name, each in classes.items()}),
         "checks_combos": await _checks_combos(),
+        "replacements": _replacements(),
         "failures": [*_loading_failures(), *(each.failure(name) for name, each in classes.items() if each.error)],
     }
 
 
 def _filled(found):
     return {name: value for name, value in found.items() if value}
+
+
+def _replacements():
+    """class that is gone -> those that stand in for it, as GET /node_replacements has them; none in old releases."""
+    known = getattr(getattr(PromptServer, "instance", None), "node_replace_manager", None)
+    try:
+        return {} if known is None else json.loads(json.dumps(known.as_dict()))
+    except (TypeError, ValueError):
+        return {}  # a pack gave what is no JSON
 
 
 def _kinds():
