@@ -10,7 +10,9 @@ from comfyward.workflows.catalog import Catalog
 from comfyward.workflows.conversion.conversion import convert
 from comfyward.workflows.graph import parse_graph
 from comfyward.workflows.listing import Paths
+from comfyward.workflows.needed import missing_classes
 from comfyward.workflows.validation import check
+from comfyward.workflows.written import Posted, opened, written
 
 # Of ComfyUI 0.30's GET /node_replacements.
 RENAMED = {
@@ -141,3 +143,15 @@ def test_a_node_of_an_editors_file_is_read_and_replaced(kind: str, values: list[
     made = convert({"nodes": [*nodes, end], "links": [*links, [2, 2, 0, 3, 1, "*"]]}, CATALOG)
 
     assert replaced(made)["2"]["inputs"] == inputs
+
+
+def test_a_check_finds_the_model_of_a_loader_that_is_gone() -> None:
+    prompt = {"1": {"class_type": "T2IAdapterLoader", "inputs": {"t2i_adapter_name": "canny.safetensors"}}}
+    in_editor = {"nodes": [{"id": 1, "type": "T2IAdapterLoader", "widgets_values": ["canny.safetensors"]}]}
+
+    for posted in (Posted(prompt, None), Posted(None, in_editor)):
+        found, refused = written(opened(posted), CATALOG)
+
+        assert refused is None
+        assert found.graph.prompt["1"]["inputs"] == {"control_net_name": "canny.safetensors"}
+        assert missing_classes(found, CATALOG) == ()

@@ -193,3 +193,15 @@ def test_letters_in_texts_stay() -> None:
     made = convert({"nodes": [node(1, "Save", [words])], "links": []}, CATALOG)
 
     assert made["1"]["inputs"] == {"prefix": words}
+
+
+@pytest.mark.parametrize("value", [10**400, "1" * 400, "0x" + "f" * 400, "nan"])
+def test_a_primitive_of_a_number_beyond_all_is_no_fault(value: Any) -> None:
+    nodes = [
+        node(1, "PrimitiveNode", [value, "fixed"], outputs=[{"name": "INT", "type": "INT", "links": [1]}]),
+        node(3, "Sample", [5, "fixed", 8], inputs=[{"name": "steps", "type": "INT", "link": 1}]),
+    ]
+
+    made = convert({"nodes": nodes, "links": [[1, 1, 0, 3, 2, "INT"]]}, CATALOG)
+
+    assert made["3"]["inputs"].keys() == {"seed", "steps"}

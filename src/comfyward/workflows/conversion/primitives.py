@@ -10,6 +10,7 @@ from typing import Any
 from comfyward.workflows.class_inputs import Widget
 from comfyward.workflows.conversion.boxes import fed_by
 from comfyward.workflows.conversion.scopes import Scope
+from comfyward.workflows.conversion.texts import shown
 
 _DECIMAL = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
 _OF_A_BASE = re.compile(r"0(?:[xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)")
@@ -33,9 +34,9 @@ def feed_widgets(scope: Scope, replace: Callable[[str], str]) -> None:
 
 
 def typed(widget: Widget, value: Any) -> Any:
-    """The value as a widget rounds it."""
+    """The value as a widget holds it: a number is rounded, and a field of several lines holds texts only."""
     if widget.kind not in ("INT", "FLOAT"):
-        return value
+        return shown(value) if widget.is_text else value
     number = _as_number(value)
     if number is None:
         return None
@@ -84,7 +85,7 @@ def _whole(value: float, step: float, low: float) -> int:
 
 
 def _rounded(value: float, widget: Widget) -> float:
-    step = _number(widget, "step", STEP) or STEP
+    step = max(_number(widget, "step", STEP), 0) or STEP
     decimals = max(0, -math.floor(math.log10(step)))
     unit = _number(widget, "round", 10.0**-decimals)
     if unit <= 0:
@@ -98,6 +99,6 @@ def _rounded(value: float, widget: Widget) -> float:
 
 def _number(widget: Widget, name: str, other: float) -> float:
     value = widget.options.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MOST:
         return other
     return value
