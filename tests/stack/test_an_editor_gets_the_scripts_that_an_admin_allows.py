@@ -120,6 +120,12 @@ def test_an_absolute_address_leads_to_the_workflow_of_its_referer(lab: Lab, edit
     assert editor.get(led.headers["location"]).text == "b {}"
     assert ask(f"{lab.stack.editor_url}{path}/extensions/kj/a.css").status_code == 307
     here = lab.stack.editor_url
+    file = {"image": ("a.png", b"a picture", "image/png")}
+    sent = editor.post("/upload/image", files=file, headers={"Referer": f"{here}{path}/"}, follow_redirects=True)
+    assert sent.status_code == 200, sent.text
+    seen = editor.get("/view?filename=a.png&type=input", headers={"Referer": f"{here}{path}/"}, follow_redirects=True)
+    assert seen.content == b"a picture"
+    assert ask(f"http://stranger.example{path}/", "/view?filename=a.png&type=input").status_code == 404
     for referer in ("", here, f"http://stranger.example{path}/", f"{here}/workflows/x/", f"{here}{path}"):
         assert ask(referer).status_code == 404, referer
 

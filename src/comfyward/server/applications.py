@@ -15,7 +15,7 @@ from comfyward.api.health import Health
 from comfyward.api.metrics import Metrics
 from comfyward.api.native.app import native_app
 from comfyward.api.native.frontend import Frontends
-from comfyward.api.native.pack_files import BELOW, at_root
+from comfyward.api.native.pack_files import BELOW, METHODS, at_root
 from comfyward.api.reference import Reference
 from comfyward.api.sealed import Sealed
 from comfyward.api.v1.errors import ERRORS
@@ -81,9 +81,9 @@ def _editors_application(core: Core, frontends: Frontends) -> Starlette:
         routes=[
             *frontends.routes(),
             Route("/", hello),
-            Route("/extensions/{name:path}", at_root),
             Route(f"{BELOW}/{{ticket}}/{{name:path}}", packs.serve_kept),
             Mount("/workflows/{workflow_id}/{ticket}/comfy", native_app(parts)),
+            Route("/{name:path}", at_root, methods=["GET", *METHODS]),
         ],
         exception_handlers=PLAIN.handlers(),
     )

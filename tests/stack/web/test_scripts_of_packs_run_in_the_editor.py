@@ -28,6 +28,11 @@ DIAL = {
     "output_node": True,
     "python_module": f"custom_nodes.{PACK}",
 }
+ABSOLUTE = """const form = new FormData();
+form.append("image", new File(["a picture"], "absolute.png"));
+const sent = await (await fetch("/upload/image", { method: "POST", body: form })).json();
+window.seen = await (await fetch(`/view?filename=${sent.name}&type=input`)).text();
+"""
 CATALOG = msgspec.json.encode({"comfyui_version": "1", "nodes": {"TestDial": DIAL}})
 # The bytes that came over the network for each file of a pack; 0 from the browser's cache.
 FETCHED = """Object.fromEntries(performance.getEntriesByType("resource").filter(({ name }) => name.includes("/packs/"))
@@ -50,6 +55,7 @@ def test_a_packs_widget_is_there(real: Stack, enter: Enter, account: str) -> Non
         f"{PACK}/dial.js": SCRIPT,
         f"{PACK} /extends/config.js": "export const label = 'from a route';",
         "broken/fine.js": "window.fine = true;",
+        f"{PACK}/absolute.js": ABSOLUTE,
         "broken/broken.js": "import './missing.js';",
         "quiet/quiet.js": "window.quiet = true;",
     }
@@ -64,6 +70,7 @@ def test_a_packs_widget_is_there(real: Stack, enter: Enter, account: str) -> Non
 
         until(editor, HAS_DIAL)
         assert editor.evaluate("[window.fine, window.quiet]") == [True, None]
+        until(editor, "window.seen === 'a picture'")
         assert not [url for url in asked if "quiet" in url]
         expect(page.locator("[data-scripts]")).to_have_text("Scripts that do not load here: broken")
         assert page.locator("iframe").get_attribute("allow") == "clipboard-write; fullscreen"

@@ -121,10 +121,12 @@ def _answer(request: Request, found: Served) -> Response:
 
 
 async def at_root(request: Request) -> Response:
-    """Leads absolute addresses of packs to the workflow whose editor asks for them, which its Referer tells."""
+    """Leads absolute addresses (`/extensions/…`, `/view?…`, `/upload/image`), as many packs write them, to the workflow
+    whose editor asks for them, which its Referer tells."""
     referer = parts_of(request.headers.get("referer"))
     below = _BELOW_A_TICKET.match(referer.path)
     if below is None or referer.netloc != request.headers.get("host"):
-        raise NotFound("Files of packs are served below a workflow's path only.")
+        raise NotFound("What editors ask for is served below a workflow's path only.")
     headers = {"Cache-Control": "no-store", "Vary": "Referer"}
-    return RedirectResponse(below[1] + quote(request.url.path), 307, headers)
+    path, query = request.scope["raw_path"].decode("latin-1"), request.url.query
+    return RedirectResponse(f"{below[1]}{path}{'?' if query else ''}{query}", 307, headers)
