@@ -96,7 +96,7 @@ def test_it_is_refused_or_read_by_all(sent: dict[str, Any]) -> None:
 
 
 def _read_by_all(catalog: Catalog) -> None:
-    graph = catalog.with_stand_ins(parse_graph(GRAPH))
+    graph = catalog.with_replacements(parse_graph(GRAPH))
     for class_type in "AB":
         catalog.laid_out.of(class_type)
     with contextlib.suppress(InvalidGraph):

@@ -1,4 +1,4 @@
-"""A class that ComfyUI has no more is replaced by the one that stands in for it, in both formats of a graph."""
+"""A class that ComfyUI has no more is replaced by the one that ComfyUI names for it, in both formats of a graph."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from comfyward.workflows.conversion.conversion import convert
 from comfyward.workflows.graph import parse_graph
 from comfyward.workflows.listing import Paths
 from comfyward.workflows.needed import missing_classes
+from comfyward.workflows.posted import Posted, opened, written
 from comfyward.workflows.validation import check
-from comfyward.workflows.written import Posted, opened, written
 
 # Of ComfyUI 0.30's GET /node_replacements.
 RENAMED = {
@@ -80,7 +80,7 @@ CATALOG = Catalog(
 
 def replaced(prompt: dict[str, Any], catalog: Catalog = CATALOG) -> dict[str, Any]:
     """The graph as it is stored, which no check refuses."""
-    graph = catalog.with_stand_ins(parse_graph(prompt))
+    graph = catalog.with_replacements(parse_graph(prompt))
     check(graph, catalog, Paths([])).raise_if_any()
     return graph.prompt
 
@@ -117,10 +117,10 @@ def test_a_class_that_is_still_there_is_kept() -> None:
     nodes = {**CATALOG.nodes, "T2IAdapterLoader": {"input": {"required": {}}, "output": ["CONTROL_NET"]}}
     graph = parse_graph({"1": {"class_type": "T2IAdapterLoader", "inputs": {}}})
 
-    assert Catalog(nodes=nodes, replacements=CATALOG.replacements).with_stand_ins(graph) is graph
+    assert Catalog(nodes=nodes, replacements=CATALOG.replacements).with_replacements(graph) is graph
 
 
-def test_a_class_whose_stand_in_is_not_there_is_missing() -> None:
+def test_a_class_whose_replacement_is_not_there_is_missing() -> None:
     bare = Catalog(nodes={"Save": CATALOG.nodes["Save"]}, replacements=CATALOG.replacements)
 
     assert CATALOG.lacking(["T2IAdapterLoader", "Save", "Other"]) == ["Other"]

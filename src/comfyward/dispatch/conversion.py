@@ -53,7 +53,7 @@ def _converted(editor_graph: dict[str, Any], catalog: Catalog, limit: GraphLimit
     limit.check_made(graph)  # what one definition holds, many boxes may repeat
     if not graph:
         raise InvalidGraph("The workflow has nothing to run.", hint=ALL_OFF, type="workflow_format_ui")
-    return catalog.with_stand_ins(parse_graph(graph))
+    return catalog.with_replacements(parse_graph(graph))
 
 
 class SavedGraphs:

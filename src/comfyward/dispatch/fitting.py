@@ -114,7 +114,7 @@ def _resolved(
     graph: Graph, targets: Mapping[Reference, Named] | None, catalog: Catalog | None
 ) -> tuple[Resolved, PlacesNamed]:
     """The graph of classes that the catalog has, without references, and the places of files that it names."""
-    graph = graph if catalog is None else catalog.with_stand_ins(graph)
+    graph = graph if catalog is None else catalog.with_replacements(graph)
     resolved = Resolved(graph, {}) if targets is None else resolve(graph, targets, catalog)
     return resolved, places_named(resolved.graph, catalog)
 

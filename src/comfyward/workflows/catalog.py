@@ -28,7 +28,13 @@ from comfyward.workflows.class_inputs import AllInputs
 from comfyward.workflows.graph import Graph
 from comfyward.workflows.listing import Listing, Paths, places
 from comfyward.workflows.offer import NOWHERE, Elsewhere
-from comfyward.workflows.replacements import Replacement, Replacements, classes_gone, stand_in, with_stand_ins
+from comfyward.workflows.replacements import (
+    Replacement,
+    Replacements,
+    replaced_classes,
+    replacement_of,
+    with_replacements,
+)
 
 INPUT_FOLDER = "input"
 MODELS = "models"
@@ -200,9 +206,9 @@ class Catalog:
 
     @cached_property
     def laid_out(self) -> AllInputs:
-        """The sockets and widgets that the editor gives the nodes of each class, and gave those of classes that others
-        stand in for."""
-        return AllInputs({**classes_gone(self.replacements, self.nodes), **self.nodes})
+        """The sockets and widgets that the editor gives the nodes of each class, and gave those of classes that are
+        replaced."""
+        return AllInputs({**replaced_classes(self.replacements, self.nodes), **self.nodes})
 
     @cached_property
     def display_names(self) -> dict[str, str]:
@@ -215,12 +221,12 @@ class Catalog:
         return "*" in names or input_name in names
 
     def lacking(self, classes: Iterable[str]) -> list[str]:
-        """The classes that are missing here, and that no other stands in for, each once, in their order."""
-        return [name for name in dict.fromkeys(classes) if not self.has(name) and self._stand_in(name) is None]
+        """The classes that are missing here, and that no other replaces, each once, in their order."""
+        return [name for name in dict.fromkeys(classes) if not self.has(name) and self._replacement_of(name) is None]
 
-    def with_stand_ins(self, graph: Graph) -> Graph:
-        """The graph with the classes that stand in for those that ComfyUI has no more."""
-        return with_stand_ins(graph, self.replacements, self.nodes) if self.replacements else graph
+    def with_replacements(self, graph: Graph) -> Graph:
+        """The graph with other classes in place of those that ComfyUI has no more."""
+        return with_replacements(graph, self.replacements, self.nodes) if self.replacements else graph
 
     def why_missing(self, class_type: str) -> str | None:
         """The reason why a class is missing, such as a pack that did not load; None if it is unknown."""
@@ -255,8 +261,8 @@ class Catalog:
                 packs[name] = module.removeprefix("custom_nodes.")
         return packs
 
-    def _stand_in(self, class_type: str) -> Replacement | None:
-        return stand_in(class_type, self.replacements, self.nodes)
+    def _replacement_of(self, class_type: str) -> Replacement | None:
+        return replacement_of(class_type, self.replacements, self.nodes)
 
     @cached_property
     def _undescribed(self) -> set[str]:

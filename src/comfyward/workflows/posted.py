@@ -68,7 +68,7 @@ def written(found: Opened, catalog: Catalog) -> tuple[Written, InvalidGraph | No
     notes = {node.path: notes for node in found.nodes if (notes := notes_on(node.properties))}
     titles = {node.path: node.title for node in found.nodes if node.title}
     if found.graph is not None:
-        return Written(catalog.with_stand_ins(found.graph), titles, frozenset(), notes), None
+        return Written(catalog.with_replacements(found.graph), titles, frozenset(), notes), None
     unknown = set(catalog.lacking(node.class_type for node in found.nodes))
     graph, refused = _converted(found.posted.editor or {}, unknown, catalog)
     unnamed = {node.path: _unnamed(node) for node in found.nodes if node.path not in graph.nodes}
@@ -81,7 +81,7 @@ def _converted(editor: dict[str, Any], unknown: Collection[str], catalog: Catalo
     """The graph of the nodes whose classes are known."""
     try:
         prompt = convert(without_classes(editor, unknown) if unknown else editor, catalog)
-        return (catalog.with_stand_ins(parse_graph(prompt)) if prompt else Graph({}, {}, ())), None
+        return (catalog.with_replacements(parse_graph(prompt)) if prompt else Graph({}, {}, ())), None
     except InvalidGraph as error:
         return Graph({}, {}, ()), error
 

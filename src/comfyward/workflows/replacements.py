@@ -1,4 +1,4 @@
-"""Classes that ComfyUI has no more: another class stands in for each, with other names for its inputs.
+"""Classes that ComfyUI has no more: another class replaces each, with other names for its inputs.
 
 ComfyUI does the same with a prompt that it gets, but only where a replacement lists its inputs: of others it drops all
 values, and then refuses the prompt. Here those keep theirs.
@@ -20,18 +20,18 @@ Replacements = Mapping[str, list[dict[str, Any]]]
 """By the class that is gone; the first of a list counts."""
 
 
-def stand_in(class_type: str, replacements: Replacements, nodes: Mapping[str, Any]) -> Replacement | None:
+def replacement_of(class_type: str, replacements: Replacements, nodes: Mapping[str, Any]) -> Replacement | None:
     """The replacement of a class that ComfyUI lacks, if it has the other one."""
     found = replacements.get(class_type) if class_type not in nodes else None
     return found[0] if found and found[0]["new_node_id"] in nodes else None
 
 
-def with_stand_ins(graph: Graph, replacements: Replacements, nodes: Mapping[str, Any]) -> Graph:
+def with_replacements(graph: Graph, replacements: Replacements, nodes: Mapping[str, Any]) -> Graph:
     """The graph without classes that are gone; itself if there are none."""
     found = {
         node_id: replacement
         for node_id, node in graph.nodes.items()
-        if (replacement := stand_in(node.class_type, replacements, nodes)) is not None
+        if (replacement := replacement_of(node.class_type, replacements, nodes)) is not None
     }
     if not found:
         return graph
@@ -47,7 +47,7 @@ def _replaced(node_id: str, node: dict[str, Any], found: Mapping[str, Replacemen
 
 
 def _moved(value: Any, found: Mapping[str, Replacement]) -> Any:
-    """A link to an output of a class that is gone, as one to the same output of its stand-in."""
+    """A link to an output of a class that is gone, as one to the same output of the class that replaces it."""
     if not isinstance(value, CONTAINERS) or not is_link(value) or value[0] not in found:
         return value
     for output in found[value[0]].get("output_mapping") or ():
@@ -69,12 +69,12 @@ def _renamed(inputs: dict[str, Any], replacement: Replacement) -> dict[str, Any]
     return found
 
 
-def classes_gone(replacements: Replacements, nodes: Mapping[str, Any]) -> dict[str, Any]:
-    """Entries of /object_info for classes that are gone, as far as their stand-ins tell, so that their nodes in the
-    editor's files can be laid out."""
+def replaced_classes(replacements: Replacements, nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """Entries of /object_info for classes that are gone, as far as those tell that replace them, so that their nodes
+    in the editor's files can be laid out."""
     found = {}
     for class_type in replacements:
-        replacement = stand_in(class_type, replacements, nodes)
+        replacement = replacement_of(class_type, replacements, nodes)
         if replacement is not None:
             found[class_type] = _entry(nodes[replacement["new_node_id"]], replacement)
     return found

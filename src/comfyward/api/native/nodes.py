@@ -38,7 +38,7 @@ class Nodes:
         return [
             Endpoint("GET", "/object_info", self.all_info, "All node classes", info),
             Endpoint("GET", f"/object_info/{name}", self.info, "A node class", info),
-            Endpoint("GET", "/node_replacements", self.replacements, "Stand-ins for classes that are gone", info),
+            Endpoint("GET", "/node_replacements", self.replacements, "Replacements of classes that are gone", info),
             Endpoint("GET", f"/docs/{name}/{{locale}}.md", self.help, "The help of a node class", page),
             Endpoint("GET", f"/extensions/{{pack}}/docs/{name}.md", self.help, "The help of a pack's class", page),
         ]

@@ -63,7 +63,7 @@ def _filled(found):
 
 
 def _replacements():
-    """class that is gone -> those that stand in for it, as GET /node_replacements has them; none in old releases."""
+    """class that is gone -> those that replace it, as GET /node_replacements has them; none in old releases."""
     known = getattr(getattr(PromptServer, "instance", None), "node_replace_manager", None)
     try:
         return {} if known is None else json.loads(json.dumps(known.as_dict()))
