@@ -139,8 +139,8 @@ def test_a_running_prompt_is_interrupted_and_a_waiting_one_taken_out(
     assert [item[1] for item in queue["queue_running"]][:1] == [running]
     listed = {item[1] for item in (*queue["queue_running"], *queue["queue_pending"])}
     assert listed == {running, waiting} == {job["id"] for job in jobs["jobs"]}
-    [interrupted] = [data for kind, data in said if kind == "execution_interrupted"]
-    assert (interrupted["node_id"], interrupted["node_type"], interrupted["executed"]) == ("1", "TestSteps", [])
+    [stopped] = [data for kind, data in said if kind == "execution_interrupted" and data["prompt_id"] == running]
+    assert (stopped["node_id"], stopped["node_type"], stopped["executed"]) == ("1", "TestSteps", [])
     assert comfyui.get("/queue").json() == {"queue_running": [], "queue_pending": []}
     entry = comfyui.get(f"/history/{running}").json()[running]
     assert (entry["status"]["status_str"], entry["status"]["completed"]) == ("error", False)

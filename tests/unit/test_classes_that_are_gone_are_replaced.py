@@ -74,7 +74,7 @@ CATALOG = Catalog(
             "output_node": True,
         },
     },
-    replacements={each["old_node_id"]: [each] for each in (RENAMED, LOADER, RESIZED)},  # type: ignore[misc]
+    replacements={str(each["old_node_id"]): [each] for each in (RENAMED, LOADER, RESIZED)},
 )
 
 
