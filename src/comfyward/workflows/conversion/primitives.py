@@ -28,8 +28,10 @@ def feed_widgets(scope: Scope, replace: Callable[[str], str]) -> None:
         value = saved[0]
         if isinstance(value, str) and value and node.properties.get(REPLACES):
             value = replace(value)
-        for target, name in fed_by(scope, node):
-            widget = target.widget(name)
+        fed = [(target, name, target.widget(name)) for target, name in fed_by(scope, node)]
+        if fed and fed[0][2] is not None and fed[0][2].is_text:  # a primitive looks like the first widget that it feeds
+            value = shown(value)
+        for target, name, widget in fed:
             target.values[name] = typed(widget, value) if widget is not None else value
 
 
@@ -42,9 +44,9 @@ def typed(widget: Widget, value: Any) -> Any:
         return None
     if widget.kind == "FLOAT":
         return _rounded(number, widget)
-    number = min(max(number, _number(widget, "min", -math.inf)), _number(widget, "max", math.inf))
-    if not math.isfinite(number):
+    if math.isinf(number):
         return None
+    number = min(max(number, _number(widget, "min", -math.inf)), _number(widget, "max", math.inf))
     return _whole(number, _number(widget, "step", 1) or 1, _number(widget, "min", 0))
 
 
