@@ -97,7 +97,7 @@ def test_names_that_are_the_same_text_are_told_apart(stack: Stack) -> None:
 @pytest.fixture
 def single(start_fake: StartFake) -> Iterator[Stack]:
     """A server that tries no run again."""
-    stack = start_fake(max_attempts="1", lease_s="3").wait_ready()
+    stack = start_fake(max_attempts="1").wait_ready()
     yield stack
     stack.close()
     removal.remove_tree(stack.data_dir)

@@ -248,7 +248,7 @@ class Stack:
         """SIGTERM, as an operator or a supervisor would."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(120)
 
     def close(self) -> None:
         """Ends whatever is left of it."""

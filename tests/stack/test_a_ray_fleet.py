@@ -66,7 +66,7 @@ class Fleet:
     def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(120)
 
     def __enter__(self) -> Fleet:
         return self.start()

@@ -17,7 +17,7 @@ from tests.stack.waiting import until
 
 @pytest.fixture
 def stack(start_fake: StartFake) -> Stack:
-    return start_fake(fleet="none", accelerators="L4", lease_s="2")
+    return start_fake(fleet="none", accelerators="L4", lease_s="6")  # a busy machine is silent for less
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tests.stack.graphs import TOLD, fake_wait, fake_wait_as_told
 
 
 def test_a_worker_killed_mid_run_is_replaced_and_the_run_retried(start_fake: StartFake, site: Origin) -> None:
-    stack = start_fake(lease_s="3").wait_ready()
+    stack = start_fake().wait_ready()
     client = stack.client()
     run_id = client.submit(fake_wait_as_told(), files={TOLD: site.put("/seconds", b"600")})
     client.wait_for(run_id, "status", state="running")

@@ -28,7 +28,7 @@ def test_a_token_for_one_pool(stack: Stack, fake_settings: FakeSettings, tmp_pat
     token = stack.cli("tokens", "create", "for-t4", "--pool", "T4").strip()
 
     with worker(stack, token, tmp_path / "l4", fake_settings()) as process:
-        assert process.wait(60) != 0
+        assert process.wait(120) != 0
 
     log = (tmp_path / "l4" / "worker.log").read_text()
     assert "The worker token 'for-t4' is for pool T4, not L4." in log
@@ -57,7 +57,7 @@ def test_an_expired_token_lets_nobody_join(stack: Stack, fake_settings: FakeSett
     token = stack.cli("tokens", "create", "brief", "--expires-in-hours", "0.0000001").strip()
 
     with worker(stack, token, tmp_path / "late", fake_settings()) as process:
-        assert process.wait(60) != 0
+        assert process.wait(120) != 0
 
     assert "The worker token 'brief' has expired." in (tmp_path / "late" / "worker.log").read_text()
 
@@ -74,7 +74,7 @@ def test_a_revoked_token_ends_its_workers(stack: Stack, fake_settings: FakeSetti
 
         stack.cli("tokens", "revoke", "gpu-box")
 
-        process.wait(60)
+        process.wait(120)
     assert "gpu-box" not in _tokens(stack)
 
 

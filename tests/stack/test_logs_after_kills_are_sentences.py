@@ -45,7 +45,7 @@ def kill_the_worker(stack: Stack) -> None:
     ],
 )
 def test_of_a_server_and_its_worker(start_fake: StartFake, kill: Callable[[Stack], None], says: str) -> None:
-    stack = start_fake(lease_s="3").wait_ready()
+    stack = start_fake().wait_ready()
     client = stack.client()
     run_id = begun(client)
 

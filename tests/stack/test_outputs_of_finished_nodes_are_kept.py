@@ -110,7 +110,7 @@ def test_another_attempt_leaves_it_once(tenant: Client, site: Origin) -> None:
 
 
 def test_of_a_run_whose_worker_is_lost(start_fake: StartFake) -> None:
-    stack = start_fake(max_attempts="1", lease_s="3").wait_ready()
+    stack = start_fake(max_attempts="1").wait_ready()
     client = stack.client()
     run_id = client.submit({**LEFT, "9": node("FakeWait", seconds=60)})
     client.wait_for(run_id, "output", name="text_1-2_2.txt")
