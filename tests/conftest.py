@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from comfyward.comfy import install
 from comfyward.comfy.install import Installation
@@ -44,6 +45,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("ci")  # the same examples in each run, and no example fails for being slow, on any machine
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         from tests.processes import Processes  # needs xdist, which is loaded then
 
