@@ -77,7 +77,7 @@ class Cluster:
             "objects_endpoint": self.s3.url,
             "fleet": "none",
             "accelerators": "L4",
-            "lease_s": "5",
+            "lease_s": "15",
             "editor": "false",
             "fetch_allow": "127.0.0.1",
             "database_connections": "8",

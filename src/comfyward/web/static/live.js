@@ -72,6 +72,7 @@ function follow(list) {
   }
 
   function place(html, ids) {
+    if (list.matches(":active")) return ids.forEach((run) => changed({ run })); // a press that has begun on a row ends on it
     const rows = new DOMParser().parseFromString(html, "text/html").querySelectorAll(".row");
     const ol = list.querySelector("ol.rows");
     const found = new Map([...rows].map((row) => [row.id, row]));

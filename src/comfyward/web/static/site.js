@@ -95,6 +95,11 @@ document.addEventListener("submit", (event) => {
   if (question && !confirm(question)) event.preventDefault();
 });
 document.addEventListener("keydown", onKeydown);
+// A press would be lost that ends on another element than the one it began on: the next look draws the list anew.
+const looksAgain = (element) => element.getAttribute("hx-trigger")?.includes("every ");
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  if (looksAgain(detail.requestConfig.elt) && detail.target.matches(":active")) detail.shouldSwap = false;
+});
 document.addEventListener("htmx:afterSwap", (event) => enhance(event.detail.target.parentElement ?? document));
 document.addEventListener("htmx:beforeRequest", () => document.getElementById("problems")?.replaceChildren());
 document.addEventListener("htmx:sendError", () => {
