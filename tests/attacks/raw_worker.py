@@ -57,7 +57,7 @@ class RawWorker:
 
     def call(self, method: str, path: str, lease: str = "", **how: Any) -> httpx2.Response:
         headers = {**self.headers, LEASE_HEADER: lease, **how.pop("headers", {})}
-        return loopback.request(method, f"{self.stack.url}/worker/v1/{path}", headers=headers, timeout=60, **how)
+        return loopback.request(method, f"{self.stack.url}/worker/v1/{path}", headers=headers, timeout=120, **how)
 
     def goodbye(self) -> httpx2.Response:
         return self.call("POST", "goodbye", json={"worker_id": self.id, "incarnation": self.incarnation})
@@ -90,7 +90,7 @@ class RawWorker:
 
     def assigned(self) -> dict[str, Any]:
         """The run that it gets."""
-        answer = self.ask()
+        answer = self.ask(wait_s=60)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 

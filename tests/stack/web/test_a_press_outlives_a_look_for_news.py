@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.attacks.environment_lab import Lab
+from tests.attacks.raw_worker import catalog_of, graph_of, worker_of
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save
 from tests.stack.stack import Stack
@@ -45,6 +46,23 @@ def test_on_a_run_of_a_list(stack: Stack, enter: Enter, account: str) -> None:
     page.mouse.up()
 
     page.wait_for_url(f"**/runs/{run_id}")
+
+
+def test_on_the_page_of_a_run(stack: Stack, enter: Enter, account: str) -> None:
+    client, page = stack.client(account), enter(stack, account)
+    worker = worker_of(stack, "L4").joined(catalog_of("Paint"))
+    run_id = client.submit(graph_of(), accelerator="L4")
+    page.goto(f"/runs/{run_id}")
+
+    page.get_by_role("button", name="Cancel").hover()
+    page.mouse.down()
+    with page.expect_response(f"**/runs/{run_id}"):
+        lease = worker.assigned()["lease"]
+    with page.expect_response(f"**/runs/{run_id}"):
+        assert worker.report(lease, {"type": "started", "seq": 1}).status_code == 204
+    page.mouse.up()
+
+    page.get_by_role("button", name="Cancelling…").wait_for()
 
 
 def answered(page: Page, address: str) -> None:

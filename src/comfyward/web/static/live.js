@@ -117,6 +117,12 @@ function watch(page) {
     shownAt = performance.now();
   }
 
+  page.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    if (detail.target !== page || !page.matches(":active")) return;
+    detail.shouldSwap = false; // it would take a press away that has begun
+    document.addEventListener("pointerup", refresh, { once: true });
+  });
+
   async function status({ state }) {
     if (FINAL.includes(state)) stop();
     if (state !== timeline().dataset.state) await refresh();
