@@ -84,13 +84,13 @@ class RawWorker:
     def put_catalog(self, body: bytes, environment: str = "default") -> httpx2.Response:
         return self.call("PUT", f"catalog/{environment}/{blake3.blake3(body).hexdigest()}", content=body)
 
-    def ask(self, wait_s: float = 10, **more: Any) -> httpx2.Response:
+    def ask(self, wait_s: float = 60, **more: Any) -> httpx2.Response:
         about = {"worker_id": self.id, "incarnation": self.incarnation, "idle": True, "warm": [], "holding": []}
         return self.call("POST", "lease", json={**about, "wait_s": wait_s, "heard": True, **more})
 
     def assigned(self) -> dict[str, Any]:
         """The run that it gets."""
-        answer = self.ask(wait_s=60)
+        answer = self.ask()
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 

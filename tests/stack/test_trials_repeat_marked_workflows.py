@@ -53,7 +53,7 @@ def end(worker: RawWorker, held: dict[str, Any], *colours: tuple[int, int, int],
 def next_run(worker: RawWorker, *ready: str) -> dict[str, Any]:
     """The next run that the worker gets."""
     deadline = time.monotonic() + END_TIMEOUT_S
-    while (answer := worker.ask(ready=list(ready))).status_code != 200:
+    while (answer := worker.ask(wait_s=2, ready=list(ready))).status_code != 200:
         assert time.monotonic() < deadline, answer.text
         worker.heartbeat()
     return dict(answer.json())
