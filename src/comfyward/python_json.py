@@ -5,7 +5,6 @@ Strict readers refuse these, and clients must never see them. They are replaced 
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import re
@@ -18,6 +17,7 @@ MOST_VALUES = 500_000  # each costs a hundred times what its two bytes do
 # A string that is cut off, also within an escape, reaches to the end: each character is looked at once.
 _BYTES_STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)
 _TEXT_STRING = re.compile(r'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)
+_CONTAINERS = (dict, list)
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
 
 
@@ -63,13 +63,17 @@ def read_request(data: bytes | str) -> Any:
 
 def is_deeper(value: Any, most: int) -> bool:
     """True if lists and objects are nested more than `most` deep: a reader may refuse them, or break."""
-    level = [value]
-    for _ in range(most + 1):
-        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, list | dict)]
-        if not inner:
+    level: list[Any] = [value] if isinstance(value, _CONTAINERS) else []
+    for _ in range(most):
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, _CONTAINERS)
+        ]
+        if not level:
             return False
-        level = list(itertools.chain.from_iterable(inner))
-    return True
+    return bool(level)
 
 
 def _read(data: bytes | str, replace: Callable[[float], Any]) -> Any:

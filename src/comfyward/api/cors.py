@@ -31,9 +31,9 @@ class Cors:
         self._app, self._origins, self._paths = app, frozenset(origins), paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (self._paths is not None and not self._paths.fullmatch(scope["path"])):
+        if scope["type"] != "http" or (not self._origins and scope["method"] != "OPTIONS"):
             return await self._app(scope, receive, send)
-        if not self._origins and scope["method"] != "OPTIONS":
+        if self._paths is not None and not self._paths.fullmatch(scope["path"]):
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
         origin = headers.get("origin")

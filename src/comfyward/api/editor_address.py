@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ def _is_below(name: str, parent: str) -> bool:
     return bool(label) and rest == parent
 
 
+@functools.lru_cache(maxsize=64)  # every request has one, and most have the same
 def _name(host: str) -> str:
     """The host name in a Host header, in lower case; empty if it has none."""
     try:

@@ -14,6 +14,7 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from comfyward.api.errors import ErrorFormat
 
@@ -67,7 +68,22 @@ class Endpoint:
 
     def route(self, prefix: str = "") -> Route:
         """A GET answers HEAD too."""
-        return Route(f"{prefix}{self.path}", self.handler, methods=[self.method])
+        route = Route(f"{prefix}{self.path}", self.handler, methods=[self.method])
+        route.app = _answering(self.handler)
+        return route
+
+
+def _answering(handler: Handler) -> ASGIApp:
+    """The application of a handler. Its errors are for the application around it.
+
+    Starlette's own handles them too, so each request would pay for that twice.
+    """
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        answered = await handler(Request(scope, receive, send))
+        await answered(scope, receive, send)
+
+    return app
 
 
 def routes(table: Iterable[Endpoint], prefix: str = "") -> list[Route]:

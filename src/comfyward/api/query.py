@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
@@ -18,8 +19,15 @@ def read_query(request: Request, model: type[M]) -> M:
 
     Raises InvalidRequest naming the parameter and its fault.
     """
-    sent = parse_qsl(request.scope["query_string"].decode("latin-1"))  # without the empty ones
+    sent = request.scope["query_string"]
     try:
-        return model.model_validate(dict(sent))
+        return _read(model, sent) if sent else _defaults(model)
     except ValidationError as error:
         raise refused(error, "query") from error
+
+
+def _read(model: type[M], sent: bytes) -> M:
+    return model.model_validate(dict(parse_qsl(sent.decode("latin-1"))))  # without the empty ones
+
+
+_defaults = functools.cache(functools.partial(_read, sent=b""))

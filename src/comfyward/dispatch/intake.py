@@ -110,10 +110,10 @@ class RunRules:
     larger_pools: Mapping[str, str]
     graph_limit: GraphLimit
 
-    def size_of(self, submission: Submission) -> int:
-        """The size of a submission's graph in bytes. Raises TooLarge, also for the editor's form of it."""
+    def text_of(self, submission: Submission) -> bytes:
+        """A submission's graph as JSON. Raises TooLarge, also for the editor's form of it."""
         self.graph_limit.size_of(editor_graph(submission.extra_data))
-        return self.graph_limit.size_of(submission.prompt)
+        return self.graph_limit.text_of(submission.prompt)
 
     def timeout(self, asked_s: float | None) -> float:
         """The timeout of a run in seconds. Raises InvalidRequest."""
@@ -135,14 +135,23 @@ class RunRules:
 
 @dataclass(frozen=True)
 class _Checked:
-    """A submission that has passed all checks; its graph is in the API's form."""
+    """A submission that has passed all checks. Its graph is in the API's form; `text` is the sent one as JSON."""
 
     fitted: Fitted
     extra_data: Any
-    size: int
+    text: bytes
     workflow_id: str
     place: Place
     timeout_s: float
+
+    @property
+    def size(self) -> int:
+        return len(self.text)
+
+    def text_to_run(self, sent: Any) -> str:
+        """The graph that runs, as JSON; mostly the one that was sent, which is JSON already."""
+        prompt = self.fitted.graph.prompt
+        return self.text.decode() if prompt is sent else text_of(prompt)
 
 
 class Intake:
@@ -214,7 +223,8 @@ class Intake:
     async def _checked(self, account_id: str, submission: Submission) -> _Checked:
         """Checks a submission, and adds the files that its graph names."""
         files = await self._rules.files_of(account_id, submission)
-        size, timeout_s = self._rules.size_of(submission), self._rules.timeout(submission.timeout_s)
+        text, timeout_s = self._rules.text_of(submission), self._rules.timeout(submission.timeout_s)
+        size = len(text)
         graph, editors = await HEAVY.run(account_id, size, lambda: submitted(submission.prompt))
         workflow = await self._db.lookup(workflows.place, account_id, submission.workflow_id)
         environment = workflow.environment if submission.environment is None else submission.environment
@@ -223,7 +233,7 @@ class Intake:
             graph = await converted(account_id, editors or {}, self._rules.graph_limit, place.catalogs)
         fitted = await self._fitting.fit(account_id, graph, size, files, place.catalogs)
         extra_data = with_editor_graph(submission.extra_data, editors)
-        return _Checked(fitted, extra_data, size, workflow.id, place, timeout_s)
+        return _Checked(fitted, extra_data, text, workflow.id, place, timeout_s)
 
     def _new_run(
         self,
@@ -252,7 +262,7 @@ class Intake:
             priority=submission.priority,
             timeout_s=checked.timeout_s,
             max_attempts=self._rules.max_attempts,
-            prompt=text_of(fitted.graph.prompt),
+            prompt=checked.text_to_run(submission.prompt),
             extra_data=None if extra_data is None else text_of(extra_data),
             files=files_rows,
             models=models_of(fitted.graph),

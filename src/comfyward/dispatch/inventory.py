@@ -72,18 +72,28 @@ class Inventory:
     ) -> tuple[list[Pool], CatalogsByPool]:
         """The pools and their catalogs of an environment, at most a second old: every submission asks.
 
-        With `since` (s), they are not older than that. One caller reads for all that ask for an environment meanwhile.
+        With `since` (s), they are not older than that.
         """
+        found = self._remembered(environment, since) or await self._read(environment, since)
+        return found.pools, found.by_pool
+
+    def _remembered(self, environment: str, since: float) -> _Looked | None:
+        """What was read of an environment, unless it is too old."""
+        found = self._looked.get(environment)
+        return None if found is None or found.at < max(since, time.monotonic() - REMEMBER_S) else found
+
+    async def _read(self, environment: str, since: float) -> _Looked:
+        """Reads for all that ask for an environment meanwhile."""
         reading = self._reading.get(environment) or asyncio.Lock()
         self._reading[environment] = reading
         async with reading:
-            now = time.monotonic()
-            found = self._looked.get(environment)
-            if found is None or found.at < max(since, now - REMEMBER_S):
+            found = self._remembered(environment, since)
+            if found is None:
+                now = time.monotonic()
                 found = _Looked(now, await self.pools(), await self._catalogs.in_use(environment))
                 self._looked = {key: each for key, each in self._looked.items() if now - each.at <= REMEMBER_S}
                 self._looked[environment] = found
-        return found.pools, found.by_pool
+        return found
 
     async def catalog_lately(self, environment: str = DEFAULT_ENVIRONMENT, since: float = LATELY) -> Catalog | None:
         """The catalog to show where no accelerator was chosen, as old as with `look`; None before a worker has joined.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from comfyward.api.editor_address import EditorAddress
@@ -15,5 +14,6 @@ class ByHost:
         self._address, self._editor, self._website = address, editor, website
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_editors = self._address.serves(Headers(scope=scope).get("host", ""))
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        is_editors = self._address.serves(host.decode("latin-1"))
         await (self._editor if is_editors else self._website)(scope, receive, send)

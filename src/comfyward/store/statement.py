@@ -8,7 +8,6 @@ and keeps the names of the result's columns.
 from __future__ import annotations
 
 import collections
-import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -145,7 +144,7 @@ class _Compiled:
 
     def run(self, conn: Connection, values: dict[str, Any]) -> Answer:
         arguments = self._arguments(values)
-        with _cursor(conn, self.text, arguments) as cursor:
+        with _Cursor(conn, self.text, arguments) as cursor:
             cursor.execute(self.text, arguments)
             return self._answer(cursor)
 
@@ -153,7 +152,7 @@ class _Compiled:
         if len(rows) < 2 or conn.dialect.name != "postgresql":
             return [self.run(conn, row) for row in rows]
         arguments = [self._arguments(row) for row in rows]
-        with _cursor(conn, self.text, arguments) as cursor:
+        with _Cursor(conn, self.text, arguments) as cursor:
             cursor.executemany(self.text, arguments, returning=True)
             answers = [self._answer(cursor)]
             while cursor.nextset():
@@ -164,7 +163,7 @@ class _Compiled:
         arguments = [self._arguments(row) for row in rows]
         if not arguments:
             return
-        with _cursor(conn, self.text, arguments) as cursor:
+        with _Cursor(conn, self.text, arguments) as cursor:
             if len(arguments) == 1:
                 cursor.execute(self.text, arguments[0])
             else:
@@ -181,7 +180,7 @@ class _Compiled:
 
     def _arguments(self, values: dict[str, Any]) -> Any:
         values = {**self.constants, **values}
-        return values if self.order is None else tuple(values[name] for name in self.order)
+        return values if self.order is None else tuple(map(values.__getitem__, self.order))
 
 
 class Statement:
@@ -295,25 +294,34 @@ def _row_of(names: list[str]) -> Callable[[Sequence[Any]], Any]:
     return make
 
 
-@contextlib.contextmanager
-def _cursor(conn: Connection, text: str, arguments: Any) -> Iterator[Any]:
-    """The driver's cursor, in the connection's transaction, with its errors translated to SQLAlchemy's."""
-    if not conn.in_transaction():
-        conn.begin()
-    cursor = conn.connection.cursor()
-    try:
-        yield cursor
-    except conn.dialect.loaded_dbapi.Error as error:
-        is_gone = conn.dialect.is_disconnect(error, conn.connection.dbapi_connection, cursor)
+class _Cursor:
+    """The driver's cursor, in the connection's transaction, with its errors translated to SQLAlchemy's.
+
+    Not a generator with `contextmanager`, which costs as much as a short statement.
+    """
+
+    def __init__(self, conn: Connection, text: str, arguments: Any) -> None:
+        self._conn, self._text, self._arguments = conn, text, arguments
+        if not conn.in_transaction():
+            conn.begin()
+        self._cursor = conn.connection.cursor()
+
+    def __enter__(self) -> Any:
+        return self._cursor
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if isinstance(error, self._conn.dialect.loaded_dbapi.Error):
+                raise self._translated(error) from error
+        finally:
+            self._cursor.close()
+
+    def _translated(self, error: Any) -> BaseException:
+        conn, driver = self._conn, self._conn.dialect.loaded_dbapi
+        is_gone = conn.dialect.is_disconnect(error, conn.connection.dbapi_connection, self._cursor)
         if is_gone:
             conn.invalidate(error)
-        raise DBAPIError.instance(
-            text,
-            arguments,
-            error,
-            conn.dialect.loaded_dbapi.Error,
-            hide_parameters=True,
-            connection_invalidated=is_gone,
-        ) from error
-    finally:
-        cursor.close()
+        translated: BaseException = DBAPIError.instance(
+            self._text, self._arguments, error, driver.Error, hide_parameters=True, connection_invalidated=is_gone
+        )
+        return translated

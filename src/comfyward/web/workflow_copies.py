@@ -5,13 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from comfyward.dispatch.bindings import Bindings
+from comfyward.python_json import is_deeper
 from comfyward.store import files, workflows
 from comfyward.store.db import Database
 from comfyward.store.rows import text_of as json_text
 from comfyward.web.new_workflow import new_workflow
 from comfyward.workflows.catalog import INPUT_FOLDER
 from comfyward.workflows.copies import Cleaner
-from comfyward.workflows.graph import is_shallow
+from comfyward.workflows.graph import MAX_DEPTH
 from comfyward.workflows.workflow import Workflow
 
 COPIED_FIELDS = ("description", "tags", "form", "accelerator", "environment")
@@ -42,5 +43,5 @@ class WorkflowCopies:
         # The API's graph comes first: it tells the cleaner which texts of the editor's graph are names of files.
         graph = source.graph and json_text(cleaner.graph(msgspec.json.decode(source.graph)))
         editor_graph = msgspec.json.decode(source.editor_graph) if source.editor_graph else None
-        is_clean = editor_graph is not None and is_shallow(editor_graph)
+        is_clean = editor_graph is not None and not is_deeper(editor_graph, MAX_DEPTH)
         return {"graph": graph, "editor_graph": json_text(cleaner.editor_graph(editor_graph)) if is_clean else None}

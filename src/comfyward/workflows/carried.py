@@ -68,7 +68,7 @@ def submitted(prompt: object) -> tuple[Graph | None, dict[str, Any] | None]:
     """
     if is_clippings(prompt):
         raise InvalidGraph("These are clippings of nodes, which is no workflow to run.", hint=CLIPPINGS)
-    if is_graph(prompt) or _is_almost_a_graph(prompt):
+    if _is_almost_a_graph(prompt):
         return parse_graph(prompt), None
     found = graphs_in(prompt)
     if found.graph is None and found.editor_graph is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from comfyward.errors import InvalidGraph
+from comfyward.python_json import is_deeper
 
 MAX_NODES = 20_000
 MAX_DEPTH = 64
@@ -53,20 +54,6 @@ class Graph(msgspec.Struct, frozen=True):
         prompt = self.prompt | {node_id: {**self.prompt[node_id], "inputs": changed[node_id]} for node_id in changed}
         nodes = {node_id: msgspec.structs.replace(self.nodes[node_id], inputs=changed[node_id]) for node_id in changed}
         return Graph.of(prompt, self.nodes | nodes)
-
-    def strings(self) -> Iterator[tuple[Node, str, str]]:
-        """Every (node, input name, value) with a plain string value."""
-        for node in self.nodes.values():
-            for name, value in node.inputs.items():
-                if isinstance(value, str):
-                    yield node, name, value
-
-    def nested(self) -> Iterator[tuple[Node, str, Any]]:
-        """Every (node, input name, value) whose value is an object or a list, but no link."""
-        for node in self.nodes.values():
-            for name, value in node.inputs.items():
-                if isinstance(value, CONTAINERS) and not is_link(value):
-                    yield node, name, value
 
     def classes(self) -> list[str]:
         """The class names used, once each, sorted."""
@@ -136,30 +123,16 @@ def parse_graph(prompt: object) -> Graph:
         raise InvalidGraph("The graph has no nodes.", hint=EXPORT, type="prompt_no_outputs")
     if len(prompt) > MAX_NODES:
         raise InvalidGraph(f"The graph has more than {MAX_NODES} nodes.")
-    if not is_shallow(prompt):
+    if is_deeper(prompt, MAX_DEPTH):
         raise InvalidGraph(f"The graph is nested deeper than {MAX_DEPTH} levels.")
     return Graph.of(prompt, {node_id: _parse_node(node_id, node) for node_id, node in prompt.items()})
-
-
-def is_shallow(graph: Any) -> bool:
-    """True if a graph is shallow enough to be walked by recursion."""
-    level: list[Any] = [graph] if isinstance(graph, CONTAINERS) else []
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for value in level
-            for inner in (value.values() if isinstance(value, dict) else value)
-            if isinstance(inner, CONTAINERS)
-        ]
-        if not level:
-            return True
-    return False
 
 
 def _parse_node(node_id: str, node: object) -> Node:
     if not isinstance(node, dict):
         raise InvalidGraph(f"Node '{node_id}' is not an object.", node_id=node_id)
-    class_type, inputs, title = node.get("class_type"), node.get("inputs", {}), _title_of(node)
+    class_type, inputs = node.get("class_type"), node.get("inputs", {})
+    title = _title_of(node["_meta"]) if "_meta" in node else None
     if not isinstance(class_type, str) or not class_type:
         what = f"Node '{node_id}' has no class_type."
         raise InvalidGraph(what, hint=EXPORT, type="missing_node_type", node_id=node_id, title=title)
@@ -168,8 +141,7 @@ def _parse_node(node_id: str, node: object) -> Node:
     return Node(node_id, class_type, inputs, title)
 
 
-def _title_of(node: dict[str, Any]) -> str | None:
-    meta = node.get("_meta")
+def _title_of(meta: object) -> str | None:
     title = meta.get("title") if isinstance(meta, dict) else None
     return title if isinstance(title, str) else None
 
@@ -214,11 +186,11 @@ def describe(graph: Graph, extra_data: object, packs: dict[str, str]) -> dict[st
 
     `packs` holds packs by class. Notes and groups come from the editor's graph in `extra_data`, if any.
     """
-    editor = editor_graph(extra_data)
-    checkpoints = {text for _, name, text in graph.strings() if name == "ckpt_name"}
+    editor, classes = editor_graph(extra_data), graph.classes()
+    checkpoints = {text.value for text in graph.texts if text.input_name == "ckpt_name" and not text.is_nested}
     return {
-        "extensions": sorted({packs.get(name, "comfyanonymous__ComfyUI") for name in graph.classes()}),
-        "nodes": graph.classes(),
+        "extensions": sorted({packs.get(name, "comfyanonymous__ComfyUI") for name in classes}),
+        "nodes": classes,
         "checkpoints": sorted(checkpoints),
         "notes": [{"text": text} for text in _notes(editor)],
         "groups": [group["title"] for group in _objects(editor.get("groups")) if isinstance(group.get("title"), str)],

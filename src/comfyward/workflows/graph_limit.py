@@ -19,7 +19,13 @@ class GraphLimit:
 
     def size_of(self, graph: Any) -> int:
         """The size of a graph. Raises TooLarge."""
-        return self.check(len(msgspec.json.encode(graph)))
+        return len(self.text_of(graph))
+
+    def text_of(self, graph: Any) -> bytes:
+        """A graph as JSON. Raises TooLarge."""
+        text = msgspec.json.encode(graph)
+        self.check(len(text))
+        return text
 
     def check_made(self, graph: Mapping[str, Any]) -> None:
         """Raises TooLarge for a graph that was made of a smaller one, before it is whole as JSON."""

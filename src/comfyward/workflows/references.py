@@ -63,8 +63,9 @@ class Resolved:
 
 def references(graph: Graph) -> set[Reference]:
     """The references in a graph. Raises MissingAsset for a malformed one."""
-    results: set[Reference] = {found for text in graph.texts if (found := _result(text.value)) is not None}
-    return results.union(*(_assets_in(value) for _, _, value in graph.nested()))
+    found: set[Reference] = {result for text in graph.texts if (result := _result(text.value)) is not None}
+    marked = {text.node.id: text.node for text in graph.texts if text.is_nested and text.value == ASSET}
+    return found.union(*(_assets_in(value) for node in marked.values() for value in node.inputs.values()))
 
 
 def resolve(graph: Graph, named: Mapping[Reference, Named], catalog: Catalog | None) -> Resolved:

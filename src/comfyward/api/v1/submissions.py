@@ -123,11 +123,11 @@ class Submissions:
         return msgspec.json.decode(saved)
 
     async def _files(self, request: Request, account_id: str, body: RunRequest) -> dict[str, Source]:
+        named = parse_files(leniency.filled(body.files))
+        if not named:
+            return {}
         base_url = self._public_url.of(request)
-        files = {
-            path: await self._own_urls.resolve(account_id, base_url, source)
-            for path, source in parse_files(leniency.filled(body.files)).items()
-        }
+        files = {path: await self._own_urls.resolve(account_id, base_url, source) for path, source in named.items()}
         inline = sum(len(source.data) for source in files.values() if isinstance(source, Inline))
         if inline > MAX_INLINE_BYTES:
             raise InvalidRequest(
