@@ -35,7 +35,7 @@ from comfyward.store import row_limits, shared_files
 from comfyward.store.rows import text_of
 from comfyward.store.schema import files, runs
 from comfyward.store.schema import links as linked
-from comfyward.store.statement import Statement, each_of, list_of
+from comfyward.store.statement import Statement, each_of, in_order, list_of
 from comfyward.store.storage import check_file
 from comfyward.workflows.listing import Paths
 
@@ -102,7 +102,7 @@ _AT = Statement(
 )
 _NAMED = each_of(bindparam("names", type_=Text)).table_valued(column("value", Text), name="named")
 _EACH = select(*FILE_COLUMNS).where(files.c.account_id == bindparam("account_id"))
-_AT_EACH = Statement(_EACH.where(files.c.path == _NAMED.c.value))
+_AT_EACH = Statement(_EACH.select_from(in_order(_NAMED, files)).where(files.c.path == _NAMED.c.value))
 IS_REPLACED = exists().where(
     files.c.account_id == bindparam("account_id"), files.c.path == linked.c.path, files.c.named_at >= linked.c.named_at
 )
@@ -110,7 +110,7 @@ _EACH_LINKED = select(linked.c.path, linked.c.source).where(
     linked.c.account_id == bindparam("account_id"), ~IS_REPLACED
 )
 _LINKED = Statement(_EACH_LINKED)
-_LINKED_AT_EACH = Statement(_EACH_LINKED.where(linked.c.path == _NAMED.c.value))
+_LINKED_AT_EACH = Statement(_EACH_LINKED.select_from(in_order(_NAMED, linked)).where(linked.c.path == _NAMED.c.value))
 
 
 def put(conn: Connection, file: StoredFile, most: int = 0) -> StoredFile:

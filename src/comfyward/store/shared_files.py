@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Text, bindparam, column, delete, select
 from comfyward.paths import MODELS_ROOT
 from comfyward.store.rows import text_of
 from comfyward.store.schema import shared_files
-from comfyward.store.statement import Statement, each_of, list_of
+from comfyward.store.statement import Statement, each_of, in_order, list_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class SharedFile:
 _NAMES = list(SharedFile.__dataclass_fields__)
 _EACH = select(*(shared_files.c[name] for name in _NAMES))
 _NAMED = each_of(bindparam("names", type_=Text)).table_valued(column("value", Text), name="named")
-_AT_EACH = Statement(_EACH.where(shared_files.c.path == _NAMED.c.value))
+_AT_EACH = Statement(_EACH.select_from(in_order(_NAMED, shared_files)).where(shared_files.c.path == _NAMED.c.value))
 
 
 def find(conn: Connection) -> list[SharedFile]:

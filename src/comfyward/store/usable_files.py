@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    FromClause,
     Select,
     Text,
     bindparam,
@@ -25,7 +26,7 @@ from comfyward.store import shared_files
 from comfyward.store.files import IS_REPLACED, StoredFile, at, find, get, new_file, newest_of
 from comfyward.store.schema import files, links
 from comfyward.store.shared_files import SharedFile
-from comfyward.store.statement import Statement, bytewise, each_of, list_of
+from comfyward.store.statement import Statement, bytewise, each_of, in_order, list_of
 
 _PATHS = each_of(bindparam("paths", type_=Text)).table_valued(column("value", Text), name="named")
 _FOLDERS = each_of(bindparam("folders", type_=Text)).table_valued(column("value", Text), name="named")
@@ -39,25 +40,26 @@ def _is_below(path: Column[str]) -> tuple[ColumnElement[bool], ColumnElement[boo
     return place >= folder.concat("/"), place < folder.concat("0")
 
 
-def _links(*where: ColumnElement[bool]) -> Select[Any]:
+def _links(each: FromClause, *where: ColumnElement[bool]) -> Select[Any]:
     own = (links.c.account_id == bindparam("account_id"), ~IS_REPLACED)
     place = (links.c.path, links.c.source, links.c.named_at)
-    return select(*place, _NONE.label("id"), _NONE.label("digest"), _NOTHING.label("size")).where(*own, *where)
+    row = select(*place, _NONE.label("id"), _NONE.label("digest"), _NOTHING.label("size"))
+    return row.select_from(in_order(each, links)).where(*own, *where)
 
 
-def _files(*where: ColumnElement[bool]) -> Select[Any]:
+def _files(each: FromClause, *where: ColumnElement[bool]) -> Select[Any]:
     place = (files.c.path, _NONE.label("source"), files.c.named_at)
-    content = (files.c.id, files.c.digest, files.c.size)
-    return select(*place, *content).where(files.c.account_id == bindparam("account_id"), *where)
+    row = select(*place, files.c.id, files.c.digest, files.c.size).select_from(in_order(each, files))
+    return row.where(files.c.account_id == bindparam("account_id"), *where)
 
 
 # In one trip: every submission asks. Results of runs are at paths of their own, and in no folder that a graph names.
 _NAMED = Statement(
     union_all(
-        _links(links.c.path == _PATHS.c.value),
-        _links(*_is_below(links.c.path)),
-        _files(files.c.path == _PATHS.c.value),
-        _files(*_is_below(files.c.path), files.c.run_id.is_(None)),
+        _links(_PATHS, links.c.path == _PATHS.c.value),
+        _links(_FOLDERS, *_is_below(links.c.path)),
+        _files(_PATHS, files.c.path == _PATHS.c.value),
+        _files(_FOLDERS, *_is_below(files.c.path), files.c.run_id.is_(None)),
     )
 )
 
