@@ -78,7 +78,7 @@ class Inventory:
         return found.pools, found.by_pool
 
     def _remembered(self, environment: str, since: float) -> _Looked | None:
-        """What was read of an environment, unless it is too old."""
+        """The last look at an environment; None if it is too old."""
         found = self._looked.get(environment)
         return None if found is None or found.at < max(since, time.monotonic() - REMEMBER_S) else found
 
