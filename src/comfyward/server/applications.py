@@ -55,10 +55,10 @@ def application(core: Core, frontends: Frontends) -> Starlette:
         routes=[
             Mount(WORKERS_PREFIX, routes=routes(workers_table(core))),
             mount_v2(v2),
+            Mount("/comfy", native),
             *v1.routes(),
             Mount(FLEETS_PREFIX, routes=routes(fleets_table(core))),
             *frontends.routes(),
-            Mount("/comfy", native),
             Mount("/workflows/{workflow_id}/comfy", native),
             *site.routes,
             *health.routes(),

@@ -160,18 +160,27 @@ def kind_of(name: str, content_type: str) -> str:
 
 def progress_of(run: Run, live: Sequence[Event]) -> dict[str, Any] | None:
     """The latest Progress snapshot of a run: complete if it succeeded, None before it is executed."""
-    classes = classes_of(run)
     if run.state is State.SUCCEEDED:
-        return {"value": 1.0, "nodes_done": len(classes), "nodes_total": len(classes)}
+        total = len(classes_of(run))
+        return {"value": 1.0, "nodes_done": total, "nodes_total": total}
     for event in reversed(live):
         if isinstance(event.payload, Progress):
-            return progress_shape(event.payload, classes)
+            return progress_shape(event.payload, classes_of(run))
     return None
+
+
+class _Classed(msgspec.Struct):
+    """What is read of a node."""
+
+    class_type: str
+
+
+_GRAPH = msgspec.json.Decoder(dict[str, _Classed])
 
 
 def classes_of(run: Run) -> dict[str, str]:
     """The class of each node of the run's graph."""
-    return {node_id: node["class_type"] for node_id, node in msgspec.json.decode(run.prompt).items()}
+    return {node_id: node.class_type for node_id, node in _GRAPH.decode(run.prompt).items()}
 
 
 def progress_shape(progress: Progress, classes: Mapping[str, str]) -> dict[str, Any]:
