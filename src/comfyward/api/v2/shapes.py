@@ -170,7 +170,7 @@ def progress_of(run: Run, live: Sequence[Event]) -> dict[str, Any] | None:
 
 
 class _Classed(msgspec.Struct):
-    """What is read of a node."""
+    """A node, as far as it is read."""
 
     class_type: str
 
