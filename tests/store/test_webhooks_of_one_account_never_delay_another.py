@@ -1,4 +1,4 @@
-"""However many webhooks of an account meet silence, another account's arrive at once."""
+"""However many webhooks of an account meet silence, another account's arrive at once, and its own elsewhere too."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection
 
 from comfyward.accounts.account import Account
-from comfyward.delivery.webhooks import PER_RECEIVER, Webhooks, WebhooksDue
+from comfyward.delivery.webhooks import PER_ACCOUNT, PER_RECEIVER, Webhooks, WebhooksDue
 from comfyward.files.guard import Guard
 from comfyward.runs.run import Run
 from comfyward.store import accounts, runs, webhooks
@@ -45,6 +45,16 @@ def test_both_use_the_same_slow_receiver(store: Store) -> None:
 
         assert "bob" in _first(store, shared, PER_RECEIVER + 1)
         shared.hold.set()
+
+
+def test_one_receiver_of_an_account_is_silent(store: Store, silent: Callable[[int], str]) -> None:
+    """The account's other receiver has places left."""
+    for number in range(PER_ACCOUNT):
+        _announce(store, store.alice, f"silent {number}", silent(0))
+    with receiver() as healthy:
+        _announce(store, store.alice, "healthy", healthy.url)
+
+        assert _first(store, healthy, 1) == {"healthy"}
 
 
 def test_several_accounts_use_a_hundred_silent_hosts(store: Store, silent: Callable[[int], str]) -> None:
