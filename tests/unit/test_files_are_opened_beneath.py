@@ -11,6 +11,8 @@ import pytest
 
 from comfyward.sandbox import beneath
 
+pytestmark = pytest.mark.timeout(60)  # who opens a pipe may wait for its other end for ever
+
 
 @pytest.fixture(params=["openat2", "in steps"])
 def base(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:

@@ -59,6 +59,7 @@ def test_the_loop_answers_others_and_an_account_has_one_place() -> None:
         heavy, may_end = HeavyRequests(), threading.Event()
 
         def act(name: str) -> str:
+            assert threading.current_thread() is not threading.main_thread(), "it is done on the event loop"
             begun.append(name)
             assert may_end.wait(120)
             return name
@@ -67,6 +68,7 @@ def test_the_loop_answers_others_and_an_account_has_one_place() -> None:
         second = asyncio.create_task(heavy.run("ada", HEAVY_BYTES + 1, lambda: act("ada 2")))
         others = asyncio.create_task(heavy.run("bob", HEAVY_BYTES + 1, lambda: act("bob")))
         while len(begun) < 2:
+            assert not any(each.done() for each in (first, second, others))
             await asyncio.sleep(0)
 
         assert await heavy.run("ada", HEAVY_BYTES, lambda: "small") == "small"  # the loop is free
