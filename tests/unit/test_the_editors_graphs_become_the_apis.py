@@ -187,6 +187,27 @@ def test_a_script_of_a_pack_in_the_editor_is_named_with_its_pack() -> None:
     assert "File > Export (API)" in (refused.value.hint or "")
 
 
+def test_links_that_a_script_of_a_pack_has_noted_are_made() -> None:
+    ends = {"downstream": 3, "downstream_slot": 0, "upstream": "7", "upstream_slot": 0, "controller": 4}
+    stale = {**ends, "downstream": 9}
+    kept = {**ends, "downstream": 9, "downstream_slot": 1, "upstream": 3}
+    nodes = [
+        node(7, "Load", ["a.safetensors"]),
+        node(4, "Anything Everywhere", [], inputs=[{"name": "anything", "type": "MODEL", "link": 1}]),
+        node(3, "Sample", [5, "fixed", 8], inputs=[{"name": "model", "type": "MODEL", "link": None}]),
+        node(9, "Save", ["x"], inputs=[{"name": "images", "type": "IMAGE", "link": 2}, {"name": "prefix"}]),
+    ]
+    graph = {"nodes": nodes, "links": [[1, 7, 0, 4, 0, "MODEL"], [2, 3, 0, 9, 0, "IMAGE"]]}
+    noted = [ends, stale, kept, {"downstream": []}, None, {**ends, "downstream_slot": 9}, {**ends, "downstream": 99}]
+
+    made = convert({**graph, "extra": {"ue_links": noted}}, CATALOG)
+
+    assert made["3"]["inputs"] == {"model": ["7", 0], "seed": 5, "steps": 8}
+    assert made["9"]["inputs"] == {"images": ["3", 0], "prefix": ["3", 0]}
+    assert made.keys() == {"7", "3", "9"}
+    assert [each.path for each in active_nodes({**graph, "extra": {"ue_links": noted}})] == ["7", "3", "9"]
+
+
 def test_letters_in_texts_stay() -> None:
     words = 'NaN bread, "NaN", -Infinity and Infinity: [NaN], \\ é'
 

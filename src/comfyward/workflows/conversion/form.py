@@ -82,6 +82,7 @@ class SavedDefinition(msgspec.Struct):
     inputs: list[SavedSlot] | None = None
     outputs: list[SavedSlot] | None = None
     name: str | None = None
+    extra: Any = None
 
 
 class SavedDefinitions(msgspec.Struct):

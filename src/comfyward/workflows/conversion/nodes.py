@@ -25,6 +25,8 @@ MAX_SOCKETS = 50 * MAX_NODES  # of all nodes together, once boxes are open
 NEVER, BYPASS = 2, 4
 INACTIVE = (NEVER, BYPASS)
 PRIMITIVE, REROUTE, SET, GET = "PrimitiveNode", "Reroute", "SetNode", "GetNode"
+EVERYWHERE = ("Anything Everywhere", "Anything Everywhere3", "Anything Everywhere?", "Prompts Everywhere")
+"""Nodes of a pack that nothing takes anything from: the links that they stand for are noted in the file."""
 OF_THE_EDITOR = ("Note", "MarkdownNote", REROUTE, PRIMITIVE, SET, GET)
 
 
@@ -89,10 +91,15 @@ class Sides(msgspec.Struct, frozen=True):
 
 
 class NodeReader:
-    """Lays out nodes by what a catalog says of classes, and by the definitions of subgraphs."""
+    """Lays out nodes by what a catalog says of classes, and by the definitions of subgraphs.
 
-    def __init__(self, classes: AllInputs, definitions: Mapping[str, SavedDefinition]) -> None:
-        self._classes = classes
+    `others` are classes that are for the editor alone, unless the catalog has them.
+    """
+
+    def __init__(
+        self, classes: AllInputs, definitions: Mapping[str, SavedDefinition], others: Sequence[str] = ()
+    ) -> None:
+        self._classes, self._for_editor = classes, (*OF_THE_EDITOR, *others)
         self._sides = {name: Sides.of(definition) for name, definition in definitions.items()}
         self._sockets = 0
 
@@ -104,7 +111,7 @@ class NodeReader:
         elif (known := self._classes.of(saved.type)) is not None:
             kind, held, outputs = Kind.CLASS, _held(saved, known, place), known.outputs
         else:
-            kind = Kind.VIRTUAL if saved.type in OF_THE_EDITOR else Kind.UNKNOWN
+            kind = Kind.VIRTUAL if saved.type in self._for_editor else Kind.UNKNOWN
             held, outputs = _as_saved(saved), [socket_type(each.type) for each in saved.outputs or ()]
         self._sockets += len(held.names)
         if self._sockets > MAX_SOCKETS:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from comfyward.workflows.class_inputs import CHOOSING
+from comfyward.workflows.conversion.broadcasts import broadcasts_in, link_what_is_not
 from comfyward.workflows.conversion.form import INNER_OUTPUTS, SavedLink, SavedNode, SavedSlot, links_of, text_of
 from comfyward.workflows.conversion.nodes import SET, Kind, Node, NodeReader
 
@@ -36,6 +37,7 @@ def read_scope(
     inputs: Sequence[SavedSlot] = (),
     outputs: Sequence[SavedSlot] = (),
     last: object = 0,
+    extra: object = None,
 ) -> Scope:
     """A scope in a place of the file. The second node of an id gets one above `last`. Raises InvalidGraph."""
     found: dict[str, Node] = {}
@@ -49,6 +51,7 @@ def read_scope(
             found[node_id] = reader.read(node_id, saved, f"{place}nodes[{number}]")
     all_links = links_of(links, place)
     _connect(found, all_links)
+    link_what_is_not(found, broadcasts_in(extra))
     return Scope(found, all_links, _fed(found.values()), _setters(found.values()), inputs, _ends(all_links, outputs))
 
 
