@@ -140,8 +140,17 @@ async def read_upload(
 class _FormParser(MultiPartParser):
     """Reads the exact name of a file too (`filename*`), which some clients send alone and ComfyUI takes.
 
-    The file may have no name: its path can be another field.
+    The file may have no name: its path can be another field. Fields are in memory, so they have a bound of their own.
     """
+
+    _fields_bytes = 0
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is None:
+            self._fields_bytes += end - start
+            if self._fields_bytes > FORM_AROUND_BYTES:
+                raise MultiPartException(f"its fields beside the file hold more than {wording.size(FORM_AROUND_BYTES)}")
+        super().on_part_data(data, start, end)
 
     def on_headers_finished(self) -> None:
         part = self._current_part
