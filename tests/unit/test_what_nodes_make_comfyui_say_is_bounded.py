@@ -218,6 +218,47 @@ async def test_a_preview_is_sent_before_the_next_node_begins() -> None:
     ]
 
 
+class Unsent(Link):
+    """Takes reports as they are."""
+
+    async def report(self, reports: Reports) -> None:
+        self.got.append(reports)
+
+
+class Weighed(bytes):
+    """Bytes that count how often anybody asks for their number."""
+
+    asked = 0
+
+    def __len__(self) -> int:
+        Weighed.asked += 1
+        return super().__len__()
+
+
+async def test_a_preview_costs_the_same_beside_many_others() -> None:
+    """Else the messages of one run keep a worker from hearing anything else."""
+    got, nodes = Unsent(), 500
+    waiting = Reporter(cast("ServerLink", got), "lease", asyncio.Event().set)
+    for number in range(nodes):
+        waiting.preview(f"{number}", "image/png", Weighed(b"small"))
+        waiting.progress(NodeProgress(f"{number}", 0, 1, 0, 2))
+    await waiting.ended(Ended(0, EndReason.COMPLETED))
+
+    assert sum(isinstance(report, PreviewFrame) for reports in got.got for report in reports.reports) == nodes
+    assert Weighed.asked < 20 * nodes
+
+
+async def test_of_previews_that_wait_the_newest_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporter, "MAX_WAITING_BYTES", 10)
+    told = Told()
+    for node, data in (("1", b"four"), ("2", b"four"), ("1", b"five!"), ("3", b"two")):
+        told.reporter.preview(node, "image/png", data)
+        told.reporter.progress(NodeProgress(node, 0, 1, 0, 2))
+
+    sent = [report for reports in await told.end() for report in reports.reports if isinstance(report, PreviewFrame)]
+    assert [(frame.node, frame.data) for frame in sent] == [("1", b"five!"), ("3", b"two")]
+
+
 def test_the_newest_preview_of_each_node_is_sent() -> None:
     waiting = Previews()
     for node, data in (("1", b"old"), ("2", b"other"), ("1", b"new")):

@@ -75,6 +75,7 @@ class Reporter:
         self._staged = False
         self._waiting: dict[tuple[str, str | None], Report | _Unmade] = {}
         self._previews = Previews()
+        self._placed, self._placed_bytes = dict[str | None, PreviewFrame](), 0  # the previews in `_waiting`
         self._kept_back: list[OutputFile] = []
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
@@ -145,19 +146,17 @@ class Reporter:
         Clients take a preview for one of the node that they know to execute, so none may come later.
         """
         for frame in self._previews.take(time.monotonic()):
-            self._waiting.pop(("preview", frame.node), None)
-            self._waiting["preview", frame.node] = frame
-            self._drop_oldest_previews()
+            self._unplace(self._placed.pop(frame.node, None))
+            self._placed[frame.node], self._waiting["preview", frame.node] = frame, frame
+            self._placed_bytes += len(frame.data)
+        while self._placed_bytes > MAX_WAITING_BYTES:
+            self._unplace(self._placed.pop(next(iter(self._placed))))
         self._previews.drop()
 
-    def _drop_oldest_previews(self) -> None:
-        placed = {key: len(report.data) for key, report in self._waiting.items() if isinstance(report, PreviewFrame)}
-        excess = sum(placed.values()) - MAX_WAITING_BYTES
-        for key, size in placed.items():
-            if excess <= 0:
-                return
-            del self._waiting[key]
-            excess -= size
+    def _unplace(self, frame: PreviewFrame | None) -> None:
+        if frame is not None:
+            del self._waiting["preview", frame.node]
+            self._placed_bytes -= len(frame.data)
 
     async def _send_loop(self) -> None:
         first = True
@@ -192,6 +191,7 @@ class Reporter:
             else:
                 taken.append(report)
         self._waiting = {} if self._closing else kept
+        self._placed, self._placed_bytes = {}, 0
         last = [taken.pop()] if taken and isinstance(taken[-1], Ended | Released) else []
         return [*taken, *self._previews.take(time.monotonic()), *last]
 
