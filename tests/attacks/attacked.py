@@ -82,14 +82,23 @@ class Attacked:
         self.level, self.user, self.folder, self._cgroups = level, user, folder, cgroups
 
     def run(
-        self, *attacks: str, network: bool = False, egress: tuple[list[str], ...] = (), **limits: int
+        self,
+        *attacks: str,
+        network: bool = False,
+        egress: tuple[list[str], ...] = (),
+        imported: Path | None = None,
+        **limits: int,
     ) -> list[dict[str, object]]:
-        """The things that each attack found: a value, or "refused: …". `egress`: hosts, private ones that may be."""
+        """The things that each attack found: a value, or "refused: …". `egress`: hosts, private ones that may be.
+
+        `imported` is a folder from which the worker's Pythons import first.
+        """
         as_root = self.user == "root"
         is_hidden = as_root and self.level is walls.Level.BUBBLEWRAP  # below root's home, as an installation may be
         python = sys.executable if is_hidden else str(SYSTEM_PYTHON)
         home = Path(tempfile.mkdtemp(dir=self.folder))
         home.chmod(0o777)
+        paths = [*([] if imported is None else [str(imported)]), str(ROOT.parent / "src"), *PACKAGES]
         done = subprocess.run(
             [
                 python,
@@ -104,7 +113,7 @@ class Attacked:
                 str(self._cgroups),
                 json.dumps(egress),
             ],
-            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join([str(ROOT.parent / "src"), *PACKAGES])},
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(paths)},
             capture_output=True,
             text=True,
             cwd="/",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.attacks.attacked import Attacked, attacked
+from tests.attacks.changing_names import ChangingNames
 from tests.fakes.http import Origin, origin
 
 LISTED, OTHER = "127.0.0.2", "127.0.0.3"
@@ -65,6 +66,9 @@ def test_one_host_is_reached_and_counted_and_no_other(worker: Attacked, listed: 
     attack = f"""{ASK}
 found["listed"] = get("{listed.url}/hello")
 found["tunnel"] = raw("CONNECT {host}:{port} HTTP/1.1\\r\\n\\r\\nGET /hello HTTP/1.0\\r\\nHost: x\\r\\n\\r\\n")
+found["another host in the tunnel"] = raw(
+    "CONNECT {host}:{port} HTTP/1.1\\r\\n\\r\\nGET /hello HTTP/1.0\\r\\nHost: {OTHER}:{hidden}\\r\\n\\r\\n"
+)
 found["other"] = said(lambda: get("{other.url}/secret"))
 found["tunnel to other"] = raw("CONNECT {OTHER}:{hidden} HTTP/1.1\\r\\n\\r\\n")
 found["other port"] = raw("CONNECT {host}:{hidden} HTTP/1.1\\r\\n\\r\\n")
@@ -85,6 +89,7 @@ found["another name"] = raw(
     [found] = worker.run(attack, egress=([f"{host}:{port}"], ["127.0.0.0/8"]))
 
     assert found["listed"] == "hello"
+    assert str(found["another host in the tunnel"]).endswith("hello")
     assert str(found["tunnel"]).startswith("HTTP/1.1 200 Connection established")
     assert str(found["tunnel"]).endswith("hello")
     refused = f"The environment may not reach {OTHER}:{hidden}"
@@ -124,6 +129,27 @@ found["by http"] = said(lambda: raw("GET http://localhost:{port}/secret HTTP/1.1
         assert "is private or reserved" in str(found[name])
     assert private.requests == []
     assert other.requests == []
+
+
+def test_a_listed_name_whose_address_changes_is_asked_anew(worker: Attacked, listed: Origin) -> None:
+    names, port = ChangingNames.below(worker.folder), _port(listed)
+    names.say("listed.test", [LISTED], [OTHER], [f"::ffff:{OTHER}"], [OTHER, LISTED])
+    tunnel = f"CONNECT listed.test:{port} HTTP/1.1\\r\\n\\r\\nGET /hello HTTP/1.0\\r\\nHost: x\\r\\n\\r\\n"
+    with socket.create_server((OTHER, port)) as private:
+        attack = f"""{ASK}
+found["answers"] = [raw("{tunnel}"), *(said(lambda: get("http://listed.test:{port}/hello")) for _ in range(3))]
+"""
+        egress = ([f"listed.test:{port}"], [LISTED])
+        [found] = worker.run(attack, egress=egress, imported=names.folder)
+
+        answers = found["answers"]
+        assert isinstance(answers, list)
+        refused = "HTTPError: HTTP Error 403: The address of 'listed.test' ({}) is private or reserved"
+        assert answers[0].endswith("hello")
+        assert answers[1:] == [refused.format(OTHER), refused.format(f"::ffff:{OTHER}"), "hello"]
+        private.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody has connected
+            private.accept()
 
 
 DIRECT = """
