@@ -62,3 +62,27 @@ def test_while_they_are_staged(stack: Stack, busy: tuple[Client, str], site: Ori
     assert [read_by(ada, run_id) for run_id in runs] == [b"model of ada", b"input of ada"]
     assert read_by(ben, of_ben) == b"input of ben"
     assert ada.run(READ_INPUT)["status"] == "ERROR", "it is deleted, and ben's is not ada's"
+
+
+def test_a_model_is_deleted_replaced_and_brought_back(stack: Stack, busy: tuple[Client, str]) -> None:
+    """All of it while runs wait with it; another account that knows the deletion's id brings back nothing."""
+    ada, ben = stack.client("ada deletes"), stack.client("ben replaces")
+    upload(ada, MODEL, b"first of ada")
+    library = f"/api/v1{MODEL}"
+    first = {MODEL: {"digest": ada.http.get(library).json()["digest"]}}
+    waiting = [ada.submit(READ_MODEL, files=first) for _ in range(2)]
+    ada.wait_for(waiting[0], "staged")
+
+    deleted = ada.http.delete(library, params={"confirm": True}).json()["id"]
+    upload(ben, MODEL, b"of ben")
+    assert ben.http.post("/api/v1/models/restore", json={"id": deleted}).status_code == 404
+    upload(ada, MODEL, b"second of ada")
+    assert ada.http.post("/api/v1/models/restore", json={"id": deleted}).status_code == 409
+    assert ada.http.delete(library).status_code == 200
+    assert ada.http.post("/api/v1/models/restore", json={"id": deleted}).json() == {"path": MODEL}
+    owner, running = busy
+    owner.cancel(running)
+
+    assert [read_by(ada, run_id) for run_id in waiting] == [b"first of ada"] * 2
+    assert ada.http.get(library).json()["digest"] == first[MODEL]["digest"]
+    assert ben.http.get(library).json()["digest"] != first[MODEL]["digest"]

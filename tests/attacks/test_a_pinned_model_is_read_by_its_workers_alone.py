@@ -54,3 +54,24 @@ def test_only_what_is_pinned_to_the_worker_that_asks(stack: Stack) -> None:
     assert pinned(owner, MODEL, incarnation="earlier")[0] == 409
     admin.http.delete(f"/api/v1/model-pins/{pin['id']}").raise_for_status()
     assert until(lambda answer: answer[0] != 200, lambda: pinned(owner, MODEL))[0] == 404
+
+
+def test_a_pin_is_of_the_bytes_that_were_there(stack: Stack) -> None:
+    """Whatever stands at its path later, of whichever account; and it outlives a deletion that is undone."""
+    admin, other, worker = stack.client(), stack.client("has the same name"), joined(stack, "L4")
+    path, first, later, theirs = "/models/checkpoints/changing.pt", *(os.urandom(1000) for _ in range(3))
+    admin.http.post("/api/v1/files", params={"path": path}, content=first).raise_for_status()
+    admin.http.post(
+        "/api/v1/model-pins", json={"model": "checkpoints/changing.pt", "accelerator": "L4", "workers": 2}
+    ).raise_for_status()
+    assert until(lambda answer: answer[0] != 404, lambda: pinned(worker, first)) == (200, first)
+
+    deleted = admin.http.delete(f"/api/v1{path}", params={"confirm": True}).raise_for_status().json()["id"]
+    for client, data in ((admin, later), (other, theirs)):
+        client.http.post("/api/v1/files", params={"path": path}, content=data).raise_for_status()
+
+    assert pinned(worker, first) == (200, first)
+    assert (pinned(worker, later)[0], pinned(worker, theirs)[0]) == (404, 404)
+    admin.http.delete(f"/api/v1{path}", params={"confirm": True}).raise_for_status()
+    admin.http.post("/api/v1/models/restore", json={"id": deleted}).raise_for_status()
+    assert pinned(worker, first) == (200, first)

@@ -6,18 +6,24 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import Connection, func, select
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Origin as Place
 
 from comfyward.store import accounts
 from comfyward.store.schema import accounts as accounts_table
 from comfyward.store.schema import metadata
+from tests.attacks.ids_of_accounts import made
 from tests.fakes.http import Origin, Receiver
 from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, fake_wait
 from tests.stack.stack import Client, Stack
 from tests.stack.waiting import until
+from tests.stack.web.environments import write_node_map
 
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 BYTES = b"of an account that ends"
@@ -31,8 +37,8 @@ FORM = (
 
 
 @pytest.fixture(scope="module")
-def stack(start_fake_once: StartFake) -> Iterator[Stack]:
-    stack = start_fake_once().wait_ready()
+def stack(start_fake_once: StartFake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = start_fake_once(node_map_dir=write_node_map(tmp_path_factory.mktemp("map"))).wait_ready()
     yield stack
     log = (stack.data_dir / "server.log").read_text()
     assert "Traceback" not in log, log
@@ -196,3 +202,34 @@ def test_runs_and_webhooks_end_in_every_state(stack: Stack, other: Client, site:
     while beside["id"] not in hook.next().body.decode():
         continue
     person.is_gone()
+
+
+def test_things_of_every_kind_end(stack: Stack, other: Client) -> None:
+    """A run that goes on, deliveries that wait, an import, a piece of an upload, a request for packs, and all else."""
+    person = Person(stack, "has everything")
+    made(stack, person.program, person.browser)
+    kinds = stack.write(_rows_of, person.id)
+
+    person.ends()
+
+    assert len(kinds) > 15, kinds
+    person.is_gone()
+    assert other.run(fake_save())["status"] == "COMPLETED"
+
+
+def test_an_open_editor_ends(stack: Stack, other: Client) -> None:
+    person = Person(stack, "has the editor open")
+    workflow = person.program.http.get("/api/v1/workflows/default").json()["id"]
+    frame = urlsplit(person.browser.get(f"/workflows/{workflow}/frame").json()["address"])
+    url, editor = f"ws://{frame.netloc}{frame.path.rstrip('/')}/ws", Place(f"http://{frame.netloc}")
+    with socket.create_connection(("127.0.0.1", stack.port)) as to, connect(url, origin=editor, sock=to) as opened:
+        opened.recv(60)
+        person.ends()
+
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                opened.recv(60)
+        assert opened.close_code == 4401
+
+    person.is_gone()
+    assert other.run(fake_save())["status"] == "COMPLETED"

@@ -426,7 +426,8 @@ class Prompt:
                     await fake.show(self.client_id, struct.pack(">II", 4, len(about)) + about + picture)
             case "FakePreviews":
                 for number in range(inputs["count"]):
-                    await fake.show(self.client_id, struct.pack(">II", 1, 2) + b"\x89PNG preview %d" % number)
+                    picture = b"\x89PNG preview %d" % number + bytes(inputs.get("size", 0))
+                    await fake.show(self.client_id, struct.pack(">II", 1, 2) + picture)
             case "FakeExpands":
                 for number in range(inputs["nodes"]):
                     fails = inputs.get("fails") and number == inputs["nodes"] - 1
