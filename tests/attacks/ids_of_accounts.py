@@ -65,11 +65,6 @@ QUESTIONS: dict[str, Question] = {
         "/api/v1/workflows/default/runs",
         {"prompt": node_of("FakeSave", text="x"), "workflow_id": ids["workflow_id"], "accelerator": "nobody's"},
     ),
-    "v1: a run's file by digest": lambda ids: Request(
-        "POST",
-        "/api/v1/workflows/default/runs",
-        {"prompt": fake_save(), "files": {"/input/x": {"digest": f"blake3:{ids['digest']}"}}},
-    ),
     "v1: a run's result of another": lambda ids: Request(
         "POST",
         "/api/v1/workflows/default/runs",
@@ -83,6 +78,8 @@ QUESTIONS: dict[str, Question] = {
     "v1: asks for a workflow's packs": lambda ids: Request(
         "POST", "/api/v1/environment-requests", {"workflow": ids["lacking"]}
     ),
+    "v1: an import as an errand": lambda ids: Request("GET", f"/api/v1/workflows/get/import-{ids['import_id']}"),
+    "v1: stops an errand": lambda ids: Request("DELETE", f"/api/v1/workflows/get/import-{ids['import_id']}"),
     "v2: an asset by hash": lambda ids: Request(
         "POST", "/api/v2/assets/from-hash", {"hash": f"blake3:{ids['digest']}", "file_path": "mine.png"}
     ),
@@ -226,7 +223,8 @@ PAGES = pages()
 
 
 def _filled(path: str, ids: Ids) -> str:
-    also = {"job_id": ids["request_id" if "/workflows/get/" in path else "prompt_id"], "asset_id": ids["id"]}
+    errand = f"request-{ids['request_id']}"
+    also = {"job_id": errand if "/workflows/get/" in path else ids["prompt_id"], "asset_id": ids["id"]}
     also |= {"hash": f"blake3:{ids['digest']}", "request": ids["request_id"], "source": ids["editor_file"]}
     also |= {"filename": ids["model"], "name": next((ids[what] for part, what in NAMES.items() if part in path), "x")}
     known = {**PLAIN, **ids, **also}
