@@ -22,7 +22,7 @@ Route = tuple[str, str]
 PLAIN = {
     **{"folder": "loras", "index": "0", "kind": "input", "language": "en", "locale": "en", "text": "x"},
     **{"class_type": "FakeSave", "pack": "x", "number": "1", "pin_id": "x", "worker_id": "x", "workflow": "x"},
-    **{"token": "x", "target": "moved.json"},
+    **{"target": "moved.json"},
 }
 # The parameter `name` is one of these, by a part of the path; elsewhere it names nothing of an account.
 NAMES = {
@@ -186,8 +186,10 @@ def shown_to(owner: Client) -> dict[str, Any]:
     """What an account has, but for what changes by itself."""
     lists = {path: owner.http.get(path).json() for path in LISTS}
     states = {each["id"]: each["status"] for each in lists.pop("/api/v1/runs")}
+    models = {each["path"]: each["title"] for each in lists.pop("/api/v1/models/library")["models"]}
     ids = {path: lists.pop(path) for path in ("/api/v1/imports", "/api/v1/webhooks/deliveries")}
-    return {**lists, "states": states, **{path: {each["id"] for each in found} for path, found in ids.items()}}
+    found = {path: {each["id"] for each in listed} for path, listed in ids.items()}
+    return {**lists, **found, "states": states, "models": models}
 
 
 LISTS = (
@@ -198,9 +200,9 @@ LISTS = (
 
 
 def routes_with_ids() -> list[Route]:
-    """All routes with parameters but those of workers and fleets; ComfyUI's once, where they have two addresses."""
+    """All routes with parameters but those of workers, fleets and logins; once, where they have two addresses."""
     known = set(served(whole().routes))
-    found = {(method, path) for method, path in known if "{" in path and not path.startswith(WIRES)}
+    found = {(method, path) for method, path in known if "{" in path and not path.startswith((*WIRES, "/enter/"))}
     return sorted(found - {(method, path.replace("/comfy/", "/comfy/api/")) for method, path in known})
 
 

@@ -13,12 +13,12 @@ from tests.stack.conftest import StartFake
 from tests.stack.graphs import fake_save, node
 from tests.stack.stack import Client, Stack
 
-FLOOD = {"1": node("FakePreviews", count=1000, size=200_000), "2": node("FakeSave", text="over")}
+FLOOD = {"1": node("FakePreviews", count=1000, size=50_000), "2": node("FakeSave", text="over")}
 
 
 @pytest.fixture(scope="module")
 def stack(start_fake_once: StartFake) -> Stack:
-    return start_fake_once().wait_ready()
+    return start_fake_once(lease_s="60").wait_ready()
 
 
 def socket_of(stack: Stack, client: Client, client_id: str) -> ClientConnection:

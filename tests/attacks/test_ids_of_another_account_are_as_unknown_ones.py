@@ -47,7 +47,7 @@ class Asker:
 @pytest.fixture(scope="module")
 def place(start_fake_once: StartFake, tmp_path_factory: pytest.TempPathFactory) -> Place:
     folder: Path = tmp_path_factory.mktemp("map")
-    stack = start_fake_once(node_map_dir=write_node_map(folder)).wait_ready()
+    stack = start_fake_once(node_map_dir=write_node_map(folder), lease_s="60").wait_ready()
     owner, browser = stack.client("has things"), stack.visitor("has things")
     ids = ids_of_accounts.made(stack, owner, browser)
     return Place(stack, owner, browser, ids)

@@ -217,7 +217,7 @@ class Receiver:
 
 
 @contextmanager
-def receiver(port: int = 0, statuses: Sequence[int] = ()) -> Iterator[Receiver]:
+def receiver(port: int = 0, statuses: Sequence[int] = (), host: str = "127.0.0.1") -> Iterator[Receiver]:
     served: list[Receiver] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -234,8 +234,8 @@ def receiver(port: int = 0, statuses: Sequence[int] = ()) -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             return
 
-    with _Server(("127.0.0.1", port), Handler) as server:
-        served.append(Receiver(f"http://127.0.0.1:{server.server_address[1]}/hook"))
+    with _Server((host, port), Handler) as server:
+        served.append(Receiver(f"http://{host}:{server.server_address[1]}/hook"))
         served[0].statuses.extend(statuses)
         threading.Thread(target=server.serve_forever, args=(STOP_POLL_S,), daemon=True).start()
         yield served[0]
