@@ -29,6 +29,9 @@ handed_out = Counter(
     ["pool", "models"],
     registry=registry,
 )
+recalled = Counter(
+    "comfyward_recalled", "Staged runs taken back from busy workers for idle ones, by pool", ["pool"], registry=registry
+)
 webhook_attempts = Counter(
     "comfyward_webhook_attempts", "Attempts to deliver webhooks, by outcome", ["outcome"], registry=registry
 )

@@ -108,7 +108,7 @@ def test_heartbeat_and_order_messages() -> None:
         f'{{"worker_id":"w","incarnation":"i","leases":["l"],"wait_s":3.5,"vitals":{vitals}}}'
     )
     assert msgspec.json.encode(Orders(log=True)).decode() == (
-        '{"lost":[],"cancel":[],"drain":false,"log":true,"environments":[],"learn":[],"models":[]}'
+        '{"lost":[],"cancel":[],"drain":false,"log":true,"environments":[],"learn":[],"models":[],"recall":[]}'
     )
     # A worker that tells nothing of itself is understood, and so is a server that asks for nothing.
     older = b'{"worker_id":"w","incarnation":"i","leases":[],"wait_s":1}'
@@ -152,7 +152,9 @@ def test_messages_about_environments_and_those_of_workers_that_have_one() -> Non
         .endswith('"environments":[{"digest":"d","state":"building","step":"Installing packages","part":0.5}]}')
     )
     ordered = msgspec.json.encode(Orders(environments=["d"], models=[ModelOrder("/models/vae/a.pt", "b")])).decode()
-    assert ordered.endswith('"environments":["d"],"learn":[],"models":[{"path":"/models/vae/a.pt","digest":"b"}]}')
+    assert ordered.endswith(
+        '"environments":["d"],"learn":[],"models":[{"path":"/models/vae/a.pt","digest":"b"}],"recall":[]}'
+    )
     assert msgspec.json.encode(failed).decode() == (
         '{"ready":false,"packs":[{"folder":"p","imported":false,"error":"No module named \'x\'"}],'
         '"message":"A pack does not import."}'

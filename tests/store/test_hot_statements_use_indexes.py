@@ -13,6 +13,7 @@ from comfyward.store import (
     models,
     new_runs,
     queue,
+    recalls,
     runs,
     shared_files,
     usable_files,
@@ -26,7 +27,7 @@ STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": statement
     for module in (
         *(accounts, blobs, files, leases, models, new_runs),
-        *(queue, runs, shared_files, usable_files, workflows),
+        *(queue, recalls, runs, shared_files, usable_files, workflows),
     )
     for name, statement in vars(module).items()
     if isinstance(statement, Statement)

@@ -100,7 +100,7 @@ def test_a_cancel_wins_over_a_retry(store: Store) -> None:
     store.new_run("r")
     store.assign("r")
     store.write(runs.request_cancel, store.alice.id, "r", now_ms())
-    assert store.read(leases.cancelled, "w") == ["lease"]
+    assert store.read(leases.ordered, "w") == (["lease"], [])
 
     store.record("lease", [Ended(1, EndReason.COMFYUI_CRASHED)])
 

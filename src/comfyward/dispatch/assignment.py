@@ -16,6 +16,7 @@ from comfyward.dispatch.placement import (
     match,
     within_limits,
 )
+from comfyward.dispatch.recalls import as_kept
 from comfyward.ids import new_secret
 from comfyward.runs.change import Change, RunAssigned
 from comfyward.runs.run import EndReason
@@ -56,7 +57,7 @@ class AssignmentRound:
             return Outcome()
         unpaid = accounts.out_of_credit(conn, {head.account_id for head in heads if head.has_credit_limit})
         ended = _end_unpaid(conn, [head.id for head in heads if head.account_id in unpaid], now)
-        waiting = [head for head in heads if head.account_id not in unpaid]
+        waiting = [as_kept(head, now) for head in heads if head.account_id not in unpaid]
         waiting = within_limits(in_order(waiting, now, self.rules.ageing_ms), left)
         found = match([worker for worker, _ in self.asking], waiting, self.others, now, self.rules, self.skipped)
         assigned = self._assign(conn, found.pairs, now)  # fewer than `pairs` if another server is assigning some

@@ -125,7 +125,7 @@ class Worker:
 
     def takes(self, run: WaitingRun) -> bool:
         """False for a run that it should not get although it serves it."""
-        return self.id != run.avoid_worker_id and run.account_id not in self.full
+        return self.id != run.avoid_worker_id and run.account_id not in self.full and run.kept_for in (None, self.id)
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def match(
         for run in round_.unless_over(equals):
             round_.give_to_warm(run)
         for run in round_.unless_over(equals):
-            round_.give(run, may_wait=now_ms - run.queued_at < rules.affinity_wait_ms)
+            round_.give(run, may_wait=run.kept_for is None and now_ms - run.queued_at < rules.affinity_wait_ms)
     return Match(round_.pairs, round_.skipped(queue, skipped))
 
 
@@ -299,7 +299,7 @@ class _Round:
             rest = (self._best(which(run, idle=idle), run) for which in (self._free.running, self._free.changing))
             if worker := next(filter(None, itertools.chain(cold, rest)), None):
                 return self._take(worker, run)
-        if run.avoid_worker_id is not None:
+        if run.avoid_worker_id is not None and run.kept_for is None:
             self._give_to_avoided(run, may_wait=may_wait)
 
     def is_held(self, run: WaitingRun) -> bool:

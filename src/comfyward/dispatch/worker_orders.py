@@ -33,12 +33,12 @@ class WorkerOrders:
 
     async def of(self, ref: WorkerRef, lost: list[str]) -> Orders:
         """The orders for a worker; `lost` are leases that it does not hold any more."""
-        cancelled, drain = await self._db.lookup(workers.orders_for, ref.worker_id)
+        cancelled, recalled, drain = await self._db.lookup(workers.orders_for, ref.worker_id)
         wanted = await self._wanted(ref) if ref.target else []
         learn = (await self._revisions.look()).to_learn(ref.target) if ref.target else []
         is_wanted = self._logs.is_wanted(ref.worker_id)
         models = await self._pinned.of(ref.worker_id)
-        return Orders(lost, cancelled, drain, log=is_wanted, environments=wanted, learn=learn, models=models)
+        return Orders(lost, cancelled, drain, is_wanted, wanted, learn, models, recalled)
 
     async def _wanted(self, ref: WorkerRef) -> list[str]:
         """The environments that are asked of a worker. What it has just said to another server counts too."""

@@ -43,7 +43,7 @@ REMEMBERED_FILES = 200
 class _Session:
     """The state of a worker between its calls: its last description, and `busy` if it had runs then.
 
-    `ordered` are the environments that it was last told to build.
+    `ordered` is what it was last told that it may take its time for, or pass over: environments, and recalled runs.
     """
 
     worker: Worker
@@ -129,7 +129,7 @@ class WorkerSessions:
         lost = await self._renew(heartbeat)
         await self._update_seen(session, heartbeat)
         orders, ordered = await self._orders.of(ref, lost), session.ordered
-        session.ordered = [*orders.environments, *orders.learn]
+        session.ordered = [*orders.environments, *orders.learn, *orders.recall]
         if self._is_draining or orders.lost or orders.cancel or orders.drain or orders.log:
             return orders
         if set(session.ordered) - set(ordered):
@@ -140,7 +140,7 @@ class WorkerSessions:
         except TimeoutError:
             return orders  # there was none of those that cannot wait
         orders = await self._orders.of(ref, [])
-        session.ordered = [*orders.environments, *orders.learn]
+        session.ordered = [*orders.environments, *orders.learn, *orders.recall]
         return orders
 
     async def drain(self, worker_id: str) -> None:

@@ -14,6 +14,7 @@ class WaitingRun:
     """A queued run, with the fields that placement needs.
 
     `limits` are those that it counts toward: the number of concurrent runs allowed, by the name of the limit.
+    `kept_for` is the idle worker for which it was recalled, at `recalled_at` (ms), from another; None if it was not.
     """
 
     id: str
@@ -28,6 +29,8 @@ class WaitingRun:
     files: frozenset[str] = frozenset()
     account_id: str = ""
     has_credit_limit: bool = False
+    kept_for: str | None = None
+    recalled_at: int = 0
 
 
 def limit_names(account_id: str, pool: str, api_key_id: str | None) -> tuple[str, str, str]:
@@ -50,4 +53,9 @@ def key_in(limit_name: str) -> str | None:
 def file_names(files: Mapping[str, Any]) -> Iterator[str]:
     """Names for the files of a run: runs that bring the same file have the same name for it."""
     for source in files.values():
-        yield source.get("blob") or source["url"]
+        yield name_of_file(source)
+
+
+def name_of_file(source: Mapping[str, Any]) -> str:
+    """The name for a file of a run, by its source."""
+    return str(source.get("blob") or source["url"])

@@ -124,6 +124,7 @@ class Core:
         self.webhooks = Webhooks(db, changes.webhooks_due, storage.guard, render, retry_s)
         self.loops: list[Loop] = [
             workforce.assigner,
+            workforce.recaller,
             Rescue(db, changes.publisher),
             Deadlines(db, changes.publisher, settings.fallback_after_s),
             Rechecks(db, workforce.revisions, self.bindings, changes.publisher, settings.environment_mend_s),

@@ -9,6 +9,7 @@ from comfyward.dispatch.assigner import Assigner
 from comfyward.dispatch.forecast import QueueForecasts
 from comfyward.dispatch.model_pins import PinnedModels
 from comfyward.dispatch.placement import Rules
+from comfyward.dispatch.recaller import Recaller
 from comfyward.dispatch.recorder import Recorder
 from comfyward.dispatch.refusals import Refusals
 from comfyward.dispatch.revisions import Revisions
@@ -42,6 +43,7 @@ class Workforce:
         self.trials = Trials(db, self.revisions)
         self.rules = _placement_rules(settings)
         self.assigner = Assigner(db, publisher, changes.waiting, self.sessions, self.rules, settings.prices)
+        self.recaller = Recaller(db, changes.waiting, changes.signals, self.rules)
         self.recorder = Recorder(db, storage.blobs, publisher, Refusals(db, storage.named_secrets))
         devices = _devices(settings)
         self.local_pools = tuple(device.pool for device in devices)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Text, and_, bindparam, func, or_, select, update
 
 from comfyward.runs.failure import Failure
 from comfyward.runs.output import Output
@@ -40,6 +40,8 @@ _ASSIGN = Statement(
         report_seq=0,
         staged_at=None,
         started_at=None,
+        recalled_at=None,
+        recalled_for=None,
         **{name: bindparam(name) for name in _HANDED_OUT},
         updated_at=bindparam("assigned_at"),
     )
@@ -48,9 +50,14 @@ _ASSIGN = Statement(
 _LEASED = Statement(select(*RUN_COLUMNS, runs.c.report_seq).where(runs.c.lease == bindparam("held")))
 _HOLDER = Statement(select(runs.c.id, runs.c.account_id).where(runs.c.lease == bindparam("held")))
 _LEASED_BY = Statement(select(*RUN_COLUMNS).where(runs.c.worker_id == bindparam("worker"), runs.c.lease.is_not(None)))
-_CANCELLED = Statement(
-    select(runs.c.lease).where(
-        runs.c.worker_id == bindparam("worker"), runs.c.lease.is_not(None), runs.c.cancel_requested_at.is_not(None)
+_ORDERED = Statement(
+    select(runs.c.lease, runs.c.cancel_requested_at).where(
+        runs.c.worker_id == bindparam("worker"),
+        runs.c.lease.is_not(None),
+        or_(
+            runs.c.cancel_requested_at.is_not(None),
+            and_(runs.c.recalled_at.is_not(None), runs.c.state == State.ASSIGNED),
+        ),
     )
 )
 _RENEW = Statement(
@@ -167,9 +174,12 @@ def leased_by(conn: Connection, worker_id: str) -> list[Run]:
     return [run_of(row) for row in _LEASED_BY(conn, worker=worker_id)]
 
 
-def cancelled(conn: Connection, worker_id: str) -> list[str]:
-    """The leases of a worker whose runs are to be cancelled."""
-    return [row[0] for row in _CANCELLED(conn, worker=worker_id)]
+def ordered(conn: Connection, worker_id: str) -> tuple[list[str], list[str]]:
+    """(leases of a worker whose runs are to be cancelled, leases whose runs it is to give back unless they start)."""
+    rows = [(row[0], row[1] is not None) for row in _ORDERED(conn, worker=worker_id)]
+    return [lease for lease, is_cancelled in rows if is_cancelled], [
+        lease for lease, is_cancelled in rows if not is_cancelled
+    ]
 
 
 def renew(conn: Connection, worker_id: str, leases: Sequence[str], *, expires_at: int) -> set[str]:
@@ -267,7 +277,7 @@ def requeue(
 
     Clears the outputs of this attempt. Returns the number of the run's event; None if it has changed since it was read.
     """
-    values: dict[str, Any] = {"avoid_worker_id": avoid_worker_id, "log": log}
+    values: dict[str, Any] = {"avoid_worker_id": avoid_worker_id, "log": log, "recalled_at": None, "recalled_for": None}
     values |= {"outputs": "[]", "node_results": None, "previews": "[]"}
     if pool is not None:
         values |= {"pool": pool, "fallback_pool": None}
@@ -275,7 +285,10 @@ def requeue(
 
 
 def give_back(conn: Connection, run: Run, now: int) -> int | None:
-    """Puts a run back into the queue that its worker has not begun. The attempt does not count."""
+    """Puts a run back into the queue that its worker has not begun. The attempt does not count.
+
+    One that was recalled is kept for the worker for which it was.
+    """
     return _back_to_queue(conn, run, now, {"attempt": runs.c.attempt - 1})
 
 

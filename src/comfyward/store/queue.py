@@ -34,6 +34,8 @@ _WAITING = (
         accounts.c.max_running,
         accounts.c.max_running_by_pool,
         api_keys.c.max_running.label("key_max_running"),
+        runs.c.recalled_for,
+        runs.c.recalled_at,
     )
     .join(accounts, accounts.c.id == runs.c.account_id)
     .outerjoin(api_keys, api_keys.c.id == runs.c.api_key_id)
@@ -265,6 +267,8 @@ def _waiting_run(row: Any) -> WaitingRun:
         files=NO_FILES if row.files == "{}" else frozenset(file_names(msgspec.json.decode(row.files))),
         account_id=row.account_id,
         has_credit_limit=row.credit_limit is not None,
+        kept_for=row.recalled_for,
+        recalled_at=row.recalled_at or 0,
     )
 
 

@@ -204,10 +204,10 @@ def drain(conn: Connection, worker_id: str, now: int) -> None:
     conn.execute(update(workers).where(workers.c.id == worker_id).values(drain_at=now))
 
 
-def orders_for(conn: Connection, worker_id: str) -> tuple[list[str], bool]:
-    """(leases whose runs are to be cancelled, True if the worker is to drain)."""
+def orders_for(conn: Connection, worker_id: str) -> tuple[list[str], list[str], bool]:
+    """(leases whose runs are to be cancelled, those whose runs are recalled, True if the worker is to drain)."""
     row = _DRAIN(conn, worker_id=worker_id).first()
-    return leases.cancelled(conn, worker_id), row is not None and row[0] is not None
+    return *leases.ordered(conn, worker_id), row is not None and row[0] is not None
 
 
 def paused(conn: Connection) -> list[WorkerRow]:

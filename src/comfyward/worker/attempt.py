@@ -55,6 +55,8 @@ class Halt:
 class Attempt:
     """`halt` is told by the heartbeat, and by a report that comes too late.
 
+    `recalled` is set once the server wants the run back for an idle worker; a run that has the GPU by then goes on.
+
     `prompt_id` is ComfyUI's id of this attempt. Each attempt has its own: ComfyUI may interrupt a lost attempt late,
     and must not stop the next attempt at the same run.
     """
@@ -63,6 +65,7 @@ class Attempt:
     reporter: Reporter
     place: Place
     halt: Halt
+    recalled: asyncio.Event = field(default_factory=asyncio.Event)
     prompt_id: str = field(default_factory=new_uuid)
 
     @property

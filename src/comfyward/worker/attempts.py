@@ -53,6 +53,10 @@ class Attempts:
             log.warning("run %s: the lease is lost", attempt.assignment.run_id, extra={"action": "lease_lost"})
             attempt.halt.lose()
 
+    def recall(self, leases: Iterable[str]) -> None:
+        for attempt in self._of(leases):
+            attempt.recalled.set()
+
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Starts a task that a draining worker waits for."""
         task = asyncio.create_task(work)

@@ -45,7 +45,7 @@ class Gpu:
         self.models.close()
 
     async def enter(self, attempt: Attempt, files: list[StagedFile]) -> bool:
-        """Waits for the GPU. Returns False if the run is halted, or the worker drained, before its turn."""
+        """Waits for the GPU. Returns False if the run is halted or recalled, or the worker drained, before its turn."""
         if attempt.halt:
             return False
         turn = self.comfyui.turn
@@ -53,7 +53,7 @@ class Gpu:
             return await turn.acquire()
         attempt.reporter.staged()
         with self.models.read_ahead(attempt.assignment.models, files):
-            return await unless(turn.acquire(), attempt.halt, self._attempts.draining) is True
+            return await unless(turn.acquire(), attempt.halt, attempt.recalled, self._attempts.draining) is True
 
     def leave(self) -> None:
         self.comfyui.turn.release()

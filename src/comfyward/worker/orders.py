@@ -22,6 +22,7 @@ class OrdersHandler:
         self._models.pin(orders.models)
         self._attempts.lose(orders.lost)
         self._attempts.cancel(orders.cancel)
+        self._attempts.recall(orders.recall)
         if orders.drain:
             self._attempts.drain()
         if orders.log:

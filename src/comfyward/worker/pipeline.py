@@ -61,7 +61,7 @@ class Pipeline:
         await self._gpu.recycle()
 
     async def _stages(self, attempt: Attempt) -> Ended | None:
-        """The end of the run; None if a draining worker did not start it."""
+        """The end of the run; None if it is given back unstarted: the worker drains, or the server recalled it."""
         try:
             self._gpu.comfyui.prepare(attempt.assignment.environment, attempt.assignment.account)
             attempt.place.fetching()
@@ -69,8 +69,8 @@ class Pipeline:
             attempt.place.ready()
             if await self._gpu.enter(attempt, files):
                 return await self._on_gpu(attempt, files)
-            is_released = self._attempts.draining.is_set() and not attempt.halt.is_cancelled
-            return None if is_released else Ended(0, EndReason.CANCELLED)
+            is_given_back = self._attempts.draining.is_set() or attempt.recalled.is_set()
+            return None if is_given_back and not attempt.halt.is_cancelled else Ended(0, EndReason.CANCELLED)
         except Failed as failed:
             return failed.ended
         finally:

@@ -212,6 +212,7 @@ class ModelOrder(msgspec.Struct, frozen=True):
 class Orders(msgspec.Struct, frozen=True):
     """The server's orders: leases that are lost, leases of cancelled runs, drain, and a request for the log.
 
+    Of the leases in `recall`, the runs that wait for the GPU are to be given back: another worker is idle.
     `environments` are to be built and tried here, in this order; they are repeated until they are reported as ready or
     failed. Of `learn` somebody is to learn, see LearningOrder. `models` are all that are pinned here.
     """
@@ -223,6 +224,7 @@ class Orders(msgspec.Struct, frozen=True):
     environments: list[Digest] = []
     learn: list[Digest] = []
     models: list[ModelOrder] = []
+    recall: list[str] = []
 
 
 class Goodbye(msgspec.Struct, frozen=True):
@@ -376,7 +378,10 @@ class Ended(msgspec.Struct, frozen=True, tag="ended"):
 
 
 class Released(msgspec.Struct, frozen=True, tag="released"):
-    """A draining worker gives back a run that it has not started: the attempt does not count. Numbered."""
+    """A worker that drains, or from which a run is recalled, gives it back unstarted: the attempt does not count.
+
+    Numbered.
+    """
 
     seq: Number
 

@@ -23,6 +23,7 @@ from comfyward.store.tables.metadata import KEY, metadata, partial
 # Conditions of partial indexes. A database uses such an index only for a query with the same condition.
 IS_QUEUED = text("runs.state = 'queued'")
 IS_HANDED_OUT = text("runs.state <> 'queued'")
+IS_STAGED = text("runs.state = 'assigned' AND runs.staged_at IS NOT NULL")
 IS_LARGE = text("runs.request_bytes IS NOT NULL")
 HAS_PREVIEWS = text("runs.previews <> '[]'")
 
@@ -91,6 +92,8 @@ runs = Table(
     Column("start_by", BigInteger),
     Column("request_bytes", BigInteger),
     Column("has_secrets", Integer, nullable=False, server_default="0"),
+    Column("recalled_at", BigInteger),
+    Column("recalled_for", String(60)),
     CheckConstraint("face IN ('icu', 'jobs', 'native')", name="face"),
     CheckConstraint(_one_of("state", State), name="state"),
     CheckConstraint(f"end_reason IS NULL OR {_one_of('end_reason', EndReason)}", name="end_reason"),
@@ -131,6 +134,7 @@ runs = Table(
     Index("ix_runs_served", "pool", "turn", **partial("state <> 'queued'")),
     Index("ix_runs_worker_id", "worker_id", **partial("lease IS NOT NULL")),
     Index("ix_runs_leases", "lease_expires_at", **partial("lease IS NOT NULL")),
+    Index("ix_runs_staged", "pool", "staged_at", **partial("state = 'assigned' AND staged_at IS NOT NULL")),
     Index("ix_runs_large", "account_id", "request_bytes", **partial("request_bytes IS NOT NULL")),
 )
 

@@ -1,0 +1,101 @@
+"""Operations on staged runs that are taken back from their workers for idle ones, across accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Text, bindparam, column, or_, select, update
+
+from comfyward.paths import MODELS_ROOT
+from comfyward.runs.run import State
+from comfyward.runs.staged_run import BroughtFile, StagedRun
+from comfyward.runs.waiting_run import WaitingRun, name_of_file
+from comfyward.store.schema import IS_STAGED, runs, workers
+from comfyward.store.statement import Statement, each_of, list_of
+
+MOST_STAGED = 50  # of a pool, those that wait longest
+
+_ahead = runs.alias("ahead")
+_IS_BEHIND = (
+    select(_ahead.c.id)
+    .where(_ahead.c.worker_id == runs.c.worker_id, _ahead.c.lease.is_not(None), _ahead.c.state == State.RUNNING)
+    .correlate(runs)
+    .exists()
+)
+_STAGED = Statement(
+    select(
+        runs.c.id,
+        runs.c.account_id,
+        runs.c.pool,
+        runs.c.environment,
+        runs.c.priority,
+        runs.c.turn,
+        runs.c.queued_at,
+        runs.c.models,
+        runs.c.avoid_worker_id,
+        runs.c.files,
+        runs.c.lease,
+        runs.c.worker_id,
+        runs.c.staged_at,
+        workers.c.host,
+    )
+    .join(workers, workers.c.id == runs.c.worker_id)
+    .where(IS_STAGED, runs.c.pool == bindparam("pool"), _IS_BEHIND)
+    .where(runs.c.recalled_at.is_(None), runs.c.cancel_requested_at.is_(None))
+    # Back in the queue, a run whose deadline has passed would end.
+    .where(or_(runs.c.start_by.is_(None), runs.c.start_by > bindparam("start_by")))
+    .order_by(runs.c.staged_at)
+    .limit(bindparam("most"))
+)
+_ASKING = each_of(bindparam("asking", type_=Text)).table_valued(column("value", Text), name="named")
+_IDLE = Statement(
+    select(workers.c.id, workers.c.host)
+    .join(_ASKING, workers.c.id == _ASKING.c.value)
+    .where(~select(runs.c.id).where(runs.c.worker_id == workers.c.id, runs.c.lease.is_not(None)).exists())
+)
+_RECALL = Statement(
+    update(runs)
+    .where(runs.c.lease == bindparam("held"), IS_STAGED)
+    .where(runs.c.recalled_at.is_(None), runs.c.cancel_requested_at.is_(None))
+    .values(recalled_at=bindparam("now"), recalled_for=bindparam("worker"))
+)
+
+
+def staged(conn: Connection, pools: Collection[str], start_by: int) -> list[StagedRun]:
+    """The runs of some pools that wait for the GPU of a worker that executes another run.
+
+    Not those that are recalled or cancelled, or whose deadline is over at `start_by` (ms).
+    """
+    return [_staged_run(row) for pool in pools for row in _STAGED(conn, pool=pool, start_by=start_by, most=MOST_STAGED)]
+
+
+def idle(conn: Connection, asking: Collection[str]) -> dict[str, str]:
+    """The hosts of those of some workers that hold no run, by the worker's id."""
+    return {row[0]: row[1] for row in _IDLE(conn, asking=list_of(asking))}
+
+
+def recall(conn: Connection, lease: str, worker_id: str, now: int) -> bool:
+    """Asks the holder of a lease for its staged run, for a worker. False if it has moved on, or is recalled already."""
+    return _RECALL(conn, held=lease, worker=worker_id, now=now).rowcount == 1
+
+
+def _staged_run(row: Any) -> StagedRun:
+    files = [
+        BroughtFile(name_of_file(source), path.startswith(MODELS_ROOT), source.get("size"))
+        for path, source in msgspec.json.decode(row.files).items()
+    ]
+    run = WaitingRun(
+        id=row.id,
+        pool=row.pool,
+        environment=row.environment,
+        queued_at=row.queued_at,
+        models=frozenset(msgspec.json.decode(row.models)),
+        avoid_worker_id=row.avoid_worker_id,
+        priority=row.priority,
+        turn=row.turn,
+        files=frozenset(file.name for file in files),
+        account_id=row.account_id,
+    )
+    return StagedRun(run, row.lease, row.worker_id, row.host, row.staged_at, files)
