@@ -115,7 +115,7 @@ def test_the_cheapest_of_several_idle_workers_gets_it() -> None:
 
 
 def test_a_recalled_run_goes_to_its_worker_and_for_a_while_to_no_other() -> None:
-    run = WaitingRun("r", "L4", "default", 0, frozenset({"a"}), kept_for="idle", recalled_at=1_000)
+    run = WaitingRun("r", "L4", "default", 0, frozenset({"a"}), kept_for="idle", given_back_at=1_000)
     holder = Worker("busy", "L4", "default", False, frozenset({"a"}))
     new = Worker("idle", "L4", "default", False, frozenset())
     soon, late = 1_000 + KEPT_MS - 1, 1_000 + KEPT_MS

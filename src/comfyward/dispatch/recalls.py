@@ -63,7 +63,7 @@ def cost_ms(staged: StagedRun, idle: Idle, rules: Rules) -> int:
 
 def as_kept(run: WaitingRun, now_ms: int) -> WaitingRun:
     """A queued run that is kept for a worker only as long as a recalled run may be."""
-    is_over = run.kept_for is not None and now_ms - run.recalled_at >= KEPT_MS
+    is_over = run.kept_for is not None and now_ms - run.given_back_at >= KEPT_MS
     return replace(run, kept_for=None) if is_over else run
 
 

@@ -14,7 +14,7 @@ class WaitingRun:
     """A queued run, with the fields that placement needs.
 
     `limits` are those that it counts toward: the number of concurrent runs allowed, by the name of the limit.
-    `kept_for` is the idle worker for which it was recalled, at `recalled_at` (ms), from another; None if it was not.
+    `kept_for` is the idle worker for which another gave it back, at `given_back_at` (ms); None if it was not recalled.
     """
 
     id: str
@@ -30,7 +30,7 @@ class WaitingRun:
     account_id: str = ""
     has_credit_limit: bool = False
     kept_for: str | None = None
-    recalled_at: int = 0
+    given_back_at: int = 0
 
 
 def limit_names(account_id: str, pool: str, api_key_id: str | None) -> tuple[str, str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, and_, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Text, and_, bindparam, case, func, or_, select, update
 
 from comfyward.runs.failure import Failure
 from comfyward.runs.output import Output
@@ -289,7 +289,8 @@ def give_back(conn: Connection, run: Run, now: int) -> int | None:
 
     One that was recalled is kept for the worker for which it was.
     """
-    return _back_to_queue(conn, run, now, {"attempt": runs.c.attempt - 1})
+    kept_since = case((runs.c.recalled_for.is_not(None), now))
+    return _back_to_queue(conn, run, now, {"attempt": runs.c.attempt - 1, "recalled_at": kept_since})
 
 
 def _back_to_queue(conn: Connection, run: Run, now: int, values: dict[str, Any]) -> int | None:

@@ -268,7 +268,7 @@ def _waiting_run(row: Any) -> WaitingRun:
         account_id=row.account_id,
         has_credit_limit=row.credit_limit is not None,
         kept_for=row.recalled_for,
-        recalled_at=row.recalled_at or 0,
+        given_back_at=row.recalled_at or 0,
     )
 
 
