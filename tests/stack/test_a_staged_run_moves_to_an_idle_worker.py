@@ -1,4 +1,4 @@
-"""A run that is staged behind a long one is executed by a worker that becomes idle, once, and whoever dies meanwhile."""
+"""A run staged behind a long one is executed by a worker that becomes idle, once, and whoever dies meanwhile."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_second_run_ends_before_the_first(stack: Stack, workers: list[Worker
 
 
 class Recalled:
-    """Two workers by hand: one executes a run and has another staged, which is recalled for the other one, that asks."""
+    """Two workers by hand: one executes a run and has another staged; it is recalled for the other one, that asks."""
 
     def __init__(self, stack: Stack, threads: ThreadPoolExecutor) -> None:
         self.stack, self.client = stack, stack.client()
