@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from comfyward.dispatch import transitions
 from comfyward.dispatch.admission import Admission, Terms
 from comfyward.dispatch.assigner import Assigner
 from comfyward.dispatch.model_pins import PinnedModels
@@ -23,12 +24,12 @@ from comfyward.dispatch.worker_sessions import WorkerSessions
 from comfyward.dispatch.worker_signals import WorkerSignals
 from comfyward.errors import QueueFull
 from comfyward.runs.change import Change, RunAssigned, RunQueued
-from comfyward.runs.run import DEFAULT_ENVIRONMENT, Run, State
+from comfyward.runs.run import DEFAULT_ENVIRONMENT, EndReason, Run, State
 from comfyward.store import runs, schema
-from comfyward.store.db import Database
+from comfyward.store.db import Database, now_ms
 from comfyward.store.new_runs import NewRun
 from comfyward.store.workers import Holder
-from comfyward.worker.protocol import Ask
+from comfyward.worker.protocol import Ask, Started
 from tests.store.conftest import Store
 
 RULES = Rules(affinity_wait_ms=60_000)
@@ -40,17 +41,20 @@ class Server:
 
     def __init__(self, db: Database) -> None:
         signals, self.waiting = WorkerSignals(db.notices), WaitingWorkers(db.notices, asyncio.Event())
+        self.db = db
         self.published: list[Change] = []
-        publisher = Publisher(self.published.extend, self.waiting.on_changes)
+        self.publisher = publisher = Publisher(self.published.extend, self.waiting.on_changes)
         orders = WorkerOrders(db, WorkerLogs(db.notices, signals), Revisions(db, signals), PinnedModels(db))
         sessions = WorkerSessions(db, publisher, signals, orders, self.waiting, lease_s=15.0)
         self.assigner = Assigner(db, publisher, self.waiting, sessions, RULES, {})
         self.admission = Admission(self.assigner, Secrets(db.notices))
 
-    async def asks(self, worker_id: str, *, idle: bool = True, warm: tuple[str, ...] = ()) -> asyncio.Task[Run | None]:
+    async def asks(
+        self, worker_id: str, *, idle: bool = True, warm: tuple[str, ...] = (), holding: tuple[str, ...] = ()
+    ) -> asyncio.Task[Run | None]:
         """A worker that waits for a run."""
         ref = WorkerRef(worker_id, "L4", DEFAULT_ENVIRONMENT, "d", Holder("token", ""))
-        ask = Ask(worker_id, "1", idle=idle, warm=list(warm), holding=[], wait_s=60, heard=True)
+        ask = Ask(worker_id, "1", idle=idle, warm=list(warm), holding=list(holding), wait_s=60, heard=True)
         before, task = len(self.waiting), asyncio.create_task(self.assigner.ask(ref, ask))
         while len(self.waiting) == before:
             await asyncio.sleep(0)
@@ -122,6 +126,30 @@ def test_a_run_may_wait_for_the_worker_that_has_its_models(store: Store) -> None
 
     play(store, scenario)
     assert state_of(store, "r") == (State.QUEUED, None, 0)
+
+
+def test_a_worker_whose_last_run_ended_while_it_waits_is_idle(store: Store) -> None:
+    for run_id, worker_id in (("long", "busy"), ("one", "free"), ("two", "free")):
+        store.new_run(run_id)
+        store.assign(run_id, run_id, worker_id)
+        store.record(run_id, [Started(1)])
+    new = store.row("r")
+
+    async def scenario(server: Server) -> None:
+        busy = await server.asks("busy", idle=False, holding=("long",))
+        free = await server.asks("free", idle=False, holding=("one", "two"))
+        for run_id in ("one", "two"):
+            held = await server.db.lookup(runs.get_any, run_id)
+            assert held is not None
+            server.publisher.publish(await server.db.write(transitions.ended, held, EndReason.COMPLETED, now_ms()))
+            assert [worker.id for worker, _ in server.waiting.asking if worker.idle] == ["free"] * (run_id == "two")
+        await server.admission.admit(new, UNBOUNDED, {})
+        run = await free
+        assert run is not None
+        assert run.id == "r"
+        busy.cancel()
+
+    play(store, scenario)
 
 
 def test_a_refused_run_leaves_the_worker_waiting(store: Store) -> None:

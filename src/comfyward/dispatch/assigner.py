@@ -74,7 +74,7 @@ class Assigner(Loop):
         if self._is_draining:
             return None
         self._sessions.update(worker, busy=bool(ask.holding))
-        return await self._waiting.run_for(worker, ref.device, ask.wait_s)
+        return await self._waiting.run_for(worker, ref.device, ask.wait_s, len(ask.holding))
 
     def stop_assigning(self) -> None:
         """Stops assigning runs and answers all waiting workers, before the server stops."""

@@ -6,9 +6,10 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from comfyward.dispatch.placement import Worker
-from comfyward.runs.change import Change, RunMoved, RunQueued, RunRequeued
+from comfyward.runs.change import Change, RunEnded, RunMoved, RunQueued, RunRequeued
 from comfyward.runs.run import Run
 from comfyward.store.notices import Notices, Wake
 
@@ -19,12 +20,25 @@ MOST_ALIKE = 200  # workers of one description in a round: as many as it reads r
 
 @dataclass(frozen=True)
 class Waiting:
-    """A waiting worker, the name of its device, and the future that gets its run."""
+    """A waiting worker, the name of its device, and the future that gets its run.
+
+    `holding` is the number of runs that it has: it asks for the next one while they execute or are collected.
+    """
 
     worker: Worker
     device: str
     answer: asyncio.Future[Run | None]
-    alike: Worker  # its description without its id
+    holding: int = 0
+
+    @cached_property
+    def alike(self) -> Worker:
+        """Its description without its id."""
+        return replace(self.worker, id="")
+
+    def without_a_run(self) -> Waiting:
+        """The same worker after the end of a run that it had: idle, if that was the last one."""
+        left = self.holding - 1
+        return replace(self, worker=replace(self.worker, idle=True) if left == 0 else self.worker, holding=left)
 
     def give(self, run: Run | None) -> bool:
         """Answers the worker; False if it no longer waits."""
@@ -60,12 +74,12 @@ class WaitingWorkers:
         found = (itertools.islice(alike.values(), MOST_ALIKE) for alike in self._alike.values())
         return [(waiting.worker, waiting.device) for waiting in itertools.chain.from_iterable(found)]
 
-    async def run_for(self, worker: Worker, device: str, wait_s: float) -> Run | None:
-        """Waits for a run. Returns None after `wait_s` seconds, or when the worker asks again."""
-        waiting = Waiting(worker, device, asyncio.get_running_loop().create_future(), replace(worker, id=""))
+    async def run_for(self, worker: Worker, device: str, wait_s: float, holding: int = 0) -> Run | None:
+        """Waits for a run. Returns None after `wait_s` seconds, or when the worker, which holds some, asks again."""
+        waiting = Waiting(worker, device, asyncio.get_running_loop().create_future(), holding)
         if before := self._remove(worker.id):
             before.give(None)
-        self._by_id[worker.id] = self._alike.setdefault(waiting.alike, {})[worker.id] = waiting
+        self._add(waiting)
         self.hint.set()
         try:
             async with asyncio.timeout(wait_s):
@@ -73,7 +87,8 @@ class WaitingWorkers:
         except TimeoutError:
             return None
         finally:
-            if self._by_id.get(worker.id) is waiting:
+            known = self._by_id.get(worker.id)
+            if known is not None and known.answer is waiting.answer:
                 self._remove(worker.id)
 
     def give(self, worker_id: str, run: Run) -> bool:
@@ -93,6 +108,8 @@ class WaitingWorkers:
                     self._on_queued(pool)
                 case RunRequeued(run):
                     self._on_queued(run.pool)
+                case RunEnded(run) if run.worker_id in self._by_id:
+                    self._on_ended(run.worker_id)
 
     def matched(self, *, is_any_left: bool) -> None:
         """Called after a round. Wakes the other servers if new runs of this server are left.
@@ -110,6 +127,15 @@ class WaitingWorkers:
         self.hint.set()
         if not self._by_id:
             self._fleet.set()
+
+    def _on_ended(self, worker_id: str) -> None:
+        """A worker's description is of the time at which it asked; by now it may be idle."""
+        if self._by_id[worker_id].holding and (waiting := self._remove(worker_id)):
+            self._add(waiting.without_a_run())
+
+    def _add(self, waiting: Waiting) -> None:
+        worker_id = waiting.worker.id
+        self._by_id[worker_id] = self._alike.setdefault(waiting.alike, {})[worker_id] = waiting
 
     def _remove(self, worker_id: str) -> Waiting | None:
         waiting = self._by_id.pop(worker_id, None)
