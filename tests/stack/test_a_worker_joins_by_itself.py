@@ -55,7 +55,10 @@ def test_a_worker_joins_by_itself_and_outlives_its_server(
     assert client.http.get("/readyz").json() == {"status": "ready", "workers": 0}
 
 
-def test_a_wrong_token_is_refused(shared: Stack, fake_settings: FakeSettings, tmp_path: Path) -> None:
+def test_a_wrong_token_is_refused_before_anything_is_started(
+    shared: Stack, fake_settings: FakeSettings, tmp_path: Path
+) -> None:
     with worker(shared, "wrong", tmp_path / "stranger", fake_settings()) as process:
         assert process.wait(END_TIMEOUT_S) != 0
     assert "token" in (tmp_path / "stranger" / "worker.log").read_text()
+    assert [each.name for each in (tmp_path / "stranger").iterdir()] == ["worker.log"]

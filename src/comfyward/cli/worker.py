@@ -61,7 +61,7 @@ from comfyward.worker.pipeline import Pipeline
 from comfyward.worker.places import Places
 from comfyward.worker.protocol import WorkerInfo
 from comfyward.worker.pulse import VARIABLE, beat
-from comfyward.worker.registration import Registration
+from comfyward.worker.registration import Registration, check_token
 from comfyward.worker.result_files import Bounds
 from comfyward.worker.stage import Stage
 from comfyward.worker.tried import Tried
@@ -103,6 +103,7 @@ def command(
     if VARIABLE not in os.environ:
         os.environ[SESSION_VARIABLE] = new_secret()  # of all workers that the watcher starts
     pulse = int(os.environ.pop(VARIABLE)) if VARIABLE in os.environ else watched()
+    uvloop.run(check_token(server, token))
     installation = ensure_installed(settings)
     owned = _device(device, pool)
     name = worker_id or f"{socket.gethostname()}-{owned.pool}"

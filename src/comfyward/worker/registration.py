@@ -9,15 +9,16 @@ import logging
 import aiohttp
 import msgspec
 
-from comfyward.errors import InvalidRequest, WorkerIdTaken
+from comfyward.errors import ComfywardError, InvalidRequest, Unauthenticated, WorkerIdTaken
 from comfyward.worker.environment_orders import EnvironmentOrders
 from comfyward.worker.link import ServerLink
-from comfyward.worker.protocol import PROTOCOL, Goodbye, Hello, Welcome, WorkerInfo
+from comfyward.worker.protocol import PROTOCOL, Goodbye, Heartbeat, Hello, Welcome, WorkerInfo
 from comfyward.worker.warm import WarmComfyUI
 
 log = logging.getLogger(__name__)
 
 ID_TAKEN_PAUSE_S = 2.0
+UNKNOWN_WORKER = "a worker that has not joined"
 
 
 class Registration:
@@ -49,6 +50,22 @@ class Registration:
         """Says goodbye. A server that does not hear it finds out by the leases."""
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
             await self._link.goodbye(Goodbye(self._info.id, self._info.incarnation))
+
+
+async def check_token(server_url: str, token: str) -> None:
+    """Raises Unauthenticated for a token that the server refuses, before anything is installed or started.
+
+    The question is a heartbeat of a worker that no server knows. A server that does not answer is waited for later.
+    """
+    link = ServerLink(server_url, token)
+    try:
+        await link.heartbeat(Heartbeat(UNKNOWN_WORKER, "", [], 0))
+    except Unauthenticated:
+        raise
+    except (ComfywardError, aiohttp.ClientError, TimeoutError, OSError):
+        return
+    finally:
+        await link.close()
 
 
 async def registered(link: ServerLink, hello: Hello, drained: asyncio.Event) -> Welcome | None:
