@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from comfyward.ids import new_id
 from tests.attacks.raw_worker import RawWorker, worker_of
 from tests.conftest import FakeSettings
 from tests.stack.cluster import Worker
@@ -18,12 +19,10 @@ from tests.stack.graphs import fake_save, fake_wait
 from tests.stack.stack import Stack
 from tests.stack.waiting import until
 
-pytestmark = pytest.mark.several_servers
 
-
-@pytest.fixture
-def stack(start_fake: StartFake) -> Stack:
-    return start_fake(fleet="none", accelerators="L4", affinity_wait_s="0", lease_s="60")
+@pytest.fixture(scope="module")
+def stack(start_fake_once: StartFake) -> Stack:
+    return start_fake_once(fleet="none", accelerators="L4", affinity_wait_s="0", lease_s="60")
 
 
 @pytest.fixture
@@ -36,6 +35,7 @@ def workers(stack: Stack, tmp_path: Path, fake_settings: FakeSettings) -> Iterat
         each.close()
 
 
+@pytest.mark.several_servers
 def test_the_second_run_ends_before_the_first(stack: Stack, workers: list[Worker]) -> None:
     client, [busy, idle] = stack.client(), workers
     busy.start()
@@ -56,11 +56,12 @@ def test_the_second_run_ends_before_the_first(stack: Stack, workers: list[Worker
 
 
 class Recalled:
-    """Two workers by hand: one executes a run and has another staged; it is recalled for the other one, that asks."""
+    """Two workers by hand, of a pool of their own: one has a run staged, which is recalled for the other, that asks."""
 
     def __init__(self, stack: Stack, threads: ThreadPoolExecutor) -> None:
         self.stack, self.client = stack, stack.client()
-        self.busy, self.idle = worker_of(stack, "L4").joined(), worker_of(stack, "L4").joined()
+        self.pool = f"pool-{new_id()[:8]}"
+        self.busy, self.idle = worker_of(stack, self.pool).joined(), worker_of(stack, self.pool).joined()
         self.long = self._assigned("long")
         assert self.busy.report(self.long["lease"], {"type": "started", "seq": 1}).status_code == 204
         self.staged = self._assigned("staged")
@@ -70,7 +71,7 @@ class Recalled:
         until(lambda recalled: recalled == [self.staged["lease"]], lambda: self.orders(wait_s=60))
 
     def submits(self, text: str) -> str:
-        return self.client.submit({"1": {"class_type": "Paint", "inputs": {"text": text}}}, accelerator="L4")
+        return self.client.submit({"1": {"class_type": "Paint", "inputs": {"text": text}}}, accelerator=self.pool)
 
     def orders(self, wait_s: float = 0) -> list[str]:
         answer = self.busy.heartbeat(self.long["lease"], self.staged["lease"], wait_s=wait_s)
@@ -115,6 +116,7 @@ def test_one_that_starts_at_that_moment_is_executed_where_it_is(recalled: Recall
     recalled.executed_by(recalled.busy, recalled.staged["lease"])
 
 
+@pytest.mark.several_servers
 def test_its_former_worker_does_not_get_it_before_the_idle_one(recalled: Recalled) -> None:
     with ThreadPoolExecutor() as threads:
         asks = threads.submit(recalled.busy.ask, wait_s=3, idle=False, holding=[recalled.long["lease"]])
@@ -127,6 +129,7 @@ def test_its_former_worker_does_not_get_it_before_the_idle_one(recalled: Recalle
     recalled.executed_by(recalled.idle, given["lease"])
 
 
+@pytest.mark.several_servers
 def test_the_order_outlives_its_server(recalled: Recalled) -> None:
     recalled.stack.kill()
     recalled.stack.start()
