@@ -176,10 +176,8 @@ def leased_by(conn: Connection, worker_id: str) -> list[Run]:
 
 def ordered(conn: Connection, worker_id: str) -> tuple[list[str], list[str]]:
     """(leases of a worker whose runs are to be cancelled, leases whose runs it is to give back unless they start)."""
-    rows = [(row[0], row[1] is not None) for row in _ORDERED(conn, worker=worker_id)]
-    return [lease for lease, is_cancelled in rows if is_cancelled], [
-        lease for lease, is_cancelled in rows if not is_cancelled
-    ]
+    rows = list(_ORDERED(conn, worker=worker_id))
+    return [row[0] for row in rows if row[1] is not None], [row[0] for row in rows if row[1] is None]
 
 
 def renew(conn: Connection, worker_id: str, leases: Sequence[str], *, expires_at: int) -> set[str]:
@@ -287,7 +285,7 @@ def requeue(
 def give_back(conn: Connection, run: Run, now: int) -> int | None:
     """Puts a run back into the queue that its worker has not begun. The attempt does not count.
 
-    One that was recalled is kept for the worker for which it was.
+    One that was recalled is kept from now on for the worker for which it was.
     """
     kept_since = case((runs.c.recalled_for.is_not(None), now))
     return _back_to_queue(conn, run, now, {"attempt": runs.c.attempt - 1, "recalled_at": kept_since})
