@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,12 +18,12 @@ from comfyward.dispatch.refusals import Refusals
 from comfyward.dispatch.transitions import AttemptResult
 from comfyward.errors import InvalidRequest, StaleLease
 from comfyward.ids import new_uuid
-from comfyward.runs.change import Change, RunEnded, RunRequeued, RunWatched
+from comfyward.runs.change import Change, RunEnded, RunRequeued, RunStarted, RunWatched
 from comfyward.runs.event import Cached, Download, Event, NodeResult, Payload, Preview, Progress
 from comfyward.runs.failure import Failure
 from comfyward.runs.log import plain
 from comfyward.runs.output import Output
-from comfyward.runs.run import Run
+from comfyward.runs.run import EndReason, Run
 from comfyward.store import blobs, leases
 from comfyward.store.db import Database, now_ms
 from comfyward.store.rows import text_of
@@ -44,6 +44,7 @@ from comfyward.worker.protocol import (
 )
 
 MAX_LOG_CHARACTERS = 1 << 19
+SHORT_LOG_CHARACTERS = 1 << 13  # made plain on the event loop
 
 
 class Recorder:
@@ -124,16 +125,30 @@ def _run_under(conn: Connection, lease: str) -> tuple[str, str]:
 
 
 def _first_question(lease: str, first: Numbered) -> Question:
-    return leases.starting(lease, first.seq, now_ms()) if isinstance(first, Started) else leases.asking(lease)
+    match first:
+        case Started():
+            return leases.starting(lease, first.seq, now_ms())
+        case Ended(reason=EndReason.COMPLETED) if _is_whole(first):
+            return transitions.succeeding(lease, first.seq, _result(first, _enclosed_size), now_ms())
+        case _:
+            return leases.asking(lease)
+
+
+def _is_whole(report: Ended) -> bool:
+    """True if a report brings all its files with it: for its result, the database need not be asked."""
+    files = (*report.outputs, *report.previews)
+    return len(report.log) <= SHORT_LOG_CHARACTERS and all(file.data is not None for file in files)
 
 
 def _apply(conn: Connection, answer: Answer, lease: str, reports: Sequence[Numbered]) -> tuple[Run, Taken]:
     now = now_ms()
     run, last, taken = _begun(conn, answer, lease, reports[0], now)
+    if run.state.is_final:
+        return run, taken
     for report in reports:
         match report:
             case Produced() if report.seq > last:
-                result = _result(conn, report)
+                result = _result(report, functools.partial(_size, conn))
                 if produced := transitions.produced(conn, run, result, taken=last, report_seq=report.seq, now=now):
                     run, last, taken[report.seq] = produced.run, report.seq, produced
             case Ended() | Released() if report.seq > last:
@@ -148,16 +163,25 @@ def _apply(conn: Connection, answer: Answer, lease: str, reports: Sequence[Numbe
 def _begun(
     conn: Connection, answer: Answer, lease: str, first: Numbered, now: int
 ) -> tuple[Run, int, dict[int, Change]]:
-    """(run under a lease, number of its last report, changes). The first report may have started the run."""
-    if isinstance(first, Started):
-        if begun := transitions.started(conn, answer, now):
-            return begun.run, first.seq, {first.seq: begun}
-        found = leases.leased(conn, lease)
-    else:
-        found = leases.found(answer)
+    """(run under a lease, number of its last report, changes). The first report may have started or ended the run."""
+    begun: RunStarted | RunEnded | None = None
+    match first:
+        case Started():
+            begun = transitions.started(conn, answer, now)
+        case Ended(reason=EndReason.COMPLETED) if _is_whole(first):
+            begun = transitions.succeeded(conn, answer, now)
+        case _:
+            return *_under(leases.found(answer)), {}
+    if begun is not None:
+        return begun.run, first.seq, {first.seq: begun}
+    return *_under(leases.leased(conn, lease)), {}
+
+
+def _under(found: tuple[Run, int] | None) -> tuple[Run, int]:
+    """What is under a lease. Raises StaleLease."""
     if found is None:
         raise StaleLease("The lease is over or was given to another worker.")
-    return *found, {}
+    return found
 
 
 def _end(conn: Connection, run: Run, report: Ended | Released, now: int) -> RunEnded | RunRequeued | None:
@@ -165,16 +189,16 @@ def _end(conn: Connection, run: Run, report: Ended | Released, now: int) -> RunE
         case Released():
             return transitions.given_back(conn, run, now)
         case Ended():
-            result = _result(conn, report)
+            result = _result(report, functools.partial(_size, conn))
             if result.run_time_ms is not None and run.assigned_at is not None:  # it is what the account is charged for
                 result = dataclasses.replace(result, run_time_ms=min(result.run_time_ms, now - run.assigned_at))
             return transitions.ended(conn, run, report.reason, now, result=result)
 
 
-def _result(conn: Connection, report: Produced | Ended) -> AttemptResult:
+def _result(report: Produced | Ended, size_of: Callable[[OutputFile], int]) -> AttemptResult:
     result = AttemptResult(
-        outputs=_with_ids(conn, report.outputs),
-        previews=_with_ids(conn, report.previews),
+        outputs=_with_ids(report.outputs, size_of),
+        previews=_with_ids(report.previews, size_of),
         order=report.order,
         node_results=text_of(_well_formed(report.node_results)) if report.node_results else None,
     )
@@ -188,17 +212,34 @@ def _result(conn: Connection, report: Produced | Ended) -> AttemptResult:
     )
 
 
-def _with_ids(conn: Connection, reported: Sequence[OutputFile]) -> list[Output]:
-    """Outputs with ids, and with the sizes of what is stored. Raises InvalidRequest for one that was not uploaded."""
-    outputs = []
-    for each in reported:
-        size = len(each.data) if each.data is not None else blobs.size_of(conn, each.digest)
-        if size is None:
-            raise InvalidRequest(f"The output '{each.name}' was reported but never uploaded.")
-        outputs.append(
-            Output(new_uuid(), each.name, each.digest, size, each.content_type, each.node_id, each.text, each.streamed)
+def _with_ids(reported: Sequence[OutputFile], size_of: Callable[[OutputFile], int]) -> list[Output]:
+    """Outputs with ids, and with the sizes of what is stored."""
+    return [
+        Output(
+            new_uuid(),
+            each.name,
+            each.digest,
+            size_of(each),
+            each.content_type,
+            each.node_id,
+            each.text,
+            each.streamed,
         )
-    return outputs
+        for each in reported
+    ]
+
+
+def _enclosed_size(file: OutputFile) -> int:
+    assert file.data is not None
+    return len(file.data)
+
+
+def _size(conn: Connection, file: OutputFile) -> int:
+    """The size of an enclosed or stored output. Raises InvalidRequest for one that was not uploaded."""
+    size = _enclosed_size(file) if file.data is not None else blobs.size_of(conn, file.digest)
+    if size is None:
+        raise InvalidRequest(f"The output '{file.name}' was reported but never uploaded.")
+    return size
 
 
 def _live(run_id: str, account_id: str, reports: Sequence[Report]) -> list[Event]:

@@ -34,7 +34,7 @@ from comfyward.runs.output import Output
 from comfyward.runs.run import ENDINGS, LEASED_STATES, EndReason, Run, State, next_state, public_status
 from comfyward.store import accounts, files, leases, new_runs, runs, webhooks
 from comfyward.store import events as stored_events
-from comfyward.store.statement import Answer
+from comfyward.store.statement import Answer, Question
 
 WEBHOOK_STARTED = "run.started"
 WEBHOOK_COMPLETED = "run.completed"
@@ -83,7 +83,7 @@ def staged(conn: Connection, lease: str, now: int) -> RunWatched | None:
 
 def started(conn: Connection, answer: Answer, now: int) -> RunStarted | None:
     """assigned → running, by the answer to `leases.starting`."""
-    run = leases.started(answer)
+    run = leases.moved(answer)
     if run is None:
         return None
     if run.webhook is not None:
@@ -165,6 +165,35 @@ def _ended(run: Run, result: AttemptResult, now: int, **how: Any) -> Run:
         updated_at=now,
         **how,
     )
+
+
+def succeeding(lease: str, report_seq: int, result: AttemptResult, now: int) -> Question:
+    """Asks for the end of a run that has succeeded, with all that it made; `succeeded` takes the answer."""
+    return leases.succeeding(
+        lease,
+        report_seq,
+        outputs=_in_order(_by_name([], result.outputs), result.order),
+        node_results=result.node_results,
+        previews=_by_name([], result.previews),
+        run_time_ms=result.run_time_ms,
+        log=result.log,
+        now=now,
+    )
+
+
+def succeeded(conn: Connection, answer: Answer, now: int) -> RunEnded | None:
+    """assigned | running → succeeded, by the answer to `succeeding`."""
+    run = leases.moved(answer)
+    if run is None:
+        return None
+    result = AttemptResult(run.outputs, run.previews)
+    if run.outputs or run.previews:
+        _register_files(conn, dataclasses.replace(run, outputs=[], previews=[]), result, now)
+    _charge(conn, run, EndReason.COMPLETED, run.run_time_ms, now)
+    status = _status(run.id, run.account_id, run.event_seq, State.SUCCEEDED, EndReason.COMPLETED)
+    events = _stored(conn, [*_of_outputs(run, result, run.event_seq - 1), status], now)
+    _announce(conn, run, WEBHOOK_COMPLETED, now)
+    return RunEnded(run, events)
 
 
 def cancelled(conn: Connection, account_id: str, run_id: str, now: int) -> tuple[Run, Change | None]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, Text, and_, bindparam, case, func, or_, select, update
 
 from comfyward.runs.failure import Failure
 from comfyward.runs.output import Output
@@ -96,6 +96,30 @@ _PRODUCE = Statement(
 )
 _FINISHED = ("end_reason", "failure", "run_time_ms", "log")
 _RESULTS = ("outputs", "node_results", "previews")  # a null keeps the old value
+_HELD_FOR_MS = bindparam("now", type_=BigInteger) - runs.c.assigned_at  # it is what the account is charged for
+_RUN_TIME_MS = bindparam("run_time_ms", type_=BigInteger)
+# With all results in its last report, a run needs not be read before: there are none that these would be added to.
+_SUCCEED = Statement(
+    update(runs)
+    .where(runs.c.lease == bindparam("held"), _may_become(State.SUCCEEDED), runs.c.report_seq < bindparam("seq"))
+    .where(runs.c.outputs == "[]", runs.c.previews == "[]")
+    .values(
+        state=State.SUCCEEDED,
+        end_reason=EndReason.COMPLETED,
+        failure=None,
+        lease=None,
+        lease_expires_at=None,
+        event_seq=runs.c.event_seq + bindparam("events"),
+        finished_at=bindparam("now"),
+        updated_at=bindparam("now"),
+        run_time_ms=case((_RUN_TIME_MS > _HELD_FOR_MS, _HELD_FOR_MS), else_=_RUN_TIME_MS),
+        log=bindparam("log"),
+        outputs=bindparam("outputs"),
+        previews=bindparam("previews"),
+        node_results=func.coalesce(bindparam("node_results", type_=Text), runs.c.node_results),
+    )
+    .returning(*RUN_COLUMNS)
+)
 _FINISH = Statement(
     update(runs)
     .where(runs.c.id == bindparam("run_id"), runs.c.state == bindparam("was"))
@@ -197,12 +221,35 @@ def expired(conn: Connection, now: int) -> list[Run]:
 
 
 def starting(lease: str, seq: int, now: int) -> Question:
-    """assigned -> running, by report number `seq`; `started` reads the answer."""
+    """assigned -> running, by report number `seq`; `moved` reads the answer."""
     return Question(_START, {"held": lease, "seq": seq, "now": now})
 
 
-def started(answer: Answer) -> Run | None:
-    """The run that was started, after that; None if the lease is stale, or the run was started before."""
+def succeeding(
+    lease: str,
+    seq: int,
+    *,
+    outputs: Sequence[Output],
+    node_results: str | None,
+    previews: Sequence[Output],
+    run_time_ms: int | None,
+    log: str | None,
+    now: int,
+) -> Question:
+    """assigned | running -> succeeded, by report number `seq`, with all results; `moved` reads the answer.
+
+    Reserves numbers for the events of the outputs, and one for the end.
+    """
+    results = {"outputs": text_of(outputs), "node_results": node_results, "previews": text_of(previews)}
+    end = {"run_time_ms": run_time_ms, "log": log, "events": len(outputs) + 1, "now": now}
+    return Question(_SUCCEED, {"held": lease, "seq": seq, **results, **end})
+
+
+def moved(answer: Answer) -> Run | None:
+    """The run that was started or has succeeded, after that.
+
+    None if the lease is stale, if the report was taken before, or if the run that is to succeed has earlier results.
+    """
     row = answer.first()
     return run_of(row) if row else None
 
