@@ -16,6 +16,7 @@ from comfyward.errors import IdempotencyKeyUsed
 from comfyward.runs.change import Change
 from comfyward.runs.run import EndReason
 from comfyward.store import accounts, files, models, new_runs, runs
+from comfyward.store.statement import Answer
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,20 @@ class Admission:
         await self._secrets.keep(new.id, secrets)
         run_id = None
         try:
-            run_id = await self._assigner.queue(new.pool, functools.partial(_insert, new=new, terms=terms))
+            first = new_runs.adding(new, terms.max_waiting)
+            run_id = await self._assigner.queue(new.pool, first, functools.partial(_insert, new=new, terms=terms))
             return run_id
         finally:
             if run_id != new.id:
                 self._secrets.forget(new.id)
 
 
-def _insert(conn: Connection, new: new_runs.NewRun, terms: Terms) -> tuple[str, list[Change | None]]:
+def _insert(
+    conn: Connection, added: Answer | None, new: new_runs.NewRun, terms: Terms
+) -> tuple[str, list[Change | None]]:
     if new.idempotency_key is not None and terms.key_is_single_use:
         new_runs.claim_key(conn, new.account_id, new.idempotency_key, new.created_at)
-    run_id = new_runs.add(conn, new, terms.max_waiting)
+    run_id = new_runs.add(conn, new, terms.max_waiting, added=added)
     files.link(conn, new.account_id, {path: row for path, row in new.files.items() if "url" in row}, new.created_at)
     if run_id != new.id:
         if terms.key_is_single_use:  # another server wrote it since the claim

@@ -29,6 +29,7 @@ from comfyward.runs.change import Change
 from comfyward.runs.run import Run
 from comfyward.store import leases, queue, workers
 from comfyward.store.db import Database, now_ms
+from comfyward.store.statement import Answer, Question
 from comfyward.store.workers import Holding
 from comfyward.worker.message_bounds import MAX_PATH, MAX_READY, MAX_WARM
 from comfyward.worker.protocol import Ask
@@ -36,6 +37,10 @@ from comfyward.worker.protocol import Ask
 log = logging.getLogger(__name__)
 
 R = TypeVar("R")
+S = TypeVar("S")
+
+Queueing = Callable[[Connection, Answer | None], tuple[R, Sequence[Change | None]]]
+"""A write that may queue a run: it returns its result and the changes that it made."""
 
 STAGED_EACH = 2  # runs of an account whose files a worker fetches at once
 ELSEWHERE_MS = 2_000  # maximum age of the rows of workers that use other servers
@@ -81,15 +86,16 @@ class Assigner(Loop):
         self._is_draining = True
         self._waiting.dismiss()
 
-    async def queue(self, pool: str, write: Callable[[Connection], tuple[R, Sequence[Change | None]]]) -> R:
+    async def queue(self, pool: str, first: Question | None, write: Queueing[R]) -> R:
         """Runs a write that may queue a run of a pool, publishes the changes that it returns, and returns its result.
 
-        If a worker waits here and no round is being made, one is made in the same transaction. It goes on if the caller
-        is cancelled: what was assigned has to reach its worker.
+        It gets the answer to its `first` question, if it has one. If a worker waits here and no round is being made,
+        one is made in the same transaction. It goes on if the caller is cancelled: what was assigned has to reach its
+        worker.
         """
         if pool not in self._waiting.pools or self.is_matching:
-            return await self._queued(write)
-        queued = asyncio.create_task(self._queued_and_assigned(write))
+            return await self._queued(first, write)
+        queued = asyncio.create_task(self._queued_and_assigned(first, write))
         return await asyncio.shield(queued)
 
     async def tick(self) -> dict[str, int]:
@@ -108,24 +114,31 @@ class Assigner(Loop):
         """True while a round is made."""
         return self._matching.locked()
 
-    async def _queued(self, write: Callable[[Connection], tuple[R, Sequence[Change | None]]]) -> R:
-        result, made = await self._db.write(write)
+    async def _queued(self, first: Question | None, write: Queueing[R]) -> R:
+        result, made = await self._written(first, write)
         self._publisher.publish(*made)
         return result
 
-    async def _queued_and_assigned(self, write: Callable[[Connection], tuple[R, Sequence[Change | None]]]) -> R:
+    async def _queued_and_assigned(self, first: Question | None, write: Queueing[R]) -> R:
         async with self._matching:
             assignment_round = await self._next_round()
+            written: tuple[tuple[R, Sequence[Change | None]], Outcome]
             try:
-                (result, made), outcome = await self._db.write(_followed, write, assignment_round)
+                written = await self._written(first, _followed, write, assignment_round)
             except ComfywardError:
                 raise
             except Exception:  # of the round, perhaps: what is in the queue must not stop what comes into it
                 log.exception("a run is queued without a round", extra={"action": "round_failed"})
-                return await self._queued(write)
+                return await self._queued(first, write)
+            (result, made), outcome = written
             self._publisher.publish(*made)
             await self._hand_out(assignment_round, outcome)
             return result
+
+    async def _written(self, first: Question | None, operation: Callable[..., S], *args: object) -> S:
+        if first is not None:
+            return await self._db.write_after(first, operation, *args)
+        return await self._db.write(operation, None, *args)
 
     async def _next_round(self) -> AssignmentRound:
         lease_ms = int(self._sessions.lease_s * 1000)
@@ -186,9 +199,9 @@ class Assigner(Loop):
 
 
 def _followed(
-    conn: Connection, write: Callable[[Connection], R], assignment_round: AssignmentRound
-) -> tuple[R, Outcome]:
-    return write(conn), assignment_round.apply(conn)
+    conn: Connection, answer: Answer | None, write: Queueing[R], assignment_round: AssignmentRound
+) -> tuple[tuple[R, Sequence[Change | None]], Outcome]:
+    return write(conn, answer), assignment_round.apply(conn)
 
 
 def _within_bounds(warm: Sequence[str]) -> frozenset[str]:

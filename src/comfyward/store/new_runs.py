@@ -13,11 +13,12 @@ from comfyward.store import blobs
 from comfyward.store.rows import text_of
 from comfyward.store.runs import add_blob_uses
 from comfyward.store.schema import IS_HANDED_OUT, IS_QUEUED, accounts, queue_lengths, runs
-from comfyward.store.statement import Statement, larger_of
+from comfyward.store.statement import Answer, Question, Statement, larger_of
 from comfyward.store.writers import MAX_SHARED
 
 TURN = 1000  # distance between two runs of an account of weight 1
 UNLIMITED = 2**31
+LARGE_CHARACTERS = 1 << 18  # of a run whose values are made by the thread that writes it
 RETRY_AFTER_S = 5
 KEY_LASTS_MS = 24 * 3600 * 1000  # lifetime of an Idempotency-Key in Comfy API v2
 # Not max(): on a table that it believes to be small, PostgreSQL reads the whole index for it.
@@ -54,19 +55,46 @@ _ROW = select(*(bindparam(name, type_=runs.c[name].type) for name in _WRITTEN), 
 _INSERT = Statement(insert(runs).from_select([*_WRITTEN, "turn"], _ROW, include_defaults=False))
 
 
-def add(conn: Connection, new: NewRun, max_waiting: int = UNLIMITED) -> str:
-    """Inserts a queued run, reserves its first event's number, and returns its id.
+def adding(new: NewRun, max_waiting: int) -> Question | None:
+    """The statement that `add` begins with; None if that depends on what was stored before, or if the run is large."""
+    is_looked_for = new.idempotency_key is not None or new.submitted_via is Api.NATIVE
+    is_large = len(new.prompt) + len(new.extra_data or "") > LARGE_CHARACTERS
+    return None if is_looked_for or is_large else _inserting(new, max_waiting)
+
+
+def add(conn: Connection, new: NewRun, max_waiting: int = UNLIMITED, *, added: Answer | None = None) -> str:
+    """Inserts a queued run, reserves its first event's number, and returns its id. `added` answers `adding`.
 
     A repeated Idempotency-Key returns the first run's id instead.
     Raises IdempotencyMismatch if the key came with another request, Conflict if the prompt id is taken, QueueFull if
     the account has `max_waiting` queued runs, and MissingAsset if a file is being removed.
     """
+    if added is None and (before := _made_before(conn, new)) is not None:
+        return before
+    if added is None:
+        added = _inserting(new, max_waiting).ask(conn)
+    if not added.rowcount:
+        raise QueueFull(f"You already have {max_waiting} queued runs.", retry_after_s=RETRY_AFTER_S)
+    used = {source["blob"]: int(source["size"]) for source in new.files.values() if "blob" in source}
+    for digest in sorted(used):
+        if not blobs.touch(conn, digest, new.created_at):
+            raise MissingAsset("A file of the run is being deleted.")
+    add_blob_uses(conn, new.account_id, new.id, used)
+    return new.id
+
+
+def _made_before(conn: Connection, new: NewRun) -> str | None:
+    """The id of the run that was made with a new run's Idempotency-Key. Raises IdempotencyMismatch and Conflict."""
     if new.idempotency_key is not None and (found := with_key(conn, new.account_id, new.idempotency_key)):
         if found.request_digest != new.request_digest:
             raise IdempotencyMismatch("This Idempotency-Key was used with a different request.")
         return found.run_id
     if new.submitted_via is Api.NATIVE and is_prompt_id_taken(conn, new.account_id, new.prompt_id):
         raise Conflict(f"A run with the prompt id '{new.prompt_id}' already exists.", hint="Leave prompt_id out.")
+    return None
+
+
+def _inserting(new: NewRun, max_waiting: int) -> Question:
     values = {
         **new.__dict__,
         **{name: text_of(getattr(new, name)) for name in ("files", "models", "metadata", "tags", "labels")},
@@ -77,14 +105,7 @@ def add(conn: Connection, new: NewRun, max_waiting: int = UNLIMITED) -> str:
     }
     texts = (values[name] for name in ("prompt", "extra_data", "files", "models", "metadata"))
     values["request_bytes"] = counted(sum(len(text.encode()) for text in texts if text)) or None
-    if not _INSERT(conn, **values, others=max_waiting - 1).rowcount:
-        raise QueueFull(f"You already have {max_waiting} queued runs.", retry_after_s=RETRY_AFTER_S)
-    used = {source["blob"]: int(source["size"]) for source in new.files.values() if "blob" in source}
-    for digest in sorted(used):
-        if not blobs.touch(conn, digest, new.created_at):
-            raise MissingAsset("A file of the run is being deleted.")
-    add_blob_uses(conn, new.account_id, new.id, used)
-    return new.id
+    return Question(_INSERT, {**values, "others": max_waiting - 1})
 
 
 @dataclass(frozen=True)

@@ -82,8 +82,7 @@ class Writers:
         closing = False
         while not closing and (first := self._waiting.get()) is not None:
             shared, closing = self._shared(first)
-            for write, outcome in zip(shared, self._commit(shared), strict=True):
-                _resolve(write.answer, outcome)
+            _resolve(shared, self._commit(shared))
 
     def _shared(self, first: Write) -> tuple[list[Write], bool]:
         shared = [first]
@@ -98,13 +97,19 @@ class Writers:
         return shared, False
 
 
-def _resolve(answer: asyncio.Future[Any], outcome: Outcome) -> None:
-    with contextlib.suppress(RuntimeError):  # its event loop has ended
-        answer.get_loop().call_soon_threadsafe(_settle, answer, outcome)
+def _resolve(writes: Sequence[Write], outcomes: Sequence[Outcome]) -> None:
+    """Wakes each event loop once for all its writes."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Outcome]]] = {}
+    for write, outcome in zip(writes, outcomes, strict=True):
+        by_loop.setdefault(write.answer.get_loop(), []).append((write.answer, outcome))
+    for loop, settled in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # it has ended
+            loop.call_soon_threadsafe(_settle, settled)
 
 
-def _settle(answer: asyncio.Future[Any], outcome: Outcome) -> None:
-    if outcome.failure is None:
-        answer.set_result(outcome.result)
-    else:
-        answer.set_exception(outcome.failure)
+def _settle(settled: Sequence[tuple[asyncio.Future[Any], Outcome]]) -> None:
+    for answer, outcome in settled:
+        if outcome.failure is None:
+            answer.set_result(outcome.result)
+        else:
+            answer.set_exception(outcome.failure)
