@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Connection, and_, bindparam, case, cast, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 
 from comfyward.accounts.storage import counted
 from comfyward.errors import Conflict, IdempotencyKeyUsed, IdempotencyMismatch, MissingAsset, QueueFull
@@ -16,13 +29,35 @@ from comfyward.store.schema import IS_HANDED_OUT, IS_QUEUED, accounts, queue_len
 from comfyward.store.statement import Answer, Question, Statement, larger_of
 from comfyward.store.writers import MAX_SHARED
 
+LATEST_TURN = 2**62
 TURN = 1000  # distance between two runs of an account of weight 1
 UNLIMITED = 2**31
 LARGE_CHARACTERS = 1 << 18  # of a run whose values are made by the thread that writes it
 RETRY_AFTER_S = 5
 KEY_LASTS_MS = 24 * 3600 * 1000  # lifetime of an Idempotency-Key in Comfy API v2
 # Not max(): on a table that it believes to be small, PostgreSQL reads the whole index for it.
-_LAST_TURN = select(runs.c.turn).where(runs.c.pool == bindparam("pool")).order_by(runs.c.turn.desc()).limit(1)
+_LAST_SERVED = (
+    select(runs.c.turn)
+    .where(IS_HANDED_OUT, runs.c.pool == bindparam("pool"))
+    .order_by(runs.c.turn.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+# One step of the one index that has this order. With an account and a pool that are equal to these, PostgreSQL may take
+# another index, as long as it has no statistics, and read all runs of the account.
+_TURNS = (runs.c.account_id, runs.c.pool, runs.c.turn)
+_UP_TO_OWN_LAST = (
+    select(*_TURNS)
+    .where(tuple_(*_TURNS) <= tuple_(bindparam("account_id"), bindparam("pool"), literal(LATEST_TURN, BigInteger)))
+    .order_by(*(each.desc() for each in _TURNS))
+    .limit(1)
+    .subquery("up_to_own_last")
+)
+_OWN_LAST = (
+    select(_UP_TO_OWN_LAST.c.turn)
+    .where(_UP_TO_OWN_LAST.c.account_id == bindparam("account_id"), _UP_TO_OWN_LAST.c.pool == bindparam("pool"))
+    .scalar_subquery()
+)
 _parts = queue_lengths.alias("parts")
 # With those that this transaction has queued: PostgreSQL counts them at its end.
 _IN_QUEUES = select(func.coalesce(func.sum(_parts.c.length), 0) + MAX_SHARED).scalar_subquery()
@@ -36,10 +71,7 @@ _IS_FULL = case((bindparam("others") < _IN_QUEUES, _OWN_WAITING.limit(1).offset(
 # account earns no turns while it has none.
 _WEIGHT = select(accounts.c.weight).where(accounts.c.id == bindparam("account_id")).scalar_subquery()
 _STEP = cast(func.round(TURN / func.coalesce(_WEIGHT, 1.0)), BigInteger)
-_NEXT_TURN = larger_of(
-    func.coalesce(_LAST_TURN.where(runs.c.account_id == bindparam("account_id")).scalar_subquery() + _STEP, 0),
-    func.coalesce(_LAST_TURN.where(IS_HANDED_OUT).scalar_subquery(), 0),
-)
+_NEXT_TURN = larger_of(func.coalesce(_OWN_LAST + _STEP, 0), func.coalesce(_LAST_SERVED, 0))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,15 +67,16 @@ class PostgresDatabase(Database):
 
     def __init__(self, url: URL, connections: int) -> None:
         _prepare(url)
-        self._engine = open_engine(url, connections)
-        event.listen(self._engine, "connect", _limit_waits)
+        self._lookups = open_engine(url, connections - WRITERS + SPARE_CONNECTIONS, isolation_level="AUTOCOMMIT")
+        # A pool of their own: each statement is prepared in two connections, which alone count the queues (0027).
+        self._writing = open_engine(url, WRITERS, isolation_level="READ COMMITTED")
         # Created once: SQLAlchemy sets up an engine anew each time it is asked for one with other options.
-        self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ")
-        self._lookups = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._writing = self._engine.execution_options(isolation_level="READ COMMITTED")
+        self._reading = self._lookups.execution_options(isolation_level="REPEATABLE READ")
+        for engine in (self._lookups, self._writing):
+            event.listen(engine, "connect", _limit_waits)
         self._readers = ThreadPoolExecutor(max(2, connections - WRITERS), thread_name_prefix="db-read")
         self._writers = Writers(WRITERS, self._commit)
-        self._leadership = _Leadership(self._engine)
+        self._leadership = _Leadership(self._lookups)
         from comfyward.store.postgres_notices import PostgresNotices
 
         self.notices = PostgresNotices(url)
@@ -105,7 +106,8 @@ class PostgresDatabase(Database):
         self._writers.close()
         self._readers.shutdown()
         self._leadership.close()
-        self._engine.dispose()
+        self._lookups.dispose()
+        self._writing.dispose()
 
     def _commit(self, writes: Sequence[Write]) -> list[Outcome]:
         """Runs all writes in one transaction; if one raises, each in its own."""
@@ -136,15 +138,16 @@ class PostgresDatabase(Database):
             return Outcome(failure=error)
 
 
-def open_engine(url: URL, connections: int) -> Engine:
+def open_engine(url: URL, connections: int, **more: Any) -> Engine:
     """Raises SetupFailed when the driver is not installed."""
     try:
         return create_engine(
             url.set(drivername="postgresql+psycopg"),
-            pool_size=connections + SPARE_CONNECTIONS,
+            pool_size=connections,
             max_overflow=0,
             pool_use_lifo=True,  # the connection that was used last has its statements prepared
             connect_args=CONNECT_ARGUMENTS,
+            **more,
         )
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise SetupFailed(
@@ -173,7 +176,7 @@ def upgrade(engine: Engine) -> None:
 
 def _prepare(url: URL) -> None:
     """Creates the tables in an empty database. Raises SetupFailed if the database cannot be used as it is."""
-    engine = open_engine(url, 1)
+    engine = open_engine(url, 1 + SPARE_CONNECTIONS)
     try:
         with reach(engine) as conn:
             is_empty = revision.present(conn) is None
@@ -272,7 +275,7 @@ class _Leadership:
     """Leadership by advisory locks, held by one connection: when it closes, another server may lead."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = engine
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="db-lead")
         self._conn: Connection | None = None
         self._held: set[str] = set()
