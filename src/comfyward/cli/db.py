@@ -133,7 +133,7 @@ def new_key(forget_old: bool, data_dir: Path | None) -> None:
 def _engine(url: str) -> Iterator[Engine]:
     parsed = make_url(url)
     is_postgres = parsed.get_backend_name() == "postgresql"
-    engine = postgres.open_engine(parsed, 2) if is_postgres else create_engine(url)
+    engine = postgres.open_engine(parsed, 4) if is_postgres else create_engine(url)
     try:
         if is_postgres:
             postgres.reach(engine).close()

@@ -85,7 +85,7 @@ _RECENTLY_FINISHED = Statement(
 )
 
 
-NO_FILES = frozenset[str]()
+NOTHING = frozenset[str]()  # no models, no files
 AGED = 50  # longest-waiting runs, considered beside the head of the queue
 
 
@@ -259,12 +259,12 @@ def _waiting_run(row: Any) -> WaitingRun:
         pool=row.pool,
         environment=row.environment,
         queued_at=row.queued_at,
-        models=frozenset(msgspec.json.decode(row.models)),
+        models=NOTHING if row.models == "[]" else frozenset(msgspec.json.decode(row.models)),
         avoid_worker_id=row.avoid_worker_id,
         limits=_limits(row),
         priority=row.priority,
         turn=row.turn,
-        files=NO_FILES if row.files == "{}" else frozenset(file_names(msgspec.json.decode(row.files))),
+        files=NOTHING if row.files == "{}" else frozenset(file_names(msgspec.json.decode(row.files))),
         account_id=row.account_id,
         has_credit_limit=row.credit_limit is not None,
         kept_for=row.recalled_for,
@@ -273,6 +273,8 @@ def _waiting_run(row: Any) -> WaitingRun:
 
 
 def _limits(row: Any) -> dict[str, int]:
+    if row.max_running is row.key_max_running is None and row.max_running_by_pool == "{}":
+        return {}
     of_pool = None if row.max_running_by_pool == "{}" else msgspec.json.decode(row.max_running_by_pool).get(row.pool)
     named = zip(
         limit_names(row.account_id, row.pool, row.api_key_id),
