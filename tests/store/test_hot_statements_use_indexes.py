@@ -47,6 +47,13 @@ def test_no_statement_reads_or_sorts_a_whole_table(store: Store, name: str) -> N
     ]  # few files share a path
 
 
+def test_an_accounts_last_turn_is_one_step_of_its_index(store: Store) -> None:
+    plan = store.read(_plan, new_runs._INSERT)
+
+    assert [step for step in plan if "ix_runs_turns" in step]
+    assert not [step for step in plan if "idempotency_key" in step]
+
+
 def test_every_index_of_the_schema_is_there(store: Store) -> None:
     def missing(conn: Connection) -> set[str]:
         found = {index["name"] for table in metadata.tables for index in inspect(conn).get_indexes(table)}

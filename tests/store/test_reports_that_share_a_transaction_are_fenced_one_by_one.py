@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from comfyward.dispatch import recorder
-from comfyward.errors import StaleLease
+from comfyward.errors import QueueFull, StaleLease
 from comfyward.runs.run import EndReason, State
 from comfyward.store import events, new_runs, runs
 from comfyward.store.postgres import WRITERS
@@ -41,6 +41,23 @@ def test_runs_that_are_queued_together_have_turns_of_their_own(store: Store) -> 
 
     turns = sorted(store.read(runs.get_any, row.id).turn for row in rows)
     assert turns == [number * new_runs.TURN for number in range(8)]
+
+
+def test_no_more_runs_are_queued_together_than_an_account_may_have(store: Store) -> None:
+    rows = [store.row(f"r{number}", store.alice) for number in range(8)]
+
+    outcomes = asyncio.run(_together(store, [adding(store, row, most=5) for row in rows]))
+
+    queued = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    assert len(queued) == 5
+    assert [type(outcome) for outcome in outcomes if outcome not in queued] == [QueueFull] * 3
+    assert set(store.read(runs.unfinished, store.alice.id)) == set(queued)
+
+
+def adding(store: Store, row: new_runs.NewRun, most: int) -> Any:
+    first = new_runs.adding(row, most)
+    assert first is not None
+    return store.db.write_after(first, lambda conn, added: new_runs.add(conn, row, most, added=added))
 
 
 def recording(store: Store, lease: str) -> Any:
