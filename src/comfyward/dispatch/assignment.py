@@ -79,8 +79,8 @@ class AssignmentRound:
     def _able(self) -> dict[str, set[str]]:
         """The environments, by pool, of which some worker that asks could start a run."""
         able: dict[str, set[str]] = {}
-        for worker, _ in self.asking:
-            able.setdefault(worker.pool, set()).update({worker.environment, *worker.ready})
+        for kind in {worker.kind for worker, _ in self.asking}:
+            able.setdefault(kind.pool, set()).update((kind.environment, *kind.others))
         return able
 
     def _assign(self, conn: Connection, pairs: list[tuple[Worker, WaitingRun]], now: int) -> list[RunAssigned]:
