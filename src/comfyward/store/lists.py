@@ -7,11 +7,11 @@ Where a list must be as long as asked for, its rows are read in batches of as ma
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Connection, Integer, Select, func
+from sqlalchemy import Column, ColumnElement, Integer, func
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -54,11 +54,10 @@ def size_of(texts: Iterable[Column[Any]]) -> ColumnElement[int]:
     return sum(others, first)
 
 
-def fitting(conn: Connection, sizes: Select[int], most: int = LIST_BYTES) -> Listed[int]:
+def fitting(asked: Sequence[int], most: int = LIST_BYTES) -> Listed[int]:
     """The sizes of those rows that come into a list: up to `most` bytes together, and one in any case."""
-    asked = list(conn.scalars(sizes))
     taken = [size for size, total in zip(asked, itertools.accumulate(asked), strict=True) if total <= most]
-    taken = taken or asked[:1]
+    taken = taken or list(asked[:1])
     return Listed(taken, sum(taken), is_cut=len(taken) < len(asked))
 
 

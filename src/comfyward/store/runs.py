@@ -13,8 +13,10 @@ from sqlalchemy import (
     ScalarSelect,
     Select,
     String,
+    Text,
     and_,
     bindparam,
+    column,
     delete,
     func,
     or_,
@@ -32,13 +34,15 @@ from comfyward.store import files as files_of
 from comfyward.store.lists import Listed, fitting, size_of
 from comfyward.store.rows import OTHER_TEXTS, RUN_COLUMNS, TEXTS_OF_GRAPH, run_of, text_of
 from comfyward.store.schema import HAS_PREVIEWS, IS_QUEUED, accounts, blob_uses, events, files, runs
-from comfyward.store.statement import Statement
+from comfyward.store.statement import Statement, each_of, list_of
 
 _SIZE = size_of((*TEXTS_OF_GRAPH, *OTHER_TEXTS))
 _own = (runs.c.account_id == bindparam("account_id"), runs.c.deleted_at.is_(None))
 _GET = Statement(select(*RUN_COLUMNS).where(runs.c.id == bindparam("run_id"), *_own))
 _BY_PROMPT = Statement(select(*RUN_COLUMNS).where(runs.c.prompt_id == bindparam("prompt_id"), *_own))
 _ANY = Statement(select(*RUN_COLUMNS).where(runs.c.id == bindparam("run_id")))
+_NAMED = each_of(bindparam("ids", type_=Text)).table_valued(column("value", Text), name="named")
+_THESE = Statement(select(*RUN_COLUMNS).where(runs.c.id.in_(select(_NAMED.c.value))))
 _OWNER = Statement(
     select(runs.c.prompt_id, runs.c.account_id, runs.c.workflow_id, runs.c.client_id).where(
         runs.c.id == bindparam("run_id")
@@ -185,10 +189,12 @@ def find(conn: Connection, account_id: str, which: RunFilter) -> list[Run]:
 
 def listed(conn: Connection, account_id: str, which: RunFilter) -> Listed[Run]:
     """As `find`, with the size of the list."""
-    query = matching(account_id, which)
-    sizes = fitting(conn, query.with_only_columns(_SIZE).limit(which.limit))
-    found = [run_of(row) for row in conn.execute(query.limit(len(sizes.rows)))] if sizes.rows else []
-    return Listed(found, sizes.size, sizes.is_cut)
+    query = matching(account_id, which).with_only_columns(runs.c.id, _SIZE).limit(which.limit)
+    size_of_each: dict[str, int] = dict(conn.execute(query).tuples())
+    sizes = fitting([*size_of_each.values()])
+    first = list(size_of_each)[: len(sizes.rows)]
+    found = {row[0]: run_of(row) for row in _THESE(conn, ids=list_of(first))} if first else {}
+    return Listed([found[run_id] for run_id in first if run_id in found], sizes.size, sizes.is_cut)
 
 
 def matching(account_id: str, which: RunFilter) -> Select[*tuple[Any, ...]]:
@@ -373,7 +379,7 @@ def add_blob_uses(conn: Connection, account_id: str, run_id: str, sizes: Mapping
 
 def _conditions(account_id: str, which: RunFilter) -> list[Any]:
     conditions: list[Any] = [runs.c.account_id == account_id, runs.c.deleted_at.is_(None)]
-    for column, wanted in (
+    for each, wanted in (
         (runs.c.workflow_id, which.workflow_id),
         (runs.c.end_reason, which.end_reason),
         (runs.c.accelerator, which.accelerator),
@@ -382,7 +388,7 @@ def _conditions(account_id: str, which: RunFilter) -> list[Any]:
         (runs.c.api_key_id, which.api_key_id),
     ):
         if wanted:
-            conditions.append(column == wanted)
+            conditions.append(each == wanted)
     if which.states:
         conditions.append(runs.c.state.in_(which.states))
     # One encoder writes all labels, so a pair can be found by its encoded text.

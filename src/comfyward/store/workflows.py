@@ -132,7 +132,7 @@ def listed(conn: Connection, account_id: str, before: tuple[int, str] | None, li
     if before:
         query = query.where(tuple_(workflows.c.created_at, workflows.c.id) < before)
     query = query.order_by(workflows.c.created_at.desc(), workflows.c.id.desc())
-    sizes = fitting(conn, query.with_only_columns(_SIZE).limit(limit))
+    sizes = fitting([*conn.scalars(query.with_only_columns(_SIZE).limit(limit))])
     found = [_workflow(row) for row in conn.execute(query.limit(len(sizes.rows)))]
     return Listed(found, sizes.size, sizes.is_cut)
 
