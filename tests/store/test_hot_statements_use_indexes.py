@@ -33,7 +33,7 @@ STATEMENTS = {
     if isinstance(statement, Statement)
 }
 LISTS = "named|able|full_accounts|full_keys"  # parameters
-BOUNDED = "more_urgent|earlier|parts"  # rows of an index, up to a limit; a row for each part of a queue
+BOUNDED = "more_urgent|earlier|up_to_own_last|parts"  # rows of an index, up to a limit; a row for each part of a queue
 READ_WHOLE = rf"SCAN (?!CONSTANT ROW|({LISTS}) VIRTUAL TABLE|({BOUNDED})$)|.*Seq Scan(?! on queue_lengths parts)"
 
 

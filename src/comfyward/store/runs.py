@@ -190,7 +190,7 @@ def find(conn: Connection, account_id: str, which: RunFilter) -> list[Run]:
 def listed(conn: Connection, account_id: str, which: RunFilter) -> Listed[Run]:
     """As `find`, with the size of the list."""
     query = matching(account_id, which).with_only_columns(runs.c.id, _SIZE).limit(which.limit)
-    size_of_each: dict[str, int] = dict(conn.execute(query).tuples())
+    size_of_each: dict[str, int] = {row[0]: row[1] for row in conn.execute(query)}
     sizes = fitting([*size_of_each.values()])
     first = list(size_of_each)[: len(sizes.rows)]
     found = {row[0]: run_of(row) for row in _THESE(conn, ids=list_of(first))} if first else {}
