@@ -254,8 +254,7 @@ def oldest(conn: Connection) -> dict[str, int]:
 
 
 def _waiting_run(row: Any) -> WaitingRun:
-    waiting = object.__new__(WaitingRun)  # as in rows.run_of: a round reads hundreds
-    waiting.__dict__.update(
+    return WaitingRun(
         id=row.id,
         pool=row.pool,
         environment=row.environment,
@@ -271,7 +270,6 @@ def _waiting_run(row: Any) -> WaitingRun:
         kept_for=row.recalled_for,
         given_back_at=row.recalled_at or 0,
     )
-    return waiting
 
 
 def _limits(row: Any) -> dict[str, int]:

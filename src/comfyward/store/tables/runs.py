@@ -96,7 +96,7 @@ runs = Table(
     Column("recalled_for", String(60)),
     CheckConstraint("face IN ('icu', 'jobs', 'native')", name="face"),
     CheckConstraint(_one_of("state", State), name="state"),
-    # PostgreSQL has two of these in a shorter form (migration 0034): it parses all of them at each write.
+    # PostgreSQL has two of these in a shorter form (migration 0035): it parses all of them at each write.
     CheckConstraint(f"end_reason IS NULL OR {_one_of('end_reason', EndReason)}", name="end_reason"),
     CheckConstraint(
         "(state IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)", name="final_has_finished_at"
