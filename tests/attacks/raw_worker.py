@@ -39,6 +39,11 @@ def worker_of(stack: Stack, pool: str, *, of_any: bool = False) -> RawWorker:
     return RawWorker(stack, token_for(stack, None if of_any else pool), pool)
 
 
+def refusal(answer: httpx2.Response) -> tuple[int, str]:
+    """(status, code) of a refusal. For an answer that is none, what it says stands in place of the code."""
+    return answer.status_code, answer.json()["code"] if answer.is_error else answer.text
+
+
 @dataclass
 class RawWorker:
     """`id` is its own unless it is given. Without a `secret` it is a worker of an earlier version."""

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from tests import loopback
-from tests.attacks.raw_worker import catalog_of, graph_of, worker_of
+from tests.attacks.raw_worker import catalog_of, graph_of, refusal, worker_of
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
 from tests.stack.waiting import until
@@ -52,7 +52,7 @@ def test_a_token_for_another_pool_sends_none_for_workers_it_has_not(stack: Stack
 
     answer = foreign.put_catalog(catalog)
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert refusal(answer) == (403, "forbidden")
     assert foreign.joined().put_catalog(catalog, "another").status_code == 403
 
 
@@ -96,7 +96,7 @@ def test_a_bad_one_is_refused_and_the_one_before_stays(stack: Stack, bad: str) -
 
     answer = worker.put_catalog(BAD[bad])
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_catalog")
+    assert refusal(answer) == (400, "invalid_catalog")
     assert answer.json()["message"].startswith("The catalog has not the form of one")
     assert taken(stack, "L4") == (200, 200)
     assert loopback.get(f"{stack.url}/readyz").json()["refused_catalogs"] >= 1

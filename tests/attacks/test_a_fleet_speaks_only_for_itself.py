@@ -13,7 +13,7 @@ from comfyward.ids import hash_secret
 from comfyward.store import tokens, workers
 from comfyward.store.db import now_ms
 from tests import loopback
-from tests.attacks.raw_worker import RawWorker, graph_of
+from tests.attacks.raw_worker import RawWorker, graph_of, refusal
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
 
@@ -72,7 +72,7 @@ def test_a_name_in_use_is_not_taken_over(stack: Stack) -> None:
 
     answer = sync(stack, fleet_token(stack, "second"), "named", "L4")
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert refusal(answer) == (403, "forbidden")
 
 
 def test_a_fleet_for_one_pool_reports_no_other(stack: Stack) -> None:
@@ -144,4 +144,4 @@ POOL = {"min": 0, "max": 1, "idle_timeout_s": 1, "prewarm": 0, "token_hash": "a"
 def test_reports_out_of_bounds_are_refused(stack: Stack, wrong: dict[str, Any]) -> None:
     answer = sync(stack, fleet_token(stack, "wrong"), "wrong", **wrong)
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert refusal(answer) == (400, "invalid_request")

@@ -15,7 +15,7 @@ from comfyward.ids import new_id, new_secret
 from comfyward.runs.files import Url, key_of
 from comfyward.store.db import now_ms
 from comfyward.store.schema import workers
-from tests.attacks.raw_worker import RawWorker, catalog_of, graph_of, token_for
+from tests.attacks.raw_worker import RawWorker, catalog_of, graph_of, refusal, token_for
 from tests.attacks.test_a_worker_speaks_only_for_itself import CALLS, LEASE_CALLS, held_by, is_at_work
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
@@ -57,7 +57,7 @@ def test_the_id_of_a_worker_at_work_is_not_taken_over(victim: RawWorker, thief: 
 
     answer = replace(thief, id=victim.id, incarnation=life).hello()
 
-    assert (answer.status_code, answer.json()["code"]) == (409, "worker_id_taken")
+    assert refusal(answer) == (409, "worker_id_taken")
     assert is_at_work(victim, held["lease"])
 
 
@@ -67,7 +67,7 @@ def test_no_call_is_made_in_its_name(victim: RawWorker, thief: RawWorker, call: 
 
     answer = CALLS[call](posing(thief, victim))
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert refusal(answer) == (403, "forbidden")
     assert is_at_work(victim, held["lease"])
 
 
@@ -77,7 +77,7 @@ def test_a_stolen_lease_is_worth_nothing(victim: RawWorker, thief: RawWorker, ca
 
     answer = LEASE_CALLS[call](thief, held["lease"])
 
-    assert (answer.status_code, answer.json()["code"]) == (409, "stale_lease")
+    assert refusal(answer) == (409, "stale_lease")
     assert thief.heartbeat(held["lease"]).json()["lost"] == [held["lease"]]
     assert is_at_work(victim, held["lease"])
 

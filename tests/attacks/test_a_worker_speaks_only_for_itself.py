@@ -7,8 +7,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import update
 
-from tests.attacks.raw_worker import RawWorker, graph_of, token_for
+from comfyward.store.schema import workers
+from tests.attacks.raw_worker import RawWorker, graph_of, refusal, token_for
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
 
@@ -49,7 +51,7 @@ def test_an_id_is_not_taken_over(victim: RawWorker, thief: RawWorker, incarnatio
 
     answer = RawWorker(thief.stack, thief.token, pool, victim.id, life).hello()
 
-    assert (answer.status_code, answer.json()["code"]) == (409, "worker_id_taken")
+    assert refusal(answer) == (409, "worker_id_taken")
     assert victim.id in answer.json()["message"]
     assert is_at_work(victim, held["lease"])
 
@@ -70,8 +72,19 @@ def test_no_call_is_made_in_its_name(victim: RawWorker, thief: RawWorker, call: 
 
     answer = CALLS[call](posing)
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert refusal(answer) == (403, "forbidden")
+    assert call == "gone" or "joined with another token" in answer.json()["message"]
     assert is_at_work(victim, held["lease"])
+
+
+def test_one_of_before_an_upgrade_belongs_to_no_token_of_another_pool(stack: Stack) -> None:
+    old = RawWorker(stack, token_for(stack, "L4")).joined()
+    stack.write(lambda conn: conn.execute(update(workers).where(workers.c.id == old.id).values(token="")))
+
+    posing = RawWorker(stack, token_for(stack, "T4"), old.pool, old.id, old.incarnation)
+
+    assert refusal(posing.heartbeat()) == (403, "forbidden")
+    assert old.heartbeat().status_code == 200
 
 
 LEASE_CALLS: dict[str, Callable[[RawWorker, str], httpx2.Response]] = {
@@ -98,7 +111,7 @@ def test_a_stolen_lease_is_worth_nothing(victim: RawWorker, thief: RawWorker, ca
 
     answer = LEASE_CALLS[call](thief, held["lease"])
 
-    assert (answer.status_code, answer.json()["code"]) == (409, "stale_lease")
+    assert refusal(answer) == (409, "stale_lease")
     assert is_at_work(victim, held["lease"])
 
 
@@ -151,7 +164,7 @@ WRONG: dict[str, dict[str, Any]] = {
 def test_names_that_cannot_be_shown_are_refused(stack: Stack, wrong: str) -> None:
     answer = RawWorker(stack, token_for(stack, None)).hello(**WRONG[wrong])
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert refusal(answer) == (400, "invalid_request")
 
 
 def test_markup_in_names_is_shown_as_text(stack: Stack) -> None:
@@ -258,7 +271,7 @@ def test_reports_that_cannot_be_stored_are_refused(victim: RawWorker, wrong: str
 
     answer = victim.report(held["lease"], REPORTS[wrong])
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert refusal(answer) == (400, "invalid_request")
     assert is_at_work(victim, held["lease"])
 
 
