@@ -22,6 +22,7 @@ REQUESTS = {
     "folded header": "GET / HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n",
     "bare line ends": "GET / HTTP/1.1\nHost: x\n\n",
     "two hosts": "GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+    "the same host twice": "GET /healthz HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
     "another host in the target": "GET http://y/healthz HTTP/1.1\r\nHost: x\r\n\r\n",
     "websocket with a body": f"POST / HTTP/1.1\r\nHost: x\r\n{UPGRADE}Content-Length: 9\r\n\r\n",
     "websocket with chunks": f"GET / HTTP/1.1\r\nHost: x\r\n{UPGRADE}{CHUNKED}\r\n",
