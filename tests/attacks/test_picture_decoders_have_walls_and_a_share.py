@@ -124,8 +124,11 @@ async def test_many_bombs_of_one_account_delay_no_other(tmp_path: Path, monkeypa
     bombs = [asyncio.create_task(decoders.thumbnail("mallory", tmp_path / "bomb", tmp_path / f"{n}")) for n in range(9)]
     await begun.wait()
 
-    assert await decoders.thumbnail("victim", tmp_path / "photo", tmp_path / "small")
+    photo = asyncio.create_task(decoders.thumbnail("victim", tmp_path / "photo", tmp_path / "small"))
+    _, waiting = await asyncio.wait([photo], timeout=60)
 
+    assert not waiting, f"{alive} bombs have all the places"
+    assert await photo
     assert order == ["photo"]
     release.set()
     await asyncio.gather(*bombs)
