@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import json
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 
 from comfyward.dispatch.workflow_files import WorkflowFiles
 from comfyward.errors import InvalidGraph
+from comfyward.files.carriers.texts import MOST_BYTES, Texts
 from comfyward.files.pictures import Decoders
 from comfyward.workflows.carried import Carried
 from comfyward.workflows.graph_limit import GraphLimit
@@ -216,6 +218,36 @@ async def test_what_is_whole_before_a_fault_is_found(tmp_path: Path, make: Calla
     assert found.graph == GRAPH
 
 
+async def test_a_text_that_is_too_long_is_passed_over(tmp_path: Path) -> None:
+    too_long = png_chunk(b"tEXt", b"comment\0" + b" " * (MOST_BYTES + 1))
+
+    assert (await read(tmp_path, HEAD + too_long + WHOLE + PICTURE)).graph == GRAPH
+
+
+async def test_texts_are_taken_up_to_a_bound_that_holds_for_all_of_them(tmp_path: Path) -> None:
+    """The server reads them all."""
+    half = b" " * (MOST_BYTES // 2) + b"x"
+    before, behind = (png_chunk(b"tEXt", b"%s\0%s" % (name, half)) for name in (b"comment", b"metadata"))
+    of_the_editor = png_chunk(b"tEXt", b"workflow\0" + TEXTS["workflow"].encode())
+
+    found = await read(
+        tmp_path, png(png_chunk(b"tEXt", b"prompt\0" + TEXTS["prompt"].encode()), before, behind, of_the_editor)
+    )
+
+    assert (found.graph, found.editor_graph) == (GRAPH, None)
+
+
+def test_a_packed_text_is_unpacked_no_further_than_it_is_taken() -> None:
+    packed = packed_gibibyte()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="too many texts"):
+            Texts().add_packed("prompt", packed)
+        assert tracemalloc.get_traced_memory()[1] < 4 * MOST_BYTES
+    finally:
+        tracemalloc.stop()
+
+
 async def test_a_picture_of_too_many_pixels_carries_its_workflow(tmp_path: Path) -> None:
     """Nobody decodes it."""
     header = struct.pack(">IIBBBBB", 2_000_000, 2_000_000, 8, 6, 0, 0, 0)
@@ -239,5 +271,6 @@ async def test_a_large_file_is_not_read_as_a_whole(tmp_path: Path) -> None:
 async def test_formats_beside_those_that_carry_workflows_are_never_tried(tmp_path: Path) -> None:
     for name in ("a.eps", "a.pdf", "a.ico", "a.tga", "a.ppm", "a.jp2", "a.dds"):
         Image.new("RGB", (64, 64)).save(tmp_path / name)
-        with pytest.raises(InvalidGraph):
+        with pytest.raises(InvalidGraph) as refused:
             await WorkflowFiles(Decoders(), LIMIT).read("me", tmp_path / name)
+        assert "carries no" not in refused.value.message, f"{name} was read"
