@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import itertools
+import time
 from typing import Any
 
 import blake3
 import pytest
 
+from comfyward.api.auth import SIGNATURE_CHARACTERS
+from comfyward.ids import hash_secret
 from comfyward.runs.files import Url, key_of
+from comfyward.store import accounts
 from tests.attacks.raw_worker import RawWorker, graph_of, refusal, worker_of
 from tests.stack.conftest import StartFake
 from tests.stack.stack import Stack
@@ -103,6 +108,20 @@ def test_a_permit_is_for_one_source_content_and_token(
     assert thief.store_mirror(key, POISON, f"{int(until) - 10**9}-{signature}") == [403, 403]
     assert thief.store_mirror(key, POISON, f"²-{signature}".encode("latin-1")) == [403, 403]
     thief.end(lease)
+
+
+def test_a_permit_ends_with_its_time(thief: RawWorker, url: str) -> None:
+    key, now = key_of(Url(url)), int(time.time())
+
+    assert thief.store_mirror(key, MODEL, permit_until(now - 1, thief, key, MODEL)) == [403, 403]
+    assert thief.store_mirror(key, MODEL, permit_until(now + 3600, thief, key, MODEL)) == [204, 204]
+
+
+def permit_until(until: int, worker: RawWorker, key: str, data: bytes) -> str:
+    """A permit as the server makes it, with its secret."""
+    links = str(worker.stack.write(accounts.secret, "links"))
+    named = f"mirror {hash_secret(worker.token)}  {key} {blake3.blake3(data).hexdigest()} {until}-"
+    return f"{until}--{hmac.digest(links.encode(), named.encode(), 'sha256').hex()[:SIGNATURE_CHARACTERS]}"
 
 
 def test_other_bytes_than_were_offered_are_refused(thief: RawWorker, url: str) -> None:

@@ -101,9 +101,9 @@ class WorkerSessions:
                 raise StaleLease("Unknown worker: it must register first.")
             holder = Holder(await self._token_of(row, token), row.session)
             ref = WorkerRef(row.id, row.pool, row.environment, row.device, holder, row.target)
-            if dropped == self._refs_dropped:
+            if dropped == self._refs_dropped and holder.token:
                 self._refs[worker_id] = incarnation, ref
-            else:  # the row may be older than a notice that arrived meanwhile; what was known before it is outdated
+            else:  # the row may be older than a notice that came meanwhile, or tell of no token yet
                 self._refs.pop(worker_id, None)
         if ref.holder.token != token.hash:
             raise Forbidden(f"Worker '{worker_id}' joined with another token than '{token.name}'.")
