@@ -178,7 +178,7 @@ def _begun(
 
 
 def _under(found: tuple[Run, int] | None) -> tuple[Run, int]:
-    """What is under a lease. Raises StaleLease."""
+    """The run under a lease, with the number of its last report. Raises StaleLease."""
     if found is None:
         raise StaleLease("The lease is over or was given to another worker.")
     return found
