@@ -13,6 +13,8 @@ from tests.stack.graphs import fake_wait, node
 from tests.stack.stack import Client, Stack
 
 MODEL, INPUT = "/models/loras/swapped.txt", "/input/swapped.txt"
+BACK = "/models/loras/back.pt"
+READ_BACK = {"1": node("FakeSave", text="../models/loras/back.pt")}
 READ_MODEL = {"1": node("FakeSave", text="../models/loras/swapped.txt")}
 READ_INPUT = {"1": node("FakeCopy", file="swapped.txt")}
 
@@ -62,3 +64,24 @@ def test_while_they_are_staged(stack: Stack, busy: tuple[Client, str], site: Ori
     assert [read_by(ada, run_id) for run_id in runs] == [b"model of ada", b"input of ada"]
     assert read_by(ben, of_ben) == b"input of ben"
     assert ada.run(READ_INPUT)["status"] == "ERROR", "it is deleted, and ben's is not ada's"
+
+
+def test_a_model_is_deleted_replaced_and_brought_back(stack: Stack, busy: tuple[Client, str], site: Origin) -> None:
+    """All of it while runs wait with it; another account that knows the deletion's id brings back nothing."""
+    ada, ben = stack.client("ada deletes"), stack.client("ben replaces")
+    library, brought = f"/api/v1{BACK}", {BACK: site.put("/back", b"first of ada")}
+    waiting = [ada.submit(READ_BACK, files=brought) for _ in range(2)]
+    ada.wait_for(waiting[0], "staged")
+
+    deleted = ada.http.delete(library, params={"confirm": True}).json()["id"]
+    upload(ben, BACK, b"of ben")
+    assert ben.http.post("/api/v1/models/restore", json={"id": deleted}).status_code == 404
+    upload(ada, BACK, b"second of ada")
+    assert ada.http.post("/api/v1/models/restore", json={"id": deleted}).status_code == 409
+    assert ada.http.delete(library, params={"confirm": True}).status_code == 200
+    assert ada.http.post("/api/v1/models/restore", json={"id": deleted}).json() == {"path": BACK}
+    owner, running = busy
+    owner.cancel(running)
+
+    assert [read_by(ada, run_id) for run_id in waiting] == [b"first of ada"] * 2
+    assert [client.http.get(library).json()["origin"] for client in (ada, ben)] == ["link", "own"]
