@@ -98,12 +98,14 @@ def test_the_true_model_is_kept_for_others(thief: RawWorker, site: Origin) -> No
     assert order_of(thief, url)["mirror"] == blake3.blake3(MODEL).hexdigest()
 
 
-def test_a_digest_that_an_accomplice_names_is_not_the_origins(thief: RawWorker, site: Origin) -> None:
+@pytest.mark.parametrize("claim", ["its own digest", "the true one"])
+def test_a_digest_that_an_accomplice_names_is_not_the_origins(thief: RawWorker, site: Origin, claim: str) -> None:
     """The thief has an account too, whose run names the digest of the poison."""
-    url = site.put("/named.ckpt", MODEL, headers=LINKED)
-    lease = lease_of(thief, url, hashlib.sha256(POISON).hexdigest())
+    url = site.put(f"/named-{len(claim)}.ckpt", MODEL, headers=LINKED)
+    lease = lease_of(thief, url, blake3.blake3(POISON).hexdigest())
+    claimed = {"sha256": SHA256} if claim == "the true one" else {}
 
-    assert stored(thief, url, POISON, lease) == [409]
+    assert stored(thief, url, POISON, lease, **claimed) == ([200, 204, 409] if claimed else [409])
 
     assert thief.end(lease).status_code == 204
     order = order_of(thief, url)
