@@ -46,6 +46,8 @@ def test_a_session_in_use_lasts_longer(store: Store) -> None:
 
     assert store.read(sessions.caller, token, now + sessions.LASTS_MS + 500) is not None
     assert store.read(sessions.caller, token, now + sessions.LASTS_MS + 1000) is None
+    assert store.read(sessions.caller_by_id, session.id, now + sessions.LASTS_MS + 500) is not None
+    assert store.read(sessions.caller_by_id, session.id, now + sessions.LASTS_MS + 1000) is None
 
 
 def test_a_link_works_once_until_it_expires_or_is_replaced(store: Store) -> None:
