@@ -3,7 +3,7 @@
 import re
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import httpx2
@@ -12,6 +12,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
+from comfyward.api.tickets import Tickets
+from comfyward.store import accounts
+from comfyward.store.db import now_ms
 from tests import loopback
 from tests.stack.graphs import fake_save
 from tests.stack.stack import Client, Stack
@@ -125,6 +128,18 @@ def test_it_ends_with_the_session(owner: Owner, editor: httpx2.Client) -> None:
     assert owner.browser.post("/logout").status_code == 303
     ended = editor.get(f"{owner.path}/api/queue")
     assert (ended.status_code, "has expired" in ended.text) == (401, True)
+
+
+def test_it_ends_with_its_time(owner: Owner, editor: httpx2.Client, shared: Stack) -> None:
+    """One as the server writes it, with its secret."""
+    tickets, text = Tickets(str(shared.write(accounts.secret, "links"))), owner.path.split("/")[3]
+    ticket = tickets.read(text, owner.first)
+
+    def answer(expires_at: int) -> int:
+        path = owner.path.replace(text, tickets.write(replace(ticket, expires_at=expires_at)))
+        return editor.get(f"{path}/api/queue").status_code
+
+    assert (answer(now_ms() - 1), answer(now_ms() + 3_600_000)) == (401, 200)
 
 
 def test_answers_allow_no_other_origin_and_set_no_cookie(owner: Owner, editor: httpx2.Client) -> None:
