@@ -9,12 +9,13 @@ import pytest
 from sqlalchemy import select, update
 
 from comfyward.dispatch import recaller, transitions
+from comfyward.dispatch.assignment import AssignmentRound
 from comfyward.dispatch.placement import Rules, Worker
 from comfyward.dispatch.recaller import Recaller
 from comfyward.dispatch.waiting import WaitingWorkers
 from comfyward.dispatch.worker_signals import WorkerSignals
 from comfyward.runs.run import State
-from comfyward.store import leases, queue, recalls, runs, workers
+from comfyward.store import accounts, leases, queue, recalls, runs, workers
 from comfyward.store.db import now_ms
 from comfyward.store.schema import runs as table
 from comfyward.store.workers import WorkerRow
@@ -132,6 +133,21 @@ def test_others_stay_where_they_are(store: Store, why: str) -> None:
             store.write(runs.request_cancel, store.alice.id, "r", now)
 
     assert ticks(store, "idle", pool="T4" if why == "pool" else "L4") == {"recalled": 0}
+
+
+def test_one_that_was_staged_while_there_was_credit_is_assigned_again_without(store: Store) -> None:
+    staged_behind(store, "r")
+    joins(store, "idle")
+    ticks(store, "idle")
+    store.record("r", [Released(1)])
+    store.new_run("later")
+    store.write(accounts.set_credit_limit, store.alice.id, 0.0)
+    idle = Worker("idle", "L4", "default", True, frozenset())
+
+    outcome = store.write(AssignmentRound([(idle, "d")], [], Rules(affinity_wait_ms=0), {}, 10_000, {}).apply)
+
+    assert [assigned.run.id for assigned in outcome.assigned] == ["r"]
+    assert store.read(runs.get_any, "later").end_reason == "insufficient_credit"
 
 
 def test_the_sizes_of_stored_files_are_known(store: Store) -> None:

@@ -56,8 +56,10 @@ class AssignmentRound:
         if not heads:
             return Outcome()
         unpaid = accounts.out_of_credit(conn, {head.account_id for head in heads if head.has_credit_limit})
-        ended = _end_unpaid(conn, [head.id for head in heads if head.account_id in unpaid], now)
-        waiting = [as_kept(head, now) for head in heads if head.account_id not in unpaid]
+        # A recalled run had its place on a GPU while there was credit.
+        over = [head.id for head in heads if head.account_id in unpaid and head.kept_for is None]
+        ended = _end_unpaid(conn, over, now)
+        waiting = [as_kept(head, now) for head in heads if head.id not in over]
         waiting = within_limits(in_order(waiting, now, self.rules.ageing_ms), left)
         found = match([worker for worker, _ in self.asking], waiting, self.others, now, self.rules, self.skipped)
         assigned = self._assign(conn, found.pairs, now)  # fewer than `pairs` if another server is assigning some
