@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 
-from tests.looks import looks
-from tests.stack.stack import END_TIMEOUT_S, Client
-
-CLIENTS, SHORT = 4, 3
+from tests.stack.stack import Client
 
 
-def answered_beside(other: Client, long_request: Callable[[], httpx2.Response]) -> list[httpx2.Response]:
-    """The answers to requests of one account, of which some always wait; several short ones are answered within the
-    time that one of them takes.
+def answered_beside(other: Client, hostile: Client, path: str, count: int) -> list[httpx2.Response]:
+    """The answers to requests of one account, all sent at once; another is answered before the last of them.
 
-    Where they hold up the server, each short one waits for one of them at least.
+    Those of one account are made one after the other, beside the event loop.
     """
-    answers, over = list[httpx2.Response](), threading.Event()
+    answered, asked = list[str](), threading.Barrier(count + 1)
 
-    def again_and_again() -> None:
-        while not over.is_set():
-            answers.append(long_request())
+    def long(_: int) -> httpx2.Response:
+        asked.wait(60)
+        answer = hostile.http.get(path)
+        answered.append("long")
+        return answer
 
-    with ThreadPoolExecutor(CLIENTS) as threads:
-        asking = [threads.submit(again_and_again) for _ in range(CLIENTS)]
-        try:
-            assert any(_long_answers_meanwhile(other, answers) <= 1 for _ in looks(END_TIMEOUT_S))
-        finally:
-            over.set()
-        for each in asking:
-            each.result()
-    return answers
+    with ThreadPoolExecutor(count) as threads:
+        answers = [threads.submit(long, number) for number in range(count)]
+        asked.wait(60)
+        for _ in range(3):
+            assert other.http.get("/api/v1/me").status_code == 200
+        answered.append("short")
+        found = [answer.result() for answer in answers]
 
-
-def _long_answers_meanwhile(other: Client, answers: list[httpx2.Response]) -> int:
-    """How many long requests are answered while another account asks for something short a few times."""
-    before = len(answers)
-    for _ in range(SHORT):
-        assert other.http.get("/api/v1/me").status_code == 200
-    return len(answers) - before
+    assert answered[-1] == "long"
+    return found
