@@ -46,6 +46,7 @@ async def test_files_and_answers_are_read_and_nothing_else(engine: dict[str, str
     files = {file.path: file for file in unpacked(kept.web_files)}
     assert sorted(files) == [
         "/extends/config.js",
+        "/extends/parts/knob.js",
         "/extends/version",
         "/extends_static/shared.js",
         f"/extensions/{PACK}/dial.css",

@@ -39,6 +39,11 @@ async def named(request):
     return web.Response(text="needs a name")
 
 
+@routes.get("/extends/parts/{file}")
+async def part(request):
+    return web.FileResponse(os.path.join(HERE, "web", "parts", os.path.basename(request.match_info["file"])))
+
+
 @routes.get("/extends/large")
 async def large(request):
     return web.Response(body=bytes((256 << 10) + 1))

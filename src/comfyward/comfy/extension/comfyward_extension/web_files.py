@@ -7,6 +7,7 @@ import asyncio
 import inspect
 import itertools
 import os
+import re
 import sys
 import urllib.parse
 
@@ -15,6 +16,7 @@ import nodes
 from aiohttp import web
 
 MAX_FILES, MAX_ROUTES = 5000, 500
+PARTS = re.compile(r"(?P<fixed>(?:/[^/{}]+)*/(?P<last>[^/{}]+))(?P<names>(?:/\{\w+\}){1,3})")
 CORES = ("/extensions/", "/api/", "/templates", "/docs")  # static routes that ComfyUI makes itself
 
 
@@ -32,7 +34,10 @@ def _listed(router):
         info = resource.get_info()
         if "directory" in info and not info["prefix"].startswith(CORES):
             folders.append((urllib.parse.unquote(info["prefix"]), str(info["directory"])))
-    files = itertools.chain.from_iterable(_files(prefix, folder, homes) for prefix, folder in folders)
+    files = itertools.chain(
+        itertools.chain.from_iterable(_files(prefix, folder, homes) for prefix, folder in folders),
+        _named_by_routes(router, homes),
+    )
     routes = {path: pack for path, handler in _plain_routes(router) if (pack := _pack_of(handler, homes))}
     # ComfyUI has each route below /api too.
     once = [[pack, path] for path, pack in sorted(routes.items()) if not _is_second(path, routes)]
@@ -54,6 +59,30 @@ def _files(prefix, folder, homes):
             if not name.startswith(".") and os.path.isfile(path) and not os.path.islink(path):
                 relative = os.path.relpath(path, folder).replace(os.sep, "/")
                 yield [pack, f"{prefix.rstrip('/')}/{relative}"]
+
+
+def _named_by_routes(router, homes):
+    """Files that a route of a pack serves by name: `/p/common/{file}` those of each folder `common` beside the pack's
+    scripts, `/p/common/{folder}/{file}` those of the folders in it."""
+    folders = {folder: _pack_at(folder, homes) for folder in map(_around, nodes.EXTENSION_WEB_DIRS.values())}
+    for route in router.routes():
+        pattern = route.resource.get_info().get("formatter") if route.resource is not None else None
+        found = pattern and PARTS.fullmatch(pattern)
+        if not found or route.method != "GET" or pattern.startswith(CORES):
+            continue
+        pack, depth = _pack_of(route.handler, homes), found["names"].count("/")
+        for folder in [folder for folder, owner in folders.items() if pack and owner == pack]:
+            for _, path in _files("", folder, homes):
+                parts = path.split("/")
+                if len(parts) > depth + 1 and parts[-depth - 1] == found["last"]:
+                    yield [pack, "/".join((found["fixed"], *parts[-depth:]))]
+
+
+def _around(folder):
+    """The folder that holds a pack's web folder, unless that is the pack itself."""
+    around = os.path.dirname(os.path.realpath(folder))
+    is_pack = os.path.dirname(around) in map(os.path.realpath, folder_paths.get_folder_paths("custom_nodes"))
+    return folder if is_pack else around
 
 
 def _plain_routes(router):
