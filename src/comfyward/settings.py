@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from comfyward.server_settings import GIB, ServerSettings, origin, split_commas
 
+TOML_FILE = "comfyward.toml"  # in the working directory
 SERVER_LOCK = "server.lock"  # a file in the data directory, held open by its server
 
 
@@ -71,7 +72,7 @@ class Settings(ServerSettings, BaseSettings):
     """The operator's settings. Every field has the environment variable `COMFYWARD_<NAME>`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="COMFYWARD_", toml_file="comfyward.toml", frozen=True, extra="ignore", env_ignore_empty=True
+        env_prefix="COMFYWARD_", toml_file=TOML_FILE, frozen=True, extra="ignore", env_ignore_empty=True
     )
 
     # Workers
@@ -221,6 +222,15 @@ class Settings(ServerSettings, BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return split_commas(value)
+
+    @field_validator("comfyui_args")
+    @classmethod
+    def _are_single_arguments(cls, arguments: list[str]) -> list[str]:
+        for argument in arguments:
+            if argument.startswith("-") and " " in argument.partition("=")[0]:
+                words = json.dumps(argument.split())
+                raise ValueError(f"{argument!r} is more than one argument; write {words}")
+        return arguments
 
     @field_validator("hugging_face_url", "civitai_url")
     @classmethod

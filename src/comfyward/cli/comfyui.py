@@ -6,9 +6,8 @@ import asyncio
 from pathlib import Path
 
 import click
-from sqlalchemy import make_url
 
-from comfyward.cli.comfyui_setup import ensure_installed
+from comfyward.cli.comfyui_setup import absent_folders, ensure_installed
 from comfyward.cli.database import open_database
 from comfyward.cli.groups import Group
 from comfyward.cli.options import data_dir_option, settings_from
@@ -69,6 +68,8 @@ def show_command(data_dir: Path | None) -> None:
     folders = (*(found.folders if found else ()), *settings.model_dirs)
     for sentence in weaknesses(level, walls.Access(folders, settings.data_dir.resolve()), settings.model_dirs):
         click.echo(f"  {sentence}")
+    for sentence in absent_folders(settings):
+        click.echo(sentence)
     failures = _failures(settings)
     if failures is None:
         click.echo("Nodes: unknown until a worker has started")
@@ -82,8 +83,7 @@ def show_command(data_dir: Path | None) -> None:
 
 def _failures(settings: Settings) -> tuple[Failure, ...] | None:
     """The packs and nodes that failed to load in the worker that joined last; None before any worker has joined."""
-    url = make_url(settings.derived_database_url())
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+    if settings.database_url is None and not settings.database_file().exists():
         return None  # opening it would create it
     with open_database(settings.data_dir) as db:
         body = asyncio.run(db.read(catalogs.newest))

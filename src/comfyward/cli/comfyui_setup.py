@@ -23,3 +23,15 @@ def ensure_installed(settings: Settings) -> Installation:
 
     with showing_steps("Installing ComfyUI", stays=True) as show:
         return install.install(environments, release, show)
+
+
+def absent_folders(settings: Settings) -> list[str]:
+    """Sentences about the operator's folders of packs and models that are not there: they count as empty."""
+    packs = [settings.custom_nodes_dir] if settings.custom_nodes_dir else []
+    named = [("COMFYWARD_CUSTOM_NODES_DIR", packs), ("COMFYWARD_MODEL_DIRS", settings.model_dirs)]
+    return [
+        f"There is no folder {folder}, which {variable} names."
+        for variable, folders in named
+        for folder in folders
+        if not folder.is_dir()
+    ]

@@ -11,8 +11,7 @@ from typing import Any
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from sqlalchemy import Connection, Engine, create_engine, func, select
-from sqlalchemy.engine import make_url
+from sqlalchemy import Connection, Engine, func, select
 
 from comfyward.cli import installation
 from comfyward.cli.database import open_database
@@ -21,7 +20,7 @@ from comfyward.cli.options import data_dir_option, settings_from
 from comfyward.dispatch.named_secrets import NamedSecrets
 from comfyward.files.encryption_keys import EncryptionKeys
 from comfyward.files.model_sites import ModelSites
-from comfyward.store import copying, postgres, revision
+from comfyward.store import backends, copying, postgres, revision
 from comfyward.store.schema import metadata
 from comfyward.wording import plural
 
@@ -131,12 +130,8 @@ def new_key(forget_old: bool, data_dir: Path | None) -> None:
 
 @contextlib.contextmanager
 def _engine(url: str) -> Iterator[Engine]:
-    parsed = make_url(url)
-    is_postgres = parsed.get_backend_name() == "postgresql"
-    engine = postgres.open_engine(parsed, 4) if is_postgres else create_engine(url)
+    engine = backends.open_engine(url)
     try:
-        if is_postgres:
-            postgres.reach(engine).close()
         yield engine
     finally:
         engine.dispose()

@@ -19,7 +19,7 @@ from comfyward.cli.environment_options import Where, place_options
 from comfyward.cli.environment_trials import promote, rollback, try_command, unmark, why
 from comfyward.cli.environment_update import update
 from comfyward.cli.groups import Group
-from comfyward.cli.options import data_dir_option
+from comfyward.cli.options import Whole, data_dir_option
 from comfyward.cli.steps import showing_steps
 from comfyward.cli.tables import print_table
 from comfyward.environments.builds import Build
@@ -259,7 +259,7 @@ def delete(name: str, yes: bool, where: Where) -> None:
 
 
 @command.command("prune")
-@click.option("--keep", default=KEPT_REVISIONS, show_default=True, type=click.IntRange(min=1), help="Newest revisions.")
+@click.option("--keep", default=KEPT_REVISIONS, show_default=True, type=Whole(min=1), help="Newest revisions.")
 @yes_option
 @data_dir_option
 def prune(keep: int, yes: bool, data_dir: Path | None) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from comfyward.accounts.account import Account, ApiKey
 from comfyward.cli.database import open_database
 from comfyward.cli.groups import Group
-from comfyward.cli.options import Name, data_dir_option
+from comfyward.cli.options import Name, Number, Whole, data_dir_option
 from comfyward.cli.tables import moment, print_table
 from comfyward.store import accounts
 from comfyward.store.db import now_ms
@@ -36,8 +36,8 @@ def command() -> None:
 @command.command("create")
 @click.argument("name", type=Name())
 @account_option
-@click.option("--max-running", type=click.IntRange(min=1), help="The limit of concurrent runs made with the key.")
-@click.option("--expires-in-days", type=click.FloatRange(min=0, min_open=True), help="Days until the key expires.")
+@click.option("--max-running", type=Whole(min=1), help="The limit of concurrent runs made with the key.")
+@click.option("--expires-in-days", type=Number(0, 36500, least_open=True), help="Days until the key expires.")
 @data_dir_option
 def create(
     name: str, account: str | None, max_running: int | None, expires_in_days: float | None, data_dir: Path | None

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from comfyward.cli.connection import connect, connection_options, print_json
+from comfyward.cli.options import Whole
 from comfyward.cli.tables import moment_of, print_table
 from comfyward.wording import plural, size
 
@@ -18,7 +19,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Machine-read
 @click.argument("model", required=False, default="")
 @click.option("--workflow", default="", help="Pin all models that this workflow names, by its id.")
 @click.option("--accelerator", required=True, help="The pool whose workers keep it, such as L40S.")
-@click.option("--workers", type=click.IntRange(1, 10_000), default=1, show_default=True, help="How many of them.")
+@click.option("--workers", type=Whole(1, 10_000), default=1, show_default=True, help="How many of them.")
 @connection_options
 def pin(model: str, workflow: str, accelerator: str, workers: int, url: str, key: str | None) -> None:
     """Keep a model in the memory of workers' hosts (admins).

@@ -11,6 +11,7 @@ import click
 from comfyward.cli.connection import connect, connection_options, print_json
 from comfyward.cli.groups import Group
 from comfyward.cli.model_pins import memory, pin, pins, unpin
+from comfyward.cli.options import Whole
 from comfyward.cli.tables import moment_of, print_table
 from comfyward.client import ApiError, Client
 from comfyward.paths import model_at
@@ -34,10 +35,10 @@ def command() -> None:
 @click.option("--folder", help="Only models of this folder, such as loras.")
 @click.option("--architecture", help="Only models of this base architecture, such as SDXL.")
 @click.option("--origin", type=click.Choice(["own", "link", "shared", "workers"]), help="Only models from there.")
-@click.option("--unused-days", type=click.IntRange(1, 36500), help="Only models that no run has named for so long.")
+@click.option("--unused-days", type=Whole(1, 36500), help="Only models that no run has named for so long.")
 @click.option("--duplicates", is_flag=True, help="Only models whose bytes have several names.")
 @click.option("--sort", type=click.Choice(["name", "size", "used", "added"]), default="name", show_default=True)
-@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@click.option("--limit", type=Whole(1, 1000), default=100, show_default=True)
 @json_option
 @connection_options
 def list_models(words: tuple[str, ...], as_json: bool, url: str, key: str | None, **which: Any) -> None:

@@ -6,7 +6,9 @@ import collections
 import datetime
 import json
 import logging
+import math
 import os
+import tomllib
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,13 +16,15 @@ from typing import Any, TypeVar
 
 import click
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from comfyward.errors import SetupFailed
-from comfyward.settings import Settings
+from comfyward.settings import TOML_FILE, Settings
 from comfyward.wording import closest, did_you_mean
 
 LOG_FORMAT, LOG_TIME_FORMAT = "%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"
 LOG_TAIL_LINES = 500
+MOST = 1e12  # of any number that is typed: all of them fit into the database's columns
 MAX_NAME = 200  # characters, as on the website
 PREFIX = "COMFYWARD_"
 # Variables that commands read in addition to the settings.
@@ -53,6 +57,27 @@ class Name(click.ParamType[str]):
         return given
 
 
+class Number(click.FloatRange):
+    """A number between two others, none of which is infinite; `nan` is none."""
+
+    name = "number"
+
+    def __init__(self, least: float, most: float = MOST, *, least_open: bool = False) -> None:
+        super().__init__(least, most, min_open=least_open)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a valid {self.name}.", param, ctx)
+        return number
+
+
+class Whole(click.IntRange):
+    """A whole number in a range."""
+
+    name = "whole number"
+
+
 class Choice(click.Choice[str]):
     """A choice that ignores case and suggests the closest word for an unknown one."""
 
@@ -69,14 +94,40 @@ def settings_from(**flags: Any) -> Settings:
     """Settings from flags (except those that are None), environment and comfyward.toml. Raises SetupFailed."""
     for name, meant in mistyped(os.environ):
         click.secho(f"Warning: there is no setting {name}. Did you mean {meant}?", fg="yellow", err=True)
+    for key in unknown_keys():
+        hint = did_you_mean(key, Settings.model_fields)
+        click.secho(f"Warning: there is no setting '{key}' ({TOML_FILE}). {hint or ''}".rstrip(), fg="yellow", err=True)
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        raise SetupFailed(f"The setting '{name}' is not valid: {first['msg']}.", hint=_about(first["loc"])) from error
+    except SettingsError as error:
+        name = next((name for name in Settings.model_fields if f'"{name}"' in str(error)), "")
+        reason = f"{error.__cause__}." if error.__cause__ else ""
+        raise SetupFailed(f"The setting '{name}' is not valid JSON. {reason}".rstrip(), hint=_about((name,))) from error
+
+
+def _about(place: tuple[int | str, ...]) -> str:
+    """What the setting at a place of the settings is, and where all of them are described."""
+    field = Settings.model_fields.get(str(place[0])) if place else None
+    what = f"{PREFIX}{str(place[0]).upper()}: {field.description} " if field and field.description else ""
+    return f"{what}See docs/configuration.md for every setting."
+
+
+def unknown_keys() -> list[str]:
+    """The keys of the settings' file that are no settings. Raises SetupFailed for a file that is no TOML."""
+    try:
+        keys = tomllib.loads(Path(TOML_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SetupFailed(
-            f"The setting '{name}' is not valid: {first['msg']}.", hint="See docs/configuration.md for every setting."
+            f"{TOML_FILE} cannot be read: {error}.",
+            hint="It has a line for each setting, such as port = 80.",
         ) from error
+    return sorted(keys.keys() - Settings.model_fields.keys())
 
 
 def mistyped(environment: Iterable[str]) -> Iterator[tuple[str, str]]:

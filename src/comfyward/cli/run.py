@@ -13,7 +13,7 @@ from rich.console import Console
 from comfyward.cli.connection import connect, connection_options, exit_code, print_json, workflow_of
 from comfyward.cli.follow import PICTURE_TERMINALS, Follow
 from comfyward.cli.hints import hint_on_run
-from comfyward.cli.options import TYPO_SIMILARITY
+from comfyward.cli.options import TYPO_SIMILARITY, Number, Whole
 from comfyward.cli.workflow_file import read_file
 from comfyward.client import Client, Run
 from comfyward.runs.files import is_address
@@ -35,8 +35,8 @@ from comfyward.workflows.graph import names_of, parse_graph
 @click.option("--workflow", default="default", show_default=True, help="The run's workflow: its id or name.")
 @click.option("--environment", help="The environment to run in: its name, or NAME@REVISION.  [default: the workflow's]")
 @click.option("--accelerator", help="The accelerator to run on.")
-@click.option("--priority", type=click.IntRange(-100, 100), help="Runs with higher priority go first.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Longest execution in seconds.")
+@click.option("--priority", type=Whole(-100, 100), help="Runs with higher priority go first.")
+@click.option("--timeout", type=Number(0, least_open=True), help="Longest execution in seconds.")
 @click.option("--webhook", help="A URL to notify when the run starts and finishes.")
 @click.option("--tag", "tags", multiple=True, help="A tag to find the run by.")
 @click.option("--idempotency-key", metavar="KEY", help="Repeating the command with the same key makes no second run.")

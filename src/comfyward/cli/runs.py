@@ -12,7 +12,7 @@ from comfyward.cli.connection import connect, connection_options, print_json, su
 from comfyward.cli.follow import Follow
 from comfyward.cli.groups import Group
 from comfyward.cli.hints import hint_on_run
-from comfyward.cli.options import Choice
+from comfyward.cli.options import Choice, Whole
 from comfyward.cli.tables import moment_of, print_table
 from comfyward.client import Run
 from comfyward.runs.run import PublicStatus, State
@@ -43,7 +43,7 @@ def command() -> None:
 @command.command("list")
 @click.option("--status", type=Choice(STATUSES), help="Only runs with this status.")
 @click.option("--workflow", help="Only runs of this workflow: its id or name.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@click.option("--limit", type=Whole(1, 1000), default=20, show_default=True)
 @json_option
 @connection_options
 def list_runs(status: str | None, workflow: str | None, limit: int, as_json: bool, url: str, key: str | None) -> None:

@@ -12,8 +12,8 @@ import uvloop
 
 from comfyward.api.native.bundle import Bundle
 from comfyward.api.native.frontend import Frontends, static_of, templates_of
-from comfyward.cli.comfyui_setup import ensure_installed
-from comfyward.cli.options import Choice, data_dir_option, set_up_logging, settings_from
+from comfyward.cli.comfyui_setup import absent_folders, ensure_installed
+from comfyward.cli.options import Choice, Whole, data_dir_option, set_up_logging, settings_from
 from comfyward.comfy import install
 from comfyward.comfy.releases import DEFAULT, RELEASES, Release, release_of
 from comfyward.environments.finding.map_files import MapFiles
@@ -27,14 +27,14 @@ log = logging.getLogger(__name__)
 
 @click.command("serve")
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
-@click.option("--port", type=int, help="Port to listen on.  [default: 8600]")
+@click.option("--port", type=Whole(0, 65535), help="Port to listen on.  [default: 8600]")
 @data_dir_option
 @click.option(
     "--comfyui", type=click.Path(path_type=Path, exists=True), help="Use this ComfyUI instead of installing one."
 )
 @click.option("--comfyui-version", help="The release to install and use.  [default: the installed one]")
 @click.option("--fleet", type=Choice(["local", "none"]), help="local: a worker per GPU here; none: they join.")
-@click.option("--native-port", type=int, help="Serve ComfyUI's own API and editor at the root of this port too.")
+@click.option("--native-port", type=Whole(0, 65535), help="ComfyUI's own API and editor at the root of this port too.")
 @click.option(
     "--native-open",
     is_flag=True,
@@ -65,6 +65,8 @@ def command(**flags: Any) -> None:
 def _release(settings: Settings) -> Release:
     """The release whose editor is served: that of the local workers, else the one that the operator names."""
     if settings.fleet == "local":
+        for sentence in absent_folders(settings):
+            log.warning("%s", sentence, extra={"action": "absent_folder"})
         return RELEASES.get(ensure_installed(settings).version, DEFAULT)
     return DEFAULT if settings.comfyui_version is None else release_of(settings.comfyui_version)
 

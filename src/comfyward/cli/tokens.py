@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from comfyward.cli.database import open_database
 from comfyward.cli.groups import Group
-from comfyward.cli.options import Name, data_dir_option
+from comfyward.cli.options import Name, Number, data_dir_option
 from comfyward.cli.tables import moment, print_table
 from comfyward.errors import NotFound
 from comfyward.store import tokens
@@ -38,7 +38,7 @@ def command() -> None:
 @click.argument("name", type=Name())
 @click.option("--pool", help="Let workers join only this pool.")
 @click.option("--fleet", "is_fleet", is_flag=True, help="A token for 'comfyward fleet', which makes its workers' own.")
-@click.option("--expires-in-hours", type=click.FloatRange(min=0, min_open=True), help="How long workers may join.")
+@click.option("--expires-in-hours", type=Number(0, 1e6, least_open=True), help="How long workers may join.")
 @data_dir_option
 def create(name: str, pool: str | None, is_fleet: bool, expires_in_hours: float | None, data_dir: Path | None) -> None:
     """Create a worker token and print it. It is not shown again.

@@ -15,7 +15,7 @@ from comfyward.accounts.account import Account
 from comfyward.accounts.storage import LIMITS, Quota, Stored
 from comfyward.cli.database import open_database
 from comfyward.cli.groups import Group
-from comfyward.cli.options import Name, data_dir_option, settings_from
+from comfyward.cli.options import Name, Number, Whole, data_dir_option, settings_from
 from comfyward.cli.tables import print_table
 from comfyward.store import accounts, sessions, storage, workers
 from comfyward.store.db import now_ms
@@ -35,7 +35,7 @@ def command() -> None:
 @command.command("create")
 @click.argument("name", type=Name())
 @click.option("--admin", is_flag=True, help="Make the account an admin.")
-@click.option("--credit-limit", type=click.FloatRange(min=0), help="Credits the account may use.  [default: no limit]")
+@click.option("--credit-limit", type=Number(0), help="Credits the account may use.  [default: no limit]")
 @data_dir_option
 def create(name: str, admin: bool, credit_limit: float | None, data_dir: Path | None) -> None:
     """Create an account.
@@ -107,8 +107,8 @@ def link(name: str, data_dir: Path | None) -> None:
 
 @command.command("share")
 @click.argument("name")
-@click.option("--weight", type=click.FloatRange(min=0.01, max=100), help="Its share; that of a new account is 1.")
-@click.option("--max-running", type=click.IntRange(min=1), help="The limit of concurrent runs.")
+@click.option("--weight", type=Number(0.01, 100), help="Its share; that of a new account is 1.")
+@click.option("--max-running", type=Whole(min=1), help="The limit of concurrent runs.")
 @click.option("--max-in", "by_pool", multiple=True, metavar="POOL=N", help="The limit in one pool; may be repeated.")
 @click.option("--default", "is_default", is_flag=True, help="First the share of a new account: 1, without limits.")
 @data_dir_option
@@ -181,7 +181,7 @@ class Bytes(click.ParamType[int]):
 @click.option("--models", type=Bytes(), help="Models; 0: no limit.")
 @click.option("--outputs", type=Bytes(), help="What runs keep; 0: no limit.")
 @click.option("--unfinished", type=Bytes(), help="Announced size of unfinished uploads; 0: no limit.")
-@click.option("--uploads", type=click.IntRange(min=0), help="Number of unfinished uploads; 0: no limit.")
+@click.option("--uploads", type=Whole(min=0), help="Number of unfinished uploads; 0: no limit.")
 @click.option("--default", "to_default", is_flag=True, help="Remove the account's own limits first.")
 @data_dir_option
 def set_quota(name: str, to_default: bool, data_dir: Path | None, **limits: int | None) -> None:
@@ -226,7 +226,7 @@ def _most(limit: str, most: int) -> str:
 
 @command.command("limit")
 @click.argument("name")
-@click.argument("credits", required=False, type=click.FloatRange(min=0))
+@click.argument("credits", required=False, type=Number(0))
 @click.option("--none", "is_endless", is_flag=True, help="Remove the limit.")
 @data_dir_option
 def set_limit(name: str, credits: float | None, is_endless: bool, data_dir: Path | None) -> None:

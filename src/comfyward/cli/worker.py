@@ -17,7 +17,7 @@ import click
 import uvloop
 
 from comfyward import __version__
-from comfyward.cli.comfyui_setup import ensure_installed
+from comfyward.cli.comfyui_setup import absent_folders, ensure_installed
 from comfyward.cli.options import capture_log_tail, data_dir_option, set_up_logging, settings_from
 from comfyward.cli.secret_option import secret_option
 from comfyward.comfy.egress import Egress
@@ -114,6 +114,8 @@ def command(
     _empty(base_dir)
     cgroups = _cgroups(settings, spec.limits)
     spec = spec if cgroups is None else replace(spec, limits=cgroups.limits)
+    for sentence in absent_folders(settings):
+        log.warning("%s", sentence, extra={"action": "absent_folder"})
     for sentence in weaknesses(level, spec.access(base_dir), spec.model_dirs):
         log.warning("%s", sentence, extra={"action": "sandbox_is_weak"})
     uvloop.run(_work(settings, info, spec, ComfyParents(base_dir, cgroups), (server, token), pulse))

@@ -147,9 +147,13 @@ def existing(source: Path, python: Path | None) -> Installation:
     """An operator's own ComfyUI. Raises SetupFailed if the folder is not one, or has no Python."""
     source = source.resolve()
     if not (source / "main.py").is_file():
-        raise SetupFailed(f"There is no ComfyUI in {source}.", hint="Use the folder that contains main.py.")
+        inner = source / "ComfyUI"
+        hint = f"Did you mean {inner}?" if (inner / "main.py").is_file() else "Use the folder that contains main.py."
+        raise SetupFailed(f"There is no ComfyUI in {source}.", hint=hint)
+    if python is not None and not python.exists():
+        raise SetupFailed(f"There is no Python at {python}.", hint="Set COMFYWARD_COMFYUI_PYTHON to that of ComfyUI.")
     found = python or next((path for path in _pythons_of(source) if path.exists()), None)
-    if found is None or not found.exists():
+    if found is None:
         raise SetupFailed(f"No Python was found for the ComfyUI in {source}.", hint="Set COMFYWARD_COMFYUI_PYTHON.")
     return _describe(source, found)
 

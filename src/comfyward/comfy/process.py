@@ -20,7 +20,7 @@ from comfyward.comfy.forked import Forked
 from comfyward.comfy.install import Installation
 from comfyward.comfy.parent import Environment, Start, hub_is_offline
 from comfyward.comfy.parents import ComfyParents
-from comfyward.errors import SetupFailed
+from comfyward.errors import MAX_TEXT_LENGTH, SetupFailed
 from comfyward.runs.log import plain
 from comfyward.sandbox import leftovers, walls
 from comfyward.sandbox.cgroups import Cgroup
@@ -35,6 +35,7 @@ READY_POLL_S = 0.02
 STOP_GRACE_S = 5.0
 WATCH_EVERY_S = 1.0
 LOG_TAIL_LENGTH = 256 << 10
+LOG_END_LENGTH = MAX_TEXT_LENGTH - 100  # characters, beside the sentence before them
 LOG_READ_BYTES = 4 << 20  # most of a log may be progress bars that overwrite themselves
 LOG_LIMIT_BYTES = 64 << 20
 NO_DOOR = "[comfyward] No host is reached from here: the sandbox of this machine has no networks (bubblewrap has).\n"
@@ -258,12 +259,14 @@ class ComfyProcess:
             async with asyncio.timeout(READY_TIMEOUT_S):
                 while not self._answers():
                     if not self.is_running:
-                        raise SetupFailed(f"ComfyUI ended while starting.\n{self.log_since(0)[-2000:]}")
+                        raise SetupFailed(f"ComfyUI ended while starting.\n{self._log_end()}")
                     await asyncio.sleep(READY_POLL_S)
         except TimeoutError as error:
-            raise SetupFailed(
-                f"ComfyUI did not start within {READY_TIMEOUT_S:g} s.\n{self.log_since(0)[-2000:]}"
-            ) from error
+            raise SetupFailed(f"ComfyUI did not start within {READY_TIMEOUT_S:g} s.\n{self._log_end()}") from error
+
+    def _log_end(self) -> str:
+        """As much of the log as an error may hold: its last lines say why ComfyUI ended."""
+        return self.log_since(0)[-LOG_END_LENGTH:]
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:

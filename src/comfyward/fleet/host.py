@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.2
 MAX_PAUSE_S = 30.0
 HEALTHY_AFTER_S = 30.0
+LAST_LINES = 20  # of what a process has written, told when it has ended
 
 
 class WorkerHost:
@@ -53,6 +54,8 @@ class WorkerHost:
         self._stopping = False
         self.secret = new_secret()
         self.failures = 0
+        self._log_start = 0  # where the log of the newest process begins, in bytes
+        self.last_words = ""  # the last lines of the process that ended last
 
     @property
     def is_running(self) -> bool:
@@ -83,18 +86,11 @@ class WorkerHost:
             task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    def log_tail(self, lines: int) -> str:
-        """The last lines of the worker's log, "" if there is none."""
-        try:
-            with self._log_path.open(encoding="utf-8", errors="replace") as file:
-                return "".join(deque(file, maxlen=lines))
-        except FileNotFoundError:
-            return ""
-
     async def _supervise(self) -> None:
         while not self._stopping:
             started_at = time.monotonic()
             status = await self._run_once()
+            self.last_words = self._end_of_log()
             await self._on_exit(self.worker_id)
             if self._stopping:
                 return
@@ -105,10 +101,19 @@ class WorkerHost:
                 self.worker_id,
                 status,
                 pause_s,
-                self.log_tail(5),
+                self.last_words,
                 extra={"action": "worker_died"},
             )
             await asyncio.sleep(pause_s)
+
+    def _end_of_log(self) -> str:
+        """The last lines that the newest process has written."""
+        try:
+            with self._log_path.open("rb") as file:
+                file.seek(self._log_start)
+                return b"".join(deque(file, maxlen=LAST_LINES)).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return ""
 
     async def _run_once(self) -> int:
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,6 +140,7 @@ class WorkerHost:
 
     async def _spawn(self, beaten: int) -> asyncio.subprocess.Process:
         with self._log_path.open("ab") as output:
+            self._log_start = output.tell()
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 env={

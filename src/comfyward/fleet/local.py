@@ -15,7 +15,6 @@ from comfyward.fleet.devices import Device
 from comfyward.fleet.fleet import Limits, WorkerState
 from comfyward.fleet.host import WorkerHost
 
-LOG_TAIL_LINES = 20
 # Prefixes of variables with the server's credentials, which workers do not need, and with those of other workers.
 SERVER_ONLY = (
     *("AWS_", "AZURE_", "GOOGLE_", "COMFYWARD_DATABASE", "COMFYWARD_OBJECTS", "COMFYWARD_OIDC"),
@@ -118,7 +117,7 @@ class LocalFleet:
         """The reason why no worker is ready, as far as the fleet knows."""
         for host in self._hosts.values():
             if host.failures > 1:
-                return f"Worker {host.worker_id} keeps crashing:\n{host.log_tail(LOG_TAIL_LINES)}"
+                return f"Worker {host.worker_id} keeps crashing:\n{host.last_words}"
         return None
 
 

@@ -41,7 +41,6 @@ SECRET_PREFIXES = ("RAY_", "COMFYWARD_FLEET_TOKEN", "COMFYWARD_WORKER_TOKEN")
 REPLY_TIMEOUT_S = 2.0
 PLACEMENT_TIMEOUT_S = 5.0
 ACCELERATOR_SHARE = 0.001  # of the resource that names an accelerator's type
-LOG_LINES = 5
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Supervisor:
         """The actor's node, the digest of its spec, and the problem of its worker, if any."""
         problem = None
         if self._host.failures > 1:
-            problem = f"Worker {self._spec.worker_id} keeps crashing:\n{self._host.log_tail(LOG_LINES)}"
+            problem = f"Worker {self._spec.worker_id} keeps crashing:\n{self._host.last_words}"
         node = ray.get_runtime_context().get_node_id()
         return {"node": node, "spec": self._spec.digest, "problem": problem}
 

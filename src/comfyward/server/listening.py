@@ -26,15 +26,12 @@ class Listeners:
     """The bound sockets of a server: one for everything and, by setting, one with ComfyUI's own API at its root."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises SetupFailed for an address that is taken, and for an open native port that others could reach."""
-        if settings.native_port is not None and settings.native_open and settings.host not in LOOPBACK:
-            raise SetupFailed(
-                f"The native port cannot be open without a key on {settings.host}.",
-                hint="Listen on 127.0.0.1, or leave out --native-open and let clients send a key.",
-            )
-        self.main = _bind(settings.host, settings.port)
+        """Raises SetupFailed for an address that is taken, and a native port that is none, or that others could use."""
+        _check_native_port(settings)
+        self.main = _bind(settings.host, settings.port, "port")
         self.url = _url_of(settings.host, self.main)
-        self.native = None if settings.native_port is None else _bind(settings.host, settings.native_port)
+        port = settings.native_port
+        self.native = None if port is None else _bind(settings.host, port, "native-port")
         self.native_url = None if self.native is None else _url_of(settings.host, self.native)
 
 
@@ -82,7 +79,27 @@ def check_addresses(settings: Settings) -> None:
             each.close()
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _check_native_port(settings: Settings) -> None:
+    if settings.native_port is None:
+        if settings.native_open:
+            raise SetupFailed(
+                "There is no native port that could be open without a key.",
+                hint="Add --native-port 8188 (or COMFYWARD_NATIVE_PORT=8188), or leave out --native-open.",
+            )
+        return
+    if settings.native_port == settings.port != 0:
+        raise SetupFailed(
+            f"The native port and the port are the same, {settings.port}.", hint="Choose another --native-port."
+        )
+    if settings.native_open and settings.host not in LOOPBACK:
+        raise SetupFailed(
+            f"The native port cannot be open without a key on {settings.host}.",
+            hint="Listen on 127.0.0.1, or leave out --native-open and let clients send a key.",
+        )
+
+
+def _bind(host: str, port: int, flag: str) -> socket.socket:
+    """Raises SetupFailed, which names the `flag` of a port that cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -93,7 +110,7 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        wrong = "host" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else "port"
+        wrong = "host" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else flag
         raise SetupFailed(
             f"Cannot listen on {host}:{port}: {error.strerror}.", hint=f"Choose another --{wrong}."
         ) from error
