@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,8 @@ from comfyward.runs.address import without_login
 from comfyward.runs.output import Output
 from comfyward.runs.run import EndReason, Run, State
 from comfyward.wording import plural, size
+
+_WORDS = re.compile(r"[^/\\_]*[/\\_]|[^/\\_]+")  # of a path, each with what ends it
 
 
 def span(milliseconds: float | None) -> str:
@@ -39,6 +42,11 @@ def time(time_ms: int | None) -> Markup:
         return Markup("never")
     text = iso(time_ms) or ""
     return Markup('<time datetime="{}">{} UTC</time>').format(text, text[:16].replace("T", " "))
+
+
+def breakable(path: str) -> Markup:
+    """A file's name or path, whose lines may end after a slash or an underscore, too, rather than inside a word."""
+    return Markup("<wbr>").join(_WORDS.findall(path))
 
 
 def credits(amount: float | None) -> str:
@@ -101,6 +109,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "size": size,
     "span": span,
     "time": time,
+    "breakable": breakable,
     "credits": credits,
     "state": state,
     "plural": plural,
