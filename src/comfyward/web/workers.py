@@ -43,7 +43,10 @@ class Workers:
         """Renders the command for another machine, with its token, this once."""
         form, now = await request.form(), now_ms()
         name, pool = text_of(form, "name", 200) or "worker", text_of(form, "pool", 60) or None
-        hours = whole_number(text_of(form, "hours", 6), least=1)
+        typed = text_of(form, "hours", 6)
+        hours = whole_number(typed, least=1)
+        if typed and hours is None:
+            raise PageError(f"'{typed}' is not a number of hours.", "Leave it empty for a token that does not expire.")
         expires_at = None if hours is None else now + hours * HOUR_MS
         token = await self._db.write(tokens.create, name, now, pool=pool, expires_at=expires_at)
         parts = ["comfyward worker --server", request.base_url, "--token", token]

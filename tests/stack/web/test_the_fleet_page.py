@@ -132,3 +132,12 @@ def test_another_machine_joins_with_the_command_that_the_page_makes(stack: Stack
     [token] = [each for each in json.loads(stack.cli("tokens", "list", "--json")) if each["name"] == "gpu-box"]
     assert (token["pool"], token["expires_at"] - token["created_at"]) == ("L4", 8 * 3600 * 1000)
     assert member.post("/fleet/tokens", data=form).status_code == 403
+
+
+@pytest.mark.parametrize("hours", ["8h", "-1", "0", "1.5", "nan"])
+def test_a_token_whose_hours_are_none_is_not_made(stack: Stack, hours: str) -> None:
+    refused = stack.visitor().post("/fleet/tokens", data={"name": f"box for {hours}", "pool": "", "hours": hours})
+
+    assert refused.status_code == 400
+    assert "is not a number of hours" in refused.text
+    assert f"box for {hours}" not in stack.cli("tokens", "list")
