@@ -51,7 +51,7 @@ def test_arguments_of_comfyui_may_have_spaces_in_their_values(monkeypatch: pytes
 
 
 def test_a_file_of_settings_that_is_no_toml(tmp_path: Path) -> None:
-    (tmp_path / "comfyward.toml").write_text("port = 80\n[")
+    (tmp_path / "comfyward.toml").write_text("port = 80\nhost = nowhere\n")
 
     with pytest.raises(SetupFailed, match=r"comfyward\.toml cannot be read: .* \(at line 2"):
         settings_from()

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from comfyward.cli.database import open_database
 from comfyward.cli.groups import Group
-from comfyward.cli.options import data_dir_option, set_up_logging
+from comfyward.cli.options import Address, Number, data_dir_option, set_up_logging
 from comfyward.cli.secret_option import secret_option
 from comfyward.cli.tables import print_table
 from comfyward.errors import SetupFailed
@@ -44,9 +44,16 @@ def command() -> None:
 @command.command("ray")
 @click.option("--address", default="auto", show_default=True, help="The Ray cluster's address, HOST:PORT.")
 @click.option("--config", "path", required=True, type=click.Path(path_type=Path, dir_okay=False), help="fleet.toml")
-@click.option("--server", required=True, help="The comfyward server's URL, as workers reach it.")
+@click.option("--server", type=Address(), required=True, help="The comfyward server's URL, as workers reach it.")
 @secret_option("token", "COMFYWARD_FLEET_TOKEN", "A token created with --fleet.", required=True)
-@click.option("--grace", "grace_s", default=300.0, show_default=True, help="Seconds that a worker may take to stop.")
+@click.option(
+    "--grace",
+    "grace_s",
+    type=Number(0),
+    default=300.0,
+    show_default=True,
+    help="Seconds that a worker may take to stop.",
+)
 def run_ray(address: str, path: Path, server: str, token: str, grace_s: float) -> None:
     """Start and stop workers on a Ray cluster as the queue needs them.
 

@@ -57,6 +57,17 @@ class Name(click.ParamType[str]):
         return given
 
 
+class Address(click.ParamType[str]):
+    """The URL of a server."""
+
+    name = "url"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value.startswith(("http://", "https://")):
+            self.fail(f"The address {value} has no http:// or https://.", param, ctx)
+        return value
+
+
 class Number(click.FloatRange):
     """A number between two others, none of which is infinite; `nan` is none."""
 
@@ -110,7 +121,7 @@ def settings_from(**flags: Any) -> Settings:
 
 
 def _about(place: tuple[int | str, ...]) -> str:
-    """What the setting at a place of the settings is, and where all of them are described."""
+    """A hint: the meaning of the setting at a place of the settings, and where all of them are described."""
     field = Settings.model_fields.get(str(place[0])) if place else None
     what = f"{PREFIX}{str(place[0]).upper()}: {field.description} " if field and field.description else ""
     return f"{what}See docs/configuration.md for every setting."

@@ -18,7 +18,7 @@ import uvloop
 
 from comfyward import __version__
 from comfyward.cli.comfyui_setup import absent_folders, ensure_installed
-from comfyward.cli.options import capture_log_tail, data_dir_option, set_up_logging, settings_from
+from comfyward.cli.options import Address, capture_log_tail, data_dir_option, set_up_logging, settings_from
 from comfyward.cli.secret_option import secret_option
 from comfyward.comfy.egress import Egress
 from comfyward.comfy.install import Installation
@@ -76,7 +76,7 @@ CGROUPS_HINT = "Set Delegate=yes in its systemd unit (docs/security.md), or COMF
 
 
 @click.command("worker")
-@click.option("--server", required=True, help="The server's URL.")
+@click.option("--server", type=Address(), required=True, help="The server's URL.")
 @secret_option("token", "COMFYWARD_WORKER_TOKEN", "A worker token of that server.", required=True)
 @click.option("--pool", help="The pool to serve.  [default: named after the device]")
 @click.option("--id", "worker_id", help="A name for this worker.  [default: made of the host's name and the pool]")

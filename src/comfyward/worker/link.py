@@ -56,6 +56,7 @@ REPLY_TIMEOUT_S = 30.0
 UPLOAD_TIMEOUT_S = 3600.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 3.0
+DOUBLINGS = 10  # more than there are between the two: a server may be away for days
 UPLOAD_CHUNK_BYTES = 1 << 20
 MAX_TREE_BYTES = 10 << 30
 REFUSALS = 5  # of a report or a result by an error of the server; it would be the same again
@@ -328,5 +329,5 @@ def _raise_for(status: int, body: bytes) -> None:
 
 async def _pause(what: str, attempt: int, error: BaseException) -> None:
     log.warning("%s: no answer from the server (%s), trying again", what, error or type(error).__name__)
-    pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311
+    pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(attempt, DOUBLINGS)) * random.uniform(0.5, 1.0)  # noqa: S311
     await asyncio.sleep(pause_s)

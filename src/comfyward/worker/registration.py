@@ -13,6 +13,7 @@ from comfyward.errors import ComfywardError, InvalidRequest, Unauthenticated, Wo
 from comfyward.worker.environment_orders import EnvironmentOrders
 from comfyward.worker.link import ServerLink
 from comfyward.worker.protocol import PROTOCOL, Goodbye, Heartbeat, Hello, Welcome, WorkerInfo
+from comfyward.worker.unless import unless
 from comfyward.worker.warm import WarmComfyUI
 
 log = logging.getLogger(__name__)
@@ -69,10 +70,11 @@ async def check_token(server_url: str, token: str) -> None:
 
 
 async def registered(link: ServerLink, hello: Hello, drained: asyncio.Event) -> Welcome | None:
-    """Waits while another worker has this id, such as one that died just now; None if drained meanwhile."""
+    """Waits for the server, and while another worker has this id, such as one that died just now; None if drained
+    meanwhile."""
     while not drained.is_set():
         try:
-            return await link.hello(hello)
+            return await unless(link.hello(hello), drained)
         except WorkerIdTaken as taken:
             log.warning("waiting to join: %s %s", taken.message, taken.hint, extra={"action": "worker_id_taken"})
             with contextlib.suppress(TimeoutError):
