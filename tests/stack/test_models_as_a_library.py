@@ -158,6 +158,31 @@ def test_an_admin_shares_a_model_and_takes_it_back(stack: Stack) -> None:
     assert one(admin, "loras/house.safetensors")["origin"] == "own"
 
 
+def test_the_same_bytes_of_a_members_own_are_changed_and_deleted_for_the_member_alone(stack: Stack) -> None:
+    admin, member, neighbour = stack.client(), stack.client("twin"), stack.client("neighbour")
+    path = "/api/v1/models/loras/twin.safetensors"
+    upload(admin, "/models/loras/twin.safetensors", safetensors("twin"))
+    admin.http.patch(path, json={"shared": True, "title": "Twin"})
+    upload(member, "/models/loras/twin.safetensors", safetensors("twin"))
+
+    assert member.http.patch(path, json={"title": "mine"}).json()["title"] == "mine"
+    assert one(neighbour, "loras/twin.safetensors")["title"] == "Twin"
+    assert member.http.delete(path).status_code == 200
+    assert one(neighbour, "loras/twin.safetensors")["origin"] == "shared"
+
+
+def test_what_concerns_other_accounts_and_hosts_is_told_to_admins(stack: Stack) -> None:
+    admin, member, neighbour = stack.client(), stack.client("curious"), stack.client("named")
+    path = "loras/asked.safetensors"
+    upload(admin, f"/models/{path}", safetensors("asked"))
+    admin.http.patch(f"/api/v1/models/{path}", json={"shared": True})
+    graph = {"1": node("LoadLora", lora_name="asked.safetensors")}
+    neighbour.http.post("/api/v1/workflows", json={"name": "Theirs", "prompt": graph})
+
+    assert [one(each, path)["other_workflows"] for each in (admin, member)] == [1, 0]
+    assert [library(each)["caches"] is None for each in (admin, member)] == [False, True]
+
+
 def test_deleting_says_what_would_break_asks_and_is_undone(stack: Stack) -> None:
     client = stack.client("del")
     upload(client, "/models/loras/gone.safetensors", safetensors("gone"))
