@@ -154,15 +154,15 @@ found["answers"] = [raw("{tunnel}"), *(said(lambda: get("http://listed.test:{por
 
 DIRECT = """
 import socket
-def reach(family, kind, *address):
+def reach(family, kind, address):
     with socket.socket(family, kind) as made:
         made.settimeout(2)
         made.connect(address)
         made.send(b"harm")
         return "sent"
-attempt("tcp", lambda: reach(socket.AF_INET, socket.SOCK_STREAM, "{host}", {port}))
-attempt("udp", lambda: reach(socket.AF_INET, socket.SOCK_DGRAM, "{host}", {udp}))
-attempt("tcp6", lambda: reach(socket.AF_INET6, socket.SOCK_STREAM, "::1", {port6}))
+attempt("tcp", lambda: reach(socket.AF_INET, socket.SOCK_STREAM, ("{host}", {port})))
+attempt("udp", lambda: reach(socket.AF_INET, socket.SOCK_DGRAM, ("{host}", {udp})))
+attempt("tcp6", lambda: reach(socket.AF_INET6, socket.SOCK_STREAM, ("::1", {port6})))
 attempt("unix", lambda: reach(socket.AF_UNIX, socket.SOCK_STREAM, "{unix}"))
 attempt("name", lambda: socket.getaddrinfo("example.com", 443) and "found")
 """

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Queue
@@ -203,8 +204,11 @@ def faucet(first: bytes, drop: bytes) -> Iterator[Faucet]:
         server.shutdown(socket.SHUT_RDWR)
 
 
+ELSEWHERE = "/elsewhere"
+
+
 class Receiver:
-    """Takes webhooks. `statuses` are answered first, then 200; answers wait for `hold`."""
+    """Takes webhooks. `statuses` are answered first, then 200; answers wait for `hold`. Redirects lead to ELSEWHERE."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -228,6 +232,8 @@ def receiver(port: int = 0, statuses: Sequence[int] = (), host: str = "127.0.0.1
                 served[0].hold.wait(120)
             status = served[0].statuses.pop(0) if served[0].statuses else 200
             self.send_response(status)
+            if status == HTTPStatus.TEMPORARY_REDIRECT:
+                self.send_header("Location", ELSEWHERE)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from http import HTTPStatus
 
 import pytest
 from standardwebhooks import Webhook
@@ -48,6 +49,16 @@ def test_a_receiver_that_was_down_gets_everything_once_it_is_up(tenant: Client) 
         statuses = [json.loads(back.next().body)["status"] for _ in range(3)]
 
     assert statuses == ["STARTED", "STARTED", "COMPLETED"]
+
+
+def test_a_redirect_is_not_followed_and_the_message_is_sent_again(tenant: Client, hook: Receiver) -> None:
+    hook.statuses.append(HTTPStatus.TEMPORARY_REDIRECT)
+
+    tenant.run(fake_save(), webhook=hook.url)
+    messages = [hook.next() for _ in range(3)]
+
+    assert [message.path for message in messages] == ["/hook"] * 3
+    assert [json.loads(message.body)["status"] for message in messages] == ["STARTED", "STARTED", "COMPLETED"]
 
 
 def test_a_delivery_can_be_sent_again(tenant: Client, hook: Receiver) -> None:

@@ -16,8 +16,10 @@ def attempt(name, act):
     try:
         result = act()
         found[name] = result if isinstance(result, (int, str, list, type(None))) else str(result)
-    except BaseException as error:
+    except (OSError, MemoryError) as error:
         found[name] = f"refused: {type(error).__name__} {getattr(error, 'errno', '')}"
+    except BaseException as error:  # the attack itself is wrong, and shows nothing
+        found[name] = f"not tried: {error!r}"
 
 
 try:
