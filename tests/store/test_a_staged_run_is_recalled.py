@@ -12,6 +12,7 @@ from comfyward.dispatch import recaller, transitions
 from comfyward.dispatch.assignment import AssignmentRound
 from comfyward.dispatch.placement import Rules, Worker
 from comfyward.dispatch.recaller import Recaller
+from comfyward.dispatch.recalls import KEPT_MS
 from comfyward.dispatch.waiting import WaitingWorkers
 from comfyward.dispatch.worker_signals import WorkerSignals
 from comfyward.runs.run import State
@@ -78,6 +79,18 @@ def test_it_is_recalled_once_for_a_worker_that_holds_nothing(store: Store) -> No
     assert store.read(leases.ordered, "busy") == ([], ["r"])
     assert store.read(leases.ordered, "also busy") == ([], [])
     assert store.write(recalls.recall, "r", "another", now_ms()) is False
+
+
+def test_no_other_is_recalled_for_a_worker_while_one_is_on_its_way(store: Store) -> None:
+    staged_behind(store, "r")
+    staged_behind(store, "other", "also busy")
+    joins(store, "idle")
+    assert ticks(store, "idle") == {"recalled": 1}
+
+    assert ticks(store, "idle") == {"recalled": 0}
+    ordered_at = table.update().where(table.c.recalled_for == "idle").values(recalled_at=now_ms() - KEPT_MS)
+    store.write(lambda conn: conn.execute(ordered_at))  # a worker of an earlier version never gives it back
+    assert ticks(store, "idle") == {"recalled": 1}
 
 
 def test_given_back_it_waits_at_its_place_and_costs_no_attempt(store: Store) -> None:
@@ -164,6 +177,6 @@ def test_the_sizes_of_stored_files_are_known(store: Store) -> None:
 
 
 def test_nobody_looks_while_no_worker_waits(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recaller, "_look", lambda *_: pytest.fail("it looked"))
+    monkeypatch.setattr(recaller, "_due", lambda *_: pytest.fail("it looked"))
 
     assert ticks(store) == {}

@@ -121,12 +121,19 @@ def test_a_recalled_run_goes_to_its_worker_and_for_a_while_to_no_other() -> None
     soon, late = 1_000 + KEPT_MS - 1, 1_000 + KEPT_MS
 
     def pairs(asking: list[Worker], now: int) -> list[str]:
-        found = match(asking, [as_kept(run, now)], [holder, new], now, Rules(affinity_wait_ms=10**9))
+        found = match(asking, [as_kept(run, now, set())], [holder, new], now, Rules(affinity_wait_ms=10**9))
         return [worker.id for worker, _ in found.pairs]
 
     assert pairs([holder, new], soon) == ["idle"]
     assert pairs([holder], soon) == []
     assert pairs([holder], late) == ["busy"]
+
+
+def test_it_is_no_longer_kept_for_a_worker_that_executes_another_by_now() -> None:
+    run = WaitingRun("r", "L4", "default", 0, frozenset(), kept_for="idle", given_back_at=1_000)
+
+    assert as_kept(run, 1_000, {"another"}).kept_for == "idle"
+    assert as_kept(run, 1_000, {"idle"}).kept_for is None
 
 
 def test_neither_does_the_worker_on_which_it_failed_before_take_it() -> None:

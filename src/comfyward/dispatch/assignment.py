@@ -55,11 +55,13 @@ class AssignmentRound:
         heads, left = self._heads(conn, now)
         if not heads:
             return Outcome()
+        busy = {worker.id for worker, _ in self.asking if not worker.idle}
+        heads = [as_kept(head, now, busy) for head in heads]
         unpaid = accounts.out_of_credit(conn, {head.account_id for head in heads if head.has_credit_limit})
         # A recalled run had its place on a GPU while there was credit.
         over = [head.id for head in heads if head.account_id in unpaid and head.kept_for is None]
         ended = _end_unpaid(conn, over, now)
-        waiting = [as_kept(head, now) for head in heads if head.id not in over]
+        waiting = [head for head in heads if head.id not in over]
         waiting = within_limits(in_order(waiting, now, self.rules.ageing_ms), left)
         found = match([worker for worker, _ in self.asking], waiting, self.others, now, self.rules, self.skipped)
         assigned = self._assign(conn, found.pairs, now)  # fewer than `pairs` if another server is assigning some

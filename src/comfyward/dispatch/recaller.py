@@ -7,17 +7,16 @@ meanwhile. The worker gives the run back if it has not started, and so it is nev
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection
 
 from comfyward import metrics
-from comfyward.dispatch.placement import Rules
+from comfyward.dispatch.placement import Rules, Worker
 from comfyward.dispatch.recalls import KEPT_MS, Idle, Recall, recalls
 from comfyward.dispatch.waiting import WaitingWorkers
 from comfyward.dispatch.worker_signals import WorkerSignals
 from comfyward.loop import Loop
-from comfyward.runs.staged_run import StagedRun
 from comfyward.store import recalls as rows
 from comfyward.store.db import Database, now_ms
 
@@ -38,9 +37,7 @@ class Recaller(Loop):
         asking = {worker.id: worker for worker, _ in self._waiting.asking}
         if not asking:
             return {}
-        staged, hosts = await self._db.read(_look, self._waiting.pools, list(asking), now_ms())
-        idle = [Idle(asking[worker_id], host) for worker_id, host in hosts.items()]
-        due = recalls(staged, idle, now_ms(), self._rules)
+        due = await self._db.read(_due, self._waiting.pools, asking, now_ms(), self._rules)
         return {"recalled": sum([await self._recall(recall) for recall in due])}
 
     async def _recall(self, recall: Recall) -> bool:
@@ -59,8 +56,11 @@ class Recaller(Loop):
         return True
 
 
-def _look(
-    conn: Connection, pools: Collection[str], asking: Collection[str], now: int
-) -> tuple[list[StagedRun], dict[str, str]]:
+def _due(
+    conn: Connection, pools: Collection[str], asking: Mapping[str, Worker], now: int, rules: Rules
+) -> list[Recall]:
     staged = rows.staged(conn, pools, start_by=now + KEPT_MS)
-    return staged, rows.idle(conn, asking) if staged else {}
+    if not staged:
+        return []
+    hosts = rows.idle(conn, asking, asked_after=now - KEPT_MS)
+    return recalls(staged, [Idle(asking[worker_id], host) for worker_id, host in hosts.items()], now, rules)

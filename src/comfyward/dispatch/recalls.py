@@ -44,10 +44,13 @@ def recalls(staged: Sequence[StagedRun], idle: Collection[Idle], now_ms: int, ru
     found: list[Recall] = []
     for run in in_order([each.run for each in staged], now_ms, rules.ageing_ms):
         moved = by_id[run.id]
-        costs = {each: cost_ms(moved, each, rules) for each in left if _may_have(each.worker, moved)}
-        best = min(costs, key=lambda each: (costs[each], each.worker.id), default=None)
-        if best is not None and now_ms - moved.staged_at >= costs[best]:
-            found.append(Recall(moved, best.worker.id))
+        waited_ms = now_ms - moved.staged_at
+        if waited_ms < MOVE_MS:
+            continue
+        costs = [(cost_ms(moved, each, rules), each.worker.id, each) for each in left if _may_have(each.worker, moved)]
+        cost, worker_id, best = min(costs, default=(0, "", None))
+        if best is not None and waited_ms >= cost:
+            found.append(Recall(moved, worker_id))
             left.remove(best)
     return found
 
@@ -61,9 +64,12 @@ def cost_ms(staged: StagedRun, idle: Idle, rules: Rules) -> int:
     return MOVE_MS + start_ms + lacking // FETCHED_BYTES_PER_MS
 
 
-def as_kept(run: WaitingRun, now_ms: int) -> WaitingRun:
-    """A queued run that is kept for a worker only as long as a recalled run may be."""
-    is_over = run.kept_for is not None and now_ms - run.given_back_at >= KEPT_MS
+def as_kept(run: WaitingRun, now_ms: int, busy: Collection[str]) -> WaitingRun:
+    """A queued run that is kept for a worker only as long as a recalled run may be, and while the worker is idle.
+
+    `busy` are the ids of workers that execute a run by now.
+    """
+    is_over = run.kept_for is not None and (run.kept_for in busy or now_ms - run.given_back_at >= KEPT_MS)
     return replace(run, kept_for=None) if is_over else run
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Text, bindparam, column, or_, select, update
+from sqlalchemy import Connection, Text, and_, bindparam, column, or_, select, update
 
 from comfyward.paths import MODELS_ROOT
 from comfyward.runs.run import State
@@ -49,11 +49,19 @@ _STAGED = Statement(
     .order_by(runs.c.staged_at)
     .limit(bindparam("most"))
 )
+# Not for ever: a worker of an earlier version gives nothing back.
+_IS_ON_ITS_WAY = and_(
+    IS_STAGED,
+    runs.c.pool == workers.c.pool,
+    runs.c.recalled_for == workers.c.id,
+    runs.c.recalled_at > bindparam("asked_after"),
+)
 _ASKING = each_of(bindparam("asking", type_=Text)).table_valued(column("value", Text), name="named")
 _IDLE = Statement(
     select(workers.c.id, workers.c.host)
     .join(_ASKING, workers.c.id == _ASKING.c.value)
     .where(~select(runs.c.id).where(runs.c.worker_id == workers.c.id, runs.c.lease.is_not(None)).exists())
+    .where(~select(runs.c.id).where(_IS_ON_ITS_WAY).exists())
 )
 _RECALL = Statement(
     update(runs)
@@ -71,9 +79,12 @@ def staged(conn: Connection, pools: Collection[str], start_by: int) -> list[Stag
     return [_staged_run(row) for pool in pools for row in _STAGED(conn, pool=pool, start_by=start_by, most=MOST_STAGED)]
 
 
-def idle(conn: Connection, asking: Collection[str]) -> dict[str, str]:
-    """The hosts of those of some workers that hold no run, by the worker's id."""
-    return {row[0]: row[1] for row in _IDLE(conn, asking=list_of(asking))}
+def idle(conn: Connection, asking: Collection[str], asked_after: int) -> dict[str, str]:
+    """The hosts, by the worker's id, of those of some workers that hold no run, and for whom none is on its way.
+
+    A recall of before `asked_after` (ms) is no longer waited for.
+    """
+    return {row[0]: row[1] for row in _IDLE(conn, asking=list_of(asking), asked_after=asked_after)}
 
 
 def recall(conn: Connection, lease: str, worker_id: str, now: int) -> bool:
