@@ -203,6 +203,7 @@ class ModelFile(BaseModel):
 class Features(BaseModel):
     supports_preview_metadata: bool
     max_upload_size: int = Field(description="In bytes.")
+    node_replacements: bool = Field(description="True: classes that ComfyUI has no more are replaced.")
 
 
 class SystemInfo(BaseModel):
