@@ -111,16 +111,24 @@ function watch(page) {
   if (FINAL.includes(timeline().dataset.state)) return;
   let shownAt = performance.now();
   let drawing = null;
+  let again = null;
 
-  async function refresh() {
-    await htmx.ajax("GET", location.pathname, { target: page, swap: "innerHTML" });
-    shownAt = performance.now();
+  const refresh = () => htmx.ajax("GET", location.pathname, { target: page, swap: "innerHTML" });
+
+  function later() {
+    clearTimeout(again);
+    again = setTimeout(refresh, ROWS_EVERY_MS);
   }
 
   page.addEventListener("htmx:beforeSwap", ({ detail }) => {
-    if (detail.target !== page || !page.matches(":active")) return;
-    detail.shouldSwap = false; // it would take a press away that has begun
-    document.addEventListener("pointerup", refresh, { once: true });
+    if (!detail.target.matches(":active")) return;
+    if (detail.target === page) later();
+    else if (detail.target.id === "outputs") output();
+    else return;
+    detail.shouldSwap = false; // it would take a press away that has begun, and is drawn a moment later
+  });
+  page.addEventListener("htmx:afterSwap", ({ detail }) => {
+    if (detail.target === page) shownAt = performance.now();
   });
 
   async function status({ state }) {
