@@ -18,6 +18,7 @@ CATALOG = Catalog(
             "input": {"required": {"model": ["MODEL"], "seed": ["INT", {}], "steps": ["INT", {"default": 20}]}},
             "output": ["IMAGE"],
         },
+        "Grain": {"input": {"required": {"size": ["FLOAT", {"round": 1e-9}], "count": ["INT", {"step": 1e-9}]}}},
         "Save": {"input": {"required": {"images": ["IMAGE"], "prefix": ["STRING", {"default": "x"}]}}, "output": []},
     }
 )
@@ -216,13 +217,21 @@ def test_letters_in_texts_stay() -> None:
     assert made["1"]["inputs"] == {"prefix": words}
 
 
-@pytest.mark.parametrize("value", [10**400, "1" * 400, "0x" + "f" * 400, "nan"])
+@pytest.mark.parametrize("value", [1e300, -1e300, 10**400, "1" * 400, "0x" + "f" * 400, "nan"])
 def test_a_primitive_of_a_number_beyond_all_is_no_fault(value: Any) -> None:
     nodes = [
-        node(1, "PrimitiveNode", [value, "fixed"], outputs=[{"name": "INT", "type": "INT", "links": [1]}]),
+        node(1, "PrimitiveNode", [value, "fixed"], outputs=[{"name": "INT", "type": "INT", "links": [1, 2, 3]}]),
         node(3, "Sample", [5, "fixed", 8], inputs=[{"name": "steps", "type": "INT", "link": 1}]),
+        node(
+            4,
+            "Grain",
+            [1, 1],
+            inputs=[{"name": name, "type": "INT", "link": at} for name, at in (("size", 2), ("count", 3))],
+        ),
     ]
+    links = [[1, 1, 0, 3, 2, "INT"], [2, 1, 0, 4, 0, "INT"], [3, 1, 0, 4, 1, "INT"]]
 
-    made = convert({"nodes": nodes, "links": [[1, 1, 0, 3, 2, "INT"]]}, CATALOG)
+    made = convert({"nodes": nodes, "links": links}, CATALOG)
 
     assert made["3"]["inputs"].keys() == {"seed", "steps"}
+    assert made["4"]["inputs"].keys() == {"size", "count"}

@@ -83,7 +83,10 @@ def _whole(value: float, step: float, low: float) -> int:
     if step == 1:
         return math.floor(value + 0.5)
     offset = math.fmod(low, step)
-    return int(math.floor((value - offset) / step + 0.5) * step + offset)
+    steps = (value - offset) / step + 0.5
+    if math.isinf(steps):  # they are too many to be counted
+        return math.floor(value)
+    return int(math.floor(steps) * step + offset)
 
 
 def _rounded(value: float, widget: Widget) -> float:
@@ -92,10 +95,10 @@ def _rounded(value: float, widget: Widget) -> float:
     unit = _number(widget, "round", 10.0**-decimals)
     if unit <= 0:
         return value
-    if math.isinf(value):
-        return min(max(value, _number(widget, "min", 0)), _number(widget, "max", 2048))
-    digits = max(0, -math.floor(math.log10(unit)))
-    rounded = round(math.floor(value / unit + 0.5) * unit, min(max(decimals, digits), 100))
+    units, rounded = value / unit + 0.5, value
+    if not math.isinf(units):  # otherwise they are too many to be counted
+        digits = max(0, -math.floor(math.log10(unit)))
+        rounded = round(math.floor(units) * unit, min(max(decimals, digits), 100))
     return min(max(rounded, _number(widget, "min", 0)), _number(widget, "max", 2048))
 
 
