@@ -65,8 +65,16 @@ def test_a_host_that_is_none_of_this_machine() -> None:
     assert refused.value.hint == "Choose another --host."
 
 
-def test_an_address_without_a_scheme() -> None:
-    told = comfyward("runs", "list", "--url", "127.0.0.1:8600", "--key", "cw_x", environment=os.environ)
+@pytest.mark.parametrize("address", ["127.0.0.1:8600", "ftp://127.0.0.1:8600"])
+def test_an_address_without_a_scheme(address: str) -> None:
+    told = comfyward("runs", "list", "--url", address, "--key", "cw_x", environment=os.environ)
 
     assert told.returncode == 2
-    assert "127.0.0.1:8600 has no http:// or https://" in told.stderr
+    assert f"{address} has no http:// or https://" in told.stderr
+
+
+def test_a_scheme_in_capital_letters_is_one() -> None:
+    told = comfyward("runs", "list", "--url", "HTTP://127.0.0.1:1", "--key", "cw_x", environment=os.environ)
+
+    assert told.returncode == 1
+    assert "has no http://" not in told.stderr

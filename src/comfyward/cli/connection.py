@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from comfyward.cli.options import has_scheme
 from comfyward.cli.secret_option import secret_option
 from comfyward.client import DEFAULT_URL, ApiError, Client, Run
 from comfyward.ids import is_id
@@ -38,7 +39,7 @@ def connection_options(command: F) -> F:
 def connect(url: str, key: str | None) -> Client:
     if not key:
         raise click.UsageError("No API key: pass --key-file, or set COMFYWARD_API_KEY (see 'comfyward keys create').")
-    if "://" not in url:
+    if not has_scheme(url):
         raise click.UsageError(f"The address {url} has no http:// or https:// (--url, COMFYWARD_URL).")
     return Client(url, key)
 

@@ -57,13 +57,18 @@ class Name(click.ParamType[str]):
         return given
 
 
+def has_scheme(address: str) -> bool:
+    """True for the URL of a server, False for a host and port alone."""
+    return address.lower().startswith(("http://", "https://"))
+
+
 class Address(click.ParamType[str]):
     """The URL of a server."""
 
     name = "url"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not value.startswith(("http://", "https://")):
+        if not has_scheme(value):
             self.fail(f"The address {value} has no http:// or https://.", param, ctx)
         return value
 
