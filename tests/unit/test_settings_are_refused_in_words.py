@@ -67,11 +67,13 @@ def test_a_key_that_is_no_setting_is_told(tmp_path: Path) -> None:
 
 
 def test_folders_that_are_not_there_are_told(tmp_path: Path) -> None:
-    settings = Settings(custom_nodes_dir=tmp_path / "packs", model_dirs=[tmp_path, tmp_path / "models"])
+    unreadable = tmp_path / ("x" * 300)  # the system refuses to look, as where it may not be looked at
+    settings = Settings(custom_nodes_dir=tmp_path / "packs", model_dirs=[tmp_path, tmp_path / "models", unreadable])
 
     assert absent_folders(settings) == [
         f"There is no folder {tmp_path / 'packs'}, which COMFYWARD_CUSTOM_NODES_DIR names.",
         f"There is no folder {tmp_path / 'models'}, which COMFYWARD_MODEL_DIRS names.",
+        f"There is no folder {unreadable}, which COMFYWARD_MODEL_DIRS names.",
     ]
 
 

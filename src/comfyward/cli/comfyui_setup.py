@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from comfyward.comfy import install
 from comfyward.comfy.install import Installation
 from comfyward.settings import Settings
@@ -33,5 +35,5 @@ def absent_folders(settings: Settings) -> list[str]:
         f"There is no folder {folder}, which {variable} names."
         for variable, folders in named
         for folder in folders
-        if not folder.is_dir()
+        if not os.path.isdir(folder)  # False also for a folder that may not be looked at
     ]
