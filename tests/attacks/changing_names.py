@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +51,10 @@ class ChangingNames:
     def say(self, name: str, *answers: Sequence[str]) -> None:
         """The addresses at the first look-up, at the second, and so on; the last ones at all others."""
         said = self.folder / f"{name}.json"
-        said.write_text(json.dumps({"answers": answers, "asked": 0}))
+        with said.open("a") as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX)  # a look-up that has begun would write the answers of before
+            opened.truncate(0)
+            json.dump({"answers": answers, "asked": 0}, opened)
         said.chmod(0o666)  # whoever looks it up counts
 
     def asked(self, name: str) -> int:
