@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from websockets.sync.client import ClientConnection, connect
@@ -37,7 +38,11 @@ def silent_stream(stack: Stack, client: Client, run_id: str) -> socket.socket:
 
 def test_others_go_on(stack: Stack) -> None:
     hostile, other = stack.client("floods"), stack.client("beside the flood")
-    with socket_of(stack, hostile, "reads") as follower, socket_of(stack, hostile, "silent") as silent:
+    with (
+        socket_of(stack, hostile, "reads") as follower,
+        socket_of(stack, hostile, "silent") as silent,
+        ThreadPoolExecutor(1) as thread,
+    ):
         for each in (follower, silent):
             each.recv(60)
         asked = {"prompt": FLOOD, "client_id": "reads"}
@@ -46,11 +51,12 @@ def test_others_go_on(stack: Stack) -> None:
         with silent_stream(stack, hostile, run_id):
             while not isinstance(follower.recv(60), bytes):
                 continue  # until there is a preview
+            end = thread.submit(_end, follower, prompt_id)  # who reads nothing meanwhile may be cut off
             of_other = other.submit(fake_save())
             for _ in range(3):
                 assert other.http.get("/api/v1/me").status_code == 200
 
-            assert _end(follower, prompt_id) == "execution_success"
+            assert end.result() == "execution_success"
             assert hostile.finish(run_id)["status"] == "COMPLETED"
             assert other.finish(of_other)["status"] == "COMPLETED"
 
