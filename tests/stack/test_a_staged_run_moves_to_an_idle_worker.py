@@ -49,7 +49,9 @@ def test_the_second_run_ends_before_the_first(stack: Stack, workers: list[Worker
 
     assert (run["status"], run["retry_count"], run["worker_id"]) == ("COMPLETED", 0, "idle"), run["error"]
     states = [data["state"] for kind, data, _ in client.events(staged) if kind == "status"]
-    assert states == ["queued", "assigned", "queued", "assigned", "running", "succeeded"]
+    assert states[:3] == ["queued", "assigned", "queued"]
+    assert states[-2:] == ["running", "succeeded"]
+    assert states.count("running") == 1  # it may be recalled again: it is kept for a worker for five seconds only
     assert client.get(long)["status"] == "STARTED"
     client.cancel(long)
     assert client.finish(long)["end_reason"] == "cancelled"
