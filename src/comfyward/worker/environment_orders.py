@@ -78,7 +78,8 @@ class EnvironmentOrders:
     def wanted(self, environments: Sequence[str], learn: Sequence[str] = ()) -> None:
         """Takes the server's present lists. They may be of a time before the last report.
 
-        One of which somebody is to learn is asked for once, as long as it is listed: another worker may have it.
+        One of which somebody is to learn is asked for each time that it is listed, since that may be another learning
+        by then; but one that was refused, only once it was not listed for a time.
         """
         self._to_learn = [each for each in learn if each not in self._asked_to_learn]
         self._asked_to_learn &= set(learn)
@@ -172,9 +173,11 @@ class EnvironmentOrders:
                 await self._link.put_learned(environment, await self._learned(environment, order))
         except Exception as error:  # nothing else depends on it
             log.exception("environment %s: nothing was learned", environment[:12], extra={"action": "learning_failed"})
-            if order is not None:
-                message = error.message if isinstance(error, ComfywardError) else f"The worker failed: {error!r}."
-                await self._link.put_learned(environment, Learned(order.id, message=message[:MAX_MESSAGE]))
+            if order is None:
+                return
+            message = error.message if isinstance(error, ComfywardError) else f"The worker failed: {error!r}."
+            await self._link.put_learned(environment, Learned(order.id, message=message[:MAX_MESSAGE]))
+        self._asked_to_learn.discard(environment)
 
     async def _learned(self, environment: str, order: LearningOrder) -> Learned:
         """Raises ComfywardError and errors of the network."""
