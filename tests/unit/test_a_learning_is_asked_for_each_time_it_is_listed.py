@@ -1,5 +1,8 @@
-"""A worker asks for a learning each time that the server lists its environment: between two learnings of one environment
-it may see no list without it. What was refused is asked for again only once it was not listed."""
+"""A worker asks for a learning each time that the server lists its environment.
+
+Between two learnings of one environment it may see no list without it. What was refused is asked for again only once it
+was not listed.
+"""
 
 from __future__ import annotations
 
