@@ -17,20 +17,24 @@ from comfyward.store.rows import RUN_COLUMNS, run_of
 from comfyward.store.schema import IS_QUEUED, accounts, api_keys, queue_lengths, runs
 from comfyward.store.statement import Statement, each_of
 
+WAITING_COLUMNS = (
+    runs.c.id,
+    runs.c.account_id,
+    runs.c.pool,
+    runs.c.environment,
+    runs.c.priority,
+    runs.c.turn,
+    runs.c.queued_at,
+    runs.c.models,
+    runs.c.avoid_worker_id,
+    runs.c.files,
+)
+"""What `waiting_run` reads of a run's row."""
 _WAITING = (
     select(
-        runs.c.id,
-        runs.c.account_id,
-        runs.c.pool,
-        runs.c.environment,
-        runs.c.priority,
-        runs.c.turn,
-        runs.c.queued_at,
-        runs.c.models,
-        runs.c.avoid_worker_id,
+        *WAITING_COLUMNS,
         accounts.c.credit_limit,
         runs.c.api_key_id,
-        runs.c.files,
         accounts.c.max_running,
         accounts.c.max_running_by_pool,
         api_keys.c.max_running.label("key_max_running"),
@@ -132,14 +136,14 @@ def heads(
             rows = [*_HEADS(conn, **here, most=limit)]
             if aged_before and len(rows) == limit:  # else the oldest are among them
                 rows += _OLDEST(conn, **here, before=aged_before, most=AGED)
-            found |= {row[0]: _waiting_run(row) for row in rows}
+            found |= {row[0]: _queued_run(row) for row in rows}
     return list(found.values())
 
 
 def waiting(conn: Connection, run_id: str) -> WaitingRun | None:
     """A queued run; None if it is not queued."""
     row = _QUEUED(conn, run_id=run_id).first()
-    return _waiting_run(row) if row else None
+    return _queued_run(row) if row else None
 
 
 def places_left(conn: Connection, waiting: Sequence[WaitingRun]) -> dict[str, int]:
@@ -253,7 +257,8 @@ def oldest(conn: Connection) -> dict[str, int]:
     return found
 
 
-def _waiting_run(row: Any) -> WaitingRun:
+def waiting_run(row: Any, **more: Any) -> WaitingRun:
+    """A run of a row with WAITING_COLUMNS, with further fields that those do not tell."""
     return WaitingRun(
         id=row.id,
         pool=row.pool,
@@ -261,11 +266,18 @@ def _waiting_run(row: Any) -> WaitingRun:
         queued_at=row.queued_at,
         models=NOTHING if row.models == "[]" else frozenset(msgspec.json.decode(row.models)),
         avoid_worker_id=row.avoid_worker_id,
-        limits=_limits(row),
         priority=row.priority,
         turn=row.turn,
         files=NOTHING if row.files == "{}" else frozenset(file_names(msgspec.json.decode(row.files))),
         account_id=row.account_id,
+        **more,
+    )
+
+
+def _queued_run(row: Any) -> WaitingRun:
+    return waiting_run(
+        row,
+        limits=_limits(row),
         has_credit_limit=row.credit_limit is not None,
         kept_for=row.recalled_for,
         given_back_at=row.recalled_at or 0,

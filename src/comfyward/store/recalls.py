@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Text, and_, bindparam, column, or_, select, u
 from comfyward.paths import MODELS_ROOT
 from comfyward.runs.run import State
 from comfyward.runs.staged_run import BroughtFile, StagedRun
-from comfyward.runs.waiting_run import WaitingRun, name_of_file
+from comfyward.runs.waiting_run import name_of_file
+from comfyward.store.queue import WAITING_COLUMNS, waiting_run
 from comfyward.store.schema import IS_STAGED, runs, workers
 from comfyward.store.statement import Statement, each_of, list_of
 
@@ -26,16 +27,7 @@ _IS_BEHIND = (
 )
 _STAGED = Statement(
     select(
-        runs.c.id,
-        runs.c.account_id,
-        runs.c.pool,
-        runs.c.environment,
-        runs.c.priority,
-        runs.c.turn,
-        runs.c.queued_at,
-        runs.c.models,
-        runs.c.avoid_worker_id,
-        runs.c.files,
+        *WAITING_COLUMNS,
         runs.c.lease,
         runs.c.worker_id,
         runs.c.staged_at,
@@ -97,16 +89,4 @@ def _staged_run(row: Any) -> StagedRun:
         BroughtFile(name_of_file(source), path.startswith(MODELS_ROOT), source.get("size"))
         for path, source in msgspec.json.decode(row.files).items()
     ]
-    run = WaitingRun(
-        id=row.id,
-        pool=row.pool,
-        environment=row.environment,
-        queued_at=row.queued_at,
-        models=frozenset(msgspec.json.decode(row.models)),
-        avoid_worker_id=row.avoid_worker_id,
-        priority=row.priority,
-        turn=row.turn,
-        files=frozenset(file.name for file in files),
-        account_id=row.account_id,
-    )
-    return StagedRun(run, row.lease, row.worker_id, row.host, row.staged_at, files)
+    return StagedRun(waiting_run(row), row.lease, row.worker_id, row.host, row.staged_at, files)
