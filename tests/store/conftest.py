@@ -35,8 +35,8 @@ class Store:
         return asyncio.run(self.db.write(operation, *args, **kwargs))
 
     def record(self, lease: str, reports: Sequence[Numbered]) -> Any:
-        first = recorder._first_question(lease, reports[0])
-        return asyncio.run(self.db.write_after(first, recorder._apply, lease, reports))
+        first = recorder._beginning(lease, reports[0])
+        return asyncio.run(self.db.write_after(first.question, recorder._apply, lease, reports, first.change_of))
 
     def read(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return asyncio.run(self.db.read(operation, *args, **kwargs))

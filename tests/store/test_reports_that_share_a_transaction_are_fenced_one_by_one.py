@@ -62,7 +62,8 @@ def adding(store: Store, row: new_runs.NewRun, most: int) -> Any:
 
 def recording(store: Store, lease: str) -> Any:
     reports = [Started(1), Ended(2, EndReason.COMPLETED, run_time_ms=5)]
-    return store.db.write_after(recorder._first_question(lease, reports[0]), recorder._apply, lease, reports)
+    first = recorder._beginning(lease, reports[0])
+    return store.db.write_after(first.question, recorder._apply, lease, reports, first.change_of)
 
 
 async def _together(store: Store, writes: list[Any]) -> list[Any]:

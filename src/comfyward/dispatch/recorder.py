@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -62,9 +63,9 @@ class Recorder:
             run_id, account_id = await self._db.lookup(_run_under, message.lease)
             return self._publisher.publish(RunWatched(_live(run_id, account_id, message.reports)))
         numbered = [await self._refusals.explained(message.lease, report) for report in numbered]
-        apply = functools.partial(_apply, lease=message.lease, reports=numbered)
-        first = _first_question(message.lease, numbered[0])
-        run, taken = await self._blobs.write(first, apply, _enclosed(numbered))
+        first = _beginning(message.lease, numbered[0])
+        apply = functools.partial(_apply, lease=message.lease, reports=numbered, change_of=first.change_of)
+        run, taken = await self._blobs.write(first.question, apply, _enclosed(numbered))
         self._publisher.publish(*_in_order(run, message.reports, taken))
 
 
@@ -124,14 +125,26 @@ def _run_under(conn: Connection, lease: str) -> tuple[str, str]:
     return found
 
 
-def _first_question(lease: str, first: Numbered) -> Question:
+_ChangeOf = Callable[[Connection, Answer, int], RunStarted | RunEnded | None]
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    """The first statement for reports. `change_of` takes its answer; without it, that is the run under the lease."""
+
+    question: Question
+    change_of: _ChangeOf | None = None
+
+
+def _beginning(lease: str, first: Numbered) -> _Beginning:
     match first:
         case Started():
-            return leases.starting(lease, first.seq, now_ms())
+            return _Beginning(leases.starting(lease, first.seq, now_ms()), transitions.started)
         case Ended(reason=EndReason.COMPLETED) if _is_whole(first):
-            return transitions.succeeding(lease, first.seq, _result(first, _enclosed_size), now_ms())
+            result = _result(first, _enclosed_size)
+            return _Beginning(transitions.succeeding(lease, first.seq, result, now_ms()), transitions.succeeded)
         case _:
-            return leases.asking(lease)
+            return _Beginning(leases.asking(lease))
 
 
 def _is_whole(report: Ended) -> bool:
@@ -140,9 +153,11 @@ def _is_whole(report: Ended) -> bool:
     return len(report.log) <= SHORT_LOG_CHARACTERS and all(file.data is not None for file in files)
 
 
-def _apply(conn: Connection, answer: Answer, lease: str, reports: Sequence[Numbered]) -> tuple[Run, Taken]:
+def _apply(
+    conn: Connection, answer: Answer, lease: str, reports: Sequence[Numbered], change_of: _ChangeOf | None
+) -> tuple[Run, Taken]:
     now = now_ms()
-    run, last, taken = _begun(conn, answer, lease, reports[0], now)
+    run, last, taken = _begun(conn, answer, lease, reports[0].seq, change_of, now)
     if run.state.is_final:
         return run, taken
     for report in reports:
@@ -161,19 +176,13 @@ def _apply(conn: Connection, answer: Answer, lease: str, reports: Sequence[Numbe
 
 
 def _begun(
-    conn: Connection, answer: Answer, lease: str, first: Numbered, now: int
+    conn: Connection, answer: Answer, lease: str, seq: int, change_of: _ChangeOf | None, now: int
 ) -> tuple[Run, int, dict[int, Change]]:
     """(run under a lease, number of its last report, changes). The first report may have started or ended the run."""
-    begun: RunStarted | RunEnded | None = None
-    match first:
-        case Started():
-            begun = transitions.started(conn, answer, now)
-        case Ended(reason=EndReason.COMPLETED) if _is_whole(first):
-            begun = transitions.succeeded(conn, answer, now)
-        case _:
-            return *_under(leases.found(answer)), {}
-    if begun is not None:
-        return begun.run, first.seq, {first.seq: begun}
+    if change_of is None:
+        return *_under(leases.found(answer)), {}
+    if (begun := change_of(conn, answer, now)) is not None:
+        return begun.run, seq, {seq: begun}
     return *_under(leases.leased(conn, lease)), {}
 
 

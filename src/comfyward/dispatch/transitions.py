@@ -142,15 +142,10 @@ def ended(
     )
     if last_seq is None:
         return None
-    _register_files(conn, run, result, now)
-    _charge(conn, run, reason, result.run_time_ms, now)
-    status = _status(run.id, run.account_id, last_seq, state, reason, failure=failure)
-    events = _stored(conn, [*_of_outputs(run, result, last_seq - 1), status], now)
-    _announce(conn, run, _WEBHOOK_OF[state], now)
     over = _ended(
         run, result, now, outputs=outputs, state=state, end_reason=reason, failure=failure, event_seq=last_seq
     )
-    return RunEnded(over, events)
+    return _after_end(conn, run, over, result, now)
 
 
 def _ended(run: Run, result: AttemptResult, now: int, **how: Any) -> Run:
@@ -186,14 +181,19 @@ def succeeded(conn: Connection, answer: Answer, now: int) -> RunEnded | None:
     run = leases.moved(answer)
     if run is None:
         return None
-    result = AttemptResult(run.outputs, run.previews)
-    if run.outputs or run.previews:
-        _register_files(conn, dataclasses.replace(run, outputs=[], previews=[]), result, now)
-    _charge(conn, run, EndReason.COMPLETED, run.run_time_ms, now)
-    status = _status(run.id, run.account_id, run.event_seq, State.SUCCEEDED, EndReason.COMPLETED)
-    events = _stored(conn, [*_of_outputs(run, result, run.event_seq - 1), status], now)
-    _announce(conn, run, WEBHOOK_COMPLETED, now)
-    return RunEnded(run, events)
+    before = dataclasses.replace(run, outputs=[], previews=[])
+    return _after_end(conn, before, run, AttemptResult(run.outputs, run.previews), now)
+
+
+def _after_end(conn: Connection, before: Run, over: Run, result: AttemptResult, now: int) -> RunEnded:
+    """Writes what the end of a run brings beside its row: files, a charge, events, a webhook."""
+    assert over.end_reason is not None
+    _register_files(conn, before, result, now)
+    _charge(conn, over, over.end_reason, over.run_time_ms, now)
+    status = _status(over.id, over.account_id, over.event_seq, over.state, over.end_reason, failure=over.failure)
+    events = _stored(conn, [*_of_outputs(over, result, over.event_seq - 1), status], now)
+    _announce(conn, over, _WEBHOOK_OF[over.state], now)
+    return RunEnded(over, events)
 
 
 def cancelled(conn: Connection, account_id: str, run_id: str, now: int) -> tuple[Run, Change | None]:
